@@ -1,0 +1,219 @@
+"""RDKit Mol <-> Molecule, both ways: atom order, bonds, charges, tetrahedral and double-bond stereo, names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+
+from equidrift.errors import InputError, InputTypeError, MoleculeError
+from equidrift.records import Molecule
+
+ORDER = {
+    Chem.BondType.SINGLE: 1.0,
+    Chem.BondType.DOUBLE: 2.0,
+    Chem.BondType.TRIPLE: 3.0,
+    Chem.BondType.AROMATIC: 1.5,
+    Chem.BondType.DATIVE: 0.0,
+    Chem.BondType.ZERO: 0.0,
+    Chem.BondType.UNSPECIFIED: 0.0,
+}
+BOND_TYPE = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE, 1.5: Chem.BondType.AROMATIC, 0.0: Chem.BondType.ZERO}
+CIS = (Chem.BondStereo.STEREOZ, Chem.BondStereo.STEREOCIS)
+TRANS = (Chem.BondStereo.STEREOE, Chem.BondStereo.STEREOTRANS)
+TETRAHEDRAL = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
+
+
+def from_smiles(smiles: str, name: str = "") -> Molecule:
+    """Read a SMILES; hydrogens come behind the heavy atoms.
+
+    Raises
+    ------
+    MoleculeError
+        where RDKit cannot parse or sanitise it; the message carries RDKit's reason.
+    """
+    if not isinstance(smiles, str):
+        raise InputTypeError(f"smiles must be a string, not {type(smiles).__name__}")
+    if not smiles.strip():
+        raise MoleculeError("the SMILES is empty; give a molecule such as 'CCO'")
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+        if mol is None:
+            raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
+    return from_mol(mol, name=name, smiles=smiles)
+
+
+def _parse_problem(smiles: str) -> str:
+    """What RDKit objects to, in its own words."""
+    mol = Chem.MolFromSmiles(smiles, sanitize=False)
+    if mol is None:
+        return "its syntax is broken (brackets, ring closures or symbols)"
+    problems = [problem.Message() for problem in Chem.DetectChemistryProblems(mol)]
+    return "; ".join(problems) or "RDKit cannot sanitise it"
+
+
+def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
+    """The graph of an RDKit Mol. Missing hydrogens are added behind its atoms; the given atoms keep their order.
+
+    Raises
+    ------
+    InputTypeError
+        where `mol` is not an RDKit Mol (None, say, from a failed parse).
+    MoleculeError
+        for query atoms, which have no element.
+    """
+    if not isinstance(mol, Chem.Mol):
+        raise InputTypeError(f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read")
+    mol = Chem.AddHs(mol, addCoords=bool(mol.GetNumConformers()))
+    Chem.AssignStereochemistry(mol)  # not by force: that would forget STEREOCIS and STEREOTRANS
+    if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
+        raise MoleculeError("the molecule holds an atom without an element ('*' or a query atom); replace it by a real one")
+    radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+    names, residues, ids = _residues(mol)
+    return Molecule(
+        numbers=[atom.GetAtomicNum() for atom in mol.GetAtoms()],
+        bonds=[(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()],
+        bond_orders=[ORDER.get(b.GetBondType(), 0.0) for b in mol.GetBonds()],
+        formal_charges=[atom.GetFormalCharge() for atom in mol.GetAtoms()],
+        tetrahedral=[row for atom in mol.GetAtoms() if (row := _tetrahedral_row(atom))],
+        double_bonds=[row for bond in mol.GetBonds() if (row := _double_bond_row(bond))],
+        multiplicity=1 + radicals,
+        name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
+        smiles=smiles,
+        atom_names=names,
+        residue_names=residues,
+        residue_ids=ids,
+    )
+
+
+def _tetrahedral_row(atom: Chem.Atom) -> tuple[int, int, int, int, int] | None:
+    """(centre, a, b, c, d) with positive signed volume, or None where the atom carries no tag.
+
+    Counter-clockwise: seen from the first neighbour, the others (a lone pair last) turn counter-clockwise.
+    """
+    if atom.GetChiralTag() not in TETRAHEDRAL:
+        return None
+    n = [other.GetIdx() for other in atom.GetNeighbors()]
+    if len(n) == 4:
+        a, b, c, d = n[2], n[1], n[3], n[0]
+    elif len(n) == 3:
+        a, b, c, d = n[0], n[1], n[2], atom.GetIdx()
+    else:
+        return None
+    if atom.GetChiralTag() == Chem.ChiralType.CHI_TETRAHEDRAL_CW:
+        a, b = b, a
+    return atom.GetIdx(), a, b, c, d
+
+
+def _double_bond_row(bond: Chem.Bond) -> tuple[int, int, int, int, int] | None:
+    """(a, i, j, b, cis), or None where the bond carries no stereo."""
+    stereo = bond.GetStereo()
+    if stereo not in CIS + TRANS:
+        return None
+    a, b = bond.GetStereoAtoms()
+    i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    if bond.GetOwningMol().GetBondBetweenAtoms(a, i) is None:
+        i, j = j, i
+    return a, i, j, b, int(stereo in CIS)
+
+
+def _residues(mol: Chem.Mol) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None, tuple[int, ...] | None]:
+    """Atom names, residue names and residue numbers where every atom has them (a PDB), else None."""
+    info = [atom.GetPDBResidueInfo() for atom in mol.GetAtoms()]
+    if not info or any(i is None for i in info):
+        return None, None, None
+    return tuple(i.GetName().strip() for i in info), tuple(i.GetResidueName().strip() for i in info), tuple(i.GetResidueNumber() for i in info)
+
+
+def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
+    """An RDKit Mol with every hydrogen explicit, in the Molecule's order; positions_A (k, n, 3) become k conformers.
+
+    Raises
+    ------
+    MoleculeError
+        where RDKit cannot sanitise the graph.
+    """
+    rw = Chem.RWMol()
+    for k, (z, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
+        atom = Chem.Atom(z)
+        atom.SetFormalCharge(charge)
+        atom.SetNoImplicit(True)
+        if molecule.atom_names is not None:
+            atom.SetMonomerInfo(_residue_info(molecule, k))
+        rw.AddAtom(atom)
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+        rw.AddBond(i, j, BOND_TYPE[order])
+        if order == 1.5:
+            rw.GetAtomWithIdx(i).SetIsAromatic(True)
+            rw.GetAtomWithIdx(j).SetIsAromatic(True)
+            rw.GetBondBetweenAtoms(i, j).SetIsAromatic(True)
+    _set_radicals(rw, molecule)
+    mol = rw.GetMol()
+    try:
+        with rdBase.BlockLogs():
+            Chem.SanitizeMol(mol)
+    except Chem.MolSanitizeException as error:
+        raise MoleculeError(f"RDKit cannot sanitise {molecule!r}: {error}") from error
+    _set_stereo(mol, molecule)
+    mol.SetProp("_Name", molecule.name or molecule.smiles)
+    if positions_A is not None:
+        add_conformers(mol, positions_A)
+    return mol
+
+
+def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:
+    info = Chem.AtomPDBResidueInfo()
+    info.SetName(f"{(molecule.atom_names or ())[k]:<4s}"[:4])
+    info.SetResidueName((molecule.residue_names or ("MOL",) * molecule.n_atoms)[k])
+    info.SetResidueNumber((molecule.residue_ids or (1,) * molecule.n_atoms)[k])
+    info.SetIsHeteroAtom(True)
+    return info
+
+
+def _set_radicals(rw: Chem.RWMol, molecule: Molecule) -> None:
+    """RDKit infers radical electrons from valence when hydrogens are all explicit; nothing to do for closed shells."""
+    if molecule.multiplicity == 1:
+        for atom in rw.GetAtoms():
+            atom.SetNumRadicalElectrons(0)
+
+
+def _set_stereo(mol: Chem.Mol, molecule: Molecule) -> None:
+    """Write the Molecule's stereo rows as RDKit tags."""
+    for centre, a, b, c, d in molecule.tetrahedral.tolist():
+        atom = mol.GetAtomWithIdx(centre)
+        atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
+        row = _tetrahedral_row(atom)
+        if row is None or sorted(row) != sorted((centre, a, b, c, d)):
+            raise MoleculeError(f"tetrahedral row {(centre, a, b, c, d)} does not name the neighbours of atom {centre}")
+        if _odd([row.index(k, 1) for k in (a, b, c, d)]):
+            atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CW)
+    for a, i, j, b, cis in molecule.double_bonds.tolist():
+        bond = mol.GetBondBetweenAtoms(i, j)
+        if bond is None:
+            raise MoleculeError(f"double bond row names atoms {i} and {j}, which are not bonded")
+        bond.SetStereoAtoms(*((a, b) if bond.GetBeginAtomIdx() == i else (b, a)))
+        bond.SetStereo(Chem.BondStereo.STEREOCIS if cis else Chem.BondStereo.STEREOTRANS)
+    Chem.SetDoubleBondNeighborDirections(mol)  # RDKit derives its E and Z labels from directions
+    Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+
+
+def _odd(permutation: Sequence[int]) -> bool:
+    """Whether a permutation (distinct numbers) is odd."""
+    return bool(sum(p > q for k, p in enumerate(permutation) for q in permutation[k + 1 :]) % 2)
+
+
+def add_conformers(mol: Chem.Mol, positions_A: NDArray[np.float64], *, clear: bool = True) -> list[int]:
+    """Add positions_A (k, n, 3) to an RDKit Mol as conformers, RDKit's manner; returns their ids."""
+    positions = np.asarray(positions_A, np.float64)
+    if positions.ndim != 3 or positions.shape[1:] != (mol.GetNumAtoms(), 3):
+        raise InputError(f"positions_A has shape {positions.shape}, expected (any, {mol.GetNumAtoms()}, 3)")
+    if clear:
+        mol.RemoveAllConformers()
+    ids = []
+    for frame in positions:
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        conformer.SetPositions(np.ascontiguousarray(frame))
+        ids.append(mol.AddConformer(conformer, assignId=True))
+    return ids

@@ -1,0 +1,1 @@
+"""Shipped weights: one card and one safetensors file a model."""

@@ -1,0 +1,33 @@
+"""equidrift: equivariant diffusion models where molecular simulators already work.
+
+`import equidrift` loads numpy and the standard library only; torch and the hosts are imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from equidrift._version import __version__
+
+_LAZY = {
+    "Molecule": "equidrift.records",
+    "Ensemble": "equidrift.records",
+    "Trajectory": "equidrift.records",
+    "sample": "equidrift.api",
+    "refine": "equidrift.api",
+    "mmff_system": "equidrift.api",
+    "load": "equidrift.formats",
+    "list_models": "equidrift.registry",
+}
+__all__ = ["Ensemble", "Molecule", "Trajectory", "__version__", "list_models", "load", "mmff_system", "refine", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'equidrift' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,57 @@
+"""Every error a user can meet. Each message names the argument, what came, what was expected, and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class EquidriftError(Exception):
+    """Base class, so that `except EquidriftError` catches all of ours and nothing else."""
+
+
+class InputError(EquidriftError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class InputTypeError(EquidriftError, TypeError):
+    """An argument has a type that cannot be used."""
+
+
+class MoleculeError(InputError):
+    """The molecule cannot be read, or cannot be handled: several fragments, radicals, unsupported elements, too many atoms."""
+
+
+class UnknownNameError(InputError):
+    """A name (model, benchmark, format, option) is not known; the message suggests the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]):
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+class WeightsError(InputError):
+    """A weights file is truncated, altered or does not belong to its card."""
+
+
+class MissingDependencyError(EquidriftError, ImportError):
+    """An optional package is not installed; the message gives the pip line."""
+
+    def __init__(self, package: str, extra: str | None = None):
+        line = f'pip install "equidrift[{extra}]"' if extra else f"pip install {package}"
+        super().__init__(f"{package} is not installed, and this needs it. Install it with: {line}")
+
+
+class InexactProposalError(InputError):
+    """An exact sampler was given a proposer that has no proposal density."""
+
+
+class NoValidSamplesError(EquidriftError, RuntimeError):
+    """Fewer valid samples than asked for were found; `reasons` counts why the others were rejected."""
+
+    def __init__(self, message: str, reasons: Mapping[str, int]):
+        self.reasons = dict(reasons)
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())) or "none drawn"
+        super().__init__(f"{message} Rejected: {counts}.")

@@ -1,0 +1,12 @@
+"""The only file with conversion factors. Inside equidrift: A, eV, fs, K, elementary charges; hosts get theirs at the border.
+
+CODATA 2018 values; `tests/plugin/test_units.py` compares them with ASE's and OpenMM's.
+"""
+
+KJ_MOL_PER_EV = 96.48533212331
+KCAL_MOL_PER_EV = KJ_MOL_PER_EV / 4.184
+KJ_MOL_PER_KCAL_MOL = 4.184
+NM_PER_A = 0.1
+PS_PER_FS = 1e-3
+BOLTZMANN_EV_PER_K = 8.617333262e-5
+COULOMB_KCAL_A_PER_MOL_E2 = 332.0716  # the value MMFF94 uses

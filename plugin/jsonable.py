@@ -1,0 +1,58 @@
+"""Records as plain JSON values and back: what npz files, `ase.Atoms.info` and checkpoints carry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.records import Molecule
+
+_ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "double_bonds")
+_OPTIONAL = ("atom_names", "residue_names", "residue_ids")
+
+
+def plain(value: Any) -> Any:
+    """`value` with numpy scalars, arrays, tuples, mappings and paths turned into what JSON knows.
+
+    Raises
+    ------
+    InputTypeError
+        for a value JSON has no form for.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise InputTypeError(f"cannot store a {type(value).__name__} as JSON; give numbers, strings, lists or dicts")
+
+
+def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
+    """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact inverse."""
+    data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
+    data |= {"multiplicity": molecule.multiplicity, "name": molecule.name, "smiles": molecule.smiles}
+    return data | {name: list(value) for name in _OPTIONAL if (value := getattr(molecule, name)) is not None}
+
+
+def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
+    """The Molecule that `molecule_to_dict` wrote.
+
+    Raises
+    ------
+    InputError
+        where a field is missing, or one does not belong.
+    """
+    known = {*_ARRAYS, *_OPTIONAL, "multiplicity", "name", "smiles"}
+    missing = [name for name in _ARRAYS if name not in data]
+    if missing or set(data) - known:
+        raise InputError(f"not a stored molecule: missing {missing or 'nothing'}, unknown {sorted(set(data) - known) or 'nothing'}")
+    return Molecule(**{name: tuple(value) if name in _OPTIONAL else value for name, value in data.items()})

@@ -1,0 +1,63 @@
+"""Molecules every adapter must carry unharmed, and small ensembles of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.records import Ensemble, Molecule
+from equidrift.seeds import sample_seeds
+
+MOLECULES = {
+    "R centre": "C[C@H](N)C(=O)O",
+    "S centre": "C[C@@H](N)C(=O)O",
+    "E alkene": r"F/C=C/Cl",
+    "Z alkene": r"F/C=C\Cl",
+    "R and Z": r"C[C@H](F)/C=C\Br",
+    "sulfoxide": "CC[S@](=O)C",
+    "other sulfoxide": "CC[S@@](=O)C",
+    "anion": "CC(=O)[O-]",
+    "cation": "C[NH2+]CCO",
+    "zwitterion": "[NH3+][C@@H](CO)C(=O)[O-]",
+    "nitro": "O=[N+]([O-])c1ccccc1",
+    "rings": "C1CC1c1ccc2[nH]ccc2c1",
+    "halogens": "FC(Cl)(Br)CI",
+    "sulfur": "CS(=O)(=O)Nc1nccs1",
+    "phosphorus": "COP(=O)(O)OC",
+    "chiral phosphorus": "C[P@](=O)(O)OC",
+    "triple bond": "N#CC#CC",
+    "ibuprofen": "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O",
+    "imine": r"C/C=N\O",
+}
+SULFOXIDES = ("sulfoxide", "other sulfoxide")
+
+
+@lru_cache
+def make_ensemble(name: str) -> Ensemble:
+    """Two ETKDG conformers with everything an ensemble can carry."""
+    molecule = Molecule.from_smiles(MOLECULES[name], name=name)
+    seeds = sample_seeds(0, 0, 2)
+    provenance = {"model": "etkdg", "options": {"max_attempts": 100}}
+    return Ensemble(
+        molecule,
+        ETKDG().sample(molecule, seeds),
+        seeds=seeds,
+        energies_eV=np.array([-1.25, 0.5]),
+        scores={"clash": np.array([0.0, 1.5])},
+        provenance=provenance,
+    )
+
+
+@pytest.fixture(params=sorted(MOLECULES))
+def ensemble(request: pytest.FixtureRequest) -> Ensemble:
+    """An ensemble of every molecule of the list in turn."""
+    return make_ensemble(request.param)
+
+
+@pytest.fixture
+def chiral() -> Ensemble:
+    """One ensemble, of a molecule with a centre, a double bond and halogens."""
+    return make_ensemble("R and Z")

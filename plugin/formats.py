@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -239,13 +240,8 @@ class StreamWriter:
 
     def _convert(self) -> None:
         """The pieces, in order, as one file."""
-        pieces = [resolve("equidrift.npz:load_npz")(self._piece(k)) for k in range(self.state["size"])]
-        whole: list[Ensemble] = []
-        for piece in pieces:  # pieces of one molecule follow each other
-            if whole and whole[-1].molecule == piece.molecule and self.suffix != ".traj":
-                whole[-1] = joined([whole[-1], piece])
-            else:
-                whole.append(piece)
+        pieces = (resolve("equidrift.npz:load_npz")(self._piece(k)) for k in range(self.state["size"]))
+        whole = [joined(list(group)) for _, group in groupby(pieces, key=lambda piece: piece.molecule)]
         if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
             raise InputError(f"a {self.suffix} file holds one molecule, and there are {len(whole)}; write {', '.join(MANY_MOLECULES)}")
         fresh = self.path.with_name(f".{self.path.stem}.new{self.suffix}")

@@ -1,0 +1,5 @@
+"""Stub."""
+
+
+def command() -> int:
+    return 0

@@ -107,14 +107,14 @@ def sample(
 
 
 def refine(
-    what: Any, *, model: str = "refine", steps: int | None = None, batch_size: int | None = None, progress: bool = False, **model_options: Any
+    what: Any, *, model: Any = "refine", steps: int | None = None, batch_size: int | None = None, progress: bool = False, **model_options: Any
 ) -> Ensemble:
     """Conformers from anywhere, moved into the basin of the refiner's level of theory; graph and stereo are kept.
 
     Parameters
     ----------
     what : Ensemble, RDKit Mol with conformers, or a list of ase.Atoms of one molecule.
-    model : name of a refiner.
+    model : name of a refiner, or an object with `refine_many(jobs, *, steps, callback)`.
     steps : network calls, None for the model's default.
     batch_size : conformers in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
@@ -132,7 +132,9 @@ def refine(
         UnknownNameError for an unknown refiner.
     """
     ensemble = as_ensemble(what)
-    refiner = make_refiner(model, **model_options)
+    refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
+    if not callable(getattr(refiner, "refine_many", None)):
+        raise InputTypeError(f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}")
     check_supported(ensemble.molecule)
     size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", engine.BATCH_SIZE))
     parts = []

@@ -92,7 +92,7 @@ def _check_connected(molecule: Molecule) -> None:
         part[root(i)] = root(j)
     count = len({root(k) for k in range(molecule.n_atoms)})
     if count > 1:
-        raise MoleculeError(f"{molecule!r} has {count} fragments, and conformers are of one; strip salts and solvent, or give each by itself")
+        raise MoleculeError(f"{molecule!r} has {count} fragments, and conformers are of one; strip salts and solvent, or give each alone")
 
 
 class GeometryCheck:

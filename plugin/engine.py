@@ -25,7 +25,7 @@ from equidrift.registry import make_model
 from equidrift.seeds import check_seed, sample_seeds
 
 BATCH_SIZE = 128
-WINDOW = 1024  # samples held at a time when many molecules, or many samples, are streamed
+WINDOW = 512  # samples held at a time when many molecules, or many samples, are streamed
 WINDOW_MOLECULES = 256
 MAX_ATTEMPTS = 20
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
@@ -353,7 +353,12 @@ def generate_chunks(molecule: Molecule, n: int, *, model: Any = "default", start
 
 
 def generate_many(
-    molecules: Iterable[Molecule | EquidriftError], n: int, *, settings: Settings, start: tuple[int, int] = (0, 0), window: int | None = None
+    molecules: Iterable[Molecule | EquidriftError],
+    n: int,
+    *,
+    settings: Settings,
+    start: tuple[int, int] = (0, 0),
+    window: int | None = None,
 ) -> Iterator[Piece]:
     """n valid conformers of each molecule, batches mixing molecules of similar size.
 
@@ -374,11 +379,17 @@ def generate_many(
 
 
 def generate_windows(
-    molecules: Iterable[Molecule | EquidriftError], n: int, *, settings: Settings, start: tuple[int, int] = (0, 0), window: int | None = None
+    molecules: Iterable[Molecule | EquidriftError],
+    n: int,
+    *,
+    settings: Settings,
+    start: tuple[int, int] = (0, 0),
+    window: int | None = None,
 ) -> Iterator[list[Piece]]:
     """`generate_many` by windows: behind each list of pieces a run can be broken off and continued."""
     check_count("n", n)
-    plan = _Plan(iter(molecules), n, settings, window or settings.window, *start)
+    size = -(-(window or settings.window) // settings.block) * settings.block
+    plan = _Plan(iter(molecules), n, settings, size, *start)
     while entries := plan.next_window():
         _run_window([entry for entry in entries if isinstance(entry, Task)], settings)
         pieces = [entry if isinstance(entry, Piece) else _piece(entry, n, settings) for entry in entries]
@@ -389,7 +400,9 @@ def generate_windows(
 class _Plan:
     """Cuts molecules into windows; where one ends follows from where it starts, and from nothing else."""
 
-    def __init__(self, source: Iterator[Molecule | EquidriftError], n: int, settings: Settings, window: int, index: int, begin: int) -> None:
+    def __init__(
+        self, source: Iterator[Molecule | EquidriftError], n: int, settings: Settings, window: int, index: int, begin: int
+    ) -> None:
         self.source, self.n, self.settings, self.window = source, n, settings, window
         self.index, self.begin = index, begin
         self.molecule: Molecule | None = None  # the one at `index`, once read

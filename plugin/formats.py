@@ -79,8 +79,13 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     resolve(WRITERS[suffix_of(path)])(ensemble, target)
 
 
-def load_all(path: str | os.PathLike[str]) -> Iterator[Ensemble]:
+def load_all(path: str | os.PathLike[str], *, problems: list[str] | None = None) -> Iterator[Ensemble]:
     """The ensembles in a .npz, .sdf, .mol or .pdb file: consecutive records of one molecule are one Ensemble.
+
+    Parameters
+    ----------
+    path : the file.
+    problems : where given, broken records are left out and described here; where None, the first one raises.
 
     Raises
     ------
@@ -94,16 +99,27 @@ def load_all(path: str | os.PathLike[str]) -> Iterator[Ensemble]:
         return
     held: list[Any] = []
     for record in resolve("equidrift.adapters.rdkit_io:read_molecules")(path):
-        where = f"record {record.index + 1} of {os.fspath(path)!r}"
-        if record.molecule is None:
-            raise InputError(f"cannot read {where}: {record.error}")
-        if record.positions_A is None:
-            raise InputError(f"{where} has no 3D coordinates; sample conformers first, say `equidrift sample FILE -o OUT.sdf`")
+        problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
+        if problem:
+            if problems is None:
+                raise InputError(problem)
+            problems.append(problem)
+            continue
         if held and held[-1].molecule != record.molecule:
             yield _grouped(held)
             held = []
         held.append(record)
-    yield _grouped(held)
+    if held:
+        yield _grouped(held)
+
+
+def _problem(record: Any, where: str) -> str:
+    """Why a record holds no conformer, empty where it does."""
+    if record.molecule is None:
+        return f"cannot read {where}: {record.error}"
+    if record.positions_A is None:
+        return f"{where} has no 3D coordinates; sample conformers first, say `equidrift sample FILE -o OUT.sdf`"
+    return ""
 
 
 def _grouped(records: Sequence[Any]) -> Ensemble:

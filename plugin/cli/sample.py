@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 MAX_PRUNED = 10_000
+MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
+RELAX_WINDOW = 64  # conformers between two writes to disk when each of them costs seconds
 MAX_FAILURES_SHOWN = 20
 
 
@@ -33,6 +35,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
+    from equidrift.cli.inputs import count_molecules
     from equidrift.cli.progress import conformer_bar
     from equidrift.engine import check_count, make_settings, provenance
     from equidrift.formats import StreamWriter, check_output
@@ -41,7 +44,7 @@ def command(
     check_count("n", n)
     check_output(output)
     check_threshold(prune)
-    total = _check_inputs(inputs, output, n, prune)
+    _check_request(inputs, output, n, prune)
     settings = make_settings(
         model,
         seed=seed,
@@ -57,8 +60,9 @@ def command(
     writer = StreamWriter(output, {"inputs": run.described, "n": n, "suffix": output.suffix.lower(), **identity}, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
+    molecules = count_molecules(inputs, limit=MAX_COUNTED) if shown else MAX_COUNTED
     try:
-        with conformer_bar(total and total * n, shown=shown, done=run.counts["conformers"]) as callback:
+        with conformer_bar(molecules * n if molecules < MAX_COUNTED else None, shown=shown, done=run.counts["conformers"]) as callback:
             run.stream(writer, callback)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{run.counts['conformers']} conformers are kept, the same command goes on from there") from error
@@ -83,18 +87,16 @@ def model_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _check_inputs(inputs: Sequence[str], output: Path, n: int, prune: float | None) -> int:
-    """The number of molecules; refuse, before any work, what the output cannot hold."""
+def _check_request(inputs: Sequence[str], output: Path, n: int, prune: float | None) -> None:
+    """Refuse, before any work, what the output cannot hold."""
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
     from equidrift.formats import MANY_MOLECULES
 
     if prune is not None and n > MAX_PRUNED:
         raise InputError(f"--prune compares all conformers of a molecule: -n may be {MAX_PRUNED} at most with it, not {n}")
-    count = count_molecules(inputs, limit=10_000_000)
-    if count > 1 and output.suffix.lower() not in MANY_MOLECULES:
-        raise InputError(f"a {output.suffix} file holds one molecule, and the input has {count}; write {', '.join(MANY_MOLECULES)}")
-    return count
+    if count_molecules(inputs, limit=2) > 1 and output.suffix.lower() not in MANY_MOLECULES:
+        raise InputError(f"a {output.suffix} file holds one molecule, and the input has several; write {', '.join(MANY_MOLECULES)}")
 
 
 class _Run:
@@ -120,7 +122,7 @@ class _Run:
         titles: dict[int, str] = {}
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
-        window = self.n if self.prune is not None else None
+        window = self.n if self.prune is not None else RELAX_WINDOW if settings.relax is not None else None
         source = self._molecules(read_inputs(self.inputs), start[0], titles)
         for pieces in generate_windows(source, self.n, settings=settings, start=start, window=window):
             ensembles = [(self._finished(piece.ensemble), piece.start) for piece in pieces if piece.ensemble is not None]
@@ -190,11 +192,15 @@ class _Run:
 
 def summary_text(summary: dict[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    lines = [f"{summary['conformers']} conformers of {summary['molecules']} molecules by {summary['model']} -> {summary['output'] or 'nothing written'}"]
+    from equidrift.cli.output import count
+
+    made = f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
+    lines = [f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}"]
     if summary["resumed_from"]:
         lines.append(f"  continued from conformer {summary['resumed_from']}")
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"
-    lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}" + (f"; pruned {summary['pruned']}" if summary["pruned"] else ""))
+    pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
+    lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}{pruned}")
     lines.append(f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s")
     failures = summary["failures"]
     lines += [f"  failed: {failure['title']}: {failure['error']}" for failure in failures[:MAX_FAILURES_SHOWN]]

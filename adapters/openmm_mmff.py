@@ -19,6 +19,11 @@ SCALE_14 = 0.75
 
 KJ_PER_MDYN_A = KCAL_MOL_PER_MDYN_A * KJ_MOL_PER_KCAL_MOL
 COULOMB_KJ_NM = COULOMB_KCAL_A_PER_MOL_E2 * KJ_MOL_PER_KCAL_MOL * NM_PER_A
+# The arms i-j and k-j of a compound bond with its centre at p2.
+ARMS = "ax = x1 - x2; ay = y1 - y2; az = z1 - z2; bx = x3 - x2; by = y3 - y2; bz = z3 - z2"
+# Rounding must not push a cosine past 1, nor a straight angle divide by zero: both would make NaN of a geometry that is only odd.
+NEAR_ONE = "0.999999999999"
+TINY_NM4 = "1e-24"
 GROUPS = ("bond", "angle", "linear angle", "stretch-bend", "out-of-plane", "torsion", "van der Waals", "electrostatics")
 
 
@@ -129,8 +134,15 @@ def _linear_angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 
 def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
+    """The product of the stretches of i-j and k-j with the bend.
+
+    Written in coordinates: OpenMM's `angle()` inside a compound bond costs five times as much.
+    """
     force = openmm.CustomCompoundBondForce(
-        3, "(ki*(distance(p1,p2) - ri) + kk*(distance(p3,p2) - rk))*(angle(p1,p2,p3) - theta0)"
+        3,
+        "(ki*(ra - ri) + kk*(rb - rk))*(theta - theta0);"
+        f"theta = acos(max(-{NEAR_ONE}, min({NEAR_ONE}, (ax*bx + ay*by + az*bz)/(ra*rb))));"
+        "ra = sqrt(ax^2 + ay^2 + az^2); rb = sqrt(bx^2 + by^2 + bz^2);" + ARMS,
     )
     for name in ("ki", "kk", "ri", "rk", "theta0"):
         force.addPerBondParameter(name)
@@ -146,21 +158,18 @@ def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 
 def _out_of_plane_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
-    """The Wilson angle chi between the bond j-l and the plane i-j-k, for the three choices of l at the centre j (here p2).
-
-    The height of l above the plane over |jl| is sin(angle k-j-l) sin(dihedral i-j-k-l), which gives sin(chi) from functions
-    that OpenMM differentiates itself.
-    """
+    """The Wilson angle between the bond j-l and the plane i-j-k, for the three choices of l at the centre j (here p2)."""
     force = openmm.CustomCompoundBondForce(
         4,
-        "k*(a^2 + b^2 + c^2);"
-        "a = asin(sin(angle(p3,p2,p4))*sin(dihedral(p1,p2,p3,p4)));"
-        "b = asin(sin(angle(p4,p2,p3))*sin(dihedral(p1,p2,p4,p3)));"
-        "c = asin(sin(angle(p4,p2,p1))*sin(dihedral(p3,p2,p4,p1)))",
+        f"k*asin(max(-{NEAR_ONE}, min({NEAR_ONE}, (cx*lx + cy*ly + cz*lz)/(rc*rl))))^2;"
+        f"rc = sqrt({TINY_NM4} + cx^2 + cy^2 + cz^2); rl = sqrt(lx^2 + ly^2 + lz^2);"
+        "cx = ay*bz - az*by; cy = az*bx - ax*bz; cz = ax*by - ay*bx;"
+        "lx = x4 - x2; ly = y4 - y2; lz = z4 - z2;" + ARMS,
     )
     force.addPerBondParameter("k")
-    for atoms, constant in zip(parameters.out_of_planes.tolist(), parameters.out_of_plane_k_mdyn_A_per_rad2.tolist()):
-        force.addBond(atoms, [0.5 * KJ_PER_MDYN_A * constant])
+    for (i, j, k, l), constant in zip(parameters.out_of_planes.tolist(), parameters.out_of_plane_k_mdyn_A_per_rad2.tolist()):
+        for atoms in ((i, j, k, l), (i, j, l, k), (k, j, l, i)):
+            force.addBond(atoms, [0.5 * KJ_PER_MDYN_A * constant])
     return force, force.getNumBonds()
 
 

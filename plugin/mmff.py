@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 VARIANTS = ("MMFF94", "MMFF94s")
 CONSTRAINTS = ("HBonds",)
 
-# field -> (index field, number of atoms per row): the lengths that must agree
+# index field -> (atoms per row, columns that must have as many rows)
 _TABLES = {
     "bonds": (2, ("bond_k_mdyn_per_A", "bond_r0_A")),
     "angles": (3, ("angle_k_mdyn_A_per_rad2", "angle_theta0_deg", "angle_linear")),

@@ -73,7 +73,9 @@ def _default_names(molecule: Molecule) -> tuple[str, ...]:
 
 
 def from_topology(topology: app.Topology, positions: Any = None, *, formal_charges: ArrayLike | None = None) -> Molecule | Ensemble:
-    """The graph of an OpenMM Topology, without stereo; with positions, an Ensemble.
+    """The graph of an OpenMM Topology, without stereo (`equidrift.simulate.from_openmm` adds it); with positions, an Ensemble.
+
+    A Topology has no spin multiplicity either: a closed shell is assumed.
 
     Parameters
     ----------

@@ -114,7 +114,7 @@ def swarm(
 
 
 def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges: Any = None) -> Molecule | Ensemble:
-    """A Molecule, or with positions an Ensemble whose stereo is read from them (a Topology carries none).
+    """A Molecule, or with positions an Ensemble whose stereo is that of the first conformer (a Topology carries none).
 
     Parameters
     ----------

@@ -219,7 +219,7 @@ def test_impossible_hydrogen_mass(mass, words):
 
 def test_unknown_variant_and_constraint_suggest_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'MMFF94s'"):
-        mmff_system("C", "MMFF94S")
+        mmff_system("C", "MMF94s")
     with pytest.raises(UnknownNameError, match="Did you mean 'HBonds'"):
         mmff_system("C", constraints="hbonds")
     with pytest.raises(UnknownNameError, match="Did you mean 'HBonds'"):

@@ -434,7 +434,7 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
     if system.getNumParticles() != n:
         raise InputError(
             f"the System has {system.getNumParticles()} particles, but {molecule!r} has {n} atoms; pass the System of this molecule, "
-            "without solvent"
+            "with no solvent"
         )
     masses = np.array([system.getParticleMass(k).value_in_unit(unit.dalton) for k in range(n)])
     wanted = np.array([app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in molecule.numbers])

@@ -346,7 +346,7 @@ def test_one_failing_conformer_costs_only_itself(tmp_path):
 
 def test_every_conformer_failing_is_an_error_with_the_reasons(tmp_path):
     ensemble = embedded("CCO", 2)
-    with pytest.raises(NoValidSamplesError, match=r"dynamics failed for every conformer. Rejected: positions of atom 0 are not finite.* 2\."):
+    with pytest.raises(NoValidSamplesError, match=r"failed for every conformer. Rejected: positions of atom 0 are not finite.* 2\."):
         swarm(ensemble.replace(positions_A=ensemble.positions_A * np.nan), None, 0.01, output=tmp_path / "r")
 
 
@@ -399,7 +399,7 @@ def test_swarm_refuses_the_system_of_another_molecule(tmp_path):
     def run(system: openmm.System) -> None:
         swarm(ensemble, system, 0.01, output=Path(tmp_path) / "x", platform="Reference")
 
-    with pytest.raises(InputError, match=r"System has 6 particles, but Molecule\(CCO, 9 atoms, charge \+0\) has 9 atoms; .*without solvent"):
+    with pytest.raises(InputError, match=r"System has 6 particles, but Molecule\(CCO, 9 atoms, charge \+0\) has 9 atoms; .*no solvent"):
         run(mmff_system("CO"))
     with pytest.raises(InputError, match=r"particle 1 of the System weighs 15.999 amu, but atom 1 of .* is C \(12.011 amu\); .*its order"):
         run(mmff_system("COC"))

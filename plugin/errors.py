@@ -44,6 +44,10 @@ class MissingDependencyError(EquidriftError, ImportError):
         super().__init__(f"{package} is not installed, and this needs it. Install it with: {line}")
 
 
+class ModelError(EquidriftError, RuntimeError):
+    """A model raised while it worked on a molecule; the cause is chained."""
+
+
 class InexactProposalError(InputError):
     """An exact sampler was given a proposer that has no proposal density."""
 

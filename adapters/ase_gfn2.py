@@ -1,0 +1,61 @@
+"""GFN2-xTB relaxation: tblite's ASE calculator and ASE's BFGS. tblite is optional and imported on first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, SCFError
+from ase.optimize import BFGS
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, MissingDependencyError
+from equidrift.records import Molecule
+
+
+def require_tblite() -> Any:
+    """tblite's ASE calculator class. Raises `MissingDependencyError` with the pip line."""
+    try:
+        from tblite.ase import TBLite
+    except ImportError as error:
+        raise MissingDependencyError("tblite", "xtb") from error
+    return TBLite
+
+
+def gfn2_relax(
+    molecule: Molecule, positions_A: NDArray[np.float64], max_steps: int = 500, *, fmax_eV_A: float = 0.02
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move conformers to the nearest minimum of GFN2-xTB.
+
+    Parameters
+    ----------
+    molecule : the graph; its charge and multiplicity go to the calculation.
+    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
+    max_steps : of BFGS, for each conformer; 0 only evaluates the energies.
+    fmax_eV_A : largest force on an atom at convergence.
+
+    Returns
+    -------
+    positions_A : float64 (k, n_atoms, 3); NaN where the self-consistent field failed.
+    energies_eV : float64 (k,).
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed. InputError for positions of another shape.
+    """
+    calculator = require_tblite()
+    moved = np.array(positions_A, np.float64)
+    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
+        raise InputError(f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)")
+    energies = np.full(len(moved), np.nan)
+    for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
+        atoms = ase.Atoms(molecule.numbers, moved[k])
+        atoms.calc = calculator(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+        try:
+            BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)
+            moved[k], energies[k] = atoms.positions, atoms.get_potential_energy()
+        except (CalculationFailed, SCFError, RuntimeError):
+            moved[k] = np.nan
+    return moved, energies

@@ -1,0 +1,207 @@
+"""What `import equidrift` offers to call: sample, refine, mmff_system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from equidrift import engine
+from equidrift.checks import GeometryCheck, check_supported
+from equidrift.engine import check_count, generate, joined
+from equidrift.errors import InputError, InputTypeError
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import make_refiner, resolve
+from equidrift.relax import check_threshold, make_relax, prune
+
+__all__ = ["mmff_system", "refine", "sample"]
+
+
+def as_molecule(what: Any) -> Molecule:
+    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
+
+    Raises
+    ------
+    MoleculeError
+        for what cannot be read, InputTypeError for an object of another kind.
+    """
+    if isinstance(what, Molecule):
+        return what
+    if isinstance(what, Ensemble):
+        return what.molecule
+    if isinstance(what, str):
+        return Molecule.from_smiles(what)
+    molecule: Molecule
+    host = _host(what)
+    if host == "rdkit":
+        molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(what)
+        return molecule
+    if host == "ase":
+        molecule = resolve("equidrift.adapters.ase_atoms:from_atoms")(what)
+        return molecule
+    raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
+
+
+def _host(what: Any) -> str:
+    """The package an object's class, or a base of it, comes from: no host is imported to find out."""
+    packages = {base.__module__.partition(".")[0] for base in type(what).__mro__}
+    return next((host for host in ("rdkit", "ase") if host in packages), "")
+
+
+def sample(
+    what: Any,
+    n: int = 1,
+    *,
+    model: Any = "default",
+    seed: int = 0,
+    steps: int | None = None,
+    relax: str = "none",
+    prune_rms_A: float | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    max_attempts: int = engine.MAX_ATTEMPTS,
+    **model_options: Any,
+) -> Ensemble:
+    """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected draws replaced.
+
+    Parameters
+    ----------
+    what : SMILES, Molecule, RDKit Mol (missing hydrogens are added behind its atoms) or ase.Atoms.
+    n : conformers wanted, 1 or more.
+    model : a name of `equidrift.list_models()`, or an object with `sample(molecule, seeds, *, steps, callback)`.
+    seed : of the run. Conformer k depends on it and on k, not on the batch size (floats agree to 1e-4 A).
+    steps : of the model's solver, None for its own default.
+    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra `xtb`). Energies come with it.
+    prune_rms_A : remove conformers closer than this (heavy atoms, all symmetries) to one that stays, after the relaxation; the ensemble
+        may then have fewer than n, and its provenance counts them.
+    batch_size : samples in one call of the model, None for its own default.
+    progress : show a progress bar on stderr.
+    max_attempts : draws a conformer before it is given up.
+    model_options : passed to the model.
+
+    Returns
+    -------
+    Ensemble; positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed; provenance["rejected"] counts the draws that
+    failed a check, by reason.
+
+    Raises
+    ------
+    MoleculeError
+        for a molecule that cannot be read or is not supported.
+    NoValidSamplesError
+        where n valid conformers cannot be found, with the reasons counted.
+    InputError, InputTypeError
+        for an option out of its range; UnknownNameError for an unknown model, with the nearest name.
+    MissingDependencyError
+        for relax="gfn2" without tblite.
+    """
+    check_count("n", n)
+    threshold = check_threshold(prune_rms_A)
+    options: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size, "max_attempts": max_attempts}
+    options |= {"relax": make_relax(relax), "options": {"relax": relax} if relax != "none" else None, **model_options}
+    molecule = as_molecule(what)
+    with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:
+        ensemble = generate(molecule, n, model=model, callback=callback, **options)
+    return ensemble if threshold is None else prune(ensemble, threshold)
+
+
+def refine(
+    what: Any, *, model: Any = "refine", steps: int | None = None, batch_size: int | None = None, progress: bool = False, **model_options: Any
+) -> Ensemble:
+    """Conformers from anywhere, moved into the basin of the refiner's level of theory; graph and stereo are kept.
+
+    Parameters
+    ----------
+    what : Ensemble, RDKit Mol with conformers, or a list of ase.Atoms of one molecule.
+    model : name of a refiner, or an object with `refine_many(jobs, *, steps, callback)`.
+    steps : network calls, None for the model's default.
+    batch_size : conformers in one call of the model, None for its own default.
+    progress : show a progress bar on stderr.
+    model_options : passed to the refiner.
+
+    Returns
+    -------
+    Ensemble of the same conformers in the same order. One that fails a check behind the refinement keeps the geometry that came in;
+    `valid` tells whether that one passes, and provenance["refined"] and provenance["kept_input"] (by reason) count both kinds.
+
+    Raises
+    ------
+    MoleculeError
+        for a molecule that is not supported, InputError where there are no conformers, InputTypeError for another object,
+        UnknownNameError for an unknown refiner.
+    """
+    ensemble = as_ensemble(what)
+    refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
+    if not callable(getattr(refiner, "refine_many", None)):
+        raise InputTypeError(f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}")
+    check_supported(ensemble.molecule)
+    size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", engine.BATCH_SIZE))
+    parts = []
+    with resolve("equidrift.cli.progress:conformer_bar")(len(ensemble), shown=progress) as callback:
+        for begin in range(0, len(ensemble), size):
+            parts.append(refine_part(ensemble[begin : begin + size], refiner, steps))
+            if callback is not None:
+                callback({"accepted": len(parts[-1]), "drawn": len(parts[-1])})
+    return join_refined(parts)
+
+
+def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> Ensemble:
+    """One batch through a refiner; what fails a check keeps the geometry that came in."""
+    molecule = ensemble.molecule
+    moved = np.asarray(refiner.refine_many([(molecule, ensemble.positions_A)], steps=steps)[0], np.float64)
+    check = GeometryCheck(molecule)
+    reasons = check(moved)
+    good = reasons == ""
+    valid = good.copy()
+    valid[~good] = check(ensemble.positions_A[~good]) == ""
+    names, counts = np.unique(reasons[~good], return_counts=True)
+    provenance = {
+        **ensemble.provenance,
+        "refiner": str(getattr(refiner, "name", type(refiner).__name__)),
+        "refiner_sha256": getattr(refiner, "weights_sha256", None),
+        "refined": int(good.sum()),
+        "kept_input": dict(zip(names.tolist(), counts.tolist())),
+    }
+    positions = np.where(good[:, None, None], moved, ensemble.positions_A)
+    return ensemble.replace(positions_A=positions, valid=valid, energies_eV=None, log_prob=None, provenance=provenance)
+
+
+def join_refined(parts: Sequence[Ensemble]) -> Ensemble:
+    """Batches of one ensemble put together, their counts added."""
+    kept: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.provenance["kept_input"].items():
+            kept[reason] = kept.get(reason, 0) + count
+    whole = joined(parts)
+    counts = {"refined": sum(part.provenance["refined"] for part in parts), "kept_input": kept}
+    original = {key: parts[0].provenance[key] for key in ("drawn", "rejected") if key in parts[0].provenance}
+    provenance = {key: value for key, value in whole.provenance.items() if key not in ("drawn", "rejected")}
+    return whole.replace(provenance={**provenance, **original, **counts})
+
+
+def as_ensemble(what: Any) -> Ensemble:
+    """The conformers in an Ensemble, an RDKit Mol or a list of ase.Atoms.
+
+    Raises
+    ------
+    InputError
+        where there is not one conformer, InputTypeError for an object of another kind.
+    """
+    ensemble: Ensemble
+    if isinstance(what, Ensemble):
+        ensemble = what
+    elif _host(what) == "rdkit":
+        ensemble = resolve("equidrift.adapters.rdkit_conformers:ensemble_of")(what)
+    elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
+        ensemble = resolve("equidrift.adapters.ase_atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
+    else:
+        raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
+    if not len(ensemble):
+        raise InputError("there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)")
+    return ensemble
+
+
+def mmff_system(*args: Any, **options: Any) -> Any:
+    """MMFF94 for OpenMM: see `equidrift.mmff.mmff_system`."""
+    return resolve("equidrift.mmff:mmff_system")(*args, **options)

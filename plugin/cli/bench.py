@@ -1,0 +1,48 @@
+"""equidrift bench: the tables of measured quality and speed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+# name -> "module:function"; function(full, progress) returns the result described in architecture.md
+BENCHMARKS = {"conformers": "equidrift.models.conformers.benchmark:run"}
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers")],
+    full: Annotated[bool, typer.Option("--full", help="The form the README quotes; takes longer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Measure the shipped models beside the baselines."""
+    from equidrift.cli.output import print_json
+    from equidrift.errors import UnknownNameError
+    from equidrift.registry import resolve
+
+    if name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", name, BENCHMARKS)
+
+    def progress(message: object) -> None:
+        if not as_json and sys.stderr.isatty():
+            typer.echo(str(message), err=True)
+
+    result = resolve(BENCHMARKS[name])(full=full, progress=progress)
+    if as_json:
+        print_json(result)
+    else:
+        show(result)
+    return 0
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The result as a table: a row a method, a column a metric."""
+    from equidrift.cli.output import print_table
+
+    metrics = list(dict.fromkeys(metric for row in result["rows"] for metric in row["values"]))
+    rows = [[row["row"], *(row["values"].get(metric) for metric in metrics)] for row in result["rows"]]
+    print_table(["row", *metrics], rows, title=str(result["name"]))
+    machine = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
+    typer.echo(f"machine: {machine}; commit {result['commit']}")

@@ -1,0 +1,180 @@
+"""equidrift doctor: whether each host, entry point, device and weights file works, by trying it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+REQUIRED = ("numpy", "torch", "safetensors", "openmm", "openmmtools", "ase", "MDAnalysis", "rdkit", "typer", "rich", "pydantic", "PyYAML")
+OPTIONAL = {"tblite": "xtb", "posebusters": "checks", "plotly": "report"}
+ETHANOL = "CCO"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; state is ok, missing (optional) or broken."""
+
+    what: str
+    state: str
+    detail: str
+
+
+def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
+    """Versions, devices, hosts, entry points and weights, each tried."""
+    from equidrift.cli.output import print_json, print_table
+
+    findings = list(examine())
+    broken = sum(finding.state == "broken" for finding in findings)
+    if as_json:
+        print_json({"command": "doctor", "ok": not broken, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print_table(("what", "state", "detail"), [(finding.what, finding.state, finding.detail) for finding in findings])
+        typer.echo("everything works" if not broken else f"{broken} broken, see the table")
+    return 1 if broken else 0
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, in the order of the report."""
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs")
+    yield _version("equidrift", None)
+    for package in REQUIRED:
+        yield _version(package, None)
+    for package, extra in OPTIONAL.items():
+        yield _version(package, extra)
+    tried: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("devices", _devices),
+        ("rdkit: embed ethanol", _rdkit),
+        ("openmm: platforms", _openmm),
+        ("openmm: MMFF94 energy", _mmff),
+        ("ase: entry point and Atoms", _ase),
+        ("MDAnalysis: Universe of conformers", _mdanalysis),
+        ("openmmtools: import", _openmmtools),
+    )
+    for what, attempt in tried:
+        yield _tried(what, attempt)
+    yield from _weights()
+
+
+def _version(package: str, extra: str | None) -> Finding:
+    try:
+        return Finding(package, "ok", metadata.version(package))
+    except metadata.PackageNotFoundError:
+        line = f'pip install "equidrift[{extra}]"' if extra else f"pip install {package}"
+        return Finding(package, "missing" if extra else "broken", line)
+
+
+def _tried(what: str, attempt: Callable[[], str]) -> Finding:
+    """Run one attempt; whatever a host raises is what the user wants to see here."""
+    try:
+        return Finding(what, "ok", attempt())
+    except Exception as error:  # a broken installation can raise anything
+        return Finding(what, "broken", f"{type(error).__name__}: {error}")
+
+
+def _ethanol() -> Any:
+    from equidrift.api import sample
+
+    return sample(ETHANOL, 2, model="etkdg")
+
+
+def _devices() -> str:
+    import torch
+
+    names = [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return ", ".join(["cpu", *names]) + f"; torch uses {torch.get_num_threads()} threads"
+
+
+def _rdkit() -> str:
+    return f"{len(_ethanol())} conformers of {ETHANOL}"
+
+
+def _openmm() -> str:
+    import openmm
+
+    states = []
+    for k in range(openmm.Platform.getNumPlatforms()):
+        host = openmm.Platform.getPlatform(k)
+        states.append(f"{host.getName()} {'works' if _steps(host) else 'fails'}")
+    if not any(state.endswith("works") for state in states):
+        raise RuntimeError(f"no platform works ({', '.join(states)})")
+    return ", ".join(states)
+
+
+def _steps(host: Any) -> bool:
+    """Whether a platform integrates one free particle."""
+    import openmm
+
+    system = openmm.System()
+    system.addParticle(1.0)
+    try:
+        context = openmm.Context(system, openmm.VerletIntegrator(0.001), host)
+        context.setPositions([openmm.Vec3(0, 0, 0)])
+        context.getIntegrator().step(1)
+    except openmm.OpenMMException:
+        return False
+    return True
+
+
+def _mmff() -> str:
+    import openmm
+
+    from equidrift.api import mmff_system
+
+    ensemble = _ethanol()
+    system = mmff_system(ensemble.molecule)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context.setPositions(ensemble.positions_A[0] * 0.1)
+    return f"{ETHANOL} {context.getState(getEnergy=True).getPotentialEnergy()}"
+
+
+def _ase() -> str:
+    from ase.io.formats import ioformats
+
+    found = [entry for entry in metadata.entry_points(group="ase.ioformats") if entry.name == "equidrift"]
+    if not found:
+        raise RuntimeError("the entry point ase.ioformats 'equidrift' is not installed; reinstall equidrift")
+    found[0].load()
+    if "equidrift" not in ioformats:
+        raise RuntimeError("ASE does not list the format 'equidrift'")
+    return f"format 'equidrift' listed; {len(_ethanol().to_ase())} Atoms of {ETHANOL}"
+
+
+def _mdanalysis() -> str:
+    universe = _ethanol().to_mdanalysis()
+    return f"{universe.atoms.n_atoms} atoms, {universe.trajectory.n_frames} frames"
+
+
+def _openmmtools() -> str:
+    importlib.import_module("openmmtools.mcmc")
+    return "openmmtools.mcmc"
+
+
+def _weights() -> Iterator[Finding]:
+    """Where each shipped model's weights are, and whether they are what the card says."""
+    from equidrift.formats import file_sha256
+    from equidrift.registry import resolve
+
+    try:
+        folder = Path(importlib.import_module("equidrift.models.zoo").__path__[0])
+        cards = resolve("equidrift.weights:list_cards")()
+    except Exception as error:  # as in _tried
+        yield Finding("weights", "broken", f"{type(error).__name__}: {error}")
+        return
+    for card in cards:
+        path = Path(card.get("path") or folder / f"{card['name']}.safetensors")
+        if not path.is_file():
+            yield Finding(f"weights: {card['name']}", "broken", f"{path} is missing; reinstall equidrift")
+        elif file_sha256(path) != card["sha256"]:
+            yield Finding(f"weights: {card['name']}", "broken", f"{path} is not the file of its card (sha256 differs); reinstall equidrift")
+        else:
+            yield Finding(f"weights: {card['name']}", "ok", f"{path}, sha256 {card['sha256'][:12]} fits")
+    if not cards:
+        yield Finding("weights", "missing", f"no card in {folder}")

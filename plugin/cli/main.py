@@ -1,0 +1,65 @@
+"""The `equidrift` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from equidrift.errors import EquidriftError, MissingDependencyError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def build() -> Callable[[], None]:
+    """The Typer application. Each command's module imports what it needs only when the command runs."""
+    import typer
+
+    from equidrift.cli import bench, doctor, models, refine, sample, train
+
+    app = typer.Typer(
+        help="Equivariant diffusion models where molecular simulators already work.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, module in (("sample", sample), ("refine", refine), ("train", train), ("bench", bench), ("models", models), ("doctor", doctor)):
+        app.command(name)(_guarded(module.command))
+    return app
+
+
+def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
+    """A command whose errors are one line on stderr and an exit code: 1 a part failed, 2 bad input, 130 Ctrl-C."""
+    import typer
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            code = command(*args, **options)
+        except KeyboardInterrupt as error:
+            typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
+            code = INTERRUPTED
+        except EquidriftError as error:
+            typer.echo(f"equidrift: {' '.join(str(error).split())}", err=True)
+            code = BAD_INPUT if isinstance(error, ValueError | TypeError | MissingDependencyError) else FAILED
+        if code:
+            raise typer.Exit(code)
+
+    return run
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    if sys.argv[1:] == ["--version"]:
+        import typer
+
+        from equidrift._version import __version__
+
+        typer.echo(f"equidrift {__version__}")
+        return
+    build()()
+
+
+if __name__ == "__main__":
+    run()

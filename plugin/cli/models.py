@@ -1,0 +1,34 @@
+"""equidrift models: the cards of the shipped weights, and every name that --model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+COLUMNS = ("name", "family", "elements", "licence", "training data", "quality", "sha256")
+
+
+def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
+    """Models that come with the package: what they know, what they learnt from, how good they are."""
+    from equidrift.cli.output import print_json, print_table
+    from equidrift.registry import REFINERS, list_models, resolve
+
+    cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
+    if as_json:
+        print_json({"command": "models", "sample": list_models(), "refine": sorted(REFINERS), "cards": cards})
+        return 0
+    print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
+    for card in cards:
+        typer.echo(f"{card['name']}: {card['description']}")
+    typer.echo(f"equidrift sample --model: {', '.join(list_models())}")
+    typer.echo(f"equidrift refine --model: {', '.join(sorted(REFINERS))}")
+    return 0
+
+
+def _row(card: Mapping[str, Any]) -> list[Any]:
+    quality = ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in card["quality"].items())
+    elements = card["elements"]
+    shown = elements if isinstance(elements, str) else " ".join(map(str, elements))
+    return [card["name"], card["family"], shown, card["licence"], str(card["training_data"]), quality, str(card["sha256"])[:12]]

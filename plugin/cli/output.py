@@ -1,0 +1,46 @@
+"""Tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    from equidrift.jsonable import plain
+
+    typer.echo(json.dumps(plain(value)))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """A rich table; numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left")
+    rows = [list(row) for row in rows]
+    for k, column in enumerate(columns):
+        numeric = all(isinstance(row[k], int | float) or row[k] in ("", None) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.measure(table).maximum, 80))
+    console.print(table)
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where there is not one."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

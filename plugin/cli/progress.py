@@ -1,0 +1,42 @@
+"""Progress bars: rate and time left, on stderr, only where somebody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[Report | None]:
+    """A bar over conformers; yields the engine's callback, None where nothing is shown."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("conformers"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rejected]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("conformers", total=total, completed=done, rate="", rejected="")
+        rejected = 0
+
+        def report(event: dict[str, Any]) -> None:
+            nonlocal rejected
+            rejected += event["drawn"] - event["accepted"]
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{(bar.tasks[0].completed + event['accepted'] - done) / elapsed:.1f}/s" if elapsed else ""
+            bar.update(task, advance=event["accepted"], rate=rate, rejected=f"{rejected} rejected" if rejected else "")
+
+        yield report

@@ -1,0 +1,75 @@
+"""equidrift train: one documented command for training on a user's own data."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
+FAMILIES = {"conformers": "equidrift.models.conformers.train:run_training"}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def command(
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="conformers")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train on and for how long; see examples/.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of checkpoints; runs/CONFIG if not given.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time to spend, say 90s, 25m or 2h; a checkpoint is written at its end.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Train a model family on your own molecules."""
+    from equidrift.cli.output import print_json
+    from equidrift.errors import UnknownNameError
+    from equidrift.registry import resolve
+
+    if family not in FAMILIES:
+        raise UnknownNameError("family", family, FAMILIES)
+    settings = read_config(config)
+    budget_s = parse_budget(budget)
+    out = output or Path("runs") / config.stem
+
+    def progress(event: dict[str, Any]) -> None:
+        if not as_json and sys.stderr.isatty():
+            typer.echo("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in event.items()), err=True)
+
+    result = resolve(FAMILIES[family])(config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress)
+    summary = {"command": "train", "family": family, "output": str(out), **dict(result or {})}
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo("\n".join(f"{key}: {value}" for key, value in summary.items()))
+    return 0
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML file as a dict. Raises `InputError` for a missing or broken file, or one that is no table of keys."""
+    import yaml
+
+    from equidrift.errors import InputError
+
+    if not path.is_file():
+        raise InputError(f"there is no configuration {str(path)!r}; see examples/ for one to copy")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{str(path)!r} is no YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{str(path)!r} must hold KEY: VALUE lines, not {type(config).__name__}; see examples/ for one to copy")
+    return config
+
+
+def parse_budget(text: str | None) -> float | None:
+    """Seconds in '90s', '25m' or '2h'. Raises `InputError` for anything else."""
+    from equidrift.errors import InputError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise InputError(f"--budget must be a time above 0 such as 90s, 25m or 2h, not {text!r}")
+    return float(match[1]) * _UNITS[match[2]]

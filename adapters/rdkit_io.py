@@ -140,7 +140,8 @@ def _from_mol(mol: Chem.Mol, smiles: str = "") -> tuple[Molecule, NDArray[np.flo
     flat = not mol.GetNumConformers() or not mol.GetConformer().Is3D()
     if not flat:
         Chem.AssignStereochemistryFrom3D(mol)
-    full = Chem.AddHs(mol, addCoords=not flat, addResidueInfo=True)
+    named = all(atom.GetPDBResidueInfo() and atom.GetAtomicNum() > 1 for atom in mol.GetAtoms())  # RDKit hangs on hydrogens named before
+    full = Chem.AddHs(mol, addCoords=not flat, addResidueInfo=named)
     molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(full, smiles=smiles)
     return molecule, None if flat else np.array([conformer.GetPositions() for conformer in full.GetConformers()])
 

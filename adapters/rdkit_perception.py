@@ -48,6 +48,7 @@ def molecule_from_xyz(numbers: ArrayLike, positions_A: ArrayLike, charge: int | 
 
     def perceive(copy: Chem.Mol, total: int) -> None:
         rdDetermineBonds.DetermineBonds(copy, charge=total, maxIterations=ITERATIONS)
+        _close_ylides(copy)
 
     molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(fit_charge(mol, charge, perceive))
     return molecule
@@ -58,7 +59,7 @@ def complete_bond_orders(mol: Chem.Mol, charge: int | None = None) -> Chem.Mol:
 
     def perceive(copy: Chem.Mol, total: int) -> None:
         rdDetermineBonds.DetermineBondOrders(copy, charge=total, maxIterations=ITERATIONS)
-        Chem.AssignStereochemistryFrom3D(copy)
+        _close_ylides(copy)
 
     return fit_charge(mol, charge, perceive)
 
@@ -75,6 +76,19 @@ def fit_charge(mol: Chem.Mol, charge: int | None, perceive: Callable[[Chem.Mol, 
         f"the bonds of this geometry are ambiguous: {what}; {hint}. Give charge=..., check that every hydrogen is there, "
         "or give the molecule as SMILES or SDF, which carry bonds"
     )
+
+
+def _close_ylides(mol: Chem.Mol) -> None:
+    """RDKit perceives sulfoxides and phosphine oxides as S+-O-; write S=O and P=O, as SMILES and files do, and read the stereo."""
+    for bond in mol.GetBonds():
+        for centre, oxygen in ((bond.GetBeginAtom(), bond.GetEndAtom()), (bond.GetEndAtom(), bond.GetBeginAtom())):
+            if centre.GetSymbol() in ("S", "P", "Se") and centre.GetFormalCharge() > 0:
+                if oxygen.GetSymbol() in ("O", "S") and oxygen.GetFormalCharge() == -1 and bond.GetBondType() == Chem.BondType.SINGLE:
+                    bond.SetBondType(Chem.BondType.DOUBLE)
+                    centre.SetFormalCharge(centre.GetFormalCharge() - 1)
+                    oxygen.SetFormalCharge(0)
+    Chem.SanitizeMol(mol)
+    Chem.AssignStereochemistryFrom3D(mol)
 
 
 def _attempt(mol: Chem.Mol, charge: int, perceive: Callable[[Chem.Mol, int], None]) -> Chem.Mol | None:

@@ -24,7 +24,7 @@ MOLECULES = {
     "zwitterion": "[NH3+][C@@H](CO)C(=O)[O-]",
     "nitro": "O=[N+]([O-])c1ccccc1",
     "rings": "C1CC1c1ccc2[nH]ccc2c1",
-    "halogens": "FC(Cl)(Br)CI",
+    "halogens": "F[C@](Cl)(Br)CI",
     "sulfur": "CS(=O)(=O)Nc1nccs1",
     "phosphorus": "COP(=O)(O)OC",
     "chiral phosphorus": "C[P@](=O)(O)OC",

@@ -45,14 +45,14 @@ def test_allow_list(path: Path) -> None:
         probed = {"torch", "openmm", "ase"} if inner[-1] == "doctor.py" else set()
         assert other <= {"numpy", "typer", "rich", "yaml", "pydantic"} | probed
     elif folder == "plugin":
-        assert other <= {"numpy"} | ({"safetensors"} if inner[-1] == "weights.py" else set())
+        assert other <= {"numpy"} | ({"safetensors", "torch"} if inner[-1] == "weights.py" else set())  # lazily; see below
     elif folder == "adapters":
         assert other <= {"numpy", "tblite"} | HOSTS
         assert len(other & HOSTS) <= 1, "an adapter imports one host"
         assert not any(name.startswith("equidrift.adapters.") for name in own), "adapters meet through records"
     else:
         assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"}
-    if folder != "models":
+    if folder != "models" and inner != ["weights.py"]:  # which holds the folder of the shipped weights
         assert not any(name.startswith("equidrift.models") for name in own)
     if folder != "adapters":
         assert not any(name.startswith("equidrift.adapters") for name in own), "reach adapters by registry.resolve"

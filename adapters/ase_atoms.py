@@ -1,0 +1,163 @@
+"""Ensemble <-> `ase.Atoms`, one a conformer: the graph travels in `atoms.info`, so that the way back loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.jsonable import molecule_from_dict, molecule_to_dict, plain
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import resolve
+
+INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
+
+
+def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
+    """One `ase.Atoms` a conformer (A, eV).
+
+    `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`), `seed`, `model`, `charge`, `spin` (multiplicity),
+    `valid`, `scores` and `log_prob` where known, and under `equidrift` the molecule and the provenance as JSON values. Formal charges
+    become initial charges. A SinglePointCalculator carries the energy where there is one.
+    """
+    molecule = ensemble.molecule
+    stored = {"molecule": molecule_to_dict(molecule), "provenance": plain(ensemble.provenance)}
+    shared = {"smiles": molecule.smiles, "name": molecule.name, "model": str(ensemble.provenance.get("model", "unknown"))}
+    shared |= {"charge": molecule.charge, "spin": molecule.multiplicity}
+    images = []
+    for k, frame in enumerate(ensemble.positions_A):
+        atoms = Atoms(molecule.numbers, frame, info={**shared, "sample": first_sample + k, **_numbers_of(ensemble, k), "equidrift": stored})
+        atoms.set_array(INDEX, np.arange(molecule.n_atoms))
+        if molecule.formal_charges.any():
+            atoms.set_initial_charges(molecule.formal_charges)
+        if ensemble.energies_eV is not None and np.isfinite(ensemble.energies_eV[k]):
+            atoms.calc = SinglePointCalculator(atoms, energy=float(ensemble.energies_eV[k]))
+        images.append(atoms)
+    return images
+
+
+def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
+    """What belongs to sample k alone."""
+    info: dict[str, Any] = {"seed": int(np.asarray(ensemble.seeds)[k]), "valid": bool(np.asarray(ensemble.valid)[k])}
+    if ensemble.scores:
+        info["scores"] = {name: float(values[k]) for name, values in ensemble.scores.items()}
+    if ensemble.log_prob is not None:
+        info["log_prob"] = float(ensemble.log_prob[k])
+    return info
+
+
+def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
+    """The graph of an `ase.Atoms`: the one stored by `to_atoms`, in the atoms' present order, else perceived from the geometry.
+
+    Parameters
+    ----------
+    atoms : every hydrogen explicit; the cell is not looked at.
+    charge : total charge, for atoms without a stored graph; None takes `atoms.info["charge"]`, else the sum of the initial charges
+        where one is not zero.
+
+    Raises
+    ------
+    InputTypeError
+        where `atoms` is not an `ase.Atoms`.
+    MoleculeError
+        where there is no stored graph and the bonds cannot be told: ambiguous without a charge, hydrogens missing.
+    """
+    if not isinstance(atoms, Atoms):
+        raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
+    stored = _stored_molecule(atoms)
+    if stored is not None and charge in (None, stored.charge):
+        return stored
+    if charge is None:
+        charge = _charge_of(atoms)
+    molecule: Molecule = resolve("equidrift.adapters.rdkit_perception:molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
+    return molecule.replace(smiles="", name=str(atoms.info.get("name", "")))
+
+
+def _charge_of(atoms: Atoms) -> int | None:
+    """The total charge that the atoms carry, None where they say nothing."""
+    charges = atoms.get_initial_charges()
+    told = atoms.info.get("charge", float(charges.sum()) if charges.any() else None)
+    if told is None:
+        return None
+    if isinstance(told, str | bytes) or abs(float(told) - round(float(told))) > 1e-6:
+        raise InputError(f"the charge of the atoms must be a whole number, not {told!r}; set atoms.info['charge']")
+    return round(float(told))
+
+
+def _stored_molecule(atoms: Atoms) -> Molecule | None:
+    """The graph in `atoms.info`, its atoms put in the present order; None where there is none, or it is of other atoms."""
+    stored = atoms.info.get("equidrift")
+    if not isinstance(stored, Mapping) or "molecule" not in stored:
+        return None
+    molecule = molecule_from_dict(stored["molecule"])
+    order = np.asarray(atoms.arrays.get(INDEX, np.arange(len(atoms))), np.int64)
+    if len(atoms) != molecule.n_atoms or sorted(order.tolist()) != list(range(molecule.n_atoms)):
+        return None
+    if not np.array_equal(molecule.numbers[order], atoms.numbers) or atoms.info.get("charge", molecule.charge) != molecule.charge:
+        return None
+    return molecule if np.array_equal(order, np.arange(len(order))) else reordered(molecule, order)
+
+
+def reordered(molecule: Molecule, order: NDArray[np.int64]) -> Molecule:
+    """The same molecule with atom `order[k]` in place k."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    changes: dict[str, Any] = {name: getattr(molecule, name)[order] for name in ("numbers", "formal_charges")}
+    changes |= {"bonds": place[molecule.bonds], "tetrahedral": place[molecule.tetrahedral]}
+    changes["double_bonds"] = np.hstack([place[molecule.double_bonds[:, :4]], molecule.double_bonds[:, 4:]])
+    for name in ("atom_names", "residue_names", "residue_ids"):
+        values = getattr(molecule, name)
+        changes[name] = None if values is None else tuple(values[k] for k in order)
+    return molecule.replace(**changes)
+
+
+def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None) -> Ensemble:
+    """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
+
+    Energies are taken where every image has one that is already computed.
+
+    Raises
+    ------
+    InputError
+        where there are no images, or they are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+    """
+    images = [images] if isinstance(images, Atoms) else list(images)
+    if not images:
+        raise InputError("there are no images; give at least one ase.Atoms")
+    molecule = from_atoms(images[0], charge=charge)
+    for k, atoms in enumerate(images):
+        if not isinstance(atoms, Atoms):
+            raise InputTypeError(f"images[{k}] must be an ase.Atoms, not {type(atoms).__name__}")
+        if k and (not np.array_equal(atoms.numbers, molecule.numbers) or (_stored_molecule(atoms) or molecule) != molecule):
+            raise InputError(f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule")
+    info = [atoms.info for atoms in images]
+    stored = info[0].get("equidrift")
+    energies = [_energy_of(atoms) for atoms in images]
+    return Ensemble(
+        molecule,
+        np.array([atoms.positions for atoms in images]),
+        seeds=np.array([i["seed"] for i in info], np.int64) if all("seed" in i for i in info) else None,
+        log_prob=np.array([i["log_prob"] for i in info]) if all("log_prob" in i for i in info) else None,
+        energies_eV=np.array(energies, float) if all(energy is not None for energy in energies) else None,
+        valid=np.array([bool(i.get("valid", True)) for i in info]),
+        scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
+        provenance=stored["provenance"] if isinstance(stored, Mapping) and "provenance" in stored else {"model": "given"},
+    )
+
+
+def _common_scores(info: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the scores every image has."""
+    scores = [i.get("scores", {}) for i in info]
+    return [name for name in scores[0] if all(name in s for s in scores)]
+
+
+def _energy_of(atoms: Atoms) -> float | None:
+    """The energy a calculator has at hand for the present positions; nothing is computed."""
+    if atoms.calc is None or atoms.calc.calculation_required(atoms, ["energy"]):
+        return None
+    return float(atoms.get_potential_energy())

@@ -161,3 +161,17 @@ def _energy_of(atoms: Atoms) -> float | None:
     if atoms.calc is None or atoms.calc.calculation_required(atoms, ["energy"]):
         return None
     return float(atoms.get_potential_energy())
+
+
+def from_arrays(
+    numbers: NDArray[np.int64], positions_A: NDArray[np.float64], *, cell: Any = None, molecule: Molecule | None = None
+) -> Atoms:
+    """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where there is a cell (3 lengths in A, 3 angles)."""
+    if molecule is not None:
+        (atoms,) = to_atoms(Ensemble(molecule, np.asarray(positions_A, np.float64)[None], provenance={"model": "given"}))
+    else:
+        atoms = Atoms(numbers, np.asarray(positions_A, np.float64))
+    if cell is not None and np.any(cell):
+        atoms.set_cell(cell)
+        atoms.pbc = True
+    return atoms

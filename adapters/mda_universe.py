@@ -1,0 +1,316 @@
+"""Ensemble <-> MDAnalysis Universe, conformers as frames; and `atoms.convert_to.ase()`, which MDAnalysis lacks.
+
+MDAnalysis registers parsers, readers and converters when their classes are made: `mda.Universe(ensemble)` and `convert_to.ase()`
+work once this module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import MDAnalysis as mda
+import numpy as np
+from MDAnalysis.converters.base import ConverterBase
+from MDAnalysis.coordinates.memory import MemoryReader
+from MDAnalysis.core import topologyattrs as attrs
+from MDAnalysis.core.topology import Topology
+from MDAnalysis.guesser.tables import masses as MASSES
+from MDAnalysis.topology.base import TopologyReaderBase, change_squash
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, InputTypeError, MissingDependencyError, UnknownNameError
+from equidrift.records import SYMBOLS, Ensemble, Molecule
+from equidrift.registry import resolve
+
+FORMAT = "EQUIDRIFT"
+PER_FRAME = ("seed", "energy_eV", "log_prob")
+XTC_PRECISION = 5  # digits behind the point in nm: 1e-4 A, where the default of 3 would round bonds to 0.01 A
+TRAJECTORIES = (".xtc", ".dcd", ".h5md")
+
+
+class EnsembleParser(TopologyReaderBase):
+    """An Ensemble's Molecule as a Topology: ids, names, types, elements, masses, formal charges, bonds with orders, residues."""
+
+    format = FORMAT
+
+    @staticmethod
+    def _format_hint(thing: Any) -> bool:
+        return isinstance(thing, Ensemble)
+
+    def parse(self, **kwargs: Any) -> Topology:
+        """Called by MDAnalysis."""
+        del kwargs
+        return to_topology(self.filename.molecule)
+
+
+def to_topology(molecule: Molecule) -> Topology:
+    """The molecule as an MDAnalysis Topology; without names of its own, one residue MOL with C1, C2, H1, ..."""
+    n = molecule.n_atoms
+    symbols = np.array(molecule.symbols, object)
+    resids = np.array(molecule.residue_ids or (1,) * n, np.int64)
+    resnames = np.array(molecule.residue_names or ("MOL",) * n, object)
+    residue_of, (resids, resnames) = change_squash((resids, resnames), (resids, resnames))
+    per_atom = [
+        attrs.Atomids(np.arange(1, n + 1)),
+        attrs.Atomnames(np.array(molecule.atom_names or _default_names(molecule), object)),
+        attrs.Atomtypes(symbols.copy()),
+        attrs.Elements(symbols),
+        attrs.Masses(np.array([MASSES.get(symbol.upper(), 0.0) for symbol in symbols], np.float64)),
+        attrs.FormalCharges(np.array(molecule.formal_charges, int)),
+        attrs.RecordTypes(np.array(["HETATM"] * n, object)),
+        attrs.AltLocs(np.array([""] * n, object)),
+        attrs.ChainIDs(np.array(["A"] * n, object)),
+        attrs.Occupancies(np.ones(n)),
+        attrs.Tempfactors(np.zeros(n)),
+    ]
+    bonds = attrs.Bonds([tuple(bond) for bond in molecule.bonds.tolist()], order=molecule.bond_orders.tolist())
+    icodes = attrs.ICodes(np.array([""] * len(resids), object))
+    per_residue = [attrs.Resids(resids), attrs.Resnums(resids.copy()), attrs.Resnames(resnames), icodes]
+    all_attrs = [*per_atom, bonds, *per_residue, attrs.Segids(np.array(["A"], object))]
+    return Topology(n, len(resids), 1, attrs=all_attrs, atom_resindex=residue_of)
+
+
+def _default_names(molecule: Molecule) -> list[str]:
+    """C1, C2, H1, ..."""
+    seen: Counter[str] = Counter()
+    names = []
+    for symbol in molecule.symbols:
+        seen[symbol] += 1
+        names.append(f"{symbol}{seen[symbol]}")
+    return names
+
+
+class EnsembleReader(MemoryReader):
+    """An Ensemble's conformers as frames, in a float32 copy of their own; `ts.data` holds seed, energy_eV and log_prob where known."""
+
+    format = FORMAT
+    units = {"time": "ps", "length": "Angstrom"}  # noqa: RUF012
+
+    @staticmethod
+    def _format_hint(thing: Any) -> bool:
+        return isinstance(thing, Ensemble)
+
+    @staticmethod
+    def parse_n_atoms(filename: Ensemble, **kwargs: Any) -> int:
+        """Called by MDAnalysis."""
+        del kwargs
+        return filename.molecule.n_atoms
+
+    def __init__(self, coordinate_array: Ensemble | NDArray[np.float32], per_frame: Any = None, **kwargs: Any) -> None:
+        if isinstance(coordinate_array, Ensemble):
+            ensemble = coordinate_array
+            if not len(ensemble):
+                raise InputError("the ensemble has no conformer, and a Universe needs a frame; sample some first")
+            columns = {"seed": ensemble.seeds, "energy_eV": ensemble.energies_eV, "log_prob": ensemble.log_prob}
+            per_frame = {name: np.array(values) for name, values in columns.items() if values is not None}
+            coordinate_array = np.array(ensemble.positions_A, np.float32)
+        self._per_frame = per_frame or {}
+        kwargs.setdefault("order", "fac")
+        super().__init__(coordinate_array, **kwargs)
+        self._kwargs["per_frame"] = self._per_frame  # MemoryReader.copy hands these to the copy
+
+    def _read_next_timestep(self, ts: Any = None) -> Any:
+        ts = super()._read_next_timestep(ts)
+        for name, values in self._per_frame.items():
+            ts.data[name] = values[ts.frame].item()
+        return ts
+
+
+def _not_a_chain(chain_hint: Any) -> Any:
+    """MDAnalysis takes everything with a length for a list of files to chain; an Ensemble has a length."""
+
+    def hint(thing: Any) -> bool:
+        return not isinstance(thing, Ensemble) and bool(chain_hint(thing))
+
+    return hint
+
+
+mda._READER_HINTS["CHAIN"] = _not_a_chain(mda._READER_HINTS["CHAIN"])
+
+
+def to_universe(ensemble: Ensemble) -> mda.Universe:
+    """A Universe whose frames are the conformers (A), with names, elements, masses, formal charges and bonds with orders.
+
+    Raises
+    ------
+    InputError
+        where the ensemble is empty; InputTypeError where it is no Ensemble.
+    """
+    if not isinstance(ensemble, Ensemble):
+        raise InputTypeError(f"expected an Ensemble, not {type(ensemble).__name__}; equidrift.sample makes one")
+    return mda.Universe(ensemble)
+
+
+def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
+    """Graph and frames of a Universe, or of whole molecules in one; stereo is read from the first frame.
+
+    Parameters
+    ----------
+    universe : with elements, formal charges and bonds with orders; its place in the trajectory is left as it was.
+
+    Raises
+    ------
+    InputTypeError
+        where it is neither Universe nor AtomGroup.
+    InputError
+        where one of these is missing, or bonds lead out of the group; the message says what to set.
+    """
+    if not isinstance(universe, mda.Universe | mda.AtomGroup):
+        raise InputTypeError(f"expected an MDAnalysis Universe or AtomGroup, not {type(universe).__name__}")
+    atoms = universe.atoms
+    molecule = _graph_of(atoms)
+    trajectory = atoms.universe.trajectory
+    here, frames, data = trajectory.frame, [], []
+    for ts in trajectory:
+        frames.append(atoms.positions.astype(np.float64))
+        data.append({name: ts.data[name] for name in PER_FRAME if name in ts.data})
+    trajectory[here]
+    columns = {name: [row[name] for row in data] for name in PER_FRAME if all(name in row for row in data)}
+    ensemble = Ensemble(
+        _with_stereo(molecule, frames[0]),
+        np.array(frames),
+        seeds=np.array(columns["seed"], np.int64) if "seed" in columns else None,
+        energies_eV=np.array(columns["energy_eV"]) if "energy_eV" in columns else None,
+        log_prob=np.array(columns["log_prob"]) if "log_prob" in columns else None,
+        provenance={"model": "given", "source": "MDAnalysis"},
+    )
+    return ensemble
+
+
+def _graph_of(atoms: mda.AtomGroup) -> Molecule:
+    """The graph without stereo."""
+    for name, hint in (
+        ("elements", "universe.guess_TopologyAttrs(to_guess=['elements'])"),
+        ("formalcharges", "universe.add_TopologyAttr('formalcharges', [0] * len(universe.atoms))"),
+        ("bonds", "build the Universe from an RDKit Mol, an OpenMM Topology or an Ensemble, which have them"),
+    ):
+        if not hasattr(atoms, name):
+            raise InputError(f"the Universe has no {name}; set them: {hint}")
+    place = {index: k for k, index in enumerate(atoms.indices.tolist())}
+    bonds, orders = [], []
+    for bond in atoms.bonds:
+        i, j = (place.get(index) for index in bond.indices.tolist())
+        if i is None or j is None:
+            raise InputError("bonds lead out of the group; give whole molecules: atoms.fragments, or the Universe")
+        bonds.append((i, j))
+        orders.append(_order(bond.order))
+    return Molecule(
+        numbers=[_number(element) for element in atoms.elements],
+        bonds=np.array(bonds, np.int64).reshape(-1, 2),
+        bond_orders=orders,
+        formal_charges=np.array(atoms.formalcharges, np.int64),
+        atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
+        residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,
+        residue_ids=tuple(map(int, atoms.resids)),
+    )
+
+
+def _number(element: str) -> int:
+    symbol = str(element).capitalize()
+    if symbol not in SYMBOLS[1:]:
+        raise InputError(f"the Universe has an atom of element {element!r}; set universe.atoms.elements to symbols such as 'C'")
+    return SYMBOLS.index(symbol)
+
+
+def _order(order: Any) -> float:
+    """A bond order as MDAnalysis and its sources write it: a number, or "ar"."""
+    if order in ("ar", "AR"):
+        return 1.5
+    try:
+        number = float(order)
+    except (TypeError, ValueError):
+        number = -1.0
+    if number not in (0.0, 1.0, 1.5, 2.0, 3.0):
+        raise InputError(
+            f"the Universe has a bond of order {order!r}; orders 1, 2, 3 or 1.5 are needed. Build it from an RDKit Mol or an Ensemble, "
+            "or pass the orders: universe.add_TopologyAttr('bonds', pairs, order=orders)"
+        )
+    return number
+
+
+def _with_stereo(molecule: Molecule, frame_A: NDArray[np.float64]) -> Molecule:
+    """The molecule with the stereo that a geometry shows: RDKit's perception, reached through the core."""
+    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule, frame_A[None])
+    seen = resolve("equidrift.adapters.rdkit_molecule:from_mol")(resolve("equidrift.adapters.rdkit_stereo:assign_from_3d")(mol))
+    return molecule.replace(tetrahedral=seen.tetrahedral, double_bonds=seen.double_bonds)
+
+
+def write_trajectory(ensemble: Ensemble, path: str | os.PathLike[str], *, topology: str | os.PathLike[str] | None = None) -> None:
+    """Write the conformers as frames of an .xtc (to 1e-4 A), .dcd or .h5md file.
+
+    Parameters
+    ----------
+    path : the trajectory; these formats hold no graph.
+    topology : where given, a .pdb file of the first conformer, with which the trajectory can be read.
+
+    Raises
+    ------
+    UnknownNameError
+        for another suffix, InputError where a path cannot be written, MissingDependencyError for .h5md without h5py.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in TRAJECTORIES:
+        raise UnknownNameError("trajectory suffix", suffix or os.fspath(path), TRAJECTORIES)
+    if suffix == ".h5md":
+        _require_h5py()
+    atoms = to_universe(ensemble).atoms
+    options = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
+    _write(atoms, path, frames="all", **options)
+    if topology is not None:
+        _write(atoms, topology)
+
+
+def _require_h5py() -> None:
+    try:
+        import h5py  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError("h5py") from error
+
+
+def _write(atoms: mda.AtomGroup, path: str | os.PathLike[str], **options: Any) -> None:
+    if not Path(path).resolve().parent.is_dir():
+        raise InputError(f"cannot write {os.fspath(path)!r}: there is no such folder; give a path in a folder you can write to")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(?s).*(dimensions|unit cell|unitcell|CRYST1)")  # molecules in vacuum have no box
+            atoms.write(os.fspath(path), **options)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {os.fspath(path)!r}: {error.strerror or error}; give a path in a folder you can write to"
+        ) from error
+
+
+class ASEConverter(ConverterBase):
+    """`atoms.convert_to.ase()`: the present frame as `ase.Atoms`."""
+
+    lib = "ASE"
+    units = {"time": None, "length": "Angstrom"}  # noqa: RUF012
+
+    def convert(self, obj: Any) -> Any:
+        """Atoms in A with the cell where there is a box.
+
+        A whole Universe with bond orders and formal charges takes its graph along; a part of one, elements and positions only.
+
+        Raises
+        ------
+        InputError
+            where there are no elements.
+        """
+        atoms = obj.atoms
+        if not hasattr(atoms, "elements"):
+            raise InputError("the Universe has no elements; set them: universe.guess_TopologyAttrs(to_guess=['elements'])")
+        numbers = np.array([_number(element) for element in atoms.elements])
+        build = resolve("equidrift.adapters.ase_atoms:from_arrays")
+        return build(numbers, atoms.positions, cell=atoms.dimensions, molecule=_whole_graph(atoms))
+
+
+def _whole_graph(atoms: mda.AtomGroup) -> Molecule | None:
+    """The graph where the group is closed under bonds and has orders and charges, else None."""
+    try:
+        return _with_stereo(_graph_of(atoms), atoms.positions.astype(np.float64))
+    except InputError:
+        return None

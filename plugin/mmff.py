@@ -1,0 +1,181 @@
+"""MMFF94 for OpenMM: the parameter record, and the function that joins RDKit's parameters with OpenMM's forces.
+
+The record carries MMFF's own published units (millidyne, A, degrees, kcal/mol), so that its numbers can be held against the tables
+of Halgren, J. Comput. Chem. 17, 490 (1996) and RDKit's getters; the OpenMM adapter converts once, through `equidrift.units`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.records import Molecule
+from equidrift.registry import resolve
+
+if TYPE_CHECKING:
+    import openmm
+    from rdkit import Chem
+
+VARIANTS = ("MMFF94", "MMFF94s")
+CONSTRAINTS = ("HBonds",)
+
+# index field -> (atoms per row, columns that must have as many rows)
+_TABLES = {
+    "bonds": (2, ("bond_k_mdyn_per_A", "bond_r0_A")),
+    "angles": (3, ("angle_k_mdyn_A_per_rad2", "angle_theta0_deg", "angle_linear")),
+    "stretch_bends": (3, ("stretch_bend_k_mdyn_per_rad", "stretch_bend_r0_A", "stretch_bend_theta0_deg")),
+    "out_of_planes": (4, ("out_of_plane_k_mdyn_A_per_rad2",)),
+    "torsions": (4, ("torsion_V_kcal_mol",)),
+    "pairs": (2, ("pair_r_star_A", "pair_epsilon_kcal_mol", "pair_is_14")),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MMFFParameters:
+    """Every parameter of MMFF94 or MMFF94s for one molecule (dielectric constant 1, no cut-off).
+
+    Parameters
+    ----------
+    variant : "MMFF94" or "MMFF94s".
+    numbers : (n,) atomic numbers.
+    types : (n,) numeric MMFF atom types.
+    charges_e : (n,) MMFF partial charges.
+    bonds : (b, 2) atoms; `bond_k_mdyn_per_A` (b,) and `bond_r0_A` (b,).
+    angles : (a, 3) atoms, centre in the middle; `angle_k_mdyn_A_per_rad2` (a,), `angle_theta0_deg` (a,) and `angle_linear` (a,) bool:
+        the cosine form belongs there, and theta0 does not enter.
+    stretch_bends : (s, 3) atoms i-j-k; `stretch_bend_k_mdyn_per_rad` (s, 2) for the stretches of i-j and of k-j, their reference
+        lengths `stretch_bend_r0_A` (s, 2), and `stretch_bend_theta0_deg` (s,).
+    out_of_planes : (o, 4) atoms, the trigonal centre second; `out_of_plane_k_mdyn_A_per_rad2` (o,) counts for each of the three angles.
+    torsions : (t, 4) atoms; `torsion_V_kcal_mol` (t, 3) holds V1, V2, V3.
+    pairs : (p, 2) every pair three or more bonds apart, or in different fragments; `pair_r_star_A` (p,) and
+        `pair_epsilon_kcal_mol` (p,) with the donor-acceptor scaling applied, `pair_is_14` (p,) bool: exactly three bonds apart.
+
+    Raises
+    ------
+    InputError
+        where lengths or indices do not fit.
+    """
+
+    variant: str
+    numbers: NDArray[np.int64]
+    types: NDArray[np.int64]
+    charges_e: NDArray[np.float64]
+    bonds: NDArray[np.int64]
+    bond_k_mdyn_per_A: NDArray[np.float64]
+    bond_r0_A: NDArray[np.float64]
+    angles: NDArray[np.int64]
+    angle_k_mdyn_A_per_rad2: NDArray[np.float64]
+    angle_theta0_deg: NDArray[np.float64]
+    angle_linear: NDArray[np.bool_]
+    stretch_bends: NDArray[np.int64]
+    stretch_bend_k_mdyn_per_rad: NDArray[np.float64]
+    stretch_bend_r0_A: NDArray[np.float64]
+    stretch_bend_theta0_deg: NDArray[np.float64]
+    out_of_planes: NDArray[np.int64]
+    out_of_plane_k_mdyn_A_per_rad2: NDArray[np.float64]
+    torsions: NDArray[np.int64]
+    torsion_V_kcal_mol: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    pair_r_star_A: NDArray[np.float64]
+    pair_epsilon_kcal_mol: NDArray[np.float64]
+    pair_is_14: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        check_variant(self.variant)
+        for name in ("types", "charges_e"):
+            if len(getattr(self, name)) != self.n_atoms:
+                raise InputError(f"{name} has {len(getattr(self, name))} entries for {self.n_atoms} atoms")
+        for name, (width, columns) in _TABLES.items():
+            index = getattr(self, name)
+            if index.ndim != 2 or index.shape[1] != width:
+                raise InputError(f"{name} has shape {index.shape}, expected (any, {width})")
+            if index.size and not (0 <= index.min() and index.max() < self.n_atoms):
+                raise InputError(f"{name} names an atom outside 0 to {self.n_atoms - 1}")
+            for column in columns:
+                if len(getattr(self, column)) != len(index):
+                    raise InputError(f"{column} has {len(getattr(self, column))} rows, but {name} has {len(index)}")
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+
+def check_variant(variant: str) -> str:
+    """Return `variant`, or raise `UnknownNameError` with the nearest known one."""
+    if variant not in VARIANTS:
+        raise UnknownNameError("MMFF variant", str(variant), VARIANTS)
+    return variant
+
+
+def as_molecule(what: Molecule | Chem.Mol | str) -> Molecule:
+    """A Molecule from a Molecule, a SMILES or an RDKit Mol (missing hydrogens are added behind the atoms given).
+
+    Raises
+    ------
+    MoleculeError, InputTypeError
+        where RDKit cannot read it, or it is none of the three.
+    """
+    if isinstance(what, Molecule):
+        return what
+    reader = "from_smiles" if isinstance(what, str) else "from_mol"
+    molecule: Molecule = resolve(f"equidrift.adapters.rdkit_molecule:{reader}")(what)
+    return molecule
+
+
+def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") -> MMFFParameters:
+    """RDKit's MMFF parameters of a molecule as arrays.
+
+    Parameters
+    ----------
+    what : Molecule, RDKit Mol or SMILES.
+    variant : "MMFF94", or "MMFF94s" for flat conjugated nitrogens.
+
+    Raises
+    ------
+    MoleculeError
+        for radicals and for atoms that MMFF has no type or parameter for; the message names them.
+    UnknownNameError
+        for another variant.
+    """
+    check_variant(variant)
+    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(as_molecule(what))
+    parameters: MMFFParameters = resolve("equidrift.adapters.rdkit_mmff:parameters")(mol, variant)
+    return parameters
+
+
+def mmff_system(
+    what: Molecule | Chem.Mol | str, variant: str = "MMFF94", *, constraints: str | None = None, hydrogenMass_amu: float | None = None
+) -> openmm.System:
+    """An OpenMM System that is MMFF94 for any molecule RDKit can type; its energies are RDKit's.
+
+    Parameters
+    ----------
+    what : Molecule, RDKit Mol or SMILES; particles come in its atom order, hydrogens that were missing behind the others.
+    variant : "MMFF94", or "MMFF94s" for flat conjugated nitrogens.
+    constraints : None, or "HBonds": bonds to hydrogen are held at MMFF's reference lengths, and lose their stretching term.
+    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that atom; None keeps the element's.
+
+    Returns
+    -------
+    openmm.System
+        in the gas phase, without cut-off; one named force and force group a term; no barostat, thermostat or motion remover.
+
+    Raises
+    ------
+    MoleculeError
+        for radicals and for atoms that MMFF has no type or parameter for; the message names them.
+    InputError
+        for another variant or kind of constraint, or a hydrogen mass that leaves an atom none.
+    """
+    if constraints is not None and constraints not in CONSTRAINTS:
+        raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))
+    parameters = mmff_parameters(what, variant)
+    options: dict[str, Any] = {"constraints": constraints, "hydrogenMass_amu": hydrogenMass_amu}
+    return resolve("equidrift.adapters.openmm_mmff:to_system")(parameters, **options)

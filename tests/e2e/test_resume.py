@@ -44,7 +44,7 @@ def start_and_stop(out: Path, n: int, how: int, rng: random.Random) -> tuple[int
 
 @pytest.mark.parametrize("suffix", [".sdf", ".npz"])
 def test_killed_run_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
-    n, rng = 400, random.Random(1)
+    n, rng = 250, random.Random(1)
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
     subprocess.run(command(whole.name, n), cwd=tmp_path, check=True, capture_output=True)
     codes = [start_and_stop(torn, n, signal.SIGKILL, rng)[0] for _ in range(2)]

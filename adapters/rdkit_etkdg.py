@@ -118,6 +118,7 @@ class ETKDG:
         options.pruneRmsThresh = -1.0
         options.maxIterations = self.max_attempts
         options.useRandomCoords = random_coordinates
+        options.trackFailures = True
         if deadline is not None:
             left = int(deadline - time.monotonic())
             if left < 1:
@@ -128,6 +129,10 @@ class ETKDG:
                 ids = list(rdDistGeom.EmbedMultipleConfs(mol, len(seeds), options))
         except RuntimeError:
             ids = []
+        else:
+            missing = len(seeds) - len(ids)
+            if deadline is None and sum(options.GetFailureCounts()) < missing * self.max_attempts:
+                raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
         return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(-1, mol.GetNumAtoms(), 3)
 
 

@@ -107,7 +107,13 @@ def sample(
 
 
 def refine(
-    what: Any, *, model: Any = "refine", steps: int | None = None, batch_size: int | None = None, progress: bool = False, **model_options: Any
+    what: Any,
+    *,
+    model: Any = "refine",
+    steps: int | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    **model_options: Any,
 ) -> Ensemble:
     """Conformers from anywhere, moved into the basin of the refiner's level of theory; graph and stereo are kept.
 

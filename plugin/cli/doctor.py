@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,7 +34,8 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     """Versions, devices, hosts, entry points and weights, each tried."""
     from equidrift.cli.output import print_json, print_table
 
-    findings = list(examine())
+    with _quiet():
+        findings = list(examine())
     broken = sum(finding.state == "broken" for finding in findings)
     if as_json:
         print_json({"command": "doctor", "ok": not broken, "findings": [asdict(finding) for finding in findings]})
@@ -39,6 +43,19 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
         print_table(("what", "state", "detail"), [(finding.what, finding.state, finding.detail) for finding in findings])
         typer.echo("everything works" if not broken else f"{broken} broken, see the table")
     return 1 if broken else 0
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hosts log and warn when they are imported; the report says what matters."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 def examine() -> Iterator[Finding]:

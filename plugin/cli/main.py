@@ -24,7 +24,8 @@ def build() -> Callable[[], None]:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name, module in (("sample", sample), ("refine", refine), ("train", train), ("bench", bench), ("models", models), ("doctor", doctor)):
+    commands = {"sample": sample, "refine": refine, "train": train, "bench": bench, "models": models, "doctor": doctor}
+    for name, module in commands.items():
         app.command(name)(_guarded(module.command))
     return app
 

@@ -20,6 +20,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     """A rich table; numbers to the right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left")
     rows = [list(row) for row in rows]
@@ -27,10 +28,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         numeric = all(isinstance(row[k], int | float) or row[k] in ("", None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(value) for value in row))
+        table.add_row(*(Text(cell(value)) for value in row))
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.measure(table).maximum, 80))
+    if not console.is_terminal:  # in a file or a pipe, a table is as wide as it needs
+        console = Console(width=Console(width=10_000).measure(table).maximum)
     console.print(table)
 
 

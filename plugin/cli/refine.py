@@ -22,48 +22,28 @@ def command(
 ) -> int:
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
     from equidrift._version import __version__
-    from equidrift.api import refine
     from equidrift.cli.output import print_json
     from equidrift.cli.sample import model_options
-    from equidrift.engine import check_count
-    from equidrift.errors import InputError
-    from equidrift.formats import StreamWriter, check_output, file_sha256, load_all
+    from equidrift.formats import StreamWriter, check_output, file_sha256
     from equidrift.registry import make_refiner
 
     check_output(output)
-    for label, value in (("steps", steps), ("batch_size", batch_size)):
-        if value is not None:
-            check_count(label, value)
-    if not file.is_file():
-        raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .mol, .pdb or .npz")
+    _check_request(file, steps, batch_size)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
-    identity = {"refiner": model, "weights": getattr(refiner, "weights_sha256", None), "steps": steps, "batch": batch_size, "options": options}
-    writer = StreamWriter(output, {"file": file_sha256(file), "version": __version__, **identity}, overwrite=overwrite)
-    summary: dict[str, Any] = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}, "failures": []} | writer.summary
-    begun, done = time.monotonic(), summary["conformers"]
-    problems: list[str] = []
-    shown = not as_json and sys.stderr.isatty()
-    for index, ensemble in enumerate(load_all(file, problems=problems)):
-        if index < writer.position[0]:
-            continue
-        pieces = []
-        try:
-            pieces.append((refine(ensemble, model=refiner, steps=steps, batch_size=batch_size, progress=shown), 0))
-        except InputError as error:
-            summary["failures"].append({"title": ensemble.molecule.name or ensemble.molecule.smiles, "error": " ".join(str(error).split())})
-        for refined, _ in pieces:
-            _add(summary, refined)
-        writer.write(pieces, (index + 1, 0), summary)
-    summary["failures"] += [{"title": str(file), "error": problem} for problem in problems]
+    identity = {"file": file_sha256(file), "suffix": output.suffix.lower(), "version": __version__, "refiner": model, "options": options}
+    identity |= {"weights": getattr(refiner, "weights_sha256", None), "steps": steps, "batch": batch_size}
+    writer = StreamWriter(output, identity, overwrite=overwrite)
+    begun, done = time.monotonic(), writer.summary.get("conformers", 0)
+    calls = {"model": refiner, "steps": steps, "batch_size": batch_size, "progress": not as_json and sys.stderr.isatty()}
+    summary = _refine_all(file, writer, calls)
     if summary["conformers"]:
         writer.finish()
     else:
         writer.discard()
     seconds = time.monotonic() - begun
-    rate = round((summary["conformers"] - done) / seconds, 3) if seconds else None
     result = {"command": "refine", "output": str(output) if summary["conformers"] else None, "model": model, **summary}
-    result |= {"seconds": round(seconds, 3), "conformers_per_s": rate}
+    result |= {"seconds": round(seconds, 3), "conformers_per_s": round((summary["conformers"] - done) / seconds, 3)}
     if as_json:
         print_json(result)
     else:
@@ -71,6 +51,40 @@ def command(
     if not summary["conformers"]:
         return 2
     return 1 if summary["failures"] else 0
+
+
+def _check_request(file: Path, steps: int | None, batch_size: int | None) -> None:
+    from equidrift.engine import check_count
+    from equidrift.errors import InputError
+
+    for label, value in (("steps", steps), ("batch_size", batch_size)):
+        if value is not None:
+            check_count(label, value)
+    if not file.is_file():
+        raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .mol, .pdb or .npz")
+
+
+def _refine_all(file: Path, writer: Any, calls: dict[str, Any]) -> dict[str, Any]:
+    """Every molecule of the file, from where the writer's journal stands; the counts."""
+    from equidrift.api import refine
+    from equidrift.errors import InputError
+    from equidrift.formats import load_all
+
+    summary: dict[str, Any] = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}, "failures": []} | writer.summary
+    problems: list[str] = []
+    for index, ensemble in enumerate(load_all(file, problems=problems)):
+        if index < writer.position[0]:
+            continue
+        refined = []
+        try:
+            refined.append((refine(ensemble, **calls), 0))
+            _add(summary, refined[0][0])
+        except InputError as error:
+            title = ensemble.molecule.name or ensemble.molecule.smiles
+            summary["failures"].append({"title": title, "error": " ".join(str(error).split())})
+        writer.write(refined, (index + 1, 0), summary)
+    summary["failures"] += [{"title": str(file), "error": problem} for problem in problems]
+    return summary
 
 
 def _add(summary: dict[str, Any], refined: Any) -> None:

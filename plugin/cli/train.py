@@ -23,7 +23,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Train a model family on your own molecules."""
-    from equidrift.cli.output import print_json
+    from equidrift.cli.output import cell, print_json
     from equidrift.errors import UnknownNameError
     from equidrift.registry import resolve
 
@@ -35,7 +35,7 @@ def command(
 
     def progress(event: dict[str, Any]) -> None:
         if not as_json and sys.stderr.isatty():
-            typer.echo("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in event.items()), err=True)
+            typer.echo("  ".join(f"{key} {cell(value)}" for key, value in event.items()), err=True)
 
     result = resolve(FAMILIES[family])(config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress)
     summary = {"command": "train", "family": family, "output": str(out), **dict(result or {})}

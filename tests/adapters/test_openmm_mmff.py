@@ -270,7 +270,7 @@ def test_record_refuses_lengths_and_indices_that_do_not_fit():
 
 
 def _data_molecules() -> list[str]:
-    """150 molecules of ZINC and 150 of QM9, spread evenly over the files."""
+    """150 molecules of ZINC and 150 of QM9, spread evenly over the files, and ten more of ZINC for those RDKit cannot embed."""
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder:
         pytest.skip("EQUIDRIFT_DATA is not set; it names the folder with zinc_smiles/ and qm9_130831.npz")
@@ -280,7 +280,7 @@ def _data_molecules() -> list[str]:
             pytest.skip(f"{file} is not there")
     zinc = files[0].read_text().split()
     qm9 = np.load(files[1])["smiles"].tolist()
-    return zinc[:: len(zinc) // 150][:150] + qm9[50 :: len(qm9) // 150][:150]
+    return zinc[:: len(zinc) // 150][:150] + qm9[50 :: len(qm9) // 150][:150] + zinc[7 :: len(zinc) // 10][:10]
 
 
 @pytest.mark.slow
@@ -307,7 +307,7 @@ def test_three_hundred_molecules(variant, record_property):
         done += 1
     for name, value in (("molecules", done), ("energy", worst), ("gradient", worst_gradient), ("slope", worst_slope)):
         record_property(name, value)
-    assert done >= 290
+    assert done >= 300
     assert worst < CLOSE_KCAL_MOL
     assert worst_gradient < 1e-3
     assert worst_slope < 1e-3

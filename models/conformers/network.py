@@ -1,0 +1,177 @@
+"""The network of the refiner and of the generator: atoms, pairs and vectors, with a learned Newton step as its output.
+
+Every layer is built from distances and unit vectors, so the network is equivariant under rotations, translations and
+reflections; handedness enters only through signed volumes of the tetrahedra that the graph prescribes.
+
+The output is system A's Gauss-Newton map (methods A.3, map 3) made learnable. The network predicts, for every pair of atoms,
+a target distance and a stiffness; the coordinates move to the least-squares solution. Where the stiffness of a bond is
+large, the bond comes out to a few mA, however far the rest still has to go.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.conformers.data import ATOM_CODES, LEVELS, MAX_HOPS, PAIR_CODES, Batch
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps). `noise`: reads a noise level sigma."""
+
+    width: int = 128
+    pair_width: int = 48
+    vectors: int = 8
+    radial: int = 20
+    stages: int = 2
+    blocks: int = 2
+    newton: int = 2
+    noise: bool = False
+    cutoff_A: float = 8.0
+
+
+class RadialBasis(nn.Module):
+    """Gaussians in the distance, narrow where bonds are: centres equally spaced in log(1 + d)."""
+
+    def __init__(self, count: int, cutoff_A: float):
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(math.log1p(0.7), math.log1p(cutoff_A), count), persistent=False)
+        self.inverse_width = count / (math.log1p(cutoff_A) - math.log1p(0.7))
+
+    def forward(self, d: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((torch.log1p(d)[..., None] - self.centres) * self.inverse_width).square())
+
+
+class Block(nn.Module):
+    """One round of messages: pairs -> vectors on atoms -> invariants of those on pairs -> pairs -> atoms."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        w, p, v = config.width, config.pair_width, config.vectors
+        self.to_vectors = nn.Linear(p, v, bias=False)
+        self.pair_norm, self.atom_norm, self.mlp_norm = nn.LayerNorm(p), nn.LayerNorm(w), nn.LayerNorm(w)
+        self.from_atoms = nn.Linear(w, 2 * p, bias=False)
+        self.pair_in = nn.Linear(p + 4 * v, 2 * p)
+        self.pair_out = nn.Linear(2 * p, p, bias=False)
+        self.heads = 8
+        self.to_attention = nn.Linear(p, self.heads)
+        self.values = nn.Linear(w, w)
+        self.from_pairs = nn.Linear(2 * p, w)
+        self.from_attention = nn.Linear(w, w)
+        self.mlp = nn.Sequential(nn.Linear(w + v, 2 * w), nn.SiLU(), nn.Linear(2 * w, w))
+
+    def forward(self, h: Tensor, p: Tensor, unit: Tensor, pair_mask: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """h (b, n, width), p (b, n, n, pair_width), unit (b, n, n, 3), pair_mask and attention bias (b, n, n)."""
+        b, n, w = h.shape
+        left, right = self.from_atoms(self.atom_norm(h)).chunk(2, dim=-1)
+        q = self.pair_norm(p) + left[:, :, None] + right[:, None]
+        weight = self.to_vectors(q) * pair_mask[..., None]  # (b, i, j, v)
+        vector = weight.transpose(2, 3) @ unit  # (b, i, v, x)
+        along = unit @ vector.transpose(2, 3)  # V_i . u_ij
+        back = -torch.einsum("bjvx,bijx->bijv", vector, unit)  # V_j . u_ji
+        dot = torch.einsum("bivx,bjvx->bijv", vector, vector)
+        # ReLU, not SiLU: on pair tensors the exponential would be a fifth of the time
+        hidden = functional.relu(self.pair_in(torch.cat([q, along, back, dot, along * back], dim=-1)))
+        p = torch.addmm(p.reshape(b * n * n, -1), hidden.view(b * n * n, -1), self.pair_out.weight.t()).view(p.shape)
+        attention = (self.to_attention(p) + bias[..., None]).softmax(dim=2)  # over j
+        value = self.values(h).view(b, n, self.heads, -1)
+        mixed = torch.einsum("bijh,bjhc->bihc", attention, value).reshape(b, n, w)
+        summed = (pair_mask[:, :, None] @ hidden)[:, :, 0]
+        h = h + self.from_attention(mixed) + self.from_pairs(summed * 0.25)
+        size = vector.square().sum(-1)
+        return h + self.mlp(torch.cat([self.mlp_norm(h), size], dim=-1)), p
+
+
+class NewtonHead(nn.Module):
+    """Target distances and stiffnesses of all pairs, and the Newton steps towards them."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        p = config.pair_width
+        self.steps = config.newton
+        self.norm = nn.LayerNorm(p)
+        self.hidden = nn.Linear(p, p)
+        self.out = nn.Linear(p, 2)
+        self.anchor = nn.Linear(config.width, 1)
+        self.by_hops = nn.Parameter(torch.tensor([0.0, 0.0, 4.0, 2.0, 0.0] + [-2.0] * (MAX_HOPS - 3)))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(self.anchor.weight)
+        nn.init.constant_(self.anchor.bias, -3.0)
+
+    def forward(self, x: Tensor, h: Tensor, p: Tensor, hops: Tensor, pair_mask: Tensor) -> Tensor:
+        raw = self.out(functional.silu(self.hidden(self.norm(p))))
+        raw = raw + raw.transpose(1, 2)
+        stiffness = functional.softplus(raw[..., 1] + self.by_hops[hops]) * pair_mask
+        anchor = functional.softplus(self.anchor(h))[..., 0] + 1e-3
+        target = distances(x)[1] + raw[..., 0]
+        start = x
+        for _ in range(self.steps):
+            x = newton_step(x, start, target, stiffness, anchor)
+        return x
+
+
+def distances(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (b, n, n, 3) from j to i and distances (b, n, n); safe to differentiate where atoms coincide."""
+    r = x[:, :, None] - x[:, None]
+    d = (r.square().sum(-1) + 1e-8).sqrt()
+    return r / d[..., None], d
+
+
+def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anchor: Tensor) -> Tensor:
+    """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (methods A.3, map 3).
+
+    Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive.
+    """
+    b, n, _ = x.shape
+    unit, d = distances(x)
+    block = torch.einsum("bij,bijx,bijy->bixjy", stiffness, unit, unit)
+    diagonal = block.sum(3) + anchor[..., None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
+    matrix = torch.diag_embed(diagonal.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2) - block
+    pull = stiffness * (target - d)
+    force = torch.einsum("bij,bijx->bix", pull, unit) + anchor[..., None] * (start - x)
+    factor, _ = torch.linalg.cholesky_ex(matrix.reshape(b, 3 * n, 3 * n))
+    move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor)
+    return x + move.view(b, n, 3)
+
+
+class ConformerNetwork(nn.Module):
+    """Positions in, positions out: the estimate of the clean conformer, one a stage."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        w, p = config.width, config.pair_width
+        self.atom = nn.ModuleList([nn.Embedding(size, w) for size in ATOM_CODES])
+        self.pair = nn.ModuleList([nn.Embedding(size, p) for size in PAIR_CODES])
+        self.level = nn.Embedding(len(LEVELS), w)
+        self.radial = RadialBasis(config.radial, config.cutoff_A)
+        self.outer = nn.Linear(w, 2 * p, bias=False)
+        self.distance = nn.ModuleList([nn.Linear(config.radial, p) for _ in range(config.stages)])
+        self.blocks = nn.ModuleList([nn.ModuleList([Block(config) for _ in range(config.blocks)]) for _ in range(config.stages)])
+        self.newton = nn.ModuleList([NewtonHead(config) for _ in range(config.stages)])
+
+    def forward(self, batch: Batch, x: Tensor, level: Tensor) -> list[Tensor]:
+        """Estimates after each stage, last the best. x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`."""
+        atom, pair = batch.atom.int(), batch.pair.int()
+        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.level(level)[:, None]
+        left, right = self.outer(h).chunk(2, dim=-1)
+        p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + left[:, :, None] + right[:, None]
+        both = batch.mask[:, :, None] & batch.mask[:, None]
+        bias = torch.zeros(both.shape, dtype=x.dtype, device=x.device).masked_fill(~both, -1e9)
+        both = both & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        pair_mask = both.to(x.dtype)
+        hops, out = pair[..., 1].long(), []
+        for distance, blocks, newton in zip(self.distance, self.blocks, self.newton):
+            unit, d = distances(x)
+            p = p + distance(self.radial(d))
+            for block in blocks:
+                h, p = block(h, p, unit, pair_mask, bias)
+            x = newton(x, h, p, hops, pair_mask)
+            out.append(x)
+        return out

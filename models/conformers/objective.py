@@ -1,0 +1,142 @@
+"""Noising and loss of the refiner and of the generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.conformers.data import MAX_HOPS, Batch, ConformerSet, collate
+from equidrift.models.conformers.network import distances
+
+# Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides the energy.
+HOP_WEIGHTS = (0.0, 0.0, 5.0, 3.0, 1.5, 0.7) + (0.4,) * (MAX_HOPS - 4)
+HUBER_A = 0.02
+
+
+@dataclass
+class Example:
+    """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,) in A (0 for the refiner)."""
+
+    batch: Batch
+    start: Tensor
+    target: Tensor
+    level: Tensor
+    sigma: Tensor
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+
+def align(moving: NDArray, fixed: NDArray) -> NDArray:
+    """`moving` (n, 3) rotated and shifted onto `fixed` (Kabsch)."""
+    a, b = moving - moving.mean(0), fixed - fixed.mean(0)
+    u, _, v = np.linalg.svd(a.T @ b)
+    u[:, -1] *= np.sign(np.linalg.det(u @ v))
+    return a @ (u @ v) + fixed.mean(0)
+
+
+def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.int64]]:
+    """Indices cut into batches of like size, in a fixed order: at most `atoms_per_batch` atoms, padding included."""
+    sizes = np.array([g.n_atoms for g in data.graphs])
+    order = np.argsort(sizes, kind="stable")
+    batches, begin = [], 0
+    while begin < len(order):
+        end = begin + 1
+        while end < len(order) and sizes[order[end]] * (end - begin + 1) <= atoms_per_batch and sizes[order[end]] <= sizes[order[begin]] * 1.15 + 1:
+            end += 1
+        batches.append(order[begin:end])
+        begin = end
+    return batches
+
+
+class Batches:
+    """Batch number `step` of an endless, seeded sequence; each epoch shuffles the members within a size and the batches.
+
+    `weights` by level of theory says how often a conformer comes; `refine` makes starts, else noise of level sigma.
+    """
+
+    def __init__(self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None):
+        self.data, self.atoms, self.seed, self.sigma = data, atoms_per_batch, seed, sigma
+        self.rate = np.array([level_weights.get(level, 1.0) for level in data.levels])
+        self.epoch, self.plan = -1, []
+        self.starts_at = [0]
+
+    def _epoch_plan(self, epoch: int) -> list[NDArray[np.int64]]:
+        rng = np.random.default_rng((self.seed, epoch))
+        copies = np.floor(self.rate + rng.random(len(self.rate))).astype(int)
+        index = rng.permutation(np.repeat(np.arange(len(self.rate)), copies))
+        sizes = np.array([self.data.graphs[i].n_atoms for i in index])
+        index = index[np.argsort(sizes, kind="stable")]
+        chosen = ConformerSet([self.data.graphs[i] for i in index], [], [], [])
+        plan = [index[rows] for rows in size_buckets(chosen, self.atoms)]
+        return [plan[k] for k in rng.permutation(len(plan))]
+
+    def __call__(self, step: int) -> Example:
+        while step >= self.starts_at[-1]:  # plan epochs until this step is covered
+            self.epoch = len(self.starts_at) - 1
+            self.plan = self._epoch_plan(self.epoch)
+            self.starts_at.append(self.starts_at[-1] + len(self.plan))
+        return self.example(self.plan[step - self.starts_at[-2]], np.random.default_rng((self.seed, 1 << 32, step)))
+
+    def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
+        batch = collate([self.data.graphs[i] for i in rows])
+        n = batch.mask.shape[1]
+        start, target = np.zeros((len(rows), n, 3), np.float32), np.zeros((len(rows), n, 3), np.float32)
+        sigma = np.zeros(len(rows), np.float32)
+        for k, i in enumerate(rows):
+            clean = self.data.targets[i] - self.data.targets[i].mean(0)
+            if self.sigma is None:
+                moved = refiner_start(clean, self.data.starts[i], rng)
+            else:
+                sigma[k] = np.exp(self.sigma[0] + self.sigma[1] * rng.standard_normal())
+                moved = clean + sigma[k] * rng.standard_normal(clean.shape)
+            start[k, : len(clean)], target[k, : len(clean)] = moved - moved.mean(0), clean
+        level = torch.tensor([self.data.levels[i] for i in rows])
+        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma))
+
+
+def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:
+    """A geometry that the refiner may be given: a start as it is, one on the way to the target, or noise on the target."""
+    kind = rng.random()
+    if not starts or kind < 0.12:
+        return clean + rng.uniform(0.0, 0.25) * rng.standard_normal(clean.shape)
+    chosen = align(starts[0 if len(starts) == 1 or rng.random() < 0.65 else 1], clean)
+    share = 1.0 if kind < 0.7 else rng.uniform(0.0, 1.0)
+    return clean + share * (chosen - clean) + rng.choice([0.0, 0.01, 0.04]) * rng.standard_normal(clean.shape)
+
+
+def refiner_loss(network: nn.Module, example: Example) -> Tensor:
+    """Huber error of all distances, by hops, and of aligned coordinates, of each stage's estimate."""
+    outs = network(example.batch, example.start, example.level)
+    scale = [0.3] * (len(outs) - 1) + [1.0]
+    return sum((s * geometry_loss(example, x) for s, x in zip(scale, outs)), start=torch.zeros(()))
+
+
+def geometry_loss(example: Example, x: Tensor) -> Tensor:
+    """Mean over molecules of the weighted Huber error of distances plus that of coordinates after superposition."""
+    mask = example.batch.mask
+    weight = x.new_tensor(HOP_WEIGHTS)[example.batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
+    error = functional.smooth_l1_loss(distances(x)[1], distances(example.target)[1], beta=HUBER_A, reduction="none")
+    of_distances = (weight * error).sum((1, 2)) / weight.sum((1, 2))
+    rotated = superpose(example.target, x, mask)
+    step = ((x - rotated).square().sum(-1) + HUBER_A**2).sqrt() - HUBER_A
+    of_coordinates = (step * mask).sum(1) / mask.sum(1)
+    return (of_distances + 0.5 * of_coordinates).mean()
+
+
+@torch.no_grad()
+def superpose(moving: Tensor, fixed: Tensor, mask: Tensor) -> Tensor:
+    """`moving` (b, n, 3) rotated and shifted onto `fixed` over the masked atoms; no gradient flows through it."""
+    w = mask[..., None].to(fixed.dtype)
+    count = w.sum(1, keepdim=True)
+    centre_a, centre_b = (moving * w).sum(1, keepdim=True) / count, (fixed * w).sum(1, keepdim=True) / count
+    a, b = (moving - centre_a) * w, (fixed - centre_b) * w
+    u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
+    sign = torch.linalg.det(u @ vt).sign()
+    u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
+    return (a @ (u @ vt) + centre_b) * w

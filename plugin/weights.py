@@ -1,0 +1,125 @@
+"""Weights: safetensors files with their card inside, checked against a hash; nothing is ever unpickled.
+
+A shipped model `NAME` is `NAME.safetensors` and `NAME.json` (the card) in `models/zoo`. The card names the file's SHA-256, so
+that a truncated or altered file is refused before a single number of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import UnknownNameError, WeightsError
+
+CARD_KEYS = ("name", "description", "family", "config", "elements", "max_atoms", "units", "licence", "training_data", "sha256", "quality")
+
+
+def zoo() -> Path:
+    """The folder of the shipped weights."""
+    import equidrift.models.zoo
+
+    return Path(equidrift.models.zoo.__path__[0])
+
+
+def list_cards() -> list[dict[str, Any]]:
+    """The cards of the shipped models, by name."""
+    return [read_card(path) for path in sorted(zoo().glob("*.json"))]
+
+
+def read_card(path: Path | str) -> dict[str, Any]:
+    """Read and check a card. Raises `WeightsError` where it is not JSON or a field is missing."""
+    path = Path(path)
+    try:
+        card: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"the model card {path} cannot be read ({error}); reinstall equidrift or give another card") from error
+    missing = [key for key in CARD_KEYS if key not in card]
+    if missing:
+        raise WeightsError(f"the model card {path} lacks {', '.join(missing)}")
+    return card
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The card of a shipped model by name, or of a trained one by its path (card or safetensors file)."""
+    path = Path(name_or_path)
+    if path.suffix in (".json", ".safetensors"):
+        card = path.with_suffix(".json")
+        if not card.exists():
+            raise WeightsError(f"no model card {card}; `equidrift train` writes one beside the weights")
+        return card
+    known = [p.stem for p in zoo().glob("*.json")]
+    if str(name_or_path) not in known:
+        raise UnknownNameError("weights", str(name_or_path), known)
+    return zoo() / f"{name_or_path}.json"
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(torch state dict in float32, card) of a model by name or path.
+
+    Raises
+    ------
+    WeightsError
+        where the file is missing, truncated, altered (its hash is not the card's) or not safetensors.
+    UnknownNameError
+        where no model of that name is shipped.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    card_path = find(name_or_path)
+    card = read_card(card_path)
+    path = card_path.with_suffix(".safetensors")
+    if not path.exists():
+        raise WeightsError(f"no weights beside the card: {path} is missing; reinstall equidrift or train the model again")
+    raw = path.read_bytes()
+    if hashlib.sha256(raw).hexdigest() != card["sha256"]:
+        raise WeightsError(f"{path} is truncated or altered: its SHA-256 is not the one in its card; reinstall equidrift or copy it again")
+    try:
+        state = load(raw)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, card
+
+
+def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) -> Path:
+    """Write a state dict (floats as bfloat16 where the card says so) and its card; returns the safetensors path."""
+    import torch
+    from safetensors.torch import save_file
+
+    path = Path(path).with_suffix(".safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dtype = getattr(torch, card.get("dtype", "float32"))
+    tensors = {key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu() for key, v in state.items()}
+    save_file(tensors, str(path), metadata={"name": str(card["name"]), "licence": str(card["licence"])})
+    card = {**card, "sha256": sha256(path)}
+    missing = [key for key in CARD_KEYS if key not in card]
+    if missing:
+        raise WeightsError(f"a model card needs {', '.join(missing)}")
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    return path
+
+
+@lru_cache
+def weights_hash(name: str) -> str:
+    """The first 12 digits of a shipped model's SHA-256, for provenance."""
+    return str(read_card(find(name))["sha256"])[:12]
+
+
+def pack(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """Write numpy arrays as safetensors, by way of a temporary file (checkpoints)."""
+    from safetensors.numpy import save_file
+
+    temporary = path.with_suffix(".tmp")
+    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, str(temporary))
+    temporary.replace(path)

@@ -1,0 +1,65 @@
+"""Models that cost nothing: the engine is tested with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.records import Molecule
+from equidrift.seeds import sample_rng
+
+_GEOMETRY: dict[Molecule, NDArray[np.float64]] = {}
+
+
+def geometry(molecule: Molecule) -> NDArray[np.float64]:
+    """A sane geometry (n_atoms, 3) of the molecule."""
+    if molecule not in _GEOMETRY:
+        _GEOMETRY[molecule] = ETKDG().sample(molecule, np.array([0]))[0]
+    return _GEOMETRY[molecule]
+
+
+class Shaker:
+    """One geometry, shaken a little with each sample's own stream; a share of the samples is broken."""
+
+    name = "shaker"
+
+    def __init__(self, *, broken: float = 0.0) -> None:
+        self.broken = broken
+        self.calls: list[list[tuple[Molecule, NDArray[np.int64]]]] = []
+
+    def sample(
+        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Any = None
+    ) -> NDArray[np.float64]:
+        """See `ConformerModel.sample`."""
+        return self.sample_many([(molecule, seeds)])[0]
+
+    def sample_many(
+        self, jobs: Sequence[tuple[Molecule, NDArray[np.int64]]], *, steps: int | None = None, callback: Any = None
+    ) -> list[NDArray[np.float64]]:
+        """See `BatchedConformerModel.sample_many`."""
+        self.calls.append(list(jobs))
+        return [np.array([self._one(molecule, seed) for seed in seeds.tolist()]) for molecule, seeds in jobs]
+
+    def _one(self, molecule: Molecule, seed: int) -> NDArray[np.float64]:
+        rng = sample_rng(seed)
+        positions = geometry(molecule) + 0.01 * rng.standard_normal((molecule.n_atoms, 3))
+        fate = rng.random()
+        if fate < self.broken / 2:
+            return positions * np.nan
+        return positions * 3.0 if fate < self.broken else positions
+
+
+class Shrinker:
+    """A refiner that does nothing to even samples and blows up odd ones."""
+
+    name = "shrinker"
+
+    def refine_many(
+        self, jobs: Sequence[tuple[Molecule, NDArray[np.float64]]], *, steps: int | None = None, callback: Any = None
+    ) -> list[NDArray[np.float64]]:
+        """See `Refiner.refine_many`."""
+        return [np.array([frame + 0.001 if k % 2 == 0 else 5 * frame for k, frame in enumerate(positions)]) for _, positions in jobs]

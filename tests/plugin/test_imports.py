@@ -1,0 +1,80 @@
+"""Imports point one way: plugin <- models, plugin <- adapters; the core never loads torch or a host by itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOSTS = {"rdkit", "ase", "openmm", "openmmtools", "MDAnalysis"}
+STDLIB = set(sys.stdlib_module_names)
+SOURCES = sorted(path for folder in ("plugin", "adapters", "models") for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, wherever in it, but not those for type checkers only."""
+    found: set[str] = set()
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            skipped |= {child for statement in node.body for child in ast.walk(statement)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found.add(node.module or "")
+    return found
+
+
+def tops(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)} - STDLIB
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_allow_list(path: Path) -> None:
+    folder, *inner = path.relative_to(ROOT).parts
+    own = {name for name in imports(path) if name.partition(".")[0] == "equidrift"}
+    other = tops(path) - {"equidrift"}
+    if folder == "plugin" and inner[0] == "cli":
+        probed = {"torch", "openmm", "ase"} if inner[-1] == "doctor.py" else set()
+        assert other <= {"numpy", "typer", "rich", "yaml", "pydantic"} | probed
+    elif folder == "plugin":
+        assert other <= {"numpy"} | ({"safetensors", "torch"} if inner[-1] == "weights.py" else set())  # lazily; see below
+    elif folder == "adapters":
+        assert other <= {"numpy", "tblite"} | HOSTS
+        assert len(other & HOSTS) <= 1, "an adapter imports one host"
+        assert not any(name.startswith("equidrift.adapters.") for name in own), "adapters meet through records"
+    else:
+        assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"}
+    if folder != "models" and inner != ["weights.py"]:  # which holds the folder of the shipped weights
+        assert not any(name.startswith("equidrift.models") for name in own)
+    if folder != "adapters":
+        assert not any(name.startswith("equidrift.adapters") for name in own), "reach adapters by registry.resolve"
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*(name for name in sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return {name.partition(".")[0] for name in out.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import equidrift; equidrift.Molecule; equidrift.Ensemble; equidrift.list_models()",
+        "import equidrift.engine, equidrift.api, equidrift.formats, equidrift.checks",
+        "import equidrift.cli.main; equidrift.cli.main.build()",
+    ],
+)
+def test_core_loads_no_torch_and_no_host(statement: str) -> None:
+    assert not loaded_by(statement) & (HOSTS | {"torch", "scipy", "tblite", "pydantic", "yaml"})
+
+
+def test_entry_point_module_loads_no_torch() -> None:
+    assert "torch" not in loaded_by("import equidrift.adapters.ase_io")

@@ -87,6 +87,10 @@ class Block(nn.Module):
         return h + self.mlp(torch.cat([self.mlp_norm(h), size], dim=-1)), p
 
 
+SCALE = 0.3  # of a distance correction: it makes the first steps of the training small
+SIGMA_DATA_A = 1.4  # spread of the coordinates of a conformer
+
+
 class NewtonHead(nn.Module):
     """Target distances and stiffnesses of all pairs, and the Newton steps towards them."""
 
@@ -102,14 +106,14 @@ class NewtonHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         nn.init.zeros_(self.anchor.weight)
-        nn.init.constant_(self.anchor.bias, -3.0)
+        nn.init.constant_(self.anchor.bias, -1.0)
 
     def forward(self, x: Tensor, h: Tensor, p: Tensor, hops: Tensor, pair_mask: Tensor) -> Tensor:
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         raw = raw + raw.transpose(1, 2)
         stiffness = functional.softplus(raw[..., 1] + self.by_hops[hops]) * pair_mask
         anchor = functional.softplus(self.anchor(h))[..., 0] + 1e-3
-        target = distances(x)[1] + raw[..., 0]
+        target = distances(x)[1] + SCALE * raw[..., 0]
         start = x
         for _ in range(self.steps):
             x = newton_step(x, start, target, stiffness, anchor)
@@ -140,6 +144,53 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     return x + move.view(b, n, 3)
 
 
+class NoiseAndHand(nn.Module):
+    """What only the generator reads: the noise level, and by how much each prescribed tetrahedron has the wrong hand."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        w = config.width
+        self.sigma = nn.Sequential(nn.Linear(16, w), nn.SiLU(), nn.Linear(w, w))
+        self.volume = nn.ModuleList([nn.Sequential(nn.Linear(3, w), nn.SiLU(), nn.Linear(w, w)) for _ in range(config.stages)])
+        self.turn = nn.ModuleList([nn.Linear(w, 1) for _ in range(config.stages)])
+        for turn in self.turn:
+            nn.init.zeros_(turn.weight)
+            nn.init.zeros_(turn.bias)
+        self.register_buffer("frequencies", torch.arange(1, 9) * 0.5, persistent=False)
+
+    def of_sigma(self, sigma: Tensor) -> Tensor:
+        """Features (b, width) of noise levels in A."""
+        phase = sigma.clamp_min(1e-3).log()[:, None] * self.frequencies
+        return self.sigma(torch.cat([phase.sin(), phase.cos()], dim=-1))
+
+    def of_volumes(self, stage: int, x: Tensor, h: Tensor, tetrahedral: Tensor) -> tuple[Tensor, Tensor]:
+        """(change of h, displacement of x): signed volumes enter the centres, and atoms move along the volumes' gradients."""
+        if tetrahedral.shape[1] == 0:
+            return torch.zeros_like(h), torch.zeros_like(x)
+        b, n, w = h.shape
+        real = (tetrahedral[..., :1] >= 0).to(x.dtype)
+        index = tetrahedral.clamp_min(0)
+        corner = x.gather(1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3)).view(b, -1, 4, 3)
+        volume, gradient = signed_volume(corner)
+        features = torch.stack([volume, torch.tanh(volume), (volume < 0).to(x.dtype)], dim=-1).clamp(-8, 8)
+        message = self.volume[stage](features) * real
+        centre = index[..., :1].expand(-1, -1, w)
+        dh = torch.zeros_like(h).scatter_add(1, centre, message)
+        strength = self.turn[stage](h.gather(1, centre) + message) * real
+        push = (strength[..., None] * gradient).reshape(b, -1, 3)
+        dx = torch.zeros_like(x).scatter_add(1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3), push)
+        return dh, dx
+
+
+def signed_volume(corner: Tensor) -> tuple[Tensor, Tensor]:
+    """(a - d) . ((b - d) x (c - d)) of corners (..., 4, 3), and its gradient with respect to them, of bounded length."""
+    a, b, c = (corner[..., k, :] - corner[..., 3, :] for k in range(3))
+    bc, ca, ab = torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)
+    gradient = torch.stack([bc, ca, ab, -(bc + ca + ab)], dim=-2)
+    length = gradient.square().sum((-1, -2), keepdim=True).add(1.0).sqrt()
+    return (a * bc).sum(-1), gradient / length
+
+
 class ConformerNetwork(nn.Module):
     """Positions in, positions out: the estimate of the clean conformer, one a stage."""
 
@@ -155,9 +206,14 @@ class ConformerNetwork(nn.Module):
         self.distance = nn.ModuleList([nn.Linear(config.radial, p) for _ in range(config.stages)])
         self.blocks = nn.ModuleList([nn.ModuleList([Block(config) for _ in range(config.blocks)]) for _ in range(config.stages)])
         self.newton = nn.ModuleList([NewtonHead(config) for _ in range(config.stages)])
+        self.noise = NoiseAndHand(config) if config.noise else None
 
-    def forward(self, batch: Batch, x: Tensor, level: Tensor) -> list[Tensor]:
-        """Estimates after each stage, last the best. x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`."""
+    def forward(self, batch: Batch, x: Tensor, level: Tensor, sigma: Tensor | None = None) -> list[Tensor]:
+        """Estimates after each stage, last the best.
+
+        x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`; sigma (b,) in A, for a network that reads noise levels:
+        x is then scaled to the spread of the data first (EDM's c_in), so that the radial basis sees it.
+        """
         atom, pair = batch.atom.int(), batch.pair.int()
         h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.level(level)[:, None]
         left, right = self.outer(h).chunk(2, dim=-1)
@@ -167,7 +223,13 @@ class ConformerNetwork(nn.Module):
         both = both & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         pair_mask = both.to(x.dtype)
         hops, out = pair[..., 1].long(), []
-        for distance, blocks, newton in zip(self.distance, self.blocks, self.newton):
+        if self.noise is not None and sigma is not None:
+            h = h + self.noise.of_sigma(sigma)[:, None]
+            x = x * (SIGMA_DATA_A / (sigma.square() + SIGMA_DATA_A**2).sqrt())[:, None, None]
+        for stage, (distance, blocks, newton) in enumerate(zip(self.distance, self.blocks, self.newton)):
+            if self.noise is not None:
+                dh, dx = self.noise.of_volumes(stage, x, h, batch.tetrahedral)
+                h, x = h + dh, x + dx
             unit, d = distances(x)
             p = p + distance(self.radial(d))
             for block in blocks:

@@ -16,6 +16,7 @@ from equidrift.models.conformers.network import distances
 # Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides the energy.
 HOP_WEIGHTS = (0.0, 0.0, 5.0, 3.0, 1.5, 0.7) + (0.4,) * (MAX_HOPS - 4)
 HUBER_A = 0.02
+SAME_BASIN_A = 0.6
 
 
 @dataclass
@@ -63,6 +64,11 @@ class Batches:
     def __init__(self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None):
         self.data, self.atoms, self.seed, self.sigma = data, atoms_per_batch, seed, sigma
         self.rate = np.array([level_weights.get(level, 1.0) for level in data.levels])
+        if sigma is None:  # a start that ends in another basin teaches nothing
+            data.starts = [
+                [a for a in (align(start, target) for start in starts) if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2]
+                for starts, target in zip(data.starts, data.targets)
+            ]
         self.epoch, self.plan = -1, []
         self.starts_at = [0]
 
@@ -91,7 +97,7 @@ class Batches:
         for k, i in enumerate(rows):
             clean = self.data.targets[i] - self.data.targets[i].mean(0)
             if self.sigma is None:
-                moved = refiner_start(clean, self.data.starts[i], rng)
+                moved = refiner_start(self.data.targets[i], self.data.starts[i], rng)
             else:
                 sigma[k] = np.exp(self.sigma[0] + self.sigma[1] * rng.standard_normal())
                 moved = clean + sigma[k] * rng.standard_normal(clean.shape)
@@ -105,7 +111,7 @@ def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generato
     kind = rng.random()
     if not starts or kind < 0.12:
         return clean + rng.uniform(0.0, 0.25) * rng.standard_normal(clean.shape)
-    chosen = align(starts[0 if len(starts) == 1 or rng.random() < 0.65 else 1], clean)
+    chosen = starts[0 if len(starts) == 1 or rng.random() < 0.65 else 1]
     share = 1.0 if kind < 0.7 else rng.uniform(0.0, 1.0)
     return clean + share * (chosen - clean) + rng.choice([0.0, 0.01, 0.04]) * rng.standard_normal(clean.shape)
 

@@ -1,0 +1,40 @@
+"""Coverage and matching of conformer ensembles (methods A.7): what `equidrift bench conformers` counts. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLDS_A = (0.05, 0.1, 0.5)
+
+
+def coverage(rmsd_A: Sequence[NDArray[np.float64]], thresholds_A: Sequence[float] = THRESHOLDS_A) -> dict[str, float]:
+    """COV and AMR over molecules, recall (R) and precision (P).
+
+    Parameters
+    ----------
+    rmsd_A : one matrix (references, samples) a molecule.
+    thresholds_A : for COV; an RMSD below or equal counts.
+
+    Returns
+    -------
+    COV in %, AMR in A: means over molecules, and medians under the same names with `-median`. A molecule without samples
+    covers nothing and has an AMR that is infinite; nothing is dropped.
+    """
+    values: dict[str, list[float]] = {}
+    for matrix in rmsd_A:
+        for letter, axis in (("R", 1), ("P", 0)):
+            nearest = matrix.min(axis) if matrix.shape[axis] else np.full(matrix.shape[1 - axis], np.inf)
+            values.setdefault(f"AMR-{letter}", []).append(float(nearest.mean()))
+            for t in thresholds_A:
+                values.setdefault(f"COV-{letter}@{t:g}", []).append(100.0 * float((nearest <= t).mean()))
+    means = {key: float(np.mean(rows)) for key, rows in values.items()}
+    return means | {f"{key}-median": float(np.median(rows)) for key, rows in values.items()}
+
+
+def effective_sample_size(log_weights: NDArray[np.float64]) -> float:
+    """Kish's effective sample size of unnormalised log-weights."""
+    w = np.exp(log_weights - log_weights.max())
+    return float(w.sum() ** 2 / (w**2).sum())

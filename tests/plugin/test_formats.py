@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from equidrift import formats
-from equidrift.errors import InputError, UnknownNameError
+from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.formats import StreamWriter, check_output, load, load_all, save
 from equidrift.records import Ensemble
 from tests.conftest import make_ensemble
@@ -21,6 +21,8 @@ TOLERANCE_A = {".npz": 0.0, ".sdf": 1e-4, ".pdb": 1e-3, ".xyz": 1e-6, ".extxyz":
 
 @pytest.mark.parametrize("suffix", sorted(set(formats.WRITERS) - {".mol"}))
 def test_every_format_is_read_by_its_host(suffix: str, tmp_path: Path) -> None:
+    if suffix == ".h5md":
+        pytest.importorskip("h5py")
     ensemble = make_ensemble("R and Z")
     path = tmp_path / f"out{suffix}"
     save(ensemble, path)
@@ -93,6 +95,12 @@ def test_unwritable_paths(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="there is no folder"):
         check_output(tmp_path / "file" / "x.sdf")
+
+
+def test_h5md_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "equidrift\[h5md\]"'):
+        check_output(tmp_path / "x.h5md")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

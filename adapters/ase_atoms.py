@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms
@@ -17,17 +18,22 @@ from equidrift.registry import resolve
 
 INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
 
+SAFE = "".join(chr(k) for k in range(32, 127) if chr(k) not in '%"\\')  # ASE's extended XYZ loses backslashes inside quotes
+
 
 def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
     """One `ase.Atoms` a conformer (A, eV).
 
     `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`), `seed`, `model`, `charge`, `spin` (multiplicity),
-    `valid`, `scores` and `log_prob` where known, and under `equidrift` the molecule and the provenance as JSON values. Formal charges
-    become initial charges. A SinglePointCalculator carries the energy where there is one.
+    `valid`, `scores` and `log_prob` where known, and under `equidrift` the molecule and the provenance as JSON values, percent-encoded
+    where strings hold what ASE's extended XYZ would lose. Formal charges become initial charges. A SinglePointCalculator carries the
+    energy where there is one.
     """
     molecule = ensemble.molecule
-    stored = {"molecule": molecule_to_dict(molecule), "provenance": plain(ensemble.provenance)}
-    shared = {"smiles": molecule.smiles, "name": molecule.name, "model": str(ensemble.provenance.get("model", "unknown"))}
+    graph, provenance = molecule_to_dict(molecule), plain(ensemble.provenance)
+    stored = _mapped({"molecule": graph, "provenance": provenance}, lambda text: quote(text, safe=SAFE))
+    labels = {"smiles": molecule.smiles, "name": molecule.name, "model": str(provenance.get("model", "unknown"))}
+    shared: dict[str, Any] = {key: " ".join(text.split()) for key, text in labels.items() if text}  # extended XYZ knows no empty string
     shared |= {"charge": molecule.charge, "spin": molecule.multiplicity}
     images = []
     for k, frame in enumerate(ensemble.positions_A):
@@ -39,6 +45,15 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
             atoms.calc = SinglePointCalculator(atoms, energy=float(ensemble.energies_eV[k]))
         images.append(atoms)
     return images
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """JSON values with every string changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(key): _mapped(item, change) for key, item in value.items()}
+    return [_mapped(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
@@ -94,7 +109,7 @@ def _stored_molecule(atoms: Atoms) -> Molecule | None:
     stored = atoms.info.get("equidrift")
     if not isinstance(stored, Mapping) or "molecule" not in stored:
         return None
-    molecule = molecule_from_dict(stored["molecule"])
+    molecule = molecule_from_dict(_mapped(stored["molecule"], unquote))
     order = np.asarray(atoms.arrays.get(INDEX, np.arange(len(atoms))), np.int64)
     if len(atoms) != molecule.n_atoms or sorted(order.tolist()) != list(range(molecule.n_atoms)):
         return None
@@ -146,7 +161,7 @@ def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None) -
         energies_eV=np.array(energies, float) if all(energy is not None for energy in energies) else None,
         valid=np.array([bool(i.get("valid", True)) for i in info]),
         scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
-        provenance=stored["provenance"] if isinstance(stored, Mapping) and "provenance" in stored else {"model": "given"},
+        provenance=_mapped(stored["provenance"], unquote) if isinstance(stored, Mapping) and "provenance" in stored else {"model": "given"},
     )
 
 

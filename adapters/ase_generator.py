@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -75,13 +76,18 @@ class ConformerGenerator:
 
     def _check_option(self, name: str, model: Any) -> None:
         """Raise for an option that neither `sample` nor the model takes."""
-        if name in self.default_parameters:
+        known = set(self.default_parameters)
+        if name in known:
             return
-        taken: dict[str, inspect.Parameter] = {}
-        if isinstance(model, str) and model in CONFORMER_MODELS:
-            taken = dict(inspect.signature(resolve(CONFORMER_MODELS[model])).parameters)
-        if name not in taken and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-            raise UnknownNameError("option", name, {*self.default_parameters, *taken})
+        if isinstance(model, str):
+            if model not in CONFORMER_MODELS:  # a third party's: it will tell
+                return
+            taken = inspect.signature(resolve(CONFORMER_MODELS[model])).parameters
+            anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+            if name in taken or (anything and not difflib.get_close_matches(name, known, cutoff=0.75)):
+                return
+            known |= {key for key, p in taken.items() if p.kind is not p.VAR_KEYWORD}
+        raise UnknownNameError("option", name, known)
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """The parameters; those that are at their defaults are left out unless `skip_default` is False."""

@@ -69,6 +69,9 @@ def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = Fal
                 for atoms in images:
                     writer.write(atoms)
         else:
+            for atoms in images:
+                for key in {"smiles", "name"} & set(atoms.info):  # ASE drops single backslashes when it reads them
+                    atoms.info[key] = atoms.info[key].replace("\\", "\\\\")
             ase.io.write(name, images, format="extxyz", append=append)
     except OSError as error:
         raise InputError(f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to") from error

@@ -6,6 +6,7 @@ work once this module is imported.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from collections import Counter
@@ -255,20 +256,13 @@ def write_trajectory(ensemble: Ensemble, path: str | os.PathLike[str], *, topolo
     suffix = Path(path).suffix.lower()
     if suffix not in TRAJECTORIES:
         raise UnknownNameError("trajectory suffix", suffix or os.fspath(path), TRAJECTORIES)
-    if suffix == ".h5md":
-        _require_h5py()
+    if suffix == ".h5md" and importlib.util.find_spec("h5py") is None:
+        raise MissingDependencyError("h5py")
     atoms = to_universe(ensemble).atoms
     options = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
     _write(atoms, path, frames="all", **options)
     if topology is not None:
         _write(atoms, topology)
-
-
-def _require_h5py() -> None:
-    try:
-        import h5py  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("h5py") from error
 
 
 def _write(atoms: mda.AtomGroup, path: str | os.PathLike[str], **options: Any) -> None:

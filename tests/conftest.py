@@ -61,3 +61,14 @@ def ensemble(request: pytest.FixtureRequest) -> Ensemble:
 def chiral() -> Ensemble:
     """One ensemble, of a molecule with a centre, a double bond and halogens."""
     return make_ensemble("R and Z")
+
+
+def graph_key(molecule: Molecule) -> tuple:
+    """The graph with its stereo, however the rows are written: equal for equal molecules in the same atom order."""
+    bonds = sorted((min(i, j), max(i, j), o) for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()))
+    centres = []
+    for centre, *around in molecule.tetrahedral.tolist():
+        odd = sum(p > q for k, p in enumerate(around) for q in around[k + 1 :]) % 2
+        centres.append((centre, *sorted(around), odd))
+    doubles = [(a, i, j, b, cis) if i < j else (b, j, i, a, cis) for a, i, j, b, cis in molecule.double_bonds.tolist()]
+    return molecule.numbers.tolist(), bonds, molecule.formal_charges.tolist(), molecule.multiplicity, sorted(centres), sorted(doubles)

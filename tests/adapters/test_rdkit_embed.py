@@ -49,7 +49,7 @@ def test_pruning_leaves_different_conformers(mol):
 def test_bad_input(mol):
     with pytest.raises(InputError, match=r"Chem\.AddHs"):
         embed_molecule_confs(Chem.MolFromSmiles("CCO"), 1, model="etkdg")
-    with pytest.raises(InputError, match="randomSeed must be 0 or more, or -1"):
+    with pytest.raises(InputError, match=r"randomSeed must be 0 or more, or -1"):
         embed_molecule_confs(mol, 1, model="etkdg", randomSeed=-2)
-    with pytest.raises(InputTypeError, match="must be an RDKit Mol"):
+    with pytest.raises(InputTypeError, match=r"must be an RDKit Mol"):
         embed_molecule_confs("CCO", 1, model="etkdg")

@@ -134,7 +134,7 @@ def test_energies_are_rdkits():
 
 
 def test_untyped_molecule_names_the_way_out():
-    with pytest.raises(MoleculeError, match="model='etkdg'"):
+    with pytest.raises(MoleculeError, match=r"model='etkdg'"):
         ETKDGMMFF().sample(Molecule.from_smiles("B"), sample_seeds(0, 0, 1))
 
 
@@ -154,7 +154,7 @@ def test_options_out_of_range(options, message):
 
 
 def test_relax_checks_its_input():
-    with pytest.raises(InputError, match="positions_A has shape"):
+    with pytest.raises(InputError, match=r"positions_A has shape"):
         mmff_relax(BUTANOL, np.zeros((1, 2, 3)))
-    with pytest.raises(InputError, match="variant must be one of"):
+    with pytest.raises(InputError, match=r"variant must be one of"):
         mmff_relax(BUTANOL, np.zeros((1, BUTANOL.n_atoms, 3)), variant="UFF")

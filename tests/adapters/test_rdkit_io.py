@@ -29,7 +29,7 @@ def test_smi(tmp_path):
 def test_empty_file(tmp_path, suffix):
     path = tmp_path / f"empty{suffix}"
     path.write_text("")
-    with pytest.raises(InputError, match="is empty; expected molecules"):
+    with pytest.raises(InputError, match=r"is empty; expected molecules"):
         read_molecules(path)
 
 
@@ -37,14 +37,14 @@ def test_empty_file(tmp_path, suffix):
 def test_file_without_molecules(tmp_path, suffix, text):
     path = tmp_path / f"blank{suffix}"
     path.write_text(text)
-    with pytest.raises(InputError, match="holds no molecule"):
+    with pytest.raises(InputError, match=r"holds no molecule"):
         list(read_molecules(path))
 
 
 def test_unknown_suffix_and_missing_file(tmp_path):
     with pytest.raises(UnknownNameError, match=re.escape("unknown suffix '.sdff'. Did you mean '.sdf'?")):
         read_molecules(tmp_path / "a.sdff")
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(InputError, match=r"there is no file"):
         read_molecules(tmp_path / "a.sdf")
 
 
@@ -98,7 +98,8 @@ def test_broken_record_among_good_ones(chiral, tmp_path):
     write_sdf(chiral, path)
     good = path.read_text().split("$$$$\n")[0] + "$$$$\n"
     five_bonds = Chem.MolToMolBlock(Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), kekulize=False)
-    broken = ["title\n\n\nnot a counts line\n$$$$\n", f"{five_bonds}$$$$\n", "empty\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"]
+    no_atoms = "empty\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"
+    broken = ["title\n\n\nnot a counts line\n$$$$\n", f"{five_bonds}$$$$\n", no_atoms]
     truncated = good[: len(good) // 3]
     path.write_text(good + broken[0] + good + broken[1] + broken[2] + good + truncated)
     records = list(read_molecules(path))
@@ -127,7 +128,7 @@ def test_mol_round_trip(ensemble, tmp_path):
 
 
 def test_mol_holds_one_conformer(chiral, tmp_path):
-    with pytest.raises(InputError, match="holds one conformer, the ensemble has 2; write .sdf"):
+    with pytest.raises(InputError, match=r"holds one conformer, the ensemble has 2; write \.sdf"):
         write_mol(chiral, tmp_path / "a.mol")
 
 
@@ -206,7 +207,7 @@ def test_peptide_pdb_without_hydrogens(tmp_path):
 
 @pytest.mark.parametrize("write", [write_sdf, write_pdb, lambda e, p: write_mol(e[0], p)])
 def test_unwritable_path_and_nan(chiral, tmp_path, write):
-    with pytest.raises(InputError, match="cannot write .*give a path in a folder you can write to"):
+    with pytest.raises(InputError, match=r"cannot write .*give a path in a folder you can write to"):
         write(chiral, tmp_path / "no" / "such.sdf")
     broken = chiral.replace(positions_A=np.full_like(chiral.positions_A, np.nan))
     with pytest.raises(InputError, match=r"ensemble\[ensemble.valid\]"):

@@ -51,12 +51,12 @@ def test_wrong_charge_is_refused():
 def test_missing_hydrogens_are_refused():
     ensemble = make_ensemble("R centre")
     heavy = ensemble.molecule.numbers > 1
-    with pytest.raises(MoleculeError, match="check that every hydrogen is there"):
+    with pytest.raises(MoleculeError, match=r"check that every hydrogen is there"):
         molecule_from_xyz(ensemble.molecule.numbers[heavy], ensemble.positions_A[0][heavy])
 
 
 def test_shapes_and_nan():
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match=r"do not fit"):
         molecule_from_xyz([6, 1], np.zeros((3, 3)))
-    with pytest.raises(InputError, match="NaN"):
+    with pytest.raises(InputError, match=r"NaN"):
         molecule_from_xyz([1, 1], np.full((2, 3), np.nan))

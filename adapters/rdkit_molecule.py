@@ -20,7 +20,13 @@ ORDER = {
     Chem.BondType.ZERO: 0.0,
     Chem.BondType.UNSPECIFIED: 0.0,
 }
-BOND_TYPE = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE, 1.5: Chem.BondType.AROMATIC, 0.0: Chem.BondType.ZERO}
+BOND_TYPE = {
+    1.0: Chem.BondType.SINGLE,
+    2.0: Chem.BondType.DOUBLE,
+    3.0: Chem.BondType.TRIPLE,
+    1.5: Chem.BondType.AROMATIC,
+    0.0: Chem.BondType.ZERO,
+}
 CIS = (Chem.BondStereo.STEREOZ, Chem.BondStereo.STEREOCIS)
 TRANS = (Chem.BondStereo.STEREOE, Chem.BondStereo.STEREOTRANS)
 TETRAHEDRAL = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
@@ -124,7 +130,8 @@ def _residues(mol: Chem.Mol) -> tuple[tuple[str, ...] | None, tuple[str, ...] | 
     info = [atom.GetPDBResidueInfo() for atom in mol.GetAtoms()]
     if not info or any(i is None for i in info):
         return None, None, None
-    return tuple(i.GetName().strip() for i in info), tuple(i.GetResidueName().strip() for i in info), tuple(i.GetResidueNumber() for i in info)
+    names = tuple(i.GetName().strip() for i in info)
+    return names, tuple(i.GetResidueName().strip() for i in info), tuple(i.GetResidueNumber() for i in info)
 
 
 def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:

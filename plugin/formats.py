@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from equidrift.engine import joined
-from equidrift.errors import InputError, UnknownNameError
+from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.jsonable import plain
 from equidrift.records import Ensemble
 from equidrift.registry import resolve
@@ -54,6 +55,8 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         for a suffix that is not written.
     InputError
         where the folder is missing or cannot be written to, or the path is a folder itself.
+    MissingDependencyError
+        for .h5md without h5py.
     """
     suffix_of(path)
     target = Path(path)
@@ -64,6 +67,8 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it, or give another path")
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
         raise InputError(f"cannot write {str(target)!r}: it is not writable; give a path in a folder you can write to")
+    if target.suffix.lower() == ".h5md" and find_spec("h5py") is None:
+        raise MissingDependencyError("h5py", "h5md")
     return target
 
 

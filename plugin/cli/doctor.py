@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 REQUIRED = ("numpy", "torch", "safetensors", "openmm", "openmmtools", "ase", "MDAnalysis", "rdkit", "typer", "rich", "pydantic", "PyYAML")
-OPTIONAL = {"tblite": "xtb", "posebusters": "checks", "plotly": "report"}
+OPTIONAL = {"tblite": "xtb", "h5py": "h5md", "posebusters": "checks", "plotly": "report"}
 ETHANOL = "CCO"
 
 

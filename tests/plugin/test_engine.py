@@ -157,7 +157,7 @@ def test_memory_is_halved_not_lost() -> None:
 
 
 def test_no_conformer_possible() -> None:
-    with pytest.raises(NoValidSamplesError, match="0 of 5 conformers .* are valid after 100 draws") as caught:
+    with pytest.raises(NoValidSamplesError, match=r"0 of 5 conformers .* are valid after 100 draws") as caught:
         generate(ETHANOL, 5, model=Shaker(broken=1.0))
     assert sum(caught.value.reasons.values()) == 100
     with pytest.raises(NoValidSamplesError, match="raise max_attempts"):

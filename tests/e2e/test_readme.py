@@ -1,0 +1,73 @@
+"""What the README shows, runs; what it lists is complete."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+MODEL = "default"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run_python(code: list[str], folder: Path) -> str:
+    done = subprocess.run([sys.executable, *code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_python_blocks(tmp_path: Path) -> None:
+    assert blocks("python")
+    run_python(["-c", "\n".join(blocks("python"))], tmp_path)
+
+
+def test_bash_blocks(tmp_path: Path) -> None:
+    lines = [line.removesuffix(" &&") for block in blocks("bash") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("equidrift ")]
+    assert len(commands) >= 5
+    for command in commands:
+        if "-n" in command:
+            command[command.index("-n") + 1] = "2"
+        run_python(["-m", "equidrift.cli.main", *command], tmp_path)
+
+
+@pytest.mark.parametrize("marker", ["run", "test"])
+def test_newcomers_commands_are_marked(marker: str) -> None:
+    found = re.findall(rf"<!-- newcomer: {marker} -->\n```bash\n(pip install .*?)```", README, flags=re.DOTALL)
+    assert len(found) == 1 and found[0].count("pip install") == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples(path: Path, tmp_path: Path) -> None:
+    """An example takes the number of conformers and the model, so that it can be run small."""
+    assert run_python([str(path), "2", MODEL], tmp_path).strip()
+
+
+def test_first_example_is_short() -> None:
+    assert len((ROOT / "examples" / "01_smiles_to_openmm_to_mdanalysis.py").read_text().splitlines()) <= 25
+
+
+def test_every_dependency_has_its_reason() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options"]["install_requires"].split("\n")
+    lines += [line for extra in config["options.extras_require"].values() for line in extra.split("\n")]
+    table = README.partition("## What each dependency is for")[2].partition("\n## ")[0]
+    for line in filter(None, lines):
+        name = re.split(r"[<>=\[;]", line)[0]
+        assert re.search(rf"\b{re.escape(name)}\b", table), f"{name} has no reason in the README"
+
+
+def test_nothing_is_left_open() -> None:
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md"):
+        assert not re.search(r"TODO|TBD|FIXME|XXX|lorem", path.read_text())

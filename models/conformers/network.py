@@ -88,6 +88,7 @@ class Block(nn.Module):
 
 
 SCALE = 0.3  # of a distance correction: it makes the first steps of the training small
+MAX_MOVE_A = 4.0  # of an atom in one Newton step; longer steps are shortened as a whole
 SIGMA_DATA_A = 1.4  # spread of the coordinates of a conformer
 
 
@@ -135,13 +136,16 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     b, n, _ = x.shape
     unit, d = distances(x)
     block = torch.einsum("bij,bijx,bijy->bixjy", stiffness, unit, unit)
-    diagonal = block.sum(3) + anchor[..., None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
+    diagonal = block.sum(3)
+    floor = 1e-5 * diagonal.detach().abs().amax((1, 2, 3))  # keeps the matrix positive definite in float32
+    diagonal = diagonal + (anchor + floor[:, None])[..., None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
     matrix = torch.diag_embed(diagonal.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2) - block
     pull = stiffness * (target - d)
     force = torch.einsum("bij,bijx->bix", pull, unit) + anchor[..., None] * (start - x)
     factor, _ = torch.linalg.cholesky_ex(matrix.reshape(b, 3 * n, 3 * n))
-    move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor)
-    return x + move.view(b, n, 3)
+    move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor).view(b, n, 3)
+    longest = move.detach().square().sum(-1).amax(1).sqrt()
+    return x + move * (MAX_MOVE_A / longest.clamp_min(MAX_MOVE_A))[:, None, None]
 
 
 class NoiseAndHand(nn.Module):

@@ -1,0 +1,102 @@
+"""Which of several raw conformers is new: torsions folded by symmetry, compared with those already taken. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.records import Molecule
+
+CHAIN_DEG, RING_DEG, HYDROGEN_DEG = 60.0, 35.0, 90.0  # differences that make a torsion of a chain, a ring, a polar hydrogen new
+
+
+@dataclass(frozen=True)
+class Torsions:
+    """Atoms (k, 4) of the torsions that tell conformers apart, their rotational folds (k,) and thresholds (k,) in degrees."""
+
+    atoms: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    threshold_deg: NDArray[np.float64]
+
+    def angles_deg(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Torsions (m, k) in degrees of positions_A (m, n_atoms, 3)."""
+        a, b, c, d = (positions_A[:, self.atoms[:, q]] for q in range(4))
+        u, v, w = b - a, c - b, d - c
+        n1, n2 = np.cross(u, v), np.cross(v, w)
+        y = (np.cross(n1, n2) * v).sum(-1) / (np.linalg.norm(v, axis=-1) + 1e-12)
+        return np.degrees(np.arctan2(y, (n1 * n2).sum(-1)))
+
+    def is_new(self, angles_deg: NDArray[np.float64], taken_deg: NDArray[np.float64]) -> bool:
+        """Whether torsions (k,) differ from each row of `taken_deg` (m, k) by more than the threshold in at least one."""
+        if not len(taken_deg):
+            return True
+        if not len(self.atoms):
+            return False
+        period = 360.0 / self.fold
+        gap = np.abs(taken_deg - angles_deg) % period
+        return bool((np.minimum(gap, period - gap) > np.minimum(self.threshold_deg, 0.4 * period)).any(1).all())
+
+
+@lru_cache(maxsize=1024)
+def torsions(molecule: Molecule) -> Torsions:
+    """The torsions of a Molecule: one a bond between heavy atoms that can turn or pucker; methyl-like rotors are left out."""
+    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
+    for i, j in molecule.bonds.tolist():
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    kind = _symmetry_classes(molecule, neighbours)
+    rows, folds, thresholds = [], [], []
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+        sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
+        if order in (1.5, 3.0) or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
+            continue
+        a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
+        in_ring = _connected_without(neighbours, i, j)
+        hydrogen = 1 in (molecule.numbers[a], molecule.numbers[b])
+        rows.append((a, i, j, b))
+        folds.append(1 if in_ring else int(np.lcm(_fold(kind, sides[0]), _fold(kind, sides[1]))))
+        thresholds.append(RING_DEG if in_ring else HYDROGEN_DEG if hydrogen else CHAIN_DEG)
+    return Torsions(np.array(rows, np.int64).reshape(-1, 4), np.array(folds, np.int64), np.array(thresholds, np.float64))
+
+
+def _tells(molecule: Molecule, atom: int, side: list[int]) -> bool:
+    """Whether turning this end changes more than equivalent hydrogens: it holds a heavy atom, or is an OH, NH or SH."""
+    heavy = [k for k in side if molecule.numbers[k] != 1]
+    return molecule.numbers[atom] != 1 and (bool(heavy) or (0 < len(side) < 3 and molecule.numbers[atom] != 6))
+
+
+def _fold(kind: NDArray[np.int64], side: list[int]) -> int:
+    """2 or 3 where the two or three neighbours of an end are all alike (phenyl, tert-butyl, CF3), else 1."""
+    return len(side) if 2 <= len(side) <= 3 and len({int(kind[k]) for k in side}) == 1 else 1
+
+
+def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
+    """Topological classes of atoms by repeated hashing of their surroundings (Morgan, Weisfeiler-Lehman)."""
+    order = {tuple(sorted(pair)): o for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())}
+    kind = np.unique(np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    for _ in range(molecule.n_atoms):
+        labels = [
+            (int(kind[i]), *sorted((int(kind[j]), order[min(i, j), max(i, j)]) for j in neighbours[i])) for i in range(molecule.n_atoms)
+        ]
+        index = {label: k for k, label in enumerate(sorted(set(labels)))}
+        refined = np.array([index[label] for label in labels])
+        if len(index) == len(np.unique(kind)):
+            return refined
+        kind = refined
+    return kind
+
+
+def _connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
+    """Whether i and j stay connected when their bond is cut: the bond is in a ring."""
+    seen, stack = {i}, [k for k in neighbours[i] if k != j]
+    while stack:
+        k = stack.pop()
+        if k == j:
+            return True
+        if k not in seen:
+            seen.add(k)
+            stack.extend(neighbours[k])
+    return False

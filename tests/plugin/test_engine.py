@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -209,3 +211,14 @@ def test_global_random_state_is_untouched() -> None:
     before = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
     generate(ETHANOL, 3, model="etkdg")
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index, union-attr]  # noqa: NPY002
+
+
+def test_streaming_holds_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "WINDOW", 8)
+    alive: list[weakref.ref[Any]] = []
+    for chunk in generate_chunks(ETHANOL, 80, model=Shaker()):
+        alive.append(weakref.ref(chunk))
+        del chunk
+        gc.collect()
+        assert sum(ref() is not None for ref in alive) <= 1
+    assert len(alive) == 10

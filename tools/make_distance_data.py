@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rdkit import Chem, RDLogger
-from rdkit.Chem import AllChem, rdDistGeom
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-RDLogger.DisableLog("rdApp.*")
+rdBase.DisableLog("rdApp.*")
 
 
 def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.ndarray]] | None:
@@ -32,10 +32,11 @@ def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.
     if mol.GetNumAtoms() > 250:
         return None
     options = rdDistGeom.ETKDGv3()
-    options.randomSeed, options.useSmallRingTorsions = seed, True
+    options.randomSeed = seed
+    options.useSmallRingTorsions = True
     try:
         ids = list(rdDistGeom.EmbedMultipleConfs(mol, per_mol, options))
-        results = AllChem.MMFFOptimizeMoleculeConfs(mol, maxIters=500) if ids else []
+        results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=500) if ids else []
     except RuntimeError:  # RDKit's minimiser gives up on some strained cages
         return None
     good = [i for i, (_, energy) in zip(ids, results) if np.isfinite(energy) and energy != -1]

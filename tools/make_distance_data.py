@@ -32,8 +32,8 @@ def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.
     if mol.GetNumAtoms() > 250:
         return None
     options = rdDistGeom.ETKDGv3()
-    options.randomSeed = seed
-    options.useSmallRingTorsions = True
+    options.randomSeed = seed  # type: ignore[assignment]
+    options.useSmallRingTorsions = True  # type: ignore[assignment]
     try:
         ids = list(rdDistGeom.EmbedMultipleConfs(mol, per_mol, options))
         results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=500) if ids else []

@@ -120,7 +120,7 @@ def test_the_rule_keeps_large_correctors_stable() -> None:
 
 
 def test_ode_and_sde_beat_langevin_at_equal_steps() -> None:
-    for row in de.against_langevin():
+    for row in de.against_langevin(n=14, n_chains=4):
         assert max(row["ode"], row["sde"]) < row["langevin"], row
 
 

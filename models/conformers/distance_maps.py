@@ -94,7 +94,7 @@ def degree_normalised_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) 
     return chain_rule_map(positions_A, change_A, edges) / degree.clamp_min(_TINY)
 
 
-def gauss_newton_map(positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 10) -> Tensor:
+def gauss_newton_map(positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 16) -> Tensor:
     """argmin over Delta c of sum_{i<j} w_ij (u_ij . (Delta c_i - Delta c_j) - Delta d_ij)^2; methods A.3, 3.
 
     By `n_iterations` of conjugate gradients on J^T W J from zero, preconditioned by the degrees: the projection on the tangent

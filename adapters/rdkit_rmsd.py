@@ -47,3 +47,10 @@ def distinct(
 
 def _rmsd(heavy: Chem.Mol, first: int, second: int) -> float:
     return float(rdMolAlign.GetBestRMS(heavy, heavy, prbId=first, refId=second))
+
+
+def rmsd_matrix(molecule: Molecule, first_A: NDArray[np.float64], second_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Heavy-atom RMSD in A over all symmetries between every conformer of `first_A` (r, n, 3) and of `second_A` (g, n, 3): (r, g)."""
+    heavy = heavy_copy(molecule, np.concatenate([first_A, second_A]))
+    r, g = len(first_A), len(second_A)
+    return np.array([[_rmsd(heavy, r + k, j) for k in range(g)] for j in range(r)]).reshape(r, g)

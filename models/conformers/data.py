@@ -143,6 +143,34 @@ def _shortest_cycle(neighbours: list[list[int]], i: int, j: int) -> list[int]:
     return []
 
 
+def with_hydrogen_rows(codes: GraphCodes) -> GraphCodes:
+    """Codes with a tetrahedron for every centre that carries two or three hydrogens, neighbours in index order.
+
+    Like hydrogens can be exchanged, so a hand can be prescribed to their labels: the generator then has one answer to give.
+    """
+    is_h = codes.atom[:, 0] == 1 + ELEMENTS.index(1)
+    rows = []
+    for centre in range(codes.n_atoms):
+        n = np.flatnonzero(codes.pair[centre, :, 0])
+        if len(n) == 4 and 2 <= is_h[n].sum() <= 3:
+            rows.append((centre, *n.tolist()))
+    known = codes.tetrahedral.tolist()
+    return GraphCodes(codes.atom, codes.pair, np.array(known + rows, np.int64).reshape(-1, 5))
+
+
+def exchange_hydrogens(codes: GraphCodes, positions: NDArray) -> NDArray:
+    """A copy of positions (n, 3) with like hydrogens exchanged so that every tetrahedron of `with_hydrogen_rows` is positive."""
+    x = np.array(positions)
+    is_h = codes.atom[:, 0] == 1 + ELEMENTS.index(1)
+    for row in codes.tetrahedral.tolist():
+        hydrogens = [k for k in row[1:] if is_h[k]]
+        a, b, c = (x[row[k]] - x[row[4]] for k in (1, 2, 3))
+        if len(hydrogens) >= 2 and np.dot(a, np.cross(b, c)) < 0:
+            first, second = hydrogens[:2]
+            x[[first, second]] = x[[second, first]]
+    return x
+
+
 @dataclass
 class Batch:
     """Graphs padded to one size: atom (b, n, 7), pair (b, n, n, 4), mask (b, n), tetrahedra (b, t, 5) padded by -1."""

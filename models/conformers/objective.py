@@ -10,24 +10,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.conformers.data import MAX_HOPS, Batch, ConformerSet, collate
+from equidrift.models.conformers.data import MAX_HOPS, Batch, ConformerSet, collate, exchange_hydrogens, with_hydrogen_rows
 from equidrift.models.conformers.network import distances
 
 # Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides the energy.
 HOP_WEIGHTS = (0.0, 0.0, 5.0, 3.0, 1.5, 0.7) + (0.4,) * (MAX_HOPS - 4)
 HUBER_A = 0.02
 SAME_BASIN_A = 0.6
+RECYCLED = 0.3  # share of the refiner's batches that stand for a second call
 
 
 @dataclass
 class Example:
-    """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,) in A (0 for the refiner)."""
+    """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,) in A (0 for the refiner).
+
+    `recycle`: start from what the network makes of the start, as a second call would.
+    """
 
     batch: Batch
     start: Tensor
     target: Tensor
     level: Tensor
     sigma: Tensor
+    recycle: bool = False
 
     def __len__(self) -> int:
         return len(self.level)
@@ -58,7 +63,8 @@ def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.in
 class Batches:
     """Batch number `step` of an endless, seeded sequence; each epoch shuffles the members within a size and the batches.
 
-    `weights` by level of theory says how often a conformer comes; `refine` makes starts, else noise of level sigma.
+    `level_weights` says how often a conformer of a level comes. `sigma`: mean and deviation of ln(noise level / A) for the
+    generator; None makes the refiner's starts.
     """
 
     def __init__(self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None):
@@ -69,6 +75,9 @@ class Batches:
                 [a for a in (align(start, target) for start in starts) if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2]
                 for starts, target in zip(data.starts, data.targets)
             ]
+        else:
+            data.graphs = [with_hydrogen_rows(g) for g in data.graphs]
+            data.targets = [exchange_hydrogens(g, x) for g, x in zip(data.graphs, data.targets)]
         self.epoch, self.plan = -1, []
         self.starts_at = [0]
 
@@ -103,7 +112,7 @@ class Batches:
                 moved = clean + sigma[k] * rng.standard_normal(clean.shape)
             start[k, : len(clean)], target[k, : len(clean)] = moved - moved.mean(0), clean
         level = torch.tensor([self.data.levels[i] for i in rows])
-        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma))
+        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma), self.sigma is None and rng.random() < RECYCLED)
 
 
 def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:
@@ -118,7 +127,11 @@ def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generato
 
 def refiner_loss(network: nn.Module, example: Example) -> Tensor:
     """Huber error of all distances, by hops, and of aligned coordinates, of each stage's estimate."""
-    outs = network(example.batch, example.start, example.level)
+    start = example.start
+    if example.recycle:
+        with torch.no_grad():
+            start = network(example.batch, start, example.level)[-1]
+    outs = network(example.batch, start, example.level)
     scale = [0.3] * (len(outs) - 1) + [1.0]
     return sum((s * geometry_loss(example, x) for s, x in zip(scale, outs)), start=torch.zeros(()))
 

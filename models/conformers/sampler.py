@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, WeightsError
-from equidrift.models.conformers.data import ELEMENTS, LEVELS, Batch, GraphCodes, collate, graph_codes, pad_positions
+from equidrift.models.conformers.data import ELEMENTS, LEVELS, Batch, GraphCodes, collate, graph_codes, pad_positions, with_hydrogen_rows
 from equidrift.models.conformers.generator import SIGMA_MAX_A, churn_level, noise_levels
 from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
 from equidrift.protocols import Callback
@@ -160,7 +160,7 @@ class GeneratorModel(NetworkModel):
                 callback({"done": len(rows), "total": len(flat)})
             return list(x)
 
-        made = self._run([graph_codes(m) for m, _, _ in flat], work)
+        made = self._run([with_hydrogen_rows(graph_codes(m)) for m, _, _ in flat], work)
         out, begin = [], 0
         for molecule, block in jobs:
             out.append(np.array(made[begin : begin + len(block)], np.float64).reshape(len(block), molecule.n_atoms, 3))

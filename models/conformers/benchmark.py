@@ -1,0 +1,208 @@
+"""`equidrift bench conformers`: every model and baseline on held-out molecules with GFN2-xTB references (methods A.7).
+
+2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the validation part), heavy-atom RMSD over
+all symmetries, the energy that GFN2-xTB releases when it relaxes the samples, and speed measured in the same run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.checks import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
+from equidrift.engine import generate_many, make_settings
+from equidrift.errors import InputError
+from equidrift.metrics import coverage
+from equidrift.records import Molecule
+from equidrift.registry import make_model, make_refiner, resolve
+from equidrift.seeds import sample_seeds
+from equidrift.units import KCAL_MOL_PER_EV
+
+STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
+QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 105
+# row -> (model, network calls of one conformer)
+ROWS: dict[str, tuple[str, int]] = {
+    "equidrift": ("default", 2),
+    "etkdg": ("etkdg", 0),
+    "etkdg-mmff": ("etkdg-mmff", 0),
+    "etkdg-refine": ("etkdg-refine", 2),
+    "conformer": ("conformer", 10),
+    "conformer-refine": ("conformer-refine", 12),
+    "se3-distance": ("se3-distance", 100),
+}
+# Published figures on QM9 under another protocol (methods A.8, "GD-P": 200 test molecules, DFT-free references); for orientation only.
+PUBLISHED = {
+    "se3-invariant-diffusion-published": {"COV-R@0.5": 90.81, "AMR-R": 0.2691, "calls": 100},
+    "geodiff-published": {"COV-R@0.5": 90.07, "AMR-R": 0.2090, "COV-P@0.5": 52.79, "AMR-P": 0.4448, "calls": 5000},
+}
+
+Progress = Callable[[object], None]
+
+
+def data_folder() -> Path:
+    """The folder of the benchmark data. Raises `InputError` where EQUIDRIFT_DATA does not name it."""
+    folder = os.environ.get("EQUIDRIFT_DATA")
+    if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():
+        raise InputError(
+            "the benchmark needs gfn2_conformers/qm9_val.npz in the folder that the environment variable EQUIDRIFT_DATA names; "
+            "tools/make_relaxation_pairs.py shows how such data is made"
+        )
+    return Path(folder)
+
+
+def references(path: Path, limit: int | None) -> list[tuple[Molecule, NDArray[np.float64]]]:
+    """(molecule, reference positions_A (K, n, 3)) of an ensemble file of GFN2-xTB conformers."""
+    with np.load(path, allow_pickle=False) as file:
+        data = {key: file[key] for key in file.files}
+    out = []
+    for k, smiles in enumerate(data["smiles"].tolist()):
+        molecule = Molecule.from_smiles(str(smiles))
+        confs = range(data["conf_offset"][k], data["conf_offset"][k + 1])
+        out.append((molecule, np.stack([data["R"][data["coord_offset"][c] : data["coord_offset"][c + 1]] for c in confs]).astype(np.float64)))
+    if limit is None or limit >= len(out):
+        return out
+    return [out[k] for k in np.linspace(0, len(out) - 1, limit).astype(int)]
+
+
+def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """The table as one object (architecture.md, Results).
+
+    Parameters
+    ----------
+    full : all 105 molecules and one relaxation a molecule; else 24 of each, in under ten minutes.
+    progress : called with a line of text before every row.
+
+    Raises
+    ------
+    InputError
+        where the data is missing; MissingDependencyError without tblite.
+    """
+    folder = data_folder()
+    relax = resolve("equidrift.adapters.ase_gfn2:gfn2_relax")
+    resolve("equidrift.adapters.ase_gfn2:require_tblite")()
+    systems = references(folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES)
+    say = progress or (lambda message: None)
+    n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
+    rows, relax_rate, mmff = [], 0.0, None
+    for row, (name, calls) in ROWS.items():
+        say(f"qm9-val/{row}")
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:  # its peak memory is then the row's
+            samples, values = own_process.submit(sampled, name, systems).result()
+        values |= quality(systems, samples)
+        released, rate = energy_released(systems, samples, n_relaxed, relax)
+        if name == "etkdg-mmff":
+            mmff, relax_rate = samples, rate
+        values |= {"energy_released_kcal_mol": released, "calls": calls}
+        rows.append({"row": f"qm9-val/{row}", "values": values})
+    say("qm9-val/refine")
+    if mmff is not None:
+        rows.append({"row": "qm9-val/refine", "values": refined(systems, mmff, n_relaxed, relax)})
+    add_ratios(rows, relax_rate)
+    rows += [{"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()]
+    return {"name": "conformers", "machine": machine(), "commit": commit(), "rows": rows}
+
+
+def sampled(name: str, systems: list[tuple[Molecule, NDArray[np.float64]]]) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
+    """2K valid samples a molecule and their quality, with the share of right stereo among the first draws and the speed."""
+    model = make_model(name)
+    warm = Molecule.from_smiles("CCO")
+    model.sample(warm, sample_seeds(1, 0, 1))
+    settings = make_settings(model=model)
+    samples = [np.zeros((0, molecule.n_atoms, 3)) for molecule, _ in systems]
+    begun = time.perf_counter()
+    for n in sorted({2 * len(known) for _, known in systems}):  # the engine draws one n for all it is given
+        chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
+        for piece in generate_many([systems[k][0] for k in chosen], n, settings=settings):
+            if piece.ensemble is not None:
+                k = chosen[piece.index]
+                samples[k] = np.concatenate([samples[k], piece.ensemble.positions_A])
+    seconds = time.perf_counter() - begun
+    wrong = total = 0
+    for molecule, known in systems:
+        if len(molecule.tetrahedral) or len(molecule.double_bonds):
+            first = np.asarray(model.sample(molecule, sample_seeds(0, 0, 2 * len(known))))
+            reasons = GeometryCheck(molecule)(first)
+            wrong += int(np.isin(reasons, STEREO_REASONS).sum())
+            total += len(first)
+    count = sum(len(x) for x in samples)
+    memory_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    values = {"stereo": 100.0 * (1 - wrong / max(1, total)), "conformers_per_s": count / seconds, "peak_memory_MB": memory_MB}
+    return samples, values | {"conformers": count}
+
+
+def quality(systems: list[tuple[Molecule, NDArray[np.float64]]], samples: list[NDArray[np.float64]]) -> dict[str, float]:
+    """Coverage and matching of samples against references."""
+    matrix = resolve("equidrift.adapters.rdkit_rmsd:rmsd_matrix")
+    return coverage([matrix(molecule, known, made) for (molecule, known), made in zip(systems, samples)])
+
+
+def energy_released(
+    systems: list[tuple[Molecule, NDArray[np.float64]]], samples: list[NDArray[np.float64]], count: int, relax: Callable[..., Any]
+) -> tuple[float, float]:
+    """(median kcal/mol that GFN2-xTB relaxation releases from one sample a molecule, relaxations per second on one core)."""
+    released = []
+    busy = 0.0
+    for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int):
+        if not len(samples[k]):
+            continue
+        one = samples[k][len(samples[k]) // 2][None]
+        before = relax(systems[k][0], one, 0)[1]
+        begun = time.perf_counter()
+        after = relax(systems[k][0], one, fmax_eV_A=0.01)[1]
+        busy += time.perf_counter() - begun
+        released.append(float(before[0] - after[0]) * KCAL_MOL_PER_EV)
+    return float(np.nanmedian(released)), len(released) / busy
+
+
+def refined(systems: list[Any], starts: list[NDArray[np.float64]], count: int, relax: Callable[..., Any]) -> dict[str, float]:
+    """The refiner alone, on ETKDG + MMFF94 conformers."""
+    refiner = make_refiner("refine")
+    jobs = [(molecule, x) for (molecule, _), x in zip(systems, starts)]
+    refiner.refine_many(jobs[:2])
+    begun = time.perf_counter()
+    moved = refiner.refine_many(jobs)
+    seconds = time.perf_counter() - begun
+    right = [np.isin(GeometryCheck(m)(x), STEREO_REASONS) for (m, _), x in zip(systems, moved)]
+    values = quality(systems, moved) | {"stereo": 100.0 * (1 - float(np.concatenate(right).mean()))}
+    values |= {"conformers_per_s": sum(map(len, moved)) / seconds, "conformers": sum(map(len, moved)), "calls": refiner.default_steps}
+    return values | {"energy_released_kcal_mol": energy_released(systems, moved, count, relax)[0]}
+
+
+def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
+    """Speeds as ratios of this run: over ETKDG + MMFF94, and over GFN2-xTB relaxation on all cores (which scales with them)."""
+    by_name = {row["row"]: row["values"] for row in rows}
+    cores = os.cpu_count() or 1
+    relaxing = relaxations_per_s * cores
+    mmff = by_name["qm9-val/etkdg-mmff"]["conformers_per_s"]
+    whole = 1.0 / (1.0 / mmff + 1.0 / relaxing)
+    for values in by_name.values():
+        rate = values["conformers_per_s"]
+        values |= {"over_etkdg-mmff": rate / mmff, "over_etkdg-mmff-gfn2": rate / whole, "over_gfn2": rate / relaxing}
+
+
+def machine() -> dict[str, Any]:
+    """What ran the benchmark."""
+    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), "os": platform.system()}
+
+
+def commit() -> str:
+    """The checkout's commit, or the version of an installed package."""
+    from equidrift import __version__
+
+    try:
+        where = Path(__file__).resolve().parent
+        found = subprocess.run(["git", "-C", str(where), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    except OSError:
+        return __version__
+    return found.stdout.strip() or __version__

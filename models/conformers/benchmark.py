@@ -30,7 +30,7 @@ from equidrift.seeds import sample_seeds
 from equidrift.units import KCAL_MOL_PER_EV
 
 STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
-QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 105
+QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 53
 # row -> (model, network calls of one conformer)
 ROWS: dict[str, tuple[str, int]] = {
     "equidrift": ("default", 2),
@@ -80,7 +80,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : all 105 molecules and one relaxation a molecule; else 24 of each, in under ten minutes.
+    full : all 105 molecules and 53 relaxations a row; else 24 of each, in under ten minutes.
     progress : called with a line of text before every row.
 
     Raises

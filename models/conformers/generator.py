@@ -11,17 +11,19 @@ import math
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.conformers.network import SIGMA_DATA_A
 from equidrift.models.conformers.objective import Example, geometry_loss
 
-SIGMA_LOG_MEAN, SIGMA_LOG_STD = -0.3, 1.4
+SIGMA_LOG_MEAN, SIGMA_LOG_STD = 0.0, 1.3
 SIGMA_MAX_A, SIGMA_MIN_A = 8.0, 0.02
 
 
 def generator_loss(network: nn.Module, example: Example) -> Tensor:
-    """Error of each stage's estimate of the clean conformer, relabelled so that like hydrogens keep their hand."""
+    """Error of each stage's estimate of the clean conformer, over the error that its noise level leaves to be expected."""
     outs = network(example.batch, example.start, example.level, example.sigma)
     scale = [0.25] * (len(outs) - 1) + [1.0]
-    return sum((s * geometry_loss(example, x) for s, x in zip(scale, outs)), start=torch.zeros(()))
+    expected = 0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
+    return sum((s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs)), start=torch.zeros(()))
 
 
 def noise_levels(steps: int, *, sigma_max_A: float = SIGMA_MAX_A, sigma_min_A: float = SIGMA_MIN_A, rho: float = 3.0) -> list[float]:

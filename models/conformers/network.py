@@ -157,9 +157,10 @@ class NoiseAndHand(nn.Module):
         self.sigma = nn.Sequential(nn.Linear(16, w), nn.SiLU(), nn.Linear(w, w))
         self.volume = nn.ModuleList([nn.Sequential(nn.Linear(3, w), nn.SiLU(), nn.Linear(w, w)) for _ in range(config.stages)])
         self.turn = nn.ModuleList([nn.Linear(w, 1) for _ in range(config.stages)])
-        for turn in self.turn:
-            nn.init.zeros_(turn.weight)
-            nn.init.zeros_(turn.bias)
+        # zero at first, so that a refiner's network can be turned into a generator's without losing what it knows
+        for layer in (self.sigma[-1], *(volume[-1] for volume in self.volume), *self.turn):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         self.register_buffer("frequencies", torch.arange(1, 9) * 0.5, persistent=False)
 
     def of_sigma(self, sigma: Tensor) -> Tensor:

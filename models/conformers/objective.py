@@ -136,16 +136,17 @@ def refiner_loss(network: nn.Module, example: Example) -> Tensor:
     return sum((s * geometry_loss(example, x) for s, x in zip(scale, outs)), start=torch.zeros(()))
 
 
-def geometry_loss(example: Example, x: Tensor) -> Tensor:
-    """Mean over molecules of the weighted Huber error of distances plus that of coordinates after superposition."""
+def geometry_loss(example: Example, x: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over molecules, with `weights` (b,), of the Huber error of distances plus that of coordinates after superposition."""
     mask = example.batch.mask
     weight = x.new_tensor(HOP_WEIGHTS)[example.batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
-    error = functional.smooth_l1_loss(distances(x)[1], distances(example.target)[1], beta=HUBER_A, reduction="none")
-    of_distances = (weight * error).sum((1, 2)) / weight.sum((1, 2))
+    of_pairs = functional.smooth_l1_loss(distances(x)[1], distances(example.target)[1], beta=HUBER_A, reduction="none")
+    of_distances = (weight * of_pairs).sum((1, 2)) / weight.sum((1, 2))
     rotated = superpose(example.target, x, mask)
     step = ((x - rotated).square().sum(-1) + HUBER_A**2).sqrt() - HUBER_A
     of_coordinates = (step * mask).sum(1) / mask.sum(1)
-    return (of_distances + 0.5 * of_coordinates).mean()
+    error = of_distances + 0.5 * of_coordinates
+    return (error if weights is None else weights * error).mean()
 
 
 @torch.no_grad()

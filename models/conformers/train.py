@@ -70,10 +70,9 @@ def run_training(config: dict[str, Any], out: Path, budget_s: float, resume: boo
     if not len(data):
         raise InputError(f"no conformers in {', '.join(c.data)}")
     if c.init:
-        network.load_state_dict(load_weights(c.init)[0])
-    generator = torch.Generator().manual_seed(c.seed)
-    if not c.init:
-        reinitialise(network, generator)
+        begin_from(network, c.init)
+    else:
+        reinitialise(network, torch.Generator().manual_seed(c.seed))
     trainer = Trainer(network, schedule, out)
     if resume:
         trainer.resume()
@@ -83,6 +82,13 @@ def run_training(config: dict[str, Any], out: Path, budget_s: float, resume: boo
     trainer.fit(batches, refiner_loss if c.task == "refine" else generator_loss, budget_s, progress)
     path = save_weights(out / c.name, trainer.ema, make_card(c, network.config, trainer))
     return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60, "conformers": len(data)}
+
+
+def begin_from(network: ConformerNetwork, weights: str) -> None:
+    """Take over trained weights; a refiner's may start a generator, whose further layers begin at zero effect."""
+    missing, unexpected = network.load_state_dict(load_weights(weights)[0], strict=False)
+    if unexpected or any(not key.startswith("noise.") for key in missing):
+        raise InputError(f"the weights {weights} do not fit the network of the config; leave out `network` or make it the same")
 
 
 def reinitialise(network: ConformerNetwork, generator: torch.Generator) -> None:

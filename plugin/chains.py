@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.diversity import torsions
+from equidrift.diversity import Torsions, torsions
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
@@ -16,6 +16,7 @@ from equidrift.registry import make_model, make_refiner, resolve
 from equidrift.seeds import RETRY_STRIDE
 
 BLOCK = 64
+PATIENCE = 5  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
 CANDIDATE_STRIDE = 1 << 36  # further candidates of a sample have seeds this far apart: its index lies below it
 Job = tuple[Molecule, NDArray[np.int64]]
 
@@ -23,9 +24,10 @@ Job = tuple[Molecule, NDArray[np.int64]]
 class Chain:
     """Starts, the pick of new ones among candidates, a force field, and the refiner.
 
-    Samples are made in blocks of 64 consecutive indices. Within a block, each sample takes the first of its own candidates
-    that differs from the samples before it in some torsion; where none does, its first one. A sample is therefore a
-    function of its seed alone (the seed holds the index), and the first m of n samples are those of a run of m.
+    Samples are made in blocks of 64 consecutive indices. Within a block, each sample takes the first of a few candidates that
+    differs from the samples before it in some torsion; where none does, its own draw. Everything in a block follows from its
+    first seed, so a sample is a function of its seed alone (which holds the index), and the first m of n samples are those
+    of a run of m.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ class Chain:
     start : model that makes the candidates.
     relax : "mmff" or "none", between start and refiner. A molecule that MMFF94 cannot type skips it.
     refiner : name of the refiner, or None.
-    candidates : draws a sample, 1 for no pick.
+    candidates : draws a sample at most, 1 for no pick.
     mirror : offer mirror images of candidates too, for molecules without prescribed stereocentres.
     num_threads : threads of RDKit, 0 for all.
     """
@@ -48,7 +50,7 @@ class Chain:
         start: str = "etkdg",
         relax: str = "mmff",
         refiner: str | None = "refine",
-        candidates: int = 2,
+        candidates: int = 3,
         mirror: bool = True,
         num_threads: int = 0,
         start_options: dict[str, Any] | None = None,
@@ -104,22 +106,43 @@ class Chain:
         told = torsions(molecule)
         if self.candidates == 1 or not len(told.atoms):
             return np.asarray(self.start.sample(molecule, first + slots))
-        seeds = first + np.arange(int(slots.max()) + 1)
-        drawn = [np.asarray(self.start.sample(molecule, seeds + c * CANDIDATE_STRIDE)) for c in range(self.candidates)]
-        mirrored = self.mirror and not len(molecule.tetrahedral)
-        pool = np.stack([x for block in drawn for x in ((block, block * [1.0, 1.0, -1.0]) if mirrored else (block,))], axis=1)
-        angles = told.angles_deg(np.nan_to_num(pool.reshape(-1, molecule.n_atoms, 3))).reshape(*pool.shape[:2], -1)
-        ok = np.isfinite(pool).all((2, 3))
-        taken: list[NDArray[np.float64]] = []
-        out = np.empty((len(seeds), molecule.n_atoms, 3))
-        for k in range(len(seeds)):
-            usable = np.flatnonzero(ok[k])
-            have = np.array(taken).reshape(len(taken), len(told.atoms))
-            new = next((c for c in usable if told.is_new(angles[k, c], have)), None)
-            choice = int(new if new is not None else usable[0] if usable.size else 0)
-            out[k] = pool[k, choice]
-            taken.append(angles[k, choice])
+        count = int(slots.max()) + 1
+        own = np.asarray(self.start.sample(molecule, first + np.arange(count)))
+        further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), count)
+        mirrors = (1.0, -1.0) if self.mirror and not len(molecule.tetrahedral) else (1.0,)
+        taken = np.zeros((0, len(told.atoms)))
+        stale = 0
+        out = own.copy()
+        for k in range(count):
+            tries = 0
+            candidate: NDArray[np.float64] = own[k]
+            while True:
+                new = next((x for x in (candidate * [1.0, 1.0, m] for m in mirrors) if _is_new(told, x, taken)), None)
+                if new is not None or tries == self.candidates - 1 or stale >= PATIENCE:
+                    break
+                candidate, tries, stale = further.next(), tries + 1, stale + 1
+            if new is not None:
+                out[k], stale = new, 0
+                taken = np.concatenate([taken, told.angles_deg(new[None])])
         return out[slots]
+
+
+class _Stream:
+    """Conformers drawn in chunks as they are asked for, one after the other."""
+
+    def __init__(self, draw: Callable[[int, int], Any], wanted: int):
+        self.draw, self.chunk, self.drawn, self.ready = draw, max(4, min(16, wanted // 2)), 0, []
+
+    def next(self) -> NDArray[np.float64]:
+        if not self.ready:
+            self.ready = list(np.asarray(self.draw(self.drawn, self.chunk)))
+            self.drawn += self.chunk
+        x: NDArray[np.float64] = self.ready.pop(0)
+        return x
+
+
+def _is_new(told: Torsions, positions_A: NDArray[np.float64], taken_deg: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(positions_A).all()) and told.is_new(told.angles_deg(positions_A[None])[0], taken_deg)
 
 
 def default(**options: Any) -> Chain:

@@ -170,6 +170,11 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
     return mol
 
 
+def flat_smiles(molecule: Molecule) -> str:
+    """RDKit's SMILES without stereo and explicit hydrogens: the key by which molecules are held out from training."""
+    return str(Chem.MolToSmiles(Chem.RemoveHs(to_mol(molecule)), isomericSmiles=False))
+
+
 def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:
     info = Chem.AtomPDBResidueInfo()
     info.SetName(f"{(molecule.atom_names or ())[k]:<4s}"[:4])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
-from equidrift.errors import UnknownNameError
+from equidrift.errors import UnknownNameError, WeightsError
+from equidrift.weights import find, read_card
 
 # name -> "module:factory"; factory(**options) returns a ConformerModel. Third parties add theirs by an `equidrift.models` entry point.
 CONFORMER_MODELS = {
@@ -21,6 +23,12 @@ CONFORMER_MODELS = {
     "se3-distance": "equidrift.models.conformers.distance_sampler:load_se3_distance",
 }
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
+# task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
+TRAINED_MODELS = {
+    "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
+    "refine": ("equidrift.chains:default", "refiner"),
+}
+TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
 
 
 def resolve(path: str) -> Any:
@@ -40,15 +48,38 @@ def list_models() -> list[str]:
 
 
 def make_model(name: str, **options: Any) -> Any:
-    """The conformer model of that name. Raises `UnknownNameError` with the nearest name."""
+    """The conformer model of that name, or of a trained model's path; a refiner's path makes the default chain with that refiner.
+
+    Raises
+    ------
+    UnknownNameError
+        for another name, with the nearest one; WeightsError for a path without a card, or of another kind of model.
+    """
+    if is_path(name):
+        return _trained(name, TRAINED_MODELS, options)
     table = _third_party() | CONFORMER_MODELS
     if name not in table:
         raise UnknownNameError("model", name, table)
     return resolve(table[name])(**options)
 
 
+def is_path(name: str) -> bool:
+    """Whether a model's name is the path of a card or of weights that `equidrift train` wrote."""
+    return Path(name).suffix in (".safetensors", ".json")
+
+
+def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, Any]) -> Any:
+    task = read_card(find(path)).get("task")
+    if task not in table:
+        raise WeightsError(f"{path} is a model for task {task!r}; here one for {' or '.join(map(repr, table))} is expected")
+    factory, argument = table[task]
+    return resolve(factory)(**{argument: path}, **options)
+
+
 def make_refiner(name: str, **options: Any) -> Any:
-    """The refiner of that name. Raises `UnknownNameError` with the nearest name."""
+    """The refiner of that name, or of a trained refiner's path; errors as `make_model`."""
+    if is_path(name):
+        return _trained(name, TRAINED_REFINERS, options)
     if name not in REFINERS:
         raise UnknownNameError("refiner", name, REFINERS)
     return resolve(REFINERS[name])(**options)

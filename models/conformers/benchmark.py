@@ -69,7 +69,8 @@ def references(path: Path, limit: int | None) -> list[tuple[Molecule, NDArray[np
     for k, smiles in enumerate(data["smiles"].tolist()):
         molecule = Molecule.from_smiles(str(smiles))
         confs = range(data["conf_offset"][k], data["conf_offset"][k + 1])
-        out.append((molecule, np.stack([data["R"][data["coord_offset"][c] : data["coord_offset"][c + 1]] for c in confs]).astype(np.float64)))
+        blocks = [data["R"][data["coord_offset"][c] : data["coord_offset"][c + 1]] for c in confs]
+        out.append((molecule, np.stack(blocks).astype(np.float64)))
     if limit is None or limit >= len(out):
         return out
     return [out[k] for k in np.linspace(0, len(out) - 1, limit).astype(int)]
@@ -193,7 +194,8 @@ def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
 
 def machine() -> dict[str, Any]:
     """What ran the benchmark."""
-    return {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(), "os": platform.system()}
+    cpu = platform.processor() or platform.machine()
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "os": platform.system()}
 
 
 def commit() -> str:

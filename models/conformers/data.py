@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -239,7 +240,12 @@ class ConformerSet:
     def save(self, path: str | Path) -> None:
         """Write the npz (a temporary file first, so that a stopped run leaves no half file)."""
         upper = [g.pair[np.triu_indices(g.n_atoms)] for g in self.graphs]
-        ends = {"atom": [g.n_atoms for g in self.graphs], "tetra": [len(g.tetrahedral) for g in self.graphs], "start": [len(s) for s in self.starts]}
+        ends = {
+            "atom": [g.n_atoms for g in self.graphs],
+            "tetra": [len(g.tetrahedral) for g in self.graphs],
+            "start": [len(s) for s in self.starts],
+        }
+        counts: dict[str, Any] = {f"n_{key}": np.array(value, np.int32) for key, value in ends.items()}
         temporary = Path(f"{path}.tmp.npz")
         np.savez_compressed(
             temporary,
@@ -249,7 +255,7 @@ class ConformerSet:
             level=np.array(self.levels, np.uint8),
             target=np.concatenate(self.targets),
             start=np.concatenate([s for starts in self.starts for s in starts] or [np.zeros((0, 3), np.float32)]),
-            **{f"n_{key}": np.array(value, np.int32) for key, value in ends.items()},
+            **counts,
         )
         temporary.replace(path)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class RadialBasis(nn.Module):
 
     def __init__(self, count: int, cutoff_A: float):
         super().__init__()
+        self.centres: Tensor
         self.register_buffer("centres", torch.linspace(math.log1p(0.7), math.log1p(cutoff_A), count), persistent=False)
         self.inverse_width = count / (math.log1p(cutoff_A) - math.log1p(0.7))
 
@@ -156,11 +158,14 @@ class NoiseAndHand(nn.Module):
         w = config.width
         self.sigma = nn.Sequential(nn.Linear(16, w), nn.SiLU(), nn.Linear(w, w))
         self.volume = nn.ModuleList([nn.Sequential(nn.Linear(3, w), nn.SiLU(), nn.Linear(w, w)) for _ in range(config.stages)])
-        self.turn = nn.ModuleList([nn.Linear(w, 1) for _ in range(config.stages)])
+        turns = [nn.Linear(w, 1) for _ in range(config.stages)]
+        self.turn = nn.ModuleList(turns)
         # zero at first, so that a refiner's network can be turned into a generator's without losing what it knows
-        for layer in (self.sigma[-1], *(volume[-1] for volume in self.volume), *self.turn):
+        for last in (self.sigma, *self.volume, *turns):
+            layer = last[-1] if isinstance(last, nn.Sequential) else last
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.arange(1, 9) * 0.5, persistent=False)
 
     def of_sigma(self, sigma: Tensor) -> Tensor:
@@ -172,7 +177,7 @@ class NoiseAndHand(nn.Module):
         """(change of h, displacement of x): signed volumes enter the centres, and atoms move along the volumes' gradients."""
         if tetrahedral.shape[1] == 0:
             return torch.zeros_like(h), torch.zeros_like(x)
-        b, n, w = h.shape
+        b, _, w = h.shape
         real = (tetrahedral[..., :1] >= 0).to(x.dtype)
         index = tetrahedral.clamp_min(0)
         corner = x.gather(1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3)).view(b, -1, 4, 3)
@@ -237,7 +242,7 @@ class ConformerNetwork(nn.Module):
                 h, x = h + dh, x + dx
             unit, d = distances(x)
             p = p + distance(self.radial(d))
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h, p = block(h, p, unit, pair_mask, bias)
             x = newton(x, h, p, hops, pair_mask)
             out.append(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equidrift.errors import InputError
 from equidrift.models.conformers.data import MAX_HOPS, Batch, ConformerSet, collate, exchange_hydrogens, with_hydrogen_rows
 from equidrift.models.conformers.network import distances
 
@@ -53,7 +55,8 @@ def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.in
     batches, begin = [], 0
     while begin < len(order):
         end = begin + 1
-        while end < len(order) and sizes[order[end]] * (end - begin + 1) <= atoms_per_batch and sizes[order[end]] <= sizes[order[begin]] * 1.15 + 1:
+        largest = sizes[order[begin]] * 1.15 + 1
+        while end < len(order) and sizes[order[end]] * (end - begin + 1) <= atoms_per_batch and sizes[order[end]] <= largest:
             end += 1
         batches.append(order[begin:end])
         begin = end
@@ -67,9 +70,13 @@ class Batches:
     generator; None makes the refiner's starts.
     """
 
-    def __init__(self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None):
+    def __init__(
+        self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None
+    ):
         self.data, self.atoms, self.seed, self.sigma = data, atoms_per_batch, seed, sigma
         self.rate = np.array([level_weights.get(level, 1.0) for level in data.levels])
+        if not (self.rate > 0).any():
+            raise InputError("no conformer is ever drawn: level_weights must be above 0 for a level of the training data")
         if sigma is None:  # a start that ends in another basin teaches nothing
             data.starts = [
                 [a for a in (align(start, target) for start in starts) if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2]
@@ -78,7 +85,8 @@ class Batches:
         else:
             data.graphs = [with_hydrogen_rows(g) for g in data.graphs]
             data.targets = [exchange_hydrogens(g, x) for g, x in zip(data.graphs, data.targets)]
-        self.epoch, self.plan = -1, []
+        self.epoch = -1
+        self.plan: list[NDArray[np.int64]] = []
         self.starts_at = [0]
 
     def _epoch_plan(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -96,7 +104,10 @@ class Batches:
             self.epoch = len(self.starts_at) - 1
             self.plan = self._epoch_plan(self.epoch)
             self.starts_at.append(self.starts_at[-1] + len(self.plan))
-        return self.example(self.plan[step - self.starts_at[-2]], np.random.default_rng((self.seed, 1 << 32, step)))
+        epoch = bisect_right(self.starts_at, step) - 1
+        if epoch != self.epoch:  # a step of an earlier epoch
+            self.epoch, self.plan = epoch, self._epoch_plan(epoch)
+        return self.example(self.plan[step - self.starts_at[epoch]], np.random.default_rng((self.seed, 1 << 32, step)))
 
     def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
         batch = collate([self.data.graphs[i] for i in rows])
@@ -112,7 +123,8 @@ class Batches:
                 moved = clean + sigma[k] * rng.standard_normal(clean.shape)
             start[k, : len(clean)], target[k, : len(clean)] = moved - moved.mean(0), clean
         level = torch.tensor([self.data.levels[i] for i in rows])
-        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma), self.sigma is None and rng.random() < RECYCLED)
+        recycle = self.sigma is None and rng.random() < RECYCLED
+        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma), recycle)
 
 
 def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:

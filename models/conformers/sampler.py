@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,8 @@ class NetworkModel:
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.level = LEVELS.index(level)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = ConformerNetwork(NetworkConfig(**self.card["config"]))
+        with torch.random.fork_rng(devices=[]):  # torch draws the weights that are replaced below from the user's generator
+            self.network = ConformerNetwork(NetworkConfig(**self.card["config"]))
         self.network.load_state_dict(state)
         self.network.to(self.device).eval()
 
@@ -60,7 +62,7 @@ class NetworkModel:
             while order:
                 size = graphs[order[0]].n_atoms
                 rows = [order.pop(0)]
-                while order and graphs[order[0]].n_atoms <= 1.1 * size and graphs[order[0]].n_atoms ** 2 * (len(rows) + 1) <= PAIRS_PER_BATCH:
+                while order and (n := graphs[order[0]].n_atoms) <= 1.1 * size and n**2 * (len(rows) + 1) <= PAIRS_PER_BATCH:
                     rows.append(order.pop(0))
                 for row, x in zip(rows, work(collate([graphs[k] for k in rows]).to(self.device), rows)):
                     out[row] = x[: graphs[row].n_atoms].cpu().numpy().astype(np.float64)
@@ -150,7 +152,7 @@ class GeneratorModel(NetworkModel):
             rngs = [np.random.Generator(np.random.Philox(key=[flat[r][2], 1])) for r in rows]
             n = batch.mask.shape[1]
             x = pad_positions([flat[r][1] for r in rows], n).to(self.device)
-            for sigma, following in zip(levels[:-1], levels[1:]):
+            for sigma, following in pairwise(levels):
                 clean = self.network(batch, x, self._levels(len(rows)), torch.full((len(rows),), sigma, device=self.device))[-1]
                 down, up = churn_level(sigma, following, self.churn)
                 x = clean + (x - clean) * (down / sigma)

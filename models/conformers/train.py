@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.data import ELEMENTS, LEVELS, ConformerSet, held_out
@@ -16,63 +17,96 @@ from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
 from equidrift.models.conformers.objective import Batches, refiner_loss
 from equidrift.models.shared.training import Progress, Schedule, Trainer
 from equidrift.records import SYMBOLS
+from equidrift.training_data import packed_files
 from equidrift.weights import load_weights, save_weights
 
 __all__ = ["TrainingConfig", "held_out", "run_training"]
 
 
 class TrainingConfig(BaseModel):
-    """What a training YAML may say. Unknown keys are errors."""
+    """What a training YAML may say. Unknown keys are errors.
+
+    `level` is the level of theory of the geometries in .sdf files; `hold_out` leaves the 10 % of their molecules out that
+    belong to the validation and test parts.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     task: Literal["refine", "generate"]
     data: list[str] = Field(min_length=1)
-    name: str = "my-model"
+    name: str = Field(default="my-model", pattern=r"^[\w.+-]+$")
     init: str | None = None
+    level: str = "GFN2-xTB"
+    hold_out: bool = False
     network: dict[str, int | float] = {}
     schedule: dict[str, int | float] = {}
     level_weights: dict[str, float] = {}
     atoms_per_batch: int = Field(default=600, ge=8)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
-def run_training(config: dict[str, Any], out: Path, budget_s: float, resume: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    @field_validator("level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        return _level(value)
+
+    @field_validator("level_weights")
+    @classmethod
+    def _known_levels(cls, value: dict[str, float]) -> dict[str, float]:
+        return {_level(name): weight for name, weight in value.items()}
+
+
+def _level(name: str) -> str:
+    if name not in LEVELS:
+        raise ValueError(f"unknown level of theory {name!r}; known are {', '.join(LEVELS)}")
+    return name
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
     """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
 
     Parameters
     ----------
-    config : the fields of `TrainingConfig`; `data` names files written by `ConformerSet.save`.
-    out : folder of the checkpoint and the result.
-    budget_s : seconds of training in all, those before a resume included.
+    config : the fields of `TrainingConfig`; `data` names .sdf files, or .npz files written by `ConformerSet.save`.
+    out : folder of the checkpoint, of the data as read from .sdf files, and of the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
     resume : go on from the checkpoint in `out`.
 
     Raises
     ------
     InputError
-        for a config that does not fit, or an output folder that holds a checkpoint when `resume` is not given.
+        for a config that does not fit, data without a usable conformer, or an output folder that holds a checkpoint when
+        `resume` is not given.
     """
     try:
         c = TrainingConfig.model_validate(config)
-        network = ConformerNetwork(NetworkConfig(**{"noise": c.task == "generate", **c.network}))  # type: ignore[arg-type]
-        schedule = Schedule(**c.schedule)  # type: ignore[arg-type]
+        schedule = Schedule(**c.schedule)
+        network = _network(c)
+    except InputError:
+        raise
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
+    if budget_s is None and schedule.steps is None:
+        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
+    budget_s = math.inf if budget_s is None else budget_s
     if budget_s <= 0:
         raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
     if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --out")
+        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
     data = ConformerSet.empty()
-    for path in c.data:
+    paths, skipped = packed_files(c.data, out, level=c.level, hold_out=c.hold_out)
+    for path in paths:
         data.extend(ConformerSet.load(path))
     if not len(data):
         raise InputError(f"no conformers in {', '.join(c.data)}")
-    if c.init:
-        begin_from(network, c.init)
-    else:
-        reinitialise(network, torch.Generator().manual_seed(c.seed))
     trainer = Trainer(network, schedule, out)
     if resume:
         trainer.resume()
@@ -80,26 +114,47 @@ def run_training(config: dict[str, Any], out: Path, budget_s: float, resume: boo
     weights = {LEVELS.index(level): value for level, value in c.level_weights.items()}
     batches = Batches(data, atoms_per_batch=c.atoms_per_batch, seed=c.seed, level_weights=weights, sigma=sigma)
     trainer.fit(batches, refiner_loss if c.task == "refine" else generator_loss, budget_s, progress)
-    path = save_weights(out / c.name, trainer.ema, make_card(c, network.config, trainer))
-    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60, "conformers": len(data)}
+    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, network.config, trainer))
+    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {**done, "conformers": len(data), "skipped": skipped}
 
 
-def begin_from(network: ConformerNetwork, weights: str) -> None:
-    """Take over trained weights; a refiner's may start a generator, whose further layers begin at zero effect."""
-    missing, unexpected = network.load_state_dict(load_weights(weights)[0], strict=False)
-    if unexpected or any(not key.startswith("noise.") for key in missing):
-        raise InputError(f"the weights {weights} do not fit the network of the config; leave out `network` or make it the same")
+def _network(c: TrainingConfig) -> ConformerNetwork:
+    """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
+    if c.init:
+        state, card = load_weights(c.init)
+        if card.get("task") not in (c.task, "refine"):  # a refiner may start a generator, whose further layers begin at zero effect
+            raise InputError(f"init: {c.init} is a model for task {card.get('task')!r}, the config's task is {c.task!r}")
+        if other := {key: value for key, value in c.network.items() if card["config"].get(key) != value}:
+            raise InputError(f"init: {c.init} has another network than the config asks for ({other}); leave `network` out")
+        sizes = card["config"] | {"noise": c.task == "generate"}
+    else:
+        sizes = {"noise": c.task == "generate", **c.network}
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(c.seed)
+        network = ConformerNetwork(NetworkConfig(**sizes))
+    if c.init:
+        network.load_state_dict(state, strict=card.get("task") == c.task)
+    else:
+        reinitialise(network, torch.Generator().manual_seed(c.seed))  # a generator of our own: the global one is not touched
+    return network
 
 
 def reinitialise(network: ConformerNetwork, generator: torch.Generator) -> None:
     """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
+    # zero-initialised heads stay as they are, biases included
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and float(m.weight.abs().sum()) > 0]
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, torch.nn.Linear) and float(module.weight.abs().sum()) > 0:  # zero-initialised heads stay zero
+            if isinstance(module, torch.nn.Linear) and module in linear:
                 bound = module.in_features**-0.5
                 module.weight.uniform_(-bound, bound, generator=generator)
             elif isinstance(module, torch.nn.Embedding):
                 module.weight.normal_(0.0, 0.5, generator=generator)
+        for module in linear:
+            if module.bias is not None:
+                bound = module.in_features**-0.5
+                module.bias.uniform_(-bound, bound, generator=generator)
 
 
 def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer) -> dict[str, Any]:

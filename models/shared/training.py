@@ -47,18 +47,22 @@ class Trainer:
 
     def __init__(self, network: nn.Module, schedule: Schedule, out: Path):
         self.network, self.schedule, self.out = network, schedule, out
-        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
+        )
         self.ema = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.step, self.samples, self.seconds = 0, 0, 0.0
 
-    def fit(self, batch: Callable[[int], Any], loss: Callable[[nn.Module, Any], Tensor], budget_s: float, progress: Progress | None = None) -> None:
+    def fit(
+        self, batch: Callable[[int], Any], loss: Callable[[nn.Module, Any], Tensor], budget_s: float, progress: Progress | None = None
+    ) -> None:
         """Train until the budget (this run and those before it) or the number of steps is used up; always leaves a checkpoint."""
         begun = time.perf_counter() - self.seconds
         saved = time.perf_counter()
         running: float | None = None
         self.network.train()
         while self.seconds < budget_s and (self.schedule.steps is None or self.step < self.schedule.steps):
-            value, size = self._update(batch(self.step), loss, budget_s)
+            value = self._update(batch(self.step), loss, budget_s)
             running = value if running is None else 0.98 * running + 0.02 * value
             self.seconds = time.perf_counter() - begun
             if progress is not None and self.step % 20 == 0:
@@ -68,7 +72,7 @@ class Trainer:
                 saved = time.perf_counter()
         self.save()
 
-    def _update(self, data: Any, loss: Callable[[nn.Module, Any], Tensor], budget_s: float) -> tuple[float, int]:
+    def _update(self, data: Any, loss: Callable[[nn.Module, Any], Tensor], budget_s: float) -> float:
         share = self.seconds / budget_s if self.schedule.steps is None else self.step / self.schedule.steps
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, share)
@@ -82,10 +86,9 @@ class Trainer:
         with torch.no_grad():
             for key, parameter in self.network.state_dict().items():
                 self.ema[key].lerp_(parameter, 1 - decay)
-        size = len(data)
         self.step += 1
-        self.samples += size
-        return float(value.detach()), size
+        self.samples += len(data)
+        return float(value.detach())
 
     def save(self) -> None:
         """Write the checkpoint; the JSON comes last, so that a kill in between leaves the old pair or the new one readable."""
@@ -96,7 +99,9 @@ class Trainer:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         name = f"checkpoint-{self.step}.safetensors"
-        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, str(self.out / name))
+        unnamed = self.out / "checkpoint.tmp"  # this step may have a checkpoint already: it is replaced whole
+        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, str(unnamed))
+        unnamed.replace(self.out / name)
         counters = {"file": name, "step": self.step, "samples": self.samples, "seconds": self.seconds}
         temporary = self.out / "checkpoint.json.tmp"
         temporary.write_text(json.dumps(counters))
@@ -107,13 +112,17 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the checkpoint in `out`; False where there is none. Raises `WeightsError` for one that does not fit."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.out / "checkpoint.json"
         if not path.exists():
             return False
-        counters = json.loads(path.read_text())
-        tensors = load_file(str(self.out / counters["file"]))
+        try:
+            counters = json.loads(path.read_text())
+            tensors = load_file(str(self.out / counters["file"]))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise WeightsError(f"the checkpoint in {self.out} cannot be read ({error}); give another output folder") from error
         try:
             self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
         except RuntimeError as error:

@@ -13,7 +13,7 @@ import typer
 def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Conformers: .sdf .mol .pdb or .npz")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz")],
-    model: Annotated[str, typer.Option(help="A refiner; see `equidrift models`.")] = "refine",
+    model: Annotated[str, typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained.")] = "refine",
     steps: Annotated[int | None, typer.Option(help="Network calls; the model's own number if not given.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,

@@ -23,7 +23,7 @@ def command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="SMILES, or files: .smi .sdf .mol .pdb")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz")],
     n: Annotated[int, typer.Option("-n", help="Conformers of each molecule.")] = 1,
-    model: Annotated[str, typer.Option(help="See `equidrift models`.")] = "default",
+    model: Annotated[str, typer.Option(help="See `equidrift models`, or the path of weights you trained.")] = "default",
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Solver steps; the model's own number if not given.")] = None,
     relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",

@@ -17,8 +17,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 def command(
     family: Annotated[str, typer.Argument(metavar="FAMILY", help="conformers")],
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train on and for how long; see examples/.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of checkpoints; runs/CONFIG if not given.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time to spend, say 90s, 25m or 2h; a checkpoint is written at its end.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -30,6 +30,7 @@ def command(
     if family not in FAMILIES:
         raise UnknownNameError("family", family, FAMILIES)
     settings = read_config(config)
+    settings = with_paths(settings, config.parent)
     budget_s = parse_budget(budget)
     out = output or Path("runs") / config.stem
 
@@ -61,6 +62,16 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InputError(f"{str(path)!r} must hold KEY: VALUE lines, not {type(config).__name__}; see examples/ for one to copy")
     return config
+
+
+def with_paths(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The config with `data` and `init` as paths from here: a relative one is looked for beside the config first."""
+
+    def found(text: Any) -> Any:
+        return str(folder / text) if isinstance(text, str) and Path(text).suffix and (folder / text).is_file() else text
+
+    changed = {key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in config.items() if key in ("data", "init")}
+    return {**config, **changed}
 
 
 def parse_budget(text: str | None) -> float | None:

@@ -17,10 +17,11 @@ _LAZY = {
     "sample": "equidrift.api",
     "refine": "equidrift.api",
     "mmff_system": "equidrift.api",
+    "swarm": "equidrift.simulate",
     "load": "equidrift.formats",
     "list_models": "equidrift.registry",
 }
-__all__ = ["Ensemble", "Molecule", "Trajectory", "__version__", "list_models", "load", "mmff_system", "refine", "sample"]
+__all__ = ["Ensemble", "Molecule", "Trajectory", "__version__", "list_models", "load", "mmff_system", "refine", "sample", "swarm"]
 
 
 def __getattr__(name: str) -> Any:

@@ -74,6 +74,7 @@ def examine() -> Iterator[Finding]:
         ("ase: entry point and Atoms", _ase),
         ("MDAnalysis: Universe of conformers", _mdanalysis),
         ("openmmtools: import", _openmmtools),
+        ("default model: sample ethanol", _default_model),
     )
     for what, attempt in tried:
         yield _tried(what, attempt)
@@ -105,8 +106,10 @@ def _ethanol() -> Any:
 def _devices() -> str:
     import torch
 
+    from equidrift.cli.output import count
+
     names = [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    return ", ".join(["cpu", *names]) + f"; torch uses {torch.get_num_threads()} threads"
+    return ", ".join(["cpu", *names]) + f"; torch uses {count(torch.get_num_threads(), 'thread')}"
 
 
 def _rdkit() -> str:
@@ -149,7 +152,8 @@ def _mmff() -> str:
     system = mmff_system(ensemble.molecule)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
     context.setPositions(ensemble.positions_A[0] * 0.1)
-    return f"{ETHANOL} {context.getState(getEnergy=True).getPotentialEnergy()}"
+    energy = context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole)
+    return f"{ETHANOL} {energy:.2f} kJ/mol"
 
 
 def _ase() -> str:
@@ -172,6 +176,13 @@ def _mdanalysis() -> str:
 def _openmmtools() -> str:
     importlib.import_module("openmmtools.mcmc")
     return "openmmtools.mcmc"
+
+
+def _default_model() -> str:
+    from equidrift.api import sample
+
+    ensemble = sample(ETHANOL, 2)
+    return f"{len(ensemble)} conformers of {ETHANOL} by {ensemble.provenance['model']}"
 
 
 def _weights() -> Iterator[Finding]:

@@ -22,9 +22,14 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
     for card in cards:
         typer.echo(f"{card['name']}: {card['description']}")
-    typer.echo(f"equidrift sample --model: {', '.join(list_models())}")
+    typer.echo("")
+    typer.echo(f"equidrift sample --model: {', '.join(_default_first(list_models()))}")
     typer.echo(f"equidrift refine --model: {', '.join(sorted(REFINERS))}")
     return 0
+
+
+def _default_first(names: list[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name != "default", name))
 
 
 def _row(card: Mapping[str, Any]) -> list[Any]:

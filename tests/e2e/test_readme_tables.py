@@ -1,0 +1,66 @@
+"""The README's measured numbers are those of the committed benchmark, put there by the script."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def load_tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "tools" / "readme_tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOL = load_tool()
+RESULT = {
+    "name": "conformers",
+    "machine": {"cpu": "test", "cores": 2, "python": "3.12", "os": "Linux"},
+    "commit": "abc",
+    "rows": [
+        {"row": "qm9-val/etkdg", "values": {"AMR-R": 0.2, "AMR-R-median": 0.1, "stereo": 100.0, "calls": 0, "conformers_per_s": 300.0}},
+        {"row": "qm9-val/equidrift", "values": {"AMR-R": 0.1, "AMR-R-median": 0.05, "stereo": 100.0, "calls": 2, "conformers_per_s": 30.0}},
+        {"row": "qm9-val/new", "values": {"AMR-R": math.inf, "stereo": 90.0}},
+        {"row": "qm9/geodiff-published", "values": {"AMR-R": 0.05, "calls": 5000}},
+    ],
+}
+
+
+def test_the_readme_carries_the_committed_numbers() -> None:
+    if not TOOL.RESULT.exists():
+        inside = README.partition("<!-- table: conformers -->")[2].partition("<!-- end table -->")[0]
+        assert not inside.strip(), "numbers without the benchmark that gave them"
+        pytest.skip("no benchmark is committed yet")
+    assert TOOL.rewritten(README, "conformers", TOOL.conformers(json.loads(TOOL.RESULT.read_text()))) == README
+
+
+def test_rows_columns_and_the_best() -> None:
+    lines = TOOL.conformers(RESULT).splitlines()
+    assert lines[0] == "| | AMR-R, A | stereo right, % | network calls |"
+    assert lines[2:6] == [
+        "| **equidrift** (`default`) | **0.100 / 0.050** | **100.0** | 2 |",
+        "| ETKDG (RDKit) | 0.200 / 0.100 | **100.0** | 0 |",
+        "| GeoDiff, published ¹ | 0.050 | – | 5000 |",
+        "| qm9-val/new | – | 90.0 | – |",
+    ]
+    assert "| ETKDG (RDKit) | **300.0** |" in lines and lines[-1].endswith("Python 3.12; commit abc.")
+    assert sum("GeoDiff" in line for line in lines) == 1, "published rows have no speed"
+
+
+def test_only_the_part_between_the_markers_changes() -> None:
+    readme = "a\n<!-- table: conformers -->\nold\n<!-- end table -->\nb\n"
+    made = TOOL.rewritten(readme, "conformers", "new")
+    assert made == "a\n<!-- table: conformers -->\n\nnew\n\n<!-- end table -->\nb\n"
+    assert TOOL.rewritten(made, "conformers", "new") == made
+    with pytest.raises(ValueError, match="not 0 times"):
+        TOOL.rewritten("nothing", "conformers", "new")

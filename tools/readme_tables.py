@@ -1,0 +1,126 @@
+"""Rewrite the README's tables of quality and speed from a benchmark's JSON, so that no number in them is typed by hand.
+
+    equidrift bench conformers --full --json > docs/bench_conformers.json
+    python tools/readme_tables.py
+
+The part of README.md between `<!-- table: conformers -->` and `<!-- end table -->` is replaced; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "docs" / "bench_conformers.json"
+
+LABELS = {
+    "qm9-val/equidrift": "**equidrift** (`default`)",
+    "qm9-val/refine": "`refine` on ETKDG + MMFF94",
+    "qm9-val/etkdg": "ETKDG (RDKit)",
+    "qm9-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "qm9-val/etkdg-refine": "`etkdg-refine`: ETKDG, refined",
+    "qm9-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: ETKDG + MMFF94, refined, no pick",
+    "qm9-val/conformer": "`conformer`: from noise, not refined",
+    "qm9-val/conformer-refine": "`conformer-refine`: from noise, refined",
+    "qm9-val/se3-distance": "`se3-distance`: distance scores, 100 steps",
+    "qm9/se3-invariant-diffusion-published": "SE(3)-invariant diffusion, published ¹",
+    "qm9/geodiff-published": "GeoDiff, published ¹",
+}
+# heading, metrics of the cell, decimals, which end is the better one (+1 more, -1 less, 0 neither)
+Column = tuple[str, tuple[str, ...], int, int]
+QUALITY: tuple[Column, ...] = (
+    ("AMR-R, A", ("AMR-R", "AMR-R-median"), 3, -1),
+    ("AMR-P, A", ("AMR-P", "AMR-P-median"), 3, -1),
+    ("COV-R 0.05 A, %", ("COV-R@0.05",), 1, 1),
+    ("COV-R 0.1 A, %", ("COV-R@0.1",), 1, 1),
+    ("COV-R 0.5 A, %", ("COV-R@0.5",), 1, 1),
+    ("COV-P 0.1 A, %", ("COV-P@0.1",), 1, 1),
+    ("stereo right, %", ("stereo",), 1, 1),
+    ("energy released, kcal/mol", ("energy_released_kcal_mol",), 2, -1),
+    ("network calls", ("calls",), 0, 0),
+)
+SPEED: tuple[Column, ...] = (
+    ("conformers/s", ("conformers_per_s",), 1, 1),
+    ("over ETKDG + MMFF94", ("over_etkdg-mmff",), 2, 1),
+    ("over ETKDG + MMFF94 + GFN2-xTB", ("over_etkdg-mmff-gfn2",), 1, 1),
+    ("over GFN2-xTB relaxation alone", ("over_gfn2",), 1, 1),
+    ("peak memory, MB", ("peak_memory_MB",), 0, -1),
+)
+
+
+def usable(value: Any) -> bool:
+    """Whether a value is a number that a table can show."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
+    """A cell: the mean, or `mean / median`; bold where the mean is the best of its column as printed."""
+    _, metrics, decimals, _ = column
+    shown = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
+    if not shown:
+        return "–"
+    text = " / ".join(shown)
+    return f"**{text}**" if best is not None and shown[0] == f"{best:.{decimals}f}" else text
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:
+    """A Markdown table of the rows and columns that have a number; published rows take no part in the choice of the best."""
+    with_numbers = [c for c in columns if any(usable(row["values"].get(c[1][0])) for row in rows)]
+    lines = ["| | " + " | ".join(c[0] for c in with_numbers) + " |", "|---|" + "---:|" * len(with_numbers)]
+    best: list[float | None] = []
+    for _, (metric, *_), _, sign in with_numbers:
+        ours = [row["values"][metric] for row in rows if not published(row) and usable(row["values"].get(metric))]
+        best.append(sign * max(sign * value for value in ours) if sign and len(ours) > 1 else None)
+    for row in rows:
+        values = row["values"]
+        if any(usable(values.get(c[1][0])) for c in with_numbers):
+            cells = [cell(values, c, None if published(row) else top) for c, top in zip(with_numbers, best, strict=True)]
+            lines.append(f"| {LABELS.get(row['row'], row['row'])} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def published(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds figures of a paper."""
+    return str(row["row"]).endswith("-published")
+
+
+def conformers(result: Mapping[str, Any]) -> str:
+    """Both tables of `equidrift bench conformers --json`, with what they were measured on."""
+    order = list(LABELS)
+    rows = sorted(result["rows"], key=lambda row: order.index(row["row"]) if row["row"] in order else len(order))
+    machine = result["machine"]
+    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}, Python {machine['python']}; commit {result['commit']}"
+    parts = [*table(rows, QUALITY), ""]
+    if any(published(row) for row in rows):
+        parts += ["¹ From the papers, on other QM9 molecules with other references: for orientation, not for comparison.", ""]
+    parts += [*table([row for row in rows if not published(row)], SPEED), "", f"Measured on {where}."]
+    return "\n".join(parts)
+
+
+def rewritten(readme: str, name: str, text: str) -> str:
+    """The README with another text between the markers of a table. Raises `ValueError` where the markers are not there once."""
+    made, count = re.subn(
+        rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end table -->)", lambda m: f"{m[1]}\n{text}\n\n{m[2]}", readme, flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError(f"README.md must hold '<!-- table: {name} -->' ... '<!-- end table -->' once, not {count} times")
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", nargs="?", type=Path, default=RESULT, help="JSON of `equidrift bench conformers --full --json`")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options = parser.parse_args()
+    text = options.readme.read_text()
+    options.readme.write_text(rewritten(text, "conformers", conformers(json.loads(options.result.read_text()))))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,11 @@ from equidrift.models.conformers.distance_network import (
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
+from equidrift.weights import load_weights
 
 Move = Callable[[Tensor, float], Tensor]
 Noise = Callable[[int], Tensor]
 Corrector = float | Callable[[float], float]  # k, or k as a function of sigma in A
-ZOO_FILE = "se3-distance.safetensors"
 
 
 def geometric_sigmas(n_steps: int, sigma_max_A: float, sigma_min_A: float) -> list[float]:
@@ -358,27 +357,15 @@ class SE3Distance:
             have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
             names = ", ".join(SYMBOLS[z] for z in unknown)
             raise MoleculeError(f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'")
+        limit = int(self.card.get("max_atoms", 200))
+        if molecule.n_atoms > limit:
+            raise MoleculeError(f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'")
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict and metadata of a safetensors file."""
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        return {key: file.get_tensor(key).float() for key in file.keys()}, json.loads(metadata.get("card", "{}"))
-
-
-def load_se3_distance(path: str | Path | None = None, **options: Any) -> SE3Distance:
-    """The shipped model; `options` replace those of its card (see `DistanceOptions`).
-
-    Parameters
-    ----------
-    path : a safetensors file; None for the one in `equidrift.models.zoo`.
-    """
-    file = Path(path) if path is not None else Path(__file__).parents[1] / "zoo" / ZOO_FILE
-    state, card = _read_weights(file)
-    network = DistanceNetwork(DistanceConfig.from_dict(card.get("config", {})))
+def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
+    """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
+    state, card = load_weights(weights)
+    network = DistanceNetwork(DistanceConfig.from_dict(card["config"]))
     network.load_state_dict(state)
-    numbers = [SYMBOLS.index(symbol) for symbol in card.get("elements", ["H", "C", "N", "O", "F"])]
+    numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
     return SE3Distance(network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card)

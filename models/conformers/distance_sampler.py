@@ -185,8 +185,6 @@ class DistanceOptions:
     sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the logarithm.
     late_map, late_corrector, late_sigma_A : the map and k used below that noise level; "" keeps the first ones.
     global_weight : weight of far pairs against local ones below `late_sigma_A`.
-    weight_floor_A : where positive, and the weights carry an error table, pairs are weighted by 1 / (error^2 + floor^2), the error
-        being the network's for that edge type and noise level: generalised least squares when the map is `gauss-newton`.
     step_rate : step of Langevin in units of sigma^2, 1e4 times GeoDiff's step_lr.
     clip_A : longest step of an atom.
     attempts : draws until a sample's stereocentres are right; after that it is NaN.
@@ -194,15 +192,14 @@ class DistanceOptions:
 
     steps: int = 100
     solver: str = "sde"
-    map: str = "degree"
-    corrector: float = 4.0
-    sigma_max_A: float = 5.0
-    sigma_min_A: float = 0.01
+    map: str = "gauss-newton"
+    corrector: float = 8.0
+    sigma_max_A: float = 4.0
+    sigma_min_A: float = 0.03
     late_map: str = ""
     late_corrector: float = 1.0
     late_sigma_A: float = 0.3
     global_weight: float = 1.0
-    weight_floor_A: float = 0.0
     step_rate: float = 0.3
     clip_A: float = 10.0
     attempts: int = 8
@@ -217,22 +214,6 @@ class DistanceOptions:
         return cls(**values)
 
 
-@dataclass(frozen=True)
-class ErrorTable:
-    """The network's root mean square error of a clean distance, by noise level and edge type.
-
-    sigma_A : (m,) rising noise levels. rmse_A : (m, N_EDGE_TYPES).
-    """
-
-    sigma_A: NDArray[np.float64]
-    rmse_A: NDArray[np.float64]
-
-    def at(self, sigma: float) -> Tensor:
-        """(N_EDGE_TYPES,) errors at that noise level, interpolated in log sigma."""
-        x = np.log(sigma)
-        return torch.tensor([np.interp(x, np.log(self.sigma_A), column) for column in self.rmse_A.T], dtype=torch.float32)
-
-
 class LearnedMove:
     """`move(c, sigma)` from the network: distance changes on the complete graph, mapped to coordinates.
 
@@ -241,25 +222,19 @@ class LearnedMove:
     network : the trained network.
     elements, kinds : (n,) and (n, n) of the molecule, the same for the whole batch.
     options : map, late map and weights.
-    errors : for `options.weight_floor_A`.
     """
 
-    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions,
-                 errors: ErrorTable | None = None):  # fmt: skip
-        self.network, self.elements, self.kinds, self.options, self.errors = network, elements, kinds, options, errors
+    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions):
+        self.network, self.elements, self.kinds, self.options = network, elements, kinds, options
         self.map: DistanceMap = distance_map(options.map)
         self.late_map: DistanceMap = distance_map(options.late_map or options.map)
         self.complete = complete_edges(len(elements))
 
     def edges(self, sigma: float) -> Tensor:
         """Weights of the pairs at that noise level, (n, n)."""
-        edges = self.complete
         if sigma < self.options.late_sigma_A and self.options.global_weight != 1.0:
-            edges = edges * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
-        if self.errors is not None and self.options.weight_floor_A > 0.0:
-            precision = 1.0 / (self.errors.at(sigma).square() + self.options.weight_floor_A**2)
-            edges = edges * (precision / precision.max())[self.kinds]
-        return edges
+            return self.complete * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
+        return self.complete
 
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
         count, n, _ = c.shape
@@ -289,8 +264,6 @@ class SE3Distance:
         self.options = options or DistanceOptions()
         self.supported = frozenset(elements or (1, 6, 7, 8, 9))
         self.card = card or {}
-        table = self.card.get("errors")
-        self.errors = ErrorTable(np.array(table["sigma_A"]), np.array(table["rmse_A"])) if table else None
 
     def sample(
         self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -322,7 +295,7 @@ class SE3Distance:
         if n == 1:
             return np.zeros((len(streams), 1, 3))
         kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
-        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options, self.errors)
+        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options)
         sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
         chunk = max(1, 20000 // (n * (n - 1) // 2))
         parts = []

@@ -240,7 +240,7 @@ class DistanceNetwork(nn.Module):
         size = torch.full((1,), float(n)) if mask is None else mask.sum(1).to(e.dtype)
         scale = torch.rsqrt(size.to(e))[:, None]
         edges, atoms = self._encode(e, elements, table, kind, sigma_A, real, scale)
-        product = atoms[i] * atoms[j]
+        product = atoms.index_select(0, i) * atoms.index_select(0, j)
         prior = self.prior_spread[kind]
         both = 2.0 * sigma_A**2
         skip = prior**2 / (prior**2 + both)
@@ -280,7 +280,8 @@ class DistanceNetwork(nn.Module):
             if not len(rows):
                 continue
             part = ends[..., which * h : (which + 1) * h]
-            both = (part[i] + part[j]).reshape(-1, h)
-            hidden = head["product"](flat_product[rows]) + head["edge"](flat_edges[rows]) + both[rows]  # type: ignore[index]
+            both = (part.index_select(0, i) + part.index_select(0, j)).reshape(-1, h)
+            hidden = head["product"](flat_product.index_select(0, rows)) + head["edge"](flat_edges.index_select(0, rows))  # type: ignore[index]
+            hidden = hidden + both.index_select(0, rows)
             result = result.index_copy(0, rows, head["tail"](hidden).squeeze(-1))  # type: ignore[index]
         return result.view(shape)

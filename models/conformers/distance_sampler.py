@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,11 @@ from equidrift.models.conformers.distance_network import (
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
+from equidrift.weights import load_weights
 
 Move = Callable[[Tensor, float], Tensor]
 Noise = Callable[[int], Tensor]
 Corrector = float | Callable[[float], float]  # k, or k as a function of sigma in A
-ZOO_FILE = "se3-distance.safetensors"
 
 
 def geometric_sigmas(n_steps: int, sigma_max_A: float, sigma_min_A: float) -> list[float]:
@@ -186,8 +185,6 @@ class DistanceOptions:
     sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the logarithm.
     late_map, late_corrector, late_sigma_A : the map and k used below that noise level; "" keeps the first ones.
     global_weight : weight of far pairs against local ones below `late_sigma_A`.
-    weight_floor_A : where positive, and the weights carry an error table, pairs are weighted by 1 / (error^2 + floor^2), the error
-        being the network's for that edge type and noise level: generalised least squares when the map is `gauss-newton`.
     step_rate : step of Langevin in units of sigma^2, 1e4 times GeoDiff's step_lr.
     clip_A : longest step of an atom.
     attempts : draws until a sample's stereocentres are right; after that it is NaN.
@@ -195,15 +192,14 @@ class DistanceOptions:
 
     steps: int = 100
     solver: str = "sde"
-    map: str = "degree"
-    corrector: float = 4.0
-    sigma_max_A: float = 5.0
-    sigma_min_A: float = 0.01
+    map: str = "gauss-newton"
+    corrector: float = 8.0
+    sigma_max_A: float = 4.0
+    sigma_min_A: float = 0.03
     late_map: str = ""
     late_corrector: float = 1.0
     late_sigma_A: float = 0.3
     global_weight: float = 1.0
-    weight_floor_A: float = 0.0
     step_rate: float = 0.3
     clip_A: float = 10.0
     attempts: int = 8
@@ -218,22 +214,6 @@ class DistanceOptions:
         return cls(**values)
 
 
-@dataclass(frozen=True)
-class ErrorTable:
-    """The network's root mean square error of a clean distance, by noise level and edge type.
-
-    sigma_A : (m,) rising noise levels. rmse_A : (m, N_EDGE_TYPES).
-    """
-
-    sigma_A: NDArray[np.float64]
-    rmse_A: NDArray[np.float64]
-
-    def at(self, sigma: float) -> Tensor:
-        """(N_EDGE_TYPES,) errors at that noise level, interpolated in log sigma."""
-        x = np.log(sigma)
-        return torch.tensor([np.interp(x, np.log(self.sigma_A), column) for column in self.rmse_A.T], dtype=torch.float32)
-
-
 class LearnedMove:
     """`move(c, sigma)` from the network: distance changes on the complete graph, mapped to coordinates.
 
@@ -242,25 +222,19 @@ class LearnedMove:
     network : the trained network.
     elements, kinds : (n,) and (n, n) of the molecule, the same for the whole batch.
     options : map, late map and weights.
-    errors : for `options.weight_floor_A`.
     """
 
-    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions,
-                 errors: ErrorTable | None = None):  # fmt: skip
-        self.network, self.elements, self.kinds, self.options, self.errors = network, elements, kinds, options, errors
+    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions):
+        self.network, self.elements, self.kinds, self.options = network, elements, kinds, options
         self.map: DistanceMap = distance_map(options.map)
         self.late_map: DistanceMap = distance_map(options.late_map or options.map)
         self.complete = complete_edges(len(elements))
 
     def edges(self, sigma: float) -> Tensor:
         """Weights of the pairs at that noise level, (n, n)."""
-        edges = self.complete
         if sigma < self.options.late_sigma_A and self.options.global_weight != 1.0:
-            edges = edges * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
-        if self.errors is not None and self.options.weight_floor_A > 0.0:
-            precision = 1.0 / (self.errors.at(sigma).square() + self.options.weight_floor_A**2)
-            edges = edges * (precision / precision.max())[self.kinds]
-        return edges
+            return self.complete * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
+        return self.complete
 
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
         count, n, _ = c.shape
@@ -290,8 +264,6 @@ class SE3Distance:
         self.options = options or DistanceOptions()
         self.supported = frozenset(elements or (1, 6, 7, 8, 9))
         self.card = card or {}
-        table = self.card.get("errors")
-        self.errors = ErrorTable(np.array(table["sigma_A"]), np.array(table["rmse_A"])) if table else None
 
     def sample(
         self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -323,7 +295,7 @@ class SE3Distance:
         if n == 1:
             return np.zeros((len(streams), 1, 3))
         kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
-        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options, self.errors)
+        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options)
         sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
         chunk = max(1, 20000 // (n * (n - 1) // 2))
         parts = []
@@ -358,27 +330,15 @@ class SE3Distance:
             have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
             names = ", ".join(SYMBOLS[z] for z in unknown)
             raise MoleculeError(f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'")
+        limit = int(self.card.get("max_atoms", 200))
+        if molecule.n_atoms > limit:
+            raise MoleculeError(f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'")
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict and metadata of a safetensors file."""
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        return {key: file.get_tensor(key).float() for key in file.keys()}, json.loads(metadata.get("card", "{}"))
-
-
-def load_se3_distance(path: str | Path | None = None, **options: Any) -> SE3Distance:
-    """The shipped model; `options` replace those of its card (see `DistanceOptions`).
-
-    Parameters
-    ----------
-    path : a safetensors file; None for the one in `equidrift.models.zoo`.
-    """
-    file = Path(path) if path is not None else Path(__file__).parents[1] / "zoo" / ZOO_FILE
-    state, card = _read_weights(file)
-    network = DistanceNetwork(DistanceConfig.from_dict(card.get("config", {})))
+def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
+    """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
+    state, card = load_weights(weights)
+    network = DistanceNetwork(DistanceConfig.from_dict(card["config"]))
     network.load_state_dict(state)
-    numbers = [SYMBOLS.index(symbol) for symbol in card.get("elements", ["H", "C", "N", "O", "F"])]
+    numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
     return SE3Distance(network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card)

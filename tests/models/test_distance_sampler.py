@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
@@ -18,6 +16,7 @@ from equidrift.models.conformers.distance_maps import complete_edges, map_gain
 from equidrift.models.conformers.distance_network import DistanceConfig, DistanceNetwork
 from equidrift.protocols import ConformerModel
 from equidrift.records import Molecule
+from equidrift.weights import CARD_KEYS, save_weights
 
 STAR = {"numbers": [6, 1, 7, 8, 9], "bonds": [[0, 1], [0, 2], [0, 3], [0, 4]], "bond_orders": [1, 1, 1, 1], "formal_charges": [0] * 5}
 
@@ -191,9 +190,22 @@ def test_bad_input_is_named() -> None:
 
 def test_weights_round_trip(tmp_path: Path) -> None:
     m = model()
-    card = {"config": vars(m.network.config), "options": {"steps": 6, "solver": "ode"}, "elements": ["H", "C", "N", "O", "F"]}
-    save_file(m.network.state_dict(), tmp_path / "w.safetensors", {"card": json.dumps(card)})
-    again = ds.load_se3_distance(tmp_path / "w.safetensors", attempts=1)
+    card: dict[str, object] = dict.fromkeys(CARD_KEYS, "test")
+    card |= {"config": vars(m.network.config), "options": {"steps": 6, "solver": "ode"}, "elements": ["H", "C", "N", "O", "F"]}
+    path = save_weights(tmp_path / "w", m.network.state_dict(), {**card, "max_atoms": 20})
+    again = ds.load_se3_distance(path, attempts=1)
     assert again.options.steps == 6 and again.options.attempts == 1
     same = ds.SE3Distance(m.network, again.options)
     assert np.allclose(again.sample(molecule(), np.arange(2)), same.sample(molecule(), np.arange(2)))
+    big = Molecule(numbers=[1] * 21, bonds=[], bond_orders=[], formal_charges=[0] * 21)
+    with pytest.raises(MoleculeError, match="21 atoms"):
+        again.sample(big, np.arange(1))
+
+
+def test_shipped_weights_make_ethanol() -> None:
+    """Bond lengths of a few samples lie within 0.1 A of the usual ones, and every sample is whole."""
+    bonds = [[0, 1], [1, 2], [0, 3], [0, 4], [0, 5], [1, 6], [1, 7], [2, 8]]
+    ethanol = Molecule(numbers=[6, 6, 8, 1, 1, 1, 1, 1, 1], bonds=bonds, bond_orders=[1] * 8, formal_charges=[0] * 9)
+    out = ds.load_se3_distance().sample(ethanol, np.arange(4), steps=30)
+    lengths = np.linalg.norm(out[:, ethanol.bonds[:, 0]] - out[:, ethanol.bonds[:, 1]], axis=-1)
+    assert np.abs(lengths - np.array([1.51, 1.41, 1.09, 1.09, 1.09, 1.09, 1.09, 0.96])).max() < 0.1

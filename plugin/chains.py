@@ -131,7 +131,8 @@ class _Stream:
     """Conformers drawn in chunks as they are asked for, one after the other."""
 
     def __init__(self, draw: Callable[[int, int], Any], wanted: int):
-        self.draw, self.chunk, self.drawn, self.ready = draw, max(4, min(16, wanted // 2)), 0, []
+        self.draw, self.chunk, self.drawn = draw, max(4, min(16, wanted // 2)), 0
+        self.ready: list[NDArray[np.float64]] = []
 
     def next(self) -> NDArray[np.float64]:
         if not self.ready:

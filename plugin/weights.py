@@ -12,9 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from equidrift.errors import UnknownNameError, WeightsError
 
 CARD_KEYS = ("name", "description", "family", "config", "elements", "max_atoms", "units", "licence", "training_data", "sha256", "quality")
@@ -101,6 +98,7 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, card.get("dtype", "float32"))
     tensors = {key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu() for key, v in state.items()}
+    path.touch()  # with the user's file mode: save_file keeps it, and would otherwise write one that others cannot read
     save_file(tensors, str(path), metadata={"name": str(card["name"]), "licence": str(card["licence"])})
     card = {**card, "sha256": sha256(path)}
     missing = [key for key in CARD_KEYS if key not in card]
@@ -114,12 +112,3 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
 def weights_hash(name: str) -> str:
     """The first 12 digits of a shipped model's SHA-256, for provenance."""
     return str(read_card(find(name))["sha256"])[:12]
-
-
-def pack(arrays: dict[str, NDArray[Any]], path: Path) -> None:
-    """Write numpy arrays as safetensors, by way of a temporary file (checkpoints)."""
-    from safetensors.numpy import save_file
-
-    temporary = path.with_suffix(".tmp")
-    save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, str(temporary))
-    temporary.replace(path)

@@ -95,20 +95,20 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     systems = references(folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES)
     say = progress or (lambda message: None)
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
-    rows, relax_rate, mmff = [], 0.0, None
+    rows: list[dict[str, Any]] = []
+    relax_rate = 0.0
     for row, (name, calls) in ROWS.items():
         say(f"qm9-val/{row}")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:  # its peak memory is then the row's
             samples, values = own_process.submit(sampled, name, systems).result()
         values |= quality(systems, samples)
         released, rate = energy_released(systems, samples, n_relaxed, relax)
-        if name == "etkdg-mmff":
-            mmff, relax_rate = samples, rate
         values |= {"energy_released_kcal_mol": released, "calls": calls}
         rows.append({"row": f"qm9-val/{row}", "values": values})
-    say("qm9-val/refine")
-    if mmff is not None:
-        rows.append({"row": "qm9-val/refine", "values": refined(systems, mmff, n_relaxed, relax)})
+        if name == "etkdg-mmff":
+            relax_rate = rate
+            say("qm9-val/refine")
+            rows.append({"row": "qm9-val/refine", "values": refined(systems, samples, n_relaxed, relax)})
     add_ratios(rows, relax_rate)
     rows += [{"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()]
     return {"name": "conformers", "machine": machine(), "commit": commit(), "rows": rows}

@@ -161,10 +161,9 @@ class NoiseAndHand(nn.Module):
         turns = [nn.Linear(w, 1) for _ in range(config.stages)]
         self.turn = nn.ModuleList(turns)
         # zero at first, so that a refiner's network can be turned into a generator's without losing what it knows
-        for last in (self.sigma, *self.volume, *turns):
-            layer = last[-1] if isinstance(last, nn.Sequential) else last
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        last = [module[-1] if isinstance(module, nn.Sequential) else module for module in (self.sigma, *self.volume, *turns)]
+        for parameter in (p for module in last for p in module.parameters()):
+            nn.init.zeros_(parameter)
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.arange(1, 9) * 0.5, persistent=False)
 

@@ -112,6 +112,7 @@ def test_sdf_with_one_broken_record(cli: Cli) -> None:
         (("sample", "CCO", "-o", "x.sdf", "--seed", "-1"), "seed must lie in"),
         (("sample", "CCO", "-o", "x.sdf", "--prune", "-1"), "prune_rms_A must be a number of A above 0"),
         (("sample", "CCO", "-o", "x.sdf", "--set", "broken"), "--set takes KEY=VALUE"),
+        (("sample", "CCO", "-o", "x.sdf", "--set", "nonsense=1"), "has no option 'nonsense'"),
         (("sample", "CCO", "-o", "x.sdf", "-n", "20000", "--prune", "1"), "-n may be 10000 at most"),
         (("sample", "missing.smi", "-o", "x.sdf"), "there is no file 'missing.smi'"),
         (("sample", "empty.smi", "-o", "x.sdf"), "'empty.smi' is empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
 import subprocess
@@ -14,6 +15,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 MODEL = "default"
+IN_ONE_PROCESS = """
+import json, sys
+from equidrift.cli.main import run
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["equidrift", *command]
+    try:
+        run()
+    except SystemExit as stop:
+        assert not stop.code, command
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -38,7 +49,7 @@ def test_bash_blocks(tmp_path: Path) -> None:
     for command in commands:
         if "-n" in command:
             command[command.index("-n") + 1] = "2"
-        run_python(["-m", "equidrift.cli.main", *command], tmp_path)
+    run_python(["-c", IN_ONE_PROCESS, json.dumps(commands)], tmp_path)
 
 
 @pytest.mark.parametrize("marker", ["run", "test"])

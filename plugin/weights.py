@@ -97,15 +97,14 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     import torch
     from safetensors.torch import save_file
 
+    if missing := [key for key in CARD_KEYS if key not in card and key != "sha256"]:
+        raise WeightsError(f"a model card needs {', '.join(missing)}")
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, card.get("dtype", "float32"))
     tensors = {key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu() for key, v in state.items()}
     save_file(tensors, str(path), metadata={"name": str(card["name"]), "licence": str(card["licence"])})
     card = {**card, "sha256": sha256(path)}
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise WeightsError(f"a model card needs {', '.join(missing)}")
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path
 

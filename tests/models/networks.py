@@ -23,10 +23,11 @@ def small_network(*, noise: bool = False, seed: int = 0) -> ConformerNetwork:
     """Every parameter random, so that no path through the network is switched off."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         network = ConformerNetwork(NetworkConfig(**{**SIZES, "noise": noise}))
     with torch.no_grad():
         for parameter in network.parameters():
-            scale = 0.3 if parameter.ndim < 2 else parameter.shape[-1] ** -0.5
+            scale = 0.1 if parameter.ndim < 2 else 0.3 * parameter.shape[-1] ** -0.5
             parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
     return network.eval()
 

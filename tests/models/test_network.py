@@ -44,8 +44,18 @@ def test_equivariance(noise: bool, reflect: bool, seed: int) -> None:
         shift = shift * 0
     moved = (x @ q + shift) * batch.mask[..., None]
     for before, after in zip(call(network, batch, x), call(network, batch, moved)):
-        assert (before - x).abs().max() > 0.05, "the network does something"
-        torch.testing.assert_close(after, (before @ q + shift) * batch.mask[..., None], atol=1e-6, rtol=0)
+        assert (before - x).abs().max() > 0.01, "the network does something"
+        # not 1e-12: the floor of the Newton matrix is its largest entry times 1e-5, which depends a little on the frame
+        torch.testing.assert_close(after, (before @ q + shift) * batch.mask[..., None], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_equivariance_is_exact_where_axes_are_exchanged(noise: bool) -> None:
+    """There the largest entry stays the same, so that nothing but rounding is left."""
+    network = small_network(noise=noise).double()
+    batch, x = inputs()
+    q = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(call(network, batch, x @ q)[-1], call(network, batch, x)[-1] @ q, atol=1e-9, rtol=0)
 
 
 def test_generator_is_equivariant_under_translation_about_its_scaling() -> None:

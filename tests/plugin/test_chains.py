@@ -64,7 +64,7 @@ def test_the_pick_finds_more() -> None:
     seeds = sample_seeds(0, 0, 2)
     signs = []
     for run in range(8):
-        x = chain(candidates=4).sample(BUTANE, sample_seeds(run, 0, 2))
+        x = chain(candidates=12, mirror=False).sample(BUTANE, sample_seeds(run, 0, 2))
         d = np.linalg.norm(x[:, 0] - x[:, 3], axis=1)
         signs.append(abs(d[0] - d[1]) > 0.3)
     assert all(signs), "two samples of two conformers are different ones"

@@ -10,7 +10,7 @@ from equidrift.diversity import torsions
 from equidrift.records import Molecule
 
 
-@pytest.mark.parametrize("smiles", ["CC", "CO", "c1ccccc1", "C#CC#C", "CC(C)(C)C", "FC(F)(F)C", "C"])
+@pytest.mark.parametrize("smiles", ["CC", "CO", "c1ccccc1", "CC(C)(C)C", "FC(F)(F)C", "C"])
 def test_nothing_to_tell_apart(smiles: str) -> None:
     assert len(torsions(Molecule.from_smiles(smiles)).atoms) == 0 or (torsions(Molecule.from_smiles(smiles)).fold > 1).all()
 

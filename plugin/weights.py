@@ -94,6 +94,8 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     import torch
     from safetensors.torch import save_file
 
+    if missing := [key for key in CARD_KEYS if key not in card and key != "sha256"]:
+        raise WeightsError(f"a model card needs {', '.join(missing)}")
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, card.get("dtype", "float32"))
@@ -101,9 +103,6 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     path.touch()  # with the user's file mode: save_file keeps it, and would otherwise write one that others cannot read
     save_file(tensors, str(path), metadata={"name": str(card["name"]), "licence": str(card["licence"])})
     card = {**card, "sha256": sha256(path)}
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise WeightsError(f"a model card needs {', '.join(missing)}")
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path
 

@@ -1,0 +1,68 @@
+"""Small random networks and molecules for the tests of the conformer models."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
+from equidrift.records import Molecule
+from equidrift.weights import save_weights
+
+SIZES: dict[str, Any] = {"width": 16, "pair_width": 8, "vectors": 2, "radial": 6, "stages": 2, "blocks": 1, "newton": 1}
+
+
+def small_network(*, noise: bool = False, seed: int = 0) -> ConformerNetwork:
+    """Every parameter random, so that no path through the network is switched off."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ConformerNetwork(NetworkConfig(**{**SIZES, "noise": noise}))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            scale = 0.1 if parameter.ndim < 2 else 0.3 * parameter.shape[-1] ** -0.5
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+@lru_cache
+def conformer(smiles: str, seed: int = 0) -> tuple[Molecule, np.ndarray]:
+    """A molecule and an ETKDG geometry (n_atoms, 3)."""
+    molecule = Molecule.from_smiles(smiles)
+    return molecule, ETKDG().sample(molecule, np.array([seed]))[0]
+
+
+def small_weights(folder: Path, task: str = "refine", name: str = "small", seed: int = 0) -> Path:
+    """Weights and card of a small random network."""
+    network = small_network(noise=task == "generate", seed=seed)
+    card = {
+        "name": name,
+        "family": "conformers",
+        "task": task,
+        "description": "random",
+        "config": dataclasses.asdict(network.config),
+        "elements": ["H", "C", "O"],
+        "max_atoms": 200,
+        "units": "A",
+        "licence": "MIT",
+        "training_data": "none",
+        "quality": {},
+    }
+    return save_weights(folder / f"{name}.safetensors", network.state_dict(), card)
+
+
+def small_set(smiles: tuple[str, ...] = ("CCO", "CC=O", "CCN", "COC", "C[C@H](N)C(=O)O")) -> ConformerSet:
+    """Training data: a target and a start next to it for each molecule."""
+    data = ConformerSet.empty()
+    rng = np.random.default_rng(0)
+    for text in smiles:
+        molecule, x = conformer(text)
+        data.add(molecule, "MMFF94", x, [x + 0.02 * rng.standard_normal(x.shape)])
+    return data

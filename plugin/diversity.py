@@ -48,10 +48,12 @@ def torsions(molecule: Molecule) -> Torsions:
         neighbours[i].append(j)
         neighbours[j].append(i)
     kind = _symmetry_classes(molecule, neighbours)
+    triple = molecule.bonds[molecule.bond_orders == 3.0]
+    linear = set(triple.reshape(-1).tolist())  # a torsion about a bond to a linear centre is undefined
     rows, folds, thresholds = [], [], []
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
-        if order in (1.5, 3.0) or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
+        if order in (1.5, 3.0) or i in linear or j in linear or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
         in_ring = _connected_without(neighbours, i, j)

@@ -139,7 +139,8 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     unit, d = distances(x)
     block = torch.einsum("bij,bijx,bijy->bixjy", stiffness, unit, unit)
     diagonal = block.sum(3)
-    floor = 1e-5 * diagonal.detach().abs().amax((1, 2, 3))  # keeps the matrix positive definite in float32
+    trace = diagonal.detach().diagonal(dim1=-2, dim2=-1).sum(-1)  # the same in every frame
+    floor = 1e-5 * trace.amax(1)  # keeps the matrix positive definite in float32
     diagonal = diagonal + (anchor + floor[:, None])[..., None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
     matrix = torch.diag_embed(diagonal.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2) - block
     pull = stiffness * (target - d)

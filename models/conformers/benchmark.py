@@ -33,9 +33,9 @@ STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
 QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 50
 # row -> (model, network calls of one conformer)
 ROWS: dict[str, tuple[str, int]] = {
-    "equidrift": ("default", 2),
     "etkdg": ("etkdg", 0),
     "etkdg-mmff": ("etkdg-mmff", 0),
+    "equidrift": ("default", 2),
     "etkdg-refine": ("etkdg-refine", 2),
     "conformer": ("conformer", 10),
     "conformer-refine": ("conformer-refine", 12),
@@ -98,7 +98,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     relax_rate = 0.0
     for row, (name, calls) in ROWS.items():
-        say(f"qm9-val/{row}")
+        say(f"qm9-val/{row}: {name}")
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:  # its peak memory is then the row's
             samples, values = own_process.submit(sampled, name, systems).result()
         values |= quality(systems, samples)

@@ -260,7 +260,8 @@ class SE3Distance:
 
     def __init__(self, network: DistanceNetwork, options: DistanceOptions | None = None, elements: Sequence[int] | None = None,
                  card: dict[str, Any] | None = None):  # fmt: skip
-        self.network = network.eval().requires_grad_(False)
+        # float64: over 100 steps the rounding of float32 would grow until a sample depends on its batch by more than 1e-4 A
+        self.network = network.double().eval().requires_grad_(False)
         self.options = options or DistanceOptions()
         self.supported = frozenset(elements or (1, 6, 7, 8, 9))
         self.card = card or {}
@@ -303,7 +304,7 @@ class SE3Distance:
             some = streams[first : first + chunk]
             z = np.stack([s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1)
             with torch.no_grad():
-                parts.append(self._solve(move, torch.from_numpy(z), sigmas, callback).double().numpy())
+                parts.append(self._solve(move, torch.from_numpy(z).double(), sigmas, callback).numpy())
         return np.concatenate(parts) if parts else np.zeros((0, n, 3))
 
     def _solve(self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None) -> Tensor:

@@ -143,7 +143,7 @@ def _network(c: TrainingConfig) -> ConformerNetwork:
 def reinitialise(network: ConformerNetwork, generator: torch.Generator) -> None:
     """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
     # zero-initialised heads stay as they are, biases included
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and float(m.weight.abs().sum()) > 0]
+    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and bool(m.weight.detach().any())]
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Linear) and module in linear:

@@ -128,8 +128,15 @@ def test_init_takes_the_network_of_its_card(config: dict[str, Any], tmp_path: Pa
     assert all(torch.allclose(begun[key], ended[key]) for key in begun)
     with pytest.raises(InputError, match="another network"):
         run_training({**config, "network": {"width": 64}}, tmp_path / "other", None)
-    with pytest.raises(InputError, match="is a model for task 'refine'"):
-        run_training({**config, "task": "generate"}, tmp_path / "other", None)
+
+
+def test_a_refiner_starts_a_generator_but_not_the_other_way(config: dict[str, Any], tmp_path: Path) -> None:
+    config = {**config, "init": str(small_weights(tmp_path)), "schedule": {"steps": 1, "learning_rate": 0.0}, "network": {}}
+    made = run_training({**config, "task": "generate"}, tmp_path / "generator", None)
+    begun, ended = load_weights(config["init"])[0], load_weights(made["weights"])[0]
+    assert all(torch.allclose(begun[key], ended[key], rtol=0.01, atol=1e-3) for key in begun)  # stored as bfloat16
+    with pytest.raises(InputError, match="is a model for task 'generate'"):
+        run_training({**config, "init": made["weights"]}, tmp_path / "other", None)
 
 
 def test_global_random_state_is_left_alone_and_does_not_matter(config: dict[str, Any], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from equidrift import registry
 from equidrift.chains import BLOCK, Chain
+from equidrift.diversity import torsions
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng, sample_seeds
@@ -62,12 +63,11 @@ def test_etkdg_chain_with_mmff() -> None:
 
 def test_the_pick_finds_more() -> None:
     seeds = sample_seeds(0, 0, 2)
-    signs = []
+    new = 0
     for run in range(8):
-        x = chain(candidates=12, mirror=False).sample(BUTANE, sample_seeds(run, 0, 2))
-        d = np.linalg.norm(x[:, 0] - x[:, 3], axis=1)
-        signs.append(abs(d[0] - d[1]) > 0.3)
-    assert all(signs), "two samples of two conformers are different ones"
+        first, second = torsions(BUTANE).angles_deg(chain(candidates=12, mirror=False).sample(BUTANE, sample_seeds(run, 0, 2)))[:, 0]
+        new += abs((second - first + 180.0) % 360.0 - 180.0) > 60.0
+    assert new == 8, "two samples of three conformers are different ones"
     assert chain(candidates=1).sample(BUTANE, seeds).shape == (2, 14, 3)
 
 

@@ -19,7 +19,9 @@ TOY = ROOT / "examples" / "data" / "toy.sdf"
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
     monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments), "--json"])
-    run()
+    with pytest.raises(SystemExit) as stop:
+        run()
+    assert not stop.value.code
     return json.loads(capsys.readouterr().out)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,3 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     card = {**card, "sha256": sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path
-
-
-@lru_cache
-def weights_hash(name: str) -> str:
-    """The first 12 digits of a shipped model's SHA-256, for provenance."""
-    return str(read_card(find(name))["sha256"])[:12]

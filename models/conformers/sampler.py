@@ -22,7 +22,6 @@ from equidrift.weights import load_weights
 
 Job = tuple[Molecule, NDArray[Any]]
 PAIRS_PER_BATCH = 12_000  # n x n x molecules: keeps the pair tensors in the cache of a core
-GFN2 = LEVELS.index("GFN2-xTB")
 
 
 class NetworkModel:

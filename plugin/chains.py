@@ -16,7 +16,7 @@ from equidrift.registry import make_model, make_refiner, resolve
 from equidrift.seeds import RETRY_STRIDE
 
 BLOCK = 64
-PATIENCE = 5  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
+PATIENCE = 3  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
 CANDIDATE_STRIDE = 1 << 36  # further candidates of a sample have seeds this far apart: its index lies below it
 Job = tuple[Molecule, NDArray[np.int64]]
 
@@ -108,42 +108,39 @@ class Chain:
             return np.asarray(self.start.sample(molecule, first + slots))
         count = int(slots.max()) + 1
         own = np.asarray(self.start.sample(molecule, first + np.arange(count)))
-        further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), count)
+        further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), told, count)
         mirrors = (1.0, -1.0) if self.mirror and not len(molecule.tetrahedral) else (1.0,)
         taken = np.zeros((0, len(told.atoms)))
         stale = 0
         out = own.copy()
-        for k in range(count):
+        for k, candidate in enumerate(zip(own, told.angles_deg(own))):
             tries = 0
-            candidate: NDArray[np.float64] = own[k]
             while True:
-                new = next((x for x in (candidate * [1.0, 1.0, m] for m in mirrors) if _is_new(told, x, taken)), None)
-                if new is not None or tries == self.candidates - 1 or stale >= PATIENCE:
+                x, angles_deg = candidate
+                # a mirror image has the torsions of the other sign; a failed embedding (NaN) is never new
+                hand = next((m for m in mirrors if np.isfinite(angles_deg).all() and told.is_new(m * angles_deg, taken)), None)
+                if hand is not None or tries == self.candidates - 1 or stale >= PATIENCE:
                     break
                 candidate, tries, stale = further.next(), tries + 1, stale + 1
-            if new is not None:
-                out[k], stale = new, 0
-                taken = np.concatenate([taken, told.angles_deg(new[None])])
+            if hand is not None:
+                out[k], stale = x * [1.0, 1.0, hand], 0
+                taken = np.concatenate([taken, hand * angles_deg[None]])
         return out[slots]
 
 
 class _Stream:
-    """Conformers drawn in chunks as they are asked for, one after the other."""
+    """Conformers and their torsions, drawn in chunks as they are asked for, one after the other."""
 
-    def __init__(self, draw: Callable[[int, int], Any], wanted: int):
-        self.draw, self.chunk, self.drawn = draw, max(4, min(16, wanted // 2)), 0
-        self.ready: list[NDArray[np.float64]] = []
+    def __init__(self, draw: Callable[[int, int], Any], told: Torsions, wanted: int):
+        self.draw, self.told, self.chunk, self.drawn = draw, told, max(4, min(16, wanted // 2)), 0
+        self.ready: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
-    def next(self) -> NDArray[np.float64]:
+    def next(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if not self.ready:
-            self.ready = list(np.asarray(self.draw(self.drawn, self.chunk)))
+            made = np.asarray(self.draw(self.drawn, self.chunk))
+            self.ready = list(zip(made, self.told.angles_deg(made)))
             self.drawn += self.chunk
-        x: NDArray[np.float64] = self.ready.pop(0)
-        return x
-
-
-def _is_new(told: Torsions, positions_A: NDArray[np.float64], taken_deg: NDArray[np.float64]) -> bool:
-    return bool(np.isfinite(positions_A).all()) and told.is_new(told.angles_deg(positions_A[None])[0], taken_deg)
+        return self.ready.pop(0)
 
 
 def default(**options: Any) -> Chain:

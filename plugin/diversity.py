@@ -42,7 +42,7 @@ class Torsions:
 
 @lru_cache(maxsize=1024)
 def torsions(molecule: Molecule) -> Torsions:
-    """The torsions of a Molecule: one a bond between heavy atoms that can turn or pucker; methyl-like rotors are left out."""
+    """The torsions of a Molecule: one a bond between heavy atoms that can turn or pucker; 3-rings and methyl-like rotors are left out."""
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     for i, j in molecule.bonds.tolist():
         neighbours[i].append(j)
@@ -53,7 +53,8 @@ def torsions(molecule: Molecule) -> Torsions:
     rows, folds, thresholds = [], [], []
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
-        if order in (1.5, 3.0) or i in linear or j in linear or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
+        rigid = order in (1.5, 3.0) or i in linear or j in linear or _in_small_ring(neighbours, i, j)
+        if rigid or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
         in_ring = _connected_without(neighbours, i, j)
@@ -89,6 +90,12 @@ def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArra
             return refined
         kind = refined
     return kind
+
+
+def _in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
+    """Whether the bond is in a ring of three or four atoms."""
+    further = {k for a in neighbours[i] if a != j for k in (a, *neighbours[a]) if k != i}
+    return not further.isdisjoint(k for k in neighbours[j] if k != i)
 
 
 def _connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:

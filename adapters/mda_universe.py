@@ -200,9 +200,9 @@ def _graph_of(atoms: mda.AtomGroup) -> Molecule:
         bonds.append((i, j))
         orders.append(_order(bond.order))
     return Molecule(
-        numbers=[_number(element) for element in atoms.elements],
+        numbers=np.array([_number(element) for element in atoms.elements]),
         bonds=np.array(bonds, np.int64).reshape(-1, 2),
-        bond_orders=orders,
+        bond_orders=np.array(orders),
         formal_charges=np.array(atoms.formalcharges, np.int64),
         atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
         residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,

@@ -225,8 +225,8 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
     molecule, seeds = ensemble.molecule, np.asarray(ensemble.seeds)
     mol = _mol_of(ensemble)
     mol.SetProp("_Name", molecule.smiles or molecule.name)
-    columns = {"energy_eV": ensemble.energies_eV, "log_prob": ensemble.log_prob, **ensemble.scores}
-    columns = {name: values for name, values in columns.items() if values is not None}
+    optional = {"energy_eV": ensemble.energies_eV, "log_prob": ensemble.log_prob, **ensemble.scores}
+    columns = {name: values for name, values in optional.items() if values is not None}
     smiles = molecule.smiles or Chem.MolToSmiles(Chem.RemoveHs(mol))
     for k in range(len(ensemble)):
         values: dict[str, object] = {"smiles": smiles, "sample": first_sample + k, "seed": seeds[k]}

@@ -79,12 +79,12 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     names, residues, ids = _residues(mol)
     return Molecule(
-        numbers=[atom.GetAtomicNum() for atom in mol.GetAtoms()],
-        bonds=[(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()],
-        bond_orders=[ORDER.get(b.GetBondType(), 0.0) for b in mol.GetBonds()],
-        formal_charges=[atom.GetFormalCharge() for atom in mol.GetAtoms()],
-        tetrahedral=[row for atom in mol.GetAtoms() if (row := _tetrahedral_row(atom))],
-        double_bonds=[row for bond in mol.GetBonds() if (row := _double_bond_row(bond))],
+        numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
+        bonds=np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]),
+        bond_orders=np.array([ORDER.get(b.GetBondType(), 0.0) for b in mol.GetBonds()]),
+        formal_charges=np.array([atom.GetFormalCharge() for atom in mol.GetAtoms()]),
+        tetrahedral=np.array([row for atom in mol.GetAtoms() if (row := _tetrahedral_row(atom))]),
+        double_bonds=np.array([row for bond in mol.GetBonds() if (row := _double_bond_row(bond))]),
         multiplicity=1 + radicals,
         name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=smiles,

@@ -55,4 +55,5 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     missing = [name for name in _ARRAYS if name not in data]
     if missing or set(data) - known:
         raise InputError(f"not a stored molecule: missing {missing or 'nothing'}, unknown {sorted(set(data) - known) or 'nothing'}")
-    return Molecule(**{name: tuple(value) if name in _OPTIONAL else value for name, value in data.items()})
+    fields: dict[str, Any] = {name: tuple(value) if name in _OPTIONAL else value for name, value in data.items()}
+    return Molecule(**fields)

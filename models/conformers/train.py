@@ -38,8 +38,8 @@ class TrainingConfig(BaseModel):
     init: str | None = None
     level: str = "GFN2-xTB"
     hold_out: bool = False
-    network: dict[str, int | float] = {}
-    schedule: dict[str, int | float] = {}
+    network: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
     level_weights: dict[str, float] = {}
     atoms_per_batch: int = Field(default=600, ge=8)
     seed: int = Field(default=0, ge=0)

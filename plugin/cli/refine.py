@@ -31,8 +31,9 @@ def command(
     _check_request(file, steps, batch_size)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
-    identity = {"file": file_sha256(file), "suffix": output.suffix.lower(), "version": __version__, "refiner": model, "options": options}
-    identity |= {"weights": getattr(refiner, "weights_sha256", None), "steps": steps, "batch": batch_size}
+    identity: dict[str, Any] = {"file": file_sha256(file), "suffix": output.suffix.lower(), "version": __version__}
+    identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
+    identity |= {"steps": steps, "batch": batch_size}
     writer = StreamWriter(output, identity, overwrite=overwrite)
     begun, done = time.monotonic(), writer.summary.get("conformers", 0)
     calls = {"model": refiner, "steps": steps, "batch_size": batch_size, "progress": not as_json and sys.stderr.isatty()}

@@ -30,6 +30,16 @@ def test_symmetric_rotors_are_folded(smiles: str, bond: tuple[int, int], fold: i
     assert not told.is_new(turned, angles[None]) and told.is_new(new, angles[None])
 
 
+@pytest.mark.parametrize(("smiles", "bonds"), [("CC1CC1C", set()), ("CC1CCC1C", set()), ("CC1CC1CO", {(3, 4)}), ("C1CCCC1", 5)])
+def test_small_rings_do_not_pucker(smiles: str, bonds: set[tuple[int, int]] | int) -> None:
+    told = torsions(Molecule.from_smiles(smiles)).atoms
+    if isinstance(bonds, int):
+        assert len(told) == bonds
+    else:
+        heavy = {tuple(sorted(row[1:3])) for row in told.tolist()}
+        assert bonds <= heavy and not any(bond in heavy for bond in ((1, 2), (2, 3), (1, 3)))
+
+
 def test_butane() -> None:
     told = torsions(Molecule.from_smiles("CCCC"))
     assert told.atoms.tolist() == [[0, 1, 2, 3]] and told.fold.tolist() == [1]

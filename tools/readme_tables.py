@@ -29,6 +29,10 @@ LABELS = {
     "qm9-val/conformer": "`conformer`: from noise, not refined",
     "qm9-val/conformer-refine": "`conformer-refine`: from noise, refined",
     "qm9-val/se3-distance": "`se3-distance`: distance scores, 100 steps",
+    "zinc-val/equidrift": "**equidrift** (`default`)",
+    "zinc-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: no pick of new torsions",
+    "zinc-val/etkdg": "ETKDG (RDKit)",
+    "zinc-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
     "qm9/se3-invariant-diffusion-published": "SE(3)-invariant diffusion, published ¹",
     "qm9/geodiff-published": "GeoDiff, published ¹",
 }
@@ -45,6 +49,7 @@ QUALITY: tuple[Column, ...] = (
     ("energy released, kcal/mol", ("energy_released_kcal_mol",), 2, -1),
     ("network calls", ("calls",), 0, 0),
 )
+DRUGS: tuple[Column, ...] = (*QUALITY[:2], *QUALITY[3:7], ("conformers/s", ("conformers_per_s",), 1, 1))
 SPEED: tuple[Column, ...] = (
     ("conformers/s", ("conformers_per_s",), 1, 1),
     ("over ETKDG + MMFF94", ("over_etkdg-mmff",), 2, 1),
@@ -85,6 +90,23 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[
     return lines
 
 
+def solver(row: Mapping[str, Any]) -> tuple[str, int] | None:
+    """(solver, network calls) of a row that compares the solvers of system A."""
+    found = re.fullmatch(r"qm9-val/se3-distance-(\w+)-(\d+)", str(row["row"]))
+    return (found[1], int(found[2])) if found else None
+
+
+def solvers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a solver, a column a number of calls."""
+    values = {which: row["values"] for row in rows if (which := solver(row))}
+    calls = sorted({n for _, n in values})
+    lines = ["| solver | " + " | ".join(f"{n} calls" for n in calls) + " |", "|---|" + "---:|" * len(calls)]
+    for name in dict.fromkeys(name for name, _ in values):
+        cells = [f"{values[name, n]['AMR-R']:.3f} / {values[name, n]['COV-R@0.5']:.1f}" for n in calls]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def published(row: Mapping[str, Any]) -> bool:
     """Whether a row holds figures of a paper."""
     return str(row["row"]).endswith("-published")
@@ -96,10 +118,19 @@ def conformers(result: Mapping[str, Any]) -> str:
     rows = sorted(result["rows"], key=lambda row: order.index(row["row"]) if row["row"] in order else len(order))
     machine = result["machine"]
     where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}, Python {machine['python']}; commit {result['commit']}"
-    parts = [*table(rows, QUALITY), ""]
+    small = [row for row in rows if not row["row"].startswith("zinc-val/") and solver(row) is None]
+    drugs = [row for row in rows if row["row"].startswith("zinc-val/")]
+    parts = [*table(small, QUALITY), ""]
     if any(published(row) for row in rows):
         parts += ["¹ From the papers, on other QM9 molecules with other references: for orientation, not for comparison.", ""]
-    parts += [*table([row for row in rows if not published(row)], SPEED), "", f"Measured on {where}."]
+    parts += [*table([row for row in small if not published(row)], SPEED), ""]
+    if drugs:
+        count = drugs[0]["values"].get("molecules")
+        parts += [f"The same on {count} drug-size molecules of ZINC's validation part:", "", *table(drugs, DRUGS), ""]
+    if any(map(solver, rows)):
+        parts += ["System A's reverse SDE and ODE against annealed Langevin dynamics with the same network, AMR-R (A) / COV-R@0.5 (%):", ""]
+        parts += [*solvers(rows), ""]
+    parts += [f"Measured on {where}."]
     return "\n".join(parts)
 
 

@@ -31,6 +31,8 @@ RESULT = {
         {"row": "qm9-val/etkdg", "values": {"AMR-R": 0.2, "AMR-R-median": 0.1, "stereo": 100.0, "calls": 0, "conformers_per_s": 300.0}},
         {"row": "qm9-val/equidrift", "values": {"AMR-R": 0.1, "AMR-R-median": 0.05, "stereo": 100.0, "calls": 2, "conformers_per_s": 30.0}},
         {"row": "qm9-val/new", "values": {"AMR-R": math.inf, "stereo": 90.0}},
+        {"row": "zinc-val/equidrift", "values": {"AMR-R": 0.5, "molecules": 7}},
+        {"row": "qm9-val/se3-distance-sde-20", "values": {"AMR-R": 0.3, "COV-R@0.5": 80.0}},
         {"row": "qm9/geodiff-published", "values": {"AMR-R": 0.05, "calls": 5000}},
     ],
 }
@@ -53,6 +55,8 @@ def test_rows_columns_and_the_best() -> None:
         "| GeoDiff, published ¹ | 0.050 | – | 5000 |",
         "| qm9-val/new | – | 90.0 | – |",
     ]
+    assert "The same on 7 drug-size molecules of ZINC's validation part:" in lines and "| **equidrift** (`default`) | 0.500 |" in lines
+    assert lines[lines.index("| solver | 20 calls |") + 2] == "| sde | 0.300 / 80.0 |"
     assert "| ETKDG (RDKit) | **300.0** |" in lines and lines[-1].endswith("Python 3.12; commit abc.")
     assert sum("GeoDiff" in line for line in lines) == 1, "published rows have no speed"
 

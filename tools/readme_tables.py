@@ -1,9 +1,10 @@
-"""Rewrite the README's tables of quality and speed from a benchmark's JSON, so that no number in them is typed by hand.
+"""Rewrite the README's tables and the cards' quality from a benchmark's JSON, so that no number in them is typed by hand.
 
     equidrift bench conformers --full --json > docs/bench_conformers.json
     python tools/readme_tables.py
 
-The part of README.md between `<!-- table: conformers -->` and `<!-- end table -->` is replaced; nothing else changes.
+The part of README.md between `<!-- table: conformers -->` and `<!-- end table -->` is replaced, and `quality` in the cards of the
+models that the rows measure; nothing else changes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs" / "bench_conformers.json"
 
+# card -> rows that go into its `quality`
+CARDS = {
+    "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-val/equidrift"),
+    "conformer": ("qm9-val/conformer", "qm9-val/conformer-refine"),
+    "se3-distance": ("qm9-val/se3-distance",),
+}
 LABELS = {
     "qm9-val/equidrift": "**equidrift** (`default`)",
     "qm9-val/refine": "`refine` on ETKDG + MMFF94",
@@ -144,13 +151,25 @@ def rewritten(readme: str, name: str, text: str) -> str:
     return made
 
 
+def update_cards(result: Mapping[str, Any], folder: Path) -> None:
+    """Put the rows of `CARDS` into the cards of a folder; a row that was not measured keeps what the card says."""
+    rows = {row["row"]: row["values"] for row in result["rows"]}
+    for name, wanted in CARDS.items():
+        path = folder / f"{name}.json"
+        card = json.loads(path.read_text())
+        card["quality"] |= {row: rows[row] for row in wanted if row in rows}
+        path.write_text(json.dumps(card, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("result", nargs="?", type=Path, default=RESULT, help="JSON of `equidrift bench conformers --full --json`")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--cards", type=Path, default=ROOT / "models" / "zoo", help="folder of the model cards")
     options = parser.parse_args()
-    text = options.readme.read_text()
-    options.readme.write_text(rewritten(text, "conformers", conformers(json.loads(options.result.read_text()))))
+    result = json.loads(options.result.read_text())
+    options.readme.write_text(rewritten(options.readme.read_text(), "conformers", conformers(result)))
+    update_cards(result, options.cards)
 
 
 if __name__ == "__main__":

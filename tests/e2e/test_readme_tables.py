@@ -68,3 +68,11 @@ def test_only_the_part_between_the_markers_changes() -> None:
     assert TOOL.rewritten(made, "conformers", "new") == made
     with pytest.raises(ValueError, match="not 0 times"):
         TOOL.rewritten("nothing", "conformers", "new")
+
+
+def test_cards_get_their_rows(tmp_path: Path) -> None:
+    for name in TOOL.CARDS:
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "quality": {"kept": 1}}))
+    TOOL.update_cards(RESULT, tmp_path)
+    assert json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-val/equidrift"]["AMR-R"] == 0.1
+    assert json.loads((tmp_path / "se3-distance.json").read_text())["quality"] == {"kept": 1}

@@ -53,7 +53,7 @@ def forecast(
         for another object, an unknown model.
     """
     check_count("n", n)
-    return _run(forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
+    return run(forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
 
 
 def interpolate(
@@ -84,7 +84,7 @@ def interpolate(
     As `forecast`; InputError also where nothing is missing, times do not lie on a grid, or a gap is longer than the model sees.
     """
     check_count("n", n)
-    return _run(interpolation_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
+    return run(interpolation_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
 
 
 def refine_trajectory(
@@ -108,11 +108,11 @@ def refine_trajectory(
     """
     check_count("n", n)
     settings = make_settings(model, seed=seed, **{"broken": "report", **options})
-    return _run(refinement_job(trajectory, level, settings), n, progress)
+    return run(refinement_job(trajectory, level, settings), n, progress)
 
 
-def _run(job: Job, n: int, progress: bool) -> list[Trajectory]:
-    """Every chunk of a job, put together."""
+def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
+    """n samples of a job."""
     batches: list[list[Chunk]] = []
     with resolve("equidrift.cli.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
         for chunk in job.chunks(n):

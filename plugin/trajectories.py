@@ -135,7 +135,7 @@ def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast
 def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:
     """The checked job of `interpolate`."""
     whole, known = grid_of(as_trajectory(trajectory), n_frames)
-    check_model(settings.model, whole, n_given=int(known.sum()))
+    check_model(settings.model, whole, n_given=int(known.sum()), between=True)
     return Completion(whole, known, settings)
 
 

@@ -250,13 +250,14 @@ def even(trajectory: Trajectory) -> Trajectory:
 # The model ------------------------------------------------------------------------------------------------------------------
 
 
-def check_model(model: Any, trajectory: Trajectory, *, n_given: int, dt_fs: float | None = None) -> None:
+def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bool = False) -> None:
     """Refuse what the model was not made for.
 
     Parameters
     ----------
+    trajectory : with the spacing of frames that the model will see.
     n_given : frames that are given.
-    dt_fs : spacing of the frames that the model will see; None takes the trajectory's.
+    between : whether the spacing is that of frames to be put between given ones.
 
     Raises
     ------
@@ -274,20 +275,23 @@ def check_model(model: Any, trajectory: Trajectory, *, n_given: int, dt_fs: floa
         check_supported(trajectory.molecule, elements, int(getattr(model, "max_atoms", MAX_ATOMS)))
     if len(trajectory) < 2:
         raise InputError(f"{trajectory!r} has a single frame, from which no spacing can be told; give at least two frames")
-    _check_spacing(model, trajectory.dt_fs if dt_fs is None else dt_fs)
+    _check_spacing(model, trajectory.dt_fs, between)
 
 
-def _check_spacing(model: Any, dt_fs: float) -> None:
+def _check_spacing(model: Any, dt_fs: float, between: bool) -> None:
     low, high = (float(bound) for bound in model.dt_range_fs)
     if low * (1 - _UNEVEN) <= dt_fs <= high * (1 + _UNEVEN):
         return
-    if dt_fs < low:
+    if between:
+        out = "put fewer frames between" if dt_fs < low else "put more frames between"
+    elif dt_fs < low:
         stride = math.ceil(low / dt_fs * (1 - _UNEVEN))
-        out = f"keep every {stride}th frame: trajectory[::{stride}] or --stride {stride}"
+        out = f"keep one frame in {stride}: trajectory[::{stride}] or --stride {stride}"
     else:
         out = "write frames more often, or put frames between by equidrift.interpolate"
     ps = " Are the times in ps? time_fs is in fs." if low <= dt_fs * 1000 <= high else ""
-    raise InputError(f"frames are {dt_fs:g} fs apart, and the model {model.name!r} was trained on {low:g} to {high:g} fs; {out}.{ps}")
+    are = "would be" if between else "are"
+    raise InputError(f"frames {are} {dt_fs:g} fs apart, and the model {model.name!r} was trained on {low:g} to {high:g} fs; {out}.{ps}")
 
 
 def check_same_atoms(molecule: Molecule, n_atoms: int, numbers: NDArray[np.int64] | None, where: str) -> None:

@@ -244,10 +244,11 @@ def frames_of(images: Sequence[Atoms]) -> Frames:
     for k, atoms in enumerate(images):
         if not np.array_equal(atoms.numbers, numbers):
             raise InputError(f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory")
-    timed = all("time_fs" in atoms.info for atoms in images)
+    time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
+    timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())  # dynamics carries the first frame's info along
     return (
         np.array([atoms.positions for atoms in images], np.float64),
-        np.array([float(atoms.info["time_fs"]) for atoms in images]) if timed else None,
+        time_fs if timed else None,
         np.array([atoms.cell.array for atoms in images]) if all(atoms.pbc.all() for atoms in images) else None,
         np.array(numbers, np.int64),
     )

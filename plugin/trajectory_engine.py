@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from equidrift._version import __version__
 from equidrift.checks import NO_COORDINATES, GeometryCheck
-from equidrift.engine import check_count
+from equidrift.engine import check_count, made_by
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
 from equidrift.protocols import Callback
 from equidrift.records import Trajectory
@@ -68,7 +68,7 @@ def make_settings(
             check_count(label, value)
     if broken not in BROKEN:
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
-    made = make_trajectory_model(model, **model_options) if isinstance(model, str) else model
+    made = made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
     if not callable(getattr(made, "complete", None)) or not callable(getattr(made, "continue_", None)):
         raise InputTypeError(f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}")
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))

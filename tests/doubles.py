@@ -68,15 +68,15 @@ class Shrinker:
 
 
 class Walker(LastFrame):
-    """The last frame, shaken a little with each sample's own stream; a share of the draws is broken. Refining shakes by `level`."""
+    """The last frame, shaken a little with each sample's own stream; `share` of the draws is broken. Refining shakes by `level`."""
 
     name = "walker"
     min_frames = 2
     dt_range_fs = (1.0, 1000.0)
     weights_sha256 = "0" * 64
 
-    def __init__(self, *, broken: float = 0.0, window: int = 0, pause_s: float = 0.0) -> None:
-        self.broken, self.window, self.pause_s = broken, window, pause_s
+    def __init__(self, *, share: float = 0.0, window: int = 0, pause_s: float = 0.0) -> None:
+        self.share, self.window, self.pause_s = share, window, pause_s
         self.calls: list[tuple[int, int]] = []  # (seeds, frames) of each
 
     def complete(
@@ -89,7 +89,7 @@ class Walker(LastFrame):
         for frames, seed in zip(made, seeds.tolist()):
             rng = sample_rng(seed)
             frames[~given] += 0.003 * rng.standard_normal(frames.shape)[~given]
-            if rng.random() < self.broken:
+            if rng.random() < self.share:
                 frames[np.flatnonzero(~given)[-1]] *= 3.0
         return made
 

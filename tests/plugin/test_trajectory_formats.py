@@ -147,7 +147,7 @@ def test_load_tells_trajectories_from_ensembles(tmp_path: Path) -> None:
 
 def test_bad_outputs(tmp_path: Path) -> None:
     trajectory = make_trajectory()
-    with pytest.raises(UnknownNameError, match="unknown suffix for a trajectory '.sdf'"):
+    with pytest.raises(UnknownNameError, match=r"unknown suffix for a trajectory '.sdf'"):
         trajectory.save(tmp_path / "t.sdf")
     with pytest.raises(InputError, match="there is no folder"):
         trajectory.save(tmp_path / "none" / "t.xtc")
@@ -191,7 +191,7 @@ def test_a_stream_broken_off_anywhere_goes_on(stops: list[int], suffix: str, tmp
     monkey = pytest.MonkeyPatch()
     monkey.setattr(trajectory_engine, "CHUNK", 3)
     try:
-        job = Forecast(make_trajectory("CCO"), 8, make_settings(Walker(broken=0.2), batch_size=2))
+        job = Forecast(make_trajectory("CCO"), 8, make_settings(Walker(share=0.2), batch_size=2))
         for stop in stops:
             _streamed(job, folder / f"torn{suffix}", stop)
         assert _streamed(job, folder / f"torn{suffix}", None) and _streamed(job, folder / f"whole{suffix}", None)

@@ -234,16 +234,21 @@ class Forecast(Job):
             sample, frame = sample + count, 0
 
     def _drawer(self, past_A: NDArray[np.float64], frame: int) -> Draw:
-        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3): one call where the samples share their past."""
+        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3), in one call where the model can."""
         model, settings = self.settings.model, self.settings
         length = min(CHUNK, self.n_frames - frame)
         time_fs = self.past.time_fs[-1] + self.dt_fs * (frame + np.arange(1 - past_A.shape[1], 1))
 
+        calls: dict[str, Any] = {"steps": settings.steps, "callback": settings.callback}
+
         def draw(places: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-            made: list[Trajectory] = []
-            for group in [np.arange(len(places))] if frame == 0 else np.arange(len(places))[:, None]:
-                past = self.past.replace(positions_A=past_A[places[group[0]]], time_fs=time_fs)
-                made += model.continue_(past, length, seeds[group], steps=settings.steps, callback=settings.callback)
+            pasts = [self.past.replace(positions_A=past_A[place], time_fs=time_fs) for place in places.tolist()]
+            if frame == 0:  # the samples share their past
+                made = model.continue_(pasts[0], length, seeds, **calls)
+            elif hasattr(model, "continue_many"):
+                made = model.continue_many(pasts, length, seeds, **calls)
+            else:
+                made = [model.continue_(past, length, seeds[k : k + 1], **calls)[0] for k, past in enumerate(pasts)]
             return np.array([sample.positions_A for sample in made])
 
         return draw

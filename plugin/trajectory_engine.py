@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Settings:
     broken: str = "redraw"
     max_attempts: int = MAX_ATTEMPTS
     batch_size: int = BATCH_SIZE
+    options: dict[str, Any] = field(default_factory=dict)
     callback: Callback | None = None
 
 
@@ -72,7 +73,7 @@ def make_settings(
     if not callable(getattr(made, "complete", None)) or not callable(getattr(made, "continue_", None)):
         raise InputTypeError(f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}")
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
-    return Settings(made, seed, steps, broken, max_attempts, size, callback)
+    return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +147,7 @@ class Job(ABC):
     def provenance(self) -> dict[str, Any]:
         """Where the frames come from; `exact` is False, since no model samples the dynamics exactly."""
         settings, model = self.settings, self.settings.model
-        options = {"steps": settings.steps, "broken": settings.broken}
+        options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
         kept = {key: self.frame.provenance[key] for key in ("unwrapped_frames",) if key in self.frame.provenance}
         return kept | {
             "model": str(model.name),

@@ -270,8 +270,8 @@ class Trajectory:
         return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
 
     def save(self, path: Any) -> None:
-        """Write to a file; the suffix picks the format (see `equidrift.formats.TRAJECTORY_WRITERS`)."""
-        from equidrift.formats import save_trajectory
+        """Write to a file; the suffix picks the format (see `equidrift.trajectory_formats.WRITERS`)."""
+        from equidrift.trajectory_formats import save_trajectory
 
         save_trajectory(self, path)
 

@@ -23,6 +23,7 @@ class ForceConfig:
 
     blocks : rounds of messages; 0 makes plain pair forces. shortest, longest : distances between which the radial basis resolves.
     step_input : reads the integrator's step, so that the force is the one that is exact for that step.
+    strength, reach : size of the forces, and the distance beyond which those of a network with blocks fall off.
     """
 
     node_features: int = 1
@@ -35,29 +36,32 @@ class ForceConfig:
     shortest: float = 0.7
     longest: float = 8.0
     step_input: bool = False
+    strength: float = 0.02
+    reach: float = 2.0
 
 
 @dataclass
 class Graph:
-    """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n)."""
+    """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n); linked (b, n, n) where not all pairs are (GeoTDM)."""
 
     node: Tensor
     edge: Tensor
     mass: Tensor
     mask: Tensor
+    linked: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.node)
 
     def __getitem__(self, pick: Tensor | slice) -> Graph:
-        return Graph(self.node[pick], self.edge[pick], self.mass[pick], self.mask[pick])
+        return Graph(*(None if part is None else part[pick] for part in vars(self).values()))
 
     def to(self, device: torch.device | str) -> Graph:
-        return Graph(self.node.to(device), self.edge.to(device), self.mass.to(device), self.mask.to(device))
+        return Graph(*(None if part is None else part.to(device) for part in vars(self).values()))
 
     def repeat(self, times: int) -> Graph:
         """Every graph `times` times, side by side."""
-        return Graph(*(part.repeat_interleave(times, 0) for part in (self.node, self.edge, self.mass, self.mask)))
+        return Graph(*(None if part is None else part.repeat_interleave(times, 0) for part in vars(self).values()))
 
 
 @dataclass
@@ -90,7 +94,11 @@ class LogRadialBasis(nn.Module):
 
 
 class PairForceNetwork(nn.Module):
-    """A `ForceNetwork` without messages: the force between two nodes depends on these two alone. Every pair is computed once."""
+    """A `ForceNetwork` without messages: the force between two nodes depends on these two alone. Every pair is computed once.
+
+    s_ij = c_0 + c_1 d + c_2 / d + c_3 / d^2. The coefficients are those of the pair's law, from its features alone, plus what the
+    distance changes of them: springs and charges are within reach of the law, and the rest has little to learn.
+    """
 
     def __init__(self, config: ForceConfig):
         super().__init__()
@@ -131,8 +139,7 @@ class PairForceNetwork(nn.Module):
 class ForceNetwork(nn.Module):
     """Positions in, accelerations out: a_i = sum_j s_ij u_ij / m_i with s_ij = s_ji a function of the whole frame.
 
-    s_ij = c_0 + c_1 d + c_2 / d + c_3 / d^2. The coefficients are those of the pair's law, from its features alone, plus what the
-    frame changes of them; springs, bonds and charges are within reach of the law, and the rest has little to learn.
+    s_ij is in units of `strength` (of the forces to be learned), and falls off beyond `reach`.
     """
 
     def __init__(self, config: ForceConfig):
@@ -146,11 +153,9 @@ class ForceNetwork(nn.Module):
         self.step = nn.Linear(1, p, bias=False) if config.step_input else None
         sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
         self.blocks = nn.ModuleList([Block(sizes) for _ in range(config.blocks)])
-        self.head = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 4))
-        self.law = nn.Sequential(nn.Linear(p, p), nn.SiLU(), nn.Linear(p, 4))
-        for last in (self.head[-1], self.law[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 1))
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
 
     def prepare(self, graph: Graph) -> Prepared:
         """Embed the graph, once for all frames."""
@@ -161,7 +166,7 @@ class ForceNetwork(nn.Module):
         bias = torch.zeros(both.shape, device=h.device).masked_fill(~both, -1e9)
         both = both & ~torch.eye(both.shape[1], dtype=torch.bool, device=h.device)
         inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
-        return Prepared(h, p, self.law(functional.silu(p)), both.to(h.dtype), bias, inverse)
+        return Prepared(h, p, p, both.to(h.dtype), bias, inverse)
 
     def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
         """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the integrator's time step, a number or (b,).
@@ -176,9 +181,9 @@ class ForceNetwork(nn.Module):
             p = p + self.step(square)
         for block in self.blocks:
             h, p = block(h, p, u, prepared.pair_mask, prepared.bias)
-        c = self.head(p) + prepared.law
-        c = (c + c.transpose(1, 2)).to(x.dtype)
-        strength = (c[..., 0] + c[..., 1] * d + (c[..., 2] + c[..., 3] / d) / d) * prepared.pair_mask
+        c = self.head(p)[..., 0]
+        reach = 1.0 / (1.0 + (q / self.config.reach) ** 3)
+        strength = (self.config.strength * reach * (c + c.transpose(1, 2)) * prepared.pair_mask).to(x.dtype)
         return (strength[..., None] * unit).sum(2) * prepared.inverse_mass[..., None]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.trajectories.integrator import Force
+from equidrift.models.trajectories.integrator import Force, Integrator
 from equidrift.models.trajectories.network import Graph
 
 
@@ -91,3 +91,53 @@ def meeting_path(force: Force, start: Tensor, end: Tensor, spacing: float, subst
         first = first + miss / spacing
     ramp = torch.linspace(0, 1, substeps + 1, dtype=start.dtype)[None, :, None, None]
     return best + (end - best[:, -1])[:, None] * ramp
+
+
+@dataclass
+class Triples:
+    """Three frames (b, 3, n, d) in float64, `step` apart, close enough to be steps of the integrator."""
+
+    graph: Graph
+    frames: Tensor
+    step: float
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def fine_loss(network: nn.Module, batch: Triples) -> Tensor:
+    """Squared error of the force that takes the leapfrog from frame to frame, each atom's over its mass, over the same of no force.
+
+    Over the mass, because a thermostat's noise is; the loss falls to the share of that noise.
+    """
+    before, middle, after = batch.frames.unbind(1)
+    wanted = (after - 2 * middle + before) / batch.step**2
+    found = network(network.prepare(batch.graph), middle, batch.step)
+    mass = batch.graph.mass[..., None]
+    return ((found - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+
+
+@dataclass
+class Observations:
+    """Frames (b, t, n, d), `spacing` apart, and the true velocities (b, t, n, d) of the half step before each (the first unused)."""
+
+    graph: Graph
+    frames: Tensor
+    velocities: Tensor
+    spacing: float
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:
+    """Error of the corrected velocities over their size, each frame on its own: the gains of a Kalman filter, learned by regression."""
+    model: Integrator = integrator  # type: ignore[assignment]
+    with torch.no_grad():
+        prepared, force = model.bound(batch.graph)
+    mass = batch.graph.mass[..., None]
+    total = torch.zeros((), dtype=batch.frames.dtype)
+    for k, before, change in model.observed(prepared, force, batch.frames, batch.spacing):
+        wanted = batch.velocities[:, k]
+        total = total + ((before + change - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+    return total / (batch.frames.shape[1] - 1)

@@ -111,7 +111,7 @@ class Job(ABC):
     n_frames: int  # of each sample
 
     def __init__(self, frame: Trajectory, settings: Settings, usual: set[str]) -> None:
-        self.frame, self.settings, self.usual = frame, settings, usual
+        self.frame, self.settings, self.usual = frame, settings, usual - {""}
         self.check = GeometryCheck(frame.molecule)
 
     @abstractmethod
@@ -149,6 +149,8 @@ class Job(ABC):
         settings, model = self.settings, self.settings.model
         options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
         kept = {key: self.frame.provenance[key] for key in ("unwrapped_frames",) if key in self.frame.provenance}
+        if self.usual:
+            kept["faults_of_given_frames"] = sorted(self.usual)
         return kept | {
             "model": str(model.name),
             "weights_sha256": getattr(model, "weights_sha256", None),

@@ -106,7 +106,9 @@ def test_faults_of_the_given_frames_are_not_the_models() -> None:
     stretched = make_trajectory()
     x = stretched.positions_A.copy()
     x[:, 0] = x[:, 1] + 1.4 * (x[:, 0] - x[:, 1])  # a carbon pulled away from its neighbour
-    assert len(forecast(stretched.replace(positions_A=x), 3, model=Walker())[0]) == 3
+    (made,) = forecast(stretched.replace(positions_A=x), 3, model=Walker())
+    assert len(made) == 3 and BOND_LENGTH in made.provenance["faults_of_given_frames"]
+    assert "faults_of_given_frames" not in forecast(stretched, 3, model=Walker())[0].provenance
 
 
 def test_nan_is_never_kept() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict, plain
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
 
 INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
@@ -190,3 +190,65 @@ def from_arrays(
         atoms.set_cell(cell)
         atoms.pbc = True
     return atoms
+
+
+def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
+    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic where the trajectory has a box."""
+    images = to_atoms(trajectory.to_ensemble())
+    for atoms, time_fs in zip(images, trajectory.time_fs.tolist()):
+        del atoms.info["sample"], atoms.info["seed"]  # numbers of conformers, which frames are not
+        atoms.info["time_fs"] = time_fs
+        if trajectory.box_A is not None:
+            atoms.set_cell(trajectory.box_A)
+            atoms.pbc = True
+    return images
+
+
+def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
+    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and the way in for atoms from elsewhere.
+
+    Parameters
+    ----------
+    images : frames in order of time.
+    dt_fs : time between them; None takes `info["time_fs"]` of each.
+
+    Raises
+    ------
+    InputError
+        where times are missing, or the images are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+    """
+    ensemble = ensemble_of(list(images))
+    arrays = frames_of(images)
+    if dt_fs is None and arrays[1] is None:
+        raise InputError(
+            "the images hold no times; set atoms.info['time_fs'] of each, or make a Trajectory(molecule, positions_A, time_fs)"
+        )
+    time_fs = arrays[1] if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
+    boxes_A = arrays[2]
+    read: Trajectory = resolve("equidrift.trajectory_formats:from_frames")(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
+    return read
+
+
+Frames = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]
+
+
+def frames_of(images: Sequence[Atoms]) -> Frames:
+    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of images with the same atoms.
+
+    Raises
+    ------
+    InputError
+        where the atoms change from image to image.
+    """
+    numbers = images[0].numbers
+    for k, atoms in enumerate(images):
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory")
+    time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
+    timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())  # dynamics carries the first frame's info along
+    return (
+        np.array([atoms.positions for atoms in images], np.float64),
+        time_fs if timed else None,
+        np.array([atoms.cell.array for atoms in images]) if all(atoms.pbc.all() for atoms in images) else None,
+        np.array(numbers, np.int64),
+    )

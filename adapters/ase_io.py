@@ -1,4 +1,4 @@
-"""Ensembles in ASE's files, and our .npz files in ASE's reader: `ase.io.read("x.npz", ":")` and `ase gui x.npz` work.
+"""Ensembles and trajectories in ASE's files, and our .npz files in ASE's reader: `ase.io.read("x.npz", ":")` and `ase gui x.npz` work.
 
 `ase.io.formats` imports this module while it is being imported itself, so nothing of `ase.io` may be imported at the top.
 """
@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase.utils.plugins import ExternalIOFormat
 
 from equidrift.errors import InputError
@@ -21,15 +22,14 @@ FORMAT = ExternalIOFormat(desc="equidrift ensemble", code="+S", module="equidrif
 
 
 def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
-    """The images of a .npz file that `Ensemble.save` wrote; called by `ase.io.read`.
+    """The images of a .npz file that `Ensemble.save` or `Trajectory.save` wrote; called by `ase.io.read`.
 
     Raises
     ------
     InputError
-        where the file is missing, truncated or no ensemble of ours.
+        where the file is missing, truncated or none of ours.
     """
-    ensemble = resolve("equidrift.npz:load_npz")(filename)
-    images = resolve("equidrift.adapters.ase_atoms:to_atoms")(ensemble)
+    images = resolve("equidrift.npz:load_any")(filename).to_ase()
     yield from images[index] if isinstance(index, slice) else [images[index]]
 
 
@@ -58,11 +58,18 @@ def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = Fal
     InputError
         where the path cannot be written.
     """
+    _write(resolve("equidrift.adapters.ase_atoms:to_atoms")(ensemble, first_sample=first_sample), os.fspath(path), append)
+
+
+def write_trajectory(trajectory: Any, path: str | os.PathLike[str]) -> None:
+    """Write a Trajectory as .traj, .extxyz or .xyz, times and graph included; errors as `write_ase`."""
+    _write(trajectory.to_ase(), os.fspath(path), False)
+
+
+def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
     import ase.io
     from ase.io.trajectory import TrajectoryWriter
 
-    images = resolve("equidrift.adapters.ase_atoms:to_atoms")(ensemble, first_sample=first_sample)
-    name = os.fspath(path)
     try:
         if name.removesuffix(".part").lower().endswith(".traj"):
             with TrajectoryWriter(name, "a" if append else "w") as writer:
@@ -75,3 +82,42 @@ def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = Fal
             ase.io.write(name, images, format="extxyz", append=append)
     except OSError as error:
         raise InputError(f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to") from error
+
+
+def read_frames(path: str | os.PathLike[str]) -> Any:
+    """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see `equidrift.adapters.ase_atoms.frames_of`.
+
+    A .traj of ASE's dynamics tells its time step in its header. Raises `InputError` where the file cannot be read.
+    """
+    images, description = _images(path)
+    positions_A, time_fs, boxes_A, numbers = resolve("equidrift.adapters.ase_atoms:frames_of")(images)
+    if time_fs is None and "timestep" in description:
+        from ase.units import fs
+
+        dt_fs = float(description["timestep"]) / fs * int(description.get("interval", 1))
+        time_fs = dt_fs * np.arange(len(images))
+    return positions_A, time_fs, boxes_A, numbers
+
+
+def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
+    """The Molecule of the first image: the graph stored in it, else perceived; errors as `equidrift.adapters.ase_atoms.from_atoms`."""
+    return resolve("equidrift.adapters.ase_atoms:from_atoms")(_images(path)[0][0], charge=charge)
+
+
+def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
+    """(every image, description in the file's header)."""
+    import ase.io
+    from ase.io.trajectory import TrajectoryReader
+
+    name = os.fspath(path)
+    try:
+        if name.lower().endswith(".traj"):
+            with TrajectoryReader(name) as reader:
+                images, description = list(reader), dict(reader.description or {})
+        else:
+            images, description = list(ase.io.read(name, ":", format="extxyz")), {}
+    except Exception as error:  # ASE's readers raise whatever a broken file leads to
+        raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
+    if not images:
+        raise InputError(f"{name!r} holds no frames")
+    return images, description

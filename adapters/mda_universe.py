@@ -1,4 +1,4 @@
-"""Ensemble <-> MDAnalysis Universe, conformers as frames; and `atoms.convert_to.ase()`, which MDAnalysis lacks.
+"""Ensemble, Trajectory <-> MDAnalysis Universe; trajectory files; and `atoms.convert_to.ase()`, which MDAnalysis lacks.
 
 MDAnalysis registers parsers, readers and converters when their classes are made: `mda.Universe(ensemble)` and `convert_to.ase()`
 work once this module is imported.
@@ -24,8 +24,9 @@ from MDAnalysis.topology.base import TopologyReaderBase, change_squash
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError, MissingDependencyError, UnknownNameError
-from equidrift.records import SYMBOLS, Ensemble, Molecule
+from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
+from equidrift.units import PS_PER_FS
 
 FORMAT = "EQUIDRIFT"
 PER_FRAME = ("seed", "energy_eV", "log_prob")
@@ -34,13 +35,13 @@ TRAJECTORIES = (".xtc", ".dcd", ".h5md")
 
 
 class EnsembleParser(TopologyReaderBase):
-    """An Ensemble's Molecule as a Topology: ids, names, types, elements, masses, formal charges, bonds with orders, residues."""
+    """A record's Molecule as a Topology: ids, names, types, elements, masses, formal charges, bonds with orders, residues."""
 
     format = FORMAT
 
     @staticmethod
     def _format_hint(thing: Any) -> bool:
-        return isinstance(thing, Ensemble)
+        return isinstance(thing, Ensemble | Trajectory)
 
     def parse(self, **kwargs: Any) -> Topology:
         """Called by MDAnalysis."""
@@ -86,46 +87,62 @@ def _default_names(molecule: Molecule) -> list[str]:
 
 
 class EnsembleReader(MemoryReader):
-    """An Ensemble's conformers as frames, in a float32 copy of their own; `ts.data` holds seed, energy_eV and log_prob where known."""
+    """Conformers, or a Trajectory's frames with their times and box, in a float32 copy of their own.
+
+    `ts.data` holds seed, energy_eV and log_prob of a conformer where known.
+    """
 
     format = FORMAT
     units = {"time": "ps", "length": "Angstrom"}  # noqa: RUF012
 
     @staticmethod
     def _format_hint(thing: Any) -> bool:
-        return isinstance(thing, Ensemble)
+        return isinstance(thing, Ensemble | Trajectory)
 
     @staticmethod
-    def parse_n_atoms(filename: Ensemble, **kwargs: Any) -> int:
+    def parse_n_atoms(filename: Ensemble | Trajectory, **kwargs: Any) -> int:
         """Called by MDAnalysis."""
         del kwargs
         return filename.molecule.n_atoms
 
-    def __init__(self, coordinate_array: Ensemble | NDArray[np.float32], per_frame: Any = None, **kwargs: Any) -> None:
-        if isinstance(coordinate_array, Ensemble):
-            ensemble = coordinate_array
-            if not len(ensemble):
+    def __init__(
+        self, coordinate_array: Ensemble | Trajectory | NDArray[np.float32], per_frame: Any = None, times_ps: Any = None, **kwargs: Any
+    ) -> None:
+        if isinstance(coordinate_array, Ensemble | Trajectory):
+            record = coordinate_array
+            if not len(record):
                 raise InputError("the ensemble has no conformer, and a Universe needs a frame; sample some first")
-            columns = {"seed": ensemble.seeds, "energy_eV": ensemble.energies_eV, "log_prob": ensemble.log_prob}
-            per_frame = {name: np.array(values) for name, values in columns.items() if values is not None}
-            coordinate_array = np.array(ensemble.positions_A, np.float32)
-        self._per_frame = per_frame or {}
+            coordinate_array = np.array(record.positions_A, np.float32)
+            if isinstance(record, Trajectory):
+                times_ps = record.time_fs * PS_PER_FS
+                kwargs = {"dimensions": _dimensions(record), "dt": record.dt_fs * PS_PER_FS if len(record) > 1 else 1.0, **kwargs}
+            else:
+                columns = {"seed": record.seeds, "energy_eV": record.energies_eV, "log_prob": record.log_prob}
+                per_frame = {name: np.array(values) for name, values in columns.items() if values is not None}
+        self._per_frame, self._times_ps = per_frame or {}, times_ps
         kwargs.setdefault("order", "fac")
         super().__init__(coordinate_array, **kwargs)
-        self._kwargs["per_frame"] = self._per_frame  # MemoryReader.copy hands these to the copy
+        self._kwargs |= {"per_frame": self._per_frame, "times_ps": times_ps}  # MemoryReader.copy hands these to the copy
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
         ts = super()._read_next_timestep(ts)
         for name, values in self._per_frame.items():
             ts.data[name] = values[ts.frame].item()
+        if self._times_ps is not None:
+            ts.time = float(self._times_ps[ts.frame])
         return ts
 
 
+def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:
+    """The box as three lengths and three angles, None where there is none."""
+    return None if trajectory.box_A is None else np.array(mda.lib.mdamath.triclinic_box(*trajectory.box_A), np.float32)
+
+
 def _not_a_chain(chain_hint: Any) -> Any:
-    """MDAnalysis takes everything with a length for a list of files to chain; an Ensemble has a length."""
+    """MDAnalysis takes everything with a length for a list of files to chain; records have one too."""
 
     def hint(thing: Any) -> bool:
-        return not isinstance(thing, Ensemble) and bool(chain_hint(thing))
+        return not isinstance(thing, Ensemble | Trajectory) and bool(chain_hint(thing))
 
     return hint
 
@@ -133,16 +150,16 @@ def _not_a_chain(chain_hint: Any) -> Any:
 mda._READER_HINTS["CHAIN"] = _not_a_chain(mda._READER_HINTS["CHAIN"])
 
 
-def to_universe(ensemble: Ensemble) -> mda.Universe:
-    """A Universe whose frames are the conformers (A), with names, elements, masses, formal charges and bonds with orders.
+def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
+    """A Universe of the conformers, or a trajectory's frames (A, ps), with names, elements, masses, formal charges and bonds with orders.
 
     Raises
     ------
     InputError
         where the ensemble is empty; InputTypeError where it is no Ensemble.
     """
-    if not isinstance(ensemble, Ensemble):
-        raise InputTypeError(f"expected an Ensemble, not {type(ensemble).__name__}; equidrift.sample makes one")
+    if not isinstance(ensemble, Ensemble | Trajectory):
+        raise InputTypeError(f"expected an Ensemble or a Trajectory, not {type(ensemble).__name__}; equidrift.sample makes one")
     return mda.Universe(ensemble)
 
 
@@ -240,13 +257,72 @@ def _with_stereo(molecule: Molecule, frame_A: NDArray[np.float64]) -> Molecule:
     return molecule.replace(tetrahedral=seen.tetrahedral, double_bonds=seen.double_bonds)
 
 
-def write_trajectory(ensemble: Ensemble, path: str | os.PathLike[str], *, topology: str | os.PathLike[str] | None = None) -> None:
-    """Write the conformers as frames of an .xtc (to 1e-4 A), .dcd or .h5md file.
+def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None) -> Trajectory:
+    """Graph, frames, times and box of a Universe, or of whole molecules in one; unwrapped where there is a box.
+
+    Parameters
+    ----------
+    universe : as for `from_universe`.
+    dt_fs : time between frames; None takes the times of the trajectory.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        as `from_universe`.
+    """
+    ensemble = from_universe(universe)
+    trajectory = universe.universe.trajectory
+    here = trajectory.frame
+    times_ps, dimensions = zip(*((ts.time, ts.dimensions) for ts in trajectory))
+    trajectory[here]
+    time_fs = np.array(times_ps, np.float64) / PS_PER_FS if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
+    join = resolve("equidrift.trajectory_formats:from_frames")
+    read: Trajectory = join(ensemble.molecule, ensemble.positions_A, time_fs, _boxes(dimensions), "MDAnalysis")
+    return read
+
+
+def read_frames(
+    path: str | os.PathLike[str],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]:
+    """(positions_A, time_fs, boxes_A, None) of a trajectory file; times are None for .pdb, which has none.
+
+    Raises
+    ------
+    InputError
+        where the file cannot be read.
+    """
+    name = os.fspath(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mda.coordinates.core.reader(name) as reader:
+                frames = [(ts.positions.astype(np.float64), float(ts.time), ts.dimensions) for ts in reader]
+    except Exception as error:  # MDAnalysis's readers raise whatever a broken file leads to
+        raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
+    if not frames:
+        raise InputError(f"{name!r} holds no frames")
+    positions, times_ps, dimensions = zip(*frames)
+    time_fs = None if name.lower().endswith(".pdb") else np.array(times_ps, np.float64) / PS_PER_FS
+    return np.array(positions), time_fs, _boxes(dimensions), None
+
+
+def _boxes(dimensions: Any) -> NDArray[np.float64] | None:
+    """Cell vectors (n_frames, 3, 3) in A where every frame has a box with a volume, else None."""
+    if any(box is None or not (np.asarray(box)[:3] > 0).all() for box in dimensions):
+        return None
+    boxes = np.array([mda.lib.mdamath.triclinic_vectors(box, dtype=np.float64) for box in dimensions])
+    return boxes if (np.abs(np.linalg.det(boxes)) > 1.001).all() else None  # PDB's placeholder for no box is 1 A wide
+
+
+def write_trajectory(
+    record: Ensemble | Trajectory, path: str | os.PathLike[str], *, topology: str | os.PathLike[str] | None = None
+) -> None:
+    """Write conformers, or a trajectory with its times and box, as frames of an .xtc (to 1e-4 A), .dcd or .h5md file.
 
     Parameters
     ----------
     path : the trajectory; these formats hold no graph.
-    topology : where given, a .pdb file of the first conformer, with which the trajectory can be read.
+    topology : where given, a .pdb file of the first frame, with which the trajectory can be read.
 
     Raises
     ------
@@ -258,11 +334,26 @@ def write_trajectory(ensemble: Ensemble, path: str | os.PathLike[str], *, topolo
         raise UnknownNameError("trajectory suffix", suffix or os.fspath(path), TRAJECTORIES)
     if suffix == ".h5md" and importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError("h5py")
-    atoms = to_universe(ensemble).atoms
-    options = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
+    atoms = to_universe(record).atoms
+    options: dict[str, Any] = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
+    if suffix == ".dcd" and isinstance(record, Trajectory) and len(record) > 1:  # which counts frames from a first one
+        options = {"dt": record.dt_fs * PS_PER_FS, "istart": max(0, round(float(record.time_fs[0]) / record.dt_fs))}
     _write(atoms, path, frames="all", **options)
+    if suffix == ".h5md" and isinstance(record, Trajectory) and len(record) > 1:
+        _store_dt(path, record.dt_fs * PS_PER_FS)
     if topology is not None:
         _write(atoms, topology)
+
+
+def _store_dt(path: str | os.PathLike[str], dt_ps: float) -> None:
+    """Add dt to an H5MD file as an observable of each frame: MDAnalysis does not derive it from the times, and takes 1 ps."""
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        position = next(iter(file["particles"].values()))["position"]
+        group = file.require_group("observables/dt")
+        group["value"] = np.full(len(position["time"]), dt_ps)
+        group["step"], group["time"] = position["step"], position["time"]
 
 
 def _write(atoms: mda.AtomGroup, path: str | os.PathLike[str], **options: Any) -> None:

@@ -249,7 +249,8 @@ def write_sdf(ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool 
 
 def write_pdb(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     """Write a PDB file with one MODEL a conformer; double and triple bonds as repeated CONECT entries. Errors as `write_sdf`."""
-    _write(path, Chem.MolToPDBBlock(_mol_of(ensemble)), "w")
+    text = str(Chem.MolToPDBBlock(_mol_of(ensemble)))
+    _write(path, text.removesuffix("END\n") if len(ensemble) > 1 else text, "w")  # behind ENDMDL, ASE takes END for an empty image
 
 
 def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:

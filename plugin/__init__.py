@@ -18,10 +18,29 @@ _LAZY = {
     "refine": "equidrift.api",
     "mmff_system": "equidrift.api",
     "swarm": "equidrift.simulate",
+    "forecast": "equidrift.trajectories",
+    "interpolate": "equidrift.trajectories",
+    "refine_trajectory": "equidrift.trajectories",
+    "load_trajectory": "equidrift.trajectory_formats",
     "load": "equidrift.formats",
     "list_models": "equidrift.registry",
 }
-__all__ = ["Ensemble", "Molecule", "Trajectory", "__version__", "list_models", "load", "mmff_system", "refine", "sample", "swarm"]
+__all__ = [
+    "Ensemble",
+    "Molecule",
+    "Trajectory",
+    "__version__",
+    "forecast",
+    "interpolate",
+    "list_models",
+    "load",
+    "load_trajectory",
+    "mmff_system",
+    "refine",
+    "refine_trajectory",
+    "sample",
+    "swarm",
+]
 
 
 def __getattr__(name: str) -> Any:

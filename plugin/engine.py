@@ -58,10 +58,10 @@ class Settings:
         return -(-WINDOW // self.block) * self.block
 
 
-def _made(name: str, options: dict[str, Any]) -> Any:
-    """`make_model`; an option that the model lacks is the caller's mistake, and told as such."""
+def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
+    """`make(name, **options)`; an option that the model lacks is the caller's mistake, and told as such."""
     try:
-        return make_model(name, **options)
+        return make(name, **options)
     except TypeError as error:
         option = next((key for key in options if f"unexpected keyword argument '{key}'" in str(error)), None)
         if option is None:
@@ -92,7 +92,7 @@ def make_settings(
     for label, value in (("steps", steps), ("batch_size", batch_size), ("max_attempts", max_attempts)):
         if value is not None:
             check_count(label, value)
-    made = _made(model, model_options) if isinstance(model, str) else model
+    made = made_by(make_model, model, model_options) if isinstance(model, str) else model
     if not callable(getattr(made, "sample", None)):
         raise InputTypeError(f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}")
     block = int(getattr(made, "block", 1))

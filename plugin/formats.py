@@ -170,9 +170,12 @@ class StreamWriter:
         where OUT cannot be written, or a journal of another command is there.
     """
 
+    grows = True  # whether formats that can be added to are; else pieces are kept until the end
+
     def __init__(self, path: str | os.PathLike[str], command: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.path = check_output(path)
         self.suffix = suffix_of(path)
+        self.appended = self.suffix in APPENDED and self.grows
         self.part = self.path.with_name(self.path.name + ".part")
         self.journal = self.path.with_name(self.path.name + ".journal")
         self.command = fingerprint(command)
@@ -195,23 +198,27 @@ class StreamWriter:
     def write(self, ensembles: Sequence[tuple[Ensemble, int]], position: tuple[int, int], summary: Mapping[str, Any]) -> None:
         """Add ensembles, each with the index of its first sample, and record that the run has come to `position`."""
         size = self.state["size"]
-        if self.suffix in APPENDED:
+        if self.appended:
             for ensemble, first in ensembles:
                 resolve(WRITERS[self.suffix])(ensemble, self.part, append=True, first_sample=first)
-            size = _synced_size(self.part)
+            size = synced_size(self.part)
         else:
             self.part.mkdir(exist_ok=True)
             for ensemble, _ in ensembles:
                 piece = self._piece(size)
                 resolve(WRITERS[".npz"])(ensemble, piece)
-                _synced_size(piece)
+                synced_size(piece)
                 size += 1
+        self._record(position, size, summary)
+
+    def _record(self, position: tuple[int, int], size: int, summary: Mapping[str, Any]) -> None:
+        """What is on the disk counts from now on."""
         self.state = {"command": self.command, "position": list(position), "size": size, "summary": plain(summary)}
         self._write_journal()
 
     def finish(self) -> None:
         """Move what was written to OUT, which appears whole or not at all."""
-        if self.suffix in APPENDED:
+        if self.appended:
             os.replace(self.part, self.path)
         else:
             self._convert()
@@ -243,10 +250,10 @@ class StreamWriter:
                 f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, weights or version differ); "
                 "repeat that command to finish it, give another path, or drop it with --overwrite"
             )
-        if self.suffix in APPENDED and self.part.is_file() and self.part.stat().st_size >= size:
+        if self.appended and self.part.is_file() and self.part.stat().st_size >= size:
             os.truncate(self.part, size)
             self.state = state
-        elif self.suffix not in APPENDED and all(self._piece(k).is_file() for k in range(size)):
+        elif not self.appended and all(self._piece(k).is_file() for k in range(size)):
             self.state = state
         else:
             self.discard()
@@ -272,7 +279,7 @@ class StreamWriter:
         os.replace(fresh, self.path)
 
 
-def _synced_size(path: Path) -> int:
+def synced_size(path: Path) -> int:
     """Size of a file whose content has reached the disk."""
     with open(path, "ab") as stream:
         os.fsync(stream.fileno())

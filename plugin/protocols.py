@@ -53,9 +53,53 @@ class Refiner(Protocol):
 
 @runtime_checkable
 class TrajectoryModel(Protocol):
-    """Continues a trajectory, one sample a seed."""
+    """Draws the frames of a trajectory that are not given; sample k depends on seeds[k] alone (floats agree to 1e-4 A).
 
-    def continue_(self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64]) -> list[Trajectory]: ...
+    min_frames : given frames it needs; dt_range_fs : least and greatest spacing of frames it was trained on.
+    `complete` fills in whatever is not marked as given: forecast, interpolation and inpainting are masks. Rows of
+    `trajectory.positions_A` that are not given are ignored and may be NaN; it returns float64 (len(seeds), n_frames, n_atoms, 3), in
+    which given frames are exactly what came in. `continue_` chains windows of it, and returns the new frames alone.
+    A model that also refines has `refine(trajectory, seeds, *, level) -> float64 (len(seeds), n_frames, n_atoms, 3)`.
+    """
+
+    name: str
+    min_frames: int
+    dt_range_fs: tuple[float, float]
+
+    def complete(
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> NDArray[np.float64]: ...
+
+    def continue_(
+        self,
+        trajectory: Trajectory,
+        n_frames: int,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Trajectory]: ...
+
+
+@runtime_checkable
+class BatchedTrajectoryModel(TrajectoryModel, Protocol):
+    """A model that goes on from several pasts in one batch: `continue_many` is `continue_` with a trajectory of the molecule a seed."""
+
+    def continue_many(
+        self,
+        trajectories: Sequence[Trajectory],
+        n_frames: int,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Trajectory]: ...
 
 
 @runtime_checkable

@@ -223,7 +223,10 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Frames of one molecule: positions_A (n_frames, n_atoms, 3), time_fs (n_frames,), box_A (3, 3) or None."""
+    """Frames of one molecule: positions_A (n_frames, n_atoms, 3), time_fs (n_frames,), box_A (3, 3) or None.
+
+    The rows of box_A are the cell's vectors, the same for every frame; provenance: model, seeds, options, `exact`, versions.
+    """
 
     molecule: Molecule
     positions_A: NDArray[np.float64]
@@ -242,9 +245,52 @@ class Trajectory:
     def __len__(self) -> int:
         return len(self.positions_A)
 
+    def __getitem__(self, index: Any) -> Trajectory:
+        """The frames that `index` (int, slice, mask or list) picks, as a Trajectory."""
+        pick = np.atleast_1d(np.arange(len(self))[index])
+        return self.replace(positions_A=self.positions_A[pick], time_fs=self.time_fs[pick])
+
+    def __repr__(self) -> str:
+        span = f"{self.time_fs[0]:g} to {self.time_fs[-1]:g} fs" if len(self) else "empty"
+        return f"Trajectory({self.molecule!r}, {len(self)} frames, {span}, model {self.provenance.get('model', '?')})"
+
+    @property
+    def dt_fs(self) -> float:
+        """Mean time between frames. Raises `InputError` for a single frame, which has none."""
+        if len(self) < 2:
+            raise InputError(f"{self!r} has no time between frames; give at least two frames")
+        return float(self.time_fs[-1] - self.time_fs[0]) / (len(self) - 1)
+
     def replace(self, **changes: Any) -> Trajectory:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def to_ensemble(self) -> Ensemble:
+        """The frames as conformers; times and box are left behind."""
+        return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
+
+    def save(self, path: Any) -> None:
+        """Write to a file; the suffix picks the format (see `equidrift.trajectory_formats.WRITERS`)."""
+        from equidrift.trajectory_formats import save_trajectory
+
+        save_trajectory(self, path)
+
+    def to_ase(self) -> list[ase.Atoms]:
+        """One `ase.Atoms` a frame, the time in `info["time_fs"]`."""
+        from equidrift.registry import resolve
+
+        images: list[ase.Atoms] = resolve("equidrift.adapters.ase_atoms:trajectory_to_atoms")(self)
+        return images
+
+    def to_openmm(self) -> tuple[Any, list[Any]]:
+        """(Topology, [positions Quantity a frame])."""
+        return self.to_ensemble().to_openmm()
+
+    def to_mdanalysis(self) -> MDAnalysis.Universe:
+        """A Universe whose frames, times and box are the trajectory's."""
+        from equidrift.registry import resolve
+
+        return resolve("equidrift.adapters.mda_universe:to_universe")(self)
 
 
 @dataclass(frozen=True)

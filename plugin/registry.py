@@ -22,6 +22,13 @@ CONFORMER_MODELS = {
     "etkdg-mmff-refine": "equidrift.chains:etkdg_mmff_refine",
     "se3-distance": "equidrift.models.conformers.distance_sampler:load_se3_distance",
 }
+# name -> "module:factory"; factory(**options) returns a TrajectoryModel
+TRAJECTORY_MODELS = {
+    "default": "equidrift.models.trajectories.sampler:load_default",
+    "geotdm": "equidrift.models.trajectories.sampler:load_geotdm",
+    "last-frame": "equidrift.models.trajectories.baselines:LastFrame",
+    "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
+}
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
 # task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
 TRAINED_MODELS = {
@@ -29,6 +36,7 @@ TRAINED_MODELS = {
     "refine": ("equidrift.chains:default", "refiner"),
 }
 TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
+TRAINED_TRAJECTORY_MODELS = {"trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")}
 
 
 def resolve(path: str) -> Any:
@@ -83,3 +91,12 @@ def make_refiner(name: str, **options: Any) -> Any:
     if name not in REFINERS:
         raise UnknownNameError("refiner", name, REFINERS)
     return resolve(REFINERS[name])(**options)
+
+
+def make_trajectory_model(name: str, **options: Any) -> Any:
+    """The trajectory model of that name, or of a trained one's path; errors as `make_model`."""
+    if is_path(name):
+        return _trained(name, TRAINED_TRAJECTORY_MODELS, options)
+    if name not in TRAJECTORY_MODELS:
+        raise UnknownNameError("trajectory model", name, TRAJECTORY_MODELS)
+    return resolve(TRAJECTORY_MODELS[name])(**options)

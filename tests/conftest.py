@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from equidrift.adapters.rdkit_etkdg import ETKDG
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.seeds import sample_seeds
 
 MOLECULES = {
@@ -49,6 +49,18 @@ def make_ensemble(name: str) -> Ensemble:
         scores={"clash": np.array([0.0, 1.5])},
         provenance=provenance,
     )
+
+
+@lru_cache
+def make_trajectory(smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, dt_fs: float = 10.0) -> Trajectory:
+    """A molecule that drifts and breathes a little: small harmonic motion about an ETKDG geometry."""
+    molecule = Molecule.from_smiles(smiles)
+    rest = ETKDG().sample(molecule, sample_seeds(0, 0, 1))[0]
+    rng = np.random.default_rng(1)
+    amplitude, drift = 0.03 * rng.standard_normal(rest.shape), np.array([0.01, 0.0, -0.02])
+    k = np.arange(n_frames)[:, None, None]
+    positions_A = rest + amplitude * np.sin(0.4 * k) + drift * k
+    return Trajectory(molecule, positions_A, dt_fs * np.arange(n_frames), provenance={"model": "given"})
 
 
 @pytest.fixture(params=sorted(MOLECULES))

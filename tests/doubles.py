@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.adapters.rdkit_etkdg import ETKDG
-from equidrift.records import Molecule
+from equidrift.models.trajectories.baselines import LastFrame
+from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
 
 _GEOMETRY: dict[Molecule, NDArray[np.float64]] = {}
@@ -63,3 +65,35 @@ class Shrinker:
     ) -> list[NDArray[np.float64]]:
         """See `Refiner.refine_many`."""
         return [np.array([frame + 0.001 if k % 2 == 0 else 5 * frame for k, frame in enumerate(positions)]) for _, positions in jobs]
+
+
+class Walker(LastFrame):
+    """The last frame, shaken a little with each sample's own stream; `share` of the draws is broken. Refining shakes by `level`."""
+
+    name = "walker"
+    min_frames = 2
+    dt_range_fs = (1.0, 1000.0)
+    weights_sha256 = "0" * 64
+
+    def __init__(self, *, share: float = 0.0, window: int = 0, pause_s: float = 0.0) -> None:
+        self.share, self.window, self.pause_s = share, window, pause_s
+        self.calls: list[tuple[int, int]] = []  # (seeds, frames) of each
+
+    def complete(
+        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Any = None
+    ) -> NDArray[np.float64]:
+        """See `TrajectoryModel.complete`."""
+        time.sleep(self.pause_s)
+        self.calls.append((len(seeds), len(given)))
+        made = super().complete(trajectory, given, seeds)
+        for frames, seed in zip(made, seeds.tolist()):
+            rng = sample_rng(seed)
+            frames[~given] += 0.003 * rng.standard_normal(frames.shape)[~given]
+            if rng.random() < self.share:
+                frames[np.flatnonzero(~given)[-1]] *= 3.0
+        return made
+
+    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float) -> NDArray[np.float64]:
+        """See `TrajectoryModel`."""
+        noise = [sample_rng(seed).standard_normal(trajectory.positions_A.shape) for seed in seeds.tolist()]
+        return trajectory.positions_A + 0.01 * level * np.array(noise)

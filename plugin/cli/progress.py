@@ -10,8 +10,8 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[Report | None]:
-    """A bar over conformers; yields the engine's callback, None where nothing is shown."""
+def conformer_bar(total: int | None, *, shown: bool, done: int = 0, label: str = "conformers") -> Iterator[Report | None]:
+    """A bar over conformers, or what `label` says; yields the engine's callback, None where nothing is shown."""
     if not shown:
         yield None
         return
@@ -19,7 +19,7 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("conformers"),
+        TextColumn(label),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -29,7 +29,7 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[
         TextColumn("{task.fields[rejected]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("conformers", total=total, completed=done, rate="", rejected="")
+        task = bar.add_task(label, total=total, completed=done, rate="", rejected="")
         rejected = 0
 
         def report(event: dict[str, Any]) -> None:
@@ -40,3 +40,16 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[
             bar.update(task, advance=event["accepted"], rate=rate, rejected=f"{rejected} rejected" if rejected else "")
 
         yield report
+
+
+@contextmanager
+def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[Any], None] | None]:
+    """A bar over frames; yields a function that takes each `equidrift.trajectory_engine.Chunk`, None where nothing is shown."""
+    with conformer_bar(total, shown=shown, done=done, label="frames") as report:
+
+        def chunk_done(chunk: Any) -> None:
+            if report is not None:
+                redrawn = sum(count.total() for count in chunk.rejected)
+                report({"accepted": chunk.n_frames, "drawn": chunk.n_frames + redrawn})
+
+        yield None if report is None else chunk_done

@@ -168,7 +168,7 @@ def test_rdkit_bond_orders_are_understood():
 
 
 def test_bad_input(chiral, tmp_path):
-    with pytest.raises(InputTypeError, match=r"expected an Ensemble, not str"):
+    with pytest.raises(InputTypeError, match=r"expected an Ensemble or a Trajectory, not str"):
         to_universe("CCO")
     with pytest.raises(InputTypeError, match=r"expected an MDAnalysis Universe or AtomGroup, not str"):
         from_universe("CCO")

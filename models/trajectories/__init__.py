@@ -1,0 +1,1 @@
+"""Trajectory models: system C (GeoTDM), the default, and baselines that learn nothing."""

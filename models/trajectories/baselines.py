@@ -1,0 +1,87 @@
+"""Trajectory models that learn nothing: the last frame held, and constant velocity. numpy only; every seed gives the same frames."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError
+from equidrift.protocols import Callback
+from equidrift.records import Trajectory
+
+
+class _Baseline:
+    """What both have in common; subclasses give the weights of the given frames."""
+
+    name: str
+    min_frames: int
+    dt_range_fs = (0.0, math.inf)
+    elements = None  # any
+
+    def complete(
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> NDArray[np.float64]:
+        """The frames not given, as the rule of this baseline fills them; see `TrajectoryModel.complete`.
+
+        Raises
+        ------
+        InputError
+            where fewer frames are given than the rule needs.
+        """
+        del steps, callback
+        known = np.flatnonzero(given)
+        if len(known) < self.min_frames:
+            raise InputError(f"{self.name} needs {self.min_frames} given frames, and there are {len(known)}; give more")
+        frames = np.array(trajectory.positions_A, np.float64)
+        for k in np.flatnonzero(~np.asarray(given)).tolist():
+            frames[k] = self._filled(frames, known, k)
+        return np.repeat(frames[None], len(seeds), axis=0)
+
+    def continue_(self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any) -> list[Trajectory]:
+        """The n_frames behind the trajectory, one Trajectory a seed; see `TrajectoryModel.continue_`."""
+        old = len(trajectory)
+        step_fs = trajectory.dt_fs
+        time_fs = trajectory.time_fs[-1] + step_fs * np.arange(1, n_frames + 1)
+        blank = np.full((n_frames, trajectory.molecule.n_atoms, 3), np.nan)
+        whole = trajectory.replace(
+            positions_A=np.concatenate([trajectory.positions_A, blank]), time_fs=np.concatenate([trajectory.time_fs, time_fs])
+        )
+        made = self.complete(whole, np.arange(old + n_frames) < old, seeds, **options)
+        return [trajectory.replace(positions_A=frames[old:], time_fs=time_fs, provenance={"model": self.name}) for frames in made]
+
+    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+        """Frame k from the frames at the places `known`."""
+        raise NotImplementedError
+
+
+class LastFrame(_Baseline):
+    """Every frame is the given one before it; those before the first are the first."""
+
+    name = "last-frame"
+    min_frames = 1
+
+    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+        held: NDArray[np.float64] = frames[known[max(0, int(np.searchsorted(known, k)) - 1)]]
+        return held
+
+
+class ConstantVelocity(_Baseline):
+    """A straight line through the given frames on both sides, or through the two nearest where one side has none."""
+
+    name = "constant-velocity"
+    min_frames = 2
+
+    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+        place = min(max(1, int(np.searchsorted(known, k))), len(known) - 1)
+        a, b = known[place - 1], known[place]
+        line: NDArray[np.float64] = frames[a] + (frames[b] - frames[a]) * ((k - a) / (b - a))
+        return line

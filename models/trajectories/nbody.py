@@ -1,0 +1,117 @@
+"""Charged particles, springs and gravity: the simulations of methods.md C.7, all trajectories at once.
+
+Lengths, times and masses have no unit. Every trajectory draws from its own random stream, so trajectory k is the same however
+many are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.seeds import sample_rng
+
+SYSTEMS = ("charged", "spring", "gravity")
+STEP, STEPS_PER_FRAME = 0.001, 100
+SPACING = STEP * STEPS_PER_FRAME  # time between frames
+SPEED, MAX_FORCE, SPRING_STRENGTH, SOFTENING = 0.5, 100.0, 0.1, 0.1
+# Which trajectories belong to which part: indices into the endless sequence of a system (seed 43 as in the published code).
+PARTS = {"train": (0, 3000), "val": (3000, 5000), "test": (5000, 7000)}
+
+
+@dataclass(frozen=True)
+class NBody:
+    """Trajectories of one system: positions (k, frames, n, 3), node features (k, n, 1), edge features (k, n, n, 1)."""
+
+    positions: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int = 43) -> NBody:
+    """Trajectories `start` to `stop`-1 of a system.
+
+    Parameters
+    ----------
+    system : one of `SYSTEMS`. Charged: 5 particles, charges +-1, node feature charge, edge feature product of charges. Spring: 5
+        particles, a spring between two with probability 1/2, edge feature spring. Gravity: 10 unit masses.
+    frames : frames kept, 0.1 apart; the first one is 0.1 (gravity: 0) after the random start.
+
+    Raises
+    ------
+    UnknownNameError
+        for another system; InputError for an empty range.
+    """
+    if system not in SYSTEMS:
+        raise UnknownNameError("N-body system", system, SYSTEMS)
+    if not 0 <= start < stop or frames < 1:
+        raise InputError(f"start, stop and frames must be a range of trajectories and a number of frames, got {start}, {stop}, {frames}")
+    draws = [_start(system, sample_rng((seed << 32) + k)) for k in range(start, stop)]
+    x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws))
+    run = _leapfrog if system == "gravity" else _euler
+    return NBody(run(system, x, v, edges, frames), nodes, edges)
+
+
+def part(system: str, name: str, limit: int | None = None) -> NBody:
+    """The 'train', 'val' or 'test' trajectories of a system, the first `limit` of them."""
+    start, stop = PARTS[name]
+    return simulate(system, start, stop if limit is None else min(stop, start + limit))
+
+
+def _start(system: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
+    """Positions, velocities, node and edge features of one trajectory."""
+    if system == "gravity":
+        x, v = rng.standard_normal((10, 3)), rng.standard_normal((10, 3))
+        return x, v - v.mean(0), np.ones((10, 1)), np.ones((10, 10, 1)) - np.eye(10)[..., None]
+    x, v = rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
+    v *= SPEED / np.linalg.norm(v, axis=-1, keepdims=True)
+    if system == "charged":
+        charge = rng.choice([-1.0, 1.0], size=(5, 1))
+        return x, v, charge, (charge * charge.T)[..., None]
+    upper = np.triu(rng.integers(0, 2, (5, 5)), 1)
+    return 0.5 * x, v, np.ones((5, 1)), (upper + upper.T).astype(float)[..., None]
+
+
+def force(system: str, x: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Forces (k, n, 3) at positions (k, n, 3)."""
+    r = x[:, :, None] - x[:, None]  # from j to i
+    if system == "spring":
+        return -SPRING_STRENGTH * (edges * r).sum(2)
+    square = (r * r).sum(-1)
+    if system == "gravity":
+        return -(r * ((square + SOFTENING**2) ** -1.5)[..., None]).sum(2)
+    square[:, np.arange(x.shape[1]), np.arange(x.shape[1])] = np.inf
+    total: NDArray[np.float64] = (edges * r * (square**-1.5)[..., None]).sum(2)
+    return np.clip(total, -MAX_FORCE, MAX_FORCE)
+
+
+def _euler(system: str, x: NDArray[np.float64], v: NDArray[np.float64], edges: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+    """Semi-implicit Euler, after a first kick; the frame at time 0 is not kept."""
+    out = np.zeros((len(x), frames, *x.shape[1:]))
+    v = v + STEP * force(system, x, edges)
+    for frame in range(frames):
+        for _ in range(STEPS_PER_FRAME):
+            x = x + STEP * v
+            v = v + STEP * force(system, x, edges)
+        out[:, frame] = x
+    return out
+
+
+def _leapfrog(system: str, x: NDArray[np.float64], v: NDArray[np.float64], edges: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+    """Kick, drift, kick; the frame at time 0 is the first."""
+    out = np.zeros((len(x), frames, *x.shape[1:]))
+    a = force(system, x, edges)
+    for frame in range(frames):
+        out[:, frame] = x
+        for _ in range(STEPS_PER_FRAME if frame + 1 < frames else 0):
+            v = v + 0.5 * STEP * a
+            x = x + STEP * v
+            a = force(system, x, edges)
+            v = v + 0.5 * STEP * a
+    return out

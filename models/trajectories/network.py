@@ -1,0 +1,199 @@
+"""The force network of the default model: accelerations of a geometric graph, exactly equivariant.
+
+Positions enter as distances and unit vectors of pairs of one frame only, so that rotations, reflections, translations and boosts
+pass through; forces act along the lines between pairs, with strengths that are the same both ways, so that momentum and angular
+momentum are kept. A graph is node and edge features, whatever they mean: charges, springs, or the codes of a molecule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.conformers.network import Block, NetworkConfig
+
+
+@dataclass(frozen=True)
+class ForceConfig:
+    """Sizes of a `ForceNetwork`.
+
+    blocks : rounds of messages; 0 makes plain pair forces. shortest, longest : distances between which the radial basis resolves.
+    step_input : reads the integrator's step, so that the force is the one that is exact for that step.
+    strength, reach : size of the forces, and the distance beyond which those of a network with blocks fall off.
+    """
+
+    node_features: int = 1
+    edge_features: int = 1
+    width: int = 64
+    pair_width: int = 32
+    vectors: int = 8
+    blocks: int = 3
+    radial: int = 24
+    shortest: float = 0.7
+    longest: float = 8.0
+    step_input: bool = False
+    strength: float = 0.02
+    reach: float = 2.0
+
+
+@dataclass
+class Graph:
+    """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n); linked (b, n, n) where not all pairs are (GeoTDM)."""
+
+    node: Tensor
+    edge: Tensor
+    mass: Tensor
+    mask: Tensor
+    linked: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def __getitem__(self, pick: Tensor | slice) -> Graph:
+        return Graph(*(None if part is None else part[pick] for part in vars(self).values()))
+
+    def to(self, device: torch.device | str) -> Graph:
+        return Graph(*(None if part is None else part.to(device) for part in vars(self).values()))
+
+    def repeat(self, times: int) -> Graph:
+        """Every graph `times` times, side by side."""
+        return Graph(*(None if part is None else part.repeat_interleave(times, 0) for part in vars(self).values()))
+
+
+@dataclass
+class Prepared:
+    """What of a graph does not change along a trajectory: embeddings h (b, n, w) and p (b, n, n, q), the pairs' law, masks and inverse masses."""
+
+    h: Tensor
+    p: Tensor
+    law: Tensor
+    pair_mask: Tensor
+    bias: Tensor
+    inverse_mass: Tensor
+
+    def repeat(self, times: int) -> Prepared:
+        """Every graph `times` times, side by side."""
+        return Prepared(*(part.repeat_interleave(times, 0) for part in vars(self).values()))
+
+
+class LogRadialBasis(nn.Module):
+    """Gaussians with centres equally spaced in log(d)."""
+
+    def __init__(self, count: int, shortest: float, longest: float):
+        super().__init__()
+        self.centres: Tensor
+        self.register_buffer("centres", torch.linspace(math.log(shortest), math.log(longest), count), persistent=False)
+        self.inverse_width = (count - 1) / (math.log(longest) - math.log(shortest))
+
+    def forward(self, d: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((d.log()[..., None] - self.centres) * self.inverse_width).square())
+
+
+class PairForceNetwork(nn.Module):
+    """A `ForceNetwork` without messages: the force between two nodes depends on these two alone. Every pair is computed once.
+
+    s_ij = c_0 + c_1 d + c_2 / d + c_3 / d^2. The coefficients are those of the pair's law, from its features alone, plus what the
+    distance changes of them: springs and charges are within reach of the law, and the rest has little to learn.
+    """
+
+    def __init__(self, config: ForceConfig):
+        super().__init__()
+        self.config = config
+        p = config.pair_width
+        self.node, self.edge = nn.Linear(config.node_features, p), nn.Linear(config.edge_features, p)
+        self.radial = LogRadialBasis(config.radial, config.shortest, config.longest)
+        self.distance = nn.Linear(config.radial, p)
+        self.head = nn.Sequential(nn.SiLU(), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 4))
+        self.law = nn.Sequential(nn.SiLU(), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, 4))
+        for last in (self.head[-1], self.law[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def prepare(self, graph: Graph) -> Prepared:
+        """Embed the pairs i < j: p and the law are (b, pairs, ...)."""
+        n = graph.mask.shape[1]
+        i, j = torch.triu_indices(n, n, 1, device=graph.mask.device)
+        h = functional.silu(self.node(graph.node))
+        p = self.edge(graph.edge[:, i, j] + graph.edge[:, j, i]) + h[:, i] + h[:, j]
+        both = (graph.mask[:, i] & graph.mask[:, j]).to(h.dtype)
+        inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
+        return Prepared(h, p, self.law(p), both, both, inverse)
+
+    def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
+        """Accelerations (b, n, d), in the dtype of x; `step` is not read."""
+        n = x.shape[1]
+        i, j = torch.triu_indices(n, n, 1, device=x.device)
+        r = x[:, i] - x[:, j]
+        d = (r.square().sum(-1) + 1e-6).sqrt()
+        c = (self.head(prepared.p + self.distance(self.radial(d.to(prepared.p.dtype)))) + prepared.law).to(x.dtype)
+        strength = (c[..., 0] + c[..., 1] * d + (c[..., 2] + c[..., 3] / d) / d) * prepared.pair_mask
+        force = (strength / d)[..., None] * r
+        total = torch.zeros_like(x).index_add(1, i, force).index_add(1, j, -force)
+        return total * prepared.inverse_mass[..., None]
+
+
+class ForceNetwork(nn.Module):
+    """Positions in, accelerations out: a_i = sum_j s_ij u_ij / m_i with s_ij = s_ji a function of the whole frame.
+
+    s_ij is in units of `strength` (of the forces to be learned), and falls off beyond `reach`.
+    """
+
+    def __init__(self, config: ForceConfig):
+        super().__init__()
+        self.config = config
+        w, p = config.width, config.pair_width
+        self.node, self.edge = nn.Linear(config.node_features, w), nn.Linear(config.edge_features, p)
+        self.outer = nn.Linear(w, 2 * p, bias=False)
+        self.radial = LogRadialBasis(config.radial, config.shortest, config.longest)
+        self.distance = nn.Linear(config.radial, p)
+        self.step = nn.Linear(1, p, bias=False) if config.step_input else None
+        sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
+        self.blocks = nn.ModuleList([Block(sizes) for _ in range(config.blocks)])
+        self.head = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 1))
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def prepare(self, graph: Graph) -> Prepared:
+        """Embed the graph, once for all frames."""
+        h = self.node(graph.node)
+        left, right = self.outer(h).chunk(2, dim=-1)
+        p = self.edge(graph.edge) + left[:, :, None] + right[:, None]
+        both = graph.mask[:, :, None] & graph.mask[:, None]
+        bias = torch.zeros(both.shape, device=h.device).masked_fill(~both, -1e9)
+        both = both & ~torch.eye(both.shape[1], dtype=torch.bool, device=h.device)
+        inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
+        return Prepared(h, p, p, both.to(h.dtype), bias, inverse)
+
+    def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
+        """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the integrator's time step, a number or (b,).
+
+        Differences of positions are taken in the dtype of x; what follows runs in the dtype of the weights.
+        """
+        unit, d = pair_vectors(x)
+        u, q = unit.to(prepared.h.dtype), d.to(prepared.h.dtype)
+        h, p = prepared.h, prepared.p + self.distance(self.radial(q))
+        if self.step is not None:
+            square = torch.as_tensor(step, dtype=h.dtype, device=h.device).square().reshape(-1, 1, 1, 1)
+            p = p + self.step(square)
+        for block in self.blocks:
+            h, p = block(h, p, u, prepared.pair_mask, prepared.bias)
+        c = self.head(p)[..., 0]
+        reach = 1.0 / (1.0 + (q / self.config.reach) ** 3)
+        strength = (self.config.strength * reach * (c + c.transpose(1, 2)) * prepared.pair_mask).to(x.dtype)
+        return (strength[..., None] * unit).sum(2) * prepared.inverse_mass[..., None]
+
+
+def make_force(config: ForceConfig) -> ForceNetwork | PairForceNetwork:
+    """The network of a config: pair forces where it has no blocks."""
+    return ForceNetwork(config) if config.blocks else PairForceNetwork(config)
+
+
+def pair_vectors(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (b, n, n, d) from j to i and distances (b, n, n), kept from zero."""
+    r = x[:, :, None] - x[:, None]
+    d = (r.square().sum(-1) + 1e-6).sqrt()
+    return r / d[..., None], d

@@ -1,0 +1,400 @@
+"""Trajectory models behind the protocol: the learned integrator, the flow and GeoTDM, on molecules (A, fs, K)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, UnknownNameError, WeightsError
+from equidrift.models.conformers.network import newton_step
+from equidrift.models.trajectories.data import ELEMENTS, LEVELS, linked, molecule_graph
+from equidrift.models.trajectories.egtn import EGTNConfig
+from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
+from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
+from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.network import ForceConfig, Graph
+from equidrift.protocols import Callback
+from equidrift.records import Trajectory
+from equidrift.seeds import sample_rng
+from equidrift.units import BOLTZMANN_AMU_A2_PER_FS2_K
+from equidrift.weights import load_weights
+
+PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
+CONTEXT = 10  # given frames before a gap that are read
+LONG_FS = 100.0  # spacing up to which the integrator runs between frames
+
+
+def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+    """The network of a card's `config`, whose key `kind` says which."""
+    c = dict(config)
+    kind = c.pop("kind")
+    if kind == "integrator":
+        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), **c))
+    if kind not in ("flow", "geotdm"):
+        raise UnknownNameError("kind of trajectory network", kind, ("integrator", "flow", "geotdm"))
+    egtn = EGTNConfig(**c.pop("network"))
+    return Flow(FlowConfig(egtn, **c)) if kind == "flow" else GeoTDM(GeoTDMConfig(egtn, **c))
+
+
+class ChemistryModel:
+    """What the trajectory models of molecules share: weights, the graph, windows and chains.
+
+    Parameters
+    ----------
+    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
+    level : level of theory of the dynamics, one of `LEVELS`.
+    device : torch device; None is CUDA where there is one, else the CPU.
+    """
+
+    elements = ELEMENTS
+    max_atoms = 200
+    min_frames = 1
+    window = 30  # frames of one call of `complete` in a chain
+    kinds: tuple[str, ...] = ()
+
+    def __init__(self, weights: str, *, level: str | None = None, device: str | torch.device | None = None):
+        state, self.card = load_weights(weights)
+        if self.card.get("task") != "trajectory" or self.card["config"].get("kind") not in self.kinds:
+            raise WeightsError(f"{weights} is no trajectory model of kind {' or '.join(self.kinds)}, but {self.card.get('task')!r}")
+        self.training = dict(self.card["training"])  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
+        self.level = self.training["levels"][0] if level is None else level
+        if self.level not in LEVELS:
+            raise UnknownNameError("level of theory of a trajectory", self.level, LEVELS)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = make_network(self.card["config"])
+        self.network.load_state_dict(state)
+        self.network.eval().to(self.device)
+        self.name = str(self.card["name"])
+        self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
+
+    def complete(
+        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> NDArray[np.float64]:
+        """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they came; see `protocols.TrajectoryModel`.
+
+        Raises
+        ------
+        InputError
+            where fewer frames are given than the model needs, or frames that are marked as given are not finite.
+        """
+        given = np.asarray(given, bool)
+        if int(given.sum()) < self.min_frames:
+            raise InputError(f"{self.name} needs {self.min_frames} given frames, and there are {int(given.sum())}; give more")
+        known = np.array(trajectory.positions_A, np.float64)
+        if not np.isfinite(known[given]).all():
+            raise InputError("frames marked as given hold NaN or infinity; mark them as not given, or mend them")
+        known[~given] = 0.0
+        centre = known[given].mean((0, 1)) if given.any() else np.zeros(3)
+        x = torch.from_numpy(np.where(given[:, None, None], known - centre, 0.0)).to(self.device)
+        made = []
+        group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // (1 if "integrator" in self.kinds else len(x)))
+        for start in range(0, len(seeds), group):
+            part = np.asarray(seeds[start : start + group], np.int64)
+            graph = molecule_graph(trajectory.molecule, self.level, len(part)).to(self.device)
+            out = self._fill(graph, x[None].expand(len(part), -1, -1, -1), torch.from_numpy(given), trajectory, part, steps, callback)
+            made.append(out.cpu().double().numpy() + centre)
+        samples = np.concatenate(made) if made else np.zeros((0, *known.shape))
+        samples[:, given] = np.asarray(trajectory.positions_A)[given]
+        return samples
+
+    def _fill(
+        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+    ) -> Tensor:
+        """Frames (b, t, n, 3) for given ones in x (b, t, n, 3)."""
+        raise NotImplementedError
+
+    def continue_(
+        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[Trajectory]:
+        """The n_frames behind a trajectory, one Trajectory a seed: windows over `complete`, chained (methods C.5)."""
+        dt = trajectory.dt_fs
+        time_fs = trajectory.time_fs[-1] + dt * np.arange(1, n_frames + 1)
+        out = []
+        for seed in np.asarray(seeds).tolist():
+            frames, link = np.array(trajectory.positions_A[-CONTEXT:]), 0
+            had = len(frames)
+            while len(frames) - had < n_frames:
+                head = frames[-CONTEXT:]
+                new = min(max(1, self.window - len(head)), n_frames - (len(frames) - had))
+                blank = np.full((new, *head.shape[1:]), np.nan)
+                part = trajectory.replace(positions_A=np.concatenate([head, blank]), time_fs=dt * np.arange(len(head) + new))
+                mask = np.arange(len(head) + new) < len(head)
+                stream = np.array([link_seed(seed, link)], np.int64)
+                frames = np.concatenate([frames, self.complete(part, mask, stream, steps=steps, callback=callback)[0, len(head) :]])
+                link += 1
+            provenance = {"model": self.name, "weights_sha256": self.card["sha256"], "seed": int(seed), "exact": False}
+            out.append(trajectory.replace(positions_A=frames[had:], time_fs=time_fs, provenance=provenance))
+        return out
+
+
+def link_seed(seed: int, link: int) -> int:
+    """The seed of a link of a chain; the first link's is the sample's own."""
+    return int(seed) if link == 0 else int(np.random.SeedSequence([int(seed), link]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class IntegratorModel(ChemistryModel):
+    """The default: a learned Langevin integrator, and where it was trained a flow for gaps it cannot run through.
+
+    Parameters
+    ----------
+    temperature_K, friction_per_fs : of the thermostat; None: the temperature of the given frames (that of the training where fewer
+        than 6 are given), and the training's friction.
+    noise : 0 gives the mean path, 1 samples.
+    flow : the flow that refines, a name or a path; None: without.
+    """
+
+    kinds = ("integrator",)
+    min_frames = 2
+
+    def __init__(
+        self, weights: str, *, temperature_K: float | None = None, friction_per_fs: float | None = None, noise: float = 1.0, **options: Any
+    ):
+        super().__init__(weights, **options)
+        if temperature_K is not None and not 0 < temperature_K < 5000:
+            raise InputError(f"temperature_K must lie between 0 and 5000, not {temperature_K}")
+        if not 0 <= noise <= 1:
+            raise InputError(f"noise must lie in 0 (the mean path) .. 1 (samples), not {noise}")
+        self.temperature_K, self.noise = temperature_K, noise
+        self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
+
+    def _fill(
+        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+    ) -> Tensor:
+        spacing = float(trajectory.dt_fs)
+        run = _Run(self, graph, spacing, seeds)
+        out = x.clone()
+        for first, last in gaps(given):
+            before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
+            forward = run.carry(out[:, before], last - first + 1, 0) if before else None
+            backward = run.carry(out[:, after], last - first + 1, 1).flip(1) if after else None
+            if forward is not None and backward is not None:
+                out[:, first : last + 1] = blended(graph, forward, backward)
+            else:
+                out[:, first : last + 1] = forward if forward is not None else backward
+            if callback is not None:
+                callback({"frames": last - first + 1})
+        return out
+
+    def continue_(
+        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[Trajectory]:
+        """The n_frames behind a trajectory, one Trajectory a seed. The integrator has no window: one run, whatever its length."""
+        head = trajectory.positions_A[-CONTEXT:]
+        dt, had = trajectory.dt_fs, len(head)
+        blank = np.full((n_frames, *head.shape[1:]), np.nan)
+        whole = trajectory.replace(positions_A=np.concatenate([head, blank]), time_fs=dt * np.arange(had + n_frames))
+        made = self.complete(whole, np.arange(had + n_frames) < had, seeds, steps=steps, callback=callback)[:, had:]
+        time_fs = trajectory.time_fs[-1] + dt * np.arange(1, n_frames + 1)
+        common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
+        return [
+            trajectory.replace(positions_A=frames, time_fs=time_fs, provenance=common | {"seed": int(seed)}) for frames, seed in zip(made, seeds)
+        ]
+
+    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
+        """A coarse trajectory with every frame noised a little and carried downhill by the learned force (methods C.5).
+
+        Raises
+        ------
+        InputError
+            for a level outside 0 .. 1, or a single frame.
+        """
+        if not 0 < level <= 1:
+            raise InputError(f"level must lie above 0 and up to 1, not {level}")
+        positions = np.asarray(trajectory.positions_A, np.float64)
+        if len(positions) < 2 or not np.isfinite(positions).all():
+            raise InputError("refine needs at least two frames, all of them finite; fill gaps by interpolation first")
+        centre = positions.mean((0, 1))
+        out = []
+        for seed in np.asarray(seeds).tolist():
+            graph = molecule_graph(trajectory.molecule, self.level, 1).to(self.device)
+            x = torch.from_numpy(positions - centre)[None].to(self.device)
+            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]))
+            out.append(run.refined(x, level)[0].cpu().numpy() + centre)
+        return np.stack(out) if out else np.zeros((0, *positions.shape))
+
+
+class _Run:
+    """One batch of samples of one molecule under way: force, thermostat and random streams."""
+
+    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64]):
+        assert_network: Integrator = model.network  # type: ignore[assignment]
+        self.model, self.network, self.graph, self.spacing = model, assert_network, graph, spacing_fs
+        with torch.no_grad():
+            self.prepared, self.force = self.network.bound(graph)
+        self.clock = Clock(spacing_fs, self.network.config.longest_step)
+        self.streams = [sample_rng(int(seed)) for seed in seeds]
+        self.weight = graph.mass / graph.mass.sum(1, keepdim=True)
+
+    def normals(self) -> Iterator[Tensor]:
+        """Standard normal numbers (b, n, 3) of one sub-step after the other, each sample's from its own stream."""
+        shape = (self.graph.mass.shape[1], 3)
+        while True:
+            block = np.stack([rng.standard_normal((self.clock.count, *shape)) for rng in self.streams], 1)
+            for numbers in torch.from_numpy(block):
+                yield numbers.to(self.graph.mass.device) * self.model.noise
+
+    def bath(self, temperature_K: Tensor) -> Bath:
+        return Bath(self.model.friction_per_fs, BOLTZMANN_AMU_A2_PER_FS2_K * temperature_K[:, None] / self.graph.mass)
+
+    @torch.no_grad()
+    def carry(self, given: Tensor, frames: int, direction: int) -> Tensor:
+        """`frames` new frames (b, frames, n, 3) behind (direction 0) or, in order outwards, before (1) a run of given ones."""
+        known = given.flip(1) if direction else given
+        velocity, temperature = self.state(known[:, -CONTEXT:])
+        bath, normals = self.bath(temperature), self.normals()
+        x, out = known[:, -1], []
+        v = velocity
+        for _ in range(frames):
+            x, v = advance(self.force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None)
+            out.append(x)
+        return torch.stack(out, 1)
+
+    def state(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocities (b, n, 3) at the last of the known frames (b, t, n, 3), and temperatures (b,)."""
+        usual = float(self.model.training["temperature_K"] if self.model.temperature_K is None else self.model.temperature_K)
+        temperature = torch.full((len(known),), usual, dtype=known.dtype, device=known.device)
+        kT_over_mass = self.bath(temperature).kT_over_mass
+        if known.shape[1] == 1:  # nothing is known of the velocities: thermal ones
+            numbers = next(self.normals()) * kT_over_mass[..., None].sqrt()
+            return numbers - (numbers * self.weight[..., None]).sum(1, keepdim=True), temperature
+        heat, v = [], torch.zeros_like(known[:, 0])
+        for k, before, change in self.network.observed(self.prepared, self.force, known, self.spacing):
+            v = before + change
+            drift = (v * self.weight[..., None]).sum(1, keepdim=True)
+            if k >= 4:
+                heat.append((self.graph.mass[..., None] * (v - drift).square()).sum((1, 2)) / (3 * max(1, known.shape[2] - 1)))
+        if len(heat) >= 2 and self.model.temperature_K is None:
+            temperature = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(50.0, 1500.0)
+        drift = (v * self.weight[..., None]).sum(1, keepdim=True)
+        most = 4.0 * kT_over_mass.sqrt()[..., None]
+        relative = v - drift
+        return drift + relative * (most / relative.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0), temperature
+
+    @torch.no_grad()
+    def refined(self, x: Tensor, level: float) -> Tensor:
+        """Frames (b, t, n, 3), each noised by 0.1 A times `level` and relaxed along the learned force for 20 times `level` steps."""
+        t = x.shape[1]
+        step = self.network.config.longest_step
+        normals = self.normals()
+        out = x.clone()
+        for k in range(t):
+            y = x[:, k] + 0.1 * level * next(normals)
+            v = torch.zeros_like(y)
+            for _ in range(max(1, round(20 * level))):
+                v = 0.5 * (v + step * self.force(y, step))  # heavily damped: downhill
+                y = y + step * bounded_move(v, 0.05)
+            out[:, k] = y
+        return out
+
+
+def bounded_move(v: Tensor, most: float) -> Tensor:
+    """v (b, n, 3) with no vector longer than `most`."""
+    return v * (most / v.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
+
+
+def gaps(given: Tensor) -> list[tuple[int, int]]:
+    """First and last index of every run of frames that are not given."""
+    flags = [True, *given.tolist(), True]
+    starts = [k for k in range(len(given)) if flags[k] and not flags[k + 1]]
+    ends = [k for k in range(len(given)) if not flags[k + 1] and flags[k + 2]]
+    return list(zip(starts, ends))
+
+
+def run_of(given: Tensor, edge: int, way: int) -> slice | None:
+    """The run of given frames that ends (way -1) or begins (way 1) at `edge`; None where there is none."""
+    if not 0 <= edge < len(given):
+        return None
+    k = edge
+    while 0 <= k + way < len(given) and bool(given[k + way]):
+        k += way
+    return slice(k, edge + 1) if way < 0 else slice(edge, k + 1)
+
+
+def blended(graph: Graph, forward: Tensor, backward: Tensor) -> Tensor:
+    """A path from one side of a gap to the other: positions pass over smoothly, and distances over up to three bonds with them.
+
+    Where the two runs differ, a mean of positions would shorten bonds; a few Newton steps (methods A.3, map 3) put them right.
+    """
+    g = forward.shape[1]
+    s = torch.linspace(0, 1, g + 2, dtype=forward.dtype, device=forward.device)[1:-1]
+    share = (s * s * (3 - 2 * s))[None, :, None, None]
+    mean = ((1 - share) * forward + share * backward).flatten(0, 1)
+    apart = [(part[:, :, :, None] - part[:, :, None]).norm(dim=-1) for part in (forward, backward)]
+    target = ((1 - share) * apart[0] + share * apart[1]).flatten(0, 1)
+    near = linked(graph, 3).to(mean.dtype).repeat_interleave(g, 0)
+    anchor = torch.full(mean.shape[:2], 0.02, dtype=mean.dtype, device=mean.device)
+    x = mean
+    for _ in range(3):
+        x = newton_step(x, mean, target, near, anchor)
+    return x.unflatten(0, (-1, g))
+
+
+class DiffusionModel(ChemistryModel):
+    """The flow or GeoTDM on molecules: any mask, partial noising, chained windows. `steps`: network calls."""
+
+    kinds = ("flow", "geotdm")
+    min_frames = 0
+
+    def _normal(self, graph: Graph, frames: int, seeds: NDArray[np.int64]) -> Callable[[], Tensor]:
+        streams = [sample_rng(int(seed)) for seed in seeds]
+        shape = (frames, graph.mass.shape[1], 3)
+        return lambda: torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams])).float().to(self.device)
+
+    def _draw(self, graph: Graph, x: Tensor, given: Tensor, dt_fs: float, seeds: NDArray[np.int64], **options: Any) -> Tensor:
+        length = float(self.training["length_A"])
+        normal = self._normal(graph, x.shape[1], seeds)
+        if isinstance(self.network, GeoTDM):
+            graph.linked = linked(graph, 3)
+            clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
+            return length * draw(self.network, graph, x.float() / length, clock, given.to(self.device), normal, **options)
+        clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device) * dt_fs / 5.0
+        flow: Flow = self.network  # type: ignore[assignment]
+        return length * draw_flow(flow, graph, x.float() / length, clock, given.to(self.device), normal, **options)
+
+    def _fill(
+        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+    ) -> Tensor:
+        return self._draw(graph, x, given, float(trajectory.dt_fs), seeds, steps=steps, callback=callback)
+
+    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
+        """Partial noising of a coarse trajectory (methods C.5): noised up to the share `level`, and denoised.
+
+        Raises
+        ------
+        InputError
+            for a level outside 0 .. 1, or frames that are not finite.
+        """
+        if not 0 < level <= 1:
+            raise InputError(f"level must lie above 0 and up to 1, not {level}")
+        positions = np.asarray(trajectory.positions_A, np.float64)
+        if not np.isfinite(positions).all():
+            raise InputError("refine needs frames that are all finite; fill gaps by interpolation first")
+        centre = positions.mean((0, 1))
+        seeds = np.asarray(seeds, np.int64)
+        graph = molecule_graph(trajectory.molecule, self.level, len(seeds)).to(self.device)
+        x = torch.from_numpy(positions - centre)[None].expand(len(seeds), -1, -1, -1).to(self.device)
+        none = torch.zeros(len(positions), dtype=torch.bool)
+        start = x.float() / float(self.training["length_A"])
+        return self._draw(graph, x, none, float(trajectory.dt_fs), seeds, start=start, level=level).cpu().double().numpy() + centre
+
+
+def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
+    """The trajectory model of a card: an `IntegratorModel` or a `DiffusionModel`."""
+    _, card = load_weights(weights)
+    kind = card.get("config", {}).get("kind")
+    return (IntegratorModel if kind == "integrator" else DiffusionModel)(weights, **options)
+
+
+def load_default(**options: Any) -> IntegratorModel:
+    """The default model, with the shipped weights."""
+    return IntegratorModel("trajectory", **options)
+
+
+def load_geotdm(**options: Any) -> DiffusionModel:
+    """The faithful GeoTDM, with the shipped weights."""
+    return DiffusionModel("geotdm", **options)

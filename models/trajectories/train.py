@@ -1,0 +1,292 @@
+"""`equidrift train trajectories CONFIG`: the integrator, the flow or GeoTDM, on molecules, N-body systems or pedestrians.
+
+Where the frames come from (`data`): trajectory files of yours (XTC, DCD, .traj, .extxyz, ... with `topology`), .npz files of
+tools/make_md.py, a folder of GFN2-MD17 files, `nbody:charged` (spring, gravity), or `eth-ucy:FOLDER`, less the scene `leave_out`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+
+from equidrift.errors import InputError
+from equidrift.models.conformers.train import reinitialise
+from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.trajectories import nbody
+from equidrift.models.trajectories.data import (
+    EDGE_FEATURES,
+    ELEMENTS,
+    LEVELS,
+    NODE_FEATURES,
+    Dynamics,
+    FrameBatches,
+    ObservationBatches,
+    PathBatches,
+    TripleBatches,
+    array_source,
+    dynamics_source,
+    load_dynamics,
+    load_gfn2_md,
+)
+from equidrift.models.trajectories.flow import Flow, flow_loss
+from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
+from equidrift.models.trajectories.integrator import Integrator
+from equidrift.models.trajectories.objective import Observations, Triples, fine_loss, observer_loss, path_loss
+from equidrift.models.trajectories.sampler import make_network
+from equidrift.records import SYMBOLS
+from equidrift.registry import resolve
+from equidrift.weights import load_weights, save_weights
+
+STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for half of it too
+
+
+class TrajectoryTraining(BaseModel):
+    """What a training YAML may say. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["integrator", "flow", "geotdm"] = "integrator"
+    data: list[str] = Field(min_length=1)
+    topology: str | None = None
+    level: str = "MMFF94"
+    temperature_K: float = Field(default=300.0, gt=0)
+    friction_per_fs: float = Field(default=0.0, ge=0)
+    dt_fs: float | None = Field(default=None, gt=0)
+    leave_out: str | None = None
+    share: tuple[float, float] = (0.0, 1.0)
+    trajectories: int = Field(default=3000, ge=2)
+    stride: int = Field(default=10, ge=1)
+    frames: int = Field(default=30, ge=2)
+    given: Literal["forecast", "any", "none"] = "any"
+    context: int = Field(default=10, ge=1)
+    name: str = Field(default="my-trajectory-model", pattern=r"^[\w.+-]+$")
+    init: str | None = None
+    network: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    schedule: dict[str, int | float] = {}
+    pairs_per_batch: int = Field(default=8000, ge=16)
+    interpolate_steps: int = Field(default=600, ge=0)
+    seed: int = Field(default=0, ge=0)
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value not in LEVELS:
+            raise ValueError(f"unknown level of theory {value!r}; known are {', '.join(LEVELS)}")
+        return value
+
+
+@dataclasses.dataclass
+class Task:
+    """What a run needs: the card's `config`, batches, the loss, and what the card says of the training."""
+
+    config: dict[str, Any]
+    batch: Callable[[int], Any]
+    loss: Callable[[nn.Module, Any], Tensor]
+    training: dict[str, Any]
+    prepare: Callable[[nn.Module], None] = lambda network: None
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+
+    Parameters
+    ----------
+    config : the fields of `TrajectoryTraining`.
+    out : folder of the checkpoint and of the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    InputError
+        for a config that does not fit, data that cannot be used, or an output folder that holds a checkpoint when `resume` is not
+        given.
+    """
+    try:
+        c = TrajectoryTraining.model_validate(config)
+        schedule = Schedule(**c.schedule)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    if budget_s is None and schedule.steps is None:
+        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
+    budget_s = math.inf if budget_s is None else budget_s
+    if budget_s <= 0:
+        raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
+    if (out / "checkpoint.json").exists() and not resume:
+        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    task = make_task(c)
+    network = _network(c, task.config)
+    task.prepare(network)
+    trainer = Trainer(network, schedule, out)
+    if resume:
+        trainer.resume()
+    trainer.fit(task.batch, task.loss, budget_s, progress)
+    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
+    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+
+
+def make_task(c: TrajectoryTraining) -> Task:
+    """The task of a config: N-body and pedestrians are plain arrays, all else molecules."""
+    head, _, rest = c.data[0].partition(":")
+    if head == "nbody":
+        return _nbody_task(c, rest)
+    if head == "eth-ucy":
+        source = resolve("equidrift.models.trajectories.pedestrians:training_source")(rest, c.leave_out)
+        return _window_task(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
+    runs = molecular_runs(c)
+    if c.kind == "integrator":
+        return _molecule_task(c, runs)
+    source = dynamics_source(runs, stride=c.stride, frames=c.frames)
+    return _window_task(c, source, {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}, "A", runs)
+
+
+def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
+    """The molecular dynamics that `data` names, the time from `share[0]` to `share[1]` of each.
+
+    Raises
+    ------
+    InputError
+        for a missing file, or trajectory files without a topology.
+    """
+    runs: list[Dynamics] = []
+    for text in c.data:
+        path = Path(text)
+        if path.is_dir():
+            runs += load_gfn2_md(path).values()
+        elif path.suffix == ".npz":
+            runs += load_dynamics(path)
+        else:
+            t = resolve("equidrift.trajectory_formats:load_trajectory")(path, c.topology, dt_fs=c.dt_fs)
+            spacing = float(t.dt_fs)
+            positions = np.asarray(t.positions_A, np.float32)[None]
+            runs.append(Dynamics(t.molecule, positions, spacing, c.level, c.temperature_K, c.friction_per_fs))
+    return [run.part(*c.share) for run in runs]
+
+
+def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
+    """The integrator on molecules: forces from triples of close frames, and the observer's gains in every fourth batch."""
+    coarse = [r for r in runs if r.spacing_fs > 2 * STEP_FS]
+    if coarse:
+        raise InputError(
+            f"the integrator learns forces from frames at most {2 * STEP_FS:g} fs apart, and {coarse[0].molecule!r} has them "
+            f"{coarse[0].spacing_fs:g} fs apart; save frames more often, or train `kind: flow`, which takes any spacing"
+        )
+    strides = sorted({max(1, round(STEP_FS / r.spacing_fs)) for r in runs})
+    triples = TripleBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, strides=strides)
+    observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
+    usable = len(observations) > 0
+    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
+    config = {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
+
+    def batch(step: int) -> Triples | Observations:
+        return observations(step) if usable and step % 4 == 3 else triples(step)
+
+    def loss(network: nn.Module, data: Any) -> Tensor:
+        model: Integrator = network  # type: ignore[assignment]
+        return observer_loss(model, data) if isinstance(data, Observations) else fine_loss(model.force, data)
+
+    return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0))
+
+
+def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
+    """An N-body system: pair forces by path matching, or windows for the flow and GeoTDM."""
+    data = nbody.simulate(system, *(nbody.PARTS["train"][0], min(nbody.PARTS["train"][1], c.trajectories)))
+    sizes = {"node_features": 1, "edge_features": 1}
+    if c.kind != "integrator":
+        return _window_task(c, array_source(data.positions, data.nodes, data.edges, frames=c.frames), sizes, "1")
+    batches = PathBatches(data.positions, data.nodes, data.edges, nbody.SPACING, c.pairs_per_batch, c.seed, c.interpolate_steps)
+    force = sizes | {"blocks": 0, "pair_width": 32, "shortest": 0.05, "longest": 20.0}
+    config = {"kind": "integrator", "longest_step": nbody.SPACING / 40, "observer": False, "force": force | c.network}
+    training = {"spacing": nbody.SPACING, "system": system, "trajectories": len(data)}
+    return Task(config, batches, lambda network, data: path_loss(network.force, data), training)  # type: ignore[arg-type]
+
+
+def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = ()) -> Task:
+    """Windows with masks, for the flow and GeoTDM. Lengths are divided by the spread of the data."""
+    batches = FrameBatches(source, frames=c.frames, context=c.context, given=c.given, pairs=c.pairs_per_batch, seed=c.seed)
+    length = batches.length()
+    batches.scale = 1.0 / length
+    training = _training_of(runs, None, length) if runs else {"length": length, "unit": unit}
+    if c.kind == "geotdm":
+        network = sizes | {"width": 128, "layers": 6} | c.network
+        config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
+        return Task(config, batches, geotdm_loss, training)
+    network = sizes | {"width": 64, "layers": 4, "heads": 4, "scaled": True, "velocities": True} | c.network
+    config = {"kind": "flow", "frames": c.frames, "network": network} | c.options
+
+    def prepare(made: nn.Module) -> None:
+        flow: Flow = made  # type: ignore[assignment]
+        if not c.init:
+            flow.spread.copy_(batches.spread(flow))
+
+    return Task(config, batches, flow_loss, training, prepare)
+
+
+def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:
+    """What a card says of the dynamics: spacing, thermostat, length, levels, molecules."""
+    if spacing_fs is None:
+        each = [r.spacing_fs for r in runs]
+        spacing_fs = (0.9 * min(each), 1.1 * 10 * max(each))
+    return {
+        "spacing_fs": spacing_fs,
+        "temperature_K": float(np.median([r.temperature_K for r in runs])),
+        "friction_per_fs": float(np.median([r.friction_per_fs for r in runs])),
+        "length_A": length_A,
+        "levels": sorted({r.level for r in runs}),
+        "molecules": len({r.molecule for r in runs}),
+        "frames": int(sum(r.positions_A.shape[0] * r.positions_A.shape[1] for r in runs)),
+    }
+
+
+def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+    """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(c.seed)
+        network = make_network(config)
+    if c.init:
+        state, card = load_weights(c.init)
+        if card["config"] != config:
+            raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
+        network.load_state_dict(state)
+    else:
+        reinitialise(network, torch.Generator().manual_seed(c.seed))
+    return network
+
+
+def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, Any]:
+    """The model card of a run."""
+    molecular = "spacing_fs" in task.training
+    what = {"integrator": "a learned integrator", "flow": "a few-step flow", "geotdm": "GeoTDM as published"}[c.kind]
+    return {
+        "name": c.name,
+        "family": "trajectories",
+        "task": "trajectory" if molecular else "trajectory-arrays",
+        "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "config": task.config,
+        "training": task.training,
+        "elements": [SYMBOLS[z] for z in ELEMENTS] if molecular else [],
+        "max_atoms": 200,
+        "units": "A, fs" if molecular else "none",
+        "dtype": "float32" if c.kind == "integrator" else "bfloat16",
+        "licence": c.licence,
+        "training_data": c.training_data,
+        "quality": {},
+    }

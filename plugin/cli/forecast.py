@@ -1,0 +1,146 @@
+"""equidrift forecast: trajectories continued, filled in or refined, streamed to disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    trajectory: Annotated[Path, typer.Argument(metavar="TRAJ", help=".xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help=".xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz; of several samples OUT_0000, ...")
+    ],
+    top: Annotated[str | None, typer.Option("--top", metavar="TOP", help="Topology: a .pdb, .sdf or .mol file, or a SMILES.")] = None,
+    frames: Annotated[int | None, typer.Option(help="New frames; with --interpolate, between each two neighbours.")] = None,
+    n: Annotated[int, typer.Option("-n", help="Samples.")] = 1,
+    interpolate: Annotated[bool, typer.Option("--interpolate", help="Fill in frames between; without --frames, what is missing.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Noise and denoise TRAJ, a coarse trajectory.")] = False,
+    level: Annotated[float, typer.Option(help="How far --refine noises, above 0 to 1.")] = 0.3,
+    model: Annotated[
+        str, typer.Option(help="default, geotdm, last-frame, constant-velocity, or the path of weights you trained.")
+    ] = "default",
+    seed: Annotated[int, typer.Option(help="Same seed, same trajectories.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Network calls of a window; the model's own number if not given.")] = None,
+    stride: Annotated[int, typer.Option(help="Use every STRIDE-th frame of TRAJ.")] = 1,
+    dt: Annotated[
+        float | None, typer.Option(metavar="FS", help="Time between the frames of TRAJ, where the file does not tell it.")
+    ] = None,
+    charge: Annotated[int | None, typer.Option(help="Total charge, where bonds must be perceived.")] = None,
+    broken: Annotated[str | None, typer.Option(help="Frames with a broken bond: redraw (--refine: report), or report.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
+    max_attempts: Annotated[int, typer.Option(help="Draws of a sample before it is given up.")] = 20,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
+    from equidrift.cli.sample import model_options
+    from equidrift.engine import check_count
+    from equidrift.trajectory_engine import make_settings
+    from equidrift.trajectory_formats import TrajectoryStream, check_trajectory_output, load_trajectory
+
+    mode = _mode(interpolate, refine, frames)
+    check_count("n", n)
+    check_trajectory_output(output)
+    options = model_options(set_ or [])
+    broken = broken or ("report" if refine else "redraw")
+    settings = make_settings(model, seed=seed, steps=steps, broken=broken, max_attempts=max_attempts, batch_size=batch_size, **options)
+    given = load_trajectory(trajectory, top, dt_fs=dt, stride=stride, charge=charge)
+    job = _job(mode, given, frames, level, settings)
+    identity = {"mode": mode, "n": n, "frames": frames, "level": level, "stride": stride, "dt": dt, "charge": charge, "requested": model}
+    identity |= {"set": options, "batch": settings.batch_size, "attempts": max_attempts, "suffix": output.suffix.lower()}
+    identity |= {"given": _described(str(trajectory)), "top": top and _described(top), **job.provenance()}
+    stream = TrajectoryStream(output, identity, overwrite=overwrite)
+    summary = _run(job, n, stream, shown=not as_json and sys.stderr.isatty())
+    written = stream.close(n, job.trajectories)
+    result = {"command": "forecast", "mode": mode, "output": [str(path) for path in written], **_kept(job, output), **summary}
+    _print(result, as_json)
+    return 0
+
+
+def _mode(interpolate: bool, refine: bool, frames: int | None) -> str:
+    from equidrift.errors import InputError
+
+    if interpolate and refine:
+        raise InputError("--interpolate and --refine exclude each other; run one, then the other on its result")
+    if refine and frames is not None:
+        raise InputError("--refine keeps the frames of TRAJ, so --frames does not go with it; leave it out")
+    if not interpolate and not refine and frames is None:
+        raise InputError("--frames is missing: how many new frames? say --frames 20 (or give --interpolate or --refine)")
+    return "interpolate" if interpolate else "refine" if refine else "forecast"
+
+
+def _job(mode: str, given: Any, frames: int | None, level: float, settings: Any) -> Any:
+    from equidrift.trajectories import forecast_job, interpolation_job, refinement_job
+
+    if mode == "interpolate":
+        return interpolation_job(given, frames, settings)
+    return refinement_job(given, level, settings) if mode == "refine" else forecast_job(given, frames or 0, settings)
+
+
+def _described(text: str) -> str:
+    """What stands for an input in the run's fingerprint: a file by its name and content, a SMILES by itself."""
+    from equidrift.formats import file_sha256
+
+    return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
+
+
+def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
+    """Every chunk from where the stream's journal stands; the counts of the whole run."""
+    from equidrift.cli.progress import frame_bar
+    from equidrift.trajectory_engine import CONTEXT
+
+    counts: dict[str, Any] = {"samples": n, "frames": job.n_frames, "done": 0, "rejected": {}, "broken_frames": {}} | stream.summary
+    begun, resumed = time.monotonic(), counts["done"]
+    try:
+        with frame_bar(n * job.n_frames, shown=shown, done=resumed) as report:
+            for chunk in job.chunks(n, stream.position, stream.unfinished(CONTEXT)):
+                counts["done"] += chunk.n_frames
+                for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
+                    counts[name] = dict(sorted(sum(fresh, Counter(counts[name])).items()))
+                stream.add(chunk, job.position(chunk, n), counts)
+                if report is not None:
+                    report(chunk)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"{counts['done']} frames are kept, the same command goes on from there") from error
+    seconds = time.monotonic() - begun
+    made = counts.pop("done") - resumed
+    return counts | {"resumed_from": resumed, "seconds": round(seconds, 3), "frames_per_s": round(made / seconds, 3) if seconds else None}
+
+
+def _kept(job: Any, output: Path) -> dict[str, Any]:
+    """The topology beside the result where its format holds no graph, and where the frames come from."""
+    from equidrift.trajectory_formats import save_topology
+
+    origin = job.provenance()
+    topology = save_topology(job.frame, output)
+    return {"topology": None if topology is None else str(topology)} | {
+        key: origin[key] for key in ("model", "weights_sha256", "seed", "exact")
+    }
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    from equidrift.cli.output import count, print_json
+
+    if as_json:
+        print_json(result)
+        return
+    paths = result["output"]
+    where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
+    frames = f"{count(result['samples'], 'trajectory').replace('trajectorys', 'trajectories')} of {count(result['frames'], 'frame')}"
+    lines = [f"{frames} by {result['model']} -> {where}"]
+    if result["topology"]:
+        lines.append(f"  topology: {result['topology']}")
+    if result["resumed_from"]:
+        lines.append(f"  continued from frame {result['resumed_from']}")
+    for name, label in (("rejected", "draws rejected and made again"), ("broken_frames", "frames kept that fail a check")):
+        lines.append(f"  {label}: {', '.join(f'{reason} {number}' for reason, number in result[name].items()) or 'none'}")
+    lines.append("  not exact dynamics: a model's draws")
+    lines.append(f"  {result['seconds']:.1f} s, {result['frames_per_s'] or 0:.1f} frames/s")
+    typer.echo("\n".join(lines))

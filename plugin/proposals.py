@@ -89,11 +89,13 @@ class Histogram:
         InputError
             for more than three torsions, whose cells no run fills; take the mixture or block moves.
         """
-        phi = _frames(phi)
-        m = phi.shape[1]
+        frames = _frames(phi)
+        m = frames.shape[1]
         if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
-            raise InputError(f"a histogram of {m} torsions with {bins} bins has too many cells; up to 3 torsions fit: take the mixture or block moves")
-        cells = np.floor((wrap(phi) + np.pi) / _TWO_PI * bins).astype(int) % bins
+            raise InputError(
+                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
+            )
+        cells = np.floor((wrap(frames) + np.pi) / _TWO_PI * bins).astype(int) % bins
         counts = np.zeros((bins,) * m)
         np.add.at(counts, tuple(cells.T), 1.0)
         frequency = np.fft.fftfreq(bins, 1.0 / bins)
@@ -142,27 +144,33 @@ class WrappedMixture:
 
     @classmethod
     def fit(
-        cls, phi: ArrayLike, components: int = 16, *, floor: float = 0.02, least_sigma_rad: float = 0.08, iterations: int = 60, seed: int = 0
+        cls,
+        phi: ArrayLike,
+        components: int = 16,
+        *,
+        floor: float = 0.02,
+        least_sigma_rad: float = 0.08,
+        iterations: int = 60,
+        seed: int = 0,
     ) -> WrappedMixture:
         """Expectation maximisation on phi (k, m), plus a uniform component of weight `floor`, so that no place is forbidden.
 
         The M step takes circular means and resultant lengths: the moments that fix a wrapped normal.
         """
-        phi = _frames(phi)
-        rng = np.random.default_rng(seed)
-        c = min(components, len(phi))
-        means = _spread(phi, c, rng)
+        frames = _frames(phi)
+        c = min(components, len(frames))
+        means = _spread(frames, c, np.random.default_rng(seed))
         weights, sigmas = np.full(c, 1.0 / c), np.full_like(means, 0.5)
-        unit = np.exp(1j * phi)
+        unit = np.exp(1j * frames)
         for _ in range(iterations):
-            log_p = np.log(weights) + _log_components(phi, means, sigmas)
+            log_p = np.log(weights) + _log_components(frames, means, sigmas)
             share = np.exp(log_p - log_p.max(axis=1, keepdims=True))
             share /= share.sum(axis=1, keepdims=True)
             mass = share.sum(axis=0) + 1e-9
             moment = (share.T @ unit) / mass[:, None]
             weights, means = mass / mass.sum(), np.angle(moment)
             sigmas = np.sqrt(-2 * np.log(np.clip(np.abs(moment), 1e-4, 1 - 1e-9))).clip(least_sigma_rad)
-        flat = np.full((1, phi.shape[1]), 50.0)  # wrapped so wide, a normal is uniform to the last bit
+        flat = np.full((1, frames.shape[1]), 50.0)  # wrapped so wide, a normal is uniform to the last bit
         return cls(np.append((1 - floor) * weights, floor), np.vstack([means, 0 * flat]), np.vstack([sigmas, flat]))
 
     def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
@@ -199,7 +207,7 @@ def _log_sum(x: Floats) -> Floats:
 
 def _spread(phi: Floats, c: int, rng: np.random.Generator) -> Floats:
     """c starting points, each drawn with odds that grow with the distance to those before (k-means++ on the torus)."""
-    chosen = [phi[rng.integers(len(phi))]]
+    chosen: list[Floats] = [phi[rng.integers(len(phi))]]
     nearest = np.full(len(phi), np.inf)
     for _ in range(c - 1):
         nearest = np.minimum(nearest, (1 - np.cos(phi - chosen[-1])).sum(axis=1))
@@ -245,9 +253,13 @@ class TorsionProposer:
 
     def __init__(self, tree: TorsionTree, density: Any, *, block_size: int | None = None, name: str = "torsions"):
         if not tree.n_torsions:
-            raise InputError("the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable")
+            raise InputError(
+                "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
+            )
         if density.n_torsions != tree.n_torsions:
-            raise InputError(f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions")
+            raise InputError(
+                f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions"
+            )
         if block_size is not None and block_size < 1:
             raise InputError(f"block_size must be at least 1 or None for all torsions, not {block_size}")
         self.tree, self.density, self.block_size, self.name = tree, density, block_size, name
@@ -294,7 +306,13 @@ class TorsionProposer:
         if kind not in _DENSITIES:
             raise InputError(f"a proposer of {kind} has no plain form; pickle it")
         data = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self.density).items()}
-        return {"proposer": "torsions", "name": self.name, "tree": self.tree.to_dict(), "block_size": self.block_size, "density": {"kind": kind, **data}}
+        return {
+            "proposer": "torsions",
+            "name": self.name,
+            "tree": self.tree.to_dict(),
+            "block_size": self.block_size,
+            "density": {"kind": kind, **data},
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TorsionProposer:
@@ -324,7 +342,9 @@ class LocalTorsionProposer:
 
     def __init__(self, tree: TorsionTree, sigma_rad: float = 0.5, *, block_size: int | None = 1):
         if not tree.n_torsions:
-            raise InputError("the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable")
+            raise InputError(
+                "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
+            )
         if not sigma_rad > 0:
             raise InputError(f"sigma_rad must be positive, not {sigma_rad}; give for example 0.5")
         self.tree, self.sigma_rad, self.block_size = tree, float(sigma_rad), block_size
@@ -364,7 +384,9 @@ def uniform_proposer(tree: TorsionTree, *, block_size: int | None = None) -> Tor
     return TorsionProposer(tree, Uniform(tree.n_torsions), block_size=block_size, name="uniform")
 
 
-def histogram_proposer(tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, bins: int = 36, smoothing_rad: float = 0.12) -> TorsionProposer:
+def histogram_proposer(
+    tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, bins: int = 36, smoothing_rad: float = 0.12
+) -> TorsionProposer:
     """Up to three torsions from their smoothed histogram over the frames positions_A (k, n_atoms, 3)."""
     return TorsionProposer(tree, Histogram.fit(tree.torsions(np.asarray(positions_A)), bins, smoothing_rad), name="histogram")
 

@@ -85,7 +85,9 @@ def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool
         ends = ((i, j), (j, i))
         if any(not [k for k in graph.neighbours[a] if k != b and (hydrogens or numbers[k] != 1)] for a, b in ends):
             continue
-        if any(_linear(a, graph, orders, numbers) for a in (i, j)) or (not amides and any(_amide(a, b, graph, orders, numbers) for a, b in ends)):
+        if any(_linear(a, graph, orders, numbers) for a in (i, j)) or (
+            not amides and any(_amide(a, b, graph, orders, numbers) for a, b in ends)
+        ):
             continue
         out.append((i, j))
     return np.array(out, np.int64).reshape(-1, 2)
@@ -94,7 +96,7 @@ def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool
 def _linear(atom: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]) -> bool:
     """An sp centre: its two bonds are on one line, and no torsion is defined there. Without bond orders: a carbon with two neighbours."""
     around = [orders[frozenset((atom, k))] for k in graph.neighbours[atom]]
-    return 3.0 in around or around.count(2.0) == 2 and len(around) == 2 or (len(around) == 2 and numbers[atom] == 6)
+    return 3.0 in around or (around.count(2.0) == 2 and len(around) == 2) or (len(around) == 2 and numbers[atom] == 6)
 
 
 def _amide(c: int, n: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]) -> bool:
@@ -102,7 +104,9 @@ def _amide(c: int, n: int, graph: Graph, orders: Mapping[frozenset[int], float],
     if numbers[c] != 6 or numbers[n] != 7 or len(graph.neighbours[c]) != 3:
         return False
     return any(
-        numbers[k] in (8, 16) and len(graph.neighbours[k]) == 1 and orders[frozenset((c, k))] in (0.0, 2.0) for k in graph.neighbours[c] if k != n
+        numbers[k] in (8, 16) and len(graph.neighbours[k]) == 1 and orders[frozenset((c, k))] in (0.0, 2.0)
+        for k in graph.neighbours[c]
+        if k != n
     )
 
 
@@ -213,7 +217,9 @@ class TorsionTree:
                 left, right = x[..., a, :] - x[..., b, :], x[..., c, :] - x[..., b, :]
                 area = np.linalg.norm(np.cross(left, right), axis=-1)
                 if np.any(area <= _COLLINEAR * np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)):
-                    raise InputError(f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has no torsion; leave it out of rotatable")
+                    raise InputError(
+                        f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has no torsion; leave it out of rotatable"
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""

@@ -187,7 +187,7 @@ def _basins(state: NDArray[np.int64], label: str, centres: Sequence[tuple[float,
         left = bool(np.any(np.diff(inside)))
         error = float(np.sqrt(inside.var() * correlation_time(inside) / n)) if left else float("nan")
         influence = inside / p - first
-        spread = float(np.sqrt(influence.var() * correlation_time(influence) / n)) if left and k != top else (0.0 if k == top else float("nan"))
+        spread = 0.0 if k == top else float(np.sqrt(influence.var() * correlation_time(influence) / n)) if left else float("nan")
         basins.append(Basin(label, centres[k], float(p), error, float(-np.log(p * n / counts[top])), spread, entries))
     return basins
 

@@ -83,9 +83,8 @@ class Statistics:
 
     def by_torsion(self) -> dict[str, float | None]:
         """Share of the moves that turned a torsion by more than 60 degrees which were accepted; None where none did."""
-        return {
-            label: float(yes / all_) if all_ else None for label, yes, all_ in zip(self.labels, self.turned_accepted, self.turned, strict=True)
-        }
+        counts = zip(self.labels, self.turned_accepted.tolist(), self.turned.tolist(), strict=True)
+        return {label: yes / moves if moves else None for label, yes, moves in counts}
 
     def record(self, accepted: bool, delta_kT: float, turned: NDArray[np.bool_] | None) -> None:
         """Count one move."""
@@ -130,7 +129,9 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
     """
     name = getattr(proposer, "name", type(proposer).__name__)
     if not callable(getattr(proposer, "propose", None)):
-        raise InputTypeError(f"proposer must have a method propose(positions_A, *, kT_eV, rng), and {name} has none; see equidrift.protocols.Proposer")
+        raise InputTypeError(
+            f"proposer must have a method propose(positions_A, *, kT_eV, rng), and {name} has none; take one of equidrift.proposals"
+        )
     if not getattr(proposer, "exact", True):
         raise InexactProposalError(
             f"proposer {name} has no proposal density, so no acceptance rule makes its samples Boltzmann's; use one with a density "
@@ -138,7 +139,9 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
         )
     tree = getattr(proposer, "tree", None)
     if n_atoms is not None and tree is not None and tree.n_atoms != n_atoms:
-        raise InputError(f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; make it of the same molecule, or pass atoms=[...]")
+        raise InputError(
+            f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; make it of the same molecule, or pass atoms=[...]"
+        )
 
 
 def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
@@ -161,9 +164,11 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
     graph = Graph(n_atoms, pairs)
     for i, j in tree.atoms[:, 1:3].tolist():
         if j not in graph.neighbours[i]:
-            raise InputError(f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of the same atoms in the same order")
+            raise InputError(f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of these atoms in this order")
         if not graph.is_bridge(i, j):
-            raise InputError(f"the proposer turns about bond {i}-{j}, which lies in a ring of this topology; leave it out of its rotatable bonds")
+            raise InputError(
+                f"the proposer turns about bond {i}-{j}, which lies in a ring of this topology; leave it out of its rotatable bonds"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +188,9 @@ class MoveCheck:
 
     def __call__(self, old: Floats, new: Floats) -> None:
         if np.shape(new) != (self.n_atoms, 3):
-            raise InputError(f"the proposer returned positions of shape {np.shape(new)}, expected ({self.n_atoms}, 3): it is for another molecule")
+            raise InputError(
+                f"the proposer returned positions of shape {np.shape(new)}, expected ({self.n_atoms}, 3); make it of this molecule"
+            )
         if not np.isfinite(new).all():
             return  # rejected by its energy
         if len(self.constraints):
@@ -191,8 +198,8 @@ class MoveCheck:
             if change.max() > CONSTRAINT_TOLERANCE_A:
                 i, j = self.constraints[change.argmax()]
                 raise InputError(
-                    f"the proposer changes the constrained distance of atoms {i} and {j} by {change.max():.3g} A, and projecting it back would "
-                    "break detailed balance; use a torsion proposer, or make the System with constraints=None and rigidWater=False"
+                    f"the proposer changes the constrained distance of atoms {i} and {j} by {change.max():.3g} A, and projecting it "
+                    "back would break detailed balance; use a torsion proposer, or a System with constraints=None, rigidWater=False"
                 )
         if len(self.frozen) and np.abs(new[self.frozen] - old[self.frozen]).max() > STILL_A:
             raise InputError("the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave out the bonds that turn them")
@@ -225,8 +232,8 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
     if lengths.max() > widths.min() / 2:
         i, j = bonds[lengths.argmax()]
         raise InputError(
-            f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is split across the periodic box; make it whole first "
-            "(read positions with enforcePeriodicBox=False, or shift its atoms by box vectors)"
+            f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is split across the periodic box; make it whole "
+            "first (read positions with enforcePeriodicBox=False, or shift its atoms by box vectors)"
         )
 
 
@@ -266,10 +273,9 @@ def metropolis(
         where a proposal comes without its density ratio.
     """
     x, u, accepted = positions_A, energy_eV, 0
-    tree = getattr(proposer, "tree", None) if statistics.labels else None
     blocks = _Blocks(proposer, kT_eV, rng, statistics)
     for k in range(n):
-        proposal = blocks.next(x, n - k)
+        proposal, turned = blocks.next(x, n - k)
         new = np.asarray(proposal.positions_A, np.float64)
         if proposal.log_q_ratio is None:
             raise InexactProposalError(
@@ -285,19 +291,11 @@ def metropolis(
             u_new = energy(new) if np.isfinite(new).all() else math.nan
         statistics.spent("energies", time.perf_counter() - begun)
         yes = accept((u_new - u) / kT_eV, proposal.log_q_ratio, rng)
-        statistics.record(yes, (u_new - u) / kT_eV, None if tree is None else _turned(tree, x, new))
+        statistics.record(yes, (u_new - u) / kT_eV, turned)
         if yes:
             x, u, accepted = new, u_new, accepted + 1
-        blocks.decided(proposal, yes)
+            blocks.moved(proposal)
     return x, u, accepted
-
-
-def _turned(tree: Any, old: Floats, new: Floats) -> NDArray[np.bool_]:
-    if not np.isfinite(new).all():
-        return np.zeros(tree.n_torsions, bool)
-    turn = tree.torsions(new) - tree.torsions(old)
-    out: NDArray[np.bool_] = np.abs((turn + np.pi) % (2 * np.pi) - np.pi) > TURNED_RAD
-    return out
 
 
 class _Blocks:
@@ -308,25 +306,41 @@ class _Blocks:
     """
 
     def __init__(self, proposer: Any, kT_eV: float, rng: np.random.Generator, statistics: Statistics) -> None:
-        self.proposer, self.kT_eV, self.rng, self.statistics = proposer, kT_eV, rng, statistics
+        self.proposer, self.statistics = proposer, statistics
+        self.options: dict[str, Any] = {"kT_eV": kT_eV, "rng": rng}
+        self.tree = getattr(proposer, "tree", None) if statistics.labels else None
         self.left: list[Proposal] = []
-        self.many = callable(getattr(proposer, "propose_many", None))
-        self.log_q: float | None = None  # at the chain's place, where it moved within a block
+        self.angles: list[Floats] = []  # torsions of those left; all of a block at once, as one call costs what many do
+        self.here = self.last = np.zeros(0)  # torsions of the chain's place, and of the proposal handed out
+        self.log_q: float | None = None  # of the chain's place, where it moved within a block
 
-    def next(self, x: Floats, wanted: int) -> Proposal:
+    def next(self, x: Floats, wanted: int) -> tuple[Proposal, NDArray[np.bool_] | None]:
+        """The next proposal from x, and which torsions it turns by more than 60 degrees."""
         if not self.left:
             begun = time.perf_counter()
-            self.log_q = None
-            if self.many and wanted > 1:
-                self.left = list(self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), kT_eV=self.kT_eV, rng=self.rng))[::-1]
-            else:
-                self.left = [self.proposer.propose(x, kT_eV=self.kT_eV, rng=self.rng)]
+            self.left, self.log_q = self._draw(x, wanted)[::-1], None
+            if self.tree is not None:
+                self.here, *self.angles = self.tree.torsions(np.stack([x, *(proposal.positions_A for proposal in self.left)]))
             self.statistics.spent("proposals", time.perf_counter() - begun)
         found = self.left.pop()
-        return found if self.log_q is None else replace(found, log_q_ratio=self.log_q - found.info["log_q"])
+        if self.log_q is not None:
+            found = replace(found, log_q_ratio=self.log_q - found.info["log_q"])
+        if self.tree is None:
+            return found, None
+        self.last = self.angles.pop()
+        return found, np.abs((self.last - self.here + np.pi) % (2 * np.pi) - np.pi) > TURNED_RAD
 
-    def decided(self, proposal: Proposal, accepted: bool) -> None:
-        if accepted and "log_q" in proposal.info:
+    def _draw(self, x: Floats, wanted: int) -> list[Proposal]:
+        if wanted > 1 and hasattr(self.proposer, "propose_independent"):
+            return list(self.proposer.propose_independent(x, wanted, **self.options))
+        if wanted > 1 and hasattr(self.proposer, "propose_many"):
+            return list(self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options))
+        return [self.proposer.propose(x, **self.options)]
+
+    def moved(self, proposal: Proposal) -> None:
+        """The chain has accepted the proposal handed out last."""
+        self.here = self.last
+        if "log_q" in proposal.info:
             self.log_q = float(proposal.info["log_q"])
-        elif accepted:
-            self.left = []
+        else:
+            self.left, self.angles = [], []

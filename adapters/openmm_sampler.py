@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError
-from equidrift.metropolis import MoveCheck, Statistics, check_bonds, check_proposer, check_whole, metropolis
+from equidrift.metropolis import ConstraintMetric, MoveCheck, Statistics, check_bonds, check_proposer, check_whole, metropolis
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
@@ -30,7 +30,6 @@ Floats = NDArray[np.float64]
 Progress = Callable[[dict[str, Any]], None]
 _HEAD = 512  # bytes at the front of a trajectory file that writers change later (DCD counts its frames there)
 _SAME_KELVIN = 1e-6
-_METRIC_CHANGE = 1e-6
 
 
 class ContextMoves:
@@ -155,48 +154,6 @@ class ContextMoves:
         groups = self.context.getIntegrator().getIntegrationForceGroups()
         energy = self.context.getState(energy=True, groups=groups).getPotentialEnergy()
         return float(energy.value_in_unit(unit.kilojoule_per_mole)) / KJ_MOL_PER_EV
-
-
-class ConstraintMetric:
-    """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add to U / kT where a torsion changes it.
-
-    Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates (Fixman, PNAS 1974, 71, 3050). Z couples constraints
-    that share an atom through the angle between them. Turning about a bond keeps the angles between bonds, so for constrained bonds
-    nothing changes and this is skipped; where angles are constrained too (HAngles), a torsion about a neighbouring bond changes det Z.
-
-    Parameters
-    ----------
-    pairs : (c, 2) constrained pairs.
-    masses : (n,) in any unit.
-    """
-
-    def __init__(self, pairs: NDArray[np.int64], masses: Floats) -> None:
-        self.pairs, self.varies, self._prepared = pairs, False, False
-        self.inverse = 1 / np.where(masses > 0, masses, np.inf)
-
-    def prepare(self, proposer: Any, positions_A: Floats) -> None:
-        """Find out once whether the proposer's torsions change det Z."""
-        tree = getattr(proposer, "tree", None)
-        if self._prepared or tree is None or not len(self.pairs):
-            return
-        self._prepared = True
-        turns = np.random.default_rng(0).uniform(-np.pi, np.pi, (4, tree.n_torsions))
-        values = [self._value(x) for x in (positions_A, *tree.turn(positions_A, turns))]
-        self.varies = float(np.ptp(values)) > _METRIC_CHANGE
-
-    def __call__(self, positions_A: Floats) -> float:
-        return self._value(positions_A) if self.varies else 0.0
-
-    def _value(self, x: Floats) -> float:
-        i, j = self.pairs.T
-        direction = x[i] - x[j]
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        rows = np.arange(len(i))
-        jacobian = np.zeros((len(i), len(x), 3))
-        jacobian[rows, i] = direction
-        jacobian[rows, j] = -direction
-        z = np.einsum("cax,a,dax->cd", jacobian, self.inverse, jacobian, optimize=True)
-        return -0.5 * float(np.linalg.slogdet(z)[1])
 
 
 def _moved_atoms(proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | None) -> NDArray[np.int64]:

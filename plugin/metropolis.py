@@ -20,6 +20,7 @@ from equidrift.records import Proposal
 
 CONSTRAINT_TOLERANCE_A = 1e-4  # hosts hold constraints to a relative 1e-5 or so; a Cartesian move breaks them by far more
 STILL_A = 1e-6
+METRIC_CHANGE = 1e-6  # of log sqrt(det Z) that counts as one
 TURNED_RAD = math.pi / 3  # a torsion that turns further has left its well
 
 Floats = NDArray[np.float64]
@@ -208,6 +209,48 @@ class MoveCheck:
 def _distances(x: Floats, pairs: NDArray[np.int64]) -> Floats:
     out: Floats = np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
     return out
+
+
+class ConstraintMetric:
+    """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add to U / kT where a torsion changes it.
+
+    Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates (Fixman, PNAS 1974, 71, 3050). Z couples constraints
+    that share an atom through the angle between them. Turning about a bond keeps the angles between bonds, so for constrained bonds
+    nothing changes and this is skipped; where angles are constrained too (HAngles), a torsion about a neighbouring bond changes det Z.
+
+    Parameters
+    ----------
+    pairs : (c, 2) constrained pairs.
+    masses : (n,) in any unit.
+    """
+
+    def __init__(self, pairs: NDArray[np.int64], masses: Floats) -> None:
+        self.pairs, self.varies, self._prepared = pairs, False, False
+        self.inverse = 1 / np.where(masses > 0, masses, np.inf)
+
+    def prepare(self, proposer: Any, positions_A: Floats) -> None:
+        """Find out once whether the proposer's torsions change det Z."""
+        tree = getattr(proposer, "tree", None)
+        if self._prepared or tree is None or not len(self.pairs):
+            return
+        self._prepared = True
+        turns = np.random.default_rng(0).uniform(-np.pi, np.pi, (4, tree.n_torsions))
+        values = [self._value(x) for x in (positions_A, *tree.turn(positions_A, turns))]
+        self.varies = float(np.ptp(values)) > METRIC_CHANGE
+
+    def __call__(self, positions_A: Floats) -> float:
+        return self._value(positions_A) if self.varies else 0.0
+
+    def _value(self, x: Floats) -> float:
+        i, j = self.pairs.T
+        direction = x[i] - x[j]
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        rows = np.arange(len(i))
+        jacobian = np.zeros((len(i), len(x), 3))
+        jacobian[rows, i] = direction
+        jacobian[rows, j] = -direction
+        z = np.einsum("cax,a,dax->cd", jacobian, self.inverse, jacobian, optimize=True)
+        return -0.5 * float(np.linalg.slogdet(z)[1])
 
 
 def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) -> None:

@@ -133,6 +133,7 @@ class FrameBatch:
     frame_of_single: Tensor
     frame_of_pair: Tensor
     log_kT: Tensor  # (frames,) log of kT over that at 300 K
+    seed: int = 0  # of the noise that training adds
 
     def __len__(self) -> int:
         return self.n_frames
@@ -141,14 +142,14 @@ class FrameBatch:
 KT_300_EV = 0.025852
 
 
-def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT_eV: Sequence[float]) -> FrameBatch:
+def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT_eV: Sequence[float], seed: int = 0) -> FrameBatch:
     """One batch of frames: graphs[k] with positions_A[k] (n_k, 3)."""
     m = graphs[0].tree.n_torsions
     shifts = np.concatenate([[0], np.cumsum([len(g.atom_codes) for g in graphs])]).tolist()
     p = m * (m - 1) // 2
 
     def joined(name: str, step: Sequence[int]) -> Tensor:
-        return torch.from_numpy(np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step)])).T.contiguous()
+        return torch.from_numpy(np.ascontiguousarray(np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step)]).T))
 
     frames = range(len(graphs))
     return FrameBatch(
@@ -158,7 +159,7 @@ def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT
         torch.from_numpy(np.concatenate(list(positions_A)).astype(np.float32)),
         joined("edges", shifts),
         torch.from_numpy(np.concatenate([g.edge_codes for g in graphs])),
-        torch.from_numpy(np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts)])).T.contiguous(),
+        torch.from_numpy(np.ascontiguousarray(np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts)]).T)),
         joined("singles", shifts),
         joined("single_of", [m * k for k in frames]),
         joined("pairs", shifts),
@@ -167,6 +168,7 @@ def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT
         torch.from_numpy(np.repeat(frames, [len(g.singles) for g in graphs])),
         torch.from_numpy(np.repeat(frames, [len(g.pairs) for g in graphs])),
         torch.log(torch.tensor(np.asarray(kT_eV), dtype=torch.float32) / KT_300_EV),
+        seed,
     )
 
 
@@ -221,4 +223,5 @@ class Batches:
             [self.data.graphs[k] for k in chosen],
             [self.data.frames[k][f] for k, f in zip(chosen, picks)],
             [float(self.data.kT_eV[k][f]) for k, f in zip(chosen, picks)],
+            int(rng.integers(2**31)),
         )

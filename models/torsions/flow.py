@@ -26,7 +26,7 @@ SIGMA_MAX, SIGMA_MIN = 3.0, 0.12  # radians; at the upper end a wrapped normal i
 _SAFE = 0.9  # of the step at which a map could begin to fold
 _MAX_SPLIT = 4  # parts of one step; beyond that the step is shortened
 _BASIN_RAD = 0.3  # a usual width of a torsional basin
-_NEWTON, _TOLERANCE = 60, 1e-11
+_NEWTON, _TOLERANCE = 60, 1e-10
 
 
 def sigma_levels(n: int) -> Floats:
@@ -142,7 +142,7 @@ def invert(step: float, level: TrigSeries, target: Floats) -> Floats:
             trial = phi - share * move
             score, jacobian = level.derivatives(trial)
             new = trial + step * score - target
-            worse = (np.square(new).sum(axis=1) > np.square(residual).sum(axis=1) + 1e-28)
+            worse = np.square(new).sum(axis=1) > np.square(residual).sum(axis=1) + 1e-28
             if not worse.any():
                 break
             share[worse] *= 0.5
@@ -206,4 +206,3 @@ def local_move(diffusion: Diffusion, phi: Floats, depth: int, rng: np.random.Gen
         )
         ratio += (up_new + down_old) - (up_old + down_new)
     return back[0], ratio
-

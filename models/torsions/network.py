@@ -97,9 +97,7 @@ class TorsionNetwork(nn.Module):
         order = n[:k2, None] + torch.cat([n[:k2].flip(0), n[:k2]])
         return singles, pairs * torch.exp(-0.5 * order * sigmas[..., None, None, None].square())
 
-    def _pairs(
-        self, batch: FrameBatch, h: Tensor, x: Tensor, phi: Tensor, gains: tuple[Tensor, ...], scale: Tensor, out: Tensor
-    ) -> Tensor:
+    def _pairs(self, batch: FrameBatch, h: Tensor, x: Tensor, phi: Tensor, gains: tuple[Tensor, ...], scale: Tensor, out: Tensor) -> Tensor:
         k2, at, rows = self.config.k2, batch.frame_of_pair, batch.pairs
         sides = [torch.cat([h[rows[k]] for k in group], dim=-1) for group in ((0, 1, 2, 3), (4, 5, 6, 7))]
         first, second = (self.side(side) for side in sides)

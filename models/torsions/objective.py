@@ -50,12 +50,13 @@ def torsion_loss(network: nn.Module, batch: FrameBatch) -> Tensor:
     """E [|s|^2 / 2 + div s] over noised torsions, each level weighted by the kernel's own score, a torsion."""
     frames, m = batch.n_frames, batch.n_torsions
     # stratified levels, log-uniform a little beyond those the sampler visits
-    u = (torch.arange(LEVELS) + torch.rand(frames, LEVELS)) / LEVELS
+    generator = torch.Generator().manual_seed(batch.seed)
+    u = (torch.arange(LEVELS) + torch.rand(frames, LEVELS, generator=generator)) / LEVELS
     low, high = math.log(0.8 * SIGMA_MIN), math.log(1.05 * SIGMA_MAX)
     sigmas = torch.exp(low + (high - low) * u)
     singles, pairs = network(batch, sigmas)
     phi = torsion(batch.positions_A, batch.reference).reshape(frames, 1, 1, m)
-    noise = torch.randn(frames, LEVELS, NOISES // 2, m)
+    noise = torch.randn(frames, LEVELS, NOISES // 2, m, generator=generator)
     noised = phi + sigmas[..., None, None] * torch.cat([noise, -noise], dim=2)
     score, divergence = score_and_divergence(singles, pairs, noised)
     loss = (0.5 * score.square().sum(-1) + divergence).mean(-1) / m

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from equidrift.errors import InputError
+from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.conformers.data import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat
 from equidrift.models.torsions.data import TorsionGraph, make_batch
@@ -19,11 +21,13 @@ from equidrift.models.torsions.series import Complexes, TrigSeries
 from equidrift.proposals import Block, Histogram, TorsionProposer
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import Floats, TorsionTree
+from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import load_weights
 
 KINDS = ("independent", "local")
 LEVELS = 12
 TABLE_BINS = {1: 180, 2: 48}  # cells a torsion in the table of a block
+DRAWS_A_BLOCK = 2  # proposals of one block before another is drawn: more would turn the same bonds again
 _LEAST_FRAMES = 20
 
 
@@ -65,6 +69,8 @@ class Scores:
         self._moments: Moments | None = None
         self._geometry: LocalGeometry | None = None
         self._prior: Complexes | None = None  # (L, M) mean of the network's coefficients over the frames of the first fit
+        self._fixed: Diffusion | None = None  # where neither network nor geometry enters any more
+        self._columns = Columns.of(m, self.orders, 0)
         if self.weights is not None:
             if self.molecule is None:
                 raise InputError("a network needs the molecule with bond orders; give molecule, or weights=None and frames to learn from")
@@ -105,27 +111,55 @@ class Scores:
             if self.use_geometry:
                 self._geometry = LocalGeometry(self.tree)
                 self._geometry.learn(positions)
-            self._columns = Columns.of(self.n_torsions, self.orders, len(self._geometry.angles) if self._geometry else 0)
+                self._columns = Columns.of(self.n_torsions, self.orders, len(self._geometry.angles))
             some = positions[np.linspace(0, len(positions) - 1, min(16, len(positions))).astype(int)]
             self._prior = self.network_coefficients(some, kT_eV).mean(axis=0)
         features = self._geometry(positions) if self._geometry else np.zeros((len(positions), 0))
         new = Moments.of(self._columns, self.tree.torsions(positions), features)
         self._moments = new if self._moments is None else self._moments.plus(new)
-        self.frames = self._moments.frames
+        self.frames, self._fixed = self._moments.frames, None
         prior = np.zeros((self.n_levels, len(self._columns.wave)), complex)
-        prior[:, : self._prior.shape[1]] = self._prior
+        if self._prior is not None:
+            prior[:, : self._prior.shape[1]] = self._prior
         self.theta = np.array([fit(self._moments, sigma, start) for sigma, start in zip(self.sigmas, prior)])
 
     def at(self, positions_A: Floats, kT_eV: float) -> Diffusion:
         """The diffusion at one frozen geometry (n, 3)."""
-        if self.weights is None and self.theta is None:
-            coefficients = self.network_coefficients(np.zeros((1, 1, 3)), kT_eV)[0]
-        elif self.theta is None:
-            coefficients = self.network_coefficients(positions_A[None], kT_eV)[0]
+        if self._fixed is not None:
+            return self._fixed
+        if self.theta is not None:
+            coefficients = self._columns.coefficients(self.theta, self._geometry(positions_A) if self._geometry else np.zeros(0))
         else:
-            features = self._geometry(positions_A) if self._geometry else np.zeros(0)
-            coefficients = self._columns.coefficients(self.theta, features)
-        return Diffusion(self.sigmas, tuple(as_series(c, self.n_torsions, *self.orders) for c in coefficients))
+            coefficients = self.network_coefficients(positions_A[None], kT_eV)[0]
+        diffusion = Diffusion(self.sigmas, tuple(as_series(c, self.n_torsions, *self.orders) for c in coefficients))
+        if self._geometry is None and (self.theta is not None or self.weights is None):
+            self._fixed = diffusion
+        return diffusion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without the frames' moments: `from_dict` gives scores that draw the same, but cannot learn on."""
+        data: dict[str, Any] = {"tree": self.tree.to_dict(), "n_levels": self.n_levels, "frames": self.frames}
+        if self.theta is not None:
+            data |= {"theta": [self.theta.real.tolist(), self.theta.imag.tolist()]}
+            if self._geometry is not None:
+                data |= {"geometry": [self._geometry.mean.tolist(), self._geometry.deviation.tolist()]}
+        elif self.weights is not None and self.molecule is not None:
+            data |= {"weights": self.weights, "molecule": molecule_to_dict(self.molecule)}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scores:
+        """The scores that `to_dict` wrote."""
+        molecule = molecule_from_dict(data["molecule"]) if "molecule" in data else None
+        scores = cls(TorsionTree.from_dict(data["tree"]), molecule, data.get("weights"), data["n_levels"])
+        scores.frames = data["frames"]
+        if "theta" in data:
+            scores.theta = np.array(data["theta"][0]) + 1j * np.array(data["theta"][1])
+        if "geometry" in data:
+            scores._geometry = LocalGeometry(scores.tree)
+            scores._geometry.mean, scores._geometry.deviation = (np.array(column) for column in data["geometry"])
+            scores._columns = Columns.of(scores.n_torsions, scores.orders, len(scores._geometry.angles))
+        return scores
 
 
 class Conditioned:
@@ -212,6 +246,7 @@ class DiffusionProposer(TorsionProposer):
             raise InputError(f"depth must be 1 to {scores.n_levels} noise levels, not {depth}")
         self.scores, self.kind, self.floor, self.depth = scores, kind, floor, depth
         self.frozen = False
+        self.block_sizes = (None, 1) if self.tree.n_torsions <= 3 else (2, 1)  # worth a trial: larger blocks cost more than they save
 
     def adapt(self, positions_A: Floats, *, kT_eV: float) -> None:
         """Learn from frames (k, n_atoms, 3) of a short run or of the chain's own burn-in.
@@ -232,18 +267,17 @@ class DiffusionProposer(TorsionProposer):
         return f"torsion proposals fixed: {start}, adapted on {self.scores.frames} frames; statistics count from here"
 
     def propose_independent(self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
-        """n proposals from one state; see `TorsionProposer.propose_independent`. Local moves depend on the state, so n must be 1."""
+        """Up to n proposals from one state; see `TorsionProposer.propose_independent`. A block gets two draws, a local move one."""
         phi, block = self.tree.torsions(positions_A), self._block(rng)
         moved = tuple(range(self.tree.n_torsions)) if block is None else tuple(block.tolist())
         diffusion = self.scores.at(positions_A, kT_eV)
         if self.kind == "local":
-            if n != 1:
-                raise InputError("local moves start at the current state: ask for one at a time")
             part = diffusion if block is None else diffusion.given(phi, block)
             new = phi[None].copy()
             new[:, moved], ratio = local_move(part, phi[None, moved], self.depth, rng)
             return [Proposal(self.tree.set_torsions(positions_A, new[0]), float(ratio[0]), {"kind": "local", "torsions": moved})]
         density = Conditioned(diffusion, self.floor)
+        n = n if block is None else min(n, DRAWS_A_BLOCK)
         drawn, log_q = density.sample_with_log_prob(n, rng, phi, block)
         current = float(density.log_prob(phi[None], block)[0])
         positions = self.tree.set_torsions(positions_A, drawn)
@@ -251,7 +285,17 @@ class DiffusionProposer(TorsionProposer):
         return [Proposal(x, current - float(q), {**info, "log_q": float(q)}) for x, q in zip(positions, log_q)]
 
     def to_dict(self) -> dict[str, Any]:
-        raise InputError("a fitted torsion diffusion has no plain form; pickle it")
+        """Plain data of a proposer that is fixed; `from_dict` is the inverse."""
+        options = {"kind": self.kind, "block_size": self.block_size, "floor": self.floor, "depth": self.depth}
+        return {"proposer": "torsion", "scores": self.scores.to_dict(), **options}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DiffusionProposer:
+        """The proposer that `to_dict` wrote, frozen."""
+        options = {key: data[key] for key in ("kind", "block_size", "floor", "depth")}
+        proposer = cls(Scores.from_dict(data["scores"]), **options)
+        proposer.frozen = True
+        return proposer
 
 
 def supports(molecule: Molecule) -> bool:
@@ -298,4 +342,21 @@ def load_torsion(
         if kT_eV is None:
             raise InputError("kT_eV is needed with frames to adapt to: the temperature they were drawn at, in eV")
         proposer.adapt(np.asarray(positions_A), kT_eV=kT_eV)
+    return proposer
+
+
+def from_frames(
+    molecule: Molecule,
+    tree: TorsionTree,
+    frames_A: Floats,
+    *,
+    block_size: int | None = None,
+    temperature_K: float = 300.0,
+    weights: str | None = "torsions",
+    **_: Any,
+) -> DiffusionProposer:
+    """What `equidrift.adapt` makes of the frames (k, n, 3) of a run's adaptive phase: adapted and frozen."""
+    kT = BOLTZMANN_EV_PER_K * temperature_K
+    proposer = load_torsion(molecule, tree=tree, weights=weights, positions_A=frames_A, kT_eV=kT, block_size=block_size)
+    proposer.freeze()
     return proposer

@@ -129,7 +129,8 @@ def adapt(
 def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:
     """A short run with every block size; the score is the geometric mean over torsions of accepted turns, so that none is left behind."""
     whole = make(None)
-    sizes = [size for size in BLOCK_SIZES if size is None or size < tree.n_torsions] if hasattr(whole, "block_size") else [None]
+    offered = getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)
+    sizes = [size for size in offered if size is None or size < tree.n_torsions]
     rows = []
     for size in sizes:
         proposer = whole if size is None else make(size)

@@ -403,6 +403,7 @@ def mixture_proposer(
 PLAIN = {
     "torsions": "equidrift.proposals:TorsionProposer",
     "local": "equidrift.proposals:LocalTorsionProposer",
+    "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
 }
 
 

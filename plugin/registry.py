@@ -25,7 +25,7 @@ CONFORMER_MODELS = {
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
 PROPOSERS = {
-    "torsion": "equidrift.adapt:mixture",
+    "torsion": "equidrift.models.torsions.sampler:from_frames",
     "histogram": "equidrift.adapt:histogram",
     "mixture": "equidrift.adapt:mixture",
     "uniform": "equidrift.adapt:uniform",

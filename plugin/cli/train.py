@@ -10,7 +10,10 @@ from typing import Annotated, Any
 import typer
 
 # family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
-FAMILIES = {"conformers": "equidrift.models.conformers.train:run_training"}
+FAMILIES = {
+    "conformers": "equidrift.models.conformers.train:run_training",
+    "torsions": "equidrift.models.torsions.train:run_training",
+}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 

@@ -282,7 +282,7 @@ def test_replica_exchange_takes_weighted_force_groups():
     sampler = ProposalReplicaExchange(states, simulation(system=system), 0, UNIFORM, n_proposals=40)
     sampler.exchangesPerIteration = 0
     sampler.simulate(10)
-    free, held = (abs(TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0]) for c in sampler.replicaConformation)
+    held = [abs(TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0]) for c in sampler.replicaConformation][1]
     assert held > 2.8 or abs(held - abs(TREE.torsions(start_A())[0])) < 1e-6
     assert sampler.statistics[0].acceptance > 2 * sampler.statistics[1].acceptance
 
@@ -291,7 +291,7 @@ def test_replica_exchange_takes_weighted_force_groups():
 
 
 def test_refuses_cartesian_moves_of_constrained_atoms_only():
-    with pytest.raises(InputError, match="constrained distance.*torsion proposer"):
+    with pytest.raises(InputError, match=r"constrained distance.*torsion proposer"):
         ProposalSampler(simulation("HBonds"), Cartesian(), md_steps=1, n_proposals=1).run(1)
     sampler = ProposalSampler(simulation(), Cartesian(), md_steps=1, n_proposals=20)
     sampler.run(3)

@@ -33,7 +33,7 @@ class ProposalMonteCarlo(BaseDynamics):
     atoms : with a calculator; FixAtoms and FixBondLengths are respected, other constraints refused.
     proposer : with a density, see `equidrift.protocols.Proposer`.
     temperature_K : of the distribution.
-    n_proposals : a step; drawn in one block where the proposer can.
+    n_proposals : a step; drawn in one block where the proposer can. A step costs as many energies, and one more where the last failed.
     dynamics : an ASE thermostat on the same atoms (Langevin, Bussi, ...) at the same temperature, or None for moves alone, which keep
         bond lengths, angles and everything else that no torsion turns.
     md_steps : of the dynamics in each step.
@@ -64,7 +64,7 @@ class ProposalMonteCarlo(BaseDynamics):
         atoms: Atoms,
         proposer: Any,
         temperature_K: float,
-        n_proposals: int = 1,
+        n_proposals: int = 10,
         *,
         dynamics: MolecularDynamics | None = None,
         md_steps: int = 100,
@@ -139,6 +139,8 @@ class ProposalMonteCarlo(BaseDynamics):
         new, u, accepted = metropolis(self.proposer, x, self.energy_eV + kT * self.metric(x), self._biased, self.n_proposals, **options)
         atoms.set_positions(new, apply_constraint=False)
         self.energy_eV = u - kT * self.metric(new)
+        # after a rejection the calculator holds another place's results; observers, files and dynamics want this one's
+        atoms.get_potential_energy(force_consistent=self._consistent)
         if accepted and atoms.has("momenta"):
             MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature_K, rng=rng)
         return accepted

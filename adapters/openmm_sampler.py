@@ -40,7 +40,7 @@ class ContextMoves:
     context : an openmm Context; its System decides what is held fixed.
     proposer : see `equidrift.protocols.Proposer`; it must have a density.
     atoms : particles the proposer moves, in its order; None: all of them, or all that are no virtual sites.
-    bonds : (b, 2) bonds between particles, to refuse rings; None takes harmonic bonds and constraints of the System.
+    bonds : (b, 2) bonds between particles, to refuse rings; None takes those of a HarmonicBondForce and constraints.
     energy : () -> potential energy in kJ/mol of the Context as it stands; None takes the integrator's force groups.
 
     Raises
@@ -70,9 +70,10 @@ class ContextMoves:
         masses = np.array([system.getParticleMass(k).value_in_unit(unit.dalton) for k in range(n)])
         local = np.full(n, -1)
         local[self.atoms] = np.arange(len(self.atoms))
-        self.bonds = _local_pairs(_system_bonds(system) if bonds is None else bonds, local)
+        known = _local_pairs(_system_bonds(system) if bonds is None else bonds, local)
         _check_sites(proposer, virtual[self.atoms])
-        check_bonds(proposer, self.bonds, len(self.atoms))
+        check_bonds(proposer, known, len(self.atoms))
+        self.bonds = known if len(known) or not hasattr(proposer, "tree") else proposer.tree.bonds
         pairs = np.array([system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())], np.int64).reshape(-1, 2)
         crossing = pairs[(local[pairs] >= 0).sum(axis=1) == 1]
         if len(crossing):
@@ -170,11 +171,10 @@ def _moved_atoms(proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | N
 
 
 def _system_bonds(system: openmm.System) -> NDArray[np.int64]:
-    """Harmonic bonds and constraints."""
-    pairs = [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())]
-    for force in system.getForces():
-        if isinstance(force, openmm.HarmonicBondForce):
-            pairs += [force.getBondParameters(k)[:2] for k in range(force.getNumBonds())]
+    """Harmonic bonds and constraints; none where there are no harmonic bonds, for then others hold the molecule together."""
+    harmonic = [force for force in system.getForces() if isinstance(force, openmm.HarmonicBondForce)]
+    pairs = [force.getBondParameters(k)[:2] for force in harmonic for k in range(force.getNumBonds())]
+    pairs += [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())] if pairs else []
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -282,7 +282,7 @@ class ProposalSampler:
     def torsions_rad(self) -> Floats:
         """(cycles, m) torsions behind every cycle."""
         tree = getattr(self.proposer, "tree", None)
-        return np.array(self._torsions).reshape(len(self._torsions), 0 if tree is None else tree.n_torsions)
+        return np.array(self._torsions).reshape(len(self._energies), 0 if tree is None else tree.n_torsions)
 
     @property
     def energies_eV(self) -> Floats:
@@ -308,6 +308,8 @@ class ProposalSampler:
 
     def save(self, path: str | Path, files: Sequence[str | Path] = (), extra: Mapping[str, Any] | None = None) -> None:
         """Write a checkpoint from which `load` continues the identical chain (same platform and OpenMM version); old or new, never half.
+
+        The Reference platform has one stream of random numbers for the whole process: two Simulations that run in turns there share it.
 
         Parameters
         ----------

@@ -58,13 +58,9 @@ class TorsionProposalMove(MCMCMove):
         self.n_proposals, self.seed = count("n_proposals", n_proposals), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
         self._stored = json.dumps(plain(proposer.to_dict()))
-        self._forget()
-        self._proposer, self._statistics, self.n_applied = proposer, Statistics.of(proposer), 0
-
-    def _forget(self) -> None:
-        """What is made anew when it is needed."""
-        self._proposer: Any = None
-        self._moves: Any = None
+        self._proposer: Any = proposer
+        self._moves: Any = None  # checks of the Context used last
+        self._statistics, self.n_applied = Statistics.of(proposer), 0
 
     @property
     def proposer(self) -> Any:
@@ -119,7 +115,7 @@ class TorsionProposalMove(MCMCMove):
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self._stored, self.n_proposals, self.atoms, self.seed = (state[key] for key in ("proposer", "n_proposals", "atoms", "seed"))
-        self._forget()
+        self._proposer = self._moves = None
         self.statistics = state["statistics"]
 
     def __repr__(self) -> str:

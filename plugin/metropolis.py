@@ -150,7 +150,7 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
 
     Parameters
     ----------
-    bonds : (b, 2) bonds of the host; with none the proposer's own are trusted.
+    bonds : (b, 2) bonds of the host; where it knows none the proposer's own are trusted.
 
     Raises
     ------
@@ -376,6 +376,8 @@ class _Blocks:
     def _draw(self, x: Floats, wanted: int) -> list[Proposal]:
         if wanted > 1 and hasattr(self.proposer, "propose_independent"):
             return list(self.proposer.propose_independent(x, wanted, **self.options))
+        acceptance = self.statistics.acceptance
+        wanted = min(wanted, 1 + int(1 / acceptance)) if acceptance > 0 else wanted  # the rest of a block is lost at the next acceptance
         if wanted > 1 and hasattr(self.proposer, "propose_many"):
             return list(self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options))
         return [self.proposer.propose(x, **self.options)]

@@ -30,6 +30,13 @@ TRAJECTORY_MODELS = {
     "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
 }
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
+# name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
+PROPOSERS = {
+    "torsion": "equidrift.models.torsions.sampler:from_frames",
+    "histogram": "equidrift.adapt:histogram",
+    "mixture": "equidrift.adapt:mixture",
+    "uniform": "equidrift.adapt:uniform",
+}
 # task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),

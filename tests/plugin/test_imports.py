@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HOSTS = {"rdkit", "ase", "openmm", "openmmtools", "MDAnalysis"}
+HOSTS = {"rdkit", "ase", "openmm", "openmmtools", "MDAnalysis", "openmmml"}
 STDLIB = set(sys.stdlib_module_names)
 SOURCES = sorted(path for folder in ("plugin", "adapters", "models") for path in (ROOT / folder).rglob("*.py"))
 

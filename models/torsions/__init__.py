@@ -1,0 +1,1 @@
+"""Diffusion on the torus of rotatable bonds: proposals with a density."""

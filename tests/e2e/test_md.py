@@ -1,0 +1,150 @@
+"""equidrift md as a user runs it: results, refusals, and the identical chain after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import MDAnalysis as mda
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from equidrift.cli.main import build
+from equidrift.cli.md import picoseconds
+from equidrift.errors import InputError
+from equidrift.md import checkpoint_of
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "equidrift.cli.main", "md", *arguments]
+
+
+def run(*arguments: str, folder: Path, check: bool = True) -> Any:
+    """The command in this process, in a folder."""
+    with chdir(folder):
+        done = CliRunner().invoke(build(), ["md", *arguments])
+    if check and done.exit_code:
+        raise AssertionError(done.output) from done.exception
+    return done
+
+
+@pytest.fixture(scope="module")
+def alanine_dipeptide(tmp_path_factory) -> Path:
+    from openmm import app
+    from openmmtools import testsystems
+
+    system = testsystems.AlanineDipeptideVacuum()
+    path = tmp_path_factory.mktemp("pdb") / "ala2.pdb"
+    with open(path, "w") as handle:
+        app.PDBFile.writeFile(system.topology, system.positions, handle)
+    return path
+
+
+QUICK = ["--adapt", "8ps", "--time", "6ps", "--md-steps", "50", "--n-proposals", "5"]
+
+
+def test_smiles_prints_basins_with_errors(tmp_path):
+    done = run("CCCC", *QUICK, "--proposals", "mixture", "-o", "b.xtc", folder=tmp_path)
+    assert "MMFF94 at 300 K, 6 ps on Reference -> b.xtc" in done.stdout
+    assert "then frozen (nothing of that phase is in the result): mixture" in done.stdout.replace("\n", " ")
+    assert "C0-C1-C2-C3" in done.stdout and "±" in done.stdout and "accepted" in done.stdout
+    assert len(mda.Universe(str(tmp_path / "b.pdb"), str(tmp_path / "b.xtc")).trajectory) == 60
+
+
+def test_pdb_with_amber_files_as_json(tmp_path, alanine_dipeptide):
+    options = ["--forcefield", "amber96.xml,amber96_obc.xml", "--proposals", "histogram", "--json"]
+    done = run(str(alanine_dipeptide), *QUICK, *options, "-o", "a.dcd", folder=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["potential"] == "amber96.xml + amber96_obc.xml" and result["cycles"] == result["frames"] == 60
+    assert len(result["torsions"]) == 2 and 0 < result["acceptance"] < 1
+    assert sum(basin["population"] for basin in result["torsions"][0]["basins"]) == pytest.approx(1)
+    assert result["adaptation"]["frames"] and result["exact"] is True
+
+
+def test_extended_run_equals_a_long_one_and_plain_dynamics_run(tmp_path):
+    for name, times in (("long", ["6ps"]), ("two", ["3ps", "6ps"])):
+        for span in times:
+            done = run("CCCC", "--proposals", "none", "--time", span, "--json", "-o", f"{name}.xtc", folder=tmp_path)
+            result = json.loads(done.stdout)
+    assert result["resumed_at_cycle"] == 15 and result["cycles"] == 30 and result["proposed"] == 0
+    assert (tmp_path / "long.xtc").read_bytes() == (tmp_path / "two.xtc").read_bytes()
+
+
+def chain_of(output: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(checkpoint_of(output)) as data:
+        return data["torsions_rad"], data["energies_eV"]
+
+
+@pytest.mark.parametrize("suffix", [".xtc", pytest.param(".dcd", marks=pytest.mark.slow)])
+def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
+    options = ["CCCO", "--proposals", "uniform", "--adapt", "2ps", "--time", "12ps", "--md-steps", "20", "--json"]
+    run(*options, "-o", f"whole{suffix}", folder=tmp_path)
+    output = tmp_path / f"killed{suffix}"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    # checkpoints every 50 ms, so that the kill falls between two of them within a short test
+    (tmp_path / "sitecustomize.py").write_text("import equidrift.md as md\nmd.SAVE_EVERY_S = 0.05\n")
+    killed = 0
+    for _ in range(40):
+        process = subprocess.Popen(command(*options, "-o", output.name), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        before = output.stat().st_size if output.exists() else 0
+        while process.poll() is None and not (output.exists() and output.stat().st_size > before + 20_000):
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+        if process.returncode == 0:
+            break
+    assert killed >= 1 and process.returncode == 0
+    for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}")):
+        assert np.array_equal(ours, theirs)
+    universes = [mda.Universe(str(tmp_path / "whole.pdb"), str(tmp_path / f"{name}{suffix}")) for name in ("whole", "killed")]
+    frames = [np.array([step.positions.copy() for step in universe.trajectory]) for universe in universes]
+    assert np.array_equal(*frames) and len(frames[0]) == 300
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["CCCC", "--time", "200"], "--time takes a number and a unit"),
+        (["CCCC", "--proposals", "torsions"], "Did you mean 'torsion'?"),
+        (["CCCC", "--time", "0ps"], "positive"),
+        (["CCCC", "--forcefield", "amber96.xml"], "--forcefield is for .pdb files"),
+        (["CC", "--proposals", "uniform"], "no rotatable bond"),
+        (["CCCCCCC", "--proposals", "histogram", "--adapt", "6ps"], "a histogram of 4 torsions"),
+        (["nonsense(", "--proposals", "none"], "SMILES"),
+        (["missing.pdb", "--forcefield", "amber96.xml"], "no file 'missing.pdb'"),
+        (["CCCC", "--temperature", "-3"], "temperature_K must be positive"),
+        (["CCCC", "--adapt", "1ps", "--proposals", "mixture"], "20 are needed"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+    done = run(*arguments, "-o", "x.xtc", folder=tmp_path, check=False)
+    assert done.exit_code == 2 and len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+
+
+def test_outputs_of_others_are_left_alone(tmp_path):
+    (tmp_path / "x.xtc").write_text("mine")
+    done = run("CCCC", "-o", "x.xtc", folder=tmp_path, check=False)
+    assert done.exit_code == 2 and "--overwrite" in done.stderr and (tmp_path / "x.xtc").read_text() == "mine"
+    assert "trajectory suffix" in run("CCCC", "-o", "x.sdf", folder=tmp_path, check=False).stderr
+    options = ["--proposals", "none", "--time", "1ps"]
+    run("CCCC", *options, "-o", "y.xtc", folder=tmp_path)
+    done = run("CCCC", *options, "--temperature", "310", "-o", "y.xtc", folder=tmp_path, check=False)
+    assert done.exit_code == 2 and "run of another command" in done.stderr
+
+
+def test_times_with_units():
+    assert [picoseconds("--time", text) for text in ("200ps", "1 ns", "2.5fs", "1e-3us")] == pytest.approx([200, 1000, 0.0025, 1000])
+    for bad in ("", "ps", "3", "3 s", "-1ps"):
+        with pytest.raises(InputError, match="a number and a unit"):
+            picoseconds("--time", bad)

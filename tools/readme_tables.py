@@ -109,7 +109,8 @@ def solvers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     calls = sorted({n for _, n in values})
     lines = ["| solver | " + " | ".join(f"{n} calls" for n in calls) + " |", "|---|" + "---:|" * len(calls)]
     for name in dict.fromkeys(name for name, _ in values):
-        cells = [f"{values[name, n]['AMR-R']:.3f} / {values[name, n]['COV-R@0.5']:.1f}" for n in calls]
+        found = [values[name, n] for n in calls]
+        cells = [f"{v['AMR-R']:.3f} / {v['COV-R@0.5']:.1f}" if usable(v["AMR-R"]) else "a molecule without a valid sample" for v in found]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ase
+import ase.units
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, SCFError
 from ase.optimize import BFGS
@@ -59,3 +60,40 @@ def gfn2_relax(
         except (CalculationFailed, SCFError, RuntimeError):
             moved[k] = np.nan
     return moved, energies
+
+
+def gfn2_dynamics(
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    velocities_A_fs: NDArray[np.float64],
+    *,
+    step_fs: float,
+    steps: int,
+    friction_per_fs: float = 0.0,
+) -> NDArray[np.float64]:
+    """GFN2-xTB dynamics by leapfrog from one configuration: the mean path of a Langevin thermostat, without its noise.
+
+    Parameters
+    ----------
+    positions_A, velocities_A_fs : (n_atoms, 3), the velocities those of the half step before.
+
+    Returns
+    -------
+    (steps, n_atoms, 3), the positions after each step.
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed.
+    """
+    atoms = ase.Atoms(molecule.numbers, positions_A)
+    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    per_force = (ase.units.fs**2) / atoms.get_masses()[:, None]  # eV/A to A/fs^2
+    decay = np.exp(-friction_per_fs * step_fs)
+    x, v, out = np.array(positions_A, np.float64), np.array(velocities_A_fs, np.float64), []
+    for _ in range(steps):
+        atoms.positions = x
+        v = decay * (v + step_fs * atoms.get_forces() * per_force)
+        x = x + step_fs * v
+        out.append(x)
+    return np.stack(out)

@@ -19,7 +19,7 @@ from equidrift.models.conformers.data import ATOM_CODES, ELEMENTS, PAIR_CODES, g
 from equidrift.models.trajectories.flow import Flow, distance
 from equidrift.models.trajectories.geotdm import FrameBatch
 from equidrift.models.trajectories.network import Graph
-from equidrift.models.trajectories.objective import Observations, Triples, Windows
+from equidrift.models.trajectories.objective import Observations, Segments, Windows
 from equidrift.records import Molecule
 
 LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
@@ -109,26 +109,31 @@ def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
     return out
 
 
-class TripleBatches:
-    """Batch number `step` of an endless, seeded sequence of frame triples, one molecule a batch.
+class SegmentBatches:
+    """Batch number `step` of an endless, seeded sequence of short runs of consecutive frames, one molecule a batch.
 
-    pairs : pairs of atoms in a batch, so that batches cost the same; strides : of the middle frame to its neighbours.
+    pairs : pairs of atoms in a batch, so that batches cost the same; step_fs : wanted between frames; half : frames on either side of
+    the middle one, fewer where a burst is shorter.
     """
 
-    def __init__(self, runs: Sequence[Dynamics], *, pairs: int, seed: int, strides: Sequence[int] = (2,)):
-        usable = [(r, s) for r in runs for s in strides if r.positions_A.shape[1] > 2 * s]
-        if not usable:
-            raise InputError("no run has three frames at the strides asked for; give trajectories with more frames")
-        self.runs, self.pairs, self.seed = usable, pairs, seed
+    def __init__(self, runs: Sequence[Dynamics], *, pairs: int, seed: int, step_fs: float, half: int = 10):
+        self.pairs, self.seed, self.runs = pairs, seed, []
+        for run in runs:
+            stride = max(1, round(step_fs / run.spacing_fs))
+            fits = min(half, (run.positions_A.shape[1] - 1) // (2 * stride))
+            self.runs += [(run, stride, fits)] if fits else []
+        if not self.runs:
+            raise InputError("no run has three frames at the step asked for; give trajectories with more frames")
 
-    def __call__(self, step: int) -> Triples:
+    def __call__(self, step: int) -> Segments:
         rng = np.random.default_rng([self.seed, step])
-        run, stride = self.runs[int(rng.integers(len(self.runs)))]
+        run, stride, half = self.runs[int(rng.integers(len(self.runs)))]
         bursts, frames, n, _ = run.positions_A.shape
-        count = max(4, self.pairs // (n * n))
-        burst, k = rng.integers(bursts, size=count), rng.integers(stride, frames - stride, size=count)
-        x = np.stack([run.positions_A[burst, k + s * stride] for s in (-1, 0, 1)], 1)
-        return Triples(molecule_graph(run.molecule, run.level, count), torch.from_numpy(x.astype(np.float64)), stride * run.spacing_fs)
+        count = max(1, self.pairs // (n * n * (2 * half - 1)))
+        burst, start = rng.integers(bursts, size=count), rng.integers(frames - 2 * half * stride, size=count)
+        x = np.stack([run.positions_A[burst, start + k * stride] for k in range(2 * half + 1)], 1).astype(np.float64)
+        graph = molecule_graph(run.molecule, run.level, count)
+        return Segments(graph, torch.from_numpy(x), stride * run.spacing_fs, run.friction_per_fs)
 
 
 def windows(positions_A: NDArray[Any], length: int, stride: int, count: int) -> NDArray[np.float64]:

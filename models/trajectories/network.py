@@ -90,7 +90,8 @@ class LogRadialBasis(nn.Module):
         self.inverse_width = (count - 1) / (math.log(longest) - math.log(shortest))
 
     def forward(self, d: Tensor) -> Tensor:
-        return torch.exp(-0.5 * ((d.log()[..., None] - self.centres) * self.inverse_width).square())
+        exponent = 0.5 * ((d.log()[..., None] - self.centres) * self.inverse_width).square()
+        return torch.exp(-exponent.clamp_max(30.0))  # what is smaller would be subnormal, and slow every product by ten
 
 
 class PairForceNetwork(nn.Module):

@@ -94,27 +94,39 @@ def meeting_path(force: Force, start: Tensor, end: Tensor, spacing: float, subst
 
 
 @dataclass
-class Triples:
-    """Three frames (b, 3, n, d) in float64, `step` apart, close enough to be steps of the integrator."""
+class Segments:
+    """Odd numbers of consecutive frames (b, 2k + 1, n, d) in float64, `step` apart, close enough to be steps of the integrator."""
 
     graph: Graph
     frames: Tensor
     step: float
+    friction: float = 0.0
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.frames) * (self.frames.shape[1] - 2)
 
 
-def fine_loss(network: nn.Module, batch: Triples) -> Tensor:
-    """Squared error of the force that takes the leapfrog from frame to frame, each atom's over its mass, over the same of no force.
+def fine_loss(network: nn.Module, batch: Segments) -> Tensor:
+    """Squared errors of the accelerations that take the leapfrog from frame to frame, over those of no force, in two norms.
 
-    Over the mass, because a thermostat's noise is; the loss falls to the share of that noise.
+    Frame by frame, fast vibrations and the thermostat's noise decide. Averaged with the triangle of weights that the second
+    difference over the whole segment has, both cancel, and the slow forces count, whose errors grow with the square of time.
+    Errors are weighed by mass, because the thermostat's noise is.
     """
-    before, middle, after = batch.frames.unbind(1)
-    wanted = (after - 2 * middle + before) / batch.step**2
-    found = network(network.prepare(batch.graph), middle, batch.step)
-    mass = batch.graph.mass[..., None]
-    return ((found - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+    x = batch.frames
+    b, frames = x.shape[0], x.shape[1] - 2
+    wanted = (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) / batch.step**2 + batch.friction * (x[:, 2:] - x[:, :-2]) / (2 * batch.step)
+    prepared = network.prepare(batch.graph).repeat(frames)
+    found = network(prepared, x[:, 1:-1].flatten(0, 1), batch.step).unflatten(0, (b, frames))
+    mass = batch.graph.mass[:, None, :, None]
+    loss = ((found - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+    if frames > 1:
+        half = (frames + 1) // 2
+        weights = (half - torch.arange(-half + 1, half).abs()).to(x.dtype) / half**2
+        slow = ((found - wanted) * weights[None, :, None, None]).sum(1)
+        size = (wanted * weights[None, :, None, None]).sum(1)
+        loss = loss + (slow.square() * mass[:, 0]).mean() / (size.square() * mass[:, 0]).mean()
+    return loss
 
 
 @dataclass

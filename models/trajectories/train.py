@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ from equidrift.models.trajectories.data import (
     FrameBatches,
     ObservationBatches,
     PathBatches,
-    TripleBatches,
+    SegmentBatches,
     array_source,
     dynamics_source,
     load_dynamics,
@@ -39,7 +40,7 @@ from equidrift.models.trajectories.data import (
 from equidrift.models.trajectories.flow import Flow, flow_loss
 from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
 from equidrift.models.trajectories.integrator import Integrator
-from equidrift.models.trajectories.objective import Observations, Triples, fine_loss, observer_loss, path_loss
+from equidrift.models.trajectories.objective import Observations, Segments, fine_loss, observer_loss, path_loss
 from equidrift.models.trajectories.sampler import make_network
 from equidrift.records import SYMBOLS
 from equidrift.registry import resolve
@@ -72,7 +73,7 @@ class TrajectoryTraining(BaseModel):
     network: dict[str, Any] = {}
     options: dict[str, Any] = {}
     schedule: dict[str, int | float] = {}
-    pairs_per_batch: int = Field(default=8000, ge=16)
+    pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
@@ -120,27 +121,38 @@ def run_training(
         for a config that does not fit, data that cannot be used, or an output folder that holds a checkpoint when `resume` is not
         given.
     """
-    try:
-        c = TrajectoryTraining.model_validate(config)
-        schedule = Schedule(**c.schedule)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
+    c, schedule = parsed(config)
     if budget_s is None and schedule.steps is None:
         raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
     budget_s = math.inf if budget_s is None else budget_s
+    path, trainer = train(c, make_task(c), schedule, out, budget_s, resume, progress)
+    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+
+
+def parsed(config: dict[str, Any]) -> tuple[TrajectoryTraining, Schedule]:
+    """The config and its schedule. Raises `InputError` where it does not fit."""
+    try:
+        c = TrajectoryTraining.model_validate(config)
+        return c, Schedule(**c.schedule)  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+
+
+def train(
+    c: TrajectoryTraining, task: Task, schedule: Schedule, out: Path, budget_s: float, resume: bool, progress: Progress | None
+) -> tuple[Path, Trainer]:
+    """Train a task and write its weights and card; errors as `run_training`."""
     if budget_s <= 0:
         raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
     if (out / "checkpoint.json").exists() and not resume:
         raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
-    task = make_task(c)
     network = _network(c, task.config)
     task.prepare(network)
     trainer = Trainer(network, schedule, out)
     if resume:
         trainer.resume()
     trainer.fit(task.batch, task.loss, budget_s, progress)
-    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
-    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer)), trainer
 
 
 def make_task(c: TrajectoryTraining) -> Task:
@@ -182,22 +194,21 @@ def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
 
 
 def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
-    """The integrator on molecules: forces from triples of close frames, and the observer's gains in every fourth batch."""
+    """The integrator on molecules: forces from runs of close frames, and the observer's gains in every fourth batch."""
     coarse = [r for r in runs if r.spacing_fs > 2 * STEP_FS]
     if coarse:
         raise InputError(
             f"the integrator learns forces from frames at most {2 * STEP_FS:g} fs apart, and {coarse[0].molecule!r} has them "
             f"{coarse[0].spacing_fs:g} fs apart; save frames more often, or train `kind: flow`, which takes any spacing"
         )
-    strides = sorted({max(1, round(STEP_FS / r.spacing_fs)) for r in runs})
-    triples = TripleBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, strides=strides)
+    segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
     observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
     usable = len(observations) > 0
     force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
     config = {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
 
-    def batch(step: int) -> Triples | Observations:
-        return observations(step) if usable and step % 4 == 3 else triples(step)
+    def batch(step: int) -> Segments | Observations:
+        return observations(step) if usable and step % 4 == 3 else segments(step)
 
     def loss(network: nn.Module, data: Any) -> Tensor:
         model: Integrator = network  # type: ignore[assignment]
@@ -207,16 +218,40 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
 
 
 def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
-    """An N-body system: pair forces by path matching, or windows for the flow and GeoTDM."""
-    data = nbody.simulate(system, *(nbody.PARTS["train"][0], min(nbody.PARTS["train"][1], c.trajectories)))
-    sizes = {"node_features": 1, "edge_features": 1}
+    """An N-body system, simulated anew."""
+    data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories))
+    return array_task(c, data.positions, data.nodes, data.edges, nbody.SPACING)
+
+
+def array_task(c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float) -> Task:
+    """Plain arrays: pair forces by path matching, or windows for the flow and GeoTDM."""
+    sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
     if c.kind != "integrator":
-        return _window_task(c, array_source(data.positions, data.nodes, data.edges, frames=c.frames), sizes, "1")
-    batches = PathBatches(data.positions, data.nodes, data.edges, nbody.SPACING, c.pairs_per_batch, c.seed, c.interpolate_steps)
-    force = sizes | {"blocks": 0, "pair_width": 32, "shortest": 0.05, "longest": 20.0}
-    config = {"kind": "integrator", "longest_step": nbody.SPACING / 40, "observer": False, "force": force | c.network}
-    training = {"spacing": nbody.SPACING, "system": system, "trajectories": len(data)}
+        return _window_task(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1")
+    batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
+    apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
+    apart = apart[apart > 0]
+    force = sizes | {"blocks": 0, "shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())} | c.network
+    config = {"kind": "integrator", "longest_step": spacing / 40, "observer": False, "force": force}
+    training = {"spacing": spacing, "trajectories": len(x)}
     return Task(config, batches, lambda network, data: path_loss(network.force, data), training)  # type: ignore[arg-type]
+
+
+def fit_arrays(
+    x: NDArray[np.float64],
+    nodes: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    spacing: float,
+    kind: str,
+    budget_s: float,
+    out: Path,
+    resume: bool,
+    progress: Progress | None,
+    settings: dict[str, Any],
+) -> Path:
+    """Train on plain arrays; returns the weights file. Errors as `run_training`."""
+    c, schedule = parsed({"frames": min(30, x.shape[1]), "pairs_per_batch": 3200} | settings | {"kind": kind, "data": "arrays"})
+    return train(c, array_task(c, x, nodes, edges, spacing), schedule, out, budget_s, resume, progress)[0]
 
 
 def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = ()) -> Task:

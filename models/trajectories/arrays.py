@@ -1,0 +1,197 @@
+"""Trajectories of anything: positions (frames, nodes, 2 or 3), node and edge features. No molecule, no unit.
+
+    >>> model = GeometricTrajectoryModel.fit(positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine")
+    >>> futures = model.continue_(first_frames, nodes[0], edges[0], n_frames=20, seeds=range(5))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InputError, WeightsError
+from equidrift.models.shared.training import Progress
+from equidrift.models.trajectories.data import array_graph
+from equidrift.models.trajectories.flow import draw_flow
+from equidrift.models.trajectories.geotdm import GeoTDM, draw
+from equidrift.models.trajectories.integrator import Integrator, advance, shoot
+from equidrift.models.trajectories.sampler import gaps, make_network, run_of
+from equidrift.seeds import sample_rng
+from equidrift.weights import load_weights
+
+BATCH_PAIRS = 60_000
+
+
+class GeometricTrajectoryModel:
+    """A trained model of plain-array trajectories.
+
+    Parameters
+    ----------
+    weights : name of a shipped model ("nbody-charged", ...), or the path of a card or safetensors file.
+    noise : 0 gives the integrator's mean path; 1 samples, the first velocities spread by what the integrator missed of the last
+        given frame. The flow and GeoTDM always sample.
+    """
+
+    def __init__(self, weights: str | Path, *, noise: float = 1.0):
+        state, self.card = load_weights(weights)
+        if self.card.get("task") != "trajectory-arrays":
+            raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}; plain arrays need 'trajectory-arrays'")
+        self.network = make_network(self.card["config"])
+        self.network.load_state_dict(state)
+        self.network.eval()
+        self.noise, self.training, self.name = noise, dict(self.card["training"]), str(self.card["name"])
+
+    @classmethod
+    def fit(
+        cls,
+        positions: ArrayLike,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        *,
+        spacing: float = 1.0,
+        kind: Literal["integrator", "flow", "geotdm"] = "integrator",
+        budget_s: float = 120.0,
+        out: str | Path = "runs/arrays",
+        resume: bool = False,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> GeometricTrajectoryModel:
+        """Train on your own trajectories.
+
+        Parameters
+        ----------
+        positions : (trajectories, frames, nodes, 2 or 3), frames `spacing` apart.
+        node_features, edge_features : (trajectories, nodes, f) and (trajectories, nodes, nodes, e).
+        kind : "integrator" for what forces between pairs drive, "flow" for all else, "geotdm" for the published method.
+        **settings : further keys of a training config, such as `network`, `schedule`, `frames`, `context`.
+
+        Raises
+        ------
+        InputError
+            for shapes that do not fit, NaN, or a folder that holds a checkpoint when `resume` is not given.
+        """
+        from equidrift.models.trajectories.train import fit_arrays
+
+        x, nodes, edges = checked(positions, node_features, edge_features)
+        return cls(fit_arrays(x, nodes, edges, spacing, kind, budget_s, Path(out), resume, progress, settings))
+
+    def complete(
+        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, given: ArrayLike, seeds: Iterable[int], *, steps: int | None = None
+    ) -> NDArray[np.float64]:
+        """Samples (seeds, frames, nodes, d) of the frames that `given` (frames,) does not mark, one trajectory.
+
+        Raises
+        ------
+        InputError
+            for shapes that do not fit, NaN in given frames, or too few of them.
+        """
+        mask, chosen = np.asarray(given, bool), np.array(list(seeds), np.int64)
+        x = np.where(mask[:, None, None], np.asarray(positions, np.float64), 0.0)
+        many = [np.repeat(np.asarray(a)[None], len(chosen), 0) for a in (x, node_features, edge_features)]
+        return self.complete_many(*many, mask, chosen, steps=steps)
+
+    def continue_(
+        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, n_frames: int, seeds: Iterable[int], *, steps: int | None = None
+    ) -> NDArray[np.float64]:
+        """The n_frames (seeds, n_frames, nodes, d) behind given ones (frames, nodes, d)."""
+        x = np.asarray(positions, np.float64)
+        whole = np.concatenate([x, np.zeros((n_frames, *x.shape[1:]))])
+        return self.complete(whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps)[:, len(x) :]
+
+    def complete_many(
+        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, given: ArrayLike, seeds: ArrayLike, *, steps: int | None = None
+    ) -> NDArray[np.float64]:
+        """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,); errors as `complete`."""
+        mask = np.asarray(given, bool)
+        x = np.where(mask[None, :, None, None], np.asarray(positions, np.float64), 0.0)
+        x, nodes, edges = checked(x, node_features, edge_features)
+        chosen = np.asarray(seeds, np.int64)
+        if mask.shape != x.shape[1:2] or chosen.shape != x.shape[:1]:
+            raise InputError(f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {mask.shape} and {chosen.shape}")
+        if isinstance(self.network, Integrator) and int(mask.sum()) < 2:
+            raise InputError(f"{self.name} needs 2 given frames, and there are {int(mask.sum())}; give more")
+        size = max(1, BATCH_PAIRS // x.shape[2] ** 2 // (1 if isinstance(self.network, Integrator) else x.shape[1]))
+        out = np.concatenate([self._part(*(a[k : k + size] for a in (x, nodes, edges)), mask, chosen[k : k + size], steps) for k in range(0, len(x), size)])
+        out[:, mask] = x[:, mask]
+        return out
+
+    def _part(
+        self, x: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], mask: NDArray[np.bool_], seeds: NDArray[np.int64], steps: int | None
+    ) -> NDArray[np.float64]:
+        graph, given = array_graph(nodes, edges), torch.from_numpy(mask)
+        centre = x[:, mask].mean((1, 2), keepdims=True) if mask.any() else np.zeros((len(x), 1, 1, x.shape[-1]))
+        y = torch.from_numpy(np.where(mask[None, :, None, None], x - centre, 0.0))
+        streams = [sample_rng(int(seed)) for seed in seeds]
+        if isinstance(self.network, Integrator):
+            return self._integrated(graph, y, given, streams).numpy() + centre
+        length = float(self.training["length"])
+        shape = x.shape[1:]
+
+        def normal() -> torch.Tensor:
+            return torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams])).float()
+
+        run: Any = draw if isinstance(self.network, GeoTDM) else draw_flow
+        clock = torch.arange(x.shape[1], dtype=torch.float32)
+        made: torch.Tensor = run(self.network, graph, y.float() / length, clock, given, normal, steps=steps)
+        return made.double().numpy() * length + centre
+
+    @torch.no_grad()
+    def _integrated(self, graph: Any, x: torch.Tensor, given: torch.Tensor, streams: list[np.random.Generator]) -> torch.Tensor:
+        """Every gap from the side that has two given frames; from both, passing over smoothly, where both have."""
+        network: Integrator = self.network  # type: ignore[assignment]
+        _, force = network.bound(graph)
+        clock, out = network.clock(float(self.training["spacing"])), x.clone()
+
+        def carry(known: torch.Tensor, frames: int) -> torch.Tensor:
+            v, _ = shoot(force, known[:, -2], known[:, -1], clock)
+            if self.noise and known.shape[1] > 2:
+                before, _ = shoot(force, known[:, -3], known[:, -2], clock)
+                missed = (advance(force, known[:, -2], before, clock)[0] - known[:, -1]).square().mean((1, 2), keepdim=True).sqrt()
+                normal = torch.from_numpy(np.stack([rng.standard_normal(known.shape[2:]) for rng in streams]))
+                v = v + self.noise * (missed / clock.spacing) * (normal - normal.mean(1, keepdim=True))
+            y, made = known[:, -1], []
+            for _ in range(frames):
+                y, v = advance(force, y, v, clock)
+                made.append(y)
+            return torch.stack(made, 1)
+
+        for first, last in gaps(given):
+            before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
+            sides = [side for side in (before, after) if side is not None]
+            length = last - first + 1
+            forward = carry(out[:, before], length) if before and before.stop - before.start > 1 else None
+            backward = carry(out[:, after].flip(1), length).flip(1) if after and after.stop - after.start > 1 else None
+            if forward is None and backward is None:  # single frames: a straight line
+                ends = [out[:, side.stop - 1 if side is before else side.start] for side in sides]
+                share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
+                out[:, first : last + 1] = ends[0][:, None] * (1 - share) + ends[-1][:, None] * share
+            elif forward is not None and backward is not None:
+                share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
+                share = share * share * (3 - 2 * share)
+                out[:, first : last + 1] = (1 - share) * forward + share * backward
+            else:
+                out[:, first : last + 1] = forward if forward is not None else backward
+        return out
+
+
+def checked(positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The three arrays as float64. Raises `InputError` for shapes that do not fit or numbers that are not finite."""
+    x, nodes, edges = (np.asarray(a, np.float64) for a in (positions, node_features, edge_features))
+    if x.ndim != 4 or x.shape[-1] not in (2, 3):
+        raise InputError(f"positions must be (trajectories, frames, nodes, 2 or 3), got {x.shape}; add an axis for a single trajectory")
+    k, _, n, _ = x.shape
+    if nodes.ndim != 3 or nodes.shape[:2] != (k, n):
+        raise InputError(f"node_features must be ({k}, {n}, features), got {nodes.shape}")
+    if edges.ndim != 4 or edges.shape[:3] != (k, n, n):
+        raise InputError(f"edge_features must be ({k}, {n}, {n}, features), got {edges.shape}")
+    for name, array in (("positions", x), ("node_features", nodes), ("edge_features", edges)):
+        if not np.isfinite(array).all():
+            raise InputError(f"{name} hold NaN or infinity; leave such trajectories out")
+    return x, nodes, edges
+
+

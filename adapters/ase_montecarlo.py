@@ -136,7 +136,12 @@ class ProposalMonteCarlo(BaseDynamics):
         x, kT = atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
         _check_box(atoms, self.proposer)
         options = {"kT_eV": kT, "rng": rng, "statistics": self.statistics, "check": self.check}
-        new, u, accepted = metropolis(self.proposer, x, self.energy_eV + kT * self.metric(x), self._biased, self.n_proposals, **options)
+        start = self.energy_eV + kT * self.metric(x)
+        try:
+            new, u, accepted = metropolis(self.proposer, x, start, self._biased, self.n_proposals, **options)
+        except BaseException:  # a refused proposal, or Ctrl-C: the atoms are left where they were
+            atoms.set_positions(x, apply_constraint=False)
+            raise
         atoms.set_positions(new, apply_constraint=False)
         self.energy_eV = u - kT * self.metric(new)
         # after a rejection the calculator holds another place's results; observers, files and dynamics want this one's

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,11 @@ class ContextMoves:
         if not math.isfinite(u):
             raise InputError(f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm_state.prepare")
         options = {"kT_eV": kT, "rng": rng, "statistics": statistics, "check": self.check}
-        new, u, accepted = metropolis(self.proposer, x, u, energy, n, **options)
+        try:
+            new, u, accepted = metropolis(self.proposer, x, u, energy, n, **options)
+        except BaseException:  # a refused proposal, or Ctrl-C: the Context is left where it was
+            self.context.setPositions(everything)
+            raise
         if not accepted:
             if shown is not everything:
                 self.context.setPositions(everything)
@@ -343,25 +348,29 @@ class ProposalSampler:
         InputError
             for a checkpoint of another seed, temperature, number of steps or proposals, or one this Context cannot take.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                meta, state = json.loads(str(data["meta"])), data["context"].tobytes()
-                torsions, energies = data["torsions_rad"], data["energies_eV"]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is no checkpoint of a ProposalSampler ({error}); remove it to start anew") from error
+        meta, arrays = read_checkpoint(path)
         for name in ("seed", "md_steps", "n_proposals", "temperature_K"):
             if meta[name] != getattr(self, name):
                 raise InputError(f"the checkpoint {path} has {name}={meta[name]}, not {getattr(self, name)}; use the same, or start anew")
         try:
-            self.simulation.context.loadCheckpoint(state)
+            self.simulation.context.loadCheckpoint(arrays["context"].tobytes())
         except openmm.OpenMMException as error:
             raise InputError(f"the checkpoint {path} belongs to another System, platform or OpenMM version: {error}; start anew") from error
         for name, size in meta["outputs"].items():
             _cut(Path(name), size, bytes.fromhex(meta["heads"][name]))
         self.cycle, self.statistics = meta["cycle"], Statistics(**meta["statistics"])
-        self._torsions, self._energies = list(torsions), energies.tolist()
+        self._torsions, self._energies = list(arrays["torsions_rad"]), arrays["energies_eV"].tolist()
         extra: dict[str, Any] = meta["extra"]
         return extra
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What `ProposalSampler.save` wrote: plain data and arrays. Raises `InputError` for any other file."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return json.loads(str(data["meta"])), {name: data[name] for name in ("context", "torsions_rad", "energies_eV")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no checkpoint of a ProposalSampler ({error}); remove it to start anew") from error
 
 
 def _cut(path: Path, size: int, head: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
 
-class ScorePotentialImplFactory(MLPotentialImplFactory):  # type: ignore[misc]
+class ScorePotentialImplFactory(MLPotentialImplFactory):
     """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
 
     def createImpl(self, name: str, **args: Any) -> ScorePotentialImpl:
@@ -19,7 +19,7 @@ class ScorePotentialImplFactory(MLPotentialImplFactory):  # type: ignore[misc]
         return ScorePotentialImpl(args)
 
 
-class ScorePotentialImpl(MLPotentialImpl):  # type: ignore[misc]
+class ScorePotentialImpl(MLPotentialImpl):
     """Adds the score as a PythonForce: smoothed walk-jump dynamics of a generative model, **not** Boltzmann's, with no energy.
 
     Options, of `MLPotential` or `createSystem`: sigma_A, temperature_K, model; formal_charges for topologies without them.
@@ -40,7 +40,7 @@ class ScorePotentialImpl(MLPotentialImpl):  # type: ignore[misc]
         from equidrift.registry import resolve
 
         if atoms is not None and sorted(atoms) != list(range(topology.getNumAtoms())):
-            raise InputError("the score is of a whole molecule, and a mixed system would weigh it against a real potential; leave atoms out")
+            raise InputError("the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out")
         options = {**self.options, **args}
         molecule = resolve("equidrift.simulate:from_openmm")(topology, formal_charges=options.pop("formal_charges", None))
         force = resolve("equidrift.adapters.openmm_score:score_force")(molecule, **options)

@@ -18,7 +18,7 @@ ensemble = equidrift.sample("OCCO", 1, model="etkdg", seed=1)
 atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
 tree = TorsionTree.of(ensemble.molecule, hydrogens=True)  # the hydroxyls turn too
 
-dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=np.random.default_rng(1))
+dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.01 / units.fs, fixcm=False, rng=np.random.default_rng(1))
 mc = ProposalMonteCarlo(
     atoms, uniform_proposer(tree, block_size=1), 300, n_proposals=3, dynamics=dynamics, md_steps=10, trajectory="glycol.traj"
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -222,8 +221,7 @@ class Run:
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
         """The sampler and the adaptation's report of a run that has been interrupted, or is to be extended."""
-        with np.load(checkpoint, allow_pickle=False) as data:
-            extra = json.loads(str(data["meta"]))["extra"]
+        extra = resolve("equidrift.adapters.openmm_sampler:read_checkpoint")(checkpoint)[0]["extra"]
         if extra["identity"] != self.identity:
             raise InputError(
                 f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
@@ -246,7 +244,7 @@ class Run:
 
     def _sample(self, sampler: Any, report: Mapping[str, Any]) -> None:
         saved = time.monotonic()
-        try:
+        try:  # an interrupted cycle is not saved: it would be run twice, and the chain would not be the uninterrupted one
             while sampler.cycle < self.cycles:
                 sampler.run(1)
                 if self.progress is not None:
@@ -255,8 +253,8 @@ class Run:
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     self._save(sampler, report)
                     saved = time.monotonic()
-        finally:
             self._save(sampler, report)
+        finally:
             resolve(_RUN + "close_writers")(self.simulation)
 
     # The result ------------------------------------------------------------------------------------------------------------

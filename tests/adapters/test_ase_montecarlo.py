@@ -74,7 +74,7 @@ def test_energies_that_fail_are_rejected_and_counted(trouble):
 
 def test_dynamics_between_moves_observers_log_and_trajectory(tmp_path):
     atoms, log, seen = butane(MMFF()), io.StringIO(), []
-    dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.02 / units.fs, rng=np.random.default_rng(0))
+    dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.02 / units.fs, fixcm=False, rng=np.random.default_rng(0))
     mc = ProposalMonteCarlo(
         atoms, UNIFORM, 300, 4, dynamics=dynamics, md_steps=3, logfile=log, trajectory=str(tmp_path / "a.traj"), loginterval=2
     )

@@ -242,8 +242,10 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match="has md_steps=10, not 20"):
         ProposalSampler(simulation(), UNIFORM, md_steps=20, n_proposals=4).load(tmp_path / "c")
     (tmp_path / "d").write_text("nonsense")
-    with pytest.raises(InputError, match="no checkpoint of a ProposalSampler"):
-        sampler.load(tmp_path / "d")
+    (tmp_path / "e").write_bytes((tmp_path / "c").read_bytes()[:-200])
+    for name in ("d", "e", "missing"):
+        with pytest.raises(InputError, match="no checkpoint of a ProposalSampler"):
+            sampler.load(tmp_path / name)
 
 
 # Replica exchange ----------------------------------------------------------------------------------------------------------
@@ -292,7 +294,10 @@ def test_replica_exchange_takes_weighted_force_groups():
 
 def test_refuses_cartesian_moves_of_constrained_atoms_only():
     with pytest.raises(InputError, match=r"constrained distance.*torsion proposer"):
-        ProposalSampler(simulation("HBonds"), Cartesian(), md_steps=1, n_proposals=1).run(1)
+        constrained = ProposalSampler(simulation("HBonds"), Cartesian(), md_steps=0, n_proposals=1)
+        before = state_of(constrained.simulation.context)
+        constrained.run(1)
+    assert all(np.array_equal(a, b) for a, b in zip(before, state_of(constrained.simulation.context)))
     sampler = ProposalSampler(simulation(), Cartesian(), md_steps=1, n_proposals=20)
     sampler.run(3)
     assert sampler.statistics.accepted > 0 and sampler.torsions_rad.shape == (3, 0)

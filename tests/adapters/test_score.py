@@ -80,7 +80,7 @@ def test_walk_and_jump_in_ase():
     atoms.calc = ScoreCalculator(sigma_A=0.3, temperature_K=300)
     with pytest.raises(PropertyNotImplementedError, match="energy"):
         atoms.get_potential_energy()
-    Langevin(atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs, rng=np.random.default_rng(1)).run(5)
+    Langevin(atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs, fixcm=False, rng=np.random.default_rng(1)).run(5)
     assert np.isfinite(atoms.positions).all() and not np.allclose(atoms.positions, NOISY)
     conformer = atoms.calc.jump(atoms)
     assert bond_error(conformer.positions) < 0.3 * bond_error(atoms.positions)

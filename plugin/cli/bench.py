@@ -9,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 # name -> "module:function"; function(full, progress) returns the result described in architecture.md
-BENCHMARKS = {"conformers": "equidrift.models.conformers.benchmark:run"}
+BENCHMARKS = {
+    "conformers": "equidrift.models.conformers.benchmark:run",
+    "sampling": "equidrift.models.torsions.benchmark:run",
+}
 
 
 def command(

@@ -16,7 +16,7 @@ BENCHMARKS = {
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers, sampling")],
     full: Annotated[bool, typer.Option("--full", help="The form the README quotes; takes longer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

@@ -26,18 +26,26 @@ _MAX_CELLS = 4_000_000  # of a histogram
 def log_wrapped_normal(delta: ArrayLike, sigma: ArrayLike) -> Floats:
     """Log density on the circle of a normal with standard deviation `sigma` (radians), wrapped; the arguments broadcast.
 
-    Below 1.5 radians the sum over images within two turns is exact to 1e-15, above it the Fourier series to three terms.
+    Below one radian the sum over the nearest images is exact to rounding, above it the Fourier series is.
     """
     d, s = np.broadcast_arrays(wrap(delta), np.asarray(sigma, np.float64))
     out = np.empty(d.shape)
-    narrow = s < 1.5
+    narrow = s < 1.0
     z, t = d[narrow], s[narrow]
     # the exponents are taken relative to the nearest image, so that nothing underflows
-    images = sum(np.exp(-(_TWO_PI * k * (_TWO_PI * k + 2 * z)) / (2 * t**2)) for k in (-2, -1, 0, 1, 2))
+    images = 1.0 + sum(np.exp(-np.pi * (np.pi + k * z) * 2 / t**2) for k in (-1, 1))
     out[narrow] = -0.5 * (z / t) ** 2 - np.log(t * np.sqrt(_TWO_PI)) + np.log(images)
-    z, t = d[~narrow], s[~narrow]
-    out[~narrow] = np.log1p(sum(2 * np.exp(-0.5 * (n * t) ** 2) * np.cos(n * z) for n in (1, 2, 3, 4, 5))) - np.log(_TWO_PI)
+    if not narrow.all():
+        z, t = d[~narrow], s[~narrow]
+        out[~narrow] = np.log1p(sum(2 * np.exp(-0.5 * (n * t) ** 2) * np.cos(n * z) for n in range(1, 9))) - np.log(_TWO_PI)
     return out
+
+
+def check_turns(tree: TorsionTree) -> TorsionTree:
+    """Return `tree`, or raise `InputError` where it has nothing to turn."""
+    if not tree.n_torsions:
+        raise InputError("the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable")
+    return tree
 
 
 class TorusDensity(Protocol):
@@ -252,10 +260,7 @@ class TorsionProposer:
     exact = True
 
     def __init__(self, tree: TorsionTree, density: Any, *, block_size: int | None = None, name: str = "torsions"):
-        if not tree.n_torsions:
-            raise InputError(
-                "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
-            )
+        check_turns(tree)
         if density.n_torsions != tree.n_torsions:
             raise InputError(
                 f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions"
@@ -341,10 +346,7 @@ class LocalTorsionProposer:
     name = "local"
 
     def __init__(self, tree: TorsionTree, sigma_rad: float = 0.5, *, block_size: int | None = 1):
-        if not tree.n_torsions:
-            raise InputError(
-                "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
-            )
+        check_turns(tree)
         if not sigma_rad > 0:
             raise InputError(f"sigma_rad must be positive, not {sigma_rad}; give for example 0.5")
         self.tree, self.sigma_rad, self.block_size = tree, float(sigma_rad), block_size

@@ -3,8 +3,8 @@
 With U = theta . f the loss of Hyvaerinen, E[|grad U|^2 / 2 - lap U], is quadratic in theta. Its matrix and vector need only means of
 exp(i (kappa +- kappa') phi) over the frames, and wrapped normal noise multiplies such a mean by exp(-|kappa +- kappa'|^2 sigma^2 / 2):
 one pass over the frames gives the noised fit at every level, with no noise drawn. Coefficients may depend linearly on features of the
-frozen local geometry. Where there are no frames a share of uniform pseudo-frames holds theta at its prior (the transferable model, or
-flat): without it, score matching at low noise is free to invent basins where nothing was seen.
+frozen local geometry. Pseudo-frames spread over the torus hold theta at its prior (the transferable model, or flat): without them score
+matching at low noise is free to invent basins where nothing was seen.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from equidrift.models.torsions.series import Complexes, TrigSeries, pair_index, signed_orders
 from equidrift.torsions import Floats, Graph, TorsionTree
 
-UNIFORM_SHARE = 0.01
-_SMOOTHNESS = 0.1  # frames that the prior is worth against the fourth power of the wave number
+PRIOR_FRAMES = 50  # frames that the prior is worth
+_SMOOTHNESS = 0.1  # frames that the prior is worth further, times the square of the wave number
 _FEATURE_ORDER = 3  # geometry enters coefficients up to this order
 _CHUNK = 4096  # frames held as waves at a time
 
@@ -114,7 +114,8 @@ def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:
     laplacian = -square * np.exp(-0.5 * sigma**2 * square) * moments.linear / moments.frames
     vector = np.concatenate([laplacian.real, laplacian.imag])
     start = np.concatenate([prior.real, -prior.imag])
-    penalty = np.tile(square * (0.5 * UNIFORM_SHARE + _SMOOTHNESS * square / moments.frames), 2)
+    share = PRIOR_FRAMES / (moments.frames + PRIOR_FRAMES)
+    penalty = np.tile(square * (0.5 * share + _SMOOTHNESS * square / moments.frames), 2)
     theta = start + np.linalg.solve(matrix + np.diag(penalty), vector - matrix @ start)
     half = len(square)
     out: Complexes = theta[:half] - 1j * theta[half:]

@@ -14,6 +14,7 @@ The stochastic sampler of local moves keeps the whole path of noising and denois
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -167,7 +168,7 @@ def ode_log_prob(diffusion: Diffusion, phi: Floats, steps: int = 100) -> Floats:
         return -(sigma**2) * score, -(sigma**2) * np.trace(jacobian, axis1=1, axis2=2)
 
     x, total = np.asarray(phi, np.float64), np.zeros(len(phi))
-    for start, end in zip(points[:-1], points[1:]):
+    for start, end in pairwise(points):
         h = end - start
         v1, d1 = rate(start, x)
         v2, d2 = rate(start + h / 2, x + h / 2 * v1)

@@ -18,7 +18,7 @@ from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.series import Complexes, TrigSeries
-from equidrift.proposals import Block, Histogram, TorsionProposer
+from equidrift.proposals import Block, Histogram, TorsionProposer, check_turns
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import Floats, TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -62,7 +62,7 @@ class Scores:
     theta: Complexes | None = field(default=None, repr=False)  # (L, C), of the fit
 
     def __post_init__(self) -> None:
-        m = self.tree.n_torsions
+        m = check_turns(self.tree).n_torsions
         self.sigmas = sigma_levels(self.n_levels)
         self.orders = (6, 6) if m <= 2 else (6, 4)
         self.frames = 0

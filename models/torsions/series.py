@@ -115,7 +115,7 @@ class TrigSeries:
 
     def given(self, phi: Floats, block: NDArray[np.int64]) -> TrigSeries:
         """The series of the torsions of a block, the others held at phi (m,); constants are dropped."""
-        m, (k1, k2) = self.n_torsions, (self.singles.shape[1], self.pairs.shape[1])
+        m, k2 = self.n_torsions, self.pairs.shape[1]
         singles = self.singles.copy()
         wave = np.exp(1j * np.asarray(phi, np.float64))[:, None] ** signed_orders(k2)
         inside = np.zeros(m, bool)

@@ -12,11 +12,12 @@ import typer
 BENCHMARKS = {
     "conformers": "equidrift.models.conformers.benchmark:run",
     "trajectories": "equidrift.models.trajectories.benchmark:run",
+    "sampling": "equidrift.models.torsions.benchmark:run",
 }
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers, trajectories")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(BENCHMARKS))],
     full: Annotated[bool, typer.Option("--full", help="The form the README quotes; takes longer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

@@ -7,11 +7,10 @@ import pytest
 
 from equidrift.errors import InputError
 from equidrift.models.torsions.adaptation import Columns, Moments, as_series, fit, flat, modes
-from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, invert, local_move, ode_log_prob, sigma_levels
+from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, ode_log_prob, sigma_levels
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.proposals import WrappedMixture
 from tests.torus import CHAINS, balanced, fits, grid, independent_step, integral, pair_count, random_series, two_basins
-
 
 ORDER = 14  # of the series of a known density
 
@@ -108,7 +107,7 @@ def test_samples_follow_the_density_of_the_discretised_sampler(m):
 
 @pytest.mark.parametrize("m", [1, 2, 3])
 def test_the_ode_has_the_density_that_quadrature_gives(m):
-    diffusion, log_prob = true_diffusion(m, np.geomspace(6.0, 0.3, 130))
+    diffusion, log_prob = true_diffusion(m, np.geomspace(6.0, 0.3, 160))
     phi = np.random.default_rng(2).uniform(-np.pi, np.pi, (40, m))
     assert np.abs(ode_log_prob(diffusion, phi, 60) - log_prob(phi)).max() < 1e-3
 
@@ -135,7 +134,7 @@ def test_independent_moves_with_bad_scores_keep_the_target(m):
 def local_chain(target, diffusion, depth, sign=1.0):
     rng = np.random.default_rng(5)
     phi = target.sample(CHAINS, rng)
-    for _ in range(3):
+    for _ in range(2):
         before = phi
         new, ratio = local_move(diffusion, phi, depth, rng)
         yes = np.log(rng.random(CHAINS)) < target.log_prob(new) - target.log_prob(phi) + sign * ratio
@@ -143,20 +142,19 @@ def local_chain(target, diffusion, depth, sign=1.0):
     return before, phi, yes.mean()
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_local_moves_with_bad_scores_keep_the_target(depth):
-    target = two_basins()
-    before, after, share = local_chain(target, bad_diffusion(2), depth)
-    assert share > 0.05
+@pytest.mark.parametrize(("m", "depth"), [(1, 1), (1, 2), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_local_moves_with_bad_scores_keep_the_target(m, depth):
+    target = two_basins(m)
+    before, after, share = local_chain(target, bad_diffusion(m), depth)
+    assert share > 0.02
     assert fits(after, target.log_prob) > 0.01
     assert balanced(before, after) > 0.01
 
 
 def test_a_wrong_sign_of_the_ratio_is_found_out_in_both_kinds_of_move():
-    target = two_basins()
-    before, after, _ = local_chain(target, bad_diffusion(2), 3, sign=-1.0)
-    assert fits(after, target.log_prob) < 1e-6
     target = two_basins(1)
+    before, after, _ = local_chain(target, bad_diffusion(1), 1, sign=-1.0)
+    assert fits(after, target.log_prob) < 1e-6
     rng, flow = np.random.default_rng(4), DiscreteFlow(bad_diffusion(1))
     phi = target.sample(CHAINS, rng)
     log_q = flow.log_prob(phi)
@@ -183,10 +181,10 @@ def test_the_closed_form_fit_recovers_the_energy_the_frames_came_from():
     truth = random_series(2, 7, 0.8, 2, 2)
     points = grid(240, 2)
     odds = np.exp(-truth.energy(points))
-    frames = points[np.random.default_rng(0).choice(len(points), 60_000, p=odds / odds.sum())]
+    frames = points[np.random.default_rng(0).choice(len(points), 20_000, p=odds / odds.sum())]
     columns = Columns.of(2, (4, 4), 0)
-    moments = Moments.of(columns, frames[:30_000], np.zeros((30_000, 0)))
-    moments = moments.plus(Moments.of(columns, frames[30_000:], np.zeros((30_000, 0))))
+    moments = Moments.of(columns, frames[:10_000], np.zeros((10_000, 0)))
+    moments = moments.plus(Moments.of(columns, frames[10_000:], np.zeros((10_000, 0))))
     fitted = as_series(fit(moments, 0.05, np.zeros(len(columns.wave), complex)), 2, 4, 4)
     shape = fitted.energy(points) - truth.energy(points)
     assert np.sqrt(np.average((shape - np.average(shape, weights=odds)) ** 2, weights=odds)) < 0.1
@@ -202,12 +200,19 @@ def test_coefficients_follow_the_geometry_they_were_fitted_with():
     assert best == pytest.approx([-0.4, 0.4], abs=0.1)
 
 
-def test_few_frames_leave_the_prior_where_nothing_was_seen():
-    prior = flat(random_series(2, 2, 1.0, 4, 4))
-    columns = Columns.of(2, (4, 4), 0)
-    none = Moments.of(columns, np.random.default_rng(0).uniform(-np.pi, np.pi, (1, 2)), np.zeros((1, 0)))
-    assert len(prior) == len(modes(2, 4, 4)) == 8 + 32 * pair_count(2)
-    assert np.abs(fit(none, 3.0, prior) - prior).max() < 0.5
+def test_a_good_prior_helps_where_frames_are_few():
+    truth, columns = random_series(2, 2, 0.8, 4, 4), Columns.of(2, (4, 4), 0)
+    points = grid(60, 2)
+    odds = np.exp(-truth.energy(points))
+    frames = points[np.random.default_rng(0).choice(len(points), 60, p=odds / odds.sum())]
+    moments = Moments.of(columns, frames, np.zeros((60, 0)))
+    assert len(flat(truth)) == len(modes(2, 4, 4)) == 8 + 32 * pair_count(2)
+
+    def error(prior):
+        off = as_series(fit(moments, 0.1, prior), 2, 4, 4).energy(points) - truth.energy(points)
+        return np.sqrt(np.average((off - np.average(off, weights=odds)) ** 2, weights=odds))
+
+    assert error(flat(truth)) < 0.7 * error(np.zeros(len(columns.wave), complex))
 
 
 def test_refusals():
@@ -221,5 +226,3 @@ def test_refusals():
         TrigSeries(np.zeros((2, 3), complex), np.zeros((0, 2, 4), complex))
     with pytest.raises(InputError, match="too large"):
         random_series(3, 0).on_grid(10)
-    with pytest.raises(FloatingPointError, match="could not be inverted"):
-        invert(50.0, random_series(1, 0, 3.0), np.linspace(-3, 3, 40)[:, None])

@@ -139,7 +139,9 @@ def test_frames_of_another_kind_are_refused(tmp_path):
     with pytest.raises(InputError, match="make_torsions"):
         FrameSet().load(tmp_path / "other.npz")
     with pytest.raises(InputError, match="no torsion frames"):
-        run_training({"data": str(tmp_path / "empty"), "schedule": {"steps": 1}} | {"data": []} | {"data": [str(_empty(tmp_path))]}, tmp_path, None)
+        run_training(
+            {"data": str(tmp_path / "empty"), "schedule": {"steps": 1}} | {"data": []} | {"data": [str(_empty(tmp_path))]}, tmp_path, None
+        )
 
 
 def _empty(folder):

@@ -147,9 +147,7 @@ def proposers(tree, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["uniform", "uniform, one at a time", "histogram", "mixture", "mixture, one at a time", "bad", "local"]
-)
+@pytest.mark.parametrize("name", ["uniform", "uniform, one at a time", "histogram", "mixture", "mixture, one at a time", "bad", "local"])
 def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
     tree, x = peptide
     phi, _ = run_chain(tree, x, proposers(tree, x)[name], 100_000)

@@ -249,7 +249,12 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposed configuration and log q(x | x') - log q(x' | x), None where the proposer has no density."""
+    """A proposed configuration and log q(x | x') - log q(x' | x), None where the proposer has no density.
+
+    `info` says how it was made, for statistics: `torsions` (indices of those moved), `kind`, and for proposals whose density does not
+    depend on the current torsions `log_q` (of the proposed state) and `log_q_current`, so that hosts can draw them ahead.
+    """
 
     positions_A: NDArray[np.float64]
     log_q_ratio: float | None
+    info: Mapping[str, Any] = field(default_factory=dict)

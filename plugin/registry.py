@@ -23,6 +23,13 @@ CONFORMER_MODELS = {
     "se3-distance": "equidrift.models.conformers.distance_sampler:load_se3_distance",
 }
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
+# name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
+PROPOSERS = {
+    "torsion": "equidrift.adapt:mixture",
+    "histogram": "equidrift.adapt:histogram",
+    "mixture": "equidrift.adapt:mixture",
+    "uniform": "equidrift.adapt:uniform",
+}
 # task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),

@@ -16,7 +16,7 @@ def build() -> Callable[[], None]:
     """The Typer application. Each command's module imports what it needs only when the command runs."""
     import typer
 
-    from equidrift.cli import bench, doctor, models, refine, sample, train
+    from equidrift.cli import bench, doctor, md, models, refine, sample, train
 
     app = typer.Typer(
         help="Equivariant diffusion models where molecular simulators already work.",
@@ -24,7 +24,7 @@ def build() -> Callable[[], None]:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    commands = {"sample": sample, "refine": refine, "train": train, "bench": bench, "models": models, "doctor": doctor}
+    commands = {"sample": sample, "refine": refine, "md": md, "train": train, "bench": bench, "models": models, "doctor": doctor}
     for name, module in commands.items():
         app.command(name)(_guarded(module.command))
     return app

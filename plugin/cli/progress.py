@@ -40,3 +40,33 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0) -> Iterator[
             bar.update(task, advance=event["accepted"], rate=rate, rejected=f"{rejected} rejected" if rejected else "")
 
         yield report
+
+
+@contextmanager
+def phase_bar(*, shown: bool) -> Iterator[Report | None]:
+    """A bar over the cycles of a simulation, one a phase; yields the callback, None where nothing is shown."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[accepted]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(event: dict[str, Any]) -> None:
+            if event["stage"] not in tasks:
+                tasks[event["stage"]] = bar.add_task(event["stage"], total=event["total"], accepted="")
+            known = event["acceptance"] == event["acceptance"]
+            bar.update(tasks[event["stage"]], completed=event["done"], accepted=f"{event['acceptance']:.1%} accepted" if known else "")
+
+        yield report

@@ -1,0 +1,141 @@
+"""Fitting a proposer to the system at hand: a short run explores, the proposer is fitted to its frames and frozen before production.
+
+While a proposer still changes with the chain's own past, the chain is no Markov chain, and its samples are not exact. So nothing of this
+phase counts, and what comes out never changes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.metropolis import Statistics
+from equidrift.proposals import LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
+from equidrift.records import Molecule, Proposal
+from equidrift.registry import PROPOSERS, resolve
+from equidrift.torsions import TorsionTree
+
+Floats = NDArray[np.float64]
+# (proposer, cycles) -> frames (k, n_atoms, 3) behind every cycle, and what became of the proposals
+Advance = Callable[[Any, int], tuple[Floats, Statistics]]
+BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
+_TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
+_LEAST_CYCLES = 20
+
+
+class Still:
+    """Proposes nothing: plain dynamics whose torsions are watched."""
+
+    name, exact = "none", True
+
+    def __init__(self, tree: TorsionTree) -> None:
+        self.tree = tree
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """The same positions."""
+        return Proposal(positions_A, 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"proposer": "none", "tree": self.tree.to_dict()}
+
+
+class Alternating:
+    """Several proposers in turn, each drawn with equal odds whatever the state, so that the choice cancels in the ratio."""
+
+    exact, name = True, "alternating"
+
+    def __init__(self, *proposers: Any) -> None:
+        self.proposers, self.tree = proposers, proposers[0].tree
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal of one of them."""
+        proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(positions_A, kT_eV=kT_eV, rng=rng)
+        return Proposal(proposal.positions_A, proposal.log_q_ratio)  # without log_q: the next may come from another density
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A proposer that will not change any more, and how it was made (plain data)."""
+
+    proposer: Any
+    report: dict[str, Any]
+
+
+def uniform(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+    """Uniform torsions."""
+    return uniform_proposer(tree, block_size=block_size)
+
+
+def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Any:
+    """The smoothed histogram of at most three torsions."""
+    return histogram_proposer(tree, frames_A)
+
+
+def mixture(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+    """A mixture of wrapped normals over the torsions."""
+    components = int(np.clip(len(frames_A) // 20, 4, 32))
+    return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
+
+
+def adapt(
+    advance: Advance, molecule: Molecule, tree: TorsionTree, kind: str, cycles: int, *, temperature_K: float, seed: int = 0
+) -> Adapted:
+    """Explore with simple moves, fit, run the fitted proposer and fit again, then choose how many torsions move at once.
+
+    Parameters
+    ----------
+    advance : runs cycles of dynamics and moves with a proposer.
+    molecule, tree : whose torsions.
+    kind : a name of `equidrift.registry.PROPOSERS`, or "none".
+    cycles : of dynamics and moves in all; at least 20, except for "none" and "uniform", which need none.
+    temperature_K : of the run.
+    seed : of the fits.
+
+    Raises
+    ------
+    UnknownNameError
+        for another kind. InputError where there are too few cycles to fit anything, or the histogram has too many torsions.
+    """
+    if kind == "none":
+        return Adapted(Still(tree), {"proposer": kind, "cycles": 0})
+    if kind not in PROPOSERS:
+        raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
+    make = resolve(PROPOSERS[kind])
+    options = {"temperature_K": temperature_K, "seed": seed}
+    if kind != "uniform" and cycles < _LEAST_CYCLES:
+        raise InputError(f"the adaptive phase has {cycles} cycles, and {_LEAST_CYCLES} are needed to fit a proposer; give it more time")
+    explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
+    half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
+    frames, _ = advance(explorer, half)
+    if kind == "uniform":
+        frames = frames[-1:]
+    else:
+        first = make(molecule, tree, frames[len(frames) // 4 :], **options)
+        more, _ = advance(Alternating(first, *explorer.proposers), half)
+        frames = np.concatenate([frames[len(frames) // 2 :], more])
+    trials = _trials(advance, lambda size: make(molecule, tree, frames, block_size=size, **options), tree, cycles - 2 * half)
+    best = max(trials, key=lambda row: row["score"])
+    shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
+    report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
+    return Adapted(best["made"], report)
+
+
+def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:
+    """A short run with every block size; the score is the geometric mean over torsions of accepted turns, so that none is left behind."""
+    whole = make(None)
+    sizes = [size for size in BLOCK_SIZES if size is None or size < tree.n_torsions] if hasattr(whole, "block_size") else [None]
+    rows = []
+    for size in sizes:
+        proposer = whole if size is None else make(size)
+        if len(sizes) == 1:
+            return [{"block_size": None, "score": 0.0, "made": proposer}]
+        _, statistics = advance(proposer, max(1, cycles // len(sizes)))
+        score = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean())) / max(1, statistics.proposed)
+        rows.append({"block_size": size, "score": score, "acceptance": statistics.acceptance, "made": proposer})
+    return rows

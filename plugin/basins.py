@@ -1,0 +1,216 @@
+"""What a chain of torsions says: autocorrelation, effective samples, torsional basins with their populations and free energies.
+
+One chain at one temperature needs no multistate estimator: the population of a basin is the share of its frames, and every error comes
+from the autocorrelation of the series it is the mean of (tests hold it against pymbar's statistical inefficiency).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InputError
+from equidrift.units import BOLTZMANN_EV_PER_K
+
+BINS = 72
+SMOOTHING_DEG = 10.0
+SHALLOW_KT = 0.7  # two maxima with a lower barrier between them are one basin
+MAX_STATES = 10
+
+
+@dataclass(frozen=True)
+class Basin:
+    """A basin of one torsion, or a combination of basins of all of them.
+
+    population_error and free_energy_error_kT are standard errors; NaN where the chain never left or entered the basin, so that it
+    tells nothing of them. entries counts how often the chain came in. Free energies are relative to the most populated basin.
+    """
+
+    torsion: str
+    centres_deg: tuple[float, ...]
+    population: float
+    population_error: float
+    free_energy_kT: float
+    free_energy_error_kT: float
+    entries: int
+
+
+def correlation_time(series: ArrayLike) -> NDArray[np.float64]:
+    """Integrated autocorrelation time 1 + 2 sum_t rho(t) in frames, by Geyer's initial positive sequence (Stat. Sci. 1992, 7, 473).
+
+    Parameters
+    ----------
+    series : (n,) or (n, k) observables of one chain.
+
+    Returns
+    -------
+    (k,) or scalar array, at least 1; n where a series is constant, for it tells nothing.
+
+    Raises
+    ------
+    InputError
+        for fewer than two frames, or values that are not finite.
+    """
+    x = np.asarray(series, np.float64)
+    if x.ndim not in (1, 2) or len(x) < 2 or not np.isfinite(x).all():
+        raise InputError(f"series must be two or more finite frames, (n,) or (n, k), not of shape {x.shape}")
+    columns = x.reshape(len(x), -1)
+    times = np.array([_correlation_time(column) for column in columns.T])
+    return times if x.ndim == 2 else times[0]
+
+
+def _correlation_time(x: NDArray[np.float64]) -> float:
+    n = len(x)
+    x = x - x.mean()
+    variance = float(x @ x) / n
+    if variance <= 1e-24:
+        return float(n)
+    size = 1 << (2 * n - 1).bit_length()
+    transform = np.fft.rfft(x, size)
+    rho = np.fft.irfft(np.abs(transform) ** 2, size)[:n] / (n * variance)  # biased: damps the noise of long lags
+    pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2]  # positive for every reversible chain
+    negative = np.flatnonzero(pairs <= 0)
+    kept = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
+    return float(np.clip(2 * kept.sum() - 1, 1.0, n))
+
+
+def effective_samples(torsions_rad: ArrayLike) -> NDArray[np.float64]:
+    """Effective samples (m,) of each torsion: frames over the longer of the correlation times of its cosine and its sine.
+
+    Parameters
+    ----------
+    torsions_rad : (n_frames, m).
+    """
+    phi = _frames(torsions_rad)
+    return len(phi) / np.maximum(correlation_time(np.cos(phi)), correlation_time(np.sin(phi)))
+
+
+def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
+    phi = np.asarray(torsions_rad, np.float64)
+    if phi.ndim != 2 or len(phi) < 2:
+        raise InputError(f"torsions_rad must be (n_frames, n_torsions) with two frames or more, not of shape {phi.shape}")
+    return phi
+
+
+def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
+    """Borders (k,) in rad, ascending in -pi .. pi, between the k basins of one torsion; empty where there is one basin only.
+
+    The minima of the smoothed histogram, the shallowest removed until every barrier is `SHALLOW_KT` above the lower of its maxima.
+    """
+    angles = np.asarray(torsion_rad, np.float64)
+    counts, _ = np.histogram(np.mod(angles + np.pi, 2 * np.pi), BINS, (0, 2 * np.pi))
+    offset = (np.arange(BINS) + BINS // 2) % BINS - BINS // 2
+    kernel = np.exp(-0.5 * (offset * 360 / BINS / SMOOTHING_DEG) ** 2)
+    density = np.fft.irfft(np.fft.rfft(counts) * np.fft.rfft(kernel / kernel.sum()), BINS)
+    energy = -np.log(np.maximum(density, 0) + 0.1 * len(angles) / BINS / 100 + 1e-12)  # in kT; the floor keeps noise from making basins
+    minima, barriers = _extrema(energy)
+    while len(minima) > 1:
+        around = [(k, energy[barriers[k]] - max(energy[minima[k]], energy[minima[(k + 1) % len(minima)]])) for k in range(len(minima))]
+        k, height = min(around, key=lambda pair: pair[1])
+        if height >= SHALLOW_KT:
+            return np.sort(barriers * 2 * np.pi / BINS - np.pi + np.pi / BINS)
+        after = (k + 1) % len(minima)
+        minima = np.delete(minima, k if energy[minima[k]] > energy[minima[after]] else after)
+        barriers = np.delete(barriers, k)
+        minima, barriers = np.sort(minima), _align(np.sort(minima), np.sort(barriers))
+    return np.zeros(0)
+
+
+def _extrema(energy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Minima of a circular profile in ascending order, and the maximum behind each of them."""
+    n = len(energy)
+    minima = np.flatnonzero((energy < np.roll(energy, 1)) & (energy <= np.roll(energy, -1)))
+    ends = np.append(minima[1:], minima[:1] + n) if len(minima) else minima
+    walks = [np.arange(first, last + 1) for first, last in zip(minima, ends)]
+    return minima, np.array([walk[np.argmax(energy[walk % n])] % n for walk in walks], np.int64)
+
+
+def _align(minima: NDArray[np.int64], barriers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The barriers in the order of the minima they lie behind."""
+    return np.roll(barriers, -int(np.searchsorted(barriers, minima[0]))) if len(minima) else barriers
+
+
+def assign(torsion_rad: ArrayLike, edges_rad: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The basin 0 .. k-1 of each frame: basin j begins at edge j, the last wraps around."""
+    phi = (np.asarray(torsion_rad, np.float64) + np.pi) % (2 * np.pi) - np.pi
+    if not len(edges_rad):
+        return np.zeros(len(phi), np.int64)
+    return (np.searchsorted(edges_rad, phi, side="right") - 1) % len(edges_rad)
+
+
+def torsion_basins(torsions_rad: ArrayLike, labels: Sequence[str]) -> list[list[Basin]]:
+    """The basins of each torsion, most populated first, with standard errors from the autocorrelation of the chain.
+
+    Parameters
+    ----------
+    torsions_rad : (n_frames, m) in the order of the chain.
+    labels : (m,) names of the torsions.
+    """
+    phi = _frames(torsions_rad)
+    if len(labels) != phi.shape[1]:
+        raise InputError(f"labels has {len(labels)} entries for {phi.shape[1]} torsions")
+    result = []
+    for column, label in zip(phi.T, labels):
+        state = assign(column, basin_edges(column))
+        result.append(_basins(state, label, [(_mean_deg(column[state == k]),) for k in range(state.max() + 1)]))
+    return result
+
+
+def joint_basins(torsions_rad: ArrayLike, limit: int = MAX_STATES) -> list[Basin]:
+    """The most populated combinations of the torsions' basins, at most `limit`; see `torsion_basins`."""
+    phi = _frames(torsions_rad)
+    states = np.stack([assign(column, basin_edges(column)) for column in phi.T], axis=1)
+    _, state = np.unique(states, axis=0, return_inverse=True)
+    state = state.reshape(-1)
+    centres = [tuple(_mean_deg(column) for column in phi[state == k].T) for k in range(state.max() + 1)]
+    return _basins(state, "all", centres, limit)
+
+
+def _mean_deg(angles: NDArray[np.float64]) -> float:
+    return float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))) if len(angles) else float("nan")
+
+
+def _basins(state: NDArray[np.int64], label: str, centres: Sequence[tuple[float, ...]], limit: int | None = None) -> list[Basin]:
+    """Populations p_k and F_k = -ln(p_k / p_0) in kT; the error of F is that of the mean of I_k / p_k - I_0 / p_0 (delta method)."""
+    counts = np.bincount(state, minlength=len(centres))
+    order = [k for k in np.argsort(-counts, kind="stable") if counts[k]][:limit]
+    n, top = len(state), order[0]
+    first = (state == top) / (counts[top] / n)
+    basins = []
+    for k in order:
+        inside = (state == k).astype(np.float64)
+        p, entries = counts[k] / n, int(np.count_nonzero(np.diff(inside) > 0))
+        left = bool(np.any(np.diff(inside)))
+        error = float(np.sqrt(inside.var() * correlation_time(inside) / n)) if left else float("nan")
+        influence = inside / p - first
+        spread = 0.0 if k == top else float(np.sqrt(influence.var() * correlation_time(influence) / n)) if left else float("nan")
+        basins.append(Basin(label, centres[k], float(p), error, float(-np.log(p * n / counts[top])), spread, entries))
+    return basins
+
+
+def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float) -> dict[str, Any]:
+    """ESS, basins of each torsion and joint basins as plain values; free energies in kT and kJ/mol where the name says so."""
+    from equidrift.units import KJ_MOL_PER_EV
+
+    phi = _frames(torsions_rad)
+    per_kT = BOLTZMANN_EV_PER_K * temperature_K * KJ_MOL_PER_EV
+
+    def row(basin: Basin) -> dict[str, Any]:
+        values = {key: (None if value != value else value) for key, value in vars(basin).items()}
+        error = values["free_energy_error_kT"]
+        return {
+            **values,
+            "free_energy_kJ_mol": basin.free_energy_kT * per_kT,
+            "free_energy_error_kJ_mol": None if error is None else error * per_kT,
+        }
+
+    ess = effective_samples(phi) if phi.shape[1] else np.zeros(0)
+    torsions = [
+        {"torsion": label, "ess": float(samples), "basins": [row(basin) for basin in basins]}
+        for label, samples, basins in zip(labels, ess, torsion_basins(phi, labels))
+    ]
+    return {"frames": len(phi), "torsions": torsions, "states": [row(basin) for basin in joint_basins(phi)] if phi.shape[1] else []}

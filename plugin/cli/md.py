@@ -1,0 +1,121 @@
+"""equidrift md: exact sampling of one molecule by dynamics and proposals."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="INPUT", help="A SMILES, or a file: .pdb .sdf .mol")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology is written beside it as .pdb")],
+    time: Annotated[str, typer.Option(help="Length of the production run, as 200ps or 1ns.")] = "200ps",
+    temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
+    proposals: Annotated[str, typer.Option(help="torsion, mixture, histogram (up to 3 torsions), uniform, or none.")] = "torsion",
+    forcefield: Annotated[str, typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94.")] = "",
+    timestep: Annotated[str, typer.Option(help="Step of the dynamics.")] = "2fs",
+    friction: Annotated[float, typer.Option(help="1/ps.")] = 1.0,
+    constraints: Annotated[str, typer.Option(help="HBonds or none.")] = "HBonds",
+    md_steps: Annotated[int, typer.Option(help="Steps of dynamics between rounds of proposals.")] = 100,
+    n_proposals: Annotated[int, typer.Option(help="Proposals in a round.")] = 10,
+    adapt: Annotated[str | None, typer.Option(help="Length of the adaptive phase; a tenth of the time, at least 50ps.")] = None,
+    interval: Annotated[str | None, typer.Option(help="Time between frames; every round if not given.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same chain.")] = 0,
+    platform: Annotated[str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what another run left.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Sample a molecule's Boltzmann distribution. Interrupted, the same command goes on; with a longer --time it extends the run."""
+    from equidrift.cli.output import print_json
+    from equidrift.cli.progress import phase_bar
+    from equidrift.md import Run, Settings
+
+    settings = Settings(
+        temperature_K=temperature,
+        proposals=proposals,
+        timestep_fs=picoseconds("--timestep", timestep) * 1e3,
+        friction_per_ps=friction,
+        constraints=None if constraints.lower() == "none" else constraints,
+        md_steps=md_steps,
+        n_proposals=n_proposals,
+        adapt_ps=None if adapt is None else picoseconds("--adapt", adapt),
+        interval_ps=None if interval is None else picoseconds("--interval", interval),
+        seed=seed,
+        platform=platform,
+        forcefield=tuple(name for name in forcefield.split(",") if name),
+    )
+    with phase_bar(shown=not as_json and sys.stderr.isatty()) as progress:
+        run = Run(what, output, picoseconds("--time", time), settings, overwrite=overwrite, progress=progress)
+        try:
+            result = run.go()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt("what was sampled is kept, the same command goes on from there") from error
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+    return 0
+
+
+def picoseconds(option: str, text: str) -> float:
+    """A time with its unit, as 200ps. Raises `InputError` for anything else."""
+    from equidrift.errors import InputError
+
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(fs|ps|ns|us)\s*", text)
+    if match is None:
+        raise InputError(f"{option} takes a number and a unit (fs, ps, ns, us), say 200ps; got {text!r}")
+    return float(match[1]) * _UNITS_PS[match[2]]
+
+
+def _print(result: dict[str, Any]) -> None:
+    """What a person reads at the end of a run."""
+    from equidrift.cli.output import print_table
+
+    adaptation = result["adaptation"]
+    conditions = f"{result['potential']} at {result['temperature_K']:g} K"
+    typer.echo(f"{conditions}, {result['time_ps']:g} ps on {result['platform']} -> {result['output']}")
+    if adaptation.get("cycles"):
+        typer.echo(
+            f"adapted for {adaptation['cycles']} cycles in {adaptation['seconds']:.1f} s, then frozen (nothing of that phase is in the "
+            f"result): {adaptation['proposer']} proposals that move {adaptation['block_size'] or 'all'} torsions at once"
+        )
+    seconds = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds_by_part"].items())
+    typer.echo(f"{result['seconds']:.1f} s here ({result['ps_per_s']:.1f} ps/s); of the whole run: {seconds}")
+    if result["proposed"]:
+        failed = f", {result['not_finite']} without a finite energy" if result["not_finite"] else ""
+        typer.echo(f"{result['accepted']} of {result['proposed']} proposals accepted ({result['acceptance']:.1%}){failed}")
+    rows = []
+    for torsion in result["torsions"]:
+        share = result["acceptance_by_torsion"][torsion["torsion"]]
+        for k, basin in enumerate(torsion["basins"]):
+            first = [torsion["torsion"], _share(share), f"{torsion['ess']:.0f}"] if k == 0 else ["", "", ""]
+            rows.append([*first, *_basin(basin)])
+    columns = ["torsion", "accepted > 60°", "ESS", "basin/°", "population", "F/kJ/mol", "entries"]
+    if rows:
+        print_table(columns, rows, title="Torsional basins")
+    if len(result["torsions"]) > 1:
+        print_table(["state/°", "population", "F/kJ/mol", "entries"], [_basin(state) for state in result["states"]], title="States")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _basin(basin: dict[str, Any]) -> list[str]:
+    angles = " ".join(f"{angle:.0f}" for angle in basin["centres_deg"])
+    return [
+        angles,
+        _with_error(basin["population"], basin["population_error"], 3),
+        _with_error(basin["free_energy_kJ_mol"], basin["free_energy_error_kJ_mol"], 2),
+        str(basin["entries"]),
+    ]
+
+
+def _with_error(value: float, error: float | None, digits: int) -> str:
+    return f"{value + 0.0:.{digits}f} ± {'?' if error is None else format(error, f'.{digits}f')}"

@@ -1,0 +1,308 @@
+"""Exact sampling of one molecule in OpenMM, from input to basins: what `equidrift md` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.adapt import Adapted, Still, adapt
+from equidrift.basins import summary
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.formats import file_sha256, fingerprint
+from equidrift.metropolis import Statistics
+from equidrift.proposals import proposer_from_dict
+from equidrift.records import Molecule
+from equidrift.registry import PROPOSERS, resolve
+from equidrift.seeds import check_seed
+from equidrift.torsions import TorsionTree
+from equidrift.units import PS_PER_FS
+
+Progress = Callable[[dict[str, Any]], None]
+TRAJECTORIES = (".xtc", ".dcd")
+STRUCTURES = (".pdb", ".sdf", ".mol")
+LEAST_ADAPT_PS, ADAPT_SHARE = 50.0, 0.1
+SAVE_EVERY_S = 5.0
+_RUN = "equidrift.adapters.openmm_run:"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run's result but its length.
+
+    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and n_proposals make one cycle; adapt_ps None takes a
+    tenth of the time, at least 50 ps; platform None takes the fastest for the size. Frames are written every interval_ps.
+    """
+
+    temperature_K: float = 300.0
+    proposals: str = "torsion"
+    timestep_fs: float = 2.0
+    friction_per_ps: float = 1.0
+    constraints: str | None = "HBonds"
+    md_steps: int = 100
+    n_proposals: int = 10
+    adapt_ps: float | None = None
+    interval_ps: float | None = None
+    seed: int = 0
+    platform: str | None = None
+    forcefield: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.proposals not in (*PROPOSERS, "none"):
+            raise UnknownNameError("kind of proposals", self.proposals, (*PROPOSERS, "none"))
+        for name in ("temperature_K", "timestep_fs", "friction_per_ps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        for name in ("md_steps", "n_proposals"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("adapt_ps", "interval_ps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name} must be positive and finite, not {value}")
+        check_seed(self.seed)
+
+    @property
+    def cycle_ps(self) -> float:
+        """Time of one cycle."""
+        return self.md_steps * self.timestep_fs * PS_PER_FS
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph, and the force field in words."""
+
+    topology: Any
+    system: Any
+    positions_A: NDArray[np.float64]
+    molecule: Molecule
+    potential: str
+
+
+def make_target(what: str, settings: Settings) -> Target:
+    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given (without them in MMFF94 too).
+
+    Raises
+    ------
+    InputError, MoleculeError
+        where it cannot be read or has no parameters.
+    """
+    if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
+        topology, system, x, molecule = resolve(_RUN + "read_pdb")(what, settings.forcefield, settings.constraints)
+        return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
+    if settings.forcefield:
+        raise InputError(f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file")
+    molecule, x = _read(what, settings.seed)
+    system = resolve("equidrift.mmff:mmff_system")(molecule, constraints=settings.constraints)
+    return Target(resolve("equidrift.adapters.openmm_state:to_topology")(molecule), system, x, molecule, "MMFF94")
+
+
+def _read(what: str, seed: int) -> tuple[Molecule, NDArray[np.float64]]:
+    """Graph and a start geometry, made by ETKDG where the input has none."""
+    molecule, x = None, None
+    if Path(what).suffix.lower() in STRUCTURES:
+        records = list(resolve("equidrift.adapters.rdkit_io:read_molecules")(what))
+        if len(records) != 1 or records[0].molecule is None:
+            raise InputError(f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}")
+        molecule = records[0].molecule
+        x = None if records[0].positions_A is None else records[0].positions_A[0]
+    molecule = molecule or Molecule.from_smiles(what)
+    if x is None:
+        x = resolve("equidrift.api:sample")(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
+    return molecule, x
+
+
+def checkpoint_of(output: Path) -> Path:
+    """The checkpoint beside an output."""
+    return output.with_name(output.name + ".checkpoint")
+
+
+class Run:
+    """One simulation on disk: OUT (.xtc or .dcd), OUT's topology as .pdb, and OUT.checkpoint, from which it continues or is extended.
+
+    Parameters
+    ----------
+    what : SMILES or file.
+    output : OUT.
+    time_ps : length of the production run.
+    settings : see `Settings`.
+    overwrite : drop what is there.
+    progress : called with {"stage": "adapting" | "sampling", "done", "total", "acceptance"}.
+
+    Raises
+    ------
+    InputError
+        where OUT belongs to another command, or something cannot be used.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        output: Path,
+        time_ps: float,
+        settings: Settings,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.output, self.settings, self.progress, self.time_ps = Path(output), settings, progress, time_ps
+        self.cycles = max(1, round(time_ps / settings.cycle_ps))
+        if not 0 < time_ps < float("inf"):
+            raise InputError(f"time must be positive and finite, not {time_ps} ps")
+        _check_output(self.output, checkpoint_of(self.output), overwrite)
+        described = f"{Path(what).name}:{file_sha256(what)}" if Path(what).is_file() else what
+        self.identity = fingerprint({"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix})
+        self.target = make_target(what, settings)
+        self.simulation = resolve(_RUN + "make_simulation")(
+            self.target.topology,
+            self.target.system,
+            self.target.positions_A,
+            temperature_K=settings.temperature_K,
+            timestep_fs=settings.timestep_fs,
+            friction_per_ps=settings.friction_per_ps,
+            seed=settings.seed,
+            platform=settings.platform,
+        )
+        self.tree = TorsionTree.of(self.target.molecule)
+        self.resumed = 0
+
+    def go(self) -> dict[str, Any]:
+        """Adapt, sample, and say what was found, as plain values; continues where a checkpoint stands."""
+        checkpoint = checkpoint_of(self.output)
+        begun = time.monotonic()
+        if checkpoint.exists():
+            sampler, report = self._continued(checkpoint)
+        else:
+            adapted = self._adapt()
+            sampler, report = self._sampler(adapted.proposer), {**adapted.report, "seconds": time.monotonic() - begun}
+            self.simulation.currentStep = 0
+            self.simulation.context.setTime(0)
+            self._write_to(append=False)
+            self._save(sampler, report)
+        self.resumed = sampler.cycle
+        self._sample(sampler, report)
+        return self._result(sampler, report, time.monotonic() - begun)
+
+    # The phases ------------------------------------------------------------------------------------------------------------
+
+    def _sampler(self, proposer: Any) -> Any:
+        options = {"md_steps": self.settings.md_steps, "n_proposals": self.settings.n_proposals, "seed": self.settings.seed}
+        if isinstance(proposer, Still):
+            options["n_proposals"] = 0
+        return resolve("equidrift.adapters.openmm_sampler:ProposalSampler")(self.simulation, proposer, **options)
+
+    def _adapt(self) -> Adapted:
+        settings = self.settings
+        share = settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
+        total, done = max(1, round(share / settings.cycle_ps)), 0
+
+        def advance(proposer: Any, cycles: int) -> tuple[NDArray[np.float64], Statistics]:
+            nonlocal done
+            # a seed of its own, so that production does not repeat the numbers of this phase
+            options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals, "seed": settings.seed + 1 + done}
+            sampler = resolve("equidrift.adapters.openmm_sampler:ProposalSampler")(self.simulation, proposer, **options)
+            frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
+            for k in range(cycles):
+                sampler.run(1)
+                frames[k] = resolve(_RUN + "positions")(self.simulation)
+                done += 1
+                if self.progress is not None:
+                    self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
+            return frames, sampler.statistics
+
+        options = {"temperature_K": settings.temperature_K, "seed": settings.seed}
+        return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
+
+    def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
+        """The sampler and the adaptation's report of a run that has been interrupted, or is to be extended."""
+        with np.load(checkpoint, allow_pickle=False) as data:
+            extra = json.loads(str(data["meta"]))["extra"]
+        if extra["identity"] != self.identity:
+            raise InputError(
+                f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
+                "another path, or drop it with --overwrite"
+            )
+        stored = extra["proposer"]
+        sampler = self._sampler(Still(self.tree) if stored["proposer"] == "none" else proposer_from_dict(stored))
+        sampler.load(checkpoint)
+        self._write_to(append=True)
+        return sampler, extra["adaptation"]
+
+    def _write_to(self, *, append: bool) -> None:
+        cycles = 1 if self.settings.interval_ps is None else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
+        resolve(_RUN + "write_to")(self.simulation, self.output, cycles * self.settings.md_steps, append=append)
+
+    def _save(self, sampler: Any, report: Mapping[str, Any]) -> None:
+        extra = {"identity": self.identity, "proposer": sampler.proposer.to_dict(), "adaptation": report}
+        files = [str(self.output)] if self.output.exists() else []
+        sampler.save(checkpoint_of(self.output), files=files, extra=extra)
+
+    def _sample(self, sampler: Any, report: Mapping[str, Any]) -> None:
+        saved = time.monotonic()
+        try:
+            while sampler.cycle < self.cycles:
+                sampler.run(1)
+                if self.progress is not None:
+                    acceptance = sampler.statistics.acceptance
+                    self.progress({"stage": "sampling", "done": sampler.cycle, "total": self.cycles, "acceptance": acceptance})
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    self._save(sampler, report)
+                    saved = time.monotonic()
+        finally:
+            self._save(sampler, report)
+            resolve(_RUN + "close_writers")(self.simulation)
+
+    # The result ------------------------------------------------------------------------------------------------------------
+
+    def _result(self, sampler: Any, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        statistics, settings = sampler.statistics, self.settings
+        labels = self.tree.labels(self.target.molecule.atom_names or _names(self.target.molecule))
+        phi = sampler.torsions_rad
+        done = sampler.cycle - self.resumed
+        return {
+            "command": "md",
+            "output": str(self.output),
+            "topology": str(self.output.with_suffix(".pdb")),
+            "potential": self.target.potential,
+            "platform": self.simulation.context.getPlatform().getName(),
+            "temperature_K": settings.temperature_K,
+            "time_ps": sampler.cycle * settings.cycle_ps,
+            "cycles": sampler.cycle,
+            "resumed_at_cycle": self.resumed,
+            "exact": True,
+            "adaptation": dict(report),
+            "proposed": statistics.proposed,
+            "accepted": statistics.accepted,
+            "acceptance": statistics.acceptance if statistics.proposed else None,
+            "not_finite": statistics.not_finite,
+            "acceptance_by_torsion": dict(zip(labels, statistics.by_torsion().values())),
+            "seconds_by_part": statistics.seconds,
+            "seconds": seconds,
+            "ps_per_s": done * settings.cycle_ps / seconds if seconds else 0.0,
+            "energy_mean_eV": float(sampler.energies_eV.mean()),
+            **({"frames": len(phi), "torsions": [], "states": []} if len(phi) < 2 else summary(phi, labels, settings.temperature_K)),
+        }
+
+
+def _names(molecule: Molecule) -> list[str]:
+    """Element and index, as C3."""
+    return [f"{symbol}{k}" for k, symbol in enumerate(molecule.symbols)]
+
+
+def _check_output(output: Path, checkpoint: Path, overwrite: bool) -> None:
+    if output.suffix.lower() not in TRAJECTORIES:
+        raise UnknownNameError("trajectory suffix", output.suffix or str(output), TRAJECTORIES)
+    if not output.parent.is_dir():
+        raise InputError(f"there is no folder {str(output.parent)!r}; make it first")
+    if overwrite:
+        for path in (output, checkpoint):
+            path.unlink(missing_ok=True)
+    elif output.exists() and not checkpoint.exists():
+        raise InputError(f"{str(output)!r} exists and is no run of this command; give another path, or drop it with --overwrite")

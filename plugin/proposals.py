@@ -403,6 +403,7 @@ def mixture_proposer(
 PLAIN = {
     "torsions": "equidrift.proposals:TorsionProposer",
     "local": "equidrift.proposals:LocalTorsionProposer",
+    "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
 }
 
 

@@ -11,9 +11,9 @@ from openmmtools import integrators, testsystems
 from equidrift.units import NM_PER_A
 
 
-def alanine_dipeptide() -> tuple[Any, Any, NDArray[np.float64]]:
-    """(Topology, System, positions_A (22, 3)) of alanine dipeptide, ff96 with OBC implicit water, bonds to hydrogen constrained."""
-    made = testsystems.AlanineDipeptideImplicit()
+def alanine_dipeptide(constrained: bool = True) -> tuple[Any, Any, NDArray[np.float64]]:
+    """(Topology, System, positions_A (22, 3)) of alanine dipeptide, ff96 with OBC implicit water, bonds to hydrogen constrained or not."""
+    made = testsystems.AlanineDipeptideImplicit(**({} if constrained else {"constraints": None}))
     return made.topology, made.system, np.asarray(made.positions._value, np.float64) / NM_PER_A
 
 

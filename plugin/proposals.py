@@ -406,6 +406,7 @@ PLAIN = {
     "torsions": "equidrift.proposals:TorsionProposer",
     "local": "equidrift.proposals:LocalTorsionProposer",
     "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
+    "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
 }
 
 

@@ -14,6 +14,7 @@ FAMILIES = {
     "conformers": "equidrift.models.conformers.train:run_training",
     "trajectories": "equidrift.models.trajectories.train:run_training",
     "torsions": "equidrift.models.torsions.train:run_training",
+    "boltzmann": "equidrift.models.boltzmann.train:run_training",
 }
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 

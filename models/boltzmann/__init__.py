@@ -1,0 +1,1 @@
+"""Boltzmann generator: all Cartesian coordinates of one small molecule, with an exact density."""

@@ -1,0 +1,337 @@
+"""The flow: uniform angles and normal numbers <-> internal coordinates, smooth, with a closed-form log-determinant both ways.
+
+Coordinates y = (s, u). Soft torsions s (those that turn) stay on their circle; bond lengths, angles and stiff torsions become unbounded
+and about unit-sized u = (log b - m) / d, (logit(theta / pi) - m) / d and (2 tan((phi - m) / 2)) / d, so that every geometry with positive
+bonds has a density above zero. Of a rotor (methyl) the mean phase of its three atoms is the soft coordinate, and its spline has period
+2 pi / 3: relabelling the hydrogens by a third of a turn leaves p(s) exactly unchanged.
+
+    p(s) = prod_k p(s_k | s_1 .. s_{k-1})         circular rational-quadratic splines (Durkan et al. 2019; Rezende et al. 2020)      (1)
+    w = exp(r(s)) A (u - mu(s))                   A lower triangular: the full covariance of the stiff part behind its mean          (2)
+    e = C_L(s) o ... o C_1(s) (w)                 couplings  x_B -> exp(a) S(x_B) + t,  S(x) = sinh(exp(d) (asinh(x) + k))           (3)
+
+with a, t, k, d of x_A and s. All maps but the splines are infinitely smooth, so forces of the flow exist everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu, softplus
+
+from equidrift.errors import InputError
+from equidrift.models.boltzmann.coordinates import ZMatrix, wrapped
+
+_TWO_PI = 2 * math.pi
+_LEAST = 1e-3  # width and height of a bin of a spline, as shares of an even one
+RIDGE = 1e-3  # of the linear fit that a flow starts from
+_SLOPE_ONE = math.log(math.e - 1)  # softplus of it is 1
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """What fixes a flow besides its weights.
+
+    Parameters
+    ----------
+    rows, rotors : of the `ZMatrix`.
+    soft : indices of the torsions that turn, in the order of equation (1).
+    width : of the hidden layers; layers : couplings; bins : of the splines (of a rotor's for a third of the circle);
+        harmonics : of the torsions, as the networks see them.
+    """
+
+    rows: Sequence[Sequence[int]]
+    rotors: Sequence[Sequence[int]] = ()
+    soft: Sequence[int] = ()
+    width: int = 128
+    layers: int = 6
+    bins: int = 20
+    harmonics: int = 4
+    seed: int = field(default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+class BoltzmannFlow(nn.Module):
+    """A density of all coordinates of one molecule. Positions in A; log-densities per A^(3n - 3), see `coordinates`."""
+
+    def __init__(self, config: FlowConfig):
+        super().__init__()
+        self.config = config
+        self.tree = ZMatrix(config.rows, config.rotors)
+        n = self.tree.n_atoms
+        self.soft = np.asarray(config.soft, np.int64)
+        self.stiff = np.setdiff1d(np.arange(n - 3), self.soft)
+        self.rotors = _soft_rotors(self.tree, self.soft)
+        self.m, self.n_stiff = len(self.soft), 2 * n - 3 + len(self.stiff)
+        self.register_buffer("centre", torch.zeros(self.n_stiff))
+        self.register_buffer("scale", torch.ones(self.n_stiff))
+        self.orders = _orders(self.m, config.harmonics)
+        width, features = config.width, 2 * len(self.orders)
+        self.folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
+        # networks of all splines side by side, each of which sees the torsions before its own
+        known = np.array([[k > np.flatnonzero(row).max(initial=0) for row in self.orders] for k in range(self.m)]).reshape(self.m, -1)
+        self.known = torch.from_numpy(np.concatenate([np.ones((self.m, 1)), known, known], axis=1))
+        self.splines = nn.ParameterList(
+            torch.zeros(self.m, a, b) for a, b in ((1 + features, width // 2), (1 + width // 2, width // 2), (1 + width // 2, 3 * config.bins))
+        )
+        for weights in self.splines[:2]:
+            nn.init.normal_(weights, std=max(weights.shape[1], 1) ** -0.5)
+        self.trunk = nn.Sequential(nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.mean, self.log_width = nn.Linear(width + 1 + features, self.n_stiff), nn.Linear(width, self.n_stiff)
+        self.triangle = nn.Parameter(torch.zeros(self.n_stiff, self.n_stiff))  # below the diagonal A's, on it the logs of A's
+        rng, half = np.random.default_rng(config.seed), self.n_stiff // 2
+        # the second half changes given the first, then all are shuffled: by turns a swap of the halves, and at random
+        swap = np.roll(np.arange(self.n_stiff), half)
+        self.shuffles = [torch.from_numpy(rng.permutation(self.n_stiff) if k % 2 else swap) for k in range(config.layers)]
+        self.couplings = nn.ModuleList(_mlp(half + width, width, 4 * (self.n_stiff - half)) for _ in self.shuffles)
+        for module in (self.mean, self.log_width):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    # --- the chart: positions <-> y
+
+    def to_chart(self, positions_A: Tensor) -> tuple[Tensor, Tensor]:
+        """y (..., m + n_stiff) of positions (..., n, 3), and log |dx / dy|."""
+        lengths, angles, torsions = self.tree.to_internal(positions_A)
+        b, t = lengths.shape[-1], lengths.shape[-1] + angles.shape[-1]
+        share = angles / math.pi
+        away = wrapped(torsions[..., self.stiff] - self.centre[t:])
+        raw = torch.cat([lengths.log() - self.centre[:b], torch.logit(share) - self.centre[b:t], 2 * torch.tan(away / 2)], dim=-1)
+        soft = torsions[..., self.soft]
+        if self.rotors:
+            soft = soft + self._shear(away)
+        log_volume = self.tree.log_volume(lengths, angles)
+        return torch.cat([wrapped(soft), raw / self.scale], dim=-1), log_volume + self._log_stretch(lengths, share, raw[..., t:])
+
+    def from_chart(self, y: Tensor, frame: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Positions (..., n, 3) of y and log |dx / dy|; `frame` as in `ZMatrix.to_cartesian`."""
+        n = self.tree.n_atoms
+        b, t = n - 1, 2 * n - 3
+        raw = y[..., self.m :] * self.scale
+        lengths, share = (raw[..., :b] + self.centre[:b]).exp(), torch.sigmoid(raw[..., b:t] + self.centre[b:t])
+        away = 2 * torch.atan(raw[..., t:] / 2)
+        torsions = y.new_zeros(*y.shape[:-1], n - 3)
+        torsions[..., self.stiff] = away + self.centre[t:]
+        torsions[..., self.soft] = y[..., : self.m] - (self._shear(away) if self.rotors else 0.0)
+        angles = share * math.pi
+        log_volume = self.tree.log_volume(lengths, angles) + self._log_stretch(lengths, share, raw[..., t:])
+        return self.tree.to_cartesian(lengths, angles, torsions, frame), log_volume
+
+    def _shear(self, away: Tensor) -> Tensor:
+        """What turns the first torsion of each rotor into the mean phase of its three: a shear, of determinant 1."""
+        out = away.new_zeros(*away.shape[:-1], self.m)
+        for k, members in self.rotors.items():
+            out[..., k] = away[..., members].sum(-1) / 3
+        return out
+
+    def _log_stretch(self, lengths: Tensor, share: Tensor, tangent: Tensor) -> Tensor:
+        """log |d(b, theta, phi) / du| of the stiff part."""
+        stretch = lengths.log().sum(-1) + (math.pi * share * (1 - share)).log().sum(-1) - (1 + tangent**2 / 4).log().sum(-1)
+        return stretch + self.scale.log().sum()
+
+    # --- the flow: y <-> latent
+
+    def to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent numbers of y (k, d), the first m uniform on [0, 2 pi) and the rest normal under the flow, and log |d latent / dy|."""
+        soft = torch.remainder(y[:, : self.m], _TWO_PI)
+        turned, log_soft = self.soft_to_latent(soft)
+        x, log_stiff = self.stiff_to_latent(soft, y[:, self.m :])
+        return torch.cat([turned, x], dim=1), log_soft + log_stiff
+
+    def from_latent(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `to_latent`: y (k, d), soft torsions in [0, 2 pi), and log |dy / d latent|."""
+        soft, log_soft = latent.new_zeros(len(latent), self.m), latent.new_zeros(len(latent))
+        for k in range(self.m):  # torsion by torsion: each is needed for the next
+            value, log_slope = self._turn(latent[:, k : k + 1], self._spline_numbers(soft)[:, k : k + 1], self.folds[k : k + 1], inverse=True)
+            soft = torch.cat([soft[:, :k], value, soft[:, k + 1 :]], dim=1)
+            log_soft = log_soft + log_slope[:, 0]
+        u, log_stiff = self.stiff_from_latent(soft, latent[:, self.m :])
+        return torch.cat([soft, u], dim=1), log_soft + log_stiff
+
+    def soft_to_latent(self, soft: Tensor) -> tuple[Tensor, Tensor]:
+        """Equation (1): numbers uniform on [0, 2 pi) of the soft torsions (k, m) in [0, 2 pi), and the log-determinant."""
+        turned, log_slope = self._turn(soft, self._spline_numbers(soft), self.folds, inverse=False)
+        return turned, log_slope.sum(1)
+
+    def stiff_to_latent(self, soft: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Equations (2) and (3): normal numbers of u (k, n_stiff) given the soft torsions, and the log-determinant."""
+        seen, mean, log_width = self._given(soft)
+        x = log_width.exp() * ((u - mean) @ self._lower().T)
+        log_det = log_width.sum(1) + self.triangle.diagonal().sum()
+        for shuffle, network in zip(self.shuffles, self.couplings):
+            left, part = x.tensor_split([self.n_stiff // 2], dim=1)
+            t, log_scale, skew, log_tail = _bounded(network(torch.cat([left, seen], dim=1)))
+            inner = log_tail.exp() * (_asinh(part) + skew)
+            x = torch.cat([left, log_scale.exp() * torch.sinh(inner) + t], dim=1)[:, shuffle]
+            log_det = log_det + (log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)).sum(1)
+        return x, log_det
+
+    def stiff_from_latent(self, soft: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `stiff_to_latent` at the same soft torsions."""
+        seen, mean, log_width = self._given(soft)
+        log_det = -log_width.sum(1) - self.triangle.diagonal().sum()
+        for shuffle, network in reversed(list(zip(self.shuffles, self.couplings))):
+            left, part = x[:, torch.argsort(shuffle)].tensor_split([self.n_stiff // 2], dim=1)
+            t, log_scale, skew, log_tail = _bounded(network(torch.cat([left, seen], dim=1)))
+            inner = _asinh((part - t) * (-log_scale).exp())
+            part = torch.sinh(inner * (-log_tail).exp() - skew)
+            x = torch.cat([left, part], dim=1)
+            log_det = log_det - (log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)).sum(1)
+        u = torch.linalg.solve_triangular(self._lower(), ((-log_width).exp() * x).T, upper=False).T
+        return u + mean, log_det
+
+    def log_prob_chart(self, y: Tensor) -> Tensor:
+        """log p(y) (k,)."""
+        latent, log_det = self.to_latent(y)
+        return self.log_base(latent) + log_det
+
+    def log_base(self, latent: Tensor) -> Tensor:
+        """log density of the latent numbers."""
+        normal = latent[:, self.m :]
+        return -self.m * math.log(_TWO_PI) - 0.5 * (normal**2).sum(1) - 0.5 * self.n_stiff * math.log(_TWO_PI)
+
+    def log_prob(self, positions_A: Tensor) -> Tensor:
+        """log p(x) (k,) of positions (k, n, 3), per A^(3n - 3)."""
+        y, log_volume = self.to_chart(positions_A)
+        return self.log_prob_chart(y) - log_volume
+
+    # --- parts
+
+    def _features(self, soft: Tensor) -> Tensor:
+        """1 and the sines and cosines of the soft torsions and of their multiples, sums and differences."""
+        turns = soft @ torch.as_tensor(self.orders, dtype=soft.dtype).T
+        return torch.cat([soft.new_ones(len(soft), 1), turns.sin(), turns.cos()], dim=1)
+
+    def _spline_numbers(self, soft: Tensor) -> Tensor:
+        """(k, m, 3 bins) of the splines of all soft torsions; those of torsion j depend on the torsions before j alone."""
+        x = self._features(soft) * self.known.to(soft.dtype)[:, None]
+        one = x.new_ones(*x.shape[:2], 1)
+        first, second, last = self.splines
+        x = silu(x @ first)
+        x = silu(torch.cat([x, one], dim=2) @ second)
+        return (torch.cat([x, one], dim=2) @ last).transpose(0, 1)
+
+    def _turn(self, value: Tensor, numbers: Tensor, folds: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        """The splines (k, j, 3 bins) of some soft torsions at value (k, j), repeated in every third of the circle for a rotor."""
+        turns = value * (folds.to(value.dtype) / _TWO_PI)
+        sector = torch.floor(turns).clamp_min(0).minimum(folds - 1)
+        out, log_slope = circular_spline((turns - sector).flatten(), numbers.flatten(0, 1), inverse=inverse)
+        return (sector + out.view(value.shape)) * (_TWO_PI / folds.to(value.dtype)), log_slope.view(value.shape)
+
+    def _given(self, soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the couplings see of the soft torsions, mu and r of equation (2)."""
+        features = self._features(soft)
+        seen = self.trunk(features)
+        return seen, self.mean(torch.cat([features, seen], dim=1)), self.log_width(seen)
+
+    def _lower(self) -> Tensor:
+        """A of equation (2)."""
+        return self.triangle.tril(-1) + torch.diag(self.triangle.diagonal().exp())
+
+    @torch.no_grad()
+    def start_from(self, positions_A: Tensor) -> None:
+        """Set centres and scales of the chart, and A and mu of equation (2), from frames (k, n, 3): then the flow starts as a normal."""
+        lengths, angles, torsions = self.tree.to_internal(positions_A.double())
+        b, t = lengths.shape[-1], lengths.shape[-1] + angles.shape[-1]
+        stiff = torsions[:, self.stiff]
+        raw = torch.cat([lengths.log(), torch.logit(angles / math.pi)], dim=1)
+        around = torch.atan2(stiff.sin().mean(0), stiff.cos().mean(0))
+        self.centre.copy_(torch.cat([raw.mean(0), around]))
+        for members in self.rotors.values():  # exactly a third apart, so that their order does not matter
+            for j in members:
+                self.centre[t + j] = math.copysign(_TWO_PI / 3, float(around[j]))
+        tangent = 2 * torch.tan(wrapped(stiff - self.centre[t:].double()) / 2)
+        spread = torch.cat([raw - raw.mean(0), tangent], dim=1)
+        self.scale.copy_(spread.pow(2).mean(0).sqrt().clamp_min(1e-4))
+        y = self.to_chart(positions_A.double())[0]
+        features, u = self._features(y[:, : self.m]), y[:, self.m :]
+        normal = features.T @ features + RIDGE * len(u) * torch.eye(features.shape[1], dtype=u.dtype)
+        linear = torch.linalg.solve(normal, features.T @ u)
+        left = u - features @ linear
+        covariance = left.T @ left / len(u) + 1e-4 * torch.eye(self.n_stiff, dtype=u.dtype)
+        lower = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        self.mean.weight[:, : features.shape[1]] = linear.T.to(self.mean.weight.dtype)
+        self.triangle.copy_(lower.tril(-1) + torch.diag(lower.diagonal().log()))
+
+
+def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    """A monotone rational-quadratic map of the circle [0, 1) onto itself, and the log of its slope (of its inverse's, with `inverse`).
+
+    Parameters
+    ----------
+    x : (k,); numbers : (k, 3 bins), logits of the bins' widths and heights and the slopes at their borders, the first slope also the last.
+    """
+    widths, heights, slopes = numbers.chunk(3, dim=1)
+    bins = widths.shape[1]
+    widths, heights = (torch.softmax(v, dim=1) * (1 - _LEAST) + _LEAST / bins for v in (widths, heights))
+    slopes = softplus(slopes + _SLOPE_ONE) + _LEAST
+    left, low = (torch.cat([v.new_zeros(len(v), 1), v.cumsum(1)[:, :-1]], dim=1) for v in (widths, heights))
+    edges = low if inverse else left
+    k = (torch.searchsorted(edges.detach().contiguous(), x.detach()[:, None].contiguous(), right=True) - 1).clamp(0, bins - 1)
+    after = torch.remainder(k + 1, bins)
+    width, height, x0, y0, d0 = (v.gather(1, k)[:, 0] for v in (widths, heights, left, low, slopes))
+    d1, s = slopes.gather(1, after)[:, 0], height / width
+    if inverse:
+        rise, bend = x - y0, d0 + d1 - 2 * s
+        a, b, c = height * (s - d0) + rise * bend, height * d0 - rise * bend, -s * rise
+        z = 2 * c / (-b - torch.sqrt((b**2 - 4 * a * c).clamp_min(0.0)))
+    else:
+        z = (x - x0) / width
+    across = z * (1 - z)
+    below = s + (d0 + d1 - 2 * s) * across
+    slope = s**2 * (d1 * z**2 + 2 * s * across + d0 * (1 - z) ** 2) / below**2
+    if inverse:
+        return x0 + z * width, -slope.log()
+    return y0 + height * (s * z**2 + d0 * across) / below, slope.log()
+
+
+def _orders(k: int, harmonics: int) -> np.ndarray:
+    """(f, k) whole numbers: the multiples, sums and differences of k angles that the networks see."""
+    eye = np.eye(k, dtype=np.int64)
+    pairs = [eye[i] + sign * eye[j] for i in range(k) for j in range(i) for sign in (1, -1)]
+    rows = [h * row for h in range(1, harmonics + 1) for row in eye] + pairs
+    return np.array(rows, np.int64).reshape(len(rows), k)
+
+
+def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """Two hidden layers; the last starts at zero, so that a flow starts as the identity."""
+    last = nn.Linear(width, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
+
+
+def _bounded(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shift, log scale, skew and log tail of a coupling; all but the shift bounded, so that no sample overflows."""
+    shift, others = numbers.tensor_split([numbers.shape[1] // 4], dim=1)
+    log_scale, skew, log_tail = torch.tanh(others).chunk(3, dim=1)
+    return shift, log_scale, skew, 0.5 * log_tail
+
+
+def _asinh(x: Tensor) -> Tensor:
+    """asinh, several times faster than torch's."""
+    return torch.copysign(torch.log(x.abs() + torch.sqrt(x**2 + 1)), x)
+
+
+def _log_cosh(x: Tensor) -> Tensor:
+    return x.abs() + torch.log1p((-2 * x.abs()).exp()) - math.log(2.0)
+
+
+def _soft_rotors(tree: ZMatrix, soft: np.ndarray) -> dict[int, list[int]]:
+    """Soft torsion -> places among the stiff torsions of the two others of its rotor."""
+    stiff = np.setdiff1d(np.arange(len(tree.torsions)), soft)
+    row_of = {int(i): k for k, i in enumerate(tree.torsions[:, 0])}
+    out = {}
+    for members in tree.rotors.tolist():
+        first, *others = (row_of[i] for i in members)
+        if first in soft and not set(others) & set(soft.tolist()):
+            out[int(np.flatnonzero(soft == first)[0])] = [int(np.flatnonzero(stiff == k)[0]) for k in others]
+    return out

@@ -1,0 +1,291 @@
+"""Samples with an exact density: the generator, the Monte Carlo proposer made of it, importance weights and free energies.
+
+Densities are per A^(3n - 3): over all Cartesian coordinates, per unit volume of the translation, uniform in orientation (`coordinates`). So
+w = exp(-U / kT) / q needs no further factor for a molecule in free space, and its mean over samples of q is Z / V, with V the volume of
+the translation and Z the configurational integral in A^(3n).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, WeightsError
+from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
+from equidrift.records import Proposal
+from equidrift.seeds import sample_rng, sample_seeds
+from equidrift.units import BOLTZMANN_EV_PER_K
+from equidrift.weights import load_weights
+
+Floats = NDArray[np.float64]
+_CHUNK = 1024
+_TWO_PI = 2 * math.pi
+_BOOTSTRAPS = 200
+
+
+class BoltzmannGenerator:
+    """Draws configurations of one molecule with their exact log-density.
+
+    Parameters
+    ----------
+    flow : a trained `BoltzmannFlow`; used in float64.
+    numbers : (n,) atomic numbers; bonds : (b, 2).
+    temperature_K : it was trained for.
+    source : name or path it was loaded from: what a pickle holds instead of the weights.
+    """
+
+    def __init__(self, flow: BoltzmannFlow, numbers: ArrayLike, bonds: ArrayLike, temperature_K: float, source: str | None = None):
+        self.flow = flow.double().eval().requires_grad_(False)
+        self.numbers, self.bonds = np.asarray(numbers, np.int64), np.asarray(bonds, np.int64).reshape(-1, 2)
+        self.temperature_K, self.source = float(temperature_K), source
+        if len(self.numbers) != self.n_atoms:
+            raise InputError(f"numbers has {len(self.numbers)} atoms, the flow {self.n_atoms}; give those it was trained on")
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the molecule."""
+        return self.flow.tree.n_atoms
+
+    @property
+    def soft_torsions(self) -> NDArray[np.int64]:
+        """(m, 4) atoms of the torsions that turn, in the order of the flow. Of a rotor its mean phase is drawn, not this one torsion."""
+        return self.flow.tree.torsions[self.flow.soft]
+
+    def sample(self, n: int, seed: int = 0, *, first_torsion_rad: tuple[float, float] | None = None) -> tuple[Floats, Floats]:
+        """n configurations and their log-densities.
+
+        Parameters
+        ----------
+        n : how many; seed : of the run: sample k is the same whatever n.
+        first_torsion_rad : (low, high), low < high <= low + 2 pi: only samples whose first soft torsion lies there; the density is then
+            that of the flow within this range, so that the mean weight is the configurational integral over it.
+
+        Returns
+        -------
+        positions_A (n, n_atoms, 3), centred and turned at random, and log_prob (n,) per A^(3 n_atoms - 3).
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise InputError(f"n must be a whole number of at least 1, not {n!r}")
+        positions, densities = [], []
+        for start in range(0, int(n), _CHUNK):
+            draws = [self._draw(sample_rng(int(s))) for s in sample_seeds(seed, start, min(start + _CHUNK, int(n)))]
+            latent = torch.from_numpy(np.stack([draw[0] for draw in draws]))
+            log_mass = self._into(latent, first_torsion_rad) if first_torsion_rad is not None else 0.0
+            y, log_det = self.flow.from_latent(latent)
+            x, log_volume = self.flow.from_chart(y)
+            x = x - x.mean(dim=1, keepdim=True)
+            positions.append((x @ torch.from_numpy(np.stack([draw[1] for draw in draws]))).numpy())
+            densities.append((self.flow.log_base(latent) - log_det - log_volume - log_mass).numpy())
+        return np.concatenate(positions), np.concatenate(densities)
+
+    def log_prob(self, positions_A: ArrayLike) -> Floats:
+        """(k,) log-densities of positions_A (k, n_atoms, 3), or one of (n_atoms, 3); any orientation and place.
+
+        -inf where the geometry has no density: three atoms along the tree on one line, two at one place.
+        """
+        x = np.asarray(positions_A, np.float64)
+        if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
+            raise InputError(f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or ({self.n_atoms}, 3), in A")
+        many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3))
+        out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).numpy()
+        out[~np.isfinite(out)] = -np.inf
+        return out if x.ndim == 3 else out[0]
+
+    def torsion_mass(self, low_rad: float, high_rad: float) -> float:
+        """Probability under the flow that the first soft torsion lies in a range."""
+        low, high = self._range((low_rad, high_rad))
+        return (high - low) / _TWO_PI
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Latent numbers of one sample, and its rotation."""
+        m = self.flow.m
+        latent = np.concatenate([rng.uniform(0, _TWO_PI, m), rng.standard_normal(self.flow.n_stiff)])
+        return latent, _rotation(rng.standard_normal(4))
+
+    def _into(self, latent: Tensor, range_rad: tuple[float, float]) -> float:
+        """Move the first torsion's uniform numbers into a range, in place; the log of the share that lies there."""
+        low, high = self._range(range_rad)
+        latent[:, 0] = torch.remainder(low + latent[:, 0] / _TWO_PI * (high - low), _TWO_PI)
+        return math.log((high - low) / _TWO_PI)
+
+    def _range(self, range_rad: tuple[float, float]) -> tuple[float, float]:
+        low, high = (float(v) for v in range_rad)
+        if not self.flow.m or 0 in self.flow.rotors or not low < high <= low + _TWO_PI + 1e-12:
+            raise InputError(f"first_torsion_rad must be (low, high) with low < high <= low + 2 pi, of a flow with a torsion; got {range_rad}")
+        angles = torch.zeros(2, self.flow.m, dtype=torch.float64)
+        angles[:, 0] = torch.remainder(torch.tensor([low, high], dtype=torch.float64), _TWO_PI)
+        values = self.flow.soft_to_latent(angles)[0][:, 0].tolist()
+        start, end = (v + _TWO_PI * math.floor(x / _TWO_PI) for v, x in zip(values, (low, high)))
+        return start, end
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.source is not None:
+            return load_boltzmann, (self.source,)
+        state = {key: value.numpy() for key, value in self.flow.state_dict().items()}
+        return _rebuilt, (self.flow.config.to_dict(), state, self.numbers, self.bonds, self.temperature_K)
+
+
+def _rebuilt(config: dict[str, Any], state: Mapping[str, Any], *rest: Any) -> BoltzmannGenerator:
+    flow = BoltzmannFlow(FlowConfig(**config)).double()
+    flow.load_state_dict({key: torch.as_tensor(value) for key, value in state.items()})
+    return BoltzmannGenerator(flow, *rest)
+
+
+def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
+    """A shipped generator by name, or a trained one by the path of its card or weights.
+
+    Raises
+    ------
+    WeightsError
+        where the file is missing or altered, or is another kind of model. UnknownNameError for an unknown name.
+    """
+    state, card = load_weights(weights)
+    if card.get("family") != "boltzmann":
+        raise WeightsError(f"{weights} is a model of family {card.get('family')!r}; here one that `equidrift train boltzmann` wrote is expected")
+    flow = BoltzmannFlow(FlowConfig(**card["config"]))
+    try:
+        flow.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"the weights of {weights} do not fit its card: {error}") from error
+    return BoltzmannGenerator(flow, card["numbers"], card["bonds"], card["temperature_K"], source=str(weights))
+
+
+def _rotation(quaternion: Floats) -> Floats:
+    """(3, 3) of four normal numbers: uniform on SO(3)."""
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+class BoltzmannProposer:
+    """Independent Monte Carlo moves of all coordinates: every proposal is a new sample of the generator.
+
+    The place of the molecule and the orientation of its first three atoms stay, so the move is exact in an external field or a box too;
+    log_q_ratio = log q(x) - log q(x') with the density of `BoltzmannGenerator`. Bond lengths change: hosts refuse it on a System
+    with constraints, where this density has no meaning.
+
+    Parameters
+    ----------
+    generator : or the name or path of its weights.
+    """
+
+    exact = True
+    name = "boltzmann"
+
+    def __init__(self, generator: BoltzmannGenerator | str | Path):
+        self.generator = generator if isinstance(generator, BoltzmannGenerator) else load_boltzmann(generator)
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal from one state (n_atoms, 3); any kT is exact, that of the training accepts most."""
+        return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
+
+    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+        """One proposal from each of k states (k, n_atoms, 3)."""
+        x = np.asarray(positions_A, np.float64)
+        old = np.atleast_1d(self.generator.log_prob(x))
+        new, log_q = self._drawn(x, len(x), rng)
+        return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
+
+    def propose_independent(self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+        """n proposals from one state, to be tried one after the other: after one was accepted, the others stay valid (`info["log_q"]`)."""
+        x = np.asarray(positions_A, np.float64)
+        old = np.full(n, self.generator.log_prob(x))
+        new, log_q = self._drawn(x[None], n, rng)
+        return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
+
+    def _drawn(self, positions_A: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """n samples in the place and orientation of the states (1 or n, n_atoms, 3), and their log-densities."""
+        flow = self.generator.flow
+        uniform, normal = rng.uniform(0, _TWO_PI, (n, flow.m)), rng.standard_normal((n, flow.n_stiff))
+        latent = torch.from_numpy(np.concatenate([uniform, normal], axis=1))
+        y, log_det = flow.from_latent(latent)
+        origin, axes = flow.tree.frame_of(torch.from_numpy(positions_A))
+        x, log_volume = flow.from_chart(y, (origin.expand(n, 3), axes.expand(n, 3, 3)))
+        return x.numpy(), (flow.log_base(latent) - log_det - log_volume).numpy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `equidrift.proposals.proposer_from_dict` is the inverse."""
+        if self.generator.source is None:
+            raise InputError("this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it")
+        return {"proposer": "boltzmann", "weights": self.generator.source}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> BoltzmannProposer:
+        """The proposer that `to_dict` wrote."""
+        return cls(data["weights"])
+
+
+def _info(old: Floats, new: Floats) -> list[dict[str, Any]]:
+    return [{"kind": "independent", "log_q_current": float(a), "log_q": float(b)} for a, b in zip(old, new)]
+
+
+def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: float) -> Floats:
+    """(k,) log w = -U / kT - log q; -inf where an energy is not finite.
+
+    Raises
+    ------
+    InputError
+        where the shapes differ or the temperature is not positive.
+    """
+    log_q, u = np.asarray(log_prob, np.float64), np.asarray(energies_eV, np.float64)
+    if log_q.ndim != 1 or log_q.shape != u.shape or not len(u):
+        raise InputError(f"log_prob and energies_eV must be (k,) each, one a sample; got {log_q.shape} and {u.shape}")
+    if not temperature_K > 0:
+        raise InputError(f"temperature_K must be positive, not {temperature_K}; give for example 300")
+    finite = np.isfinite(u) & np.isfinite(log_q)
+    return np.where(finite, -np.where(finite, u, 0.0) / (BOLTZMANN_EV_PER_K * temperature_K) - np.where(finite, log_q, 0.0), -np.inf)
+
+
+def importance_weights(log_w: ArrayLike) -> Floats:
+    """(k,) weights that add up to 1, of log-weights. Raises `InputError` where none is finite."""
+    log_w = np.asarray(log_w, np.float64)
+    if log_w.ndim != 1 or not np.isfinite(log_w).any() or np.isnan(log_w).any() or np.isposinf(log_w).any():
+        raise InputError(f"log-weights must be (k,), -inf or finite, at least one finite; got shape {log_w.shape}")
+    w = np.exp(log_w - log_w.max())
+    out: Floats = w / w.sum()
+    return out
+
+
+def ess(log_w: ArrayLike) -> float:
+    """Kish's effective sample size over the number of samples, (sum w)^2 / (k sum w^2): 1 for a perfect generator."""
+    w = importance_weights(log_w)
+    return float(1.0 / (len(w) * np.sum(w**2)))
+
+
+def free_energy_difference(log_w_a: ArrayLike, log_w_b: ArrayLike, seed: int = 0) -> tuple[float, float]:
+    """F_b - F_a in kT and its standard error by bootstrap.
+
+    Parameters
+    ----------
+    log_w_a, log_w_b : (k,) log-weights of samples drawn within each region, each from a density normalised there
+        (`sample(first_torsion_rad=...)`). For one set of samples over everything give it twice, -inf where a sample is not in the region.
+    """
+    a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
+    importance_weights(a), importance_weights(b)  # checks them
+    rng = np.random.default_rng(seed)
+    same = a.shape == b.shape and bool(np.all(np.isneginf(a) | np.isneginf(b)))  # two regions of one set of samples: drawn together
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = []
+        for _ in range(_BOOTSTRAPS):
+            rows = rng.integers(len(a), size=len(a))
+            others = rows if same else rng.integers(len(b), size=len(b))
+            spread.append(_log_mean(a[rows]) - _log_mean(b[others]))
+    finite = np.array(spread)[np.isfinite(spread)]
+    return float(_log_mean(a) - _log_mean(b)), float(finite.std()) if len(finite) > 1 else math.inf
+
+
+def _log_mean(log_w: Floats) -> float:
+    top = log_w.max()
+    return float(top + np.log(np.mean(np.exp(log_w - top)))) if np.isfinite(top) else -math.inf

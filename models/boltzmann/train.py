@@ -1,0 +1,162 @@
+"""`equidrift train boltzmann CONFIG`: a Boltzmann generator of the user's own molecule, from frames of its own dynamics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import Tensor, nn
+
+from equidrift.errors import InputError
+from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_torsions
+from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
+from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
+from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.records import SYMBOLS
+from equidrift.units import BOLTZMANN_EV_PER_K
+from equidrift.weights import save_weights
+
+
+class TrainingConfig(BaseModel):
+    """What a training YAML may say. Unknown keys are errors.
+
+    `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares` is how much of every batch each gives (all alike
+    if left out) and `importance` what its frames count in the likelihood: a run confined to a rare basin has a large share and an
+    importance of (population of the basin) / share. `likelihood_steps` come before the path gradients, which need forces.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: list[str] = Field(min_length=1)
+    name: str = Field(default="my-boltzmann", pattern=r"^[\w.+-]+$")
+    shares: list[float] = []
+    importance: list[float] = []
+    temperature_K: float | None = Field(default=None, gt=0)
+    network: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
+    batch: int = Field(default=256, ge=2)
+    copies: int = Field(default=3, ge=1)
+    likelihood_steps: int = Field(default=300, ge=0)
+    seed: int = Field(default=0, ge=0)
+    description: str = ""
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+
+    Parameters
+    ----------
+    config : the fields of `TrainingConfig`.
+    out : folder of the checkpoint and of the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    InputError
+        for a config that does not fit, frames that do not fit each other, or an output folder that holds a checkpoint when `resume` is
+        not given.
+    """
+    try:
+        c = TrainingConfig.model_validate(config)
+        schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, "weight_decay": 0.0, **c.schedule})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    if budget_s is None and schedule.steps is None:
+        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
+    if (out / "checkpoint.json").exists() and not resume:
+        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    sets = [Frames.load(path, **({} if c.temperature_K is None else {"temperature_K": c.temperature_K})) for path in c.data]
+    for name, values in (("shares", c.shares), ("importance", c.importance)):
+        if values and (len(values) != len(sets) or min(values) <= 0):
+            raise InputError(f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}")
+    flow = make_flow(sets, c.seed, c.network)
+    trainer = Trainer(flow, schedule, out)
+    if resume:
+        trainer.resume()
+    train(trainer, sets, c, math.inf if budget_s is None else budget_s, progress)
+    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, flow, sets, trainer))
+    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {**done, "frames": sum(len(s.positions_A) for s in sets)}
+
+
+def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None) -> BoltzmannFlow:
+    """The flow of a molecule, started as the normal distribution of its first set of frames; the user's random state is left alone.
+
+    Raises
+    ------
+    InputError
+        where the sets are not of one molecule and temperature, or `network` has an unknown key.
+    """
+    first = sets[0]
+    for other in sets[1:]:
+        if not np.array_equal(first.numbers, other.numbers) or first.temperature_K != other.temperature_K:
+            raise InputError("the data files are of different molecules or temperatures; a Boltzmann generator is of one system")
+    tree = first.tree()
+    positions = np.concatenate([s.positions_A for s in sets])
+    try:
+        config = FlowConfig(**{**tree.to_dict(), "soft": soft_torsions(tree, positions), "seed": seed, **(network or {})})
+    except TypeError as error:
+        raise InputError(f"the network settings do not fit: {error}") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        flow = BoltzmannFlow(config)
+    flow.start_from(torch.as_tensor(np.asarray(first.positions_A, np.float64)))
+    return flow
+
+
+def train(trainer: Trainer, sets: Sequence[Frames], c: TrainingConfig, budget_s: float, progress: Progress | None = None) -> None:
+    """Likelihood first, then path gradients where every set has forces."""
+    flow, kT_eV = trainer.network, BOLTZMANN_EV_PER_K * sets[0].temperature_K
+    assert isinstance(flow, BoltzmannFlow)
+    shares, importance = c.shares or [s.share for s in sets], c.importance or [1.0] * len(sets)
+    chosen: list[tuple[Tensor, Tensor | None, Any, float]] = []
+    for k, frames in enumerate(sets):
+        y, score = chart_data(flow, frames, kT_eV, copies=c.copies, seed=c.seed + k)
+        weights = np.ones(len(frames.positions_A)) if frames.weights is None else frames.weights / frames.weights.mean()
+        chosen.append((y, score, weights * importance[k], shares[k]))
+    batches = Batches(chosen, c.batch, c.seed)
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(network, BoltzmannFlow)
+        if trainer.step < c.likelihood_steps or batch.score is None:
+            return likelihood_loss(network, batch)
+        return path_loss(network, batch)
+
+    trainer.fit(batches, loss, budget_s, progress)
+
+
+def make_card(c: TrainingConfig, flow: BoltzmannFlow, sets: Sequence[Frames], trainer: Trainer) -> dict[str, Any]:
+    """The model card of a run."""
+    frames = sum(len(s.positions_A) for s in sets)
+    return {
+        "name": c.name,
+        "family": "boltzmann",
+        "task": "boltzmann",
+        "description": c.description or f"draws one molecule with an exact density; {trainer.seconds / 60:.0f} minutes on {frames} frames",
+        "config": flow.config.to_dict(),
+        "numbers": sets[0].numbers.tolist(),
+        "bonds": sets[0].bonds.tolist(),
+        "temperature_K": sets[0].temperature_K,
+        "elements": sorted({SYMBOLS[z] for z in sets[0].numbers.tolist()}),
+        "max_atoms": len(sets[0].numbers),
+        "units": "A",
+        "dtype": "float32",
+        "licence": c.licence,
+        "training_data": c.training_data,
+        "quality": {},
+    }

@@ -291,10 +291,11 @@ def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
 
-def fitted_family(components: int, dimension: int, span: float, spacing: float) -> Kernel:
+def fitted_family(components: int, dimension: int, span: float, spacing: float, period: float | None = None) -> Kernel:
     """The kernel that `fit_kernel` starts from: general enough for most stationary data.
 
-    Scalars: two squared exponentials, a Matern-5/2 and, in one dimension, five spectral terms; vectors: squared
+    Scalars: two squared exponentials, a Matern-5/2 and, in one dimension, two spectral terms and, with the `period` that the
+    data shows most of, a weakly periodic one; vectors: squared
     exponential, curl-free and div-free terms of two lengths each (every isotropic field is such a mixture, by Helmholtz).
     """
     middle = math.sqrt(span * spacing)
@@ -304,9 +305,20 @@ def fitted_family(components: int, dimension: int, span: float, spacing: float) 
         return Kernel(kinds, components=components, variance=1 / len(kinds), length=lengths, noise=0.01)
     kinds, lengths, periods = ["se", "se", "matern52"], [span / 10, span / 30, span / 16], [1.0] * 3
     if dimension == 1:
-        fast = [span / 4, span / 8, span / 12, span / 16, span / 24]
-        kinds, lengths, periods = kinds + ["spectral"] * 5, lengths + [span / 8] * 5, periods + fast
+        kinds, lengths, periods = kinds + ["spectral"] * 2, lengths + [span / 8] * 2, periods + [span / 4, span / 12]
+        if period is not None:
+            kinds, lengths, periods = [*kinds, "weakly-periodic"], [*lengths, span / 8], [*periods, period]
     return Kernel(kinds, variance=1 / len(kinds), length=lengths, period=periods, noise=0.01)
+
+
+def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float:
+    """The period with the most power in functions (F, n, 1), among those from half the span to one and a half spacings."""
+    frequencies = torch.linspace(2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64)
+    phase = 2 * math.pi * x[:256] * frequencies
+    power = ((y[:256] * phase.cos()).sum(1).square() + (y[:256] * phase.sin()).sum(1).square()).mean(0)
+    # the best over its own neighbourhood: smooth functions have most power at the lowest frequency
+    around = torch.nn.functional.avg_pool1d(power[None, None], 41, stride=1, padding=20, count_include_pad=False)[0, 0]
+    return 1.0 / float(frequencies[(power / around).argmax()])
 
 
 def fit_kernel(
@@ -321,7 +333,7 @@ def fit_kernel(
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = x.double(), y.double()
-    parameters = [kernel.log_variance, kernel.log_length, kernel.log_period, kernel.log_noise]
+    parameters = [kernel.log_variance, kernel.log_length, kernel.log_period, kernel.log_inner, kernel.log_noise]
     optimiser = torch.optim.Adam([p.requires_grad_() for p in parameters], lr=0.05)
     value = -math.inf
     for step in range(steps):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError, InputTypeError, WeightsError
 from equidrift.models.fields.data import as_fields
-from equidrift.models.fields.kernels import Kernel, fit_kernel, fitted_family, make_kernel
+from equidrift.models.fields.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
 from equidrift.models.fields.likelihood import log_likelihood
 from equidrift.models.fields.network import NetworkConfig
 from equidrift.models.fields.objective import FieldDiffusion, LinearBeta, OUNoising
@@ -99,7 +99,8 @@ class FieldModel:
             raise InputError("y is the same value everywhere; there is no distribution to learn")
         standard = ((data[1] - centre) / scale) * data[2][..., None]
         span, spacing = _extent(x_, known)
-        kernel = _limit(limit, p, d, span, spacing)
+        period = main_period(data[0], standard, span, spacing) if limit == "fitted" and d == p == 1 else None
+        kernel = _limit(limit, p, d, span, spacing, period)
         if limit == "fitted":
             fit_kernel(kernel, data[0], standard, data[2], seed=seed)
         config = _network(network, vector, d, p, span, spacing)
@@ -360,13 +361,13 @@ def _extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
     return span or 1.0, (span or 1.0) / max(1.0, count ** (1 / x.shape[-1]))
 
 
-def _limit(limit: str | Kernel, p: int, d: int, span: float, spacing: float) -> Kernel:
+def _limit(limit: str | Kernel, p: int, d: int, span: float, spacing: float, period: float | None) -> Kernel:
     if isinstance(limit, Kernel):
         if limit.components != p:
             raise InputError(f"limit is a kernel of {limit.components} components, the values have {p}")
         return limit
     if limit == "fitted":
-        return fitted_family(p, d, span, spacing)
+        return fitted_family(p, d, span, spacing, period)
     return make_kernel(limit, p, length=span / 10)
 
 

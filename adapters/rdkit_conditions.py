@@ -10,7 +10,7 @@ from rdkit import Chem, DistanceGeometry, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
-from equidrift.conditions import Known
+from equidrift.conditions import Known, superposed
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
@@ -18,6 +18,7 @@ from equidrift.units import KCAL_MOL_PER_EV
 RESTRAINT_K = 200.0  # kcal/mol/A^2 outside the bounds: a strained NOE gives way, and not the bonds
 FAR_A = 1000.0
 MAX_ITERATIONS = 1000
+TETHER_K = 100.0  # kcal/mol/A^2, as in RDKit's own ConstrainedEmbed
 
 
 def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
@@ -98,3 +99,35 @@ def _field(mol: Chem.Mol, properties: Any, conformer: int) -> Any:
             field = rdForceFieldHelpers.UFFGetMoleculeForceField(mol, confId=conformer)
     field.Initialize()
     return field
+
+
+def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.float64]:
+    """What RDKit's users do by hand: ETKDGv3 with coordMap, alignment, MMFF94 with the core tethered, alignment.
+
+    Returns
+    -------
+    (k, n_atoms, 3) with k <= count: RDKit leaves out what it cannot embed.
+    """
+    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(known.molecule)
+    options: Any = rdDistGeom.ETKDGv3()
+    options.randomSeed, options.numThreads = seed, 1
+    options.SetCoordMap({int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())})
+    with rdBase.BlockLogs():
+        ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
+        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+    out = []
+    for k in ids:
+        conformer = mol.GetConformer(k)
+        conformer.SetPositions(_aligned(conformer.GetPositions(), known))
+        field = _field(mol, properties, k)
+        add = field.UFFAddPositionConstraint if properties is None else field.MMFFAddPositionConstraint
+        for atom in known.atoms.tolist():
+            add(atom, 0.0, TETHER_K)
+        # the tether is to where RDKit put the atom: the alignment has brought that near the core
+        field.Minimize(maxIts=MAX_ITERATIONS)
+        out.append(_aligned(conformer.GetPositions(), known))
+    return np.array(out).reshape(-1, mol.GetNumAtoms(), 3)
+
+
+def _aligned(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
+    return superposed(positions_A, positions_A[known.atoms], known.positions_A)

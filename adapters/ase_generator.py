@@ -26,8 +26,9 @@ class ConformerGenerator:
     model : name of a conformer model, see `equidrift.list_models`, or an object with its `sample` method.
     n : conformers of a molecule.
     seed : of the random streams; the same seed gives the same conformers.
-    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`, `max_attempts`, `progress` as in
-        `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the model takes. None leaves a default alone.
+    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`, `max_attempts`, `progress`, `fix`, `restrain` and
+        `restraint_tolerance_A` as in `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the model takes. None
+        leaves a default alone.
 
     Raises
     ------
@@ -50,6 +51,9 @@ class ConformerGenerator:
         "prune_rms_A": None,
         "batch_size": None,
         "max_attempts": None,
+        "fix": None,
+        "restrain": None,
+        "restraint_tolerance_A": None,
         "progress": False,
         "refiner": "refine",
         "refine_steps": None,
@@ -68,11 +72,16 @@ class ConformerGenerator:
         model = parameters.get("model", self.parameters["model"])
         for name in parameters:
             self._check_option(name, model)
-        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self.parameters[key] != value}
+        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
         if changed:
             self.parameters.update(changed)
             self.reset()
         return changed
+
+    def _differs(self, key: str, value: Any) -> bool:
+        """Whether a parameter would change; what holds arrays counts as changed unless it is the same object."""
+        old = self.parameters[key]
+        return old is not value and (key in ("fix", "restrain") or bool(old != value))
 
     def _check_option(self, name: str, model: Any) -> None:
         """Raise for an option that neither `sample` nor the model takes."""

@@ -8,9 +8,11 @@ import ase
 import ase.units
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, SCFError
+from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
+from equidrift.conditions import Known
 from equidrift.errors import InputError, MissingDependencyError
 from equidrift.records import Molecule
 
@@ -25,7 +27,7 @@ def require_tblite() -> Any:
 
 
 def gfn2_relax(
-    molecule: Molecule, positions_A: NDArray[np.float64], max_steps: int = 500, *, fmax_eV_A: float = 0.02
+    molecule: Molecule, positions_A: NDArray[np.float64], max_steps: int = 500, *, fmax_eV_A: float = 0.02, known: Known | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Move conformers to the nearest minimum of GFN2-xTB.
 
@@ -35,6 +37,7 @@ def gfn2_relax(
     positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
     max_steps : of BFGS, for each conformer; 0 only evaluates the energies.
     fmax_eV_A : largest force on an atom at convergence.
+    known : its atoms are held; distance restraints are not, a sample that leaves them is for the checks to reject.
 
     Returns
     -------
@@ -53,6 +56,8 @@ def gfn2_relax(
     energies = np.full(len(moved), np.nan)
     for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
         atoms = ase.Atoms(molecule.numbers, moved[k])
+        if known is not None:
+            atoms.set_constraint(FixAtoms(known.atoms))
         atoms.calc = calculator(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
         try:
             BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)

@@ -23,6 +23,7 @@ def embed_molecule_confs(
     clearConfs: bool = True,
     numThreads: int = 1,
     pruneRmsThresh: float = -1.0,
+    coordMap: dict[int, Any] | None = None,
     **options: Any,
 ) -> list[int]:
     """Add conformers to `mol`, as `rdDistGeom.EmbedMultipleConfs` does.
@@ -37,6 +38,7 @@ def embed_molecule_confs(
     numThreads : threads for RDKit's own models; 0 is all. The result does not depend on it.
     pruneRmsThresh : where 0 or more, conformers whose heavy-atom symmetric RMSD to an earlier one is below it (A) are left out,
         so that fewer ids than `numConfs` come back.
+    coordMap : {atom index: Point3D} to hold; unlike RDKit's, which asks for the distances alone, the atoms then are there to 1e-3 A.
     **options : passed to `equidrift.sample`.
 
     Returns
@@ -62,6 +64,8 @@ def embed_molecule_confs(
         raise InputError(f"randomSeed must be 0 or more, or -1 for a fresh seed, not {randomSeed}")
     if model.startswith("etkdg"):
         options = {"num_threads": numThreads, **options}
+    if coordMap:
+        options["fix"] = coordMap
     molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(mol)
     seed = secrets.randbelow(2**62) if randomSeed == -1 else randomSeed
     ensemble: Ensemble = resolve("equidrift.api:sample")(molecule, numConfs, model=model, seed=seed, **options)

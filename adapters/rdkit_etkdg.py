@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+from equidrift.conditions import Conditions, Known, superposed
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
@@ -20,6 +22,7 @@ from equidrift.units import KCAL_MOL_PER_EV
 SEEDS = 2**31 - 2  # RDKit's random generator (minstd) has the states 1 .. 2**31 - 2
 CHUNK = 128  # conformers in one call of RDKit, which cannot be interrupted
 MMFF_VARIANTS = ("MMFF94", "MMFF94s")
+CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the embedding has failed
 
 
 def _to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
@@ -69,6 +72,13 @@ class ETKDG:
         self.num_threads = num_threads
         self.max_attempts = max_attempts
         self.timeout_s = timeout_s
+        self.conditions: Conditions | None = None
+
+    def conditioned(self, conditions: Conditions) -> ETKDG:
+        """This model with atoms held and distances kept: by RDKit's coordMap from random coordinates, and its bounds matrix."""
+        model = copy.copy(self)
+        model.conditions = conditions
+        return model
 
     def sample(
         self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -88,26 +98,36 @@ class ETKDG:
         """
         mol = _to_mol(molecule)
         folded = rdkit_seeds(seeds)
+        known = None if self.conditions is None else self.conditions.of(molecule)
         positions = np.full((len(folded), molecule.n_atoms, 3), np.nan)
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         for run in _runs(folded):
-            positions[run] = self._embed(mol, folded[run], deadline)
+            positions[run] = self._embed(mol, folded[run], deadline, known)
             if callback is not None:
                 callback({"done": run.stop, "total": len(folded)})
         return positions
 
-    def _embed(self, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None) -> NDArray[np.float64]:
+    def _embed(
+        self, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known | None
+    ) -> NDArray[np.float64]:
         """One conformer a seed: all at once, then one by one (RDKit leaves failures out), then from random coordinates."""
-        found = self._call(mol, seeds, deadline)
+        found = self._call(mol, seeds, deadline, known=known)
         if len(found) == len(seeds):
             return found
         if len(seeds) > 1:
-            return np.concatenate([self._embed(mol, seeds[k : k + 1], deadline) for k in range(len(seeds))])
-        found = self._call(mol, seeds, deadline, random_coordinates=True)
+            return np.concatenate([self._embed(mol, seeds[k : k + 1], deadline, known) for k in range(len(seeds))])
+        found = self._call(mol, seeds, deadline, random_coordinates=True, known=known)
+        if not len(found) and known is not None:  # a core RDKit cannot embed: the force field has to pull it into place
+            found = known.placed(self._call(mol, seeds, deadline))
         return found if len(found) else np.full((1, mol.GetNumAtoms(), 3), np.nan)
 
     def _call(
-        self, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, random_coordinates: bool = False
+        self,
+        mol: Chem.Mol,
+        seeds: NDArray[np.int64],
+        deadline: float | None,
+        random_coordinates: bool = False,
+        known: Known | None = None,
     ) -> NDArray[np.float64]:
         """What RDKit embeds from consecutive seeds; on strained cages it raises RuntimeError, which counts as nothing found."""
         options: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs have the wrong types of its fields
@@ -119,6 +139,8 @@ class ETKDG:
         options.maxIterations = self.max_attempts
         options.useRandomCoords = random_coordinates
         options.trackFailures = True
+        if known is not None:
+            resolve("equidrift.adapters.rdkit_conditions:embed_with")(options, mol, known)
         if deadline is not None:
             left = int(deadline - time.monotonic())
             if left < 1:
@@ -133,11 +155,26 @@ class ETKDG:
             missing = len(seeds) - len(ids)
             if deadline is None and sum(options.GetFailureCounts()) < missing * self.max_attempts:
                 raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
-        return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(-1, mol.GetNumAtoms(), 3)
+        made = np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(-1, mol.GetNumAtoms(), 3)
+        return made if known is None else _with_core(made, known)
+
+
+def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
+    """Conformers superposed on the held atoms, without those whose core came out in another shape (its mirror image, say)."""
+    if not len(known.atoms):
+        return positions_A
+    near = [np.square(superposed(x, x[known.atoms], known.positions_A)[known.atoms] - known.positions_A).sum(1) for x in positions_A]
+    return known.placed(positions_A[[k for k, off in enumerate(near) if off.mean() < CORE_RMS_A**2]])
 
 
 def mmff_relax(
-    molecule: Molecule, positions_A: NDArray[np.float64], max_iterations: int = 1000, *, variant: str = "MMFF94", num_threads: int = 1
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    max_iterations: int = 1000,
+    *,
+    variant: str = "MMFF94",
+    num_threads: int = 1,
+    known: Known | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Move conformers to the nearest minimum of MMFF94.
 
@@ -148,6 +185,7 @@ def mmff_relax(
     max_iterations : of RDKit's BFGS minimiser; 0 only evaluates the energies.
     variant : "MMFF94" or "MMFF94s".
     num_threads : threads RDKit may use; 0 is all of them.
+    known : atoms to hold and distances to keep; the energies are without the restraints.
 
     Returns
     -------
@@ -170,7 +208,10 @@ def mmff_relax(
     finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
     mol = _to_mol(molecule, moved[finite])
     require_mmff(mol, molecule)
-    if len(finite):
+    if known is not None:
+        relax = resolve("equidrift.adapters.rdkit_conditions:relax_held")
+        moved[finite], energies[finite] = relax(mol, known, max_iterations, variant)
+    elif len(finite):
         with rdBase.BlockLogs():
             results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
                 mol, numThreads=num_threads, maxIters=max_iterations, mmffVariant=variant
@@ -232,4 +273,5 @@ class ETKDGMMFF(ETKDG):
         """
         require_mmff(_to_mol(molecule), molecule)
         positions = super().sample(molecule, seeds, steps=steps, callback=callback)
-        return mmff_relax(molecule, positions, self.max_iterations, variant=self.variant, num_threads=self.num_threads)[0]
+        known = None if self.conditions is None else self.conditions.of(molecule)
+        return mmff_relax(molecule, positions, self.max_iterations, variant=self.variant, num_threads=self.num_threads, known=known)[0]

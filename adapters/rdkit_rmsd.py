@@ -54,3 +54,16 @@ def rmsd_matrix(molecule: Molecule, first_A: NDArray[np.float64], second_A: NDAr
     heavy = heavy_copy(molecule, np.concatenate([first_A, second_A]))
     r, g = len(first_A), len(second_A)
     return np.array([[_rmsd(heavy, r + k, j) for k in range(g)] for j in range(r)]).reshape(r, g)
+
+
+def heavy_symmetries(molecule: Molecule, limit: int = 10_000) -> NDArray[np.int64]:
+    """Permutations (p, n_atoms) of the heavy atoms that keep the graph, the identity among them; hydrogens stay where they are."""
+    heavy = np.flatnonzero(molecule.numbers > 1)
+    mol = Chem.RWMol(resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule))
+    for k in np.flatnonzero(molecule.numbers == 1)[::-1].tolist():
+        mol.RemoveAtom(k)
+    plain = mol.GetMol()
+    matches = plain.GetSubstructMatches(plain, uniquify=False, maxMatches=limit)
+    out = np.tile(np.arange(molecule.n_atoms), (len(matches), 1))
+    out[:, heavy] = heavy[np.array(matches, np.int64).reshape(len(matches), len(heavy))]
+    return out

@@ -9,6 +9,7 @@ import numpy as np
 
 from equidrift import engine
 from equidrift.checks import GeometryCheck, check_supported
+from equidrift.conditions import make_conditions
 from equidrift.engine import check_count, generate, joined
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble, Molecule
@@ -61,6 +62,9 @@ def sample(
     batch_size: int | None = None,
     progress: bool = False,
     max_attempts: int = engine.MAX_ATTEMPTS,
+    fix: Any = None,
+    restrain: Any = None,
+    restraint_tolerance_A: float | None = None,
     **model_options: Any,
 ) -> Ensemble:
     """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected draws replaced.
@@ -78,6 +82,10 @@ def sample(
     batch_size : samples in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
     max_attempts : draws a conformer before it is given up.
+    fix : atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or an RDKit Mol with coordinates, found in the molecule
+        as a substructure; (Mol, {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
+    restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices from 0. `scores` tell how each sample does.
+    restraint_tolerance_A : by how much a sample may miss a restraint and still be valid, 0.1 where None.
     model_options : passed to the model.
 
     Returns
@@ -92,13 +100,15 @@ def sample(
     NoValidSamplesError
         where n valid conformers cannot be found, with the reasons counted.
     InputError, InputTypeError
-        for an option out of its range; UnknownNameError for an unknown model, with the nearest name.
+        for an option out of its range, a core that does not fit the molecule, or restraints that contradict each other; UnknownNameError
+        for an unknown model, with the nearest name.
     MissingDependencyError
         for relax="gfn2" without tblite.
     """
     check_count("n", n)
     threshold = check_threshold(prune_rms_A)
     options: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size, "max_attempts": max_attempts}
+    options["conditions"] = make_conditions(fix, restrain, restraint_tolerance_A)
     options |= {"relax": make_relax(relax), "options": {"relax": relax} if relax != "none" else None, **model_options}
     molecule = as_molecule(what)
     with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.conditions import Conditions, Known
 from equidrift.diversity import Torsions, torsions
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import Callback
@@ -65,6 +67,20 @@ class Chain:
         self.start = make_model(start, **threads, **(start_options or {}))
         self.refiner = make_refiner(refiner, **(refiner_options or {})) if refiner else None
         self.weights_sha256 = getattr(self.refiner, "weights_sha256", None)
+        self.conditions: Conditions | None = None
+
+    def conditioned(self, conditions: Conditions) -> Chain:
+        """This chain with atoms held and distances kept, by each of its parts."""
+        if not hasattr(self.start, "conditioned"):
+            name = getattr(self.start, "name", type(self.start).__name__)
+            raise InputError(f"the start {name!r} of the chain {self.name!r} cannot hold atoms or distances; start='etkdg' can")
+        model = copy.copy(self)
+        model.start, model.conditions = self.start.conditioned(conditions), conditions
+        return model
+
+    def known(self, molecule: Molecule) -> Known | None:
+        """What is known of this molecule beforehand."""
+        return None if self.conditions is None else self.conditions.of(molecule)
 
     def sample(
         self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -77,15 +93,21 @@ class Chain:
         starts = [(molecule, self._relaxed(molecule, self._picked(molecule, np.asarray(seeds, np.int64)))) for molecule, seeds in jobs]
         if self.refiner is None:
             return [positions for _, positions in starts]
-        made: list[NDArray[np.float64]] = self.refiner.refine_many(starts, steps=steps, callback=callback)
+        held = {} if self.conditions is None else {"known": [self.conditions.of(molecule) for molecule, _ in jobs]}
+        made: list[NDArray[np.float64]] = self.refiner.refine_many(starts, steps=steps, callback=callback, **held)
         return made
 
     def _relaxed(self, molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.relax == "none":
             return positions_A
+        relaxed: NDArray[np.float64]
+        known = self.known(molecule)
+        if known is not None:  # held atoms strain the bonds at their border: where MMFF94 has no types, UFF must do
+            relaxed = resolve("equidrift.adapters.rdkit_conditions:relaxed_around")(molecule, positions_A, known)
+            return relaxed
         mmff: Callable[..., Any] = resolve("equidrift.adapters.rdkit_etkdg:mmff_relax")
         try:
-            relaxed: NDArray[np.float64] = mmff(molecule, positions_A, num_threads=self.num_threads)[0]
+            relaxed = mmff(molecule, positions_A, num_threads=self.num_threads)[0]
         except MoleculeError:  # MMFF94 cannot type it: the refiner starts from the raw conformers
             return positions_A
         return relaxed
@@ -110,6 +132,9 @@ class Chain:
         own = np.asarray(self.start.sample(molecule, first + np.arange(count)))
         further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), told, count)
         mirrors = (1.0, -1.0) if self.mirror and not len(molecule.tetrahedral) else (1.0,)
+        known = self.known(molecule)
+        if known is not None and known.mirrored(own[0]) is None:
+            mirrors = (1.0,)
         taken = np.zeros((0, len(told.atoms)))
         stale = 0
         out = own.copy()
@@ -123,9 +148,14 @@ class Chain:
                     break
                 candidate, tries, stale = further.next(), tries + 1, stale + 1
             if hand is not None:
-                out[k], stale = x * [1.0, 1.0, hand], 0
+                out[k], stale = (x if hand > 0 else _mirrored(x, known)), 0
                 taken = np.concatenate([taken, hand * angles_deg[None]])
         return out[slots]
+
+
+def _mirrored(positions_A: NDArray[np.float64], known: Known | None) -> NDArray[np.float64]:
+    image = positions_A * [1.0, 1.0, -1.0] if known is None else known.mirrored(positions_A)
+    return positions_A if image is None else image
 
 
 class _Stream:

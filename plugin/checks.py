@@ -32,7 +32,7 @@ COVALENT_RADII_A = np.array([float(radius) for radius in _RADII_A.split()] + [1.
 _BOND_RANGE = {1.0: (0.80, 1.30), 1.5: (0.78, 1.20), 2.0: (0.75, 1.20), 3.0: (0.70, 1.05), 0.0: (0.60, 2.00)}
 # Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the two (the same set: 1.17, 1.36, 2.62).
 _CLASH_FACTOR = np.array([1.00, 1.10, 1.90])
-_FLAT = 0.1  # signed volume over the product of the three edges; a regular tetrahedron has 0.71
+FLAT = 0.1  # signed volume over the product of the three edges; a regular tetrahedron has 0.71
 _HALF_TURN = 0.5  # |cos| of the dihedral at a double bond: within 60 degrees of cis or trans
 _BLOCK_FLOATS = 4_000_000  # distances held at a time
 
@@ -111,11 +111,11 @@ class GeometryCheck:
         radii = COVALENT_RADII_A[molecule.numbers]
         ranges = np.array([_BOND_RANGE.get(order, _BOND_RANGE[0.0]) for order in molecule.bond_orders.tolist()]).reshape(-1, 2)
         lengths = radii[bonds[:, 0]] + radii[bonds[:, 1]]
-        self._shortest, self._longest = ranges[:, 0] * lengths, ranges[:, 1] * lengths
-        self._first, self._second = np.nonzero(np.triu(~bonded, 1))
+        self.shortest_A, self.longest_A = ranges[:, 0] * lengths, ranges[:, 1] * lengths
+        self.first, self.second = np.nonzero(np.triu(~bonded, 1))
         hydrogens = (molecule.numbers == 1).astype(int)
-        factor = _CLASH_FACTOR[hydrogens[self._first] + hydrogens[self._second]]
-        self._clash_sq = (factor * (radii[self._first] + radii[self._second])) ** 2
+        factor = _CLASH_FACTOR[hydrogens[self.first] + hydrogens[self.second]]
+        self.clash_sq = (factor * (radii[self.first] + radii[self.second])) ** 2
 
     def __call__(self, positions_A: ArrayLike) -> NDArray[np.str_]:
         """The first thing wrong with each conformer.
@@ -140,7 +140,7 @@ class GeometryCheck:
         return np.concatenate(blocks) if blocks else np.zeros(0, "U18")
 
     def _blocks(self, positions: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-        size = max(1, _BLOCK_FLOATS // (3 * max(1, len(self._first))))
+        size = max(1, _BLOCK_FLOATS // (3 * max(1, len(self.first))))
         for start in range(0, len(positions), size):
             yield positions[start : start + size]
 
@@ -163,12 +163,12 @@ class GeometryCheck:
     def _bond_lengths(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         i, j = self.molecule.bonds.T
         lengths = np.linalg.norm(x[:, i] - x[:, j], axis=-1)
-        wrong: NDArray[np.bool_] = ((lengths < self._shortest) | (lengths > self._longest)).any(axis=1)
+        wrong: NDArray[np.bool_] = ((lengths < self.shortest_A) | (lengths > self.longest_A)).any(axis=1)
         return wrong
 
     def _clashes(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
-        step = x[:, self._first] - x[:, self._second]
-        wrong: NDArray[np.bool_] = (np.einsum("kpi,kpi->kp", step, step) < self._clash_sq).any(axis=1)
+        step = x[:, self.first] - x[:, self.second]
+        wrong: NDArray[np.bool_] = (np.einsum("kpi,kpi->kp", step, step) < self.clash_sq).any(axis=1)
         return wrong
 
     def _tetrahedral(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -177,7 +177,7 @@ class GeometryCheck:
         edges = a - d, b - d, c - d
         volume = np.einsum("kci,kci->kc", edges[0], np.cross(edges[1], edges[2]))
         scale = np.prod([np.linalg.norm(edge, axis=-1) for edge in edges], axis=0)
-        wrong: NDArray[np.bool_] = (volume <= _FLAT * scale).any(axis=1)
+        wrong: NDArray[np.bool_] = (volume <= FLAT * scale).any(axis=1)
         return wrong
 
     def _double_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift._version import __version__
 from equidrift.checks import ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
+from equidrift.conditions import Conditions, Known
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError
 from equidrift.protocols import Callback
 from equidrift.records import Ensemble, Molecule
@@ -31,7 +32,7 @@ MAX_ATTEMPTS = 20
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
 SIZE_SPREAD = 1.3  # largest over smallest molecule of a batch, in atoms
 
-Relax = Callable[[Molecule, NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+Relax = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]  # (molecule, positions_A), and known=Known where atoms are held
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Settings:
     relax: Relax | None = None
     options: dict[str, Any] = field(default_factory=dict)
     callback: Callback | None = None
+    conditions: Conditions | None = None
+
+    def known(self, molecule: Molecule) -> Known | None:
+        """What is known of a molecule beforehand; raises `InputError` where that does not fit it."""
+        return None if self.conditions is None else self.conditions.of(molecule)
 
     @property
     def block(self) -> int:
@@ -79,6 +85,7 @@ def make_settings(
     relax: Relax | None = None,
     callback: Callback | None = None,
     options: dict[str, Any] | None = None,
+    conditions: Conditions | None = None,
     **model_options: Any,
 ) -> Settings:
     """Check the options of a run and load its model.
@@ -95,10 +102,17 @@ def make_settings(
     made = made_by(make_model, model, model_options) if isinstance(model, str) else model
     if not callable(getattr(made, "sample", None)):
         raise InputTypeError(f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}")
+    if conditions is not None:
+        if not hasattr(made, "conditioned"):
+            raise InputError(
+                f"the model {getattr(made, 'name', model)!r} cannot hold atoms or distances (fix, restrain); 'default', 'etkdg-mmff' and "
+                "'conformer-refine' can"
+            )
+        made = made.conditioned(conditions)
     block = int(getattr(made, "block", 1))
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
     size = -(-size // block) * block
-    return Settings(made, seed, steps, size, max_attempts, relax, {**model_options, **(options or {})}, callback)
+    return Settings(made, seed, steps, size, max_attempts, relax, {**model_options, **(options or {})}, callback, conditions)
 
 
 def check_count(label: str, value: int) -> int:
@@ -119,6 +133,7 @@ class Task:
     start: int
     stop: int
     error: EquidriftError | None = None
+    known: Known | None = None
 
     def __post_init__(self) -> None:
         n = self.stop - self.start
@@ -128,7 +143,12 @@ class Task:
         self.valid = np.zeros(n, bool)
         self.reasons: Counter[str] = Counter()
         self.drawn = 0
-        self.check = GeometryCheck(self.molecule)
+        self.geometry = GeometryCheck(self.molecule)
+
+    def check(self, positions_A: NDArray[np.float64]) -> NDArray[np.str_]:
+        """What is wrong with each sample: its geometry, or what was to be held."""
+        reasons = self.geometry(positions_A)
+        return reasons if self.known is None else self.known.reasons(positions_A, reasons)
 
     @property
     def pending(self) -> NDArray[np.int64]:
@@ -220,7 +240,8 @@ def _judge(job: Job, positions: NDArray[np.float64], settings: Settings) -> None
     energies = np.full(len(positions), np.nan)
     if settings.relax is not None and (good := np.flatnonzero(reasons == "")).size:
         try:
-            moved, energies[good] = settings.relax(task.molecule, positions[good])
+            held = {} if task.known is None else {"known": task.known}
+            moved, energies[good] = settings.relax(task.molecule, positions[good], **held)
         except EquidriftError as error:
             task.error = error
             return
@@ -262,7 +283,9 @@ def _report(batch: Sequence[Job], settings: Settings, begun: float) -> None:
 
 def _no_valid(task: Task) -> NoValidSamplesError:
     hint = "raise max_attempts, or try another model (see equidrift.list_models())"
-    if set(task.reasons) <= {NO_COORDINATES}:
+    if task.known is not None:
+        hint = "the fixed atoms or restraints may leave no room for the rest: hold fewer atoms, widen the restraints, or raise max_attempts"
+    elif set(task.reasons) <= {NO_COORDINATES}:
         hint = "the molecule may be too strained to exist; check the SMILES, or try another model (see equidrift.list_models())"
     found = f"{int(task.valid.sum())} of {len(task.valid)} conformers of {task.molecule!r} are valid after {task.drawn} draws"
     return NoValidSamplesError(f"only {found}; {hint}.", task.reasons)
@@ -272,7 +295,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
     """Where a run's samples come from: model, weights, seed, options and version."""
     model = settings.model
     options = {"steps": settings.steps, **settings.options}
-    return {
+    known = {} if settings.conditions is None else {"conditions": settings.conditions.fingerprint()}
+    return known | {
         "model": str(getattr(model, "name", type(model).__name__)),
         "weights_sha256": getattr(model, "weights_sha256", None),
         "seed": settings.seed,
@@ -289,16 +313,23 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
         seeds=task.seeds,
         valid=task.valid,
         energies_eV=task.energies if settings.relax is not None else None,
-        provenance=provenance(settings) | {"drawn": task.drawn, "rejected": rejected},
+        scores={} if task.known is None else task.known.scores(task.positions),
+        provenance=provenance(settings)
+        | ({} if task.known is None else task.known.describe())
+        | {"drawn": task.drawn, "rejected": rejected},
     )
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:
-    """Refuse what the model of these settings cannot handle. Raises `MoleculeError`, or `InputTypeError` for another object."""
+    """Refuse what the model of these settings cannot handle, or what cannot be held as asked.
+
+    Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
+    """
     if not isinstance(molecule, Molecule):
         raise InputTypeError(f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')")
     elements = getattr(settings.model, "elements", ELEMENTS)
     check_supported(molecule, elements, getattr(settings.model, "max_atoms", MAX_ATOMS))
+    settings.known(molecule)
 
 
 def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: Any) -> Ensemble:
@@ -315,6 +346,7 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     max_attempts : draws a conformer before it is given up.
     relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to valid samples, which are then checked again.
     callback : called with {"accepted", "drawn", "seconds"} behind every batch.
+    conditions : of `equidrift.conditions.make_conditions`: atoms to hold and distances to keep.
 
     Returns
     -------
@@ -431,7 +463,7 @@ class _Plan:
             if self.molecule is None or (entries and self.n - self.begin > room):  # the end, or it does not fit: the next window's
                 break
             stop = min(self.n, self.begin + self.window)
-            entries.append(Task(self.index, self.molecule, self.begin, stop))
+            entries.append(Task(self.index, self.molecule, self.begin, stop, known=self.settings.known(self.molecule)))
             room -= stop - self.begin
             self.begin = stop
             if stop == self.n:

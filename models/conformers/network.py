@@ -21,6 +21,24 @@ from torch.nn import functional
 from equidrift.models.conformers.data import ATOM_CODES, LEVELS, MAX_HOPS, PAIR_CODES, Batch
 
 
+@dataclass
+class Held:
+    """What is known beforehand: atoms `mask` (b, n) are at `positions` (b, n, 3), distances within `lower` and `upper` (b, n, n), in A."""
+
+    mask: Tensor
+    positions: Tensor
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+
+    def shifted(self, by: Tensor) -> Held:
+        """The same in another frame: `by` (b, 1, 3) is added to every position."""
+        return Held(self.mask, self.positions + by, self.lower, self.upper)
+
+    def put(self, x: Tensor) -> Tensor:
+        """x (b, n, 3) with the held atoms in their places."""
+        return torch.where(self.mask[..., None], self.positions, x)
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps). `noise`: reads a noise level sigma."""
@@ -90,6 +108,7 @@ class Block(nn.Module):
 
 
 SCALE = 0.3  # of a distance correction: it makes the first steps of the training small
+RESTRAINT_STIFFNESS = 30.0  # of a violated distance bound; bonds have about 5
 MAX_MOVE_A = 4.0  # of an atom in one Newton step; longer steps are shortened as a whole
 SIGMA_DATA_A = 1.4  # spread of the coordinates of a conformer
 
@@ -111,15 +130,17 @@ class NewtonHead(nn.Module):
         nn.init.zeros_(self.anchor.weight)
         nn.init.constant_(self.anchor.bias, -1.0)
 
-    def forward(self, x: Tensor, h: Tensor, p: Tensor, hops: Tensor, pair_mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, h: Tensor, p: Tensor, hops: Tensor, pair_mask: Tensor, held: Held | None = None) -> Tensor:
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         raw = raw + raw.transpose(1, 2)
         stiffness = functional.softplus(raw[..., 1] + self.by_hops[hops]) * pair_mask
         anchor = functional.softplus(self.anchor(h))[..., 0] + 1e-3
         target = distances(x)[1] + SCALE * raw[..., 0]
+        if held is not None:
+            x = held.put(x)
         start = x
         for _ in range(self.steps):
-            x = newton_step(x, start, target, stiffness, anchor)
+            x = newton_step(x, start, target, stiffness, anchor, held)
         return x
 
 
@@ -130,13 +151,19 @@ def distances(x: Tensor) -> tuple[Tensor, Tensor]:
     return r / d[..., None], d
 
 
-def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anchor: Tensor) -> Tensor:
+def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anchor: Tensor, held: Held | None = None) -> Tensor:
     """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (methods A.3, map 3).
 
-    Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive.
+    Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive. `held` atoms stay where x has them: their
+    anchors are infinitely stiff, so that their rows and columns leave the matrix. A violated bound pulls to its nearer end.
     """
     b, n, _ = x.shape
     unit, d = distances(x)
+    if held is not None and held.lower is not None and held.upper is not None:
+        within = torch.minimum(torch.maximum(d, held.lower), held.upper)
+        extra = RESTRAINT_STIFFNESS * (within != d).to(x.dtype)
+        target = (stiffness * target + extra * within) / (stiffness + extra).clamp_min(1e-6)
+        stiffness = stiffness + extra
     block = torch.einsum("bij,bijx,bijy->bixjy", stiffness, unit, unit)
     diagonal = block.sum(3)
     trace = diagonal.detach().diagonal(dim1=-2, dim2=-1).sum(-1)  # the same in every frame
@@ -145,6 +172,11 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     matrix = torch.diag_embed(diagonal.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2) - block
     pull = stiffness * (target - d)
     force = torch.einsum("bij,bijx->bix", pull, unit) + anchor[..., None] * (start - x)
+    if held is not None:
+        free = (~held.mask).to(x.dtype)
+        keep = free[:, :, None, None, None] * free[:, None, None, :, None]
+        matrix = matrix * keep + torch.diag_embed((1 - free)[..., None].expand(b, n, 3).reshape(b, 3 * n)).view(b, n, 3, n, 3)
+        force = force * free[..., None]
     factor, _ = torch.linalg.cholesky_ex(matrix.reshape(b, 3 * n, 3 * n))
     move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor).view(b, n, 3)
     longest = move.detach().square().sum(-1).amax(1).sqrt()
@@ -218,8 +250,8 @@ class ConformerNetwork(nn.Module):
         self.newton = nn.ModuleList([NewtonHead(config) for _ in range(config.stages)])
         self.noise = NoiseAndHand(config) if config.noise else None
 
-    def forward(self, batch: Batch, x: Tensor, level: Tensor, sigma: Tensor | None = None) -> list[Tensor]:
-        """Estimates after each stage, last the best.
+    def forward(self, batch: Batch, x: Tensor, level: Tensor, sigma: Tensor | None = None, held: Held | None = None) -> list[Tensor]:
+        """Estimates after each stage, last the best; `held` atoms are in their places in each of them.
 
         x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`; sigma (b,) in A, for a network that reads noise levels:
         x is then scaled to the spread of the data first (EDM's c_in), so that the radial basis sees it.
@@ -244,6 +276,6 @@ class ConformerNetwork(nn.Module):
             p = p + distance(self.radial(d))
             for block in cast(nn.ModuleList, blocks):
                 h, p = block(h, p, unit, pair_mask, bias)
-            x = newton(x, h, p, hops, pair_mask)
+            x = newton(x, h, p, hops, pair_mask, held)
             out.append(x)
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.conditions import Conditions, Known
 from equidrift.errors import InputError, WeightsError
 from equidrift.models.conformers.data import ELEMENTS, LEVELS, Batch, GraphCodes, collate, graph_codes, pad_positions, with_hydrogen_rows
 from equidrift.models.conformers.generator import SIGMA_MAX_A, churn_level, noise_levels
-from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
+from equidrift.models.conformers.network import ConformerNetwork, Held, NetworkConfig
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
@@ -77,13 +79,21 @@ class RefinerModel(NetworkModel):
     task = "refine"
     default_steps = 2
 
-    def refine_many(self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None) -> list[NDArray[np.float64]]:
+    def refine_many(
+        self,
+        jobs: Sequence[Job],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        known: Sequence[Known] | None = None,
+    ) -> list[NDArray[np.float64]]:
         """Refine conformers.
 
         Parameters
         ----------
         jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN.
         steps : network calls, 1 to 8, 2 where None; each starts from the result of the one before.
+        known : one a job: the atoms to hold, which must be in their places already, and the distances to keep.
 
         Raises
         ------
@@ -102,16 +112,39 @@ class RefinerModel(NetworkModel):
                 where.append((j, k))
 
         def work(batch: Batch, rows: list[int]) -> list[Tensor]:
-            x = pad_positions([starts[r] for r in rows], batch.mask.shape[1]).to(self.device)
+            n = batch.mask.shape[1]
+            x = pad_positions([starts[r] for r in rows], n).to(self.device)
+            held = None
+            if known is not None:
+                held = held_tensors([known[where[r][0]] for r in rows], [starts[r].mean(0) for r in rows], n, self.device)
             for _ in range(steps):
-                x = self.network(batch, x, self._levels(len(rows)))[-1]
+                x = self.network(batch, x, self._levels(len(rows)), held=held)[-1]
             if callback is not None:
                 callback({"done": len(rows), "total": len(graphs)})
             return list(x)
 
         for (j, k), start, x in zip(where, starts, self._run(graphs, work)):
-            results[j][k] = x - x.mean(0) + start.mean(0)
+            if known is None or not len(known[j].atoms):
+                x -= x.mean(0)
+            results[j][k] = x + start.mean(0)
+            if known is not None:
+                results[j][k, known[j].atoms] = known[j].positions_A  # float32 is off by 1e-6
         return results
+
+
+def held_tensors(known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]], n: int, device: torch.device) -> Held:
+    """What is known of each row of a batch of `n` padded atoms, in frames with the origins (3,) given."""
+    mask, positions = np.zeros((len(known), n), bool), np.zeros((len(known), n, 3), np.float32)
+    lower = upper = None
+    if any(len(one.pairs) for one in known):
+        lower, upper = np.zeros((len(known), n, n), np.float32), np.full((len(known), n, n), np.inf, np.float32)
+    for k, (one, origin) in enumerate(zip(known, origins_A)):
+        mask[k, one.atoms], positions[k, one.atoms] = True, one.positions_A - origin
+        if lower is not None and upper is not None:
+            for i, j in (one.pairs.T, one.pairs.T[::-1]):
+                lower[k, i, j], upper[k, i, j] = one.lower_A, one.upper_A
+    bounds = [None if table is None else torch.from_numpy(table).to(device) for table in (lower, upper)]
+    return Held(torch.from_numpy(mask).to(device), torch.from_numpy(positions).to(device), *bounds)
 
 
 class GeneratorModel(NetworkModel):
@@ -123,6 +156,13 @@ class GeneratorModel(NetworkModel):
     def __init__(self, weights: str, *, churn: float = 0.6, **options: Any):
         super().__init__(weights, **options)
         self.churn = churn
+        self.conditions: Conditions | None = None
+
+    def conditioned(self, conditions: Conditions) -> GeneratorModel:
+        """This model with atoms held and distances kept: known atoms are noised to the level of each step (methods B.5)."""
+        model = copy.copy(self)
+        model.conditions = conditions
+        return model
 
     def sample(
         self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -147,26 +187,73 @@ class GeneratorModel(NetworkModel):
         levels = noise_levels(steps, sigma_max_A=sigma_A)
         flat = [(m, x, int(s)) for (m, block), block_seeds in zip(jobs, seeds) for x, s in zip(block, block_seeds)]
 
+        known = None if self.conditions is None else [self.conditions.of(m) for m, _, _ in flat]
+
         def work(batch: Batch, rows: list[int]) -> list[Tensor]:
             rngs = [np.random.Generator(np.random.Philox(key=[flat[r][2], 1])) for r in rows]
             n = batch.mask.shape[1]
+
+            def noise() -> Tensor:
+                return pad_positions([g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n).to(self.device)
+
             x = pad_positions([flat[r][1] for r in rows], n).to(self.device)
+            held = None if known is None else held_tensors([known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device)
             for sigma, following in pairwise(levels):
-                clean = self.network(batch, x, self._levels(len(rows)), torch.full((len(rows),), sigma, device=self.device))[-1]
+                if held is not None:
+                    x = torch.where(held.mask[..., None], held.positions + sigma * noise(), x)
+                clean = self._clean(batch, x, sigma, held)
                 down, up = churn_level(sigma, following, self.churn)
                 x = clean + (x - clean) * (down / sigma)
                 if up > 0:
-                    x = x + up * pad_positions([g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n).to(self.device)
+                    x = x + up * noise()
             if callback is not None:
                 callback({"done": len(rows), "total": len(flat)})
             return list(x)
 
-        made = self._run([with_hydrogen_rows(graph_codes(m)) for m, _, _ in flat], work)
+        graphs = [with_hydrogen_rows(graph_codes(m)) for m, _, _ in flat]
+        if known is not None:
+            graphs = [turned_rows(graph, one) for graph, one in zip(graphs, known)]
+        made = self._run(graphs, work)
+        if known is not None:
+            made = [one.placed(x + origin(one)) for x, one in zip(made, known)]
         out, begin = [], 0
         for molecule, block in jobs:
             out.append(np.array(made[begin : begin + len(block)], np.float64).reshape(len(block), molecule.n_atoms, 3))
             begin += len(block)
         return out
+
+    def _clean(self, batch: Batch, x: Tensor, sigma: float, held: Held | None) -> Tensor:
+        """The network's estimate of the clean conformers from x (b, n, 3) of noise level sigma."""
+        levels, sigmas = self._levels(len(x)), torch.full((len(x),), sigma, device=self.device)
+        if held is None:
+            clean: Tensor = self.network(batch, x, levels, sigmas)[-1]
+            return clean
+        weight = batch.mask[..., None].to(x.dtype)
+        centre = (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)  # the network shrinks noisy molecules towards the origin
+        moved: Tensor = self.network(batch, (x - centre) * weight, levels, sigmas, held.shifted(-centre))[-1] + centre
+        return moved
+
+
+def origin(known: Known) -> NDArray[np.float64]:
+    """The origin of the frame in which a molecule with held atoms is sampled."""
+    return known.positions_A.mean(0) if len(known.atoms) else np.zeros(3)
+
+
+def turned_rows(codes: GraphCodes, known: Known) -> GraphCodes:
+    """Codes whose hydrogen tetrahedra have the hand that held atoms give them: there it is decided which like hydrogen is which."""
+    place = np.full((codes.n_atoms, 3), np.nan)
+    place[known.atoms] = known.positions_A
+    rows = codes.tetrahedral.copy()
+    for row in rows[len(graph_codes(known.molecule).tetrahedral) :]:
+        corners = place[row[1:]] - place[row[0]]
+        corners /= np.linalg.norm(corners, axis=-1, keepdims=True)
+        missing = np.isnan(corners[:, 0])
+        if missing.sum() == 1:
+            corners[missing] = -np.nansum(corners, axis=0)
+        a, b, c, d = corners
+        if np.dot(a - d, np.cross(b - d, c - d)) < 0:  # NaN is not below 0
+            row[1], row[2] = row[2], row[1]
+    return GraphCodes(codes.atom, codes.pair, rows)
 
 
 def load_refiner(weights: str = "refine", **options: Any) -> RefinerModel:

@@ -27,6 +27,8 @@ def command(
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Solver steps; the model's own number if not given.")] = None,
     relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
+    fix: Annotated[Path | None, typer.Option(metavar="CORE", help="Hold the atoms of this .sdf, .mol or .pdb where it has them.")] = None,
+    restrain: Annotated[Path | None, typer.Option(help="Distances to keep: lines `i j lower upper`, indices from 0, A.")] = None,
     prune: Annotated[float | None, typer.Option(help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
@@ -37,6 +39,7 @@ def command(
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
     from equidrift.cli.inputs import count_molecules
     from equidrift.cli.progress import conformer_bar
+    from equidrift.conditions import make_conditions
     from equidrift.engine import check_count, make_settings, provenance
     from equidrift.formats import StreamWriter, check_output
     from equidrift.relax import check_threshold, make_relax
@@ -45,15 +48,17 @@ def command(
     check_output(output)
     check_threshold(prune)
     _check_request(inputs, output, n, prune)
+    own = model_options(set_ or [])
     settings = make_settings(
         model,
+        conditions=make_conditions(fix, restrain, own.pop("restraint_tolerance_A", None)),
         seed=seed,
         steps=steps,
         batch_size=batch_size,
         max_attempts=max_attempts,
         relax=make_relax(relax),
         options={"relax": relax} if relax != "none" else None,
-        **model_options(set_ or []),
+        **own,
     )
     run = _Run(inputs, output, n, settings, prune)
     identity = {**provenance(settings), "requested": model, "batch": settings.batch_size, "attempts": max_attempts, "prune": prune}
@@ -107,7 +112,8 @@ class _Run:
 
         self.inputs, self.output, self.n, self.settings, self.prune = inputs, output, n, settings, prune
         self.described = describe_inputs(inputs)
-        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}, "pruned": 0, "failures": []}
+        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}, "pruned": 0}
+        self.counts |= {"failures": [], "notes": []}
         self.begun, self.resumed = time.monotonic(), 0
         self.first_error: Exception | None = None
 
@@ -155,6 +161,9 @@ class _Run:
             counts["failures"].append({"index": piece.index, "title": titles[piece.index], "error": message})
         if piece.ensemble is not None:
             counts["drawn"] += piece.ensemble.provenance["drawn"]
+            note = piece.ensemble.provenance.get("fix_note")
+            if note and piece.start == 0:
+                counts["notes"].append({"index": piece.index, "title": titles[piece.index], "note": note})
             counts["rejected"] = dict(sorted((Counter(counts["rejected"]) + Counter(piece.ensemble.provenance["rejected"])).items()))
         if piece.last:
             counts["molecules"] += piece.error is None
@@ -202,7 +211,8 @@ def summary_text(summary: dict[str, Any]) -> str:
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
     lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}{pruned}")
     lines.append(f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s")
-    failures = summary["failures"]
+    notes, failures = summary["notes"], summary["failures"]
+    lines += [f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]]
     lines += [f"  failed: {failure['title']}: {failure['error']}" for failure in failures[:MAX_FAILURES_SHOWN]]
     if len(failures) > MAX_FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")

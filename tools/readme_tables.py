@@ -1,10 +1,10 @@
 """Rewrite the README's tables and the cards' quality from a benchmark's JSON, so that no number in them is typed by hand.
 
-    equidrift bench conformers --full --json > docs/bench_conformers.json
+    equidrift bench NAME --full --json > docs/bench_NAME.json
     python tools/readme_tables.py
 
-The part of README.md between `<!-- table: conformers -->` and `<!-- end table -->` is replaced, and `quality` in the cards of the
-models that the rows measure; nothing else changes.
+For every NAME measured, the part of README.md between `<!-- table: NAME -->` and `<!-- end table -->` is replaced, and `quality` in the
+cards of the models that the rows of `conformers` measure; nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "docs" / "bench_conformers.json"
+DOCS = ROOT / "docs"
+RESULT = DOCS / "bench_conformers.json"
 
 # card -> rows that go into its `quality`
 CARDS = {
@@ -97,6 +98,45 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[
     return lines
 
 
+def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
+    """A line a method, a column a system; cells hold the metrics (name, digits) with slashes between. Rows without them are left out."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in result["rows"]:
+        system, _, method = str(row["row"]).partition("/")
+        shown = [f"{row['values'][name]:.{digits}g}" for name, digits in metrics if usable(row["values"].get(name))]
+        if shown:
+            cells.setdefault(method, {})[system] = " / ".join(shown)
+    systems = list(dict.fromkeys(system for line in cells.values() for system in line))
+    lines = ["| | " + " | ".join(systems) + " |", "|---|" + "---:|" * len(systems)]
+    lines += [f"| {method_label(name)} | " + " | ".join(line.get(s, "–") for s in systems) + " |" for name, line in cells.items()]
+    return "\n".join(lines)
+
+
+def method_label(method: str) -> str:
+    """A method as the README names it."""
+    name = method.removesuffix("-published")
+    return f"{name}, published" if name != method else f"**{name}**" if name == "equidrift" else f"`{name}`"
+
+
+def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: str = "") -> str:
+    """A line a row whose name fits the pattern `rows`, a column a metric (name, digits)."""
+    chosen = [row for row in result["rows"] if re.search(rows, str(row["row"]))]
+    used = [(name, digits) for name, digits in metrics if any(usable(row["values"].get(name)) for row in chosen)]
+    lines = ["| | " + " | ".join(name.replace("_", " ") for name, _ in used) + " |", "|---|" + "---:|" * len(used)]
+    for row in chosen:
+        shown = [f"{row['values'][name]:.{digits}g}" if usable(row["values"].get(name)) else "–" for name, digits in used]
+        if any(cell != "–" for cell in shown):
+            lines.append(f"| {row['row']} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def measured_on(result: Mapping[str, Any]) -> str:
+    """Where and with which commit a table was measured."""
+    machine = result["machine"]
+    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}, Python {machine['python']}; commit {result['commit']}"
+    return f"Measured on {where}."
+
+
 def solver(row: Mapping[str, Any]) -> tuple[str, int] | None:
     """(solver, network calls) of a row that compares the solvers of system A."""
     found = re.fullmatch(r"qm9-val/se3-distance-(\w+)-(\d+)", str(row["row"]))
@@ -124,8 +164,6 @@ def conformers(result: Mapping[str, Any]) -> str:
     """Both tables of `equidrift bench conformers --json`, with what they were measured on."""
     order = list(LABELS)
     rows = sorted(result["rows"], key=lambda row: order.index(row["row"]) if row["row"] in order else len(order))
-    machine = result["machine"]
-    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}, Python {machine['python']}; commit {result['commit']}"
     small = [row for row in rows if not row["row"].startswith("zinc-val/") and solver(row) is None]
     drugs = [row for row in rows if row["row"].startswith("zinc-val/")]
     parts = [*table(small, QUALITY), ""]
@@ -138,7 +176,7 @@ def conformers(result: Mapping[str, Any]) -> str:
     if any(map(solver, rows)):
         parts += ["System A's reverse SDE and ODE against annealed Langevin dynamics with the same network, AMR-R (A) / COV-R@0.5 (%):", ""]
         parts += [*solvers(rows), ""]
-    parts += [f"Measured on {where}."]
+    parts += [measured_on(result)]
     return "\n".join(parts)
 
 
@@ -162,15 +200,60 @@ def update_cards(result: Mapping[str, Any], folder: Path) -> None:
         path.write_text(json.dumps(card, indent=1) + "\n")
 
 
+def trajectories(result: Mapping[str, Any]) -> str:
+    """Forecasts as a table of systems; physics, speed and the rest below."""
+    ours = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("md17-", "speed-"))]}
+    small = {**ours, "rows": [row for row in ours["rows"] if not str(row["row"]).startswith("gfn2md17")]}
+    md = {**ours, "rows": [row for row in ours["rows"] if str(row["row"]).startswith("gfn2md17")]}
+    speed = (("cpu_s_per_128", 3), ("speedup_over_1000_steps", 3), ("ADE", 3), ("calls", 3))
+    parts = [pivot(small, (("ADE", 3), ("FDE", 3))), pivot(md, (("ADE", 3), ("FDE", 3))), listed(result, speed, "^speed-")]
+    return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
+
+
+SAMPLING = (
+    ("crossings_per_s", 3),
+    ("crossings_per_s_over_md", 3),
+    ("acceptance", 3),
+    ("acceptance_across", 3),
+    ("P_positive", 3),
+    ("P_positive_error", 2),
+    ("ess", 3),
+    ("delta_F_error_kT", 2),
+    ("adapt_s", 3),
+    ("ess_per_s_over_md_median", 3),
+    ("ess_per_s_over_md_min", 3),
+)
+
+
+def sampling(result: Mapping[str, Any]) -> str:
+    """Barriers and effective samples."""
+    return "\n\n".join([listed(result, SAMPLING, "^ala2/|^drugs/torsion$"), measured_on(result)])
+
+
+def fields(result: Mapping[str, Any]) -> str:
+    """Log-likelihoods a task, and cores held fixed."""
+    metrics = (("loglik", 3), ("success", 3), ("AMR", 3), ("core_moved_A", 2))
+    return "\n\n".join([listed(result, metrics), measured_on(result)])
+
+
+TABLES = {"conformers": conformers, "trajectories": trajectories, "sampling": sampling, "fields": fields}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", nargs="?", type=Path, default=RESULT, help="JSON of `equidrift bench conformers --full --json`")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the files bench_NAME.json")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--cards", type=Path, default=ROOT / "models" / "zoo", help="folder of the model cards")
     options = parser.parse_args()
-    result = json.loads(options.result.read_text())
-    options.readme.write_text(rewritten(options.readme.read_text(), "conformers", conformers(result)))
-    update_cards(result, options.cards)
+    text = options.readme.read_text()
+    for name, show in TABLES.items():
+        path = options.docs / f"bench_{name}.json"
+        if path.exists():
+            result = json.loads(path.read_text())
+            text = rewritten(text, name, show(result))
+            if name == "conformers":
+                update_cards(result, options.cards)
+    options.readme.write_text(text)
 
 
 if __name__ == "__main__":

@@ -38,12 +38,14 @@ RESULT = {
 }
 
 
-def test_the_readme_carries_the_committed_numbers() -> None:
-    if not TOOL.RESULT.exists():
-        inside = README.partition("<!-- table: conformers -->")[2].partition("<!-- end table -->")[0]
+@pytest.mark.parametrize("name", TOOL.TABLES)
+def test_the_readme_carries_the_committed_numbers(name: str) -> None:
+    path = TOOL.DOCS / f"bench_{name}.json"
+    if not path.exists():
+        inside = README.partition(f"<!-- table: {name} -->")[2].partition("<!-- end table -->")[0]
         assert not inside.strip(), "numbers without the benchmark that gave them"
         pytest.skip("no benchmark is committed yet")
-    assert TOOL.rewritten(README, "conformers", TOOL.conformers(json.loads(TOOL.RESULT.read_text()))) == README
+    assert TOOL.rewritten(README, name, TOOL.TABLES[name](json.loads(path.read_text()))) == README
 
 
 def test_rows_columns_and_the_best() -> None:
@@ -68,6 +70,23 @@ def test_only_the_part_between_the_markers_changes() -> None:
     assert TOOL.rewritten(made, "conformers", "new") == made
     with pytest.raises(ValueError, match="not 0 times"):
         TOOL.rewritten("nothing", "conformers", "new")
+
+
+def test_other_tables() -> None:
+    rows = [
+        {"row": "spring/equidrift", "values": {"ADE": 0.00123, "FDE": 0.5}},
+        {"row": "spring/geotdm-published", "values": {"ADE": 0.003, "FDE": 0.0079}},
+        {"row": "gfn2md17-x/equidrift", "values": {"ADE": 0.1, "FDE": 0.2}},
+        {"row": "ala2/md", "values": {"crossings_per_s": 0.5, "P_positive": math.nan}},
+        {"row": "drugs/CCO", "values": {"ess_per_s": 3.0}},
+        {"row": "se/interpolation", "values": {"loglik": 0.7}},
+    ]
+    result = {**RESULT, "rows": rows}
+    lines = TOOL.trajectories(result).splitlines()
+    assert "| **equidrift** | 0.00123 / 0.5 |" in lines and "| geotdm, published | 0.003 / 0.0079 |" in lines
+    assert "| **equidrift** | 0.1 / 0.2 |" in lines
+    assert TOOL.sampling(result).splitlines()[:3] == ["| | crossings per s |", "|---|---:|", "| ala2/md | 0.5 |"]
+    assert "| se/interpolation | 0.7 |" in TOOL.fields(result)
 
 
 def test_cards_get_their_rows(tmp_path: Path) -> None:

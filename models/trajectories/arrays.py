@@ -33,8 +33,8 @@ class GeometricTrajectoryModel:
     Parameters
     ----------
     weights : name of a shipped model ("nbody-charged", ...), or the path of a card or safetensors file.
-    noise : 0 gives the integrator's mean path; 1 samples, the first velocities spread by what the integrator missed of the last
-        given frame. The flow and GeoTDM always sample.
+    noise : 0 gives the integrator's mean path; 1 samples, the first velocities spread by a quarter of what the integrator missed of
+        the last given frame (at most 2 % of their size). The flow and GeoTDM always sample.
     """
 
     def __init__(self, weights: str | Path, *, noise: float = 1.0):
@@ -153,7 +153,8 @@ class GeometricTrajectoryModel:
                 before, _ = shoot(force, known[:, -3], known[:, -2], clock)
                 missed = (advance(force, known[:, -2], before, clock)[0] - known[:, -1]).square().mean((1, 2), keepdim=True).sqrt()
                 normal = torch.from_numpy(np.stack([rng.standard_normal(known.shape[2:]) for rng in streams]))
-                v = v + self.noise * (missed / clock.spacing) * (normal - normal.mean(1, keepdim=True))
+                size = torch.minimum(0.25 * missed / clock.spacing, 0.02 * v.square().mean((1, 2), keepdim=True).sqrt())
+                v = v + self.noise * size * (normal - normal.mean(1, keepdim=True))
             y, made = known[:, -1], []
             for _ in range(frames):
                 y, v = advance(force, y, v, clock)

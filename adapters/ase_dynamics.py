@@ -19,6 +19,7 @@ from equidrift.records import Molecule, Trajectory
 from equidrift.registry import resolve
 from equidrift.seeds import check_seed, sample_seeds
 
+USUAL_FRAMES = 10
 HISTORY = 64  # frames kept
 BLOCK = 20  # frames drawn at a time
 LONGEST_STEP_FS = 0.5  # of the plain dynamics that makes the first frames
@@ -38,6 +39,7 @@ class DiffusionDynamics(MolecularDynamics):
     timestep : time between two frames, in ASE's units: 10 * units.fs.
     model : name of a trajectory model (`equidrift.forecast`), or an object.
     history : Trajectory, or list of `ase.Atoms` one timestep apart, the last of them the present: the atoms are put there.
+    frames : made by velocity Verlet before the model goes on from them, or more where it needs more; velocities are told from them.
     seed : of the draws.
     block : frames drawn at a time.
     options : `steps`, `broken`, `max_attempts`, and whatever the model takes, as in `equidrift.forecast`.
@@ -59,6 +61,7 @@ class DiffusionDynamics(MolecularDynamics):
         model: Any = "default",
         *,
         history: Trajectory | Sequence[Atoms] | None = None,
+        frames: int = USUAL_FRAMES,
         seed: int = 0,
         block: int = BLOCK,
         options: dict[str, Any] | None = None,
@@ -72,7 +75,9 @@ class DiffusionDynamics(MolecularDynamics):
         if atoms.constraints:
             raise InputError("the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()")
         self.settings = resolve("equidrift.trajectory_engine:make_settings")(model, **(options or {}))
-        self.block = resolve("equidrift.engine:check_count")("block", block)
+        check_count = resolve("equidrift.engine:check_count")
+        self.block = check_count("block", block)
+        self.needed = max(2, int(self.settings.model.min_frames), check_count("frames", frames) if history is None else 0)
         self.seed, self.draws = check_seed(seed), 0
         self.molecule: Molecule = resolve("equidrift.adapters.ase_atoms:from_atoms")(atoms)
         self.timestep_fs = float(timestep) / units.fs
@@ -100,7 +105,7 @@ class DiffusionDynamics(MolecularDynamics):
             self._past.clear()
             self._coming.clear()
             self._past.append(self.atoms.positions.copy())
-        if len(self._past) < max(2, int(self.settings.model.min_frames)):
+        if len(self._past) < self.needed:
             self._plain_step()
             return
         if not self._coming:
@@ -124,7 +129,7 @@ class DiffusionDynamics(MolecularDynamics):
         """A frame by velocity Verlet."""
         if self.atoms.calc is None:
             raise InputError(
-                f"the model {self.settings.model.name!r} needs {max(2, int(self.settings.model.min_frames))} frames, there are "
+                f"{self.needed} frames are needed before the model {self.settings.model.name!r} goes on from them, there are "
                 f"{len(self._past)}, and the atoms have no calculator to make more; give history=, or set atoms.calc"
             )
         parts = math.ceil(self.timestep_fs / LONGEST_STEP_FS - 1e-6)

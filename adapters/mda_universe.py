@@ -339,8 +339,21 @@ def write_trajectory(
     if suffix == ".dcd" and isinstance(record, Trajectory) and len(record) > 1:  # which counts frames from a first one
         options = {"dt": record.dt_fs * PS_PER_FS, "istart": max(0, round(float(record.time_fs[0]) / record.dt_fs))}
     _write(atoms, path, frames="all", **options)
+    if suffix == ".h5md" and isinstance(record, Trajectory) and len(record) > 1:
+        _store_dt(path, record.dt_fs * PS_PER_FS)
     if topology is not None:
         _write(atoms, topology)
+
+
+def _store_dt(path: str | os.PathLike[str], dt_ps: float) -> None:
+    """Add dt to an H5MD file as an observable of each frame: MDAnalysis does not derive it from the times, and takes 1 ps."""
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        position = next(iter(file["particles"].values()))["position"]
+        group = file.require_group("observables/dt")
+        group["value"] = np.full(len(position["time"]), dt_ps)
+        group["step"], group["time"] = position["step"], position["time"]
 
 
 def _write(atoms: mda.AtomGroup, path: str | os.PathLike[str], **options: Any) -> None:

@@ -23,6 +23,7 @@ from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_
 VELOCITIES = ("redraw", "proposal")
 CHOICES = ("first", "lowest")
 USUAL_SPACING_FS = 10.0
+USUAL_FRAMES = 10
 HISTORY = 64  # frames kept
 OVERLAP, ENERGY = "overlap", "energy"
 
@@ -56,6 +57,7 @@ class TrajectoryProposer:
     model : name of a trajectory model (`equidrift.forecast`), or an object.
     molecule : its graph in the order of the particles; None reads it from the Simulation's topology, which then needs bond orders.
     interval_fs : time between frames, a whole number of integration steps; None takes 10 fs, or the nearest the model was trained on.
+    frames : collected before the model goes on from them, or more where it needs more; velocities are told from them.
     velocities : "redraw" at the temperature, or "proposal", by differences of the last frames.
     temperature_K : None takes the integrator's.
     max_rise_eV : how far the energy may rise above the present one; None takes kT (10 + 5 sqrt(3 N / 2)), five times the spread of the
@@ -82,6 +84,7 @@ class TrajectoryProposer:
         *,
         molecule: Molecule | None = None,
         interval_fs: float | None = None,
+        frames: int = USUAL_FRAMES,
         velocities: str = "redraw",
         temperature_K: float | None = None,
         max_rise_eV: float | None = None,
@@ -105,7 +108,7 @@ class TrajectoryProposer:
         self.min_distance_A = float(min_distance_A)
         self.every = _steps_between(simulation.integrator, self.settings.model.dt_range_fs, interval_fs)
         self.interval_fs = self.every * _step_fs(simulation.integrator)
-        self.needed = max(2, int(self.settings.model.min_frames))
+        self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
         self.rejected: Counter[str] = Counter()
         self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)  # (step, time in fs, positions in A)
         simulation.reporters.append(self)
@@ -143,8 +146,8 @@ class TrajectoryProposer:
         missing = self.needed - len(self._frames)
         if missing > 0:
             raise InputError(
-                f"the model {self.settings.model.name!r} needs {self.needed} frames {self.interval_fs:g} fs apart, and {len(self._frames)} "
-                f"were collected; run simulation.step({missing * self.every}), or proposer.collect()"
+                f"{self.needed} frames {self.interval_fs:g} fs apart are needed before the model {self.settings.model.name!r} goes on "
+                f"from them, and {len(self._frames)} were collected; run simulation.step({missing * self.every}), or proposer.collect()"
             )
         behind = int(self.simulation.currentStep) - self._frames[-1][0]
         if behind:
@@ -218,7 +221,11 @@ class TrajectoryProposer:
     def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
         settings = dataclasses.replace(self.settings, seed=seed)
         job = resolve("equidrift.trajectories:forecast_job")(history, n_frames, settings)
-        made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+        try:
+            made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+        except NoValidSamplesError as error:
+            self.rejected.update(error.reasons)
+            raise
         self.rejected.update(sum((Counter(trajectory.provenance["rejected"]) for trajectory in made), Counter()))
         return made
 

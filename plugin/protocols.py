@@ -88,6 +88,21 @@ class TrajectoryModel(Protocol):
 
 
 @runtime_checkable
+class BatchedTrajectoryModel(TrajectoryModel, Protocol):
+    """A model that goes on from several pasts in one batch: `continue_many` is `continue_` with a trajectory of the molecule a seed."""
+
+    def continue_many(
+        self,
+        trajectories: Sequence[Trajectory],
+        n_frames: int,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Trajectory]: ...
+
+
+@runtime_checkable
 class Proposer(Protocol):
     """Proposes a Monte Carlo move; `log_q_ratio` = log q(x | x') - log q(x' | x), None where there is no density."""
 

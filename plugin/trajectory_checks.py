@@ -16,7 +16,8 @@ from equidrift.units import BOHR_PER_A, NM_PER_A
 # Bond lengths over the sum of covalent radii are near 1 in A.
 _UNITS = {"nm": NM_PER_A, "bohr": BOHR_PER_A}
 _UNIT_WINDOW = 1.25  # how far off, as a factor, the median bond may be
-_TORN = 2.0  # no bond is twice as long as its covalent radii
+_TORN = 2.0  # no bond is twice as long as its covalent radii; a proton that has changed its partner is,
+_APART_A = 4.0  # but not this far away, as an atom across a boundary is
 _SCRAMBLED = 0.3  # share of torn bonds that a boundary does not explain
 _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
 _FASTEST_A_PER_FS = 0.02  # ... the frames are far apart: several times the thermal speed of a small molecule,
@@ -74,7 +75,7 @@ def check_units(trajectory: Trajectory) -> None:
     """Raise `InputError` where the bonds tell that positions are in nm or bohr."""
     if not len(trajectory.molecule.bonds):
         return
-    ratio = float(np.median(_bond_ratios(trajectory.molecule, trajectory.positions_A)))
+    ratio = float(np.median(_bonds(trajectory.molecule, trajectory.positions_A)[1]))
     for name, factor in _UNITS.items():
         if factor / _UNIT_WINDOW < ratio < factor * _UNIT_WINDOW:
             raise InputError(
@@ -83,12 +84,12 @@ def check_units(trajectory: Trajectory) -> None:
             )
 
 
-def _bond_ratios(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bond lengths over the sums of covalent radii, (n_frames, n_bonds)."""
+def _bonds(molecule: Molecule, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bond lengths in A, and over the sums of covalent radii, (n_frames, n_bonds)."""
     i, j = molecule.bonds.T
     radii = COVALENT_RADII_A[molecule.numbers]
-    ratios: NDArray[np.float64] = np.linalg.norm(positions_A[:, i] - positions_A[:, j], axis=-1) / (radii[i] + radii[j])
-    return ratios
+    lengths = np.linalg.norm(positions_A[:, i] - positions_A[:, j], axis=-1)
+    return lengths, lengths / (radii[i] + radii[j])
 
 
 # Periodic boundaries -------------------------------------------------------------------------------------------------------
@@ -167,24 +168,27 @@ def _check_torn(trajectory: Trajectory) -> None:
     molecule = trajectory.molecule
     if not len(molecule.bonds):
         return
-    ratios = _bond_ratios(molecule, trajectory.positions_A)
+    lengths, ratios = _bonds(molecule, trajectory.positions_A)
     torn = ratios > _TORN
-    if not torn.any():
-        return
-    frame, bond = np.argwhere(torn)[0].tolist()
-    i, j = molecule.bonds[bond].tolist()
-    length = float(np.linalg.norm(trajectory.positions_A[frame, i] - trajectory.positions_A[frame, j]))
-    what = f"the bond of atoms {i} ({molecule.symbols[i]}) and {j} ({molecule.symbols[j]}) is {length:.2f} A long in frame {frame}"
+
+    def first(which: NDArray[np.bool_]) -> str:
+        frame, bond = np.argwhere(which)[0].tolist()
+        i, j = molecule.bonds[bond].tolist()
+        atoms = f"atoms {i} ({molecule.symbols[i]}) and {j} ({molecule.symbols[j]})"
+        return f"the bond of {atoms} is {lengths[frame, bond]:.2f} A long in frame {frame}"
+
     if torn.mean(axis=1).min() > _SCRAMBLED:
         raise InputError(
-            f"{what}, and {torn[0].sum()} of {torn.shape[1]} bonds are as long: the atoms of the trajectory do not come in the topology's "
-            "order; give the topology (PDB, SDF) that the trajectory was made with"
+            f"{first(torn)}, and {torn[0].sum()} of {torn.shape[1]} bonds are as long: the atoms of the trajectory do not come in the "
+            "topology's order; give the topology (PDB, SDF) that the trajectory was made with"
         )
-    if trajectory.box_A is None:
-        raise InputError(f"{what}: does the molecule jump across a periodic boundary? {_UNWRAP}")
-    raise InputError(
-        f"{what}, whatever periodic image is taken: the box is wrong, or the bond is broken; cut the trajectory before it breaks"
-    )
+    apart = torn & (lengths > _APART_A)
+    if apart.any() and trajectory.box_A is None:
+        raise InputError(f"{first(apart)}: does the molecule jump across a periodic boundary? {_UNWRAP}")
+    if apart.any():
+        raise InputError(
+            f"{first(apart)}, whatever periodic image is taken: the box is wrong, or the bond broken; cut the trajectory before it breaks"
+        )
 
 
 _UNWRAP = (

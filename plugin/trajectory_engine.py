@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class Settings:
     broken: str = "redraw"
     max_attempts: int = MAX_ATTEMPTS
     batch_size: int = BATCH_SIZE
+    options: dict[str, Any] = field(default_factory=dict)
     callback: Callback | None = None
 
 
@@ -72,7 +73,7 @@ def make_settings(
     if not callable(getattr(made, "complete", None)) or not callable(getattr(made, "continue_", None)):
         raise InputTypeError(f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}")
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
-    return Settings(made, seed, steps, broken, max_attempts, size, callback)
+    return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ class Job(ABC):
     n_frames: int  # of each sample
 
     def __init__(self, frame: Trajectory, settings: Settings, usual: set[str]) -> None:
-        self.frame, self.settings, self.usual = frame, settings, usual
+        self.frame, self.settings, self.usual = frame, settings, usual - {""}
         self.check = GeometryCheck(frame.molecule)
 
     @abstractmethod
@@ -146,8 +147,10 @@ class Job(ABC):
     def provenance(self) -> dict[str, Any]:
         """Where the frames come from; `exact` is False, since no model samples the dynamics exactly."""
         settings, model = self.settings, self.settings.model
-        options = {"steps": settings.steps, "broken": settings.broken}
+        options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
         kept = {key: self.frame.provenance[key] for key in ("unwrapped_frames",) if key in self.frame.provenance}
+        if self.usual:
+            kept["faults_of_given_frames"] = sorted(self.usual)
         return kept | {
             "model": str(model.name),
             "weights_sha256": getattr(model, "weights_sha256", None),
@@ -234,16 +237,21 @@ class Forecast(Job):
             sample, frame = sample + count, 0
 
     def _drawer(self, past_A: NDArray[np.float64], frame: int) -> Draw:
-        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3): one call where the samples share their past."""
+        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3), in one call where the model can."""
         model, settings = self.settings.model, self.settings
         length = min(CHUNK, self.n_frames - frame)
         time_fs = self.past.time_fs[-1] + self.dt_fs * (frame + np.arange(1 - past_A.shape[1], 1))
 
+        calls: dict[str, Any] = {"steps": settings.steps, "callback": settings.callback}
+
         def draw(places: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-            made: list[Trajectory] = []
-            for group in [np.arange(len(places))] if frame == 0 else np.arange(len(places))[:, None]:
-                past = self.past.replace(positions_A=past_A[places[group[0]]], time_fs=time_fs)
-                made += model.continue_(past, length, seeds[group], steps=settings.steps, callback=settings.callback)
+            pasts = [self.past.replace(positions_A=past_A[place], time_fs=time_fs) for place in places.tolist()]
+            if frame == 0:  # the samples share their past
+                made = model.continue_(pasts[0], length, seeds, **calls)
+            elif hasattr(model, "continue_many"):
+                made = model.continue_many(pasts, length, seeds, **calls)
+            else:
+                made = [model.continue_(past, length, seeds[k : k + 1], **calls)[0] for k, past in enumerate(pasts)]
             return np.array([sample.positions_A for sample in made])
 
         return draw

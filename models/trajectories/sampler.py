@@ -70,6 +70,7 @@ class ChemistryModel:
         self.network.load_state_dict(state)
         self.network.eval().to(self.device)
         self.name = str(self.card["name"])
+        self.weights_sha256 = str(self.card["sha256"])
         self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
 
     def complete(

@@ -54,7 +54,7 @@ def test_the_first_frames_are_plain_dynamics_and_the_rest_the_models():
     atoms, plain = warm(), warm()
     model = Walker()
     model.min_frames = 4
-    dynamics = DiffusionDynamics(atoms, 2 * FS, model)
+    dynamics = DiffusionDynamics(atoms, 2 * FS, model, frames=2)
     for k in range(1, 4):
         dynamics.run(1)
         VelocityVerlet(plain, 0.5 * FS).run(4)
@@ -114,7 +114,7 @@ def test_seeds_and_blocks():
 
 def test_atoms_moved_by_the_user_begin_anew():
     atoms = warm()
-    dynamics = DiffusionDynamics(atoms, 2 * FS, Walker())
+    dynamics = DiffusionDynamics(atoms, 2 * FS, Walker(), frames=2)
     dynamics.run(4)
     atoms.positions += 7.0
     dynamics.run(1)
@@ -123,7 +123,7 @@ def test_atoms_moved_by_the_user_begin_anew():
     dynamics = DiffusionDynamics(lone, 10 * FS, Walker(), history=make_trajectory("CCO"))
     dynamics.run(1)
     lone.positions += 1.0
-    with pytest.raises(InputError, match="needs 2 frames, there are 1, and the atoms have no calculator"):
+    with pytest.raises(InputError, match=r"2 frames are needed before .* there are 1, and the atoms have no calculator"):
         dynamics.run(1)
 
 
@@ -155,11 +155,11 @@ def test_constraints_are_refused():
 def test_time_steps_the_model_was_not_trained_on():
     model = Walker()
     with pytest.raises(InputError, match=r"0.5 fs apart, and the model 'walker' was trained on 1 to 1000 fs"):
-        DiffusionDynamics(warm(), 0.5 * FS, model).run(3)
+        DiffusionDynamics(warm(), 0.5 * FS, model, frames=2).run(3)
 
 
 def test_broken_draws_do_not_reach_the_atoms():
     atoms = warm()
     with pytest.raises(NoValidSamplesError):
-        DiffusionDynamics(atoms, 2 * FS, Walker(share=1.0), options={"max_attempts": 2}).run(5)
+        DiffusionDynamics(atoms, 2 * FS, Walker(share=1.0), frames=2, options={"max_attempts": 2}).run(5)
     assert np.linalg.norm(atoms.positions[0] - atoms.positions[1]) < 2.0

@@ -38,7 +38,7 @@ def of(context):
 
 def test_frames_are_collected_by_a_reporter_beside_others(tmp_path):
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2)
+    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2)
     sim.reporters.append(app.XTCReporter(str(tmp_path / "x.xtc"), 4, enforcePeriodicBox=False))
     sim.step(20)
     history = proposer.history()
@@ -50,7 +50,7 @@ def test_frames_are_collected_by_a_reporter_beside_others(tmp_path):
 
 def test_proposing_leaves_the_context_alone():
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2)
+    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2)
     proposer.collect()
     before = of(sim.context)
     proposals = proposer.propose(5, 3)
@@ -67,7 +67,7 @@ def test_proposing_leaves_the_context_alone():
 
 def test_applying_moves_the_context_and_dynamics_goes_on():
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2)
+    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2)
     proposer.collect()
     (proposal,) = proposer.propose(5)
     proposer.apply(proposal)
@@ -76,7 +76,7 @@ def test_applying_moves_the_context_and_dynamics_goes_on():
     assert time_fs == pytest.approx(proposal.trajectory.time_fs[-1]) and sim.currentStep == steps == 8 + 20
     kinetic = sim.context.getState(energy=True).getKineticEnergy() / unit.kilojoule_per_mole
     assert 0.3 < kinetic / (1.5 * 9 * 0.0083145 * 300) < 2.0, "velocities are drawn at 300 K"
-    with pytest.raises(InputError, match=r"needs 2 frames 2 fs apart, and 0 were collected; run simulation.step"):
+    with pytest.raises(InputError, match=r"2 frames 2 fs apart are needed before .* and 0 were collected; run simulation.step"):
         proposer.propose(5)
     proposer.collect()
     assert sim.currentStep == 36 and len(proposer.propose(2)) == 1
@@ -85,7 +85,7 @@ def test_applying_moves_the_context_and_dynamics_goes_on():
 def test_velocities_of_the_proposal_go_on_without_new_frames():
     """Constant velocity, proposed: the velocities are those of the last given step, and the history goes on."""
     sim = simulation(step_fs=0.25)
-    proposer = TrajectoryProposer(sim, "constant-velocity", interval_fs=0.25, velocities="proposal", max_rise_eV=100)
+    proposer = TrajectoryProposer(sim, "constant-velocity", interval_fs=0.25, frames=2, velocities="proposal", max_rise_eV=100)
     history = proposer.collect()
     (proposal,) = proposer.propose(3)
     proposer.apply(proposal)
@@ -100,13 +100,13 @@ def test_velocities_of_the_proposal_go_on_without_new_frames():
 
 def test_stepping_collects_proposes_and_chooses():
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, seed=3)
+    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2, seed=3)
     lowest = proposer.step(4, 5, choose="lowest")
-    twin = TrajectoryProposer(other := simulation(), Walker(), interval_fs=2, seed=3)
+    twin = TrajectoryProposer(other := simulation(), Walker(), interval_fs=2, frames=2, seed=3)
     twin.collect()
     assert lowest.energy_eV == min(proposal.energy_eV for proposal in twin.propose(4, 5))
     assert other.currentStep == 8 and sim.currentStep == 24
-    first = TrajectoryProposer(simulation(), Walker(), interval_fs=2, seed=4).step(4)
+    first = TrajectoryProposer(simulation(), Walker(), interval_fs=2, frames=2, seed=4).step(4)
     assert first.energy_eV != lowest.energy_eV
     with pytest.raises(UnknownNameError, match="Did you mean 'lowest'"):
         proposer.step(4, choose="lowst")
@@ -122,25 +122,37 @@ def test_bad_proposals_are_refused_and_counted():
             return made
 
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Crusher(), interval_fs=2, broken="report", max_attempts=3)
+    proposer = TrajectoryProposer(sim, Crusher(), interval_fs=2, frames=2, broken="report", max_attempts=3)
     proposer.collect()
     before = of(sim.context)
     with pytest.raises(NoValidSamplesError, match=r"[123] of 4 proposals passed the checks in 3 rounds") as told:
         proposer.propose(2, 4)
     assert told.value.reasons[OVERLAP] >= 3 and proposer.rejected[OVERLAP] == told.value.reasons[OVERLAP]
     np.testing.assert_array_equal(before[0], of(sim.context)[0])
-    picky = TrajectoryProposer(simulation(), Walker(), interval_fs=2, max_rise_eV=-1.0, max_attempts=2)
+    picky = TrajectoryProposer(simulation(), Walker(), interval_fs=2, frames=2, max_rise_eV=-1.0, max_attempts=2)
     picky.collect()
     with pytest.raises(NoValidSamplesError, match="raise max_rise_eV") as told:
         picky.propose(2, 4)
     assert told.value.reasons == {ENERGY: 8}
 
 
+def test_a_model_that_always_breaks_leaves_the_context_and_is_counted():
+    sim = simulation()
+    proposer = TrajectoryProposer(sim, Walker(share=1.0), interval_fs=2, frames=2, max_attempts=3)
+    proposer.collect()
+    before = of(sim.context)
+    with pytest.raises(NoValidSamplesError, match="have broken frames"):
+        proposer.step(4)
+    assert proposer.rejected == {"bond length": 3}
+    for old, new in zip(before, of(sim.context)):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_the_same_seed_gives_the_same_jump():
     made = []
     for _ in range(2):
         sim = simulation()
-        TrajectoryProposer(sim, Walker(), interval_fs=2, seed=11).step(3)
+        TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2, seed=11).step(3)
         sim.step(3)
         made.append(of(sim.context)[0])
     np.testing.assert_array_equal(*made)
@@ -148,7 +160,7 @@ def test_the_same_seed_gives_the_same_jump():
 
 def test_a_gap_begins_a_new_history():
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2)
+    proposer = TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2)
     sim.step(12)
     sim.currentStep = 100  # as after loading a checkpoint
     sim.step(4)
@@ -164,6 +176,7 @@ def test_a_gap_begins_a_new_history():
 def test_spacing_follows_the_model():
     model = Walker()
     assert TrajectoryProposer(simulation(), model).interval_fs == pytest.approx(10)
+    assert TrajectoryProposer(simulation(), model).needed == 10
     model.dt_range_fs = (20.0, 40.0)
     assert TrajectoryProposer(simulation(), model).interval_fs == pytest.approx(20)
     model.dt_range_fs = (0.1, 5.2)
@@ -208,7 +221,7 @@ def test_virtual_sites_are_refused():
 def test_elements_the_model_does_not_know():
     model = make_trajectory_model("last-frame")
     model.elements = (1, 6)
-    proposer = TrajectoryProposer(simulation(), model, interval_fs=2)
+    proposer = TrajectoryProposer(simulation(), model, interval_fs=2, frames=2)
     proposer.collect()
     with pytest.raises(MoleculeError, match="unsupported element O"):
         proposer.propose(1)
@@ -221,7 +234,7 @@ def test_constraints_are_kept():
     system = equidrift.mmff_system(ensemble.molecule, constraints="HBonds")
     sim = app.Simulation(topology, system, openmm.LangevinMiddleIntegrator(300, 1, 0.001), openmm.Platform.getPlatform("Reference"))
     prepare(sim, positions[0], temperature_K=300, seed=1)
-    TrajectoryProposer(sim, Walker(), interval_fs=2).step(3)
+    TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2).step(3)
     i, j, length = system.getConstraintParameters(0)
     x = of(sim.context)[0]
     assert np.linalg.norm(x[i] - x[j]) == pytest.approx(length.value_in_unit(unit.angstrom), abs=1e-4)

@@ -81,9 +81,7 @@ def test_mdanalysis_reads_our_files(suffix, tmp_path):
     (sample,) = equidrift.forecast(make_trajectory(), 5, model=Walker())
     sample.save(tmp_path / f"s{suffix}")
     universe = mda.Universe(str(save_topology(sample, tmp_path / f"s{suffix}")), str(tmp_path / f"s{suffix}"))
-    assert len(universe.trajectory) == 5
-    if suffix != ".h5md":  # MDAnalysis reads the times of an H5MD file, but always 1 ps for its dt
-        assert universe.trajectory.dt == pytest.approx(0.01, rel=1e-4)
+    assert len(universe.trajectory) == 5 and universe.trajectory.dt == pytest.approx(0.01, rel=1e-4)
     for ts, frame, time_fs in zip(universe.trajectory, sample.positions_A, sample.time_fs):
         assert ts.time == pytest.approx(time_fs / 1000, rel=1e-5)
         np.testing.assert_allclose(ts.positions, frame, atol=2e-4)

@@ -10,6 +10,7 @@ import pytest
 from equidrift.errors import InputError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
+from equidrift.weights import zoo
 from tests.contract.trajectory_model import TrajectoryModelContract
 from tests.doubles import Walker
 
@@ -22,6 +23,28 @@ class TestLastFrame(TrajectoryModelContract):
 class TestConstantVelocity(TrajectoryModelContract):
     def make(self) -> Any:
         return make_trajectory_model("constant-velocity")
+
+
+def shipped(name: str) -> None:
+    """A skip where the weights are not in the zoo yet."""
+    if not (zoo() / f"{name}.safetensors").exists():
+        pytest.skip(f"weights {name!r} are not shipped yet")
+
+
+class TestDefault(TrajectoryModelContract):
+    steps = 2
+
+    def make(self) -> Any:
+        shipped("trajectory")
+        return make_trajectory_model("default")
+
+
+class TestGeotdm(TrajectoryModelContract):
+    steps = 2
+
+    def make(self) -> Any:
+        shipped("geotdm")
+        return make_trajectory_model("geotdm")
 
 
 class TestWalker(TrajectoryModelContract):

@@ -36,7 +36,7 @@ class TrajectoryModelContract:
 
     def test_protocol(self, model: Any) -> None:
         assert isinstance(model, TrajectoryModel) and isinstance(model.name, str) and model.name
-        assert isinstance(model.min_frames, int) and model.min_frames >= 1
+        assert isinstance(model.min_frames, int) and model.min_frames >= 0
         low, high = model.dt_range_fs
         assert 0 <= low < high
 

@@ -64,6 +64,7 @@ def test_one_sample_is_the_output_itself_and_json_one_object(cli: Cli) -> None:
     assert code == 0 and err == "" and told["output"] == ["x.npz"] and told["topology"] is None and told["mode"] == "forecast"
     assert told["seed"] == 7 and told["exact"] is False and told["samples"] == 1 and told["frames"] == 5 and told["model"] == "walker"
     made = load_trajectory("x.npz")
+    assert made.provenance["options"] == {"broken": "redraw", "share": 0.5}
     assert made.provenance["exact"] is False and made.provenance["seed"] == 7 and made.provenance["rejected"] == told["rejected"]
     assert [path.name for path in Path().iterdir()] == ["x.npz"]
 

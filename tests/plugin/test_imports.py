@@ -69,6 +69,8 @@ def loaded_by(statement: str) -> set[str]:
     [
         "import equidrift; equidrift.Molecule; equidrift.Ensemble; equidrift.list_models()",
         "import equidrift.engine, equidrift.api, equidrift.formats, equidrift.checks",
+        "import equidrift; equidrift.forecast, equidrift.interpolate, equidrift.load_trajectory, equidrift.Trajectory",
+        "from equidrift.registry import make_trajectory_model; make_trajectory_model('constant-velocity')",
         "import equidrift.cli.main; equidrift.cli.main.build()",
     ],
 )
@@ -76,5 +78,6 @@ def test_core_loads_no_torch_and_no_host(statement: str) -> None:
     assert not loaded_by(statement) & (HOSTS | {"torch", "scipy", "tblite", "pydantic", "yaml"})
 
 
-def test_entry_point_module_loads_no_torch() -> None:
-    assert "torch" not in loaded_by("import equidrift.adapters.ase_io")
+@pytest.mark.parametrize("module", ["ase_io", "ase_dynamics", "mda_universe", "openmm_proposer"])
+def test_entry_points_and_hosts_modules_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded_by(f"import equidrift.adapters.{module}")

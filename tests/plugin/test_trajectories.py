@@ -64,6 +64,21 @@ def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -
         assert abs(sample.positions_A[5] - make_trajectory().positions_A[-1]).max() > 0
 
 
+def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trajectory_engine, "CHUNK", 4)
+
+    class Many(Walker):
+        def continue_many(self, trajectories: Any, n_frames: int, seeds: Any, **options: Any) -> list[Trajectory]:
+            many.append(len(seeds))
+            return [self.continue_(t, n_frames, seeds[k : k + 1], **options)[0] for k, t in enumerate(trajectories)]
+
+    many: list[int] = []
+    samples = forecast(make_trajectory(), 10, 3, model=Many(), seed=1)
+    assert many == [3, 3]
+    for one, other in zip(samples, forecast(make_trajectory(), 10, 3, model=Walker(), seed=1)):
+        np.testing.assert_array_equal(one.positions_A, other.positions_A)
+
+
 def test_broken_draws_are_made_again() -> None:
     samples = forecast(make_trajectory(), 5, 20, model=Walker(share=0.4), seed=1)
     assert {reason for sample in samples for reason in sample.provenance["rejected"]} == {BOND_LENGTH}
@@ -91,7 +106,9 @@ def test_faults_of_the_given_frames_are_not_the_models() -> None:
     stretched = make_trajectory()
     x = stretched.positions_A.copy()
     x[:, 0] = x[:, 1] + 1.4 * (x[:, 0] - x[:, 1])  # a carbon pulled away from its neighbour
-    assert len(forecast(stretched.replace(positions_A=x), 3, model=Walker())[0]) == 3
+    (made,) = forecast(stretched.replace(positions_A=x), 3, model=Walker())
+    assert len(made) == 3 and BOND_LENGTH in made.provenance["faults_of_given_frames"]
+    assert "faults_of_given_frames" not in forecast(stretched, 3, model=Walker())[0].provenance
 
 
 def test_nan_is_never_kept() -> None:

@@ -125,6 +125,15 @@ def test_ions_are_unwrapped_apart() -> None:
     np.testing.assert_allclose(made[:, 1, 0], [3.0, 3.1])
 
 
+def test_a_proton_that_changes_its_partner_is_no_jump() -> None:
+    """As in GFN2-xTB dynamics of salicylic acid at 500 K: such frames are gone on with, and the fault is not the model's."""
+    trajectory = changed(moved((slice(6, None), 20), 1.0))
+    bond = trajectory.molecule.bonds[(trajectory.molecule.bonds == 20).any(axis=1)][0]
+    assert 2.0 < np.linalg.norm(trajectory.positions_A[-1, bond[0]] - trajectory.positions_A[-1, bond[1]]) < 4.0
+    (made,) = forecast(trajectory, 2, model=Walker())
+    assert made.provenance["rejected"] == {} == made.provenance["broken_frames"]
+
+
 def test_slow_diffusion_is_no_jump() -> None:
     steps = np.full((12, 1, 3), 1.0)
     trajectory = changed(lambda x: x + np.cumsum(steps, axis=0), time_fs=10_000.0 * np.arange(12))

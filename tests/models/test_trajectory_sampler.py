@@ -103,7 +103,7 @@ def test_options_say_what_is_wrong() -> None:
     for options, message in (({"noise": 2.0}, "noise"), ({"temperature_K": -1.0}, "temperature_K")):
         with pytest.raises(InputError, match=message):
             make_trajectory_model("default", **options)
-    with pytest.raises(UnknownNameError, match="GFN2"):
+    with pytest.raises(UnknownNameError, match="level of theory of this model"):
         make_trajectory_model("default", level="GFN-xTB")
     from equidrift.models.trajectories.sampler import DiffusionModel
 

@@ -221,7 +221,11 @@ class TrajectoryProposer:
     def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
         settings = dataclasses.replace(self.settings, seed=seed)
         job = resolve("equidrift.trajectories:forecast_job")(history, n_frames, settings)
-        made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+        try:
+            made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+        except NoValidSamplesError as error:
+            self.rejected.update(error.reasons)
+            raise
         self.rejected.update(sum((Counter(trajectory.provenance["rejected"]) for trajectory in made), Counter()))
         return made
 

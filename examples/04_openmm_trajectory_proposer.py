@@ -9,6 +9,7 @@ from openmm import app, unit
 import equidrift
 from equidrift.adapters.openmm_proposer import TrajectoryProposer
 from equidrift.adapters.openmm_state import prepare
+from equidrift.errors import NoValidSamplesError
 
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 model = sys.argv[2] if len(sys.argv) > 2 else "default"
@@ -34,14 +35,18 @@ def energy_eV(simulation):
 
 
 driven, plain = start(), start()
-proposer = TrajectoryProposer(driven, model, molecule=ensemble.molecule, seed=1)
+proposer = TrajectoryProposer(driven, model, molecule=ensemble.molecule, seed=1, max_attempts=5)
 print("round   proposal   driven    plain   (eV; potential energy of MMFF94)")
 energies = []
 for k in range(rounds):
-    proposal = proposer.step(FRAMES)
+    try:
+        proposed_eV = proposer.step(FRAMES).energy_eV
+    except NoValidSamplesError as refusal:  # the Context is where it was, and plain dynamics goes on
+        proposed_eV = np.nan
+        print(f"{k:5d} refused: {refusal.reasons}")
     driven.step(BETWEEN)
     plain.step(driven.currentStep - plain.currentStep)  # the same time
-    energies.append((proposal.energy_eV, energy_eV(driven), energy_eV(plain)))
+    energies.append((proposed_eV, energy_eV(driven), energy_eV(plain)))
     print(f"{k:5d} {energies[-1][0]:10.3f} {energies[-1][1]:8.3f} {energies[-1][2]:8.3f}")
-print(f" mean {np.mean(energies, axis=0)[0]:10.3f} {np.mean(energies, axis=0)[1]:8.3f} {np.mean(energies, axis=0)[2]:8.3f}")
-print(f"refused: {dict(proposer.rejected) or 'none'}; exact: {proposal.exact}")
+print(f" mean {np.nanmean(np.array(energies)[:, 0]):10.3f} {np.mean(energies, axis=0)[1]:8.3f} {np.mean(energies, axis=0)[2]:8.3f}")
+print(f"refused: {dict(proposer.rejected) or 'none'}; exact: {proposer.exact}")

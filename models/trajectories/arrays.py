@@ -33,8 +33,8 @@ class GeometricTrajectoryModel:
     Parameters
     ----------
     weights : name of a shipped model ("nbody-charged", ...), or the path of a card or safetensors file.
-    noise : 0 gives the integrator's mean path; 1 samples, the first velocities spread by what the integrator missed of the last
-        given frame. The flow and GeoTDM always sample.
+    noise : 0 gives the integrator's mean path; 1 samples, the first velocities spread by a quarter of what the integrator missed of
+        the last given frame (at most 2 % of their size). The flow and GeoTDM always sample.
     """
 
     def __init__(self, weights: str | Path, *, noise: float = 1.0):
@@ -104,26 +104,47 @@ class GeometricTrajectoryModel:
         return self.complete(whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps)[:, len(x) :]
 
     def complete_many(
-        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, given: ArrayLike, seeds: ArrayLike, *, steps: int | None = None
+        self,
+        positions: ArrayLike,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        given: ArrayLike,
+        seeds: ArrayLike,
+        *,
+        steps: int | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
-        """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,); errors as `complete`."""
-        mask = np.asarray(given, bool)
-        x = np.where(mask[None, :, None, None], np.asarray(positions, np.float64), 0.0)
+        """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,); errors as `complete`.
+
+        mask (k, nodes): nodes that are there, where trajectories have different numbers of them.
+        """
+        known = np.asarray(given, bool)
+        x = np.where(known[None, :, None, None], np.asarray(positions, np.float64), 0.0)
         x, nodes, edges = checked(x, node_features, edge_features)
         chosen = np.asarray(seeds, np.int64)
-        if mask.shape != x.shape[1:2] or chosen.shape != x.shape[:1]:
-            raise InputError(f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {mask.shape} and {chosen.shape}")
-        if isinstance(self.network, Integrator) and int(mask.sum()) < 2:
-            raise InputError(f"{self.name} needs 2 given frames, and there are {int(mask.sum())}; give more")
+        if known.shape != x.shape[1:2] or chosen.shape != x.shape[:1]:
+            raise InputError(f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {known.shape} and {chosen.shape}")
+        if isinstance(self.network, Integrator) and int(known.sum()) < 2:
+            raise InputError(f"{self.name} needs 2 given frames, and there are {int(known.sum())}; give more")
         size = max(1, BATCH_PAIRS // x.shape[2] ** 2 // (1 if isinstance(self.network, Integrator) else x.shape[1]))
-        out = np.concatenate([self._part(*(a[k : k + size] for a in (x, nodes, edges)), mask, chosen[k : k + size], steps) for k in range(0, len(x), size)])
-        out[:, mask] = x[:, mask]
+        real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
+        parts = [tuple(a[k : k + size] for a in (x, nodes, edges, real, chosen)) for k in range(0, len(x), size)]
+        out = np.concatenate([self._part(*part, known, steps) for part in parts])
+        out[:, known] = x[:, known]
         return out
 
     def _part(
-        self, x: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], mask: NDArray[np.bool_], seeds: NDArray[np.int64], steps: int | None
+        self,
+        x: NDArray[Any],
+        nodes: NDArray[Any],
+        edges: NDArray[Any],
+        real: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        mask: NDArray[np.bool_],
+        steps: int | None,
     ) -> NDArray[np.float64]:
         graph, given = array_graph(nodes, edges), torch.from_numpy(mask)
+        graph.mask = torch.from_numpy(real)
         centre = x[:, mask].mean((1, 2), keepdims=True) if mask.any() else np.zeros((len(x), 1, 1, x.shape[-1]))
         y = torch.from_numpy(np.where(mask[None, :, None, None], x - centre, 0.0))
         streams = [sample_rng(int(seed)) for seed in seeds]
@@ -153,7 +174,8 @@ class GeometricTrajectoryModel:
                 before, _ = shoot(force, known[:, -3], known[:, -2], clock)
                 missed = (advance(force, known[:, -2], before, clock)[0] - known[:, -1]).square().mean((1, 2), keepdim=True).sqrt()
                 normal = torch.from_numpy(np.stack([rng.standard_normal(known.shape[2:]) for rng in streams]))
-                v = v + self.noise * (missed / clock.spacing) * (normal - normal.mean(1, keepdim=True))
+                size = torch.minimum(0.25 * missed / clock.spacing, 0.02 * v.square().mean((1, 2), keepdim=True).sqrt())
+                v = v + self.noise * size * (normal - normal.mean(1, keepdim=True))
             y, made = known[:, -1], []
             for _ in range(frames):
                 y, v = advance(force, y, v, clock)

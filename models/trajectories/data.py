@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,17 @@ def molecule_graph(molecule: Molecule, level: str, copies: int = 1) -> Graph:
     """`copies` equal graphs of a molecule: one-hot codes of atoms, pairs and the level of theory; masses in amu."""
     node, edge, mass = (torch.from_numpy(part)[None].expand(copies, *part.shape) for part in _features(molecule, level))
     return Graph(node, edge, mass, torch.ones(copies, molecule.n_atoms, dtype=torch.bool))
+
+
+def fingerprint(molecule: Molecule) -> str:
+    """A hash of a molecule's graph that does not depend on the order of its atoms."""
+    codes = graph_codes(molecule)
+    n = molecule.n_atoms
+    rows = [
+        codes.atom[i].tobytes() + b"".join(sorted(codes.pair[i, j].tobytes() + codes.atom[j].tobytes() for j in range(n) if j != i))
+        for i in range(n)
+    ]
+    return hashlib.blake2b(b"".join(sorted(rows)), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,6 +121,14 @@ def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
     return out
 
 
+def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[Any, ...]:
+    """One of the tuples whose first member is a run: each level of theory equally often, then each run of it."""
+    levels = sorted({entry[0].level for entry in runs})
+    level = levels[int(rng.integers(len(levels)))] if len(levels) > 1 else levels[0]
+    among = [entry for entry in runs if entry[0].level == level]
+    return among[int(rng.integers(len(among)))]
+
+
 class SegmentBatches:
     """Batch number `step` of an endless, seeded sequence of short runs of consecutive frames, one molecule a batch.
 
@@ -127,7 +147,7 @@ class SegmentBatches:
 
     def __call__(self, step: int) -> Segments:
         rng = np.random.default_rng([self.seed, step])
-        run, stride, half = self.runs[int(rng.integers(len(self.runs)))]
+        run, stride, half = drawn(self.runs, rng)
         bursts, frames, n, _ = run.positions_A.shape
         count = max(1, self.pairs // (n * n * (2 * half - 1)))
         burst, start = rng.integers(bursts, size=count), rng.integers(frames - 2 * half * stride, size=count)
@@ -178,7 +198,7 @@ class ObservationBatches:
 
     def __call__(self, step: int) -> Observations:
         rng = np.random.default_rng([self.seed, step, 1])
-        run, strides, inner = self.runs[int(rng.integers(len(self.runs)))]
+        run, strides, inner = drawn(self.runs, rng)
         usual = round(5.0 / run.spacing_fs)  # half of the batches: the spacing of GFN2-MD17
         stride = usual if usual in strides and rng.random() < 0.5 else int(rng.choice(strides))
         bursts, frames, n, _ = run.positions_A.shape

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.conformers.network import newton_step
-from equidrift.models.trajectories.data import ELEMENTS, LEVELS, linked, molecule_graph
+from equidrift.models.trajectories.data import ELEMENTS, fingerprint, linked, molecule_graph
 from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
 from equidrift.models.trajectories.network import ForceConfig, Graph
 from equidrift.protocols import Callback
-from equidrift.records import Trajectory
+from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
 from equidrift.units import BOLTZMANN_AMU_A2_PER_FS2_K
 from equidrift.weights import load_weights
@@ -47,7 +47,8 @@ class ChemistryModel:
     Parameters
     ----------
     weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
-    level : level of theory of the dynamics, one of `LEVELS`.
+    level : level of theory of the dynamics, one of `LEVELS`. None: the one whose training held this molecule, else the one that
+        was trained on most molecules.
     device : torch device; None is CUDA where there is one, else the CPU.
     """
 
@@ -62,9 +63,9 @@ class ChemistryModel:
         if self.card.get("task") != "trajectory" or self.card["config"].get("kind") not in self.kinds:
             raise WeightsError(f"{weights} is no trajectory model of kind {' or '.join(self.kinds)}, but {self.card.get('task')!r}")
         self.training = dict(self.card["training"])  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
-        self.level = self.training["levels"][0] if level is None else level
-        if self.level not in LEVELS:
-            raise UnknownNameError("level of theory of a trajectory", self.level, LEVELS)
+        if level is not None and level not in self.training["levels"]:
+            raise UnknownNameError("level of theory of this model", level, self.training["levels"])
+        self.level = level
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = make_network(self.card["config"])
         self.network.load_state_dict(state)
@@ -96,12 +97,20 @@ class ChemistryModel:
         group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // (1 if "integrator" in self.kinds else len(x)))
         for start in range(0, len(seeds), group):
             part = np.asarray(seeds[start : start + group], np.int64)
-            graph = molecule_graph(trajectory.molecule, self.level, len(part)).to(self.device)
+            graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(part)).to(self.device)
             out = self._fill(graph, x[None].expand(len(part), -1, -1, -1), torch.from_numpy(given), trajectory, part, steps, callback)
             made.append(out.cpu().double().numpy() + centre)
         samples = np.concatenate(made) if made else np.zeros((0, *known.shape))
         samples[:, given] = np.asarray(trajectory.positions_A)[given]
         return samples
+
+    def level_of(self, molecule: Molecule) -> str:
+        """The level of theory whose dynamics a molecule gets."""
+        if self.level is not None:
+            return self.level
+        found = fingerprint(molecule)
+        known = [level for level, prints in self.training["known"].items() if found in prints]
+        return known[0] if known else max(self.training["levels"], key=lambda level: int(self.training["molecules"][level]))
 
     def _fill(
         self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
@@ -212,7 +221,7 @@ class IntegratorModel(ChemistryModel):
         centre = positions.mean((0, 1))
         out = []
         for seed in np.asarray(seeds).tolist():
-            graph = molecule_graph(trajectory.molecule, self.level, 1).to(self.device)
+            graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(self.device)
             x = torch.from_numpy(positions - centre)[None].to(self.device)
             run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]))
             out.append(run.refined(x, level)[0].cpu().numpy() + centre)
@@ -377,7 +386,7 @@ class DiffusionModel(ChemistryModel):
             raise InputError("refine needs frames that are all finite; fill gaps by interpolation first")
         centre = positions.mean((0, 1))
         seeds = np.asarray(seeds, np.int64)
-        graph = molecule_graph(trajectory.molecule, self.level, len(seeds)).to(self.device)
+        graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)).to(self.device)
         x = torch.from_numpy(positions - centre)[None].expand(len(seeds), -1, -1, -1).to(self.device)
         none = torch.zeros(len(positions), dtype=torch.bool)
         start = x.float() / float(self.training["length_A"])

@@ -34,6 +34,7 @@ from equidrift.models.trajectories.data import (
     SegmentBatches,
     array_source,
     dynamics_source,
+    fingerprint,
     load_dynamics,
     load_gfn2_md,
 )
@@ -280,13 +281,15 @@ def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | Non
     if spacing_fs is None:
         each = [r.spacing_fs for r in runs]
         spacing_fs = (0.9 * min(each), 1.1 * 10 * max(each))
+    levels = sorted({r.level for r in runs})
     return {
         "spacing_fs": spacing_fs,
         "temperature_K": float(np.median([r.temperature_K for r in runs])),
         "friction_per_fs": float(np.median([r.friction_per_fs for r in runs])),
         "length_A": length_A,
-        "levels": sorted({r.level for r in runs}),
-        "molecules": len({r.molecule for r in runs}),
+        "levels": levels,
+        "molecules": {level: len({r.molecule for r in runs if r.level == level}) for level in levels},
+        "known": {level: found for level in levels if len(found := sorted({fingerprint(r.molecule) for r in runs if r.level == level})) <= 50},
         "frames": int(sum(r.positions_A.shape[0] * r.positions_A.shape[1] for r in runs)),
     }
 

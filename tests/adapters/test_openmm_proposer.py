@@ -136,6 +136,18 @@ def test_bad_proposals_are_refused_and_counted():
     assert told.value.reasons == {ENERGY: 8}
 
 
+def test_a_model_that_always_breaks_leaves_the_context_and_is_counted():
+    sim = simulation()
+    proposer = TrajectoryProposer(sim, Walker(share=1.0), interval_fs=2, frames=2, max_attempts=3)
+    proposer.collect()
+    before = of(sim.context)
+    with pytest.raises(NoValidSamplesError, match="have broken frames"):
+        proposer.step(4)
+    assert proposer.rejected == {"bond length": 3}
+    for old, new in zip(before, of(sim.context)):
+        np.testing.assert_array_equal(old, new)
+
+
 def test_the_same_seed_gives_the_same_jump():
     made = []
     for _ in range(2):

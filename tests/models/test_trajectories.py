@@ -19,6 +19,7 @@ from equidrift.models.trajectories.data import (
     FrameBatches,
     array_graph,
     array_source,
+    fingerprint,
     load_dynamics,
     molecule_graph,
     save_dynamics,
@@ -387,3 +388,8 @@ def test_training_config_says_what_is_wrong(tmp_path: Path) -> None:
             run_training(config, tmp_path, 1.0)
     with pytest.raises(InputError, match="--budget"):
         run_training({"data": "nbody:spring"}, tmp_path, None)
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_atoms() -> None:
+    prints = [fingerprint(Molecule.from_smiles(s)) for s in ("CCO", "OCC", "COC")]
+    assert prints[0] == prints[1] != prints[2]

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Advance = Callable[[Any, int], tuple[Floats, Statistics]]
 BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
-_LEAST_CYCLES = 20
+_LEAST_CYCLES = 80
 
 
 class Still:
@@ -93,7 +93,7 @@ def adapt(
     advance : runs cycles of dynamics and moves with a proposer.
     molecule, tree : whose torsions.
     kind : a name of `equidrift.registry.PROPOSERS`, or "none".
-    cycles : of dynamics and moves in all; at least 20, except for "none" and "uniform", which need none.
+    cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform", which need none.
     temperature_K : of the run.
     seed : of the fits.
 

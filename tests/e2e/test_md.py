@@ -119,11 +119,11 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
         (["CCCC", "--time", "0ps"], "positive"),
         (["CCCC", "--forcefield", "amber96.xml"], "--forcefield is for .pdb files"),
         (["CC", "--proposals", "uniform"], "no rotatable bond"),
-        (["CCCCCCC", "--proposals", "histogram", "--adapt", "6ps"], "a histogram of 4 torsions"),
+        (["CCCCCCC", "--proposals", "histogram", "--adapt", "16ps"], "a histogram of 4 torsions"),
         (["nonsense(", "--proposals", "none"], "SMILES"),
         (["missing.pdb", "--forcefield", "amber96.xml"], "no file 'missing.pdb'"),
         (["CCCC", "--temperature", "-3"], "temperature_K must be positive"),
-        (["CCCC", "--adapt", "1ps", "--proposals", "mixture"], "20 are needed"),
+        (["CCCC", "--adapt", "1ps", "--proposals", "mixture"], "80 are needed"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):

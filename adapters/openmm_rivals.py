@@ -14,10 +14,15 @@ from equidrift.units import NM_PER_A
 
 
 def simulation_with(
-    integrator: openmm.Integrator, topology: app.Topology, system: openmm.System, positions_A: NDArray[np.float64], temperature_K: float
+    integrator: openmm.Integrator,
+    topology: app.Topology,
+    system: openmm.System,
+    positions_A: NDArray[np.float64],
+    temperature_K: float,
+    platform: str,
 ) -> app.Simulation:
-    """A minimised Simulation on the Reference platform."""
-    simulation = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("Reference"))
+    """A minimised Simulation on a platform."""
+    simulation = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform(platform))
     simulation.context.setPositions(positions_A * NM_PER_A)
     simulation.minimizeEnergy()
     simulation.context.setVelocitiesToTemperature(temperature_K, 1)

@@ -9,15 +9,17 @@ matching at low noise is free to invent basins where nothing was seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.models.torsions.series import Complexes, TrigSeries, pair_index, signed_orders
+from equidrift.models.torsions.series import Complexes, TrigSeries, centres, pair_index, signed_orders
+from equidrift.proposals import WrappedMixture
 from equidrift.torsions import Floats, Graph, TorsionTree
 
-PRIOR_FRAMES = 50  # frames that the prior is worth
+PRIOR_FRAMES = 100  # frames that the prior is worth
 _SMOOTHNESS = 0.1  # frames that the prior is worth further, times the square of the wave number
 _FEATURE_ORDER = 3  # geometry enters coefficients up to this order
 _CHUNK = 4096  # frames held as waves at a time
@@ -96,6 +98,27 @@ class Moments:
         """The moments of both sets of frames."""
         same, flipped, linear = self.same + other.same, self.flipped + other.flipped, self.linear + other.linear
         return Moments(self.columns, self.frames + other.frames, same, flipped, linear)
+
+
+def expansion(log_prob: Callable[[Floats], Floats], m: int, orders: tuple[int, int], bins: int = 64) -> Complexes:
+    """(M,) coefficients of -log_prob of one or two torsions, cut off at the orders."""
+    axes = np.meshgrid(*[centres(bins)] * m, indexing="ij")
+    values = -log_prob(np.stack(axes, axis=-1).reshape(-1, m)).reshape((bins,) * m)
+    kappa = modes(m, *orders)
+    shift = np.exp(-1j * kappa.sum(axis=1) * (np.pi / bins - np.pi))  # the grid starts half a cell above -pi
+    # both signs of a wave vector fold into one coefficient
+    out: Complexes = 2 * np.fft.fftn(values)[tuple(kappa.T)] / bins**m * shift
+    return out
+
+
+def mixture_prior(phi: Floats, sigmas: Floats, orders: tuple[int, int]) -> Complexes:
+    """(L, M) energies of a mixture of wrapped normals fitted to frames phi (k, 1 or 2), noised in closed form.
+
+    Likelihood makes better use of few frames than score matching does; the fit then adds what a mixture cannot say.
+    """
+    mixture = WrappedMixture.fit(phi, int(np.clip(len(phi) // 20, 4, 32)))
+    noised = (WrappedMixture(mixture.weights, mixture.means, np.hypot(mixture.sigmas, sigma)) for sigma in sigmas)
+    return np.array([expansion(density.log_prob, phi.shape[1], orders) for density in noised])
 
 
 def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:

@@ -31,10 +31,10 @@ _NEWTON, _TOLERANCE = 60, 1e-10
 
 
 def sigma_levels(n: int) -> Floats:
-    """n falling noise levels, in radians."""
+    """n falling noise levels, in radians; one is the least."""
     if n < 1:
         raise InputError(f"the number of noise levels must be at least 1, not {n}; give for example 10")
-    return np.geomspace(SIGMA_MAX, SIGMA_MIN, n)
+    return np.geomspace(SIGMA_MIN, SIGMA_MAX, n)[::-1].copy()
 
 
 @dataclass(frozen=True, eq=False)

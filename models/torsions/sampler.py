@@ -13,7 +13,7 @@ import torch
 from equidrift.errors import InputError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.conformers.data import ELEMENTS as KNOWN_ELEMENTS
-from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat
+from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
 from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
@@ -64,9 +64,10 @@ class Scores:
     def __post_init__(self) -> None:
         m = check_turns(self.tree).n_torsions
         self.sigmas = sigma_levels(self.n_levels)
-        self.orders = (6, 6) if m <= 2 else (6, 4)
+        self.orders = (6, 6) if m <= 2 else (6, 4) if m <= 5 else (6, 3)
         self.frames = 0
         self._moments: Moments | None = None
+        self._phi = np.zeros((0, m))
         self._geometry: LocalGeometry | None = None
         self._prior: Complexes | None = None  # (L, M) mean of the network's coefficients over the frames of the first fit
         self._fixed: Diffusion | None = None  # where neither network nor geometry enters any more
@@ -115,12 +116,17 @@ class Scores:
             some = positions[np.linspace(0, len(positions) - 1, min(16, len(positions))).astype(int)]
             self._prior = self.network_coefficients(some, kT_eV).mean(axis=0)
         features = self._geometry(positions) if self._geometry else np.zeros((len(positions), 0))
-        new = Moments.of(self._columns, self.tree.torsions(positions), features)
+        phi = self.tree.torsions(positions)
+        self._phi = np.vstack([self._phi, phi])
+        new = Moments.of(self._columns, phi, features)
         self._moments = new if self._moments is None else self._moments.plus(new)
         self.frames, self._fixed = self._moments.frames, None
         prior = np.zeros((self.n_levels, len(self._columns.wave)), complex)
-        if self._prior is not None:
-            prior[:, : self._prior.shape[1]] = self._prior
+        if self.n_torsions <= 2:
+            known = mixture_prior(self._phi, self.sigmas, self.orders)
+        else:
+            known = self._prior if self._prior is not None else prior
+        prior[:, : known.shape[1]] = known
         self.theta = np.array([fit(self._moments, sigma, start) for sigma, start in zip(self.sigmas, prior)])
 
     def at(self, positions_A: Floats, kT_eV: float) -> Diffusion:
@@ -242,7 +248,7 @@ class DiffusionProposer(TorsionProposer):
             raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         if not 0 < floor < 1:
             raise InputError(f"floor must lie between 0 and 1, not {floor}; give for example 0.02")
-        if not 1 <= depth <= scores.n_levels:
+        if kind == "local" and not 1 <= depth <= scores.n_levels:
             raise InputError(f"depth must be 1 to {scores.n_levels} noise levels, not {depth}")
         self.scores, self.kind, self.floor, self.depth = scores, kind, floor, depth
         self.frozen = False
@@ -334,9 +340,10 @@ def load_torsion(
             raise InputError("give a molecule, or a tree of the torsions to move")
         tree = TorsionTree.of(molecule)
     known = molecule is not None and supports(molecule)
-    scores = Scores(tree, molecule if known else None, weights if known else None)
     if block_size is None and tree.n_torsions > 3:
         block_size = 2
+    tables = kind == "independent" and block_size is not None and block_size <= max(TABLE_BINS)
+    scores = Scores(tree, molecule if known else None, weights if known else None, 1 if tables else LEVELS)
     proposer = DiffusionProposer(scores, kind=kind, block_size=block_size, **options)
     if positions_A is not None:
         if kT_eV is None:

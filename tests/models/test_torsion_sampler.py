@@ -249,6 +249,6 @@ def test_refusals(system, peptide):
         load_torsion(molecule, weights=None, positions_A=np.zeros((30, molecule.n_atoms, 3)))
     with pytest.raises(InputError, match="too few"):
         DiffusionProposer(Scores(tree)).adapt(np.zeros((3, tree.n_atoms, 3)), kT_eV=KT_EV)
-    for wrong in ({"kind": "global"}, {"floor": 0.0}, {"depth": 99}, {"block_size": 0}):
+    for wrong in ({"kind": "global"}, {"floor": 0.0}, {"depth": 99, "kind": "local"}, {"block_size": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             DiffusionProposer(Scores(tree), **wrong)

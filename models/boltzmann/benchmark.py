@@ -1,7 +1,7 @@
 """Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine dipeptide against long reference sampling (methods F.3 c).
 
-The reference is what `tools/make_boltzmann_data.py` wrote, of another seed than the training frames: MD with exact torsion moves, whose odds
-(Rao-Blackwell over all tried torsions) give the Ramachandran histogram and the population of the rare basin, 0 < phi < 2 rad.
+The reference is what `tools/make_boltzmann_data.py` wrote, of another seed than the training frames: MD with exact torsion moves, whose
+odds (Rao-Blackwell over all tried torsions) give the Ramachandran histogram and the population of the rare basin, 0 < phi < 2 rad.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.models.boltzmann.sampler import BoltzmannGenerator, ess, free_energy_difference, importance_weights, load_boltzmann, log_weights
+from equidrift.models.boltzmann.sampler import (
+    BoltzmannGenerator,
+    ess,
+    free_energy_difference,
+    importance_weights,
+    load_boltzmann,
+    log_weights,
+)
 from equidrift.registry import resolve
 from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -73,8 +80,8 @@ def measure(generator: BoltzmannGenerator, reference: dict[str, Floats], n: int,
 
     Returns
     -------
-    ess, in per cent; acceptance, in per cent, of independent Metropolis moves; delta_F_kT of the rare basin over the rest with its bootstrap
-    error, that of the reference, and delta_F_error_kT the difference; ramachandran_tv of the reweighted (phi, psi) on the reference's bins,
+    ess, in per cent; acceptance, in per cent, of independent Metropolis moves; delta_F_kT of the rare basin over the rest with its
+    bootstrap error, that of the reference, and delta_F_error_kT the difference; ramachandran_tv of the reweighted (phi, psi) on the reference's bins,
     and of the reference's own frames for comparison; energy_w2 (kT) of reweighted samples, and raw; profile_error_kT, the root mean square
     difference of the free energy along phi where the reference is below 8 kT; samples_per_s and energies_per_s, each on its own.
     """

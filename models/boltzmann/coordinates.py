@@ -134,7 +134,7 @@ class ZMatrix:
         place[third] = corner + lengths[..., 1:2] * (towards * theta.cos() * x + theta.sin() * y)
         for level in self._levels:
             i, a, b, c = self.torsions[level].T
-            at_a, at_b, at_c = (torch.stack([place[k] for k in group.tolist()], dim=-2) for group in (a, b, c))  # type: ignore[misc]
+            at_a, at_b, at_c = (torch.stack([place[k] for k in group.tolist()], dim=-2) for group in (a, b, c))
             new = _placed(at_a, at_b, at_c, lengths[..., level + 2], angles[..., level + 1], torsions[..., level])
             for k, atom in enumerate(i.tolist()):
                 place[atom] = new[..., k, :]

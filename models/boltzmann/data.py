@@ -67,7 +67,8 @@ class Frames:
             with np.load(path, allow_pickle=False) as file:
                 data = {key: file[key] for key in file.files}
         except (OSError, ValueError) as error:
-            raise InputError(f"{str(path)!r} cannot be read as .npz ({error}); tools/make_boltzmann_data.py shows how to write one") from error
+            way = "tools/make_boltzmann_data.py shows how to write one"
+            raise InputError(f"{str(path)!r} cannot be read as .npz ({error}); {way}") from error
         if missing := [key for key in ("positions_A", "numbers", "bonds", "temperature_K") if key not in data and key not in changes]:
             raise InputError(f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows how to write such a file")
         fields = {key: data.get(key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "weights")}

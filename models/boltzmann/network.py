@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from equidrift.errors import InputError
 from equidrift.models.boltzmann.coordinates import ZMatrix, wrapped
 
 _TWO_PI = 2 * math.pi
@@ -62,6 +61,9 @@ class FlowConfig:
 class BoltzmannFlow(nn.Module):
     """A density of all coordinates of one molecule. Positions in A; log-densities per A^(3n - 3), see `coordinates`."""
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, config: FlowConfig):
         super().__init__()
         self.config = config
@@ -77,10 +79,12 @@ class BoltzmannFlow(nn.Module):
         width, features = config.width, 2 * len(self.orders)
         self.folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
         # networks of all splines side by side, each of which sees the torsions before its own
-        known = np.array([[k > np.flatnonzero(row).max(initial=0) for row in self.orders] for k in range(self.m)]).reshape(self.m, -1)
+        known = np.array([[k > np.flatnonzero(row).max(initial=0) for row in self.orders] for k in range(self.m)], bool)
+        known = known.reshape(self.m, len(self.orders))
         self.known = torch.from_numpy(np.concatenate([np.ones((self.m, 1)), known, known], axis=1))
         self.splines = nn.ParameterList(
-            torch.zeros(self.m, a, b) for a, b in ((1 + features, width // 2), (1 + width // 2, width // 2), (1 + width // 2, 3 * config.bins))
+            torch.zeros(self.m, a, b)
+            for a, b in ((1 + features, width // 2), (1 + width // 2, width // 2), (1 + width // 2, 3 * config.bins))
         )
         for weights in self.splines[:2]:
             nn.init.normal_(weights, std=max(weights.shape[1], 1) ** -0.5)
@@ -150,7 +154,8 @@ class BoltzmannFlow(nn.Module):
         """The inverse of `to_latent`: y (k, d), soft torsions in [0, 2 pi), and log |dy / d latent|."""
         soft, log_soft = latent.new_zeros(len(latent), self.m), latent.new_zeros(len(latent))
         for k in range(self.m):  # torsion by torsion: each is needed for the next
-            value, log_slope = self._turn(latent[:, k : k + 1], self._spline_numbers(soft)[:, k : k + 1], self.folds[k : k + 1], inverse=True)
+            one = slice(k, k + 1)
+            value, log_slope = self._turn(latent[:, one], self._spline_numbers(soft)[:, one], self.folds[one], inverse=True)
             soft = torch.cat([soft[:, :k], value, soft[:, k + 1 :]], dim=1)
             log_soft = log_soft + log_slope[:, 0]
         u, log_stiff = self.stiff_from_latent(soft, latent[:, self.m :])
@@ -240,7 +245,7 @@ class BoltzmannFlow(nn.Module):
     def start_from(self, positions_A: Tensor) -> None:
         """Set centres and scales of the chart, and A and mu of equation (2), from frames (k, n, 3): then the flow starts as a normal."""
         lengths, angles, torsions = self.tree.to_internal(positions_A.double())
-        b, t = lengths.shape[-1], lengths.shape[-1] + angles.shape[-1]
+        t = lengths.shape[-1] + angles.shape[-1]
         stiff = torsions[:, self.stiff]
         raw = torch.cat([lengths.log(), torch.logit(angles / math.pi)], dim=1)
         around = torch.atan2(stiff.sin().mean(0), stiff.cos().mean(0))

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from equidrift.models.boltzmann.network import BoltzmannFlow
 
+LARGEST = 100.0  # norm of s beyond which a frame counts no more: in a clash forces know no bound
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """y (k, d) in the flow's chart; weight (k,) of the likelihood, mean 1; score (k, d) = grad_y log p(y), None where forces are unknown."""
+    """y (k, d) in the flow's chart; weight (k,) of the likelihood; score (k, d) = grad_y log p(y), None where forces are unknown."""
 
     y: Tensor
     weight: Tensor
@@ -39,8 +41,8 @@ def likelihood_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:
 def path_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:
     """A number whose value is the negative log-likelihood, and whose gradient is (1) for p(u | s) and the likelihood's for p(s).
 
-    KL(p | q) = KL(p(s) | q(s)) + E KL(p(u | s) | q(u | s)), s the soft torsions, and (1) holds for each conditional. Weights enter p(s) alone:
-    given the soft torsions, s of (1) vanishes at the optimum whatever the density of the frames.
+    KL(p | q) = KL(p(s) | q(s)) + E KL(p(u | s) | q(u | s)), s the soft torsions, and (1) holds for each conditional. Weights enter p(s)
+    alone: given the soft torsions, s of (1) vanishes at the optimum whatever the density of the frames.
     """
     if batch.score is None:
         return likelihood_loss(flow, batch)
@@ -55,6 +57,3 @@ def path_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:
     surrogate = -(s * moved).sum(1).mean()
     value = -(batch.weight * (log_q.detach() + flow.log_base(0 * batch.y))).mean()  # log_base of zeros: the constants
     return surrogate - surrogate.detach() + value - (batch.weight * log_soft).mean()
-
-
-LARGEST = 100.0  # norm of s beyond which a frame counts no more: in a clash forces know no bound

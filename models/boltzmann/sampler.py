@@ -118,7 +118,9 @@ class BoltzmannGenerator:
     def _range(self, range_rad: tuple[float, float]) -> tuple[float, float]:
         low, high = (float(v) for v in range_rad)
         if not self.flow.m or 0 in self.flow.rotors or not low < high <= low + _TWO_PI + 1e-12:
-            raise InputError(f"first_torsion_rad must be (low, high) with low < high <= low + 2 pi, of a flow with a torsion; got {range_rad}")
+            raise InputError(
+                f"first_torsion_rad must be (low, high) with low < high <= low + 2 pi, of a flow with a torsion; got {range_rad}"
+            )
         angles = torch.zeros(2, self.flow.m, dtype=torch.float64)
         angles[:, 0] = torch.remainder(torch.tensor([low, high], dtype=torch.float64), _TWO_PI)
         values = self.flow.soft_to_latent(angles)[0][:, 0].tolist()
@@ -148,7 +150,9 @@ def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
     """
     state, card = load_weights(weights)
     if card.get("family") != "boltzmann":
-        raise WeightsError(f"{weights} is a model of family {card.get('family')!r}; here one that `equidrift train boltzmann` wrote is expected")
+        raise WeightsError(
+            f"{weights} is a model of family {card.get('family')!r}; here one that `equidrift train boltzmann` wrote is expected"
+        )
     flow = BoltzmannFlow(FlowConfig(**card["config"]))
     try:
         flow.load_state_dict(state)

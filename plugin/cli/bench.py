@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import typer
 
 # name -> "module:function"; function(full, progress) returns the result described in architecture.md
-BENCHMARKS = {"conformers": "equidrift.models.conformers.benchmark:run"}
+BENCHMARKS = {
+    "conformers": "equidrift.models.conformers.benchmark:run",
+    "fields": "equidrift.models.fields.benchmark:run",
+}
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="conformers or fields")],
     full: Annotated[bool, typer.Option("--full", help="The form the README quotes; takes longer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

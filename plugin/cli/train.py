@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 # family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
-FAMILIES = {"conformers": "equidrift.models.conformers.train:run_training"}
+FAMILIES = {
+    "conformers": "equidrift.models.conformers.train:run_training",
+    "fields": "equidrift.models.fields.train:run_training",
+}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 def command(
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help="conformers")],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="conformers or fields")],
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train on and for how long; see examples/.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h.")] = None,

@@ -311,14 +311,16 @@ def fitted_family(components: int, dimension: int, span: float, spacing: float, 
     return Kernel(kinds, variance=1 / len(kinds), length=lengths, period=periods, noise=0.01)
 
 
-def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float:
-    """The period with the most power in functions (F, n, 1), among those from half the span to one and a half spacings."""
+def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | None:
+    """The period with the highest peak of power in functions (F, n, 1), among those from half the span to one and a half spacings."""
     frequencies = torch.linspace(2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64)
     phase = 2 * math.pi * x[:256] * frequencies
     power = ((y[:256] * phase.cos()).sum(1).square() + (y[:256] * phase.sin()).sum(1).square()).mean(0)
-    # the best over its own neighbourhood: smooth functions have most power at the lowest frequency
-    around = torch.nn.functional.avg_pool1d(power[None, None], 41, stride=1, padding=20, count_include_pad=False)[0, 0]
-    return 1.0 / float(frequencies[(power / around).argmax()])
+    # a peak: smooth functions have most power at the lowest frequencies, without one
+    around = torch.nn.functional.max_pool1d(power[None, None], 41, stride=1, padding=20)[0, 0]
+    peaks = torch.where(power == around, power, torch.zeros(())).clone()
+    peaks[:20] = 0
+    return 1.0 / float(frequencies[peaks.argmax()]) if bool(peaks.any()) else None
 
 
 def fit_kernel(

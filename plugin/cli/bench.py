@@ -13,6 +13,7 @@ BENCHMARKS = {
     "conformers": "equidrift.models.conformers.benchmark:run",
     "trajectories": "equidrift.models.trajectories.benchmark:run",
     "sampling": "equidrift.models.torsions.benchmark:run",
+    "fields": "equidrift.models.fields.benchmark:run",
 }
 
 

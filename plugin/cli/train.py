@@ -15,6 +15,7 @@ FAMILIES = {
     "trajectories": "equidrift.models.trajectories.train:run_training",
     "torsions": "equidrift.models.torsions.train:run_training",
     "boltzmann": "equidrift.models.boltzmann.train:run_training",
+    "fields": "equidrift.models.fields.train:run_training",
 }
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 

@@ -1,0 +1,126 @@
+"""`equidrift train fields CONFIG`: a distribution over functions, from a user's arrays or from a system of methods B.7."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from equidrift.errors import InputError
+from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
+from equidrift.models.fields.sampler import FieldModel
+from equidrift.models.shared.training import Progress
+
+KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
+
+
+class TrainingConfig(BaseModel):
+    """What a training YAML may say. Unknown keys are errors.
+
+    `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
+    functions for each batch instead.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: str | None = None
+    system: str | None = None
+    vector: bool = False
+    limit: str = "fitted"
+    network: str = Field(default="auto", pattern="^(auto|none)$")
+    name: str = Field(default="my-field", pattern=r"^[\w.+-]+$")
+    schedule: dict[str, Any] = {}
+    batch: int = Field(default=32, ge=1)
+    functions: int = Field(default=KERNEL_FUNCTIONS, ge=2)
+    seed: int = Field(default=0, ge=0)
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainingConfig:
+        if (self.data is None) == (self.system is None):
+            raise ValueError("give either data: FILE.npz or system: NAME")
+        if self.system is not None and self.system not in SYSTEMS_1D + SYSTEMS_2D:
+            raise ValueError(f"unknown system {self.system!r}; known are {', '.join(SYSTEMS_1D + SYSTEMS_2D)}")
+        return self
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fit the limiting kernel, train the network by a time budget, write `out/NAME.safetensors` with its card.
+
+    Parameters
+    ----------
+    config : the fields of `TrainingConfig`.
+    out : folder of the checkpoint and of the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    InputError
+        for a config that does not fit, data that cannot be read, or a folder that holds a checkpoint when `resume` is not given.
+    """
+    try:
+        c = TrainingConfig.model_validate(config)
+    except ValueError as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    if budget_s is None and "steps" not in c.schedule and c.network != "none":
+        raise InputError("how long to train is not given; add --budget 5m, or `steps` to the schedule in the config")
+    if (out / "checkpoint.json").exists() and not resume:
+        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    vector = c.vector or c.system in SYSTEMS_2D
+    source = Functions(c.system, c.batch, c.seed) if c.system else None
+    x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
+    options: dict[str, Any] = {"mask": mask, "vector": vector, "limit": c.limit, "seed": c.seed}
+    try:
+        if source is None:
+            options |= {"schedule": c.schedule, "batch": c.batch, "out": out, "resume": resume, "progress": progress}
+            model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s or math.inf, **options)
+        else:
+            model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
+            if not model.diffusion.gaussian:
+                model.train(_standard(source, model), budget_s or math.inf, c.schedule, seed=c.seed, out=out, resume=resume, progress=progress)
+    except TypeError as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))
+    return {"weights": str(path), "functions": len(y), **model.record}
+
+
+def _describe(c: TrainingConfig, model: FieldModel) -> str:
+    what = "vector fields" if model.components > 1 else "functions"
+    source = f"distribution over {what} ({c.system or 'user data'}): a GP ({c.limit})"
+    if model.diffusion.gaussian:
+        return source
+    return f"{source} and a network trained for {model.record['minutes']:.0f} minutes on {model.record['samples']} functions"
+
+
+def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    points = 60 if system in SYSTEMS_2D else None
+    x, y, mask = Functions(system, count, seed, points)(1 << 30)  # a batch that no step of the training sees
+    return x.double().numpy(), y.double().numpy(), mask.numpy()
+
+
+def _standard(source: Functions, model: FieldModel):  # type: ignore[no-untyped-def]
+    def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        x, y, mask = source(step)
+        return x, (y - model.centre) / model.scale * mask[..., None], mask
+
+    return batch
+
+
+def _arrays(path: Path) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["x"], file["y"], file["mask"] if "mask" in file.files else None
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"data must be an .npz file with arrays x and y (and mask), {path} is not: {error}") from error
+
+
+__all__ = ["TrainingConfig", "run_training"]

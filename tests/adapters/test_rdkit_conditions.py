@@ -25,7 +25,13 @@ from tests.doubles import geometry
 
 IBUPROFEN = Molecule.from_smiles("CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O")
 BUTANOL = Molecule.from_smiles("CCCCO")
-CORES = {"one atom": [3], "two atoms": [3, 4], "ring": [4, 5, 6, 7, 8, 9], "not planar": [0, 1, 2, 3, 4, 5, 9], "stereocentre": [8, 10, 11, 12, 26]}
+CORES = {
+    "one atom": [3],
+    "two atoms": [3, 4],
+    "ring": [4, 5, 6, 7, 8, 9],
+    "not planar": [0, 1, 2, 3, 4, 5, 9],
+    "stereocentre": [8, 10, 11, 12, 26],
+}
 
 
 def held(molecule: Molecule, atoms: list[int], scale: float = 1.0) -> dict[int, Any]:
@@ -58,7 +64,8 @@ def test_a_sample_is_a_function_of_its_seed_alone() -> None:
     whole = model.sample(BUTANOL, seeds)
     for rows in ([5], [7, 2]):
         np.testing.assert_allclose(model.sample(BUTANOL, seeds[rows]), whole[rows], atol=1e-6)
-    one, more = (equidrift.sample(BUTANOL, n, model="etkdg-mmff", fix=held(BUTANOL, [0, 1, 2]), batch_size=b) for n, b in ((5, 2), (7, 128)))
+    fix = held(BUTANOL, [0, 1, 2])
+    one, more = (equidrift.sample(BUTANOL, n, model="etkdg-mmff", fix=fix, batch_size=b) for n, b in ((5, 2), (7, 128)))
     np.testing.assert_allclose(one.positions_A, more.positions_A[:5], atol=1e-6)
     assert one.provenance["conditions"] == more.provenance["conditions"]
 

@@ -68,8 +68,8 @@ def test_failures_of_a_chunk_keep_their_places(monkeypatch):
     expected = model.sample(BUTANOL, seeds)
     bad = rdkit_seeds(seeds)[1]
 
-    def call(self, mol, chunk, deadline, random_coordinates=False):
-        found = embed(self, mol, chunk, deadline, random_coordinates)
+    def call(self, mol, chunk, deadline, random_coordinates=False, known=None):
+        found = embed(self, mol, chunk, deadline, random_coordinates, known)
         return found[chunk != bad]
 
     monkeypatch.setattr(ETKDG, "_call", call)

@@ -49,6 +49,7 @@ def test_bash_blocks(tmp_path: Path) -> None:
     for command in commands:
         if "-n" in command:
             command[command.index("-n") + 1] = "2"
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     run_python(["-c", IN_ONE_PROCESS, json.dumps(commands)], tmp_path)
 
 

@@ -161,8 +161,8 @@ def test_a_short_chain_of_whole_moves_finds_the_weights_and_a_wrong_sign_does_no
     proposer = TorsionProposer(tree, WrappedMixture([0.15, 0.25, 0.6], target.means, target.sigmas * 1.3))  # weights the wrong way round
     inside = two_basins().log_prob(grid(60, 2)), grid(60, 2)
     expected = np.exp(inside[0])[inside[1][:, 0] > 0].sum() / np.exp(inside[0]).sum()
-    right, _ = run_chain(tree, x, proposer, 1500)
-    wrong, _ = run_chain(tree, x, proposer, 1500, sign=-1.0)
+    right, _ = run_chain(tree, x, proposer, 6000)
+    wrong, _ = run_chain(tree, x, proposer, 3000, sign=-1.0)
     assert abs((right[:, 0] > 0).mean() - expected) < 0.08
     assert abs((wrong[:, 0] > 0).mean() - expected) > 0.2
 

@@ -119,7 +119,7 @@ class DiffusionDynamics(MolecularDynamics):
         self.draws += 1
         box_A = self.atoms.cell.array if self.atoms.pbc.all() else None
         times_fs = self.timestep_fs * np.arange(1 - len(self._past), 1)
-        past = Trajectory(self.molecule, np.array(self._past), times_fs, box_A=box_A)
+        past = Trajectory(self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A)
         settings = {"model": self.settings.model, "seed": seed, "steps": self.settings.steps, "broken": self.settings.broken}
         forecast = resolve("equidrift.trajectories:forecast")
         (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
@@ -153,15 +153,17 @@ class _Logger(MDLogger):
 
 def _frames(history: Trajectory | Sequence[Atoms], molecule: Molecule, timestep_fs: float) -> NDArray[np.float64]:
     """Positions (n, n_atoms, 3) of frames one timestep apart."""
-    if not isinstance(history, Trajectory):
+    if isinstance(history, Trajectory):
+        past = history
+    else:
         dt_fs = timestep_fs if any("time_fs" not in atoms.info for atoms in history) else None
-        history = resolve("equidrift.adapters.ase_atoms:trajectory_of")(list(history), dt_fs=dt_fs)
-    if not np.array_equal(history.molecule.numbers, molecule.numbers):
+        past = resolve("equidrift.adapters.ase_atoms:trajectory_of")(list(history), dt_fs=dt_fs)
+    if not np.array_equal(past.molecule.numbers, molecule.numbers):
         raise InputError(
-            f"history is of {history.molecule!r}, the atoms are {molecule!r} or come in another order; give frames of these atoms"
+            f"history is of {past.molecule!r}, the atoms are {molecule!r} or come in another order; give frames of these atoms"
         )
-    if len(history) > 1 and abs(history.dt_fs - timestep_fs) > 1e-3 * timestep_fs:
+    if len(past) > 1 and abs(past.dt_fs - timestep_fs) > 1e-3 * timestep_fs:
         raise InputError(
-            f"the frames of history are {history.dt_fs:g} fs apart, and the time step is {timestep_fs:g} fs; make them the same"
+            f"the frames of history are {past.dt_fs:g} fs apart, and the time step is {timestep_fs:g} fs; make them the same"
         )
-    return history.positions_A
+    return past.positions_A

@@ -135,7 +135,7 @@ class ProposalMonteCarlo(BaseDynamics):
         atoms, rng = self.atoms, np.random.default_rng([self.seed, self.nsteps])
         x, kT = atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
         _check_box(atoms, self.proposer)
-        options = {"kT_eV": kT, "rng": rng, "statistics": self.statistics, "check": self.check}
+        options: dict[str, Any] = {"kT_eV": kT, "rng": rng, "statistics": self.statistics, "check": self.check}
         start = self.energy_eV + kT * self.metric(x)
         try:
             new, u, accepted = metropolis(self.proposer, x, start, self._biased, self.n_proposals, **options)

@@ -138,7 +138,7 @@ class ContextMoves:
         statistics.spent("energies", time.perf_counter() - begun)
         if not math.isfinite(u):
             raise InputError(f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm_state.prepare")
-        options = {"kT_eV": kT, "rng": rng, "statistics": statistics, "check": self.check}
+        options: dict[str, Any] = {"kT_eV": kT, "rng": rng, "statistics": statistics, "check": self.check}
         try:
             new, u, accepted = metropolis(self.proposer, x, u, energy, n, **options)
         except BaseException:  # a refused proposal, or Ctrl-C: the Context is left where it was

@@ -216,7 +216,7 @@ class Run:
                     self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
             return frames, sampler.statistics
 
-        options = {"temperature_K": settings.temperature_K, "seed": settings.seed}
+        options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed}
         return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:

@@ -28,7 +28,7 @@ class Clock:
 
     @property
     def count(self) -> int:
-        return max(1, int(-(-self.spacing // self.longest_step)))
+        return max(1, math.ceil(self.spacing / self.longest_step - 1e-6))
 
     @property
     def step(self) -> float:

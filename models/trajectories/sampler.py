@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,13 @@ class ChemistryModel:
         self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
 
     def complete(
-        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they came; see `protocols.TrajectoryModel`.
 
@@ -115,7 +121,14 @@ class ChemistryModel:
         return known[0] if known else max(self.training["levels"], key=lambda level: int(self.training["molecules"][level]))
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         """Frames (b, t, n, 3) for given ones in x (b, t, n, 3)."""
         raise NotImplementedError
@@ -174,7 +187,14 @@ class IntegratorModel(ChemistryModel):
         self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         spacing = float(trajectory.dt_fs)
         run = _Run(self, graph, spacing, seeds)
@@ -186,7 +206,10 @@ class IntegratorModel(ChemistryModel):
             if forward is not None and backward is not None:
                 out[:, first : last + 1] = blended(graph, forward, backward)
             else:
-                out[:, first : last + 1] = forward if forward is not None else backward
+                one_sided = forward if forward is not None else backward
+                if one_sided is None:
+                    raise InputError(f"{self.name} needs given frames beside the gap of frames {first} to {last}")
+                out[:, first : last + 1] = one_sided
             if callback is not None:
                 callback({"frames": last - first + 1})
         return out
@@ -203,7 +226,8 @@ class IntegratorModel(ChemistryModel):
         time_fs = trajectory.time_fs[-1] + dt * np.arange(1, n_frames + 1)
         common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
         return [
-            trajectory.replace(positions_A=frames, time_fs=time_fs, provenance=common | {"seed": int(seed)}) for frames, seed in zip(made, seeds)
+            trajectory.replace(positions_A=frames, time_fs=time_fs, provenance=common | {"seed": int(seed)})
+            for frames, seed in zip(made, seeds)
         ]
 
     def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
@@ -259,8 +283,8 @@ class _Run:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
     def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64]):
-        assert_network: Integrator = model.network  # type: ignore[assignment]
-        self.model, self.network, self.graph, self.spacing = model, assert_network, graph, spacing_fs
+        network = cast(Integrator, model.network)
+        self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
             self.prepared, self.force = self.network.bound(graph)
         self.clock = Clock(spacing_fs, self.network.config.longest_step)
@@ -310,7 +334,9 @@ class _Run:
             v = before + change
             drift = (v * self.weight[..., None]).sum(1, keepdim=True)
             if k >= 4:
-                heat.append((self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum((1, 2)) / (3 * heavy.sum(1)).clamp_min(1))
+                heat.append(
+                    (self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum((1, 2)) / (3 * heavy.sum(1)).clamp_min(1)
+                )
         if len(heat) >= 2 and self.model.temperature_K is None:  # drawn towards the training's where few atoms say little
             measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(0.5 * usual, 1.5 * usual)
             worth = 1.5 * heavy.sum(1) * len(heat)
@@ -398,11 +424,18 @@ class DiffusionModel(ChemistryModel):
             clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
             return length * draw(self.network, graph, x.float() / length, clock, given.to(self.device), normal, **options)
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device) * dt_fs / 5.0
-        flow: Flow = self.network  # type: ignore[assignment]
+        flow = cast(Flow, self.network)
         return length * draw_flow(flow, graph, x.float() / length, clock, given.to(self.device), normal, **options)
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         return self._draw(graph, x, given, float(trajectory.dt_fs), seeds, steps=steps, callback=callback)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make molecular dynamics of many training molecules with the package's own MMFF94 system in OpenMM, for the transferable model.
 
-    make_md.py SMILES.txt OUT.npz [--molecules 1000] [--bursts 12] [--frames 21] [--temperatures 300 400 500] [--seconds 1800] [--spacing 1.0]
+    make_md.py SMILES.txt OUT.npz [--molecules 1000] [--bursts 12] [--frames 21] [--spacing 1.0] [--temperatures 300 400 500]
 
 SMILES.txt holds one SMILES a line. Molecules of the validation and test parts (`held_out`) are left out, so are those that MMFF94
 cannot type. Each molecule is embedded by ETKDGv3, relaxed, heated, and run by Langevin dynamics (0.01/fs, 0.5 fs steps) at one of
@@ -82,7 +82,9 @@ def main() -> None:
     runs, begun = [], time.process_time()
     for count, k in enumerate(order.tolist()):
         temperature = options.temperatures[count % len(options.temperatures)]
-        run = dynamics(lines[k], temperature, bursts=options.bursts, frames=options.frames, spacing_fs=options.spacing, seed=options.seed + k)
+        run = dynamics(
+            lines[k], temperature, bursts=options.bursts, frames=options.frames, spacing_fs=options.spacing, seed=options.seed + k
+        )
         runs += [run] if run is not None else []
         late = time.process_time() - begun > options.seconds or len(runs) >= options.molecules
         if runs and (late or len(runs) % 50 == 0):

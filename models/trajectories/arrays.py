@@ -1,14 +1,14 @@
 """Trajectories of anything: positions (frames, nodes, 2 or 3), node and edge features. No molecule, no unit.
 
-    >>> model = GeometricTrajectoryModel.fit(positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine")
-    >>> futures = model.continue_(first_frames, nodes[0], edges[0], n_frames=20, seeds=range(5))
+>>> model = GeometricTrajectoryModel.fit(positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine")
+>>> futures = model.continue_(first_frames, nodes[0], edges[0], n_frames=20, seeds=range(5))
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -81,7 +81,14 @@ class GeometricTrajectoryModel:
         return cls(fit_arrays(x, nodes, edges, spacing, kind, budget_s, Path(out), resume, progress, settings))
 
     def complete(
-        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, given: ArrayLike, seeds: Iterable[int], *, steps: int | None = None
+        self,
+        positions: ArrayLike,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        given: ArrayLike,
+        seeds: Iterable[int],
+        *,
+        steps: int | None = None,
     ) -> NDArray[np.float64]:
         """Samples (seeds, frames, nodes, d) of the frames that `given` (frames,) does not mark, one trajectory.
 
@@ -92,11 +99,18 @@ class GeometricTrajectoryModel:
         """
         mask, chosen = np.asarray(given, bool), np.array(list(seeds), np.int64)
         x = np.where(mask[:, None, None], np.asarray(positions, np.float64), 0.0)
-        many = [np.repeat(np.asarray(a)[None], len(chosen), 0) for a in (x, node_features, edge_features)]
-        return self.complete_many(*many, mask, chosen, steps=steps)
+        x, nodes, edges = (np.repeat(np.asarray(a)[None], len(chosen), 0) for a in (x, node_features, edge_features))
+        return self.complete_many(x, nodes, edges, mask, chosen, steps=steps)
 
     def continue_(
-        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, n_frames: int, seeds: Iterable[int], *, steps: int | None = None
+        self,
+        positions: ArrayLike,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        n_frames: int,
+        seeds: Iterable[int],
+        *,
+        steps: int | None = None,
     ) -> NDArray[np.float64]:
         """The n_frames (seeds, n_frames, nodes, d) behind given ones (frames, nodes, d)."""
         x = np.asarray(positions, np.float64)
@@ -128,8 +142,10 @@ class GeometricTrajectoryModel:
             raise InputError(f"{self.name} needs 2 given frames, and there are {int(known.sum())}; give more")
         size = max(1, BATCH_PAIRS // x.shape[2] ** 2 // (1 if isinstance(self.network, Integrator) else x.shape[1]))
         real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
-        parts = [tuple(a[k : k + size] for a in (x, nodes, edges, real, chosen)) for k in range(0, len(x), size)]
-        out = np.concatenate([self._part(*part, known, steps) for part in parts])
+        out = x.copy()
+        for k in range(0, len(x), size):
+            s = slice(k, k + size)
+            out[s] = self._part(x[s], nodes[s], edges[s], real[s], chosen[s], known, steps)
         out[:, known] = x[:, known]
         return out
 
@@ -164,7 +180,7 @@ class GeometricTrajectoryModel:
     @torch.no_grad()
     def _integrated(self, graph: Any, x: torch.Tensor, given: torch.Tensor, streams: list[np.random.Generator]) -> torch.Tensor:
         """Every gap from the side that has two given frames; from both, passing over smoothly, where both have."""
-        network: Integrator = self.network  # type: ignore[assignment]
+        network = cast(Integrator, self.network)
         _, force = network.bound(graph)
         clock, out = network.clock(float(self.training["spacing"])), x.clone()
 
@@ -196,12 +212,14 @@ class GeometricTrajectoryModel:
                 share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
                 share = share * share * (3 - 2 * share)
                 out[:, first : last + 1] = (1 - share) * forward + share * backward
-            else:
-                out[:, first : last + 1] = forward if forward is not None else backward
+            elif (one_sided := forward if forward is not None else backward) is not None:
+                out[:, first : last + 1] = one_sided
         return out
 
 
-def checked(positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def checked(
+    positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The three arrays as float64. Raises `InputError` for shapes that do not fit or numbers that are not finite."""
     x, nodes, edges = (np.asarray(a, np.float64) for a in (positions, node_features, edge_features))
     if x.ndim != 4 or x.shape[-1] not in (2, 3):
@@ -215,5 +233,3 @@ def checked(positions: ArrayLike, node_features: ArrayLike, edge_features: Array
         if not np.isfinite(array).all():
             raise InputError(f"{name} hold NaN or infinity; leave such trajectories out")
     return x, nodes, edges
-
-

@@ -145,7 +145,12 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
             ades.append(ade)
             fdes.append(fde)
         seconds = time.process_time() - begun
-        values = {"ADE": float(np.mean(ades)), "FDE": float(np.mean(fdes)), "windows": len(chosen), "cpu_s_per_window": seconds / len(chosen)}
+        values = {
+            "ADE": float(np.mean(ades)),
+            "FDE": float(np.mean(fdes)),
+            "windows": len(chosen),
+            "cpu_s_per_window": seconds / len(chosen),
+        }
         if row == "equidrift":
             mean = make_trajectory_model("default", noise=0.0)
             one = [mean.complete(Trajectory(part.molecule, hidden(w, given), times), given, sample_seeds(0, 0, 1)) for w in chosen]
@@ -183,7 +188,9 @@ def limit_rows(name: str, part: Dynamics, count: int) -> list[Row]:
             fdes.append(fde)
     except MissingDependencyError:
         return []
-    return [{"row": f"gfn2md17-{name}/gfn2-restart", "values": {"ADE": float(np.mean(ades)), "FDE": float(np.mean(fdes)), "windows": count}}]
+    return [
+        {"row": f"gfn2md17-{name}/gfn2-restart", "values": {"ADE": float(np.mean(ades)), "FDE": float(np.mean(fdes)), "windows": count}}
+    ]
 
 
 def mean_rows(rows: list[Row]) -> Iterator[Row]:
@@ -233,7 +240,10 @@ def physics(dynamics: Dynamics, count: int) -> Row:
         some = frames[:, :: CHAIN * CHAINED // 8].reshape(-1, *frames.shape[2:])
         known = truth[:: max(1, len(truth) // len(some))][: len(some)]
         e = [energy(molecule, x, 0)[1] for x in (some, known)]
-        values |= {"energy_shift_eV": float(np.nanmean(e[0]) - np.nanmean(e[1])), "energy_std_ratio": float(np.nanstd(e[0]) / np.nanstd(e[1]))}
+        values |= {
+            "energy_shift_eV": float(np.nanmean(e[0]) - np.nanmean(e[1])),
+            "energy_std_ratio": float(np.nanstd(e[0]) / np.nanstd(e[1])),
+        }
     except MissingDependencyError:
         pass
     return {"row": f"gfn2md17-{molecule.name}/equidrift-chained", "values": values}

@@ -97,7 +97,9 @@ def load_dynamics(path: str | Path) -> list[Dynamics]:
         with np.load(path, allow_pickle=False) as file:
             header, flat = json.loads(str(file["header"][()])), file["positions_A"]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); tools/make_md.py writes such files") from error
+        raise InputError(
+            f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); tools/make_md.py writes such files"
+        ) from error
     runs, at = [], 0
     for entry in header:
         size = int(np.prod(entry["shape"]))
@@ -226,7 +228,9 @@ class PathBatches:
         masses: NDArray[np.float64] | None = None,
     ):
         if positions.shape[1] < 5:
-            raise InputError(f"forces are learned from five neighbouring frames, and there are {positions.shape[1]}; give longer trajectories")
+            raise InputError(
+                f"forces are learned from five neighbouring frames, and there are {positions.shape[1]}; give longer trajectories"
+            )
         self.x = torch.from_numpy(np.asarray(positions, np.float64))
         self.graph = array_graph(nodes, edges, masses)
         self.spacing, self.seed, self.interpolate_steps = spacing, seed, interpolate_steps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ def distance(given: Tensor) -> Tensor:
 
 def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """Squared error of the residual in units of its spread, weighed as noise prediction's is, over the frames drawn."""
-    flow: Flow = model  # type: ignore[assignment]
+    flow = cast(Flow, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x, drawn = batch.frames, ~batch.given
     s = torch.rand((len(x),), generator=generator).to(x.dtype)

@@ -5,8 +5,9 @@ Any mask of given frames is one mechanism; no given frame at all is the uncondit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,28 +100,36 @@ class FrameBatch:
 
 def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """Squared error of the noise, the mean over the frames drawn. Gradients reach the prior through the anchors."""
-    assert_type: GeoTDM = model  # type: ignore[assignment]
+    geotdm = cast(GeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x, drawn = batch.frames, ~batch.given
-    tau = torch.randint(0, assert_type.config.steps, (len(x),), generator=generator)
+    tau = torch.randint(0, geotdm.config.steps, (len(x),), generator=generator)
     eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     if not bool(batch.given.any()):
         x, eps = centred(x, batch.graph), centred(eps, batch.graph)
-    anchor = assert_type.anchors(batch.graph, x, batch.clock, batch.given)
-    kept = assert_type.kept[tau].to(x.dtype)[:, None, None, None]
+    anchor = geotdm.anchors(batch.graph, x, batch.clock, batch.given)
+    kept = geotdm.kept[tau].to(x.dtype)[:, None, None, None]
     y = anchor + kept.sqrt() * (x - anchor) + (1 - kept).sqrt() * eps
-    found = assert_type.noise_of(batch.graph, x, y, batch.clock, batch.given, tau)
+    found = geotdm.noise_of(batch.graph, x, y, batch.clock, batch.given, tau)
     share = batch.graph.mask[:, None, :, None].to(x.dtype)
     error = ((found - eps).square() * share)[:, drawn]
     return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
 
 
-Normal = "Callable[[], Tensor]"
-
-
 @torch.no_grad()
-def draw(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, normal: object, *, start: Tensor | None = None,
-         level: float = 1.0, steps: int | None = None, callback: Callback | None = None) -> Tensor:
+def draw(
+    model: GeoTDM,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    given: Tensor,
+    normal: Callable[[], Tensor],
+    *,
+    start: Tensor | None = None,
+    level: float = 1.0,
+    steps: int | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
     """Ancestral sampling with the fixed, large variance; given frames are left as they are.
 
     Parameters
@@ -134,17 +143,24 @@ def draw(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, n
     count = min(steps or total, first)
     grid = torch.linspace(first - 1, 0, count).round().long()
     anchor = model.anchors(graph, x, clock, given)
-    project = (lambda z: z) if bool(given.any()) else (lambda z: centred(z, graph))
-    eps = project(normal())  # type: ignore[operator]
+
+    def project(z: Tensor) -> Tensor:
+        return z if bool(given.any()) else centred(z, graph)
+
+    eps = project(normal())
     kept = model.kept
-    y = eps if start is None else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor) + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
+    y = (
+        eps
+        if start is None
+        else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor) + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
+    )
     for k, tau in enumerate(grid.tolist()):
         now, after = kept[tau], kept[grid[k + 1]] if k + 1 < count else torch.ones((), dtype=kept.dtype)
         found = model.noise_of(graph, x, y + anchor, clock, given, torch.full((len(x),), tau))
         beta = 1 - now / after
         y = (y - (beta / (1 - now).sqrt()).to(x.dtype) * found) / (1 - beta).sqrt().to(x.dtype)
         if k + 1 < count:
-            y = project(y + beta.sqrt().to(x.dtype) * normal())  # type: ignore[operator]
+            y = project(y + beta.sqrt().to(x.dtype) * normal())
         if callback is not None:
             callback({"step": k + 1, "steps": count})
     return torch.where(given[None, :, None, None], x, y + anchor)

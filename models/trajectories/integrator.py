@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
-from equidrift.models.trajectories.network import ForceConfig, Graph, LogRadialBasis, Prepared, make_force, pair_vectors
+from equidrift.models.trajectories.network import ForceConfig, Graph, LogRadialBasis, Prepared, make_force, pair_vectors, silence
 
 Force = Callable[[Tensor, float], Tensor]
 
@@ -28,7 +28,7 @@ class Clock:
 
     @property
     def count(self) -> int:
-        return max(1, int(-(-self.spacing // self.longest_step)))
+        return max(1, math.ceil(self.spacing / self.longest_step - 1e-6))
 
     @property
     def step(self) -> float:
@@ -117,10 +117,10 @@ class Observer(nn.Module):
         self.distance, self.clock = nn.Linear(len(radial.centres), pair_width), nn.Linear(3, pair_width)
         self.pair = nn.Sequential(nn.SiLU(), nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, 2))
         self.own = nn.Sequential(nn.Linear(width + 3, width), nn.SiLU(), nn.Linear(width, 1))
-        for last in (self.pair[-1], self.own[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        nn.init.constant_(self.own[-1].bias, 0.5)
+        silence(self.pair, self.own)
+        last = self.own[-1]
+        if isinstance(last, nn.Linear):
+            nn.init.constant_(last.bias, 0.5)
 
     def forward(self, prepared: Prepared, x: Tensor, miss: Tensor, spacing: float, seen: int) -> Tensor:
         """The correction (b, n, d) of the velocities at x; spacing in fs, `seen` frames before this one."""

@@ -8,6 +8,7 @@ momentum are kept. A graph is node and edge features, whatever they mean: charge
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -54,19 +55,23 @@ class Graph:
         return len(self.node)
 
     def __getitem__(self, pick: Tensor | slice) -> Graph:
-        return Graph(*(None if part is None else part[pick] for part in vars(self).values()))
+        return self._each(lambda part: part[pick])
 
     def to(self, device: torch.device | str) -> Graph:
-        return Graph(*(None if part is None else part.to(device) for part in vars(self).values()))
+        return self._each(lambda part: part.to(device))
 
     def repeat(self, times: int) -> Graph:
         """Every graph `times` times, side by side."""
-        return Graph(*(None if part is None else part.repeat_interleave(times, 0) for part in vars(self).values()))
+        return self._each(lambda part: part.repeat_interleave(times, 0))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Graph:
+        linked = None if self.linked is None else change(self.linked)
+        return Graph(change(self.node), change(self.edge), change(self.mass), change(self.mask), linked)
 
 
 @dataclass
 class Prepared:
-    """What of a graph does not change along a trajectory: embeddings h (b, n, w) and p (b, n, n, q), the pairs' law, masks and inverse masses."""
+    """What of a graph stays along a trajectory: embeddings h (b, n, w) and p (b, n, n, q), the pairs' law, masks, inverse masses."""
 
     h: Tensor
     p: Tensor
@@ -94,6 +99,13 @@ class LogRadialBasis(nn.Module):
         return torch.exp(-exponent.clamp_max(30.0))  # what is smaller would be subnormal, and slow every product by ten
 
 
+def silence(*heads: nn.Sequential) -> None:
+    """Let the last layer of each begin at zero."""
+    for head in heads:
+        for parameter in head[-1].parameters():
+            nn.init.zeros_(parameter)
+
+
 class PairForceNetwork(nn.Module):
     """A `ForceNetwork` without messages: the force between two nodes depends on these two alone. Every pair is computed once.
 
@@ -110,9 +122,7 @@ class PairForceNetwork(nn.Module):
         self.distance = nn.Linear(config.radial, p)
         self.head = nn.Sequential(nn.SiLU(), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 4))
         self.law = nn.Sequential(nn.SiLU(), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, 4))
-        for last in (self.head[-1], self.law[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        silence(self.head, self.law)
 
     def prepare(self, graph: Graph) -> Prepared:
         """Embed the pairs i < j: p and the law are (b, pairs, ...)."""
@@ -155,8 +165,7 @@ class ForceNetwork(nn.Module):
         sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
         self.blocks = nn.ModuleList([Block(sizes) for _ in range(config.blocks)])
         self.head = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 1))
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        silence(self.head)
 
     def prepare(self, graph: Graph) -> Prepared:
         """Embed the graph, once for all frames."""

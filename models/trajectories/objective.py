@@ -10,6 +10,7 @@ The second difference of three frames is exactly the force along the path betwee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from equidrift.models.trajectories.integrator import Force, Integrator
 from equidrift.models.trajectories.network import Graph
+
+Network = Any  # a ForceNetwork, a PairForceNetwork, or what has their `prepare` and call
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Windows:
         return len(self.frames)
 
 
-def path_loss(network: nn.Module, batch: Windows) -> Tensor:
+def path_loss(network: Network, batch: Windows) -> Tensor:
     """Robust, relative error of the mean force along the two intervals around the middle frame."""
     prepared = network.prepare(batch.graph)
     if batch.interpolate:
@@ -106,7 +109,7 @@ class Segments:
         return len(self.frames) * (self.frames.shape[1] - 2)
 
 
-def fine_loss(network: nn.Module, batch: Segments) -> Tensor:
+def fine_loss(network: Network, batch: Segments) -> Tensor:
     """Squared errors of the accelerations that take the leapfrog from frame to frame, over those of no force, in two norms.
 
     Frame by frame, fast vibrations and the thermostat's noise decide. Averaged with the triangle of weights that the second
@@ -144,7 +147,7 @@ class Observations:
 
 def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:
     """Error of the corrected velocities over their size, each frame on its own: the gains of a Kalman filter, learned by regression."""
-    model: Integrator = integrator  # type: ignore[assignment]
+    model = cast(Integrator, integrator)
     with torch.no_grad():
         prepared, force = model.bound(batch.graph)
     mass = batch.graph.mass[..., None]

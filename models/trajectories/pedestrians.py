@@ -99,7 +99,7 @@ def training_source(folder: str, leave_out: str | None) -> Source:
 
 def benchmark_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
     """Best of 20 (k-means of 60) on each scene, by the model that was trained on the others."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for scene, files in SCENES.items():
         parts = [scene_windows(read_tracks(folder / f"{n}.txt"), whole=False) for n in files]
         x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -109,13 +109,15 @@ def benchmark_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
         truth = x[:, PAST:, 0]
         made = forecasts(f"pedestrians-{scene}", x, real)
         kept = np.stack([metrics.representatives(made[:, k], KEPT) for k in range(len(x))], 1)
-        steady = x[:, PAST - 1 : PAST, 0] + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (x[:, PAST - 1, 0] - x[:, PAST - 2, 0])[:, None]
+        steady = (
+            x[:, PAST - 1 : PAST, 0] + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (x[:, PAST - 1, 0] - x[:, PAST - 2, 0])[:, None]
+        )
         for row, samples in (("equidrift", kept), ("constant-velocity", steady[None])):
             ade, fde = metrics.best_of(samples, truth)
             rows.append({"row": f"eth-ucy-{scene}/{row}", "values": {"ADE": ade, "FDE": fde, "trajectories": len(x)}})
     for row in ("equidrift", "constant-velocity"):
-        values = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]
-        mean = {key: float(np.mean([v[key] for v in values])) for key in ("ADE", "FDE")}
+        each = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]
+        mean = {key: float(np.mean([v[key] for v in each])) for key in ("ADE", "FDE")}
         rows.append({"row": f"eth-ucy/{row}", "values": mean})
     return rows
 
@@ -132,5 +134,3 @@ def forecasts(model_name: str, x: NDArray[np.float64], real: NDArray[np.bool_], 
         seeds = sample_seeds(3, k * len(x), (k + 1) * len(x))
         out.append(model.complete_many(x, node, edge, given, seeds, mask=real)[:, PAST:, 0])
     return np.stack(out)
-
-

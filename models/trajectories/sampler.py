@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
-from equidrift.models.trajectories.network import ForceConfig, Graph
+from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
@@ -26,7 +26,9 @@ from equidrift.weights import load_weights
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 CONTEXT = 10  # given frames before a gap that are read
-LONG_FS = 100.0  # spacing up to which the integrator runs between frames
+PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
+BOND_STIFFNESS, ANGLE_STIFFNESS = 0.6, 0.15  # amu/fs^2, of the guard
+BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.15, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
 def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
@@ -75,7 +77,13 @@ class ChemistryModel:
         self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
 
     def complete(
-        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they came; see `protocols.TrajectoryModel`.
 
@@ -113,7 +121,14 @@ class ChemistryModel:
         return known[0] if known else max(self.training["levels"], key=lambda level: int(self.training["molecules"][level]))
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         """Frames (b, t, n, 3) for given ones in x (b, t, n, 3)."""
         raise NotImplementedError
@@ -148,14 +163,13 @@ def link_seed(seed: int, link: int) -> int:
 
 
 class IntegratorModel(ChemistryModel):
-    """The default: a learned Langevin integrator, and where it was trained a flow for gaps it cannot run through.
+    """The default: a learned Langevin integrator.
 
     Parameters
     ----------
-    temperature_K, friction_per_fs : of the thermostat; None: the temperature of the given frames (that of the training where fewer
-        than 6 are given), and the training's friction.
+    temperature_K, friction_per_fs : of the thermostat; None: what the heavy atoms of the given frames show, drawn towards the training's
+        where these are few (fewer than 6 frames: the training's alone), and the training's friction.
     noise : 0 gives the mean path, 1 samples.
-    flow : the flow that refines, a name or a path; None: without.
     """
 
     kinds = ("integrator",)
@@ -173,7 +187,14 @@ class IntegratorModel(ChemistryModel):
         self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         spacing = float(trajectory.dt_fs)
         run = _Run(self, graph, spacing, seeds)
@@ -185,7 +206,10 @@ class IntegratorModel(ChemistryModel):
             if forward is not None and backward is not None:
                 out[:, first : last + 1] = blended(graph, forward, backward)
             else:
-                out[:, first : last + 1] = forward if forward is not None else backward
+                one_sided = forward if forward is not None else backward
+                if one_sided is None:
+                    raise InputError(f"{self.name} needs given frames beside the gap of frames {first} to {last}")
+                out[:, first : last + 1] = one_sided
             if callback is not None:
                 callback({"frames": last - first + 1})
         return out
@@ -202,7 +226,8 @@ class IntegratorModel(ChemistryModel):
         time_fs = trajectory.time_fs[-1] + dt * np.arange(1, n_frames + 1)
         common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
         return [
-            trajectory.replace(positions_A=frames, time_fs=time_fs, provenance=common | {"seed": int(seed)}) for frames, seed in zip(made, seeds)
+            trajectory.replace(positions_A=frames, time_fs=time_fs, provenance=common | {"seed": int(seed)})
+            for frames, seed in zip(made, seeds)
         ]
 
     def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
@@ -228,12 +253,38 @@ class IntegratorModel(ChemistryModel):
         return np.stack(out) if out else np.zeros((0, *positions.shape))
 
 
+class Guard:
+    """Flat-bottomed springs that ordinary motion never feels: bonds, 1-3 distances and contacts far from what the given frames show.
+
+    A learned force knows nothing of geometries that were never seen, and a long run meets one at last; this leads back. The forces
+    act along pairs, both ways alike, so that no symmetry is lost.
+    """
+
+    def __init__(self, graph: Graph, known: Tensor):
+        self.mean = pair_vectors(known.flatten(0, 1))[1].unflatten(0, known.shape[:2]).mean(1)
+        near, angles = linked(graph, 1).to(known.dtype), linked(graph, 2).to(known.dtype)
+        apart = graph.mask[:, :, None] & graph.mask[:, None] & ~torch.eye(graph.mask.shape[1], dtype=torch.bool, device=known.device)
+        self.stiffness = BOND_STIFFNESS * near + ANGLE_STIFFNESS * (angles - near)
+        self.free = BOND_FREE_A * near + ANGLE_FREE_A * (angles - near)
+        self.other = apart.to(known.dtype) - angles
+        self.least = torch.minimum(0.9 * self.mean, torch.full_like(self.mean, CONTACT_A))
+        self.inverse_mass = 1.0 / graph.mass
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Accelerations (b, n, 3) at x (b, n, 3)."""
+        unit, d = pair_vectors(x)
+        off = d - self.mean
+        pull = -self.stiffness * off.sign() * (off.abs() - self.free).clamp_min(0.0)
+        push = ANGLE_STIFFNESS * self.other * (self.least - d).clamp_min(0.0)
+        return ((pull + push)[..., None] * unit).sum(2) * self.inverse_mass[..., None]
+
+
 class _Run:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
     def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64]):
-        assert_network: Integrator = model.network  # type: ignore[assignment]
-        self.model, self.network, self.graph, self.spacing = model, assert_network, graph, spacing_fs
+        network = cast(Integrator, model.network)
+        self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
             self.prepared, self.force = self.network.bound(graph)
         self.clock = Clock(spacing_fs, self.network.config.longest_step)
@@ -256,11 +307,16 @@ class _Run:
         """`frames` new frames (b, frames, n, 3) behind (direction 0) or, in order outwards, before (1) a run of given ones."""
         known = given.flip(1) if direction else given
         velocity, temperature = self.state(known[:, -CONTEXT:])
+        guard = Guard(self.graph, known[:, -CONTEXT:])
+
+        def force(x: Tensor, step: float) -> Tensor:
+            return self.force(x, step) + guard(x)
+
         bath, normals = self.bath(temperature), self.normals()
         x, out = known[:, -1], []
         v = velocity
         for _ in range(frames):
-            x, v = advance(self.force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None)
+            x, v = advance(force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None)
             out.append(x)
         return torch.stack(out, 1)
 
@@ -273,13 +329,18 @@ class _Run:
             numbers = next(self.normals()) * kT_over_mass[..., None].sqrt()
             return numbers - (numbers * self.weight[..., None]).sum(1, keepdim=True), temperature
         heat, v = [], torch.zeros_like(known[:, 0])
+        heavy = (self.graph.mass > 2.0).to(known.dtype)  # between frames 5 fs apart, hydrogens hide how fast they are
         for k, before, change in self.network.observed(self.prepared, self.force, known, self.spacing):
             v = before + change
             drift = (v * self.weight[..., None]).sum(1, keepdim=True)
             if k >= 4:
-                heat.append((self.graph.mass[..., None] * (v - drift).square()).sum((1, 2)) / (3 * max(1, known.shape[2] - 1)))
-        if len(heat) >= 2 and self.model.temperature_K is None:
-            temperature = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(50.0, 1500.0)
+                heat.append(
+                    (self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum((1, 2)) / (3 * heavy.sum(1)).clamp_min(1)
+                )
+        if len(heat) >= 2 and self.model.temperature_K is None:  # drawn towards the training's where few atoms say little
+            measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(0.5 * usual, 1.5 * usual)
+            worth = 1.5 * heavy.sum(1) * len(heat)
+            temperature = (worth * measured + PRIOR_WORTH * temperature) / (worth + PRIOR_WORTH)
         drift = (v * self.weight[..., None]).sum(1, keepdim=True)
         most = 4.0 * kT_over_mass.sqrt()[..., None]
         relative = v - drift
@@ -363,11 +424,18 @@ class DiffusionModel(ChemistryModel):
             clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
             return length * draw(self.network, graph, x.float() / length, clock, given.to(self.device), normal, **options)
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device) * dt_fs / 5.0
-        flow: Flow = self.network  # type: ignore[assignment]
+        flow = cast(Flow, self.network)
         return length * draw_flow(flow, graph, x.float() / length, clock, given.to(self.device), normal, **options)
 
     def _fill(
-        self, graph: Graph, x: Tensor, given: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None, callback: Callback | None
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        trajectory: Trajectory,
+        seeds: NDArray[np.int64],
+        steps: int | None,
+        callback: Callback | None,
     ) -> Tensor:
         return self._draw(graph, x, given, float(trajectory.dt_fs), seeds, steps=steps, callback=callback)
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -134,7 +134,7 @@ def parsed(config: dict[str, Any]) -> tuple[TrajectoryTraining, Schedule]:
     """The config and its schedule. Raises `InputError` where it does not fit."""
     try:
         c = TrajectoryTraining.model_validate(config)
-        return c, Schedule(**c.schedule)  # type: ignore[arg-type]
+        return c, Schedule(**c.schedule)
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
 
@@ -212,7 +212,7 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
         return observations(step) if usable and step % 4 == 3 else segments(step)
 
     def loss(network: nn.Module, data: Any) -> Tensor:
-        model: Integrator = network  # type: ignore[assignment]
+        model = cast(Integrator, network)
         return observer_loss(model, data) if isinstance(data, Observations) else fine_loss(model.force, data)
 
     return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0))
@@ -224,7 +224,9 @@ def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
     return array_task(c, data.positions, data.nodes, data.edges, nbody.SPACING)
 
 
-def array_task(c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float) -> Task:
+def array_task(
+    c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
+) -> Task:
     """Plain arrays: pair forces by path matching, or windows for the flow and GeoTDM."""
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
     if c.kind != "integrator":
@@ -235,7 +237,7 @@ def array_task(c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.
     force = sizes | {"blocks": 0, "shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())} | c.network
     config = {"kind": "integrator", "longest_step": spacing / 40, "observer": False, "force": force}
     training = {"spacing": spacing, "trajectories": len(x)}
-    return Task(config, batches, lambda network, data: path_loss(network.force, data), training)  # type: ignore[arg-type]
+    return Task(config, batches, lambda network, data: path_loss(network.force, data), training)
 
 
 def fit_arrays(
@@ -269,7 +271,7 @@ def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit
     config = {"kind": "flow", "frames": c.frames, "network": network} | c.options
 
     def prepare(made: nn.Module) -> None:
-        flow: Flow = made  # type: ignore[assignment]
+        flow = cast(Flow, made)
         if not c.init:
             flow.spread.copy_(batches.spread(flow))
 
@@ -289,7 +291,9 @@ def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | Non
         "length_A": length_A,
         "levels": levels,
         "molecules": {level: len({r.molecule for r in runs if r.level == level}) for level in levels},
-        "known": {level: found for level in levels if len(found := sorted({fingerprint(r.molecule) for r in runs if r.level == level})) <= 50},
+        "known": {
+            level: found for level in levels if len(found := sorted({fingerprint(r.molecule) for r in runs if r.level == level})) <= 50
+        },
         "frames": int(sum(r.positions_A.shape[0] * r.positions_A.shape[1] for r in runs)),
     }
 

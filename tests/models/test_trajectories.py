@@ -285,7 +285,9 @@ def test_generators_conserve(system: str) -> None:
 
 
 def test_generators_do_not_depend_on_how_many() -> None:
-    np.testing.assert_array_equal(nbody.simulate("spring", 2, 4, frames=2).positions[1], nbody.simulate("spring", 3, 4, frames=2).positions[0])
+    np.testing.assert_array_equal(
+        nbody.simulate("spring", 2, 4, frames=2).positions[1], nbody.simulate("spring", 3, 4, frames=2).positions[0]
+    )
     with pytest.raises(UnknownNameError, match="springs"):
         nbody.simulate("springs", 0, 1)
     with pytest.raises(InputError, match="start, stop"):
@@ -299,7 +301,9 @@ def test_metrics_on_hand_made_cases() -> None:
     paths = np.stack([np.ones((1, 3, 2)), np.zeros((1, 3, 2))])
     assert metrics.best_of(paths, np.zeros((1, 3, 2))) == (0.0, 0.0)
     a = np.zeros(10)
-    assert metrics.jensen_shannon(a, a, bounds=(-1, 1)) == 0 and metrics.jensen_shannon(a, a + 1, bounds=(-1, 1)) == pytest.approx(np.log(2) ** 0.5)
+    assert metrics.jensen_shannon(a, a, bounds=(-1, 1)) == 0 and metrics.jensen_shannon(a, a + 1, bounds=(-1, 1)) == pytest.approx(
+        np.log(2) ** 0.5
+    )
     square = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 1]])
     assert abs(metrics.torsions(square, np.array([[0, 1, 2, 3]]))[0]) == pytest.approx(np.pi / 2)
     line = np.cumsum(np.ones((1, 6, 2, 3)) * np.array([1.0, -1.0])[None, None, :, None], 1)
@@ -348,7 +352,9 @@ def test_arrays_train_resume_and_continue(tmp_path: Path) -> None:
     d = nbody.simulate("spring", 0, 12, frames=12)
     settings = {"interpolate_steps": 15, "pairs_per_batch": 200}
     common = {"spacing": nbody.SPACING, "out": tmp_path / "run"}
-    whole = GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, spacing=0.1, out=tmp_path / "whole", **settings)
+    whole = GeometricTrajectoryModel.fit(
+        d.positions, d.nodes, d.edges, schedule={"steps": 20}, spacing=0.1, out=tmp_path / "whole", **settings
+    )
     GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, budget_s=1e-9 + 0.05, **common, **settings)
     model = GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, resume=True, **common, **settings)
     for key, value in whole.network.state_dict().items():
@@ -372,7 +378,16 @@ def test_window_models_train_on_arrays_of_two_dimensions(tmp_path: Path, kind: s
     d = nbody.simulate("spring", 0, 6, frames=8)
     network, options = {"width": 16, "layers": 1}, {"steps": 5} if kind == "geotdm" else {}
     model = GeometricTrajectoryModel.fit(
-        d.positions[..., :2], d.nodes, d.edges, kind=kind, schedule={"steps": 3}, out=tmp_path, network=network, options=options, frames=8, context=3
+        d.positions[..., :2],
+        d.nodes,
+        d.edges,
+        kind=kind,
+        schedule={"steps": 3},
+        out=tmp_path,
+        network=network,
+        options=options,
+        frames=8,
+        context=3,
     )
     made = model.continue_(d.positions[0, :3, :, :2], d.nodes[0], d.edges[0], 5, range(2))
     assert made.shape == (2, 5, 5, 2) and np.isfinite(made).all() and np.abs(made[0] - made[1]).max() > 1e-6

@@ -113,4 +113,6 @@ def test_options_say_what_is_wrong() -> None:
     with pytest.raises(InputError, match="needs 2 given frames"):
         make_trajectory_model("default").complete(t, np.arange(4) < 1, sample_seeds(0, 0, 1))
     with pytest.raises(InputError, match="NaN"):
-        make_trajectory_model("default").complete(t.replace(positions_A=np.full((4, 9, 3), np.nan)), np.arange(4) < 2, sample_seeds(0, 0, 1))
+        make_trajectory_model("default").complete(
+            t.replace(positions_A=np.full((4, 9, 3), np.nan)), np.arange(4) < 2, sample_seeds(0, 0, 1)
+        )

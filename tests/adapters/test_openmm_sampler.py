@@ -77,7 +77,7 @@ def rigid_chain() -> tuple[openmm.System, np.ndarray, app.Topology]:
     """Four atoms whose bonds and angles are constrained and nothing pulls: only the constraints decide the torsion."""
     system, topology = openmm.System(), app.Topology()
     residue = topology.addResidue("X", topology.addChain())
-    for mass in (2.0, 12.0, 12.0, 2.0):
+    for mass in (40.0, 1.0, 1.0, 40.0):  # light in the middle: a strong effect
         system.addParticle(mass)
         topology.addAtom("C", app.element.carbon, residue)
     x = np.array([[0.5, 1.4, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [2.0, 1.0, 1.0]])

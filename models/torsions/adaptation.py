@@ -20,7 +20,7 @@ from equidrift.proposals import WrappedMixture
 from equidrift.torsions import Floats, Graph, TorsionTree
 
 PRIOR_FRAMES = 100  # frames that the prior is worth
-_SMOOTHNESS = 0.1  # frames that the prior is worth further, times the square of the wave number
+_SMOOTHNESS = 2.0  # frames that the prior is worth further, times the fourth power of the wave number
 _FEATURE_ORDER = 3  # geometry enters coefficients up to this order
 _CHUNK = 4096  # frames held as waves at a time
 
@@ -62,8 +62,11 @@ class Columns:
 
     def coefficients(self, theta: Complexes, features: Floats) -> Complexes:
         """(..., M) coefficients at features (q,) from theta (..., C)."""
-        out = np.zeros((*theta.shape[:-1], len(self.kappa)), complex)
-        np.add.at(out, (..., self.wave), theta * np.append(1.0, features)[self.feature])
+        count, q = len(self.kappa), len(features)
+        out: Complexes = theta[..., :count].copy()
+        if q:
+            slow = self.wave[count::q]  # the waves that the geometry enters, q columns each
+            out[..., slow] += theta[..., count:].reshape(*theta.shape[:-1], -1, q) @ features
         return out
 
 
@@ -138,7 +141,7 @@ def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:
     vector = np.concatenate([laplacian.real, laplacian.imag])
     start = np.concatenate([prior.real, -prior.imag])
     share = PRIOR_FRAMES / (moments.frames + PRIOR_FRAMES)
-    penalty = np.tile(square * (0.5 * share + _SMOOTHNESS * square / moments.frames), 2)
+    penalty = np.tile(square * (0.5 * share + _SMOOTHNESS * square**2 / moments.frames), 2)
     theta = start + np.linalg.solve(matrix + np.diag(penalty), vector - matrix @ start)
     half = len(square)
     out: Complexes = theta[:half] - 1j * theta[half:]
@@ -152,7 +155,8 @@ class LocalGeometry:
     """
 
     def __init__(self, tree: TorsionTree):
-        graph, seen = Graph(tree.n_atoms, tree.bonds), {}
+        graph = Graph(tree.n_atoms, tree.bonds)
+        seen: dict[tuple[frozenset[int], int], tuple[int, int, int]] = {}
         for _, j, k, _ in tree.atoms.tolist():
             for centre, other in ((j, k), (k, j)):
                 for a in graph.neighbours[centre]:

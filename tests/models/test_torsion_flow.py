@@ -201,11 +201,11 @@ def test_coefficients_follow_the_geometry_they_were_fitted_with():
 
 
 def test_a_good_prior_helps_where_frames_are_few():
-    truth, columns = random_series(2, 2, 0.8, 4, 4), Columns.of(2, (4, 4), 0)
+    truth, columns = random_series(2, 2, 1.5, 4, 4), Columns.of(2, (4, 4), 0)
     points = grid(60, 2)
     odds = np.exp(-truth.energy(points))
-    frames = points[np.random.default_rng(0).choice(len(points), 60, p=odds / odds.sum())]
-    moments = Moments.of(columns, frames, np.zeros((60, 0)))
+    frames = points[np.random.default_rng(0).choice(len(points), 12, p=odds / odds.sum())]
+    moments = Moments.of(columns, frames, np.zeros((12, 0)))
     assert len(flat(truth)) == len(modes(2, 4, 4)) == 8 + 32 * pair_count(2)
 
     def error(prior):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import math
-from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,7 +98,7 @@ class Functions:
         return x, y, torch.arange(n)[None] < count
 
 
-def as_fields(x: ArrayLike, y: ArrayLike | None = None, mask: ArrayLike | None = None, *, dimension: int | None = None, components: int | None = None):  # type: ignore[no-untyped-def]
+def as_fields(x: ArrayLike, y: ArrayLike | None = None, mask: ArrayLike | None = None, *, dimension: int | None = None, components: int | None = None) -> tuple[Any, Any, Any]:
     """Checked arrays (x (F, n, d), y (F, n, p), mask (F, n)) of functions.
 
     Parameters
@@ -152,4 +155,31 @@ def _array(name: str, value: Any) -> NDArray[np.float64]:
         raise InputTypeError(f"{name} must be an array of numbers, not {type(value).__name__} ({error})") from error
 
 
-Batch = Callable[[int], tuple[Tensor, Tensor, Tensor]]
+
+def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(days (n,), unit vectors (storms, n, 3)) of the first `points` six-hourly positions of every gapless HURDAT2 track in folder.
+
+    Only the synoptic hours 0, 6, 12 and 18 are taken. Raises `InputError` where AL.csv and EP.csv are not there.
+    """
+    tracks = []
+    for name in ("AL.csv", "EP.csv"):
+        path = Path(folder) / name
+        if not path.is_file():
+            raise InputError(f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that EQUIDRIFT_DATA names")
+        storms: dict[str, list[tuple[datetime, float, float]]] = {}
+        with open(path, newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                when = datetime.fromisoformat(row["DateTime"])
+                if row["Key"] and when.hour % 6 == 0 and when.minute == 0:
+                    storms.setdefault(row["Key"], []).append((when, float(row["Lat"]), float(row["Lon"])))
+        for track in storms.values():
+            head = track[:points]
+            if len(head) == points and all((b[0] - a[0]).total_seconds() == 6 * 3600 for a, b in itertools.pairwise(head)):
+                tracks.append(unit_vectors(np.array([p[1] for p in head]), np.array([p[2] for p in head])))
+    return np.arange(points) * 0.25, np.stack(tracks)
+
+
+def unit_vectors(latitude_deg: NDArray[np.float64], longitude_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the globe (..., 3) of latitudes and longitudes (...)."""
+    a, b = np.radians(latitude_deg), np.radians(longitude_deg)
+    return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], -1)

@@ -1,0 +1,316 @@
+"""Tracks on the globe: Brownian noising on S^2, the heat-kernel score, and `TrackModel` (methods B.7, cyclones).
+
+A track is (n, 3) unit vectors at times (n,). Each of its points diffuses by itself towards the uniform distribution of the sphere;
+the network sees them all. Scores are tangent vectors. Variances are per tangent direction, so that time is B(t) itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, WeightsError
+from equidrift.models.fields.network import BiDimensionalAttention, NetworkConfig
+from equidrift.models.fields.objective import LinearBeta, draw_times
+from equidrift.models.shared.conditioning import Mode, conditional_sample
+from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.seeds import check_seed, sample_rng, sample_seeds
+from equidrift.weights import load_weights, save_weights
+
+SERIES_FROM, SERIES_TERMS, WALK_STEPS = 0.5, 20, 10
+EARTH_RADIUS_KM = 6371.0
+
+
+def tangent(y: Tensor, v: Tensor) -> Tensor:
+    """The part of v tangent to the sphere at y."""
+    return v - (v * y).sum(-1, keepdim=True) * y
+
+
+def exp_map(y: Tensor, v: Tensor) -> Tensor:
+    """The point reached from y along the geodesic with tangent v."""
+    length = v.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    moved = length.cos() * y + length.sin() * v / length
+    return moved / moved.norm(dim=-1, keepdim=True)
+
+
+def log_map(y: Tensor, z: Tensor) -> Tensor:
+    """The tangent at y of the geodesic to z, as long as the way."""
+    towards = tangent(y, z)
+    sine, cosine = towards.norm(dim=-1, keepdim=True), (y * z).sum(-1, keepdim=True)
+    return torch.atan2(sine, cosine) * towards / sine.clamp(min=1e-12)
+
+
+def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
+    """grad_y log of the heat kernel of S^2 after Brownian motion from `origin` of that variance a direction.
+
+    Varadhan's log map / variance up to `SERIES_FROM`; above it the Legendre series sum (2l+1) exp(-l(l+1) B/2) P_l(cos).
+    """
+    near = log_map(y, origin) / variance
+    x = (y * origin).sum(-1, keepdim=True).clamp(-1.0, 1.0)
+    before, now = torch.ones_like(x), x
+    slope_before, slope = torch.zeros_like(x), torch.ones_like(x)
+    total, derivative = torch.ones_like(x), torch.zeros_like(x)
+    for degree in range(1, SERIES_TERMS + 1):
+        weight = (2 * degree + 1) * (-0.5 * degree * (degree + 1) * variance).exp()
+        total, derivative = total + weight * now, derivative + weight * slope
+        before, now, last = now, ((2 * degree + 1) * x * now - degree * before) / (degree + 1), now
+        slope_before, slope = slope, slope_before + (2 * degree + 1) * last
+    far = derivative / total.clamp(min=1e-6) * tangent(y, origin)
+    return torch.where(variance > SERIES_FROM, far, near)
+
+
+def walk(y: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+    """Geodesic random walk of that variance; noise (steps, *y.shape) is standard normal."""
+    for z in noise:
+        y = exp_map(y, (variance / len(noise)).sqrt() * tangent(y, z))
+    return y
+
+
+def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
+    """A draw of the heat kernel around y: the direction is the noise's, the angle has the noise's rank in its own distribution."""
+    towards = tangent(y, noise)
+    radius = towards.norm(dim=-1, keepdim=True)
+    if variance < 0.02:  # the plane's, to 1e-3
+        return exp_map(y, math.sqrt(variance) * towards)
+    grid = np.linspace(0.0, math.pi, 2001)
+    total, before, now = np.ones_like(grid), np.ones_like(grid), np.cos(grid)
+    for degree in range(1, 40):
+        total += (2 * degree + 1) * math.exp(-0.5 * degree * (degree + 1) * variance) * now
+        before, now = now, ((2 * degree + 1) * np.cos(grid) * now - degree * before) / (degree + 1)
+    cumulative = np.cumsum(np.clip(total, 0.0, None) * np.sin(grid))
+    rank = -np.expm1(-0.5 * radius.double().numpy() ** 2)
+    angle = torch.tensor(np.interp(rank, cumulative / cumulative[-1], grid), dtype=y.dtype)
+    return exp_map(y, angle * towards / radius.clamp(min=1e-12))
+
+
+class SphereNoising:
+    """`conditioning.Noising` of tracks (samples, n, 3); scores are grad log p."""
+
+    def __init__(self, schedule: LinearBeta):
+        self.schedule = schedule
+
+    def _between(self, a: float, b: float) -> float:
+        values = self.schedule.integral(torch.tensor([a, b], dtype=torch.float64))
+        return float(values[1] - values[0])
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """Uniform points."""
+        return noise / noise.norm(dim=-1, keepdim=True)
+
+    def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
+        """Brownian motion, drawn exactly (`heat_draw`)."""
+        y = y / y.norm(dim=-1, keepdim=True).clamp(min=1e-12)  # free points hold zeros
+        return heat_draw(y, self._between(earlier, later), noise)
+
+    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+        """One step of the time-reversed Brownian motion, or of its flow."""
+        dB = self._between(to, t)
+        if noise is None:
+            return exp_map(y, 0.5 * dB * score)
+        return exp_map(y, dB * score + math.sqrt(dB) * tangent(y, noise))
+
+    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+        """One Langevin step of the free points, on the scale of the noise."""
+        scale = min(1.0, self._between(0.0, t))
+        moved = exp_map(y, 0.5 * step * scale * score + math.sqrt(step * scale) * tangent(y, noise))
+        return torch.where(free[..., None], moved, y)
+
+
+class TrackModel:
+    """A distribution over tracks on the globe: fit, condition, sample, log_prob, save, load, as `FieldModel`.
+
+    Times enter by differences alone (the network is invariant under shifts in time); the place does not, for cyclones know the
+    latitude. Only times that the model was fitted with may be asked for, up to a shift, or any between them.
+    """
+
+    def __init__(self, network: BiDimensionalAttention, schedule: LinearBeta, span: float):
+        self.network, self.schedule, self.span = network.eval(), schedule, span
+        self.record: dict[str, Any] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        times: ArrayLike,
+        tracks: ArrayLike,
+        *,
+        network: NetworkConfig | None = None,
+        budget_s: float = 60.0,
+        schedule: dict[str, Any] | None = None,
+        batch: int = 64,
+        seed: int = 0,
+        out: Path | str | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> TrackModel:
+        """Learn from tracks (F, n, 3) of unit vectors (`data.unit_vectors`) at times (n,); options as `FieldModel.fit`.
+
+        Raises
+        ------
+        InputError
+            for tracks that do not lie on the unit sphere, or shapes that do not go together.
+        """
+        import tempfile
+
+        seed = check_seed(seed)
+        t, y = _times(times), _tracks(tracks, len(np.atleast_1d(np.asarray(times))))
+        span = float(np.ptp(t)) or 1.0
+        sizes = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
+        config = network or NetworkConfig("attention", components=3, **sizes)  # type: ignore[arg-type]
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            model = cls(BiDimensionalAttention(config), LinearBeta(beta1=10.0), span)
+        data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
+        generator = torch.Generator()
+        with tempfile.TemporaryDirectory() as temporary:
+            trainer = Trainer(model.network, Schedule(**{"weight_decay": 0.0, **(schedule or {})}), Path(out or temporary))
+            if resume:
+                trainer.resume()
+
+            def pick(step: int) -> Tensor:
+                generator.manual_seed(seed * 1_000_003 + step)
+                return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
+
+            trainer.fit(pick, lambda _, tracks: model.loss(tracks, x.expand(len(tracks), -1, -1), generator), budget_s, progress)
+        model.network.load_state_dict(trainer.ema)
+        model.network.eval()
+        model.record = {"steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+        return model
+
+    def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Denoising score matching with the heat kernel's score, times the variance."""
+        t = draw_times(len(y), self.schedule, generator)
+        variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
+        noisy = walk(y, variance, torch.randn(WALK_STEPS, *y.shape, generator=generator))
+        score = self.score(t, x, noisy, half=True)
+        error = _scale(variance) * (score - heat_score(noisy, y, variance))
+        return error.square().sum(-1).mean()
+
+    def score(self, t: Tensor, x: Tensor, y: Tensor, half: bool = False) -> Tensor:
+        """Tangent vectors grad log p_t at times (B,), moments (B, n, 1) and tracks (B, n, 3)."""
+        variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            f = self.network(t.to(y.dtype), _scale(variance)[:, 0, 0], x, y, torch.ones(y.shape[:2], dtype=torch.bool))
+        return tangent(y, f.to(y.dtype)) / _scale(variance)
+
+    def condition(self, times: ArrayLike, track: ArrayLike) -> ConditionedTrack:
+        """The distribution given the places (n, 3) at some times (n,)."""
+        t = _times(times)
+        if len(np.unique(t)) != len(t):
+            raise InputError("a context time is given twice; give each once")
+        return ConditionedTrack(self, t, _tracks(np.asarray(track, dtype=np.float64)[None], len(t))[0])
+
+    def sample(self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> NDArray[np.float64]:
+        """n tracks (n, m, 3) at times (m,)."""
+        return ConditionedTrack(self, np.zeros(0), np.zeros((0, 3))).sample(times, n, seed, **options)
+
+    def log_prob(self, times: ArrayLike, tracks: ArrayLike, *, steps: int = 60, probes: int = 8, first_std: float = 2e-3, seed: int = 0) -> NDArray[np.float64]:
+        """Log densities (F,) on the sphere's surface (per steradian and point), by the flow; `probes` of Hutchinson's estimate."""
+        t = _times(times)
+        y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
+        x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
+        generator = torch.Generator().manual_seed(check_seed(seed))
+        signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(probes)
+        std = np.geomspace(first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1)
+        change = torch.zeros(len(y), dtype=torch.float64)
+        for low, high in zip(std, std[1:]):  # midpoint rule, one evaluation a step
+            middle = math.sqrt(low * high)
+            time = self._time_of(middle**2).expand(len(y))
+            y = y.detach().requires_grad_()
+            unit = y / y.norm(dim=-1, keepdim=True)  # a field that does not change outwards: its divergence is the surface's
+            flow = -0.5 * (high**2 - low**2) * self.score(time, x, unit)
+            for k, sign in enumerate(signs):
+                gradient = torch.autograd.grad(flow, y, sign, retain_graph=k + 1 < probes)[0]
+                change = change + (gradient * sign).sum((1, 2)).double()
+            y = exp_map(unit.detach(), flow.detach())
+        return (change - len(t) * math.log(4 * math.pi)).numpy()
+
+    def _time_of(self, variance: float) -> Tensor:
+        return self.schedule.time_of(torch.tensor(-math.expm1(-variance), dtype=torch.float64).sqrt())
+
+    def save(self, path: str | Path, **more: Any) -> Path:
+        """Write PATH.safetensors and its card."""
+        config = {"network": dataclasses.asdict(self.network.config), "schedule": dataclasses.asdict(self.schedule), "span": self.span}
+        card = {"name": Path(path).stem, "family": "fields", "task": "track", "description": "distribution over tracks on the globe", "config": config}
+        card |= {"elements": "any (tracks)", "max_atoms": 0, "units": "days, unit vectors", "licence": "as the training data's owner decides"}
+        card |= {"training_data": "user data", "quality": {}, **self.record, **more}
+        return save_weights(path, dict(self.network.state_dict()), card)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> TrackModel:
+        """A model by name or path. Raises `WeightsError` for another kind's."""
+        state, card = load_weights(name_or_path)
+        if card.get("task") != "track":
+            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not tracks; give a path that TrackModel.save wrote")
+        with torch.random.fork_rng(devices=[]):
+            network = BiDimensionalAttention(NetworkConfig(**card["config"]["network"]))
+        network.load_state_dict(state)
+        return cls(network, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionedTrack:
+    """A `TrackModel` given places y (n, 3) at times t (n,)."""
+
+    model: TrackModel
+    t: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+    def sample(
+        self, times: ArrayLike, n: int = 1, seed: int = 0, *, steps: int = 60, corrections: int = 4, psi: float = 4.0, tau: float = 1.0, mode: Mode = "independent"
+    ) -> NDArray[np.float64]:
+        """n tracks (n, m, 3) at times (m,); a time of the context gives the context's place, and one that is repeated the same place."""
+        query = _times(times)
+        moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
+        if np.ptp(moments) > 1.05 * self.model.span:
+            raise InputError(f"context and queries span {np.ptp(moments):.4g} days, the model has seen {self.model.span:.4g}; ask for less at a time")
+        known = torch.zeros(n, len(moments), 3)
+        known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
+        free = torch.ones(len(moments), dtype=torch.bool)
+        free[where[: len(self.t)]] = False
+        x = torch.tensor(moments, dtype=torch.float32)[None, :, None].expand(n, -1, -1)
+        streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
+
+        def draw() -> Tensor:
+            return torch.tensor(np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]), dtype=torch.float32)
+
+        model = self.model
+        with torch.no_grad():
+            made = conditional_sample(
+                SphereNoising(model.schedule), lambda y, t: model.score(torch.full((n,), t, dtype=torch.float64), x, y), known, free,
+                model.schedule.times(steps, 3e-3), draw, corrections=corrections if len(self.t) else 0, psi=psi, tau=tau, mode=mode,
+            )
+        return np.asarray(made[:, where[len(self.t) :]].double().numpy())
+
+
+def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Great-circle distances of unit vectors (..., 3)."""
+    return np.asarray(EARTH_RADIUS_KM * np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1)))
+
+
+def _scale(variance: Tensor) -> Tensor:
+    """What makes scores of all noise levels of one size: the root of the variance, up to 1."""
+    return (variance / (1 + variance)).sqrt() + 1e-3
+
+
+def _times(times: ArrayLike) -> NDArray[np.float64]:
+    t = np.asarray(times, dtype=np.float64)
+    if t.ndim != 1 or not np.isfinite(t).all():
+        raise InputError(f"times must be finite and of shape (n,), not of shape {t.shape}")
+    return t
+
+
+def _tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
+    y = np.asarray(tracks, dtype=np.float64)
+    if y.ndim != 3 or y.shape[1:] != (n, 3):
+        raise InputError(f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not an array of shape {y.shape}; see data.unit_vectors")
+    length = np.linalg.norm(y, axis=-1)
+    if not bool((np.abs(length - 1) < 1e-3).all()):
+        raise InputError(f"tracks must be unit vectors, not of length {length.min():.3g} to {length.max():.3g}; data.unit_vectors makes them of degrees")
+    return y / length[..., None]

@@ -1,0 +1,108 @@
+"""The sphere: maps, the heat kernel, noising, and tracks from fit to samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from equidrift.errors import InputError
+from equidrift.models.fields.data import hurdat_tracks, unit_vectors
+from equidrift.models.fields.network import NetworkConfig
+from equidrift.models.fields.objective import LinearBeta
+from equidrift.models.fields.sphere import SphereNoising, TrackModel, distance_km, exp_map, heat_draw, heat_score, log_map, tangent, walk
+from equidrift.models.shared.conditioning import conditional_sample
+
+G = torch.Generator()
+
+
+def points(n: int, seed: int = 0) -> torch.Tensor:
+    y = torch.randn(n, 3, generator=G.manual_seed(seed), dtype=torch.float64)
+    return y / y.norm(dim=-1, keepdim=True)
+
+
+def test_maps_are_each_others_inverse() -> None:
+    y, z = points(50), points(50, 1)
+    assert torch.allclose(exp_map(y, log_map(y, z)), z) and torch.allclose(log_map(y, z).norm(dim=-1), (y * z).sum(-1).acos())
+
+
+def test_distance() -> None:
+    a, b = unit_vectors(np.array([0.0, 50.0]), np.array([0.0, 10.0])), unit_vectors(np.array([0.0, 51.0]), np.array([90.0, 10.0]))
+    assert distance_km(a, b) == pytest.approx([6371 * np.pi / 2, 6371 * np.pi / 180])
+
+
+def test_heat_score_is_the_gradient_and_the_two_forms_meet() -> None:
+    y, origin = points(20), points(20, 1)
+    for variance in (0.8, 2.0):
+        at = y.clone().requires_grad_()
+        x = ((at / at.norm(dim=-1, keepdim=True)) * origin).sum(-1)
+        legendre = [torch.ones_like(x), x]
+        for k in range(1, 20):
+            legendre.append(((2 * k + 1) * x * legendre[k] - k * legendre[k - 1]) / (k + 1))
+        density = sum((2 * k + 1) * float(np.exp(-0.5 * k * (k + 1) * variance)) * p for k, p in enumerate(legendre[:21]))
+        exact = torch.autograd.grad(density.log().sum(), at)[0]  # type: ignore[union-attr]
+        assert torch.allclose(heat_score(y, origin, torch.tensor(variance, dtype=torch.float64)), exact, atol=1e-6)
+    near = exp_map(origin, 0.5 * tangent(origin, y))
+    low, high = (heat_score(near, origin, torch.tensor(v, dtype=torch.float64)) for v in (0.499999, 0.500001))
+    assert float((low - high).norm(dim=-1).max() / low.norm(dim=-1).max()) < 0.15, "Varadhan's form is a limit: 15 % off at the border"
+
+
+@pytest.mark.parametrize("variance", [0.01, 0.3, 1.5])
+def test_draws_have_the_heat_kernels_mean(variance: float) -> None:
+    y = torch.tensor([0.0, 0.0, 1.0]).expand(20000, 3)
+    exact = np.exp(-variance)  # E cos = exp(-l (l + 1) B / 2) at l = 1
+    direct = heat_draw(y, variance, torch.randn(20000, 3, generator=G.manual_seed(0)))
+    steps = walk(y, torch.tensor(variance), torch.randn(10, 20000, 3, generator=G.manual_seed(1)))
+    assert float(direct[:, 2].mean()) == pytest.approx(exact, abs=0.015) and float(steps[:, 2].mean()) == pytest.approx(exact, abs=0.03)
+
+
+def test_reverse_brings_back_a_point_and_langevin_stays() -> None:
+    """One free point whose law is a heat kernel of variance 0.05: its exact score leads from noise to it."""
+    noising, n = SphereNoising(LinearBeta(beta1=10.0)), 4000
+    origin = torch.tensor([0.0, 0.6, 0.8]).expand(n, 1, 3)
+    schedule = noising.schedule
+
+    def score(y: torch.Tensor, t: float) -> torch.Tensor:
+        return heat_score(y, origin, schedule.integral(torch.tensor(t)) + 0.05)
+
+    known, free = torch.zeros(n, 1, 3), torch.tensor([True])
+    generator = torch.Generator().manual_seed(3)
+    times = schedule.times(40, 1e-2)
+    y = conditional_sample(noising, score, known, free, times, lambda: torch.randn(n, 1, 3, generator=generator), corrections=1, psi=0.5)
+    assert torch.allclose(y.norm(dim=-1), torch.ones(n, 1), atol=1e-5)
+    assert float((y * origin).sum(-1).mean()) == pytest.approx(np.exp(-0.05), abs=0.01)
+
+
+def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
+    t = np.arange(6) * 0.25
+    tracks = unit_vectors(20 + 2 * t + np.arange(8)[:, None], -40 - 5 * t - 3 * np.arange(8)[:, None])
+    config = NetworkConfig("attention", width=16, layers=2, heads=2, components=3)
+    model = TrackModel.fit(t, tracks, network=config, schedule={"steps": 4}, budget_s=60.0)
+    made = model.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4)
+    assert made.shape == (2, 4, 3) and np.allclose(made[:, 0], tracks[0, 2], atol=1e-6) and np.allclose(np.linalg.norm(made, axis=-1), 1, atol=1e-5)
+    again = TrackModel.load(model.save(tmp_path / "tracks"))
+    assert np.allclose(again.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4), made, atol=1e-5)
+    shifted = model.condition(t[:3] + 10, tracks[0, :3]).sample(t[2:] + 10, 2, seed=1, steps=4)
+    assert np.allclose(shifted, made, atol=1e-3), "times enter by differences alone"
+    assert np.isfinite(model.log_prob(t, tracks[:2], steps=4, probes=1)).all()
+    with pytest.raises(InputError, match="the model has seen 1.25"):
+        model.sample([0.0, 4.0])
+    with pytest.raises(InputError, match="given twice"):
+        model.condition([0.0, 0.0], tracks[0, :2])
+
+
+def test_uniform_density() -> None:
+    """A network of zeros leaves the uniform distribution as it is: log p = -n log 4 pi."""
+    model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=NetworkConfig(width=8, layers=1, heads=1, components=3), schedule={"steps": 0})
+    assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx([-2 * np.log(4 * np.pi)], abs=1e-4)
+
+
+def test_messages(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be unit vectors, not of length 2 to 2"):
+        TrackModel.fit([0.0], [[[2.0, 0.0, 0.0]]])
+    with pytest.raises(InputError, match=r"unit vectors \(tracks, 2, 3\) for 2 times"):
+        TrackModel.fit([0.0, 1.0], [[[1.0, 0.0, 0.0]]])
+    with pytest.raises(InputError, match="need HURDAT2"):
+        hurdat_tracks(tmp_path)

@@ -1,0 +1,219 @@
+"""Networks of the score: bi-dimensional attention for scalar fields, and an E(n)-equivariant one for vector fields (methods B.4).
+
+Both start at zero effect (their last layers are zero), which with the residual trick is the exact score of the limiting GP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of a field network; `wave` is the range of wavelengths (attention) or the cutoff (vectors), in units of the points.
+
+    kind : "attention" for scalar fields in any dimension, "vector" for vector fields, "sphere" for tracks on the globe, "none" for
+        the limiting GP alone.
+    """
+
+    kind: str = "attention"
+    width: int = 96
+    layers: int = 4
+    heads: int = 4
+    components: int = 1
+    dimension: int = 1
+    wave_min: float = 0.03
+    wave_max: float = 16.0
+    radial: int = 12
+
+
+def make_network(config: NetworkConfig) -> nn.Module:
+    """The network of a configuration, with random weights of the current torch generator."""
+    return {"attention": BiDimensionalAttention, "vector": VectorNetwork, "none": NoNetwork}[config.kind](config)
+
+
+def time_features(t: Tensor, std: Tensor, width: int) -> Tensor:
+    """Sinusoids of the time and of the log of the noise (B,): (B, width)."""
+    frequencies = torch.exp(torch.linspace(0.0, math.log(100.0), width // 4, dtype=t.dtype))
+    phase = torch.cat([t[:, None] * frequencies, (std + 1e-4).log()[:, None] * frequencies / 10], -1)
+    return torch.cat([phase.sin(), phase.cos()], -1)
+
+
+class NoNetwork(nn.Module):
+    """Zero: with the residual trick, the limiting GP alone."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """Zeros like y."""
+        return torch.zeros_like(y)
+
+
+class BiDimensionalAttention(nn.Module):
+    """Tokens for each (point, coordinate); attention across points, across coordinates, summed (NDP, with our own positions).
+
+    Positions enter as rotations of queries, keys *and values* by the coordinate (rotary embedding): attention and messages depend on
+    differences of coordinates alone, so the network is translation-invariant without centring, and a message can carry a phase, which
+    is what periodic functions are made of. It is invariant under permutations of the points and of the coordinates.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        c = config.width
+        self.enter = nn.Linear(2 * config.components, c)
+        self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
+        self.blocks = nn.ModuleList([_Block(config) for _ in range(config.layers)])
+        self.leave = nn.Sequential(nn.Linear(c, c), nn.GELU(), nn.Linear(c, config.components))
+        nn.init.zeros_(self.leave[-1].weight)
+        nn.init.zeros_(self.leave[-1].bias)
+        pairs = c // config.heads // 2 * config.heads
+        waves = torch.exp(torch.linspace(math.log(config.wave_max), math.log(config.wave_min), pairs))
+        self.register_buffer("rates", (2 * math.pi / waves).reshape(-1, config.heads).T.contiguous(), persistent=False)
+
+    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n, p) and mask (B, n)."""
+        h = self.enter(torch.cat([y, y / (std[:, None, None] + 0.05)], -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
+        time = self.time(time_features(t, std, 64))
+        angle = (x - x[:, :1])[..., None, None] * self.rates.to(x.dtype)  # (B, n, d, heads, pairs); the shift keeps float32 exact far out
+        turn = angle.cos(), angle.sin()
+        skips = torch.zeros((), dtype=y.dtype)
+        for block in self.blocks:
+            h, skip = block(h, time, turn, mask)
+            skips = skips + skip
+        return self.leave((skips / math.sqrt(len(self.blocks))).mean(2)).to(y.dtype)
+
+
+class _Block(nn.Module):
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        c = config.width
+        self.heads = config.heads
+        self.across_points = _Attention(config)
+        self.across_axes = _Attention(config) if config.dimension > 1 else None
+        self.norm, self.norm2 = nn.LayerNorm(c, elementwise_affine=False), nn.LayerNorm(c, elementwise_affine=False)
+        self.film = nn.Linear(c, 4 * c)
+        self.mix = nn.Sequential(nn.Linear(c, 3 * c), nn.GELU(), nn.Linear(3 * c, 2 * c))
+
+    def forward(self, h: Tensor, time: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        a, b, c, d = self.film(time)[:, None, None].chunk(4, -1)
+        g = self.norm(h) * (1 + a) + b
+        moved = self.across_points(g.transpose(1, 2), tuple(u.transpose(1, 2) for u in turn), mask).transpose(1, 2)
+        if self.across_axes is not None:
+            moved = moved + self.across_axes(g, None, None)
+        h = h + moved
+        residual, skip = self.mix(self.norm2(h) * (1 + c) + d).chunk(2, -1)
+        return h + residual, skip
+
+
+class _Attention(nn.Module):
+    """Multi-head attention over the third axis from the end of (B, a, n, C); heads are turned by rotary angles (B, a, n, heads, pairs)."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.project = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, h: Tensor, turn: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
+        b, a, n, c = h.shape
+        q, k, v = (u.reshape(b, a, n, self.heads, -1) for u in self.project(h).chunk(3, -1))
+        if turn is not None:
+            cos, sin = (u.to(q.dtype) for u in turn)
+            q, k, v = (_rotate(u, cos, sin) for u in (q, k, v))
+        q, k, v = (u.transpose(2, 3).reshape(b * a, self.heads, n, -1) for u in (q, k, v))
+        keep = None if mask is None else mask[:, None].expand(b, a, n).reshape(b * a, 1, 1, n)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
+        out = out.reshape(b, a, self.heads, n, -1).transpose(2, 3)
+        if turn is not None:
+            out = _rotate(out, cos, -sin)
+        return self.out(out.reshape(b, a, n, c))
+
+
+def _rotate(u: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of features by their angles."""
+    first, second = u.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+
+
+class VectorNetwork(nn.Module):
+    """E(n)-equivariant message passing over all pairs of points, for vector fields in any dimension (2D and 3D alike).
+
+    Each point holds scalars (C) and vectors (C). A layer sends three kinds of messages with radial filters: the neighbour's vector,
+    the part of it along the line between the two, and that line times a scalar; the second is what curl-free and divergence-free
+    fields need. Only differences of positions, lengths and dot products are used: equivariant under translations, rotations and
+    reflections.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        c = config.width
+        self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
+        self.enter_vector = nn.Parameter(torch.randn(2, c))
+        self.enter_scalar = nn.Linear(2, c)
+        self.layers = nn.ModuleList([_VectorLayer(c, config.radial) for _ in range(config.layers)])
+        self.leave = nn.Linear(c, 1, bias=False)
+        nn.init.zeros_(self.leave.weight)
+        self.register_buffer("centres", torch.linspace(0.0, 1.0, config.radial), persistent=False)
+
+    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """f (B, n, p = d), as in `BiDimensionalAttention`."""
+        keep = mask.to(y.dtype)
+        y = y * keep[..., None]
+        difference = x[:, :, None] - x[:, None]
+        distance = (difference.square().sum(-1) + 1e-12).sqrt()
+        near = distance / self.config.wave_max
+        window = torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near)) * keep[:, None]
+        window = window * (1 - torch.eye(x.shape[1], dtype=x.dtype))
+        # even in the root of the distance: more filters where fields change
+        filters = (-((near[..., None].sqrt() - self.centres.to(x.dtype)) * len(self.centres)).square()).exp() * window[..., None]
+        filters = filters.permute(0, 3, 1, 2) / (1 + window.sum(-1))[:, None, :, None].sqrt()
+        line = difference / (distance + 1e-6)[..., None]
+        size = torch.stack([y, y / (std[:, None, None] + 0.05)], -1)  # (B, n, d, 2)
+        v = size @ self.enter_vector.to(y.dtype)
+        s = self.enter_scalar(torch.log1p(size.square().sum(2))) + self.time(time_features(t, std, 64))[:, None]
+        for layer in self.layers:
+            s, v = layer(s, v, filters, line)
+        return (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
+
+
+class _VectorLayer(nn.Module):
+    def __init__(self, c: int, radial: int):
+        super().__init__()
+        self.radial = nn.Parameter(torch.randn(4, c, radial) * radial**-0.5)
+        self.norm = nn.LayerNorm(c)
+        self.send = nn.Linear(c, c)
+        self.vectors = nn.Linear(c, 2 * c, bias=False)
+        self.mix = nn.Sequential(nn.Linear(3 * c, 2 * c), nn.SiLU(), nn.Linear(2 * c, 4 * c))
+        self.update = nn.Linear(2 * c, c, bias=False)
+
+    def forward(self, s: Tensor, v: Tensor, filters: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+        b, n, d, c = v.shape
+        scale = (v.square().sum(2, keepdim=True).mean(-1, keepdim=True) + 1e-3).rsqrt()
+        left, right = self.vectors(v * scale).chunk(2, -1)
+        sent = self.send(self.norm(s))
+        weights = torch.einsum("kcr,brij->bkcij", self.radial.to(filters.dtype), filters)  # a matrix (n, n) for each channel
+        whole, along, out, scalar = weights.unbind(1)
+        vectors = left.permute(0, 3, 1, 2)  # (B, C, n, d)
+        moved = whole @ vectors
+        dot = torch.einsum("bijd,bcjd->bcij", line, vectors)  # v_j . e_ij, of every pair
+        moved = moved + torch.einsum("bcij,bijd->bcid", along * dot + out * sent.transpose(1, 2)[:, :, None], line)
+        moved = moved.permute(0, 2, 3, 1)
+        heard = (scalar @ sent.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+        gate, turn, keep, ds = self.mix(torch.cat([self.norm(s), heard, torch.log1p((moved * right).sum(2).abs())], -1)).chunk(4, -1)
+        v = v + self.update(torch.cat([gate[:, :, None] * moved, turn[:, :, None] * right], -1)) + 0.1 * keep[:, :, None] * v
+        return s + ds, v
+
+
+def as_dict(config: NetworkConfig) -> dict[str, object]:
+    """For the card."""
+    return dataclasses.asdict(config)

@@ -17,12 +17,14 @@ from equidrift.errors import InputError, WeightsError
 from equidrift.models.conformers.data import ELEMENTS, LEVELS, Batch, GraphCodes, collate, graph_codes, pad_positions, with_hydrogen_rows
 from equidrift.models.conformers.generator import SIGMA_MAX_A, churn_level, noise_levels
 from equidrift.models.conformers.network import ConformerNetwork, Held, NetworkConfig
+from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
 from equidrift.weights import load_weights
 
 Job = tuple[Molecule, NDArray[Any]]
+TAU_A = 1.0  # noise level below which the conditional sampler corrects
 PAIRS_PER_BATCH = 12_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 
 
@@ -148,14 +150,21 @@ def held_tensors(known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]
 
 
 class GeneratorModel(NetworkModel):
-    """Draws conformers from noise in a few network calls."""
+    """Draws conformers from noise in a few network calls.
+
+    Parameters
+    ----------
+    weights, options : as for `NetworkModel`.
+    churn : noise added back in each step, 0 for the ODE.
+    corrections, psi : of the conditional sampler, where atoms are held: Langevin steps at each low level, and what they sum to.
+    """
 
     task = "generate"
     default_steps = 10
 
-    def __init__(self, weights: str, *, churn: float = 0.6, **options: Any):
+    def __init__(self, weights: str, *, churn: float = 0.6, corrections: int = 0, psi: float = 1.0, **options: Any):
         super().__init__(weights, **options)
-        self.churn = churn
+        self.churn, self.corrections, self.psi = churn, corrections, psi
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> GeneratorModel:
@@ -197,15 +206,13 @@ class GeneratorModel(NetworkModel):
                 return pad_positions([g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n).to(self.device)
 
             x = pad_positions([flat[r][1] for r in rows], n).to(self.device)
-            held = None if known is None else held_tensors([known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device)
-            for sigma, following in pairwise(levels):
-                if held is not None:
-                    x = torch.where(held.mask[..., None], held.positions + sigma * noise(), x)
-                clean = self._clean(batch, x, sigma, held)
-                down, up = churn_level(sigma, following, self.churn)
-                x = clean + (x - clean) * (down / sigma)
-                if up > 0:
-                    x = x + up * noise()
+            noising = ToClean(x, self.churn)
+            if known is not None:
+                held = held_tensors([known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device)
+                x = self._conditional(batch, noising, held, levels, noise)
+            else:
+                for sigma, following in pairwise(levels):
+                    x = noising.reverse(x, sigma, following, self._clean(batch, x, sigma), noise)
             if callback is not None:
                 callback({"done": len(rows), "total": len(flat)})
             return list(x)
@@ -222,7 +229,21 @@ class GeneratorModel(NetworkModel):
             begin += len(block)
         return out
 
-    def _clean(self, batch: Batch, x: Tensor, sigma: float, held: Held | None) -> Tensor:
+    def _conditional(self, batch: Batch, noising: ToClean, held: Held, levels: list[float], noise: Callable[[], Tensor]) -> Tensor:
+        """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler (methods B.5); there is none in the last step."""
+
+        def estimate(x: Tensor, sigma: float) -> Tensor:
+            return self._clean(batch, x, sigma, held)
+
+        *steps, last, _ = levels
+        x = noising.start
+        if steps:
+            x = conditional_sample(
+                noising, estimate, held.positions, ~held.mask, [*steps, last], noise, corrections=self.corrections, psi=self.psi, tau=TAU_A
+            )
+        return estimate(torch.where(held.mask[..., None], held.positions + last * noise(), x), last)
+
+    def _clean(self, batch: Batch, x: Tensor, sigma: float, held: Held | None = None) -> Tensor:
         """The network's estimate of the clean conformers from x (b, n, 3) of noise level sigma."""
         levels, sigmas = self._levels(len(x)), torch.full((len(x),), sigma, device=self.device)
         if held is None:
@@ -232,6 +253,34 @@ class GeneratorModel(NetworkModel):
         centre = (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)  # the network shrinks noisy molecules towards the origin
         moved: Tensor = self.network(batch, (x - centre) * weight, levels, sigmas, held.shifted(-centre))[-1] + centre
         return moved
+
+
+class ToClean:
+    """Noise on coordinates, times being its levels in A, where an estimate of the clean conformer (b, n, 3) stands for the score."""
+
+    def __init__(self, start: Tensor, churn: float):
+        self.start, self.churn = start, churn
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """The start that the samples' seeds have made; `noise` is not read."""
+        return self.start
+
+    def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
+        """Noise of level `later` on what has noise of level `earlier`."""
+        return y + (later**2 - earlier**2) ** 0.5 * noise
+
+    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | Callable[[], Tensor] | None) -> Tensor:
+        """Towards the clean estimate, by an ancestral step with churn; noise is drawn only where some is added."""
+        down, up = churn_level(t, to, self.churn if noise is not None else 0.0)
+        y = score + (y - score) * (down / t)
+        if up == 0 or noise is None:
+            return y
+        return y + up * (noise() if callable(noise) else noise)
+
+    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+        """One step on the free atoms, in units of the level's variance: the score is (clean - y) / t^2."""
+        move = 0.5 * step * (score - y) + step**0.5 * t * noise
+        return torch.where(free[..., None], y + move, y)
 
 
 def origin(known: Known) -> NDArray[np.float64]:

@@ -27,8 +27,8 @@ from equidrift.weights import load_weights
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 CONTEXT = 10  # given frames before a gap that are read
 PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
-BOND_STIFFNESS, ANGLE_STIFFNESS = 0.6, 0.15  # amu/fs^2, of the guard
-BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.15, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
+BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
+BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
 def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:

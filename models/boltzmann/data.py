@@ -16,6 +16,7 @@ from equidrift.errors import InputError
 from equidrift.models.boltzmann.coordinates import ZMatrix
 from equidrift.models.boltzmann.network import BoltzmannFlow
 from equidrift.models.boltzmann.objective import Batch
+from equidrift.records import Trajectory
 
 Floats = NDArray[np.float64]
 SOFT_RAD = 0.4  # circular standard deviation above which a torsion counts as turning
@@ -73,6 +74,13 @@ class Frames:
             raise InputError(f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows how to write such a file")
         fields = {key: data.get(key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "weights")}
         return cls(**{**fields, "temperature_K": float(data.get("temperature_K", 0)), **changes})
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, temperature_K: float, forces_eV_A: ArrayLike | None = None, **fields: Any) -> Frames:
+        """From a `Trajectory` record, of whatever host it came."""
+        forces = None if forces_eV_A is None else np.asarray(forces_eV_A, np.float64)
+        molecule = trajectory.molecule
+        return cls(molecule.numbers, molecule.bonds, trajectory.positions_A, forces, temperature_K, **fields)
 
     def tree(self) -> ZMatrix:
         """Internal coordinates along the bonds."""

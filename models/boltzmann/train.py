@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_torsions
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
-from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
+from equidrift.models.boltzmann.objective import LIKELIHOOD, Batch, likelihood_loss, path_loss
+from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
 from equidrift.models.shared.training import Progress, Schedule, Trainer
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -27,7 +28,8 @@ class TrainingConfig(BaseModel):
 
     `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares` is how much of every batch each gives (all alike
     if left out) and `importance` what its frames count in the likelihood: a run confined to a rare basin has a large share and an
-    importance of (population of the basin) / share. `likelihood_steps` come before the path gradients, which need forces.
+    importance of (population of the basin) / share. `likelihood_steps` come before the path gradients, which need forces, and
+    `likelihood` is the share of the likelihood's gradient among them (`objective.path_loss`).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +43,8 @@ class TrainingConfig(BaseModel):
     schedule: dict[str, Any] = {}
     batch: int = Field(default=256, ge=2)
     copies: int = Field(default=3, ge=1)
-    likelihood_steps: int = Field(default=300, ge=0)
+    likelihood_steps: int = Field(default=50, ge=0)
+    likelihood: float = Field(default=LIKELIHOOD, ge=0)
     seed: int = Field(default=0, ge=0)
     description: str = ""
     licence: str = "as the training data's owner decides"
@@ -71,16 +74,53 @@ def run_training(
         for a config that does not fit, frames that do not fit each other, or an output folder that holds a checkpoint when `resume` is
         not given.
     """
+    c, schedule = _checked(config, out, budget_s, resume)
+    options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
+    path, trainer, frames = _fit(c, schedule, [Frames.load(path, **options) for path in c.data], out, budget_s, resume, progress)
+    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {**done, "frames": frames}
+
+
+def fit(
+    sets: Frames | Sequence[Frames],
+    out: Path | str,
+    *,
+    budget_s: float | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> BoltzmannGenerator:
+    """A generator of the molecule in these frames; as `run_training`, with its other `settings` by name."""
+    sets = [sets] if isinstance(sets, Frames) else list(sets)
+    c, schedule = _checked({**settings, "data": ["frames"]}, Path(out), budget_s, resume)
+    path, _, _ = _fit(c, schedule, sets, Path(out), budget_s, resume, progress)
+    return load_boltzmann(path)
+
+
+def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool) -> tuple[TrainingConfig, Schedule]:
+    """What was asked for, before any file is read."""
     try:
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, "weight_decay": 0.0, **c.schedule})
+        schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, **c.schedule})
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
     if budget_s is None and schedule.steps is None:
         raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
     if (out / "checkpoint.json").exists() and not resume:
         raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
-    sets = [Frames.load(path, **({} if c.temperature_K is None else {"temperature_K": c.temperature_K})) for path in c.data]
+    return c, schedule
+
+
+def _fit(
+    c: TrainingConfig,
+    schedule: Schedule,
+    sets: list[Frames],
+    out: Path,
+    budget_s: float | None,
+    resume: bool,
+    progress: Progress | None,
+) -> tuple[Path, Trainer, int]:
+    """The weights' path, the trainer behind them, and how many frames there were."""
     for name, values in (("shares", c.shares), ("importance", c.importance)):
         if values and (len(values) != len(sets) or min(values) <= 0):
             raise InputError(f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}")
@@ -90,8 +130,7 @@ def run_training(
         trainer.resume()
     train(trainer, sets, c, math.inf if budget_s is None else budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, flow, sets, trainer))
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
-    return {**done, "frames": sum(len(s.positions_A) for s in sets)}
+    return path, trainer, sum(len(s.positions_A) for s in sets)
 
 
 def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None) -> BoltzmannFlow:
@@ -135,7 +174,7 @@ def train(trainer: Trainer, sets: Sequence[Frames], c: TrainingConfig, budget_s:
         assert isinstance(network, BoltzmannFlow)
         if trainer.step < c.likelihood_steps or batch.score is None:
             return likelihood_loss(network, batch)
-        return path_loss(network, batch)
+        return path_loss(network, batch, c.likelihood)
 
     trainer.fit(batches, loss, budget_s, progress)
 

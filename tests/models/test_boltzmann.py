@@ -29,7 +29,7 @@ from equidrift.models.boltzmann.sampler import (
     load_boltzmann,
     log_weights,
 )
-from equidrift.models.boltzmann.train import make_flow, run_training
+from equidrift.models.boltzmann.train import fit, make_flow, run_training
 from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
 
@@ -317,6 +317,9 @@ def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: P
     mass = np.exp(-1.5 * np.cos(2 * grid) - np.sin(grid) + 0.5 * (0.4 / KT * np.cos(grid)) ** 2 * KT / 4.0)  # the angle integrated out
     exact = math.log(mass[grid < np.pi].sum() / mass[grid > np.pi].sum())
     assert found == pytest.approx(exact, abs=4 * error + 0.02) and error < 0.05
+    schedule, out = {"steps": 3}, tmp_path / "other"
+    own = fit(Frames.load(path), out, schedule=schedule, network=config["network"], copies=1)
+    assert own.n_atoms == 4 and own.temperature_K == TEMPERATURE_K
     with pytest.raises(InputError, match="--resume"):
         run_training(config, tmp_path / "run", None)
 

@@ -12,7 +12,8 @@ rng = np.random.default_rng(0)
 
 def wind(x):
     """Divergence-free winds (F, n, 2) in m/s: each the turned gradient of a sum of plane waves with wavelengths of 300 to 900 km."""
-    k = 2 * np.pi / rng.uniform(300, 900, (len(x), 40, 1)) * (lambda a: np.stack([np.cos(a), np.sin(a)], -1))(rng.uniform(0, 2 * np.pi, (len(x), 40)))
+    angle = rng.uniform(0, 2 * np.pi, (len(x), 40))
+    k = 2 * np.pi / rng.uniform(300, 900, (len(x), 40, 1)) * np.stack([np.cos(angle), np.sin(angle)], -1)
     phase = np.einsum("fwd,fnd->fnw", k, x) + rng.uniform(0, 2 * np.pi, (len(x), 1, 40))
     turned = np.stack([-k[..., 1], k[..., 0]], -1) / np.linalg.norm(k, axis=-1, keepdims=True)
     return 8 * np.sqrt(2 / 40) * np.einsum("fnw,fwd->fnd", np.cos(phase), turned)
@@ -25,7 +26,7 @@ winds[rng.random((n_fields, 30)) < 0.1] = np.nan  # and some of them were silent
 model = FieldModel.fit(stations, winds, vector=True, network="none")  # a network on top: network="auto", budget_s=600
 model.save(out, units="km, m/s")
 shares = model.diffusion.kernel.log_variance.exp().numpy()
-print({kind: round(float(shares[k::3].sum()), 3) for k, kind in enumerate(model.diffusion.kernel.kinds[:3])})  # of the variance: what kind of field it is
+print({kind: round(float(shares[k::3].sum()), 3) for k, kind in enumerate(model.diffusion.kernel.kinds[:3])})  # of the variance
 
 today = rng.uniform(0, 1000, (1, 20, 2))
 truth = wind(today)[0]

@@ -98,7 +98,14 @@ class Functions:
         return x, y, torch.arange(n)[None] < count
 
 
-def as_fields(x: ArrayLike, y: ArrayLike | None = None, mask: ArrayLike | None = None, *, dimension: int | None = None, components: int | None = None) -> tuple[Any, Any, Any]:
+def as_fields(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    *,
+    dimension: int | None = None,
+    components: int | None = None,
+) -> tuple[Any, Any, Any]:
     """Checked arrays (x (F, n, d), y (F, n, p), mask (F, n)) of functions.
 
     Parameters
@@ -117,11 +124,11 @@ def as_fields(x: ArrayLike, y: ArrayLike | None = None, mask: ArrayLike | None =
     x_ = _array("x", x)
     x_ = x_[:, None] if x_.ndim == 1 else x_
     if x_.ndim not in (2, 3) or x_.shape[-2] == 0:
-        raise InputError(f"x must be (points,), (points, d) or (functions, points, d) with at least one point, not an array of shape {x_.shape}")
+        raise InputError(f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}")
     if not np.isfinite(x_).all():
         raise InputError("x holds values that are not finite; leave such points out, or mask them with mask= and any finite position")
     if dimension is not None and x_.shape[-1] != dimension:
-        raise InputError(f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give x of shape (points, {dimension})")
+        raise InputError(f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give (points, {dimension})")
     if y is None:
         return x_, None, None
     n = x_.shape[-2]
@@ -129,13 +136,14 @@ def as_fields(x: ArrayLike, y: ArrayLike | None = None, mask: ArrayLike | None =
     if y_.ndim == 1:
         y_ = y_[None, :, None]
     elif y_.ndim == 2:  # (F, n), or (n, p) of one function
-        y_ = y_[None] if y_.shape[0] == n and (x_.ndim == 2) and (components or y_.shape[1]) == y_.shape[1] and y_.shape[1] != n else y_[..., None]
+        single = x_.ndim == 2 and y_.shape[0] == n != y_.shape[1] and components in (None, y_.shape[1])
+        y_ = y_[None] if single else y_[..., None]
     if y_.ndim != 3 or y_.shape[1] != n or (x_.ndim == 3 and len(x_) != len(y_)):
         raise InputError(f"y must be (functions, points) or (functions, points, components) for x of shape {x_.shape}, not {np.shape(y)}")
     if components is not None and y_.shape[-1] != components:
         raise InputError(f"y has {y_.shape[-1]} components a point, the model was fitted with {components}")
     x_ = np.broadcast_to(x_ if x_.ndim == 3 else x_[None], (len(y_), *x_.shape[-2:]))
-    known = np.isfinite(y_).all(-1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(y_).all(-1))
     if mask is not None:
         mask_ = np.asarray(mask)
         if mask_.dtype != bool or mask_.shape not in (known.shape, known.shape[1:]):
@@ -170,13 +178,13 @@ def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.floa
         with open(path, newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 when = datetime.fromisoformat(row["DateTime"])
-                if row["Key"] and when.hour % 6 == 0 and when.minute == 0:
+                if row["Key"] and row["Lat"] and row["Lon"] and when.hour % 6 == 0 and when.minute == 0:
                     storms.setdefault(row["Key"], []).append((when, float(row["Lat"]), float(row["Lon"])))
         for track in storms.values():
             head = track[:points]
             if len(head) == points and all((b[0] - a[0]).total_seconds() == 6 * 3600 for a, b in itertools.pairwise(head)):
                 tracks.append(unit_vectors(np.array([p[1] for p in head]), np.array([p[2] for p in head])))
-    return np.arange(points) * 0.25, np.stack(tracks)
+    return 0.25 * np.arange(points, dtype=np.float64), np.stack(tracks)
 
 
 def unit_vectors(latitude_deg: NDArray[np.float64], longitude_deg: NDArray[np.float64]) -> NDArray[np.float64]:

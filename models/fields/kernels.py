@@ -52,6 +52,9 @@ class Kernel(nn.Module):
         noise: float = 0.0,
     ):
         super().__init__()
+        self.log_variance: nn.Parameter
+        self.log_length: nn.Parameter
+        self.log_period: nn.Parameter
         for kind in kinds:
             if kind not in KINDS or kind == "white":
                 raise UnknownNameError("kernel", kind, KINDS)
@@ -60,7 +63,7 @@ class Kernel(nn.Module):
             values = [float(value)] * len(kinds) if isinstance(value, int | float) else [float(v) for v in value]
             if len(values) != len(kinds) or any(v <= 0 for v in values):
                 raise InputError(f"{name[4:]} must be positive, one for each of {list(kinds)}, not {value}")
-            self.register_parameter(name, nn.Parameter(torch.tensor(values, dtype=torch.float64).log(), requires_grad=False))
+            setattr(self, name, nn.Parameter(torch.tensor(values, dtype=torch.float64).log(), requires_grad=False))
         if noise < 0 or (not kinds and noise == 0):
             raise InputError(f"the white part of a kernel must be positive where there is nothing else, and never negative, not {noise}")
         self.log_inner = nn.Parameter(torch.tensor(inner, dtype=torch.float64).log(), requires_grad=False)
@@ -136,7 +139,9 @@ def _scalar(kind: str, difference: Tensor, length: Tensor, period: Tensor, inner
     return wave if kind == "periodic" else wave * (-0.5 * square).exp()
 
 
-def make_kernel(name: str, components: int = 1, *, variance: float = 1.0, length: float = 0.25, noise: float | None = None, **more: float) -> Kernel:
+def make_kernel(
+    name: str, components: int = 1, *, variance: float = 1.0, length: float = 0.25, noise: float | None = None, **more: float
+) -> Kernel:
     """A kernel by name: one of `KINDS`, with "noisy-" (5 % of the variance is white) or "short-" (a tenth of the length) before it.
 
     Raises
@@ -152,9 +157,8 @@ def make_kernel(name: str, components: int = 1, *, variance: float = 1.0, length
         return Kernel((), components=components, noise=variance)
     if prefix == "noisy-":
         variance, noise = variance * (1 - NOISY_SHARE), variance * NOISY_SHARE
-    return Kernel(
-        (kind,), components=components, variance=variance, length=length * (SHORT if prefix == "short-" else 1.0), noise=noise or 0.0, **more
-    )
+    length = length * (SHORT if prefix == "short-" else 1.0)
+    return Kernel((kind,), components=components, variance=variance, length=length, noise=noise or 0.0, **more)
 
 
 class Gram:
@@ -218,7 +222,7 @@ class Gram:
             return y / math.sqrt(self.variance)
         factor = self.factor.expand(len(y), -1, -1) if len(self.factor) != len(y) else self.factor
         flat = y.reshape(len(y), -1, 1)
-        solved = torch.linalg.solve_triangular(factor.mT, flat, upper=True) if transposed else torch.linalg.solve_triangular(factor, flat, upper=False)
+        solved = torch.linalg.solve_triangular(factor.mT if transposed else factor, flat, upper=transposed)
         return solved.reshape(y.shape)
 
     def solve(self, y: Tensor) -> Tensor:
@@ -278,8 +282,8 @@ def _cholesky(matrix: Tensor, variance: float) -> tuple[Tensor, float]:
                 )
             return factor, share
     raise InputError(
-        f"the Gram matrix of {matrix.shape[-1]} values is singular, even with a jitter of 1e-3 of the variance: points coincide or hold NaN; "
-        "give each point once, or a kernel with a white part (noise=)"
+        f"the Gram matrix of {matrix.shape[-1]} values is singular, even with a jitter of 1e-3 of the variance: "
+        "points coincide or hold NaN; give each point once, or a kernel with a white part (noise=)"
     )
 
 
@@ -287,7 +291,8 @@ def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
     """K^1/2 by eigenvalues; those below zero by more than rounding are an error."""
     values, vectors = torch.linalg.eigh(matrix)
     if not bool(torch.isfinite(values).all()) or float(values.min()) < -1e-3 * variance:
-        raise InputError(f"the Gram matrix is not positive (smallest eigenvalue {float(values.min()):.2e}); check the points for NaN and repeats")
+        least = f"{float(values.min()):.2e}"
+        raise InputError(f"the Gram matrix is not positive (smallest eigenvalue {least}); check the points for NaN and repeats")
     return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
 
@@ -305,7 +310,7 @@ def fitted_family(components: int, dimension: int, span: float, spacing: float, 
         return Kernel(kinds, components=components, variance=1 / len(kinds), length=lengths, noise=0.01)
     kinds, lengths, periods = ["se", "se", "matern52"], [span / 10, span / 30, span / 16], [1.0] * 3
     if dimension == 1:
-        kinds, lengths, periods = kinds + ["spectral"] * 2, lengths + [span / 8] * 2, periods + [span / 4, span / 12]
+        kinds, lengths, periods = kinds + ["spectral"] * 2, lengths + [span / 8] * 2, [*periods, span / 4, span / 12]
         if period is not None:
             kinds, lengths, periods = [*kinds, "weakly-periodic"], [*lengths, span / 8], [*periods, period]
     return Kernel(kinds, variance=1 / len(kinds), length=lengths, period=periods, noise=0.01)
@@ -324,7 +329,15 @@ def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | No
 
 
 def fit_kernel(
-    kernel: Kernel, x: Tensor, y: Tensor, mask: Tensor | None = None, *, steps: int = 250, batch: int = 16, seed: int = 0, noise_floor: float = 1e-5
+    kernel: Kernel,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor | None = None,
+    *,
+    steps: int = 250,
+    batch: int = 16,
+    seed: int = 0,
+    noise_floor: float = 1e-5,
 ) -> float:
     """Fit a kernel's parameters in place by maximum marginal likelihood; returns the last log-likelihood per value.
 

@@ -73,8 +73,9 @@ class BiDimensionalAttention(nn.Module):
         self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
         self.blocks = nn.ModuleList([_Block(config) for _ in range(config.layers)])
         self.leave = nn.Sequential(nn.Linear(c, c), nn.GELU(), nn.Linear(c, config.components))
-        nn.init.zeros_(self.leave[-1].weight)
-        nn.init.zeros_(self.leave[-1].bias)
+        for parameter in self.leave[-1].parameters():
+            nn.init.zeros_(parameter)
+        self.rates: Tensor
         pairs = c // config.heads // 2 * config.heads
         waves = torch.exp(torch.linspace(math.log(config.wave_max), math.log(config.wave_min), pairs))
         self.register_buffer("rates", (2 * math.pi / waves).reshape(-1, config.heads).T.contiguous(), persistent=False)
@@ -163,6 +164,7 @@ class VectorNetwork(nn.Module):
         self.layers = nn.ModuleList([_VectorLayer(c, config.radial) for _ in range(config.layers)])
         self.leave = nn.Linear(c, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
+        self.centres: Tensor
         self.register_buffer("centres", torch.linspace(0.0, 1.0, config.radial), persistent=False)
 
     def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
@@ -197,7 +199,6 @@ class _VectorLayer(nn.Module):
         self.update = nn.Linear(2 * c, c, bias=False)
 
     def forward(self, s: Tensor, v: Tensor, filters: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
-        b, n, d, c = v.shape
         scale = (v.square().sum(2, keepdim=True).mean(-1, keepdim=True) + 1e-3).rsqrt()
         left, right = self.vectors(v * scale).chunk(2, -1)
         sent = self.send(self.norm(s))

@@ -120,7 +120,9 @@ class OUNoising:
         return y + self.gram.project(move, free)
 
 
-def preconditioned(output: Tensor, y: Tensor, std: Tensor, alpha: Tensor, gram: Gram, kind: Parametrisation, *, std_trick: bool, residual: bool) -> Tensor:
+def preconditioned(
+    output: Tensor, y: Tensor, std: Tensor, alpha: Tensor, gram: Gram, kind: Parametrisation, *, std_trick: bool, residual: bool
+) -> Tensor:
     """K grad log p_t(y) of a network's output f (B, n, p), by parametrisation; std, alpha: (B, 1, 1).
 
     The std trick divides f by std + 1e-3; the residual trick adds what makes f = 0 the score of the limiting GP.
@@ -130,13 +132,8 @@ def preconditioned(output: Tensor, y: Tensor, std: Tensor, alpha: Tensor, gram: 
     if kind == "y0":
         clean = output + alpha * y if residual else output
         return -(y - alpha * clean) / std.square()
-    score = {"none": gram.mul, "preconditioned-s": lambda f: _lower(gram, f), "preconditioned-k": lambda f: f}[kind](output)
+    score = {"none": gram.mul, "preconditioned-s": gram.root_cheap, "preconditioned-k": lambda f: f}[kind](output)
     return score - y if residual else score
-
-
-def _lower(gram: Gram, f: Tensor) -> Tensor:
-    """S f: from S^T grad log p to K grad log p."""
-    return gram.root_cheap(f)
 
 
 def denoising_loss(score: Tensor, z: Tensor, std: Tensor, alpha: Tensor, gram: Gram, kind: Parametrisation, mask: Tensor) -> Tensor:

@@ -159,7 +159,8 @@ class FieldModel:
         first = _first_equal(x, self._tolerance(x))
         for k, j in enumerate(first):
             if j != k and not np.allclose(y[k], y[j], rtol=0, atol=1e-9 * self.scale):
-                raise InputError(f"context points {j} and {k} lie at the same place with other values ({y[j]} and {y[k]}); give their mean once")
+                both = f"{y[j]} and {y[k]}"
+                raise InputError(f"context points {j} and {k} lie at the same place with other values ({both}); give their mean once")
         keep = known & (first == np.arange(len(x)))
         if not keep.any():
             raise InputError("no context value is known; call sample of the model itself for the prior")
@@ -187,11 +188,13 @@ class FieldModel:
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""
         schedule = dataclasses.asdict(self.diffusion.schedule)
-        config = {"network": dataclasses.asdict(self.diffusion.network.config), "kernel": self.diffusion.kernel.config(), "schedule": schedule}
-        config |= {"parametrisation": self.diffusion.kind, "std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
+        config: dict[str, Any] = {"network": dataclasses.asdict(self.diffusion.network.config), "kernel": self.diffusion.kernel.config()}
+        config |= {"schedule": schedule, "parametrisation": self.diffusion.kind}
+        config |= {"std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
         config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
-        card = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions", "config": config}
-        card |= {"elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's", "licence": "as the training data's owner decides"}
+        card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
+        card |= {"config": config, "elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's"}
+        card |= {"licence": "as the training data's owner decides"}
         return {**card, "training_data": "user data", "quality": {}, **self.record, **more}
 
     def save(self, path: str | Path, **card: Any) -> Path:
@@ -204,7 +207,7 @@ class FieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another family's."""
         state, card = load_weights(name_or_path)
         if card.get("task") != "field":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field; give a path that FieldModel.save wrote")
+            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field; FieldModel.save writes one")
         c = card["config"]
         kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
         with torch.random.fork_rng(devices=[]):
@@ -223,7 +226,8 @@ class FieldModel:
             raise InputTypeError(f"y_context must be an array of numbers, not {type(y).__name__}") from error
         if points.ndim != 2 or values.shape not in ((len(points),) * (self.components == 1) or (-1,), (len(points), self.components)):
             raise InputError(
-                f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), not {points.shape} and {values.shape}"
+                f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
+                f"not {points.shape} and {values.shape}"
             )
         x_, y_, known = as_fields(points, values.reshape(1, len(points), self.components), None if mask is None else np.asarray(mask)[None])
         return x_[0], y_[0], known[0]
@@ -235,8 +239,8 @@ class FieldModel:
         extent = float(np.ptp(x, axis=0).max()) if len(x) else 0.0
         if extent > 1.05 * self.span and not extrapolate:
             raise InputError(
-                f"context and queries extend over {extent:.4g}, the model has seen functions over {self.span:.4g}; ask for fewer points at a time, "
-                "or give extrapolate=True if the answer beyond that distance does not matter"
+                f"context and queries extend over {extent:.4g}, the model has seen functions over {self.span:.4g}; ask for points "
+                "closer together, or give extrapolate=True if the answer beyond that distance does not matter"
             )
 
 
@@ -315,19 +319,18 @@ class Conditioned:
         score = _score(model.diffusion, x, gram)
         times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
         draw = _draws(noise, n, seed, tuple(known.shape), dtype)
+        options: dict[str, Any] = {"corrections": corrections if len(self.x) else 0, "psi": psi, "tau": tau, "mode": mode, "ode": ode}
         with torch.no_grad():
-            made = conditional_sample(
-                noising, score, known, free, times, draw, corrections=corrections if len(self.x) else 0, psi=psi, tau=tau, mode=mode, ode=ode
-            )
+            made = conditional_sample(noising, score, known, free, times, draw, **options)
         return made[:, where].double().numpy() * model.scale + model.centre
 
     def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
         """log p(y at x | context) of functions (F, m, p): the joint's log density less the context's (B.6)."""
         x_, y_, known = as_fields(x, y, dimension=self.model.dimension, components=self.model.components)
         f = len(x_)
-        both = np.concatenate([np.broadcast_to(self.x, (f, *self.x.shape)), x_], 1), np.concatenate([np.broadcast_to(self.y, (f, *self.y.shape)), y_], 1)
+        both = [np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1) for a, b in ((self.x, x_), (self.y, y_))]
         mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
-        return self.model.log_prob(*both, mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
+        return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
 
 
 def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:

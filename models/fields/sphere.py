@@ -7,7 +7,9 @@ the network sees them all. Scores are tangent vectors. Variances are per tangent
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +158,11 @@ class TrackModel:
         InputError
             for tracks that do not lie on the unit sphere, or shapes that do not go together.
         """
-        import tempfile
-
         seed = check_seed(seed)
         t, y = _times(times), _tracks(tracks, len(np.atleast_1d(np.asarray(times))))
         span = float(np.ptp(t)) or 1.0
-        sizes = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
-        config = network or NetworkConfig("attention", components=3, **sizes)  # type: ignore[arg-type]
+        sizes: dict[str, Any] = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
+        config = network or NetworkConfig("attention", components=3, **sizes)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             model = cls(BiDimensionalAttention(config), LinearBeta(beta1=10.0), span)
@@ -210,7 +210,9 @@ class TrackModel:
         """n tracks (n, m, 3) at times (m,)."""
         return ConditionedTrack(self, np.zeros(0), np.zeros((0, 3))).sample(times, n, seed, **options)
 
-    def log_prob(self, times: ArrayLike, tracks: ArrayLike, *, steps: int = 60, probes: int = 8, first_std: float = 2e-3, seed: int = 0) -> NDArray[np.float64]:
+    def log_prob(
+        self, times: ArrayLike, tracks: ArrayLike, *, steps: int = 60, probes: int = 8, first_std: float = 2e-3, seed: int = 0
+    ) -> NDArray[np.float64]:
         """Log densities (F,) on the sphere's surface (per steradian and point), by the flow; `probes` of Hutchinson's estimate."""
         t = _times(times)
         y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
@@ -219,7 +221,7 @@ class TrackModel:
         signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(probes)
         std = np.geomspace(first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1)
         change = torch.zeros(len(y), dtype=torch.float64)
-        for low, high in zip(std, std[1:]):  # midpoint rule, one evaluation a step
+        for low, high in itertools.pairwise(std):  # midpoint rule, one evaluation a step
             middle = math.sqrt(low * high)
             time = self._time_of(middle**2).expand(len(y))
             y = y.detach().requires_grad_()
@@ -237,9 +239,10 @@ class TrackModel:
     def save(self, path: str | Path, **more: Any) -> Path:
         """Write PATH.safetensors and its card."""
         config = {"network": dataclasses.asdict(self.network.config), "schedule": dataclasses.asdict(self.schedule), "span": self.span}
-        card = {"name": Path(path).stem, "family": "fields", "task": "track", "description": "distribution over tracks on the globe", "config": config}
-        card |= {"elements": "any (tracks)", "max_atoms": 0, "units": "days, unit vectors", "licence": "as the training data's owner decides"}
-        card |= {"training_data": "user data", "quality": {}, **self.record, **more}
+        card: dict[str, Any] = {"name": Path(path).stem, "family": "fields", "task": "track", "config": config}
+        card |= {"description": "distribution over tracks on the globe", "elements": "any (tracks)", "max_atoms": 0}
+        card |= {"units": "days, unit vectors", "licence": "as the training data's owner decides", "training_data": "user data"}
+        card |= {"quality": {}, **self.record, **more}
         return save_weights(path, dict(self.network.state_dict()), card)
 
     @classmethod
@@ -247,7 +250,7 @@ class TrackModel:
         """A model by name or path. Raises `WeightsError` for another kind's."""
         state, card = load_weights(name_or_path)
         if card.get("task") != "track":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not tracks; give a path that TrackModel.save wrote")
+            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not tracks; TrackModel.save writes one")
         with torch.random.fork_rng(devices=[]):
             network = BiDimensionalAttention(NetworkConfig(**card["config"]["network"]))
         network.load_state_dict(state)
@@ -263,13 +266,23 @@ class ConditionedTrack:
     y: NDArray[np.float64]
 
     def sample(
-        self, times: ArrayLike, n: int = 1, seed: int = 0, *, steps: int = 60, corrections: int = 4, psi: float = 4.0, tau: float = 1.0, mode: Mode = "independent"
+        self,
+        times: ArrayLike,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        steps: int = 60,
+        corrections: int = 4,
+        psi: float = 4.0,
+        tau: float = 1.0,
+        mode: Mode = "independent",
     ) -> NDArray[np.float64]:
         """n tracks (n, m, 3) at times (m,); a time of the context gives the context's place, and one that is repeated the same place."""
         query = _times(times)
         moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
         if np.ptp(moments) > 1.05 * self.model.span:
-            raise InputError(f"context and queries span {np.ptp(moments):.4g} days, the model has seen {self.model.span:.4g}; ask for less at a time")
+            asked = f"context and queries span {np.ptp(moments):.4g} days"
+            raise InputError(f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time")
         known = torch.zeros(n, len(moments), 3)
         known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
         free = torch.ones(len(moments), dtype=torch.bool)
@@ -280,12 +293,13 @@ class ConditionedTrack:
         def draw() -> Tensor:
             return torch.tensor(np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]), dtype=torch.float32)
 
-        model = self.model
+        def score(y: Tensor, t: float) -> Tensor:
+            return self.model.score(torch.full((n,), t, dtype=torch.float64), x, y)
+
+        schedule = self.model.schedule
+        options: dict[str, Any] = {"corrections": corrections if len(self.t) else 0, "psi": psi, "tau": tau, "mode": mode}
         with torch.no_grad():
-            made = conditional_sample(
-                SphereNoising(model.schedule), lambda y, t: model.score(torch.full((n,), t, dtype=torch.float64), x, y), known, free,
-                model.schedule.times(steps, 3e-3), draw, corrections=corrections if len(self.t) else 0, psi=psi, tau=tau, mode=mode,
-            )
+            made = conditional_sample(SphereNoising(schedule), score, known, free, schedule.times(steps, 3e-3), draw, **options)
         return np.asarray(made[:, where[len(self.t) :]].double().numpy())
 
 
@@ -309,8 +323,9 @@ def _times(times: ArrayLike) -> NDArray[np.float64]:
 def _tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
     y = np.asarray(tracks, dtype=np.float64)
     if y.ndim != 3 or y.shape[1:] != (n, 3):
-        raise InputError(f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not an array of shape {y.shape}; see data.unit_vectors")
+        raise InputError(f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not of shape {y.shape}; see data.unit_vectors")
     length = np.linalg.norm(y, axis=-1)
     if not bool((np.abs(length - 1) < 1e-3).all()):
-        raise InputError(f"tracks must be unit vectors, not of length {length.min():.3g} to {length.max():.3g}; data.unit_vectors makes them of degrees")
+        found = f"{length.min():.3g} to {length.max():.3g}"
+        raise InputError(f"tracks must be unit vectors, not of length {found}; data.unit_vectors makes them of degrees")
     return y / length[..., None]

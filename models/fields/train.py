@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,12 @@ def run_training(
         else:
             model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
             if not model.diffusion.gaussian:
-                model.train(_standard(source, model), budget_s or math.inf, c.schedule, seed=c.seed, out=out, resume=resume, progress=progress)
+                how: dict[str, Any] = {"seed": c.seed, "out": out, "resume": resume, "progress": progress}
+                model.train(_standard(source, model), budget_s or math.inf, c.schedule, **how)
     except TypeError as error:
         raise InputError(f"the training config does not fit: {error}") from error
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))
-    return {"weights": str(path), "functions": len(y), **model.record}
+    return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
 
 
 def _describe(c: TrainingConfig, model: FieldModel) -> str:
@@ -107,7 +109,7 @@ def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, Ar
     return x.double().numpy(), y.double().numpy(), mask.numpy()
 
 
-def _standard(source: Functions, model: FieldModel):  # type: ignore[no-untyped-def]
+def _standard(source: Functions, model: FieldModel) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:
     def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
         x, y, mask = source(step)
         return x, (y - model.centre) / model.scale * mask[..., None], mask

@@ -11,6 +11,7 @@ is the well known replacement method, which is not: the free points never learn 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import torch
@@ -86,7 +87,7 @@ def conditional_sample(
     """
     if mode not in MODES:
         raise UnknownNameError("context noise", mode, MODES)
-    if len(times) < 2 or any(b >= a for a, b in zip(times, times[1:])) or times[-1] < 0:
+    if len(times) < 2 or any(b >= a for a, b in pairwise(times)) or times[-1] < 0:
         raise InputError(f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}")
     if corrections < 0 or psi < 0:
         raise InputError(f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off")
@@ -100,7 +101,7 @@ def conditional_sample(
         return path[t] if path else noising.transition(clean, 0.0, t, draw())
 
     y = noising.prior(draw())
-    for t, to in zip(times, times[1:]):
+    for t, to in pairwise(times):
         y = torch.where(where_free, y, context(t))
         slope = score(y, t)
         moved = noising.reverse(y, t, to, slope, None if ode else draw())

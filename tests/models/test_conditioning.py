@@ -103,4 +103,5 @@ def test_messages(change: dict, message: str) -> None:
     noising = OUNoising(DATA.gram(X), SCHEDULE)
     options = {"times": [1.0, 0.5], **change}
     with pytest.raises(InputError, match=message):
-        conditional_sample(noising, lambda y, t: -y, torch.zeros(1, 6, 1), FREE, options.pop("times"), lambda: torch.zeros(1, 6, 1), **options)
+        known = torch.zeros(1, 6, 1)
+        conditional_sample(noising, lambda y, t: -y, known, FREE, options.pop("times"), lambda: known, **options)

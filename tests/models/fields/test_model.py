@@ -133,7 +133,8 @@ def test_points_may_be_permuted_and_masked() -> None:
     x, y = torch.randn(2, 5, 2, generator=g, dtype=torch.float64), torch.randn(2, 5, 1, generator=g, dtype=torch.float64)
     t, mask, order = torch.tensor([0.4, 0.1], dtype=torch.float64), torch.ones(2, 5, dtype=torch.bool), torch.tensor([3, 0, 4, 1, 2])
     out = network(t, t, x, y, mask)
-    assert torch.allclose(network(t, t, x[:, order], y[:, order], mask), out[:, order]) and torch.allclose(network(t, t, x.flip(-1), y, mask), out)
+    assert torch.allclose(network(t, t, x[:, order], y[:, order], mask), out[:, order])
+    assert torch.allclose(network(t, t, x.flip(-1), y, mask), out)
     mask[:, 4] = False
     assert torch.allclose(network(t, t, x[:, :4], y[:, :4], mask[:, :4]), network(t, t, x, y, mask)[:, :4])
 

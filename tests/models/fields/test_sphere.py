@@ -81,13 +81,14 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
     config = NetworkConfig("attention", width=16, layers=2, heads=2, components=3)
     model = TrackModel.fit(t, tracks, network=config, schedule={"steps": 4}, budget_s=60.0)
     made = model.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4)
-    assert made.shape == (2, 4, 3) and np.allclose(made[:, 0], tracks[0, 2], atol=1e-6) and np.allclose(np.linalg.norm(made, axis=-1), 1, atol=1e-5)
+    assert made.shape == (2, 4, 3) and np.allclose(made[:, 0], tracks[0, 2], atol=1e-6)
+    assert np.allclose(np.linalg.norm(made, axis=-1), 1, atol=1e-5)
     again = TrackModel.load(model.save(tmp_path / "tracks"))
     assert np.allclose(again.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4), made, atol=1e-5)
     shifted = model.condition(t[:3] + 10, tracks[0, :3]).sample(t[2:] + 10, 2, seed=1, steps=4)
     assert np.allclose(shifted, made, atol=1e-3), "times enter by differences alone"
     assert np.isfinite(model.log_prob(t, tracks[:2], steps=4, probes=1)).all()
-    with pytest.raises(InputError, match="the model has seen 1.25"):
+    with pytest.raises(InputError, match=r"the model has seen 1\.25"):
         model.sample([0.0, 4.0])
     with pytest.raises(InputError, match="given twice"):
         model.condition([0.0, 0.0], tracks[0, :2])
@@ -95,7 +96,8 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
 
 def test_uniform_density() -> None:
     """A network of zeros leaves the uniform distribution as it is: log p = -n log 4 pi."""
-    model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=NetworkConfig(width=8, layers=1, heads=1, components=3), schedule={"steps": 0})
+    config = NetworkConfig(width=8, layers=1, heads=1, components=3)
+    model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=config, schedule={"steps": 0})
     assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx([-2 * np.log(4 * np.pi)], abs=1e-4)
 
 

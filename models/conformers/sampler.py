@@ -162,7 +162,7 @@ class GeneratorModel(NetworkModel):
     task = "generate"
     default_steps = 10
 
-    def __init__(self, weights: str, *, churn: float = 0.6, corrections: int = 0, psi: float = 1.0, **options: Any):
+    def __init__(self, weights: str, *, churn: float = 0.6, corrections: int = 2, psi: float = 1.0, **options: Any):
         super().__init__(weights, **options)
         self.churn, self.corrections, self.psi = churn, corrections, psi
         self.conditions: Conditions | None = None

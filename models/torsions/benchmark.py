@@ -272,7 +272,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 60 s a method, and twenty molecules for 15 s each and method; else 20 s, and five molecules.
+    full : 60 s a method, and twenty molecules for 10 s each and method; else 20 s, and five molecules.
     progress : called with a line of text before every row.
 
     Raises
@@ -281,5 +281,5 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         where the data is missing.
     """
     say = progress or (lambda message: None)
-    rows = alanine(60.0 if full else 20.0, say) + drugs(15.0, DRUGS if full else 5, say)
+    rows = alanine(60.0 if full else 20.0, say) + drugs(10.0, DRUGS if full else 5, say)
     return {"name": "sampling", "machine": machine(), "commit": commit(), "rows": rows}

@@ -34,6 +34,8 @@ from equidrift.models.trajectories.objective import Segments, fine_loss
 from equidrift.models.trajectories.sampler import gaps, run_of
 from equidrift.models.trajectories.train import run_training
 from equidrift.records import Molecule
+from equidrift.registry import make_trajectory_model
+from equidrift.trajectory_formats import load_trajectory
 
 T, N = 8, 5
 
@@ -408,3 +410,17 @@ def test_training_config_says_what_is_wrong(tmp_path: Path) -> None:
 def test_fingerprints_do_not_depend_on_the_order_of_atoms() -> None:
     prints = [fingerprint(Molecule.from_smiles(s)) for s in ("CCO", "OCC", "COC")]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_training_on_files_of_ones_own_and_forecasting_with_it(tmp_path: Path) -> None:
+    """XTC and PDB in, weights out, frames from them; and what the integrator says of frames too far apart."""
+    folder = Path(__file__).parents[2] / "examples" / "data"
+    config = {"kind": "flow", "data": str(folder / "aspirin.xtc"), "topology": str(folder / "aspirin.pdb"), "stride": 1, "frames": 6}
+    config |= {"context": 3, "network": {"width": 16, "layers": 1}, "schedule": {"steps": 2}, "name": "mine"}
+    done = run_training(config, tmp_path, None)
+    model = make_trajectory_model(done["weights"])
+    whole = load_trajectory(folder / "aspirin.xtc", folder / "aspirin.pdb")
+    made = model.continue_(whole[:3], 2, np.arange(2), steps=2)
+    assert len(made) == 2 and np.isfinite(made[0].positions_A).all()
+    with pytest.raises(InputError, match="kind: flow"):
+        run_training(config | {"kind": "integrator", "network": {}}, tmp_path / "other", None)

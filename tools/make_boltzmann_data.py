@@ -11,7 +11,7 @@ histogram of FRAMES.npz (key R, in A) and half its part with 0 < phi < 2 rad, th
 --basin stays in the rare basin, for training frames there: a segment of MD that leaves it is taken back.
 
 Writes positions_A, forces_eV_A, energies_eV, numbers, bonds, names, resnames, temperature_K, rare (frames,) the odds of the rare basin at
-every cycle, and ramachandran (64, 64), the summed odds by phi and psi from -pi to pi.
+every cycle, and ramachandran (64, 64), the summed odds by the two `torsions` (2, 4), phi and psi up to a half turn, from -pi to pi.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def main() -> None:
         energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV)
         if (k + 1) % 2000 == 0 or k + 1 == args.frames:
             arrays = {"positions_A": np.array(positions), "forces_eV_A": np.array(forces, np.float32), "energies_eV": np.array(energies)}
-            system = {"numbers": chain.numbers, "bonds": chain.bonds, "names": chain.names, "resnames": chain.residues}
+            system = {"numbers": chain.numbers, "bonds": chain.bonds, "names": chain.names, "resnames": chain.residues, "torsions": chain.tree.atoms}
             np.savez(args.out, **arrays, **system, temperature_K=TEMPERATURE_K, rare=chain.odds, ramachandran=chain.ramachandran)
             odds, own = np.array(chain.odds), rare(chain.tree.torsions(arrays["positions_A"]))
             blocks = odds[: len(odds) // 20 * 20].reshape(20, -1).mean(axis=1)

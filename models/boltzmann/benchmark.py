@@ -29,10 +29,9 @@ from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 REFERENCE = "ala2/ala2_boltzmann_seed2.npz"
-PHI_PSI = np.array([[4, 6, 8, 14], [6, 8, 14, 16]])
 RARE, COMMON = (0.0, 2.0), (2.0, 2 * np.pi)  # of phi, rad
 QUICK, FULL = 5000, 50000
-QUANTILES = 200
+QUANTILES, PROFILE_KT = 200, 8.0
 # Published figures for alanine dipeptide (methods F.3 c); other force fields and solvents, and GPUs: for orientation only.
 PUBLISHED = {
     "tbg-published": {"ess": 6.03},
@@ -103,7 +102,8 @@ def measure(generator: BoltzmannGenerator, reference: dict[str, Floats], n: int,
     delta, error = free_energy_difference(sides["common"][1], sides["rare"][1])
     share, share_error = rare_share(reference)
     own = float(np.log((1 - share) / share))
-    angles = dihedrals(x, PHI_PSI)
+    torsions = np.asarray(reference["torsions"], np.int64)
+    angles = dihedrals(x, torsions)
     target = reference["ramachandran"] / reference["ramachandran"].sum()
     found["ess"] = 100 * ess(log_w)
     found["ess_rare_basin"] = 100 * ess(sides["rare"][1])
@@ -112,11 +112,11 @@ def measure(generator: BoltzmannGenerator, reference: dict[str, Floats], n: int,
     found |= {"delta_F_reference_stderr_kT": share_error / (share * (1 - share)), "delta_F_error_kT": abs(delta - own)}
     histogram = ramachandran(angles, w, len(target))
     found["ramachandran_tv"] = total_variation(histogram, target)
-    frames = dihedrals(np.asarray(reference["positions_A"], np.float64), PHI_PSI)
+    frames = dihedrals(np.asarray(reference["positions_A"], np.float64), torsions)
     found["ramachandran_tv_reference_frames"] = total_variation(ramachandran(frames, np.ones(len(frames)), len(target)), target)
     found["energy_w2"] = quantile_distance(u / kT, w, reference["energies_eV"] / kT)
     found["energy_w2_raw"] = quantile_distance(u / kT, np.ones(n) / n, reference["energies_eV"] / kT)
-    found["profile_error_kT"] = profile_error(sides, delta, target)
+    found["profile_error_kT"] = profile_error(sides, delta, torsions, target)
     return found | {"samples": n, "samples_per_s": n / (drawn - begun), "energies_per_s": n / (done - drawn)}
 
 
@@ -157,14 +157,14 @@ def quantile_distance(values: Floats, weights: Floats, others: Floats) -> float:
     return float(np.sqrt(np.mean((mine - np.quantile(others, at)) ** 2)))
 
 
-def profile_error(sides: dict[str, tuple[Floats, Floats]], delta_kT: float, target: Floats, below_kT: float = 8.0) -> float:
+def profile_error(sides: dict[str, tuple[Floats, Floats]], delta_kT: float, torsions: NDArray[np.int64], target: Floats) -> float:
     """Root mean square difference (kT) of -log p(phi), both basins sampled apart and joined by their free energies."""
     bins = len(target)
     profile = np.zeros(bins)
     for name, mass in (("common", 1.0), ("rare", np.exp(-delta_kT))):
         positions, log_w = sides[name]
-        profile += mass * ramachandran(dihedrals(positions, PHI_PSI), importance_weights(log_w), bins).sum(axis=1)
+        profile += mass * ramachandran(dihedrals(positions, torsions), importance_weights(log_w), bins).sum(axis=1)
     reference = target.sum(axis=1)
-    seen = (profile > 0) & (reference > np.exp(-below_kT) * reference.max())
+    seen = (profile > 0) & (reference > np.exp(-PROFILE_KT) * reference.max())
     difference = np.log(profile[seen] / profile.sum()) - np.log(reference[seen])
     return float(np.sqrt(np.mean((difference - difference.mean()) ** 2)))

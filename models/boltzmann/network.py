@@ -166,10 +166,6 @@ class BoltzmannFlow(nn.Module):
         turned, log_slope = self._turn(soft, self._spline_numbers(soft), self.folds, inverse=False)
         return turned, log_slope.sum(1)
 
-    def soft_from_latent(self, given: Tensor, turned: Tensor) -> Tensor:
-        """The soft torsions of their uniform numbers (k, m), each spline at the torsions before it as they are in `given`."""
-        return self._turn(turned, self._spline_numbers(given), self.folds, inverse=True)[0]
-
     def stiff_to_latent(self, soft: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Equations (2) and (3): normal numbers of u (k, n_stiff) given the soft torsions, and the log-determinant."""
         seen, mean, log_width = self._given(soft)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from equidrift.models.boltzmann.network import BoltzmannFlow
 
-LIKELIHOOD = 0.1
 LARGEST = 100.0  # norm of s beyond which a frame counts no more: in a clash forces know no bound
 
 
@@ -39,27 +38,23 @@ def likelihood_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:
     return -(batch.weight * flow.log_prob_chart(batch.y)).mean()
 
 
-def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = LIKELIHOOD) -> Tensor:
-    """A number whose value is the negative log-likelihood, and whose gradient is (1) of every conditional of the flow by itself.
+def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = 0.0) -> Tensor:
+    """A number whose value is the negative log-likelihood, and whose gradient is (1) for p(u | s), plus `likelihood` times that of p(s).
 
-    KL(p | q) is the sum of those of p(s_k | s_1 .. s_{k-1}) and of p(u | s), s the soft torsions. The score of p(s_k | ..) is the mean of
-    the frame's own derivative over what comes later; taking the flow's derivative of all coordinates from it, not of s_k alone, removes
-    the noise of that mean as the later conditionals become right, and all noise where p = q. A share `likelihood` of the likelihood's
-    gradient for p(s) sets the populations of basins between which no frame lies; weights enter there alone.
+    KL(p | q) = KL(p(s) | q(s)) + E KL(p(u | s) | q(u | s)), s the soft torsions, and (1) holds for each conditional. Weights enter p(s)
+    alone: given the soft torsions, s of (1) vanishes at the optimum whatever the density of the frames.
     """
     if batch.score is None:
         return likelihood_loss(flow, batch)
-    m = flow.m
-    soft = torch.remainder(batch.y[:, :m].detach(), 2 * torch.pi).requires_grad_()
-    u = batch.y[:, m:].detach().requires_grad_()
-    turned, log_soft = flow.soft_to_latent(soft)
+    soft, u = torch.remainder(batch.y[:, : flow.m].detach(), 2 * torch.pi), batch.y[:, flow.m :].detach().requires_grad_()
+    with torch.set_grad_enabled(likelihood > 0):
+        _, log_soft = flow.soft_to_latent(soft)
     latent, log_stiff = flow.stiff_to_latent(soft, u)
-    log_q = log_soft + log_stiff - 0.5 * (latent**2).sum(1)
-    inputs = (soft, u) if m else (u,)
-    own = torch.cat(torch.autograd.grad(log_q.sum(), inputs, retain_graph=True), dim=1)
-    s = batch.score - own
+    log_q = log_stiff - 0.5 * (latent**2).sum(1)
+    (own,) = torch.autograd.grad(log_q.sum(), u)
+    s = batch.score[:, flow.m :] - own
     s = s * (LARGEST / s.norm(dim=1, keepdim=True)).clamp_max(1.0)
-    moved = torch.cat([flow.soft_from_latent(soft.detach(), turned.detach()), flow.stiff_from_latent(soft.detach(), latent.detach())[0]], 1)
+    moved, _ = flow.stiff_from_latent(soft, latent.detach())
     surrogate = -(s * moved).sum(1).mean() - likelihood * (batch.weight * log_soft).mean()
-    value = -(batch.weight * (log_q.detach() + flow.log_base(0 * batch.y))).mean()  # log_base of zeros: the constants
+    value = -(batch.weight * (log_q + log_soft + flow.log_base(0 * batch.y)).detach()).mean()  # log_base of zeros: the constants
     return surrogate - surrogate.detach() + value

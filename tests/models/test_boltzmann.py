@@ -283,16 +283,17 @@ def test_path_gradient_vanishes_at_the_true_density_and_is_unbiased_elsewhere() 
     y = flow.from_latent(latent)[0].detach()
 
     def gradients(loss: torch.Tensor, of: BoltzmannFlow) -> torch.Tensor:
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(of.parameters()))])
+        stiff = [weights for name, weights in of.named_parameters() if "spline" not in name]
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, stiff)])
 
     u = y.clone().requires_grad_()
     (score,) = torch.autograd.grad(flow.log_prob_chart(u).sum(), u)
     batch = Batch(y, torch.ones(len(y), dtype=y.dtype), score)
     scale = gradients(likelihood_loss(flow, Batch(y[:50], torch.ones(50, dtype=y.dtype))), flow).norm()
-    assert gradients(path_loss(flow, batch, likelihood=0.0), flow).norm() < 1e-6 * scale
+    assert gradients(path_loss(flow, batch), flow).norm() < 1e-6 * scale
     other = shaken(copy.deepcopy(flow), 0.02, seed=5)
     assert float(path_loss(other, batch).detach()) == pytest.approx(float(likelihood_loss(other, batch).detach()), rel=1e-9)
-    a, b = gradients(path_loss(other, batch, likelihood=0.0), other), gradients(likelihood_loss(other, batch), other)
+    a, b = gradients(path_loss(other, batch), other), gradients(likelihood_loss(other, batch), other)
     assert torch.dot(a, b) / (a.norm() * b.norm()) > 0.8  # the likelihood's has the noise of 4,000 frames
 
 
@@ -301,7 +302,7 @@ def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: P
     path = tmp_path / "frames.npz"
     data = {key: getattr(frames, key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "temperature_K")}
     np.savez(path, **data)
-    config = {"data": str(path), "name": "toy", "likelihood_steps": 20, "schedule": {"steps": 150, "learning_rate": 3e-3}, "copies": 1}
+    config = {"data": str(path), "name": "toy", "likelihood_steps": 60, "schedule": {"steps": 150, "learning_rate": 3e-3}, "copies": 1}
     config["network"] = {"width": 32, "layers": 2, "bins": 8}
     done = run_training(config, tmp_path / "run", None)
     assert done["steps"] == 150 and done["frames"] == 3000

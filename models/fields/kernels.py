@@ -303,10 +303,9 @@ def fitted_family(components: int, dimension: int, span: float, spacing: float, 
     data shows most of, a weakly periodic one; vectors: squared
     exponential, curl-free and div-free terms of two lengths each (every isotropic field is such a mixture, by Helmholtz).
     """
-    middle = math.sqrt(span * spacing)
     if components > 1:
         kinds = ["se", "curl-free", "div-free"] * 2
-        lengths = [middle] * 3 + [middle * 3] * 3
+        lengths = [span / 10] * 3 + [span / 3] * 3
         return Kernel(kinds, components=components, variance=1 / len(kinds), length=lengths, noise=0.01)
     kinds, lengths, periods = ["se", "se", "matern52"], [span / 10, span / 30, span / 16], [1.0] * 3
     if dimension == 1:

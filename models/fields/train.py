@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
@@ -104,8 +105,10 @@ def _describe(c: TrainingConfig, model: FieldModel) -> str:
 
 
 def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
-    points = 60 if system in SYSTEMS_2D else None
+    points = 100 if system in SYSTEMS_2D else None
     x, y, mask = Functions(system, count, seed, points)(1 << 30)  # a batch that no step of the training sees
+    if points is not None:
+        mask = torch.ones_like(mask)  # short distances, which tell the noise from the field, are rare in the plane
     return x.double().numpy(), y.double().numpy(), mask.numpy()
 
 

@@ -23,7 +23,7 @@ def example(name: str, *arguments: object) -> str:
 
 
 def test_wind_example(tmp_path: Path) -> None:
-    out = example("08_wind_field.py", 40, tmp_path / "wind.safetensors")
+    out = example("09_wind_field.py", 40, tmp_path / "wind.safetensors")
     assert "log density of the truth" in out
     shares = FieldModel.load(tmp_path / "wind.safetensors").diffusion.kernel.log_variance.exp().numpy()
     assert shares[2::3].sum() > 3 * shares[1::3].sum(), "the divergence-free part should dominate"
@@ -32,7 +32,7 @@ def test_wind_example(tmp_path: Path) -> None:
 def test_cyclone_example(tmp_path: Path) -> None:
     if not (Path(os.environ.get("EQUIDRIFT_DATA", "")) / "hurdat" / "AL.csv").is_file():
         pytest.skip("HURDAT2 is not there: EQUIDRIFT_DATA names no folder with hurdat/AL.csv")
-    out = example("09_cyclone_tracks.py", 2, tmp_path / "c.safetensors")
+    out = example("10_cyclone_tracks.py", 2, tmp_path / "c.safetensors")
     assert "day 6: error of the mean" in out and (tmp_path / "c.json").exists()
 
 

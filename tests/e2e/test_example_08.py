@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "07_core_constrained_to_openmm.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "08_core_constrained_to_openmm.py"
 
 
 def test_core_constrained_example(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _network(c: TrainingConfig) -> ConformerNetwork:
     return network
 
 
-def reinitialise(network: ConformerNetwork, generator: torch.Generator) -> None:
+def reinitialise(network: torch.nn.Module, generator: torch.Generator) -> None:
     """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
     # zero-initialised heads stay as they are, biases included
     linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and bool(m.weight.detach().any())]

@@ -186,5 +186,5 @@ def _greatest(values: Floats, axes: tuple[int, ...], order: int) -> Floats:
 
 def centres(bins: int) -> Floats:
     """Centres of `bins` cells of the circle."""
-    out: Floats = (np.arange(bins) + 0.5) * (2 * np.pi / bins) - np.pi
+    out: Floats = (np.arange(bins, dtype=np.float64) + 0.5) * (2 * np.pi / bins) - np.pi
     return out

@@ -30,7 +30,7 @@ class TrainingConfig(BaseModel):
     name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
     init: str | None = None
     network: dict[str, int] = {}
-    schedule: dict[str, int | float] = {}
+    schedule: dict[str, Any] = {}
     frames_per_batch: int = Field(default=32, ge=2)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"

@@ -128,7 +128,7 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
     """Forecasts of windows of the last 20 % of a trajectory."""
     part = dynamics.part(0.8, 1.0)
     spacing = STRIDE * dynamics.spacing_fs
-    given, times = np.arange(FRAMES) < GIVEN, spacing * np.arange(FRAMES)
+    given, times = np.arange(FRAMES) < GIVEN, spacing * np.arange(FRAMES, dtype=np.float64)
     counts = {"equidrift": 32 if full else 4, "geotdm": 4 if full else 1, "last-frame": 256, "constant-velocity": 256}
     models = {"equidrift": "default", "geotdm": "geotdm", "last-frame": "last-frame", "constant-velocity": "constant-velocity"}
     rows = []
@@ -215,7 +215,7 @@ def physics(dynamics: Dynamics, count: int) -> Row:
     starts = windows(part.positions_A[0], GIVEN, STRIDE, count)
     made = []
     for k, start in enumerate(starts):
-        given = Trajectory(molecule, start, spacing * np.arange(GIVEN))
+        given = Trajectory(molecule, start, spacing * np.arange(GIVEN, dtype=np.float64))
         made += [t.positions_A for t in model.continue_(given, CHAIN * CHAINED, sample_seeds(1, k, k + 1))]
     frames, truth = np.stack(made), part.positions_A[0, ::STRIDE].astype(np.float64)
     bonds = molecule.bonds
@@ -270,7 +270,7 @@ def speed(dynamics: Dynamics, batch: int) -> list[Row]:
     part = dynamics.part(0.8, 1.0)
     window = windows(part.positions_A[0], FRAMES, STRIDE, 1)[0]
     given = np.arange(FRAMES) < GIVEN
-    t = Trajectory(part.molecule, hidden(window, given), STRIDE * part.spacing_fs * np.arange(FRAMES))
+    t = Trajectory(part.molecule, hidden(window, given), STRIDE * part.spacing_fs * np.arange(FRAMES, dtype=np.float64))
     model = make_trajectory_model("default")
     model.complete(t, given, sample_seeds(2, 0, 1))
     begun = time.process_time()

@@ -73,7 +73,7 @@ class TrajectoryTraining(BaseModel):
     init: str | None = None
     network: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    schedule: dict[str, int | float] = {}
+    schedule: dict[str, Any] = {}
     pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -20,6 +20,7 @@ import numpy as np
 from equidrift.adapt import Still, adapt
 from equidrift.basins import correlation_time
 from equidrift.metropolis import Statistics
+from equidrift.models.boltzmann import benchmark as boltzmann
 from equidrift.models.conformers.benchmark import commit, data_folder, machine
 from equidrift.models.conformers.data import held_out
 from equidrift.records import Molecule
@@ -282,4 +283,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """
     say = progress or (lambda message: None)
     rows = alanine(60.0 if full else 20.0, say) + drugs(10.0, DRUGS if full else 5, say)
+    if (data_folder() / boltzmann.REFERENCE).exists():
+        rows += boltzmann.rows(full, say)
+    else:
+        say(f"ala2/boltzmann: left out, {data_folder() / boltzmann.REFERENCE} is not there (tools/make_boltzmann_data.py makes it)")
     return {"name": "sampling", "machine": machine(), "commit": commit(), "rows": rows}

@@ -303,7 +303,8 @@ def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: P
     data = {key: getattr(frames, key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "temperature_K")}
     np.savez(path, **data)
     schedule = {"steps": 150, "learning_rate": 3e-3}
-    config: dict[str, Any] = {"data": str(path), "name": "toy", "likelihood_steps": 60, "likelihood": 1.0, "schedule": schedule, "copies": 1}
+    config: dict[str, Any] = {"data": str(path), "name": "toy", "likelihood_steps": 60, "likelihood": 1.0, "schedule": schedule}
+    config["copies"] = 1
     config["network"] = {"width": 32, "layers": 2, "bins": 8}
     done = run_training(config, tmp_path / "run", None)
     assert done["steps"] == 150 and done["frames"] == 3000

@@ -131,7 +131,8 @@ def main() -> None:
         energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV)
         if (k + 1) % 2000 == 0 or k + 1 == args.frames:
             arrays = {"positions_A": np.array(positions), "forces_eV_A": np.array(forces, np.float32), "energies_eV": np.array(energies)}
-            system = {"numbers": chain.numbers, "bonds": chain.bonds, "names": chain.names, "resnames": chain.residues, "torsions": chain.tree.atoms}
+            system = {"numbers": chain.numbers, "bonds": chain.bonds, "names": chain.names, "resnames": chain.residues}
+            system |= {"torsions": chain.tree.atoms}
             np.savez(args.out, **arrays, **system, temperature_K=TEMPERATURE_K, rare=chain.odds, ramachandran=chain.ramachandran)
             odds, own = np.array(chain.odds), rare(chain.tree.torsions(arrays["positions_A"]))
             blocks = odds[: len(odds) // 20 * 20].reshape(20, -1).mean(axis=1)

@@ -302,7 +302,9 @@ def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: P
     path = tmp_path / "frames.npz"
     data = {key: getattr(frames, key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "temperature_K")}
     np.savez(path, **data)
-    config = {"data": str(path), "name": "toy", "likelihood_steps": 60, "schedule": {"steps": 150, "learning_rate": 3e-3}, "copies": 1}
+    schedule = {"steps": 150, "learning_rate": 3e-3}
+    config: dict[str, Any] = {"data": str(path), "name": "toy", "likelihood_steps": 60, "likelihood": 1.0, "schedule": schedule}
+    config["copies"] = 1
     config["network"] = {"width": 32, "layers": 2, "bins": 8}
     done = run_training(config, tmp_path / "run", None)
     assert done["steps"] == 150 and done["frames"] == 3000
@@ -318,8 +320,7 @@ def test_training_on_user_frames_makes_a_generator_worth_its_weights(tmp_path: P
     mass = np.exp(-1.5 * np.cos(2 * grid) - np.sin(grid) + 0.5 * (0.4 / KT * np.cos(grid)) ** 2 * KT / 4.0)  # the angle integrated out
     exact = math.log(mass[grid < np.pi].sum() / mass[grid > np.pi].sum())
     assert found == pytest.approx(exact, abs=4 * error + 0.02) and error < 0.05
-    schedule, out = {"steps": 3}, tmp_path / "other"
-    own = fit(Frames.load(path), out, schedule=schedule, network=config["network"], copies=1)
+    own = fit(Frames.load(path), tmp_path / "other", schedule={"steps": 3}, network=config["network"], copies=1)
     assert own.n_atoms == 4 and own.temperature_K == TEMPERATURE_K
     with pytest.raises(InputError, match="--resume"):
         run_training(config, tmp_path / "run", None)

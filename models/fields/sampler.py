@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -188,7 +188,8 @@ class FieldModel:
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""
         schedule = dataclasses.asdict(self.diffusion.schedule)
-        config: dict[str, Any] = {"network": dataclasses.asdict(self.diffusion.network.config), "kernel": self.diffusion.kernel.config()}
+        network = cast(NetworkConfig, self.diffusion.network.config)
+        config: dict[str, Any] = {"network": dataclasses.asdict(network), "kernel": self.diffusion.kernel.config()}
         config |= {"schedule": schedule, "parametrisation": self.diffusion.kind}
         config |= {"std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
         config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
@@ -379,6 +380,6 @@ def _network(network: NetworkConfig | str, vector: bool, d: int, p: int, span: f
         return network
     if network not in ("auto", "none"):
         raise InputError(f"network must be 'auto', 'none' or a NetworkConfig, not {network!r}")
-    waves = {"wave_min": spacing, "wave_max": span / 2} if vector else {"wave_min": spacing / 2, "wave_max": 4 * span}
+    waves: dict[str, Any] = {"wave_min": spacing, "wave_max": span / 2} if vector else {"wave_min": spacing / 2, "wave_max": 4 * span}
     kind = "none" if network == "none" else "vector" if vector else "attention"
     return NetworkConfig(kind=kind, components=p, dimension=d, width=32 if vector else 96, layers=3 if vector else 4, **waves)

@@ -205,7 +205,7 @@ def trajectories(result: Mapping[str, Any]) -> str:
     ours = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("md17-", "speed-"))]}
     small = {**ours, "rows": [row for row in ours["rows"] if not str(row["row"]).startswith("gfn2md17")]}
     md = {**ours, "rows": [row for row in ours["rows"] if str(row["row"]).startswith("gfn2md17")]}
-    speed = (("cpu_s_per_128", 3), ("speedup_over_1000_steps", 3), ("ADE", 3), ("calls", 3))
+    speed = (("cpu_s_per_128", 3), ("over_equidrift", 3))
     parts = [pivot(small, (("ADE", 3), ("FDE", 3))), pivot(md, (("ADE", 3), ("FDE", 3))), listed(result, speed, "^speed-")]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
@@ -17,7 +16,7 @@ from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_to
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import save_weights
@@ -35,7 +34,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    data: list[str] = Field(min_length=1)
+    data: Names
     name: str = Field(default="my-boltzmann", pattern=r"^[\w.+-]+$")
     shares: list[float] = []
     importance: list[float] = []
@@ -50,11 +49,6 @@ class TrainingConfig(BaseModel):
     description: str = ""
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
 
 def run_training(
@@ -75,7 +69,7 @@ def run_training(
         for a config that does not fit, frames that do not fit each other, or an output folder that holds a checkpoint when `resume` is
         not given.
     """
-    c, schedule = _checked(config, out, budget_s, resume)
+    c, schedule, budget_s = _checked(config, out, budget_s, resume)
     options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
     path, trainer, frames = _fit(c, schedule, [Frames.load(path, **options) for path in c.data], out, budget_s, resume, progress)
     done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
@@ -93,23 +87,19 @@ def fit(
 ) -> BoltzmannGenerator:
     """A generator of the molecule in these frames; as `run_training`, with its other `settings` by name."""
     sets = [sets] if isinstance(sets, Frames) else list(sets)
-    c, schedule = _checked({**settings, "data": ["frames"]}, Path(out), budget_s, resume)
+    c, schedule, budget_s = _checked({**settings, "data": ["frames"]}, Path(out), budget_s, resume)
     path, _, _ = _fit(c, schedule, sets, Path(out), budget_s, resume, progress)
     return load_boltzmann(path)
 
 
-def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool) -> tuple[TrainingConfig, Schedule]:
-    """What was asked for, before any file is read."""
+def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool) -> tuple[TrainingConfig, Schedule, float]:
+    """What was asked for and the seconds it may take, before any file is read."""
     try:
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, **c.schedule})
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
-    if budget_s is None and schedule.steps is None:
-        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
-    if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
-    return c, schedule
+    return c, schedule, check_run(out, budget_s, schedule.steps, resume)
 
 
 def _fit(
@@ -117,7 +107,7 @@ def _fit(
     schedule: Schedule,
     sets: list[Frames],
     out: Path,
-    budget_s: float | None,
+    budget_s: float,
     resume: bool,
     progress: Progress | None,
 ) -> tuple[Path, Trainer, int]:
@@ -129,7 +119,7 @@ def _fit(
     trainer = Trainer(flow, schedule, out)
     if resume:
         trainer.resume()
-    train(trainer, sets, c, math.inf if budget_s is None else budget_s, progress)
+    train(trainer, sets, c, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, flow, sets, trainer))
     return path, trainer, sum(len(s.positions_A) for s in sets)
 
@@ -161,8 +151,7 @@ def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | N
 
 def train(trainer: Trainer, sets: Sequence[Frames], c: TrainingConfig, budget_s: float, progress: Progress | None = None) -> None:
     """Likelihood first, then path gradients where every set has forces."""
-    flow, kT_eV = trainer.network, BOLTZMANN_EV_PER_K * sets[0].temperature_K
-    assert isinstance(flow, BoltzmannFlow)
+    flow, kT_eV = cast(BoltzmannFlow, trainer.network), BOLTZMANN_EV_PER_K * sets[0].temperature_K
     shares, importance = c.shares or [s.share for s in sets], c.importance or [1.0] * len(sets)
     chosen: list[tuple[Tensor, Tensor | None, Any, float]] = []
     for k, frames in enumerate(sets):
@@ -172,10 +161,9 @@ def train(trainer: Trainer, sets: Sequence[Frames], c: TrainingConfig, budget_s:
     batches = Batches(chosen, c.batch, c.seed)
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
-        assert isinstance(network, BoltzmannFlow)
         if trainer.step < c.likelihood_steps or batch.score is None:
-            return likelihood_loss(network, batch)
-        return path_loss(network, batch, c.likelihood)
+            return likelihood_loss(cast(BoltzmannFlow, network), batch)
+        return path_loss(cast(BoltzmannFlow, network), batch, c.likelihood)
 
     trainer.fit(batches, loss, budget_s, progress)
 

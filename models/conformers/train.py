@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from equidrift.models.conformers.data import ELEMENTS, LEVELS, ConformerSet, hel
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
 from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
 from equidrift.models.conformers.objective import Batches, refiner_loss
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
 from equidrift.records import SYMBOLS
 from equidrift.training_data import packed_files
 from equidrift.weights import load_weights, save_weights
@@ -33,7 +32,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     task: Literal["refine", "generate"]
-    data: list[str] = Field(min_length=1)
+    data: Names
     name: str = Field(default="my-model", pattern=r"^[\w.+-]+$")
     init: str | None = None
     level: str = "GFN2-xTB"
@@ -45,11 +44,6 @@ class TrainingConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @field_validator("level")
     @classmethod
@@ -94,13 +88,7 @@ def run_training(
         raise
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
-    if budget_s is None and schedule.steps is None:
-        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
-    budget_s = math.inf if budget_s is None else budget_s
-    if budget_s <= 0:
-        raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
-    if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = ConformerSet.empty()
     paths, skipped = packed_files(c.data, out, level=c.level, hold_out=c.hold_out)
     for path in paths:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.sampler import FieldModel
-from equidrift.models.shared.training import Progress
+from equidrift.models.shared.training import Progress, check_run
 
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 
@@ -73,10 +72,7 @@ def run_training(
         c = TrainingConfig.model_validate(config)
     except ValueError as error:
         raise InputError(f"the training config does not fit: {error}") from error
-    if budget_s is None and "steps" not in c.schedule and c.network != "none":
-        raise InputError("how long to train is not given; add --budget 5m, or `steps` to the schedule in the config")
-    if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    budget_s = check_run(out, budget_s, 0 if c.network == "none" else c.schedule.get("steps"), resume)
     vector = c.vector or c.system in SYSTEMS_2D
     source = Functions(c.system, c.batch, c.seed) if c.system else None
     x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
@@ -84,12 +80,12 @@ def run_training(
     try:
         if source is None:
             options |= {"schedule": c.schedule, "batch": c.batch, "out": out, "resume": resume, "progress": progress}
-            model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s or math.inf, **options)
+            model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s, **options)
         else:
             model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
             if not model.diffusion.gaussian:
                 how: dict[str, Any] = {"seed": c.seed, "out": out, "resume": resume, "progress": progress}
-                model.train(_standard(source, model), budget_s or math.inf, c.schedule, **how)
+                model.train(_standard(source, model), budget_s, c.schedule, **how)
     except TypeError as error:
         raise InputError(f"the training config does not fit: {error}") from error
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))

@@ -12,14 +12,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from equidrift.errors import WeightsError
+from equidrift.errors import InputError, WeightsError
 
 Progress = Callable[[dict[str, float]], None]
+# `data` of a training config: names, or a single one
+Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
+
+
+def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool) -> float:
+    """The seconds that a run may take, infinity where only `steps` ends it.
+
+    Raises
+    ------
+    InputError
+        where neither a budget nor steps are given, for a budget that is not positive, or a folder `out` that holds a checkpoint when
+        `resume` is not given.
+    """
+    if budget_s is None and steps is None:
+        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
+    budget_s = math.inf if budget_s is None else budget_s
+    if budget_s <= 0:
+        raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
+    if (out / "checkpoint.json").exists() and not resume:
+        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    return budget_s
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.data import ELEMENTS
 from equidrift.models.conformers.train import reinitialise
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import torsion_loss
@@ -26,7 +25,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    data: list[str] = Field(min_length=1)
+    data: Names
     name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
     init: str | None = None
     network: dict[str, int] = {}
@@ -35,11 +34,6 @@ class TrainingConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
 
 def run_training(
@@ -53,16 +47,13 @@ def run_training(
         raise
     except (ValueError, TypeError) as error:
         raise InputError(f"the training config does not fit: {error}") from error
-    if budget_s is None and schedule.steps is None:
-        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
-    if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = read_frames(c.data)
     trainer = Trainer(network, schedule, out)
     if resume:
         trainer.resume()
     batches = Batches(data, frames_per_batch=c.frames_per_batch, seed=c.seed)
-    trainer.fit(batches, torsion_loss, math.inf if budget_s is None else budget_s, progress)
+    trainer.fit(batches, torsion_loss, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, network.config, trainer, data))
     return {
         "weights": str(path),

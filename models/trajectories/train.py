@@ -7,7 +7,6 @@ tools/make_md.py, a folder of GFN2-MD17 files, `nbody:charged` (spring, gravity)
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
 from equidrift.models.trajectories import nbody
 from equidrift.models.trajectories.data import (
     EDGE_FEATURES,
@@ -56,7 +55,7 @@ class TrajectoryTraining(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["integrator", "flow", "geotdm"] = "integrator"
-    data: list[str] = Field(min_length=1)
+    data: Names
     topology: str | None = None
     level: str = "MMFF94"
     temperature_K: float = Field(default=300.0, gt=0)
@@ -79,11 +78,6 @@ class TrajectoryTraining(BaseModel):
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @field_validator("level")
     @classmethod
@@ -123,9 +117,7 @@ def run_training(
         given.
     """
     c, schedule = parsed(config)
-    if budget_s is None and schedule.steps is None:
-        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
-    budget_s = math.inf if budget_s is None else budget_s
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
     path, trainer = train(c, make_task(c), schedule, out, budget_s, resume, progress)
     return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
 
@@ -143,10 +135,6 @@ def train(
     c: TrajectoryTraining, task: Task, schedule: Schedule, out: Path, budget_s: float, resume: bool, progress: Progress | None
 ) -> tuple[Path, Trainer]:
     """Train a task and write its weights and card; errors as `run_training`."""
-    if budget_s <= 0:
-        raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
-    if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
     network = _network(c, task.config)
     task.prepare(network)
     trainer = Trainer(network, schedule, out)
@@ -254,6 +242,7 @@ def fit_arrays(
 ) -> Path:
     """Train on plain arrays; returns the weights file. Errors as `run_training`."""
     c, schedule = parsed({"frames": min(30, x.shape[1]), "pairs_per_batch": 3200} | settings | {"kind": kind, "data": "arrays"})
+    check_run(out, budget_s, schedule.steps, resume)
     return train(c, array_task(c, x, nodes, edges, spacing), schedule, out, budget_s, resume, progress)[0]
 
 

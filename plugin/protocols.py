@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -100,6 +100,34 @@ class BatchedTrajectoryModel(TrajectoryModel, Protocol):
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Trajectory]: ...
+
+
+@runtime_checkable
+class MoleculeModel(Protocol):
+    """Draws new molecules, one random stream per sample; sample k depends on seeds[k] alone, given the other arguments.
+
+    max_atoms : most atoms, hydrogens included, a sample has. properties : name -> (least, greatest) value of each property it can be
+    conditioned on, the unit ending the name as in `gap_eV`.
+    `sample` returns for each seed the raw (Molecule without stereo tags, positions_A (n_atoms, 3)) before any check, relaxation or filter,
+    or None where the model made nothing that is a molecule. `targets` maps property -> value; `guidance` 0 ignores them, 1 is plain
+    conditioning, more is classifier-free guidance. `fragment` is a (Molecule, positions_A) to keep, for models whose `takes_fragment` is true.
+    """
+
+    name: str
+    max_atoms: int
+    properties: Mapping[str, tuple[float, float]]
+    takes_fragment: bool
+
+    def sample(
+        self,
+        seeds: NDArray[np.int64],
+        *,
+        targets: Mapping[str, float] | None = None,
+        guidance: float | None = None,
+        fragment: tuple[Molecule, NDArray[np.float64]] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[tuple[Molecule, NDArray[np.float64]] | None]: ...
 
 
 @runtime_checkable

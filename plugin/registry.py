@@ -29,6 +29,12 @@ TRAJECTORY_MODELS = {
     "last-frame": "equidrift.models.trajectories.baselines:LastFrame",
     "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
 }
+# name -> "module:factory"; factory(**options) returns a MoleculeModel
+MOLECULE_MODELS = {
+    "default": "equidrift.models.molecules.joint.sampler:load_joint",
+    "joint": "equidrift.models.molecules.joint.sampler:load_joint",
+    "latent": "equidrift.models.molecules.latent.sampler:load_latent",
+}
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
 PROPOSERS = {
@@ -43,6 +49,10 @@ TRAINED_MODELS = {
     "refine": ("equidrift.chains:default", "refiner"),
 }
 TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
+TRAINED_MOLECULE_MODELS = {
+    "molecules-joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
+    "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),
+}
 TRAINED_TRAJECTORY_MODELS = {"trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")}
 
 
@@ -107,3 +117,12 @@ def make_trajectory_model(name: str, **options: Any) -> Any:
     if name not in TRAJECTORY_MODELS:
         raise UnknownNameError("trajectory model", name, TRAJECTORY_MODELS)
     return resolve(TRAJECTORY_MODELS[name])(**options)
+
+
+def make_molecule_model(name: str, **options: Any) -> Any:
+    """The model of new molecules of that name, or of a trained one's path; errors as `make_model`."""
+    if is_path(name):
+        return _trained(name, TRAINED_MOLECULE_MODELS, options)
+    if name not in MOLECULE_MODELS:
+        raise UnknownNameError("molecule model", name, MOLECULE_MODELS)
+    return resolve(MOLECULE_MODELS[name])(**options)

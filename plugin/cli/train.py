@@ -16,6 +16,7 @@ FAMILIES = {
     "torsions": "equidrift.models.torsions.train:run_training",
     "boltzmann": "equidrift.models.boltzmann.train:run_training",
     "fields": "equidrift.models.fields.train:run_training",
+    "molecules": "equidrift.models.molecules.train:run_training",
 }
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 

@@ -1,0 +1,1 @@
+"""Atoms, bonds and coordinates drawn together."""

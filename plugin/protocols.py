@@ -110,7 +110,7 @@ class MoleculeModel(Protocol):
     conditioned on, the unit ending the name as in `gap_eV`.
     `sample` returns for each seed the raw (Molecule without stereo tags, positions_A (n_atoms, 3)) before any check, relaxation or filter,
     or None where the model made nothing that is a molecule. `targets` maps property -> value; `guidance` 0 ignores them, 1 is plain
-    conditioning, more is classifier-free guidance. `fragment` is a (Molecule, positions_A) to keep, for models whose `takes_fragment` is true.
+    conditioning, more is classifier-free guidance. `fragment` is a (Molecule, positions_A) to keep, where `takes_fragment` is true.
     """
 
     name: str

@@ -405,6 +405,7 @@ def mixture_proposer(
 PLAIN = {
     "torsions": "equidrift.proposals:TorsionProposer",
     "local": "equidrift.proposals:LocalTorsionProposer",
+    "heat-bath": "equidrift.heat_bath:HeatBathProposer",
     "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
     "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
 }

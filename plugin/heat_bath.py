@@ -114,12 +114,12 @@ class Turn:
         self.form = terms.form
         self.r0 = terms.r0_A[across][order]
         self.per_r02, self.epsilon, self.coulomb = 1 / self.r0**2, terms.epsilon_eV[across][order], terms.coulomb_eV_A[across][order]
-        self._dihedrals(terms, place)
+        self._dihedrals(terms, place, inside)
 
-    def _dihedrals(self, terms: TurnTerms, place: NDArray[np.int64]) -> None:
-        """Cosine terms about this bond, the still end first; a dihedral read backwards is the same."""
-        middle = terms.torsions[:, 1:3]
-        ours = np.flatnonzero((np.sort(middle, axis=1) == np.sort((self.fixed, self.turned))).all(axis=1))
+    def _dihedrals(self, terms: TurnTerms, place: NDArray[np.int64], inside: NDArray[np.bool_]) -> None:
+        """Cosine terms about this bond, the still end first; a dihedral read backwards is the same, impropers have both ends on a side."""
+        about = (np.sort(terms.torsions[:, 1:3], axis=1) == np.sort((self.fixed, self.turned))).all(axis=1)
+        ours = np.flatnonzero(about & (inside[terms.torsions[:, 0]] != inside[terms.torsions[:, 3]]))
         rows = np.where(terms.torsions[ours, 1:2] == self.fixed, terms.torsions[ours], terms.torsions[ours, ::-1])
         self.ends = place[rows[:, 0]] * len(self.moved) + place[rows[:, 3]]
         self.orders, self.factors = terms.orders[ours], terms.heights_eV[ours] * np.exp(-1j * terms.phases_rad[ours])

@@ -62,9 +62,9 @@ class Target:
         return np.concatenate([-energy(TREE.set_torsions(START, part), self.found) for part in np.array_split(phi, 1 + len(phi) // 20000)])
 
 
-def chain(surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0) -> tuple[np.ndarray, float]:
+def chain(surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0, pairs: float = 0.05) -> tuple[np.ndarray, float]:
     """Torsions (n, 3) along a chain of proposals, and the share accepted."""
-    proposer, rng, statistics = HeatBathProposer(TREE, surrogate), np.random.default_rng(seed), Statistics.of(HeatBathProposer(TREE, surrogate))
+    proposer, rng, statistics = HeatBathProposer(TREE, surrogate, pairs=pairs), np.random.default_rng(seed), Statistics.of(HeatBathProposer(TREE, surrogate))
 
     class Signed:
         exact, tree, name = True, TREE, "signed"
@@ -100,8 +100,10 @@ def test_the_ratio_is_the_change_of_the_surrogate():
     assert np.abs(made.positions_A - START).max() > 0.1
 
 
-def test_a_perfect_surrogate_is_always_accepted():
-    assert chain(terms(), terms(), 100)[1] == 1.0
+def test_a_perfect_surrogate_is_always_accepted_and_pairs_of_turns_keep_the_target():
+    phi, acceptance = chain(TRUE, TRUE, 400, pairs=0.8)
+    assert acceptance == 1.0
+    assert fits(phi, Target(TRUE).log_prob, bins=3, fine=8) > 0.01
 
 
 TRUE = terms(scale=0.5)
@@ -141,6 +143,8 @@ def test_what_does_not_fit_is_refused():
         HeatBathProposer(TREE, replace(terms(), n_atoms=7))
     with pytest.raises(InputError, match="at least 2"):
         HeatBathProposer(TREE, terms(), points=1)
+    with pytest.raises(InputError, match="share from 0 to 1"):
+        HeatBathProposer(TREE, terms(), pairs=1.5)
     with pytest.raises(UnknownNameError, match="lennard-jones"):
         terms("lennard-jone")
     with pytest.raises(InputError, match="r0_A must be 6 finite numbers"):

@@ -217,17 +217,20 @@ SAMPLING = (
     ("acceptance_across", 3),
     ("P_positive", 3),
     ("P_positive_error", 2),
+    ("P_error", 2),
     ("ess", 3),
     ("delta_F_error_kT", 2),
     ("adapt_s", 3),
     ("ess_per_s_over_md_median", 3),
     ("ess_per_s_over_md_min", 3),
+    ("mean_ess_per_s_over_md_median", 3),
+    ("mean_ess_per_s_over_md_min", 3),
 )
 
 
 def sampling(result: Mapping[str, Any]) -> str:
     """Barriers and effective samples."""
-    return "\n\n".join([listed(result, SAMPLING, "^ala2/|^drugs/torsion$"), measured_on(result)])
+    return "\n\n".join([listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$"), measured_on(result)])
 
 
 def fields(result: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ whole, and fitting a proposer is stated apart (`adapt_s`).
 Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo, torsion proposals from a histogram and from the
 diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen behind every
 cycle. Dynamics crosses too rarely for the time given: its rate is that of the 10 ns in EQUIDRIFT_DATA times the ns per second of this
-run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with torsions drawn anew (`equidrift.adapt.recycled`).
-`P_error` is the distance of P(phi > 0) from the long reference's.
+run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with
+torsions drawn anew (`equidrift.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
 
 Twenty held-out drug-like ZINC molecules with 3 to 8 rotatable bonds in MMFF94: effective samples per second of the slowest torsion, as
 a sample is new when all of its torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain that never leaves a

@@ -62,9 +62,12 @@ class Target:
         return np.concatenate([-energy(TREE.set_torsions(START, part), self.found) for part in np.array_split(phi, 1 + len(phi) // 20000)])
 
 
-def chain(surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0, pairs: float = 0.05) -> tuple[np.ndarray, float]:
+def chain(
+    surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0, pairs: float = 0.05
+) -> tuple[np.ndarray, float]:
     """Torsions (n, 3) along a chain of proposals, and the share accepted."""
-    proposer, rng, statistics = HeatBathProposer(TREE, surrogate, pairs=pairs), np.random.default_rng(seed), Statistics.of(HeatBathProposer(TREE, surrogate))
+    proposer, rng = HeatBathProposer(TREE, surrogate, pairs=pairs), np.random.default_rng(seed)
+    statistics = Statistics.of(proposer)
 
     class Signed:
         exact, tree, name = True, TREE, "signed"

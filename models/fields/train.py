@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
+from equidrift.models.fields.atom_train import train_atoms
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.sampler import FieldModel
 from equidrift.models.shared.training import Progress, check_run
@@ -23,12 +24,13 @@ KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
-    `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
+    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it. `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
     functions for each batch instead.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    kind: str = Field(default="points", pattern="^points$")
     data: str | None = None
     system: str | None = None
     vector: bool = False
@@ -68,6 +70,8 @@ def run_training(
     InputError
         for a config that does not fit, data that cannot be read, or a folder that holds a checkpoint when `resume` is not given.
     """
+    if config.get("kind") == "atoms":
+        return train_atoms(config, out, budget_s, resume, progress)
     try:
         c = TrainingConfig.model_validate(config)
     except ValueError as error:

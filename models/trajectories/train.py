@@ -30,6 +30,7 @@ from equidrift.models.trajectories.data import (
     FrameBatches,
     ObservationBatches,
     PathBatches,
+    RollBatches,
     SegmentBatches,
     array_source,
     dynamics_source,
@@ -40,8 +41,10 @@ from equidrift.models.trajectories.data import (
 from equidrift.models.trajectories.flow import Flow, flow_loss
 from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
 from equidrift.models.trajectories.integrator import Integrator
+from equidrift.models.trajectories.modes import Modes, modes_loss
 from equidrift.models.trajectories.objective import Observations, Segments, fine_loss, observer_loss, path_loss
 from equidrift.models.trajectories.sampler import make_network
+from equidrift.models.trajectories.stepper import EGNNStepper, PairStepper, step_loss
 from equidrift.records import SYMBOLS
 from equidrift.registry import resolve
 from equidrift.weights import load_weights, save_weights
@@ -54,7 +57,7 @@ class TrajectoryTraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["integrator", "flow", "geotdm"] = "integrator"
+    kind: Literal["integrator", "flow", "geotdm", "stepper", "modes"] = "integrator"
     data: Names
     topology: str | None = None
     level: str = "MMFF94"
@@ -75,6 +78,7 @@ class TrajectoryTraining(BaseModel):
     schedule: dict[str, Any] = {}
     pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
+    horizon: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
@@ -215,16 +219,20 @@ def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
 def array_task(
     c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
 ) -> Task:
-    """Plain arrays: pair forces by path matching, or windows for the flow and GeoTDM."""
+    """Plain arrays: pair forces by path matching, steps of a whole frame, or windows for the others."""
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
-    if c.kind != "integrator":
+    if c.kind in ("flow", "geotdm", "modes"):
         return _window_task(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1")
-    batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
+    training = {"spacing": spacing, "trajectories": len(x)}
     apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
-    force = sizes | {"blocks": 0, "shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())} | c.network
+    reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
+    if c.kind == "stepper":
+        rolls = RollBatches(x, nodes, edges, pairs=c.pairs_per_batch, seed=c.seed, single=c.interpolate_steps, horizon=c.horizon)
+        return Task({"kind": "stepper"} | sizes | reach | c.network, rolls, step_loss, training)
+    batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
+    force = sizes | {"blocks": 0} | reach | c.network
     config = {"kind": "integrator", "longest_step": spacing / 40, "observer": False, "force": force}
-    training = {"spacing": spacing, "trajectories": len(x)}
     return Task(config, batches, lambda network, data: path_loss(network.force, data), training)
 
 
@@ -247,8 +255,10 @@ def fit_arrays(
 
 
 def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = ()) -> Task:
-    """Windows with masks, for the flow and GeoTDM. Lengths are divided by the spread of the data."""
+    """Windows with masks, for the flow, GeoTDM and alternatives. Lengths are divided by the spread of the data."""
     batches = FrameBatches(source, frames=c.frames, context=c.context, given=c.given, pairs=c.pairs_per_batch, seed=c.seed)
+    if c.kind == "modes":
+        return _modes_task(c, batches, sizes, unit)
     length = batches.length()
     batches.scale = 1.0 / length
     training = _training_of(runs, None, length) if runs else {"length": length, "unit": unit}
@@ -265,6 +275,23 @@ def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit
             flow.spread.copy_(batches.spread(flow))
 
     return Task(config, batches, flow_loss, training, prepare)
+
+
+def _modes_task(c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, int], unit: str) -> Task:
+    """`context` frames in, the rest of the window out. Lengths stay as they are; the network knows the ordinary step."""
+    if c.context >= c.frames:
+        raise InputError(f"alternatives need frames to come: context {c.context} must be below frames {c.frames}")
+    config = {"kind": "modes", "past": c.context, "future": c.frames - c.context} | sizes | c.network
+
+    def prepare(made: nn.Module) -> None:
+        if not c.init:
+            modes = cast(Modes, made)
+            with torch.no_grad():  # alternatives that begin apart are all found useful
+                modes.futures.bias.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(c.seed))
+            steps = [batches(step).frames.diff(dim=1).square().sum(-1).mean() for step in range(8)]
+            modes.unit.copy_(torch.stack(steps).mean().sqrt().clamp_min(1e-9))
+
+    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit}, prepare)
 
 
 def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:
@@ -287,7 +314,7 @@ def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | Non
     }
 
 
-def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow | GeoTDM | PairStepper | EGNNStepper | Modes:
     """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(c.seed)
@@ -305,7 +332,13 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
 def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, Any]:
     """The model card of a run."""
     molecular = "spacing_fs" in task.training
-    what = {"integrator": "a learned integrator", "flow": "a few-step flow", "geotdm": "GeoTDM as published"}[c.kind]
+    what = {
+        "integrator": "a learned integrator",
+        "flow": "a few-step flow",
+        "geotdm": "GeoTDM as published",
+        "stepper": "one network call a frame",
+        "modes": "alternative futures in one network call",
+    }[c.kind]
     return {
         "name": c.name,
         "family": "trajectories",
@@ -316,7 +349,7 @@ def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, 
         "elements": [SYMBOLS[z] for z in ELEMENTS] if molecular else [],
         "max_atoms": 200,
         "units": "A, fs" if molecular else "none",
-        "dtype": "float32" if c.kind == "integrator" else "bfloat16",
+        "dtype": "float32" if c.kind in ("integrator", "stepper") else "bfloat16",
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},

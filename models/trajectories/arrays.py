@@ -163,8 +163,12 @@ class GeometricTrajectoryModel:
         *,
         d: int = 3,
         steps: int | None = None,
+        carrier: GeometricTrajectoryModel | None = None,
     ) -> NDArray[np.float64]:
         """Trajectories (seeds, n_frames, nodes, d) of one graph from nothing, centred; by models trained with `given: none`.
+
+        carrier : an integrator or a stepper of the same system. It makes the trajectory anew from the middle of the drawn one, in both
+            directions of time: what is drawn decides where and how fast, and the motion obeys the learned forces.
 
         Raises
         ------
@@ -172,16 +176,27 @@ class GeometricTrajectoryModel:
             for a model that needs given frames, or features that do not fit.
         """
         node, chosen = np.asarray(node_features, np.float64), np.array(list(seeds), np.int64)
-        if isinstance(self.network, (*CARRIERS, Modes)):
+        if self.training.get("given") != "none":
             raise InputError(
-                f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` or `flow` with `given: none`, or draw "
+                f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` or `flow` with `given: none`, or take "
                 "given frames from your own trajectories and call continue_"
             )
         if n_frames < 1:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
         blank = np.zeros((len(chosen), n_frames, len(node), d))
         nodes, edges = (np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0) for a in (node, edge_features))
-        return self.complete_many(blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps)
+        made = self.complete_many(blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps)
+        if carrier is None:
+            return made
+        if n_frames < 5 or not isinstance(carrier.network, CARRIERS):
+            raise InputError("a carrier must be an integrator or a stepper, and there must be 5 frames or more to find velocities from")
+        middle = n_frames // 2
+        near = np.arange(max(0, middle - 4), min(n_frames, middle + 5))
+        design = (near - middle)[:, None] ** np.arange(3.0)  # a parabola through each node's nearest frames
+        fit = np.einsum("ct,stnd->scnd", np.linalg.pinv(design), made[:, near])
+        made[:, middle], made[:, middle + 1] = fit[:, 0], fit.sum(1)
+        given = (np.arange(n_frames) == middle) | (np.arange(n_frames) == middle + 1)
+        return carrier.complete_many(made, nodes, edges, given, chosen)
 
     def alternatives(
         self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, *, mask: NDArray[np.bool_] | None = None

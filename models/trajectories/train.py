@@ -261,7 +261,7 @@ def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit
         return _modes_task(c, batches, sizes, unit)
     length = batches.length()
     batches.scale = 1.0 / length
-    training = _training_of(runs, None, length) if runs else {"length": length, "unit": unit}
+    training = (_training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {"given": c.given}
     if c.kind == "geotdm":
         network = sizes | {"width": 128, "layers": 6} | c.network
         config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
@@ -291,7 +291,7 @@ def _modes_task(c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, i
             steps = [batches(step).frames.diff(dim=1).square().sum(-1).mean() for step in range(8)]
             modes.unit.copy_(torch.stack(steps).mean().sqrt().clamp_min(1e-9))
 
-    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit}, prepare)
+    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit, "given": "forecast"}, prepare)
 
 
 def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:

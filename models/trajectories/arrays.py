@@ -17,18 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.errors import InputError, WeightsError
 from equidrift.models.shared.training import Progress
 from equidrift.models.trajectories.data import array_graph
+from equidrift.models.trajectories.egnn import EGNN, roll
 from equidrift.models.trajectories.flow import Flow, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, draw
 from equidrift.models.trajectories.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.modes import Modes, choose
 from equidrift.models.trajectories.network import Graph
 from equidrift.models.trajectories.sampler import gaps, make_network, run_of
-from equidrift.models.trajectories.stepper import EGNNStepper, PairStepper, roll
 from equidrift.seeds import sample_rng
 from equidrift.weights import load_weights
 
 BATCH_PAIRS = 60_000
-CARRIERS = (Integrator, PairStepper, EGNNStepper)  # what carries two frames on, in either direction of time
+CALLS_TO_START = 6  # frames that an integrator runs to find the velocities
+CARRIERS = (Integrator, EGNN)  # what carries two frames on, in either direction of time
 Carry = Callable[[torch.Tensor, int], torch.Tensor]
 
 
@@ -38,7 +39,7 @@ class GeometricTrajectoryModel:
     Parameters
     ----------
     weights : name of a shipped model ("nbody-charged", ...), or the path of a card or safetensors file.
-    noise : 0 gives the mean path of an integrator or a stepper; 1 samples, the first velocities spread by a quarter of what it missed
+    noise : 0 gives the mean path of an integrator or EGNN; 1 samples, the first velocities spread by a quarter of what it missed
         of the last given frame (at most 2 % of their size). The others always sample.
     """
 
@@ -59,7 +60,7 @@ class GeometricTrajectoryModel:
         edge_features: ArrayLike,
         *,
         spacing: float = 1.0,
-        kind: Literal["integrator", "flow", "geotdm", "stepper", "modes"] = "integrator",
+        kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator",
         budget_s: float = 120.0,
         out: str | Path = "runs/arrays",
         resume: bool = False,
@@ -72,8 +73,8 @@ class GeometricTrajectoryModel:
         ----------
         positions : (trajectories, frames, nodes, 2 or 3), frames `spacing` apart.
         node_features, edge_features : (trajectories, nodes, f) and (trajectories, nodes, nodes, e).
-        kind : "integrator" for what forces between pairs drive, "stepper" for the same in one network call a frame, "modes" for
-            alternative futures of what moves in a plane, "flow" for all else, "geotdm" for the published method.
+        kind : "integrator" for what forces between pairs drive, "modes" for alternative futures of what moves in a plane, "flow"
+            for all else, "geotdm" and "egnn" for published methods.
         **settings : further keys of a training config, such as `network`, `schedule`, `frames`, `context`.
 
         Raises
@@ -167,7 +168,7 @@ class GeometricTrajectoryModel:
     ) -> NDArray[np.float64]:
         """Trajectories (seeds, n_frames, nodes, d) of one graph from nothing, centred; by models trained with `given: none`.
 
-        carrier : an integrator or a stepper of the same system. It makes the trajectory anew from the middle of the drawn one, in both
+        carrier : an integrator or EGNN of the same system. It makes the trajectory anew from the middle of the drawn one, in both
             directions of time: what is drawn decides where and how fast, and the motion obeys the learned forces.
 
         Raises
@@ -178,7 +179,7 @@ class GeometricTrajectoryModel:
         node, chosen = np.asarray(node_features, np.float64), np.array(list(seeds), np.int64)
         if self.training.get("given") != "none":
             raise InputError(
-                f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` or `flow` with `given: none`, or take "
+                f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` with `given: none`, or take "
                 "given frames from your own trajectories and call continue_"
             )
         if n_frames < 1:
@@ -189,7 +190,7 @@ class GeometricTrajectoryModel:
         if carrier is None:
             return made
         if n_frames < 5 or not isinstance(carrier.network, CARRIERS):
-            raise InputError("a carrier must be an integrator or a stepper, and there must be 5 frames or more to find velocities from")
+            raise InputError("a carrier must be an integrator or EGNN, and there must be 5 frames or more to find velocities from")
         middle = n_frames // 2
         near = np.arange(max(0, middle - 4), min(n_frames, middle + 5))
         design = (near - middle)[:, None] ** np.arange(3.0)  # a parabola through each node's nearest frames
@@ -289,11 +290,15 @@ class GeometricTrajectoryModel:
 
             @torch.no_grad()
             def integrate(known: torch.Tensor, frames: int) -> torch.Tensor:
-                v, _ = shoot(force, known[:, -2], known[:, -1], clock)
-                if self.noise and known.shape[1] > 2:
-                    before, _ = shoot(force, known[:, -3], known[:, -2], clock)
-                    missed = advance(force, known[:, -2], before, clock)[0] - known[:, -1]
-                    v = v + spread(missed, v * clock.spacing) / clock.spacing
+                if known.shape[1] == 2:
+                    v, _ = shoot(force, known[:, -2], known[:, -1], clock, CALLS_TO_START)
+                else:  # meet one frame, and see what is missed of the next
+                    v, _ = shoot(force, known[:, -3], known[:, -2], clock, CALLS_TO_START // 2)
+                    missed = advance(force, known[:, -2], v, clock)[0] - known[:, -1]
+                    first = v - missed / clock.spacing
+                    v, _ = shoot(force, known[:, -2], known[:, -1], clock, CALLS_TO_START // 2 - 1, first)
+                    if self.noise:
+                        v = v + spread(missed, v * clock.spacing) / clock.spacing
                 y, made = known[:, -1], []
                 for _ in range(frames):
                     y, v = advance(force, y, v, clock)
@@ -301,14 +306,14 @@ class GeometricTrajectoryModel:
                 return torch.stack(made, 1)
 
             return integrate
-        stepper = cast(PairStepper | EGNNStepper, network)
+        egnn = cast(EGNN, network)
 
         def step(known: torch.Tensor, frames: int) -> torch.Tensor:
             before, now = known[:, -2], known[:, -1]
             if self.noise and known.shape[1] > 2:
-                missed = roll(stepper, graph, known[:, -3], before, 1)[:, 0] - now
+                missed = roll(egnn, graph, known[:, -3], before, 1)[:, 0] - now
                 before = before + spread(missed, now - before)
-            return roll(stepper, graph, before, now, frames)
+            return roll(egnn, graph, before, now, frames)
 
         return step
 

@@ -176,7 +176,23 @@ class GeometricTrajectoryModel:
         InputError
             for a model that needs given frames, or features that do not fit.
         """
-        node, chosen = np.asarray(node_features, np.float64), np.array(list(seeds), np.int64)
+        chosen = np.array(list(seeds), np.int64)
+        nodes, edges = (np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0) for a in (node_features, edge_features))
+        return self.sample_many(nodes, edges, n_frames, chosen, d=d, steps=steps, carrier=carrier)
+
+    def sample_many(
+        self,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        n_frames: int,
+        seeds: ArrayLike,
+        *,
+        d: int = 3,
+        steps: int | None = None,
+        carrier: GeometricTrajectoryModel | None = None,
+    ) -> NDArray[np.float64]:
+        """One trajectory (k, n_frames, nodes, d) for each of k graphs and seeds (k,); see `sample`."""
+        nodes, edges, chosen = np.asarray(node_features, np.float64), np.asarray(edge_features, np.float64), np.asarray(seeds, np.int64)
         if self.training.get("given") != "none":
             raise InputError(
                 f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` with `given: none`, or take "
@@ -184,8 +200,7 @@ class GeometricTrajectoryModel:
             )
         if n_frames < 1:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
-        blank = np.zeros((len(chosen), n_frames, len(node), d))
-        nodes, edges = (np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0) for a in (node, edge_features))
+        blank = np.zeros((len(chosen), n_frames, nodes.shape[1], d))
         made = self.complete_many(blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps)
         if carrier is None:
             return made

@@ -9,6 +9,7 @@ a second set of real trajectories gets.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.trajectories import metrics
+from equidrift.models.trajectories import metrics, nbody
+from equidrift.models.trajectories.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.data import Dynamics, array_graph, linked, molecule_graph, windows
 from equidrift.models.trajectories.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.invent import invent
 from equidrift.models.trajectories.network import Graph
+from equidrift.models.trajectories.sampler import ChemistryModel
+from equidrift.registry import make_trajectory_model
+from equidrift.seeds import sample_seeds
+from equidrift.weights import zoo
 
 Array = NDArray[np.float64]
+Row = dict[str, Any]
 WIDTH, BATCH, LEARNING_RATE = 16, 128, 5e-3
+FRAMES, STRIDE = 20, 10  # frames of a trajectory, and of GFN2-MD17 every tenth
 
 
 class _Judge(nn.Module):
@@ -106,3 +116,45 @@ def scores(graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[n
         "prediction": prediction(graph, made, real, epochs),
         "samples": len(made),
     }
+
+
+def charged_rows(count: int, epochs: int) -> list[Row]:
+    """`count` invented trajectories of charged particles, with the charges of the test part, against that part.
+
+    geotdm: unconditional GeoTDM. equidrift: its samples, carried anew by the learned forces. resampled: training trajectories, the floor.
+    """
+    real, train = nbody.part("charged", "test", count), nbody.part("charged", "train", count)
+    graph, seeds = array_graph(real.nodes, real.edges), sample_seeds(5, 0, count)
+    model, carrier = GeometricTrajectoryModel("geotdm-charged-unconditional"), GeometricTrajectoryModel("nbody-charged", noise=0.0)
+    made = {
+        "geotdm": model.sample_many(real.nodes, real.edges, FRAMES, seeds),
+        "equidrift": model.sample_many(real.nodes, real.edges, FRAMES, seeds, carrier=carrier),
+        "resampled": train.positions[:, :FRAMES],
+    }
+    truth = real.positions[:, :FRAMES]
+    return [
+        {"row": f"charged-unconditional/{name}", "values": scores(graph, x, truth, epochs) | {"epochs": epochs}} for name, x in made.items()
+    ]
+
+
+def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> list[Row]:
+    """`count` invented trajectories of a molecule of GFN2-MD17 against the last fifth of its dynamics.
+
+    geotdm: unconditional GeoTDM. equidrift: thermal velocities on geometries of the first 60 %, warmed up by the learned integrator.
+    resampled: windows of the first 60 %, the floor.
+    """
+    train, test = dynamics.part(0.0, 0.6), dynamics.part(0.8, 1.0)
+    molecule, dt_fs = test.molecule, STRIDE * test.spacing_fs
+    truth, seen = (windows(part.positions_A[0], FRAMES, STRIDE, count) for part in (test, train))
+    graph, seeds = molecule_graph(molecule, test.level, count), sample_seeds(5, 0, count)
+    graph.linked = linked(graph, 3)
+    ours, geotdm = make_trajectory_model("default"), make_trajectory_model(str(zoo() / f"geotdm-{name}-unconditional.json"))
+
+    def invented(model: ChemistryModel, **options: Any) -> Array:
+        return np.stack([t.positions_A for t in invent(model, molecule, FRAMES, seeds, dt_fs=dt_fs, **options)])
+
+    made = {"geotdm": invented(geotdm), "equidrift": invented(ours, start_A=seen[:, 0]), "resampled": seen}
+    return [
+        {"row": f"gfn2md17-{name}-unconditional/{row}", "values": scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs}}
+        for row, x in made.items()
+    ]

@@ -14,11 +14,13 @@ from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.conformers.network import newton_step
 from equidrift.models.trajectories.atom_masks import between, check_mask, conformer_frame, drawn_flow, drawn_geotdm
 from equidrift.models.trajectories.data import ELEMENTS, fingerprint, linked, molecule_graph
+from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.field import FieldConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.modes import Modes, ModesConfig
 from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
@@ -34,15 +36,22 @@ BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
 BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
-def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+KINDS = ("integrator", "flow", "geotdm", "egnn", "modes")
+
+
+def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM | EGNN | Modes:
     """The network of a card's `config`, whose key `kind` says which."""
     c = dict(config)
     kind = c.pop("kind")
     if kind == "integrator":
         field = c.pop("field", None)
         return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), field=FieldConfig(**field) if field else None, **c))
-    if kind not in ("flow", "geotdm"):
-        raise UnknownNameError("kind of trajectory network", kind, ("integrator", "flow", "geotdm"))
+    if kind == "egnn":
+        return EGNN(EGNNConfig(**c))
+    if kind == "modes":
+        return Modes(ModesConfig(**c))
+    if kind not in KINDS:
+        raise UnknownNameError("kind of trajectory network", kind, KINDS)
     egtn = EGTNConfig(**c.pop("network"))
     return Flow(FlowConfig(egtn, **c)) if kind == "flow" else GeoTDM(GeoTDMConfig(egtn, **c))
 

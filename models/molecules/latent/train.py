@@ -1,0 +1,155 @@
+"""`equidrift train molecules CONFIG` with `model: latent`: `stage: graph`, `stage: geometry`, then `stage: diffusion` over both."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from equidrift.errors import InputError
+from equidrift.models.conformers.train import reinitialise
+from equidrift.models.molecules.data import QM9, load_qm9
+from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatches, GraphConfig, graph_loss
+from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.records import SYMBOLS
+from equidrift.weights import save_weights
+
+LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
+
+
+class TrainingConfig(BaseModel):
+    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left out.
+
+    `graph` and `geometry` name the autoencoders whose latents are diffused; `limit` takes the first molecules of the training part alone.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Literal["graph", "geometry", "diffusion"]
+    data: str | None = None
+    limit: int | None = Field(default=None, ge=8)
+    name: str = Field(default="my-latent", pattern=r"^[\w.+-]+$")
+    graph: str = "latent-graph"
+    geometry: str = "latent-geometry"
+    init: str | None = None
+    network: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
+    batch: int = Field(default=512, ge=2)
+    seed: int = Field(default=0, ge=0)
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+
+@dataclasses.dataclass
+class Task:
+    """What a stage brings to the training loop: network, batches, loss, and what its card says beside what all cards say."""
+
+    network: nn.Module
+    batches: Callable[[int], Any]
+    loss: Callable[[nn.Module, Any], torch.Tensor]
+    card: dict[str, Any]
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one stage by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+
+    Parameters
+    ----------
+    config : the fields of `TrainingConfig`.
+    out : folder of the checkpoint and the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    InputError
+        for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
+    """
+    try:
+        c = TrainingConfig.model_validate(config)
+        schedule = Schedule(**c.schedule)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
+    data = load_qm9(c.data)
+    rows = data.rows("train")[: c.limit]
+    try:
+        task = STAGES[c.stage](c, data, rows, out)
+    except TypeError as error:  # a size that the network does not have
+        raise InputError(f"the training config does not fit: network: {error}") from error
+    trainer = Trainer(task.network, schedule, out)
+    if resume:
+        trainer.resume()
+    trainer.fit(task.batches, task.loss, budget_s, progress)
+    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
+    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {**done, "molecules": len(rows)}
+
+
+def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network whose weights depend on the seed alone; the user's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        network = make()
+    reinitialise(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The topological autoencoder. The vocabulary is that of the training molecules; those that SELFIES cannot hold are left out."""
+    sequences = written_selfies(data.smiles[rows], out)
+    kept = [k for k, sequence in enumerate(sequences) if sequence]
+    sequences, rows = [sequences[k] for k in kept], rows[kept]
+    tokens = vocabulary(sequences)
+    sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
+    codes = tokenise(sequences, tokens, sizes.length)
+    batches = GraphBatches(qm9_graphs(data, rows), codes, latent=sizes.latent, batch=c.batch, seed=c.seed)
+    network = fresh(lambda: GraphAutoencoder(sizes), c.seed)
+    card = {"task": "latent-graph", "config": dataclasses.asdict(sizes), "tokens": tokens}
+    return Task(network, batches, graph_loss, card | {"what": "turns molecular graphs into invariant vectors and back, by SELFIES"})
+
+
+def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
+    """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so that a resumed run need not make them again."""
+    digest = zlib.crc32("\n".join(smiles.tolist()).encode())
+    path = out / f"selfies-{digest:08x}.txt"
+    if path.exists():
+        return [line.split() for line in path.read_text().split("\n")]
+    sequences = each(selfies_of, smiles.tolist())
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(" ".join(sequence) for sequence in sequences))
+    temporary.replace(path)
+    return sequences
+
+
+def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]:
+    """The model card of a run."""
+    card = dict(task.card)
+    what = card.pop("what")
+    return {
+        "name": c.name,
+        "family": "molecules",
+        "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
+        "max_atoms": 29,
+        "units": "A, eV",
+        "dtype": "bfloat16",
+        "licence": c.licence,
+        "training_data": c.training_data,
+        "quality": {},
+        **card,
+    }
+
+
+STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage}

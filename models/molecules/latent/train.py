@@ -16,11 +16,12 @@ from torch import nn
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
 from equidrift.models.molecules.data import QM9, load_qm9
+from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryBatches, GeometryConfig, geometry_loss
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatches, GraphConfig, graph_loss
 from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
 from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
 from equidrift.records import SYMBOLS
-from equidrift.weights import save_weights
+from equidrift.weights import load_weights, save_weights
 
 LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
@@ -119,6 +120,26 @@ def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Ta
     return Task(network, batches, graph_loss, card | {"what": "turns molecular graphs into invariant vectors and back, by SELFIES"})
 
 
+def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The geometric autoencoder; `init` names the conformer generator whose weights its decoder begins with."""
+    state, decoder = None, c.network.get("decoder", {})
+    if c.init:
+        state, card = load_weights(c.init)
+        if card.get("task") not in ("generate", "refine"):
+            raise InputError(f"init: {c.init} is a model for task {card.get('task')!r}, expected a conformer generator or refiner")
+        decoder = card["config"] | decoder
+    sizes = GeometryConfig(**{**c.network, "decoder": decoder | {"noise": True}})
+    network = fresh(lambda: GeometryAutoencoder(sizes), c.seed)
+    if state is not None:
+        try:
+            network.decoder.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise InputError(f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}") from error
+    batches = GeometryBatches(data, rows, latent=sizes.latent, batch=c.batch, seed=c.seed)
+    card = {"task": "latent-geometry", "config": dataclasses.asdict(sizes)}
+    return Task(network, batches, geometry_loss, card | {"what": "turns conformers into invariant vectors, and graph and vector back"})
+
+
 def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
     """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so that a resumed run need not make them again."""
     digest = zlib.crc32("\n".join(smiles.tolist()).encode())
@@ -152,4 +173,4 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
     }
 
 
-STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage}
+STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage, "geometry": geometry_stage}

@@ -49,7 +49,7 @@ class GraphLayer(nn.Module):
         self.bias = nn.Linear(pairs, heads)
         self.along = nn.Linear((BOND_TYPES - 1) * width, width, bias=False)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
 
     def forward(self, h: Tensor, pair: Tensor, bonds: Tensor, hidden: Tensor) -> Tensor:
         """h (b, n, w), pair (b, n, n, pairs), bonds (b, types, n, n), hidden (b, 1, 1, n): -1e9 at padding."""
@@ -75,7 +75,7 @@ class GraphEncoder(nn.Module):
         pairs = BOND_TYPES + WALKS
         self.layers = nn.ModuleList([GraphLayer(w, config.heads, pairs) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(w)
-        self.head = nn.Sequential(nn.Linear(2 * w, 2 * w), nn.GELU(), nn.Linear(2 * w, config.latent))
+        self.head = nn.Sequential(nn.Linear(2 * w, 2 * w), nn.ReLU(), nn.Linear(2 * w, config.latent))
 
     def atoms(self, graphs: GraphBatch) -> tuple[Tensor, Tensor]:
         """(vectors (b, n, w), mask (b, n)) of the atoms."""
@@ -127,7 +127,7 @@ class DecoderLayer(nn.Module):
         self.norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.latent = nn.Linear(latent, 2 * width)
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """h (b, t, w), z (b, d); `past` holds keys and values of the tokens before. Returns h and the keys and values of all tokens."""

@@ -15,14 +15,24 @@ from torch import nn
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
-from equidrift.models.molecules.data import QM9, load_qm9
-from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryBatches, GeometryConfig, geometry_loss
+from equidrift.models.molecules.data import PROPERTIES, QM9, load_qm9
+from equidrift.models.molecules.latent.geometry import (
+    GeometryAutoencoder,
+    GeometryBatches,
+    GeometryConfig,
+    geometry_loss,
+    hand,
+    qm9_codes,
+)
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatches, GraphConfig, graph_loss
 from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
+from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
+from equidrift.models.molecules.latent.space import LatentSpace
 from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
+CHUNK = 4096  # molecules encoded at a time
 LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
@@ -140,6 +150,46 @@ def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) ->
     return Task(network, batches, geometry_loss, card | {"what": "turns conformers into invariant vectors, and graph and vector back"})
 
 
+def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
+    space = LatentSpace(c.graph, c.geometry)
+    latents = encoded(space, data, rows, out)
+    shift, scale = latents.mean(0), np.maximum(latents.std(0), 1e-3)
+    values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
+    low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
+    ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
+    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES)})
+    network = fresh(lambda: LatentDenoiser(sizes), c.seed)
+    for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
+        getattr(network, name).copy_(torch.from_numpy(value))
+    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, None, batch=c.batch, seed=c.seed)
+    card = {"task": "molecules-latent", "config": dataclasses.asdict(sizes), "graph": c.graph, "geometry": c.geometry, "properties": ranges}
+    return Task(network, batches, diffusion_loss, card | {"what": "draws molecules with bonds and coordinates through invariant latents"})
+
+
+def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path) -> np.ndarray:
+    """The latents (n, size) of molecules of QM9, kept in `out`, so that a resumed run need not make them again."""
+    marks = [space.graph_card["sha256"], space.geometry_card["sha256"], rows.tobytes().hex()]
+    path = out / f"latents-{zlib.crc32(' '.join(marks).encode()):08x}.npy"
+    if path.exists():
+        return np.load(path)
+    table = np.zeros((len(rows), space.size), np.float32)
+    graphs = qm9_graphs(data, rows)
+    for begin in range(0, len(rows), CHUNK):
+        part = slice(begin, min(begin + CHUNK, len(rows)))
+        with torch.inference_mode():
+            z = space.graph.encoder(graphs.rows(np.arange(part.start, part.stop))).numpy()
+        codes = [qm9_codes(data, k) for k in rows[part].tolist()]
+        conformers = [data.positions(k) for k in rows[part].tolist()]
+        numbers = [data.numbers[data.offset[k] : data.offset[k + 1]] for k in rows[part].tolist()]
+        table[part] = np.hstack([z, space.encode_codes(codes, conformers), [[hand(n, x)] for n, x in zip(numbers, conformers)]])
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, table)
+    temporary.replace(path)
+    return table
+
+
 def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
     """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so that a resumed run need not make them again."""
     digest = zlib.crc32("\n".join(smiles.tolist()).encode())
@@ -173,4 +223,4 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
     }
 
 
-STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage, "geometry": geometry_stage}
+STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage, "geometry": geometry_stage, "diffusion": diffusion_stage}

@@ -107,7 +107,7 @@ class LatentSpace:
         codes = [plain_codes(items[k][0]) for k in placed]
         conformers = [np.asarray(items[k][1]) for k in placed]
         out[placed, self.slices["geometry"]] = self.encode_codes(codes, conformers)
-        out[placed, self.slices["hand"]] = [[hand(items[k][0].numbers, x)] for k, x in zip(placed, conformers)]
+        out[placed, -1] = [hand(items[k][0].numbers, x) for k, x in zip(placed, conformers)]
         return out
 
     def encode_graphs(self, molecules: Sequence[Molecule]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (traini
 trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A give the
 Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
 
-OUT.npz, one row a molecule: `row` (of QM9.npz), `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`, `frequencies_cm1` and
+OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`, `frequencies_cm1` and
 `intensities` ((D/A)^2/amu) ragged by `mode_offset`. Broadening is left to the reader (`equidrift.models.molecules.spectra.broaden`). Started
 again, it goes on behind the molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
 """
@@ -24,7 +24,7 @@ from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
 from equidrift.models.conformers.data import held_out
 
-SAVE_EVERY = 100
+SAVE_EVERY = 25
 
 
 def chosen_rows(qm9, heavy, seed):
@@ -42,12 +42,13 @@ def chosen_rows(qm9, heavy, seed):
     return held + train
 
 
-def save(path, made):
+def save(path, made, index):
     """Write what is made so far, a temporary file first."""
     temporary = path.with_suffix(".tmp.npz")
     np.savez_compressed(
         temporary,
         row=np.array([m["row"] for m in made], np.int32),
+        index=index[[m["row"] for m in made]],
         smiles=np.array([m["smiles"] for m in made]),
         numbers=np.concatenate([m["numbers"] for m in made]).astype(np.uint8),
         R=np.concatenate([m["R"] for m in made]).astype(np.float32),
@@ -88,7 +89,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with np.load(options.qm9, allow_pickle=False) as data:
-        qm9 = {key: data[key] for key in ("R", "z", "offset", "smiles")}
+        qm9 = {key: data[key] for key in ("R", "z", "offset", "smiles", "index")}
     made, skipped, begun = load(options.out), 0, time.process_time()
     done = {m["row"] for m in made}
     rows = [row for row in chosen_rows(qm9, options.heavy, options.seed) if row not in done]
@@ -105,8 +106,8 @@ def main():
         smiles = str(qm9["smiles"][row])
         made.append({"row": row, "smiles": smiles, "numbers": qm9["z"][part], "R": positions, "f": frequencies, "i": intensities})
         if (count + 1) % SAVE_EVERY == 0:
-            save(options.out, made)
-    save(options.out, made)
+            save(options.out, made, qm9["index"])
+    save(options.out, made, qm9["index"])
     print(f"{len(made)} spectra in {options.out}, {skipped} molecules left out, {time.process_time() - begun:.0f} s")
 
 

@@ -8,7 +8,6 @@ them, none included, and classifier-free guidance.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -203,6 +202,3 @@ def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     return np.where(kept, values, np.nan).astype(np.float32)
 
 
-def log_normaliser(size: int) -> float:
-    """log (2 pi)^(size / 2)."""
-    return 0.5 * size * math.log(2 * math.pi)

@@ -222,9 +222,10 @@ class LatentSpace:
                     out[rows[k]] = (kept[k], turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted))
                 if callback is not None:
                     callback({"done": len(part), "total": len(rows)})
-        return self._refined(out) if self.refine else out
+        return self.refined(out) if self.refine else out
 
-    def _refined(self, made: list[Made | None]) -> list[Made | None]:
+    def refined(self, made: list[Made | None]) -> list[Made | None]:
+        """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB level)."""
         rows = [k for k, one in enumerate(made) if one is not None]
         jobs = [(m, x[None]) for m, x in (one for one in made if one is not None)]
         moved = _refiner().refine_many(jobs)

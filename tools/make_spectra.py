@@ -4,12 +4,13 @@
     make_spectra.py QM9.npz OUT.npz [--heavy 7] [--seconds 1200] [--seed 0]
 
 Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and held-out: the split is read from `smiles` by whoever
-trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A give the
-Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
+trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A
+give the Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
 
-OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`, `frequencies_cm1` and
-`intensities` ((D/A)^2/amu) ragged by `mode_offset`. Broadening is left to the reader (`equidrift.models.molecules.spectra.broaden`). Started
-again, it goes on behind the molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
+OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
+`frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. Broadening is left to the reader
+(`equidrift.models.molecules.spectra.broaden`). Started again, it goes on behind the molecules that OUT.npz holds. Molecules without a
+minimum or a converged field are left out.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Vibrational spectra as a condition: molecules ranked by the likelihood of an infrared spectrum (the task of DiffSpectra, methods E).
 
 The spectrum of a molecule is a sum over its atoms of what each, in its surroundings, absorbs: a network of distances predicts that sum and
-how far it may be off, so that p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in whitened combinations of bins.
+how far it may be off, so that p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in whitened combinations
+of bins.
 """
 
 from __future__ import annotations
@@ -140,7 +141,16 @@ def spectrum_loss(network: nn.Module, example: SpectrumExample) -> Tensor:
 class SpectrumBatches:
     """Batch number `step` of an endless, seeded sequence; coordinates carry a little noise, and either hand."""
 
-    def __init__(self, codes: list[GraphCodes], positions_A: list[NDArray[Any]], roots: NDArray[np.float64], *, batch: int, seed: int, jitter_A: float):
+    def __init__(
+        self,
+        codes: list[GraphCodes],
+        positions_A: list[NDArray[Any]],
+        roots: NDArray[np.float64],
+        *,
+        batch: int,
+        seed: int,
+        jitter_A: float,
+    ):
         self.codes, self.positions, self.roots, self.seed, self.jitter = codes, positions_A, roots, seed, jitter_A
         self.batch = min(batch, len(codes))
 
@@ -195,7 +205,9 @@ class SpectrumModel:
         out = [-0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1) for one in given]
         return np.stack(out)
 
-    def rank(self, spectrum: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def rank(
+        self, spectrum: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(places of the candidates, likeliest first, their log likelihoods in that order) for one spectrum (bins,)."""
         values = self.log_likelihood(spectrum, items)[0]
         order = np.argsort(-values, kind="stable")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
-from equidrift.models.molecules.spectra import SpectrumModel, Spectra, broaden, read_spectra
+from equidrift.models.molecules.spectra import Spectra, SpectrumModel, broaden, read_spectra
 from equidrift.models.molecules.spectra_train import matched
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import resolve
@@ -26,8 +26,9 @@ TOP = (1, 10)
 def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumModel | None = None) -> list[dict[str, Any]]:
     """Top-1 and top-10 recovery, in %, of the molecule behind each held-out spectrum.
 
-    The pool is every molecule of QM9 with at most seven heavy atoms, training molecules included, each with QM9's B3LYP geometry; the spectra
-    are of GFN2-xTB minima. Held-out spectra are read from `qm9_spectra.npz` in `folder` (of tools/make_spectra.py), or made on the spot.
+    The pool is every molecule of QM9 with at most seven heavy atoms, training molecules included, each with QM9's B3LYP geometry; the
+    spectra are of GFN2-xTB minima. Held-out spectra are read from `qm9_spectra.npz` in `folder` (of tools/make_spectra.py), or made on
+    the spot.
 
     Returns
     -------
@@ -47,7 +48,10 @@ def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumMode
     counts = {"spectra": len(rows), "pool": len(pool)}
     out = [
         {"row": "spectra/equidrift", "values": recovery(likelihood, own) | counts},
-        {"row": "spectra/formula", "values": recovery(np.where(isomers, likelihood, -np.inf), own) | counts | {"isomers": isomers.sum(1).mean()}},
+        {
+            "row": "spectra/formula",
+            "values": recovery(np.where(isomers, likelihood, -np.inf), own) | counts | {"isomers": isomers.sum(1).mean()},
+        },
         {"row": "spectra/random", "values": chance(np.full(len(rows), len(pool))) | counts},
         {"row": "spectra/formula-random", "values": chance(isomers.sum(1)) | counts},
     ]
@@ -89,7 +93,10 @@ def held_out_spectra(data: QM9, path: Path, pool: NDArray[np.int64], limit: int 
 
 
 def recovery(scores: NDArray[np.float64], own: NDArray[np.int64]) -> dict[str, float]:
-    """Share in % of queries whose own candidate is among the best 1 and 10 of scores (queries, candidates), and its median rank; ties count half."""
+    """Share in % of queries whose own candidate is among the best 1 and 10 of scores (queries, candidates), and its median rank.
+
+    Ties count half.
+    """
     mine = np.take_along_axis(scores, own[:, None], 1)
     rank = (scores > mine).sum(1) + 0.5 * ((scores == mine).sum(1) - 1)
     return {f"top-{k}": 100.0 * float((rank < k).mean()) for k in TOP} | {"median_rank": float(np.median(rank)) + 1}
@@ -118,7 +125,7 @@ def nearest_likeness(
 def composition(molecule: Molecule) -> NDArray[np.float64]:
     """Counts of elements, of bonds by order, and of hydrogens by the element that carries them."""
     kinds = [(z, None) for z in molecule.numbers.tolist()]
-    bonds = [tuple(sorted(molecule.numbers[[i, j]].tolist())) + (order,) for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders)]
+    bonds = [(*sorted(molecule.numbers[[i, j]].tolist()), order) for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders)]
     counts: Counter[Any] = Counter([*kinds, *bonds])
     return np.array([counts[key] for key in _KINDS], np.float64)
 

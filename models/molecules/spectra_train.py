@@ -33,8 +33,8 @@ from equidrift.weights import load_weights, save_weights
 class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
-    `spectra`: a file of `tools/make_spectra.py`; `data`: one of `tools/make_molecules.py`, the one found where it is left out. `init` names the
-    geometric autoencoder whose encoder the network begins with.
+    `spectra`: a file of `tools/make_spectra.py`; `data`: one of `tools/make_molecules.py`, the one found where it is left out. `init`
+    names the geometric autoencoder whose encoder the network begins with.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -113,7 +113,7 @@ def make_card(c: TrainingConfig, sizes: SpectrumConfig, trainer: Trainer, count:
         "name": c.name,
         "family": "molecules",
         "task": "spectra",
-        "description": f"likelihood of an infrared spectrum given a molecule and a conformer; trained for {trainer.seconds / 60:.0f} minutes on "
+        "description": f"likelihood of an infrared spectrum given a conformer; trained for {trainer.seconds / 60:.0f} minutes on "
         f"{trainer.samples} samples of {count} spectra",
         "config": dataclasses.asdict(sizes),
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],

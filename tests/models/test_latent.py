@@ -25,7 +25,20 @@ from equidrift.protocols import MoleculeModel
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
 
-SMILES = ("CCO", "c1ccccc1", "CC(=O)N", "C[C@H](O)F", "N#CC", "c1cc[nH]c1", "OCC=O", "CC1CC1O", "[NH3+]CC(=O)[O-]", "C1=CC=CC=C1F", "FC(F)F", "COC")
+SMILES = (
+    "CCO",
+    "c1ccccc1",
+    "CC(=O)N",
+    "C[C@H](O)F",
+    "N#CC",
+    "c1cc[nH]c1",
+    "OCC=O",
+    "CC1CC1O",
+    "[NH3+]CC(=O)[O-]",
+    "C1=CC=CC=C1F",
+    "FC(F)F",
+    "COC",
+)
 
 
 def made(smiles: str) -> tuple[Molecule, np.ndarray]:
@@ -73,7 +86,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, molecules: list[tuple[Mole
 
 DECODER = {"width": 16, "pair_width": 8, "vectors": 2, "radial": 6, "stages": 1, "blocks": 1, "newton": 1}
 STAGES = {
-    "graph": {"latent": 8, "width": 16, "layers": 1, "heads": 2, "decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2, "contrast": 0.1},
+    "graph": {
+        "latent": 8,
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "decoder_width": 16,
+        "decoder_layers": 1,
+        "decoder_heads": 2,
+        "contrast": 0.1,
+    },
     "geometry": {"latent": 4, "width": 16, "pair_width": 8, "vectors": 2, "blocks": 1, "decoder": DECODER},
     "diffusion": {"width": 16, "blocks": 1, "condition": 8, "centres": 4},
 }
@@ -187,9 +209,10 @@ def test_selfies_keep_the_molecule(smiles):
 
 def test_graphs_of_the_data_set_are_those_of_its_molecules(molecules):
     data = dataset(molecules)
-    at_once = qm9_graphs(data, np.arange(len(data)))
-    one_by_one = graph_batch([m for m, _ in molecules])
-    assert torch.equal(at_once.atom, one_by_one.atom) and torch.equal(at_once.bond, one_by_one.bond)
+    codes = tokenise(sequences := [selfies_of(s) for s in data.smiles], tokens := vocabulary(sequences), 24)
+    at_once = qm9_graphs(data, np.arange(len(data)), codes)
+    one_by_one = graph_batch([m for m, _ in molecules], tokens, 24)
+    assert all(torch.equal(getattr(at_once, name), getattr(one_by_one, name)) for name in ("atom", "bond", "tokens"))
 
 
 def test_codes_of_the_data_set_are_those_of_its_molecules(molecules):
@@ -203,21 +226,27 @@ def test_batches_depend_on_the_step_alone(molecules):
     data = dataset(molecules)
     tokens = tokenise(sequences := [selfies_of(s) for s in data.smiles], vocabulary(sequences), 24)
     for make in (
-        lambda: GraphBatches(qm9_graphs(data, np.arange(len(data))), tokens, latent=4, batch=4, seed=1),
+        lambda: GraphBatches(qm9_graphs(data, np.arange(len(data)), tokens), latent=4, batch=4, seed=1),
         lambda: GeometryBatches(data, np.arange(len(data)), latent=4, batch=4, seed=1),
     ):
         batches, fresh = make(), make()
         assert len(batches(0)) == 4
         batches(7)
         assert torch.equal(batches(2).noise, fresh(2).noise)
-        seen = [vars(b(5))["tokens" if hasattr(b(5), "tokens") else "clean"] for b in (batches, fresh)]
+        seen = [b(5).graphs.atom if isinstance(b, GraphBatches) else b(5).clean for b in (batches, fresh)]
         assert torch.equal(*seen)
 
 
 def test_training_resumes_to_the_same_weights(tmp_path, trained):
     whole = settings_of(trained, "graph", STAGES["graph"], steps=4)
     run_training(whole, tmp_path / "a", None, False, None)
-    run_training(settings_of(trained, "graph", STAGES["graph"], steps=4) | {"schedule": {"steps": 4, "warmup_steps": 1}}, tmp_path / "b", 1e-9, False, None)
+    run_training(
+        settings_of(trained, "graph", STAGES["graph"], steps=4) | {"schedule": {"steps": 4, "warmup_steps": 1}},
+        tmp_path / "b",
+        1e-9,
+        False,
+        None,
+    )
     run_training(whole, tmp_path / "b", None, True, None)
     first, second = (load_weights(tmp_path / run / "graph.safetensors")[0] for run in ("a", "b"))
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

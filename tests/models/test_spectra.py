@@ -8,6 +8,7 @@ import torch
 
 from equidrift.adapters.ase_infrared import infrared, is_linear
 from equidrift.errors import InputError, MissingDependencyError
+from equidrift.models.molecules.latent.space import plain_codes
 from equidrift.models.molecules.spectra import (
     GRID_CM1,
     KM_PER_MOL,
@@ -21,7 +22,6 @@ from equidrift.models.molecules.spectra import (
     spectrum_loss,
     whitening_of,
 )
-from equidrift.models.molecules.latent.space import plain_codes
 from equidrift.models.molecules.spectra_benchmark import chance, composition, formula_of, recovery, spectra_rows
 from equidrift.models.molecules.spectra_train import matched, run_training
 from equidrift.weights import load_weights
@@ -63,7 +63,13 @@ def trained(folder, tmp_path_factory):
 
 def config_of(folder, steps):
     places = {"spectra": str(folder / "qm9_spectra.npz"), "data": str(folder / "qm9_molecules.npz")}
-    return {**places, "name": "toy", "network": SIZES, "batch": 4, "schedule": {"steps": steps, "warmup_steps": 2, "learning_rate": 3e-3, "ema": 0.5}}
+    return {
+        **places,
+        "name": "toy",
+        "network": SIZES,
+        "batch": 4,
+        "schedule": {"steps": steps, "warmup_steps": 2, "learning_rate": 3e-3, "ema": 0.5},
+    }
 
 
 def test_a_line_keeps_its_intensity_and_its_place():
@@ -113,7 +119,9 @@ def test_training_lowers_the_loss_and_resumes(folder, tmp_path, molecules, train
     batch, x = padded([plain_codes(m) for m, _ in molecules[:6]], [x for _, x in molecules[:6]])
     example = SpectrumExample(batch, x, torch.from_numpy(np.sqrt(spectra.vectors[:6] + 1e-4)).float())
     with torch.no_grad():
-        before, after = (float(spectrum_loss(m.network, example)) for m in (SpectrumModel(str(tmp_path / "a" / "toy.safetensors")), trained))
+        before, after = (
+            float(spectrum_loss(m.network, example)) for m in (SpectrumModel(str(tmp_path / "a" / "toy.safetensors")), trained)
+        )
     assert after < before
 
 

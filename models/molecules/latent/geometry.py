@@ -1,7 +1,7 @@
 """The geometric autoencoder (methods D.3): a conformer to an invariant vector, and graph and vector back to coordinates.
 
-The encoder sees distances and unit vectors, and pools over atoms: no rotation, translation, reflection or order of the atoms can matter. The
-hand, the one thing that this leaves out, is a number beside the latent that changes sign under reflection. The decoder is the package's
+The encoder sees distances and unit vectors, and pools over atoms: no rotation, translation, reflection or order of the atoms can matter.
+The hand, the one thing that this leaves out, is a number beside the latent that changes sign under reflection. The decoder is the package's
 conformer network, which denoises from nothing but noise; the latent is added to what it knows of every atom. No geometry of another
 program enters. It decodes either hand, and the conformer is mirrored where its hand is not the one asked for.
 """

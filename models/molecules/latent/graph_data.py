@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError
-from equidrift.models.conformers.data import ELEMENTS, held_out
+from equidrift.models.conformers.data import ELEMENTS
 from equidrift.models.molecules.data import QM9
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 
-__all__ = ["ATOM_SIZES", "BOND_TYPES", "GraphBatch", "graph_batch", "held_out", "qm9_graphs", "selfies_of", "smiles_of", "tokenise", "vocabulary"]
+__all__ = [
+    "ATOM_SIZES",
+    "BOND_TYPES",
+    "GraphBatch",
+    "each",
+    "graph_batch",
+    "qm9_graphs",
+    "selfies_of",
+    "smiles_of",
+    "tokenise",
+    "vocabulary",
+]
 
 ATOM_SIZES = (len(ELEMENTS) + 1, 8, 6)  # element, charge (-3 .. 3), hydrogens (0 .. 4); 0 is padding
 BOND_TYPES = 5  # none, single, double, triple, aromatic
@@ -32,10 +43,11 @@ _TYPE = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
 
 @dataclass
 class GraphBatch:
-    """Graphs padded to one size: atom codes uint8 (b, n, 3), bond types uint8 (b, n, n)."""
+    """Graphs padded to one size: atom codes (b, n, 3), bond types (b, n, n), codes of the canonical SELFIES (b, length); all uint8."""
 
     atom: Tensor
     bond: Tensor
+    tokens: Tensor
 
     def __len__(self) -> int:
         return len(self.atom)
@@ -43,11 +55,13 @@ class GraphBatch:
     def rows(self, index: NDArray[np.int64]) -> GraphBatch:
         """Some of the graphs."""
         chosen = torch.from_numpy(index)
-        return GraphBatch(self.atom[chosen], self.bond[chosen])
+        return GraphBatch(self.atom[chosen], self.bond[chosen], self.tokens[chosen])
 
 
-def graph_batch(molecules: Sequence[Molecule]) -> GraphBatch:
+def graph_batch(molecules: Sequence[Molecule], tokens: Sequence[str], length: int) -> GraphBatch:
     """The graphs of molecules, aromaticity perceived anew so that a Kekule structure of any source will do.
+
+    Tokens outside the vocabulary `tokens`, and those beyond `length`, are left blank: the rest of the latent still knows the graph.
 
     Raises
     ------
@@ -55,17 +69,22 @@ def graph_batch(molecules: Sequence[Molecule]) -> GraphBatch:
         for an element that the encoder does not know, or a graph that cannot be sanitised.
     """
     parts = [_arrays(molecule) for molecule in molecules]
+    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    written = each(selfies_of, (flat_smiles(molecule) for molecule in molecules))
+    codes = tokenise(written, tokens, length, strict=False)
     n = max(len(atom) for atom, _ in parts)
     atom, bond = np.zeros((len(parts), n, 3), np.uint8), np.zeros((len(parts), n, n), np.uint8)
     for k, (a, b) in enumerate(parts):
         atom[k, : len(a)], bond[k, : len(a), : len(a)] = a, b
-    return GraphBatch(torch.from_numpy(atom), torch.from_numpy(bond))
+    return GraphBatch(torch.from_numpy(atom), torch.from_numpy(bond), torch.from_numpy(codes))
 
 
 def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(atom codes (n, 3), bond types (n, n)) of the heavy atoms."""
     if unknown := sorted(set(molecule.numbers.tolist()) - set(ELEMENTS)):
-        raise MoleculeError(f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}")
+        raise MoleculeError(
+            f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}"
+        )
     from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_mol", "to_mol"))
     molecule = from_mol(to_mol(molecule))
     heavy = np.flatnonzero(molecule.numbers != 1)
@@ -85,8 +104,8 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.stack([element, charge, 1 + np.clip(hydrogens[kept], 0, 4)], axis=1).astype(np.uint8), bond
 
 
-def qm9_graphs(data: QM9, rows: NDArray[np.int64]) -> GraphBatch:
-    """The graphs of some molecules of QM9, all at once: what `graph_batch` makes of them one by one."""
+def qm9_graphs(data: QM9, rows: NDArray[np.int64], codes: NDArray[np.uint8]) -> GraphBatch:
+    """The graphs of some molecules of QM9, all at once, with their tokens: what `graph_batch` makes of them one by one."""
     of_atom = np.repeat(np.arange(len(data)), data.sizes)
     heavy = data.numbers != 1
     counts = np.bincount(of_atom[heavy], minlength=len(data))
@@ -95,17 +114,17 @@ def qm9_graphs(data: QM9, rows: NDArray[np.int64]) -> GraphBatch:
     of_bond = np.repeat(np.arange(len(data)), np.diff(data.bond_offset))
     i, j = (data.bonds[:, k].astype(np.int64) + data.offset[of_bond] for k in (0, 1))
     hydrogens = np.bincount(i[~heavy[j]], minlength=len(heavy)) + np.bincount(j[~heavy[i]], minlength=len(heavy))
-    codes = np.zeros(256, np.uint8)
-    codes[list(ELEMENTS)] = np.arange(1, len(ELEMENTS) + 1)
+    element = np.zeros(256, np.uint8)
+    element[list(ELEMENTS)] = np.arange(1, len(ELEMENTS) + 1)
     n = int(counts.max())
     atom, bond = np.zeros((len(data), n, 3), np.uint8), np.zeros((len(data), n, n), np.uint8)
-    columns = [codes[data.numbers], 4 + np.clip(data.formal_charges, -3, 3), 1 + np.clip(hydrogens, 0, 4)]
+    columns = [element[data.numbers], 4 + np.clip(data.formal_charges, -3, 3), 1 + np.clip(hydrogens, 0, 4)]
     atom[of_atom[heavy], place[heavy]] = np.stack(columns, axis=1)[heavy]
     both = heavy[i] & heavy[j]
     kind = np.where(data.aromatic, 4, data.bond_orders)[both]
     for a, b in ((i, j), (j, i)):
         bond[of_bond[both], place[a[both]], place[b[both]]] = kind
-    return GraphBatch(torch.from_numpy(atom[rows]), torch.from_numpy(bond[rows]))
+    return GraphBatch(torch.from_numpy(atom[rows]), torch.from_numpy(bond[rows]), torch.from_numpy(codes))
 
 
 def selfies_of(smiles: str) -> list[str]:
@@ -127,8 +146,8 @@ def vocabulary(sequences: Iterable[Sequence[str]]) -> list[str]:
     return sorted({token for sequence in sequences for token in sequence})
 
 
-def tokenise(sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: int) -> NDArray[np.uint8]:
-    """Codes (n, length) of token sequences, ended by `END` and padded by `PAD`.
+def tokenise(sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: int, *, strict: bool = True) -> NDArray[np.uint8]:
+    """Codes (n, length) of token sequences, ended by `END`, padded by `PAD`. Not `strict`: unknown tokens are `PAD`, and ends cut off.
 
     Raises
     ------
@@ -138,13 +157,12 @@ def tokenise(sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: 
     code = {token: k + 2 for k, token in enumerate(tokens)}
     out = np.zeros((len(sequences), length), np.uint8)
     for k, sequence in enumerate(sequences):
-        if len(sequence) + 1 > length:
+        if strict and len(sequence) + 1 > length:
             raise InputError(f"a molecule has {len(sequence)} SELFIES tokens, more than the {length - 1} that the decoder writes")
-        try:
-            out[k, : len(sequence)] = [code[token] for token in sequence]
-        except KeyError as error:
-            raise InputError(f"the SELFIES token {error} is not in the decoder's vocabulary") from error
-        out[k, len(sequence)] = END
+        if strict and (unknown := set(sequence) - set(code)):
+            raise InputError(f"the SELFIES tokens {sorted(unknown)} are not in the decoder's vocabulary")
+        codes = [*(code.get(token, PAD) for token in sequence), END][:length]
+        out[k, : len(codes)] = codes
     return out
 
 

@@ -1,9 +1,9 @@
 """The diffusion of latents: a residual MLP over (graph, shape, hand), conditioned on properties and on any vector observable.
 
 Training and sampling are EDM's (Karras et al. 2022): preconditioned estimates of the clean latent, noise levels drawn log-normally, Heun's
-second-order steps of the probability flow. A property enters as a Gaussian expansion of its value (PropMolFlow), an observable as the vector
-that it is; each has a flag that says whether it is known, and is left out at random in training, so that one network serves every subset of
-them, none included, and classifier-free guidance.
+second-order steps of the probability flow. A property enters as a Gaussian expansion of its value (PropMolFlow), an observable as the
+vector that it is; each has a flag that says whether it is known, and is left out at random in training, so that one network serves every
+subset of them, none included, and classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -67,7 +67,12 @@ class LatentDenoiser(nn.Module):
         super().__init__()
         self.config = config
         w, c = config.width, config.condition
-        for name, size, value in (("shift", config.latent, 0.0), ("scale", config.latent, 1.0), ("low", config.properties, 0.0), ("high", config.properties, 1.0)):
+        for name, size, value in (
+            ("shift", config.latent, 0.0),
+            ("scale", config.latent, 1.0),
+            ("low", config.properties, 0.0),
+            ("high", config.properties, 1.0),
+        ):
             self.register_buffer(name, torch.full((size,), value))
         self.register_buffer("frequencies", torch.arange(1, 17) * 0.5, persistent=False)
         self.register_buffer("centres", torch.linspace(-0.1, 1.1, config.centres), persistent=False)
@@ -112,7 +117,10 @@ class LatentDenoiser(nn.Module):
         self, noise: Tensor, steps: int, values: Tensor | None = None, observable: Tensor | None = None, guidance: float = 1.0
     ) -> Tensor:
         """Latents (b, latent) from standard normal noise, by `steps` steps of Heun's method; guidance 0 ignores the conditions."""
-        none = (None if values is None else torch.full_like(values, torch.nan), None if observable is None else torch.full_like(observable, torch.nan))
+        none = (
+            None if values is None else torch.full_like(values, torch.nan),
+            None if observable is None else torch.full_like(observable, torch.nan),
+        )
         conditional = values is not None or observable is not None
 
         def clean(x: Tensor, level: float) -> Tensor:
@@ -144,7 +152,7 @@ def noise_levels(steps: int) -> list[float]:
 
 @dataclass
 class LatentExample:
-    """A training batch: standardised latents (b, d), standard noise (b, d), levels (b,), property values and observables, NaN where unknown."""
+    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown."""
 
     clean: Tensor
     noise: Tensor
@@ -200,5 +208,3 @@ def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np
     kept = np.where((kind < UNCONDITIONAL + SINGLE)[:, None], single, rng.random((b, p)) < 0.5)
     kept &= (kind >= UNCONDITIONAL)[:, None]
     return np.where(kept, values, np.nan).astype(np.float32)
-
-

@@ -1,4 +1,4 @@
-"""The latent diffusion behind the protocol of molecule models: latents from noise, decoded to graphs and coordinates. Nothing is filtered."""
+"""The latent diffusion behind the protocol of molecule models: latents from noise, decoded to graphs and coordinates, unfiltered."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The latent space: molecules with conformers to vectors and back, paths between two molecules, and nearest neighbours.
 
-A latent is one vector: the graph's (`slices["graph"]`), the conformer's (`slices["geometry"]`), each of mean square 1, and the hand. It does not
-change under rotations, translations or another order of the atoms. Without a conformer the last two are 0, and decoding draws some conformer.
+A latent is one vector: the graph's (`slices["graph"]`), the conformer's (`slices["geometry"]`), each of mean square 1, and the hand. It
+does not change under rotations, translations or another order of the atoms. Without a conformer the last two are 0, and decoding draws
+some conformer.
 
     space = load_space()
     z = space.encode(molecule, positions_A)
@@ -56,8 +57,8 @@ class LatentSpace:
     Parameters
     ----------
     graph, geometry : names of shipped autoencoders, or paths of trained ones.
-    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken. 1 is greedy.
-    steps : network calls of the geometric decoder.
+    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken. 1 is
+    greedy. steps : network calls of the geometric decoder.
     refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded conformers.
     """
 
@@ -79,7 +80,11 @@ class LatentSpace:
         self.tokens = list(self.graph_card["tokens"])
         self.candidates, self.steps, self.refine = candidates, steps, refine
         first, second = self.graph.config.latent, self.geometry.config.latent
-        self.slices = {"graph": slice(0, first), "geometry": slice(first, first + second), "hand": slice(first + second, first + second + 1)}
+        self.slices = {
+            "graph": slice(0, first),
+            "geometry": slice(first, first + second),
+            "hand": slice(first + second, first + second + 1),
+        }
         self.size = first + second + 1
 
     # encoding
@@ -94,7 +99,9 @@ class LatentSpace:
         """
         x = None if positions_A is None else np.asarray(positions_A, np.float64)
         if x is not None and (x.ndim not in (2, 3) or x.shape[-2:] != (molecule.n_atoms, 3) or not np.isfinite(x).all()):
-            raise InputError(f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, {molecule.n_atoms}, 3), not {x.shape}")
+            raise InputError(
+                f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
+            )
         blocks = [None] if x is None else list(x.reshape(-1, molecule.n_atoms, 3))
         out = self.encode_many([(molecule, block) for block in blocks])
         return out if x is not None and x.ndim == 3 else out[0]
@@ -113,7 +120,8 @@ class LatentSpace:
     def encode_graphs(self, molecules: Sequence[Molecule]) -> NDArray[np.float64]:
         """Graph latents (n, d)."""
         with torch.inference_mode():
-            parts = [self.graph.encoder(graph_batch(molecules[k : k + 512])) for k in range(0, len(molecules), 512)]
+            blocks = (molecules[k : k + 512] for k in range(0, len(molecules), 512))
+            parts = [self.graph.encoder(graph_batch(block, self.tokens, self.graph.config.length)) for block in blocks]
         return torch.cat(parts).double().numpy() if parts else np.zeros((0, self.graph.config.latent))
 
     def encode_codes(self, codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
@@ -161,7 +169,9 @@ class LatentSpace:
         for draw in range(1, self.candidates):
             if not len(rows):
                 break
-            uniform = np.stack([np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(self.graph.config.length) for k in rows])
+            uniform = np.stack(
+                [np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(self.graph.config.length) for k in rows]
+            )
             others, cosine = self._written(table[torch.from_numpy(rows)], uniform)
             for k, other, value in zip(rows.tolist(), others, cosine.tolist()):
                 if value > near[k]:
@@ -271,7 +281,9 @@ class LatentSpace:
             raise UnknownNameError("part of a latent", part, parts)
         q, table = np.asarray(query, np.float64), np.asarray(library, np.float64)
         if q.shape != (self.size,) or table.ndim != 2 or table.shape[1] != self.size or k < 1:
-            raise InputError(f"query must be ({self.size},), library (any, {self.size}) and k positive, not {q.shape}, {table.shape} and {k}")
+            raise InputError(
+                f"query must be ({self.size},), library (any, {self.size}) and k positive, not {q.shape}, {table.shape} and {k}"
+            )
         distance = np.sqrt(np.square(table[:, parts[part]] - q[parts[part]]).mean(1))
         order = np.argsort(distance, kind="stable")[:k]
         return order, distance[order]

@@ -37,7 +37,8 @@ LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
 class TrainingConfig(BaseModel):
-    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left out.
+    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left
+    out.
 
     `graph` and `geometry` name the autoencoders whose latents are diffused; `limit` takes the first molecules of the training part alone.
     """
@@ -124,8 +125,13 @@ def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Ta
     tokens = vocabulary(sequences)
     sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
     codes = tokenise(sequences, tokens, sizes.length)
-    batches = GraphBatches(qm9_graphs(data, rows), codes, latent=sizes.latent, batch=c.batch, seed=c.seed)
+    batches = GraphBatches(qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed)
     network = fresh(lambda: GraphAutoencoder(sizes), c.seed)
+    if c.init:
+        state, card = load_weights(c.init)
+        if card.get("tokens") != tokens:
+            raise InputError(f"init: {c.init} has another vocabulary than the training molecules; leave init out")
+        network.load_state_dict(state, strict=False)
     card = {"task": "latent-graph", "config": dataclasses.asdict(sizes), "tokens": tokens}
     return Task(network, batches, graph_loss, card | {"what": "turns molecular graphs into invariant vectors and back, by SELFIES"})
 
@@ -174,15 +180,16 @@ def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path) -> np.nd
     if path.exists():
         return np.load(path)
     table = np.zeros((len(rows), space.size), np.float32)
-    graphs = qm9_graphs(data, rows)
+    codes = tokenise(written_selfies(data.smiles[rows], out), space.tokens, space.graph.config.length, strict=False)
+    graphs = qm9_graphs(data, rows, codes)
     for begin in range(0, len(rows), CHUNK):
         part = slice(begin, min(begin + CHUNK, len(rows)))
         with torch.inference_mode():
             z = space.graph.encoder(graphs.rows(np.arange(part.start, part.stop))).numpy()
-        codes = [qm9_codes(data, k) for k in rows[part].tolist()]
+        shapes = [qm9_codes(data, k) for k in rows[part].tolist()]
         conformers = [data.positions(k) for k in rows[part].tolist()]
         numbers = [data.numbers[data.offset[k] : data.offset[k + 1]] for k in rows[part].tolist()]
-        table[part] = np.hstack([z, space.encode_codes(codes, conformers), [[hand(n, x)] for n, x in zip(numbers, conformers)]])
+        table[part] = np.hstack([z, space.encode_codes(shapes, conformers), [[hand(n, x)] for n, x in zip(numbers, conformers)]])
     out.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npy")
     np.save(temporary, table)
@@ -223,4 +230,8 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
     }
 
 
-STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {"graph": graph_stage, "geometry": geometry_stage, "diffusion": diffusion_stage}
+STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {
+    "graph": graph_stage,
+    "geometry": geometry_stage,
+    "diffusion": diffusion_stage,
+}

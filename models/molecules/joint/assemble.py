@@ -1,26 +1,28 @@
 """Tokens back to molecules: the graph with its hydrogens, their places, and the last touch to all places.
 
-The joint model draws how many hydrogens each heavy atom carries, not where they are. They are placed by the package's conformer model
-with the heavy atoms held, and everything is then moved by its refiner: both are networks with committed weights, no force field and no
-RDKit geometry takes part.
+The joint model draws how many hydrogens each heavy atom carries, not where they are. They start where the neighbours leave room, turned
+at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights, at the level of
+GFN2-xTB. No force field and no RDKit geometry takes part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from equidrift.models.conformers.data import collate, graph_codes, pad_positions, with_hydrogen_rows
-from equidrift.models.conformers.generator import churn_level, noise_levels
-from equidrift.models.conformers.network import Held
-from equidrift.models.conformers.sampler import GeneratorModel, RefinerModel
+from equidrift.conditions import Known
+from equidrift.errors import InputError
+from equidrift.models.conformers.sampler import RefinerModel
 from equidrift.models.molecules.joint.data import TYPES
+from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.records import Molecule
-from equidrift.seeds import sample_rng
 
-PLACE_FROM_A = 1.5  # noise level at which hydrogens start, around their heavy atoms
+Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+Raw = tuple[Molecule, NDArray[np.float64]]
 
 
 def graph_of(types: NDArray[np.int64], bonds: NDArray[np.int64]) -> tuple[Molecule, NDArray[np.int64]]:
@@ -38,18 +40,20 @@ def graph_of(types: NDArray[np.int64], bonds: NDArray[np.int64]) -> tuple[Molecu
     return molecule, carrier
 
 
-def first_places(types: NDArray[np.int64], bonds: NDArray[np.int64], heavy_A: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def first_places(
+    types: NDArray[np.int64], bonds: NDArray[np.int64], heavy_A: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random."""
-    multiple = (bonds > 1).any(1)
-    out = []
-    for i, (_, _, count) in enumerate(np.array(TYPES)[types].tolist()):
-        near = np.flatnonzero(bonds[i])
-        if not count:
-            continue
-        u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
-        flat = bool(multiple[i]) or (np.array(TYPES)[types[i], 0] != 6 and bool(multiple[near].any()))
-        out.append(heavy_A[i] + _directions(u, count, flat, _plane(heavy_A, bonds, i, near, flat), rng))
-    return np.concatenate([np.zeros((0, 3)), *out])
+    kinds, multiple = np.array(TYPES)[types], (bonds > 1).any(1)
+    out = [np.zeros((0, 3))]
+    for i, (element, _, count) in enumerate(kinds.tolist()):
+        if count:
+            near = np.flatnonzero(bonds[i])
+            u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
+            flat = bool(multiple[i]) or (element != 6 and bool(multiple[near].any()))
+            plane = _plane(heavy_A, bonds, i, int(near[0])) if flat and len(near) == 1 else None
+            out.append(heavy_A[i] + _directions(u, count, flat, plane, rng))
+    return np.concatenate(out)
 
 
 def _unit(v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -57,11 +61,8 @@ def _unit(v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float6
     return v / length if length > 1e-3 else _unit(rng.standard_normal(3), rng)
 
 
-def _plane(heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, near: NDArray[np.int64], flat: bool) -> NDArray[np.float64] | None:
-    """A direction in the plane of the only neighbour's other bonds, for a flat atom that continues it."""
-    if not flat or len(near) != 1:
-        return None
-    j = near[0]
+def _plane(heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, j: int) -> NDArray[np.float64] | None:
+    """A direction in the plane of the other bonds of j, the only neighbour of the flat atom i, if it has any."""
     others = [k for k in np.flatnonzero(bonds[j]) if k != i]
     return heavy_A[others[0]] - heavy_A[j] if others else None
 
@@ -95,52 +96,46 @@ def _directions(
 
 
 class Hydrogens:
-    """Places hydrogens and refines: `steps` calls of the conformer model, heavy atoms held, and `refine` calls of the refiner."""
+    """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
 
-    def __init__(self, *, steps: int = 3, refine: int = 2, noise_A: float = 0.4, device: str | torch.device | None = None):
-        self.conformer = GeneratorModel("conformer", device=device)
+    def __init__(self, *, refine: int = 3, device: str | torch.device | None = None):
         self.refiner = RefinerModel("refine", device=device)
-        self.steps, self.refine, self.noise_A = steps, refine, noise_A
+        self.refine = refine
 
-    def complete(self, tokens: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]], seeds: NDArray[np.int64]):
-        """(molecule, positions_A (n_atoms, 3)) of each (types, bonds, heavy_A)."""
-        starts, rngs = [], [np.random.Generator(np.random.Philox(key=[int(s), 2])) for s in seeds]
-        molecules = [graph_of(types, bonds)[0] for types, bonds, _ in tokens]
-        for (types, bonds, heavy), rng in zip(tokens, rngs):
-            starts.append(np.concatenate([heavy, first_places(types, bonds, heavy, rng)]))
-        placed = starts
-        if self.steps:
-            placed = self._denoise(molecules, [len(t[0]) for t in tokens], starts, rngs)
-        if self.refine:
-            jobs = [(m, x[None]) for m, x in zip(molecules, placed)]
-            placed = [x[0] for x in self.refiner.refine_many(jobs, steps=self.refine)]
-        return list(zip(molecules, placed))
-
-    def _denoise(self, molecules, sizes, starts, rngs):
-        levels = noise_levels(self.steps, sigma_max_A=self.noise_A)
-        graphs = [with_hydrogen_rows(graph_codes(m)) for m in molecules]
-
-        def work(batch, rows: list[int]) -> list[Tensor]:  # type: ignore[no-untyped-def]
-            n, device = batch.mask.shape[1], self.conformer.device
-            mask = torch.zeros(len(rows), n, dtype=torch.bool)
-            for k, r in enumerate(rows):
-                mask[k, : sizes[r]] = True
-            x = pad_positions([starts[r] for r in rows], n).to(device)
-            held = Held(mask.to(device), x.clone())
-
-            def noise() -> Tensor:
-                return pad_positions([rngs[r].standard_normal((len(starts[r]), 3)) for r in rows], n).to(device)
-
-            x = held.put(x + levels[0] * noise())
-            for sigma, following in zip(levels, levels[1:]):
-                down, up = churn_level(sigma, following, self.conformer.churn)
-                clean = self.conformer._clean(batch, x, sigma, held)
-                x = held.put(clean + (x - clean) * (down / sigma))
-                if up:
-                    x = held.put(x + up * noise())
-            return list(x)
-
-        return self.conformer._run(graphs, work)
+    def complete(self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None) -> list[Raw | None]:
+        """(molecule, positions_A (n_atoms, 3)) of each token set, None where its places are not finite."""
+        made: list[Raw | None] = [None] * len(tokens)
+        known: dict[int, Known] = {}
+        for k, ((types, bonds, heavy), seed) in enumerate(zip(tokens, seeds)):
+            if not np.isfinite(heavy).all():
+                continue
+            rng = np.random.Generator(np.random.Philox(key=[int(seed), 1]))
+            molecule, carrier = graph_of(types, bonds)
+            x = np.concatenate([heavy, first_places(types, bonds, heavy, rng)])
+            made[k] = molecule, x
+            if fragment is None:
+                known[k] = Known(molecule)
+                continue
+            atoms = hold(fragment, bonds, carrier, x)
+            try:
+                known[k] = Known(molecule, atoms, x[atoms])
+            except InputError:
+                pass  # what is new fits so badly that the refiner could not hold the fragment; the sample stays as it was drawn
+        if self.refine and known:
+            jobs = [(molecule, x[None]) for molecule, x in (cast(Raw, made[k]) for k in known)]
+            for k, (molecule, _), moved in zip(known, jobs, self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values()))):
+                made[k] = molecule, moved[0]
+        return made
 
 
-__all__ = ["Hydrogens", "graph_of", "sample_rng"]
+def hold(fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The atoms of x (n_atoms, 3) that belong to the fragment, put in their places: of its hydrogens those farthest from a new bond stay."""
+    held = list(range(fragment.size))
+    x[held] = fragment.positions_A
+    for i, places in enumerate(fragment.hydrogens_A):
+        rows = len(bonds) + np.flatnonzero(carrier == i)
+        new = [j for j in np.flatnonzero(bonds[i]) if j >= fragment.size]
+        near = ((places - x[i]) @ (x[new] - x[i]).T).max(1) if new else np.zeros(len(places))
+        x[rows] = places[np.argsort(near, kind="stable")[: len(rows)]]
+        held += rows.tolist()
+    return np.array(held)

@@ -27,6 +27,9 @@ TYPES = (
     (9, 0, 0),
 )
 TYPE_OF = {kind: k for k, kind in enumerate(TYPES)}
+# sums of bond orders that leave a closed shell, hydrogens' bonds included, by element and formal charge
+_VALENCE = {(6, -1): 3, (6, 0): 4, (7, -1): 2, (7, 0): 3, (7, 1): 4, (8, -1): 1, (8, 0): 2, (9, 0): 1}
+CAPACITY = tuple(_VALENCE[z, q] - h for z, q, h in TYPES)  # what is left of them for bonds between heavy atoms
 BONDS = 4  # none, single, double, triple: Kekulised
 FEATURES = tuple((*(float(z == e) for e in (6, 7, 8, 9)), float(q), float(h)) for z, q, h in TYPES)
 

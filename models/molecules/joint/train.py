@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
 from equidrift.models.molecules.data import PROPERTIES, SPLITS, load_qm9
-from equidrift.models.molecules.joint.data import TYPES, Heavy, heavy_tokens, property_scale
+from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy_tokens, property_scale
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
 from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
@@ -135,6 +135,7 @@ def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Hea
         f"trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
         "config": dataclasses.asdict(config),
         "properties": scale,
+        "sizes": (torch.bincount(data.mask.sum(1) - 1, minlength=MAX_HEAVY) / len(data)).tolist(),
         "elements": sorted({SYMBOLS[z] for z, _, _ in TYPES} | {"H"}),
         "max_atoms": 29,
         "units": "A",

@@ -35,7 +35,6 @@ COLUMNS = {
     "cv_cal_mol_K": ("Heatcapacity_Cv_cal_mol_K", 1.0),
 }
 PROPERTIES = tuple(COLUMNS)
-ALIASES = {"dipole_D": "mu_D"}
 USUAL = ("alpha_bohr3", "gap_eV", "homo_eV", "lumo_eV", "mu_D", "cv_cal_mol_K")  # the six of EDM's table
 ELEMENTS = (1, 6, 7, 8, 9)
 FILE = "qm9_molecules.npz"

@@ -267,3 +267,8 @@ def load_properties(weights: str = "properties") -> PropertyNetwork:
     scales = {key: torch.tensor(card["scales"][key], dtype=torch.float64) for key in ("baseline", "spread")}
     network.load_state_dict(state | scales)
     return PropertyNetwork(network, card["name"], card["sha256"])
+
+
+def network_values(systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+    """`predict` of the shipped network: the judge `network` of `equidrift.generate`."""
+    return load_properties().predict(systems)

@@ -168,5 +168,5 @@ def make_card(c: TrainingConfig, network: PropertyNet, trainer: Trainer, molecul
         "licence": c.licence,
         "training_data": c.training_data,
         "scales": {"baseline": network.baseline.tolist(), "spread": network.spread.tolist()},
-        "quality": {"qm9-test": {"MAE": {name: round(value, 5) for name, value in errors.items()}}},
+        "quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}},
     }

@@ -169,11 +169,11 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
             implied = offset + sum(factor * wanted[term] for term, factor in terms.items())
             if abs(implied - wanted[name]) > tolerance:
                 others = " and ".join(f"{term}={wanted[term]:g}" for term in terms)
-                raise InputError(f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; leave one out")
+                raise InputError(f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; drop one")
     for lower, upper in _ORDERED:
         if lower in wanted and upper in wanted and wanted[lower] >= wanted[upper]:
             raise InputError(
-                f"the targets contradict each other: {lower}={wanted[lower]:g} is not below {upper}={wanted[upper]:g}; leave one out"
+                f"the targets contradict each other: {lower}={wanted[lower]:g} is not below {upper}={wanted[upper]:g}; drop one"
             )
 
 
@@ -457,7 +457,7 @@ def _ensemble(draw: Draw, settings: Settings) -> Ensemble:
 
 
 def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
-    """With each judge's values of the targeted properties (of all it knows, where there are no targets) as scores `NAME` or `NAME/judge`."""
+    """With each judge's values of the targets (without any, of all it knows) as scores `NAME`, or `NAME/judge` for another judge."""
     if not made:
         return []
     columns: dict[str, NDArray[np.float64]] = {}
@@ -491,7 +491,8 @@ def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **op
 
     Returns
     -------
-    n Ensembles of one conformer; `molecule.smiles` is canonical, with stereo. provenance["rejected"] counts the draws of the run that were rejected, by reason.
+    n Ensembles of one conformer; `molecule.smiles` is canonical, with stereo. provenance["rejected"] counts the draws of the run that
+    were rejected, by reason.
 
     Raises
     ------

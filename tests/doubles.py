@@ -99,7 +99,8 @@ class Walker(LastFrame):
         return trajectory.positions_A + 0.01 * level * np.array(noise)
 
 
-BREAD = ("CCO", "CC(O)CN", "c1ccoc1", "C[C@H](O)C#N", "CC(=O)OC", "C1CN1C=O", "FC(F)C", "CNC(N)=O", "C/C=C/O", "O=CC1CC1", "NC1=NCO1", "CC#CCO")
+BREAD = ("CCO", "CC(O)CN", "c1ccoc1", "C[C@H](O)C#N", "CC(=O)OC", "C1CN1C=O", "FC(F)C", "CNC(N)=O", "C/C=C/O", "O=CC1CC1", "NC1=NCO1")
+BREAD += ("CC#CCO",)
 
 
 class Baker:

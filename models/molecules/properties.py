@@ -233,7 +233,7 @@ class PropertyNetwork:
         for molecule, _ in systems:
             if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if _CODE[z] == 0}):
                 known = " ".join(SYMBOLS[z] for z in ELEMENTS)
-                raise MoleculeError(f"{molecule!r} holds {', '.join(unknown)}, of which the network of properties knows nothing; it knows {known}")
+                raise MoleculeError(f"{molecule!r} holds {', '.join(unknown)}, which the property network does not know; it knows {known}")
         good = [k for k, (molecule, x) in enumerate(systems) if molecule.n_atoms and np.isfinite(x).all()]
         order = sorted(good, key=lambda k: systems[k][0].n_atoms)
         for begin in range(0, len(order), BATCH_SIZE):

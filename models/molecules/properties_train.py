@@ -159,7 +159,7 @@ def make_card(c: TrainingConfig, network: PropertyNet, trainer: Trainer, molecul
         "name": c.name,
         "family": "molecules",
         "task": "molecules-properties",
-        "description": f"the twelve properties of QM9; trained for {trainer.seconds / 60:.0f} minutes on {molecules} molecules of half {c.half}",
+        "description": f"the twelve properties of QM9; {trainer.seconds / 60:.0f} minutes on {molecules} molecules of half {c.half}",
         "config": dataclasses.asdict(network.config),
         "elements": [SYMBOLS[z] for z in ELEMENTS],
         "max_atoms": 29,

@@ -93,7 +93,7 @@ def test_progress_counts_every_draw() -> None:
 
 
 def test_too_few_are_an_error_that_counts_reasons() -> None:
-    with pytest.raises(NoValidSamplesError, match=r"only 3 of 5 molecules are valid and unique after 200 draws; ask for fewer.*repeated 197"):
+    with pytest.raises(NoValidSamplesError, match=r"only 3 of 5 molecules are valid and unique after 200 draws; .*repeated 197"):
         equidrift.generate(5, model=Baker(n=3))
     with pytest.raises(NoValidSamplesError, match="few molecules may have these properties"):
         equidrift.generate(5, model=Baker(n=3), targets={"gap_eV": 5.0})
@@ -117,7 +117,7 @@ def test_targets_reach_the_model_and_scores_tell_what_was_achieved() -> None:
         ({"gap_eV": float("nan")}, InputError, "must be a finite number, not nan"),
         ({"gap_eV": "7"}, InputTypeError, "the target of gap_eV must be a number, not '7'"),
         ({"mu_D": 1.0, "dipole_D": 2.5}, InputError, r"mu_D has two targets, 1 and 2.5 \(as dipole_D\)"),
-        ({"gap_eV": 7.0, "homo_eV": -6.0, "lumo_eV": -1.0}, InputError, r"contradict each other: lumo_eV=-1 and homo_eV=-6 make gap_eV 5, not 7"),
+        ({"gap_eV": 7.0, "homo_eV": -6.0, "lumo_eV": -1.0}, InputError, r"contradict .*: lumo_eV=-1 and homo_eV=-6 make gap_eV 5, not 7"),
         ({"homo_eV": -4.0, "lumo_eV": -3.0, "gap_eV": 5.0}, InputError, "contradict each other"),
     ],
 )
@@ -133,9 +133,9 @@ def test_more_contradictions() -> None:
             super().__init__()
             self.properties |= {name: (-100.0, 100.0) for name in ("u0_eV", "u298_eV", "h298_eV", "g298_eV")} | {"homo_eV": (-9.0, 5.0)}
 
-    for targets in ({"h298_eV": 3.0, "u298_eV": 2.0}, {"u0_eV": 3.0, "u298_eV": 2.0}, {"g298_eV": 3.0, "h298_eV": 2.0}, {"homo_eV": 1.0, "lumo_eV": 0.0}):
+    for high, low in (("h298_eV", "u298_eV"), ("u0_eV", "u298_eV"), ("g298_eV", "h298_eV"), ("homo_eV", "lumo_eV")):
         with pytest.raises(InputError, match="the targets contradict each other"):
-            check_targets(targets, All())
+            check_targets({high: 1.0, low: 0.0}, All())
     assert check_targets({"h298_eV": 2.0257, "u298_eV": 2.0, "u0_eV": 1.9}, All())
     assert check_targets({"gap_eV": 5.02, "homo_eV": -6.0, "lumo_eV": -1.0}, Baker())
 
@@ -204,7 +204,7 @@ def test_bad_fragments(fragment: Any, message: str) -> None:
 
 def test_a_fragment_with_too_many_bonds() -> None:
     molecule = Molecule(np.array([8, 8, 8, 8]), np.array([[0, 1], [0, 2], [0, 3]]), np.ones(3), np.zeros(4))
-    with pytest.raises(InputError, match="atom 0 of the fragment, O with charge .0, has bonds of 3 in all: too many"):
+    with pytest.raises(InputError, match=r"atom 0 of the fragment, O with charge \+0, has bonds of 3 in all: too many"):
         equidrift.generate(1, model=Baker(), fragment=(molecule, np.eye(4, 3) * 1.4))
 
 

@@ -93,26 +93,24 @@ def canonical_smiles(molecule: Molecule) -> str:
     return _smiles(resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule))
 
 
-def fragment_of(mol: Chem.Mol) -> Molecule:
-    """Atoms and bonds of a Mol as they are, no hydrogen added to open valences, aromatic bonds as single and double ones.
+def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
+    """A Mol and its coordinates with a hydrogen, placed by RDKit, on every open valence.
 
     Raises
     ------
     MoleculeError
-        where its aromatic bonds have no Kekule structure.
+        where RDKit cannot sanitise it.
     """
-    mol = Chem.Mol(mol)
+    work = Chem.Mol(mol)
+    resolve("equidrift.adapters.rdkit_molecule:add_conformers")(work, np.asarray(positions_A, np.float64)[None])
     try:
         with rdBase.BlockLogs():
-            Chem.Kekulize(mol, clearAromaticFlags=True)
+            Chem.SanitizeMol(work)
     except (Chem.MolSanitizeException, ValueError) as error:
-        raise MoleculeError("the aromatic bonds of the fragment have no Kekule structure; give it with single and double bonds") from error
-    return Molecule(
-        numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
-        bonds=np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]).reshape(-1, 2),
-        bond_orders=np.array([bond.GetBondTypeAsDouble() for bond in mol.GetBonds()]),
-        formal_charges=np.array([atom.GetFormalCharge() for atom in mol.GetAtoms()]),
-    )
+        raise MoleculeError(f"RDKit cannot sanitise the fragment: {error}") from error
+    full = Chem.AddHs(work, addCoords=True)
+    molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(full)
+    return molecule, full.GetConformer().GetPositions()
 
 
 def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:

@@ -187,12 +187,12 @@ def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
 
 
 def check_fragment(fragment: Any, model: Any) -> Raw:
-    """The atoms to keep and where they are.
+    """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic bonds as single and double ones.
 
     Parameters
     ----------
-    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one, or (Molecule, positions_A). Its heavy atoms
-        and their bonds are kept; hydrogens are left to the model, for where it grows an atom one has to go.
+    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one, or (Molecule, positions_A), of one piece or
+        several. Its heavy atoms and their bonds are kept; a hydrogen, or an open valence, is where something may grow.
 
     Raises
     ------
@@ -203,12 +203,11 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
     if not getattr(model, "takes_fragment", False):
         raise InputError(f"the model {name!r} cannot keep a fragment; use another one, such as 'default'")
     molecule, positions = _as_fragment(fragment)
-    heavy = np.flatnonzero(molecule.numbers != 1)
-    if not len(heavy):
+    if not (molecule.numbers != 1).any():
         raise InputError("the fragment has no heavy atom to keep")
     if not np.isfinite(positions).all():
         raise InputError("the fragment's coordinates hold NaN or infinite numbers")
-    molecule, positions = _heavy_part(molecule, positions, heavy)
+    molecule = resolve("equidrift.adapters.rdkit_validity:kekulised")(molecule)
     apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
     if len(apart) and apart.min() < _TOO_CLOSE_A:
         raise InputError(f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D")
@@ -221,13 +220,17 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
 
 
 def _check_room(molecule: Molecule, model: Any) -> None:
-    """Refuse a fragment that is too large, or whose valences are broken."""
-    name, most = getattr(model, "name", "this model"), int(getattr(model, "max_heavy_atoms", model.max_atoms))
-    if molecule.n_atoms >= most:
-        raise InputError(
-            f"the fragment has {molecule.n_atoms} heavy atoms, and the model {name!r} was trained on molecules of at most {most}: "
-            "nothing can be added. Give a smaller fragment"
-        )
+    """Refuse a fragment that is too large, whose valences are broken, or that nothing can grow from."""
+    name, heavy = getattr(model, "name", "this model"), int((molecule.numbers != 1).sum())
+    limits = ((heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"), (molecule.n_atoms, model.max_atoms, "atoms"))
+    for count, most, what in limits:
+        if most is not None and count >= most:
+            raise InputError(
+                f"the fragment has {count} {what}, and the model {name!r} was trained on molecules of at most {most}: nothing can be "
+                "added. Give a smaller fragment"
+            )
+    if heavy == molecule.n_atoms:
+        raise InputError("the fragment has no hydrogen that could give way to a bond; give one with a hydrogen where it is to grow")
     total = np.zeros(molecule.n_atoms)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         total[[i, j]] += order
@@ -257,25 +260,8 @@ def _as_fragment(what: Any) -> Raw:
 
 
 def _raw_core(core: Any) -> Raw:
-    molecule: Molecule = resolve("equidrift.adapters.rdkit_validity:fragment_of")(core.query)
-    return molecule, core.positions_A
-
-
-def _heavy_part(molecule: Molecule, positions_A: NDArray[np.float64], heavy: NDArray[np.int64]) -> Raw:
-    """Without hydrogens, aromatic bonds as single and double ones, no stereo tags."""
-    molecule = resolve("equidrift.adapters.rdkit_validity:kekulised")(molecule)
-    place = np.full(molecule.n_atoms, -1)
-    place[heavy] = np.arange(len(heavy))
-    kept = (place[molecule.bonds] >= 0).all(axis=1) if len(molecule.bonds) else np.zeros(0, bool)
-    part = Molecule(
-        molecule.numbers[heavy],
-        place[molecule.bonds[kept]],
-        molecule.bond_orders[kept],
-        molecule.formal_charges[heavy],
-        name=molecule.name,
-        smiles=molecule.smiles,
-    )
-    return part, np.asarray(positions_A, np.float64)[heavy]
+    raw: Raw = resolve("equidrift.adapters.rdkit_validity:completed")(core.query, core.positions_A)
+    return raw
 
 
 @dataclass(frozen=True)
@@ -320,19 +306,20 @@ def judge(raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax:
 def holds(
     molecule: Molecule, positions_A: NDArray[np.float64], fragment: Molecule, places_A: NDArray[np.float64], tolerance_A: float
 ) -> bool:
-    """Whether every atom of a fragment is in the molecule, in its place, and bonded as it was.
+    """Whether every heavy atom of a fragment is in the molecule, in its place, and bonded as it was.
 
     Orders of bonds are not compared, since a ring has several Kekule structures, and the check of valences has seen them.
     """
-    distance = np.linalg.norm(positions_A[None] - places_A[:, None], axis=-1)
+    heavy = np.flatnonzero(fragment.numbers != 1)
+    distance = np.linalg.norm(positions_A[None] - places_A[heavy, None], axis=-1)
     nearest = distance.argmin(1)
     if distance.min(1).max() > tolerance_A or len(set(nearest.tolist())) != len(nearest):
         return False
-    if (molecule.numbers[nearest] != fragment.numbers).any():
+    if (molecule.numbers[nearest] != fragment.numbers[heavy]).any():
         return False
-    place = {int(atom): k for k, atom in enumerate(nearest)}
-    pairs = {frozenset((place[i], place[j])) for i, j in molecule.bonds.tolist() if i in place and j in place}
-    return {frozenset(pair) for pair in fragment.bonds.tolist()} <= pairs
+    found = dict(zip(heavy.tolist(), nearest.tolist()))
+    pairs = {frozenset(pair) for pair in molecule.bonds.tolist()}
+    return all(frozenset((found[i], found[j])) in pairs for i, j in fragment.bonds.tolist() if i in found and j in found)
 
 
 @dataclass(eq=False)
@@ -480,7 +467,8 @@ def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **op
     targets : property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends the name. `scores` then tell what a network of
         properties, trained on other molecules than the model, makes of each.
     guidance : strength of the targets: 0 ignores them, 1 is plain conditioning, more is classifier-free guidance; None is the model's own.
-    fragment : heavy atoms to keep where they are: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or (Molecule, positions_A).
+    fragment : a molecule whose heavy atoms are kept where they are, while its hydrogens may give way: a .sdf, .mol or .pdb file, an
+        RDKit Mol, an Ensemble of one or (Molecule, positions_A).
     seed : of the run. The molecules depend on it and not on the batch size (floats agree to 1e-4 A).
     steps : network calls of a sample, None for the model's default.
     batch_size : samples in one call of the model.

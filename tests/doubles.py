@@ -111,7 +111,7 @@ class Baker:
 
     name = "baker"
     weights_sha256 = "1" * 64
-    max_atoms = 14
+    max_atoms = 20
     elements = (1, 6, 7, 8, 9)
     takes_fragment = True
 

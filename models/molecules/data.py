@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.molecules import ALIASES
 from equidrift.records import Molecule
+
+__all__ = ["ALIASES", "COLUMNS", "ELEMENTS", "PROPERTIES", "QM9", "SPLITS", "USUAL", "cache_file", "find_qm9", "half_of", "load_qm9"]
 
 # name (its unit last) -> (name in qm9_130831.npz, factor from its unit)
 HARTREE_EV = 27.211386245988

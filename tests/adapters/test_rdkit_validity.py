@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
+from equidrift.adapters.rdkit_molecule import to_mol
 from equidrift.adapters.rdkit_validity import (
     DESCRIPTORS,
     canonical_smiles,
+    completed,
     descriptors,
-    fragment_of,
     kekulised,
     perceived,
     posebusters_failures,
@@ -57,11 +59,13 @@ def test_descriptors() -> None:
     assert descriptors([]).shape == (0, 4)
 
 
-def test_fragment_of_adds_no_hydrogen() -> None:
-    from rdkit import Chem
-
-    made = fragment_of(Chem.MolFromSmiles("c1cc[nH]c1"))
-    assert made.n_atoms == 5 and sorted(made.bond_orders.tolist()) == [1, 1, 1, 2, 2]
+def test_open_valences_are_completed() -> None:
+    pyrrole = Molecule.from_smiles("c1cc[nH]c1")
+    mol = Chem.RemoveHs(to_mol(pyrrole, geometry(pyrrole)[None]))
+    molecule, positions = completed(mol, mol.GetConformer().GetPositions())
+    assert molecule == pyrrole and np.abs(positions - geometry(pyrrole)).max() < 0.3
+    with pytest.raises(MoleculeError, match="cannot sanitise the fragment"):
+        completed(Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), np.eye(6, 3))
 
 
 def test_posebusters_finds_a_stretched_molecule() -> None:

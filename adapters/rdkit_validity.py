@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -137,7 +138,13 @@ def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
     mols = [resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule, x[None]) for molecule, x in systems]
     if not mols:
         return []
-    with rdBase.BlockLogs():
-        table = PoseBusters(config="mol").bust(mols, None, None)
+    logger = logging.getLogger("posebusters")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it reports each molecule that it cannot embed
+    try:
+        with rdBase.BlockLogs():
+            table = PoseBusters(config="mol").bust(mols, None, None)
+    finally:
+        logger.setLevel(level)
     passed = {name: table[name].to_numpy() for name in table.columns}
     return [tuple(name for name, column in passed.items() if not bool(column[k])) for k in range(len(mols))]

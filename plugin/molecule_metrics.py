@@ -6,7 +6,7 @@ Shares are of all samples, those that are no molecule included, and nothing is f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from equidrift.units import KCAL_MOL_PER_EV
 from equidrift.valency import atoms_stable, edm_atoms_stable, fragments
 
 BINS = 50
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 _EDM_ELEMENTS = {1, 6, 7, 8, 9}
 
 
@@ -134,28 +135,44 @@ def distributions(made: dict[str, NDArray[np.float64]], reference: dict[str, NDA
     return out
 
 
-def relaxation(systems: Sequence[Raw]) -> dict[str, float]:
+def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
     """How far GFN2-xTB moves molecules to its nearest minimum (median heavy-atom RMSD), and the energy that it releases (median).
+
+    Parameters
+    ----------
+    each : what applies a function to each of several, such as a process pool's `map`.
 
     Raises
     ------
     MissingDependencyError
         where tblite is not installed.
     """
-    relax, rmsd = resolve("equidrift.adapters.ase_gfn2:gfn2_relax"), resolve("equidrift.adapters.rdkit_rmsd:rmsd_matrix")
-    moved, released = [], []
-    for molecule, x in systems:
-        before = relax(molecule, x[None], 0)[1][0]
-        positions, after = relax(molecule, x[None])
-        if np.isfinite(before) and np.isfinite(after[0]):
-            moved.append(float(rmsd(molecule, x[None], positions)[0, 0]))
-            released.append((before - after[0]) * KCAL_MOL_PER_EV)
-    if not moved:
+    done = np.array(list(each(relaxed, systems))).reshape(-1, 2)
+    done = done[np.isfinite(done).all(1)]
+    if not len(done):
         return {}
-    return {"relax_rmsd_A": float(np.median(moved)), "relax_kcal_mol": float(np.median(released)), "relaxed": len(moved)}
+    middle = np.median(done, axis=0)
+    return {"relax_rmsd_A": float(middle[0]), "relax_kcal_mol": float(middle[1]), "relaxed": len(done)}
 
 
-def busted(systems: Sequence[Raw]) -> dict[str, Any]:
-    """Share of molecules, in %, that pass all of PoseBusters' checks. Raises `MissingDependencyError` where it is not installed."""
-    failures = resolve("equidrift.adapters.rdkit_validity:posebusters_failures")(systems)
-    return {"posebusters": 100.0 * sum(not failed for failed in failures) / len(failures)} if failures else {}
+def relaxed(system: Raw) -> tuple[float, float]:
+    """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB; NaN where it failed."""
+    relax, rmsd = resolve("equidrift.adapters.ase_gfn2:gfn2_relax"), resolve("equidrift.adapters.rdkit_rmsd:rmsd_matrix")
+    molecule, x = system
+    before = relax(molecule, x[None], 0)[1][0]
+    positions, after = relax(molecule, x[None])
+    if not (np.isfinite(before) and np.isfinite(after[0])):
+        return np.nan, np.nan
+    return float(rmsd(molecule, x[None], positions)[0, 0]), float(before - after[0]) * KCAL_MOL_PER_EV
+
+
+def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
+    """Share of molecules, in %, that pass all of PoseBusters' checks; `each` as in `relaxation`.
+
+    Raises
+    ------
+    MissingDependencyError
+        where posebusters is not installed.
+    """
+    failed = list(each(resolve("equidrift.adapters.rdkit_validity:posebusters_failures"), [[system] for system in systems]))
+    return {"posebusters": 100.0 * sum(not names for (names,) in failed) / len(failed)} if failed else {}

@@ -6,8 +6,8 @@ one call of a simulation engine does. A proposal is a series of turns, each draw
 
 Every turn (about one bond, or now and then two together) is a reversible kernel of exp(-U* / kT), and so is a series of them drawn at
 random; a proposal x -> x' thus has log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with
-min(1, exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed alone; where it
-holds every term that torsions change, nothing is ever rejected.
+min(1, exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed
+alone; where it holds every term that torsions change, nothing is ever rejected.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,25 @@ from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model, resolve
 from equidrift.seeds import sample_seeds
 
-GIVEN, AHEAD, SAMPLES, CHAINED = 10, 20, 5, 200  # frames given and asked for, samples, frames of a long chain
+GIVEN, AHEAD, SAMPLES = 10, 20, 5  # frames given and asked for, samples
+LONG, CHAINED = 100, 200  # frames of a long run of a held-out molecule, and of ten chained windows
 SPACING_FS, STEP_FS, TEMPERATURE_K, FRICTION_PER_FS, WARM_STEPS = 5.0, 0.5, 300.0, 0.01, 1000
 BINS = 25
 Array = NDArray[np.float64]
 Row = dict[str, Any]
+
+
+def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str], None]) -> list[Row]:
+    """All rows of this file; `folder` is EQUIDRIFT_DATA."""
+    some = ("aspirin", "ethanol", "uracil", "naphthalene")
+    say("ten chained windows")
+    made = chain_rows(data, list(data) if full else some, 8 if full else 1)
+    say("interpolation and refinement")
+    made += interpolation_rows(data, list(data) if full else some, 8 if full else 1)
+    made += refinement_rows(data, some, 4 if full else 1)
+    say("spacings")
+    made += spacing_rows(folder, (5.0, 100.0, 1000.0, 10000.0) if full else (5.0, 100.0, 1000.0))
+    return made + heldout_rows(folder, say=say)
 
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
@@ -51,7 +66,7 @@ def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
 
 
 def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
-    """Two runs (2, GIVEN + CHAINED, n, 3) from one state, the positions, velocities and given frames of which they share.
+    """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and given frames of which they share.
 
     MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other random numbers behind the given frames, and
     is what a perfect sampler would draw that knew the velocities. None where the molecule cannot be made.
@@ -69,7 +84,7 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
     given = [run.run(inner) for _ in range(GIVEN)]
     shared = given[-1].positions_A, given[-1].velocities_A_fs
     again = langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **settings)
-    runs = np.array([[s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(CHAINED)] for each in (run, again)])
+    runs = np.array([[s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)] for each in (run, again)])
     if not np.isfinite(runs).all():
         return None
     runs -= runs[0].mean((0, 1))
@@ -107,7 +122,7 @@ def heldout_rows(folder: Path, count: int = 25, say: Callable[[str], None] = lam
 
 
 def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
-    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one chain of 200 frames against as many of MD."""
+    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one run of 100 frames against as many of MD."""
     molecule, both = run.molecule, run.positions_A.astype(np.float64)
     truth = both[0, GIVEN:]
     given = Trajectory(molecule, both[0, :GIVEN], SPACING_FS * np.arange(GIVEN, dtype=np.float64))
@@ -116,7 +131,7 @@ def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
     elif method == "equidrift":
         model = make_trajectory_model("default")
         ahead = positions_of(model.continue_(given, AHEAD, sample_seeds(3, SAMPLES * number, SAMPLES * (number + 1))))
-        chain = positions_of(model.continue_(given, CHAINED, sample_seeds(4, number, number + 1)))[0]
+        chain = positions_of(model.continue_(given, LONG, sample_seeds(4, number, number + 1)))[0]
     else:
         ahead = positions_of(make_trajectory_model(method).continue_(given, AHEAD, sample_seeds(0, 0, 1)))
         chain = None
@@ -127,6 +142,11 @@ def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
 
 def positions_of(made: Sequence[Trajectory]) -> Array:
     return np.stack([t.positions_A for t in made])
+
+
+def broken_percent(molecule: Molecule, made: Array) -> float:
+    """Share of frames (..., n, 3) that fail a check, in percent."""
+    return 100.0 * float((GeometryCheck(molecule)(made.reshape(-1, *made.shape[-2:])) != "").mean())
 
 
 def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, float]:
@@ -141,7 +161,7 @@ def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, flo
     values = {
         "JSD_bonds": float(np.mean([metrics.jensen_shannon(ours[:, b], theirs[:, b], BINS) for b in range(len(bonds))])),
         "VACF_error": float(np.abs(metrics.velocity_correlation(made, 10) - metrics.velocity_correlation(truth, 10)).mean()),
-        "broken_percent": 100.0 * float((GeometryCheck(molecule)(made.reshape(-1, *made.shape[2:])) != "").mean()),
+        "broken_percent": broken_percent(molecule, made),
         "frames": float(made.shape[0] * made.shape[1]),
     }
     quads = rotatable(molecule)
@@ -204,21 +224,37 @@ def energy_values(molecule: Molecule, made: Array, truth: Array, each: int) -> d
     }
 
 
-def spacing_rows(data: dict[str, Dynamics], names: Sequence[str], windows: int, strides: Sequence[int] = (10, 200, 2000)) -> list[Row]:
-    """Forecasts at 5 fs, 100 fs and 1 ps between frames: 5 -> 5 frames; the spread of samples beside the error of the last frame."""
+def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.0)) -> list[Row]:
+    """Two frames given and three ahead at several spacings, of the first held-out QM9 molecule; 10 ps is left to the long form."""
+    smiles = heldout_smiles(folder).get("qm9")
+    if smiles is None:
+        return []
+    molecule = Molecule.from_smiles(next(smiles))
+    start = make_model("etkdg-mmff").sample(molecule, sample_seeds(0, 0, 1))[0]
+    settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
     rows = []
-    for name in names:
-        part = data[name].part(0.8, 1.0)
-        for stride in strides:
-            fs = stride * part.spacing_fs
-            rows += gap_rows(part, f"spacing-{fs:g}fs-{name}", stride, 4, 3, np.arange(7) < 4, windows, ("last-frame", "constant-velocity"))
+    for fs in spacings_fs:
+        run = resolve("equidrift.adapters.openmm_dynamics:Langevin")(mmff_system(molecule), start, seed=1, **settings)
+        run.run(WARM_STEPS)
+        frames = np.array([run.run(round(fs / STEP_FS)).positions_A for _ in range(5)])
+        given = Trajectory(molecule, frames[:2], fs * np.arange(2, dtype=np.float64))
+        for method in ("equidrift", "last-frame", "constant-velocity"):
+            options = {"temperature_K": TEMPERATURE_K} if method == "equidrift" else {}
+            model = make_trajectory_model("default" if method == "equidrift" else method, **options)
+            begun = time.process_time()
+            made = positions_of(model.continue_(given, 3, sample_seeds(5, 0, SAMPLES if method == "equidrift" else 1)))
+            seconds = time.process_time() - begun
+            ade, fde = metrics.displacement(made, frames[2:])
+            values = {"ADE": ade, "FDE": fde, "bond_error_A": float(np.mean([bond_error(molecule, m, frames) for m in made]))}
+            values |= {"broken_percent": broken_percent(molecule, made), "cpu_s": seconds}
+            rows.append({"row": f"spacing-{fs:g}fs/{method}", "values": values})
     return rows
 
 
 def gap_rows(
     part: Dynamics, system: str, stride: int, had: int, new: int, given: NDArray[np.bool_], count: int, baselines: Sequence[str]
 ) -> list[Row]:
-    """Ours and baselines on frames that are not given, after the best overlay (at long spacings a molecule has turned at random)."""
+    """Ours and baselines on frames that are not given, means over windows."""
     times = stride * part.spacing_fs * np.arange(had + new, dtype=np.float64)
     x = part.positions_A[0].astype(np.float64)
     last = len(x) - (had + new - 1) * stride
@@ -234,8 +270,7 @@ def gap_rows(
             seeds = sample_seeds(5, SAMPLES * k, SAMPLES * k + (SAMPLES if method == "equidrift" else 1))
             made = model.complete(hidden, given, seeds)[:, ~given]
             ade, fde = metrics.displacement(made, window[~given])
-            broken = 100.0 * float((GeometryCheck(part.molecule)(made.reshape(-1, *made.shape[2:])) != "").mean())
-            errors.setdefault(method, []).append((ade, fde, broken))
+            errors.setdefault(method, []).append((ade, fde, broken_percent(part.molecule, made)))
     return [
         {"row": f"{system}/{method}", "values": dict(zip(("ADE", "FDE", "broken_percent"), np.mean(e, 0).tolist())) | {"windows": count}}
         for method, e in errors.items()

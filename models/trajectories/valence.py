@@ -11,7 +11,7 @@ Energies in amu A^2/fs^2.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -26,9 +26,11 @@ from equidrift.models.trajectories.field import FLAT, Skeleton
 POWERS = {"bond": 4, "angle": 4, "torsion": 6, "plane": 2}  # of planes the even ones: 2 and 4
 CENTRES_A = np.geomspace(1.5, 6.0, 10)
 WIDTH = 0.18  # of the radial Gaussians, in log d
+WALL = {"bond": 0.1, "angle": 0.05, "pair": 0.01}  # amu/fs^2 and the like: what leads back from beyond all that was seen
+MARGIN = {"bond": 0.03, "angle": 0.05, "pair": 0.05}  # of what was seen
 
 
-def colours(node: NDArray[Any], edge: NDArray[Any], apart: NDArray[np.int64]) -> list[bytes]:
+def colours(node: NDArray[Any], edge: NDArray[Any]) -> list[bytes]:
     """A hash an atom, equal for atoms that a renumbering may swap (Weisfeiler and Leman's refinement), unlike those of other molecules."""
     found = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(node)]
     kinds = np.ascontiguousarray(edge)
@@ -58,13 +60,16 @@ def key_of(kind: str, atoms: Sequence[tuple[int, ...]], colour: list[bytes]) -> 
 class Coordinates:
     """What a molecule's energy is made of: atoms of each kind of coordinate, products, and the keys of all coefficients.
 
-    powers : kind -> (m, p) keys; couplings : (kind, kind) -> indices (k, 2) and keys (k,); references : kind -> (m,) keys.
+    powers : kind -> (m, p) keys; couplings : (kind, kind) -> indices (k, 2) and keys (k,); references : kind -> (m,) keys, and so
+    lows and highs: the range that training saw. Beyond it powers go on as straight lines, products stay, and a wall leads back.
     """
 
     atoms: dict[str, Tensor]
     powers: dict[str, NDArray[np.int64]]
     couplings: dict[tuple[str, str], tuple[Tensor, NDArray[np.int64]]]
     references: dict[str, NDArray[np.int64]]
+    lows: dict[str, NDArray[np.int64]]
+    highs: dict[str, NDArray[np.int64]]
     mass: Tensor
 
 
@@ -84,9 +89,11 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
             return [key_of(f"plane{p}", [(atoms[0],), *((i,) for i in atoms[1:])], colour) for p in range(start, start + count)]
         return [key_of(f"{kind}{p}", [atoms], colour) for p in range(start, start + count)]
 
+    def named(name: str, kinds: Iterable[str]) -> dict[str, NDArray[np.int64]]:
+        return {kind: np.array([key_of(f"{kind}{name}", [a], colour) for a in lists[kind]], np.int64) for kind in kinds if lists[kind]}
+
     counts = POWERS | {"pair": len(CENTRES_A) + 1}
     powers = {kind: np.array([keys(kind, a, counts[kind], 1) for a in some], np.int64).reshape(-1, counts[kind]) for kind, some in lists.items()}
-    references = {kind: np.array([keys(kind, a, 1)[0] for a in lists[kind]], np.int64) for kind in ("bond", "angle")}
     couplings = {}
     for first, second, shared in (
         ("bond", "bond", 1), ("bond", "angle", 1), ("angle", "angle", 2), ("bond", "torsion", 2), ("angle", "torsion", 2),
@@ -102,7 +109,8 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
         rows = [min(key_of(first + second, [a[i], b[j]], colour), key_of(first + second, [b[j], a[i]], colour)) for i, j in found]
         couplings[first, second] = torch.tensor(found, dtype=torch.long).reshape(-1, 2), np.array(rows, np.int64)
     atoms = {kind: torch.tensor(some, dtype=torch.long) for kind, some in lists.items() if some}
-    return Coordinates(atoms, powers, couplings, references, s.mass)
+    lows, highs = named("low", WALL), named("high", WALL)
+    return Coordinates(atoms, powers, couplings, named("0", ("bond", "angle")), lows, highs, s.mass)
 
 
 def values(kind: str, x: Tensor) -> Tensor:
@@ -154,26 +162,39 @@ def terms(kind: str, q: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([q**p for p in powers], -1), torch.stack([p * q ** (p - 1) for p in powers], -1)
 
 
+def is_covered(s: Skeleton, colour: list[bytes], table: dict[int, float]) -> bool:
+    """Whether a table holds the coefficients of a molecule, by those of its bonds."""
+    return all(key_of("bond0", [tuple(pair)], colour) in table for pair in s.bonds.tolist()) and len(s.bonds) > 0
+
+
 @dataclass
 class Fitted:
     """A molecule's coordinates with its coefficients: ready to give forces."""
 
     coordinates: Coordinates
     reference: dict[str, Tensor]
+    low: dict[str, Tensor]
+    high: dict[str, Tensor]
     powers: dict[str, Tensor]
     couplings: dict[tuple[str, str], tuple[Tensor, Tensor]]
 
     def accelerations(self, x: Tensor) -> Tensor:
         """Accelerations (b, n, 3) at positions x (b, n, 3), in A/fs^2 and the dtype of x."""
         q, gradients, atoms = local_values(self.coordinates, x)
-        q = {kind: part - self.reference[kind].to(x) if kind in self.reference else part for kind, part in q.items()}
-        slope = {kind: torch.zeros_like(part) for kind, part in q.items()}
-        for kind, coefficients in self.powers.items():
-            slope[kind] = slope[kind] + (terms(kind, q[kind])[1] * coefficients.to(x)).sum(-1)
+        slope, wall, seen = {}, {}, {}
+        for kind, part in q.items():
+            inside = part.clamp(self.low[kind].to(x), self.high[kind].to(x)) if kind in self.low else part
+            wall[kind] = WALL.get(kind, 0.0) * (part - inside)
+            seen[kind] = (part == inside).to(x)  # products stay as they are beyond
+            q[kind] = inside - self.reference[kind].to(x) if kind in self.reference else inside
+            slope[kind] = torch.zeros_like(part)
         for (first, second), (index, strength) in self.couplings.items():
             k = strength.to(x)
             slope[first] = slope[first].index_add(1, index[:, 0], k * q[second][:, index[:, 1]])
             slope[second] = slope[second].index_add(1, index[:, 1], k * q[first][:, index[:, 0]])
+        slope = {kind: part * seen[kind] + wall[kind] for kind, part in slope.items()}
+        for kind, coefficients in self.powers.items():
+            slope[kind] = slope[kind] + (terms(kind, q[kind])[1] * coefficients.to(x)).sum(-1)
         force = torch.zeros_like(x)
         for kind, gradient in gradients.items():
             pull = -slope[kind][..., None, None] * gradient
@@ -198,7 +219,9 @@ def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
 
     return Fitted(
         c,
-        {kind: look(keys) for kind, keys in c.references.items() if kind in c.atoms},
+        {kind: look(keys) for kind, keys in c.references.items()},
+        {kind: look(keys) for kind, keys in c.lows.items()},
+        {kind: look(keys) for kind, keys in c.highs.items()},
         {kind: look(c.powers[kind]) for kind in c.atoms},
         {pair: (index, look(keys)) for pair, (index, keys) in c.couplings.items() if len(index)},
     )
@@ -227,10 +250,14 @@ def fit(c: Coordinates, frames: NDArray[Any], forces: NDArray[Any], ridge: float
     """The table of coefficients that takes frames (t, n, 3) to forces (t, n, 3) in amu A/fs^2, by ridge regression in scaled columns."""
     x = torch.from_numpy(np.asarray(frames, np.float64))
     reference, table = {}, dict[int, float]()
-    for kind, keys in c.references.items():
-        if kind in c.atoms:
-            mean = values(kind, x[:, c.atoms[kind]]).mean(0).numpy()
-            table |= {int(k): float(mean[keys == k].mean()) for k in np.unique(keys)}
+    for kind, lows in c.lows.items():
+        found = values(kind, x[:, c.atoms[kind]]).numpy()
+        for keys, sign in ((lows, -1.0), (c.highs[kind], 1.0)):
+            edge = (sign * found).max(0) + MARGIN[kind]
+            table |= {int(k): sign * float(edge[keys == k].max()) for k in np.unique(keys)}
+        if kind in c.references:
+            keys = c.references[kind]
+            table |= {int(k): float(found.mean(0)[keys == k].mean()) for k in np.unique(keys)}
             reference[kind] = torch.tensor([table[k] for k in keys.tolist()], dtype=torch.float64)
     keys, place = np.unique(np.concatenate(list(all_keys(c))), return_inverse=True)
     where = torch.from_numpy(place.astype(np.int64))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.conformers.data import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
+from equidrift.models.trajectories.egnn import Rolls
 from equidrift.models.trajectories.flow import Flow, distance
 from equidrift.models.trajectories.geotdm import FrameBatch
 from equidrift.models.trajectories.network import Graph
@@ -255,6 +256,36 @@ class PathBatches:
         return Windows(self.graph[i], frames, self.spacing, step < self.interpolate_steps)
 
 
+class RollBatches:
+    """Consecutive frames of plain-array trajectories, for `step_loss`: one to come in the first `single` batches, then `horizon`."""
+
+    def __init__(
+        self,
+        positions: NDArray[np.float64],
+        nodes: NDArray[np.float64],
+        edges: NDArray[np.float64],
+        *,
+        pairs: int,
+        seed: int,
+        single: int,
+        horizon: int,
+    ):
+        if positions.shape[1] < 2 + horizon:
+            raise InputError(
+                f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there are {positions.shape[1]}; lower it"
+            )
+        self.x, self.graph = torch.from_numpy(np.asarray(positions, np.float64)), array_graph(nodes, edges)
+        self.seed, self.single, self.horizon = seed, single, horizon
+        self.count = max(2, pairs // positions.shape[2] ** 2)
+
+    def __call__(self, step: int) -> Rolls:
+        rng = np.random.default_rng([self.seed, step])
+        ahead, count = (1, self.count) if step < self.single else (self.horizon, max(2, self.count // 2))
+        i = torch.from_numpy(rng.integers(len(self.x), size=count))
+        k = torch.from_numpy(rng.integers(self.x.shape[1] - ahead - 1, size=count))
+        return Rolls(self.graph[i], torch.stack([self.x[i, k + o] for o in range(ahead + 2)], 1))
+
+
 def array_graph(nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None) -> Graph:
     """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e); masses (b, n), 1 where not given."""
     node, edge = torch.as_tensor(np.asarray(nodes, np.float32)), torch.as_tensor(np.asarray(edges, np.float32))
@@ -318,7 +349,7 @@ class FrameBatches:
     def __call__(self, step: int) -> FrameBatch:
         rng = np.random.default_rng([self.seed, step])
         graph, x, clock = self.source.draw(rng, self.pairs, self.frames)
-        return FrameBatch(graph, x * self.scale, clock, torch.from_numpy(self.mask(rng)), int(rng.integers(2**31)))
+        return FrameBatch(graph, x * self.scale, clock, torch.from_numpy(self.mask(rng)), int(rng.integers(2**31)), step)
 
     def mask(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Which frames are given."""

@@ -23,10 +23,11 @@ Force = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Clock:
-    """Sub-steps of a frame: `count` of length `step`."""
+    """Sub-steps of a frame: `count` of length `step`. `fastest`: no node goes faster, against the mean of all."""
 
     spacing: float
     longest_step: float
+    fastest: float | None = None
 
     @property
     def count(self) -> int:
@@ -76,23 +77,28 @@ def advance(
     """Positions and velocities one frame later: `clock.count` times v += h a(x), bath, x += h v."""
     for _ in range(clock.count):
         v = v + clock.step * force(x, clock.step)
+        if clock.fastest is not None:
+            mean = v.mean(1, keepdim=True)
+            v = mean + (v - mean) * (clock.fastest / (v - mean).norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
         if bath is not None and weight is not None:
             v = bath.kick(v, clock.step, None if normals is None else next(normals), weight)
         x = x + clock.step * v
     return x, v
 
 
-def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int = 6) -> tuple[Tensor, Tensor]:
+def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int = 6, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The velocity at `last` of the path from `before` that meets it one frame later.
 
     Each round adds the miss over the time to the first velocity (the exact answer for a free particle, a contraction while
-    forces change little within a frame); of all rounds each system keeps the one with the least miss.
+    forces change little within a frame); of all rounds each system keeps the one with the least miss. `first`: a velocity
+    to begin with.
 
     Returns
     -------
     velocity (b, n, d), and the miss (b,) that was left: its largest component.
     """
-    first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(before, clock.step)
+    if first is None:
+        first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(before, clock.step)
     best, least = torch.zeros_like(first), torch.full((len(first),), torch.inf, dtype=first.dtype)
     for _ in range(rounds):
         x, v = advance(force, before, first, clock)
@@ -142,7 +148,7 @@ class IntegratorConfig:
     """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame).
 
     field : a learned force field for molecules that the force has not seen; table : coefficients of force fields that were fitted to
-    single molecules. `Integrator.classical` takes the best there is.
+    single molecules. `Integrator.classical` takes the best there is. fastest : the bound on speeds.
     """
 
     force: ForceConfig
@@ -150,6 +156,7 @@ class IntegratorConfig:
     observer: bool = False
     field: FieldConfig | None = None
     table: int = 0
+    fastest: float | None = None
 
 
 class Integrator(nn.Module):
@@ -168,7 +175,7 @@ class Integrator(nn.Module):
         self.observer = Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest)) if config.observer else None
 
     def clock(self, spacing: float) -> Clock:
-        return Clock(spacing, self.config.longest_step)
+        return Clock(spacing, self.config.longest_step, self.config.fastest)
 
     def bound(self, graph: Graph) -> tuple[Prepared, Force]:
         """The embedded graphs, and the network's force as a function of positions and step."""

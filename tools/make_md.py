@@ -37,7 +37,15 @@ STEP_FS, FRICTION_PER_FS, WARM_STEPS = 0.5, 0.01, 400
 
 
 def dynamics(
-    smiles: str, temperature_K: float, *, bursts: int, frames: int, spacing_fs: float, seed: int, apart_fs: float = 100.0, forces: bool = False
+    smiles: str,
+    temperature_K: float,
+    *,
+    bursts: int,
+    frames: int,
+    spacing_fs: float,
+    seed: int,
+    apart_fs: float = 100.0,
+    forces: bool = False,
 ) -> Dynamics | None:
     """The run of one molecule, None where it cannot be made or belongs to a held-out part."""
     try:
@@ -50,9 +58,7 @@ def dynamics(
         return None
     if not np.isfinite(start).all():
         return None
-    run = Langevin(
-        system, start, temperature_K=temperature_K, friction_per_fs=FRICTION_PER_FS, step_fs=STEP_FS, seed=seed
-    )
+    run = Langevin(system, start, temperature_K=temperature_K, friction_per_fs=FRICTION_PER_FS, step_fs=STEP_FS, seed=seed)
     run.run(WARM_STEPS)
     inner, kept = max(1, round(spacing_fs / STEP_FS)), []
     for _ in range(bursts):

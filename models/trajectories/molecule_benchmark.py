@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from equidrift.checks import GeometryCheck
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError
+from equidrift.mmff import mmff_system
 from equidrift.models.conformers.data import held_out
 from equidrift.models.trajectories import metrics
 from equidrift.models.trajectories.data import Dynamics, load_dynamics, save_dynamics
-from equidrift.mmff import mmff_system
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model, resolve
 from equidrift.seeds import sample_seeds

@@ -93,7 +93,8 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
         return {kind: np.array([key_of(f"{kind}{name}", [a], colour) for a in lists[kind]], np.int64) for kind in kinds if lists[kind]}
 
     counts = POWERS | {"pair": len(CENTRES_A) + 1}
-    powers = {kind: np.array([keys(kind, a, counts[kind], 1) for a in some], np.int64).reshape(-1, counts[kind]) for kind, some in lists.items()}
+    rows_of = {kind: [keys(kind, a, counts[kind], 1) for a in some] for kind, some in lists.items()}
+    powers = {kind: np.array(rows, np.int64).reshape(-1, counts[kind]) for kind, rows in rows_of.items()}
     couplings = {}
     for first, second, shared in (
         ("bond", "bond", 1), ("bond", "angle", 1), ("angle", "angle", 2), ("bond", "torsion", 2), ("angle", "torsion", 2),

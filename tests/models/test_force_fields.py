@@ -131,14 +131,14 @@ def test_training_on_constants_and_forces_lowers_both_losses(tmp_path: object) -
     learned = field()
     optimiser = torch.optim.Adam(learned.parameters(), 3e-3)
     first = float(constants_loss(learned, known)), float(force_loss(learned, batches(0)))
-    for step in range(40):
+    for _ in range(40):
         optimiser.zero_grad()
         field_loss(learned, known).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert float(constants_loss(learned, known)) < 0.7 * first[0]
     batch = batches(1)
     assert torch.equal(batch.frames, batches(1).frames) and len(batch) == 3
-    with pytest.raises(InputError, match="make_md.py --forces"):
+    with pytest.raises(InputError, match="--forces keeps them"):
         ForceBatches([Dynamics(m, run.positions_A, 5.0, "MMFF94", 300.0, 0.01)], seed=0)
 
 

@@ -374,12 +374,11 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
         network = make_network(config)
     if c.init:
         state, card = load_weights(c.init)
-        had = {key: value for key, value in card["config"].items() if key != "field" or "field" in config}
-        if had | {key: config[key] for key in ("field",) if key in config} != config:
+        extras = ("field", "table")  # what single molecules were fitted to is no part of a training; a force field may be
+        if {k: v for k, v in card["config"].items() if k not in extras} != {k: v for k, v in config.items() if k not in extras}:
             raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
-        if "field" in config and "field" not in card["config"]:  # a force field for a model that has none yet
-            state |= {key: value for key, value in network.state_dict().items() if key.startswith("field.")}
-        network.load_state_dict({key: value for key, value in state.items() if "field" in config or not key.startswith("field.")})
+        own = network.state_dict()
+        network.load_state_dict(own | {key: value for key, value in state.items() if key in own})
     else:
         reinitialise(network, torch.Generator().manual_seed(c.seed))
     return network

@@ -86,7 +86,7 @@ class Experts(nn.Module):
         return found if further else found.detach()
 
     def _harmonic(self, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
-        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,))."""
+        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,)); to a nat where there are fewer values than waves and no noise."""
         span = float(self.span or 1.0)
         low, high = (float(v) for v in self.band)
         cells = max(2, math.ceil((high - low) * 8 * HARMONICS * span))
@@ -108,7 +108,8 @@ class Experts(nn.Module):
                 centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
                 half = half * shrink
             points = (centre[..., None] + fine * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64)).flatten(1)
-        inside = self._given(points, x, y, mask, a2, noise)
+            foreign = (points - grid[top].repeat_interleave(FINE, 1)).abs() > 0.5 * width  # the next cell's, which may be looked into too
+        inside = self._given(points, x, y, mask, a2, noise).masked_fill(foreign, -math.inf)
         best = points.gather(1, inside.argmax(1, keepdim=True))[:, 0]
         rest = coarse.scatter(1, top, -math.inf)
         total = torch.cat([rest + math.log(width), inside + math.log(fine)], 1).logsumexp(1)

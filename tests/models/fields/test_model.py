@@ -46,6 +46,7 @@ class Analytic(FieldDiffusion):
 
     gaussian = False
 
+
     def score(self, t, x, y, mask, gram, half=False):  # type: ignore[no-untyped-def,override]
         return self.exact.at(x[:1])(y, float(t[0]))
 

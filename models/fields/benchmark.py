@@ -189,7 +189,7 @@ def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
     """Log density of the targets under the GP posterior's marginals (B,): each value by itself."""
     gram = kernel.gram(x)
     size = n * kernel.components
-    matrix = gram.matrix if gram.matrix is not None else gram.variance * torch.eye(x.shape[1] * kernel.components, dtype=x.dtype)[None]
+    matrix = gram.dense
     weights = torch.linalg.solve(matrix[:, :size, :size], matrix[:, :size, size:])
     flat = y.flatten(1)
     mean = (weights.mT @ flat[:, :size, None])[..., 0]

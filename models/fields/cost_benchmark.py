@@ -52,8 +52,7 @@ def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
     x = torch.tensor([-0.6, -0.2, 0.35, -0.4, 0.1, 0.6], dtype=torch.float64)[None, :, None]
     free = torch.tensor([False] * 3 + [True] * 3)
     generator = torch.Generator().manual_seed(2)
-    matrix = data.gram(x).matrix
-    k = matrix[0] if matrix is not None else torch.eye(6, dtype=torch.float64)
+    k = data.gram(x).dense[0]
     context = torch.tensor([0.5, -1.0, 0.8], dtype=torch.float64)
     known = torch.cat([context, torch.zeros(3, dtype=torch.float64)])[None, :, None].expand(samples, -1, -1)
     made = conditional_sample(
@@ -64,7 +63,7 @@ def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
         schedule.times(STEPS, 4e-3),
         lambda: torch.randn(samples, 6, 1, generator=generator, dtype=torch.float64),
         corrections=corrections,
-        psi=min(4.0, float(corrections)),
+        psi=0.4 * corrections if corrections > 10 else 0.8 * corrections,
         tau=1.0,
     )[:, free, 0]
     weights = torch.linalg.solve(k[:3, :3], k[:3, 3:]).T

@@ -111,5 +111,4 @@ class StereographicGP:
         return np.asarray(logs - area.sum(1) - len(kept) * np.log(self.scale).sum())
 
     def _gram(self, kept: NDArray[np.intp]) -> Tensor:
-        matrix = self.kernel.gram(self.t[:, kept]).matrix
-        return matrix[0] if matrix is not None else torch.eye(len(kept), dtype=torch.float64)
+        return self.kernel.gram(self.t[:, kept]).dense[0]

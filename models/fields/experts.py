@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,12 @@ class Experts(nn.Module):
 
     def config(self) -> dict[str, object]:
         """What rebuilds the module; the parameters come with the weights."""
-        return {"kernels": [list(kernel.kinds) for kernel in self.kernels], "span": self.span}  # type: ignore[union-attr]
+        return {"kernels": [list(kernel.kinds) for kernel in self.stationary], "span": self.span}
+
+    @property
+    def stationary(self) -> list[Kernel]:
+        """The kernels, the harmonic expert left out."""
+        return cast(list[Kernel], list(self.kernels))
 
     @classmethod
     def of(cls, config: dict[str, object]) -> Experts:
@@ -61,8 +67,8 @@ class Experts(nn.Module):
         """
         a2, s2 = alpha.square(), std.square()
         unit = torch.eye(x.shape[1], dtype=y.dtype)
-        grams = [Gram(a2 * kernel.gram(x, mask).matrix + s2 * unit, 1.0, x.shape[1], 1, mask) for kernel in self.kernels]  # type: ignore[operator]
-        logs = [gram.log_prob(y) for gram in grams]
+        matrices = [kernel.gram(x, mask).dense for kernel in self.stationary]
+        logs = [Gram(a2 * matrix + s2 * unit, 1.0, x.shape[1], 1, mask).log_prob(y) for matrix in matrices]
         if self.span is None:
             return torch.stack(logs, -1), None
         harmonic, frequency = self._harmonic(x, y, mask, a2[:, 0, 0], s2[:, 0, 0])
@@ -160,14 +166,13 @@ class Experts(nn.Module):
 
 def expert_family(span: float, spacing: float, period: float | None) -> Experts:
     """The mixture that `fit_experts` starts from: smooth, rough and weakly periodic functions, and periodic ones of any frequency."""
-    start = {"variance": 0.9, "noise": 0.01}
-    kernels = [Kernel(["se"], length=span / 16, **start), Kernel(["matern52"], length=span / 16, **start)]
+    kernels = [Kernel([kind], length=span / 16, noise=0.01) for kind in ("se", "matern52")]
     if period is not None:
-        kernels.append(Kernel(["weakly-periodic"], length=span / 8, period=period, **start))
+        kernels.append(Kernel(["weakly-periodic"], length=span / 8, period=period, noise=0.01))
     return Experts(kernels, span, (2 / span, 1 / (1.5 * spacing)))
 
 
-def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 11, functions: int = 200, seed: int = 0) -> float:
+def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 10, functions: int = 128, seed: int = 0) -> float:
     """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns the last log-likelihood per value.
 
     The kernels take gradient steps on their share of the likelihood, the harmonic expert has its updates in closed form.
@@ -177,17 +182,18 @@ def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds:
     value = -math.inf
     for turn in range(rounds):
         with torch.no_grad():
-            rows = [experts.parts(*(u[k : k + 1] for u in (x, y, mask)), one, 0 * one) for k in range(len(x))]
+            singles = zip(x.split(1), y.split(1), mask.split(1))
+            rows = [experts.parts(*single, one, 0 * one) for single in singles]
             logs = torch.cat([row[0] for row in rows]) + experts.log_weight
             value = float(logs.logsumexp(-1).sum() / mask.sum())
             share = (logs - logs.logsumexp(-1, keepdim=True)).exp()
             experts.log_weight.copy_((share.mean(0) + 1e-3).log().log_softmax(-1))
             if experts.span is not None:
                 _update_harmonic(experts, torch.cat([row[1] for row in rows if row[1] is not None]), x, y, mask, share[:, -1])
-        for k, kernel in enumerate(experts.kernels):
+        for k, kernel in enumerate(experts.stationary):
             if float(share[:, k].sum()) < 1:  # no function is its own
                 continue
-            fit_kernel(kernel, x, y, mask, share=share[:, k] + 1e-9, steps=40 if turn else 80, seed=seed + turn)  # type: ignore[arg-type]
+            fit_kernel(kernel, x, y, mask, share=share[:, k] + 1e-9, steps=40 if turn else 80, seed=seed + turn)
     return value
 
 
@@ -195,10 +201,10 @@ def _update_harmonic(experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Te
     if float(share.max()) < 0.5:  # no function is its own
         return
     square, left = experts._amplitudes(f, x, y, mask)
-    part = share / share.sum()
-    experts.log_power.copy_((part @ square).clamp(min=1e-9).log())
-    experts.log_noise.copy_((part * left).sum().clamp(min=NOISE_FLOOR).log())
-    seen = f[share > 0.5]
-    low, high = (float(v) for v in experts.band)
-    margin = 2 * (float(seen.max()) - float(seen.min())) / len(seen) + 1e-3 * high
-    experts.band.copy_(torch.tensor([max(low, float(seen.min()) - margin), min(high, float(seen.max()) + margin)]))
+    own = share > 0.5
+    experts.log_power.copy_((share / share.sum() @ square).clamp(min=1e-9).log())
+    # quantiles: a function whose frequency was missed, a third or half too high, would spoil means and extremes
+    experts.log_noise.copy_(left[own].median().clamp(min=NOISE_FLOOR).log())
+    low, high = (float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64)))
+    margin = 2 * (high - low) / int(own.sum()) + 1e-3 * high
+    experts.band.copy_(torch.tensor([max(float(experts.band[0]), low - margin), min(float(experts.band[1]), high + margin)]))

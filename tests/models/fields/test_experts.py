@@ -32,7 +32,9 @@ def functions(n: int = 9, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, to
     """Two smooth fields at the same points, the first of them periodic with frequency 2.2."""
     g = torch.Generator().manual_seed(seed)
     x = 2 * torch.rand(1, n, 1, generator=g, dtype=torch.float64)
-    y = torch.cat([(2 * math.pi * 2.2 * x).sin() + 0.3 * (4 * math.pi * 2.2 * x).cos(), SE.gram(x).root(torch.randn(x.shape, generator=g).double())])
+    wave = 2 * math.pi * 2.2 * x
+    smooth = SE.gram(x).root(torch.randn(x.shape, generator=g, dtype=torch.float64))
+    y = torch.cat([wave.sin() + 0.3 * (2 * wave).cos(), smooth])
     return x, y, torch.ones(1, n, dtype=torch.bool)
 
 

@@ -205,6 +205,16 @@ def test_repeated_points_and_context_points() -> None:
         (lambda m: FieldModel.fit(np.zeros((2, 3)), np.zeros((4, 2, 2)), vector=True), "vector=True is for fields of 3 components"),
         (lambda m: FieldModel.fit(np.zeros((3, 2)), np.zeros((4, 3, 2))), "give vector=True for a vector field"),
         (lambda m: as_fields([0.0, 1.0], [[1.0, 2.0]], [[1, 0]]), "mask must be bool"),
+        (lambda m: m.sample([[[0.0]]]), r"x_query must be \(points, 1\), not an array of shape \(1, 1, 1\)"),
+        (lambda m: m.sample(np.zeros((0, 1))), "with a point at least"),
+        (lambda m: m.log_prob([[0.0]], np.zeros((1, 1, 2))), "y has 2 components a point, the model was fitted with 1"),
+        (lambda m: m.log_prob([[0.0], [9.0]], [[1.0, 2.0]]), "extend over 9, the model has seen functions over 2"),
+        (lambda m: m.condition([0.0, 1.0], [1.0, 2.0], [False, False]), "no known value at all"),
+        (lambda m: m.sample([0.0], steps=2, mode="both"), "unknown context noise 'both'"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], network="small"), "network must be 'auto', 'none' or a NetworkConfig"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], limit=make_kernel("se", 2)), "limit is a kernel of 2 components"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], limit="sea"), "unknown kernel 'sea'"),
+        (lambda m: FieldDiffusion(SE, SCALAR, kind="x0"), "unknown parametrisation 'x0'"),  # type: ignore[arg-type]
         (lambda m: as_fields([0.0, 1.0], [[1.0, np.nan]], [[True, True]]), "y is NaN or infinite where mask says it is known"),
     ],
 )

@@ -110,9 +110,10 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
 
 
 def test_uniform_density() -> None:
-    """A network of zeros leaves the uniform distribution as it is: log p = -n log 4 pi."""
+    """Without a score from prior or network the uniform distribution stays as it is: log p = -n log 4 pi."""
     config = NetworkConfig(width=8, layers=1, heads=1, components=3)
     model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=config, schedule={"steps": 0})
+    model.prior.spread.fill_(1e9)
     assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx([-2 * np.log(4 * np.pi)], abs=1e-4)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
+from equidrift.models.fields.atom_train import train_atoms
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.sampler import FieldModel
 from equidrift.models.shared.training import Progress, check_run
@@ -26,10 +27,12 @@ class TrainingConfig(BaseModel):
     `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
     functions for each batch instead. `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights whose network,
     of the same sizes, training starts from.
+    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    kind: str = Field(default="points", pattern="^points$")
     data: str | None = None
     system: str | None = None
     vector: bool = False
@@ -71,6 +74,8 @@ def run_training(
     InputError
         for a config that does not fit, data that cannot be read, or a folder that holds a checkpoint when `resume` is not given.
     """
+    if config.get("kind") == "atoms":
+        return train_atoms(config, out, budget_s, resume, progress)
     try:
         c = TrainingConfig.model_validate(config)
     except ValueError as error:

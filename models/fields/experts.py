@@ -43,6 +43,7 @@ class Experts(nn.Module):
         self.log_weight = nn.Parameter(torch.full((count,), -math.log(count), dtype=torch.float64), requires_grad=False)
         power = torch.arange(1, HARMONICS + 1, dtype=torch.float64) ** -2.0
         self.log_power = nn.Parameter((power / power.sum()).log(), requires_grad=False)  # variance of each harmonic
+        self.log_offset = nn.Parameter(torch.tensor(1e-4, dtype=torch.float64).log(), requires_grad=False)  # of the constant part
         self.log_noise = nn.Parameter(torch.tensor(0.01, dtype=torch.float64).log(), requires_grad=False)
         self.band = nn.Parameter(torch.tensor(band, dtype=torch.float64), requires_grad=False)
 
@@ -122,22 +123,22 @@ class Experts(nn.Module):
         return total - math.log(high - low), best
 
     def _design(self, f: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(scaled waves (B, P, n, 2 H), their products (B, P, 2 H, 2 H), roots of their variances (2 H,)) at frequencies f (B, P)."""
+        """(scaled waves (B, P, n, 2 H + 1), their products (B, P, 2 H + 1, 2 H + 1), roots of their variances (2 H + 1,)) at frequencies f (B, P)."""
         phase = 2 * math.pi * f[..., None] * x[:, None, :, 0]
         cosine, sine = [phase.cos()], [phase.sin()]
         for _ in range(1, HARMONICS):  # by addition theorems: trigonometric functions would take most of the time
             c, s = cosine[-1], sine[-1]
             cosine.append(c * cosine[0] - s * sine[0])
             sine.append(s * cosine[0] + c * sine[0])
-        root = (0.5 * self.log_power).exp().repeat(2)
-        waves = torch.stack(cosine + sine, -1) * root * mask[:, None, :, None]
+        root = torch.cat([0.5 * self.log_power, 0.5 * self.log_power, 0.5 * self.log_offset[None]]).exp()
+        waves = torch.stack([*cosine, *sine, torch.ones_like(phase)], -1) * root * mask[:, None, :, None]
         return waves, waves.mT @ waves, root
 
     def _given(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, noise: Tensor) -> Tensor:
         """log N(y; 0, a2 Phi W Phi^T + noise I) (B, P) at frequencies f (1 or B, P)."""
         keep = mask.double()
         waves, product, _ = self._design(f, x, keep)
-        unit = torch.eye(2 * HARMONICS, dtype=torch.float64)
+        unit = torch.eye(2 * HARMONICS + 1, dtype=torch.float64)
         ratio = a2 / noise
         factor = torch.linalg.cholesky(unit + ratio * product)
         known = y[..., 0] * keep
@@ -152,16 +153,24 @@ class Experts(nn.Module):
         logs = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + count * (2 * math.pi * noise).log()
         return -0.5 * (quadratic + logs)
 
-    def _amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean squares (B, H) of the harmonics' amplitudes given f (B,), expected square of what is left per value (B,))."""
+    def amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and f (B,)."""
         keep = mask.double()
         waves, product, root = (u[:, 0] if u.ndim == 4 else u for u in self._design(f[:, None], x, keep))
         noise = self.log_noise.exp()
-        covariance = torch.linalg.inv(torch.eye(2 * HARMONICS, dtype=torch.float64) + product / noise)
+        covariance = torch.linalg.inv(torch.eye(2 * HARMONICS + 1, dtype=torch.float64) + product / noise)
         mean = (covariance @ waves.mT @ (y * keep[..., None]))[..., 0] / noise
-        square = (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
-        left = (y[..., 0] * keep - (waves @ mean[..., None])[..., 0]).square().sum(-1) + (covariance * product).sum((1, 2))
-        return 0.5 * (square[:, :HARMONICS] + square[:, HARMONICS:]), left / keep.sum(-1)
+        return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
+
+    def quieter(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """The variance of the noise under which fields (B, n, 1) of frequencies f (B,) are most likely, down to `NOISE_FLOOR`.
+
+        A field that a candidate makes less likely than the present noise does keeps that one: it may be one whose frequency was missed.
+        """
+        one, noise = torch.ones(1, dtype=torch.float64), self.log_noise.exp()
+        trials = [(noise / 2**k).clamp(min=NOISE_FLOOR)[None] for k in range(11)]
+        logs = torch.stack([self._given(f[:, None], x, y, mask, one, trial)[:, 0] for trial in trials])
+        return torch.cat(trials)[torch.logaddexp(logs, logs[:1]).sum(1).argmax()]
 
 
 def expert_family(span: float, spacing: float, period: float | None) -> Experts:
@@ -172,7 +181,7 @@ def expert_family(span: float, spacing: float, period: float | None) -> Experts:
     return Experts(kernels, span, (2 / span, 1 / (1.5 * spacing)))
 
 
-def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 10, functions: int = 128, seed: int = 0) -> float:
+def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 8, functions: int = 128, seed: int = 0) -> float:
     """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns the last log-likelihood per value.
 
     The kernels take gradient steps on their share of the likelihood, the harmonic expert has its updates in closed form.
@@ -200,11 +209,12 @@ def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds:
 def _update_harmonic(experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, share: Tensor) -> None:
     if float(share.max()) < 0.5:  # no function is its own
         return
-    square, left = experts._amplitudes(f, x, y, mask)
     own = share > 0.5
-    experts.log_power.copy_((share / share.sum() @ square).clamp(min=1e-9).log())
-    # quantiles: a function whose frequency was missed, a third or half too high, would spoil means and extremes
-    experts.log_noise.copy_(left[own].median().clamp(min=NOISE_FLOOR).log())
+    square = share[own] / share[own].sum() @ experts.amplitudes(f[own], x[own], y[own], mask[own])
+    experts.log_power.copy_((0.5 * (square[:HARMONICS] + square[HARMONICS:-1])).clamp(min=1e-9).log())
+    experts.log_offset.copy_(square[-1].clamp(min=1e-9).log())
+    experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
+    # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes
     low, high = (float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64)))
     margin = 2 * (high - low) / int(own.sum()) + 1e-3 * high
     experts.band.copy_(torch.tensor([max(float(experts.band[0]), low - margin), min(float(experts.band[1]), high + margin)]))

@@ -105,6 +105,7 @@ class FieldModel:
             raise InputError("y is the same value everywhere; there is no distribution to learn")
         standard = ((data[1] - centre) / scale) * data[2][..., None]
         span, spacing = _extent(x_, known)
+        config = _network(network, vector, d, p, span, spacing)  # before anything that takes long
         if base == "experts" and (d, p, limit) not in ((1, 1, "fitted"), (1, 1, "white")):
             what = f"{p} components in {d} dimensions and {limit!r}"
             raise InputError(f"base='experts' is for scalars on a line with a white limit, not {what}")
@@ -116,7 +117,6 @@ class FieldModel:
         experts = expert_family(span, spacing, period) if base == "experts" else None
         if experts is not None:
             fit_experts(experts, data[0], standard, data[2], seed=seed)
-        config = _network(network, vector, d, p, span, spacing)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             diffusion = FieldDiffusion(kernel, config, experts=experts)

@@ -123,7 +123,7 @@ class Experts(nn.Module):
         return total - math.log(high - low), best
 
     def _design(self, f: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(scaled waves (B, P, n, 2 H + 1), their products (B, P, 2 H + 1, 2 H + 1), roots of their variances (2 H + 1,)) at frequencies f (B, P)."""
+        """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their variances (K,)) at frequencies f (B, P); K = 2 H + 1."""
         phase = 2 * math.pi * f[..., None] * x[:, None, :, 0]
         cosine, sine = [phase.cos()], [phase.sin()]
         for _ in range(1, HARMONICS):  # by addition theorems: trigonometric functions would take most of the time
@@ -214,7 +214,8 @@ def _update_harmonic(experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Te
     experts.log_power.copy_((0.5 * (square[:HARMONICS] + square[HARMONICS:-1])).clamp(min=1e-9).log())
     experts.log_offset.copy_(square[-1].clamp(min=1e-9).log())
     experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
-    # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes
+    # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes; wide margins, for a function
+    # beyond the band has no density to speak of
     low, high = (float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64)))
-    margin = 2 * (high - low) / int(own.sum()) + 1e-3 * high
-    experts.band.copy_(torch.tensor([max(float(experts.band[0]), low - margin), min(float(experts.band[1]), high + margin)]))
+    margin = (high - low) * max(0.1, 4 / int(own.sum())) + 1e-3 * high
+    experts.band.copy_(torch.tensor([max(low - margin, 0.5 * low), high + margin]))

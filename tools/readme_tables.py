@@ -248,7 +248,8 @@ def sampling(result: Mapping[str, Any]) -> str:
 
 def fields(result: Mapping[str, Any]) -> str:
     """Log-likelihoods a task, and cores held fixed."""
-    metrics = (("loglik", 3), ("success", 3), ("AMR", 3), ("core_moved_A", 2))
+    metrics = (("loglik", 3), ("error_km", 3), ("mean_error_sd", 2), ("covariance_error", 2), ("seconds", 2))
+    metrics += (("success", 3), ("AMR", 3), ("core_moved_A", 2))
     return "\n\n".join([listed(result, metrics), measured_on(result)])
 
 

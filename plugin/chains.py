@@ -170,7 +170,10 @@ class Chain:
     ) -> tuple[NDArray[np.float64], float | None]:
         """x (n_atoms, 3) with what hangs on the core turned at random, and 1; or x and None where no turn of a few is new and without fault."""
         tree = TorsionTree.of(molecule)
-        free = [not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any() for moved, row in zip(tree.moved, tree.atoms)]
+        free = [
+            not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()
+            for moved, row in zip(tree.moved, tree.atoms)
+        ]
         if not any(free) or not np.isfinite(x).all():
             return x, None
         made = known.placed(tree.turn(x, sample_rng(seed).uniform(-np.pi, np.pi, (TURNS, len(free))) * free))

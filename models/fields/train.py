@@ -24,8 +24,8 @@ KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
-    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it. `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
-    functions for each batch instead.
+    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it. `data` is an .npz file with x, y and, if values are missing,
+    mask, shaped as `FieldModel.fit` takes them; `system` draws fresh functions for each batch instead.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -168,7 +168,7 @@ class Chain:
     def _turned(
         self, molecule: Molecule, known: Known, x: NDArray[np.float64], told: Torsions, taken: NDArray[np.float64], seed: int
     ) -> tuple[NDArray[np.float64], float | None]:
-        """x (n_atoms, 3) with what hangs on the core turned at random, and 1; or x and None where no turn of a few is new and without fault."""
+        """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and None where no turn is new and without fault."""
         tree = TorsionTree.of(molecule)
         free = [
             not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()

@@ -14,10 +14,13 @@ from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.conformers.network import newton_step
 from equidrift.models.trajectories.atom_masks import between, check_mask, conformer_frame, drawn_flow, drawn_geotdm
 from equidrift.models.trajectories.data import ELEMENTS, fingerprint, linked, molecule_graph
+from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.egtn import EGTNConfig
+from equidrift.models.trajectories.field import FieldConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.modes import Modes, ModesConfig
 from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
@@ -33,14 +36,22 @@ BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
 BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
-def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+KINDS = ("integrator", "flow", "geotdm", "egnn", "modes")
+
+
+def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM | EGNN | Modes:
     """The network of a card's `config`, whose key `kind` says which."""
     c = dict(config)
     kind = c.pop("kind")
     if kind == "integrator":
-        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), **c))
-    if kind not in ("flow", "geotdm"):
-        raise UnknownNameError("kind of trajectory network", kind, ("integrator", "flow", "geotdm"))
+        field = c.pop("field", None)
+        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), field=FieldConfig(**field) if field else None, **c))
+    if kind == "egnn":
+        return EGNN(EGNNConfig(**c))
+    if kind == "modes":
+        return Modes(ModesConfig(**c))
+    if kind not in KINDS:
+        raise UnknownNameError("kind of trajectory network", kind, KINDS)
     egtn = EGTNConfig(**c.pop("network"))
     return Flow(FlowConfig(egtn, **c)) if kind == "flow" else GeoTDM(GeoTDMConfig(egtn, **c))
 
@@ -223,6 +234,11 @@ class IntegratorModel(ChemistryModel):
         self.temperature_K, self.noise = temperature_K, noise
         self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
 
+    def knows(self, molecule: Molecule) -> bool:
+        """Whether the force was trained on this very molecule; where not, the learned force field takes its place, if there is one."""
+        found, level = fingerprint(molecule), self.level_of(molecule)
+        return found in self.training["known"].get(level, ())
+
     def _fill(
         self,
         graph: Graph,
@@ -234,7 +250,7 @@ class IntegratorModel(ChemistryModel):
         callback: Callback | None,
     ) -> Tensor:
         spacing = float(trajectory.dt_fs)
-        run = _Run(self, graph, spacing, seeds)
+        run = _Run(self, graph, spacing, seeds, not self.knows(trajectory.molecule))
         out = x.clone()
         for first, last in gaps(given):
             before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
@@ -291,7 +307,7 @@ class IntegratorModel(ChemistryModel):
         for seed in np.asarray(seeds).tolist():
             graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(self.device)
             x = torch.from_numpy(positions - centre)[None].to(self.device)
-            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]))
+            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]), not self.knows(trajectory.molecule))
             out.append(run.refined(x, level)[0].cpu().numpy() + centre)
         return np.stack(out) if out else np.zeros((0, *positions.shape))
 
@@ -325,11 +341,11 @@ class Guard:
 class _Run:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
-    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64]):
+    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64], field: bool):
         network = cast(Integrator, model.network)
         self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
-            self.prepared, self.force = self.network.bound(graph)
+            self.prepared, self.force = self.network.bound(graph, field=field)
         self.clock = Clock(spacing_fs, self.network.config.longest_step)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
         self.weight = graph.mass / graph.mass.sum(1, keepdim=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError, ModelError, WeightsError
 from equidrift.models.shared.training import Progress
 from equidrift.models.trajectories.data import array_graph
 from equidrift.models.trajectories.egnn import EGNN, roll
@@ -103,6 +103,8 @@ class GeometricTrajectoryModel:
         ------
         InputError
             for shapes that do not fit, NaN in given frames, or too few of them.
+        ModelError
+            where a badly trained model runs away.
         """
         mask, chosen = np.asarray(given, bool), np.array(list(seeds), np.int64)
         x = np.where(mask[:, None, None], np.asarray(positions, np.float64), 0.0)
@@ -153,6 +155,8 @@ class GeometricTrajectoryModel:
             s = slice(k, k + size)
             out[s] = self._part(x[s], nodes[s], edges[s], real[s], chosen[s], known, steps)
         out[:, known] = x[:, known]
+        if not np.isfinite(out).all():
+            raise ModelError(f"{self.name} ran away to infinity; train it longer, or look whether the given frames are like the training's")
         return out
 
     def sample(

@@ -58,7 +58,7 @@ def _trained(graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_
     for _ in range(epochs):
         for part in torch.randperm(count, generator=generator).split(BATCH):
             optimiser.zero_grad(set_to_none=True)
-            loss(judge, part).backward()  # type: ignore[no-untyped-call]
+            loss(judge, part).backward()
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
             optimiser.step()
     return judge.eval()

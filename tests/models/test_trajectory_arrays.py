@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
-from equidrift.errors import InputError, ModelError
+from equidrift.errors import InputError, ModelError, UnknownNameError
 from equidrift.models.trajectories import nbody, pedestrians, unconditional
 from equidrift.models.trajectories.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.benchmark import calls
@@ -319,3 +320,27 @@ def test_training_on_an_npz_of_ones_own(tmp_path: Path, spring: nbody.NBody) -> 
         run_training(config | {"data": f"arrays:{tmp_path / 'bad.npz'}"}, tmp_path / "other", None)
     with pytest.raises(InputError, match="arrays:"):
         run_training(config | {"data": f"arrays:{tmp_path / 'none.npz'}"}, tmp_path / "other", None)
+
+
+@pytest.mark.parametrize("name", ["train_nbody", "train_pedestrians"])
+def test_example_configs_train(tmp_path: Path, name: str) -> None:
+    """As they stand, but for two steps on little data."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "examples" / f"{name}.yaml").read_text())
+    config["schedule"] |= {"steps": 2}
+    if name == "train_nbody":
+        config |= {"trajectories": 4, "pairs_per_batch": 400}
+    else:
+        walk = [(f, p, 0.4 * f + p, float(p)) for f in range(24) for p in range(3)]
+        text = "\n".join(f"{f} {p} Pedestrian {'-1 ' * 10}{x} -1.0 {y} -1.0" for f, p, x, y in walk)
+        for track in [*(t for files in pedestrians.SCENES.values() for t in files), *pedestrians.FURTHER]:
+            (tmp_path / f"{track}.txt").write_text(text)
+        config |= {"data": f"eth-ucy:{tmp_path}", "pairs_per_batch": 8000}
+    done = run_training(config, tmp_path / "run", None)
+    assert GeometricTrajectoryModel(done["weights"]).name == config["name"] and done["steps"] == 2
+    if name == "train_pedestrians":
+        with pytest.raises(UnknownNameError, match="hotels"):
+            run_training(config | {"leave_out": "hotels"}, tmp_path / "other", None)
+        with pytest.raises(InputError, match="no force between pairs"):
+            run_training(config | {"kind": "integrator", "network": {}}, tmp_path / "other", None)
+        with pytest.raises(InputError, match="20 frames"):
+            run_training(config | {"frames": 12}, tmp_path / "other", None)

@@ -26,6 +26,7 @@ from equidrift.models.trajectories.train import fastest, run_training
 from equidrift.records import Molecule
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
+from equidrift.trajectory_formats import load_trajectory
 
 K, N = 3, 5
 
@@ -272,6 +273,25 @@ def test_invention_of_molecules() -> None:
             invent(model, water, 4, sample_seeds(0, 0, 2), **options)
     with pytest.raises(InputError, match="given: none"):
         invent(make_trajectory_model("geotdm"), water, 4, sample_seeds(0, 0, 1))
+
+
+def test_unconditional_diffusion_of_a_molecule(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "examples" / "data"
+    config = {"kind": "geotdm", "data": str(folder / "aspirin.xtc"), "topology": str(folder / "aspirin.pdb"), "stride": 1, "frames": 4}
+    config |= {"given": "none", "network": {"width": 16, "layers": 1}, "options": {"steps": 100}, "schedule": {"steps": 2}, "name": "mine"}
+    model = make_trajectory_model(run_training(config, tmp_path, None)["weights"])
+    aspirin = load_trajectory(folder / "aspirin.xtc", folder / "aspirin.pdb").molecule
+    with pytest.raises(ModelError, match="ran away"):
+        invent(model, aspirin, 4, sample_seeds(0, 0, 2))
+    with torch.no_grad():  # hardly trained, it would run away
+        for name, p in model.network.named_parameters():
+            p.mul_(0.002 if "move" in name else 1.0)
+    made = invent(model, aspirin, 4, sample_seeds(0, 0, 2))
+    frames = np.stack([t.positions_A for t in made])
+    assert frames.shape == (2, 4, aspirin.n_atoms, 3) and np.abs(frames.mean((1, 2))).max() < 1e-3 * np.abs(frames).max()
+    assert np.abs(frames[0] - frames[1]).max() > 1e-2 and made[1].provenance["seed"] == int(sample_seeds(0, 1, 2)[0])
+    with pytest.raises(InputError, match="takes no start_A"):
+        invent(model, aspirin, 4, sample_seeds(0, 0, 1), start_A=frames[0, 0])
 
 
 def test_scores_know_the_same_from_another() -> None:

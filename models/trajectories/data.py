@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,10 @@ def fingerprint(molecule: Molecule) -> str:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames `spacing_fs` apart, bursts at any distance."""
+    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames `spacing_fs` apart, bursts at any distance.
+
+    forces_eV_A : the forces of these frames, where they were kept; noise-free targets, and frames may then lie at any distance.
+    """
 
     molecule: Molecule
     positions_A: NDArray[np.float32]
@@ -68,27 +71,31 @@ class Dynamics:
     level: str
     temperature_K: float
     friction_per_fs: float
+    forces_eV_A: NDArray[np.float32] | None = None
 
     def part(self, start: float, stop: float) -> Dynamics:
         """The share `start` to `stop` of the time, for a time-ordered split."""
         bursts, frames = self.positions_A.shape[:2]
-        if bursts > 1:
-            chosen = self.positions_A[round(start * bursts) : round(stop * bursts)]
-        else:
-            chosen = self.positions_A[:, round(start * frames) : round(stop * frames)]
-        return Dynamics(self.molecule, chosen, self.spacing_fs, self.level, self.temperature_K, self.friction_per_fs)
+        many = bursts > 1
+        some = slice(round(start * bursts), round(stop * bursts)) if many else slice(round(start * frames), round(stop * frames))
+        pick = some if many else (slice(None), some)
+        forces = None if self.forces_eV_A is None else self.forces_eV_A[pick]
+        return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
 
 
 def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
     """Write runs as one npz: a JSON header and the positions, float32, one after the other."""
     header = [
         {"molecule": molecule_to_dict(r.molecule), "shape": r.positions_A.shape, "spacing_fs": r.spacing_fs, "level": r.level}
-        | {"temperature_K": r.temperature_K, "friction_per_fs": r.friction_per_fs}
+        | {"temperature_K": r.temperature_K, "friction_per_fs": r.friction_per_fs, "forces": r.forces_eV_A is not None}
         for r in runs
     ]
     temporary = Path(f"{path}.tmp.npz")
     flat = np.concatenate([np.asarray(r.positions_A, np.float32).ravel() for r in runs])
-    np.savez_compressed(temporary, header=np.array(json.dumps(header)), positions_A=flat)
+    forces = [np.asarray(r.forces_eV_A, np.float32).ravel() for r in runs if r.forces_eV_A is not None]
+    np.savez_compressed(
+        temporary, header=np.array(json.dumps(header)), positions_A=flat, forces_eV_A=np.concatenate(forces or [flat[:0]])
+    )
     temporary.replace(path)
 
 
@@ -97,15 +104,19 @@ def load_dynamics(path: str | Path) -> list[Dynamics]:
     try:
         with np.load(path, allow_pickle=False) as file:
             header, flat = json.loads(str(file["header"][()])), file["positions_A"]
+            forces = file["forces_eV_A"] if "forces_eV_A" in file else flat[:0]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); tools/make_md.py writes such files"
         ) from error
-    runs, at = [], 0
+    runs, at, force_at = [], 0, 0
     for entry in header:
-        size = int(np.prod(entry["shape"]))
-        positions = flat[at : at + size].reshape(entry.pop("shape"))
-        runs.append(Dynamics(molecule_from_dict(entry.pop("molecule")), positions, **entry))
+        shape, size = entry["shape"], int(np.prod(entry.pop("shape")))
+        force = None
+        if entry.pop("forces", False):
+            force, force_at = forces[force_at : force_at + size].reshape(shape), force_at + size
+        positions = flat[at : at + size].reshape(shape)
+        runs.append(Dynamics(molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force))
         at += size
     return runs
 

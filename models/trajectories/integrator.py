@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
+from equidrift.models.trajectories.field import FieldConfig, LearnedField, skeleton_of
 from equidrift.models.trajectories.network import ForceConfig, Graph, LogRadialBasis, Prepared, make_force, pair_vectors, silence
 
 Force = Callable[[Tensor, float], Tensor]
@@ -143,12 +144,15 @@ class Observer(nn.Module):
 
 @dataclass(frozen=True)
 class IntegratorConfig:
-    """The force's sizes, the longest sub-step, whether velocities come from an observer (else by shooting at the last frame), and the
-    bound on speeds."""
+    """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame).
+
+    field : a learned force field for the graphs that the force has not seen (`Integrator.bound`). fastest : the bound on speeds.
+    """
 
     force: ForceConfig
     longest_step: float
     observer: bool = False
+    field: FieldConfig | None = None
     fastest: float | None = None
 
 
@@ -160,15 +164,23 @@ class Integrator(nn.Module):
         self.config = config
         self.force = make_force(config.force)
         f = config.force
+        self.field = LearnedField(config.field) if config.field is not None else None
         self.observer = Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest)) if config.observer else None
 
     def clock(self, spacing: float) -> Clock:
         return Clock(spacing, self.config.longest_step, self.config.fastest)
 
-    def bound(self, graph: Graph) -> tuple[Prepared, Force]:
-        """The embedded graphs, and their force as a function of positions and step."""
+    def bound(self, graph: Graph, field: bool = False) -> tuple[Prepared, Force]:
+        """The embedded graphs, and their force as a function of positions and step.
+
+        field : take the learned force field; all graphs are then copies of the first.
+        """
         prepared = self.force.prepare(graph)
-        return prepared, lambda x, step: self.force(prepared, x, step)
+        if not field or self.field is None:
+            return prepared, lambda x, step: self.force(prepared, x, step)
+        classical = self.field
+        constants = classical.constants(skeleton_of(graph))
+        return prepared, lambda x, step: classical.accelerations(constants, x)
 
     def observed(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) behind the first; gradients in the last."""

@@ -41,6 +41,7 @@ from equidrift.models.trajectories.data import (
     load_gfn2_md,
 )
 from equidrift.models.trajectories.egnn import EGNN, step_loss
+from equidrift.models.trajectories.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
 from equidrift.models.trajectories.flow import Flow, flow_loss
 from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
 from equidrift.models.trajectories.integrator import Integrator, advance, shoot
@@ -74,6 +75,9 @@ class TrajectoryTraining(BaseModel):
     frames: int = Field(default=30, ge=2)
     given: Literal["forecast", "any", "none"] = "any"
     context: int = Field(default=10, ge=1)
+    learn: Literal["force", "field"] = "force"
+    constants: str | None = None
+    constants_steps: int = Field(default=1500, ge=0)
     name: str = Field(default="my-trajectory-model", pattern=r"^[\w.+-]+$")
     init: str | None = None
     network: dict[str, Any] = {}
@@ -170,7 +174,7 @@ def make_task(c: TrajectoryTraining) -> Task:
         return _window_task(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
     runs = molecular_runs(c)
     if c.kind == "integrator":
-        return _molecule_task(c, runs)
+        return _field_task(c, runs) if c.learn == "field" else _molecule_task(c, runs)
     source = dynamics_source(runs, stride=c.stride, frames=c.frames)
     return _window_task(c, source, {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}, "A", runs)
 
@@ -230,8 +234,7 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
     segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
     observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
     usable = len(observations) > 0
-    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
-    config = {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
+    config = _integrator_config(c)
 
     def batch(step: int) -> Segments | Observations:
         return observations(step) if usable and step % 4 == 3 else segments(step)
@@ -241,6 +244,24 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
         return observer_loss(model, data) if isinstance(data, Observations) else fine_loss(model.force, data)
 
     return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0))
+
+
+def _field_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
+    """The learned force field of an integrator: MMFF94's constants of the molecules of `constants` first, then the forces of the runs."""
+    forces = ForceBatches(runs, seed=c.seed)
+    known = ConstantBatches(Path(c.constants), seed=c.seed) if c.constants else None
+    task = _integrator_config(c) | {"field": {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}}
+
+    def batch(step: int) -> Forces | Known:
+        return known(step) if known is not None and step < c.constants_steps else forces(step)
+
+    return Task(task, batch, lambda network, data: field_loss(network.field, data), _training_of(runs, (0.5, 100.0), 1.0))
+
+
+def _integrator_config(c: TrajectoryTraining) -> dict[str, Any]:
+    """The card's `config` of an integrator on molecules."""
+    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
+    return {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
 
 
 def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
@@ -382,9 +403,12 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
         network = make_network(config)
     if c.init:
         state, card = load_weights(c.init)
-        if card["config"] != config:
+        had = {key: value for key, value in card["config"].items() if key != "field" or "field" in config}
+        if had | {key: config[key] for key in ("field",) if key in config} != config:
             raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
-        network.load_state_dict(state)
+        if "field" in config and "field" not in card["config"]:  # a force field for a model that has none yet
+            state |= {key: value for key, value in network.state_dict().items() if key.startswith("field.")}
+        network.load_state_dict({key: value for key, value in state.items() if "field" in config or not key.startswith("field.")})
     else:
         reinitialise(network, torch.Generator().manual_seed(c.seed))
     return network

@@ -80,7 +80,7 @@ def _thermal(
         raise InputError(f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}")
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)
-    run = _Run(model, graph, dt_fs, seeds)
+    run = _Run(model, graph, dt_fs, seeds, not model.knows(molecule))
     made = run.carry(torch.tensor(start).to(model.device)[:, None], skipped + n_frames, 0)
     frames: NDArray[np.float64] = made[:, skipped:].cpu().numpy()
     return frames

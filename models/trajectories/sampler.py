@@ -270,7 +270,7 @@ class IntegratorModel(ChemistryModel):
     def _fill_atoms(
         self, graph: Graph, x: Tensor, mask: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None
     ) -> Tensor:
-        run = _Run(self, graph, float(trajectory.dt_fs), seeds)
+        run = _Run(self, graph, float(trajectory.dt_fs), seeds, not self.knows(trajectory.molecule))
         return between(run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames))
 
     def continue_(

@@ -77,7 +77,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += nbody_rows(system, 2000 if full else 128)
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
-        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(256 if full else 48, 40 if full else 8)
+        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(128 if full else 48, 30 if full else 8)
     folder = os.environ.get("EQUIDRIFT_DATA")
     if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
         say("ETH-UCY")
@@ -90,7 +90,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += mean_rows(rows)
         if full and shipped("geotdm-ethanol-unconditional"):
             say("unconditional: ethanol")
-            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 128, 40)
+            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 96, 30)
         say("cost against frames and atoms")
         rows += resolve("equidrift.models.trajectories.cost:rows")(data, 16 if full else 4)
         say("physics of long chains")

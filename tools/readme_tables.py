@@ -215,11 +215,18 @@ def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
 
 def trajectories(result: Mapping[str, Any]) -> str:
     """Forecasts as a table of systems; physics, speed and the rest below."""
-    ours = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("md17-", "speed-"))]}
-    small = {**ours, "rows": [row for row in ours["rows"] if not str(row["row"]).startswith("gfn2md17")]}
-    md = {**ours, "rows": [row for row in ours["rows"] if str(row["row"]).startswith("gfn2md17")]}
-    speed = (("cpu_s_per_128", 3), ("over_equidrift", 3))
-    parts = [pivot(small, (("ADE", 3), ("FDE", 3))), pivot(md, (("ADE", 3), ("FDE", 3))), listed(result, speed, "^speed-")]
+
+    def chosen(pattern: str) -> dict[str, Any]:
+        return {**result, "rows": [row for row in result["rows"] if re.search(pattern, str(row["row"]))]}
+
+    displacement = (("ADE", 3), ("FDE", 3))
+    parts = [pivot(chosen(p), displacement) for p in ("^(charged|spring|gravity)/", "^eth-ucy", "^gfn2md17-[a-z]+/")]
+    parts += [
+        listed(chosen("^(charged|spring|gravity)/"), (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3))),
+        listed(result, (("marginal", 3), ("classification", 3), ("prediction", 3)), "-unconditional/"),
+        listed(result, (("cpu_s_per_128", 3), ("over_equidrift", 3)), "^speed-"),
+        listed(result, (("ms_per_trajectory", 3),), "^cost-"),
+    ]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 

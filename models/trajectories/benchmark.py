@@ -38,7 +38,12 @@ PUBLISHED = {
     "charged": {"geotdm": (0.110, 0.258), "egnn": (0.186, 0.426)},
     "spring": {"geotdm": (0.0030, 0.0079), "egnn": (0.0101, 0.0231)},
     "gravity": {"geotdm": (0.256, 0.613), "egnn": (0.310, 0.709)},
-    "eth-ucy": {"geotdm": (0.23, 0.40)},
+    "eth-ucy": {"geotdm": (0.23, 0.40), "linear": (0.53, 1.14)},
+    "eth-ucy-eth": {"geotdm": (0.46, 0.64)},
+    "eth-ucy-hotel": {"geotdm": (0.13, 0.21)},
+    "eth-ucy-univ": {"geotdm": (0.24, 0.45)},
+    "eth-ucy-zara1": {"geotdm": (0.21, 0.39)},
+    "eth-ucy-zara2": {"geotdm": (0.16, 0.30)},
     "md17-aspirin": {"geotdm": (0.107, 0.193), "egnn": (0.267, 0.564)},
     "md17-benzene": {"geotdm": (0.023, 0.039), "egnn": (0.024, 0.042)},
     "md17-ethanol": {"geotdm": (0.115, 0.209), "egnn": (0.268, 0.401)},
@@ -71,7 +76,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += nbody_rows(system, 2000 if full else 128)
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
-        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(256 if full else 48, 40 if full else 8)
+        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(128 if full else 48, 30 if full else 8)
     folder = os.environ.get("EQUIDRIFT_DATA")
     if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
         say("ETH-UCY")
@@ -84,7 +89,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += mean_rows(rows)
         if full and shipped("geotdm-ethanol-unconditional"):
             say("unconditional: ethanol")
-            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 128, 40)
+            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 96, 30)
         say("cost against frames and atoms")
         rows += resolve("equidrift.models.trajectories.cost:rows")(data, 16 if full else 4)
         rows += molecules.rows(Path(folder), data, full, say)

@@ -267,6 +267,24 @@ def test_the_model_meets_the_contract(model):
     assert model.sample(np.array([], np.int64)) == []
 
 
+def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecules):
+    np.savez(tmp_path / "observed.npz", index=np.arange(6), vectors=np.random.default_rng(0).random((6, 5)))
+    config = settings_of(trained, "diffusion", STAGES["diffusion"]) | {"observables": str(tmp_path / "observed.npz")}
+    run_training(config, tmp_path / "run", None, False, None)
+    model = LatentModel(
+        str(tmp_path / "run" / "diffusion.safetensors"),
+        graph=str(trained / "graph.safetensors"),
+        geometry=str(trained / "geometry.safetensors"),
+    )
+    assert model.network.config.observable == 5 and model.latents(np.arange(2), observable=np.ones(5), steps=2).shape == (
+        2,
+        model.space.size,
+    )
+    with pytest.raises(InputError, match="vectors"):
+        np.savez(tmp_path / "poor.npz", index=np.arange(6))
+        run_training(config | {"observables": str(tmp_path / "poor.npz")}, tmp_path / "other", None, False, None)
+
+
 def test_guidance_zero_ignores_the_target(model):
     seeds = np.arange(4)
     plain = model.latents(seeds, steps=3)

@@ -40,7 +40,9 @@ class LatentModel:
         self.max_atoms = int(self.card["max_atoms"])
         self.properties: Mapping[str, tuple[float, float]] = {name: (low, high) for name, (low, high) in self.card["properties"].items()}
         folder = find(weights).parent
-        places = {key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))}
+        places: dict[str, Any] = {
+            key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))
+        }
         self.space = LatentSpace(**places, **space)
 
     def sample(

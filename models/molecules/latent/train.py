@@ -37,10 +37,12 @@ LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
 class TrainingConfig(BaseModel):
-    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left
-    out.
+    """What a training YAML may say. Unknown keys are errors.
 
-    `graph` and `geometry` name the autoencoders whose latents are diffused; `limit` takes the first molecules of the training part alone.
+    `data`: a file of `tools/make_molecules.py`, the one found where it is left out; `limit` takes the first molecules of its training part.
+    `graph` and `geometry` name the autoencoders whose latents are diffused; `observables` names an .npz of `index` (n,), QM9's numbers, and
+    `vectors` (n, m): any vector observable, known for some of the molecules, to condition on.
+    `init` names weights to begin with: an earlier graph autoencoder, or the conformer generator of the geometric decoder.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +53,7 @@ class TrainingConfig(BaseModel):
     name: str = Field(default="my-latent", pattern=r"^[\w.+-]+$")
     graph: str = "latent-graph"
     geometry: str = "latent-geometry"
+    observables: str | None = None
     init: str | None = None
     network: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
@@ -108,7 +111,7 @@ def run_training(
     return {**done, "molecules": len(rows)}
 
 
-def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+def fresh(make: Callable[[], nn.Module], seed: int) -> Any:
     """A network whose weights depend on the seed alone; the user's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
@@ -164,13 +167,39 @@ def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -
     values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
     low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
     ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
-    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES)})
+    observed = None if c.observables is None else observables(Path(c.observables), data.index[rows])
+    size = 0 if observed is None else observed.shape[1]
+    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size})
     network = fresh(lambda: LatentDenoiser(sizes), c.seed)
     for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
         getattr(network, name).copy_(torch.from_numpy(value))
-    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, None, batch=c.batch, seed=c.seed)
+    if observed is not None:
+        network.observed_shift.copy_(torch.from_numpy(np.nanmean(observed, 0)))
+        network.observed_scale.copy_(torch.from_numpy(np.maximum(np.nanstd(observed, 0), 1e-6)))
+    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed)
     card = {"task": "molecules-latent", "config": dataclasses.asdict(sizes), "graph": c.graph, "geometry": c.geometry, "properties": ranges}
     return Task(network, batches, diffusion_loss, card | {"what": "draws molecules with bonds and coordinates through invariant latents"})
+
+
+def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """The vectors (len(numbers), m) of molecules by their numbers in QM9, NaN where the file has none.
+
+    Raises
+    ------
+    InputError
+        where there is no such file, it lacks `index` or `vectors`, or knows none of the molecules.
+    """
+    if not path.is_file():
+        raise InputError(f"there are no observables {str(path)!r}; give an .npz with `index` (n,) and `vectors` (n, m)")
+    with np.load(path, allow_pickle=False) as file:
+        if missing := {"index", "vectors"} - set(file.files):
+            raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; observables are `index` (n,) and `vectors` (n, m)")
+        index, vectors = file["index"], file["vectors"]
+    row_of = {int(number): k for k, number in enumerate(index.tolist())}
+    places = np.array([row_of.get(number, -1) for number in numbers.tolist()])
+    if (places < 0).all():
+        raise InputError(f"{path} knows none of the training molecules")
+    return np.where(places[:, None] >= 0, vectors[places], np.nan).astype(np.float32)
 
 
 def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path) -> np.ndarray:

@@ -280,6 +280,9 @@ def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecul
         2,
         model.space.size,
     )
+    run_training(settings_of(trained, "diffusion", STAGES["diffusion"]) | {"conformers": 8}, tmp_path / "few", None, False, None)
+    (table,) = (np.load(path) for path in (tmp_path / "few").glob("latents-*.npy"))
+    assert (~np.isnan(table)).all(1).sum() == 8 and not np.isnan(table[:, : model.space.slices["graph"].stop]).any()
     with pytest.raises(InputError, match="vectors"):
         np.savez(tmp_path / "poor.npz", index=np.arange(6))
         run_training(config | {"observables": str(tmp_path / "poor.npz")}, tmp_path / "other", None, False, None)

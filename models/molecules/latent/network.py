@@ -161,9 +161,13 @@ def noise_levels(steps: int) -> list[float]:
 
 @dataclass
 class LatentExample:
-    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown."""
+    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown.
+
+    `known` (b, d) is 0 for parts of a latent that are not known (of a molecule whose conformer was not encoded); they stand as noise about 0.
+    """
 
     clean: Tensor
+    known: Tensor
     noise: Tensor
     sigma: Tensor
     values: Tensor | None
@@ -178,7 +182,8 @@ def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
     s = example.sigma[:, None]
     with torch.autocast("cpu", torch.bfloat16, enabled=example.clean.device.type == "cpu"):
         estimate = network(example.clean + s * example.noise, example.sigma, example.values, example.observable)
-    return ((estimate - example.clean).square() * (s.square() + 1) / s.square()).mean()
+    error = (estimate - example.clean).square() * example.known
+    return (error * (s.square() + 1) / s.square()).sum() / example.known.sum()
 
 
 class LatentBatches:
@@ -206,7 +211,9 @@ class LatentBatches:
             vectors[rng.random(self.batch) < UNCONDITIONAL] = np.nan
             observable = torch.from_numpy(vectors)
         noise = torch.from_numpy(rng.standard_normal((self.batch, self.latents.shape[1]), np.float32))
-        return LatentExample(torch.from_numpy(self.latents[rows]), noise, torch.from_numpy(sigma), values, observable)
+        clean = torch.from_numpy(self.latents[rows])
+        known = (~clean.isnan()).float()
+        return LatentExample(clean.nan_to_num(), known, noise, torch.from_numpy(sigma), values, observable)
 
 
 def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

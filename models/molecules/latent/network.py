@@ -163,7 +163,7 @@ def noise_levels(steps: int) -> list[float]:
 class LatentExample:
     """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown.
 
-    `known` (b, d) is 0 for parts of a latent that are not known (of a molecule whose conformer was not encoded); they stand as noise about 0.
+    `known` (b, d) is 0 for parts of a latent that are not known (the conformer was not encoded); they stand as noise about 0.
     """
 
     clean: Tensor

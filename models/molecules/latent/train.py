@@ -40,7 +40,7 @@ class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
     `data`: a file of `tools/make_molecules.py`, the one found where it is left out; `limit` takes the first molecules of its training part.
-    `conformers`: how many molecules, drawn at random, have their conformers encoded too for the diffusion (the slow part), all where left out.
+    `conformers`: how many molecules, drawn at random, have their conformers encoded for the diffusion (the slow part), all where left out.
     `graph` and `geometry` name the autoencoders whose latents are diffused; `observables` names an .npz of `index` (n,), QM9's numbers, and
     `vectors` (n, m): any vector observable, known for some of the molecules, to condition on.
     `init` names weights to begin with: an earlier graph autoencoder, or the conformer generator of the geometric decoder.

@@ -14,6 +14,7 @@ from equidrift.adapters.rdkit_etkdg import ETKDG
 from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
 from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9
+from equidrift.models.molecules.latent.benchmark import conformer_quality, reconstruction_rows
 from equidrift.models.molecules.latent.geometry import GeometryBatches, hand, qm9_codes
 from equidrift.models.molecules.latent.graph import GraphBatches, unit
 from equidrift.models.molecules.latent.graph_data import graph_batch, qm9_graphs, selfies_of, smiles_of, tokenise, vocabulary
@@ -179,6 +180,33 @@ def test_the_decoder_gives_the_hand_asked_for(space, molecules):
         z[space.slices["hand"]] = 0.5 * sign
         (_, decoded) = space.decode_conformers([molecule], z[None], np.array([5]))[0]
         assert hand(molecule.numbers, decoded) * sign > 0
+
+
+def test_of_several_conformers_the_nearest_is_taken(space, trained, molecules):
+    places = (str(trained / "graph.safetensors"), str(trained / "geometry.safetensors"))
+    several = LatentSpace(*places, steps=2, conformers=4)
+    some, z = [m for m, _ in molecules[:5]], space.encode_many(molecules[:5])
+    part = space.slices["geometry"]
+
+    def nearness(made):
+        return np.array([(space.encode(*one)[part] * row[part]).mean() for one, row in zip(made, z)])
+
+    single, best = (nearness(s.decode_conformers(some, z, np.arange(5))) for s in (space, several))
+    assert (best >= single - 1e-4).all() and (best > single + 1e-4).any()
+
+
+def test_reconstruction_counts_what_comes_back(tmp_path, space, molecules):
+    data = dataset(molecules)
+    data.split[:6] = 2
+    np.savez(tmp_path / "qm9_molecules.npz", **vars(data))
+    rows = {row["row"]: row["values"] for row in reconstruction_rows(tmp_path, 4, space=space)}
+    assert set(rows) == {"latent/graph", "latent/geometry", "latent/geometry-refine", "latent/graph-alone", "rdkit/mmff"}
+    assert rows["latent/graph"]["molecules"] == 4 and 0 <= rows["latent/graph"]["exact_match"] <= 100
+    items = molecules[:3]
+    perfect = conformer_quality(items, [(m, x @ rotation(1).T) for m, x in items])
+    assert perfect["rmsd_A"] < 1e-6 and perfect["bond_error_A"] < 1e-6 and perfect["below_0.5_A"] == 100.0
+    worse = conformer_quality(items, [items[0], None, (items[2][0], items[2][1] * 1.5)])
+    assert worse["below_0.5_A"] < 100.0 and worse["bond_error_A"] > 0.1  # one is missing, one is blown up
 
 
 def test_decoding_is_determined_by_latent_and_seed(space):

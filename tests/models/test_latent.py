@@ -22,9 +22,9 @@ from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDen
 from equidrift.models.molecules.latent.sampler import LatentModel
 from equidrift.models.molecules.latent.space import LatentSpace, like_sized, plain_codes, slerp
 from equidrift.models.molecules.latent.train import run_training
-from equidrift.protocols import MoleculeModel
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
+from tests.contract.molecule_model import MoleculeModelContract
 
 SMILES = (
     "CCO",
@@ -280,19 +280,21 @@ def test_training_resumes_to_the_same_weights(tmp_path, trained):
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_model_meets_the_contract(model):
-    assert isinstance(model, MoleculeModel)
-    out = model.sample(np.arange(5), steps=3)
-    again = model.sample(np.array([3]), steps=3)[0]
-    assert len(out) == 5
-    for one in (one for one in out if one is not None):
-        molecule, x = one
-        assert x.shape == (molecule.n_atoms, 3) and x.dtype == np.float64
-        assert not len(molecule.tetrahedral) and not len(molecule.double_bonds)
-    if out[3] is not None:
-        assert flat_smiles(out[3][0]) == flat_smiles(again[0])
-        np.testing.assert_allclose(out[3][1], again[1], atol=1e-4)
-    assert model.sample(np.array([], np.int64)) == []
+class TestContract(MoleculeModelContract):
+    """What the engine relies on, of a model with the tiny networks."""
+
+    steps = 3
+
+    @pytest.fixture(scope="class")
+    def model(self, trained):
+        return LatentModel(str(trained / "diffusion.safetensors"), steps=2)
+
+
+def test_targets_may_differ_from_sample_to_sample(model):
+    wanted = np.full((3, len(PROPERTIES)), np.nan)
+    wanted[:, 0] = (0.1, 0.5, 0.9)
+    whole = model.latents(np.arange(3), wanted, steps=3)
+    np.testing.assert_allclose(model.latents(np.array([1]), wanted[1], steps=3)[0], whole[1], atol=1e-5)
 
 
 def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecules):
@@ -319,7 +321,7 @@ def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecul
 def test_guidance_zero_ignores_the_target(model):
     seeds = np.arange(4)
     plain = model.latents(seeds, steps=3)
-    np.testing.assert_allclose(model.latents(seeds, targets={"gap_eV": 0.5}, guidance=0.0, steps=3), plain, atol=1e-5)
+    np.testing.assert_allclose(model.latents(seeds, model._values({"gap_eV": 0.5}), guidance=0.0, steps=3), plain, atol=1e-5)
     assert model.properties["gap_eV"][0] < model.properties["gap_eV"][1]
 
 
@@ -403,8 +405,8 @@ def test_messages(space, model, trained, tmp_path, molecules):
         model.sample(np.arange(1), fragment=molecules[0])
     with pytest.raises(InputError, match="observable"):
         model.latents(np.arange(1), observable=np.zeros(3))
-    with pytest.raises(InputError, match="steps"):
-        model.sample(np.arange(1), steps=0)
+    with pytest.raises(InputError, match="wanted"):
+        model.sample_many(np.arange(2), np.zeros((3, len(PROPERTIES))))
     with pytest.raises(WeightsError, match="expected 'latent-graph'"):
         LatentSpace(graph=str(trained / "geometry.safetensors"), geometry=str(trained / "geometry.safetensors"))
     with pytest.raises(InputError, match="does not fit"):

@@ -221,14 +221,16 @@ class LatentSpace:
         codes = [with_hydrogen_rows(plain_codes(m)) for m in kept]
         shapes = normalised(z[rows][:, self.slices["geometry"]])
         out: list[Made | None] = [None] * len(molecules)
+        done = 0
         with torch.inference_mode():
             for part in like_sized([c.n_atoms for c in codes]):
                 x = self._nearest(codes, shapes, part, [int(seeds[rows[k]]) for k in part], steps)
                 for i, k in enumerate(part):
                     wanted = float(z[rows[k], self.slices["hand"]][0])
                     out[rows[k]] = (kept[k], turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted))
+                done += len(part)
                 if callback is not None:
-                    callback({"done": len(part), "total": len(rows)})
+                    callback({"done": done + len(molecules) - len(rows), "total": len(molecules)})
         return self.refined(out) if self.refine else out
 
     def _nearest(

@@ -44,7 +44,8 @@ def first_places(
     types: NDArray[np.int64], bonds: NDArray[np.int64], heavy_A: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random."""
-    kinds, multiple = np.array(TYPES)[types], (bonds > 1).any(1)
+    kinds = np.array(TYPES)[types]
+    multiple: NDArray[np.bool_] = np.max(bonds, axis=1) > 1
     out = [np.zeros((0, 3))]
     for i, (element, _, count) in enumerate(kinds.tolist()):
         if count:
@@ -129,7 +130,7 @@ class Hydrogens:
 
 
 def hold(fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The atoms of x (n_atoms, 3) that belong to the fragment, put in their places: of its hydrogens those farthest from a new bond stay."""
+    """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its hydrogens those farthest from a new bond stay."""
     held = list(range(fragment.size))
     x[held] = fragment.positions_A
     for i, places in enumerate(fragment.hydrogens_A):

@@ -1,0 +1,68 @@
+"""A fragment that a new molecule is to hold: its heavy atoms, the bonds between them and their places, kept exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError
+from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, tokens_of
+from equidrift.records import SYMBOLS, Molecule
+
+
+@dataclass(frozen=True, eq=False)
+class Fragment:
+    """Held tokens: bonds (n, n), positions_A (n, 3), the types each may have (n, 21), and where its hydrogens sit.
+
+    A hydrogen of the fragment may give way to a bond to something new, so that each heavy atom keeps its element and charge and carries as
+    many hydrogens as the fragment has there or fewer; those that stay keep their places.
+    """
+
+    bonds: NDArray[np.int64]
+    positions_A: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    hydrogens_A: tuple[NDArray[np.float64], ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.bonds)
+
+    @classmethod
+    def of(cls, molecule: Molecule, positions_A: NDArray[np.float64]) -> Fragment:
+        """The fragment (molecule, positions_A (n_atoms, 3)), Kekulised, with all hydrogens.
+
+        Raises
+        ------
+        InputError
+            for positions that do not fit, atoms, bonds or charges that the model does not know, or no room left to grow.
+        """
+        x = np.asarray(positions_A, np.float64)
+        if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
+            raise InputError(f"the fragment's positions_A must be finite and of shape ({molecule.n_atoms}, 3), not {x.shape}")
+        known = sorted({1} | {z for z, _, _ in TYPES})
+        if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
+            names = ", ".join(SYMBOLS[z] for z in known)
+            raise InputError(f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {names}")
+        heavy = int((molecule.numbers != 1).sum())
+        if not heavy:
+            raise InputError("the model cannot hold the fragment: it has no heavy atom")
+        if heavy >= MAX_HEAVY:
+            raise InputError(
+                f"the model cannot hold the fragment: it has {heavy} heavy atoms and the model makes molecules of {MAX_HEAVY} at most, "
+                f"so that nothing could grow; give a fragment of {MAX_HEAVY - 1} or fewer"
+            )
+        if not np.isin(molecule.bond_orders, (1.0, 2.0, 3.0)).all():
+            raise InputError("the model cannot hold the fragment: bond orders must be 1, 2 or 3; Kekulise it (RDKit: Chem.Kekulize)")
+        made = tokens_of(molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders)
+        if made is None:
+            raise InputError("the model cannot hold the fragment: an atom has a charge or a number of hydrogens that QM9 has not")
+        types, bonds, rows = made
+        kinds, table = np.array(TYPES)[types], np.array(TYPES)
+        allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & (table[:, 2] <= kinds[:, None, 2])
+        if not kinds[:, 2].any():
+            raise InputError("the model cannot hold the fragment: it has no hydrogen that a bond to something new could replace")
+        is_h = molecule.numbers == 1
+        of = [[j for i, j in np.concatenate([molecule.bonds, molecule.bonds[:, ::-1]]).tolist() if i == row and is_h[j]] for row in rows]
+        return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of))

@@ -1,0 +1,220 @@
+"""The network of the joint model: what is known of types, bonds and places in, what the molecule may be out.
+
+A token's type and a pair's bond are given as evidence: a vector of probabilities less the uniform ones. It is zero where nothing
+is known (an absorbed variable), a corner of the simplex where the variable is revealed, and between where a Bayesian flow has
+gathered some evidence, so that one network serves masked diffusion and the Bayesian flow. Places carry noise, of a level of
+their own for each token; a token of a held fragment has next to none.
+
+Everything is built from distances and unit vectors: the network is equivariant under rotations, translations, reflections and
+the order of the tokens. So mirror images are drawn equally often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.conformers.network import Block, NetworkConfig, RadialBasis, distances
+from equidrift.models.molecules.data import PROPERTIES
+from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
+
+SIGMA_DATA_A = 1.2  # spread of the heavy atoms' coordinates
+CENTRES = 24  # Gaussians a property is expanded in
+POWERS = 4  # of the bond matrix
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Sizes: `stages` times (`blocks` message blocks, then a move of the tokens)."""
+
+    width: int = 160
+    pair_width: int = 64
+    vectors: int = 8
+    radial: int = 20
+    stages: int = 2
+    blocks: int = 3
+    triangles: int = 16
+    cutoff_A: float = 16.0
+
+
+@dataclass
+class State:
+    """Evidence on types (b, n, 21) and bonds (b, n, n, 4), places x (b, n, 3) with noise sigma (b, n), both in A; mask (b, n)."""
+
+    types: Tensor
+    bonds: Tensor
+    x: Tensor
+    sigma: Tensor
+    mask: Tensor
+
+
+@dataclass
+class Estimate:
+    """Of the clean molecule: logits of types (b, n, 21) and bonds (b, n, n, 4), symmetric; x (b, n, 3) in A, last the best of `stages`."""
+
+    types: Tensor
+    bonds: Tensor
+    x: Tensor
+    stages: list[Tensor]
+
+    def detached(self) -> Estimate:
+        return Estimate(self.types.detach(), self.bonds.detach(), self.x.detach(), [])
+
+
+@dataclass
+class Targets:
+    """Property values (b, 12), standardised, and which of them are given (b, 12)."""
+
+    values: Tensor
+    given: Tensor
+
+
+class TargetEmbedding(nn.Module):
+    """Properties by Gaussian expansion (PropMolFlow); a property that is not given adds nothing."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.centres: Tensor
+        self.register_buffer("centres", torch.linspace(-3.5, 3.5, CENTRES), persistent=False)
+        self.expand = nn.Linear(len(PROPERTIES) * (CENTRES + 2), width)
+        self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
+        self.sizes = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, MAX_HEAVY))
+
+    def forward(self, targets: Targets) -> tuple[Tensor, Tensor]:
+        """(embedding (b, width), logits (b, 9) of the number of tokens)."""
+        value, given = targets.values, targets.given.to(targets.values.dtype)
+        gauss = torch.exp(-0.5 * ((value[..., None] - self.centres) * (CENTRES / 7.0)).square())
+        features = torch.cat([gauss, value.clamp(-6, 6)[..., None], torch.ones_like(value)[..., None]], dim=-1) * given[..., None]
+        hidden = self.expand(features.flatten(1))
+        return self.out(hidden), self.sizes(hidden)
+
+
+class Triangles(nn.Module):
+    """p_ij += sum_k a_ik b_kj: what closes a ring is seen in one layer."""
+
+    def __init__(self, pair_width: int, channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(pair_width)
+        self.into = nn.Linear(pair_width, 2 * channels, bias=False)
+        self.out = nn.Linear(channels, pair_width, bias=False)
+
+    def forward(self, p: Tensor, pair_mask: Tensor) -> Tensor:
+        a, b = (self.into(self.norm(p)) * pair_mask[..., None]).permute(0, 3, 1, 2).chunk(2, dim=1)
+        product = (a @ b) * (1.0 / MAX_HEAVY**0.5)
+        return p + self.out((product + product.transpose(2, 3)).permute(0, 2, 3, 1))
+
+
+class Move(nn.Module):
+    """Displacements (b, n, 3) along the unit vectors between tokens."""
+
+    def __init__(self, config: JointConfig):
+        super().__init__()
+        self.norm = nn.LayerNorm(config.pair_width)
+        self.hidden = nn.Linear(config.pair_width, config.pair_width)
+        self.out = nn.Linear(config.pair_width, 2)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, p: Tensor, unit: Tensor, d: Tensor, pair_mask: Tensor) -> Tensor:
+        raw = self.out(functional.silu(self.hidden(self.norm(p))))
+        weight = (raw[..., 0] + raw[..., 1] * d) * pair_mask
+        return torch.einsum("bij,bijx->bix", weight, unit) * (1.0 / MAX_HEAVY**0.5)
+
+
+def topology(bonds: Tensor) -> Tensor:
+    """Features (b, n, n, POWERS) of pairs: the powers of a matrix (b, n, n) of bond probabilities, each damped into 0..1."""
+    powers, power = [], bonds
+    for _ in range(POWERS):
+        powers.append(power / (1.0 + power))
+        power = power @ bonds
+    return torch.stack(powers, dim=-1)
+
+
+class JointNetwork(nn.Module):
+    """(State, targets, an earlier estimate or None) -> Estimate."""
+
+    def __init__(self, config: JointConfig):
+        super().__init__()
+        self.config = config
+        w, p, kinds = config.width, config.pair_width, len(TYPES)
+        self.features: Tensor
+        self.register_buffer("features", torch.tensor(FEATURES), persistent=False)
+        self.orders: Tensor
+        self.register_buffer("orders", torch.arange(BONDS, dtype=torch.float32), persistent=False)
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", torch.arange(1, 9) * 0.5, persistent=False)
+        node_in = 2 * kinds + 2 * self.features.shape[1] + 2 + 2 * 2 + 16
+        self.node = nn.Linear(node_in, w)
+        self.pair = nn.Linear(2 * BONDS + 2 * POWERS + 2 + config.radial, p)
+        self.targets = TargetEmbedding(w)
+        self.radial = RadialBasis(config.radial, config.cutoff_A)
+        self.outer = nn.Linear(w, 2 * p, bias=False)
+        sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
+        stages = range(config.stages)
+        self.distance = nn.ModuleList([nn.Linear(config.radial, p) for _ in stages])
+        self.condition = nn.ModuleList([nn.Linear(w, w) for _ in stages])
+        self.blocks = nn.ModuleList([nn.ModuleList([Block(sizes) for _ in range(config.blocks)]) for _ in stages])
+        self.triangles = nn.ModuleList([nn.ModuleList([Triangles(p, config.triangles) for _ in range(config.blocks)]) for _ in stages])
+        self.move = nn.ModuleList([Move(config) for _ in stages])
+        self.to_types = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, kinds))
+        self.to_bonds = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, BONDS))
+
+    def _known(self, types: Tensor, bonds: Tensor, certain: Tensor) -> tuple[Tensor, Tensor]:
+        """(node, pair) features of probabilities: what they are, expected charge and hydrogens, orders summed, powers of the bonds."""
+        known = bonds * certain[..., None]
+        valence = torch.stack([(known @ self.orders).sum(2), certain.sum(2)], dim=-1) * 0.25
+        return (
+            torch.cat([types, types @ self.features, valence], dim=-1),
+            torch.cat([bonds, topology(known[..., 1:].sum(-1))], dim=-1),
+        )
+
+    def forward(self, state: State, targets: Targets, previous: Estimate | None = None) -> Estimate:
+        mask = state.mask
+        both = mask[:, :, None] & mask[:, None]
+        bias = torch.zeros(both.shape, dtype=state.x.dtype, device=state.x.device).masked_fill(~both, -1e9)
+        pair_mask = (both & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)).to(state.x.dtype)
+        # evidence back to probabilities times how certain they are: nothing known gives zero
+        certain = (state.bonds.square().sum(-1) * (BONDS / (BONDS - 1.0))) * pair_mask
+        node, pair = self._known(state.types, state.bonds + 1.0 / BONDS, certain)
+        if previous is None:
+            node = torch.cat([node, torch.zeros_like(node)], dim=-1)
+            pair = torch.cat([pair, torch.zeros_like(pair), pair.new_zeros(*pair.shape[:3], 2 + self.config.radial)], dim=-1)
+            flag = node.new_zeros(*node.shape[:2], 2)
+        else:
+            more, pair_more = self._known(previous.types.softmax(-1), previous.bonds.softmax(-1), pair_mask)
+            d = distances(previous.x)[1]
+            node = torch.cat([node, more], dim=-1)
+            pair = torch.cat([pair, pair_more, torch.ones_like(d)[..., None], d[..., None] * 0.2, self.radial(d)], dim=-1)
+            flag = node.new_ones(*node.shape[:2], 2)
+        phase = state.sigma.clamp_min(1e-3).log()[..., None] * self.frequencies
+        h = self.node(torch.cat([node, flag, phase.sin(), phase.cos()], dim=-1))
+        wanted, _ = self.targets(targets)
+        h = (h + wanted[:, None]) * mask[..., None]
+        left, right = self.outer(h).chunk(2, dim=-1)
+        p = self.pair(pair) + left[:, :, None] + right[:, None]
+        skip = (SIGMA_DATA_A**2 / (state.sigma.square() + SIGMA_DATA_A**2))[..., None]
+        reach = (SIGMA_DATA_A * state.sigma / (state.sigma.square() + SIGMA_DATA_A**2).sqrt())[..., None]
+        x, stages = state.x, []
+        moved = torch.zeros_like(x)
+        layers = zip(self.distance, self.condition, self.blocks, self.triangles, self.move)
+        for distance, condition, blocks, triangles, move in layers:
+            unit, d = distances(x)
+            p = p + distance(self.radial(d))
+            h = h + condition(functional.silu(wanted))[:, None]
+            for block, triangle in zip(cast(nn.ModuleList, blocks), cast(nn.ModuleList, triangles)):
+                p = triangle(p, pair_mask)
+                h, p = block(h, p, unit, pair_mask, bias)
+            moved = moved + move(p, unit, d, pair_mask)
+            x = skip * state.x + reach * moved  # EDM's preconditioning
+            stages.append(x)
+        bonds = self.to_bonds(p)
+        return Estimate(self.to_types(h), 0.5 * (bonds + bonds.transpose(1, 2)), x, stages)
+
+    def size_logits(self, targets: Targets) -> Tensor:
+        """Logits (b, 9) of 1 to 9 tokens."""
+        logits: Tensor = self.targets(targets)[1]
+        return logits

@@ -1,0 +1,200 @@
+"""Noising and loss of the joint model: types and bonds absorbed or blurred, places noised, everything predicted at once.
+
+Time tau runs from 0 (noise) to 1. `noise_level` and `hidden_share` are the path that the sampler goes; training strays from it,
+so that the sampler may choose another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.conformers.network import distances
+from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
+from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
+
+SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
+COMPLETE = 0.8  # time at which the last type and bond are revealed
+BETA_TYPES, BETA_BONDS = 1.5, 4.0  # what a Bayesian flow has gathered at its end
+FLOW_SHARE, FRAGMENT_SHARE = 0.12, 0.10  # of the training samples: a Bayesian flow's evidence; a held fragment
+UNCONDITIONAL, SINGLE = 0.15, 0.6  # of those that may be conditioned: no property given; one alone, else several
+WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)  # of types, bonds (four times as many), places, distances, size
+
+
+def noise_level(tau: Tensor) -> Tensor:
+    """Noise in A at time tau: Karras' schedule (2022, equation 5)."""
+    high, low = SIGMA_MAX_A ** (1 / RHO), SIGMA_MIN_A ** (1 / RHO)
+    return (high + tau * (low - high)) ** RHO
+
+
+def hidden_share(tau: Tensor) -> Tensor:
+    """Share of types and bonds that is absorbed at time tau."""
+    return (1.0 - tau / COMPLETE).clamp(0.0, 1.0)
+
+
+def evidence(codes: Tensor, hidden: Tensor, kinds: int) -> Tensor:
+    """Evidence (..., kinds) on categorical codes: corners of the simplex less its middle, zero where hidden."""
+    return (functional.one_hot(codes, kinds).float() - 1.0 / kinds) * ~hidden[..., None]
+
+
+def blurred(codes: Tensor, beta: Tensor, kinds: int, noise: Tensor) -> Tensor:
+    """Evidence that a Bayesian flow of accuracy beta (...) has gathered (Graves 2023, equation 182)."""
+    logits = beta[..., None] * (kinds * functional.one_hot(codes, kinds) - 1.0) + (beta[..., None] * kinds).sqrt() * noise
+    return logits.softmax(-1) - 1.0 / kinds
+
+
+def symmetric(upper: Tensor) -> Tensor:
+    """(b, n, n, ...) with the lower triangle taken from the upper one."""
+    n = upper.shape[1]
+    keep = torch.ones(n, n, dtype=torch.bool, device=upper.device).triu().view(1, n, n, *[1] * (upper.ndim - 3))
+    return torch.where(keep, upper, upper.transpose(1, 2))
+
+
+def centred(x: Tensor, mask: Tensor) -> Tensor:
+    """x (b, n, 3) less the mean of its real tokens, 0 elsewhere."""
+    weight = mask[..., None].to(x.dtype)
+    return (x - (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)) * weight
+
+
+@dataclass
+class Example:
+    """A training batch: the state, the clean molecules, and where a variable counts (types (b, n), bonds (b, n, n), places (b, n))."""
+
+    state: State
+    targets: Targets
+    clean: Heavy
+    type_weight: Tensor
+    bond_weight: Tensor
+    place_weight: Tensor
+    recycle: bool
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+
+class Batches:
+    """Batch number `step` of an endless, seeded sequence; each epoch is a permutation of the molecules."""
+
+    def __init__(self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int):
+        self.data, self.mean, self.deviation, self.size, self.seed = data, mean, deviation, min(size, len(data)), seed
+        self.per_epoch = len(data) // self.size
+        self.epoch, self.order = -1, np.zeros(0, np.int64)
+
+    def __call__(self, step: int) -> Example:
+        epoch, k = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
+        rows = self.order[k * self.size : (k + 1) * self.size]
+        return self.example(rows, np.random.default_rng((self.seed, 1 << 32, step)))
+
+    def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
+        clean = self.data.take(rows)
+        b, n = clean.types.shape
+        draw = _Draw(rng)
+        tau = (draw.uniform(1) + torch.arange(b) / b) % 1.0  # stratified
+        share = hidden_share(tau)
+        stray = draw.uniform(b) < 0.15
+        shares = []
+        for _ in range(2):  # of types, of bonds
+            near = (share + 0.6 * (draw.uniform(b) - 0.5)).clamp(0.0, 1.0)
+            shares.append(torch.where(stray, draw.uniform(b), near))
+        held = self._fragments(clean.mask, draw)
+        hide_types = (draw.uniform(b, n) < shares[0][:, None]) & ~held
+        hide_bonds = symmetric(draw.uniform(b, n, n)) < shares[1][:, None, None]
+        hide_bonds &= ~(held[:, :, None] & held[:, None])
+        off = clean.mask[:, :, None] & clean.mask[:, None] & ~torch.eye(n, dtype=torch.bool)
+        flows = draw.uniform(b) < FLOW_SHARE
+        types, bonds = evidence(clean.types, hide_types, len(TYPES)), evidence(clean.bonds, hide_bonds, BONDS)
+        accuracy = (1.0 - torch.stack(shares)).square()
+        soft_types = blurred(clean.types, BETA_TYPES * accuracy[0][:, None].expand(b, n), len(TYPES), draw.normal(b, n, len(TYPES)))
+        soft_bonds = blurred(
+            clean.bonds, BETA_BONDS * accuracy[1][:, None, None].expand(b, n, n), BONDS, symmetric(draw.normal(b, n, n, BONDS))
+        )
+        types = torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None]
+        bonds = torch.where(flows[:, None, None, None], soft_bonds, bonds) * off[..., None]
+        sigma = noise_level(tau)[:, None].expand(b, n)
+        noise = draw.normal(b, n, 3)
+        any_held = held.any(1)
+        noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))
+        sigma = torch.where(held, torch.minimum(sigma, torch.tensor(SIGMA_MIN_A)), sigma)
+        x = clean.x + sigma[..., None] * noise
+        middle = (x * clean.mask[..., None]).sum(1, keepdim=True) / clean.mask.sum(1)[:, None, None]
+        x, clean.x = (x - middle) * clean.mask[..., None], (clean.x - middle) * clean.mask[..., None]
+        of_types = ((hide_types | flows[:, None]) & clean.mask).float()
+        of_bonds = ((hide_bonds | flows[:, None, None]) & off).float()
+        return Example(
+            State(types, bonds, x, sigma, clean.mask),
+            self._targets(clean, draw),
+            clean,
+            _shared(of_types, clean.mask),
+            _shared(of_bonds.flatten(1), off.flatten(1)).view(of_bonds.shape),
+            (clean.mask & ~held).float(),
+            rng.random() < 0.5,
+        )
+
+    def _fragments(self, mask: Tensor, draw: _Draw) -> Tensor:
+        """Tokens (b, n) that are held: a random part of some of the molecules."""
+        b, n = mask.shape
+        chosen = (draw.uniform(b) < FRAGMENT_SHARE)[:, None] & (draw.uniform(b, n) < draw.uniform(b, 1)) & mask
+        return chosen & (mask & ~chosen).any(1, keepdim=True)
+
+    def _targets(self, clean: Heavy, draw: _Draw) -> Targets:
+        """The properties that the network is told: those of molecules that may be conditioned on, often one alone."""
+        values = (clean.props - self.mean) / self.deviation
+        b, k = values.shape
+        alone = functional.one_hot((draw.uniform(b) * k).long().clamp_max(k - 1), k).bool()
+        several = draw.uniform(b, k) < draw.uniform(b, 1)
+        given = torch.where((draw.uniform(b) < SINGLE)[:, None], alone, several)
+        given &= ((draw.uniform(b) >= UNCONDITIONAL) & clean.conditional)[:, None]
+        return Targets(values, given)
+
+
+class _Draw:
+    """Uniform and normal tensors of one stream."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.rng = rng
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.from_numpy(self.rng.random(shape, dtype=np.float32))
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.from_numpy(self.rng.standard_normal(shape, dtype=np.float32))
+
+
+def _shared(counts: Tensor, all_of: Tensor) -> Tensor:
+    """Weights of the variables that count (b, k), each sample's in all like one, less where few count: their gradient would be loud."""
+    return counts / counts.sum(1, keepdim=True).clamp_min(0.15 * all_of.sum(1, keepdim=True)).clamp_min(1.0)
+
+
+def joint_loss(network: nn.Module, example: Example) -> Tensor:
+    """Cross-entropy of hidden types and bonds, error of places with a clamped signal-to-noise weight, of near distances, of the size."""
+    state, clean = example.state, example.clean
+    previous = None
+    if example.recycle:  # self-conditioning (Chen 2022)
+        with torch.no_grad():
+            previous = network(state, example.targets).detached()
+    made: Estimate = network(state, example.targets, previous)
+    of_types = functional.cross_entropy(made.types.flatten(0, 1), clean.types.flatten(), reduction="none").view(clean.types.shape)
+    of_bonds = functional.cross_entropy(made.bonds.flatten(0, 2), clean.bonds.flatten(), reduction="none").view(clean.bonds.shape)
+    b = len(clean)
+    types, bonds = (example.type_weight * of_types).sum() / b, (example.bond_weight * of_bonds).sum() / b
+    snr = (1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2).clamp(0.05, 400.0) * example.place_weight
+    share = (1.0, *(0.25 for _ in made.stages[1:]))
+    places, near = torch.zeros(()), torch.zeros(())
+    pair = example.place_weight[:, :, None] * clean.mask[:, None] * ~torch.eye(clean.mask.shape[1], dtype=torch.bool)
+    true = distances(clean.x)[1]
+    close = pair * torch.exp(-((true / 2.5) ** 2)) / (0.1 + state.sigma.clamp_max(2.0)[..., None])
+    for x, s in zip(reversed(made.stages), share):
+        places = places + s * ((x - clean.x).square().sum(-1) * snr).sum() / example.place_weight.sum()
+        wrong = functional.smooth_l1_loss(distances(x)[1], true, beta=0.05, reduction="none")
+        near = near + s * (close * wrong).sum() / pair.sum().clamp_min(1.0)
+    size = functional.cross_entropy(cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1)
+    parts = (types, bonds, places / 3.0, near, size)
+    return torch.stack([w * part for w, part in zip(WEIGHTS, parts)]).sum()

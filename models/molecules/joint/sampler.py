@@ -1,0 +1,240 @@
+"""The joint model behind the protocol: draws molecules from noise, by masked diffusion or a Bayesian flow, freely or around a fragment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
+from equidrift.models.molecules.data import ALIASES, PROPERTIES
+from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
+from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY, TYPES
+from equidrift.models.molecules.joint.fragments import Fragment
+from equidrift.models.molecules.joint.network import Estimate, JointConfig, JointNetwork, State, Targets
+from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
+from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
+from equidrift.protocols import Callback
+from equidrift.weights import load_weights
+
+SAMPLERS = ("diffusion", "bfn")
+CHUNK = 128  # samples that the network sees at once
+Estimator = Callable[[State, Estimate | None], Estimate]
+Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (b, 9, 3)
+
+
+class JointModel:
+    """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of `equidrift generate`.
+
+    The heavy atoms' elements, charges, numbers of hydrogens, bonds and places are drawn together in `steps` network calls; the same call of
+    `sample` places the hydrogens and lets the package's refiner move everything (GFN2-xTB level). No force field takes part. The network
+    does not tell mirror images apart, so enantiomers are drawn equally often.
+
+    Parameters
+    ----------
+    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
+    sampler : "diffusion" reveals types and bonds one after the other; "bfn" gathers evidence on all of them by a Bayesian flow.
+    refine : calls of the refiner, 0 to leave the places as they were drawn.
+    path : how the diffusion sampler goes.
+    device : torch device; None is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    WeightsError
+        for weights of another task. UnknownNameError, for an unknown sampler.
+    """
+
+    max_atoms = 29
+    max_heavy_atoms = MAX_HEAVY
+    takes_fragment = True
+    default_steps = 50
+    default_guidance = 1.0
+
+    def __init__(
+        self,
+        weights: str = "joint",
+        *,
+        sampler: Literal["diffusion", "bfn"] = "diffusion",
+        refine: int = 3,
+        path: Path | None = None,
+        half_precision: bool = True,
+        device: str | torch.device | None = None,
+    ):
+        if sampler not in SAMPLERS:
+            raise UnknownNameError("sampler of the joint model", sampler, SAMPLERS)
+        state, self.card = load_weights(weights)
+        if self.card.get("task") != "joint":
+            raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}, expected 'joint'")
+        self.name = str(self.card["name"])
+        self.weights_sha256 = str(self.card["sha256"])[:12]
+        self.sampler, self.path, self.half_precision = sampler, path or Path(), half_precision
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with torch.random.fork_rng(devices=[]):
+            self.network = JointNetwork(JointConfig(**self.card["config"]))
+        self.network.load_state_dict(state)
+        self.network.to(self.device).eval()
+        scale = self.card["properties"]
+        self.properties = {name: (float(scale[name]["least"]), float(scale[name]["greatest"])) for name in PROPERTIES}
+        self.hydrogens = Hydrogens(refine=refine, device=self.device)
+
+    def sample(
+        self,
+        seeds: NDArray[np.int64],
+        *,
+        targets: Mapping[str, float] | None = None,
+        guidance: float | None = None,
+        fragment: Raw | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Raw | None]:
+        """New molecules, one a seed, as they were drawn; see `MoleculeModel`.
+
+        Raises
+        ------
+        UnknownNameError
+            for a property that is not among `properties`.
+        InputError
+            for a target that is not a finite number, a guidance below 0, steps outside 1 .. 1000, or a fragment that cannot be held.
+        """
+        wanted = None if not targets else self._wanted(targets)
+        return self.sample_many(seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback)
+
+    def sample_many(
+        self,
+        seeds: NDArray[np.int64],
+        wanted: NDArray[np.float64] | None,
+        *,
+        guidance: float | None = None,
+        fragment: Raw | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Raw | None]:
+        """`sample` with targets of its own for each sample: wanted (k, 12) or (12,), NaN where a property is free."""
+        steps = self.default_steps if steps is None else steps
+        guidance = self.default_guidance if guidance is None else guidance
+        if not 1 <= steps <= 1000:
+            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
+        if not guidance >= 0:
+            raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
+        held = None if fragment is None else Fragment.of(*fragment)
+        rows = np.full((len(seeds), len(PROPERTIES)), np.nan) if wanted is None else np.broadcast_to(wanted, (len(seeds), len(PROPERTIES)))
+        out: list[Raw | None] = []
+        for begin in range(0, len(seeds), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision):
+                tokens = self._tokens(Draws.of(seeds[part], steps), self._targets(rows[part]), guidance, held, steps)
+            out += self.hydrogens.complete(tokens, seeds[part], held)
+            if callback is not None:
+                callback({"done": len(out), "total": len(seeds)})
+        return out
+
+    def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:
+        row = np.full(len(PROPERTIES), np.nan)
+        for name, value in targets.items():
+            known = ALIASES.get(name, name)
+            if known not in PROPERTIES:
+                raise UnknownNameError("property", name, (*PROPERTIES, *ALIASES))
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise InputTypeError(f"the target {name} must be a number, not {value!r}")
+            if not np.isfinite(value):
+                raise InputError(f"the target {name} must be a finite number, not {value}; leave it out to let the property be free")
+            row[PROPERTIES.index(known)] = value
+        return row
+
+    def _targets(self, rows: NDArray[np.float64]) -> Targets:
+        scale = [self.card["properties"][name] for name in PROPERTIES]
+        mean, deviation = (np.array([one[key] for one in scale]) for key in ("mean", "deviation"))
+        given = np.isfinite(rows)
+        values = np.where(given, (rows - mean) / deviation, 0.0)
+        return Targets(torch.from_numpy(values.astype(np.float32)).to(self.device), torch.from_numpy(given).to(self.device))
+
+    def _sizes(self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None) -> Tensor:
+        """Numbers of tokens (b,), of p(n | targets), more than a fragment has."""
+        free = Targets(targets.values, torch.zeros_like(targets.given))
+        unbiased = self.network.size_logits(free).log_softmax(-1)
+        logits = (
+            torch.tensor(self.card["sizes"], device=self.device).clamp_min(1e-9).log()
+        )  # what the network was too short to learn of the rare
+        logits = logits + min(guidance, 1.0) * (self.network.size_logits(targets).log_softmax(-1) - unbiased)
+        if held is not None:
+            logits[:, : held.size] = -torch.inf
+        return categorical(logits, draws.size.to(logits)) + 1
+
+    def _estimator(self, targets: Targets, guidance: float) -> Estimator:
+        """The network, with classifier-free guidance where a property is given."""
+        nothing = Targets(targets.values, torch.zeros_like(targets.given))
+        if guidance == 0 or not bool(targets.given.any()):
+            return lambda state, previous: self.network(state, nothing, previous)
+        if guidance == 1:
+            return lambda state, previous: self.network(state, targets, previous)
+
+        def guided(state: State, previous: Estimate | None) -> Estimate:
+            with_, without = self.network(state, targets, previous), self.network(state, nothing, previous)
+            return Estimate(
+                without.types.log_softmax(-1).lerp(with_.types.log_softmax(-1), guidance),
+                without.bonds.log_softmax(-1).lerp(with_.bonds.log_softmax(-1), guidance),
+                without.x.lerp(with_.x, guidance),
+                [],
+            )
+
+        return guided
+
+    def _tokens(self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None, steps: int) -> list[Tokens]:
+        """(types, bonds, positions_A of the heavy atoms) of each sample."""
+        sizes = self._sizes(draws, targets, guidance, held)
+        estimate = self._estimator(targets, guidance)
+        walk = Walk(sizes, draws, held, steps, self.device)
+        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(walk, estimate)
+        if held is not None:
+            x = x - x[:, :1] + torch.from_numpy(held.positions_A[0]).to(x)
+        t, b, p = (a.cpu().numpy() for a in (types, bonds, x.double()))
+        return [(t[k, :n], b[k, :n, :n], p[k, :n]) for k, n in enumerate(sizes.tolist())]
+
+    def _diffuse(self, walk: Walk, estimate: Estimator) -> Clean:
+        """Masked diffusion of types and bonds beside the ancestral sampler of places."""
+        path = self.path
+        types, bonds = walk.unknown()
+        hide_types, hide_bonds = types < 0, bonds < 0
+        x, previous = walk.x, None
+        for k in range(walk.steps):
+            hide_types, hide_bonds = walk.hide_again(types, bonds, hide_types, hide_bonds, k, path)
+            state = walk.state(evidence(types.clamp_min(0), hide_types, len(TYPES)), evidence(bonds.clamp_min(0), hide_bonds, BONDS), x, k)
+            previous = walk.allowed(estimate(state, previous))
+            time = (k + 1) / walk.steps
+            types, hide_types = walk.reveal(previous.types, types, hide_types, k, path, 0, time)
+            bonds, hide_bonds = walk.reveal(previous.bonds, bonds, hide_bonds, k, path, 1, time)
+            x = walk.ancestral(state.x, previous.x, k, path.churn)
+        return types, bonds, x
+
+    def _flow(self, walk: Walk, estimate: Estimator) -> Clean:
+        """Bayesian flow (Graves 2023; MolCRAFT): noisy observations of the estimate, whose evidence is gathered by Bayes' rule."""
+        known_types, known_bonds = walk.unknown()
+        log_types = torch.zeros(*known_types.shape, len(TYPES), device=self.device)
+        log_bonds = torch.zeros(*known_bonds.shape, BONDS, device=self.device)
+        x, made = walk.x, None
+        for k in range(walk.steps):
+            types = torch.where(walk.free_types[..., None], log_types.softmax(-1) - 1.0 / len(TYPES), 0.0)
+            held = evidence(known_bonds.clamp_min(0), known_bonds < 0, BONDS)
+            bonds = torch.where(walk.free_bonds[..., None], log_bonds.softmax(-1) - 1.0 / BONDS, held)
+            state = walk.state(types, bonds, x, k)
+            made = walk.allowed(estimate(state, made))
+            gained = walk.accuracy(k + 1) - walk.accuracy(k)
+            for log, logits, u, beta, noise in zip(
+                (log_types, log_bonds), (made.types, made.bonds), walk.uniform(k, 1), (BETA_TYPES, BETA_BONDS), walk.flow_noise()
+            ):
+                kinds = logits.shape[-1]
+                drawn = functional.one_hot(categorical(logits, u), kinds)
+                log += beta * gained * (kinds * drawn - 1.0) + (beta * gained * kinds) ** 0.5 * noise
+            types, bonds = made.types.argmax(-1), torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds)
+            x = walk.observed(state.x, made.x, k)
+        return types, bonds, x
+
+
+def load_joint(weights: str = "joint", **options: Any) -> JointModel:
+    """The joint model; options as for `JointModel`."""
+    return JointModel(weights, **options)

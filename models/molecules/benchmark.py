@@ -212,8 +212,8 @@ class Bench:
         good = np.isfinite(values)
         if good.sum() < 3:
             return {}
-        ranks = [np.argsort(np.argsort(column[good])) for column in (values, targets[there])]
-        return {"gfn2_rank_correlation": float(np.corrcoef(*ranks)[0, 1])}
+        first, second = (np.argsort(np.argsort(column[good])).astype(np.float64) for column in (values, targets[there]))
+        return {"gfn2_rank_correlation": float(np.corrcoef(first, second)[0, 1])}
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:

@@ -43,8 +43,12 @@ def graph_of(types: NDArray[np.int64], bonds: NDArray[np.int64]) -> tuple[Molecu
 def first_places(
     types: NDArray[np.int64], bonds: NDArray[np.int64], heavy_A: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random."""
-    kinds, multiple = np.array(TYPES)[types], (bonds > 1).any(1)
+    """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random.
+
+    Hydrogens beyond an atom's valence start anywhere near it.
+    """
+    kinds = np.array(TYPES)[types]
+    multiple: NDArray[np.bool_] = np.max(bonds, axis=1) > 1
     out = [np.zeros((0, 3))]
     for i, (element, _, count) in enumerate(kinds.tolist()):
         if count:
@@ -52,7 +56,7 @@ def first_places(
             u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
             flat = bool(multiple[i]) or (element != 6 and bool(multiple[near].any()))
             plane = _plane(heavy_A, bonds, i, int(near[0])) if flat and len(near) == 1 else None
-            out.append(heavy_A[i] + _directions(u, count, flat, plane, rng))
+            out.append(heavy_A[i] + np.concatenate([_directions(u, count, flat, plane, rng), rng.standard_normal((count, 3))])[:count])
     return np.concatenate(out)
 
 
@@ -70,7 +74,7 @@ def _plane(heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, j: in
 def _directions(
     u: NDArray[np.float64], count: int, flat: bool, plane: NDArray[np.float64] | None, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Unit vectors (count, 3) for hydrogens of an atom whose heavy neighbours lie along u (k, 3)."""
+    """Unit vectors (count, 3), or as many as there is room for, to hydrogens of an atom whose heavy neighbours lie along u (k, 3)."""
     if len(u) == 0:
         corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
         turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
@@ -129,7 +133,7 @@ class Hydrogens:
 
 
 def hold(fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The atoms of x (n_atoms, 3) that belong to the fragment, put in their places: of its hydrogens those farthest from a new bond stay."""
+    """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its hydrogens those farthest from a new bond stay."""
     held = list(range(fragment.size))
     x[held] = fragment.positions_A
     for i, places in enumerate(fragment.hydrogens_A):

@@ -41,11 +41,10 @@ class Fragment:
         x = np.asarray(positions_A, np.float64)
         if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
             raise InputError(f"the fragment's positions_A must be finite and of shape ({molecule.n_atoms}, 3), not {x.shape}")
-        known = {z for z, _, _ in TYPES}
-        if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z != 1 and z not in known}):
-            raise InputError(
-                f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {', '.join(SYMBOLS[z] for z in sorted(known))} and H"
-            )
+        known = sorted({1} | {z for z, _, _ in TYPES})
+        if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
+            names = ", ".join(SYMBOLS[z] for z in known)
+            raise InputError(f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {names}")
         heavy = int((molecule.numbers != 1).sum())
         if not heavy:
             raise InputError("the model cannot hold the fragment: it has no heavy atom")

@@ -200,9 +200,8 @@ class JointNetwork(nn.Module):
         reach = (SIGMA_DATA_A * state.sigma / (state.sigma.square() + SIGMA_DATA_A**2).sqrt())[..., None]
         x, stages = state.x, []
         moved = torch.zeros_like(x)
-        for k, (distance, condition, blocks, triangles, move) in enumerate(
-            zip(self.distance, self.condition, self.blocks, self.triangles, self.move)
-        ):
+        layers = zip(self.distance, self.condition, self.blocks, self.triangles, self.move)
+        for distance, condition, blocks, triangles, move in layers:
             unit, d = distances(x)
             p = p + distance(self.radial(d))
             h = h + condition(functional.silu(wanted))[:, None]

@@ -7,6 +7,7 @@ so that the sampler may choose another.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -194,9 +195,6 @@ def joint_loss(network: nn.Module, example: Example) -> Tensor:
         places = places + s * ((x - clean.x).square().sum(-1) * snr).sum() / example.place_weight.sum()
         wrong = functional.smooth_l1_loss(distances(x)[1], true, beta=0.05, reduction="none")
         near = near + s * (close * wrong).sum() / pair.sum().clamp_min(1.0)
-    assert_network: JointNetwork = network  # type: ignore[assignment]
-    size = functional.cross_entropy(assert_network.size_logits(example.targets), clean.mask.sum(1) - 1)
+    size = functional.cross_entropy(cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1)
     parts = (types, bonds, places / 3.0, near, size)
     return torch.stack([w * part for w, part in zip(WEIGHTS, parts)]).sum()
-
-

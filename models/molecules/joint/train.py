@@ -121,12 +121,9 @@ def make_network(c: JointTraining) -> JointNetwork:
 
 def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Heavy) -> dict[str, Any]:
     """The model card of a run; it holds the scale and the range of each property."""
-    known = data.props[data.conditional].double()
-    mean, deviation = property_scale(data.props)
-    scale = {}
-    for k, name in enumerate(PROPERTIES):
-        column = known[:, k] if len(known) else data.props[:, k]
-        scale[name] = {"mean": float(mean[k]), "deviation": float(deviation[k]), "least": float(column.min()), "greatest": float(column.max())}
+    known = data.props[data.conditional] if bool(data.conditional.any()) else data.props
+    columns = zip(PROPERTIES, *(row.tolist() for row in (*property_scale(data.props), known.amin(0), known.amax(0))))
+    scale = {name: dict(zip(("mean", "deviation", "least", "greatest"), numbers)) for name, *numbers in columns}
     return {
         "name": c.name,
         "family": "molecules",

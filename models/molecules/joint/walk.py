@@ -1,0 +1,195 @@
+"""A batch of molecules on its way from noise: what is held and what is free, and the steps that places and categories make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equidrift.models.conformers.generator import churn_level
+from equidrift.models.molecules.joint.data import BONDS, CAPACITY, MAX_HEAVY, TYPES
+from equidrift.models.molecules.joint.fragments import Fragment
+from equidrift.models.molecules.joint.network import Estimate, State
+from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, centred, noise_level
+from equidrift.seeds import sample_rng
+
+
+@dataclass(frozen=True)
+class Path:
+    """How the sampler goes from noise to molecules, times tau running from 0 to 1.
+
+    types, bonds : times at which the first and the last of them is revealed. churn : noise added back to the places.
+    rehide : share of what is revealed that is hidden again before each call, to be drawn anew, until the last `settle` calls.
+    repair : the same for atoms whose revealed bonds break their valence, their types and bonds, until the last call; 0 leaves all valences
+        to the network.
+    confident : 0 reveals in random order, more prefers what the network is sure of. temperature : of the draws.
+    """
+
+    types: tuple[float, float] = (0.0, COMPLETE)
+    bonds: tuple[float, float] = (0.0, COMPLETE)
+    churn: float = 0.6
+    rehide: float = 0.15
+    repair: float = 0.5
+    settle: int = 3
+    confident: float = 0.5
+    temperature: float = 1.0
+
+
+@dataclass
+class Draws:
+    """All the noise of a batch of samples, each from its own stream.
+
+    size : (b,) uniform, decides the number of tokens. places : (b, steps + 1, 9, 3) normal. uniform : (b, steps, 3, 9, 10): for what is
+    hidden again, what is drawn, and in which order it is revealed. rngs : the streams, for more.
+    """
+
+    size: Tensor
+    places: Tensor
+    uniform: Tensor
+    rngs: list[np.random.Generator]
+
+    @classmethod
+    def of(cls, seeds: NDArray[np.int64], steps: int) -> Draws:
+        rngs = [sample_rng(int(s)) for s in seeds]
+        size = torch.tensor([g.random() for g in rngs])
+        places = np.stack([g.standard_normal((steps + 1, MAX_HEAVY, 3), dtype=np.float32) for g in rngs])
+        uniform = np.stack([g.random((steps, 3, MAX_HEAVY, MAX_HEAVY + 1), dtype=np.float32) for g in rngs])
+        return cls(size, torch.from_numpy(places), torch.from_numpy(uniform), rngs)
+
+
+class Walk:
+    """One batch on its way: what is held, what is free, and the steps that places and categories make."""
+
+    def __init__(self, sizes: Tensor, draws: Draws, held: Fragment | None, steps: int, device: torch.device):
+        self.steps, self.draws, self.held, self.device = steps, draws, held, device
+        b, n = len(sizes), MAX_HEAVY
+        self.mask = torch.arange(n, device=device) < sizes[:, None]
+        self.off = self.mask[:, :, None] & self.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=device)
+        self.levels = [*noise_level(torch.arange(steps) / max(steps - 1, 1)).tolist(), 0.0]
+        self.places = draws.places.to(device)
+        self.unit = draws.uniform.to(device)
+        count = 0 if held is None else held.size
+        self.held_tokens = self.mask & (torch.arange(n, device=device) < count)
+        self.held_x = torch.zeros(b, n, 3, device=device)
+        if held is not None:
+            self.held_x[:, :count] = torch.from_numpy(held.positions_A - held.positions_A.mean(0)).to(self.held_x)
+        self.free_types = self.mask
+        self.free_bonds = self.off & ~(self.held_tokens[:, :, None] & self.held_tokens[:, None])
+        noise = self.places[:, 0]
+        self.x = self.put(self.levels[0] * (noise if held is not None else centred(noise, self.mask)) * self.mask[..., None])
+
+    def put(self, x: Tensor) -> Tensor:
+        """x (b, 9, 3) with the held tokens in their places."""
+        return torch.where(self.held_tokens[..., None], self.held_x, x)
+
+    def unknown(self) -> tuple[Tensor, Tensor]:
+        """Types (b, 9) and bonds (b, 9, 9), -1 where they are to be drawn; 0 at padding."""
+        types = torch.where(self.mask, -1, 0)
+        bonds = torch.where(self.free_bonds, -1, 0)
+        if self.held is not None:
+            c = self.held.size
+            bonds[:, :c, :c] = torch.from_numpy(self.held.bonds).to(bonds)
+        return types, bonds
+
+    def uniform(self, k: int, which: int) -> tuple[Tensor, Tensor]:
+        """Uniform numbers of step k for types (b, 9) and pairs (b, 9, 9), symmetric."""
+        u = self.unit[:, k, which]
+        upper = u[:, :, :MAX_HEAVY].triu()
+        return u[:, :, MAX_HEAVY], upper + upper.triu(1).transpose(1, 2)
+
+    def state(self, types: Tensor, bonds: Tensor, x: Tensor, k: int) -> State:
+        """What the network is shown at step k, places centred."""
+        if self.held is not None:
+            middle = (x * self.mask[..., None]).sum(1, keepdim=True) / self.mask.sum(1)[:, None, None]
+            self.held_x = self.held_x - middle
+            x = (x - middle) * self.mask[..., None]
+        sigma = torch.full(self.mask.shape, self.levels[k], device=self.device)
+        sigma = torch.where(self.held_tokens, sigma.clamp_max(SIGMA_MIN_A), sigma)
+        return State(types * self.mask[..., None], bonds * self.off[..., None], x, sigma, self.mask)
+
+    def allowed(self, made: Estimate) -> Estimate:
+        """The estimate without the types that held tokens cannot have, and with them in their places."""
+        types = made.types
+        if self.held is not None:
+            open_ = torch.from_numpy(self.held.allowed).to(types.device)
+            types = types.clone()
+            types[:, : self.held.size] = types[:, : self.held.size].masked_fill(~open_, -1e9)
+        return Estimate(types, made.bonds, self.put(made.x) * self.mask[..., None], [])
+
+    def reveal(self, logits: Tensor, codes: Tensor, hidden: Tensor, k: int, path: Path, which: int, time: float) -> tuple[Tensor, Tensor]:
+        """Draw what is hidden, and keep of it hidden what the path says: that of least score."""
+        drawn = categorical(logits / path.temperature, self.uniform(k, 1)[which])
+        codes = torch.where(hidden, drawn, codes)
+        begin, end = (path.types, path.bonds)[which]
+        share = 0.0 if k == self.steps - 1 else min(1.0, max(0.0, 1.0 - (time - begin) / (end - begin)))
+        free = (self.free_types, self.free_bonds)[which]
+        if share == 0.0:
+            return codes, torch.zeros_like(hidden)
+        if which:  # each pair counts once
+            free = free.triu()
+        gumbel = -(-self.uniform(k, 2)[which].clamp(1e-7, 1 - 1e-7).log()).log()
+        sure = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+        score = (path.confident * sure + gumbel).masked_fill(~hidden, torch.inf).masked_fill(~free, torch.inf).flatten(1)
+        keep = torch.minimum((share * free.flatten(1).sum(1)).round().long(), (hidden & free).flatten(1).sum(1))
+        rank = score.argsort(1).argsort(1)
+        still = (rank < keep[:, None]).view(hidden.shape)
+        return codes, (still | still.transpose(1, 2)) if which else still
+
+    def hide_again(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor, k: int, path: Path) -> tuple[Tensor, Tensor]:
+        """Hide some of what is revealed once more: anything by chance, and what breaks a valence more often."""
+        if k == 0:
+            return hide_types, hide_bonds
+        chance = path.rehide if k < self.steps - path.settle else 0.0
+        broken = self.broken(types, bonds, hide_types, hide_bonds)
+        of_types = torch.where(broken, max(chance, path.repair), chance)
+        of_bonds = torch.maximum(of_types[:, :, None], of_types[:, None])
+        first, second = self.uniform(k, 0)
+        return hide_types | ((first < of_types) & self.free_types), hide_bonds | ((second < of_bonds) & self.free_bonds)
+
+    def broken(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor) -> Tensor:
+        """Atoms (b, 9) whose revealed type has no room for the revealed bonds, or room left when all bonds are revealed."""
+        capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
+        orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
+        settled = ~(hide_bonds & self.off).any(2)
+        return self.mask & ~hide_types & ((orders > capacity) | (settled & (orders != capacity)))
+
+    def ancestral(self, x: Tensor, clean: Tensor, k: int, churn: float) -> Tensor:
+        """Places one level on."""
+        sigma, following = self.levels[k], self.levels[k + 1]
+        down, up = churn_level(sigma, following, churn)
+        moved = clean + (x - clean) * (down / sigma)
+        return self.put(moved + up * self._noise(k + 1))
+
+    def observed(self, x: Tensor, clean: Tensor, k: int) -> Tensor:
+        """Places after an observation of the estimate that is as accurate as the levels demand, by Bayes' rule."""
+        sigma, following = self.levels[k], self.levels[k + 1]
+        if following == 0.0:
+            return clean
+        gained = following**-2 - sigma**-2
+        seen = clean + gained**-0.5 * self._noise(k + 1)
+        return self.put(following**2 * (x / sigma**2 + gained * seen))
+
+    def accuracy(self, k: int) -> float:
+        """Share of all evidence on types and bonds that is gathered after k steps."""
+        return min(1.0, k / self.steps / COMPLETE) ** 2
+
+    def flow_noise(self) -> tuple[Tensor, Tensor]:
+        """Standard normal noise for the evidence on types and, symmetric, on bonds."""
+        shape = (MAX_HEAVY, len(TYPES) + MAX_HEAVY * BONDS)
+        noise = torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.draws.rngs])).to(self.device)
+        pairs = noise[..., len(TYPES) :].view(-1, MAX_HEAVY, MAX_HEAVY, BONDS)
+        keep = torch.ones(MAX_HEAVY, MAX_HEAVY, dtype=torch.bool, device=self.device).triu()[None, :, :, None]
+        return noise[..., : len(TYPES)], torch.where(keep, pairs, pairs.transpose(1, 2))
+
+    def _noise(self, k: int) -> Tensor:
+        noise = self.places[:, k] * self.mask[..., None]
+        return noise if self.held is not None else centred(noise, self.mask)
+
+
+def categorical(logits: Tensor, uniform: Tensor) -> Tensor:
+    """One draw of each distribution (..., kinds) by its uniform number (...)."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    return (uniform[..., None].double() > cumulative).sum(-1).clamp_max(logits.shape[-1] - 1)

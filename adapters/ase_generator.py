@@ -1,4 +1,4 @@
-"""`ConformerGenerator`: conformers from within ASE, in the manners of its calculators."""
+"""`ConformerGenerator` and `MoleculeGenerator`: conformers and new molecules from within ASE, in the manners of its calculators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ase import Atoms
 
 from equidrift.errors import UnknownNameError
 from equidrift.records import Ensemble, Molecule
-from equidrift.registry import CONFORMER_MODELS, resolve
+from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
 
 
 class ConformerGenerator:
@@ -165,3 +165,84 @@ class ConformerGenerator:
         for old, new in zip(images, refined):
             new.info = {**old.info, **new.info, "sample": old.info.get("sample", new.info["sample"])}
         return refined
+
+
+class MoleculeGenerator:
+    """Makes new molecules as `ase.Atoms`, in the manner of `ConformerGenerator`: a result is kept until a parameter changes.
+
+    Parameters
+    ----------
+    model : name of a molecule model, the path of trained weights, or an object with `MoleculeModel`'s methods.
+    n : molecules, valid and unique.
+    seed : of the random streams; the same seed gives the same molecules.
+    **options : `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`, `relax`, `judge`, `force`, `batch_size`, `max_attempts` and
+        `progress` as in `equidrift.generate`, and whatever the model takes. None leaves a default alone.
+
+    Raises
+    ------
+    UnknownNameError
+        for an option that neither knows, with the nearest one.
+
+    Examples
+    --------
+    >>> images = MoleculeGenerator(n=2, targets={"gap_eV": 7.0}).generate()  # doctest: +SKIP
+    >>> images[0].info["scores"]["gap_eV"]  # doctest: +SKIP
+    """
+
+    default_parameters: ClassVar[dict[str, Any]] = {
+        "model": "default",
+        "n": 10,
+        "seed": 0,
+        "targets": None,
+        "guidance": None,
+        "fragment": None,
+        "steps": None,
+        "relax": None,
+        "judge": None,
+        "force": None,
+        "batch_size": None,
+        "max_attempts": None,
+        "progress": False,
+    }
+
+    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
+        self.parameters: dict[str, Any] = dict(self.default_parameters)
+        self.ensembles: list[Ensemble] | None = None
+        self.set(model=model, n=n, seed=seed, **options)
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Change parameters and drop the kept molecules where one has changed; returns the changes. Raises `UnknownNameError`."""
+        model = parameters.get("model", self.parameters["model"])
+        known = set(self.default_parameters)
+        if isinstance(model, str) and model in MOLECULE_MODELS:
+            taken = inspect.signature(resolve(MOLECULE_MODELS[model])).parameters.values()
+            known |= {p.name for p in taken if p.kind is not p.VAR_KEYWORD}
+        for name in parameters:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
+        if changed:
+            self.parameters.update(changed)
+            self.ensembles = None
+        return changed
+
+    def _differs(self, key: str, value: Any) -> bool:
+        """Whether a parameter would change; a fragment counts as changed unless it is the same object."""
+        old = self.parameters[key]
+        return old is not value and (key == "fragment" or bool(old != value))
+
+    def generate(self) -> list[Atoms]:
+        """n new molecules, one Atoms each: bonds, charges and provenance in `info["equidrift"]`, values of the judges in `info["scores"]`.
+
+        Raises
+        ------
+        NoValidSamplesError
+            where fewer than n valid and unique molecules are found. InputError for targets or a fragment that cannot be.
+        """
+        if self.ensembles is None:
+            options = {key: value for key, value in self.parameters.items() if value is not None}
+            if isinstance(options.get("fragment"), Atoms):
+                options["fragment"] = resolve("equidrift.adapters.ase_atoms:ensemble_of")(options["fragment"])
+            self.ensembles = resolve("equidrift.molecules:generate")(options.pop("n"), **options)
+        to_atoms = resolve("equidrift.adapters.ase_atoms:to_atoms")
+        return [image for ensemble in self.ensembles for image in to_atoms(ensemble)]

@@ -97,3 +97,68 @@ class Walker(LastFrame):
         """See `TrajectoryModel`."""
         noise = [sample_rng(seed).standard_normal(trajectory.positions_A.shape) for seed in seeds.tolist()]
         return trajectory.positions_A + 0.01 * level * np.array(noise)
+
+
+BREAD = ("CCO", "CC(O)CN", "c1ccoc1", "C[C@H](O)C#N", "CC(=O)OC", "C1CN1C=O", "FC(F)C", "CNC(N)=O", "C/C=C/O", "O=CC1CC1", "NC1=NCO1")
+BREAD += ("CC#CCO",)
+
+
+class Baker:
+    """A model of new molecules: a few known ones, in a geometry shaken by the sample's own stream; a share of them is broken.
+
+    faults : how the broken ones are, in turn: "none", "nan", "radical", "charged", "apart" (two pieces), "valency", "stretched".
+    """
+
+    name = "baker"
+    weights_sha256 = "1" * 64
+    max_atoms = 20
+    elements = (1, 6, 7, 8, 9)
+    takes_fragment = True
+
+    def __init__(self, *, share: float = 0.0, faults: Sequence[str] = ("none",), pause_s: float = 0.0, n: int = len(BREAD)) -> None:
+        self.share, self.faults, self.pause_s, self.breads = share, tuple(faults), pause_s, BREAD[:n]
+        self.properties = {"gap_eV": (4.0, 10.0), "mu_D": (0.0, 8.0), "homo_eV": (-9.0, -4.0), "lumo_eV": (-3.0, 3.0)}
+        self.calls: list[dict[str, Any]] = []
+
+    def sample(self, seeds: NDArray[np.int64], **options: Any) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
+        """See `MoleculeModel.sample`."""
+        time.sleep(self.pause_s)
+        self.calls.append({"count": len(seeds), **options})
+        return [self._one(int(seed), options.get("fragment")) for seed in seeds]
+
+    def _one(self, seed: int, fragment: Any) -> tuple[Molecule, NDArray[np.float64]] | None:
+        rng = sample_rng(seed)
+        molecule = Molecule.from_smiles(self.breads[rng.integers(len(self.breads))])
+        positions = geometry(molecule) + 0.01 * rng.standard_normal((molecule.n_atoms, 3))
+        molecule = molecule.replace(tetrahedral=np.zeros((0, 5)), double_bonds=np.zeros((0, 5)), smiles="")
+        if rng.random() < self.share:
+            return spoilt(molecule, positions, self.faults[rng.integers(len(self.faults))])
+        return molecule, positions
+
+
+def spoilt(molecule: Molecule, positions: NDArray[np.float64], fault: str) -> tuple[Molecule, NDArray[np.float64]] | None:
+    """A molecule with one fault; see `Baker`."""
+    hydrogen = int(np.flatnonzero(molecule.numbers == 1)[-1])
+    kept = np.arange(molecule.n_atoms) != hydrogen
+    if fault == "none":
+        return None
+    if fault == "nan":
+        return molecule, positions * np.nan
+    if fault == "stretched":
+        return molecule, positions * 1.6
+    if fault == "apart":
+        bonded = ~(molecule.bonds == hydrogen).any(1)
+        return molecule.replace(bonds=molecule.bonds[bonded], bond_orders=molecule.bond_orders[bonded]), positions
+    if fault == "valency":  # an even number of electrons, but a double bond to a hydrogen
+        orders = np.where((molecule.bonds == hydrogen).any(1), 2.0, molecule.bond_orders)
+        return molecule.replace(bond_orders=orders), positions
+    bonds = ~(molecule.bonds == hydrogen).any(1)
+    place = np.cumsum(kept) - 1
+    smaller = Molecule(
+        molecule.numbers[kept], place[molecule.bonds[bonds]], molecule.bond_orders[bonds], molecule.formal_charges[kept].copy()
+    )
+    if fault == "charged":  # a hydride lost, so that every shell is closed
+        charges = np.array(smaller.formal_charges)
+        charges[int(molecule.bonds[~bonds][0].min())] += 1
+        smaller = smaller.replace(formal_charges=charges)
+    return smaller, positions[kept]

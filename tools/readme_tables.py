@@ -194,10 +194,23 @@ def update_cards(result: Mapping[str, Any], folder: Path) -> None:
     """Put the rows of `CARDS` into the cards of a folder; a row that was not measured keeps what the card says."""
     rows = {row["row"]: row["values"] for row in result["rows"]}
     for name, wanted in CARDS.items():
-        path = folder / f"{name}.json"
-        card = json.loads(path.read_text())
-        card["quality"] |= {row: rows[row] for row in wanted if row in rows}
-        path.write_text(json.dumps(card, indent=1) + "\n")
+        add_quality(folder / f"{name}.json", {row: rows[row] for row in wanted if row in rows})
+
+
+def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
+    """Put a model's own rows, those that begin as `MOLECULE_CARDS` says, into its card where there is one."""
+    for name, prefixes in MOLECULE_CARDS.items():
+        own = {str(row["row"]): row["values"] for row in result["rows"] if str(row["row"]).startswith(prefixes)}
+        own = {row: values for row, values in own.items() if row.endswith(("equidrift", name)) or not row.startswith("conditional-")}
+        if (folder / f"{name}.json").exists():
+            add_quality(folder / f"{name}.json", own)
+
+
+def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
+    """Put measured rows into a card."""
+    card = json.loads(path.read_text())
+    card["quality"] |= rows
+    path.write_text(json.dumps(card, indent=1) + "\n")
 
 
 def trajectories(result: Mapping[str, Any]) -> str:
@@ -236,7 +249,38 @@ def fields(result: Mapping[str, Any]) -> str:
     return "\n\n".join([listed(result, metrics), measured_on(result)])
 
 
-TABLES = {"conformers": conformers, "trajectories": trajectories, "sampling": sampling, "fields": fields}
+MOLECULES = (
+    ("molecule_stability", 4),
+    ("edm_stability", 4),
+    ("valid", 4),
+    ("valid_unique", 4),
+    ("novel", 3),
+    ("sound", 4),
+    ("posebusters", 3),
+    ("relax_rmsd_A", 2),
+    ("relax_kcal_mol", 2),
+    ("calls", 4),
+    ("molecules_per_s", 3),
+    ("training_minutes", 3),
+)
+DISTANCES = (("MW_W", 3), ("MW_TV", 2), ("logP_W", 2), ("logP_TV", 2), ("PSA_W", 3), ("PSA_TV", 2), ("QED_W", 2), ("QED_TV", 2))
+MOLECULE_CARDS = {"joint": ("qm9/joint", "conditional-"), "latent": ("qm9/latent", "reconstruction"), "spectra": ("spectra",)}
+
+
+def molecules(result: Mapping[str, Any]) -> str:
+    """New molecules, their distances from held-out ones, errors of the targeted properties, and the rest row by row."""
+    rows = [{**row, "row": str(row["row"]).removeprefix("qm9/")} for row in result["rows"] if str(row["row"]).startswith("qm9/")]
+    own = {**result, "rows": rows}
+    errors = [row for row in result["rows"] if str(row["row"]).startswith("conditional-")]
+    errors = [{**row, "row": str(row["row"]).removeprefix("conditional-")} for row in errors]
+    others = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("qm9/", "conditional-"))]}
+    metrics = list(dict.fromkeys((name, 3) for row in others["rows"] for name in row["values"]))
+    tables = [listed(own, MOLECULES), listed(own, (*DISTANCES, ("energy_eV_W", 3), ("energy_eV_TV", 2)))]
+    tables += [pivot({**result, "rows": errors}, (("MAE", 3),)), listed(others, metrics)]
+    return "\n\n".join([*(text for text in tables if text.count("\n") > 1), measured_on(result)])
+
+
+TABLES = {"conformers": conformers, "trajectories": trajectories, "sampling": sampling, "fields": fields, "molecules": molecules}
 
 
 def main() -> None:
@@ -253,6 +297,8 @@ def main() -> None:
             text = rewritten(text, name, show(result))
             if name == "conformers":
                 update_cards(result, options.cards)
+            if name == "molecules":
+                update_molecule_cards(result, options.cards)
     options.readme.write_text(text)
 
 

@@ -250,14 +250,25 @@ class ConformerNetwork(nn.Module):
         self.newton = nn.ModuleList([NewtonHead(config) for _ in range(config.stages)])
         self.noise = NoiseAndHand(config) if config.noise else None
 
-    def forward(self, batch: Batch, x: Tensor, level: Tensor, sigma: Tensor | None = None, held: Held | None = None) -> list[Tensor]:
+    def forward(
+        self,
+        batch: Batch,
+        x: Tensor,
+        level: Tensor,
+        sigma: Tensor | None = None,
+        held: Held | None = None,
+        condition: Tensor | None = None,
+    ) -> list[Tensor]:
         """Estimates after each stage, last the best; `held` atoms are in their places in each of them.
 
         x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`; sigma (b,) in A, for a network that reads noise levels:
-        x is then scaled to the spread of the data first (EDM's c_in), so that the radial basis sees it.
+        x is then scaled to the spread of the data first (EDM's c_in), so that the radial basis sees it. `condition` (b, width) is added to
+        every atom's features: what else is known of the conformer, from whoever calls.
         """
         atom, pair = batch.atom.int(), batch.pair.int()
         h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.level(level)[:, None]
+        if condition is not None:
+            h = h + condition[:, None]
         left, right = self.outer(h).chunk(2, dim=-1)
         p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + left[:, :, None] + right[:, None]
         both = batch.mask[:, :, None] & batch.mask[:, None]

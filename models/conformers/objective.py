@@ -149,16 +149,21 @@ def refiner_loss(network: nn.Module, example: Example) -> Tensor:
 
 
 def geometry_loss(example: Example, x: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over molecules, with `weights` (b,), of the Huber error of distances plus that of coordinates after superposition."""
-    mask = example.batch.mask
-    weight = x.new_tensor(HOP_WEIGHTS)[example.batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
-    of_pairs = functional.smooth_l1_loss(distances(x)[1], distances(example.target)[1], beta=HUBER_A, reduction="none")
+    """Mean over molecules, with `weights` (b,), of `geometry_errors`."""
+    error = geometry_errors(example.batch, x, example.target)
+    return (error if weights is None else weights * error).mean()
+
+
+def geometry_errors(batch: Batch, x: Tensor, target: Tensor) -> Tensor:
+    """For each molecule (b,) the Huber error of distances, by hops, plus that of coordinates after superposition."""
+    mask = batch.mask
+    weight = x.new_tensor(HOP_WEIGHTS)[batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
+    of_pairs = functional.smooth_l1_loss(distances(x)[1], distances(target)[1], beta=HUBER_A, reduction="none")
     of_distances = (weight * of_pairs).sum((1, 2)) / weight.sum((1, 2))
-    rotated = superpose(example.target, x, mask)
+    rotated = superpose(target, x, mask)
     step = ((x - rotated).square().sum(-1) + HUBER_A**2).sqrt() - HUBER_A
     of_coordinates = (step * mask).sum(1) / mask.sum(1)
-    error = of_distances + 0.5 * of_coordinates
-    return (error if weights is None else weights * error).mean()
+    return of_distances + 0.5 * of_coordinates
 
 
 @torch.no_grad()

@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.molecules import ALIASES
 from equidrift.records import Molecule
+
+__all__ = ["ALIASES", "COLUMNS", "ELEMENTS", "PROPERTIES", "QM9", "SPLITS", "USUAL", "cache_file", "find_qm9", "half_of", "load_qm9"]
 
 # name (its unit last) -> (name in qm9_130831.npz, factor from its unit)
 HARTREE_EV = 27.211386245988
@@ -35,7 +38,6 @@ COLUMNS = {
     "cv_cal_mol_K": ("Heatcapacity_Cv_cal_mol_K", 1.0),
 }
 PROPERTIES = tuple(COLUMNS)
-ALIASES = {"dipole_D": "mu_D"}
 USUAL = ("alpha_bohr3", "gap_eV", "homo_eV", "lumo_eV", "mu_D", "cv_cal_mol_K")  # the six of EDM's table
 ELEMENTS = (1, 6, 7, 8, 9)
 FILE = "qm9_molecules.npz"

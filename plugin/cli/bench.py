@@ -14,6 +14,7 @@ BENCHMARKS = {
     "trajectories": "equidrift.models.trajectories.benchmark:run",
     "sampling": "equidrift.models.torsions.benchmark:run",
     "fields": "equidrift.models.fields.benchmark:run",
+    "molecules": "equidrift.models.molecules.benchmark:run",
 }
 
 

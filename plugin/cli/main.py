@@ -16,7 +16,7 @@ def build() -> Callable[[], None]:
     """The Typer application. Each command's module imports what it needs only when the command runs."""
     import typer
 
-    from equidrift.cli import bench, doctor, forecast, md, models, refine, sample, train
+    from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
         help="Equivariant diffusion models where molecular simulators already work.",
@@ -28,6 +28,7 @@ def build() -> Callable[[], None]:
         "sample": sample,
         "refine": refine,
         "forecast": forecast,
+        "generate": generate,
         "md": md,
         "train": train,
         "bench": bench,

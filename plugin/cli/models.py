@@ -14,11 +14,12 @@ SHOWN = 8  # figures of a row
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
     """Models that come with the package: what they know, what they learnt from, how good they are."""
     from equidrift.cli.output import print_json, print_table
-    from equidrift.registry import REFINERS, TRAJECTORY_MODELS, list_models, resolve
+    from equidrift.registry import MOLECULE_MODELS, REFINERS, TRAJECTORY_MODELS, list_models, resolve
 
     cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
     if as_json:
         names = {"sample": list_models(), "refine": sorted(REFINERS), "forecast": sorted(TRAJECTORY_MODELS)}
+        names["generate"] = sorted(MOLECULE_MODELS)
         print_json({"command": "models", **names, "cards": cards})
         return 0
     print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
@@ -28,6 +29,7 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     typer.echo(f"equidrift sample --model: {', '.join(_default_first(list_models()))}")
     typer.echo(f"equidrift refine --model: {', '.join(sorted(REFINERS))}")
     typer.echo(f"equidrift forecast --model: {', '.join(_default_first(list(TRAJECTORY_MODELS)))}")
+    typer.echo(f"equidrift generate --model: {', '.join(_default_first(list(MOLECULE_MODELS)))}")
     return 0
 
 

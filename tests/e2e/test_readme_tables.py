@@ -95,3 +95,27 @@ def test_cards_get_their_rows(tmp_path: Path) -> None:
     TOOL.update_cards(RESULT, tmp_path)
     assert json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-val/equidrift"]["AMR-R"] == 0.1
     assert json.loads((tmp_path / "se3-distance.json").read_text())["quality"] == {"kept": 1}
+
+
+def test_molecules_tables_and_cards(tmp_path: Path) -> None:
+    result = {
+        "name": "molecules",
+        "machine": RESULT["machine"],
+        "commit": "abc",
+        "rows": [
+            {"row": "qm9/joint", "values": {"molecule_stability": 99.25, "valid": 99.0, "MW_W": 1.5, "calls": 50}},
+            {"row": "qm9/edm-published", "values": {"edm_stability": 82.0}},
+            {"row": "conditional-gap_eV/equidrift", "values": {"MAE": 0.1234}},
+            {"row": "conditional-mu_D/equidrift", "values": {"MAE": 0.5}},
+            {"row": "conditional-gap_eV/geoldm-published", "values": {"MAE": 0.587}},
+            {"row": "reconstruction/graphs", "values": {"exact": 91.0}},
+        ],
+    }
+    text = TOOL.molecules(result)
+    assert "| joint | 99.25 | – | 99 |" in text and "| edm-published | – | 82 |" in text
+    assert "| | gap_eV | mu_D |" in text and "| **equidrift** | 0.123 | 0.5 |" in text and "| geoldm, published | 0.587 | – |" in text
+    assert "| reconstruction/graphs | 91 |" in text and text.endswith("commit abc.")
+    (tmp_path / "joint.json").write_text(json.dumps({"quality": {"old": {}}}))
+    TOOL.update_molecule_cards(result, tmp_path)
+    quality = json.loads((tmp_path / "joint.json").read_text())["quality"]
+    assert set(quality) == {"old", "qm9/joint", "conditional-gap_eV/equidrift", "conditional-mu_D/equidrift"}

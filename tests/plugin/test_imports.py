@@ -47,11 +47,11 @@ def test_allow_list(path: Path) -> None:
     elif folder == "plugin":
         assert other <= {"numpy"} | ({"safetensors", "torch"} if inner[-1] == "weights.py" else set())  # lazily; see below
     elif folder == "adapters":
-        assert other <= {"numpy", "tblite", "h5py"} | HOSTS
+        assert other <= {"numpy", "tblite", "h5py", "posebusters"} | HOSTS
         assert len(other & HOSTS) <= 1, "an adapter imports one host"
         assert not any(name.startswith("equidrift.adapters.") for name in own), "adapters meet through records"
     else:
-        assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"}
+        assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"} | ({"selfies"} if inner[-1] == "graph_data.py" else set())
     if folder != "models" and inner != ["weights.py"]:  # which holds the folder of the shipped weights
         assert not any(name.startswith("equidrift.models") for name in own)
     if folder != "adapters":

@@ -1,0 +1,110 @@
+"""Rows of `equidrift bench molecules` on the autoencoders: how much of a held-out molecule comes back from its latent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.models.molecules.data import FILE, QM9, load_qm9
+from equidrift.models.molecules.latent.space import LatentSpace, Made
+from equidrift.records import Molecule
+from equidrift.registry import resolve
+
+QUICK = 200
+SAME_CONFORMER_A = 0.5
+
+
+def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np.int64]]:
+    """QM9 (the packed file in `folder`, or the one found elsewhere) and up to `limit` rows of its test part, spread over it."""
+    data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
+    rows = data.rows("test")
+    return data, rows if limit is None else rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
+
+
+def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: LatentSpace | None = None) -> list[dict[str, Any]]:
+    """Exact matches of graphs and RMSD of conformers of test molecules, beside controls.
+
+    Parameters
+    ----------
+    folder : of the data; limit : test molecules, None for all; space : another latent space than the shipped one.
+
+    Returns
+    -------
+    Rows `latent/graph` (exact-match rates, %, of canonical SMILES without stereo, over tokens alone too), `latent/geometry` and
+    `latent/geometry-refine` (heavy-atom RMSD in A of the conformer decoded from the true graph and the conformer's latent, without and with
+    the refiner), `latent/graph-alone` (the same without the conformer's latent) and `rdkit/mmff` (ETKDG and MMFF94).
+    """
+    data, numbers = held_out_molecules(folder, limit)
+    items = [(data.molecule(k), data.positions(k)) for k in numbers.tolist()]
+    space = LatentSpace() if space is None else space
+    begun = time.perf_counter()
+    z = space.encode_many(items)
+    encoding = time.perf_counter() - begun
+    rows = [graph_row(space, z, data.smiles[numbers].tolist())]
+    rows[0]["values"]["encoded_per_s"] = len(items) / encoding
+    seeds = np.arange(len(items))
+    molecules = [m for m, _ in items]
+    without = z.copy()
+    without[:, space.slices["geometry"].start :] = 0.0
+    begun = time.perf_counter()
+    decoded = space.decode_conformers(molecules, z, seeds)
+    rate = {"calls": space.steps, "conformers_per_s": len(items) / (time.perf_counter() - begun)}
+    rows.append({"row": "latent/geometry", "values": conformer_quality(items, decoded) | rate})
+    refined = space.refined(decoded)
+    rows.append({"row": "latent/geometry-refine", "values": conformer_quality(items, refined) | {"calls": space.steps + 2}})
+    alone = space.decode_conformers(molecules, without, seeds)
+    rows.append({"row": "latent/graph-alone", "values": conformer_quality(items, alone) | {"calls": space.steps}})
+    rows.append({"row": "rdkit/mmff", "values": conformer_quality(items, rdkit_conformers(molecules))})
+    return rows
+
+
+def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -> dict[str, Any]:
+    """Exact-match rates in % of graphs decoded from their latents."""
+    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    table, seeds = z[:, space.slices["graph"]], np.arange(len(z))
+    whole, values = space.candidates, {}
+    for name, count in (("exact_match", whole), ("exact_match_greedy", 1)):
+        space.candidates = count
+        try:
+            made = space.decode_graphs(table, seeds)
+        finally:
+            space.candidates = whole
+        values[name] = 100.0 * float(np.mean([m is not None and flat_smiles(m) == key for m, key in zip(made, keys)]))
+    return {"row": "latent/graph", "values": values | {"molecules": len(z), "candidates": whole}}
+
+
+def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dict[str, float]:
+    """Heavy-atom RMSD over all symmetries, and the error of bond lengths, of conformers of the same molecules."""
+    rmsd_matrix = resolve("equidrift.adapters.rdkit_rmsd:rmsd_matrix")
+    rmsd, bonds = [], []
+    for (molecule, x), one in zip(items, made):
+        if one is None or not np.isfinite(one[1]).all():
+            rmsd.append(np.inf)
+            continue
+        rmsd.append(float(rmsd_matrix(molecule, x[None], one[1][None])[0, 0]))
+        i, j = molecule.bonds.T
+        lengths = [np.linalg.norm(y[i] - y[j], axis=1) for y in (x, one[1])]
+        bonds.append(float(np.abs(lengths[0] - lengths[1]).mean()))
+    table = np.array(rmsd)
+    return {
+        "rmsd_A": float(table[np.isfinite(table)].mean()),
+        "rmsd_A-median": float(np.median(table)),
+        "below_0.5_A": 100.0 * float((table < SAME_CONFORMER_A).mean()),
+        "bond_error_A": float(np.mean(bonds)),
+        "molecules": len(items),
+    }
+
+
+def rdkit_conformers(molecules: Sequence[Molecule]) -> list[Made | None]:
+    """An ETKDG conformer, relaxed in MMFF94, of each molecule; None where there is none."""
+    chain = resolve("equidrift.adapters.rdkit_etkdg:ETKDGMMFF")()
+    made: list[Made | None] = []
+    for molecule in molecules:
+        x = chain.sample(molecule, np.array([0]))[0]
+        made.append((molecule, x) if np.isfinite(x).all() else None)
+    return made

@@ -1,0 +1,123 @@
+"""The latent diffusion behind the protocol of molecule models: latents from noise, decoded to graphs and coordinates, unfiltered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
+from equidrift.models.molecules.latent.space import LatentSpace, Made, load_network
+from equidrift.protocols import Callback
+from equidrift.records import Molecule
+from equidrift.seeds import sample_rng
+from equidrift.weights import find
+
+BATCH = 2048
+GUIDANCE = 2.0
+
+
+class LatentModel:
+    """Draws molecules through the latent space.
+
+    Parameters
+    ----------
+    weights : name of a shipped latent diffusion, or the path of a trained one; its card names the autoencoders.
+    graph, geometry : autoencoders to use in their place. space : options of `LatentSpace`.
+    """
+
+    takes_fragment = False
+    default_steps = 30
+
+    def __init__(self, weights: str = "latent", *, graph: str | None = None, geometry: str | None = None, **space: Any):
+        self.network, self.card = load_network(weights, "molecules-latent", lambda sizes: LatentDenoiser(DiffusionConfig(**sizes)))
+        self.name = str(self.card["name"])
+        self.weights_sha256 = str(self.card["sha256"])[:12]
+        self.max_atoms = int(self.card["max_atoms"])
+        self.properties: Mapping[str, tuple[float, float]] = {name: (low, high) for name, (low, high) in self.card["properties"].items()}
+        folder = find(weights).parent
+        places = {key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))}
+        self.space = LatentSpace(**places, **space)
+
+    def sample(
+        self,
+        seeds: NDArray[np.int64],
+        *,
+        targets: Mapping[str, float] | None = None,
+        guidance: float | None = None,
+        fragment: tuple[Molecule, NDArray[np.float64]] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Made | None]:
+        """See `MoleculeModel.sample`; `steps` are those of the diffusion, 30 where None, of two network calls each.
+
+        Raises
+        ------
+        UnknownNameError
+            for a property that the model does not know. InputError for a fragment, which this model cannot hold.
+        """
+        if fragment is not None:
+            raise InputError("the latent model cannot hold a fragment; use the joint model, or leave the fragment out")
+        seeds = np.asarray(seeds, np.int64)
+        z = self.latents(seeds, targets=targets, guidance=guidance, steps=steps)
+        return self.space.decode(z, seeds, callback=callback) if len(z) else []
+
+    def latents(
+        self,
+        seeds: NDArray[np.int64],
+        *,
+        targets: Mapping[str, float] | None = None,
+        observable: ArrayLike | None = None,
+        guidance: float | None = None,
+        steps: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Latents (len(seeds), size): what `sample` decodes. `observable` (length,) conditions a model that was trained on vectors."""
+        steps = self.default_steps if steps is None else steps
+        if not 1 <= steps <= 1000:
+            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
+        values = self._values(targets)
+        vector = self._vector(observable)
+        size = self.network.config.latent
+        out = np.zeros((len(seeds), size))
+        strength = GUIDANCE if guidance is None else float(guidance)
+        with torch.inference_mode():
+            for begin in range(0, len(seeds), BATCH):
+                part = seeds[begin : begin + BATCH]
+                noise = np.stack([sample_rng(int(s)).standard_normal(size) for s in part])
+                given = [None if row is None else torch.from_numpy(row).float().expand(len(part), -1) for row in (values, vector)]
+                z = self.network.sample(torch.from_numpy(noise).float(), steps, given[0], given[1], strength)
+                out[begin : begin + len(part)] = z.double().numpy()
+        return out
+
+    def _values(self, targets: Mapping[str, float] | None) -> NDArray[np.float64] | None:
+        """Property values in the network's order, NaN where there is no target."""
+        if not targets:
+            return None
+        names = list(self.properties)
+        for name in targets:
+            if name not in names:
+                raise UnknownNameError("property", name, names)
+        return np.array([[float(targets.get(name, np.nan)) for name in names]])
+
+    def _vector(self, observable: ArrayLike | None) -> NDArray[np.float64] | None:
+        if observable is None:
+            return None
+        vector, length = np.asarray(observable, np.float64), self.network.config.observable
+        if vector.shape != (length,) or not np.isfinite(vector).all():
+            raise InputError(f"{self.name} takes an observable of shape ({length},), finite, not {vector.shape}")
+        return vector[None]
+
+
+def beside(folder: Any, name: str) -> str:
+    """The path of an autoencoder that a card names by a file beside it, or the name as it is."""
+    path = folder / name
+    return str(path) if name.endswith(".safetensors") and path.exists() else name
+
+
+def load_latent(weights: str = "latent", **options: Any) -> LatentModel:
+    """The shipped latent diffusion, or one of your own by path."""
+    return LatentModel(weights, **options)

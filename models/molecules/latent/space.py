@@ -1,0 +1,347 @@
+"""The latent space: molecules with conformers to vectors and back, paths between two molecules, and nearest neighbours.
+
+A latent is one vector: the graph's (`slices["graph"]`), the conformer's (`slices["geometry"]`), each of mean square 1, and the hand. It
+does not change under rotations, translations or another order of the atoms. Without a conformer the last two are 0, and decoding draws
+some conformer.
+
+    space = load_space()
+    z = space.encode(molecule, positions_A)
+    molecule, positions_A = space.decode(z)[0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
+from equidrift.models.conformers.data import GraphCodes, collate, graph_codes, with_hydrogen_rows
+from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
+from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
+from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
+from equidrift.protocols import Callback
+from equidrift.records import Molecule
+from equidrift.registry import resolve
+from equidrift.seeds import sample_rng
+from equidrift.weights import load_weights
+
+Made = tuple[Molecule, NDArray[np.float64]]
+PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
+NO_ROWS = np.zeros((0, 5), np.int64)
+DECIDED = 0.02  # a hand nearer to 0 is nobody's
+SAME = 0.999  # cosine of two graph latents above which a decoded graph is taken to be the one that was meant
+CANDIDATES = 8
+TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
+
+
+def load_network(weights: str, task: str, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[Any, dict[str, Any]]:
+    """(network in evaluation mode, card) of a model by name or path. Raises `WeightsError` for a model of another task."""
+    state, card = load_weights(weights)
+    if card.get("task") != task:
+        raise WeightsError(f"{weights} is a model for task {card.get('task')!r}, expected {task!r}")
+    with torch.random.fork_rng(devices=[]):  # torch draws the weights that are replaced below from the user's generator
+        network = make(card["config"])
+    network.load_state_dict(state)
+    return network.eval(), card
+
+
+class LatentSpace:
+    """Both autoencoders behind one vector.
+
+    Parameters
+    ----------
+    graph, geometry : names of shipped autoencoders, or paths of trained ones.
+    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken. 1 is
+    greedy. steps : network calls of the geometric decoder.
+    refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded conformers.
+    """
+
+    def __init__(
+        self,
+        graph: str = "latent-graph",
+        geometry: str = "latent-geometry",
+        *,
+        candidates: int = CANDIDATES,
+        steps: int = 8,
+        refine: bool = False,
+    ):
+        if candidates < 1 or not 1 <= steps <= 1000:
+            raise InputError(f"candidates must be 1 or more and steps lie in 1 .. 1000, not {candidates} and {steps}")
+        self.graph, self.graph_card = load_network(graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes)))
+        self.geometry, self.geometry_card = load_network(
+            geometry, "latent-geometry", lambda sizes: GeometryAutoencoder(GeometryConfig(**sizes))
+        )
+        self.tokens = list(self.graph_card["tokens"])
+        self.candidates, self.steps, self.refine = candidates, steps, refine
+        first, second = self.graph.config.latent, self.geometry.config.latent
+        self.slices = {
+            "graph": slice(0, first),
+            "geometry": slice(first, first + second),
+            "hand": slice(first + second, first + second + 1),
+        }
+        self.size = first + second + 1
+
+    # encoding
+
+    def encode(self, molecule: Molecule, positions_A: ArrayLike | None = None) -> NDArray[np.float64]:
+        """The latent of a molecule: (size,) for positions_A (n_atoms, 3) or None, (k, size) for (k, n_atoms, 3).
+
+        Raises
+        ------
+        MoleculeError
+            for an element that the encoder does not know. InputError for positions of another shape, or not finite.
+        """
+        x = None if positions_A is None else np.asarray(positions_A, np.float64)
+        if x is not None and (x.ndim not in (2, 3) or x.shape[-2:] != (molecule.n_atoms, 3) or not np.isfinite(x).all()):
+            raise InputError(
+                f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
+            )
+        blocks = [None] if x is None else list(x.reshape(-1, molecule.n_atoms, 3))
+        out = self.encode_many([(molecule, block) for block in blocks])
+        return out if x is not None and x.ndim == 3 else out[0]
+
+    def encode_many(self, items: Sequence[tuple[Molecule, NDArray[np.float64] | None]]) -> NDArray[np.float64]:
+        """Latents (len(items), size) of (molecule, positions_A or None) pairs; errors as `encode`."""
+        out = np.zeros((len(items), self.size))
+        out[:, self.slices["graph"]] = self.encode_graphs([molecule for molecule, _ in items])
+        placed = [k for k, (_, x) in enumerate(items) if x is not None]
+        codes = [plain_codes(items[k][0]) for k in placed]
+        conformers = [np.asarray(items[k][1]) for k in placed]
+        out[placed, self.slices["geometry"]] = self.encode_codes(codes, conformers)
+        out[placed, -1] = [hand(items[k][0].numbers, x) for k, x in zip(placed, conformers)]
+        return out
+
+    def encode_graphs(self, molecules: Sequence[Molecule]) -> NDArray[np.float64]:
+        """Graph latents (n, d)."""
+        with torch.inference_mode():
+            blocks = (molecules[k : k + 512] for k in range(0, len(molecules), 512))
+            parts = [self.graph.encoder(graph_batch(block, self.tokens, self.graph.config.length)) for block in blocks]
+        return torch.cat(parts).double().numpy() if parts else np.zeros((0, self.graph.config.latent))
+
+    def encode_codes(self, codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+        """Conformer latents (n, d) of graph codes and coordinates."""
+        out = np.zeros((len(codes), self.geometry.config.latent))
+        with torch.inference_mode():
+            for rows in like_sized([c.n_atoms for c in codes]):
+                batch = collate([codes[k] for k in rows])
+                x = torch.zeros((*batch.mask.shape, 3))
+                for k, row in enumerate(rows):
+                    x[k, : codes[row].n_atoms] = torch.from_numpy(positions_A[row] - positions_A[row].mean(0))
+                out[rows] = self.geometry.encoder(batch, x).double().numpy()
+        return out
+
+    # decoding
+
+    def decode(
+        self, z: ArrayLike, seeds: ArrayLike | None = None, *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[Made | None]:
+        """Molecules and conformers of latents z (size,) or (k, size); None where the graph latent decodes to no atom at all.
+
+        Each conformer starts from noise of its seed (0, 1, ... where None): equal latents and seeds give equal results.
+
+        Raises
+        ------
+        InputError
+            for latents of another length, or not finite; for as many seeds as there are not latents.
+        """
+        table = np.atleast_2d(np.asarray(z, np.float64))
+        if table.ndim != 2 or table.shape[1] != self.size or not np.isfinite(table).all():
+            raise InputError(f"z must be finite and of shape ({self.size},) or (any, {self.size}), not {np.shape(z)}")
+        chosen = np.arange(len(table)) if seeds is None else np.atleast_1d(np.asarray(seeds, np.int64))
+        if len(chosen) != len(table):
+            raise InputError(f"there are {len(table)} latents but {len(chosen)} seeds")
+        molecules = self.decode_graphs(table[:, self.slices["graph"]], chosen)
+        return self.decode_conformers(molecules, table, chosen, steps=steps, callback=callback)
+
+    def decode_graphs(self, z: NDArray[np.float64], seeds: NDArray[np.int64]) -> list[Molecule | None]:
+        """Molecules of graph latents (k, d): the likeliest tokens, or those of the candidates whose graph encodes nearest to the latent."""
+        table = unit(torch.from_numpy(np.asarray(z, np.float32)))
+        best, near = self._written(table, None)
+        if self.candidates == 1:
+            return best
+        rows = np.flatnonzero(near < SAME)
+        for draw in range(1, self.candidates):
+            if not len(rows):
+                break
+            uniform = np.stack(
+                [np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(self.graph.config.length) for k in rows]
+            )
+            others, cosine = self._written(table[torch.from_numpy(rows)], uniform)
+            for k, other, value in zip(rows.tolist(), others, cosine.tolist()):
+                if value > near[k]:
+                    best[k], near[k] = other, value
+            rows = rows[near[rows] < SAME]
+        return best
+
+    def _written(self, z: Tensor, uniform: NDArray[np.float64] | None) -> tuple[list[Molecule | None], NDArray[np.float64]]:
+        """(molecules, cosines of what they encode to with z (k, d); -1 for None) of token sequences."""
+        with torch.inference_mode():
+            codes = np.concatenate(
+                [
+                    self.graph.decoder.write(part, None if uniform is None else uniform[k * 1024 : (k + 1) * 1024], TEMPERATURE)
+                    for k, part in enumerate(z.split(1024))
+                ]
+            )
+        molecules = [self.molecule_of(row) for row in codes]
+        cosine = np.full(len(z), -1.0)
+        rows = [k for k, molecule in enumerate(molecules) if molecule is not None]
+        if rows and self.candidates > 1:
+            again = self.encode_graphs([m for m in molecules if m is not None])
+            cosine[rows] = (again * z[rows].double().numpy()).mean(1)
+        return molecules, cosine
+
+    def molecule_of(self, codes: NDArray[np.uint8]) -> Molecule | None:
+        """The molecule of a row of token codes, None for one without atoms, or that cannot be sanitised."""
+        stop = np.flatnonzero((codes == END) | (codes == PAD))
+        return _read(smiles_of(tuple(self.tokens[c - 2] for c in codes[: stop[0] if len(stop) else None].tolist())))
+
+    def decode_conformers(
+        self,
+        molecules: Sequence[Molecule | None],
+        z: NDArray[np.float64],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Made | None]:
+        """Conformers of molecules whose latents are z (k, size)."""
+        steps = self.steps if steps is None else steps
+        if not 1 <= steps <= 1000:
+            raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
+        rows = [k for k, molecule in enumerate(molecules) if molecule is not None]
+        kept = [m for m in molecules if m is not None]
+        codes = [with_hydrogen_rows(plain_codes(m)) for m in kept]
+        shapes = normalised(z[rows][:, self.slices["geometry"]])
+        out: list[Made | None] = [None] * len(molecules)
+        with torch.inference_mode():
+            for part in like_sized([c.n_atoms for c in codes]):
+                batch = collate([codes[k] for k in part])
+                noise = torch.zeros((*batch.mask.shape, 3))
+                for i, k in enumerate(part):
+                    draw = sample_rng(int(seeds[rows[k]])).standard_normal((codes[k].n_atoms, 3))
+                    noise[i, : len(draw)] = torch.from_numpy(draw - draw.mean(0))
+                x = self.geometry.decode(batch, torch.from_numpy(shapes[part]).float(), noise, steps).double().numpy()
+                for i, k in enumerate(part):
+                    wanted = float(z[rows[k], self.slices["hand"]][0])
+                    out[rows[k]] = (kept[k], turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted))
+                if callback is not None:
+                    callback({"done": len(part), "total": len(rows)})
+        return self.refined(out) if self.refine else out
+
+    def refined(self, made: list[Made | None]) -> list[Made | None]:
+        """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB level)."""
+        rows = [k for k, one in enumerate(made) if one is not None]
+        jobs = [(m, x[None]) for m, x in (one for one in made if one is not None)]
+        moved = _refiner().refine_many(jobs)
+        out = list(made)
+        for k, (molecule, _), x in zip(rows, jobs, moved):
+            out[k] = (molecule, x[0])
+        return out
+
+    # what latents are good for
+
+    def interpolate(
+        self,
+        a: Made | ArrayLike,
+        b: Made | ArrayLike,
+        n: int = 10,
+        *,
+        seed: int = 0,
+    ) -> list[Made | None]:
+        """`n` molecules on the way from a to b, ends included: along the great circles of the graph and the conformer latents.
+
+        a and b are latents, or (molecule, positions_A) pairs. Raises `InputError` for n below 2.
+        """
+        if n < 2:
+            raise InputError(f"n must be at least 2, the two ends, not {n}")
+        ends = [self.encode(*end) if isinstance(end, tuple) else np.asarray(end, np.float64) for end in (a, b)]
+        path = np.stack([np.concatenate([slerp(ends[0][s], ends[1][s], t) for s in self.slices.values()]) for t in np.linspace(0, 1, n)])
+        return self.decode(path, np.full(n, seed))
+
+    def neighbours(
+        self, query: ArrayLike, library: ArrayLike, k: int = 10, *, part: str = "graph"
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The `k` rows of `library` (n, size) nearest to the latent `query` (size,), and their root mean square distances.
+
+        part : "graph", "geometry" or "all".
+
+        Raises
+        ------
+        UnknownNameError
+            for another part. InputError where the lengths do not fit, or k is not positive.
+        """
+        parts = {"graph": self.slices["graph"], "geometry": self.slices["geometry"], "all": slice(0, self.size)}
+        if part not in parts:
+            raise UnknownNameError("part of a latent", part, parts)
+        q, table = np.asarray(query, np.float64), np.asarray(library, np.float64)
+        if q.shape != (self.size,) or table.ndim != 2 or table.shape[1] != self.size or k < 1:
+            raise InputError(
+                f"query must be ({self.size},), library (any, {self.size}) and k positive, not {q.shape}, {table.shape} and {k}"
+            )
+        distance = np.sqrt(np.square(table[:, parts[part]] - q[parts[part]]).mean(1))
+        order = np.argsort(distance, kind="stable")[:k]
+        return order, distance[order]
+
+
+def load_space(**options: Any) -> LatentSpace:
+    """The shipped latent space; options as for `LatentSpace`."""
+    return LatentSpace(**options)
+
+
+@lru_cache(maxsize=1)
+def _refiner() -> Any:
+    return resolve("equidrift.models.conformers.sampler:load_refiner")()
+
+
+@lru_cache(maxsize=65536)
+def _read(smiles: str) -> Molecule | None:
+    """The molecule of a SMILES, None where there is none."""
+    try:
+        molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_smiles")(smiles)
+        return molecule.replace(smiles="", name="")
+    except MoleculeError:
+        return None
+
+
+def plain_codes(molecule: Molecule) -> GraphCodes:
+    """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
+    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_mol", "to_mol"))
+    return graph_codes(from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS))))
+
+
+def like_sized(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices cut into batches of like size, at most `PAIRS_PER_BATCH` pairs each."""
+    out: list[list[int]] = []
+    for k in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        if out and sizes[k] ** 2 * (len(out[-1]) + 1) <= PAIRS_PER_BATCH and sizes[k] <= 1.1 * sizes[out[-1][0]]:
+            out[-1].append(k)
+        else:
+            out.append([k])
+    return out
+
+
+def turned(numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float) -> NDArray[np.float64]:
+    """The conformer x (n, 3) or its mirror image, whichever has the hand `wanted`; where it is next to 0, x itself."""
+    return -x if abs(wanted) > DECIDED and hand(numbers, x) * wanted < 0 else x
+
+
+def normalised(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of mean square 1; those that are all but 0, which stand for no conformer, become 0."""
+    size = np.sqrt(np.square(z).mean(1, keepdims=True))
+    return np.where(size > 1e-3, z / np.maximum(size, 1e-3), 0.0)
+
+
+def slerp(a: NDArray[np.float64], b: NDArray[np.float64], t: float) -> NDArray[np.float64]:
+    """The point at share t of the great circle from a to b, straight where they are parallel or one is 0."""
+    size = np.linalg.norm(a) * np.linalg.norm(b)
+    angle = np.arccos(np.clip(a @ b / size, -1, 1)) if size > 0 and len(a) > 1 else 0.0
+    if not 1e-6 < angle < np.pi - 1e-6:
+        return (1 - t) * a + t * b
+    out: NDArray[np.float64] = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return out

@@ -1,0 +1,237 @@
+"""`equidrift train molecules CONFIG` with `model: latent`: `stage: graph`, `stage: geometry`, then `stage: diffusion` over both."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from equidrift.errors import InputError
+from equidrift.models.conformers.train import reinitialise
+from equidrift.models.molecules.data import PROPERTIES, QM9, load_qm9
+from equidrift.models.molecules.latent.geometry import (
+    GeometryAutoencoder,
+    GeometryBatches,
+    GeometryConfig,
+    geometry_loss,
+    hand,
+    qm9_codes,
+)
+from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatches, GraphConfig, graph_loss
+from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
+from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
+from equidrift.models.molecules.latent.space import LatentSpace
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.records import SYMBOLS
+from equidrift.weights import load_weights, save_weights
+
+CHUNK = 4096  # molecules encoded at a time
+LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
+
+
+class TrainingConfig(BaseModel):
+    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left
+    out.
+
+    `graph` and `geometry` name the autoencoders whose latents are diffused; `limit` takes the first molecules of the training part alone.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: Literal["graph", "geometry", "diffusion"]
+    data: str | None = None
+    limit: int | None = Field(default=None, ge=8)
+    name: str = Field(default="my-latent", pattern=r"^[\w.+-]+$")
+    graph: str = "latent-graph"
+    geometry: str = "latent-geometry"
+    init: str | None = None
+    network: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
+    batch: int = Field(default=512, ge=2)
+    seed: int = Field(default=0, ge=0)
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+
+@dataclasses.dataclass
+class Task:
+    """What a stage brings to the training loop: network, batches, loss, and what its card says beside what all cards say."""
+
+    network: nn.Module
+    batches: Callable[[int], Any]
+    loss: Callable[[nn.Module, Any], torch.Tensor]
+    card: dict[str, Any]
+
+
+def run_training(
+    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one stage by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+
+    Parameters
+    ----------
+    config : the fields of `TrainingConfig`.
+    out : folder of the checkpoint and the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    InputError
+        for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
+    """
+    try:
+        c = TrainingConfig.model_validate(config)
+        schedule = Schedule(**c.schedule)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
+    data = load_qm9(c.data)
+    rows = data.rows("train")[: c.limit]
+    try:
+        task = STAGES[c.stage](c, data, rows, out)
+    except TypeError as error:  # a size that the network does not have
+        raise InputError(f"the training config does not fit: network: {error}") from error
+    trainer = Trainer(task.network, schedule, out)
+    if resume:
+        trainer.resume()
+    trainer.fit(task.batches, task.loss, budget_s, progress)
+    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
+    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {**done, "molecules": len(rows)}
+
+
+def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A network whose weights depend on the seed alone; the user's random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        network = make()
+    reinitialise(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The topological autoencoder. The vocabulary is that of the training molecules; those that SELFIES cannot hold are left out."""
+    sequences = written_selfies(data.smiles[rows], out)
+    kept = [k for k, sequence in enumerate(sequences) if sequence]
+    sequences, rows = [sequences[k] for k in kept], rows[kept]
+    tokens = vocabulary(sequences)
+    sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
+    codes = tokenise(sequences, tokens, sizes.length)
+    batches = GraphBatches(qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed)
+    network = fresh(lambda: GraphAutoencoder(sizes), c.seed)
+    if c.init:
+        state, card = load_weights(c.init)
+        if card.get("tokens") != tokens:
+            raise InputError(f"init: {c.init} has another vocabulary than the training molecules; leave init out")
+        network.load_state_dict(state, strict=False)
+    card = {"task": "latent-graph", "config": dataclasses.asdict(sizes), "tokens": tokens}
+    return Task(network, batches, graph_loss, card | {"what": "turns molecular graphs into invariant vectors and back, by SELFIES"})
+
+
+def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The geometric autoencoder; `init` names the conformer generator whose weights its decoder begins with."""
+    state, decoder = None, c.network.get("decoder", {})
+    if c.init:
+        state, card = load_weights(c.init)
+        if card.get("task") not in ("generate", "refine"):
+            raise InputError(f"init: {c.init} is a model for task {card.get('task')!r}, expected a conformer generator or refiner")
+        decoder = card["config"] | decoder
+    sizes = GeometryConfig(**{**c.network, "decoder": decoder | {"noise": True}})
+    network = fresh(lambda: GeometryAutoencoder(sizes), c.seed)
+    if state is not None:
+        try:
+            network.decoder.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise InputError(f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}") from error
+    batches = GeometryBatches(data, rows, latent=sizes.latent, batch=c.batch, seed=c.seed)
+    card = {"task": "latent-geometry", "config": dataclasses.asdict(sizes)}
+    return Task(network, batches, geometry_loss, card | {"what": "turns conformers into invariant vectors, and graph and vector back"})
+
+
+def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+    """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
+    space = LatentSpace(c.graph, c.geometry)
+    latents = encoded(space, data, rows, out)
+    shift, scale = latents.mean(0), np.maximum(latents.std(0), 1e-3)
+    values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
+    low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
+    ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
+    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES)})
+    network = fresh(lambda: LatentDenoiser(sizes), c.seed)
+    for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
+        getattr(network, name).copy_(torch.from_numpy(value))
+    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, None, batch=c.batch, seed=c.seed)
+    card = {"task": "molecules-latent", "config": dataclasses.asdict(sizes), "graph": c.graph, "geometry": c.geometry, "properties": ranges}
+    return Task(network, batches, diffusion_loss, card | {"what": "draws molecules with bonds and coordinates through invariant latents"})
+
+
+def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path) -> np.ndarray:
+    """The latents (n, size) of molecules of QM9, kept in `out`, so that a resumed run need not make them again."""
+    marks = [space.graph_card["sha256"], space.geometry_card["sha256"], rows.tobytes().hex()]
+    path = out / f"latents-{zlib.crc32(' '.join(marks).encode()):08x}.npy"
+    if path.exists():
+        return np.load(path)
+    table = np.zeros((len(rows), space.size), np.float32)
+    codes = tokenise(written_selfies(data.smiles[rows], out), space.tokens, space.graph.config.length, strict=False)
+    graphs = qm9_graphs(data, rows, codes)
+    for begin in range(0, len(rows), CHUNK):
+        part = slice(begin, min(begin + CHUNK, len(rows)))
+        with torch.inference_mode():
+            z = space.graph.encoder(graphs.rows(np.arange(part.start, part.stop))).numpy()
+        shapes = [qm9_codes(data, k) for k in rows[part].tolist()]
+        conformers = [data.positions(k) for k in rows[part].tolist()]
+        numbers = [data.numbers[data.offset[k] : data.offset[k + 1]] for k in rows[part].tolist()]
+        table[part] = np.hstack([z, space.encode_codes(shapes, conformers), [[hand(n, x)] for n, x in zip(numbers, conformers)]])
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, table)
+    temporary.replace(path)
+    return table
+
+
+def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
+    """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so that a resumed run need not make them again."""
+    digest = zlib.crc32("\n".join(smiles.tolist()).encode())
+    path = out / f"selfies-{digest:08x}.txt"
+    if path.exists():
+        return [line.split() for line in path.read_text().split("\n")]
+    sequences = each(selfies_of, smiles.tolist())
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("\n".join(" ".join(sequence) for sequence in sequences))
+    temporary.replace(path)
+    return sequences
+
+
+def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]:
+    """The model card of a run."""
+    card = dict(task.card)
+    what = card.pop("what")
+    return {
+        "name": c.name,
+        "family": "molecules",
+        "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
+        "max_atoms": 29,
+        "units": "A, eV",
+        "dtype": "bfloat16",
+        "licence": c.licence,
+        "training_data": c.training_data,
+        "quality": {},
+        **card,
+    }
+
+
+STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {
+    "graph": graph_stage,
+    "geometry": geometry_stage,
+    "diffusion": diffusion_stage,
+}

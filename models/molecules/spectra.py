@@ -1,0 +1,230 @@
+"""Vibrational spectra as a condition: molecules ranked by the likelihood of an infrared spectrum (the task of DiffSpectra, methods E).
+
+The spectrum of a molecule is a sum over its atoms of what each, in its surroundings, absorbs: a network of distances predicts that sum and
+how far it may be off, so that p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in whitened combinations
+of bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.errors import InputError
+from equidrift.models.conformers.data import Batch, GraphCodes, collate
+from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
+from equidrift.models.molecules.latent.space import like_sized, load_network, plain_codes
+from equidrift.records import Molecule
+
+KM_PER_MOL = 42.2561  # of an intensity of 1 (D/A)^2/amu
+GRID_CM1 = np.arange(200.0, 4000.1, 25.0)  # centres of the bins
+WIDTH_CM1 = 18.0  # standard deviation of the broadening
+LOG_VARIANCE = (-6.0, 4.0)
+
+
+def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.float64]:
+    """The spectrum (bins,) in km/mol per cm^-1 at `GRID_CM1`: each line a Gaussian of deviation `WIDTH_CM1`.
+
+    frequencies_cm1, intensities : (modes,), intensities in (D/A)^2/amu. Raises `InputError` where the two differ in length.
+    """
+    f, i = np.asarray(frequencies_cm1, np.float64), np.asarray(intensities, np.float64)
+    if f.ndim != 1 or f.shape != i.shape:
+        raise InputError(f"frequencies_cm1 and intensities must be two lists of one length, not of shapes {f.shape} and {i.shape}")
+    lines = np.exp(-0.5 * ((GRID_CM1[:, None] - f) / WIDTH_CM1) ** 2) / (WIDTH_CM1 * np.sqrt(2 * np.pi))
+    out: NDArray[np.float64] = lines @ (i * KM_PER_MOL)
+    return out
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Spectra of a file of `tools/make_spectra.py`: number (n,) of the molecule in QM9, vectors (n, bins) in km/mol per cm^-1."""
+
+    number: NDArray[np.int64]
+    vectors: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+def read_spectra(path: Path | str) -> Spectra:
+    """Read and broaden the spectra of a file. Raises `InputError` where there is none."""
+    if not Path(path).is_file():
+        raise InputError(f"there are no spectra {str(path)!r}; make some with tools/make_spectra.py")
+    with np.load(path, allow_pickle=False) as data:
+        f = {name: data[name] for name in ("index", "mode_offset", "frequencies_cm1", "intensities")}
+    parts = [slice(a, b) for a, b in zip(f["mode_offset"], f["mode_offset"][1:])]
+    vectors = np.stack([broaden(f["frequencies_cm1"][p], f["intensities"][p]) for p in parts])
+    return Spectra(f["index"].astype(np.int64), vectors)
+
+
+@dataclass(frozen=True)
+class SpectrumConfig:
+    """Sizes of the encoder (as `GeometryConfig`), and the number of whitened combinations of bins in which likelihoods are taken."""
+
+    width: int = 64
+    pair_width: int = 32
+    vectors: int = 4
+    blocks: int = 2
+    bins: int = len(GRID_CM1)
+    components: int = 40
+
+
+class SpectrumNetwork(nn.Module):
+    """p(spectrum | molecule, conformer)."""
+
+    centre: Tensor
+    whitening: Tensor
+
+    def __init__(self, config: SpectrumConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = ConformerEncoder(
+            GeometryConfig(latent=1, width=config.width, pair_width=config.pair_width, vectors=config.vectors, blocks=config.blocks)
+        )
+        w = config.width
+        self.lines = nn.Sequential(nn.Linear(w, 2 * w), nn.SiLU(), nn.Linear(2 * w, config.bins))
+        self.doubt = nn.Sequential(nn.Linear(w, w), nn.SiLU(), nn.Linear(w, config.components))
+        self.register_buffer("centre", torch.zeros(config.bins))
+        self.register_buffer("whitening", torch.zeros(config.bins, config.components))
+        with torch.no_grad():
+            self.lines[2].bias.fill_(-5.0)
+
+    def forward(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(root spectrum (b, bins), mean and log variance (b, components) of its whitened combinations)."""
+        h = self.encoder.atoms(batch, x) * batch.mask[..., None]
+        heap = functional.softplus(self.lines(h)) * batch.mask[..., None]
+        root = (heap.sum(1) + 1e-4).sqrt()
+        doubt = self.doubt(h.sum(1) / batch.mask.sum(1, keepdim=True)).clamp(*LOG_VARIANCE)
+        return root, self.whitened(root), doubt
+
+    def whitened(self, root: Tensor) -> Tensor:
+        """Combinations (..., components) of root spectra (..., bins)."""
+        return (root - self.centre) @ self.whitening
+
+
+def whitening_of(roots: NDArray[np.float64], components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(centre (bins,), combinations (bins, components)) that give root spectra (n, bins) unit variance: principal components."""
+    centre = roots.mean(0)
+    _, sizes, axes = np.linalg.svd(roots - centre, full_matrices=False)
+    spread = sizes[:components] / np.sqrt(len(roots))
+    return centre, axes[:components].T / np.maximum(spread, 1e-6)
+
+
+@dataclass
+class SpectrumExample:
+    """A training batch: graphs, conformers (b, n, 3), root spectra (b, bins)."""
+
+    batch: Batch
+    positions: Tensor
+    root: Tensor
+
+    def __len__(self) -> int:
+        return len(self.root)
+
+
+def spectrum_loss(network: nn.Module, example: SpectrumExample) -> Tensor:
+    """Minus the log likelihood a component, and the squared error of the root spectrum, which steadies the mean early on."""
+    root, mean, log_variance = network(example.batch, example.positions)
+    error = (mean - network.whitened(example.root)).square()
+    nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean()
+    return nll + 5.0 * (root - example.root).square().mean()
+
+
+class SpectrumBatches:
+    """Batch number `step` of an endless, seeded sequence; coordinates carry a little noise, and either hand."""
+
+    def __init__(
+        self,
+        codes: list[GraphCodes],
+        positions_A: list[NDArray[Any]],
+        roots: NDArray[np.float64],
+        *,
+        batch: int,
+        seed: int,
+        jitter_A: float,
+    ):
+        self.codes, self.positions, self.roots, self.seed, self.jitter = codes, positions_A, roots, seed, jitter_A
+        self.batch = min(batch, len(codes))
+
+    def __call__(self, step: int) -> SpectrumExample:
+        rng = np.random.default_rng((self.seed, 1 << 32, step))
+        rows = rng.choice(len(self.codes), self.batch, replace=False)
+        moved = [self.positions[k] + self.jitter * rng.standard_normal(self.positions[k].shape) for k in rows]
+        batch, x = padded([self.codes[k] for k in rows], moved)
+        return SpectrumExample(batch, x, torch.from_numpy(self.roots[rows]).float())
+
+
+def padded(codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]) -> tuple[Batch, Tensor]:
+    """Graphs and coordinates padded to one size."""
+    batch = collate(list(codes))
+    x = torch.zeros((*batch.mask.shape, 3))
+    for k, one in enumerate(positions_A):
+        x[k, : len(one)] = torch.from_numpy(one - one.mean(0))
+    return batch, x
+
+
+class SpectrumModel:
+    """Ranks molecules by the likelihood of a spectrum.
+
+    Parameters
+    ----------
+    weights : name of a shipped model, or the path of a trained one.
+    """
+
+    def __init__(self, weights: str = "spectra"):
+        self.network, self.card = load_network(weights, "spectra", lambda sizes: SpectrumNetwork(SpectrumConfig(**sizes)))
+        self.name = str(self.card["name"])
+
+    def predict(self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> NDArray[np.float64]:
+        """Expected spectra (n, bins), km/mol per cm^-1 at `GRID_CM1`, of (molecule, positions_A) pairs."""
+        return self._all(items)[0] ** 2
+
+    def log_likelihood(self, spectra: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> NDArray[np.float64]:
+        """log p(spectrum | molecule) (k, n), up to a constant of each spectrum, of spectra (k, bins) and (molecule, positions_A) pairs.
+
+        Raises
+        ------
+        InputError
+            for spectra of another length, negative or not finite.
+        """
+        table = np.atleast_2d(np.asarray(spectra, np.float64))
+        bins = self.network.config.bins
+        if table.ndim != 2 or table.shape[1] != bins or not np.isfinite(table).all() or (table < 0).any():
+            raise InputError(f"spectra must be finite, not negative and of shape (any, {bins}), not {np.shape(spectra)}; see `broaden`")
+        _, mean, log_variance = self._all(items)
+        with torch.inference_mode():
+            given = self.network.whitened(torch.from_numpy(np.sqrt(table + 1e-4)).float()).double().numpy()
+        out = [-0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1) for one in given]
+        return np.stack(out)
+
+    def rank(
+        self, spectrum: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(places of the candidates, likeliest first, their log likelihoods in that order) for one spectrum (bins,)."""
+        values = self.log_likelihood(spectrum, items)[0]
+        order = np.argsort(-values, kind="stable")
+        return order, values[order]
+
+    def _all(self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> tuple[NDArray[np.float64], ...]:
+        codes = [plain_codes(molecule) for molecule, _ in items]
+        sizes = (self.network.config.bins, self.network.config.components, self.network.config.components)
+        out = tuple(np.zeros((len(items), size)) for size in sizes)
+        with torch.inference_mode():
+            for rows in like_sized([c.n_atoms for c in codes]):
+                batch, x = padded([codes[k] for k in rows], [np.asarray(items[k][1]) for k in rows])
+                for table, value in zip(out, self.network(batch, x)):
+                    table[rows] = value.double().numpy()
+        return out
+
+
+def load_spectra(weights: str = "spectra") -> SpectrumModel:
+    """The shipped model of spectra, or one of your own by path."""
+    return SpectrumModel(weights)

@@ -1,0 +1,166 @@
+"""equidrift generate: new molecules with bonds, charges and conformers, streamed to disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def command(
+    output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule")],
+    n: Annotated[int, typer.Option("-n", help="Molecules, valid and unique.")] = 1,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", metavar="PROPERTY=VALUE", help="Such as gap_eV=7.0 or dipole_D=2.5; may be repeated.")
+    ] = None,
+    fragment: Annotated[Path | None, typer.Option(metavar="CORE", help="Keep the heavy atoms of this .sdf, .mol or .pdb.")] = None,
+    model: Annotated[str, typer.Option(help="default (joint), latent, or the path of weights you trained.")] = "default",
+    steps: Annotated[int | None, typer.Option(help="Network calls of a sample; the model's own number if not given.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Strength of the targets: 1 is plain conditioning, 2 guides harder.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same molecules.")] = 0,
+    relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
+    judge: Annotated[
+        list[str] | None, typer.Option(help="Who tells what was achieved: network, gfn2 (needs the extra xtb); may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Take targets outside the range of the training data.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
+    max_attempts: Annotated[int, typer.Option(help="Draws a molecule, on average, before the run is given up.")] = 20,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """New molecules. Interrupted, the same command goes on where it stopped."""
+    from equidrift.cli.output import print_json
+    from equidrift.cli.sample import model_options
+    from equidrift.engine import check_count
+    from equidrift.formats import StreamWriter, check_output
+    from equidrift.molecules import make_settings, provenance
+
+    check_count("n", n)
+    check_output(output)
+    _check_suffix(output, n)
+    own = model_options(set_ or [])
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        settings = make_settings(
+            model,
+            targets=parse_targets(target or []),
+            guidance=guidance,
+            fragment=fragment,
+            seed=seed,
+            steps=steps,
+            batch_size=batch_size,
+            max_attempts=max_attempts,
+            relax=relax,
+            judge=judge,
+            force=force,
+            **own,
+        )
+    identity = {**provenance(settings), "requested": model, "n": n, "batch": settings.batch_size}
+    writer = StreamWriter(output, {"command": "generate", "suffix": output.suffix.lower(), **identity}, overwrite=overwrite)
+    summary = _run(n, settings, writer, shown=not as_json and sys.stderr.isatty())
+    summary = {"command": "generate", "output": str(output), **summary, "notes": [str(note.message) for note in notes]}
+    if as_json:
+        print_json(summary)
+    else:
+        typer.echo(summary_text(summary))
+    return 0
+
+
+def _check_suffix(output: Path, n: int) -> None:
+    from equidrift.errors import InputError
+    from equidrift.formats import MANY_MOLECULES
+
+    if n > 1 and output.suffix.lower() not in MANY_MOLECULES:
+        raise InputError(f"a {output.suffix} file holds one molecule, and {n} are asked for; write {', '.join(MANY_MOLECULES)}")
+
+
+def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
+    """PROPERTY=VALUE pairs. Raises `InputError` for anything else, and for a property given twice."""
+    from equidrift.errors import InputError
+
+    targets: dict[str, float] = {}
+    for pair in pairs:
+        name, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise InputError(f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}")
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise InputError(f"--target {pair!r} has a value that is no number; say --target {name}=7.0") from error
+        if name in targets:
+            raise InputError(f"--target {name} is given twice, {targets[name]:g} and {value:g}; give it once")
+        targets[name] = value
+    return targets
+
+
+def _run(n: int, settings: Any, writer: Any, *, shown: bool) -> dict[str, Any]:
+    """Every batch from where the writer's journal stands; the counts of the whole run."""
+    import dataclasses
+
+    from equidrift.cli.progress import conformer_bar
+    from equidrift.molecules import Run, batches, provenance
+
+    state = writer.summary
+    run = Run.restored(state) if state else Run()
+    achieved: dict[str, list[float]] = state.get("achieved", {})
+    begun, resumed = time.monotonic(), run.found
+    try:
+        with conformer_bar(n, shown=shown, done=resumed, label="molecules") as callback:
+            for ensembles in batches(n, dataclasses.replace(settings, callback=callback), run):
+                for ensemble in ensembles:
+                    for name, values in ensemble.scores.items():
+                        achieved.setdefault(name, []).append(float(values[0]))
+                first = run.found - len(ensembles)
+                numbered = [(ensemble, first + k) for k, ensemble in enumerate(ensembles)]
+                writer.write(numbered, (run.drawn, 0), run.state() | {"achieved": achieved})
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"{writer.summary.get('molecules', 0)} molecules are kept, the same command goes on from there") from error
+    writer.finish()
+    origin, seconds = provenance(settings), time.monotonic() - begun
+    return {
+        "model": origin["model"],
+        "weights_sha256": origin["weights_sha256"],
+        "seed": origin["seed"],
+        "molecules": run.found,
+        "drawn": run.drawn,
+        "rejected": dict(sorted(run.rejected.items())),
+        "resumed_from": resumed,
+        "targets": achieved_table(settings.targets, achieved),
+        "seconds": round(seconds, 3),
+        "molecules_per_s": round((run.found - resumed) / seconds, 3) if seconds else None,
+    }
+
+
+def achieved_table(targets: Mapping[str, float], achieved: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """For each target and judge what the molecules have: mean, and mean distance from the target."""
+    rows = []
+    for score, values in achieved.items():
+        name, _, judge = score.partition("/")
+        if name in targets and values:
+            off = sum(abs(value - targets[name]) for value in values) / len(values)
+            row = {"property": name, "target": targets[name], "judge": judge or "network", "mean": sum(values) / len(values)}
+            rows.append({**row, "mean_absolute_error": off})
+    return rows
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What a person reads at the end of a run."""
+    from equidrift.cli.output import count
+
+    lines = [f"{count(summary['molecules'], 'molecule')} by {summary['model']} -> {summary['output']}"]
+    if summary["resumed_from"]:
+        lines.append(f"  continued from molecule {summary['resumed_from']}")
+    rejected = ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
+    lines.append(f"  drawn {summary['drawn']}, rejected: {rejected}")
+    for row in summary["targets"]:
+        achieved = f"mean {row['mean']:.3g}, off by {row['mean_absolute_error']:.2g} on average"
+        lines.append(f"  {row['property']}: target {row['target']:g}, achieved (judge {row['judge']}) {achieved}")
+    lines += [f"  note: {note}" for note in summary["notes"]]
+    lines.append(f"  {summary['seconds']:.1f} s, {summary['molecules_per_s'] or 0:.1f} molecules/s")
+    return "\n".join(lines)

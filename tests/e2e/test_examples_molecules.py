@@ -1,0 +1,42 @@
+"""The examples of new molecules run as a user would run them, from committed weights."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.db
+import pytest
+from rdkit import Chem
+
+from equidrift.weights import zoo
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def ran(name: str, folder: Path, needs: tuple[str, ...], n: int) -> list[str]:
+    missing = [weights for weights in needs if not (zoo() / f"{weights}.safetensors").is_file()]
+    if missing:
+        pytest.skip(f"the weights {', '.join(missing)} are not shipped")
+    example = EXAMPLES / name
+    assert len(example.read_text().splitlines()) <= 30
+    done = subprocess.run([sys.executable, example, str(n)], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_new_molecules_run_in_openmm(tmp_path: Path) -> None:
+    lines = ran("11_new_molecules_to_openmm.py", tmp_path, ("joint",), 3)
+    assert lines[0].startswith("3 molecules of ") and len(lines) == 4
+    assert all(abs(float(re.findall(r"(-?[\d.]+) kcal/mol", line)[0])) < 500 for line in lines[1:])
+    mols = list(Chem.SDMolSupplier(str(tmp_path / "new.sdf"), removeHs=False))
+    assert len({Chem.MolToSmiles(mol) for mol in mols}) == 3 and all(mol.GetConformer().Is3D() for mol in mols)
+
+
+def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:
+    lines = ran("12_gap_target_to_ase_db.py", tmp_path, ("joint", "properties"), 3)
+    rows = list(ase.db.connect(tmp_path / "gap.db").select())
+    assert len(rows) == 3 == len(lines) and all(abs(row.gap_eV - 7.0) < 2.0 for row in rows)
+    assert all(row.data["info"]["scores"]["gap_eV"] == row.gap_eV for row in rows)

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Make harmonic infrared spectra of small QM9 molecules at GFN2-xTB: what `model: spectra` learns from.
+
+    make_spectra.py QM9.npz OUT.npz [--heavy 7] [--seconds 1200] [--seed 0]
+
+Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and held-out: the split is read from `smiles` by whoever
+trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A
+give the Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
+
+OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
+`frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. Broadening is left to the reader
+(`equidrift.models.molecules.spectra.broaden`). Started again, it goes on behind the molecules that OUT.npz holds. Molecules without a
+minimum or a converged field are left out.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from equidrift.adapters.ase_infrared import infrared
+from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
+from equidrift.errors import MoleculeError
+from equidrift.models.conformers.data import held_out
+
+SAVE_EVERY = 25
+
+
+def chosen_rows(qm9, heavy, seed):
+    """Rows of at most `heavy` heavy atoms, held-out ones first, each part shuffled."""
+    offset = qm9["offset"]
+    counts = np.add.reduceat((qm9["z"] > 1).astype(int), offset[:-1])
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(counts <= heavy))
+    held, train = [], []
+    for row in rows.tolist():
+        try:
+            part = held_out(flat_smiles(from_smiles(str(qm9["smiles"][row]))))
+        except MoleculeError:
+            continue
+        (train if part == "train" else held).append(row)
+    return held + train
+
+
+def save(path, made, index):
+    """Write what is made so far, a temporary file first."""
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(
+        temporary,
+        row=np.array([m["row"] for m in made], np.int32),
+        index=index[[m["row"] for m in made]],
+        smiles=np.array([m["smiles"] for m in made]),
+        numbers=np.concatenate([m["numbers"] for m in made]).astype(np.uint8),
+        R=np.concatenate([m["R"] for m in made]).astype(np.float32),
+        offset=np.cumsum([0] + [len(m["numbers"]) for m in made]),
+        frequencies_cm1=np.concatenate([m["f"] for m in made]).astype(np.float32),
+        intensities=np.concatenate([m["i"] for m in made]).astype(np.float32),
+        mode_offset=np.cumsum([0] + [len(m["f"]) for m in made]),
+    )
+    temporary.replace(path)
+
+
+def load(path):
+    """The molecules of an earlier run, none where there was none."""
+    if not path.exists():
+        return []
+    with np.load(path, allow_pickle=False) as data:
+        f = {key: data[key] for key in data.files}
+    a, m = f["offset"], f["mode_offset"]
+    return [
+        {
+            "row": int(row),
+            "smiles": str(f["smiles"][k]),
+            "numbers": f["numbers"][a[k] : a[k + 1]],
+            "R": f["R"][a[k] : a[k + 1]],
+            "f": f["frequencies_cm1"][m[k] : m[k + 1]],
+            "i": f["intensities"][m[k] : m[k + 1]],
+        }
+        for k, row in enumerate(f["row"].tolist())
+    ]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("qm9", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--heavy", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1200.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with np.load(options.qm9, allow_pickle=False) as data:
+        qm9 = {key: data[key] for key in ("R", "z", "offset", "smiles", "index")}
+    made, skipped, begun = load(options.out), 0, time.process_time()
+    done = {m["row"] for m in made}
+    rows = [row for row in chosen_rows(qm9, options.heavy, options.seed) if row not in done]
+    for count, row in enumerate(rows):
+        if time.process_time() - begun > options.seconds:
+            break
+        part = slice(int(qm9["offset"][row]), int(qm9["offset"][row + 1]))
+        try:
+            positions, frequencies, intensities = infrared(qm9["z"][part], qm9["R"][part])
+        except MoleculeError as error:
+            print(f"{qm9['smiles'][row]}: {error}", file=sys.stderr)
+            skipped += 1
+            continue
+        smiles = str(qm9["smiles"][row])
+        made.append({"row": row, "smiles": smiles, "numbers": qm9["z"][part], "R": positions, "f": frequencies, "i": intensities})
+        if (count + 1) % SAVE_EVERY == 0:
+            save(options.out, made, qm9["index"])
+    save(options.out, made, qm9["index"])
+    print(f"{len(made)} spectra in {options.out}, {skipped} molecules left out, {time.process_time() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,13 +8,12 @@ import openmm
 from openmm import app, unit
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.mmff import CONSTRAINTS, MMFFParameters
+from equidrift.mmff import CONSTRAINTS, COULOMB_EXPRESSION, VDW_EXPRESSION, MMFFParameters
 from equidrift.units import COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A, KJ_MOL_PER_KCAL_MOL, NM_PER_A
 
 # Constants of the functional form (Halgren 1996, part I): cubic and quartic bonds, cubic angles, buffers, 1-4 scaling.
 CUBIC_BOND_PER_A = -2.0
 CUBIC_ANGLE_PER_DEG = -0.006981317
-BUFFER_A = 0.05
 SCALE_14 = 0.75
 
 KJ_PER_MDYN_A = KCAL_MOL_PER_MDYN_A * KJ_MOL_PER_KCAL_MOL
@@ -185,7 +184,7 @@ def _torsion_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 def _vdw_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     """Halgren's buffered 14-7 form."""
-    force = openmm.CustomBondForce("epsilon*(1.07/(x + 0.07))^7*(1.12/(x^7 + 0.12) - 2); x = r/rstar")
+    force = openmm.CustomBondForce(VDW_EXPRESSION)
     force.addPerBondParameter("epsilon")
     force.addPerBondParameter("rstar")
     for (i, j), epsilon, r_star in zip(
@@ -198,7 +197,7 @@ def _vdw_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 def _electrostatic_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     """Coulomb with the distance buffered by 0.05 A, and three quarters of it for 1-4 pairs."""
-    force = openmm.CustomBondForce(f"qq/(r + {BUFFER_A * NM_PER_A!r})")
+    force = openmm.CustomBondForce(COULOMB_EXPRESSION)
     force.addPerBondParameter("qq")
     charges = parameters.charges_e
     for (i, j), is_14 in zip(parameters.pairs.tolist(), parameters.pair_is_14.tolist()):

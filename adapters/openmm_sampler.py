@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 Progress = Callable[[dict[str, Any]], None]
 _HEAD = 512  # bytes at the front of a trajectory file that writers change later (DCD counts its frames there)
 _SAME_KELVIN = 1e-6
+_FORGETS_PER_PS = 1e7  # friction of a step that keeps nothing of its velocity
 
 
 class ContextMoves:
@@ -280,6 +281,7 @@ class ProposalSampler:
         self.moves = ContextMoves(simulation.context, proposer, atoms=atoms, bonds=bonds if len(bonds) else None)
         self.statistics = Statistics.of(proposer)
         self.cycle = 0
+        self._moved = False  # whether the last cycle's moves drew velocities
         self._torsions: list[Floats] = []
         self._energies: list[float] = []
 
@@ -299,10 +301,13 @@ class ProposalSampler:
         tree = getattr(self.proposer, "tree", None)
         for done in range(check_count("cycles", cycles)):
             begun = time.perf_counter()
-            self.simulation.step(self.md_steps)
+            self._dynamics()
             self.statistics.spent("dynamics", time.perf_counter() - begun)
             rng = np.random.default_rng([self.seed, self.cycle])
-            _, energy, x = self.moves.apply(self.n_proposals, temperature_K=self.temperature_K, rng=rng, statistics=self.statistics)
+            accepted, energy, x = self.moves.apply(
+                self.n_proposals, temperature_K=self.temperature_K, rng=rng, statistics=self.statistics
+            )
+            self._moved = accepted > 0
             self._energies.append(energy)
             if tree is not None:
                 self._torsions.append(tree.torsions(x))
@@ -310,6 +315,23 @@ class ProposalSampler:
             if progress is not None:
                 acceptance = self.statistics.acceptance
                 progress({"stage": "sampling", "done": done + 1, "total": cycles, "acceptance": acceptance})
+
+    def _dynamics(self) -> None:
+        """The steps of one cycle. The first behind an accepted move forgets its velocity once more, in its middle.
+
+        A leapfrog step keeps exp(-U / kT) best (BAOAB: Leimkuhler and Matthews, J. Chem. Phys. 2013, 138, 174102) where its velocity is
+        drawn in the middle; drawn at whole steps only, modes of frequency w end up hotter by (w dt / 2)^2: 8 % for 1,500 / cm at 2 fs.
+        """
+        integrator, steps = self.simulation.integrator, self.md_steps
+        if self._moved and steps and isinstance(integrator, openmm.LangevinMiddleIntegrator):
+            friction = integrator.getFriction()
+            integrator.setFriction(_FORGETS_PER_PS / unit.picosecond)
+            try:
+                self.simulation.step(1)
+            finally:
+                integrator.setFriction(friction)
+            steps -= 1
+        self.simulation.step(steps)
 
     def save(self, path: str | Path, files: Sequence[str | Path] = (), extra: Mapping[str, Any] | None = None) -> None:
         """Write a checkpoint from which `load` continues the identical chain (same platform and OpenMM version); old or new, never half.
@@ -325,6 +347,7 @@ class ProposalSampler:
         outputs = {str(name): os.path.getsize(name) for name in files}
         heads = {str(name): Path(name).read_bytes()[:_HEAD].hex() for name in files}
         meta = {"cycle": self.cycle, "seed": self.seed, "md_steps": self.md_steps, "n_proposals": self.n_proposals, "outputs": outputs}
+        meta["moved"] = self._moved
         meta |= {"heads": heads, "statistics": self.statistics.to_dict(), "temperature_K": self.temperature_K, "extra": dict(extra or {})}
         path, state = Path(path), self.simulation.context.createCheckpoint()
         scratch = path.with_name(path.name + ".part")
@@ -359,6 +382,7 @@ class ProposalSampler:
         for name, size in meta["outputs"].items():
             _cut(Path(name), size, bytes.fromhex(meta["heads"][name]))
         self.cycle, self.statistics = meta["cycle"], Statistics(**meta["statistics"])
+        self._moved = bool(meta["moved"])
         self._torsions, self._energies = list(arrays["torsions_rad"]), arrays["energies_eV"].tolist()
         extra: dict[str, Any] = meta["extra"]
         return extra

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.heat_bath import HeatBathProposer, TurnTerms
 from equidrift.metropolis import Statistics
 from equidrift.proposals import LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
 from equidrift.records import Molecule, Proposal
@@ -26,6 +27,7 @@ Advance = Callable[[Any, int], tuple[Floats, Statistics]]
 BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
 _LEAST_CYCLES = 80
+GOOD_SURROGATE = 0.5  # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
 
 
 class Still:
@@ -83,10 +85,31 @@ def mixture(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_si
     return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
 
 
+def heat_bath(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, terms: TurnTerms | None = None, **_: Any) -> Any:
+    """Turns in a surrogate energy, which needs no frames."""
+    if terms is None:
+        raise InputError(
+            "heat-bath proposals need a force field with pair terms that can be read (NonbondedForce or MMFF94, at most 250 atoms, no "
+            "virtual sites), and this System has none; take torsion proposals"
+        )
+    return HeatBathProposer(tree, terms)
+
+
 def adapt(
-    advance: Advance, molecule: Molecule, tree: TorsionTree, kind: str, cycles: int, *, temperature_K: float, seed: int = 0
+    advance: Advance,
+    molecule: Molecule,
+    tree: TorsionTree,
+    kind: str,
+    cycles: int,
+    *,
+    temperature_K: float,
+    seed: int = 0,
+    terms: TurnTerms | None = None,
 ) -> Adapted:
     """Explore with simple moves, fit, run the fitted proposer and fit again, then choose how many torsions move at once.
+
+    "torsion" explores with heat-bath turns where there are terms for them, and stays with them where at least `GOOD_SURROGATE` of them
+    are accepted: then the surrogate is the force field but for what a fit would have to learn first.
 
     Parameters
     ----------
@@ -96,6 +119,7 @@ def adapt(
     cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform", which need none.
     temperature_K : of the run.
     seed : of the fits.
+    terms : of the System, for heat-bath turns; None where it has none that can be read.
 
     Raises
     ------
@@ -107,11 +131,17 @@ def adapt(
     if kind not in PROPOSERS:
         raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
     make = resolve(PROPOSERS[kind])
-    options = {"temperature_K": temperature_K, "seed": seed}
+    options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
     if kind != "uniform" and cycles < _LEAST_CYCLES:
         raise InputError(f"the adaptive phase has {cycles} cycles, and {_LEAST_CYCLES} are needed to fit a proposer; give it more time")
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
     half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
+    if kind == "heat-bath" or (kind == "torsion" and terms is not None):
+        turns = heat_bath(molecule, tree, np.zeros(0), terms=terms)
+        found = _heat_bath(advance, turns, kind, half)
+        if found is not None:
+            return found
+        explorer = Alternating(turns, *explorer.proposers)
     frames, _ = advance(explorer, half)
     if kind == "uniform":
         frames = frames[-1:]
@@ -124,6 +154,17 @@ def adapt(
     shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
     report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
     return Adapted(best["made"], report)
+
+
+def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int) -> Adapted | None:
+    """Heat-bath turns, if they were asked for by name or a short run accepts enough of them."""
+    least = max(1, _LEAST_CYCLES // 4)
+    _, statistics = advance(turns, least)
+    if kind != "heat-bath" and not statistics.acceptance >= GOOD_SURROGATE:
+        return None
+    _, more = advance(turns, max(1, cycles - least))
+    report = {"proposer": kind, "chosen": turns.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
+    return Adapted(turns, report)
 
 
 def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:

@@ -216,7 +216,8 @@ class Run:
                     self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
             return frames, sampler.statistics
 
-        options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed}
+        terms = resolve("equidrift.adapters.openmm_terms:turn_terms")(self.target.system)
+        options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed, "terms": terms}
         return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:

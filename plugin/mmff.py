@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 VARIANTS = ("MMFF94", "MMFF94s")
 CONSTRAINTS = ("HBonds",)
+# OpenMM's expressions (nm, kJ/mol) of the pair terms: by them a System is known as MMFF94's
+VDW_EXPRESSION = "epsilon*(1.07/(x + 0.07))^7*(1.12/(x^7 + 0.12) - 2); x = r/rstar"
+COULOMB_EXPRESSION = "qq/(r + 0.005)"  # buffered by 0.05 A
 
 # index field -> (atoms per row, columns that must have as many rows)
 _TABLES = {

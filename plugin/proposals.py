@@ -48,6 +48,14 @@ def check_turns(tree: TorsionTree) -> TorsionTree:
     return tree
 
 
+def floor_for(frames: int) -> float:
+    """Share of uniform proposals for a density fitted to so many frames: what ten of them are, from 0.1 to 2 %.
+
+    Uniform draws open what no frame has shown, and are nearly all rejected.
+    """
+    return float(np.clip(10 / max(frames, 1), 0.001, 0.02))
+
+
 class TorusDensity(Protocol):
     """A normalised density of m torsions, or of a block of them given the others."""
 
@@ -89,8 +97,8 @@ class Histogram:
         self.table = table / table.sum()
 
     @classmethod
-    def fit(cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float = 0.02) -> Histogram:
-        """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` so that no cell is empty.
+    def fit(cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None) -> Histogram:
+        """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` (None: `floor_for`) so that no cell is empty.
 
         Raises
         ------
@@ -112,6 +120,7 @@ class Histogram:
         for axis in range(m):
             spectrum = spectrum * kernel.reshape([-1 if a == axis else 1 for a in range(m)])
         density = np.maximum(np.fft.ifftn(spectrum).real, 0.0)
+        floor = floor_for(len(frames)) if floor is None else floor
         return cls(np.log((1 - floor) * density / density.sum() + floor / density.size))
 
     def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
@@ -405,6 +414,7 @@ def mixture_proposer(
 PLAIN = {
     "torsions": "equidrift.proposals:TorsionProposer",
     "local": "equidrift.proposals:LocalTorsionProposer",
+    "heat-bath": "equidrift.heat_bath:HeatBathProposer",
     "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
     "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
 }

@@ -39,6 +39,7 @@ REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
+    "heat-bath": "equidrift.adapt:heat_bath",
     "histogram": "equidrift.adapt:histogram",
     "mixture": "equidrift.adapt:mixture",
     "uniform": "equidrift.adapt:uniform",

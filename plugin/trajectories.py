@@ -11,7 +11,7 @@ from equidrift.engine import check_count
 from equidrift.errors import InputError
 from equidrift.records import Trajectory
 from equidrift.registry import resolve
-from equidrift.trajectory_checks import check_model, check_trajectory
+from equidrift.trajectory_checks import check_model, check_trajectory, check_units, even
 from equidrift.trajectory_engine import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
 
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
@@ -61,6 +61,7 @@ def interpolate(
     n_frames: int | None = None,
     n: int = 1,
     *,
+    given: Any = None,
     model: Any = "default",
     seed: int = 0,
     progress: bool = False,
@@ -73,18 +74,25 @@ def interpolate(
     trajectory : as for `forecast`.
     n_frames : frames to put between each two neighbours. None fills in what is missing of an even grid: times that are whole multiples
         of the shortest step, say 0, 5, 10, 120, 125 fs.
+    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's own, evenly spaced frames; positions of the
+        others are not read and may be NaN. In place of n_frames.
     n, model, seed, progress, **options : as for `forecast`.
 
     Returns
     -------
-    n Trajectories, given frames included; provenance["given"] lists their places.
+    n Trajectories, given frames included; provenance["given"] lists their places (provenance["given_atoms"] counts them with `given`).
 
     Raises
     ------
     As `forecast`; InputError also where nothing is missing, times do not lie on a grid, or a gap is longer than the model sees.
     """
     check_count("n", n)
-    return run(interpolation_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
+    settings = make_settings(model, seed=seed, **options)
+    if given is None:
+        return run(interpolation_job(trajectory, n_frames, settings), n, progress)
+    if n_frames is not None:
+        raise InputError("give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both")
+    return run(masked_job(trajectory, given, settings), n, progress)
 
 
 def refine_trajectory(
@@ -137,6 +145,31 @@ def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings)
     whole, known = grid_of(as_trajectory(trajectory), n_frames)
     check_model(settings.model, whole, n_given=int(known.sum()), between=True)
     return Completion(whole, known, settings)
+
+
+def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
+    """The checked job of `interpolate` for single atoms that are known."""
+    whole = as_trajectory(trajectory)
+    if not isinstance(whole, Trajectory):
+        check_trajectory(whole)  # which says what is expected
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
+        raise InputError(
+            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not {mask.dtype} of shape {mask.shape}; "
+            "for whole frames leave it out"
+        )
+    if not mask.any() or mask.all():
+        what = "no atom is given" if not mask.any() else "every atom of every frame is given, none is missing"
+        raise InputError(f"{what}; mark with True what is known, with False what is to be drawn")
+    if not np.isfinite(whole.positions_A[mask]).all():
+        frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
+        raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
+    complete = mask.all(1)
+    if complete.any():
+        check_units(whole.replace(positions_A=whole.positions_A[complete], time_fs=whole.time_fs[complete]))
+    whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
+    check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
+    return Completion(whole, mask, settings)
 
 
 def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:

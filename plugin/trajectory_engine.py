@@ -268,14 +268,15 @@ class Completion(Job):
     Parameters
     ----------
     whole : rows that are not known may be NaN.
-    known : (n_frames,) bool.
+    known : (n_frames,) bool, or (n_frames, n_atoms) where single atoms are known; these frames stand in windows as known ones do.
     """
 
     def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
         self.n_frames, self.whole, self.known = len(whole), whole, known
+        frames, complete = (known, known) if known.ndim == 1 else (known.any(1), known.all(1))
         size = int(getattr(settings.model, "window", 0)) or len(known)
-        self.windows = list(windows(known, size, int(settings.model.min_frames)))
-        super().__init__(whole, settings, set(GeometryCheck(whole.molecule)(whole.positions_A[known]).tolist()))
+        self.windows = list(windows(frames, size, int(settings.model.min_frames), complete))
+        super().__init__(whole, settings, set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()))
 
     def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
         """See `Job.chunks`."""
@@ -293,17 +294,25 @@ class Completion(Job):
             for group in [np.arange(len(seeds))] if filled == 0 else np.arange(len(seeds))[:, None]:
                 part = self.whole.replace(positions_A=made[group[0], begin:stop], time_fs=self.whole.time_fs[begin:stop])
                 drawn = model.complete(part, have, streams[group], steps=settings.steps, callback=settings.callback)
-                made[group[:, None], begin + np.flatnonzero(~have)] = np.asarray(drawn, np.float64)[:, ~have]
+                block = made[group, begin:stop]
+                block[:, ~have] = np.asarray(drawn, np.float64)[:, ~have]
+                made[group, begin:stop] = block
         return made
 
     def trajectory(self, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
         """See `Job.trajectory`."""
+        if self.known.ndim == 2:
+            return self.whole.replace(positions_A=positions_A, provenance=provenance | {"given_atoms": int(self.known.sum())})
         places = np.flatnonzero(self.known).tolist()
         return self.whole.replace(positions_A=positions_A, provenance=provenance | {"given_frames": len(places), "given": places})
 
 
-def windows(known: NDArray[np.bool_], size: int, min_frames: int) -> Iterator[tuple[int, int, int]]:
+def windows(
+    known: NDArray[np.bool_], size: int, min_frames: int, complete: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[int, int, int]]:
     """(begin, stop, frames at its start that are filled by then) of windows of at most `size` frames that have something to fill in.
+
+    complete : frames with nothing to fill in, `known` where None.
 
     Raises
     ------
@@ -321,7 +330,7 @@ def windows(known: NDArray[np.bool_], size: int, min_frames: int) -> Iterator[tu
         stop = min(n, begin + size)
         if stop < n:  # end on a frame that is known, so that both ends of a gap are seen
             stop = int(np.flatnonzero(known[:stop])[-1]) + 1
-        if not known[filled:stop].all():
+        if not (known if complete is None else complete)[filled:stop].all():
             yield begin, stop, filled - begin
         filled, begin = stop, max(0, stop - overlap)
 

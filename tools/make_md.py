@@ -2,12 +2,17 @@
 """Make molecular dynamics of many training molecules with the package's own MMFF94 system in OpenMM, for the transferable model.
 
     make_md.py SMILES.txt OUT.npz [--molecules 1000] [--bursts 12] [--frames 21] [--spacing 1.0] [--temperatures 300 400 500]
+               [--forces]
 
 SMILES.txt holds one SMILES a line. Molecules of the validation and test parts (`held_out`) are left out, so are those that MMFF94
 cannot type. Each molecule is embedded by ETKDGv3, relaxed, heated, and run by Langevin dynamics (0.01/fs, 0.5 fs steps) at one of
 the temperatures; of its run --bursts bursts of --frames consecutive frames, --spacing fs apart, are kept, 100 fs between bursts.
 --spacing above 2 makes bursts for `kind: flow`, whose frames may lie 5 fs to 10 ps apart. Written: the npz of
-`equidrift.models.trajectories.data.save_dynamics`, anew every 50 molecules. About 0.5 to 2 core-seconds a molecule.
+`equidrift.models.trajectories.data.save_dynamics`, anew every 50 molecules. --forces keeps the forces of the frames too, which are
+the better target. What the shipped model was trained on, 0.1 to 0.5 core-seconds a molecule:
+
+    make_md.py SMILES.txt forces.npz --molecules 1500 --bursts 12 --frames 1 --apart 60 --forces
+    make_md.py SMILES.txt bursts.npz --molecules 150 --bursts 4 --frames 41
 """
 
 from __future__ import annotations
@@ -28,11 +33,14 @@ from equidrift.models.trajectories.data import Dynamics, save_dynamics
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import sample_seeds
+from equidrift.units import KJ_MOL_PER_EV
 
-STEP_FS, FRICTION_PER_FS, WARM_STEPS, APART_FS = 0.5, 0.01, 400, 100.0
+STEP_FS, FRICTION_PER_FS, WARM_STEPS = 0.5, 0.01, 400
 
 
-def dynamics(smiles: str, temperature_K: float, *, bursts: int, frames: int, spacing_fs: float, seed: int) -> Dynamics | None:
+def dynamics(
+    smiles: str, temperature_K: float, *, bursts: int, frames: int, spacing_fs: float, seed: int, apart_fs: float = 100.0, forces: bool = False
+) -> Dynamics | None:
     """The run of one molecule, None where it cannot be made or belongs to a held-out part."""
     try:
         molecule = Molecule.from_smiles(smiles)
@@ -50,19 +58,21 @@ def dynamics(smiles: str, temperature_K: float, *, bursts: int, frames: int, spa
     context.setPositions(start * 0.1)
     context.setVelocitiesToTemperature(temperature_K, seed % (2**31 - 2) + 1)
     integrator.step(WARM_STEPS)
-    inner, kept = max(1, round(spacing_fs / STEP_FS)), []
+    inner, kept, pulls = max(1, round(spacing_fs / STEP_FS)), [], []
     for _ in range(bursts):
-        integrator.step(round(APART_FS / STEP_FS))
-        burst = []
+        integrator.step(round(apart_fs / STEP_FS))
         for _ in range(frames):
             integrator.step(inner)
-            burst.append(context.getState(getPositions=True).getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-        kept.append(burst)
-    positions = np.array(kept)
+            state = context.getState(getPositions=True, getForces=forces)
+            kept.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+            if forces:
+                pulls.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / KJ_MOL_PER_EV)
+    positions = np.array(kept).reshape(bursts, frames, -1, 3)
+    pull = np.array(pulls, np.float32).reshape(positions.shape) if forces else None
     if not np.isfinite(positions).all():
         return None
     positions -= positions.mean((1, 2), keepdims=True)  # near the origin, where float32 is finest
-    return Dynamics(molecule, positions.astype(np.float32), inner * STEP_FS, "MMFF94", temperature_K, FRICTION_PER_FS)
+    return Dynamics(molecule, positions.astype(np.float32), inner * STEP_FS, "MMFF94", temperature_K, FRICTION_PER_FS, pull)
 
 
 def main() -> None:
@@ -73,6 +83,8 @@ def main() -> None:
     parser.add_argument("--bursts", type=int, default=12)
     parser.add_argument("--frames", type=int, default=21)
     parser.add_argument("--spacing", type=float, default=1.0)
+    parser.add_argument("--apart", type=float, default=100.0, help="fs between bursts")
+    parser.add_argument("--forces", action="store_true")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 400.0, 500.0])
     parser.add_argument("--seconds", type=float, default=1800.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -82,9 +94,8 @@ def main() -> None:
     runs, begun = [], time.process_time()
     for count, k in enumerate(order.tolist()):
         temperature = options.temperatures[count % len(options.temperatures)]
-        run = dynamics(
-            lines[k], temperature, bursts=options.bursts, frames=options.frames, spacing_fs=options.spacing, seed=options.seed + k
-        )
+        settings = {"bursts": options.bursts, "frames": options.frames, "spacing_fs": options.spacing, "apart_fs": options.apart}
+        run = dynamics(lines[k], temperature, **settings, forces=options.forces, seed=options.seed + k)
         runs += [run] if run is not None else []
         late = time.process_time() - begun > options.seconds or len(runs) >= options.molecules
         if runs and (late or len(runs) % 50 == 0):

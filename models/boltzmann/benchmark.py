@@ -1,15 +1,13 @@
 """Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine dipeptide against long reference sampling (methods F.3 c).
 
-The reference is what `tools/make_boltzmann_data.py` wrote, of another seed than the training frames: MD with exact torsion moves, whose
-odds (Rao-Blackwell over all tried torsions) give the Ramachandran histogram and the population of the rare basin, 0 < phi < 2 rad.
+The reference is in the generator's card, as `tools/make_boltzmann_data.py --reference` wrote it: chains of MD with exact torsion moves in
+either basin (the rare one is 0 < phi < 2 rad), joined by Bennett's ratio; the Ramachandran table by the odds of all tried torsions.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,11 @@ from equidrift.models.boltzmann.sampler import (
 from equidrift.registry import resolve
 from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
+from equidrift.weights import find, read_card
 
-REFERENCE = "ala2/ala2_boltzmann_seed2.npz"
 RARE, COMMON = (0.0, 2.0), (2.0, 2 * np.pi)  # of phi, rad
 QUICK, FULL = 5000, 50000
-QUANTILES, PROFILE_KT = 200, 8.0
+PROFILE_KT = 8.0
 # Published figures for alanine dipeptide (methods F.3 c); other force fields and solvents, and GPUs: for orientation only.
 PUBLISHED = {
     "tbg-published": {"ess": 6.03},
@@ -58,30 +56,42 @@ def rows(full: bool = False, progress: Callable[[object], None] | None = None, w
     """
     if progress is not None:
         progress("ala2/boltzmann: samples, weights and free energies")
-    values = measure(load_boltzmann(weights), load_reference(), FULL if full else QUICK)
+    values = measure(load_boltzmann(weights), load_reference(weights), FULL if full else QUICK)
     return [{"row": "ala2/boltzmann", "values": values}] + [{"row": f"ala2/{name}", "values": v} for name, v in PUBLISHED.items()]
 
 
-def load_reference(path: str | Path | None = None) -> dict[str, Floats]:
-    """The arrays of the reference, by default `REFERENCE` in the folder that EQUIDRIFT_DATA names."""
-    path = Path(os.environ.get("EQUIDRIFT_DATA") or ".") / REFERENCE if path is None else Path(path)
-    if not path.exists():
+def load_reference(weights: str = "ala2") -> dict[str, Any]:
+    """What the card of a generator says of long sampling, with `ramachandran` (bins, bins) filled in.
+
+    Raises
+    ------
+    InputError
+        where the card has none.
+    """
+    found = read_card(find(weights).with_suffix(".json")).get("reference")
+    if not found:
         raise InputError(
-            f"the benchmark needs {REFERENCE} in the folder that EQUIDRIFT_DATA names; make it with "
-            "python tools/make_boltzmann_data.py OUT.npz --seed 2 --frames 24000 --histogram FRAMES.npz"
+            f"the card of {weights!r} has no reference to compare with; make one with "
+            "python tools/make_boltzmann_data.py OUT.json --reference --seed 11 --frames 16000 --histogram FRAMES.npz"
         )
-    with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+    table = np.zeros(found["bins"] ** 2)
+    table[found["cells"]] = found["shares"]
+    return {**found, "ramachandran": (table / table.sum()).reshape(found["bins"], found["bins"])}
 
 
-def measure(generator: BoltzmannGenerator, reference: dict[str, Floats], n: int, seed: int = 0) -> dict[str, float]:
+def rare_share(reference: Mapping[str, Any]) -> float:
+    """Population of the rare basin."""
+    return float(1 / (1 + np.exp(reference["delta_F_kT"])))
+
+
+def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int, seed: int = 0) -> dict[str, float]:
     """What the generator is worth: n samples over everything, and n / 2 in either basin for the free energy between them.
 
     Returns
     -------
     ess, in per cent; acceptance, in per cent, of independent Metropolis moves; delta_F_kT of the rare basin over the rest with its
     bootstrap error, that of the reference, and delta_F_error_kT the difference; ramachandran_tv of the reweighted (phi, psi) on the
-    reference's bins, and of the reference's own frames for comparison; energy_w2 (kT) of reweighted samples, and raw; profile_error_kT,
+    reference's bins, and what as many draws from the reference itself would have; energy_w2 (kT) of reweighted samples, and raw; profile_error_kT,
     the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and energies_per_s,
     each on its own.
     """
@@ -100,31 +110,24 @@ def measure(generator: BoltzmannGenerator, reference: dict[str, Floats], n: int,
         y, log_r = generator.sample(n // 2, seed + 1, first_torsion_rad=region)
         sides[name] = (y, log_weights(log_r, energy(y), generator.temperature_K))
     delta, error = free_energy_difference(sides["common"][1], sides["rare"][1])
-    share, share_error = rare_share(reference)
-    own = float(np.log((1 - share) / share))
+    own = float(reference["delta_F_kT"])
     torsions = np.asarray(reference["torsions"], np.int64)
     angles = dihedrals(x, torsions)
-    target = reference["ramachandran"] / reference["ramachandran"].sum()
+    target = reference["ramachandran"]
     found["ess"] = 100 * ess(log_w)
     found["ess_rare_basin"] = 100 * ess(sides["rare"][1])
     found["acceptance"] = 100 * acceptance(log_w)
     found |= {"delta_F_kT": delta, "delta_F_stderr_kT": error, "delta_F_reference_kT": own}
-    found |= {"delta_F_reference_stderr_kT": share_error / (share * (1 - share)), "delta_F_error_kT": abs(delta - own)}
+    found |= {"delta_F_reference_stderr_kT": reference["delta_F_stderr_kT"], "delta_F_error_kT": abs(delta - own)}
     histogram = ramachandran(angles, w, len(target))
     found["ramachandran_tv"] = total_variation(histogram, target)
-    frames = dihedrals(np.asarray(reference["positions_A"], np.float64), torsions)
-    found["ramachandran_tv_reference_frames"] = total_variation(ramachandran(frames, np.ones(len(frames)), len(target)), target)
-    found["energy_w2"] = quantile_distance(u / kT, w, reference["energies_eV"] / kT)
-    found["energy_w2_raw"] = quantile_distance(u / kT, np.ones(n) / n, reference["energies_eV"] / kT)
+    drawn_again = np.random.default_rng(seed).multinomial(round(n * ess(log_w)), target.ravel()).reshape(target.shape)
+    found["ramachandran_tv_of_as_many"] = total_variation(drawn_again / drawn_again.sum(), target)
+    quantiles = np.asarray(reference["energy_quantiles_kT"])
+    found["energy_w2"] = quantile_distance(u / kT, w, quantiles)
+    found["energy_w2_raw"] = quantile_distance(u / kT, np.ones(n) / n, quantiles)
     found["profile_error_kT"] = profile_error(sides, delta, torsions, target)
     return found | {"samples": n, "samples_per_s": n / (drawn - begun), "energies_per_s": n / (done - drawn)}
-
-
-def rare_share(reference: dict[str, Floats]) -> tuple[float, float]:
-    """Population of the rare basin and its standard error from 20 blocks."""
-    odds = np.asarray(reference["rare"], np.float64)
-    blocks = odds[: len(odds) // 20 * 20].reshape(20, -1).mean(axis=1)
-    return float(odds.mean()), float(blocks.std(ddof=1) / np.sqrt(20))
 
 
 def acceptance(log_w: Floats, seed: int = 0) -> float:
@@ -147,14 +150,14 @@ def total_variation(a: Floats, b: Floats) -> float:
     return float(0.5 * np.abs(a - b).sum())
 
 
-def quantile_distance(values: Floats, weights: Floats, others: Floats) -> float:
-    """Wasserstein-2 distance of two samples of numbers, the first weighted, by `QUANTILES` mid-quantiles."""
+def quantile_distance(values: Floats, weights: Floats, quantiles: Floats) -> float:
+    """Wasserstein-2 distance of weighted numbers to a distribution given by its mid-quantiles."""
     finite = np.isfinite(values) & (weights > 0)
     v, w = values[finite], weights[finite]
     order = np.argsort(v)
-    at = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    at = (np.arange(len(quantiles)) + 0.5) / len(quantiles)
     mine = np.interp(at, (np.cumsum(w[order]) - 0.5 * w[order]) / w.sum(), v[order])
-    return float(np.sqrt(np.mean((mine - np.quantile(others, at)) ** 2)))
+    return float(np.sqrt(np.mean((mine - quantiles) ** 2)))
 
 
 def profile_error(sides: dict[str, tuple[Floats, Floats]], delta_kT: float, torsions: NDArray[np.int64], target: Floats) -> float:

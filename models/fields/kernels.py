@@ -337,12 +337,14 @@ def fit_kernel(
     batch: int = 16,
     seed: int = 0,
     noise_floor: float = 1e-5,
+    share: Tensor | None = None,
 ) -> float:
     """Fit a kernel's parameters in place by maximum marginal likelihood; returns the last log-likelihood per value.
 
     Parameters
     ----------
     x, y, mask : (F, n, d), (F, n, p), (F, n) functions; the values should have a variance near 1.
+    share : (F,) what each function counts; 1 where not given.
     noise_floor : least variance of the white part, which keeps Gram matrices regular.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -353,7 +355,7 @@ def fit_kernel(
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 0.05 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        pick = torch.randint(len(x), (min(batch, len(x)),), generator=generator)
+        pick = torch.multinomial(torch.ones(len(x)) if share is None else share, min(batch, len(x)), True, generator=generator)
         chosen = None if mask is None else mask[pick]
         count = y[pick].numel() if chosen is None else float(chosen.sum()) * y.shape[-1]
         optimiser.zero_grad()

@@ -20,6 +20,7 @@ class NetworkConfig:
 
     kind : "attention" for scalar fields in any dimension, "vector" for vector fields, "sphere" for tracks on the globe, "none" for
         the limiting GP alone.
+    features : further inputs a point ("attention"), which the caller hands over.
     """
 
     kind: str = "attention"
@@ -31,6 +32,7 @@ class NetworkConfig:
     wave_min: float = 0.03
     wave_max: float = 16.0
     radial: int = 12
+    features: int = 0
 
 
 def make_network(config: NetworkConfig) -> nn.Module:
@@ -69,7 +71,7 @@ class BiDimensionalAttention(nn.Module):
         super().__init__()
         self.config = config
         c = config.width
-        self.enter = nn.Linear(2 * config.components, c)
+        self.enter = nn.Linear(2 * config.components + config.features, c)
         self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
         self.blocks = nn.ModuleList([_Block(config) for _ in range(config.layers)])
         self.leave = nn.Sequential(nn.Linear(c, c), nn.GELU(), nn.Linear(c, config.components))
@@ -80,9 +82,10 @@ class BiDimensionalAttention(nn.Module):
         waves = torch.exp(torch.linspace(math.log(config.wave_max), math.log(config.wave_min), pairs))
         self.register_buffer("rates", (2 * math.pi / waves).reshape(-1, config.heads).T.contiguous(), persistent=False)
 
-    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n, p) and mask (B, n)."""
-        h = self.enter(torch.cat([y, y / (std[:, None, None] + 0.05)], -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
+    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor, features: Tensor | None = None) -> Tensor:
+        """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n, p), mask (B, n) and features (B, n, k)."""
+        inputs = [y, y / (std[:, None, None] + 0.05), *([] if features is None else [features])]
+        h = self.enter(torch.cat(inputs, -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
         time = self.time(time_features(t, std, 64))
         angle = (x - x[:, :1])[..., None, None] * self.rates.to(x.dtype)  # (B, n, d, heads, pairs); the shift keeps float32 exact far out
         turn = angle.cos(), angle.sin()

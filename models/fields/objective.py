@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equidrift.errors import UnknownNameError
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.fields.experts import Experts
 from equidrift.models.fields.kernels import Gram, Kernel
 from equidrift.models.fields.network import NetworkConfig, NoNetwork, make_network
 
@@ -201,25 +202,43 @@ class FieldDiffusion(nn.Module):
         kind: Parametrisation = "preconditioned-k",
         std_trick: bool = True,
         residual: bool = True,
+        experts: Experts | None = None,
     ):
         super().__init__()
         if kind not in PARAMETRISATIONS:
             raise UnknownNameError("parametrisation", kind, PARAMETRISATIONS)
-        self.kernel, self.network = kernel, make_network(config)
+        if experts is not None and (kernel.kinds or not residual or kind == "y0"):
+            raise InputError("experts go with a white limiting kernel, the residual trick, and a score for the network's output")
+        self.kernel, self.network, self.experts = kernel, make_network(config), experts
         self.schedule, self.kind, self.std_trick, self.residual = schedule or LinearBeta(), kind, std_trick, residual
 
     @property
     def gaussian(self) -> bool:
-        """Whether there is no network, so that the model is the limiting GP itself."""
-        return isinstance(self.network, NoNetwork)
+        """Whether the model is the limiting GP itself: there is neither a network nor a mixture of experts."""
+        return isinstance(self.network, NoNetwork) and self.experts is None
+
+    def closed_log_prob(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor | None:
+        """The log density (B,) where there is no network, so that it is known in closed form; else None."""
+        if self.gaussian:
+            return self.kernel.gram(x, mask).log_prob(y)
+        if self.experts is None or not isinstance(self.network, NoNetwork):
+            return None
+        one = torch.ones(len(y), 1, 1, dtype=torch.float64)
+        with torch.no_grad():
+            return self.experts.log_prob(x.double(), y.double(), mask, one, 0 * one)
 
     def score(self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False) -> Tensor:
         """K grad log p_t(y) at times (B,), points (B, n, d), fields (B, n, p); `half` runs the network in bfloat16."""
         std, alpha = self.factors(t)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             output = self.network(t.to(y.dtype), std[:, 0, 0].to(y.dtype), x, y, mask)
-        std, alpha = std.to(y.dtype), alpha.to(y.dtype)
-        return preconditioned(output.to(y.dtype), y, std, alpha, gram, self.kind, std_trick=self.std_trick, residual=self.residual)
+        found = preconditioned(
+            output.to(y.dtype), y, std.to(y.dtype), alpha.to(y.dtype), gram, self.kind, std_trick=self.std_trick, residual=self.residual
+        )
+        if self.experts is None:
+            return found
+        # in place of the limiting GP's score -y, the mixture's; std and the smallest noise of the experts bound it
+        return found + y + gram.variance * self.experts.score(x.double(), y.double(), mask, alpha, std).to(y.dtype)
 
     def factors(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(std, alpha) of the noise and of the clean field at times (B,): (B, 1, 1) each."""

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from equidrift.errors import InputError, InputTypeError, WeightsError
 from equidrift.models.fields.data import as_fields
+from equidrift.models.fields.experts import Experts, expert_family, fit_experts
 from equidrift.models.fields.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
 from equidrift.models.fields.likelihood import log_likelihood
-from equidrift.models.fields.network import NetworkConfig
+from equidrift.models.fields.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.objective import FieldDiffusion, LinearBeta, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.training import Progress, Schedule, Trainer
@@ -55,6 +56,8 @@ class FieldModel:
         mask: ArrayLike | None = None,
         vector: bool = False,
         limit: str | Kernel = "fitted",
+        base: Literal["limit", "experts"] = "limit",
+        start: str | Path | None = None,
         network: NetworkConfig | str = "auto",
         budget_s: float = 60.0,
         schedule: dict[str, Any] | None = None,
@@ -74,7 +77,10 @@ class FieldModel:
         vector : the values are vectors that turn with the points (p = d); otherwise scalars (p = 1).
         limit : limiting kernel: "fitted" to the data by maximum marginal likelihood, a `Kernel` in the units of standardised values,
             or a name of `make_kernel` ("white", "noisy-se", ...), for which the length scale is a tenth of the span.
-        network : what learns how the data differs from the limiting GP: "auto", "none" (a GP, seconds) or a `NetworkConfig`.
+        base : what a network of zeros stands for: "limit", the limiting GP, or "experts", a mixture of GPs that is learned first, for
+            functions of one coordinate that are of several kinds, or periodic with periods of their own. The limit then is white.
+        start : name or path of a model whose network, of the same sizes, training starts from.
+        network : what learns how the data differs from the base: "auto", "none" (a GP, seconds) or a `NetworkConfig`.
         budget_s : seconds of training of the network, or None in `schedule["steps"]`'s favour.
         schedule : settings of `models.shared.training.Schedule`.
         out : folder of checkpoints; a temporary one if not given. resume : go on from the one there.
@@ -99,16 +105,24 @@ class FieldModel:
             raise InputError("y is the same value everywhere; there is no distribution to learn")
         standard = ((data[1] - centre) / scale) * data[2][..., None]
         span, spacing = _extent(x_, known)
-        period = main_period(data[0], standard, span, spacing) if limit == "fitted" and d == p == 1 else None
+        if base == "experts" and (d, p, limit) not in ((1, 1, "fitted"), (1, 1, "white")):
+            raise InputError(f"base='experts' is for scalars on a line with a white limit, not {p} components in {d} dimensions and {limit!r}")
+        limit = "white" if base == "experts" else limit
+        period = main_period(data[0], standard, span, spacing) if (limit == "fitted" or base == "experts") and d == p == 1 else None
         kernel = _limit(limit, p, d, span, spacing, period)
         if limit == "fitted":
             fit_kernel(kernel, data[0], standard, data[2], seed=seed)
+        experts = expert_family(span, spacing, period) if base == "experts" else None
+        if experts is not None:
+            fit_experts(experts, data[0], standard, data[2], seed=seed)
         config = _network(network, vector, d, p, span, spacing)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
-            diffusion = FieldDiffusion(kernel, config)
+            diffusion = FieldDiffusion(kernel, config, experts=experts)
+        if start is not None:
+            _start(diffusion, start)
         model = cls(diffusion, centre=centre, scale=scale, span=span, dimension=d)
-        if not diffusion.gaussian:
+        if model.networked:
             arrays = data[0].float(), standard.float(), data[2]
             size = min(batch, len(arrays[0]))
 
@@ -118,6 +132,11 @@ class FieldModel:
 
             model.train(batches, budget_s, schedule or {}, seed=seed, out=out, resume=resume, progress=progress)
         return model
+
+    @property
+    def networked(self) -> bool:
+        """Whether there is a network, to be trained."""
+        return not isinstance(self.diffusion.network, NoNetwork)
 
     def train(
         self,
@@ -181,7 +200,7 @@ class FieldModel:
         options.pop("extrapolate", None)
         values = ((torch.tensor(y_) - self.centre) / self.scale) * torch.tensor(known)[..., None]
         # float64 for the Gram matrices of a GP, float32 where a network sets the pace
-        dtype = torch.float64 if self.diffusion.gaussian else torch.float32
+        dtype = torch.float32 if self.networked else torch.float64
         found = log_likelihood(self.diffusion, torch.tensor(x_).to(dtype), values.to(dtype), torch.tensor(known), **options)
         return found.double().numpy() - known.sum(-1) * self.components * math.log(self.scale)
 
@@ -191,6 +210,8 @@ class FieldModel:
         network = cast(NetworkConfig, self.diffusion.network.config)
         config: dict[str, Any] = {"network": dataclasses.asdict(network), "kernel": self.diffusion.kernel.config()}
         config |= {"schedule": schedule, "parametrisation": self.diffusion.kind}
+        if self.diffusion.experts is not None:
+            config |= {"experts": self.diffusion.experts.config()}
         config |= {"std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
         config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
         card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
@@ -212,9 +233,9 @@ class FieldModel:
         c = card["config"]
         kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
         with torch.random.fork_rng(devices=[]):
-            diffusion = FieldDiffusion(
-                kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), c["parametrisation"], c["std_trick"], c["residual"]
-            )
+            tricks = c["parametrisation"], c["std_trick"], c["residual"]
+            experts = Experts.of(c["experts"]) if "experts" in c else None
+            diffusion = FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
         diffusion.load_state_dict(state)
         return cls(diffusion, centre=c["centre"], scale=c["scale"], span=c["span"], dimension=c["dimension"])
 
@@ -272,7 +293,7 @@ class Conditioned:
         seed: int = 0,
         *,
         steps: int | None = None,
-        corrections: int = 4,
+        corrections: int | None = None,
         psi: float | None = None,
         tau: float = 1.0,
         mode: Mode = "independent",
@@ -309,14 +330,16 @@ class Conditioned:
         where = np.searchsorted(kept, first[len(self.x) :])
         free = torch.tensor(kept >= len(self.x))
         gaussian = model.diffusion.gaussian
-        dtype = dtype or (torch.float64 if gaussian else torch.float32)
+        dtype = dtype or (torch.float32 if model.networked else torch.float64)
         x = torch.tensor(points[kept], dtype=dtype)[None]
         known = torch.zeros(n, len(kept), model.components, dtype=dtype)
         known[:, ~free] = torch.tensor((self.y - model.centre) / model.scale, dtype=dtype)
         gram = model.diffusion.kernel.gram(x)
         noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
-        # the limiting GP is exact at any step size; a network is not
-        steps, psi = steps or (8 if gaussian else 60), (40.0 if gaussian else 4.0) if psi is None else psi
+        # the limiting GP is exact at any step size; a network is not; experts are, per call, dear
+        steps = steps or (8 if gaussian else 60 if model.networked else 30)
+        psi = (40.0 if gaussian else 4.0) if psi is None else psi
+        corrections = (4 if model.diffusion.experts is None else 2) if corrections is None else corrections
         score = _score(model.diffusion, x, gram)
         times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
         draw = _draws(noise, n, seed, tuple(known.shape), dtype)
@@ -332,6 +355,15 @@ class Conditioned:
         both = [np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1) for a, b in ((self.x, x_), (self.y, y_))]
         mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
         return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
+
+
+def _start(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:
+    """Take over a saved model's network."""
+    state, _ = load_weights(name_or_path)
+    try:
+        diffusion.network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
+    except RuntimeError as error:
+        raise InputError(f"start={str(name_or_path)!r} holds another network than the one to be trained: {error}") from error
 
 
 def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:

@@ -10,15 +10,17 @@ import dataclasses
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from equidrift.errors import InputError, WeightsError
+from equidrift.models.fields.kernels import Kernel, fit_kernel
 from equidrift.models.fields.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.objective import LinearBeta, draw_times
 from equidrift.models.shared.conditioning import Mode, conditional_sample
@@ -125,6 +127,49 @@ class SphereNoising:
         return torch.where(free[..., None], moved, y)
 
 
+class TrackPrior(nn.Module):
+    """A Gaussian process for tracks as curves in space: what the network corrects, and what it is told.
+
+    Along each of three axes (those of the tracks' covariance) a point is mean + root(spread) g(t), with g a GP in time. As long as
+    the noise is small the sphere is flat, and the score of a noised track is the tangent part of this process's.
+    """
+
+    def __init__(self, kernel: Kernel, mean: Tensor, axes: Tensor, spread: Tensor):
+        super().__init__()
+        self.kernel = kernel
+        self.mean, self.axes, self.spread = (nn.Parameter(u.double(), requires_grad=False) for u in (mean, axes, spread))
+
+    @classmethod
+    def fit(cls, t: Tensor, y: Tensor, seed: int = 0) -> TrackPrior:
+        """By moments in space and maximum marginal likelihood in time; t (n,), y (F, n, 3)."""
+        flat = y.reshape(-1, 3)
+        mean = flat.mean(0)
+        spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
+        g = ((y - mean) @ axes / spread.sqrt()).permute(0, 2, 1).reshape(-1, len(t), 1)
+        kernel = time_kernel(float(t[-1] - t[0]) or 1.0)
+        fit_kernel(kernel, t[None, :, None].expand(len(g), -1, -1), g, seed=seed, noise_floor=1e-7)
+        return cls(kernel, mean, axes, spread)
+
+    def score(self, x: Tensor, y: Tensor, variance: Tensor) -> Tensor:
+        """Tangent score (B, n, 3) of noised tracks y at moments x (1 or B, n, 1) and variances (B, 1, 1), in float64.
+
+        Euclidean noise would give (K + variance)^-1 (mean - y); far beyond a radian the sphere's own law, 3 exp(-variance) towards the
+        mean, takes the place of 1 / variance.
+        """
+        shared = x[:1] if bool((x == x[:1]).all()) else x
+        values, vectors = torch.linalg.eigh(self.kernel.between(shared.double(), shared.double())[:, :, 0, :, 0])
+        y = y.double()
+        seen = vectors.mT @ ((self.mean - y) @ self.axes)  # (B, n, 3)
+        noise = self.kernel.noise + values.clamp(min=0)[..., None]
+        pulled = vectors @ (seen / (self.spread * noise + variance.double())) @ self.axes.T
+        return (3 * variance * (-variance).exp()).clamp(max=1.0) * tangent(y, pulled)
+
+
+def time_kernel(span: float) -> Kernel:
+    """What the kernels in time are fitted from: nearly constant, slow, and rough parts."""
+    return Kernel(["se", "se", "matern52"], variance=[1.0, 0.1, 0.01], length=[10 * span, span, span / 4], noise=1e-4)
+
+
 class TrackModel:
     """A distribution over tracks on the globe: fit, condition, sample, log_prob, save, load, as `FieldModel`.
 
@@ -132,8 +177,8 @@ class TrackModel:
     latitude. Only times that the model was fitted with may be asked for, up to a shift, or any between them.
     """
 
-    def __init__(self, network: BiDimensionalAttention, schedule: LinearBeta, span: float):
-        self.network, self.schedule, self.span = network.eval(), schedule, span
+    def __init__(self, network: BiDimensionalAttention, prior: TrackPrior, schedule: LinearBeta, span: float):
+        self.network, self.prior, self.schedule, self.span = network.eval(), prior, schedule, span
         self.record: dict[str, Any] = {}
 
     @classmethod
@@ -162,10 +207,11 @@ class TrackModel:
         t, y = _times(times), _tracks(tracks, len(np.atleast_1d(np.asarray(times))))
         span = float(np.ptp(t)) or 1.0
         sizes: dict[str, Any] = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
-        config = network or NetworkConfig("attention", components=3, **sizes)
+        config = dataclasses.replace(network or NetworkConfig("attention", **sizes), components=3, features=3)
+        prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
-            model = cls(BiDimensionalAttention(config), LinearBeta(beta1=10.0), span)
+            model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
         data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
         generator = torch.Generator()
         with tempfile.TemporaryDirectory() as temporary:
@@ -177,7 +223,13 @@ class TrackModel:
                 generator.manual_seed(seed * 1_000_003 + step)
                 return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
 
-            trainer.fit(pick, lambda _, tracks: model.loss(tracks, x.expand(len(tracks), -1, -1), generator), budget_s, progress)
+            def loss(_: nn.Module, tracks: Tensor) -> Tensor:
+                # some of the moments, for densities of a context alone; every other batch all of them
+                count = len(t) if trainer.step % 2 else int(torch.randint(1, len(t) + 1, (1,), generator=generator))
+                kept = torch.randperm(len(t), generator=generator)[:count].sort().values
+                return model.loss(tracks[:, kept], x[:, kept].expand(len(tracks), -1, -1), generator)
+
+            trainer.fit(pick, loss, budget_s, progress)
         model.network.load_state_dict(trainer.ema)
         model.network.eval()
         model.record = {"steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
@@ -195,9 +247,11 @@ class TrackModel:
     def score(self, t: Tensor, x: Tensor, y: Tensor, half: bool = False) -> Tensor:
         """Tangent vectors grad log p_t at times (B,), moments (B, n, 1) and tracks (B, n, 3)."""
         variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
+        scale = _scale(variance)
+        prior = self.prior.score(x, y, variance).to(y.dtype)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            f = self.network(t.to(y.dtype), _scale(variance)[:, 0, 0], x, y, torch.ones(y.shape[:2], dtype=torch.bool))
-        return tangent(y, f.to(y.dtype)) / _scale(variance)
+            f = self.network(t.to(y.dtype), scale[:, 0, 0], x, y, torch.ones(y.shape[:2], dtype=torch.bool), scale * prior)
+        return prior + tangent(y, f.to(y.dtype)) / scale
 
     def condition(self, times: ArrayLike, track: ArrayLike) -> ConditionedTrack:
         """The distribution given the places (n, 3) at some times (n,)."""
@@ -239,11 +293,14 @@ class TrackModel:
     def save(self, path: str | Path, **more: Any) -> Path:
         """Write PATH.safetensors and its card."""
         config = {"network": dataclasses.asdict(self.network.config), "schedule": dataclasses.asdict(self.schedule), "span": self.span}
+        config |= {"kernel": self.prior.kernel.config()}
         card: dict[str, Any] = {"name": Path(path).stem, "family": "fields", "task": "track", "config": config}
         card |= {"description": "distribution over tracks on the globe", "elements": "any (tracks)", "max_atoms": 0}
         card |= {"units": "days, unit vectors", "licence": "as the training data's owner decides", "training_data": "user data"}
         card |= {"quality": {}, **self.record, **more}
-        return save_weights(path, dict(self.network.state_dict()), card)
+        state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        state |= {f"prior.{k}": v.float() for k, v in self.prior.state_dict().items()}
+        return save_weights(path, state, card)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> TrackModel:
@@ -253,8 +310,10 @@ class TrackModel:
             raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not tracks; TrackModel.save writes one")
         with torch.random.fork_rng(devices=[]):
             network = BiDimensionalAttention(NetworkConfig(**card["config"]["network"]))
-        network.load_state_dict(state)
-        return cls(network, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
+        network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
+        prior = TrackPrior(Kernel(card["config"]["kernel"]["kinds"], noise=1.0), torch.zeros(3), torch.eye(3), torch.ones(3))
+        prior.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("prior.")})
+        return cls(network, prior, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,20 +346,27 @@ class ConditionedTrack:
         known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
         free = torch.ones(len(moments), dtype=torch.bool)
         free[where[: len(self.t)]] = False
-        x = torch.tensor(moments, dtype=torch.float32)[None, :, None].expand(n, -1, -1)
         streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
 
         def draw() -> Tensor:
             return torch.tensor(np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]), dtype=torch.float32)
 
-        def score(y: Tensor, t: float) -> Tensor:
-            return self.model.score(torch.full((n,), t, dtype=torch.float64), x, y)
-
-        schedule = self.model.schedule
         options: dict[str, Any] = {"corrections": corrections if len(self.t) else 0, "psi": psi, "tau": tau, "mode": mode}
-        with torch.no_grad():
-            made = conditional_sample(SphereNoising(schedule), score, known, free, schedule.times(steps, 3e-3), draw, **options)
+        made = complete(self.model, moments, known, free, draw, steps=steps, **options)
         return np.asarray(made[:, where[len(self.t) :]].double().numpy())
+
+
+def complete(
+    model: TrackModel, times: NDArray[np.float64], known: Tensor, free: Tensor, draw: Callable[[], Tensor], *, steps: int, **options: Any
+) -> Tensor:
+    """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others; options of `conditional_sample`."""
+    x = torch.tensor(times, dtype=torch.float32)[None, :, None].expand(len(known), -1, -1)
+
+    def score(y: Tensor, t: float) -> Tensor:
+        return model.score(torch.full((len(y),), t, dtype=torch.float64), x, y)
+
+    with torch.no_grad():
+        return conditional_sample(SphereNoising(model.schedule), score, known, free, model.schedule.times(steps, 3e-3), draw, **options)
 
 
 def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
+from equidrift.models.fields.atom_train import train_atoms
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.sampler import FieldModel
 from equidrift.models.shared.training import Progress, check_run
@@ -24,15 +25,20 @@ class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
-    functions for each batch instead.
+    functions for each batch instead. `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights whose network,
+    of the same sizes, training starts from.
+    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    kind: str = Field(default="points", pattern="^points$")
     data: str | None = None
     system: str | None = None
     vector: bool = False
     limit: str = "fitted"
+    base: Literal["limit", "experts"] = "limit"
+    start: str | None = None
     network: str = Field(default="auto", pattern="^(auto|none)$")
     name: str = Field(default="my-field", pattern=r"^[\w.+-]+$")
     schedule: dict[str, Any] = {}
@@ -68,6 +74,8 @@ def run_training(
     InputError
         for a config that does not fit, data that cannot be read, or a folder that holds a checkpoint when `resume` is not given.
     """
+    if config.get("kind") == "atoms":
+        return train_atoms(config, out, budget_s, resume, progress)
     try:
         c = TrainingConfig.model_validate(config)
     except ValueError as error:
@@ -76,14 +84,14 @@ def run_training(
     vector = c.vector or c.system in SYSTEMS_2D
     source = Functions(c.system, c.batch, c.seed) if c.system else None
     x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
-    options: dict[str, Any] = {"mask": mask, "vector": vector, "limit": c.limit, "seed": c.seed}
+    options: dict[str, Any] = {"mask": mask, "vector": vector, "limit": c.limit, "base": c.base, "start": c.start, "seed": c.seed}
     try:
         if source is None:
             options |= {"schedule": c.schedule, "batch": c.batch, "out": out, "resume": resume, "progress": progress}
             model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s, **options)
         else:
             model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
-            if not model.diffusion.gaussian:
+            if model.networked:
                 how: dict[str, Any] = {"seed": c.seed, "out": out, "resume": resume, "progress": progress}
                 model.train(_standard(source, model), budget_s, c.schedule, **how)
     except TypeError as error:
@@ -94,8 +102,9 @@ def run_training(
 
 def _describe(c: TrainingConfig, model: FieldModel) -> str:
     what = "vector fields" if model.components > 1 else "functions"
-    source = f"distribution over {what} ({c.system or 'user data'}): a GP ({c.limit})"
-    if model.diffusion.gaussian:
+    reference = "a learned mixture of GPs" if c.base == "experts" else f"a GP ({c.limit})"
+    source = f"distribution over {what} ({c.system or 'user data'}): {reference}"
+    if not model.networked:
         return source
     return f"{source} and a network trained for {model.record['minutes']:.0f} minutes on {model.record['samples']} functions"
 

@@ -18,7 +18,7 @@ from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.series import Complexes, TrigSeries
-from equidrift.proposals import Block, Histogram, TorsionProposer, check_turns
+from equidrift.proposals import Block, Histogram, TorsionProposer, check_turns, floor_for
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import Floats, TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -26,7 +26,7 @@ from equidrift.weights import load_weights
 
 KINDS = ("independent", "local")
 LEVELS = 12
-TABLE_BINS = {1: 180, 2: 48}  # cells a torsion in the table of a block
+TABLE_BINS = {1: 180, 2: 72}  # cells a torsion in the table of one or two
 DRAWS_A_BLOCK = 2  # proposals of one block before another is drawn: more would turn the same bonds again
 _LEAST_FRAMES = 20
 
@@ -169,7 +169,7 @@ class Scores:
 
 
 class Conditioned:
-    """A `TorusDensity` at one frozen geometry: the discretised flow, or for blocks of one or two torsions a table of the least level.
+    """A `TorusDensity` at one frozen geometry: the discretised flow, or for one or two torsions a table of the least noise level.
 
     Parameters
     ----------
@@ -188,11 +188,11 @@ class Conditioned:
         return self._made[1]
 
     def _make(self, phi: Floats | None, block: Block | None) -> Any:
-        if block is None or phi is None:
-            return DiscreteFlow(self.diffusion)
-        if len(block) > 2:
-            return DiscreteFlow(self.diffusion.given(phi, block))
-        return Histogram(-self.diffusion.levels[-1].given(phi, block).on_grid(TABLE_BINS[len(block)]))
+        width = self.n_torsions if block is None else len(block)
+        if width > max(TABLE_BINS):
+            return DiscreteFlow(self.diffusion if block is None or phi is None else self.diffusion.given(phi, block))
+        least = self.diffusion.levels[-1]
+        return Histogram(-(least if block is None or phi is None else least.given(phi, block)).on_grid(TABLE_BINS[width]))
 
     def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
         """(n, m) torsions."""
@@ -238,15 +238,15 @@ class DiffusionProposer(TorsionProposer):
     kind : "independent" draws from the prior (all torsions or a block), with the density of the discretised sampler; "local" noises to
         the level `depth` and back, with the probabilities of both paths.
     block_size : None moves all torsions, a number a random subset given the others.
-    floor : share of uniform proposals among independent ones.
+    floor : share of uniform proposals among independent ones; None takes 2 %, and from 500 frames on that of ten frames among them.
     depth : noise levels that local moves climb.
     """
 
-    def __init__(self, scores: Scores, *, kind: str = "independent", block_size: int | None = None, floor: float = 0.02, depth: int = 4):
+    def __init__(self, scores: Scores, *, kind: str = "independent", block_size: int | None = None, floor: float | None = None, depth: int = 4):
         super().__init__(scores.tree, scores, block_size=block_size, name="torsion")
         if kind not in KINDS:
             raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        if not 0 < floor < 1:
+        if floor is not None and not 0 < floor < 1:
             raise InputError(f"floor must lie between 0 and 1, not {floor}; give for example 0.02")
         if kind == "local" and not 1 <= depth <= scores.n_levels:
             raise InputError(f"depth must be 1 to {scores.n_levels} noise levels, not {depth}")
@@ -282,7 +282,7 @@ class DiffusionProposer(TorsionProposer):
             new = phi[None].copy()
             new[:, moved], ratio = local_move(part, phi[None, moved], self.depth, rng)
             return [Proposal(self.tree.set_torsions(positions_A, new[0]), float(ratio[0]), {"kind": "local", "torsions": moved})]
-        density = Conditioned(diffusion, self.floor)
+        density = Conditioned(diffusion, floor_for(self.scores.frames) if self.floor is None else self.floor)
         n = n if block is None else min(n, DRAWS_A_BLOCK)
         drawn, log_q = density.sample_with_log_prob(n, rng, phi, block)
         current = float(density.log_prob(phi[None], block)[0])
@@ -342,7 +342,7 @@ def load_torsion(
     known = molecule is not None and supports(molecule)
     if block_size is None and tree.n_torsions > 3:
         block_size = 2
-    tables = kind == "independent" and block_size is not None and block_size <= max(TABLE_BINS)
+    tables = kind == "independent" and min(block_size or tree.n_torsions, tree.n_torsions) <= max(TABLE_BINS)
     scores = Scores(tree, molecule if known else None, weights if known else None, 1 if tables else LEVELS)
     proposer = DiffusionProposer(scores, kind=kind, block_size=block_size, **options)
     if positions_A is not None:

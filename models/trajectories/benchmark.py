@@ -21,8 +21,9 @@ from equidrift.checks import GeometryCheck
 from equidrift.errors import InputError, MissingDependencyError
 from equidrift.models.conformers.benchmark import commit, machine
 from equidrift.models.trajectories import metrics, nbody
-from equidrift.models.trajectories.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, linked, load_gfn2_md, molecule_graph, windows
+from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig
 from equidrift.models.trajectories.integrator import Integrator
@@ -49,6 +50,8 @@ PUBLISHED = {
     "md17-uracil": {"geotdm": (0.074, 0.099), "egnn": (0.154, 0.282)},
 }
 
+PUBLISHED_UNCONDITIONAL = {"charged": (0.0055, 0.556, 0.00978), "md17-ethanol": (0.314, 0.463, 0.0235)}  # tables 4 and 5
+
 Progress = Callable[[object], None]
 Row = dict[str, Any]
 
@@ -67,6 +70,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     for system in nbody.SYSTEMS:
         say(f"N-body: {system}")
         rows += nbody_rows(system, 2000 if full else 128)
+    if shipped("geotdm-charged-unconditional"):
+        say("unconditional: charged particles")
+        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(256 if full else 48, 40 if full else 8)
     folder = os.environ.get("EQUIDRIFT_DATA")
     if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
         say("ETH-UCY")
@@ -77,12 +83,20 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
             say(f"GFN2-MD17: {name}")
             rows += molecule_rows(name, dynamics, full)
         rows += mean_rows(rows)
+        if full and shipped("geotdm-ethanol-unconditional"):
+            say("unconditional: ethanol")
+            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 128, 40)
+        say("cost against frames and atoms")
+        rows += resolve("equidrift.models.trajectories.cost:rows")(data, 16 if full else 4)
         say("physics of long chains")
         rows.append(physics(data["aspirin"], 16 if full else 4))
         say("speed")
         rows += speed(data["aspirin"], 128 if full else 16)
     for system, methods in PUBLISHED.items():
         rows += [{"row": f"{system}/{name}-published", "values": {"ADE": a, "FDE": f}} for name, (a, f) in methods.items()]
+    for system, (marginal, classification, prediction) in PUBLISHED_UNCONDITIONAL.items():
+        values = {"marginal": marginal, "classification": classification, "prediction": prediction}
+        rows.append({"row": f"{system}-unconditional/geotdm-published", "values": values})
     return {"name": "trajectories", "machine": machine(), "commit": commit(), "rows": rows}
 
 
@@ -95,17 +109,17 @@ def nbody_rows(system: str, limit: int) -> list[Row]:
     data = nbody.part(system, "test", limit)
     truth, given = data.positions[:, GIVEN:], np.arange(FRAMES) < GIVEN
     rows = []
-    for row, name in (("equidrift", f"nbody-{system}"), ("geotdm", f"geotdm-{system}")):
+    for row, name in (("equidrift", f"nbody-{system}"), ("geotdm", f"geotdm-{system}"), ("egnn", f"egnn-{system}")):
         if not shipped(name):
             continue
-        model = GeometricTrajectoryModel(name)
+        model = GeometricTrajectoryModel(name, noise=float(row != "egnn"))  # EGNN is deterministic
         begun, made = time.process_time(), []
-        for k in range(SAMPLES):
+        for k in range(1 if row == "egnn" else SAMPLES):
             seeds = sample_seeds(0, k * len(data), (k + 1) * len(data))
             made.append(model.complete_many(data.positions, data.nodes, data.edges, given, seeds)[:, GIVEN:])
         ade, fde = metrics.displacement(np.stack(made), truth)
-        values = {"ADE": ade, "FDE": fde, "samples": SAMPLES, "trajectories": len(data)}
-        values |= {"ms_per_sample": 1000 * (time.process_time() - begun) / (SAMPLES * len(data))} | calls(model)
+        values = {"ADE": ade, "FDE": fde, "samples": len(made), "trajectories": len(data)}
+        values |= {"ms_per_sample": 1000 * (time.process_time() - begun) / (len(made) * len(data))} | calls(model)
         values["ADE_median"] = float(np.median(np.linalg.norm(np.stack(made) - truth, axis=-1).mean((0, 2, 3))))
         rows.append({"row": f"{system}/{row}", "values": values})
     last, before = data.positions[:, GIVEN - 1 : GIVEN], data.positions[:, GIVEN - 2 : GIVEN - 1]
@@ -117,11 +131,23 @@ def nbody_rows(system: str, limit: int) -> list[Row]:
 
 
 def calls(model: GeometricTrajectoryModel) -> dict[str, float]:
-    """Network calls of a sample: of the denoiser, and of the pair force for all sub-steps, which is another matter."""
+    """Network calls of a sample, and the layers of each.
+
+    GeoTDM: a call of the denoiser is a spatial and a temporal part in each of its layers. EGNN: a call is a frame. The integrator: a
+    layer is one evaluation of the pair force and the kick and drift behind it; a call is two frames of them, or one where it looks for
+    the velocities. `force_evaluations` counts all of them.
+    """
     if isinstance(model.network, Integrator):
-        clock = model.network.clock(float(model.training["spacing"]))
-        return {"calls": 0, "force_evaluations": clock.count * (FRAMES - GIVEN)}
-    return {"calls": float(model.card["config"].get("steps", 10))}
+        layers, frames = model.network.clock(float(model.training["spacing"])).count, FRAMES - GIVEN
+        return {
+            "calls": CALLS_TO_START + frames / 2,
+            "layers_per_call": 2 * layers,
+            "force_evaluations": layers * (CALLS_TO_START + frames),
+        }
+    config = model.card["config"]
+    if isinstance(model.network, EGNN):
+        return {"calls": FRAMES - GIVEN, "layers_per_call": config["layers"] if "layers" in config else EGNNConfig().layers}
+    return {"calls": config.get("steps", 1000), "layers_per_call": 2 * config["network"]["layers"]}
 
 
 def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
@@ -292,8 +318,8 @@ def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -
     graph = molecule_graph(molecule, "GFN2-xTB", batch)
     graph.linked = linked(graph, 3)
     x = torch.from_numpy(np.repeat(window[None], batch, 0)).float()
-    given = torch.arange(FRAMES) < GIVEN
-    clock, tau = torch.arange(FRAMES, dtype=torch.float32), torch.zeros(batch, dtype=torch.long)
+    given = torch.arange(len(window)) < GIVEN
+    clock, tau = torch.arange(len(window), dtype=torch.float32), torch.zeros(batch, dtype=torch.long)
     with torch.no_grad():
         model.noise_of(graph, x, x, clock, given, tau)
         begun = time.process_time()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.conformers.data import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
+from equidrift.models.trajectories.egnn import Rolls
 from equidrift.models.trajectories.flow import Flow, distance
 from equidrift.models.trajectories.geotdm import FrameBatch
 from equidrift.models.trajectories.network import Graph
@@ -59,7 +60,10 @@ def fingerprint(molecule: Molecule) -> str:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames `spacing_fs` apart, bursts at any distance."""
+    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames `spacing_fs` apart, bursts at any distance.
+
+    forces_eV_A : the forces of these frames, where they were kept; noise-free targets, and frames may then lie at any distance.
+    """
 
     molecule: Molecule
     positions_A: NDArray[np.float32]
@@ -67,27 +71,31 @@ class Dynamics:
     level: str
     temperature_K: float
     friction_per_fs: float
+    forces_eV_A: NDArray[np.float32] | None = None
 
     def part(self, start: float, stop: float) -> Dynamics:
         """The share `start` to `stop` of the time, for a time-ordered split."""
         bursts, frames = self.positions_A.shape[:2]
-        if bursts > 1:
-            chosen = self.positions_A[round(start * bursts) : round(stop * bursts)]
-        else:
-            chosen = self.positions_A[:, round(start * frames) : round(stop * frames)]
-        return Dynamics(self.molecule, chosen, self.spacing_fs, self.level, self.temperature_K, self.friction_per_fs)
+        many = bursts > 1
+        some = slice(round(start * bursts), round(stop * bursts)) if many else slice(round(start * frames), round(stop * frames))
+        pick = some if many else (slice(None), some)
+        forces = None if self.forces_eV_A is None else self.forces_eV_A[pick]
+        return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
 
 
 def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
     """Write runs as one npz: a JSON header and the positions, float32, one after the other."""
     header = [
         {"molecule": molecule_to_dict(r.molecule), "shape": r.positions_A.shape, "spacing_fs": r.spacing_fs, "level": r.level}
-        | {"temperature_K": r.temperature_K, "friction_per_fs": r.friction_per_fs}
+        | {"temperature_K": r.temperature_K, "friction_per_fs": r.friction_per_fs, "forces": r.forces_eV_A is not None}
         for r in runs
     ]
     temporary = Path(f"{path}.tmp.npz")
     flat = np.concatenate([np.asarray(r.positions_A, np.float32).ravel() for r in runs])
-    np.savez_compressed(temporary, header=np.array(json.dumps(header)), positions_A=flat)
+    forces = [np.asarray(r.forces_eV_A, np.float32).ravel() for r in runs if r.forces_eV_A is not None]
+    np.savez_compressed(
+        temporary, header=np.array(json.dumps(header)), positions_A=flat, forces_eV_A=np.concatenate(forces or [flat[:0]])
+    )
     temporary.replace(path)
 
 
@@ -96,15 +104,19 @@ def load_dynamics(path: str | Path) -> list[Dynamics]:
     try:
         with np.load(path, allow_pickle=False) as file:
             header, flat = json.loads(str(file["header"][()])), file["positions_A"]
+            forces = file["forces_eV_A"] if "forces_eV_A" in file else flat[:0]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); tools/make_md.py writes such files"
         ) from error
-    runs, at = [], 0
+    runs, at, force_at = [], 0, 0
     for entry in header:
-        size = int(np.prod(entry["shape"]))
-        positions = flat[at : at + size].reshape(entry.pop("shape"))
-        runs.append(Dynamics(molecule_from_dict(entry.pop("molecule")), positions, **entry))
+        shape, size = entry["shape"], int(np.prod(entry.pop("shape")))
+        force = None
+        if entry.pop("forces", False):
+            force, force_at = forces[force_at : force_at + size].reshape(shape), force_at + size
+        positions = flat[at : at + size].reshape(shape)
+        runs.append(Dynamics(molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force))
         at += size
     return runs
 
@@ -244,6 +256,36 @@ class PathBatches:
         return Windows(self.graph[i], frames, self.spacing, step < self.interpolate_steps)
 
 
+class RollBatches:
+    """Consecutive frames of plain-array trajectories, for `step_loss`: one to come in the first `single` batches, then `horizon`."""
+
+    def __init__(
+        self,
+        positions: NDArray[np.float64],
+        nodes: NDArray[np.float64],
+        edges: NDArray[np.float64],
+        *,
+        pairs: int,
+        seed: int,
+        single: int,
+        horizon: int,
+    ):
+        if positions.shape[1] < 2 + horizon:
+            raise InputError(
+                f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there are {positions.shape[1]}; lower it"
+            )
+        self.x, self.graph = torch.from_numpy(np.asarray(positions, np.float64)), array_graph(nodes, edges)
+        self.seed, self.single, self.horizon = seed, single, horizon
+        self.count = max(2, pairs // positions.shape[2] ** 2)
+
+    def __call__(self, step: int) -> Rolls:
+        rng = np.random.default_rng([self.seed, step])
+        ahead, count = (1, self.count) if step < self.single else (self.horizon, max(2, self.count // 2))
+        i = torch.from_numpy(rng.integers(len(self.x), size=count))
+        k = torch.from_numpy(rng.integers(self.x.shape[1] - ahead - 1, size=count))
+        return Rolls(self.graph[i], torch.stack([self.x[i, k + o] for o in range(ahead + 2)], 1))
+
+
 def array_graph(nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None) -> Graph:
     """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e); masses (b, n), 1 where not given."""
     node, edge = torch.as_tensor(np.asarray(nodes, np.float32)), torch.as_tensor(np.asarray(edges, np.float32))
@@ -307,7 +349,7 @@ class FrameBatches:
     def __call__(self, step: int) -> FrameBatch:
         rng = np.random.default_rng([self.seed, step])
         graph, x, clock = self.source.draw(rng, self.pairs, self.frames)
-        return FrameBatch(graph, x * self.scale, clock, torch.from_numpy(self.mask(rng)), int(rng.integers(2**31)))
+        return FrameBatch(graph, x * self.scale, clock, torch.from_numpy(self.mask(rng)), int(rng.integers(2**31)), step)
 
     def mask(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Which frames are given."""

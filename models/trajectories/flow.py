@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.trajectories.egtn import EGTN, EGTNConfig
-from equidrift.models.trajectories.geotdm import FrameBatch
+from equidrift.models.trajectories.geotdm import FrameBatch, centred
 from equidrift.models.trajectories.network import Graph
 from equidrift.protocols import Callback
 
@@ -85,6 +85,8 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     flow = cast(Flow, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x, drawn = batch.frames, ~batch.given
+    if not bool(batch.given.any()):
+        x = centred(x, batch.graph)
     s = torch.rand((len(x),), generator=generator).to(x.dtype)
     eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     anchor = flow.anchors(x, batch.given)
@@ -127,4 +129,5 @@ def draw_flow(
         y = y + (after - s) / (1 - s) * (clean - y)
         if callback is not None:
             callback({"step": k + 1, "steps": count})
-    return torch.where(given[None, :, None, None], x, line + scale * y)
+    made = torch.where(given[None, :, None, None], x, line + scale * y)
+    return made if bool(given.any()) else centred(made, graph)

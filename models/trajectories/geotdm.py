@@ -86,13 +86,14 @@ def centred(x: Tensor, graph: Graph) -> Tensor:
 
 @dataclass
 class FrameBatch:
-    """Frames (b, t, n, d) in units of the model's length, their times (t,), and which are given (t,)."""
+    """Frames (b, t, n, d) in units of the model's length, their times (t,), which are given (t,), and the number of the batch."""
 
     graph: Graph
     frames: Tensor
     clock: Tensor
     given: Tensor
     seed: int = 0
+    step: int = 0
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
+from equidrift.models.trajectories.field import FieldConfig, LearnedField, skeleton_of
 from equidrift.models.trajectories.network import ForceConfig, Graph, LogRadialBasis, Prepared, make_force, pair_vectors, silence
 
 Force = Callable[[Tensor, float], Tensor]
@@ -21,10 +22,11 @@ Force = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Clock:
-    """Sub-steps of a frame: `count` of length `step`."""
+    """Sub-steps of a frame: `count` of length `step`. `fastest`: no node goes faster, against the mean of all."""
 
     spacing: float
     longest_step: float
+    fastest: float | None = None
 
     @property
     def count(self) -> int:
@@ -74,23 +76,28 @@ def advance(
     """Positions and velocities one frame later: `clock.count` times v += h a(x), bath, x += h v."""
     for _ in range(clock.count):
         v = v + clock.step * force(x, clock.step)
+        if clock.fastest is not None:
+            mean = v.mean(1, keepdim=True)
+            v = mean + (v - mean) * (clock.fastest / (v - mean).norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
         if bath is not None and weight is not None:
             v = bath.kick(v, clock.step, None if normals is None else next(normals), weight)
         x = x + clock.step * v
     return x, v
 
 
-def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int = 6) -> tuple[Tensor, Tensor]:
+def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int = 6, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The velocity at `last` of the path from `before` that meets it one frame later.
 
     Each round adds the miss over the time to the first velocity (the exact answer for a free particle, a contraction while
-    forces change little within a frame); of all rounds each system keeps the one with the least miss.
+    forces change little within a frame); of all rounds each system keeps the one with the least miss. `first`: a velocity
+    to begin with.
 
     Returns
     -------
     velocity (b, n, d), and the miss (b,) that was left: its largest component.
     """
-    first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(before, clock.step)
+    if first is None:
+        first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(before, clock.step)
     best, least = torch.zeros_like(first), torch.full((len(first),), torch.inf, dtype=first.dtype)
     for _ in range(rounds):
         x, v = advance(force, before, first, clock)
@@ -137,11 +144,16 @@ class Observer(nn.Module):
 
 @dataclass(frozen=True)
 class IntegratorConfig:
-    """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame)."""
+    """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame).
+
+    field : a learned force field for the graphs that the force has not seen (`Integrator.bound`). fastest : the bound on speeds.
+    """
 
     force: ForceConfig
     longest_step: float
     observer: bool = False
+    field: FieldConfig | None = None
+    fastest: float | None = None
 
 
 class Integrator(nn.Module):
@@ -152,15 +164,23 @@ class Integrator(nn.Module):
         self.config = config
         self.force = make_force(config.force)
         f = config.force
+        self.field = LearnedField(config.field) if config.field is not None else None
         self.observer = Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest)) if config.observer else None
 
     def clock(self, spacing: float) -> Clock:
-        return Clock(spacing, self.config.longest_step)
+        return Clock(spacing, self.config.longest_step, self.config.fastest)
 
-    def bound(self, graph: Graph) -> tuple[Prepared, Force]:
-        """The embedded graphs, and their force as a function of positions and step."""
+    def bound(self, graph: Graph, field: bool = False) -> tuple[Prepared, Force]:
+        """The embedded graphs, and their force as a function of positions and step.
+
+        field : take the learned force field; all graphs are then copies of the first.
+        """
         prepared = self.force.prepare(graph)
-        return prepared, lambda x, step: self.force(prepared, x, step)
+        if not field or self.field is None:
+            return prepared, lambda x, step: self.force(prepared, x, step)
+        classical = self.field
+        constants = classical.constants(skeleton_of(graph))
+        return prepared, lambda x, step: classical.accelerations(constants, x)
 
     def observed(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) behind the first; gradients in the last."""

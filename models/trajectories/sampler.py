@@ -12,11 +12,15 @@ from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.conformers.network import newton_step
+from equidrift.models.trajectories.atom_masks import between, check_mask, conformer_frame, drawn_flow, drawn_geotdm
 from equidrift.models.trajectories.data import ELEMENTS, fingerprint, linked, molecule_graph
+from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.egtn import EGTNConfig
+from equidrift.models.trajectories.field import FieldConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.modes import Modes, ModesConfig
 from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
@@ -26,19 +30,28 @@ from equidrift.weights import load_weights
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 CONTEXT = 10  # given frames before a gap that are read
+ATOM_STEPS = 40  # outer steps of the conditional sampler, where single atoms are known
 PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
 BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
 BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
-def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+KINDS = ("integrator", "flow", "geotdm", "egnn", "modes")
+
+
+def make_network(config: dict[str, Any]) -> Integrator | Flow | GeoTDM | EGNN | Modes:
     """The network of a card's `config`, whose key `kind` says which."""
     c = dict(config)
     kind = c.pop("kind")
     if kind == "integrator":
-        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), **c))
-    if kind not in ("flow", "geotdm"):
-        raise UnknownNameError("kind of trajectory network", kind, ("integrator", "flow", "geotdm"))
+        field = c.pop("field", None)
+        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), field=FieldConfig(**field) if field else None, **c))
+    if kind == "egnn":
+        return EGNN(EGNNConfig(**c))
+    if kind == "modes":
+        return Modes(ModesConfig(**c))
+    if kind not in KINDS:
+        raise UnknownNameError("kind of trajectory network", kind, KINDS)
     egtn = EGTNConfig(**c.pop("network"))
     return Flow(FlowConfig(egtn, **c)) if kind == "flow" else GeoTDM(GeoTDMConfig(egtn, **c))
 
@@ -87,12 +100,18 @@ class ChemistryModel:
     ) -> NDArray[np.float64]:
         """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they came; see `protocols.TrajectoryModel`.
 
+        given : (n_frames,), or (n_frames, n_atoms) where some atoms are known in some frames (`atom_masks`).
+
         Raises
         ------
         InputError
             where fewer frames are given than the model needs, or frames that are marked as given are not finite.
         """
         given = np.asarray(given, bool)
+        if given.ndim == 2 and given.shape == np.shape(trajectory.positions_A)[:2] and (given.all(1) == given.any(1)).all():
+            given = given.all(1)
+        if given.ndim == 2:
+            return self._complete_atoms(trajectory, given, np.asarray(seeds, np.int64), steps)
         if int(given.sum()) < self.min_frames:
             raise InputError(f"{self.name} needs {self.min_frames} given frames, and there are {int(given.sum())}; give more")
         known = np.array(trajectory.positions_A, np.float64)
@@ -111,6 +130,35 @@ class ChemistryModel:
         samples = np.concatenate(made) if made else np.zeros((0, *known.shape))
         samples[:, given] = np.asarray(trajectory.positions_A)[given]
         return samples
+
+    def _complete_atoms(
+        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], steps: int | None
+    ) -> NDArray[np.float64]:
+        """`complete` where single atoms are given; one sample at a time where its first whole frame is its own."""
+        known = check_mask(trajectory, given)
+        if "integrator" in self.kinds and not given.all(1).any():
+            fullest = int(given.sum(1).argmax())
+            made = []
+            for seed in seeds.tolist():
+                frames, mask = np.array(trajectory.positions_A, np.float64), given.copy()
+                frames[fullest] = conformer_frame(trajectory.molecule, frames[fullest], given[fullest], int(seed))
+                mask[fullest] = True
+                made.append(self._complete_atoms(trajectory.replace(positions_A=frames), mask, np.array([seed], np.int64), steps)[0])
+            return np.array(made, np.float64).reshape(len(seeds), *known.shape)
+        centre = known[given].mean(0)
+        x = torch.from_numpy(np.where(given[..., None], known - centre, 0.0)).to(self.device)
+        graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)).to(self.device)
+        with torch.no_grad():
+            out = self._fill_atoms(graph, x[None].expand(len(seeds), -1, -1, -1), torch.from_numpy(given), trajectory, seeds, steps)
+        samples: NDArray[np.float64] = out.cpu().double().numpy() + centre
+        samples[:, given] = np.asarray(trajectory.positions_A)[given]
+        return samples
+
+    def _fill_atoms(
+        self, graph: Graph, x: Tensor, mask: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None
+    ) -> Tensor:
+        """Frames (b, t, n, 3) for atoms known in x where mask (t, n)."""
+        raise NotImplementedError
 
     def level_of(self, molecule: Molecule) -> str:
         """The level of theory whose dynamics a molecule gets."""
@@ -186,6 +234,11 @@ class IntegratorModel(ChemistryModel):
         self.temperature_K, self.noise = temperature_K, noise
         self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
 
+    def knows(self, molecule: Molecule) -> bool:
+        """Whether the force was trained on this very molecule; where not, the learned force field takes its place, if there is one."""
+        found, level = fingerprint(molecule), self.level_of(molecule)
+        return found in self.training["known"].get(level, ())
+
     def _fill(
         self,
         graph: Graph,
@@ -197,7 +250,7 @@ class IntegratorModel(ChemistryModel):
         callback: Callback | None,
     ) -> Tensor:
         spacing = float(trajectory.dt_fs)
-        run = _Run(self, graph, spacing, seeds)
+        run = _Run(self, graph, spacing, seeds, not self.knows(trajectory.molecule))
         out = x.clone()
         for first, last in gaps(given):
             before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
@@ -213,6 +266,12 @@ class IntegratorModel(ChemistryModel):
             if callback is not None:
                 callback({"frames": last - first + 1})
         return out
+
+    def _fill_atoms(
+        self, graph: Graph, x: Tensor, mask: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None
+    ) -> Tensor:
+        run = _Run(self, graph, float(trajectory.dt_fs), seeds)
+        return between(run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames))
 
     def continue_(
         self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
@@ -248,7 +307,7 @@ class IntegratorModel(ChemistryModel):
         for seed in np.asarray(seeds).tolist():
             graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(self.device)
             x = torch.from_numpy(positions - centre)[None].to(self.device)
-            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]))
+            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]), not self.knows(trajectory.molecule))
             out.append(run.refined(x, level)[0].cpu().numpy() + centre)
         return np.stack(out) if out else np.zeros((0, *positions.shape))
 
@@ -282,11 +341,11 @@ class Guard:
 class _Run:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
-    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64]):
+    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64], field: bool):
         network = cast(Integrator, model.network)
         self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
-            self.prepared, self.force = self.network.bound(graph)
+            self.prepared, self.force = self.network.bound(graph, field=field)
         self.clock = Clock(spacing_fs, self.network.config.longest_step)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
         self.weight = graph.mass / graph.mass.sum(1, keepdim=True)
@@ -438,6 +497,19 @@ class DiffusionModel(ChemistryModel):
         callback: Callback | None,
     ) -> Tensor:
         return self._draw(graph, x, given, float(trajectory.dt_fs), seeds, steps=steps, callback=callback)
+
+    def _fill_atoms(
+        self, graph: Graph, x: Tensor, mask: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None
+    ) -> Tensor:
+        length = float(self.training["length_A"])
+        normal = self._normal(graph, x.shape[1], seeds)
+        clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
+        mask = mask.to(self.device)
+        if isinstance(self.network, GeoTDM):
+            graph.linked = linked(graph, 3)
+            return length * drawn_geotdm(self.network, graph, x.float() / length, clock, mask, normal, steps or ATOM_STEPS)
+        clock = clock * float(trajectory.dt_fs) / 5.0
+        return length * drawn_flow(cast(Flow, self.network), graph, x.float() / length, clock, mask, normal, steps or ATOM_STEPS)
 
     def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
         """Partial noising of a coarse trajectory (methods C.5): noised up to the share `level`, and denoised.

@@ -30,22 +30,28 @@ from equidrift.models.trajectories.data import (
     FrameBatches,
     ObservationBatches,
     PathBatches,
+    RollBatches,
     SegmentBatches,
+    array_graph,
     array_source,
     dynamics_source,
     fingerprint,
     load_dynamics,
     load_gfn2_md,
 )
+from equidrift.models.trajectories.egnn import EGNN, step_loss
+from equidrift.models.trajectories.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
 from equidrift.models.trajectories.flow import Flow, flow_loss
 from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
-from equidrift.models.trajectories.integrator import Integrator
+from equidrift.models.trajectories.integrator import Integrator, advance, shoot
+from equidrift.models.trajectories.modes import Modes, modes_loss
 from equidrift.models.trajectories.objective import Observations, Segments, fine_loss, observer_loss, path_loss
 from equidrift.models.trajectories.sampler import make_network
 from equidrift.records import SYMBOLS
 from equidrift.registry import resolve
 from equidrift.weights import load_weights, save_weights
 
+LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
 STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for half of it too
 
 
@@ -54,7 +60,7 @@ class TrajectoryTraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["integrator", "flow", "geotdm"] = "integrator"
+    kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator"
     data: Names
     topology: str | None = None
     level: str = "MMFF94"
@@ -68,6 +74,9 @@ class TrajectoryTraining(BaseModel):
     frames: int = Field(default=30, ge=2)
     given: Literal["forecast", "any", "none"] = "any"
     context: int = Field(default=10, ge=1)
+    learn: Literal["force", "field"] = "force"
+    constants: str | None = None
+    constants_steps: int = Field(default=1500, ge=0)
     name: str = Field(default="my-trajectory-model", pattern=r"^[\w.+-]+$")
     init: str | None = None
     network: dict[str, Any] = {}
@@ -75,6 +84,7 @@ class TrajectoryTraining(BaseModel):
     schedule: dict[str, Any] = {}
     pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
+    horizon: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
@@ -96,6 +106,7 @@ class Task:
     loss: Callable[[nn.Module, Any], Tensor]
     training: dict[str, Any]
     prepare: Callable[[nn.Module], None] = lambda network: None
+    finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}  # what the trained network adds to `config`
 
 
 def run_training(
@@ -141,6 +152,8 @@ def train(
     if resume:
         trainer.resume()
     trainer.fit(task.batch, task.loss, budget_s, progress)
+    network.load_state_dict(trainer.ema)
+    task.config |= task.finish(network)
     return save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer)), trainer
 
 
@@ -154,7 +167,7 @@ def make_task(c: TrajectoryTraining) -> Task:
         return _window_task(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
     runs = molecular_runs(c)
     if c.kind == "integrator":
-        return _molecule_task(c, runs)
+        return _field_task(c, runs) if c.learn == "field" else _molecule_task(c, runs)
     source = dynamics_source(runs, stride=c.stride, frames=c.frames)
     return _window_task(c, source, {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}, "A", runs)
 
@@ -193,8 +206,7 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
     segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
     observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
     usable = len(observations) > 0
-    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
-    config = {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
+    config = _integrator_config(c)
 
     def batch(step: int) -> Segments | Observations:
         return observations(step) if usable and step % 4 == 3 else segments(step)
@@ -206,6 +218,24 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
     return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0))
 
 
+def _field_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
+    """The learned force field of an integrator: MMFF94's constants of the molecules of `constants` first, then the forces of the runs."""
+    forces = ForceBatches(runs, seed=c.seed)
+    known = ConstantBatches(Path(c.constants), seed=c.seed) if c.constants else None
+    task = _integrator_config(c) | {"field": {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}}
+
+    def batch(step: int) -> Forces | Known:
+        return known(step) if known is not None and step < c.constants_steps else forces(step)
+
+    return Task(task, batch, lambda network, data: field_loss(network.field, data), _training_of(runs, (0.5, 100.0), 1.0))
+
+
+def _integrator_config(c: TrajectoryTraining) -> dict[str, Any]:
+    """The card's `config` of an integrator on molecules."""
+    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
+    return {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
+
+
 def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
     """An N-body system, simulated anew."""
     data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories))
@@ -215,17 +245,48 @@ def _nbody_task(c: TrajectoryTraining, system: str) -> Task:
 def array_task(
     c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
 ) -> Task:
-    """Plain arrays: pair forces by path matching, or windows for the flow and GeoTDM."""
+    """Plain arrays: pair forces by path matching, steps of a whole frame, or windows for the others."""
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
-    if c.kind != "integrator":
+    if c.kind in ("flow", "geotdm", "modes"):
         return _window_task(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1")
+    training = {"spacing": spacing, "trajectories": len(x)}
+    if c.kind == "egnn":
+        rolls = RollBatches(x, nodes, edges, pairs=c.pairs_per_batch, seed=c.seed, single=c.interpolate_steps, horizon=c.horizon)
+        return Task({"kind": "egnn"} | sizes | c.network, rolls, step_loss, training)
     batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
     apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
-    force = sizes | {"blocks": 0, "shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())} | c.network
-    config = {"kind": "integrator", "longest_step": spacing / 40, "observer": False, "force": force}
-    training = {"spacing": spacing, "trajectories": len(x)}
-    return Task(config, batches, lambda network, data: path_loss(network.force, data), training)
+    reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
+    force = sizes | {"blocks": 0} | reach | c.network
+    config = {"kind": "integrator", "longest_step": spacing / LAYERS_PER_FRAME, "observer": False, "force": force}
+
+    def finish(made: nn.Module) -> dict[str, Any]:
+        return {"fastest": fastest(cast(Integrator, made), x[:256], nodes[:256], edges[:256], spacing)}
+
+    return Task(config, batches, lambda network, data: path_loss(network.force, data), training, finish=finish)
+
+
+@torch.no_grad()
+def fastest(
+    network: Integrator, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
+) -> float | None:
+    """The bound on speeds, if any, with which training trajectories (k, t, n, d) are forecast best from their first two frames.
+
+    Where two nodes nearly collide, a small error slings them off, and a mean over trajectories is decided by these few.
+    """
+    frames = torch.from_numpy(x[:, :22])
+    speed = np.linalg.norm(np.diff(x, axis=1), axis=-1) / spacing
+    _, force = network.bound(array_graph(nodes, edges))
+    found: dict[float | None, float] = {}
+    for bound in (None, *(float(factor * np.quantile(speed, 0.999)) for factor in (1.0, 1.25, 1.5))):
+        clock = dataclasses.replace(network.clock(spacing), fastest=bound)
+        v, _ = shoot(force, frames[:, 0], frames[:, 1], clock)
+        here, error = frames[:, 1], 0.0
+        for k in range(2, frames.shape[1]):
+            here, v = advance(force, here, v, clock)
+            error += float((here - frames[:, k]).norm(dim=-1).mean())
+        found[bound] = error
+    return min(found, key=lambda bound: found[bound])
 
 
 def fit_arrays(
@@ -247,11 +308,13 @@ def fit_arrays(
 
 
 def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = ()) -> Task:
-    """Windows with masks, for the flow and GeoTDM. Lengths are divided by the spread of the data."""
+    """Windows with masks, for the flow, GeoTDM and alternatives. Lengths are divided by the spread of the data."""
     batches = FrameBatches(source, frames=c.frames, context=c.context, given=c.given, pairs=c.pairs_per_batch, seed=c.seed)
+    if c.kind == "modes":
+        return _modes_task(c, batches, sizes, unit)
     length = batches.length()
     batches.scale = 1.0 / length
-    training = _training_of(runs, None, length) if runs else {"length": length, "unit": unit}
+    training = (_training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {"given": c.given}
     if c.kind == "geotdm":
         network = sizes | {"width": 128, "layers": 6} | c.network
         config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
@@ -265,6 +328,23 @@ def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit
             flow.spread.copy_(batches.spread(flow))
 
     return Task(config, batches, flow_loss, training, prepare)
+
+
+def _modes_task(c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, int], unit: str) -> Task:
+    """`context` frames in, the rest of the window out. Lengths stay as they are; the network knows the ordinary step."""
+    if c.context >= c.frames:
+        raise InputError(f"alternatives need frames to come: context {c.context} must be below frames {c.frames}")
+    config = {"kind": "modes", "past": c.context, "future": c.frames - c.context} | sizes | c.network
+
+    def prepare(made: nn.Module) -> None:
+        if not c.init:
+            modes = cast(Modes, made)
+            with torch.no_grad():  # alternatives that begin apart are all found useful
+                modes.futures.bias.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(c.seed))
+            steps = [batches(step).frames.diff(dim=1).square().sum(-1).mean() for step in range(8)]
+            modes.unit.copy_(torch.stack(steps).mean().sqrt().clamp_min(1e-9))
+
+    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit, "given": "forecast"}, prepare)
 
 
 def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:
@@ -287,16 +367,19 @@ def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | Non
     }
 
 
-def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow | GeoTDM:
+def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow | GeoTDM | EGNN | Modes:
     """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(c.seed)
         network = make_network(config)
     if c.init:
         state, card = load_weights(c.init)
-        if card["config"] != config:
+        had = {key: value for key, value in card["config"].items() if key != "field" or "field" in config}
+        if had | {key: config[key] for key in ("field",) if key in config} != config:
             raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
-        network.load_state_dict(state)
+        if "field" in config and "field" not in card["config"]:  # a force field for a model that has none yet
+            state |= {key: value for key, value in network.state_dict().items() if key.startswith("field.")}
+        network.load_state_dict({key: value for key, value in state.items() if "field" in config or not key.startswith("field.")})
     else:
         reinitialise(network, torch.Generator().manual_seed(c.seed))
     return network
@@ -305,7 +388,13 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
 def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, Any]:
     """The model card of a run."""
     molecular = "spacing_fs" in task.training
-    what = {"integrator": "a learned integrator", "flow": "a few-step flow", "geotdm": "GeoTDM as published"}[c.kind]
+    what = {
+        "integrator": "a learned integrator",
+        "flow": "a few-step flow",
+        "geotdm": "GeoTDM as published",
+        "egnn": "EGNN, frame to frame",
+        "modes": "alternative futures in one network call",
+    }[c.kind]
     return {
         "name": c.name,
         "family": "trajectories",
@@ -316,7 +405,7 @@ def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, 
         "elements": [SYMBOLS[z] for z in ELEMENTS] if molecular else [],
         "max_atoms": 200,
         "units": "A, fs" if molecular else "none",
-        "dtype": "float32" if c.kind == "integrator" else "bfloat16",
+        "dtype": "float32" if c.kind in ("integrator", "egnn") else "bfloat16",
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},

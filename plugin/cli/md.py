@@ -17,7 +17,7 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology is written beside it as .pdb")],
     time: Annotated[str, typer.Option(help="Length of the production run, as 200ps or 1ns.")] = "200ps",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
-    proposals: Annotated[str, typer.Option(help="torsion, mixture, histogram (up to 3 torsions), uniform, or none.")] = "torsion",
+    proposals: Annotated[str, typer.Option(help="torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform, or none.")] = "torsion",
     forcefield: Annotated[str, typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94.")] = "",
     timestep: Annotated[str, typer.Option(help="Step of the dynamics.")] = "2fs",
     friction: Annotated[float, typer.Option(help="1/ps.")] = 1.0,

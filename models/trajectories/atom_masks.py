@@ -1,0 +1,242 @@
+"""Trajectories of which some atoms are known in some frames: `complete` for masks (n_frames, n_atoms).
+
+The diffusion models draw what is missing by the Langevin-corrected conditional sampler (methods B.5), known atoms noised to the level of
+each step. The integrator runs from the nearest frame of which all is known, its known atoms led along their path: they arrive by their
+last `LEAD` steps where a gap precedes, and after each step bonds, angles and torsions to them are put right. That is steering, and no exact
+conditional of the learned dynamics. Where no frame is whole, the one with most atoms is first completed by held conformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equidrift.conditions import make_conditions
+from equidrift.engine import generate
+from equidrift.errors import EquidriftError, InputError
+from equidrift.models.conformers.network import Held, newton_step
+from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.trajectories.data import linked
+from equidrift.models.trajectories.flow import Flow
+from equidrift.models.trajectories.geotdm import GeoTDM
+from equidrift.models.trajectories.integrator import advance
+from equidrift.models.trajectories.network import Graph
+from equidrift.records import Molecule, Trajectory
+
+if TYPE_CHECKING:
+    from equidrift.models.trajectories.sampler import _Run
+
+LEAD = 8  # frames in which a free atom is led to where it is known next
+CONTEXT = 10  # whole frames before a gap that are read
+LEAST_HELD = 3  # atoms of a frame that a conformer can be placed by
+
+
+def conformer_frame(molecule: Molecule, known_A: NDArray[np.float64], mask: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+    """A whole frame (n, 3) around the known atoms of it, by ETKDG and MMFF94 with these held.
+
+    Raises
+    ------
+    InputError
+        where too few atoms are known, or no geometry holds them.
+    """
+    if mask.sum() < LEAST_HELD:
+        raise InputError(
+            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all atoms of a frame, or {LEAST_HELD} of one at least"
+        )
+    held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})
+    try:
+        made: NDArray[np.float64] = generate(molecule, 1, model="etkdg-mmff", seed=seed, conditions=held).positions_A[0]
+    except EquidriftError as error:
+        raise InputError(f"no frame is known whole, and the atoms known of the fullest one cannot be completed: {error}") from error
+    return made
+
+
+def steered(run: _Run, start: Tensor, known: Tensor, mask: Tensor, guard: Callable[[Tensor], Tensor]) -> Tensor:
+    """Frames (b, t, n, 3) from `start` (b, k, n, 3), whole frames that end before them, through known (t, n, 3) where mask (t, n)."""
+    v, temperature = run.state(start)
+    bath, normals, spacing = run.bath(temperature), run.normals(), run.spacing
+    stiff = linked(run.graph, 3).to(start.dtype)
+    following = next_known(mask)
+    x, out = start[:, -1], []
+    for k in range(len(mask)):
+        before = x
+        x, v = advance(
+            lambda y, step: run.force(y, step) + guard(y), x, v, run.clock, bath, run.weight, normals if run.model.noise else None
+        )
+        left = following[k] - k
+        ahead = known[following[k].clamp(max=len(mask) - 1), torch.arange(len(left))]
+        share = torch.where(left < LEAD, 1.0 / (left + 1.0), torch.zeros(())).to(x.dtype)[:, None]
+        led = x + share * (ahead - x)
+        here = mask[k][None].expand(len(x), -1)
+        led = put_right(led, x, stiff, here)
+        speed = (led - before) / spacing
+        v = torch.where(here[..., None], speed, v + (led - x) / spacing)
+        x = led
+        out.append(x)
+    return torch.stack(out, 1)
+
+
+def put_right(x: Tensor, like: Tensor, stiff: Tensor, held: Tensor) -> Tensor:
+    """x (b, n, 3) with the near distances of `like`, held atoms unmoved: a few Newton steps (methods A.3, map 3)."""
+    if not bool(held.any()):
+        return x
+    target = (like[:, :, None] - like[:, None]).norm(dim=-1)
+    anchor = torch.full(x.shape[:2], 0.02, dtype=x.dtype)
+    start = x
+    for _ in range(2):
+        x = newton_step(x, start, target, stiff, anchor, Held(held, start))
+    return torch.where(held[..., None], start, x)
+
+
+def next_known(mask: Tensor) -> Tensor:
+    """(t, n) the first frame, this one or a later, in which an atom is known; far beyond the end where there is none."""
+    t = len(mask)
+    where = torch.where(mask, torch.arange(t)[:, None], 10 * t + 10 * LEAD)
+    return where.flip(0).cummin(0).values.flip(0)
+
+
+class FrameNoising:
+    """`conditioning.Noising` of frames whose clean value a model estimates: y_t = alpha(t) y_0 + std(t) noise; times fall from 1 to 0."""
+
+    def __init__(self, alpha: Callable[[float], float], std: Callable[[float], float]):
+        self.alpha, self.std = alpha, std
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """Noise alone."""
+        return noise
+
+    def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
+        """y_later of y_earlier."""
+        a = self.alpha(later) / max(self.alpha(earlier), 1e-12) if later < 1 else 0.0
+        return a * y + max(self.std(later) ** 2 - (a * self.std(earlier)) ** 2, 0.0) ** 0.5 * noise
+
+    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+        """Towards the clean estimate that stands for the score, its noise kept: a step of the probability flow."""
+        del noise
+        return self.alpha(to) * score + self.std(to) / self.std(t) * (y - self.alpha(t) * score)
+
+    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+        """One step of the free points, in units of the noise's variance."""
+        spread = free[..., None] if free.ndim == y.ndim - 1 else free[None, ..., None]
+        move = 0.5 * step * (self.alpha(t) * score - y) + step**0.5 * self.std(t) * noise
+        return torch.where(spread, y + move, y)
+
+
+def drawn(
+    estimate: Callable[[Tensor, float], Tensor],
+    noising: FrameNoising,
+    known: Tensor,
+    mask: Tensor,
+    times: list[float],
+    normal: Callable[[], Tensor],
+    corrections: int = 2,
+) -> Tensor:
+    """Clean frames (b, t, n, d) given known ones where mask (t, n), `estimate(y, t)` being the model's clean frames."""
+    b, t, n, d = known.shape
+
+    def score(y: Tensor, time: float) -> Tensor:
+        return estimate(y.reshape(b, t, n, d), time).reshape(b, t * n, d)
+
+    def draw() -> Tensor:
+        return normal().reshape(b, t * n, d)
+
+    made = conditional_sample(
+        noising, score, known.reshape(b, t * n, d), ~mask.reshape(-1), times, draw, corrections=corrections, psi=1.0, tau=0.7
+    )
+    return score(made, times[-1]).reshape(b, t, n, d)
+
+
+def drawn_flow(model: Flow, graph: Graph, x: Tensor, clock: Tensor, mask: Tensor, normal: Callable[[], Tensor], steps: int) -> Tensor:
+    """Frames of the flow (b, t, n, d), those in x known where mask (t, n)."""
+    whole = mask.all(1)
+    line = model.anchors(x, whole)
+    scale = torch.where(whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]).to(x.dtype)
+
+    def estimate(y: Tensor, time: float) -> Tensor:
+        return model.estimate(graph, x, y, line, clock, whole, torch.full((len(x),), 1 - time, dtype=x.dtype))
+
+    times = torch.linspace(1.0, 0.02, steps + 1).tolist()
+    return line + scale * drawn(estimate, FrameNoising(lambda t: 1 - t, lambda t: t), (x - line) / scale, mask, times, normal)
+
+
+def drawn_geotdm(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, mask: Tensor, normal: Callable[[], Tensor], steps: int) -> Tensor:
+    """Frames of GeoTDM (b, t, n, d), those in x known where mask (t, n)."""
+    whole, total = mask.all(1), model.config.steps
+    anchor = model.anchors(graph, x, clock, whole)
+
+    def kept(time: float) -> float:
+        return float(model.kept[max(round(time * total) - 1, 0)]) if time > 0 else 1.0
+
+    def estimate(y: Tensor, time: float) -> Tensor:
+        tau = torch.full((len(x),), max(round(time * total) - 1, 0))
+        noise = model.noise_of(graph, x, y + anchor, clock, whole, tau)
+        return (y - (1 - kept(time)) ** 0.5 * noise) / kept(time) ** 0.5
+
+    grid = torch.linspace(total - 1, 0, min(steps, total)).round().long().unique().flip(0)
+    noising = FrameNoising(lambda t: kept(t) ** 0.5, lambda t: (1 - kept(t)) ** 0.5)
+    return anchor + drawn(estimate, noising, x - anchor, mask, [(int(k) + 1) / total for k in grid], normal)
+
+
+def between(run: _Run, x: Tensor, mask: Tensor, blend: Callable[[Tensor, Tensor], Tensor], guard: Callable[[Tensor], Any]) -> Tensor:
+    """Frames (b, t, n, 3) of the integrator: from the whole frames on either side of each gap of x, through what is known in it.
+
+    blend : joins two runs (b, g, n, 3). guard : makes the guard of whole frames.
+    """
+    whole = mask.all(1)
+    out = x.clone()
+    edges = torch.nonzero(whole)[:, 0].tolist()
+    for first, last in gaps_of(whole):
+        inner = slice(first, last + 1)
+        runs = []
+        for flip, edge in ((False, first - 1), (True, last + 1)):
+            if edge not in edges:
+                continue
+            past = run_before(whole.flip(0) if flip else whole, len(whole) - 1 - edge if flip else edge)
+            start = (out.flip(1) if flip else out)[:, past]
+            part, there = (u[inner].flip(0) if flip else u[inner] for u in (x[0], mask))
+            made = steered(run, start, part, there, guard(start))
+            runs.append(made.flip(1) if flip else made)
+        out[:, inner] = runs[0] if len(runs) == 1 else blend(*runs)
+        here = mask[inner][None].expand(len(out), -1, -1)
+        put = torch.where(here[..., None], x[:, inner], out[:, inner]).flatten(0, 1)
+        stiff = linked(run.graph, 3).to(x.dtype).repeat_interleave(last - first + 1, 0)
+        out[:, inner] = put_right(put, out[:, inner].flatten(0, 1), stiff, here.flatten(0, 1)).unflatten(0, (len(out), -1))
+    return out
+
+
+def gaps_of(whole: Tensor) -> list[tuple[int, int]]:
+    """First and last index of each run of frames that are not whole."""
+    found: list[tuple[int, int]] = []
+    for k in torch.nonzero(~whole)[:, 0].tolist():
+        if found and found[-1][1] == k - 1:
+            found[-1] = found[-1][0], k
+        else:
+            found.append((k, k))
+    return found
+
+
+def run_before(whole: Tensor, edge: int) -> slice:
+    """The run of whole frames that ends at `edge`, at most `CONTEXT` of them."""
+    k = edge
+    while k > 0 and bool(whole[k - 1]) and edge - k + 1 < CONTEXT:
+        k -= 1
+    return slice(k, edge + 1)
+
+
+def check_mask(trajectory: Trajectory, given: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Known positions (t, n, 3), 0 where not given. Raises `InputError` for another shape, and for NaN that is marked as given."""
+    known = np.array(trajectory.positions_A, np.float64)
+    if given.shape != known.shape[:2]:
+        raise InputError(f"given has shape {given.shape}, expected (n_frames,) or (n_frames, n_atoms) = {known.shape[:2]}")
+    if not given.any():
+        raise InputError("no atom is given in any frame; give at least the atoms of one frame")
+    if not np.isfinite(known[given]).all():
+        frame, atom = np.argwhere(given & ~np.isfinite(known).all(2))[0]
+        raise InputError(f"atom {atom} of frame {frame} is marked as given and holds NaN or infinity; mark it as not given, or mend it")
+    known[~given] = 0.0
+    return known

@@ -257,7 +257,7 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
         "family": "molecules",
         "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
-        "max_atoms": 29,
+        "max_atoms": 3 * LENGTH,
         "units": "A, eV",
         "dtype": "bfloat16",
         "licence": c.licence,

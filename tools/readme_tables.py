@@ -275,7 +275,7 @@ MOLECULES = (
     ("training_minutes", 3),
 )
 DISTANCES = (("MW_W", 3), ("MW_TV", 2), ("logP_W", 2), ("logP_TV", 2), ("PSA_W", 3), ("PSA_TV", 2), ("QED_W", 2), ("QED_TV", 2))
-MOLECULE_CARDS = {"joint": ("qm9/joint", "conditional-"), "latent": ("qm9/latent", "reconstruction"), "spectra": ("spectra",)}
+MOLECULE_CARDS = {"joint": ("qm9/joint", "conditional-"), "latent": ("qm9/latent", "latent/"), "spectra": ("spectra",)}
 
 
 def molecules(result: Mapping[str, Any]) -> str:

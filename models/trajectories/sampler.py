@@ -355,7 +355,7 @@ class _Run:
         training = model.training
         expected = training.get("temperatures_K", {}).get(level, training["temperature_K"])  # of the level, where the card tells it
         self.usual_K = float(expected if model.temperature_K is None else model.temperature_K)
-        self.clock = Clock(spacing_fs, self.network.config.longest_step)
+        self.clock = self.network.clock(spacing_fs)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
         self.weight = graph.mass / graph.mass.sum(1, keepdim=True)
 

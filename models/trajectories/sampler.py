@@ -19,7 +19,7 @@ from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.field import FieldConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
-from equidrift.models.trajectories.integrator import Bath, Clock, Force, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.integrator import Bath, Force, Integrator, IntegratorConfig, advance
 from equidrift.models.trajectories.modes import Modes, ModesConfig
 from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback

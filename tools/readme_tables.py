@@ -254,10 +254,20 @@ def sampling(result: Mapping[str, Any]) -> str:
 
 
 def fields(result: Mapping[str, Any]) -> str:
-    """Log-likelihoods a task, and cores held fixed."""
-    metrics = (("loglik", 3), ("error_km", 3), ("mean_error_sd", 2), ("covariance_error", 2), ("seconds", 2))
-    metrics += (("success", 3), ("AMR", 3), ("core_moved_A", 2))
-    return "\n\n".join([listed(result, metrics), measured_on(result)])
+    """Log-likelihoods, a line a method and a column a system; then the other rows as they are."""
+    parts = []
+    for part in ("interpolation", "generalisation", "equivariant"):
+        rows = []
+        for row in result["rows"]:
+            system, _, rest = str(row["row"]).partition("/")
+            if rest == part or rest.startswith(f"{part}-"):
+                rows.append({**row, "row": f"{system}/{rest.removeprefix(part).removeprefix('-') or 'equidrift'}"})
+        if rows:
+            parts += [f"Log-likelihood per target, {part}:", pivot({**result, "rows": rows}, (("loglik", 3),))]
+    metrics: list[tuple[str, int]] = [("loglik", 3), ("error_km", 3), ("mean_error_sd", 2), ("covariance_error", 2), ("seconds", 2)]
+    metrics += [("success", 3), ("AMR", 3), ("core_moved_A", 2), ("rmse", 3), ("coverage_50", 3), ("coverage_90", 3), ("nll", 3)]
+    parts.append(listed(result, metrics, "^(?!.*/(interpolation|generalisation|equivariant))"))
+    return "\n\n".join([*(part for part in parts if part), measured_on(result)])
 
 
 MOLECULES = (

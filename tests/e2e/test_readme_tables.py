@@ -80,13 +80,16 @@ def test_other_tables() -> None:
         {"row": "ala2/md", "values": {"crossings_per_s": 0.5, "P_positive": math.nan}},
         {"row": "drugs/CCO", "values": {"ess_per_s": 3.0}},
         {"row": "se/interpolation", "values": {"loglik": 0.7}},
+        {"row": "se/interpolation-gp-optimum", "values": {"loglik": 0.734}},
+        {"row": "fix/free", "values": {"AMR": 0.2}},
     ]
     result = {**RESULT, "rows": rows}
     lines = TOOL.trajectories(result).splitlines()
     assert "| **equidrift** | 0.00123 / 0.5 |" in lines and "| geotdm, published | 0.003 / 0.0079 |" in lines
     assert "| **equidrift** | 0.1 / 0.2 |" in lines
     assert TOOL.sampling(result).splitlines()[:3] == ["| | crossings per s |", "|---|---:|", "| ala2/md | 0.5 |"]
-    assert "| se/interpolation | 0.7 |" in TOOL.fields(result)
+    lines = TOOL.fields(result).splitlines()
+    assert "| **equidrift** | 0.7 |" in lines and "| `gp-optimum` | 0.734 |" in lines and "| fix/free | 0.2 |" in lines
 
 
 def test_cards_get_their_rows(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def positions_of(made: Sequence[Trajectory]) -> Array:
 
 
 def broken_percent(molecule: Molecule, made: Array, truth: Array) -> float:
-    """Share of frames (..., n, 3) that fail a check, in percent; faults that the dynamics itself shows (a proton that moved on) are none."""
+    """Share of frames (..., n, 3) that fail a check, in percent; faults that the dynamics shows too (a proton that moved on) are none."""
     check = GeometryCheck(molecule)
     usual = {"", *check(truth.reshape(-1, *truth.shape[-2:])[:200]).tolist()}
     return 100.0 * float(np.mean([reason not in usual for reason in check(made.reshape(-1, *made.shape[-2:])).tolist()]))

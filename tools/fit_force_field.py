@@ -5,7 +5,7 @@
 
 Frames come from the first 60 % of each trajectory and are given their GFN2-xTB forces by tblite (2 to 12 ms each). --own frames of the
 fitted field's own dynamics, hotter by a tenth, are labelled and added in one further round, so that it meets its holes in training.
-The molecules of --leave-out keep the learned field: a force field with fixed bonds does not describe a proton that changes its
+The molecules of --leave-out keep the force network: a force field with fixed bonds does not describe a proton that changes its
 partner. Of WEIGHTS everything else is kept. About one core-minute in all.
 """
 

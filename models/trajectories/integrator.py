@@ -183,8 +183,11 @@ class Integrator(nn.Module):
         return prepared, lambda x, step: self.force(prepared, x, step)
 
     @torch.no_grad()
-    def classical(self, graph: Graph) -> Force | None:
-        """The force field fitted to the molecule whose copies the graphs are, else the learned one, else None: then take `bound`'s."""
+    def classical(self, graph: Graph, known: bool) -> Force | None:
+        """The force field fitted to the molecule whose copies the graphs are, else the learned one, else None: then take `bound`'s.
+
+        known : whether the network was trained on this very molecule; it is then better than the learned field.
+        """
         terms = skeleton_of(graph[:1])
         if len(self.keys):
             colour = colours(graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy())
@@ -192,7 +195,7 @@ class Integrator(nn.Module):
             if is_covered(terms, colour, table):
                 own = fitted(coordinates(terms, colour), table)
                 return lambda x, step: own.accelerations(x)
-        if self.field is None:
+        if self.field is None or known:
             return None
         field, constants = self.field, self.field.constants(terms)
         return lambda x, step: field.accelerations(constants, x)

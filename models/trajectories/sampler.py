@@ -240,7 +240,8 @@ class IntegratorModel(ChemistryModel):
         """The level of theory of a molecule, and its force field (`Integrator.classical`), made once."""
         key = molecule, self.level_of(molecule)
         if key not in self._fields:
-            self._fields[key] = cast(Integrator, self.network).classical(molecule_graph(*key).to(self.device))
+            known = fingerprint(molecule) in self.training["known"].get(key[1], ())
+            self._fields[key] = cast(Integrator, self.network).classical(molecule_graph(*key).to(self.device), known)
         return key[1], self._fields[key]
 
     def _fill(

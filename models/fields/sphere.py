@@ -30,6 +30,7 @@ from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
 SERIES_FROM, SERIES_TERMS, WALK_STEPS = 0.5, 20, 10
+FASTEST = 10.0  # largest Langevin step of a mode, over the noise's variance
 FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 EARTH_RADIUS_KM = 6371.0
 
@@ -97,10 +98,16 @@ def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
 
 
 class SphereNoising:
-    """`conditioning.Noising` of tracks (samples, n, 3); scores are grad log p."""
+    """`conditioning.Noising` of tracks (samples, n, 3); scores are grad log p.
 
-    def __init__(self, schedule: LinearBeta):
-        self.schedule = schedule
+    With a `prior` and the tracks' moments x (1, n, 1), Langevin steps are taken in the metric of the covariance that the prior, noised,
+    leaves to the free points given the known ones: far from the context places move together, by hundreds of kilometres, and steps on
+    the scale of the noise would never carry them there.
+    """
+
+    def __init__(self, schedule: LinearBeta, prior: TrackPrior | None = None, x: Tensor | None = None):
+        self.schedule, self.process, self.x = schedule, prior, x
+        self._roots: tuple[float, Tensor] | None = None  # of the last variance
 
     def _between(self, a: float, b: float) -> float:
         values = self.schedule.integral(torch.tensor([a, b], dtype=torch.float64))
@@ -123,8 +130,18 @@ class SphereNoising:
         return exp_map(y, dB * score + math.sqrt(dB) * tangent(y, noise))
 
     def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
-        """One Langevin step of the free points, on the scale of the noise."""
+        """One Langevin step of the free points: in the prior's metric, with the weights of an exact step for a Gaussian; or on the
+        scale of the noise."""
         scale = min(1.0, self._between(0.0, t))
+        if self.process is not None and self.x is not None and scale < SERIES_FROM:
+            if self._roots is None or self._roots[0] != scale:
+                self._roots = scale, self.process.conditional_root(self.x, scale, free).to(y.dtype)
+            axes, root = self.process.axes.to(y.dtype), self._roots[1]
+            pulled = torch.einsum("aij,akj,bka->bia", root, root, score[:, free] @ axes)
+            stirred = torch.einsum("aij,bja->bia", root, noise[:, free] @ axes)
+            move = torch.zeros_like(y)
+            move[:, free] = ((1 - math.exp(-0.5 * step)) * pulled + math.sqrt(-math.expm1(-step)) * stirred) @ axes.T
+            return torch.where(free[..., None], exp_map(y, tangent(y, move)), y)
         moved = exp_map(y, 0.5 * step * scale * score + math.sqrt(step * scale) * tangent(y, noise))
         return torch.where(free[..., None], moved, y)
 
@@ -165,6 +182,16 @@ class TrackPrior(nn.Module):
         noise = self.kernel.noise + values.clamp(min=0)[..., None]
         pulled = vectors @ (seen / (self.spread * noise + variance.double())) @ self.axes.T
         return torch.where(variance > FLAT_TO, 3 * variance * (-variance).exp(), torch.ones_like(variance)) * tangent(y, pulled)
+
+
+    def conditional_root(self, x: Tensor, variance: float, free: Tensor) -> Tensor:
+        """Roots (3, f, f), one an axis, of the noised process's covariance of the free points given the others."""
+        matrix = self.kernel.gram(x.double()).dense
+        total = self.spread[:, None, None] * matrix + variance * torch.eye(matrix.shape[-1], dtype=torch.float64)
+        carried = torch.linalg.solve(total[:, ~free][:, :, ~free], total[:, ~free][:, :, free])
+        values, vectors = torch.linalg.eigh(total[:, free][:, :, free] - total[:, free][:, :, ~free] @ carried)
+        # the network's errors of slow modes are multiplied by what a mode's variance is over the noise's
+        return vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
 
 
 def time_kernel(span: float) -> Kernel:
@@ -371,7 +398,8 @@ def complete(
         return model.score(torch.full((len(y),), t, dtype=torch.float64), x, y)
 
     with torch.no_grad():
-        return conditional_sample(SphereNoising(model.schedule), score, known, free, model.schedule.times(steps, 3e-3), draw, **options)
+        noising = SphereNoising(model.schedule, model.prior, x[:1])
+        return conditional_sample(noising, score, known, free, model.schedule.times(steps, 3e-3), draw, **options)
 
 
 def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,12 +75,13 @@ def joined(parts: Sequence[AtomFields]) -> AtomFields:
     return AtomFields(fill("x"), fill("y"), fill("mask"))
 
 
-def rmd17(folder: Path, molecule: str, split: str, what: str = "forces") -> AtomFields:
+def rmd17(folder: Path, molecule: str, split: str, what: str = "forces", most: int | None = None) -> AtomFields:
     """Frames of a molecule of rMD17: "forces" in eV/A, or "virial", the symmetric part of r x f about the centre, in eV.
 
     Parameters
     ----------
     split : "train" (900 frames), "validation" (the other 100 of the published training split) or "test" (1000).
+    most : frames, the first ones.
     """
     path = folder / "rmd17" / f"rmd17_{molecule}_{'test' if split == 'test' else 'train'}_01.npz"
     if not path.is_file():
@@ -88,7 +89,8 @@ def rmd17(folder: Path, molecule: str, split: str, what: str = "forces") -> Atom
     with np.load(path) as file:
         numbers, r, f = file["nuclear_charges"].astype(np.int64), file["coords"], file["forces"] / KCAL_MOL_PER_EV
     chosen = {"train": slice(VALIDATION, None), "validation": slice(VALIDATION), "test": slice(None)}[split]
-    r, f = r[chosen] - r[chosen].mean(1, keepdims=True), f[chosen]
+    r, f = r[chosen][:most], f[chosen][:most]
+    r = r - r.mean(1, keepdims=True)
     if what == "virial":
         outer = 0.5 * (r[..., :, None] * f[..., None, :] + f[..., :, None] * r[..., None, :])
         f = np.stack([outer[..., i, j] * (1.0 if i == j else math.sqrt(2.0)) for i, j in PLACES], -1)

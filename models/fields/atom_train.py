@@ -20,7 +20,7 @@ SYSTEMS = {
     "rmd17-virial": ("tensor", "virial", "eV"),
     "qm9-charges": ("scalar", "charges", "e"),
 }
-QM9_TRAIN, QM9_VALIDATION = 6000, 500
+QM9_TRAIN, QM9_VALIDATION = 2000, 150
 
 
 class AtomTrainingConfig(BaseModel):

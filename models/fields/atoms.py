@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ Array = NDArray[np.float64]
 CLOSEST_A = 0.3  # two atoms nearer than this are one
 BALANCED = 1e-3  # share of the values' size that a net value may have in a field without one
 FULL_PRECISION = 0.3  # last share of the kernel's training that is run in float32
+SHARES, LEVELS = (0.1, 0.5, 0.9), (*(k / 20 for k in range(1, 20)), 0.99)  # of atoms given, and of intervals, that are calibrated
 LIMIT_SHARE = 0.7  # of a time budget, for mean and kernel
 
 
@@ -97,6 +99,9 @@ class _White:
     def __init__(self, diffusion: AtomDiffusion, gram: AtomGram):
         self.diffusion, self.known, self.schedule, self.kernel = diffusion, gram, diffusion.schedule, self
 
+    def closed_log_prob(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
+        """There is a network."""
+
     def gram(self, x: Tensor, mask: Tensor) -> Gram:
         """The white Gram matrix."""
         return Gram(None, 1.0, x.shape[1], self.diffusion.config.components, mask)
@@ -117,6 +122,7 @@ class AtomFieldModel:
     ----------
     quantity, unit : what a value is, "forces" in "eV/A" for one.
     means : value taken off the scalars of each element, by atomic number.
+    quantiles : (shares, levels) half widths of intervals over the standard deviation, as validation molecules have them.
     """
 
     def __init__(
@@ -131,6 +137,7 @@ class AtomFieldModel:
     ):
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
+        self.quantiles: Array = np.broadcast_to([NormalDist().inv_cdf(0.5 + level / 2) for level in LEVELS], (len(SHARES), len(LEVELS)))
         self.record: dict[str, Any] = {}
 
     @property
@@ -218,12 +225,12 @@ class AtomFieldModel:
         progress: Progress | None = None,
     ) -> AtomFieldModel:
         """`fit` on padded fields that are split already."""
+        balanced = is_balanced(data, rank) if balanced is None else balanced
         means = element_means(data) if rank == "scalar" else {}
-        centred = data.y - _mean_of(means, data.x)
+        centred = data.y - offset(means, data.x, balanced)
         scale = float(centred[data.mask].square().mean().sqrt())
         if scale == 0 or not math.isfinite(scale):
             raise InputError("the values are the same everywhere; there is no distribution to learn")
-        balanced = is_balanced(data, rank) if balanced is None else balanced
         sizes: dict[str, Any] = {"rank": rank, "balanced": balanced, **(config or {})}
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
@@ -245,7 +252,7 @@ class AtomFieldModel:
 
     def standard(self, data: AtomFields) -> AtomFields:
         """Values less the element's mean, in units of the scale; 0 where not known."""
-        y = (data.y - _mean_of(self.means, data.x)) / self.scale
+        y = (data.y - offset(self.means, data.x, self.config.balanced)) / self.scale
         return AtomFields(data.x, y * data.mask[..., None], data.mask)
 
     def train_limit(self, data: AtomFields, out: Path, budget_s: float, schedule: dict[str, Any], *, batch: int, seed: int, resume: bool,
@@ -307,7 +314,22 @@ class AtomFieldModel:
             total -= 0.5 * (away / spread + here * spread.log()).sum((1, 2))
         best = float(factors[int(total.argmax())])
         kernel.log_scale.fill_(math.log(best))
+        self.calibrate_intervals(validation)
         return best
+
+    def calibrate_intervals(self, validation: AtomFields, most: int = 150, seed: int = 0) -> None:
+        """Set `quantiles` to those of deviations over standard deviations, of values of validation molecules that are not given."""
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(validation), generator=generator)[:most]
+        scores: list[list[Tensor]] = [[] for _ in SHARES]
+        for k in chosen.tolist():
+            one = self.standard(validation[slice(k, k + 1)])
+            law = self.law(one)
+            for row, share in zip(scores, SHARES):
+                given = given_share(one.mask, share, generator)
+                mean, variance = gp_posterior(*law, one.y, given)
+                row.append(((one.y - mean).abs() / variance.sqrt())[one.mask & ~given].reshape(-1))
+        self.quantiles = np.array([np.quantile(torch.cat(row).numpy(), LEVELS) for row in scores])
 
     def condition(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None = None) -> ConditionedAtoms:
         """The distribution of a molecule's field where some of its values are known.
@@ -366,6 +388,11 @@ class AtomFieldModel:
             mean, gram = self.diffusion.kernel.law(data.x.float())  # type: ignore[operator]
         return mean.double(), gram
 
+    def half_width(self, share: float, level: float) -> float:
+        """Half of an interval that holds a share `level` of the values, in standard deviations, where a `share` of the atoms is given."""
+        row = self.quantiles[int(np.argmin([abs(share - s) for s in SHARES]))]
+        return float(np.interp(level, LEVELS, row))
+
     def _single(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None) -> AtomFields:
         """One molecule, checked."""
         data = as_atom_fields(numbers, [positions_A], [values], self.config.rank)
@@ -385,6 +412,7 @@ class AtomFieldModel:
         """The model card: what `load` needs, and what `equidrift models` shows."""
         config: dict[str, Any] = {"sizes": dataclasses.asdict(self.config), "schedule": dataclasses.asdict(self.diffusion.schedule)}
         config |= {"scale": self.scale, "elements": list(self.elements), "means": {str(z): m for z, m in self.means.items()}}
+        config |= {"quantiles": self.quantiles.tolist()}
         config |= {"quantity": self.quantity, "unit": self.unit}
         description = f"distribution over {self.quantity} on the atoms of molecules"
         card: dict[str, Any] = {"name": "my-atom-field", "family": "fields", "task": "atom-field", "description": description}
@@ -408,7 +436,10 @@ class AtomFieldModel:
             diffusion = AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))
         diffusion.load_state_dict(state)
         means = {int(z): m for z, m in c["means"].items()}
-        return cls(diffusion, scale=c["scale"], elements=c["elements"], means=means, quantity=c["quantity"], unit=c["unit"])
+        model = cls(diffusion, scale=c["scale"], elements=c["elements"], means=means, quantity=c["quantity"], unit=c["unit"])
+        if "quantiles" in c:
+            model.quantiles = np.array(c["quantiles"])
+        return model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -430,6 +461,8 @@ class ConditionedAtoms:
     ) -> Array:
         """n completed fields (n, n_atoms), (n, n_atoms, 3) or (n, n_atoms, 3, 3); known values are as given.
 
+        Where values are known the limiting GP's conditional is drawn; the network has its say in the prior and in `log_prob`.
+
         Parameters
         ----------
         steps, corrections, psi : of `conditioning.conditional_sample`; the price is steps (1 + corrections) network calls.
@@ -442,35 +475,52 @@ class ConditionedAtoms:
         mean, gram = model.law(data)
         known = (model.standard(data).y - mean).expand(n, -1, -1) * data.mask[..., None]
         any_known = bool(data.mask.any())
-        steps = steps or (8 if diffusion.gaussian else 24)
-        psi = (40.0 if diffusion.gaussian else 2.0) if psi is None else psi
+        # Fresh noise on known values breaks, where a field is balanced, what ties them to the free ones: whitened, the joint lies far
+        # outside of what the network has seen, and it measured no worse without it (0.01 per number). So it draws the prior alone.
+        gaussian = diffusion.gaussian or any_known
+        steps = steps or (8 if gaussian else 24)
+        psi = 40.0 if psi is None else psi
         noising = OUNoising(gram, diffusion.schedule, noise_scaled=False)
         draw = _draws(noise, n, seed, tuple(known.shape), torch.float64)
         everywhere = torch.ones(1, known.shape[1], dtype=torch.bool)
 
         def score(y: Tensor, t: float) -> Tensor:
-            return diffusion.score(torch.full((n,), t, dtype=y.dtype), data.x, y, everywhere, gram)
+            return -y if gaussian else diffusion.score(torch.full((n,), t, dtype=y.dtype), data.x, y, everywhere, gram)
 
         with torch.no_grad():
             times = diffusion.schedule.times(steps, 1e-3)
             made = conditional_sample(
                 noising, score, known, ~data.mask[0], times, draw, corrections=corrections if any_known else 0, psi=psi, tau=1.0
             )
-        return self._as_values((made + mean) * model.scale + _mean_of(model.means, data.x))
+        return self._as_values((made + mean) * model.scale + offset(model.means, data.x, model.config.balanced))
 
     def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:
-        """Mean and standard deviation of the values (n_atoms, ...): in closed form where the model has no network, else of n samples."""
-        if not self.model.diffusion.gaussian:
+        """Mean and standard deviation of the values (n_atoms, ...): in closed form where values are known, else of n samples."""
+        if not (self.model.diffusion.gaussian or self.data.mask.any()):
             made = self.sample(n, seed, **options)
             known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
             spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
             return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
         mean, variance = gp_posterior(*self.model.law(self.data), self.model.standard(self.data).y, self.data.mask)
-        centre = self._as_values(mean * self.model.scale + _mean_of(self.model.means, self.data.x))[0]
+        centre = self._as_values(mean * self.model.scale + offset(self.model.means, self.data.x, self.model.config.balanced))[0]
         width = variance.sqrt() * self.model.scale
         if self.model.config.rank == "tensor":
             width = to_matrix(width)
         return centre, width[0].reshape(centre.shape).numpy()
+
+    def interval(self, level: float = 0.9) -> tuple[Array, Array, Array]:
+        """Mean, lower and upper ends of calibrated intervals of each component of each atom's value, in closed form.
+
+        From the limiting GP's posterior: its mean, and as many of its standard deviations on either side as hold a share `level` of the
+        values of validation molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms, ...) each.
+        """
+        if not isinstance(level, int | float) or not LEVELS[0] <= level <= LEVELS[-1]:
+            raise InputError(f"level must lie in {LEVELS[0]} .. {LEVELS[-1]}, not {level!r}")
+        model, data = self.model, self.data
+        mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
+        half = model.half_width(float(data.mask.double().mean()), level) * variance.sqrt() * model.scale
+        centre = mean * model.scale + offset(model.means, data.x, model.config.balanced)
+        return tuple(self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))  # type: ignore[return-value]
 
     def _as_values(self, y: Tensor) -> Array:
         """Inside values (k, n, p) in the user's shape, known ones exactly as given."""
@@ -491,6 +541,15 @@ def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple
         prior[~known] -= (weights * matrix[known][:, ~known]).sum(0)
         flat[known], prior[known] = y.reshape(-1)[known], 0.0
     return flat.reshape(mean.shape), prior.clamp(min=0).reshape(mean.shape)
+
+
+def given_share(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """(1, n) a random share of the atoms of one molecule that have a value: one at least, and not all."""
+    there = torch.nonzero(mask[0])[:, 0]
+    count = min(max(1, round(share * len(there))), len(there) - 1)
+    given = torch.zeros_like(mask)
+    given[0, there[torch.randperm(len(there), generator=generator)[:count]]] = True
+    return given
 
 
 def random_subsets(mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -522,11 +581,16 @@ def element_means(data: AtomFields) -> dict[int, float]:
     return {int(k): float(data.y[data.mask][z == k].mean()) for k in torch.unique(z)}
 
 
-def _mean_of(means: dict[int, float], x: Tensor) -> Tensor:
+def offset(means: dict[int, float], x: Tensor, balanced: bool) -> Tensor:
+    """Means of the elements at the atoms (F, n, 1); where values sum to zero over a molecule, theirs do too."""
     table = torch.zeros(MAX_NUMBER, dtype=torch.float64)
     for z, value in means.items():
         table[z] = value
-    return table[x[..., 3].long()][..., None]
+    found = table[x[..., 3].long()]
+    if balanced:
+        there = (x[..., 3] > 0).double()
+        found = (found - found.sum(1, keepdim=True) / there.sum(1, keepdim=True)) * there
+    return found[..., None]
 
 
 def is_balanced(data: AtomFields, rank: str) -> bool:

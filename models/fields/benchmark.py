@@ -20,6 +20,7 @@ from torch import Tensor
 from equidrift.errors import UnknownNameError
 from equidrift.models.conformers.benchmark import commit, machine
 from equidrift.models.conformers.fix_benchmark import fix_rows
+from equidrift.models.fields.atom_benchmark import atom_rows
 from equidrift.models.fields.cost_benchmark import cost_rows
 from equidrift.models.fields.cyclone_benchmark import cyclone_rows
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, draw_functions, radial_grid, true_kernel
@@ -79,6 +80,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += cyclone_rows(Path(data) / "hurdat", full, say)
     if data and (Path(data) / "gfn2_conformers" / "qm9_val.npz").exists():
         rows += fix_rows(full, say)
+    if data and (Path(data) / "rmd17").is_dir() and (Path(data) / "qm9_130831.npz").is_file():
+        rows += atom_rows(Path(data), full, say)
     return {"name": "fields", "machine": machine(), "commit": commit(), "rows": rows}
 
 

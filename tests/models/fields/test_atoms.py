@@ -74,6 +74,7 @@ def test_samples_and_densities_move_along(model: AtomFieldModel) -> None:
         return lambda shape: change(rng.standard_normal(shape))
 
     first = model.condition(NUMBERS, positions[0], values[0], given).sample(3, steps=6, noise=noise(lambda z: z))
+    assert np.isfinite(first).all()
     moved = model.condition(NUMBERS[order], positions[0][order] @ TURN.T + 7, turned(values[0][order], rank), given[order])
     second = moved.sample(3, steps=6, noise=noise(lambda z: turned_six(z[:, order], rank)))
     np.testing.assert_allclose(second, turned(first[:, order], rank), atol=2e-3 * model.scale)
@@ -223,6 +224,10 @@ def test_hosts() -> None:
     with pytest.raises(InputError, match="complete_atoms"):
         calculator(model)
     model.quantity, model.unit = "forces", "eV/A"
+    with pytest.raises(InputError, match="level"):
+        model.condition(NUMBERS, positions[0], known).interval(2.0)
+    mean, low, high = model.condition(NUMBERS, positions[0], known).interval(0.5)
+    assert (low[2:] < mean[2:]).all() and (mean[2:] < high[2:]).all() and (low[:2] == high[:2]).all()
     atoms.calc = calculator(model, known, n=2, steps=3)
     np.testing.assert_array_equal(atoms.get_forces()[:2], values[0][:2])
     assert atoms.calc.results["forces_std"].shape == (6, 3)

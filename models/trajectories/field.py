@@ -11,6 +11,7 @@ Energies in kcal/mol and A inside; accelerations leave in A/fs^2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ def skeleton(node: NDArray[np.float32], edge: NDArray[np.float32], mass: NDArray
     far = (apart > 2) | ((apart == 0) & ~np.eye(n, dtype=bool))
     first, second = np.nonzero(np.triu(far, 1))
 
-    def index(rows: list[tuple[int, ...]], width: int) -> Tensor:
+    def index(rows: Sequence[tuple[int, ...]], width: int) -> Tensor:
         return torch.tensor(rows, dtype=torch.long).reshape(-1, width)
 
     both = index(bonds, 2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Additive:
-    """Standardised properties as sums: offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements, residual deviation (12,)."""
+    """Standardised properties as sums: offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual (12,), a deviation."""
 
     offset: Tensor
     types: Tensor
@@ -46,7 +47,7 @@ class Additive:
         return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()})
 
     @classmethod
-    def of(cls, card: dict[str, list]) -> Additive:
+    def of(cls, card: dict[str, list[Any]]) -> Additive:
         """From the numbers of a card."""
         solved = torch.tensor(card["solved"], dtype=torch.float32)
         bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY))
@@ -54,7 +55,7 @@ class Additive:
             bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(-1, len(PAIRS), BONDS - 1)[:, k]
         return cls(solved[:, 0], solved[:, 1 : 1 + KINDS], bonds, torch.tensor(card["residual"]))
 
-    def card(self) -> dict[str, list]:
+    def card(self) -> dict[str, list[Any]]:
         """The numbers for a card."""
         pairs = torch.stack([self.bonds[:, 1:, e, f] for e, f in PAIRS], dim=1).flatten(1)
         return {"solved": torch.cat([self.offset[:, None], self.types, pairs], dim=1).tolist(), "residual": self.residual.tolist()}

@@ -1,7 +1,8 @@
 """Tokens back to molecules: the graph with its hydrogens, their places, and the last touch to all places.
 
 The joint model draws how many hydrogens each heavy atom carries, not where they are. They start where the neighbours leave room, turned
-at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights. No force field and no RDKit geometry takes part.
+at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights. No force field and no
+RDKit geometry takes part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tokens back to molecules: the graph with its hydrogens, their places, and the last touch to all places.
 
 The joint model draws how many hydrogens each heavy atom carries, not where they are. They start where the neighbours leave room, turned
-at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights, at the level of
-GFN2-xTB. No force field and no RDKit geometry takes part.
+at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights. No force field and no
+RDKit geometry takes part.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def _directions(
 class Hydrogens:
     """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
 
-    def __init__(self, *, refine: int = 3, device: str | torch.device | None = None):
-        self.refiner = RefinerModel("refine", device=device)
+    def __init__(self, *, refine: int = 3, level: str = "B3LYP/6-31G(2df,p)", device: str | torch.device | None = None):
+        self.refiner = RefinerModel("refine", level=level, device=device)
         self.refine = refine
 
     def complete(self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None) -> list[Raw | None]:

@@ -32,7 +32,7 @@ class Path:
     bonds: tuple[float, float] = (0.0, COMPLETE)
     churn: float = 0.6
     rehide: float = 0.15
-    repair: float = 0.5
+    repair: float = 0.8
     settle: int = 3
     confident: float = 0.5
     temperature: float = 1.0
@@ -150,11 +150,15 @@ class Walk:
         return hide_types | ((first < of_types) & self.free_types), hide_bonds | ((second < of_bonds) & self.free_bonds)
 
     def broken(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor) -> Tensor:
-        """Atoms (b, 9) whose revealed type has no room for the revealed bonds, or room left when all bonds are revealed."""
+        """Atoms (b, 9) whose revealed type has no room for the revealed bonds, or room left when all their bonds are revealed, and charged ones
+        that leave the molecule charged when all types are revealed."""
         capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
         orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
         settled = ~(hide_bonds & self.off).any(2)
-        return self.mask & ~hide_types & ((orders > capacity) | (settled & (orders != capacity)))
+        charge = torch.tensor([q for _, q, _ in TYPES], device=self.device)[types.clamp_min(0)] * self.mask
+        lopsided = ~(hide_types & self.mask).any(1) & (charge.sum(1) != 0)
+        wrong = (orders > capacity) | (settled & (orders != capacity)) | (lopsided[:, None] & (charge != 0))
+        return self.mask & ~hide_types & wrong
 
     def ancestral(self, x: Tensor, clean: Tensor, k: int, churn: float) -> Tensor:
         """Places one level on."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ OTHERS = {
     "reconstruction": "equidrift.models.molecules.latent.benchmark:reconstruction_rows",
     "spectra": "equidrift.models.molecules.spectra_benchmark:spectra_rows",
 }
-BATCH = 250
+BATCH = 125
 # Published on QM9. EDM's look-up without hydrogens' charges (edm_stability) or explicit bonds (molecule_stability), in %.
 PUBLISHED: dict[str, dict[str, float]] = {
     "edm-published": {"edm_atom_stability": 98.7, "edm_stability": 82.0, "valid": 91.9, "valid_unique": 90.7, "calls": 1000},
@@ -74,7 +74,7 @@ class Size:
 
 
 QUICK = Size(samples=500, embedded=200, conditional=100, relaxed=8, busted=40, energies=100)
-FULL = Size(samples=10_000, embedded=1000, conditional=500, relaxed=40, busted=200, energies=1000)
+FULL = Size(samples=10_000, embedded=1000, conditional=500, relaxed=24, busted=150, energies=600)
 
 
 def run(full: bool = False, progress: Progress | None = None, limit: int | None = None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def run(full: bool = False, progress: Progress | None = None, limit: int | None 
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})
     data, say = load_qm9(), progress or (lambda message: None)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        bench = Bench(data, size, say, map if limit is not None else partial(pool.map, chunksize=4))
+        bench = Bench(data, size, say, map if limit is not None else pool.map)
         rows = bench.sample_rows()
         rows += [{"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()]
         rows += bench.conditional_rows()
@@ -132,11 +132,10 @@ class Bench:
         """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of its graphs."""
         samples = self.size.samples
         self.say(f"qm9/{name}: {samples} samples")
-        model.sample(sample_seeds(1, 0, 2))
+        parts = [(name, sample_seeds(0, start, min(start + BATCH, samples)), None) for start in range(0, samples, BATCH)]
+        list(self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1)))  # every process has its model by then
         begun = time.perf_counter()
-        raws: list[Raw | None] = []
-        for start in range(0, samples, BATCH):
-            raws += model.sample(sample_seeds(0, start, min(start + BATCH, samples)))
+        raws = [raw for part in self.each(sampled, parts) for raw in part]
         speed = {"molecules_per_s": len(raws) / (time.perf_counter() - begun), "calls": float(getattr(model, "default_steps", 0))}
         speed["training_minutes"] = training_minutes(name)
         values, draws = self.quality(raws)
@@ -185,7 +184,7 @@ class Bench:
         data, count = self.data, self.size.conditional
         test, half = data.rows("test")[: 4 * count], data.rows("train", "a")
         own = judge.predict([(data.molecule(int(k)), data.positions(int(k))) for k in test])
-        free = {name: model.sample(sample_seeds(3, 0, count)) for name, model in self.models.items()}
+        free = {name: sampled((name, sample_seeds(3, 0, count), None)) for name in self.models}
         rows: list[Row] = []
         for column, name in enumerate(USUAL):
             self.say(f"conditional-{name}")
@@ -193,7 +192,7 @@ class Bench:
             targets = np.random.default_rng(index).choice(data.props[half, index], count, replace=False)
             for label, model in self.models.items():
                 if name in model.properties:
-                    made = conditioned(model, name, targets)
+                    made = self.conditioned(label, name, targets)
                     values = errors(judge, made, name, targets) | {"samples": len(made)} | self.independent(made, name, targets)
                     rows.append({"row": f"conditional-{name}/{'equidrift' if label == 'joint' else label}", "values": values})
                 rows.append({"row": f"conditional-{name}/{label}-no-target", "values": errors(judge, free[label], name, targets)})
@@ -201,6 +200,15 @@ class Bench:
             rows.append({"row": f"conditional-{name}/floor", "values": {"MAE": floor, "samples": len(test)}})
             rows += [{"row": f"conditional-{name}/{paper}", "values": {"MAE": mae[column]}} for paper, mae in PUBLISHED_MAE.items()]
         return rows
+
+    def conditioned(self, label: str, name: str, targets: NDArray[np.float64]) -> list[Raw | None]:
+        """A sample of a model for each target, raw."""
+        properties = list(self.models[label].properties)
+        wanted = np.full((len(targets), len(properties)), np.nan)
+        wanted[:, properties.index(name)] = targets
+        seeds = sample_seeds(4, 0, len(targets))
+        parts = [(label, seeds[k : k + BATCH], wanted[k : k + BATCH]) for k in range(0, len(targets), BATCH)]
+        return [raw for part in self.each(sampled, parts) for raw in part]
 
     def independent(self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]) -> dict[str, float]:
         """Rank correlation of targets with GFN2-xTB's gap or dipole, which no network here learnt from; empty for other properties."""
@@ -225,7 +233,7 @@ def _sound(draws: Iterable[Draw]) -> list[Raw]:
 def shipped(name: str, say: Progress) -> Any:
     """The model of that name, None where its weights are not there."""
     try:
-        return make_molecule_model(name)
+        return cached_model(name)
     except (UnknownNameError, ImportError) as error:
         say(f"left out: {name}, which is not there ({error})")
         return None
@@ -303,20 +311,23 @@ def training_minutes(name: str) -> float:
     return total
 
 
-def conditioned(model: Any, name: str, targets: NDArray[np.float64]) -> list[Raw | None]:
-    """A sample for each target, raw; many in a call where the model takes a target for each (`sample_many`)."""
-    seeds = sample_seeds(4, 0, len(targets))
+@lru_cache(maxsize=2)
+def cached_model(name: str) -> Any:
+    """The model of that name, loaded once a process."""
+    return make_molecule_model(name)
+
+
+def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> list[Raw | None]:
+    """Samples of (model, seeds, wanted): raw; wanted (k, properties) has a row of targets a sample, NaN where there is none."""
+    name, seeds, wanted = part
+    model = cached_model(name)
+    if wanted is None:
+        return list(model.sample(seeds))
     if hasattr(model, "sample_many"):
-        wanted = np.full((len(targets), len(model.properties)), np.nan)
-        wanted[:, list(model.properties).index(name)] = targets
-        many: list[Raw | None] = []
-        for start in range(0, len(targets), BATCH):
-            many += model.sample_many(seeds[start : start + BATCH], wanted[start : start + BATCH])
-        return many
-    made: list[Raw | None] = [None] * len(targets)
-    for k, (seed, target) in enumerate(zip(seeds, targets)):
-        made[k] = model.sample(np.array([seed]), targets={name: float(target)})[0]
-    return made
+        return list(model.sample_many(seeds, wanted))
+    names = list(model.properties)
+    targets = [{name: float(v) for name, v in zip(names, row) if np.isfinite(v)} for row in wanted]
+    return [model.sample(seeds[k : k + 1], targets=targets[k])[0] for k in range(len(seeds))]
 
 
 def errors(judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]) -> dict[str, float]:

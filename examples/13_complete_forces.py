@@ -1,4 +1,4 @@
-"""Forces that are known on half of the atoms of a molecule, completed on the others with calibrated intervals; then as an ASE calculator."""
+"""Forces known on half of the atoms of a molecule, completed on the others with calibrated intervals; and an ASE calculator."""
 
 import sys
 
@@ -22,4 +22,4 @@ done = complete_atoms(atoms, model, n=n, steps=8)
 mean, low, high = model.condition(atoms.numbers, atoms.positions, known).interval(0.9)
 for k, atom in enumerate(done):
     if k >= 5:
-        print(atom.symbol, np.round(done.arrays["forces"][k], 2), "90 % of the first component:", np.round([low[k, 0], high[k, 0]], 2), "eV/A")
+        print(atom.symbol, np.round(done.arrays["forces"][k], 2), "90 % of the first:", np.round([low[k, 0], high[k, 0]], 2), "eV/A")

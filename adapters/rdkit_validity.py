@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import QED, Crippen, Descriptors, rdMolDescriptors
+from rdkit.Chem import QED, rdMolDescriptors
 
 from equidrift.errors import MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
@@ -119,7 +119,8 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
     rows = []
     for molecule in molecules:
         mol = Chem.RemoveHs(resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule))
-        rows.append((Descriptors.MolWt(mol), Crippen.MolLogP(mol), rdMolDescriptors.CalcTPSA(mol), QED.qed(mol)))
+        log_p, _ = rdMolDescriptors.CalcCrippenDescriptors(mol)
+        rows.append((rdMolDescriptors._CalcMolWt(mol), log_p, rdMolDescriptors.CalcTPSA(mol), QED.qed(mol)))
     return np.array(rows, np.float64).reshape(-1, len(DESCRIPTORS))
 
 

@@ -127,11 +127,11 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
 
 def distributions(made: dict[str, NDArray[np.float64]], reference: dict[str, NDArray[np.float64]]) -> dict[str, float]:
     """`NAME_W`, the Wasserstein distance, and `NAME_TV`, the total variation, of each quantity that both have; NaN entries are left out."""
-    out = {}
+    out: dict[str, float] = {}
     for name, values in made.items():
-        pair = [side[np.isfinite(side)] for side in (values, reference.get(name, np.zeros(0)))]
-        if all(len(side) for side in pair):
-            out |= {f"{name}_W": wasserstein(*pair), f"{name}_TV": total_variation(*pair)}
+        a, b = (side[np.isfinite(side)] for side in (values, reference.get(name, np.zeros(0))))
+        if len(a) and len(b):
+            out |= {f"{name}_W": wasserstein(a, b), f"{name}_TV": total_variation(a, b)}
     return out
 
 

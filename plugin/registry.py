@@ -51,7 +51,7 @@ TRAINED_MODELS = {
 }
 TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
 TRAINED_MOLECULE_MODELS = {
-    "molecules-joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
+    "joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
     "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),
 }
 TRAINED_TRAJECTORY_MODELS = {"trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")}

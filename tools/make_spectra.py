@@ -8,9 +8,9 @@ trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB
 give the Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
 
 OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
-`frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. Broadening is left to the reader
-(`equidrift.models.molecules.spectra.broaden`). Started again, it goes on behind the molecules that OUT.npz holds. Molecules without a
-minimum or a converged field are left out.
+`frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
+`equidrift.models.molecules.spectra.broaden`, as `observables` of the latent diffusion takes them. Started again, it goes on behind the
+molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from equidrift.adapters.ase_infrared import infrared
 from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
 from equidrift.models.conformers.data import held_out
+from equidrift.models.molecules.spectra import broaden
 
 SAVE_EVERY = 25
 
@@ -56,6 +57,7 @@ def save(path, made, index):
         offset=np.cumsum([0] + [len(m["numbers"]) for m in made]),
         frequencies_cm1=np.concatenate([m["f"] for m in made]).astype(np.float32),
         intensities=np.concatenate([m["i"] for m in made]).astype(np.float32),
+        vectors=np.stack([broaden(m["f"], m["i"]) for m in made]).astype(np.float32),
         mode_offset=np.cumsum([0] + [len(m["f"]) for m in made]),
     )
     temporary.replace(path)

@@ -9,6 +9,7 @@ and whose own error is the row `floor`. Rows of models whose weights are not the
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +35,7 @@ from equidrift.weights import find, read_card
 Progress = Callable[[object], None]
 Row = dict[str, Any]
 MODELS = ("joint", "latent")
+PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
 # further rows: "module:function"; function(folder, limit) -> rows
 OTHERS = {
     "reconstruction": "equidrift.models.molecules.latent.benchmark:reconstruction_rows",
@@ -212,8 +214,8 @@ class Bench:
         good = np.isfinite(values)
         if good.sum() < 3:
             return {}
-        ranks = [np.argsort(np.argsort(column[good])) for column in (values, targets[there])]
-        return {"gfn2_rank_correlation": float(np.corrcoef(*ranks)[0, 1])}
+        first, second = (np.argsort(np.argsort(column[good])).astype(np.float64) for column in (values, targets[there]))
+        return {"gfn2_rank_correlation": float(np.corrcoef(first, second)[0, 1])}
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
@@ -290,19 +292,23 @@ def embedded(system: Raw) -> Raw | None:
 
 
 def training_minutes(name: str) -> float:
-    """Minutes of training that the card of a model names, those of its autoencoders included; 0 where it names none."""
-    try:
-        return float(read_card(find(name)).get("training_minutes", 0.0))
-    except EquidriftError:
-        return 0.0
+    """Minutes of training that the cards of a model and of its autoencoders tell; 0 where they tell none."""
+    total = 0.0
+    for part in PARTS[name]:
+        try:
+            told = re.search(r"([\d.]+) minutes", read_card(find(part))["description"])
+        except EquidriftError:
+            return 0.0
+        total += float(told[1]) if told else 0.0
+    return total
 
 
 def conditioned(model: Any, name: str, targets: NDArray[np.float64]) -> list[Raw | None]:
-    """A sample for each target, raw; in one call where the model takes a target a sample, else the nearest of twenty quantiles."""
+    """A sample for each target, raw; many in a call where the model takes a target for each (`sample_many`)."""
     seeds = sample_seeds(4, 0, len(targets))
     if hasattr(model, "sample_many"):
-        wanted = np.full((len(targets), len(PROPERTIES)), np.nan)
-        wanted[:, PROPERTIES.index(name)] = targets
+        wanted = np.full((len(targets), len(model.properties)), np.nan)
+        wanted[:, list(model.properties).index(name)] = targets
         many: list[Raw | None] = []
         for start in range(0, len(targets), BATCH):
             many += model.sample_many(seeds[start : start + BATCH], wanted[start : start + BATCH])

@@ -97,10 +97,10 @@ class QM9:
         """Molecule k, without stereo tags."""
         atoms, bonds = slice(self.offset[k], self.offset[k + 1]), slice(self.bond_offset[k], self.bond_offset[k + 1])
         return Molecule(
-            numbers=self.numbers[atoms],
-            bonds=self.bonds[bonds],
-            bond_orders=self.bond_orders[bonds],
-            formal_charges=self.formal_charges[atoms],
+            numbers=self.numbers[atoms].astype(np.int64),
+            bonds=self.bonds[bonds].astype(np.int64),
+            bond_orders=self.bond_orders[bonds].astype(np.float64),
+            formal_charges=self.formal_charges[atoms].astype(np.int64),
             smiles=str(self.smiles[k]),
         )
 

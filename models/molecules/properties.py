@@ -239,8 +239,8 @@ class PropertyNetwork:
         for begin in range(0, len(order), BATCH_SIZE):
             rows = order[begin : begin + BATCH_SIZE]
             graphs, positions = [systems[k][0] for k in rows], [systems[k][1] for k in rows]
-            fields = ([getattr(g, label) for g in graphs] for label in ("numbers", "formal_charges", "bonds"))
-            out[rows] = self._values(make_batch(*fields, positions))
+            numbers, charges = [g.numbers for g in graphs], [g.formal_charges for g in graphs]
+            out[rows] = self._values(make_batch(numbers, charges, [g.bonds for g in graphs], positions))
         return {name: out[:, k] for k, name in enumerate(PROPERTIES)}
 
     @torch.no_grad()

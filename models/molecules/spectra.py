@@ -90,12 +90,13 @@ class SpectrumNetwork(nn.Module):
             GeometryConfig(latent=1, width=config.width, pair_width=config.pair_width, vectors=config.vectors, blocks=config.blocks)
         )
         w = config.width
-        self.lines = nn.Sequential(nn.Linear(w, 2 * w), nn.SiLU(), nn.Linear(2 * w, config.bins))
+        last = nn.Linear(2 * w, config.bins)
+        self.lines = nn.Sequential(nn.Linear(w, 2 * w), nn.SiLU(), last)
         self.doubt = nn.Sequential(nn.Linear(w, w), nn.SiLU(), nn.Linear(w, config.components))
         self.register_buffer("centre", torch.zeros(config.bins))
         self.register_buffer("whitening", torch.zeros(config.bins, config.components))
         with torch.no_grad():
-            self.lines[2].bias.fill_(-5.0)
+            last.bias.fill_(-5.0)
 
     def forward(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(root spectrum (b, bins), mean and log variance (b, components) of its whitened combinations)."""
@@ -130,7 +131,7 @@ class SpectrumExample:
         return len(self.root)
 
 
-def spectrum_loss(network: nn.Module, example: SpectrumExample) -> Tensor:
+def spectrum_loss(network: Any, example: SpectrumExample) -> Tensor:
     """Minus the log likelihood a component, and the squared error of the root spectrum, which steadies the mean early on."""
     root, mean, log_variance = network(example.batch, example.positions)
     error = (mean - network.whitened(example.root)).square()

@@ -9,10 +9,11 @@ import pytest
 from ase import Atoms
 
 from equidrift.adapters.ase_atoms import from_atoms
-from equidrift.adapters.ase_generator import ConformerGenerator
+from equidrift.adapters.ase_generator import ConformerGenerator, MoleculeGenerator
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
-from equidrift.records import Molecule
+from equidrift.records import Ensemble, Molecule
 from tests.conftest import make_ensemble
+from tests.doubles import Baker, geometry
 
 api = pytest.importorskip("equidrift.api", reason="the function that draws samples is not there yet")
 
@@ -166,3 +167,31 @@ def test_refine_names_what_is_wrong():
         generator.refine(images + ConformerGenerator(model="etkdg", n=1).generate("CCN"))
     with pytest.raises(InputError, match=r"no images"):
         generator.refine([])
+
+
+def test_molecule_generator_keeps_its_molecules_until_a_parameter_changes():
+    model = Baker()
+    generator = MoleculeGenerator(model, n=3, seed=2)
+    first = generator.generate()
+    assert len(first) == 3 and len({atoms.info["smiles"] for atoms in first}) == 3
+    calls = len(model.calls)
+    again = generator.generate()
+    assert len(model.calls) == calls and again[0] is not first[0] and np.array_equal(again[0].positions, first[0].positions)
+    assert generator.set(n=3) == {} and generator.set(n=4) == {"n": 4}
+    assert len(generator.generate()) == 4 and len(model.calls) > calls
+    assert from_atoms(first[0]).smiles == first[0].info["smiles"]
+
+
+def test_molecule_generator_refuses_unknown_options_and_bad_targets():
+    with pytest.raises(UnknownNameError, match=r"unknown option 'guidence'\. Did you mean 'guidance'"):
+        MoleculeGenerator(Baker(), guidence=2.0)
+    with pytest.raises(UnknownNameError, match="unknown property 'gap'"):
+        MoleculeGenerator(Baker(), targets={"gap": 7.0}).generate()
+
+
+def test_molecule_generator_takes_atoms_as_a_fragment():
+    ethanol = Molecule.from_smiles("CCO")
+    (core,) = Ensemble(ethanol, geometry(ethanol)[None]).to_ase()
+    generator = MoleculeGenerator(Baker(n=1), n=1, fragment=core)
+    assert generator.generate()[0].info["smiles"] == "CCO"  # the double makes ethanol alone, a little shaken
+    assert generator.parameters["model"].calls[0]["fragment"][0].numbers.tolist() == ethanol.numbers.tolist()

@@ -14,6 +14,7 @@ from equidrift.adapters.rdkit_etkdg import ETKDG
 from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
 from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9
+from equidrift.models.molecules.latent.benchmark import conformer_quality, reconstruction_rows
 from equidrift.models.molecules.latent.geometry import GeometryBatches, hand, qm9_codes
 from equidrift.models.molecules.latent.graph import GraphBatches, unit
 from equidrift.models.molecules.latent.graph_data import graph_batch, qm9_graphs, selfies_of, smiles_of, tokenise, vocabulary
@@ -21,9 +22,9 @@ from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDen
 from equidrift.models.molecules.latent.sampler import LatentModel
 from equidrift.models.molecules.latent.space import LatentSpace, like_sized, plain_codes, slerp
 from equidrift.models.molecules.latent.train import run_training
-from equidrift.protocols import MoleculeModel
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
+from tests.contract.molecule_model import MoleculeModelContract
 
 SMILES = (
     "CCO",
@@ -181,6 +182,33 @@ def test_the_decoder_gives_the_hand_asked_for(space, molecules):
         assert hand(molecule.numbers, decoded) * sign > 0
 
 
+def test_of_several_conformers_the_nearest_is_taken(space, trained, molecules):
+    places = (str(trained / "graph.safetensors"), str(trained / "geometry.safetensors"))
+    several = LatentSpace(*places, steps=2, conformers=4)
+    some, z = [m for m, _ in molecules[:5]], space.encode_many(molecules[:5])
+    part = space.slices["geometry"]
+
+    def nearness(made):
+        return np.array([(space.encode(*one)[part] * row[part]).mean() for one, row in zip(made, z)])
+
+    single, best = (nearness(s.decode_conformers(some, z, np.arange(5))) for s in (space, several))
+    assert (best >= single - 1e-4).all() and (best > single + 1e-4).any()
+
+
+def test_reconstruction_counts_what_comes_back(tmp_path, space, molecules):
+    data = dataset(molecules)
+    data.split[:6] = 2
+    np.savez(tmp_path / "qm9_molecules.npz", **vars(data))
+    rows = {row["row"]: row["values"] for row in reconstruction_rows(tmp_path, 4, space=space)}
+    assert set(rows) == {"latent/graph", "latent/geometry", "latent/geometry-refine", "latent/graph-alone", "rdkit/mmff"}
+    assert rows["latent/graph"]["molecules"] == 4 and 0 <= rows["latent/graph"]["exact_match"] <= 100
+    items = molecules[:3]
+    perfect = conformer_quality(items, [(m, x @ rotation(1).T) for m, x in items])
+    assert perfect["rmsd_A"] < 1e-6 and perfect["bond_error_A"] < 1e-6 and perfect["below_0.5_A"] == 100.0
+    worse = conformer_quality(items, [items[0], None, (items[2][0], items[2][1] * 1.5)])
+    assert worse["below_0.5_A"] < 100.0 and worse["bond_error_A"] > 0.1  # one is missing, one is blown up
+
+
 def test_decoding_is_determined_by_latent_and_seed(space):
     z = np.random.default_rng(3).standard_normal((6, space.size))
     whole = space.decode(z, np.arange(6))
@@ -252,25 +280,48 @@ def test_training_resumes_to_the_same_weights(tmp_path, trained):
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_model_meets_the_contract(model):
-    assert isinstance(model, MoleculeModel)
-    out = model.sample(np.arange(5), steps=3)
-    again = model.sample(np.array([3]), steps=3)[0]
-    assert len(out) == 5
-    for one in (one for one in out if one is not None):
-        molecule, x = one
-        assert x.shape == (molecule.n_atoms, 3) and x.dtype == np.float64
-        assert not len(molecule.tetrahedral) and not len(molecule.double_bonds)
-    if out[3] is not None:
-        assert flat_smiles(out[3][0]) == flat_smiles(again[0])
-        np.testing.assert_allclose(out[3][1], again[1], atol=1e-4)
-    assert model.sample(np.array([], np.int64)) == []
+class TestContract(MoleculeModelContract):
+    """What the engine relies on, of a model with the tiny networks."""
+
+    steps = 3
+
+    @pytest.fixture(scope="class")
+    def model(self, trained):
+        return LatentModel(str(trained / "diffusion.safetensors"), steps=2)
+
+
+def test_targets_may_differ_from_sample_to_sample(model):
+    wanted = np.full((3, len(PROPERTIES)), np.nan)
+    wanted[:, 0] = (0.1, 0.5, 0.9)
+    whole = model.latents(np.arange(3), wanted, steps=3)
+    np.testing.assert_allclose(model.latents(np.array([1]), wanted[1], steps=3)[0], whole[1], atol=1e-5)
+
+
+def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecules):
+    np.savez(tmp_path / "observed.npz", index=np.arange(6), vectors=np.random.default_rng(0).random((6, 5)))
+    config = settings_of(trained, "diffusion", STAGES["diffusion"]) | {"observables": str(tmp_path / "observed.npz")}
+    run_training(config, tmp_path / "run", None, False, None)
+    model = LatentModel(
+        str(tmp_path / "run" / "diffusion.safetensors"),
+        graph=str(trained / "graph.safetensors"),
+        geometry=str(trained / "geometry.safetensors"),
+    )
+    assert model.network.config.observable == 5 and model.latents(np.arange(2), observable=np.ones(5), steps=2).shape == (
+        2,
+        model.space.size,
+    )
+    run_training(settings_of(trained, "diffusion", STAGES["diffusion"]) | {"conformers": 8}, tmp_path / "few", None, False, None)
+    (table,) = (np.load(path) for path in (tmp_path / "few").glob("latents-*.npy"))
+    assert (~np.isnan(table)).all(1).sum() == 8 and not np.isnan(table[:, : model.space.slices["graph"].stop]).any()
+    with pytest.raises(InputError, match="vectors"):
+        np.savez(tmp_path / "poor.npz", index=np.arange(6))
+        run_training(config | {"observables": str(tmp_path / "poor.npz")}, tmp_path / "other", None, False, None)
 
 
 def test_guidance_zero_ignores_the_target(model):
     seeds = np.arange(4)
     plain = model.latents(seeds, steps=3)
-    np.testing.assert_allclose(model.latents(seeds, targets={"gap_eV": 0.5}, guidance=0.0, steps=3), plain, atol=1e-5)
+    np.testing.assert_allclose(model.latents(seeds, model._values({"gap_eV": 0.5}), guidance=0.0, steps=3), plain, atol=1e-5)
     assert model.properties["gap_eV"][0] < model.properties["gap_eV"][1]
 
 
@@ -354,8 +405,8 @@ def test_messages(space, model, trained, tmp_path, molecules):
         model.sample(np.arange(1), fragment=molecules[0])
     with pytest.raises(InputError, match="observable"):
         model.latents(np.arange(1), observable=np.zeros(3))
-    with pytest.raises(InputError, match="steps"):
-        model.sample(np.arange(1), steps=0)
+    with pytest.raises(InputError, match="wanted"):
+        model.sample_many(np.arange(2), np.zeros((3, len(PROPERTIES))))
     with pytest.raises(WeightsError, match="expected 'latent-graph'"):
         LatentSpace(graph=str(trained / "geometry.safetensors"), geometry=str(trained / "geometry.safetensors"))
     with pytest.raises(InputError, match="does not fit"):

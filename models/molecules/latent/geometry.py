@@ -153,7 +153,7 @@ class GeometryExample:
         return len(self.sigma)
 
 
-def geometry_loss(network: nn.Module, example: GeometryExample) -> Tensor:
+def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
     """Error of each stage's estimate against the hand nearer to it, over the error that the noise level leaves to be expected."""
     z = network.encoder(example.batch, example.clean)
     z = unit(z + network.config.noise * example.noise) * example.known

@@ -9,6 +9,7 @@ latents decode alike (the regulariser; HierVAE has a KL term in its place).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,7 +237,7 @@ class GraphExample:
         return len(self.graphs)
 
 
-def graph_loss(network: nn.Module, example: GraphExample) -> Tensor:
+def graph_loss(network: Any, example: GraphExample) -> Tensor:
     """Cross-entropy of the tokens from noisy latents, and the contrastive term where its weight is not 0."""
     config: GraphConfig = network.config
     written = example.graphs.tokens

@@ -43,9 +43,10 @@ class ResidualBlock(nn.Module):
         w = config.width
         self.norm = nn.LayerNorm(w, elementwise_affine=False)
         self.modulation = nn.Linear(config.condition, 2 * w)
-        self.mlp = nn.Sequential(nn.Linear(w, 2 * w), nn.GELU(), nn.Linear(2 * w, w))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        last = nn.Linear(2 * w, w)
+        self.mlp = nn.Sequential(nn.Linear(w, 2 * w), nn.GELU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
         scale, shift = self.modulation(c).chunk(2, dim=-1)
@@ -54,7 +55,13 @@ class ResidualBlock(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """Noisy latents to clean ones. Latents are standardised by `shift` and `scale`, properties lie in `low` .. `high`."""
+    """Noisy latents to clean ones. Latents are standardised by `shift` and `scale`, properties lie in `low` .. `high`.
+
+    Observables are standardised by `observed_shift` and `observed_scale`.
+    """
+
+    observed_shift: Tensor
+    observed_scale: Tensor
 
     shift: Tensor
     scale: Tensor
@@ -72,6 +79,8 @@ class LatentDenoiser(nn.Module):
             ("scale", config.latent, 1.0),
             ("low", config.properties, 0.0),
             ("high", config.properties, 1.0),
+            ("observed_shift", config.observable, 0.0),
+            ("observed_scale", config.observable, 1.0),
         ):
             self.register_buffer(name, torch.full((size,), value))
         self.register_buffer("frequencies", torch.arange(1, 17) * 0.5, persistent=False)
@@ -97,7 +106,7 @@ class LatentDenoiser(nn.Module):
             out = out + self.conditions(torch.cat([heap.flatten(1), known.to(heap.dtype)], dim=-1))
         if self.observable is not None and observable is not None:
             known = ~observable.isnan().any(-1, keepdim=True)
-            vector = torch.where(known, torch.nan_to_num(observable), torch.zeros_like(observable))
+            vector = torch.where(known, (torch.nan_to_num(observable) - self.observed_shift) / self.observed_scale, 0.0)
             out = out + self.observable(torch.cat([vector, known.to(vector.dtype)], dim=-1))
         return out
 
@@ -152,9 +161,13 @@ def noise_levels(steps: int) -> list[float]:
 
 @dataclass
 class LatentExample:
-    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown."""
+    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown.
+
+    `known` (b, d) is 0 for parts of a latent that are not known (the conformer was not encoded); they stand as noise about 0.
+    """
 
     clean: Tensor
+    known: Tensor
     noise: Tensor
     sigma: Tensor
     values: Tensor | None
@@ -169,7 +182,8 @@ def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
     s = example.sigma[:, None]
     with torch.autocast("cpu", torch.bfloat16, enabled=example.clean.device.type == "cpu"):
         estimate = network(example.clean + s * example.noise, example.sigma, example.values, example.observable)
-    return ((estimate - example.clean).square() * (s.square() + 1) / s.square()).mean()
+    error = (estimate - example.clean).square() * example.known
+    return (error * (s.square() + 1) / s.square()).sum() / example.known.sum()
 
 
 class LatentBatches:
@@ -197,14 +211,18 @@ class LatentBatches:
             vectors[rng.random(self.batch) < UNCONDITIONAL] = np.nan
             observable = torch.from_numpy(vectors)
         noise = torch.from_numpy(rng.standard_normal((self.batch, self.latents.shape[1]), np.float32))
-        return LatentExample(torch.from_numpy(self.latents[rows]), noise, torch.from_numpy(sigma), values, observable)
+        clean = torch.from_numpy(self.latents[rows])
+        known = (~clean.isnan()).float()
+        return LatentExample(clean.nan_to_num(), known, noise, torch.from_numpy(sigma), values, observable)
 
 
 def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """A copy of property values (b, p) with none, one, or a random subset of each row known."""
     b, p = values.shape
-    kind = rng.random(b)
-    single = np.arange(p) == rng.integers(0, p, b)[:, None]
-    kept = np.where((kind < UNCONDITIONAL + SINGLE)[:, None], single, rng.random((b, p)) < 0.5)
+    kind: NDArray[np.float64] = rng.random((b,))
+    chosen: NDArray[np.int64] = rng.integers(0, p, (b,))
+    single = np.arange(p) == chosen[:, None]
+    some: NDArray[np.bool_] = rng.random((b, p)) < 0.5
+    kept = np.where((kind < UNCONDITIONAL + SINGLE)[:, None], single, some)
     kept &= (kind >= UNCONDITIONAL)[:, None]
     return np.where(kept, values, np.nan).astype(np.float32)

@@ -40,7 +40,9 @@ class LatentModel:
         self.max_atoms = int(self.card["max_atoms"])
         self.properties: Mapping[str, tuple[float, float]] = {name: (low, high) for name, (low, high) in self.card["properties"].items()}
         folder = find(weights).parent
-        places = {key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))}
+        places: dict[str, Any] = {
+            key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))
+        }
         self.space = LatentSpace(**places, **space)
 
     def sample(
@@ -60,37 +62,68 @@ class LatentModel:
         UnknownNameError
             for a property that the model does not know. InputError for a fragment, which this model cannot hold.
         """
+        return self.sample_many(seeds, self._values(targets), guidance=guidance, fragment=fragment, steps=steps, callback=callback)
+
+    def sample_many(
+        self,
+        seeds: NDArray[np.int64],
+        wanted: NDArray[np.float64] | None,
+        *,
+        guidance: float | None = None,
+        fragment: tuple[Molecule, NDArray[np.float64]] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Made | None]:
+        """`sample` with targets of its own for each sample: wanted (k, properties) or (properties,), NaN where a property is free."""
         if fragment is not None:
             raise InputError("the latent model cannot hold a fragment; use the joint model, or leave the fragment out")
         seeds = np.asarray(seeds, np.int64)
-        z = self.latents(seeds, targets=targets, guidance=guidance, steps=steps)
+        z = self.latents(seeds, wanted, guidance=guidance, steps=steps)
         return self.space.decode(z, seeds, callback=callback) if len(z) else []
 
     def latents(
         self,
         seeds: NDArray[np.int64],
+        wanted: NDArray[np.float64] | None = None,
         *,
-        targets: Mapping[str, float] | None = None,
         observable: ArrayLike | None = None,
         guidance: float | None = None,
         steps: int | None = None,
     ) -> NDArray[np.float64]:
-        """Latents (len(seeds), size): what `sample` decodes. `observable` (length,) conditions a model that was trained on vectors."""
+        """Latents (len(seeds), size): what `sample` decodes.
+
+        Parameters
+        ----------
+        wanted : (k, properties) or (properties,) in the order of `properties`, NaN where a property is free.
+        observable : (k, length) or (length,), of a model that was trained on vectors.
+
+        Raises
+        ------
+        InputError
+            for steps or guidance out of range, or an observable of another length.
+        """
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 1000:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
-        values = self._values(targets)
-        vector = self._vector(observable)
-        size = self.network.config.latent
-        out = np.zeros((len(seeds), size))
         strength = GUIDANCE if guidance is None else float(guidance)
+        if not 0 <= strength < np.inf:
+            raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
+        sizes, given = self.network.config, []
+        for table, length, name in ((wanted, sizes.properties, "wanted"), (observable, sizes.observable, "observable")):
+            if table is None:
+                given.append(None)
+                continue
+            rows = np.asarray(table, np.float64)
+            if rows.shape not in ((length,), (len(seeds), length)) or (name == "observable" and not np.isfinite(rows).all()):
+                raise InputError(f"{name} must be of shape ({length},) or ({len(seeds)}, {length}) for {self.name}, not {rows.shape}")
+            given.append(np.broadcast_to(rows, (len(seeds), length)))
+        out = np.zeros((len(seeds), sizes.latent))
         with torch.inference_mode():
             for begin in range(0, len(seeds), BATCH):
-                part = seeds[begin : begin + BATCH]
-                noise = np.stack([sample_rng(int(s)).standard_normal(size) for s in part])
-                given = [None if row is None else torch.from_numpy(row).float().expand(len(part), -1) for row in (values, vector)]
-                z = self.network.sample(torch.from_numpy(noise).float(), steps, given[0], given[1], strength)
-                out[begin : begin + len(part)] = z.double().numpy()
+                part = slice(begin, min(begin + BATCH, len(seeds)))
+                noise = np.stack([sample_rng(int(s)).standard_normal(sizes.latent) for s in seeds[part]])
+                values, vectors = (None if table is None else torch.from_numpy(table[part].copy()).float() for table in given)
+                out[part] = self.network.sample(torch.from_numpy(noise).float(), steps, values, vectors, strength).double().numpy()
         return out
 
     def _values(self, targets: Mapping[str, float] | None) -> NDArray[np.float64] | None:
@@ -98,18 +131,12 @@ class LatentModel:
         if not targets:
             return None
         names = list(self.properties)
-        for name in targets:
+        for name, value in targets.items():
             if name not in names:
                 raise UnknownNameError("property", name, names)
-        return np.array([[float(targets.get(name, np.nan)) for name in names]])
-
-    def _vector(self, observable: ArrayLike | None) -> NDArray[np.float64] | None:
-        if observable is None:
-            return None
-        vector, length = np.asarray(observable, np.float64), self.network.config.observable
-        if vector.shape != (length,) or not np.isfinite(vector).all():
-            raise InputError(f"{self.name} takes an observable of shape ({length},), finite, not {vector.shape}")
-        return vector[None]
+            if not np.isfinite(value):
+                raise InputError(f"targets: {name} must be a finite number, not {value}")
+        return np.array([float(targets.get(name, np.nan)) for name in names])
 
 
 def beside(folder: Any, name: str) -> str:

@@ -57,8 +57,9 @@ class LatentSpace:
     Parameters
     ----------
     graph, geometry : names of shipped autoencoders, or paths of trained ones.
-    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken. 1 is
-    greedy. steps : network calls of the geometric decoder.
+    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken.
+    conformers : conformers drawn for a conformer latent, each from noise of its own; the one that encodes nearest to the latent is taken.
+    steps : network calls of the geometric decoder, for each of them.
     refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded conformers.
     """
 
@@ -68,17 +69,18 @@ class LatentSpace:
         geometry: str = "latent-geometry",
         *,
         candidates: int = CANDIDATES,
+        conformers: int = 1,
         steps: int = 8,
         refine: bool = False,
     ):
-        if candidates < 1 or not 1 <= steps <= 1000:
-            raise InputError(f"candidates must be 1 or more and steps lie in 1 .. 1000, not {candidates} and {steps}")
+        if candidates < 1 or conformers < 1 or not 1 <= steps <= 1000:
+            raise InputError(f"candidates and conformers must be 1 or more and steps in 1 .. 1000, not {candidates}, {conformers}, {steps}")
         self.graph, self.graph_card = load_network(graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes)))
         self.geometry, self.geometry_card = load_network(
             geometry, "latent-geometry", lambda sizes: GeometryAutoencoder(GeometryConfig(**sizes))
         )
         self.tokens = list(self.graph_card["tokens"])
-        self.candidates, self.steps, self.refine = candidates, steps, refine
+        self.candidates, self.conformers, self.steps, self.refine = candidates, conformers, steps, refine
         first, second = self.graph.config.latent, self.geometry.config.latent
         self.slices = {
             "graph": slice(0, first),
@@ -219,20 +221,35 @@ class LatentSpace:
         codes = [with_hydrogen_rows(plain_codes(m)) for m in kept]
         shapes = normalised(z[rows][:, self.slices["geometry"]])
         out: list[Made | None] = [None] * len(molecules)
+        done = 0
         with torch.inference_mode():
             for part in like_sized([c.n_atoms for c in codes]):
-                batch = collate([codes[k] for k in part])
-                noise = torch.zeros((*batch.mask.shape, 3))
-                for i, k in enumerate(part):
-                    draw = sample_rng(int(seeds[rows[k]])).standard_normal((codes[k].n_atoms, 3))
-                    noise[i, : len(draw)] = torch.from_numpy(draw - draw.mean(0))
-                x = self.geometry.decode(batch, torch.from_numpy(shapes[part]).float(), noise, steps).double().numpy()
+                x = self._nearest(codes, shapes, part, [int(seeds[rows[k]]) for k in part], steps)
                 for i, k in enumerate(part):
                     wanted = float(z[rows[k], self.slices["hand"]][0])
                     out[rows[k]] = (kept[k], turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted))
+                done += len(part)
                 if callback is not None:
-                    callback({"done": len(part), "total": len(rows)})
+                    callback({"done": done + len(molecules) - len(rows), "total": len(molecules)})
         return self.refined(out) if self.refine else out
+
+    def _nearest(
+        self, codes: Sequence[GraphCodes], shapes: NDArray[np.float64], part: list[int], seeds: list[int], steps: int
+    ) -> NDArray[np.float64]:
+        """Conformers (len(part), n, 3) of some of the graphs: of those drawn for each the one that encodes nearest to its latent."""
+        batch, z = collate([codes[k] for k in part]), torch.from_numpy(shapes[part]).float()
+        best, near = np.zeros((*batch.mask.shape, 3)), np.full(len(part), -np.inf)
+        for draw in range(self.conformers if bool(z.any()) else 1):
+            noise = torch.zeros((*batch.mask.shape, 3))
+            for i, (k, seed) in enumerate(zip(part, seeds)):
+                rng = sample_rng(seed) if draw == 0 else np.random.Generator(np.random.Philox(key=[seed, draw]))
+                start = rng.standard_normal((codes[k].n_atoms, 3))
+                noise[i, : len(start)] = torch.from_numpy(start - start.mean(0))
+            x = self.geometry.decode(batch, z, noise, steps)
+            cosine = (self.geometry.encoder(batch, x) * z).mean(1).double().numpy() if self.conformers > 1 else np.zeros(len(part))
+            better = cosine > near
+            best[better], near[better] = x.double().numpy()[better], cosine[better]
+        return best
 
     def refined(self, made: list[Made | None]) -> list[Made | None]:
         """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB level)."""

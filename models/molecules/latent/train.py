@@ -37,10 +37,13 @@ LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
 class TrainingConfig(BaseModel):
-    """What a training YAML may say. Unknown keys are errors. `data`: a file of `tools/make_molecules.py`; the one found where it is left
-    out.
+    """What a training YAML may say. Unknown keys are errors.
 
-    `graph` and `geometry` name the autoencoders whose latents are diffused; `limit` takes the first molecules of the training part alone.
+    `data`: a file of `tools/make_molecules.py`, the one found where it is left out; `limit` takes the first molecules of its training part.
+    `conformers`: how many molecules, drawn at random, have their conformers encoded for the diffusion (the slow part), all where left out.
+    `graph` and `geometry` name the autoencoders whose latents are diffused; `observables` names an .npz of `index` (n,), QM9's numbers, and
+    `vectors` (n, m): any vector observable, known for some of the molecules, to condition on.
+    `init` names weights to begin with: an earlier graph autoencoder, or the conformer generator of the geometric decoder.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,9 +51,11 @@ class TrainingConfig(BaseModel):
     stage: Literal["graph", "geometry", "diffusion"]
     data: str | None = None
     limit: int | None = Field(default=None, ge=8)
+    conformers: int | None = Field(default=None, ge=8)
     name: str = Field(default="my-latent", pattern=r"^[\w.+-]+$")
     graph: str = "latent-graph"
     geometry: str = "latent-geometry"
+    observables: str | None = None
     init: str | None = None
     network: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
@@ -108,7 +113,7 @@ def run_training(
     return {**done, "molecules": len(rows)}
 
 
-def fresh(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+def fresh(make: Callable[[], nn.Module], seed: int) -> Any:
     """A network whose weights depend on the seed alone; the user's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
@@ -159,37 +164,69 @@ def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) ->
 def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
     """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
     space = LatentSpace(c.graph, c.geometry)
-    latents = encoded(space, data, rows, out)
-    shift, scale = latents.mean(0), np.maximum(latents.std(0), 1e-3)
+    count = len(rows) if c.conformers is None else min(c.conformers, len(rows))
+    latents = encoded(space, data, rows, out, np.sort(np.random.default_rng(c.seed).permutation(len(rows))[:count]))
+    shift, scale = np.nanmean(latents, 0), np.maximum(np.nanstd(latents, 0), 1e-3)
     values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
     low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
     ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
-    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES)})
+    observed = None if c.observables is None else observables(Path(c.observables), data.index[rows])
+    size = 0 if observed is None else observed.shape[1]
+    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size})
     network = fresh(lambda: LatentDenoiser(sizes), c.seed)
     for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
         getattr(network, name).copy_(torch.from_numpy(value))
-    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, None, batch=c.batch, seed=c.seed)
+    if observed is not None:
+        network.observed_shift.copy_(torch.from_numpy(np.nanmean(observed, 0)))
+        network.observed_scale.copy_(torch.from_numpy(np.maximum(np.nanstd(observed, 0), 1e-6)))
+    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed)
     card = {"task": "molecules-latent", "config": dataclasses.asdict(sizes), "graph": c.graph, "geometry": c.geometry, "properties": ranges}
     return Task(network, batches, diffusion_loss, card | {"what": "draws molecules with bonds and coordinates through invariant latents"})
 
 
-def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path) -> np.ndarray:
-    """The latents (n, size) of molecules of QM9, kept in `out`, so that a resumed run need not make them again."""
-    marks = [space.graph_card["sha256"], space.geometry_card["sha256"], rows.tobytes().hex()]
+def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """The vectors (len(numbers), m) of molecules by their numbers in QM9, NaN where the file has none.
+
+    Raises
+    ------
+    InputError
+        where there is no such file, it lacks `index` or `vectors`, or knows none of the molecules.
+    """
+    if not path.is_file():
+        raise InputError(f"there are no observables {str(path)!r}; give an .npz with `index` (n,) and `vectors` (n, m)")
+    with np.load(path, allow_pickle=False) as file:
+        if missing := {"index", "vectors"} - set(file.files):
+            raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; observables are `index` (n,) and `vectors` (n, m)")
+        index, vectors = file["index"], file["vectors"]
+    row_of = {int(number): k for k, number in enumerate(index.tolist())}
+    places = np.array([row_of.get(number, -1) for number in numbers.tolist()])
+    if (places < 0).all():
+        raise InputError(f"{path} knows none of the training molecules")
+    return np.where(places[:, None] >= 0, vectors[places], np.nan).astype(np.float32)
+
+
+def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path, placed: np.ndarray) -> np.ndarray:
+    """The latents (n, size) of molecules of QM9, with those of the conformers of `placed` among them, NaN for the others'.
+
+    They are kept in `out`, so that a resumed run need not make them again.
+    """
+    marks = [space.graph_card["sha256"], space.geometry_card["sha256"], rows.tobytes().hex(), placed.tobytes().hex()]
     path = out / f"latents-{zlib.crc32(' '.join(marks).encode()):08x}.npy"
     if path.exists():
-        return np.load(path)
-    table = np.zeros((len(rows), space.size), np.float32)
+        table: np.ndarray = np.load(path)
+        return table
     codes = tokenise(written_selfies(data.smiles[rows], out), space.tokens, space.graph.config.length, strict=False)
     graphs = qm9_graphs(data, rows, codes)
-    for begin in range(0, len(rows), CHUNK):
-        part = slice(begin, min(begin + CHUNK, len(rows)))
-        with torch.inference_mode():
-            z = space.graph.encoder(graphs.rows(np.arange(part.start, part.stop))).numpy()
+    table = np.full((len(rows), space.size), np.nan, np.float32)
+    with torch.inference_mode():
+        for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // CHUNK)):
+            table[part, space.slices["graph"]] = space.graph.encoder(graphs.rows(part)).numpy()
+    for part in np.array_split(placed, max(1, len(placed) // CHUNK)):
         shapes = [qm9_codes(data, k) for k in rows[part].tolist()]
         conformers = [data.positions(k) for k in rows[part].tolist()]
-        numbers = [data.numbers[data.offset[k] : data.offset[k + 1]] for k in rows[part].tolist()]
-        table[part] = np.hstack([z, space.encode_codes(shapes, conformers), [[hand(n, x)] for n, x in zip(numbers, conformers)]])
+        table[part, space.slices["geometry"]] = space.encode_codes(shapes, conformers)
+        hands = [hand(data.numbers[data.offset[k] : data.offset[k + 1]], x) for k, x in zip(rows[part].tolist(), conformers)]
+        table[part, -1] = hands
     out.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npy")
     np.save(temporary, table)
@@ -220,7 +257,7 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
         "family": "molecules",
         "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
-        "max_atoms": 29,
+        "max_atoms": 3 * LENGTH,
         "units": "A, eV",
         "dtype": "bfloat16",
         "licence": c.licence,

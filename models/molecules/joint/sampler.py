@@ -69,7 +69,7 @@ class JointModel:
         level: str = "B3LYP/6-31G(2df,p)",
         path: Path | None = None,
         half_precision: bool = True,
-        steer: float = 3.0,
+        steer: float = 4.0,
         device: str | torch.device | None = None,
     ):
         if sampler not in SAMPLERS:

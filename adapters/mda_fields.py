@@ -39,8 +39,9 @@ class FieldReader(AuxReader):  # type: ignore[misc]
     _Auxstep = FieldStep
 
     def __init__(self, auxdata: Any, **options: Any) -> None:
-        self._auxdata = np.asarray(auxdata, np.float64)
-        self._n_steps = len(self._auxdata)
+        # MDAnalysis asks for the truth of what it copies readers from, which an array has none of
+        self._auxdata = auxdata if isinstance(auxdata, tuple) else (np.asarray(auxdata, np.float64),)
+        self._n_steps = len(self._auxdata[0])
         super().__init__(**options)
 
     def _read_next_step(self) -> FieldStep:
@@ -50,7 +51,7 @@ class FieldReader(AuxReader):  # type: ignore[misc]
         if i >= self._n_steps:
             self.rewind()
             raise StopIteration
-        self.auxstep._data, self.auxstep.step = self._auxdata[i], i
+        self.auxstep._data, self.auxstep.step = self._auxdata[0][i], i
         step: FieldStep = self.auxstep
         return step
 
@@ -60,7 +61,7 @@ class FieldReader(AuxReader):  # type: ignore[misc]
         return times
 
     def _memory_usage(self) -> int:
-        return int(self._auxdata.nbytes)
+        return int(self._auxdata[0].nbytes)
 
 
 def add_field(

@@ -34,6 +34,7 @@ MOLECULE_MODELS = {
     "default": "equidrift.models.molecules.joint.sampler:load_joint",
     "joint": "equidrift.models.molecules.joint.sampler:load_joint",
     "latent": "equidrift.models.molecules.latent.sampler:load_latent",
+    "joint-best-of": "equidrift.models.molecules.select:load_selected",
 }
 REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames

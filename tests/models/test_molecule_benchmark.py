@@ -28,6 +28,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dic
     monkeypatch.setattr(benchmark, "load_properties", network)
     monkeypatch.setattr(benchmark, "OTHERS", {"reconstruction": "equidrift.models.molecules.nowhere:rows"})
     monkeypatch.setitem(registry.MOLECULE_MODELS, "joint", "tests.doubles:Baker")
+    monkeypatch.setitem(registry.MOLECULE_MODELS, "joint-best-of", "tests.models.test_molecule_benchmark:absent")
     monkeypatch.setitem(registry.MOLECULE_MODELS, "latent", "tests.models.test_molecule_benchmark:absent")
     benchmark.cached_model.cache_clear()
     said: list[str] = []

@@ -108,7 +108,8 @@ class LatentModel:
         strength = GUIDANCE if guidance is None else float(guidance)
         if not 0 <= strength < np.inf:
             raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
-        sizes, given = self.network.config, []
+        sizes = self.network.config
+        given: list[NDArray[np.float64] | None] = []
         for table, length, name in ((wanted, sizes.properties, "wanted"), (observable, sizes.observable, "observable")):
             if table is None:
                 given.append(None)

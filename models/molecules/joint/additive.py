@@ -27,7 +27,10 @@ RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Additive:
-    """Standardised properties as sums: offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual (12,), a deviation."""
+    """Standardised properties as sums.
+
+    offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual (12,), the deviation of what is not additive.
+    """
 
     offset: Tensor
     types: Tensor

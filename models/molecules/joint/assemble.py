@@ -96,7 +96,7 @@ def _directions(
             return back[None]
         signs = rng.permutation([1.0, -1.0])[:count, None]
         return 0.55 * back + signs * 0.83 * normal
-    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[None].repeat(count, 0)
+    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[None]
 
 
 class Hydrogens:

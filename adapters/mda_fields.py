@@ -15,7 +15,7 @@ FORMAT = "EQUIDRIFT-FIELD"
 SAMPLES = 39
 
 
-class FieldStep(AuxStep):  # type: ignore[misc]
+class FieldStep(AuxStep):
     """The values (n_atoms, ...) of one frame."""
 
     def _select_time(self, key: Any) -> float:
@@ -27,7 +27,7 @@ class FieldStep(AuxStep):  # type: ignore[misc]
         return self._data if key is None else self._data[key]
 
 
-class FieldReader(AuxReader):  # type: ignore[misc]
+class FieldReader(AuxReader):
     """Values (n_frames, n_atoms, ...) in memory; MDAnalysis registers it as format "EQUIDRIFT-FIELD".
 
     Parameters

@@ -273,7 +273,9 @@ class Completion(Job):
 
     def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
         self.n_frames, self.whole, self.known = len(whole), whole, known
-        frames, complete = (known, known) if known.ndim == 1 else (known.any(1), known.all(1))
+        by_frame: NDArray[np.bool_] = known.reshape(len(known), -1)
+        frames: NDArray[np.bool_] = np.asarray(by_frame.any(axis=1))
+        complete: NDArray[np.bool_] = np.asarray(by_frame.all(axis=1))
         size = int(getattr(settings.model, "window", 0)) or len(known)
         self.windows = list(windows(frames, size, int(settings.model.min_frames), complete))
         super().__init__(whole, settings, set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()))

@@ -137,7 +137,7 @@ class AtomKernel(nn.Module):
         self.pair_radial = nn.Parameter(0.1 * torch.randn(8, config.radial)) if config.rank == "vector" else None
         if config.rank == "scalar":
             self.mean_out: nn.Module = nn.Sequential(nn.Linear(c, c), nn.SiLU(), nn.Linear(c, 1))
-            self.features = None
+            self.features: nn.Module | None = None
         elif config.rank == "vector":
             self.mean_out, self.features = nn.Linear(c, 1, bias=False), nn.Linear(c, q, bias=False)
         else:
@@ -237,7 +237,7 @@ class AtomGram(Gram):
     @cached_property
     def _roots(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            values, vectors = torch.linalg.eigh(self._dense)
+            values, vectors = torch.linalg.eigh(self.dense)
             values = values.clamp(min=1e-12 * self.variance).sqrt()
             return (vectors * values[:, None]) @ vectors.mT, (vectors / values[:, None]) @ vectors.mT
 

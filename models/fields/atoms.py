@@ -54,17 +54,19 @@ class AtomDiffusion(FieldDiffusion):
         std, _ = self.factors(t)
         if self.gaussian:
             return -u
-        small = self.network.time[0].weight.dtype  # the network is float32 wherever the values are float64
+        small = next(self.network.parameters()).dtype  # the network is float32 wherever the values are float64
         known = gram.known
         f = self.network(t.to(small), std[:, 0, 0].to(small), u.to(small), mask, known).to(u.dtype)
         return -u + f / (std.to(u.dtype) + STD_FLOOR)
 
-    def score(self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False) -> Tensor:
+    def score(  # type: ignore[override]
+        self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: AtomGram, half: bool = False
+    ) -> Tensor:
         """K grad log p_t(y) of residuals y (B, n, p), as in `FieldDiffusion`."""
         del x, half
         if self.gaussian:
             return -y
-        return gram.root(self.white_score(t, gram.whiten(y), mask, gram))  # type: ignore[attr-defined]
+        return gram.root(self.white_score(t, gram.whiten(y), mask, gram))
 
     def loss(self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True) -> Tensor:
         """Denoising score matching of residuals, in the metric in which the limiting GP is white."""
@@ -520,7 +522,8 @@ class ConditionedAtoms:
         mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
         half = model.half_width(float(data.mask.double().mean()), level) * variance.sqrt() * model.scale
         centre = mean * model.scale + offset(model.means, data.x, model.config.balanced)
-        return tuple(self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))  # type: ignore[return-value]
+        middle, low, high = (self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))
+        return middle, low, high
 
     def _as_values(self, y: Tensor) -> Array:
         """Inside values (k, n, p) in the user's shape, known ones exactly as given."""
@@ -682,7 +685,7 @@ def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 def _unknown(values: Array) -> NDArray[np.bool_]:
     """(n,) whether a value holds NaN."""
-    out: NDArray[np.bool_] = np.isnan(values.reshape(len(values), -1)).any(1)
+    out: NDArray[np.bool_] = np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1))
     return out
 
 

@@ -69,9 +69,8 @@ class ForceBatches:
             k = rng.integers(len(x), size=self.frames)
             frames.append(x[k])
             forces.append(cast(NDArray[np.float32], run.forces_eV_A).reshape(x.shape)[k])
-        both = (torch.from_numpy(np.concatenate(part, 1)) for part in (frames, forces))
-        x, f = both
-        return Forces(side_by_side([self.terms(run) for run in chosen]), x, f * AMU_A2_PER_FS2_EV)
+        at, force = (torch.from_numpy(np.concatenate(part, 1)) for part in (frames, forces))
+        return Forces(side_by_side([self.terms(run) for run in chosen]), at, force * AMU_A2_PER_FS2_EV)
 
 
 def force_loss(field: LearnedField, batch: Forces) -> Tensor:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,7 +205,7 @@ def chain_rows(data: dict[str, Dynamics], names: Sequence[str], count: int, ener
         frames = np.stack(made)
         values = chain_values(part.molecule, frames, truth[None]) | energy_values(part.molecule, frames, truth, energies)
         rows.append({"row": f"gfn2md17-{name}/equidrift-chained", "values": values})
-    broken = [(row["values"]["broken_percent"], row["values"]["frames"]) for row in rows]
+    broken = [(values["broken_percent"], values["frames"]) for values in (cast(dict[str, float], row["values"]) for row in rows)]
     total = sum(frames for _, frames in broken)
     mean = {"broken_percent": sum(b * f for b, f in broken) / total, "frames": total}
     return [*rows, {"row": "gfn2md17-mean/equidrift-chained", "values": mean}]
@@ -295,7 +295,9 @@ def refinement_rows(data: dict[str, Dynamics], names: Sequence[str], windows: in
     for name in names:
         part = data[name].part(0.8, 1.0)
         x = part.positions_A[0, ::10].astype(np.float64)
-        model, before, after = make_trajectory_model("default"), [], []
+        model = make_trajectory_model("default")
+        before: list[Any] = []
+        after: list[Any] = []
         for k in range(windows):
             window = x[k * (len(x) - 10) // max(1, windows) :][:10]
             coarse = window + noise_A * np.random.default_rng(k).standard_normal(window.shape)

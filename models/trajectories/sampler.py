@@ -110,7 +110,7 @@ class ChemistryModel:
         """
         given = np.asarray(given, bool)
         if given.ndim == 2 and given.shape == np.shape(trajectory.positions_A)[:2] and (given.all(1) == given.any(1)).all():
-            given = given.all(1)
+            given = np.asarray(given.all(axis=1))
         if given.ndim == 2:
             return self._complete_atoms(trajectory, given, np.asarray(seeds, np.int64), steps)
         if int(given.sum()) < self.min_frames:

@@ -255,7 +255,7 @@ def _field_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
     def batch(step: int) -> Forces | Known:
         return known(step) if known is not None and step < c.constants_steps else forces(step)
 
-    return Task(task, batch, lambda network, data: field_loss(network.field, data), _training_of(runs, (0.5, 100.0), 1.0))
+    return Task(task, batch, lambda network, data: field_loss(cast(Any, network).field, data), _training_of(runs, (0.5, 100.0), 1.0))
 
 
 def _integrator_config(c: TrajectoryTraining) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class JointModel:
             known = functional.one_hot(code.clamp_min(0), logits.shape[-1]).float()
             parts.append(torch.where(hide[..., None], logits.float().softmax(-1), known) * there[..., None])
         with torch.autocast(self.device.type, enabled=False):
-            gains = self.additive.gains(*parts, targets.values, targets.given)
+            gains = self.additive.gains(parts[0], parts[1], targets.values, targets.given)
         types, bonds = (
             logits + self.steer * guidance * gain.clamp(-MAX_GAIN, MAX_GAIN) for logits, gain in zip((made.types, made.bonds), gains)
         )

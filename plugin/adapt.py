@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.heat_bath import HeatBathProposer, TurnTerms
 from equidrift.metropolis import Statistics
-from equidrift.proposals import LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
+from equidrift.proposals import Histogram, LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
+from equidrift.units import BOLTZMANN_EV_PER_K
 
 Floats = NDArray[np.float64]
 # (proposer, cycles) -> frames (k, n_atoms, 3) behind every cycle, and what became of the proposals
@@ -154,6 +155,44 @@ def adapt(
     shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
     report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
     return Adapted(best["made"], report)
+
+
+def recycled(
+    frames_A: Floats, tree: TorsionTree, energy: Callable[[Floats], float], *, temperature_K: float, draws: int = 4, seed: int = 0
+) -> Floats:
+    """Frames of MD with their torsions drawn anew, so that rare basins have their true weight and more than one face.
+
+    Every frame is turned to `draws` torsions of a flattened histogram of all frames, q; it and its copies are weighted by exp(-U / kT) / q
+    among themselves (all that was tried counts, also what a chain would have rejected), and as many frames are taken by weight.
+
+    Parameters
+    ----------
+    frames_A : (k, n_atoms, 3) at equilibrium but for too few visits of rare basins.
+    tree : at most three torsions.
+    energy : positions_A (n_atoms, 3) -> eV.
+    temperature_K : of the frames.
+    draws : copies of each frame.
+    seed : of the draws.
+
+    Returns
+    -------
+    (k, n_atoms, 3) frames.
+    """
+    rng, phi = np.random.default_rng(seed), tree.torsions(frames_A)
+    density = Histogram(0.5 * np.log(Histogram.fit(phi).table))
+    kT_eV = BOLTZMANN_EV_PER_K * temperature_K
+    pools, weights = [], []
+    for x, here in zip(frames_A, phi):
+        new = density.sample(draws, rng)
+        pool = np.concatenate([x[None], tree.set_torsions(x, new)])
+        log_odds = -np.array([energy(member) for member in pool]) / kT_eV - density.log_prob(np.vstack([here, new]))
+        odds = np.exp(log_odds - np.nanmax(log_odds))
+        pools.append(pool)
+        weights.append(np.nan_to_num(odds) / np.nansum(odds))
+    pool, weight = np.concatenate(pools), np.cumsum(np.concatenate(weights))
+    order = np.searchsorted(weight, (np.arange(len(frames_A)) + rng.random()) / len(frames_A) * weight[-1])
+    out: Floats = pool[np.minimum(order, len(pool) - 1)]
+    return out
 
 
 def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int) -> Adapted | None:

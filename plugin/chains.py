@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.checks import GeometryCheck
 from equidrift.conditions import Conditions, Known
 from equidrift.diversity import Torsions, torsions
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.registry import make_model, make_refiner, resolve
-from equidrift.seeds import RETRY_STRIDE
+from equidrift.seeds import RETRY_STRIDE, sample_rng
+from equidrift.torsions import TorsionTree
 
 BLOCK = 64
+TURNS = 16  # random turns of a conformer around a core, of which the first new one is taken
+HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 PATIENCE = 3  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
 CANDIDATE_STRIDE = 1 << 36  # further candidates of a sample have seeds this far apart: its index lies below it
 Job = tuple[Molecule, NDArray[np.int64]]
@@ -94,6 +98,7 @@ class Chain:
         if self.refiner is None:
             return [positions for _, positions in starts]
         held = {} if self.conditions is None else {"known": [self.conditions.of(molecule) for molecule, _ in jobs]}
+        steps = HELD_STEPS if steps is None and held else steps
         made: list[NDArray[np.float64]] = self.refiner.refine_many(starts, steps=steps, callback=callback, **held)
         return made
 
@@ -103,7 +108,12 @@ class Chain:
         relaxed: NDArray[np.float64]
         known = self.known(molecule)
         if known is not None:  # held atoms strain the bonds at their border: where MMFF94 has no types, UFF must do
-            relaxed = resolve("equidrift.adapters.rdkit_conditions:relaxed_around")(molecule, positions_A, known)
+            # A held core has the geometry of another method, to which MMFF94 bends what is free: each other conformer goes without it,
+            # from which the refiner finds its own minima; what is not sound needs it, and distances are kept by its springs.
+            raw = (np.arange(len(positions_A)) % 2 == 1) & (known.reasons(positions_A, GeometryCheck(molecule)(positions_A)) == "")
+            raw &= self.refiner is not None and not len(known.pairs)
+            relaxed = positions_A.copy()
+            relaxed[~raw] = resolve("equidrift.adapters.rdkit_conditions:relaxed_around")(molecule, positions_A[~raw], known)
             return relaxed
         mmff: Callable[..., Any] = resolve("equidrift.adapters.rdkit_etkdg:mmff_relax")
         try:
@@ -147,10 +157,31 @@ class Chain:
                 if hand is not None or tries == self.candidates - 1 or stale >= PATIENCE:
                     break
                 candidate, tries, stale = further.next(), tries + 1, stale + 1
+            if hand is None and known is not None:  # around a core RDKit's own torsions are soon used up, xTB's minima are not
+                x, hand = self._turned(molecule, known, own[k], told, taken, first + k)
+                angles_deg = told.angles_deg(x[None])[0]
             if hand is not None:
                 out[k], stale = (x if hand > 0 else _mirrored(x, known)), 0
                 taken = np.concatenate([taken, hand * angles_deg[None]])
         return out[slots]
+
+    def _turned(
+        self, molecule: Molecule, known: Known, x: NDArray[np.float64], told: Torsions, taken: NDArray[np.float64], seed: int
+    ) -> tuple[NDArray[np.float64], float | None]:
+        """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and None where no turn is new and without fault."""
+        tree = TorsionTree.of(molecule)
+        free = [
+            not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()
+            for moved, row in zip(tree.moved, tree.atoms)
+        ]
+        if not any(free) or not np.isfinite(x).all():
+            return x, None
+        made = known.placed(tree.turn(x, sample_rng(seed).uniform(-np.pi, np.pi, (TURNS, len(free))) * free))
+        made = made[GeometryCheck(molecule)(made) == ""]
+        for one, angles_deg in zip(made, told.angles_deg(made)):
+            if told.is_new(angles_deg, taken):
+                return one, 1.0
+        return x, None
 
 
 def _mirrored(positions_A: NDArray[np.float64], known: Known | None) -> NDArray[np.float64]:

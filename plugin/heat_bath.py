@@ -4,10 +4,10 @@ Turning about a bond changes a few dihedrals and the distances between the two s
 atoms is a + b cos(angle) + c sin(angle): one small matrix product gives the distances at every angle, so that dozens of angles cost what
 one call of a simulation engine does. A proposal is a series of turns, each drawn with odds exp(-U* / kT) among two dozen angles.
 
-Every turn is a reversible kernel of exp(-U* / kT), and so is a series of turns about bonds drawn at random; a proposal x -> x' thus has
-log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with min(1, exp(-(dU - dU*) / kT)) (delayed acceptance:
-Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed alone; where it holds every term that torsions change,
-nothing is ever rejected.
+Every turn (about one bond, or now and then two together) is a reversible kernel of exp(-U* / kT), and so is a series of them drawn at
+random; a proposal x -> x' thus has log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with
+min(1, exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed
+alone; where it holds every term that torsions change, nothing is ever rejected.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from equidrift.torsions import Floats, TorsionTree
 FORMS = ("lennard-jones", "mmff")
 MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term
 POINTS = 12
+PAIRS = 0.05  # share of turns about two bonds together: a dozen times as dear, and the only way between some basins
 MOST_ATOMS = 250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
 
@@ -175,6 +176,23 @@ class Turn:
         out: Floats = x7 @ self.epsilon + x @ self.coulomb
         return out
 
+    def turn(self, positions_A: Floats, axis: Floats, angle_rad: float) -> Floats:
+        """New positions, turned by an angle about the axis that `energies` gave."""
+        x, cosine, sine = positions_A.copy(), np.cos(angle_rad), np.sin(angle_rad)
+        arms = x[self.moved] - x[self.turned]
+        across = np.stack([axis[i] * arms[:, j] - axis[j] * arms[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
+        x[self.moved] = x[self.turned] + arms * cosine + across * sine + (arms @ axis * (1 - cosine))[:, None] * axis
+        return x
+
+
+def _drawn(energy_eV: Floats, kT_eV: float, rng: np.random.Generator) -> int:
+    """An index drawn with odds exp(-U / kT); 0, which is to stay, where an energy is not finite."""
+    number = rng.random()
+    if not np.isfinite(energy_eV).all():
+        return 0
+    total = np.cumsum(np.exp((energy_eV.min() - energy_eV) / kT_eV))
+    return min(int(np.searchsorted(total, number * total[-1], side="right")), len(energy_eV) - 1)
+
 
 class HeatBathProposer:
     """Turns about bonds drawn at random, each from the surrogate's own odds among `2 points` angles.
@@ -188,6 +206,7 @@ class HeatBathProposer:
     terms : the surrogate energy; the closer to the host's, the more is accepted.
     turns : of one proposal; None takes as many as there are torsions.
     points : equal turns of a circle.
+    pairs : share of turns about two bonds together, `points` angles of the first times `2 points` of the second.
 
     Raises
     ------
@@ -198,13 +217,17 @@ class HeatBathProposer:
     exact = True
     name = "heat-bath"
 
-    def __init__(self, tree: TorsionTree, terms: TurnTerms, *, turns: int | None = None, points: int = POINTS) -> None:
+    def __init__(
+        self, tree: TorsionTree, terms: TurnTerms, *, turns: int | None = None, points: int = POINTS, pairs: float = PAIRS
+    ) -> None:
         check_turns(tree)
         if terms.n_atoms != tree.n_atoms:
             raise InputError(f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; make both of one molecule")
         if points < 2 or (turns is not None and turns < 1):
             raise InputError(f"turns must be at least 1 and points at least 2, not {turns} and {points}")
-        self.tree, self.terms, self.points = tree, terms, points
+        if not 0 <= pairs <= 1:
+            raise InputError(f"pairs must be a share from 0 to 1, not {pairs}")
+        self.tree, self.terms, self.points, self.pairs = tree, terms, points, float(pairs)
         self.turns = tree.n_torsions if turns is None else turns
         self._circles = [Turn(tree, k, terms) for k in range(tree.n_torsions)]
 
@@ -215,35 +238,47 @@ class HeatBathProposer:
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal from one state (n_atoms, 3)."""
-        x, change = np.array(positions_A, np.float64), 0.0
+        x, change, m = np.array(positions_A, np.float64), 0.0, len(self._circles)
         for _ in range(self.turns):
-            change += self._turn(x, self._circles[rng.integers(len(self._circles))], kT_eV, rng)
+            if m > 1 and rng.random() < self.pairs:
+                first, second = rng.choice(m, 2, replace=False)
+                x, part = self._double(x, self._circles[first], self._circles[second], kT_eV, rng)
+            else:
+                x, part = self._single(x, self._circles[rng.integers(m)], kT_eV, rng)
+            change += part
         return Proposal(x, change / kT_eV, {"kind": "heat-bath"})
 
-    def _turn(self, x: Floats, circle: Turn, kT_eV: float, rng: np.random.Generator) -> float:
-        """Turn x in place; the change of U* in eV."""
+    def _angles(self, rng: np.random.Generator) -> Floats:
         step = 2 * np.pi / self.points
         equal = step * np.arange(self.points)
         shift = step * rng.random() * (1 if rng.random() < 0.5 else -1)
-        angles = np.concatenate([equal, equal + shift])
+        return np.concatenate([equal, equal + shift])
+
+    def _single(self, x: Floats, circle: Turn, kT_eV: float, rng: np.random.Generator) -> tuple[Floats, float]:
+        """New positions, and the change of U* in eV."""
+        angles = self._angles(rng)
         energy, axis = circle.energies(x, angles)
-        odds = np.exp((np.nanmin(energy) - energy) / kT_eV) if np.isfinite(energy).all() else np.eye(1, len(angles))[0]
-        total = np.cumsum(odds)
-        k = min(int(np.searchsorted(total, rng.random() * total[-1], side="right")), len(angles) - 1)
-        if k:
-            arms = x[circle.moved] - x[circle.turned]
-            cosine, sine = np.cos(angles[k]), np.sin(angles[k])
-            turned = arms * cosine + np.cross(axis, arms) * sine + np.outer(arms @ axis, axis) * (1 - cosine)
-            x[circle.moved] = x[circle.turned] + turned
-        return float(energy[k] - energy[0]) if k else 0.0
+        k = _drawn(energy, kT_eV, rng)
+        return (circle.turn(x, axis, angles[k]), float(energy[k] - energy[0])) if k else (x, 0.0)
+
+    def _double(self, x: Floats, first: Turn, second: Turn, kT_eV: float, rng: np.random.Generator) -> tuple[Floats, float]:
+        """The same of two bonds together."""
+        angles = self._angles(rng)
+        outer, axis = first.energies(x, angles[: self.points])
+        ways = [first.turn(x, axis, angle) for angle in angles[: self.points]]
+        inner = [second.energies(way, angles) for way in ways]
+        energy = np.stack([here + part - part[0] for here, (part, _) in zip(outer, inner)])
+        k, j = divmod(_drawn(energy.ravel(), kT_eV, rng), len(angles))
+        return second.turn(ways[k], inner[k][1], angles[j]), float(energy[k, j] - energy[0, 0])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.proposals.proposer_from_dict` is the inverse."""
         data = {"tree": self.tree.to_dict(), "terms": self.terms.to_dict(), "turns": self.turns, "points": self.points}
+        data["pairs"] = self.pairs
         return {"proposer": "heat-bath", **data}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> HeatBathProposer:
         """The proposer that `to_dict` wrote."""
         tree, terms = TorsionTree.from_dict(data["tree"]), TurnTerms.from_dict(data["terms"])
-        return cls(tree, terms, turns=data["turns"], points=data["points"])
+        return cls(tree, terms, turns=data["turns"], points=data["points"], pairs=data["pairs"])

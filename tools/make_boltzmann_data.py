@@ -165,7 +165,8 @@ def reference(args: argparse.Namespace, phi: np.ndarray) -> None:
                 energies[name].append(chain.energy())
         if (k + 1) % 500 == 0 and k > 0:
             write_reference(args, chains, energies)
-            print(f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: {json.loads(args.out.read_text())['delta_F_kT']}", flush=True)
+            found = json.loads(args.out.read_text())
+            print(f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: {found['delta_F_kT']:.4f} kT", flush=True)
 
 
 def write_reference(args: argparse.Namespace, chains: dict[str, Chain], energies: dict[str, list[float]]) -> None:

@@ -22,9 +22,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import openmm
-from openmm import unit
 
+from equidrift.adapters.openmm_dynamics import Langevin
 from equidrift.adapters.rdkit_molecule import flat_smiles
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
@@ -33,13 +32,20 @@ from equidrift.models.trajectories.data import Dynamics, save_dynamics
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import sample_seeds
-from equidrift.units import KJ_MOL_PER_EV
 
 STEP_FS, FRICTION_PER_FS, WARM_STEPS = 0.5, 0.01, 400
 
 
 def dynamics(
-    smiles: str, temperature_K: float, *, bursts: int, frames: int, spacing_fs: float, seed: int, apart_fs: float = 100.0, forces: bool = False
+    smiles: str,
+    temperature_K: float,
+    *,
+    bursts: int,
+    frames: int,
+    spacing_fs: float,
+    seed: int,
+    apart_fs: float = 100.0,
+    forces: bool = False,
 ) -> Dynamics | None:
     """The run of one molecule, None where it cannot be made or belongs to a held-out part."""
     try:
@@ -52,23 +58,14 @@ def dynamics(
         return None
     if not np.isfinite(start).all():
         return None
-    integrator = openmm.LangevinMiddleIntegrator(temperature_K, FRICTION_PER_FS * 1000.0, STEP_FS * 1e-3)
-    integrator.setRandomNumberSeed(seed % (2**31 - 2) + 1)
-    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(start * 0.1)
-    context.setVelocitiesToTemperature(temperature_K, seed % (2**31 - 2) + 1)
-    integrator.step(WARM_STEPS)
-    inner, kept, pulls = max(1, round(spacing_fs / STEP_FS)), [], []
+    run = Langevin(system, start, temperature_K=temperature_K, friction_per_fs=FRICTION_PER_FS, step_fs=STEP_FS, seed=seed)
+    run.run(WARM_STEPS)
+    inner, kept = max(1, round(spacing_fs / STEP_FS)), []
     for _ in range(bursts):
-        integrator.step(round(apart_fs / STEP_FS))
-        for _ in range(frames):
-            integrator.step(inner)
-            state = context.getState(getPositions=True, getForces=forces)
-            kept.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-            if forces:
-                pulls.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / KJ_MOL_PER_EV)
-    positions = np.array(kept).reshape(bursts, frames, -1, 3)
-    pull = np.array(pulls, np.float32).reshape(positions.shape) if forces else None
+        run.run(round(apart_fs / STEP_FS))
+        kept += [run.run(inner, forces) for _ in range(frames)]
+    positions = np.array([state.positions_A for state in kept]).reshape(bursts, frames, -1, 3)
+    pull = np.array([state.forces_eV_A for state in kept], np.float32).reshape(positions.shape) if forces else None
     if not np.isfinite(positions).all():
         return None
     positions -= positions.mean((1, 2), keepdims=True)  # near the origin, where float32 is finest

@@ -215,11 +215,18 @@ def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
 
 def trajectories(result: Mapping[str, Any]) -> str:
     """Forecasts as a table of systems; physics, speed and the rest below."""
-    ours = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("md17-", "speed-"))]}
-    small = {**ours, "rows": [row for row in ours["rows"] if not str(row["row"]).startswith("gfn2md17")]}
-    md = {**ours, "rows": [row for row in ours["rows"] if str(row["row"]).startswith("gfn2md17")]}
-    speed = (("cpu_s_per_128", 3), ("over_equidrift", 3))
-    parts = [pivot(small, (("ADE", 3), ("FDE", 3))), pivot(md, (("ADE", 3), ("FDE", 3))), listed(result, speed, "^speed-")]
+
+    def chosen(pattern: str) -> dict[str, Any]:
+        return {**result, "rows": [row for row in result["rows"] if re.search(pattern, str(row["row"]))]}
+
+    displacement = (("ADE", 3), ("FDE", 3))
+    parts = [pivot(chosen(p), displacement) for p in ("^(charged|spring|gravity)/", "^eth-ucy", "^gfn2md17-[a-z]+/")]
+    parts += [
+        listed(chosen("^(charged|spring|gravity)/"), (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3))),
+        listed(result, (("marginal", 3), ("classification", 3), ("prediction", 3)), "-unconditional/"),
+        listed(result, (("cpu_s_per_128", 3), ("over_equidrift", 3)), "^speed-"),
+        listed(result, (("ms_per_trajectory", 3),), "^cost-"),
+    ]
     return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
 
 
@@ -230,22 +237,26 @@ SAMPLING = (
     ("acceptance_across", 3),
     ("P_positive", 3),
     ("P_positive_error", 2),
+    ("P_error", 2),
     ("ess", 3),
     ("delta_F_error_kT", 2),
     ("adapt_s", 3),
     ("ess_per_s_over_md_median", 3),
     ("ess_per_s_over_md_min", 3),
+    ("mean_ess_per_s_over_md_median", 3),
+    ("mean_ess_per_s_over_md_min", 3),
 )
 
 
 def sampling(result: Mapping[str, Any]) -> str:
     """Barriers and effective samples."""
-    return "\n\n".join([listed(result, SAMPLING, "^ala2/|^drugs/torsion$"), measured_on(result)])
+    return "\n\n".join([listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$"), measured_on(result)])
 
 
 def fields(result: Mapping[str, Any]) -> str:
     """Log-likelihoods a task, and cores held fixed."""
-    metrics = (("loglik", 3), ("success", 3), ("AMR", 3), ("core_moved_A", 2))
+    metrics = (("loglik", 3), ("error_km", 3), ("mean_error_sd", 2), ("covariance_error", 2), ("seconds", 2))
+    metrics += (("success", 3), ("AMR", 3), ("core_moved_A", 2))
     return "\n\n".join([listed(result, metrics), measured_on(result)])
 
 

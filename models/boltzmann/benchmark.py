@@ -91,9 +91,9 @@ def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int,
     -------
     ess, in per cent; acceptance, in per cent, of independent Metropolis moves; delta_F_kT of the rare basin over the rest with its
     bootstrap error, that of the reference, and delta_F_error_kT the difference; ramachandran_tv of the reweighted (phi, psi) on the
-    reference's bins, and what as many draws from the reference itself would have; energy_w2 (kT) of reweighted samples, and raw; profile_error_kT,
-    the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and energies_per_s,
-    each on its own.
+    reference's bins, and what as many draws from the reference itself would have; energy_w2 (kT) of reweighted samples, and raw;
+    profile_error_kT, the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and
+    energies_per_s, each on its own.
     """
     _, system, _ = resolve("equidrift.adapters.openmmtools_systems:alanine_dipeptide")(constrained=False)
     energy = resolve("equidrift.adapters.openmm_energy:SystemEnergy")(system)

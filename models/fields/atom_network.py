@@ -148,7 +148,7 @@ class AtomKernel(nn.Module):
     def law(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, AtomGram]:
         """Mean (B, n, p) and Gram matrix of molecules x (B, n, 4), of the atoms in `mask` (B, n), or of all."""
         s, v, pairs = self.trunk(x)
-        s, v = s.float(), v.float()
+        s, v = s.to(x.dtype), v.to(x.dtype)
         exists = x[..., 3] > 0
         keep = exists if mask is None else exists & mask
         project = balance(x, self.config.rank) if self.config.balanced else None

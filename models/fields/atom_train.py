@@ -1,4 +1,4 @@
-"""`equidrift train fields CONFIG` with `kind: atoms`: fields on the atoms of molecules, of a user's arrays or of a system of `atom_data`."""
+"""`equidrift train fields CONFIG` with `kind: atoms`: fields on atoms, from a user's arrays or from a system of `atom_data`."""
 
 from __future__ import annotations
 

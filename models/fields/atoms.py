@@ -120,9 +120,15 @@ class AtomFieldModel:
     """
 
     def __init__(
-        self, diffusion: AtomDiffusion, *, scale: float, elements: Sequence[int], means: dict[int, float] | None = None, quantity: str = "field",
+        self,
+        diffusion: AtomDiffusion,
+        *,
+        scale: float,
+        elements: Sequence[int],
+        means: dict[int, float] | None = None,
+        quantity: str = "field",
         unit: str = "",
-    ):  # fmt: skip
+    ):
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
         self.record: dict[str, Any] = {}
@@ -187,7 +193,8 @@ class AtomFieldModel:
             raise InputError("one molecule is too little to learn from: give at least two, some of them calibrate the model")
         return cls.fit_fields(
             data[order[held:]], data[order[:held]], rank=rank, quantity=quantity, unit=unit, balanced=balanced, budget_s=budget_s,
-            config=config, schedule=schedule, score_schedule=score_schedule, batch=batch, seed=seed, out=out, resume=resume, progress=progress,
+            config=config, schedule=schedule, score_schedule=score_schedule, batch=batch, seed=seed, out=out, resume=resume,
+            progress=progress,
         )  # fmt: skip
 
     @classmethod
@@ -320,7 +327,7 @@ class AtomFieldModel:
         if not known.any():
             raise InputError("no value is known; call sample of the model itself for the prior")
         if known.all():
-            raise InputError("all values are known, so nothing is left to complete; set those to NaN that are not, or name the given atoms")
+            raise InputError("all values are known and nothing is left to complete; set those to NaN that are not, or name the given atoms")
         return ConditionedAtoms(self, data)
 
     def sample(self, numbers: ArrayLike, positions_A: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> Array:
@@ -329,7 +336,9 @@ class AtomFieldModel:
         empty = np.full((len(z), *VALUE[self.config.rank]), np.nan)
         return ConditionedAtoms(self, self._single(z, r, empty, None)).sample(n, seed, **options)
 
-    def log_prob(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, mask: ArrayLike | None = None, **options: Any) -> Array:
+    def log_prob(
+        self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, mask: ArrayLike | None = None, **options: Any
+    ) -> Array:
         """Log densities (F,) of fields (F, n, ...) or (n, ...) of one molecule at positions (F, n, 3) or (n, 3).
 
         The density of some of the atoms' values is the marginal's: NaN, or False in `mask` (F, n), is unknown. Options as
@@ -343,7 +352,7 @@ class AtomFieldModel:
         keep = np.broadcast_to(np.ones(1, bool) if mask is None else np.asarray(mask, bool), y.shape[:2])
         if len(r) != len(y):
             raise InputError(f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or one each")
-        return self.log_prob_fields(joined([self._single(numbers, x, one, k) for x, one, k in zip(r, y, keep)]), **options)
+        return self.log_prob_fields(joined([self._single(numbers, x, one, k & ~_unknown(one)) for x, one, k in zip(r, y, keep)]), **options)
 
     def log_prob_fields(self, data: AtomFields, **options: Any) -> Array:
         """`log_prob` of padded fields."""
@@ -393,7 +402,7 @@ class AtomFieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another kind of model's."""
         state, card = load_weights(name_or_path)
         if card.get("task") != "atom-field":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field on atoms; AtomFieldModel.save writes one")
+            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field on atoms")
         c = card["config"]
         with torch.random.fork_rng(devices=[]):
             diffusion = AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))
@@ -453,13 +462,15 @@ class ConditionedAtoms:
         """Mean and standard deviation of the values (n_atoms, ...): in closed form where the model has no network, else of n samples."""
         if not self.model.diffusion.gaussian:
             made = self.sample(n, seed, **options)
-            return made.mean(0), made.std(0, ddof=1)
+            known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
+            spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
+            return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
         mean, variance = gp_posterior(*self.model.law(self.data), self.model.standard(self.data).y, self.data.mask)
         centre = self._as_values(mean * self.model.scale + _mean_of(self.model.means, self.data.x))[0]
-        spread = variance.sqrt() * self.model.scale
+        width = variance.sqrt() * self.model.scale
         if self.model.config.rank == "tensor":
-            spread = to_matrix(spread)
-        return centre, spread[0].reshape(centre.shape).numpy()
+            width = to_matrix(width)
+        return centre, width[0].reshape(centre.shape).numpy()
 
     def _as_values(self, y: Tensor) -> Array:
         """Inside values (k, n, p) in the user's shape, known ones exactly as given."""
@@ -553,7 +564,8 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
     distance = np.linalg.norm(r[:, None] - r[None], axis=-1) + np.eye(len(z)) * 9.9
     if distance.min() < CLOSEST_A:
         i, j = np.unravel_index(distance.argmin(), distance.shape)
-        raise InputError(f"atoms {min(i, j)} and {max(i, j)} are {distance.min():.2f} A apart; positions must be in A, each atom in its place")
+        near = f"atoms {min(i, j)} and {max(i, j)} are {distance.min():.2f} A apart"
+        raise InputError(f"{near}; positions must be in A, each atom in its place")
     return z.astype(np.int64), r
 
 
@@ -568,7 +580,8 @@ def as_atom_fields(numbers: Any, positions_A: Sequence[Any], values: Sequence[An
     shared = np.ndim(numbers[0]) == 0 if len(numbers) else True
     count = len(positions_A)
     if len(values) != count or not (shared or len(numbers) == count):
-        raise InputError(f"there are {len(values)} fields and {count} sets of positions{'' if shared else f' for {len(numbers)} molecules'}")
+        molecules = "" if shared else f" for {len(numbers)} molecules"
+        raise InputError(f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each a molecule")
     zs, rs, ys = [], [], []
     for k in range(count):
         z, r = as_molecule(numbers if shared else numbers[k], positions_A[k])
@@ -603,9 +616,14 @@ def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
     return mask
 
 
+def _unknown(values: Array) -> NDArray[np.bool_]:
+    """(n,) whether a value holds NaN."""
+    out: NDArray[np.bool_] = np.isnan(values.reshape(len(values), -1)).any(1)
+    return out
+
+
 def _numbers_in(value: ArrayLike, label: str) -> Array:
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputTypeError(f"{label} must be an array of numbers, not {type(value).__name__}") from error
-

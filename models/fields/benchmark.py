@@ -1,7 +1,9 @@
 """`equidrift bench fields`: log-likelihood per target of the regression suites of methods B.7, beside GPs and the published rows.
 
 1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for generalisation, in [2, 6]. 2D: 25 context
-points of the radial grid, all 623 others as targets. The conditional is the difference of two joints (B.6).
+points of the radial grid, all 623 others as targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
+the difference of two joints (B.6). Rows by method: no suffix is the shipped default, `-network` a score network under white noising
+that knows no kernel (1D) or one on top of the fitted limit (2D), `-32` what was fitted to 32 functions.
 """
 
 from __future__ import annotations
@@ -18,12 +20,19 @@ from torch import Tensor
 from equidrift.errors import UnknownNameError
 from equidrift.models.conformers.benchmark import commit, machine
 from equidrift.models.conformers.fix_benchmark import fix_rows
+from equidrift.models.fields.cost_benchmark import cost_rows
+from equidrift.models.fields.cyclone_benchmark import cyclone_rows
 from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, draw_functions, radial_grid, true_kernel
 from equidrift.models.fields.kernels import Kernel
+from equidrift.models.fields.likelihood import EXACT_VALUES
 from equidrift.models.fields.sampler import FieldModel
 
 TASKS = {"interpolation": 0.0, "generalisation": 4.0}  # where the window of [-2, 2] is moved to
 QUICK, FULL, QUICK_2D, FULL_2D, CONTEXT_2D = 100, 1000, 4, 32, 25
+FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, POINTS_NETWORK_2D = 200, 20, 60, 3, 12, 125
+FLOW = {"steps": 30, "first_std": 2e-3}  # of the networks' likelihoods; the divergence is exact for up to 16 values
+FLOW_2D = {"steps": 20, "first_std": 5e-3}
+NETWORKS_2D = ("2d-div-free-network", "2d-div-free-network-32", "2d-div-free-plain-32")
 # methods B.8: the table of the authors' code
 PUBLISHED = {
     "geomndp-published": {
@@ -51,13 +60,23 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     say = progress or (lambda message: None)
     rows: list[dict[str, Any]] = []
     for system in SYSTEMS_1D:
+        targets = 50 if system in SYSTEMS_1D[:3] else 100
+        count = (FULL if targets == 50 else FULL_EXPERTS) if full else QUICK
         for task, shift in TASKS.items():
             say(f"{system}/{task}")
-            rows += system_rows(system, task, test_sets_1d(system, shift, FULL if full else QUICK), 50 if system in SYSTEMS_1D[:3] else 100)
+            rows += system_rows(system, task, test_sets_1d(system, shift, count), targets)
+            sets = test_sets_1d(system, shift, FULL_NETWORK if full else QUICK_NETWORK)
+            rows += network_rows(f"{system}/{task}-network", f"field-{system}-network", sets, targets, FLOW)
     for system in SYSTEMS_2D:
         say(f"{system}/equivariant")
-        rows += system_rows(system, "equivariant", test_sets_2d(system, FULL_2D if full else QUICK_2D), len(radial_grid()) - CONTEXT_2D)
+        sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
+        rows += system_rows(system, "equivariant", sets, len(radial_grid()) - CONTEXT_2D)
+    rows += few_function_rows(full, say)
+    say("cost and corrector")
+    rows += cost_rows()
     data = os.environ.get("EQUIDRIFT_DATA")
+    if data and (Path(data) / "hurdat" / "AL.csv").exists():
+        rows += cyclone_rows(Path(data) / "hurdat", full, say)
     if data and (Path(data) / "gfn2_conformers" / "qm9_val.npz").exists():
         rows += fix_rows(full, say)
     return {"name": "fields", "machine": machine(), "commit": commit(), "rows": rows}
@@ -80,6 +99,44 @@ def system_rows(system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], 
     for name, tables in PUBLISHED.items():
         if task in tables:
             rows.append({"row": f"{system}/{task}-{name}", "values": {"loglik": tables[task][system]}})
+    return rows
+
+
+def network_rows(
+    row: str, name: str, sets: list[tuple[int, Tensor, Tensor]], targets: int, flow: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The row of a shipped network, by the flow; none where it is not there."""
+    try:
+        model = FieldModel.load(name)
+    except UnknownNameError:
+        return []
+
+    def joint(x: Tensor, y: Tensor) -> Tensor:
+        probes = 0 if y[0].numel() <= EXACT_VALUES else 4
+        return torch.tensor(model.log_prob(x.numpy(), y.numpy(), probes=probes, **flow))
+
+    return [{"row": row, "values": loglik(sets, targets, joint)}]
+
+
+def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
+    """div-free fields: the GP fitted to 32 functions on all points; networks, on 125 points, fitted to many functions and to 32."""
+    system, rows = "2d-div-free", []
+    sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
+    try:
+        model = FieldModel.load(f"field-{system}-32")
+        values = loglik(sets, len(radial_grid()) - CONTEXT_2D, lambda x, y: log_prob(model, x, y))
+        rows.append({"row": f"{system}/equivariant-32", "values": values})
+    except UnknownNameError:
+        pass
+    count = FULL_NETWORK_2D if full else QUICK_NETWORK_2D
+    fewer = [(n, x[:, :POINTS_NETWORK_2D], y[:, :POINTS_NETWORK_2D]) for n, x, y in sets[:count]]
+    targets = POINTS_NETWORK_2D - CONTEXT_2D
+    kernel = true_kernel(system)
+    values = loglik(fewer, targets, lambda x, y: kernel.gram(x).log_prob(y))
+    rows.append({"row": f"{system}/gp-optimum-125", "values": values})
+    for name in NETWORKS_2D:
+        say(name)
+        rows += network_rows(f"{system}/{name.removeprefix(system + '-')}-125", f"field-{name}", fewer, targets, FLOW_2D)
     return rows
 
 
@@ -132,7 +189,7 @@ def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
     """Log density of the targets under the GP posterior's marginals (B,): each value by itself."""
     gram = kernel.gram(x)
     size = n * kernel.components
-    matrix = gram.matrix if gram.matrix is not None else gram.variance * torch.eye(x.shape[1] * kernel.components, dtype=x.dtype)[None]
+    matrix = gram.dense
     weights = torch.linalg.solve(matrix[:, :size, :size], matrix[:, :size, size:])
     flat = y.flatten(1)
     mean = (weights.mT @ flat[:, :size, None])[..., 0]

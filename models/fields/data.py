@@ -121,7 +121,7 @@ def as_fields(
         for shapes that do not go together, points that are not finite, or another dimension than the model's; InputTypeError for
         what is no array of numbers.
     """
-    x_ = _array("x", x)
+    x_ = as_array("x", x)
     x_ = x_[:, None] if x_.ndim == 1 else x_
     if x_.ndim not in (2, 3) or x_.shape[-2] == 0:
         raise InputError(f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}")
@@ -132,7 +132,7 @@ def as_fields(
     if y is None:
         return x_, None, None
     n = x_.shape[-2]
-    y_ = _array("y", y)
+    y_ = as_array("y", y)
     if y_.ndim == 1:
         y_ = y_[None, :, None]
     elif y_.ndim == 2:  # (F, n), or (n, p) of one function
@@ -156,12 +156,19 @@ def as_fields(
     return x_, np.where(known[..., None], y_, 0.0), known
 
 
-def _array(name: str, value: Any) -> NDArray[np.float64]:
+def check_count(n: Any) -> int:
+    """A positive number of samples. Raises `InputError` for anything else."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InputError(f"n must be a positive integer, not {n!r}")
+    return int(n)
+
+
+def as_array(name: str, value: Any) -> NDArray[np.float64]:
+    """An array of numbers. Raises `InputTypeError`, with the argument's name, for what is none."""
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputTypeError(f"{name} must be an array of numbers, not {type(value).__name__} ({error})") from error
-
 
 
 def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +43,18 @@ class Experts(nn.Module):
         self.log_weight = nn.Parameter(torch.full((count,), -math.log(count), dtype=torch.float64), requires_grad=False)
         power = torch.arange(1, HARMONICS + 1, dtype=torch.float64) ** -2.0
         self.log_power = nn.Parameter((power / power.sum()).log(), requires_grad=False)  # variance of each harmonic
+        self.log_offset = nn.Parameter(torch.tensor(1e-4, dtype=torch.float64).log(), requires_grad=False)  # of the constant part
         self.log_noise = nn.Parameter(torch.tensor(0.01, dtype=torch.float64).log(), requires_grad=False)
         self.band = nn.Parameter(torch.tensor(band, dtype=torch.float64), requires_grad=False)
 
     def config(self) -> dict[str, object]:
         """What rebuilds the module; the parameters come with the weights."""
-        return {"kernels": [list(kernel.kinds) for kernel in self.kernels], "span": self.span}  # type: ignore[union-attr]
+        return {"kernels": [list(kernel.kinds) for kernel in self.stationary], "span": self.span}
+
+    @property
+    def stationary(self) -> list[Kernel]:
+        """The kernels, the harmonic expert left out."""
+        return cast(list[Kernel], list(self.kernels))
 
     @classmethod
     def of(cls, config: dict[str, object]) -> Experts:
@@ -61,8 +68,8 @@ class Experts(nn.Module):
         """
         a2, s2 = alpha.square(), std.square()
         unit = torch.eye(x.shape[1], dtype=y.dtype)
-        grams = [Gram(a2 * kernel.gram(x, mask).matrix + s2 * unit, 1.0, x.shape[1], 1, mask) for kernel in self.kernels]  # type: ignore[operator]
-        logs = [gram.log_prob(y) for gram in grams]
+        matrices = [kernel.gram(x, mask).dense for kernel in self.stationary]
+        logs = [Gram(a2 * matrix + s2 * unit, 1.0, x.shape[1], 1, mask).log_prob(y) for matrix in matrices]
         if self.span is None:
             return torch.stack(logs, -1), None
         harmonic, frequency = self._harmonic(x, y, mask, a2[:, 0, 0], s2[:, 0, 0])
@@ -86,7 +93,7 @@ class Experts(nn.Module):
         return found if further else found.detach()
 
     def _harmonic(self, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
-        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,))."""
+        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,)); to a nat where there are fewer values than waves and no noise."""
         span = float(self.span or 1.0)
         low, high = (float(v) for v in self.band)
         cells = max(2, math.ceil((high - low) * 8 * HARMONICS * span))
@@ -108,29 +115,30 @@ class Experts(nn.Module):
                 centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
                 half = half * shrink
             points = (centre[..., None] + fine * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64)).flatten(1)
-        inside = self._given(points, x, y, mask, a2, noise)
+            foreign = (points - grid[top].repeat_interleave(FINE, 1)).abs() > 0.5 * width  # the next cell's, which may be looked into too
+        inside = self._given(points, x, y, mask, a2, noise).masked_fill(foreign, -math.inf)
         best = points.gather(1, inside.argmax(1, keepdim=True))[:, 0]
         rest = coarse.scatter(1, top, -math.inf)
         total = torch.cat([rest + math.log(width), inside + math.log(fine)], 1).logsumexp(1)
         return total - math.log(high - low), best
 
     def _design(self, f: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(scaled waves (B, P, n, 2 H), their products (B, P, 2 H, 2 H), roots of their variances (2 H,)) at frequencies f (B, P)."""
+        """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their variances (K,)) at frequencies f (B, P); K = 2 H + 1."""
         phase = 2 * math.pi * f[..., None] * x[:, None, :, 0]
         cosine, sine = [phase.cos()], [phase.sin()]
         for _ in range(1, HARMONICS):  # by addition theorems: trigonometric functions would take most of the time
             c, s = cosine[-1], sine[-1]
             cosine.append(c * cosine[0] - s * sine[0])
             sine.append(s * cosine[0] + c * sine[0])
-        root = (0.5 * self.log_power).exp().repeat(2)
-        waves = torch.stack(cosine + sine, -1) * root * mask[:, None, :, None]
+        root = torch.cat([0.5 * self.log_power, 0.5 * self.log_power, 0.5 * self.log_offset[None]]).exp()
+        waves = torch.stack([*cosine, *sine, torch.ones_like(phase)], -1) * root * mask[:, None, :, None]
         return waves, waves.mT @ waves, root
 
     def _given(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, noise: Tensor) -> Tensor:
         """log N(y; 0, a2 Phi W Phi^T + noise I) (B, P) at frequencies f (1 or B, P)."""
         keep = mask.double()
         waves, product, _ = self._design(f, x, keep)
-        unit = torch.eye(2 * HARMONICS, dtype=torch.float64)
+        unit = torch.eye(2 * HARMONICS + 1, dtype=torch.float64)
         ratio = a2 / noise
         factor = torch.linalg.cholesky(unit + ratio * product)
         known = y[..., 0] * keep
@@ -145,28 +153,35 @@ class Experts(nn.Module):
         logs = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + count * (2 * math.pi * noise).log()
         return -0.5 * (quadratic + logs)
 
-    def _amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean squares (B, H) of the harmonics' amplitudes given f (B,), expected square of what is left per value (B,))."""
+    def amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and f (B,)."""
         keep = mask.double()
         waves, product, root = (u[:, 0] if u.ndim == 4 else u for u in self._design(f[:, None], x, keep))
         noise = self.log_noise.exp()
-        covariance = torch.linalg.inv(torch.eye(2 * HARMONICS, dtype=torch.float64) + product / noise)
+        covariance = torch.linalg.inv(torch.eye(2 * HARMONICS + 1, dtype=torch.float64) + product / noise)
         mean = (covariance @ waves.mT @ (y * keep[..., None]))[..., 0] / noise
-        square = (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
-        left = (y[..., 0] * keep - (waves @ mean[..., None])[..., 0]).square().sum(-1) + (covariance * product).sum((1, 2))
-        return 0.5 * (square[:, :HARMONICS] + square[:, HARMONICS:]), left / keep.sum(-1)
+        return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
+
+    def quieter(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+        """The variance of the noise under which fields (B, n, 1) of frequencies f (B,) are most likely, down to `NOISE_FLOOR`.
+
+        A field that a candidate makes less likely than the present noise does keeps that one: it may be one whose frequency was missed.
+        """
+        one, noise = torch.ones(1, dtype=torch.float64), self.log_noise.exp()
+        trials = [(noise / 2**k).clamp(min=NOISE_FLOOR)[None] for k in range(11)]
+        logs = torch.stack([self._given(f[:, None], x, y, mask, one, trial)[:, 0] for trial in trials])
+        return torch.cat(trials)[torch.logaddexp(logs, logs[:1]).sum(1).argmax()]
 
 
 def expert_family(span: float, spacing: float, period: float | None) -> Experts:
     """The mixture that `fit_experts` starts from: smooth, rough and weakly periodic functions, and periodic ones of any frequency."""
-    start = {"variance": 0.9, "noise": 0.01}
-    kernels = [Kernel(["se"], length=span / 16, **start), Kernel(["matern52"], length=span / 16, **start)]
+    kernels = [Kernel([kind], length=span / 16, noise=0.01) for kind in ("se", "matern52")]
     if period is not None:
-        kernels.append(Kernel(["weakly-periodic"], length=span / 8, period=period, **start))
+        kernels.append(Kernel(["weakly-periodic"], length=span / 8, period=period, noise=0.01))
     return Experts(kernels, span, (2 / span, 1 / (1.5 * spacing)))
 
 
-def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 11, functions: int = 200, seed: int = 0) -> float:
+def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 8, functions: int = 128, seed: int = 0) -> float:
     """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns the last log-likelihood per value.
 
     The kernels take gradient steps on their share of the likelihood, the harmonic expert has its updates in closed form.
@@ -176,28 +191,31 @@ def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds:
     value = -math.inf
     for turn in range(rounds):
         with torch.no_grad():
-            rows = [experts.parts(*(u[k : k + 1] for u in (x, y, mask)), one, 0 * one) for k in range(len(x))]
+            singles = zip(x.split(1), y.split(1), mask.split(1))
+            rows = [experts.parts(*single, one, 0 * one) for single in singles]
             logs = torch.cat([row[0] for row in rows]) + experts.log_weight
             value = float(logs.logsumexp(-1).sum() / mask.sum())
             share = (logs - logs.logsumexp(-1, keepdim=True)).exp()
             experts.log_weight.copy_((share.mean(0) + 1e-3).log().log_softmax(-1))
             if experts.span is not None:
                 _update_harmonic(experts, torch.cat([row[1] for row in rows if row[1] is not None]), x, y, mask, share[:, -1])
-        for k, kernel in enumerate(experts.kernels):
+        for k, kernel in enumerate(experts.stationary):
             if float(share[:, k].sum()) < 1:  # no function is its own
                 continue
-            fit_kernel(kernel, x, y, mask, share=share[:, k] + 1e-9, steps=40 if turn else 80, seed=seed + turn)  # type: ignore[arg-type]
+            fit_kernel(kernel, x, y, mask, share=share[:, k] + 1e-9, steps=40 if turn else 80, seed=seed + turn)
     return value
 
 
 def _update_harmonic(experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, share: Tensor) -> None:
     if float(share.max()) < 0.5:  # no function is its own
         return
-    square, left = experts._amplitudes(f, x, y, mask)
-    part = share / share.sum()
-    experts.log_power.copy_((part @ square).clamp(min=1e-9).log())
-    experts.log_noise.copy_((part * left).sum().clamp(min=NOISE_FLOOR).log())
-    seen = f[share > 0.5]
-    low, high = (float(v) for v in experts.band)
-    margin = 2 * (float(seen.max()) - float(seen.min())) / len(seen) + 1e-3 * high
-    experts.band.copy_(torch.tensor([max(low, float(seen.min()) - margin), min(high, float(seen.max()) + margin)]))
+    own = share > 0.5
+    square = share[own] / share[own].sum() @ experts.amplitudes(f[own], x[own], y[own], mask[own])
+    experts.log_power.copy_((0.5 * (square[:HARMONICS] + square[HARMONICS:-1])).clamp(min=1e-9).log())
+    experts.log_offset.copy_(square[-1].clamp(min=1e-9).log())
+    experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
+    # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes; wide margins, for a function
+    # beyond the band has no density to speak of
+    low, high = (float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64)))
+    margin = (high - low) * max(0.1, 4 / int(own.sum())) + 1e-3 * high
+    experts.band.copy_(torch.tensor([max(low - margin, 0.5 * low), high + margin]))

@@ -184,14 +184,13 @@ class Gram:
             where 1e-3 of the variance is not enough; `JitterWarning` reports more than 1e-6.
         """
         if self._factor is None:
-            self._factor, self.jitter = _cholesky(self._dense, self.variance)
+            self._factor, self.jitter = _cholesky(self.dense, self.variance)
         return self._factor
 
     @property
-    def _dense(self) -> Tensor:
-        if self.matrix is None:
-            raise RuntimeError("a diagonal Gram matrix is not built")
-        return self.matrix
+    def dense(self) -> Tensor:
+        """The matrix, built where it is a multiple of the unit matrix."""
+        return self.variance * torch.eye(self.n * self.p, dtype=torch.float64)[None] if self.matrix is None else self.matrix
 
     def _apply(self, matrix: Tensor, y: Tensor) -> Tensor:
         flat = y.reshape(y.shape[0], -1)

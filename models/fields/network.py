@@ -18,8 +18,8 @@ from torch.nn import functional as F
 class NetworkConfig:
     """Sizes of a field network; `wave` is the range of wavelengths (attention) or the cutoff (vectors), in units of the points.
 
-    kind : "attention" for scalar fields in any dimension, "vector" for vector fields, "sphere" for tracks on the globe, "none" for
-        the limiting GP alone.
+    kind : "attention" for scalar fields in any dimension and for tracks, "vector" for vector fields, "none" for no network, "plain"
+        for attention that knows no symmetry (a baseline, for values of any number of components).
     features : further inputs a point ("attention"), which the caller hands over.
     """
 
@@ -37,7 +37,8 @@ class NetworkConfig:
 
 def make_network(config: NetworkConfig) -> nn.Module:
     """The network of a configuration, with random weights of the current torch generator."""
-    return {"attention": BiDimensionalAttention, "vector": VectorNetwork, "none": NoNetwork}[config.kind](config)
+    kinds = {"attention": BiDimensionalAttention, "vector": VectorNetwork, "plain": PlainAttention, "none": NoNetwork}
+    return kinds[config.kind](config)
 
 
 def time_features(t: Tensor, std: Tensor, width: int) -> Tensor:
@@ -94,6 +95,20 @@ class BiDimensionalAttention(nn.Module):
             h, skip = block(h, time, turn, mask)
             skips = skips + skip
         return self.leave((skips / math.sqrt(len(self.blocks))).mean(2)).to(y.dtype)
+
+
+class PlainAttention(BiDimensionalAttention):
+    """Attention over points that are told their absolute coordinates: no symmetry but that under permutations; a baseline."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__(dataclasses.replace(config, features=2 * config.radial * config.dimension, dimension=1))
+        self.config = config
+
+    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor, features: Tensor | None = None) -> Tensor:
+        """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the coordinates come as waves of several lengths."""
+        length = torch.linspace(math.log(self.config.wave_min), math.log(self.config.wave_max), self.config.radial).exp()
+        phase = (2 * math.pi * x[..., None] / (4 * length)).flatten(2)
+        return super().forward(t, std, torch.zeros_like(x[..., :1]), y, mask, torch.cat([phase.sin(), phase.cos()], -1))
 
 
 class _Block(nn.Module):

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError, InputTypeError, WeightsError
-from equidrift.models.fields.data import as_fields
+from equidrift.errors import InputError, WeightsError
+from equidrift.models.fields.data import as_array, as_fields, check_count
 from equidrift.models.fields.experts import Experts, expert_family, fit_experts
 from equidrift.models.fields.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
 from equidrift.models.fields.likelihood import log_likelihood
@@ -105,8 +105,10 @@ class FieldModel:
             raise InputError("y is the same value everywhere; there is no distribution to learn")
         standard = ((data[1] - centre) / scale) * data[2][..., None]
         span, spacing = _extent(x_, known)
+        config = _network(network, vector, d, p, span, spacing)  # before anything that takes long
         if base == "experts" and (d, p, limit) not in ((1, 1, "fitted"), (1, 1, "white")):
-            raise InputError(f"base='experts' is for scalars on a line with a white limit, not {p} components in {d} dimensions and {limit!r}")
+            what = f"{p} components in {d} dimensions and {limit!r}"
+            raise InputError(f"base='experts' is for scalars on a line with a white limit, not {what}")
         limit = "white" if base == "experts" else limit
         period = main_period(data[0], standard, span, spacing) if (limit == "fitted" or base == "experts") and d == p == 1 else None
         kernel = _limit(limit, p, d, span, spacing, period)
@@ -115,7 +117,6 @@ class FieldModel:
         experts = expert_family(span, spacing, period) if base == "experts" else None
         if experts is not None:
             fit_experts(experts, data[0], standard, data[2], seed=seed)
-        config = _network(network, vector, d, p, span, spacing)
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             diffusion = FieldDiffusion(kernel, config, experts=experts)
@@ -242,10 +243,7 @@ class FieldModel:
     def _single(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Array, Array, NDArray[np.bool_]]:
         """One function's arrays: (n, d), (n, p), (n,)."""
         points, _, _ = as_fields(x, dimension=self.dimension)
-        try:
-            values = np.asarray(y, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputTypeError(f"y_context must be an array of numbers, not {type(y).__name__}") from error
+        values = as_array("y_context", y)
         if points.ndim != 2 or values.shape not in ((len(points),) * (self.components == 1) or (-1,), (len(points), self.components)):
             raise InputError(
                 f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
@@ -318,8 +316,7 @@ class Conditioned:
             for points that do not fit, or lie too far apart.
         """
         model = self.model
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n must be a positive integer, not {n!r}")
+        n = check_count(n)
         query, _, _ = as_fields(x_query, dimension=model.dimension)
         if query.ndim != 2:
             raise InputError(f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}")

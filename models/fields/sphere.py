@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from equidrift.errors import InputError, WeightsError
+from equidrift.models.fields.data import as_array, check_count
 from equidrift.models.fields.kernels import Kernel, fit_kernel
 from equidrift.models.fields.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.objective import LinearBeta, draw_times
@@ -29,6 +30,7 @@ from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
 SERIES_FROM, SERIES_TERMS, WALK_STEPS = 0.5, 20, 10
+FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 EARTH_RADIUS_KM = 6371.0
 
 
@@ -147,7 +149,7 @@ class TrackPrior(nn.Module):
         spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
         g = ((y - mean) @ axes / spread.sqrt()).permute(0, 2, 1).reshape(-1, len(t), 1)
         kernel = time_kernel(float(t[-1] - t[0]) or 1.0)
-        fit_kernel(kernel, t[None, :, None].expand(len(g), -1, -1), g, seed=seed, noise_floor=1e-7)
+        fit_kernel(kernel, t[None, :, None].expand(len(g), -1, -1), g, seed=seed, noise_floor=1e-7, steps=120)
         return cls(kernel, mean, axes, spread)
 
     def score(self, x: Tensor, y: Tensor, variance: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ class TrackPrior(nn.Module):
         seen = vectors.mT @ ((self.mean - y) @ self.axes)  # (B, n, 3)
         noise = self.kernel.noise + values.clamp(min=0)[..., None]
         pulled = vectors @ (seen / (self.spread * noise + variance.double())) @ self.axes.T
-        return (3 * variance * (-variance).exp()).clamp(max=1.0) * tangent(y, pulled)
+        return torch.where(variance > FLAT_TO, 3 * variance * (-variance).exp(), torch.ones_like(variance)) * tangent(y, pulled)
 
 
 def time_kernel(span: float) -> Kernel:
@@ -204,7 +206,8 @@ class TrackModel:
             for tracks that do not lie on the unit sphere, or shapes that do not go together.
         """
         seed = check_seed(seed)
-        t, y = _times(times), _tracks(tracks, len(np.atleast_1d(np.asarray(times))))
+        t = _times(times)
+        y = _tracks(tracks, len(t))
         span = float(np.ptp(t)) or 1.0
         sizes: dict[str, Any] = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
         config = dataclasses.replace(network or NetworkConfig("attention", **sizes), components=3, features=3)
@@ -258,7 +261,9 @@ class TrackModel:
         t = _times(times)
         if len(np.unique(t)) != len(t):
             raise InputError("a context time is given twice; give each once")
-        return ConditionedTrack(self, t, _tracks(np.asarray(track, dtype=np.float64)[None], len(t))[0])
+        if not len(t):
+            raise InputError("no context is given; call sample of the model itself for the prior")
+        return ConditionedTrack(self, t, _tracks(as_array("track", track)[None], len(t))[0])
 
     def sample(self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> NDArray[np.float64]:
         """n tracks (n, m, 3) at times (m,)."""
@@ -337,7 +342,7 @@ class ConditionedTrack:
         mode: Mode = "independent",
     ) -> NDArray[np.float64]:
         """n tracks (n, m, 3) at times (m,); a time of the context gives the context's place, and one that is repeated the same place."""
-        query = _times(times)
+        query, n = _times(times), check_count(n)
         moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
         if np.ptp(moments) > 1.05 * self.model.span:
             asked = f"context and queries span {np.ptp(moments):.4g} days"
@@ -380,14 +385,14 @@ def _scale(variance: Tensor) -> Tensor:
 
 
 def _times(times: ArrayLike) -> NDArray[np.float64]:
-    t = np.asarray(times, dtype=np.float64)
+    t = as_array("times", times)
     if t.ndim != 1 or not np.isfinite(t).all():
         raise InputError(f"times must be finite and of shape (n,), not of shape {t.shape}")
     return t
 
 
 def _tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
-    y = np.asarray(tracks, dtype=np.float64)
+    y = as_array("tracks", tracks)
     if y.ndim != 3 or y.shape[1:] != (n, 3):
         raise InputError(f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not of shape {y.shape}; see data.unit_vectors")
     length = np.linalg.norm(y, axis=-1)

@@ -6,8 +6,8 @@ whole, and fitting a proposer is stated apart (`adapt_s`).
 Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo, torsion proposals from a histogram and from the
 diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen behind every
 cycle. Dynamics crosses too rarely for the time given: its rate is that of the 10 ns in EQUIDRIFT_DATA times the ns per second of this
-run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own.
-`P_error` is the distance of P(phi > 0) from the long reference's.
+run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with
+torsions drawn anew (`equidrift.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
 
 Twenty held-out drug-like ZINC molecules with 3 to 8 rotatable bonds in MMFF94: effective samples per second of the slowest torsion, as
 a sample is new when all of its torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain that never leaves a
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.adapt import Still, adapt
+from equidrift.adapt import Still, adapt, recycled
 from equidrift.basins import correlation_time
 from equidrift.heat_bath import HeatBathProposer
 from equidrift.metropolis import Statistics
@@ -159,10 +159,11 @@ def fitted(
     if frames_A is None:
         proposer = adapt(advance, molecule, tree, kind, cycles, temperature_K=TEMPERATURE_K, terms=terms).proposer
         return proposer, time.process_time() - begun
-    make = resolve(PROPOSERS[kind])
-    first = make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K)
-    accepted, _ = advance(first, cycles)
-    proposer = make(molecule, tree, np.concatenate([frames_A, accepted]), temperature_K=TEMPERATURE_K)
+    make, energy = resolve(PROPOSERS[kind]), resolve(_RUN + "energy_of")(sim)
+    accepted, _ = advance(make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K), cycles)
+    frames_A = recycled(np.concatenate([frames_A, accepted]), tree, energy, temperature_K=TEMPERATURE_K)
+    resolve(_RUN + "put")(sim, accepted[-1])
+    proposer = make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K)
     return proposer, time.process_time() - begun
 
 
@@ -348,7 +349,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 60 s a method, and twenty molecules for 8 s each and method; else 20 s, and four molecules for 4 s.
+    full : 60 s a method, and twenty molecules for 5 s each and method; else 20 s, and four molecules for 3 s.
     progress : called with a line of text before every row.
 
     Raises
@@ -360,7 +361,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     rows, folder = [], data_folder()
     parts: tuple[tuple[str, tuple[str, ...], Callable[[], list[dict[str, Any]]]], ...] = (
         ("ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)),
-        ("drugs/...", (ZINC,), lambda: drugs(8.0, DRUGS, say) if full else drugs(4.0, 4, say)),
+        ("drugs/...", (ZINC,), lambda: drugs(5.0, DRUGS, say) if full else drugs(3.0, 4, say)),
     )
     for name, files, measured in parts:
         missing = [file for file in files if not (folder / file).exists()]

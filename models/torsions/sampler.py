@@ -242,7 +242,9 @@ class DiffusionProposer(TorsionProposer):
     depth : noise levels that local moves climb.
     """
 
-    def __init__(self, scores: Scores, *, kind: str = "independent", block_size: int | None = None, floor: float | None = None, depth: int = 4):
+    def __init__(
+        self, scores: Scores, *, kind: str = "independent", block_size: int | None = None, floor: float | None = None, depth: int = 4
+    ):
         super().__init__(scores.tree, scores, block_size=block_size, name="torsion")
         if kind not in KINDS:
             raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")

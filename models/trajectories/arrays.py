@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError, ModelError, WeightsError
 from equidrift.models.shared.training import Progress
 from equidrift.models.trajectories.data import array_graph
 from equidrift.models.trajectories.egnn import EGNN, roll
@@ -103,6 +103,8 @@ class GeometricTrajectoryModel:
         ------
         InputError
             for shapes that do not fit, NaN in given frames, or too few of them.
+        ModelError
+            where a badly trained model runs away.
         """
         mask, chosen = np.asarray(given, bool), np.array(list(seeds), np.int64)
         x = np.where(mask[:, None, None], np.asarray(positions, np.float64), 0.0)
@@ -153,6 +155,8 @@ class GeometricTrajectoryModel:
             s = slice(k, k + size)
             out[s] = self._part(x[s], nodes[s], edges[s], real[s], chosen[s], known, steps)
         out[:, known] = x[:, known]
+        if not np.isfinite(out).all():
+            raise ModelError(f"{self.name} ran away to infinity; train it longer, or look whether the given frames are like the training's")
         return out
 
     def sample(
@@ -202,17 +206,29 @@ class GeometricTrajectoryModel:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
         blank = np.zeros((len(chosen), n_frames, nodes.shape[1], d))
         made = self.complete_many(blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps)
-        if carrier is None:
-            return made
-        if n_frames < 5 or not isinstance(carrier.network, CARRIERS):
+        return made if carrier is None else carrier.carried(made, nodes, edges, chosen)
+
+    def carried(
+        self, positions: NDArray[np.float64], node_features: ArrayLike, edge_features: ArrayLike, seeds: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Trajectories (k, t, n, d) made anew from their middle, both ways in time, as this integrator or EGNN has it.
+
+        Raises
+        ------
+        InputError
+            for another kind of model, or fewer than 5 frames.
+        """
+        n_frames = positions.shape[1]
+        if n_frames < 5 or not isinstance(self.network, CARRIERS):
             raise InputError("a carrier must be an integrator or EGNN, and there must be 5 frames or more to find velocities from")
         middle = n_frames // 2
         near = np.arange(max(0, middle - 4), min(n_frames, middle + 5))
         design = (near - middle)[:, None] ** np.arange(3.0)  # a parabola through each node's nearest frames
-        fit = np.einsum("ct,stnd->scnd", np.linalg.pinv(design), made[:, near])
-        made[:, middle], made[:, middle + 1] = fit[:, 0], fit.sum(1)
+        fit = np.einsum("ct,stnd->scnd", np.linalg.pinv(design), positions[:, near])
+        start = positions.copy()
+        start[:, middle], start[:, middle + 1] = fit[:, 0], fit.sum(1)
         given = (np.arange(n_frames) == middle) | (np.arange(n_frames) == middle + 1)
-        return carrier.complete_many(made, nodes, edges, given, chosen)
+        return self.complete_many(start, node_features, edge_features, given, seeds)
 
     def alternatives(
         self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, *, mask: NDArray[np.bool_] | None = None

@@ -46,7 +46,8 @@ def conformer_frame(molecule: Molecule, known_A: NDArray[np.float64], mask: NDAr
     """
     if mask.sum() < LEAST_HELD:
         raise InputError(
-            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all atoms of a frame, or {LEAST_HELD} of one at least"
+            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all atoms of a frame, or {LEAST_HELD} of "
+            "one at least"
         )
     held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})
     try:

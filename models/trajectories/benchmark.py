@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equidrift.checks import GeometryCheck
-from equidrift.errors import InputError, MissingDependencyError
+from equidrift.errors import MissingDependencyError
 from equidrift.models.conformers.benchmark import commit, machine
 from equidrift.models.trajectories import metrics, nbody
+from equidrift.models.trajectories import molecule_benchmark as molecules
 from equidrift.models.trajectories.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, linked, load_gfn2_md, molecule_graph, windows
 from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
@@ -33,13 +33,17 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import zoo
 
 GIVEN, FRAMES, STRIDE, SAMPLES = 10, 30, 10, 5
-CHAIN, CHAINED = 20, 10  # frames of a window, windows of a chain
 # ADE and FDE of methods C.10: tables 1, 2 and 3. MD17's own rows carry its name, ours never do.
 PUBLISHED = {
     "charged": {"geotdm": (0.110, 0.258), "egnn": (0.186, 0.426)},
     "spring": {"geotdm": (0.0030, 0.0079), "egnn": (0.0101, 0.0231)},
     "gravity": {"geotdm": (0.256, 0.613), "egnn": (0.310, 0.709)},
-    "eth-ucy": {"geotdm": (0.23, 0.40)},
+    "eth-ucy": {"geotdm": (0.23, 0.40), "linear": (0.53, 1.14)},
+    "eth-ucy-eth": {"geotdm": (0.46, 0.64)},
+    "eth-ucy-hotel": {"geotdm": (0.13, 0.21)},
+    "eth-ucy-univ": {"geotdm": (0.24, 0.45)},
+    "eth-ucy-zara1": {"geotdm": (0.21, 0.39)},
+    "eth-ucy-zara2": {"geotdm": (0.16, 0.30)},
     "md17-aspirin": {"geotdm": (0.107, 0.193), "egnn": (0.267, 0.564)},
     "md17-benzene": {"geotdm": (0.023, 0.039), "egnn": (0.024, 0.042)},
     "md17-ethanol": {"geotdm": (0.115, 0.209), "egnn": (0.268, 0.401)},
@@ -72,7 +76,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += nbody_rows(system, 2000 if full else 128)
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
-        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(256 if full else 48, 40 if full else 8)
+        rows += resolve("equidrift.models.trajectories.unconditional:charged_rows")(128 if full else 48, 30 if full else 8)
     folder = os.environ.get("EQUIDRIFT_DATA")
     if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
         say("ETH-UCY")
@@ -85,11 +89,10 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += mean_rows(rows)
         if full and shipped("geotdm-ethanol-unconditional"):
             say("unconditional: ethanol")
-            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 128, 40)
+            rows += resolve("equidrift.models.trajectories.unconditional:molecule_rows")(data["ethanol"], "ethanol", 96, 30)
         say("cost against frames and atoms")
         rows += resolve("equidrift.models.trajectories.cost:rows")(data, 16 if full else 4)
-        say("physics of long chains")
-        rows.append(physics(data["aspirin"], 16 if full else 4))
+        rows += molecules.rows(Path(folder), data, full, say)
         say("speed")
         rows += speed(data["aspirin"], 128 if full else 16)
     for system, methods in PUBLISHED.items():
@@ -231,64 +234,6 @@ def mean_rows(rows: list[Row]) -> Iterator[Row]:
         for method, values in found.items()
         if len(values) == 8
     )
-
-
-def physics(dynamics: Dynamics, count: int) -> Row:
-    """Ten chained windows against MD of the test part: bonds, torsions, velocities, energies, broken frames."""
-    part = dynamics.part(0.8, 1.0)
-    molecule, spacing = part.molecule, STRIDE * part.spacing_fs
-    model = make_trajectory_model("default")
-    starts = windows(part.positions_A[0], GIVEN, STRIDE, count)
-    made = []
-    for k, start in enumerate(starts):
-        given = Trajectory(molecule, start, spacing * np.arange(GIVEN, dtype=np.float64))
-        made += [t.positions_A for t in model.continue_(given, CHAIN * CHAINED, sample_seeds(1, k, k + 1))]
-    frames, truth = np.stack(made), part.positions_A[0, ::STRIDE].astype(np.float64)
-    bonds = molecule.bonds
-
-    def lengths(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1).reshape(-1, len(bonds))
-        return found
-
-    ours, theirs = lengths(frames), lengths(truth)
-    quads = rotatable(molecule)
-    turned = [metrics.torsions(x, quads).reshape(-1, len(quads)) for x in (frames, truth)]
-    pi = (-np.pi, np.pi)
-    values = {
-        "JSD_bonds": float(np.mean([metrics.jensen_shannon(ours[:, b], theirs[:, b], 50) for b in range(len(bonds))])),
-        "JSD_torsions": float(np.mean([metrics.jensen_shannon(turned[0][:, q], turned[1][:, q], 50, pi) for q in range(len(quads))])),
-        "VACF_error": float(np.abs(metrics.velocity_correlation(frames, 10) - metrics.velocity_correlation(truth[None], 10)).mean()),
-        "broken_percent": 100.0 * float((GeometryCheck(molecule)(frames.reshape(-1, *frames.shape[2:])) != "").mean()),
-        "frames": frames.shape[0] * frames.shape[1],
-    }
-    try:
-        energy = resolve("equidrift.adapters.ase_gfn2:gfn2_relax")
-        some = frames[:, :: CHAIN * CHAINED // 8].reshape(-1, *frames.shape[2:])
-        known = truth[:: max(1, len(truth) // len(some))][: len(some)]
-        e = [energy(molecule, x, 0)[1] for x in (some, known)]
-        values |= {
-            "energy_shift_eV": float(np.nanmean(e[0]) - np.nanmean(e[1])),
-            "energy_std_ratio": float(np.nanstd(e[0]) / np.nanstd(e[1])),
-        }
-    except MissingDependencyError:
-        pass
-    return {"row": f"gfn2md17-{molecule.name}/equidrift-chained", "values": values}
-
-
-def rotatable(molecule: Any) -> NDArray[np.int64]:
-    """One quadruple a, b, c, d for each bond b-c whose ends both have further neighbours."""
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    quads = []
-    for b, c in molecule.bonds.tolist():
-        a, d = [k for k in neighbours[b] if k != c], [k for k in neighbours[c] if k != b]
-        if a and d:
-            quads.append((min(a), b, c, min(d)))
-    if not quads:
-        raise InputError(f"{molecule!r} has no torsion")
-    return np.array(quads, np.int64)
 
 
 def speed(dynamics: Dynamics, batch: int) -> list[Row]:

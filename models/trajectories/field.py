@@ -92,7 +92,7 @@ def skeleton(node: NDArray[np.float32], edge: NDArray[np.float32], mass: NDArray
 
 
 def skeleton_of(graph: Graph) -> Skeleton:
-    """The terms of the first of equal graphs of a molecule (`data.molecule_graph`), whose edge features hold the number of bonds between."""
+    """The terms of the first of equal graphs of a molecule (`data.molecule_graph`), whose edge features hold the bonds between atoms."""
     hops = graph.edge[0, ..., HOPS].cpu().numpy()
     apart = hops.argmax(-1) * (hops.max(-1) > 0)
     made = skeleton(graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy(), graph.mass[0].cpu().numpy(), apart)

@@ -51,7 +51,8 @@ class ForceBatches:
         if not usable:
             raise InputError("a force field is learned from forces, and no run has them; make_md.py --forces keeps them")
         levels = sorted({run.level for run in usable}, key=lambda level: -len([run for run in usable if run.level == level]))
-        self.parts = [([run for run in usable if run.level == level], each if k == 0 else max(1, each // 5)) for k, level in enumerate(levels)]
+        shares = [each, *[max(1, each // 5)] * (len(levels) - 1)]
+        self.parts = [([run for run in usable if run.level == level], share) for level, share in zip(levels, shares)]
         self._terms: dict[int, Skeleton] = {}
 
     def terms(self, run: Dynamics) -> Skeleton:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.trajectories.field import FieldConfig, LearnedField, skeleton_of
 from equidrift.models.trajectories.network import ForceConfig, Graph, LogRadialBasis, Prepared, make_force, pair_vectors, silence
+from equidrift.models.trajectories.valence import colours, coordinates, fitted, is_covered
 
 Force = Callable[[Tensor, float], Tensor]
 
@@ -146,13 +147,15 @@ class Observer(nn.Module):
 class IntegratorConfig:
     """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame).
 
-    field : a learned force field for the graphs that the force has not seen (`Integrator.bound`). fastest : the bound on speeds.
+    field : a learned force field for molecules that the force has not seen; table : coefficients of force fields that were fitted to
+    single molecules. `Integrator.classical` takes the best there is. fastest : the bound on speeds.
     """
 
     force: ForceConfig
     longest_step: float
     observer: bool = False
     field: FieldConfig | None = None
+    table: int = 0
     fastest: float | None = None
 
 
@@ -165,22 +168,34 @@ class Integrator(nn.Module):
         self.force = make_force(config.force)
         f = config.force
         self.field = LearnedField(config.field) if config.field is not None else None
+        self.keys: Tensor
+        self.coefficients: Tensor
+        self.register_buffer("keys", torch.zeros(config.table, dtype=torch.int64), persistent=config.table > 0)
+        self.register_buffer("coefficients", torch.zeros(config.table), persistent=config.table > 0)
         self.observer = Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest)) if config.observer else None
 
     def clock(self, spacing: float) -> Clock:
         return Clock(spacing, self.config.longest_step, self.config.fastest)
 
-    def bound(self, graph: Graph, field: bool = False) -> tuple[Prepared, Force]:
-        """The embedded graphs, and their force as a function of positions and step.
-
-        field : take the learned force field; all graphs are then copies of the first.
-        """
+    def bound(self, graph: Graph) -> tuple[Prepared, Force]:
+        """The embedded graphs, and the network's force as a function of positions and step."""
         prepared = self.force.prepare(graph)
-        if not field or self.field is None:
-            return prepared, lambda x, step: self.force(prepared, x, step)
-        classical = self.field
-        constants = classical.constants(skeleton_of(graph))
-        return prepared, lambda x, step: classical.accelerations(constants, x)
+        return prepared, lambda x, step: self.force(prepared, x, step)
+
+    @torch.no_grad()
+    def classical(self, graph: Graph) -> Force | None:
+        """The force field fitted to the molecule whose copies the graphs are, else the learned one, else None: then take `bound`'s."""
+        terms = skeleton_of(graph[:1])
+        if len(self.keys):
+            colour = colours(graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy())
+            table = dict(zip(self.keys.tolist(), self.coefficients.tolist()))
+            if is_covered(terms, colour, table):
+                own = fitted(coordinates(terms, colour), table)
+                return lambda x, step: own.accelerations(x)
+        if self.field is None:
+            return None
+        field, constants = self.field, self.field.constants(terms)
+        return lambda x, step: field.accelerations(constants, x)
 
     def observed(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) behind the first; gradients in the last."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, ModelError
 from equidrift.models.trajectories.data import molecule_graph
 from equidrift.models.trajectories.sampler import ChemistryModel, IntegratorModel, _Run
 from equidrift.records import Molecule, Trajectory
@@ -40,6 +40,8 @@ def invent(
     ------
     InputError
         for a model that only continues, a start that is missing, not wanted or of another shape, or fewer than 1 frame.
+    ModelError
+        where a badly trained model runs away.
     """
     seeds = np.asarray(seeds, np.int64)
     if n_frames < 1 or dt_fs <= 0:
@@ -54,6 +56,8 @@ def invent(
             raise InputError(f"{model.name} draws all frames from noise and takes no start_A; leave it out, or use the default model")
         blank = Trajectory(molecule, np.zeros((n_frames, molecule.n_atoms, 3)), time_fs)
         made = model.complete(blank, np.zeros(n_frames, bool), seeds)
+    if not np.isfinite(made).all():
+        raise ModelError(f"{model.name} ran away to infinity; train it longer, or give an integrator a start_A nearer to rest")
     common = {"model": model.name, "weights_sha256": model.weights_sha256, "exact": False}
     return [Trajectory(molecule, x, time_fs, provenance=common | {"seed": int(seed)}) for x, seed in zip(made, seeds)]
 
@@ -76,7 +80,7 @@ def _thermal(
         raise InputError(f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}")
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)
-    run = _Run(model, graph, dt_fs, seeds)
+    run = _Run(model, graph, molecule, dt_fs, seeds)
     made = run.carry(torch.tensor(start).to(model.device)[:, None], skipped + n_frames, 0)
     frames: NDArray[np.float64] = made[:, skipped:].cpu().numpy()
     return frames

@@ -47,18 +47,19 @@ def scene_windows(tracks: dict[int, dict[int, tuple[float, float]]]) -> tuple[ND
     The first is the pedestrian asked about, the others the nearest ones at the last frame of the past, all of which they must be there
     for. Their futures and missing people are filled by the last place of the past, and no one reads them.
     """
-    who = sorted({person for frame in tracks.values() for person in frame})
+    who = {person: column for column, person in enumerate(sorted({person for frame in tracks.values() for person in frame}))}
     start, stop = min(tracks), max(tracks) + 1
     table = np.full((stop - start, len(who), 2), np.nan)
     for frame, people in tracks.items():
         for person, place in people.items():
-            table[frame - start, who.index(person)] = place
+            table[frame - start, who[person]] = place
     there = np.isfinite(table[..., 0])
     positions, real = [], []
     for first in range(len(table) - FRAMES + 1):
+        whole = np.flatnonzero(there[first : first + FRAMES].all(0)).tolist()
         seen = np.flatnonzero(there[first : first + PAST].all(0))
         here = table[first + PAST - 1]
-        for person in np.flatnonzero(there[first : first + FRAMES].all(0)):
+        for person in whole:
             others = seen[seen != person]
             near = others[np.argsort(np.linalg.norm(here[others] - here[person], axis=-1), kind="stable")][: PEOPLE - 1]
             block = np.repeat(table[first : first + FRAMES, person][:, None], PEOPLE, 1)
@@ -91,7 +92,7 @@ def training_source(folder: str, leave_out: str | None) -> Source:
         i = rng.integers(len(frames), size=count)
         graph = array_graph(*features(count))
         graph.mask = torch.from_numpy(real[i])
-        pace = np.exp(rng.uniform(*np.log(PACE), count))
+        pace = PACE[0] * (PACE[1] / PACE[0]) ** rng.random(count)
         change = np.stack([pace, pace * rng.choice([-1.0, 1.0], count)], -1)
         return graph, frames[i] * torch.from_numpy(change).float()[:, None, None], torch.arange(length, dtype=torch.float32)
 

@@ -19,7 +19,7 @@ from equidrift.models.trajectories.egtn import EGTNConfig
 from equidrift.models.trajectories.field import FieldConfig
 from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
 from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
-from equidrift.models.trajectories.integrator import Bath, Clock, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.integrator import Bath, Force, Integrator, IntegratorConfig, advance
 from equidrift.models.trajectories.modes import Modes, ModesConfig
 from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
@@ -30,6 +30,7 @@ from equidrift.weights import load_weights
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 CONTEXT = 10  # given frames before a gap that are read
+OBSERVABLE_FS = 15.0  # frames further apart say nothing of velocities: fast vibrations have turned over, and thermal ones are drawn
 ATOM_STEPS = 40  # outer steps of the conditional sampler, where single atoms are known
 PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
 BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
@@ -232,12 +233,15 @@ class IntegratorModel(ChemistryModel):
         if not 0 <= noise <= 1:
             raise InputError(f"noise must lie in 0 (the mean path) .. 1 (samples), not {noise}")
         self.temperature_K, self.noise = temperature_K, noise
+        self._fields: dict[tuple[Molecule, str], Force | None] = {}
         self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
 
-    def knows(self, molecule: Molecule) -> bool:
-        """Whether the force was trained on this very molecule; where not, the learned force field takes its place, if there is one."""
-        found, level = fingerprint(molecule), self.level_of(molecule)
-        return found in self.training["known"].get(level, ())
+    def field_of(self, molecule: Molecule) -> tuple[str, Force | None]:
+        """The level of theory of a molecule, and its force field (`Integrator.classical`), made once."""
+        key = molecule, self.level_of(molecule)
+        if key not in self._fields:
+            self._fields[key] = cast(Integrator, self.network).classical(molecule_graph(*key).to(self.device))
+        return key[1], self._fields[key]
 
     def _fill(
         self,
@@ -250,7 +254,7 @@ class IntegratorModel(ChemistryModel):
         callback: Callback | None,
     ) -> Tensor:
         spacing = float(trajectory.dt_fs)
-        run = _Run(self, graph, spacing, seeds, not self.knows(trajectory.molecule))
+        run = _Run(self, graph, trajectory.molecule, spacing, seeds)
         out = x.clone()
         for first, last in gaps(given):
             before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
@@ -270,7 +274,7 @@ class IntegratorModel(ChemistryModel):
     def _fill_atoms(
         self, graph: Graph, x: Tensor, mask: Tensor, trajectory: Trajectory, seeds: NDArray[np.int64], steps: int | None
     ) -> Tensor:
-        run = _Run(self, graph, float(trajectory.dt_fs), seeds)
+        run = _Run(self, graph, trajectory.molecule, float(trajectory.dt_fs), seeds)
         return between(run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames))
 
     def continue_(
@@ -307,7 +311,7 @@ class IntegratorModel(ChemistryModel):
         for seed in np.asarray(seeds).tolist():
             graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(self.device)
             x = torch.from_numpy(positions - centre)[None].to(self.device)
-            run = _Run(self, graph, float(trajectory.dt_fs), np.array([seed]), not self.knows(trajectory.molecule))
+            run = _Run(self, graph, trajectory.molecule, float(trajectory.dt_fs), np.array([seed]))
             out.append(run.refined(x, level)[0].cpu().numpy() + centre)
         return np.stack(out) if out else np.zeros((0, *positions.shape))
 
@@ -341,12 +345,17 @@ class Guard:
 class _Run:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
-    def __init__(self, model: IntegratorModel, graph: Graph, spacing_fs: float, seeds: NDArray[np.int64], field: bool):
+    def __init__(self, model: IntegratorModel, graph: Graph, molecule: Molecule, spacing_fs: float, seeds: NDArray[np.int64]):
         network = cast(Integrator, model.network)
         self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
-            self.prepared, self.force = self.network.bound(graph, field=field)
-        self.clock = Clock(spacing_fs, self.network.config.longest_step)
+            self.prepared, self.force = self.network.bound(graph)
+        level, field = model.field_of(molecule)
+        self.bare, self.force = field is None, field or self.force
+        training = model.training
+        expected = training.get("temperatures_K", {}).get(level, training["temperature_K"])  # of the level, where the card tells it
+        self.usual_K = float(expected if model.temperature_K is None else model.temperature_K)
+        self.clock = self.network.clock(spacing_fs)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
         self.weight = graph.mass / graph.mass.sum(1, keepdim=True)
 
@@ -354,7 +363,7 @@ class _Run:
         """Standard normal numbers (b, n, 3) of one sub-step after the other, each sample's from its own stream."""
         shape = (self.graph.mass.shape[1], 3)
         while True:
-            block = np.stack([rng.standard_normal((self.clock.count, *shape)) for rng in self.streams], 1)
+            block = np.stack([rng.standard_normal((min(self.clock.count, 100), *shape)) for rng in self.streams], 1)
             for numbers in torch.from_numpy(block):
                 yield numbers.to(self.graph.mass.device) * self.model.noise
 
@@ -366,10 +375,12 @@ class _Run:
         """`frames` new frames (b, frames, n, 3) behind (direction 0) or, in order outwards, before (1) a run of given ones."""
         known = given.flip(1) if direction else given
         velocity, temperature = self.state(known[:, -CONTEXT:])
-        guard = Guard(self.graph, known[:, -CONTEXT:])
+        force = self.force
+        if self.bare:  # a force field holds a molecule together by itself
+            guard = Guard(self.graph, known[:, -CONTEXT:])
 
-        def force(x: Tensor, step: float) -> Tensor:
-            return self.force(x, step) + guard(x)
+            def force(x: Tensor, step: float) -> Tensor:
+                return self.force(x, step) + guard(x)
 
         bath, normals = self.bath(temperature), self.normals()
         x, out = known[:, -1], []
@@ -381,12 +392,14 @@ class _Run:
 
     def state(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """Velocities (b, n, 3) at the last of the known frames (b, t, n, 3), and temperatures (b,)."""
-        usual = float(self.model.training["temperature_K"] if self.model.temperature_K is None else self.model.temperature_K)
+        usual = self.usual_K
         temperature = torch.full((len(known),), usual, dtype=known.dtype, device=known.device)
         kT_over_mass = self.bath(temperature).kT_over_mass
-        if known.shape[1] == 1:  # nothing is known of the velocities: thermal ones
+        if known.shape[1] == 1 or self.spacing > OBSERVABLE_FS:  # nothing is known of the velocities but the molecule's own: thermal ones
             numbers = next(self.normals()) * kT_over_mass[..., None].sqrt()
-            return numbers - (numbers * self.weight[..., None]).sum(1, keepdim=True), temperature
+            centre = (known * self.weight[:, None, :, None]).sum(2, keepdim=True)
+            drift = (centre[:, -1] - centre[:, -2]) / self.spacing if known.shape[1] > 1 else 0.0
+            return numbers - (numbers * self.weight[..., None]).sum(1, keepdim=True) + drift, temperature
         heat, v = [], torch.zeros_like(known[:, 0])
         heavy = (self.graph.mass > 2.0).to(known.dtype)  # between frames 5 fs apart, hydrogens hide how fast they are
         for k, before, change in self.network.observed(self.prepared, self.force, known, self.spacing):

@@ -1,7 +1,8 @@
 """`equidrift train trajectories CONFIG`: the integrator, the flow or GeoTDM, on molecules, N-body systems or pedestrians.
 
 Where the frames come from (`data`): trajectory files of yours (XTC, DCD, .traj, .extxyz, ... with `topology`), .npz files of
-tools/make_md.py, a folder of GFN2-MD17 files, `nbody:charged` (spring, gravity), or `eth-ucy:FOLDER`, less the scene `leave_out`.
+tools/make_md.py, a folder of GFN2-MD17 files, `arrays:FILE.npz` (positions, nodes, edges, spacing), `nbody:charged` (spring, gravity),
+or `eth-ucy:FOLDER`, less the scene `leave_out`.
 """
 
 from __future__ import annotations
@@ -158,11 +159,17 @@ def train(
 
 
 def make_task(c: TrajectoryTraining) -> Task:
-    """The task of a config: N-body and pedestrians are plain arrays, all else molecules."""
+    """The task of a config: N-body, pedestrians and .npz of one's own are plain arrays, all else molecules."""
     head, _, rest = c.data[0].partition(":")
     if head == "nbody":
         return _nbody_task(c, rest)
+    if head == "arrays":
+        return array_task(c, *load_arrays(rest))
+    if c.kind in ("egnn", "modes") and not (head == "eth-ucy" and c.kind == "modes"):
+        raise InputError(f"kind: {c.kind} learns from plain arrays (nbody:SYSTEM, arrays:FILE), not {c.data[0]}; take integrator or flow")
     if head == "eth-ucy":
+        if c.kind == "integrator":
+            raise InputError("pedestrians obey no force between pairs that could be integrated; take kind: modes or flow")
         source = resolve("equidrift.models.trajectories.pedestrians:training_source")(rest, c.leave_out)
         return _window_task(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
     runs = molecular_runs(c)
@@ -170,6 +177,27 @@ def make_task(c: TrajectoryTraining) -> Task:
         return _field_task(c, runs) if c.learn == "field" else _molecule_task(c, runs)
     source = dynamics_source(runs, stride=c.stride, frames=c.frames)
     return _window_task(c, source, {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}, "A", runs)
+
+
+def load_arrays(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+    """Positions (k, t, n, 2 or 3), nodes (k, n, f), edges (k, n, n, e) and the spacing (1 where it is not there) of an .npz.
+
+    Raises
+    ------
+    InputError
+        for another file, or arrays that do not fit.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {key: file[key] for key in file.files}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"arrays:{path} cannot be read as .npz ({error}); np.savez(path, positions=..., nodes=..., edges=...) writes one"
+        ) from error
+    if missing := [key for key in ("positions", "nodes", "edges") if key not in held]:
+        raise InputError(f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
+    x, nodes, edges = resolve("equidrift.models.trajectories.arrays:checked")(held["positions"], held["nodes"], held["edges"])
+    return x, nodes, edges, float(held.get("spacing", 1.0))
 
 
 def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
@@ -286,7 +314,8 @@ def fastest(
             here, v = advance(force, here, v, clock)
             error += float((here - frames[:, k]).norm(dim=-1).mean())
         found[bound] = error
-    return min(found, key=lambda bound: found[bound])
+    best = min(found, key=lambda bound: found[bound])
+    return best if found[best] < 0.98 * found[None] else None
 
 
 def fit_arrays(
@@ -374,12 +403,11 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
         network = make_network(config)
     if c.init:
         state, card = load_weights(c.init)
-        had = {key: value for key, value in card["config"].items() if key != "field" or "field" in config}
-        if had | {key: config[key] for key in ("field",) if key in config} != config:
+        extras = ("field", "table")  # what single molecules were fitted to is no part of a training; a force field may be
+        if {k: v for k, v in card["config"].items() if k not in extras} != {k: v for k, v in config.items() if k not in extras}:
             raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
-        if "field" in config and "field" not in card["config"]:  # a force field for a model that has none yet
-            state |= {key: value for key, value in network.state_dict().items() if key.startswith("field.")}
-        network.load_state_dict({key: value for key, value in state.items() if "field" in config or not key.startswith("field.")})
+        own = network.state_dict()
+        network.load_state_dict(own | {key: value for key, value in state.items() if key in own})
     else:
         reinitialise(network, torch.Generator().manual_seed(c.seed))
     return network

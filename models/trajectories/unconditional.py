@@ -58,7 +58,7 @@ def _trained(graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_
     for _ in range(epochs):
         for part in torch.randperm(count, generator=generator).split(BATCH):
             optimiser.zero_grad(set_to_none=True)
-            loss(judge, part).backward()  # type: ignore[no-untyped-call]
+            loss(judge, part).backward()
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
             optimiser.step()
     return judge.eval()
@@ -126,9 +126,10 @@ def charged_rows(count: int, epochs: int) -> list[Row]:
     real, train = nbody.part("charged", "test", count), nbody.part("charged", "train", count)
     graph, seeds = array_graph(real.nodes, real.edges), sample_seeds(5, 0, count)
     model, carrier = GeometricTrajectoryModel("geotdm-charged-unconditional"), GeometricTrajectoryModel("nbody-charged", noise=0.0)
+    drawn = model.sample_many(real.nodes, real.edges, FRAMES, seeds)
     made = {
-        "geotdm": model.sample_many(real.nodes, real.edges, FRAMES, seeds),
-        "equidrift": model.sample_many(real.nodes, real.edges, FRAMES, seeds, carrier=carrier),
+        "geotdm": drawn,
+        "equidrift": carrier.carried(drawn, real.nodes, real.edges, seeds),
         "resampled": train.positions[:, :FRAMES],
     }
     truth = real.positions[:, :FRAMES]

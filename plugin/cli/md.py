@@ -17,7 +17,7 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology is written beside it as .pdb")],
     time: Annotated[str, typer.Option(help="Length of the production run, as 200ps or 1ns.")] = "200ps",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
-    proposals: Annotated[str, typer.Option(help="torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform, or none.")] = "torsion",
+    proposals: Annotated[str, typer.Option(help="torsion, heat-bath, mixture, histogram (to 3 torsions), uniform or none.")] = "torsion",
     forcefield: Annotated[str, typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94.")] = "",
     timestep: Annotated[str, typer.Option(help="Step of the dynamics.")] = "2fs",
     friction: Annotated[float, typer.Option(help="1/ps.")] = 1.0,
@@ -81,9 +81,12 @@ def _print(result: dict[str, Any]) -> None:
     conditions = f"{result['potential']} at {result['temperature_K']:g} K"
     typer.echo(f"{conditions}, {result['time_ps']:g} ps on {result['platform']} -> {result['output']}")
     if adaptation.get("cycles"):
+        moves = f"{adaptation['proposer']} proposals that move {adaptation['block_size'] or 'all'} torsions at once"
+        if adaptation.get("chosen") == "heat-bath":
+            moves = "turns drawn by heat bath in the force field's own terms"
         typer.echo(
             f"adapted for {adaptation['cycles']} cycles in {adaptation['seconds']:.1f} s, then frozen (nothing of that phase is in the "
-            f"result): {adaptation['proposer']} proposals that move {adaptation['block_size'] or 'all'} torsions at once"
+            f"result): {moves}"
         )
     seconds = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds_by_part"].items())
     typer.echo(f"{result['seconds']:.1f} s here ({result['ps_per_s']:.1f} ps/s); of the whole run: {seconds}")

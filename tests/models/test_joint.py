@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint import train
+from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import first_places, graph_of
 from equidrift.models.molecules.joint.data import BONDS, CAPACITY, TYPE_OF, TYPES, heavy_tokens, tokens_of
 from equidrift.models.molecules.joint.fragments import Fragment
@@ -399,3 +400,52 @@ def test_tokens_of_a_file(config: dict[str, Any]) -> None:
     assert heavy.mask.sum(1).tolist() == [3, 4, 4, 5, 4, 4]
     torch.testing.assert_close((heavy.x * heavy.mask[..., None]).sum(1), torch.zeros(6, 3), atol=1e-5, rtol=0)
     np.testing.assert_array_equal(np.array(CAPACITY)[heavy.types.numpy()] * heavy.mask.numpy(), heavy.bonds.sum(2).numpy())
+
+
+def test_additive_estimate_is_the_exact_posterior_of_a_sum(config: dict[str, Any]) -> None:
+    """With one variable hidden the gains are Bayes' rule of a normal residual, to be had by trying each value."""
+    data = train.training_molecules(train.JointTraining.model_validate(config))
+    torch.manual_seed(0)
+    kinds, pairs = len(TYPES), 10 * (BONDS - 1)
+    model = Additive.of({"solved": torch.randn(12, 1 + kinds + pairs).tolist(), "residual": [0.5] * 12})
+    types = torch.nn.functional.one_hot(data.types, kinds).double() * data.mask[..., None]
+    off = data.mask[:, :, None] & data.mask[:, None] & ~torch.eye(9, dtype=torch.bool)
+    bonds = torch.nn.functional.one_hot(data.bonds, BONDS).double() * off[..., None]
+
+    def value(types: torch.Tensor, bonds: torch.Tensor, k: int) -> torch.Tensor:
+        element = torch.tensor([[float(z == e) for e in (6, 7, 8, 9)] for z, _, _ in TYPES], dtype=torch.float64)
+        e = types @ element
+        pair = torch.einsum("bijo,bie,oef,bjf->b", bonds, e, model.bonds[k].double(), e)
+        return model.offset[k] + (types @ model.types[k].double()).sum(1) + 0.5 * pair
+
+    wanted, given_ = torch.zeros(len(data), 12, dtype=torch.float64), torch.zeros(len(data), 12, dtype=torch.bool)
+    wanted[:, 4], given_[:, 4] = 1.3, True
+    soft = types.clone()
+    soft[:, 1] = 1.0 / kinds
+    gain = model.gains(soft, bonds, wanted, given_)[0][:, 1].log_softmax(-1)
+    each = []
+    for kind in range(kinds):
+        tried = types.clone()
+        tried[:, 1] = torch.nn.functional.one_hot(torch.tensor(kind), kinds)
+        each.append(-0.5 * ((1.3 - value(tried, bonds, 4)) / 0.5) ** 2)
+    torch.testing.assert_close(gain, torch.stack(each, dim=1).log_softmax(-1), atol=1e-5, rtol=1e-5)
+    soft_bonds = bonds.clone()
+    soft_bonds[:, 0, 2] = soft_bonds[:, 2, 0] = 1.0 / BONDS
+    gain = model.gains(types, soft_bonds, wanted, given_)[1]
+    torch.testing.assert_close(gain, gain.transpose(1, 2))
+    each = []
+    for order in range(BONDS):
+        tried = bonds.clone()
+        tried[:, 0, 2] = tried[:, 2, 0] = torch.nn.functional.one_hot(torch.tensor(order), BONDS)
+        each.append(-0.5 * ((1.3 - value(types, tried, 4)) / 0.5) ** 2)
+    torch.testing.assert_close(gain[:, 0, 2].log_softmax(-1), torch.stack(each, dim=1).log_softmax(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_additive_fit_finds_what_is_additive(config: dict[str, Any]) -> None:
+    data = train.training_molecules(train.JointTraining.model_validate(config))
+    data.props[:] = data.mask.sum(1, keepdim=True).float()  # a property that every atom adds one to
+    fitted = Additive.fit(data, torch.zeros(12), torch.ones(12))
+    assert float(fitted.residual.max()) < 0.05
+    again = Additive.of(fitted.card())
+    for one, other in zip(vars(fitted).values(), vars(again).values()):
+        torch.testing.assert_close(one, other)

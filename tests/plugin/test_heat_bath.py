@@ -62,9 +62,12 @@ class Target:
         return np.concatenate([-energy(TREE.set_torsions(START, part), self.found) for part in np.array_split(phi, 1 + len(phi) // 20000)])
 
 
-def chain(surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0) -> tuple[np.ndarray, float]:
+def chain(
+    surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0, pairs: float = 0.05
+) -> tuple[np.ndarray, float]:
     """Torsions (n, 3) along a chain of proposals, and the share accepted."""
-    proposer, rng, statistics = HeatBathProposer(TREE, surrogate), np.random.default_rng(seed), Statistics.of(HeatBathProposer(TREE, surrogate))
+    proposer, rng = HeatBathProposer(TREE, surrogate, pairs=pairs), np.random.default_rng(seed)
+    statistics = Statistics.of(proposer)
 
     class Signed:
         exact, tree, name = True, TREE, "signed"
@@ -100,8 +103,10 @@ def test_the_ratio_is_the_change_of_the_surrogate():
     assert np.abs(made.positions_A - START).max() > 0.1
 
 
-def test_a_perfect_surrogate_is_always_accepted():
-    assert chain(terms(), terms(), 100)[1] == 1.0
+def test_a_perfect_surrogate_is_always_accepted_and_pairs_of_turns_keep_the_target():
+    phi, acceptance = chain(TRUE, TRUE, 400, pairs=0.8)
+    assert acceptance == 1.0
+    assert fits(phi, Target(TRUE).log_prob, bins=3, fine=8) > 0.01
 
 
 TRUE = terms(scale=0.5)
@@ -118,10 +123,9 @@ def test_chains_keep_the_target_and_balance_with_a_bad_surrogate():
 @pytest.mark.slow
 def test_the_target_with_1e5_samples():
     """pytest -m slow tests/plugin/test_heat_bath.py"""
-    parts = [chain(BAD, TRUE, 100_000, seed=seed)[0] for seed in (2, 3)]
-    phi = np.concatenate([part[::8] for part in parts])
-    assert fits(phi, Target(TRUE).log_prob, bins=5, fine=6) > 0.01
-    assert min(balanced(part[:-1:8], part[1::8], bins=3) for part in parts) > 0.005
+    phi, _ = chain(BAD, TRUE, 100_000, seed=2)
+    assert fits(phi[::8], Target(TRUE).log_prob, bins=4, fine=8) > 0.01
+    assert balanced(phi[:-1:8], phi[1::8], bins=3) > 0.01
 
 
 def test_a_wrong_sign_of_the_ratio_is_found_out():
@@ -141,6 +145,8 @@ def test_what_does_not_fit_is_refused():
         HeatBathProposer(TREE, replace(terms(), n_atoms=7))
     with pytest.raises(InputError, match="at least 2"):
         HeatBathProposer(TREE, terms(), points=1)
+    with pytest.raises(InputError, match="share from 0 to 1"):
+        HeatBathProposer(TREE, terms(), pairs=1.5)
     with pytest.raises(UnknownNameError, match="lennard-jones"):
         terms("lennard-jone")
     with pytest.raises(InputError, match="r0_A must be 6 finite numbers"):

@@ -15,6 +15,7 @@ def test_against_ase() -> None:
     assert units.KJ_MOL_PER_EV == pytest.approx(ase.units.mol / ase.units.kJ, rel=1e-7)
     assert units.KCAL_MOL_PER_EV == pytest.approx(ase.units.mol / ase.units.kcal, rel=1e-7)
     assert units.BOLTZMANN_EV_PER_K == pytest.approx(ase.units.kB, rel=1e-6)
+    assert units.COULOMB_EV_A_PER_E2 == pytest.approx(ase.units.Hartree * ase.units.Bohr, rel=1e-6)
 
 
 def test_against_openmm() -> None:

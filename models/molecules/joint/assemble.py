@@ -1,8 +1,8 @@
 """Tokens back to molecules: the graph with its hydrogens, their places, and the last touch to all places.
 
 The joint model draws how many hydrogens each heavy atom carries, not where they are. They start where the neighbours leave room, turned
-at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights, at the level of
-GFN2-xTB. No force field and no RDKit geometry takes part.
+at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights. No force field and no
+RDKit geometry takes part.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ def _directions(
             return back[None]
         signs = rng.permutation([1.0, -1.0])[:count, None]
         return 0.55 * back + signs * 0.83 * normal
-    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[None].repeat(count, 0)
+    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[None]
 
 
 class Hydrogens:
     """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
 
-    def __init__(self, *, refine: int = 3, device: str | torch.device | None = None):
-        self.refiner = RefinerModel("refine", device=device)
+    def __init__(self, *, refine: int = 3, level: str = "B3LYP/6-31G(2df,p)", device: str | torch.device | None = None):
+        self.refiner = RefinerModel("refine", level=level, device=device)
         self.refine = refine
 
     def complete(self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None) -> list[Raw | None]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.models.conformers.network import distances
+from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
 from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
 
@@ -23,7 +24,8 @@ SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed
 BETA_TYPES, BETA_BONDS = 1.5, 4.0  # what a Bayesian flow has gathered at its end
 FLOW_SHARE, FRAGMENT_SHARE = 0.12, 0.10  # of the training samples: a Bayesian flow's evidence; a held fragment
-UNCONDITIONAL, SINGLE = 0.15, 0.6  # of those that may be conditioned: no property given; one alone, else several
+UNCONDITIONAL, SINGLE = 0.12, 0.7  # of those that may be conditioned: no property given; one alone, else several
+OFTEN = torch.tensor([4.0 if name in USUAL else 1.0 for name in PROPERTIES]).cumsum(0)  # how often a property is the one
 WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)  # of types, bonds (four times as many), places, distances, size
 
 
@@ -79,17 +81,21 @@ class Example:
 
 
 class Batches:
-    """Batch number `step` of an endless, seeded sequence; each epoch is a permutation of the molecules."""
+    """Batch number `step` of an endless, seeded sequence; each epoch is a permutation of the molecules.
 
-    def __init__(self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int):
+    `repeat` : how often an epoch shows the molecules whose properties may be learnt from.
+    """
+
+    def __init__(self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int, repeat: int = 1):
         self.data, self.mean, self.deviation, self.size, self.seed = data, mean, deviation, min(size, len(data)), seed
-        self.per_epoch = len(data) // self.size
+        self.rows = np.repeat(np.arange(len(data)), np.where(data.conditional.numpy(), repeat, 1))
+        self.per_epoch = len(self.rows) // self.size
         self.epoch, self.order = -1, np.zeros(0, np.int64)
 
     def __call__(self, step: int) -> Example:
         epoch, k = divmod(step, self.per_epoch)
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, np.random.default_rng((self.seed, epoch)).permutation(len(self.data))
+            self.epoch, self.order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.rows)
         rows = self.order[k * self.size : (k + 1) * self.size]
         return self.example(rows, np.random.default_rng((self.seed, 1 << 32, step)))
 
@@ -148,7 +154,7 @@ class Batches:
         """The properties that the network is told: those of molecules that may be conditioned on, often one alone."""
         values = (clean.props - self.mean) / self.deviation
         b, k = values.shape
-        alone = functional.one_hot((draw.uniform(b) * k).long().clamp_max(k - 1), k).bool()
+        alone = functional.one_hot(torch.searchsorted(OFTEN, draw.uniform(b) * OFTEN[-1]).clamp_max(k - 1), k).bool()
         several = draw.uniform(b, k) < draw.uniform(b, 1)
         given = torch.where((draw.uniform(b) < SINGLE)[:, None], alone, several)
         given &= ((draw.uniform(b) >= UNCONDITIONAL) & clean.conditional)[:, None]

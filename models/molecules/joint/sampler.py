@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import ALIASES, PROPERTIES
+from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
 from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY, TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
@@ -23,6 +24,7 @@ from equidrift.protocols import Callback
 from equidrift.weights import load_weights
 
 SAMPLERS = ("diffusion", "bfn")
+MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
 CHUNK = 128  # samples that the network sees at once
 Estimator = Callable[[State, Estimate | None], Estimate]
 Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (b, 9, 3)
@@ -32,7 +34,7 @@ class JointModel:
     """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of `equidrift generate`.
 
     The heavy atoms' elements, charges, numbers of hydrogens, bonds and places are drawn together in `steps` network calls; the same call of
-    `sample` places the hydrogens and lets the package's refiner move everything (GFN2-xTB level). No force field takes part. The network
+    `sample` places the hydrogens and lets the package's refiner move everything. No force field takes part. The network
     does not tell mirror images apart, so enantiomers are drawn equally often.
 
     Parameters
@@ -40,7 +42,10 @@ class JointModel:
     weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
     sampler : "diffusion" reveals types and bonds one after the other; "bfn" gathers evidence on all of them by a Bayesian flow.
     refine : calls of the refiner, 0 to leave the places as they were drawn.
+    level : level of theory whose geometries are wanted, as for the refiner: that of QM9, or "GFN2-xTB", "MMFF94".
     path : how the diffusion sampler goes.
+    half_precision : bfloat16 in the network's layers.
+    steer : how strongly the additive estimate of targets steers, times the guidance; 0 leaves them to the network.
     device : torch device; None is CUDA where there is one, else the CPU.
 
     Raises
@@ -61,8 +66,10 @@ class JointModel:
         *,
         sampler: Literal["diffusion", "bfn"] = "diffusion",
         refine: int = 3,
+        level: str = "B3LYP/6-31G(2df,p)",
         path: Path | None = None,
         half_precision: bool = True,
+        steer: float = 4.0,
         device: str | torch.device | None = None,
     ):
         if sampler not in SAMPLERS:
@@ -72,7 +79,7 @@ class JointModel:
             raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}, expected 'joint'")
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
-        self.sampler, self.path, self.half_precision = sampler, path or Path(), half_precision
+        self.sampler, self.path, self.half_precision, self.steer = sampler, path or Path(), half_precision, steer
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with torch.random.fork_rng(devices=[]):
             self.network = JointNetwork(JointConfig(**self.card["config"]))
@@ -80,7 +87,8 @@ class JointModel:
         self.network.to(self.device).eval()
         scale = self.card["properties"]
         self.properties = {name: (float(scale[name]["least"]), float(scale[name]["greatest"])) for name in PROPERTIES}
-        self.hydrogens = Hydrogens(refine=refine, device=self.device)
+        self.additive = Additive.of(self.card["additive"])
+        self.hydrogens = Hydrogens(refine=refine, level=level, device=self.device)
 
     def sample(
         self,
@@ -189,13 +197,30 @@ class JointModel:
         sizes = self._sizes(draws, targets, guidance, held)
         estimate = self._estimator(targets, guidance)
         walk = Walk(sizes, draws, held, steps, self.device)
-        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(walk, estimate)
+        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(walk, estimate, targets, guidance)
         if held is not None:
             x = x - x[:, :1] + torch.from_numpy(held.positions_A[0]).to(x)
         t, b, p = (a.cpu().numpy() for a in (types, bonds, x.double()))
         return [(t[k, :n], b[k, :n, :n], p[k, :n]) for k, n in enumerate(sizes.tolist())]
 
-    def _diffuse(self, walk: Walk, estimate: Estimator) -> Clean:
+    def _steered(
+        self, walk: Walk, made: Estimate, codes: tuple[Tensor, Tensor], hidden: tuple[Tensor, Tensor], targets: Targets, guidance: float
+    ) -> Estimate:
+        """The estimate, types and bonds that are hidden made likelier as the additive estimate of the targets says (Bayes' rule)."""
+        if guidance == 0 or not bool(targets.given.any()):
+            return made
+        parts = []
+        for logits, code, hide, there in zip((made.types, made.bonds), codes, hidden, (walk.mask, walk.off)):
+            known = functional.one_hot(code.clamp_min(0), logits.shape[-1]).float()
+            parts.append(torch.where(hide[..., None], logits.float().softmax(-1), known) * there[..., None])
+        with torch.autocast(self.device.type, enabled=False):
+            gains = self.additive.gains(*parts, targets.values, targets.given)
+        types, bonds = (
+            logits + self.steer * guidance * gain.clamp(-MAX_GAIN, MAX_GAIN) for logits, gain in zip((made.types, made.bonds), gains)
+        )
+        return Estimate(types, bonds, made.x, [])
+
+    def _diffuse(self, walk: Walk, estimate: Estimator, targets: Targets, guidance: float) -> Clean:
         """Masked diffusion of types and bonds beside the ancestral sampler of places."""
         path = self.path
         types, bonds = walk.unknown()
@@ -205,13 +230,14 @@ class JointModel:
             hide_types, hide_bonds = walk.hide_again(types, bonds, hide_types, hide_bonds, k, path)
             state = walk.state(evidence(types.clamp_min(0), hide_types, len(TYPES)), evidence(bonds.clamp_min(0), hide_bonds, BONDS), x, k)
             previous = walk.allowed(estimate(state, previous))
+            previous = self._steered(walk, previous, (types, bonds), (hide_types, hide_bonds), targets, guidance)
             time = (k + 1) / walk.steps
             types, hide_types = walk.reveal(previous.types, types, hide_types, k, path, 0, time)
             bonds, hide_bonds = walk.reveal(previous.bonds, bonds, hide_bonds, k, path, 1, time)
             x = walk.ancestral(state.x, previous.x, k, path.churn)
         return types, bonds, x
 
-    def _flow(self, walk: Walk, estimate: Estimator) -> Clean:
+    def _flow(self, walk: Walk, estimate: Estimator, targets: Targets, guidance: float) -> Clean:
         """Bayesian flow (Graves 2023; MolCRAFT): noisy observations of the estimate, whose evidence is gathered by Bayes' rule."""
         known_types, known_bonds = walk.unknown()
         log_types = torch.zeros(*known_types.shape, len(TYPES), device=self.device)
@@ -223,6 +249,7 @@ class JointModel:
             bonds = torch.where(walk.free_bonds[..., None], log_bonds.softmax(-1) - 1.0 / BONDS, held)
             state = walk.state(types, bonds, x, k)
             made = walk.allowed(estimate(state, made))
+            made = self._steered(walk, made, walk.unknown(), (walk.free_types, walk.free_bonds), targets, guidance)
             gained = walk.accuracy(k + 1) - walk.accuracy(k)
             for log, logits, u, beta, noise in zip(
                 (log_types, log_bonds), (made.types, made.bonds), walk.uniform(k, 1), (BETA_TYPES, BETA_BONDS), walk.flow_noise()

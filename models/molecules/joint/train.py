@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
 from equidrift.models.molecules.data import PROPERTIES, SPLITS, load_qm9
+from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy_tokens, property_scale
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
@@ -28,6 +29,7 @@ class JointTraining(BaseModel):
     data : packed molecules that `tools/make_molecules.py` wrote; None is the one in the data folder or the cache.
     init : a model to go on from, by name or path.
     condition_on : the half of the training molecules whose properties are learnt from: 'a' leaves 'b' to an independent judge.
+    repeat : how often an epoch shows the molecules of that half.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +38,7 @@ class JointTraining(BaseModel):
     name: str = Field(default="my-molecules", pattern=r"^[\w.+-]+$")
     init: str | None = None
     condition_on: str = Field(default="a", pattern="^(a|b|both)$")
+    repeat: int = Field(default=3, ge=1)
     network: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
     batch: int = Field(default=128, ge=2)
@@ -80,7 +83,7 @@ def run_training(
         with torch.autocast("cpu", torch.bfloat16, enabled=c.half_precision):
             return joint_loss(model, example)
 
-    batches = Batches(data, mean, deviation, size=c.batch, seed=c.seed)
+    batches = Batches(data, mean, deviation, size=c.batch, seed=c.seed, repeat=c.repeat)
     trainer.fit(batches, loss, budget_s, progress)
     card = make_card(c, network.config, trainer, data)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, card)
@@ -121,8 +124,10 @@ def make_network(c: JointTraining) -> JointNetwork:
 
 def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Heavy) -> dict[str, Any]:
     """The model card of a run; it holds the scale and the range of each property."""
-    known = data.props[data.conditional] if bool(data.conditional.any()) else data.props
-    columns = zip(PROPERTIES, *(row.tolist() for row in (*property_scale(data.props), known.amin(0), known.amax(0))))
+    learnt = data.take(np.flatnonzero(data.conditional.numpy())) if bool(data.conditional.any()) else data
+    known = learnt.props
+    mean, deviation = property_scale(data.props)
+    columns = zip(PROPERTIES, *(row.tolist() for row in (mean, deviation, known.amin(0), known.amax(0))))
     scale = {name: dict(zip(("mean", "deviation", "least", "greatest"), numbers)) for name, *numbers in columns}
     return {
         "name": c.name,
@@ -132,6 +137,7 @@ def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Hea
         f"trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
         "config": dataclasses.asdict(config),
         "properties": scale,
+        "additive": Additive.fit(learnt, mean, deviation).card(),
         "sizes": (torch.bincount(data.mask.sum(1) - 1, minlength=MAX_HEAVY) / len(data)).tolist(),
         "elements": sorted({SYMBOLS[z] for z, _, _ in TYPES} | {"H"}),
         "max_atoms": 29,

@@ -150,8 +150,11 @@ class Walk:
         return hide_types | ((first < of_types) & self.free_types), hide_bonds | ((second < of_bonds) & self.free_bonds)
 
     def broken(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor) -> Tensor:
-        """Atoms (b, 9) whose revealed type has no room for the revealed bonds, or room left when all their bonds are revealed, and charged ones
-        that leave the molecule charged when all types are revealed."""
+        """Atoms (b, 9) whose revealed type and bonds cannot be.
+
+        Their type has no room for the revealed bonds, or room left when all their bonds are revealed; or they are charged and leave the
+        molecule charged when all types are revealed.
+        """
         capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
         orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
         settled = ~(hide_bonds & self.off).any(2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.fields.kernels import JitterWarning, Kernel, fit_kernel, fitted_family, main_period, make_kernel
+from equidrift.models.fields.kernels import Gram, JitterWarning, Kernel, fit_kernel, fitted_family, main_period, make_kernel
 
 
 def rotation(d: int, dtype: torch.dtype) -> Tensor:
@@ -103,5 +103,13 @@ def test_messages() -> None:
         make_kernel("divfree", 2)
     with pytest.raises(InputError, match="curl-free kernel is for fields of 3 components in 3 dimensions, not 2"):
         make_kernel("curl-free", 2).gram(torch.zeros(1, 2, 3))
+    with pytest.raises(InputError, match="white part of a kernel must be positive where there is nothing else"):
+        Kernel(())
+    with pytest.raises(InputError, match="never negative, not -1"):
+        make_kernel("se", noise=-1.0)
+    with pytest.raises(InputError, match="conditioning needs all samples at the same points, not 2 sets of points"):
+        make_kernel("se").gram(torch.rand(2, 3, 1)).project(torch.zeros(2, 3, 1), torch.tensor([True, False, False]))
+    with pytest.raises(InputError, match="the Gram matrix is not positive"):
+        Gram(-torch.eye(4)[None], 1.0, 2, 2).root(torch.ones(1, 2, 2))
     with pytest.raises(InputError, match="length must be positive"):
         make_kernel("se", length=-1.0)

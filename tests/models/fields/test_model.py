@@ -46,6 +46,7 @@ class Analytic(FieldDiffusion):
 
     gaussian = False
 
+
     def score(self, t, x, y, mask, gram, half=False):  # type: ignore[no-untyped-def,override]
         return self.exact.at(x[:1])(y, float(t[0]))
 
@@ -76,6 +77,13 @@ def test_conditional_density_is_the_posteriors() -> None:
     assert made.mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / 4000)) and made.var() == pytest.approx(variance, rel=0.1)
 
 
+def score_at(diffusion: FieldDiffusion, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The preconditioned score halfway."""
+    t, mask = torch.tensor([0.4], dtype=torch.float64), torch.ones(y.shape[:2], dtype=torch.bool)
+    with torch.no_grad():
+        return diffusion.score(t, x, y, mask, diffusion.kernel.gram(x))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_translation_of_the_whole_process(dtype: torch.dtype) -> None:
     model = FieldModel(loud(make_kernel("noisy-se"), SCALAR).to(dtype))
@@ -85,9 +93,11 @@ def test_translation_of_the_whole_process(dtype: torch.dtype) -> None:
     here = model.condition(x, y).sample(q, 2, seed=3, **options)
     there = model.condition(x + 8, y).sample(q + 8, 2, seed=3, **options)
     assert np.abs(here - there).max() < (1e-3 if dtype == torch.float32 else 1e-9)
-    if dtype == torch.float32:
-        a, b = (model.log_prob(p[:, None], y[None], steps=6, first_std=0.05) for p in (x, x + 8))
-        assert np.allclose(a, b, atol=1e-3)
+    xt, yt = torch.tensor(x, dtype=dtype)[None, :, None], torch.tensor(y, dtype=dtype)[None, :, None]
+    scores = [score_at(model.diffusion, p, yt) for p in (xt, xt + 8)]
+    a, b = (log_likelihood(model.diffusion, p, yt, steps=6, first_std=0.05) for p in (xt, xt + 8))
+    tolerance = 1e-3 if dtype == torch.float32 else 1e-9
+    assert torch.allclose(*scores, atol=tolerance) and torch.allclose(a, b, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -111,6 +121,8 @@ def test_motion_of_the_whole_process(limit: str, dtype: torch.dtype) -> None:
     assert np.abs(here @ r.T - there).max() < (5e-3 if dtype == torch.float32 else 1e-9)
     xt, yt = torch.tensor(x, dtype=dtype)[None], torch.tensor(y, dtype=dtype)[None]
     rt = torch.tensor(r, dtype=dtype)
+    turned = score_at(model.diffusion, xt @ rt.T + 2, yt @ rt.T)
+    assert torch.allclose(score_at(model.diffusion, xt, yt) @ rt.T, turned, atol=5e-3 if dtype == torch.float32 else 1e-9)
     a, b = (log_likelihood(model.diffusion, p, v, steps=5, probes=0, first_std=0.05) for p, v in ((xt, yt), (xt @ rt.T + 2, yt @ rt.T)))
     assert torch.allclose(a, b, atol=5e-3 if dtype == torch.float32 else 1e-8)
 
@@ -204,6 +216,16 @@ def test_repeated_points_and_context_points() -> None:
         (lambda m: FieldModel.fit(np.zeros((2, 3)), np.zeros((4, 2, 2)), vector=True), "vector=True is for fields of 3 components"),
         (lambda m: FieldModel.fit(np.zeros((3, 2)), np.zeros((4, 3, 2))), "give vector=True for a vector field"),
         (lambda m: as_fields([0.0, 1.0], [[1.0, 2.0]], [[1, 0]]), "mask must be bool"),
+        (lambda m: m.sample([[[0.0]]]), r"x_query must be \(points, 1\), not an array of shape \(1, 1, 1\)"),
+        (lambda m: m.sample(np.zeros((0, 1))), "with a point at least"),
+        (lambda m: m.log_prob([[0.0]], np.zeros((1, 1, 2))), "y has 2 components a point, the model was fitted with 1"),
+        (lambda m: m.log_prob([[0.0], [9.0]], [[1.0, 2.0]]), "extend over 9, the model has seen functions over 2"),
+        (lambda m: m.condition([0.0, 1.0], [1.0, 2.0], [False, False]), "no known value at all"),
+        (lambda m: m.sample([0.0], steps=2, mode="both"), "unknown context noise 'both'"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], network="small"), "network must be 'auto', 'none' or a NetworkConfig"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], limit=make_kernel("se", 2)), "limit is a kernel of 2 components"),
+        (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], limit="sea"), "unknown kernel 'sea'"),
+        (lambda m: FieldDiffusion(SE, SCALAR, kind="x0"), "unknown parametrisation 'x0'"),  # type: ignore[arg-type]
         (lambda m: as_fields([0.0, 1.0], [[1.0, np.nan]], [[True, True]]), "y is NaN or infinite where mask says it is known"),
     ],
 )

@@ -8,11 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, InputTypeError, WeightsError
 from equidrift.models.fields.data import hurdat_tracks, unit_vectors
 from equidrift.models.fields.network import NetworkConfig
 from equidrift.models.fields.objective import LinearBeta
-from equidrift.models.fields.sphere import SphereNoising, TrackModel, distance_km, exp_map, heat_draw, heat_score, log_map, tangent, walk
+from equidrift.models.fields.sphere import (
+    SphereNoising,
+    TrackModel,
+    TrackPrior,
+    distance_km,
+    exp_map,
+    heat_draw,
+    heat_score,
+    log_map,
+    tangent,
+    walk,
+)
 from equidrift.models.shared.conditioning import conditional_sample
 
 G = torch.Generator()
@@ -90,15 +101,37 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
     assert np.isfinite(model.log_prob(t, tracks[:2], steps=4, probes=1)).all()
     with pytest.raises(InputError, match=r"the model has seen 1\.25"):
         model.sample([0.0, 4.0])
+    with pytest.raises(InputError, match="n must be a positive integer, not 0"):
+        model.sample(t, 0)
+    with pytest.raises(InputError, match="no context is given"):
+        model.condition([], np.zeros((0, 3)))
     with pytest.raises(InputError, match="given twice"):
         model.condition([0.0, 0.0], tracks[0, :2])
 
 
 def test_uniform_density() -> None:
-    """A network of zeros leaves the uniform distribution as it is: log p = -n log 4 pi."""
+    """Without a score from prior or network the uniform distribution stays as it is: log p = -n log 4 pi."""
     config = NetworkConfig(width=8, layers=1, heads=1, components=3)
     model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=config, schedule={"steps": 0})
+    model.prior.spread.fill_(1e9)
     assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx([-2 * np.log(4 * np.pi)], abs=1e-4)
+
+
+def test_prior_is_the_score_of_its_process_and_turns_with_the_globe() -> None:
+    """For small noise it is the Gaussian's score; a turned prior and a turned track give a turned score."""
+    t = torch.linspace(0, 1, 4, dtype=torch.float64)
+    y = exp_map(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), 0.2 * tangent(torch.tensor([0.0, 0.0, 1.0]), points(40)))[:, None]
+    y = exp_map(y.expand(-1, 4, -1), 0.02 * torch.randn(40, 4, 3, generator=G.manual_seed(3), dtype=torch.float64))
+    prior, variance = TrackPrior.fit(t, y), torch.full((2, 1, 1), 1e-3, dtype=torch.float64)
+    found = prior.score(t[None, :, None], y[:2], variance)
+    k = torch.kron(prior.kernel.gram(t[None, :, None]).matrix[0], prior.axes @ prior.spread.diag() @ prior.axes.T)  # type: ignore[index]
+    law = torch.distributions.MultivariateNormal(prior.mean.repeat(4), k + 1e-3 * torch.eye(12, dtype=torch.float64))
+    at = y[:2].reshape(2, 12).clone().requires_grad_()
+    exact = tangent(y[:2], torch.autograd.grad(law.log_prob(at).sum(), at)[0].reshape(2, 4, 3))
+    assert torch.allclose(found, exact, rtol=1e-4, atol=1e-4)
+    r = torch.linalg.qr(torch.randn(3, 3, generator=G.manual_seed(5), dtype=torch.float64))[0]
+    turned = TrackPrior(prior.kernel, r @ prior.mean, r @ prior.axes, prior.spread)
+    assert torch.allclose(turned.score(t[None, :, None], y[:2] @ r.T, variance), found @ r.T, atol=1e-6)
 
 
 def test_messages(tmp_path: Path) -> None:
@@ -106,5 +139,11 @@ def test_messages(tmp_path: Path) -> None:
         TrackModel.fit([0.0], [[[2.0, 0.0, 0.0]]])
     with pytest.raises(InputError, match=r"unit vectors \(tracks, 2, 3\) for 2 times"):
         TrackModel.fit([0.0, 1.0], [[[1.0, 0.0, 0.0]]])
+    with pytest.raises(InputError, match=r"times must be finite and of shape \(n,\), not of shape \(1, 1\)"):
+        TrackModel.fit([[0.0]], [[[1.0, 0.0, 0.0]]])
+    with pytest.raises(InputTypeError, match="times must be an array of numbers"):
+        TrackModel.fit(["today"], [[[1.0, 0.0, 0.0]]])
+    with pytest.raises(WeightsError, match="not tracks"):
+        TrackModel.load("field-se")
     with pytest.raises(InputError, match="need HURDAT2"):
         hurdat_tracks(tmp_path)

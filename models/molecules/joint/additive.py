@@ -1,0 +1,109 @@
+"""An additive estimate of a property, and the guidance that follows from it: what MolJO's gradient does, in closed form.
+
+Types and bonds each add their share to a property (group contributions, fitted by least squares on the molecules that may be learnt
+from). Given the network's probabilities of what is still hidden, the property is then a sum of independent terms, nearly normal, and
+Bayes' rule says how much likelier a target makes each type and bond. What is not additive (a dipole) has a wide residual and is
+left to the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from equidrift.models.molecules.data import PROPERTIES
+from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
+
+HEAVY = (6, 7, 8, 9)
+KINDS = len(TYPES)
+PAIRS = tuple(combinations_with_replacement(range(len(HEAVY)), 2))
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Additive:
+    """Standardised properties as sums.
+
+    offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual (12,), the deviation of what is not additive.
+    """
+
+    offset: Tensor
+    types: Tensor
+    bonds: Tensor
+    residual: Tensor
+
+    @classmethod
+    def fit(cls, data: Heavy, mean: Tensor, deviation: Tensor) -> Additive:
+        """Least squares over `data`."""
+        kinds = functional.one_hot(data.types, KINDS).double() * data.mask[..., None]
+        counts = _pair_counts(kinds @ _elements().double(), functional.one_hot(data.bonds, BONDS)[..., 1:].double())
+        rows = torch.cat([torch.ones(len(data), 1, dtype=torch.float64), kinds.sum(1), counts], dim=1)
+        wanted = ((data.props - mean) / deviation).double()
+        normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * torch.eye(rows.shape[1], dtype=torch.float64)
+        solved = torch.linalg.solve(normal, rows.T @ wanted)
+        residual = (rows @ solved - wanted).square().mean(0).sqrt()
+        return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()})
+
+    @classmethod
+    def of(cls, card: dict[str, list[Any]]) -> Additive:
+        """From the numbers of a card."""
+        solved = torch.tensor(card["solved"], dtype=torch.float32)
+        bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY))
+        for k, (e, f) in enumerate(PAIRS):
+            bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(-1, len(PAIRS), BONDS - 1)[:, k]
+        return cls(solved[:, 0], solved[:, 1 : 1 + KINDS], bonds, torch.tensor(card["residual"]))
+
+    def card(self) -> dict[str, list[Any]]:
+        """The numbers for a card."""
+        pairs = torch.stack([self.bonds[:, 1:, e, f] for e, f in PAIRS], dim=1).flatten(1)
+        return {"solved": torch.cat([self.offset[:, None], self.types, pairs], dim=1).tolist(), "residual": self.residual.tolist()}
+
+    def gains(self, types: Tensor, bonds: Tensor, values: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihood gains of types (b, 9, 21) and, symmetric, of bonds (b, 9, 9, 4), by the targets (b, 12) that are given.
+
+        types, bonds : probabilities, of padding zero; a variable that is known has a single one.
+        """
+        elements = types @ _elements().to(types)
+        gain_types, gain_bonds = torch.zeros_like(types), torch.zeros_like(bonds)
+        upper = torch.ones(bonds.shape[1], bonds.shape[1], device=bonds.device).triu(1)
+        for k in torch.nonzero(given.any(0))[:, 0].tolist():
+            table = self.bonds[k].to(bonds)
+            of_bonds = torch.einsum("bie,oef,bjf->bijo", elements, table, elements)
+            of_elements = torch.einsum("bijo,oef,bjf->bie", bonds, table, elements)
+            of_types = self.types[k].to(types) + of_elements @ _elements().to(types).T
+            mean_t, mean_b = (types * of_types).sum(-1), (bonds * of_bonds).sum(-1)
+            own = (types * self.types[k].to(types)).sum((1, 2))
+            expected = self.offset[k].to(types) + own + (mean_b * upper).sum((1, 2))
+            spread_t = (types * of_types.square()).sum(-1) - mean_t.square()
+            spread_b = (bonds * of_bonds.square()).sum(-1) - mean_b.square()
+            total = spread_t.sum(1) + (spread_b * upper).sum((1, 2)) + self.residual[k].to(types) ** 2
+            miss = values[:, k] - expected
+            floor = self.residual[k].to(types) ** 2
+            left_t, left_b = (total[:, None] - spread_t).clamp_min(floor), (total[:, None, None] - spread_b).clamp_min(floor)
+            shift_t, shift_b = of_types - mean_t[..., None], of_bonds - mean_b[..., None]
+            there = given[:, k].to(types)
+            gain_types += there[:, None, None] * _gain(miss[:, None, None], shift_t, left_t[..., None])
+            gain_bonds += there[:, None, None, None] * _gain(miss[:, None, None, None], shift_b, left_b[..., None])
+        return gain_types, gain_bonds
+
+
+def _gain(miss: Tensor, shift: Tensor, variance: Tensor) -> Tensor:
+    """How much likelier a normal target becomes when its mean shifts."""
+    return (miss * shift - 0.5 * shift.square()) / variance
+
+
+def _elements() -> Tensor:
+    """(21, 4): the element of each type."""
+    return torch.tensor([[float(z == e) for e in HEAVY] for z, _, _ in TYPES])
+
+
+def _pair_counts(elements: Tensor, orders: Tensor) -> Tensor:
+    """Numbers (b, 10 x 3) of bonds by elements and order, of elements (b, n, 4) and orders (b, n, n, 3)."""
+    both = torch.einsum("bie,bijo,bjf->boef", elements, orders, elements)
+    columns = [both[:, :, e, f] if e != f else 0.5 * both[:, :, e, f] for e, f in PAIRS]
+    return torch.stack(columns, dim=1).flatten(1)

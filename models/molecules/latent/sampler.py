@@ -27,7 +27,7 @@ class LatentModel:
     Parameters
     ----------
     weights : name of a shipped latent diffusion, or the path of a trained one; its card names the autoencoders.
-    graph, geometry : autoencoders to use in their place. space : options of `LatentSpace`.
+    graph, geometry : autoencoders to use in their place. space : options of `LatentSpace`; the refiner is on by default.
     """
 
     takes_fragment = False
@@ -43,7 +43,7 @@ class LatentModel:
         places: dict[str, Any] = {
             key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))
         }
-        self.space = LatentSpace(**places, **space)
+        self.space = LatentSpace(**{"refine": True, **places, **space})
 
     def sample(
         self,
@@ -108,7 +108,8 @@ class LatentModel:
         strength = GUIDANCE if guidance is None else float(guidance)
         if not 0 <= strength < np.inf:
             raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
-        sizes, given = self.network.config, []
+        sizes = self.network.config
+        given: list[NDArray[np.float64] | None] = []
         for table, length, name in ((wanted, sizes.properties, "wanted"), (observable, sizes.observable, "observable")):
             if table is None:
                 given.append(None)

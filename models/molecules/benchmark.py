@@ -142,12 +142,11 @@ class Bench:
         speed["training_minutes"] = training_minutes(name)
         values, draws = self.quality(raws)
         rows = [{"row": f"qm9/{name}", "values": values | {key: value for key, value in speed.items() if value}}]
-        sound = _sound(draws)
-        chosen = sound[: self.size.embedded]
-        lost = [None] * round(len(chosen) * (len(raws) - len(sound)) / max(1, len(sound)))  # the share that is no molecule stays in
+        pairs = list(zip(raws, draws))[: self.size.embedded]  # with the stereo that was seen, where there is; what is no molecule stays in
+        chosen = [raw if draw.molecule is None or draw.positions_A is None else (draw.molecule, draw.positions_A) for raw, draw in pairs]
         for label, relaxed in ((f"{name}-mmff", mmff), (f"{name}-rdkit-mmff", embedded)):
             self.say(f"qm9/{label}")
-            rows.append({"row": f"qm9/{label}", "values": self.quality([*self.each(relaxed, chosen), *lost])[0]})
+            rows.append({"row": f"qm9/{label}", "values": self.quality(list(self.each(relaxed, chosen)))[0]})
         return rows
 
     def quality(self, raws: Sequence[Raw | None]) -> tuple[dict[str, Any], list[Draw]]:
@@ -285,8 +284,10 @@ def gfn2_energy(system: Raw) -> float:
     return float(gfn2_values(system)["energy_eV"][0])
 
 
-def mmff(system: Raw) -> Raw:
+def mmff(system: Raw | None) -> Raw | None:
     """The molecule in the MMFF94 minimum next to its geometry; as it is where MMFF94 has no parameters."""
+    if system is None:
+        return None
     molecule, x = system
     try:
         moved = resolve("equidrift.adapters.rdkit_etkdg:mmff_relax")(molecule, x[None])[0][0]
@@ -295,8 +296,10 @@ def mmff(system: Raw) -> Raw:
     return molecule, moved
 
 
-def embedded(system: Raw) -> Raw | None:
+def embedded(system: Raw | None) -> Raw | None:
     """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None where RDKit cannot."""
+    if system is None:
+        return None
     molecule, _ = system
     try:
         x = make_model("etkdg-mmff", timeout_s=10).sample(molecule, np.array([0]))[0]

@@ -25,6 +25,7 @@ from equidrift.models.molecules.joint.walk import Draws, Walk, categorical
 from equidrift.models.molecules.joint.walk import Path as Way
 from equidrift.models.shared.training import Trainer
 from equidrift.records import Molecule
+from equidrift.weights import load_weights
 
 SIZES = {"width": 16, "pair_width": 8, "stages": 2, "blocks": 1, "triangles": 4, "vectors": 4, "radial": 6}
 RNG = np.random.default_rng(0)
@@ -344,7 +345,8 @@ def test_resume_equals_an_uninterrupted_run(config: dict[str, Any], tmp_path: Pa
     monkeypatch.setattr(Trainer, "_update", update)
     parts = train.run_training(config, tmp_path / "parts", None, resume=True)
     assert whole["steps"] == parts["steps"] == 6 and whole["conditioned"] == 3
-    assert Path(whole["weights"]).read_bytes() == Path(parts["weights"]).read_bytes()
+    one, other = (load_weights(str(summary["weights"]))[0] for summary in (whole, parts))
+    assert all(bool((one[name] == other[name]).all()) for name in one)  # the files differ in the minutes that their descriptions tell
     JointModel(str(parts["weights"])).sample(np.arange(2), targets={"gap_eV": 0.0}, steps=2)
 
 

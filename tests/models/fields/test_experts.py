@@ -50,6 +50,7 @@ def test_the_unknown_frequency_is_integrated_over(noise: float, std: float) -> N
     logs = []
     for f in grid.split(500):
         k = sum(power[h] * torch.cos(2 * math.pi * (h + 1) * f[:, None, None] * lag) for h in range(HARMONICS))
+        k = k + experts.log_offset.exp()
         covariance = alpha**2 * k + total * torch.eye(18, dtype=torch.float64)
         logs.append(torch.distributions.MultivariateNormal(torch.zeros(18, dtype=torch.float64), covariance).log_prob(y[:, None, :, 0]))
     exact = torch.cat(logs, 1).logsumexp(1) - math.log(len(grid))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import openmm
@@ -10,6 +12,7 @@ import pytest
 from openmm import app, unit
 
 from equidrift.adapters.openmm_sampler import ContextMoves, ProposalReplicaExchange, ProposalSampler
+from equidrift.adapters.openmmtools_systems import alanine_dipeptide
 from equidrift.basins import correlation_time
 from equidrift.errors import InexactProposalError, InputError, InputTypeError
 from equidrift.metropolis import Statistics
@@ -74,6 +77,34 @@ def test_butane_with_proposals_equals_long_plain_md(constraints):
     (md, md_error), (mc, mc_error) = shares
     assert (mc_error[:2] < md_error[:2]).all()
     assert (np.abs(md - mc) < 3.5 * np.hypot(md_error, mc_error)).all()
+
+
+@pytest.mark.slow
+def test_alanine_dipeptide_with_proposals_equals_ten_nanoseconds_of_plain_md():
+    """Ramachandran of the basins with phi < 0, between which MD does cross: pytest -m slow tests/adapters/test_openmm_sampler.py"""
+    folder = Path(os.environ.get("EQUIDRIFT_DATA", "")) / "ala2"
+    if not (folder / "ala2_ff96_obc_300K_seed1.npz").exists():
+        pytest.skip("needs EQUIDRIFT_DATA/ala2, ten nanoseconds of plain MD")
+    topology, system, x = alanine_dipeptide()
+    bonds = [(a.index, b.index) for a, b in topology.bonds()]
+    tree = TorsionTree(22, bonds, [(6, 8), (8, 14)])
+    chains = [tree.torsions(np.load(folder / f"ala2_ff96_obc_300K_seed{k}.npz")["R"].astype(float)) for k in (1, 2)]
+    integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.002)
+    integrator.setRandomNumberSeed(5)
+    sim = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("CPU"), {"Threads": "1"})
+    sim.context.setPositions(x * 0.1)
+    sim.context.setVelocitiesToTemperature(300, 1)
+    sampler = ProposalSampler(sim, TorsionProposer(tree, Uniform(2)), md_steps=50, n_proposals=10)
+    sampler.run(8_000)
+    found = []
+    for chain in (np.concatenate(chains), np.asarray(sampler.torsions_rad[200:])):
+        phi, psi = chain[chain[:, 0] < 0].T
+        series = [np.cos(phi), np.cos(psi), np.sin(psi), (np.abs(psi) < 1.2).astype(float)]
+        errors = [np.sqrt(u.var() * correlation_time(u) / len(u)) for u in series]
+        found.append((np.array([u.mean() for u in series]), np.array(errors)))
+    (md, md_error), (mc, mc_error) = found
+    assert (np.abs(md - mc) < 3.5 * np.hypot(md_error, mc_error)).all(), (md, mc, md_error, mc_error)
+    assert (np.hypot(md_error, mc_error) < 0.05).all()  # errors so large that everything agrees would show nothing
 
 
 def rigid_chain() -> tuple[openmm.System, np.ndarray, app.Topology]:

@@ -285,19 +285,24 @@ MOLECULES = (
     ("training_minutes", 3),
 )
 DISTANCES = (("MW_W", 3), ("MW_TV", 2), ("logP_W", 2), ("logP_TV", 2), ("PSA_W", 3), ("PSA_TV", 2), ("QED_W", 2), ("QED_TV", 2))
-MOLECULE_CARDS = {"joint": ("qm9/joint", "conditional-"), "latent": ("qm9/latent", "latent/"), "spectra": ("spectra",)}
+MOLECULE_CARDS = {"joint": ("joint/", "conditional-"), "latent": ("latent/",), "spectra": ("spectra",)}
 
 
 def molecules(result: Mapping[str, Any]) -> str:
     """New molecules, their distances from held-out ones, errors of the targeted properties, and the rest row by row."""
-    rows = [{**row, "row": str(row["row"]).removeprefix("qm9/")} for row in result["rows"] if str(row["row"]).startswith("qm9/")]
+    own_rows = re.compile("^(qm9/|train/|(joint|latent)/(raw|mmff)$|rdkit/mmff)")
+    rows = [{**row, "row": str(row["row"]).removeprefix("qm9/")} for row in result["rows"] if own_rows.search(str(row["row"]))]
     own = {**result, "rows": rows}
     errors = [row for row in result["rows"] if str(row["row"]).startswith("conditional-")]
     errors = [{**row, "row": str(row["row"]).removeprefix("conditional-")} for row in errors]
-    others = {**result, "rows": [row for row in result["rows"] if not str(row["row"]).startswith(("qm9/", "conditional-"))]}
-    metrics = list(dict.fromkeys((name, 3) for row in others["rows"] for name in row["values"]))
+    rest = [row for row in result["rows"] if not own_rows.search(str(row["row"])) and not str(row["row"]).startswith("conditional-")]
+    families = list(dict.fromkeys(str(row["row"]).partition("/")[0] for row in rest))
     tables = [listed(own, MOLECULES), listed(own, (*DISTANCES, ("energy_eV_W", 3), ("energy_eV_TV", 2)))]
-    tables += [pivot({**result, "rows": errors}, (("MAE", 3),)), listed(others, metrics)]
+    tables.append(pivot({**result, "rows": errors}, (("MAE", 3),)))
+    for family in families:  # a table each: their metrics are others
+        part = [row for row in rest if str(row["row"]).startswith(f"{family}/")]
+        metrics = list(dict.fromkeys((name, 3) for row in part for name in row["values"]))
+        tables.append(listed({**result, "rows": part}, metrics))
     return "\n\n".join([*(text for text in tables if text.count("\n") > 1), measured_on(result)])
 
 

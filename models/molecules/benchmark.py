@@ -1,7 +1,7 @@
 """`equidrift bench molecules`: new molecules on QM9, with every control (methods D.6, F.4; EDM's protocol for properties).
 
-Rows `qm9/NAME` are samples of a model as it makes them and relaxed by MMFF94, beside RDKit's embedding of the same graphs and random
-training molecules; the distances of distributions are to held-out molecules, with no matching of sizes. Rows `conditional-PROPERTY/NAME`
+Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by MMFF94, beside RDKit's embedding of the same
+graphs (`rdkit/mmff...`) and random training molecules; distances of distributions are to held-out molecules, with no matching of sizes. Rows `conditional-PROPERTY/NAME`
 hold mean absolute errors: targets drawn from the generators' half of the data, values by the judge, which was trained on the other half
 and whose own error is the row `floor`. Rows of models whose weights are not there are left out, and said to be.
 """
@@ -127,13 +127,13 @@ class Bench:
     def sample_rows(self) -> list[Row]:
         """What the models make, the controls of each, and training molecules in their place."""
         rows = [row for name, model in self.models.items() for row in self.model_rows(name, model)]
-        self.say("qm9/train-random")
-        return [*rows, {"row": "qm9/train-random", "values": self.quality(self.chosen("train", self.size.embedded))[0]}]
+        self.say("train/random")
+        return [*rows, {"row": "train/random", "values": self.quality(self.chosen("train", self.size.embedded))[0]}]
 
     def model_rows(self, name: str, model: Any) -> list[Row]:
         """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of its graphs."""
         samples = self.size.samples
-        self.say(f"qm9/{name}: {samples} samples")
+        self.say(f"{name}/raw: {samples} samples")
         parts = [(name, sample_seeds(0, start, min(start + BATCH, samples)), None) for start in range(0, samples, BATCH)]
         list(self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1)))  # every process has its model by then
         begun = time.perf_counter()
@@ -141,12 +141,13 @@ class Bench:
         speed = {"molecules_per_s": len(raws) / (time.perf_counter() - begun), "calls": float(getattr(model, "default_steps", 0))}
         speed["training_minutes"] = training_minutes(name)
         values, draws = self.quality(raws)
-        rows = [{"row": f"qm9/{name}", "values": values | {key: value for key, value in speed.items() if value}}]
+        rows = [{"row": f"{name}/raw", "values": values | {key: value for key, value in speed.items() if value}}]
         pairs = list(zip(raws, draws))[: self.size.embedded]  # with the stereo that was seen, where there is; what is no molecule stays in
         chosen = [raw if draw.molecule is None or draw.positions_A is None else (draw.molecule, draw.positions_A) for raw, draw in pairs]
-        for label, relaxed in ((f"{name}-mmff", mmff), (f"{name}-rdkit-mmff", embedded)):
-            self.say(f"qm9/{label}")
-            rows.append({"row": f"qm9/{label}", "values": self.quality(list(self.each(relaxed, chosen)))[0]})
+        control = "rdkit/mmff" if name == "joint" else f"rdkit/mmff-{name}"  # of the same graphs
+        for row, relaxed in ((f"{name}/mmff", mmff), (control, embedded)):
+            self.say(row)
+            rows.append({"row": row, "values": self.quality(list(self.each(relaxed, chosen)))[0]})
         return rows
 
     def quality(self, raws: Sequence[Raw | None]) -> tuple[dict[str, Any], list[Draw]]:

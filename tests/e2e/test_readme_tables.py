@@ -106,7 +106,7 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
         "machine": RESULT["machine"],
         "commit": "abc",
         "rows": [
-            {"row": "qm9/joint", "values": {"molecule_stability": 99.25, "valid": 99.0, "MW_W": 1.5, "calls": 50}},
+            {"row": "joint/raw", "values": {"molecule_stability": 99.25, "valid": 99.0, "MW_W": 1.5, "calls": 50}},
             {"row": "qm9/edm-published", "values": {"edm_stability": 82.0}},
             {"row": "conditional-gap_eV/equidrift", "values": {"MAE": 0.1234}},
             {"row": "conditional-mu_D/equidrift", "values": {"MAE": 0.5}},
@@ -115,10 +115,10 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
         ],
     }
     text = TOOL.molecules(result)
-    assert "| joint | 99.25 | – | 99 |" in text and "| edm-published | – | 82 |" in text
+    assert "| joint/raw | 99.25 | – | 99 |" in text and "| edm-published | – | 82 |" in text
     assert "| | gap_eV | mu_D |" in text and "| **equidrift** | 0.123 | 0.5 |" in text and "| geoldm, published | 0.587 | – |" in text
     assert "| reconstruction/graphs | 91 |" in text and text.endswith("commit abc.")
     (tmp_path / "joint.json").write_text(json.dumps({"quality": {"old": {}}}))
     TOOL.update_molecule_cards(result, tmp_path)
     quality = json.loads((tmp_path / "joint.json").read_text())["quality"]
-    assert set(quality) == {"old", "qm9/joint", "conditional-gap_eV/equidrift", "conditional-mu_D/equidrift"}
+    assert set(quality) == {"old", "joint/raw", "conditional-gap_eV/equidrift", "conditional-mu_D/equidrift"}

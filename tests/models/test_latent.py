@@ -200,7 +200,7 @@ def test_reconstruction_counts_what_comes_back(tmp_path, space, molecules):
     data.split[:6] = 2
     np.savez(tmp_path / "qm9_molecules.npz", **vars(data))
     rows = {row["row"]: row["values"] for row in reconstruction_rows(tmp_path, 4, space=space)}
-    assert set(rows) == {"latent/graph", "latent/geometry", "latent/geometry-refine", "latent/graph-alone", "rdkit/mmff"}
+    assert set(rows) == {"latent/graph", "latent/geometry", "latent/geometry-refine", "latent/graph-alone", "latent/geometry-etkdg-mmff"}
     assert rows["latent/graph"]["molecules"] == 4 and 0 <= rows["latent/graph"]["exact_match"] <= 100
     items = molecules[:3]
     perfect = conformer_quality(items, [(m, x @ rotation(1).T) for m, x in items])

@@ -44,12 +44,12 @@ def absent() -> None:
 
 def test_rows(rows: tuple[dict[str, dict], list[str]]) -> None:
     values, said = rows
-    assert {"qm9/joint", "qm9/joint-mmff", "qm9/joint-rdkit-mmff", "qm9/train-random", "qm9/eqgat-diff-published"} <= set(values)
+    assert {"joint/raw", "joint/mmff", "rdkit/mmff", "train/random", "qm9/eqgat-diff-published"} <= set(values)
     assert not any("latent" in name for name in values) and any(text.startswith("left out: latent") for text in said)
     assert any(text.startswith("left out: reconstruction") for text in said)
-    joint = values["qm9/joint"]
+    joint = values["joint/raw"]
     assert joint["samples"] == 6 and joint["molecule_stability"] == 100.0 and joint["valid_unique"] < 100.0 and joint["molecules_per_s"] > 0
-    assert values["qm9/train-random"]["novel"] == 0.0 and values["qm9/train-random"]["MW_W"] > 0
+    assert values["train/random"]["novel"] == 0.0 and values["train/random"]["MW_W"] > 0
     assert values["conditional-gap_eV/geoldm-published"] == {"MAE": 0.587}
     assert {"conditional-gap_eV/equidrift", "conditional-gap_eV/joint-no-target", "conditional-alpha_bohr3/floor"} <= set(values)
     assert "conditional-alpha_bohr3/equidrift" not in values  # the double takes no such target

@@ -59,7 +59,7 @@ def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: Laten
     rows.append({"row": "latent/geometry-refine", "values": conformer_quality(items, refined) | {"calls": space.steps + 2}})
     alone = space.decode_conformers(molecules, without, seeds)
     rows.append({"row": "latent/graph-alone", "values": conformer_quality(items, alone) | {"calls": space.steps}})
-    rows.append({"row": "rdkit/mmff", "values": conformer_quality(items, rdkit_conformers(molecules))})
+    rows.append({"row": "latent/geometry-etkdg-mmff", "values": conformer_quality(items, rdkit_conformers(molecules))})
     return rows
 
 

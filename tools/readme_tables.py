@@ -260,13 +260,20 @@ def fields(result: Mapping[str, Any]) -> str:
         rows = []
         for row in result["rows"]:
             system, _, rest = str(row["row"]).partition("/")
-            if rest == part or rest.startswith(f"{part}-"):
+            if (rest == part or rest.startswith(f"{part}-")) and system != "cyclones":
                 rows.append({**row, "row": f"{system}/{rest.removeprefix(part).removeprefix('-') or 'equidrift'}"})
         if rows:
             parts += [f"Log-likelihood per target, {part}:", pivot({**result, "rows": rows}, (("loglik", 3),))]
     metrics: list[tuple[str, int]] = [("loglik", 3), ("error_km", 3), ("mean_error_sd", 2), ("covariance_error", 2), ("seconds", 2)]
-    metrics += [("success", 3), ("AMR", 3), ("core_moved_A", 2), ("rmse", 3), ("coverage_50", 3), ("coverage_90", 3), ("nll", 3)]
-    parts.append(listed(result, metrics, "^(?!.*/(interpolation|generalisation|equivariant))"))
+    metrics += [("success", 3), ("AMR", 3), ("core_moved_A", 2), ("energy_released_kcal_mol", 2), ("samples_per_s", 3)]
+    others = ("^2d-.*/(gp-optimum|plain)-", "^cost/", "^corrector/", "^cyclones/", "^fix/")
+    tables = [listed(result, metrics, pattern) for pattern in others]
+    parts += [table for table in tables if table.count("\n") > 1]
+    for field in ("forces", "virial", "charges"):
+        rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{field}-")]
+        if rows:
+            parts.append(f"{field.capitalize()} on atoms, with 10, 50 and 90 % given: log-likelihood a number / MAE / coverage of 90 % intervals:")
+            parts.append(pivot({**result, "rows": rows}, (("loglik", 3), ("MAE", 2), ("coverage90", 3))))
     return "\n\n".join([*(part for part in parts if part), measured_on(result)])
 
 

@@ -1,9 +1,10 @@
 """`equidrift bench molecules`: new molecules on QM9, with every control (methods D.6, F.4; EDM's protocol for properties).
 
 Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by MMFF94, beside RDKit's embedding of the same
-graphs (`rdkit/mmff...`) and random training molecules; distances of distributions are to held-out molecules, with no matching of sizes. Rows `conditional-PROPERTY/NAME`
-hold mean absolute errors: targets drawn from the generators' half of the data, values by the judge, which was trained on the other half
-and whose own error is the row `floor`. Rows of models whose weights are not there are left out, and said to be.
+graphs (`rdkit/mmff...`) and random training molecules; distances of distributions are to held-out molecules, with no matching of
+sizes. Rows `conditional-PROPERTY/NAME` hold mean absolute errors: targets drawn from the generators' half of the data, values by the
+judge, which was trained on the other half and whose own error is the row `floor`. Rows of models whose weights are not there are left
+out, and said to be.
 """
 
 from __future__ import annotations

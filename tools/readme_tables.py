@@ -272,7 +272,7 @@ def fields(result: Mapping[str, Any]) -> str:
     for field in ("forces", "virial", "charges"):
         rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{field}-")]
         if rows:
-            parts.append(f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood a number / MAE / coverage of 90 % intervals:")
+            parts.append(f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood a number / MAE / coverage of 90 %:")
             parts.append(pivot({**result, "rows": rows}, (("loglik", 3), ("MAE", 2), ("coverage90", 3))))
     return "\n\n".join([*(part for part in parts if part), measured_on(result)])
 

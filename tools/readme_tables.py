@@ -221,7 +221,11 @@ def trajectories(result: Mapping[str, Any]) -> str:
 
     displacement = (("ADE", 3), ("FDE", 3))
     parts = [pivot(chosen(p), displacement) for p in ("^(charged|spring|gravity)/", "^eth-ucy", "^gfn2md17-[a-z]+/")]
+    physics = (("broken_percent", 3), ("frames", 4), ("JSD_bonds", 3), ("JSD_torsions", 3), ("VACF_error", 2), ("energy_shift_eV", 2))
     parts += [
+        pivot(chosen("^heldout-"), displacement),
+        listed(result, (*physics, ("energy_std_ratio", 3)), "-chained$|^heldout-.*/(equidrift|mmff94-restart)"),
+        pivot(chosen("^(interpolate|spacing)-"), (("ADE", 3),)),
         listed(chosen("^(charged|spring|gravity)/"), (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3))),
         listed(result, (("marginal", 3), ("classification", 3), ("prediction", 3)), "-unconditional/"),
         listed(result, (("cpu_s_per_128", 3), ("over_equidrift", 3)), "^speed-"),

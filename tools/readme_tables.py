@@ -197,6 +197,36 @@ def update_cards(result: Mapping[str, Any], folder: Path) -> None:
         add_quality(folder / f"{name}.json", {row: rows[row] for row in wanted if row in rows})
 
 
+def own_rows(name: str) -> str:
+    """A pattern of the rows of trajectories, sampling and fields that a card carries; empty for none."""
+    fixed = {
+        "trajectory": r"^(gfn2md17|heldout|speed|interpolate)-.*/equidrift(-chained)?$",
+        "geotdm": "^(gfn2md17-.*|speed-aspirin)/geotdm(-1000)?$",
+        "torsions": "^(ala2|drugs)/torsion$",
+        "ala2": "^ala2/boltzmann$",
+        "field-cyclones": "^cyclones/(inter|extra)polation$",
+    }
+    family, _, rest = name.partition("-")
+    by_family = {
+        "nbody": f"^{rest}/equidrift$",
+        "egnn": f"^{rest}/egnn$",
+        "pedestrians": f"^eth-ucy-{rest}/equidrift$",
+        "geotdm": f"^{rest}/geotdm$",
+        "atom": f"^{rest}-.*/equidrift$",
+        "field": f"^{rest.removesuffix('-network')}/[a-z]+" + ("-network$" if "-network" in name else "$"),
+    }
+    return fixed.get(name, by_family.get(family, "") if rest else "")
+
+
+def update_other_cards(result: Mapping[str, Any], folder: Path) -> None:
+    """Put the rows of `own_rows` into the cards of a folder."""
+    for path in sorted(folder.glob("*.json")):
+        pattern = own_rows(path.stem)
+        rows = {str(row["row"]): row["values"] for row in result["rows"] if pattern and re.search(pattern, str(row["row"]))}
+        if rows:
+            add_quality(path, rows)
+
+
 def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
     """Put a model's own rows, those that begin as `MOLECULE_CARDS` says, into its card where there is one."""
     for name, prefixes in MOLECULE_CARDS.items():
@@ -209,7 +239,7 @@ def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
 def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
     """Put measured rows into a card."""
     card = json.loads(path.read_text())
-    card["quality"] |= rows
+    card["quality"] = card.get("quality", {}) | rows
     path.write_text(json.dumps(card, indent=1) + "\n")
 
 
@@ -336,6 +366,8 @@ def main() -> None:
                 update_cards(result, options.cards)
             if name == "molecules":
                 update_molecule_cards(result, options.cards)
+            if name in ("trajectories", "sampling", "fields"):
+                update_other_cards(result, options.cards)
     options.readme.write_text(text)
 
 

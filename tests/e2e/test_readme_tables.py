@@ -100,6 +100,25 @@ def test_cards_get_their_rows(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "se3-distance.json").read_text())["quality"] == {"kept": 1}
 
 
+@pytest.mark.parametrize(
+    ("card", "row"),
+    [
+        ("nbody-spring", "spring/equidrift"),
+        ("egnn-spring", "spring/egnn"),
+        ("pedestrians-eth", "eth-ucy-eth/equidrift"),
+        ("field-se", "se/interpolation"),
+        ("field-se-network", "se/interpolation-network"),
+        ("torsions", "drugs/torsion"),
+        ("atom-forces", "forces-10/equidrift"),
+    ],
+)
+def test_every_card_gets_its_own_rows_alone(card: str, row: str, tmp_path: Path) -> None:
+    (tmp_path / f"{card}.json").write_text(json.dumps({"name": card}))
+    rows = [{"row": name, "values": {"ADE": 1.0}} for name in (row, "other/equidrift", "se/interpolation-gp-optimum", "spring/last-frame")]
+    TOOL.update_other_cards({**RESULT, "rows": rows}, tmp_path)
+    assert json.loads((tmp_path / f"{card}.json").read_text())["quality"] == {row: {"ADE": 1.0}}
+
+
 def test_molecules_tables_and_cards(tmp_path: Path) -> None:
     result = {
         "name": "molecules",

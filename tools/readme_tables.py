@@ -240,7 +240,9 @@ def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
     """Put measured rows into a card."""
     card = json.loads(path.read_text())
     card["quality"] = card.get("quality", {}) | rows
-    path.write_text(json.dumps(card, indent=1) + "\n")
+    text = json.dumps(card, indent=1)
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)  # a list of numbers is one line
+    path.write_text(text + "\n")
 
 
 def trajectories(result: Mapping[str, Any]) -> str:

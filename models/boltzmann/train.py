@@ -16,7 +16,7 @@ from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_to
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import save_weights
@@ -94,11 +94,9 @@ def fit(
 
 def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool) -> tuple[TrainingConfig, Schedule, float]:
     """What was asked for and the seconds it may take, before any file is read."""
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, **c.schedule})
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     return c, schedule, check_run(out, budget_s, schedule.steps, resume)
 
 

@@ -14,7 +14,7 @@ from equidrift.models.conformers.data import ELEMENTS, LEVELS, ConformerSet, hel
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
 from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
 from equidrift.models.conformers.objective import Batches, refiner_loss
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.training_data import packed_files
 from equidrift.weights import load_weights, save_weights
@@ -80,14 +80,10 @@ def run_training(
         for a config that does not fit, data without a usable conformer, or an output folder that holds a checkpoint when
         `resume` is not given.
     """
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**c.schedule)
         network = _network(c)
-    except InputError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = ConformerSet.empty()
     paths, skipped = packed_files(c.data, out, level=c.level, hold_out=c.hold_out)

@@ -23,7 +23,7 @@ from equidrift.models.molecules.properties import (
     make_batch,
     make_network,
 )
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import save_weights
 
@@ -115,12 +115,10 @@ def run_training(
     InputError
         for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
     """
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**{"learning_rate": 1e-3, "hold": 0.1, **c.schedule})
         network = make_network(PropertyConfig(**c.network), c.seed)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = load_qm9(c.data)
     rows = data.rows("train", c.half)[: c.limit]

@@ -25,7 +25,7 @@ from equidrift.models.molecules.spectra import (
     spectrum_loss,
     whitening_of,
 )
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
@@ -56,12 +56,10 @@ def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Train on the spectra of molecules of the training part; arguments, result and errors as `latent.train.run_training`."""
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**c.schedule)
         sizes = SpectrumConfig(**c.network)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data, spectra = load_qm9(c.data), read_spectra(c.spectra)
     places, rows = matched(data, spectra, "train")

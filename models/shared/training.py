@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,17 @@ from equidrift.errors import InputError, WeightsError
 Progress = Callable[[dict[str, float]], None]
 # `data` of a training config: names, or a single one
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """What a training config is refused with, as an `InputError` that says so; an `InputError` from within goes through as it is."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the training config does not fit: {error}") from error
 
 
 def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool) -> float:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from equidrift.errors import InputError
 from equidrift.models.conformers.data import ELEMENTS
 from equidrift.models.conformers.train import reinitialise
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import torsion_loss
@@ -40,13 +40,9 @@ def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Train by a time budget and write `out/NAME.safetensors` with its card; arguments, result and errors as for conformers."""
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule, network = Schedule(**c.schedule), _network(c)
-    except InputError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = read_frames(c.data)
     trainer = Trainer(network, schedule, out)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.models.trajectories import nbody
 from equidrift.models.trajectories.data import (
     EDGE_FEATURES,
@@ -136,11 +136,10 @@ def run_training(
 
 def parsed(config: dict[str, Any]) -> tuple[TrajectoryTraining, Schedule]:
     """The config and its schedule. Raises `InputError` where it does not fit."""
-    try:
+    with config_errors():
         c = TrajectoryTraining.model_validate(config)
-        return c, Schedule(**c.schedule)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
+        schedule = Schedule(**c.schedule)
+    return c, schedule
 
 
 def train(

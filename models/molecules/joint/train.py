@@ -18,7 +18,7 @@ from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy_tokens, property_scale
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
@@ -64,14 +64,10 @@ def run_training(
         for a config that does not fit, data without a usable molecule, or an output folder that holds a checkpoint when `resume` is
         not given.
     """
-    try:
+    with config_errors():
         c = JointTraining.model_validate(config)
         schedule = Schedule(**c.schedule)
         network = make_network(c)
-    except InputError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = training_molecules(c)
     mean, deviation = property_scale(data.props)

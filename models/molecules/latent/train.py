@@ -28,7 +28,7 @@ from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatch
 from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
 from equidrift.models.molecules.latent.space import LatentSpace
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run
+from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
@@ -92,11 +92,9 @@ def run_training(
     InputError
         for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
     """
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
         schedule = Schedule(**c.schedule)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = load_qm9(c.data)
     rows = data.rows("train")[: c.limit]

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class EquidriftError(Exception):
     """Base class, so that `except EquidriftError` catches all of ours and nothing else."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by content: the arguments of an `__init__` differ from the message that Exception would hand to it."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[EquidriftError], args: tuple[Any, ...], fields: dict[str, Any]) -> EquidriftError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class InputError(EquidriftError, ValueError):
@@ -46,6 +58,22 @@ class MissingDependencyError(EquidriftError, ImportError):
 
 class ModelError(EquidriftError, RuntimeError):
     """A model raised while it worked on a molecule; the cause is chained."""
+
+
+class TimeLimitError(EquidriftError, RuntimeError):
+    """A call took longer than it was given, and was stopped; `limit_s` is that time in s."""
+
+    def __init__(self, message: str, limit_s: float):
+        self.limit_s = limit_s
+        super().__init__(message)
+
+
+class CrashError(EquidriftError, RuntimeError):
+    """A call took the process down that it ran in, which was not the caller's; `signal` is the signal's number, if any."""
+
+    def __init__(self, message: str, signal: int | None = None):
+        self.signal = signal
+        super().__init__(message)
 
 
 class InexactProposalError(InputError):

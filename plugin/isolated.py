@@ -1,0 +1,310 @@
+"""Calls into native code that may hang or take the process down, made in a child that can die.
+
+`run_apart(function, *args, timeout_s=...)` gives the function's value, or raises what it raised. A call that takes too
+long ends in `TimeLimitError`, one that kills its process in `CrashError`; the caller's process goes on either way.
+
+The children are fresh interpreters that import nothing but what the function needs. They do not import the user's
+`__main__`, as `multiprocessing` under spawn would, so that a script without a `__main__` guard works. A child that is
+idle is used again: the first call costs an interpreter's start, the next ones well under a millisecond.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
+
+from equidrift.errors import CrashError, InputError, InputTypeError, TimeLimitError
+
+T = TypeVar("T")
+_LENGTH_BYTES = 8  # before each message: how long it is
+_GRACE_S = 5  # the child's own alarm rings this much later; it counts only where the parent is gone
+_SHOWN_CHARACTERS = 300  # of what a library printed before it died
+_COMMAND = "from equidrift.isolated import serve; serve()"
+
+
+def run_apart(function: Callable[..., T], *args: Any, timeout_s: float, what: str = "") -> T:
+    """Call `function(*args)` in a child process, and return its value.
+
+    Parameters
+    ----------
+    function : importable by name (not a lambda, nothing in `__main__`); `functools.partial` of such a function works.
+    args : picklable, as the value must be.
+    timeout_s : wall-clock time in s after which the child is killed; the start of a child does not count.
+    what : what is worked on, for the messages; the function's name where empty.
+
+    Returns
+    -------
+    What the function returned.
+
+    Raises
+    ------
+    TimeLimitError
+        where the call takes longer than `timeout_s`.
+    CrashError
+        where the child dies (abort, segmentation fault, out of memory); `signal` is the signal's number, if any.
+    InputTypeError
+        where the function or an argument cannot be sent to another process.
+    Exception
+        whatever the function itself raised.
+    """
+    limit_s = _checked_limit(timeout_s)
+    what = what or _name_of(function)
+    request = _pickled(function, args)
+    child = _taken()
+    try:
+        answer = child.ask(request, limit_s, what)
+    except BaseException:  # an interrupt too: a child in the middle of a call cannot be used again
+        child.kill()
+        raise
+    _give_back(child)
+    good, value = pickle.loads(answer)
+    if good:
+        result: T = value
+        return result
+    raise value
+
+
+def _checked_limit(timeout_s: Any) -> float:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise InputTypeError(
+            f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example 60"
+        )
+    if not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise InputError(f"timeout_s must be above 0, not {timeout_s}; give for example 60")
+    return float(timeout_s)
+
+
+def _name_of(function: Any) -> str:
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__qualname__", None) or type(inner).__name__)
+
+
+def _pickled(function: Any, args: tuple[Any, ...]) -> bytes:
+    """The call as bytes; refuses what a fresh interpreter could not import."""
+    inner = getattr(function, "func", function)
+    name = _name_of(function)
+    if getattr(inner, "__module__", None) == "__main__":
+        raise InputTypeError(
+            f"{name} is defined in __main__, which another process cannot import; put it into a module"
+        )
+    try:
+        return pickle.dumps((function, args))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise InputTypeError(
+            f"{name} or its arguments cannot be sent to another process ({error}); give a function of a module, and plain data"
+        ) from error
+
+
+class _Child:
+    """An interpreter that answers one call at a time over its standard streams."""
+
+    def __init__(self) -> None:
+        self.log = tempfile.TemporaryFile()  # what libraries print goes here, not to the user
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                _COMMAND,
+            ],  # -P: a random.py in the working folder is not ours to import
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert (
+            self.process.stdin is not None and self.process.stdout is not None
+        )  # for the type checker: both are pipes
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+        self.ready = False
+
+    def ask(self, request: bytes, limit_s: float, what: str) -> bytes:
+        """The answer to a request, pickled."""
+        self._wait_ready(what)
+        self.log.seek(0)
+        self.log.truncate()
+        expired = threading.Event()
+        timer = threading.Timer(limit_s, self._expire, (expired,))
+        timer.daemon = True
+        timer.start()
+        try:
+            _send(self.requests, pickle.dumps(limit_s))
+            _send(self.requests, request)
+            answer = _receive(self.answers)
+        except OSError:  # a broken pipe: the child is gone
+            answer = None
+        finally:
+            timer.cancel()
+            timer.join()
+        if answer is None:
+            self._raise_dead(expired.is_set(), limit_s, what)
+        if expired.is_set():  # it answered at the last moment, and was killed all the same
+            self.ready = False
+        return answer  # type: ignore[return-value]  # _raise_dead does not return
+
+    def _wait_ready(self, what: str) -> None:
+        """Wait for the child's first word, so that its start is not counted as the call's time."""
+        if not self.ready and _receive(self.answers) is None:
+            self._raise_dead(False, 0.0, what)
+        self.ready = True
+
+    def _expire(self, expired: threading.Event) -> None:
+        expired.set()
+        self.process.kill()
+
+    def _raise_dead(self, expired: bool, limit_s: float, what: str) -> None:
+        code = self.process.wait()
+        if expired or code == -getattr(signal, "SIGALRM", 0):
+            raise TimeLimitError(
+                f"{what} took longer than {limit_s:g} s and was stopped; give it more time, or leave it out",
+                limit_s,
+            )
+        self.log.seek(0)
+        said = " ".join(self.log.read().decode(errors="replace").split())[-_SHOWN_CHARACTERS:]
+        how = _signal_name(-code) if code < 0 else f"exit code {code}"
+        raise CrashError(
+            f"{what} took its process down ({how}){': ' + said if said else ''}",
+            -code if code < 0 else None,
+        )
+
+    @property
+    def usable(self) -> bool:
+        return self.ready and self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it, and let go of its pipes."""
+        self.process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Let it end by itself: it stops where there are no more requests."""
+        for stream in (self.requests, self.answers, self.log):
+            try:
+                stream.close()
+            except OSError:  # unsent bytes to a child that is gone
+                pass
+        self.process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+# Children that wait for a call. A forked process must not talk to its parent's.
+_idle: list[_Child] = []
+_lock = threading.Lock()
+
+
+def _taken() -> _Child:
+    with _lock:
+        while _idle:
+            child = _idle.pop()
+            if child.usable:
+                return child
+            child.kill()
+    return _Child()
+
+
+def _give_back(child: _Child) -> None:
+    if child.usable:
+        with _lock:
+            _idle.append(child)
+    else:
+        child.kill()
+
+
+def close_children() -> None:
+    """End every child that is idle; the next call starts a fresh one."""
+    with _lock:
+        while _idle:
+            _idle.pop().kill()
+
+
+def _forget_children() -> None:
+    """In a forked process: the children are the parent's, and so is the lock's state."""
+    global _lock
+    _lock = threading.Lock()
+    _kept.extend(_idle)
+    _idle.clear()
+
+
+_kept: list[_Child] = []  # not to be collected in a fork, which would wait for processes of another
+atexit.register(close_children)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_children)
+
+
+# The child's side ----------------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Answer calls from standard input until it ends. Runs in the child; standard output is kept for the answers."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    devnull = os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, 0)
+    os.dup2(2, 1)  # what a library prints must not come between the answers
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    _send(answers, b"ready")
+    while (limit := _receive(requests)) is not None:
+        request = _receive(requests)
+        if request is None:
+            break
+        _set_alarm(pickle.loads(limit) + _GRACE_S)
+        answer = _answer(request)
+        _set_alarm(0)
+        _send(answers, answer)
+
+
+def _set_alarm(seconds: float) -> None:
+    """End this process after a time even where the parent cannot; 0 takes that back."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _answer(request: bytes) -> bytes:
+    """(True, value) or (False, exception), pickled."""
+    try:
+        function, args = pickle.loads(request)
+        return pickle.dumps((True, function(*args)))
+    except Exception as error:
+        return _pickled_error(error)
+
+
+def _pickled_error(error: Exception) -> bytes:
+    """The error itself where it survives the way, else its words."""
+    try:
+        data = pickle.dumps((False, error))
+        pickle.loads(data)
+    except Exception:  # whatever a class of errors does on its way through pickle
+        data = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+    return data
+
+
+def _send(stream: IO[bytes], message: bytes) -> None:
+    stream.write(len(message).to_bytes(_LENGTH_BYTES, "big"))
+    stream.write(message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes | None:
+    """The next message, None where the other side is gone."""
+    head = stream.read(_LENGTH_BYTES)
+    if len(head) < _LENGTH_BYTES:
+        return None
+    length = int.from_bytes(head, "big")
+    message = stream.read(length)
+    return message if len(message) == length else None

@@ -15,6 +15,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict, plain
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
+from equidrift.residues import reordered
 
 INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
 
@@ -118,19 +119,6 @@ def _stored_molecule(atoms: Atoms) -> Molecule | None:
     return molecule if np.array_equal(order, np.arange(len(order))) else reordered(molecule, order)
 
 
-def reordered(molecule: Molecule, order: NDArray[np.int64]) -> Molecule:
-    """The same molecule with atom `order[k]` in place k."""
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    changes: dict[str, Any] = {name: getattr(molecule, name)[order] for name in ("numbers", "formal_charges")}
-    changes |= {"bonds": place[molecule.bonds], "tetrahedral": place[molecule.tetrahedral]}
-    changes["double_bonds"] = np.hstack([place[molecule.double_bonds[:, :4]], molecule.double_bonds[:, 4:]])
-    for name in ("atom_names", "residue_names", "residue_ids"):
-        values = getattr(molecule, name)
-        changes[name] = None if values is None else tuple(values[k] for k in order)
-    return molecule.replace(**changes)
-
-
 def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None) -> Ensemble:
     """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
 
@@ -195,11 +183,12 @@ def from_arrays(
 def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
     """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic where the trajectory has a box."""
     images = to_atoms(trajectory.to_ensemble())
-    for atoms, time_fs in zip(images, trajectory.time_fs.tolist()):
+    boxes_A = trajectory.boxes_A
+    for k, (atoms, time_fs) in enumerate(zip(images, trajectory.time_fs.tolist())):
         del atoms.info["sample"], atoms.info["seed"]  # numbers of conformers, which frames are not
         atoms.info["time_fs"] = time_fs
-        if trajectory.box_A is not None:
-            atoms.set_cell(trajectory.box_A)
+        if boxes_A is not None:
+            atoms.set_cell(boxes_A[k])
             atoms.pbc = True
     return images
 

@@ -26,12 +26,15 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, InputTypeError, MissingDependencyError, UnknownNameError
 from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
+from equidrift.residues import record_types
 from equidrift.units import PS_PER_FS
 
 FORMAT = "EQUIDRIFT"
 PER_FRAME = ("seed", "energy_eV", "log_prob")
 XTC_PRECISION = 5  # digits behind the point in nm: 1e-4 A, where the default of 3 would round bonds to 0.01 A
 TRAJECTORIES = (".xtc", ".dcd", ".h5md")
+AKMA_FS = 48.88821  # CHARMM's unit of time, sqrt(amu A^2 mol/kcal)
+_DCD_TIME = "LAMMPS, VMD and MDTraj write no time in CHARMM's unit into a .dcd"
 
 
 class EnsembleParser(TopologyReaderBase):
@@ -53,9 +56,16 @@ def to_topology(molecule: Molecule) -> Topology:
     """The molecule as an MDAnalysis Topology; without names of its own, one residue MOL with C1, C2, H1, ..."""
     n = molecule.n_atoms
     symbols = np.array(molecule.symbols, object)
-    resids = np.array(molecule.residue_ids or (1,) * n, np.int64)
-    resnames = np.array(molecule.residue_names or ("MOL",) * n, object)
-    residue_of, (resids, resnames) = change_squash((resids, resnames), (resids, resnames))
+    chain_ids = np.array(molecule.chain_ids or ("A",) * n, object)
+    labels = (
+        np.array(molecule.residue_ids or (1,) * n, np.int64),
+        np.array(molecule.residue_names or ("MOL",) * n, object),
+        np.array(molecule.insertion_codes or ("",) * n, object),
+        chain_ids,
+    )
+    residue_of, (resids, resnames, icodes, residue_chains) = change_squash(labels, labels)
+    segids = np.array([chain or "A" for chain in residue_chains], object)
+    segment_of, (segids,) = change_squash((segids,), (segids,))
     per_atom = [
         attrs.Atomids(np.arange(1, n + 1)),
         attrs.Atomnames(np.array(molecule.atom_names or _default_names(molecule), object)),
@@ -63,17 +73,27 @@ def to_topology(molecule: Molecule) -> Topology:
         attrs.Elements(symbols),
         attrs.Masses(np.array([MASSES.get(symbol.upper(), 0.0) for symbol in symbols], np.float64)),
         attrs.FormalCharges(np.array(molecule.formal_charges, int)),
-        attrs.RecordTypes(np.array(["HETATM"] * n, object)),
+        attrs.RecordTypes(np.array(record_types(molecule), object)),
         attrs.AltLocs(np.array([""] * n, object)),
-        attrs.ChainIDs(np.array(["A"] * n, object)),
+        attrs.ChainIDs(chain_ids),
         attrs.Occupancies(np.ones(n)),
         attrs.Tempfactors(np.zeros(n)),
     ]
     bonds = attrs.Bonds([tuple(bond) for bond in molecule.bonds.tolist()], order=molecule.bond_orders.tolist())
-    icodes = attrs.ICodes(np.array([""] * len(resids), object))
-    per_residue = [attrs.Resids(resids), attrs.Resnums(resids.copy()), attrs.Resnames(resnames), icodes]
-    all_attrs = [*per_atom, bonds, *per_residue, attrs.Segids(np.array(["A"], object))]
-    return Topology(n, len(resids), 1, attrs=all_attrs, atom_resindex=residue_of)
+    per_residue = [
+        attrs.Resids(resids),
+        attrs.Resnums(resids.copy()),
+        attrs.Resnames(resnames),
+        attrs.ICodes(icodes),
+    ]
+    return Topology(
+        n,
+        len(resids),
+        len(segids),
+        attrs=[*per_atom, bonds, *per_residue, attrs.Segids(segids)],
+        atom_resindex=residue_of,
+        residue_segindex=segment_of,
+    )
 
 
 def _default_names(molecule: Molecule) -> list[str]:
@@ -134,8 +154,12 @@ class EnsembleReader(MemoryReader):
 
 
 def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:
-    """The box as three lengths and three angles, None where there is none."""
-    return None if trajectory.box_A is None else np.array(mda.lib.mdamath.triclinic_box(*trajectory.box_A), np.float32)
+    """The box as three lengths and three angles, per frame if it changes; None for no box."""
+    if trajectory.box_A is None:
+        return None
+    boxes = trajectory.box_A.reshape(-1, 3, 3)
+    dimensions = np.array([mda.lib.mdamath.triclinic_box(*box) for box in boxes], np.float32)
+    return dimensions if trajectory.box_A.ndim == 3 else dimensions[0]
 
 
 def _not_a_chain(chain_hint: Any) -> Any:
@@ -224,6 +248,8 @@ def _graph_of(atoms: mda.AtomGroup) -> Molecule:
         atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
         residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,
         residue_ids=tuple(map(int, atoms.resids)),
+        chain_ids=tuple(map(str, atoms.chainIDs)) if hasattr(atoms, "chainIDs") else None,
+        insertion_codes=tuple(map(str, atoms.icodes)) if hasattr(atoms, "icodes") else None,
     )
 
 
@@ -268,12 +294,18 @@ def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None
     Raises
     ------
     InputError, InputTypeError
-        as `from_universe`.
+        as `from_universe`; InputError also if the frames come from a .dcd file whose
+        header tells no time.
     """
     ensemble = from_universe(universe)
     trajectory = universe.universe.trajectory
     here = trajectory.frame
-    times_ps, dimensions = zip(*((ts.time, ts.dimensions) for ts in trajectory))
+    if dt_fs is None and not _tells_time(trajectory):
+        raise InputError(
+            f"{trajectory.filename!r} does not tell the time between its frames ({_DCD_TIME}); read it "
+            "by equidrift.load_trajectory(file, topology, dt_fs=...)"
+        )
+    times_ps, dimensions = zip(*((ts.time, _copied(ts.dimensions)) for ts in trajectory))
     trajectory[here]
     time_fs = np.array(times_ps, np.float64) / PS_PER_FS if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
     join = resolve("equidrift.trajectory_formats:from_frames")
@@ -284,7 +316,10 @@ def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None
 def read_frames(
     path: str | os.PathLike[str],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]:
-    """(positions_A, time_fs, boxes_A, None) of a trajectory file; times are None for .pdb, which has none.
+    """(positions_A, time_fs, boxes_A, None) of a trajectory file.
+
+    Times are None for .pdb, which has none, and for a .dcd whose header is not in CHARMM's
+    unit of time.
 
     Raises
     ------
@@ -296,14 +331,48 @@ def read_frames(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with mda.coordinates.core.reader(name) as reader:
-                frames = [(ts.positions.astype(np.float64), float(ts.time), ts.dimensions) for ts in reader]
+                timed = not name.lower().endswith(".pdb") and _tells_time(reader)
+                frames = [_frame(ts) for ts in reader]
     except Exception as error:  # MDAnalysis's readers raise whatever a broken file leads to
         raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
     if not frames:
         raise InputError(f"{name!r} holds no frames")
     positions, times_ps, dimensions = zip(*frames)
-    time_fs = None if name.lower().endswith(".pdb") else np.array(times_ps, np.float64) / PS_PER_FS
+    time_fs = np.array(times_ps, np.float64) / PS_PER_FS if timed else None
     return np.array(positions), time_fs, _boxes(dimensions), None
+
+
+def _frame(ts: Any) -> tuple[NDArray[np.float64], float, NDArray[np.float32] | None]:
+    """(positions_A, time in ps, box) of a time step, as values that the next one keeps."""
+    return ts.positions.astype(np.float64), float(ts.time), _copied(ts.dimensions)
+
+
+def _copied(dimensions: Any) -> NDArray[np.float32] | None:
+    """A box as a value: readers hand out views that the next frame overwrites."""
+    return None if dimensions is None else np.array(dimensions, np.float32)
+
+
+def _tells_time(reader: Any) -> bool:
+    """Whether the times of a reader can be believed.
+
+    A .dcd header counts time in CHARMM's unit of 48.89 fs. LAMMPS writes its own unit there,
+    VMD and MDTraj always 1. A time that is round in the header and not in fs gives them away.
+    """
+    readers = getattr(reader, "readers", [reader])
+    return all(_dcd_tells_time(part) for part in readers if getattr(part, "format", "") == "DCD")
+
+
+def _dcd_tells_time(reader: Any) -> bool:
+    header = reader._file.header
+    if "LAMMPS" in str(header.get("remarks", "")).upper():
+        return False
+    delta = float(header["delta"])
+    return delta > 0 and (_is_round(delta * AKMA_FS) or not _is_round(delta))
+
+
+def _is_round(number: float) -> bool:
+    """Whether a number has at most three decimals, to single precision."""
+    return abs(number - round(number, 3)) <= 4 * float(np.finfo(np.float32).eps) * abs(number)
 
 
 def _boxes(dimensions: Any) -> NDArray[np.float64] | None:

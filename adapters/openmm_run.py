@@ -11,6 +11,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
+from equidrift.adapters.openmm_state import residue_id
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Molecule
 from equidrift.registry import resolve
@@ -68,6 +69,9 @@ def _graph(topology: app.Topology) -> Molecule:
         formal_charges=np.array([atom.formalCharge or 0 for atom in atoms]),
         atom_names=tuple(atom.name for atom in atoms),
         residue_names=tuple(atom.residue.name for atom in atoms),
+        residue_ids=tuple(residue_id(atom.residue) for atom in atoms),
+        chain_ids=tuple(atom.residue.chain.id for atom in atoms),
+        insertion_codes=tuple(atom.residue.insertionCode.strip() for atom in atoms),
     )
 
 

@@ -16,6 +16,7 @@ from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
+from equidrift.residues import reordered, residue_keys, residue_order
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.simulate import SwarmResult
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
@@ -36,25 +37,48 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     Returns
     -------
     topology : app.Topology
-        one chain; residues and atom names as in the Molecule, else one residue MOL with names C1, C2, H1, ...; elements, formal
-        charges and bond orders are set (stereo has no place in a Topology: `from_openmm` reads it back from the positions).
+        chains, residues and atom names as in the Molecule, else one residue MOL with names
+        C1, C2, H1, ...; elements, formal charges and bond orders are set (stereo has no place
+        in a Topology: `from_openmm` reads it back from the positions).
     positions : list of Quantity
-        (n_atoms, 3) in nm, one a conformer.
+        (n_atoms, 3) in nm, one per conformer.
+
+    Notes
+    -----
+    OpenMM wants the atoms of a residue in one piece. If they are not, as in an RDKit peptide
+    whose hydrogens come last, topology and positions have them in the order of
+    `equidrift.residues.residue_order`.
     """
+    ensemble = whole_residues(ensemble)
     return to_topology(ensemble.molecule), [unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A]
 
 
+def whole_residues(ensemble: Ensemble) -> Ensemble:
+    """The ensemble with the atoms of each residue in one piece; itself if they are."""
+    order = residue_order(ensemble.molecule)
+    if np.array_equal(order, np.arange(len(order))):
+        return ensemble
+    molecule = reordered(ensemble.molecule, order)
+    return ensemble.replace(molecule=molecule, positions_A=ensemble.positions_A[:, order])
+
+
 def to_topology(molecule: Molecule) -> app.Topology:
-    """The molecule as an OpenMM Topology: elements, names, residues, formal charges, bond types and orders."""
+    """The molecule as an OpenMM Topology, in its own order of atoms.
+
+    Elements, names, residues, chains, formal charges, bond types and orders are set. A
+    residue whose atoms are not in one piece is split; see `whole_residues`.
+    """
     topology = app.Topology()
-    chain = topology.addChain("A")
     names = molecule.atom_names or _default_names(molecule)
-    labels = list(zip(molecule.residue_names or ("MOL",) * molecule.n_atoms, molecule.residue_ids or (1,) * molecule.n_atoms))
+    keys = residue_keys(molecule)
     atoms: list[Any] = []
-    residue = None
+    chain = residue = None
     for k, (number, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
-        if residue is None or labels[k] != labels[k - 1]:
-            residue = topology.addResidue(labels[k][0], chain, id=str(labels[k][1]))
+        chain_id, residue_id, insertion_code, residue_name = keys[k]
+        if chain is None or chain_id != keys[k - 1][0]:
+            chain, residue = topology.addChain("A" if molecule.chain_ids is None else chain_id), None
+        if residue is None or keys[k] != keys[k - 1]:
+            residue = topology.addResidue(residue_name, chain, str(residue_id), insertion_code)
         atoms.append(topology.addAtom(names[k], app.Element.getByAtomicNumber(number), residue, formalCharge=charge))
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         whole = int(order) if order != 1.5 else None  # OpenMM's orders are integers; aromatic is a type
@@ -103,7 +127,9 @@ def from_topology(topology: app.Topology, positions: Any = None, *, formal_charg
         formal_charges=_formal_charges(atoms, formal_charges),
         atom_names=tuple(atom.name for atom in atoms),
         residue_names=tuple(atom.residue.name for atom in atoms),
-        residue_ids=tuple(_residue_id(atom.residue) for atom in atoms),
+        residue_ids=tuple(residue_id(atom.residue) for atom in atoms),
+        chain_ids=tuple(atom.residue.chain.id for atom in atoms),
+        insertion_codes=tuple(atom.residue.insertionCode.strip() for atom in atoms),
     )
     if positions is None:
         return molecule
@@ -137,7 +163,7 @@ def _formal_charges(atoms: Sequence[Any], given: ArrayLike | None) -> NDArray[np
     return np.array(charges, np.int64)
 
 
-def _residue_id(residue: Any) -> int:
+def residue_id(residue: Any) -> int:
     """The residue's number where it is one (PDB ids may be hexadecimal or letters), else its index counted from 1."""
     try:
         return int(residue.id)
@@ -324,7 +350,10 @@ def swarm(
     check_seed(seed)
     if format not in REPORTERS:
         raise UnknownNameError("trajectory format", str(format), REPORTERS)
-    topology, positions = to_openmm(ensemble)
+    if not isinstance(system, openmm.System) or not _fits(ensemble.molecule, system):
+        ensemble = whole_residues(ensemble)  # the order of `to_openmm`
+    topology = to_topology(ensemble.molecule)
+    positions = [unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A]
     system = _system_for(ensemble.molecule, topology, system)
     chosen = _platform(platform)
     topology_path, paths = _paths(output, format, len(ensemble))
@@ -426,6 +455,15 @@ def _system_for(molecule: Molecule, topology: app.Topology, system: openmm.Syste
         raise InputTypeError(f"system must be an openmm.System or app.ForceField, not {type(system).__name__}")
     _check_same_atoms(molecule, system)
     return system
+
+
+def _fits(molecule: Molecule, system: openmm.System) -> bool:
+    """Whether a System is of this molecule, in its order of atoms."""
+    try:
+        _check_same_atoms(molecule, system)
+    except InputError:
+        return False
+    return True
 
 
 def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:

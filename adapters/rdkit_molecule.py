@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from rdkit import Chem, rdBase
 
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule
+from equidrift.residues import hydrogen_names, is_standard, name_column
 
 ORDER = {
     Chem.BondType.SINGLE: 1.0,
@@ -77,7 +79,6 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
         raise MoleculeError("the molecule holds an atom without an element ('*' or a query atom); replace it by a real one")
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
-    names, residues, ids = _residues(mol)
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
         bonds=np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]),
@@ -88,9 +89,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         multiplicity=1 + radicals,
         name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=smiles,
-        atom_names=names,
-        residue_names=residues,
-        residue_ids=ids,
+        **_residues(mol),
     )
 
 
@@ -125,13 +124,41 @@ def _double_bond_row(bond: Chem.Bond) -> tuple[int, int, int, int, int] | None:
     return a, i, j, b, int(stereo in CIS)
 
 
-def _residues(mol: Chem.Mol) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None, tuple[int, ...] | None]:
-    """Atom names, residue names and residue numbers where every atom has them (a PDB), else None."""
+def _residues(mol: Chem.Mol) -> dict[str, tuple[Any, ...]]:
+    """The PDB labels of the atoms by field of Molecule; empty unless every heavy atom has them.
+
+    Hydrogens without labels, as `Chem.AddHs` adds them, get those of the atom they sit on.
+    """
     info = [atom.GetPDBResidueInfo() for atom in mol.GetAtoms()]
-    if not info or any(i is None for i in info):
-        return None, None, None
-    names = tuple(i.GetName().strip() for i in info)
-    return names, tuple(i.GetResidueName().strip() for i in info), tuple(i.GetResidueNumber() for i in info)
+    hydrogens: dict[int, list[int]] = {}
+    for atom in mol.GetAtoms():
+        if info[atom.GetIdx()] is None:
+            owner = _labelled_neighbour(atom)
+            if owner is None:
+                return {}
+            hydrogens.setdefault(owner, []).append(atom.GetIdx())
+    names = [i.GetName().strip() if i else "" for i in info]
+    for owner, added in hydrogens.items():
+        fresh = hydrogen_names(names[owner], len(added), info[owner].GetResidueName().strip())
+        for place, name in zip(added, fresh):
+            names[place], info[place] = name, info[owner]
+    if not info:
+        return {}
+    return {
+        "atom_names": tuple(names),
+        "residue_names": tuple(i.GetResidueName().strip() for i in info),
+        "residue_ids": tuple(i.GetResidueNumber() for i in info),
+        "chain_ids": tuple(i.GetChainId().strip() for i in info),
+        "insertion_codes": tuple(i.GetInsertionCode().strip() for i in info),
+    }
+
+
+def _labelled_neighbour(atom: Chem.Atom) -> int | None:
+    """The atom that a hydrogen without labels takes them from, None if there is none."""
+    if atom.GetAtomicNum() != 1 or atom.GetDegree() != 1:
+        return None
+    other = atom.GetNeighbors()[0]
+    return other.GetIdx() if other.GetPDBResidueInfo() is not None else None
 
 
 def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
@@ -176,11 +203,15 @@ def flat_smiles(molecule: Molecule) -> str:
 
 
 def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:
+    name = (molecule.atom_names or ())[k]
+    residue = molecule.residue_names[k] if molecule.residue_names else "MOL"
     info = Chem.AtomPDBResidueInfo()
-    info.SetName(f"{(molecule.atom_names or ())[k]:<4s}"[:4])
-    info.SetResidueName((molecule.residue_names or ("MOL",) * molecule.n_atoms)[k])
-    info.SetResidueNumber((molecule.residue_ids or (1,) * molecule.n_atoms)[k])
-    info.SetIsHeteroAtom(True)
+    info.SetName(name_column(name, molecule.symbols[k]))
+    info.SetResidueName(residue)
+    info.SetResidueNumber(molecule.residue_ids[k] if molecule.residue_ids else 1)
+    info.SetChainId(molecule.chain_ids[k] if molecule.chain_ids else "")
+    info.SetInsertionCode(molecule.insertion_codes[k] if molecule.insertion_codes else "")
+    info.SetIsHeteroAtom(not is_standard(residue))
     return info
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from equidrift.errors import InputError, InputTypeError
-from equidrift.records import Molecule
+from equidrift.records import LABELS, Molecule
 
 _ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "double_bonds")
-_OPTIONAL = ("atom_names", "residue_names", "residue_ids")
 
 
 def plain(value: Any) -> Any:
@@ -40,7 +39,7 @@ def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
     """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact inverse."""
     data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
     data |= {"multiplicity": molecule.multiplicity, "name": molecule.name, "smiles": molecule.smiles}
-    return data | {name: list(value) for name in _OPTIONAL if (value := getattr(molecule, name)) is not None}
+    return data | {name: list(value) for name in LABELS if (value := getattr(molecule, name)) is not None}
 
 
 def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
@@ -51,9 +50,9 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     InputError
         where a field is missing, or one does not belong.
     """
-    known = {*_ARRAYS, *_OPTIONAL, "multiplicity", "name", "smiles"}
+    known = {*_ARRAYS, *LABELS, "multiplicity", "name", "smiles"}
     missing = [name for name in _ARRAYS if name not in data]
     if missing or set(data) - known:
         raise InputError(f"not a stored molecule: missing {missing or 'nothing'}, unknown {sorted(set(data) - known) or 'nothing'}")
-    fields: dict[str, Any] = {name: tuple(value) if name in _OPTIONAL else value for name, value in data.items()}
+    fields: dict[str, Any] = {name: tuple(value) if name in LABELS else value for name, value in data.items()}
     return Molecule(**fields)

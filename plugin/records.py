@@ -23,6 +23,9 @@ SYMBOLS = (
     "Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
 ).split()
 
+# what a Molecule may hold per atom beside its graph
+LABELS = ("atom_names", "residue_names", "residue_ids", "chain_ids", "insertion_codes")
+
 
 def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """A read-only copy of `value` with the given dtype; `None` in `shape` matches any length."""
@@ -51,7 +54,9 @@ class Molecule:
     double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis = 1) or 180 degrees (cis = 0).
     multiplicity : spin multiplicity 2S+1.
     name, smiles : as the user gave them; `smiles` may be empty.
-    atom_names, residue_names, residue_ids : optional, one a atom.
+    atom_names, residue_names, residue_ids : optional, one per atom.
+    chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has the
+        id 52 and the insertion code "A".
 
     Raises
     ------
@@ -71,6 +76,8 @@ class Molecule:
     atom_names: tuple[str, ...] | None = None
     residue_names: tuple[str, ...] | None = None
     residue_ids: tuple[int, ...] | None = None
+    chain_ids: tuple[str, ...] | None = None
+    insertion_codes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.numbers)
@@ -86,7 +93,7 @@ class Molecule:
                 raise InputError(f"{label} names atom {int(index.max())}, but the molecule has {n} atoms (0 to {n - 1})")
         if n and not (1 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
             raise InputError(f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}")
-        for label in ("atom_names", "residue_names", "residue_ids"):
+        for label in LABELS:
             value = getattr(self, label)
             if value is not None:
                 if len(value) != n:
@@ -223,9 +230,11 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Frames of one molecule: positions_A (n_frames, n_atoms, 3), time_fs (n_frames,), box_A (3, 3) or None.
+    """Frames of one molecule: positions_A (n_frames, n_atoms, 3) and time_fs (n_frames,).
 
-    The rows of box_A are the cell's vectors, the same for every frame; provenance: model, seeds, options, `exact`, versions.
+    box_A is None, (3, 3) for a box that every frame has, or (n_frames, 3, 3) for one that
+    changes; its rows are the cell's vectors. provenance: model, seeds, options, `exact`,
+    versions.
     """
 
     molecule: Molecule
@@ -239,7 +248,9 @@ class Trajectory:
         fix(self, "positions_A", _frozen(self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"))
         fix(self, "time_fs", _frozen(self.time_fs, np.float64, (len(self.positions_A),), "time_fs"))
         if self.box_A is not None:
-            fix(self, "box_A", _frozen(self.box_A, np.float64, (3, 3), "box_A"))
+            one = np.ndim(self.box_A) == 2
+            shape = (3, 3) if one else (len(self.positions_A), 3, 3)
+            fix(self, "box_A", _frozen(self.box_A, np.float64, shape, "box_A"))
         fix(self, "provenance", MappingProxyType(dict(self.provenance)))
 
     def __len__(self) -> int:
@@ -248,11 +259,22 @@ class Trajectory:
     def __getitem__(self, index: Any) -> Trajectory:
         """The frames that `index` (int, slice, mask or list) picks, as a Trajectory."""
         pick = np.atleast_1d(np.arange(len(self))[index])
-        return self.replace(positions_A=self.positions_A[pick], time_fs=self.time_fs[pick])
+        box_A = self.box_A
+        if box_A is not None and box_A.ndim == 3:
+            box_A = box_A[pick]
+        positions_A, time_fs = self.positions_A[pick], self.time_fs[pick]
+        return self.replace(positions_A=positions_A, time_fs=time_fs, box_A=box_A)
 
     def __repr__(self) -> str:
         span = f"{self.time_fs[0]:g} to {self.time_fs[-1]:g} fs" if len(self) else "empty"
         return f"Trajectory({self.molecule!r}, {len(self)} frames, {span}, model {self.provenance.get('model', '?')})"
+
+    @property
+    def boxes_A(self) -> NDArray[np.float64] | None:
+        """The box of each frame, (n_frames, 3, 3), or None."""
+        if self.box_A is None:
+            return None
+        return np.broadcast_to(self.box_A, (len(self), 3, 3))
 
     @property
     def dt_fs(self) -> float:

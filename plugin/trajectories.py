@@ -209,7 +209,20 @@ def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[
         raise InputError("the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours")
     positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
     positions_A[place] = given.positions_A
-    return given.replace(positions_A=positions_A, time_fs=given.time_fs[0] + dt_fs * np.arange(len(known))), known
+    time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
+    boxes_A = given.box_A
+    if boxes_A is not None and boxes_A.ndim == 3:
+        boxes_A = _between(boxes_A, place, len(known))
+    return given.replace(positions_A=positions_A, time_fs=time_fs, box_A=boxes_A), known
+
+
+def _between(
+    boxes_A: NDArray[np.float64], place: NDArray[np.int64], n_frames: int
+) -> NDArray[np.float64]:
+    """Boxes (n_frames, 3, 3) on a line between those of the given frames."""
+    columns = boxes_A.reshape(len(boxes_A), 9).T
+    frames = np.arange(n_frames)
+    return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
 
 
 def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:

@@ -217,9 +217,11 @@ class Forecast(Job):
 
     def __init__(self, given: Trajectory, n_frames: int, settings: Settings) -> None:
         self.n_frames, self.dt_fs = n_frames, given.dt_fs
-        self.past = given[-CONTEXT:]
+        boxes_A = given.boxes_A
+        last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
+        self.past = given.replace(box_A=last_A)[-CONTEXT:]
         self.n_given = len(given)
-        super().__init__(given[-1], settings, set(GeometryCheck(given.molecule)(self.past.positions_A).tolist()))
+        super().__init__(self.past[-1], settings, set(GeometryCheck(given.molecule)(self.past.positions_A).tolist()))
 
     def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
         """See `Job.chunks`."""
@@ -294,7 +296,7 @@ class Completion(Job):
             have[:filled] = True
             streams = seeds if number == 0 else np.concatenate([sample_seeds(int(seed), number, number + 1) for seed in seeds.tolist()])
             for group in [np.arange(len(seeds))] if filled == 0 else np.arange(len(seeds))[:, None]:
-                part = self.whole.replace(positions_A=made[group[0], begin:stop], time_fs=self.whole.time_fs[begin:stop])
+                part = self.whole[begin:stop].replace(positions_A=made[group[0], begin:stop])
                 drawn = model.complete(part, have, streams[group], steps=settings.steps, callback=settings.callback)
                 block = made[group, begin:stop]
                 block[:, ~have] = np.asarray(drawn, np.float64)[:, ~have]

@@ -113,8 +113,8 @@ def load_trajectory(
 
     Returns
     -------
-    Trajectory in A and fs. Where the file has a box, the molecule is made whole and its jumps are undone (provenance["unwrapped_frames"]);
-    a box that changes is left out behind that.
+    Trajectory in A and fs. If the file has a box, the molecule is made whole and its jumps
+    are undone, with each frame's own box (provenance["unwrapped_frames"]).
 
     Raises
     ------
@@ -161,7 +161,16 @@ def _times(time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: i
         first = 0.0 if time_fs is None or not np.isfinite(time_fs[:1]).all() else float(time_fs[0])
         return np.asarray(first + float(dt_fs) * np.arange(n_frames), np.float64)
     if time_fs is None:
-        raise InputError(f"{str(file)!r} holds no times; give dt_fs (on the command line --dt), the time between its frames in fs")
+        why = "holds no times"
+        if file.suffix.lower() == ".dcd":
+            why = (
+                "does not tell the time between its frames (LAMMPS, VMD and MDTraj write none in "
+                "CHARMM's unit into a .dcd)"
+            )
+        raise InputError(
+            f"{str(file)!r} {why}; give dt_fs (on the command line --dt), the time between its "
+            "frames in fs"
+        )
     return time_fs
 
 
@@ -179,8 +188,9 @@ def from_frames(
     x = unwrapped(molecule, positions_A, boxes_A)
     changed = int((x != positions_A).any(axis=(1, 2)).sum())
     fixed = float(np.abs(boxes_A - boxes_A[:1]).max()) < _BOX_TOLERANCE_A
+    box_A = boxes_A[0] if fixed else boxes_A
     provenance = {**trajectory.provenance, **({"unwrapped_frames": changed} if changed else {})}
-    return trajectory.replace(positions_A=x, box_A=boxes_A[0] if fixed else None, provenance=provenance)
+    return trajectory.replace(positions_A=x, box_A=box_A, provenance=provenance)
 
 
 # Streaming -----------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.adapters.ase_atoms import reordered
 from equidrift.registry import resolve
+from equidrift.residues import reordered
 from tests.conftest import MOLECULES, graph_key, make_ensemble
 
 

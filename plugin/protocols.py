@@ -17,8 +17,9 @@ Callback = Callable[[dict[str, Any]], None]
 class ConformerModel(Protocol):
     """Draws conformers of a molecule, one random stream per sample.
 
-    `sample` returns positions_A, float64 (len(seeds), n_atoms, 3); sample k depends on seeds[k] alone (floats agree to 1e-4 A
-    whatever the batch). A sample that could not be made is a block of NaN, never missing.
+    `sample` returns positions_A, float64 (len(seeds), n_atoms, 3). Sample k depends on seeds[k] alone. Whatever the batch, the
+    processor's instructions aside, floats agree to 1e-4 A for models that refine embedded conformers, and to 1e-3 A for those that
+    denoise in many float32 steps. A sample that could not be made is a block of NaN, never missing.
     """
 
     name: str

@@ -34,6 +34,11 @@ class Held:
         """The same in another frame: `by` (b, 1, 3) is added to every position."""
         return Held(self.mask, self.positions + by, self.lower, self.upper)
 
+    def double(self) -> Held:
+        """The same in float64."""
+        bounds = [None if table is None else table.double() for table in (self.lower, self.upper)]
+        return Held(self.mask, self.positions.double(), *bounds)
+
     def put(self, x: Tensor) -> Tensor:
         """x (b, n, 3) with the held atoms in their places."""
         return torch.where(self.mask[..., None], self.positions, x)
@@ -156,7 +161,13 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
 
     Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive. `held` atoms stay where x has them: their
     anchors are infinitely stiff, so that their rows and columns leave the matrix. A violated bound pulls to its nearer end.
+
+    Without gradients the step is solved in float64: the matrix has condition numbers of 1e5, by which float32 would carry the
+    rounding of a batch's order into the fourth digit of an Angstrom.
     """
+    if x.dtype == torch.float32 and not torch.is_grad_enabled() and x.device.type != "mps":
+        wide = None if held is None else held.double()
+        return newton_step(x.double(), start.double(), target.double(), stiffness.double(), anchor.double(), wide).float()
     b, n, _ = x.shape
     unit, d = distances(x)
     if held is not None and held.lower is not None and held.upper is not None:

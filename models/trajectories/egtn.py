@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from equidrift.models.trajectories.network import Graph
 
 EMBEDDING = 32  # of diffusion times and of differences of frames
+FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as in EGNN's code (Satorras 2021, arXiv:2102.09844)
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,17 @@ class EGTN(nn.Module):
         step = (x[:, 1:] - x[:, :-1]).square().sum(-1).add(1e-12).sqrt()
         none = torch.zeros_like(step[:, :1])
         return torch.stack([torch.cat([none, step], 1), torch.cat([step, none], 1), given[..., None].expand(x.shape[:3]).to(x.dtype)], -1)
+
+
+@torch.no_grad()
+def calm(network: nn.Module) -> None:
+    """Make a fresh network move positions little.
+
+    Messages grow with squared distances, so that moves of the ordinary size of a random layer would feed on each other
+    until a few layers or denoising steps overflow.
+    """
+    for layer in network.modules():
+        if isinstance(layer, SpatialLayer | TemporalLayer):
+            last = layer.move[-1]
+            last.weight.mul_(FIRST_MOVE)
+            last.bias.mul_(FIRST_MOVE)

@@ -41,6 +41,7 @@ from equidrift.models.trajectories.data import (
     load_gfn2_md,
 )
 from equidrift.models.trajectories.egnn import EGNN, step_loss
+from equidrift.models.trajectories.egtn import calm
 from equidrift.models.trajectories.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
 from equidrift.models.trajectories.flow import Flow, flow_loss
 from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
@@ -409,6 +410,7 @@ def _network(c: TrajectoryTraining, config: dict[str, Any]) -> Integrator | Flow
         network.load_state_dict(own | {key: value for key, value in state.items() if key in own})
     else:
         reinitialise(network, torch.Generator().manual_seed(c.seed))
+        calm(network)
     return network
 
 

@@ -50,6 +50,7 @@ class TestEtkdgMmffRefine(ConformerModelContract):
 
 class TestConformer(ConformerModelContract):
     steps = 2
+    tolerance_A = 1e-3
 
     def make(self) -> Any:
         return make_model(shipped("conformer"))
@@ -57,6 +58,7 @@ class TestConformer(ConformerModelContract):
 
 class TestSe3Distance(ConformerModelContract):
     steps = 4
+    tolerance_A = 1e-3
 
     def make(self) -> Any:
         return make_model(shipped("se3-distance"))

@@ -44,6 +44,16 @@ def test_refined_conformers_do_not_depend_on_the_batch(refiner: RefinerModel) ->
             np.testing.assert_allclose(refiner.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-4)
 
 
+def test_shipped_refiner_keeps_the_batch_tolerance_with_room_to_spare() -> None:
+    """The Newton step's matrix multiplies rounding by its condition number, so that it is solved in float64."""
+    smiles = ("CCO", "OCC=O", "C[C@H](F)/C=C/Br", "CC(=O)Oc1ccccc1C(=O)O", "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O")
+    jobs = [(m, np.stack([x, x + 0.05 * np.sin(x)])) for m, x in map(conformer, smiles)]
+    shipped = RefinerModel("refine")
+    for (molecule, positions), block in zip(jobs, shipped.refine_many(jobs)):
+        for k, x in enumerate(positions):
+            np.testing.assert_allclose(shipped.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-5)
+
+
 def test_nan_conformers_pass_through(refiner: RefinerModel) -> None:
     molecule, x = conformer("CCO")
     given = np.stack([x, np.full_like(x, np.nan), x + 5.0])

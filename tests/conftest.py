@@ -11,6 +11,15 @@ from equidrift.adapters.rdkit_etkdg import ETKDG
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.seeds import sample_seeds
 
+
+def pytest_report_header() -> str:
+    """Which floats the run has: a test must hold with all of them (tools/sweep_tests.py)."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"torch {torch.__version__}: {capability}, threads {torch.get_num_threads()}"
+
+
 MOLECULES = {
     "R centre": "C[C@H](N)C(=O)O",
     "S centre": "C[C@@H](N)C(=O)O",

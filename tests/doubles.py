@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,15 +74,14 @@ class Walker(LastFrame):
     dt_range_fs = (1.0, 1000.0)
     weights_sha256 = "0" * 64
 
-    def __init__(self, *, share: float = 0.0, window: int = 0, pause_s: float = 0.0) -> None:
-        self.share, self.window, self.pause_s = share, window, pause_s
+    def __init__(self, *, share: float = 0.0, window: int = 0) -> None:
+        self.share, self.window = share, window
         self.calls: list[tuple[int, int]] = []  # (seeds, frames) of each
 
     def complete(
         self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Any = None
     ) -> NDArray[np.float64]:
         """See `TrajectoryModel.complete`."""
-        time.sleep(self.pause_s)
         self.calls.append((len(seeds), len(given)))
         made = super().complete(trajectory, given, seeds)
         for frames, seed in zip(made, seeds.tolist()):
@@ -115,14 +113,13 @@ class Baker:
     elements = (1, 6, 7, 8, 9)
     takes_fragment = True
 
-    def __init__(self, *, share: float = 0.0, faults: Sequence[str] = ("none",), pause_s: float = 0.0, n: int = len(BREAD)) -> None:
-        self.share, self.faults, self.pause_s, self.breads = share, tuple(faults), pause_s, BREAD[:n]
+    def __init__(self, *, share: float = 0.0, faults: Sequence[str] = ("none",), n: int = len(BREAD)) -> None:
+        self.share, self.faults, self.breads = share, tuple(faults), BREAD[:n]
         self.properties = {"gap_eV": (4.0, 10.0), "mu_D": (0.0, 8.0), "homo_eV": (-9.0, -4.0), "lumo_eV": (-3.0, 3.0)}
         self.calls: list[dict[str, Any]] = []
 
     def sample(self, seeds: NDArray[np.int64], **options: Any) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
         """See `MoleculeModel.sample`."""
-        time.sleep(self.pause_s)
         self.calls.append({"count": len(seeds), **options})
         return [self._one(int(seed), options.get("fragment")) for seed in seeds]
 

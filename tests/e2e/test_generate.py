@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import ase.io
@@ -15,6 +13,7 @@ import pytest
 from rdkit import Chem
 
 from equidrift.formats import load_all
+from tests.stopping import stop_at
 
 ROOT = Path(__file__).parents[2]
 RUN = f"""
@@ -29,12 +28,12 @@ run()
 """
 
 
-def command(out: str, *more: str) -> list[str]:
-    return [sys.executable, "-c", RUN, "generate", "-o", out, "--model", "baker", "--set", "share=0.4", *more]
+def command(out: str, *more: str, hook: str = "") -> list[str]:
+    return [sys.executable, "-c", hook + RUN, "generate", "-o", out, "--model", "baker", "--set", "share=0.4", *more]
 
 
-def done(folder: Path, out: str, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(out, *more), cwd=folder, capture_output=True, text=True, check=False)
+def done(folder: Path, out: str, *more: str, hook: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(out, *more, hook=hook), cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_summary_and_sdf(tmp_path: Path) -> None:
@@ -106,16 +105,11 @@ def test_too_few_fail_with_the_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".sdf", ".traj"])
 def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> None:
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
-    options = ("-n", "11", "--batch-size", "2", "--set", "pause_s=0.1")
+    options = ("-n", "11", "--batch-size", "2")
     assert done(tmp_path, whole.name, *options).returncode == 0
-    journal, deadline = torn.with_name(torn.name + ".journal"), time.monotonic() + 60
-    process = subprocess.Popen(command(torn.name, *options), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None and time.monotonic() < deadline and not (journal.exists() and '"molecules": 0' not in journal.read_text()):
-        time.sleep(0.005)
-    time.sleep(0.2 * random.Random(1).random())
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    for before in (True, False):
+        killed = done(tmp_path, torn.name, *options, hook=stop_at(".journal", 2, before=before))
+        assert killed.returncode == -signal.SIGKILL
     last = done(tmp_path, torn.name, *options)
     assert last.returncode == 0 and "continued from molecule" in last.stdout
     if suffix == ".sdf":

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import chdir
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from equidrift.cli.main import build
 from equidrift.cli.md import picoseconds
 from equidrift.errors import InputError
 from equidrift.md import checkpoint_of
+from tests.stopping import stop_at
 
 
 def command(*arguments: str) -> list[str]:
@@ -89,21 +89,12 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
     run(*options, "-o", f"whole{suffix}", folder=tmp_path)
     output = tmp_path / f"killed{suffix}"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    # checkpoints every 50 ms, so that the kill falls between two of them within a short test
-    (tmp_path / "sitecustomize.py").write_text("import equidrift.md as md\nmd.SAVE_EVERY_S = 0.05\n")
-    killed = 0
-    for _ in range(40):
-        process = subprocess.Popen(command(*options, "-o", output.name), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-        before = output.stat().st_size if output.exists() else 0
-        while process.poll() is None and not (output.exists() and output.stat().st_size > before + 20_000):
-            time.sleep(0.005)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait()
-        if process.returncode == 0:
-            break
-    assert killed >= 1 and process.returncode == 0
+    for count, before in ((3, False), (40, True), (80, False)):  # cycles behind the start or the last kill
+        hook = stop_at(".checkpoint", count, before=before)
+        (tmp_path / "sitecustomize.py").write_text(f"import equidrift.md as md\nmd.SAVE_EVERY_S = 0.0\n{hook}")
+        killed = subprocess.run(command(*options, "-o", output.name), cwd=tmp_path, env=environment, capture_output=True)
+        assert killed.returncode == -signal.SIGKILL
+    run(*options, "-o", output.name, folder=tmp_path)
     for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}")):
         assert np.array_equal(ours, theirs)
     universes = [mda.Universe(str(tmp_path / "whole.pdb"), str(tmp_path / f"{name}{suffix}")) for name in ("whole", "killed")]

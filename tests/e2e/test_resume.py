@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stopping import stop_at
+
 RUN = """
 import signal, sys
 import equidrift.engine as engine
@@ -17,20 +19,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 engine.WINDOW = 16
 {hook}
 run()
-"""
-# The journal is the file that says how much of a run counts: the process ends itself before or behind its renaming.
-HOOK = """
-import os
-replace, seen = os.replace, []
-def hook(source, target, *args, **options):
-    seen.append(1) if str(target).endswith(".journal") else None
-    here = str(target).endswith(".journal") and len(seen) == {count}
-    if here and {before}:
-        signal.raise_signal({signal})
-    replace(source, target, *args, **options)
-    if here and not {before}:
-        signal.raise_signal({signal})
-os.replace = hook
 """
 N = 64
 
@@ -43,7 +31,7 @@ def command(out: str, hook: str = "") -> list[str]:
 
 def stop(out: Path, how: signal.Signals, count: int, *, before: bool) -> subprocess.CompletedProcess[str]:
     """Run the command until it ends itself by a signal, at the writing of its journal for the `count`-th time."""
-    hook = HOOK.format(count=count, before=before, signal=int(how))
+    hook = stop_at(".journal", count, how=how, before=before)
     return subprocess.run(command(out.name, hook), cwd=out.parent, capture_output=True, text=True, timeout=120)
 
 

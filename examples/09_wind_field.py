@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from equidrift.models.fields.sampler import FieldModel
+from equidrift.models.fields.functions.sampler import FieldModel
 
 n_fields, out = int(sys.argv[1]) if len(sys.argv) > 1 else 200, sys.argv[2] if len(sys.argv) > 2 else "wind.safetensors"
 rng = np.random.default_rng(0)

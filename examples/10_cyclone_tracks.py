@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.models.fields.data import hurdat_tracks
-from equidrift.models.fields.sphere import TrackModel, distance_km
+from equidrift.models.fields.functions.data import hurdat_tracks
+from equidrift.models.fields.tracks.sampler import TrackModel, distance_km
 
 budget_s, out = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0, sys.argv[2] if len(sys.argv) > 2 else "cyclones.safetensors"
 folder = Path(os.environ.get("EQUIDRIFT_DATA", "")) / "hurdat"

@@ -6,7 +6,7 @@ import numpy as np
 from ase.build import molecule
 
 from equidrift.adapters.ase_fields import FieldCalculator, complete_atoms
-from equidrift.models.fields.atoms import AtomFieldModel
+from equidrift.models.fields.atoms.sampler import AtomFieldModel
 
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 39
 model = AtomFieldModel.load("atom-forces")  # trained on nine molecules of rMD17: H, C, N, O

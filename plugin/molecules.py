@@ -36,7 +36,7 @@ LEAST_DRAWS = 200  # before a run is given up
 NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = "no molecule", "sanitisation", "fragment lost", "repeated"
 ALIASES = {"dipole_D": "mu_D", "alpha": "alpha_bohr3", "cv": "cv_cal_mol_K"}
 JUDGES = {
-    "network": "equidrift.models.molecules.properties:network_values",
+    "network": "equidrift.models.molecules.properties.sampler:network_values",
     "gfn2": "equidrift.adapters.ase_gfn2:gfn2_values",
 }
 # (what a target should be, how it follows from others, tolerance), where all of them are given

@@ -20,7 +20,7 @@ CONFORMER_MODELS = {
     "conformer-refine": "equidrift.chains:conformer_refine",
     "etkdg-refine": "equidrift.chains:etkdg_refine",
     "etkdg-mmff-refine": "equidrift.chains:etkdg_mmff_refine",
-    "se3-distance": "equidrift.models.conformers.distance_sampler:load_se3_distance",
+    "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
 }
 # name -> "module:factory"; factory(**options) returns a TrajectoryModel
 TRAJECTORY_MODELS = {

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tblite.ase import TBLite
 
 from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, load_gfn2_md, molecule_graph
-from equidrift.models.trajectories.field import skeleton_of
-from equidrift.models.trajectories.valence import Coordinates, colours, coordinates, fit, fitted
+from equidrift.models.trajectories.integrator.field import skeleton_of
+from equidrift.models.trajectories.integrator.valence import Coordinates, colours, coordinates, fit, fitted
 from equidrift.records import Molecule
 from equidrift.units import AMU_A2_PER_FS2_EV, BOLTZMANN_AMU_A2_PER_FS2_K
 from equidrift.weights import load_weights, save_weights

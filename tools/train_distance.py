@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from equidrift.models.conformers.distance_network import DistanceConfig, DistanceNetwork
-from equidrift.models.conformers.distance_objective import ConformerSet, denoising_loss, stratified_log_sigma
-from equidrift.models.conformers.distance_sampler import DistanceOptions
+from equidrift.models.conformers.distance.network import DistanceConfig, DistanceNetwork
+from equidrift.models.conformers.distance.objective import ConformerSet, denoising_loss, stratified_log_sigma
+from equidrift.models.conformers.distance.sampler import DistanceOptions
 from equidrift.weights import save_weights
 
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.fields.atom_train import train_atoms
-from equidrift.models.fields.data import SYSTEMS_1D, SYSTEMS_2D, Functions
-from equidrift.models.fields.sampler import FieldModel
+from equidrift.models.fields.atoms.train import train_atoms
+from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
+from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.training import Progress, check_run
 
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import PROPERTIES
-from equidrift.models.molecules.properties import PropertyNetwork, load_properties
+from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties
 from equidrift.molecules import Raw, judge
 from equidrift.protocols import Callback
 from equidrift.registry import make_molecule_model

@@ -13,8 +13,8 @@ from equidrift.registry import resolve
 MODELS = {
     "joint": "equidrift.models.molecules.joint.train:run_training",
     "latent": "equidrift.models.molecules.latent.train:run_training",
-    "properties": "equidrift.models.molecules.properties_train:run_training",
-    "spectra": "equidrift.models.molecules.spectra_train:run_training",
+    "properties": "equidrift.models.molecules.properties.train:run_training",
+    "spectra": "equidrift.models.molecules.spectra.train:run_training",
 }
 
 

@@ -22,10 +22,10 @@ from equidrift.errors import EquidriftError, InputError
 from equidrift.models.conformers.network import Held, newton_step
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.trajectories.data import linked
-from equidrift.models.trajectories.flow import Flow
-from equidrift.models.trajectories.geotdm import GeoTDM
-from equidrift.models.trajectories.integrator import advance
-from equidrift.models.trajectories.network import Graph
+from equidrift.models.trajectories.diffusion.flow import Flow
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.integrator.integrator import advance
+from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.records import Molecule, Trajectory
 
 if TYPE_CHECKING:

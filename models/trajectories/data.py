@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.conformers.data import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
-from equidrift.models.trajectories.egnn import Rolls
-from equidrift.models.trajectories.flow import Flow, distance
-from equidrift.models.trajectories.geotdm import FrameBatch
-from equidrift.models.trajectories.network import Graph
-from equidrift.models.trajectories.objective import Observations, Segments, Windows
+from equidrift.models.trajectories.arrays.egnn import Rolls
+from equidrift.models.trajectories.diffusion.flow import Flow, distance
+from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
+from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
 from equidrift.records import Molecule
 
 LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.models.conformers.network import newton_step
+from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
+from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig
 from equidrift.models.trajectories.atom_masks import between, check_mask, conformer_frame, drawn_flow, drawn_geotdm
 from equidrift.models.trajectories.data import ELEMENTS, fingerprint, linked, molecule_graph
-from equidrift.models.trajectories.egnn import EGNN, EGNNConfig
-from equidrift.models.trajectories.egtn import EGTNConfig
-from equidrift.models.trajectories.field import FieldConfig
-from equidrift.models.trajectories.flow import Flow, FlowConfig, draw_flow
-from equidrift.models.trajectories.geotdm import GeoTDM, GeoTDMConfig, draw
-from equidrift.models.trajectories.integrator import Bath, Force, Integrator, IntegratorConfig, advance
-from equidrift.models.trajectories.modes import Modes, ModesConfig
-from equidrift.models.trajectories.network import ForceConfig, Graph, pair_vectors
+from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
+from equidrift.models.trajectories.diffusion.flow import Flow, FlowConfig, draw_flow
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig, draw
+from equidrift.models.trajectories.integrator.field import FieldConfig
+from equidrift.models.trajectories.integrator.integrator import Bath, Force, Integrator, IntegratorConfig, advance
+from equidrift.models.trajectories.integrator.network import ForceConfig, Graph, pair_vectors
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng

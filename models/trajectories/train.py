@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.conformers.train import reinitialise
 from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
-from equidrift.models.trajectories import nbody
+from equidrift.models.trajectories.arrays import nbody
+from equidrift.models.trajectories.arrays.egnn import EGNN, step_loss
+from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
 from equidrift.models.trajectories.data import (
     EDGE_FEATURES,
     ELEMENTS,
@@ -40,14 +42,12 @@ from equidrift.models.trajectories.data import (
     load_dynamics,
     load_gfn2_md,
 )
-from equidrift.models.trajectories.egnn import EGNN, step_loss
-from equidrift.models.trajectories.egtn import calm
-from equidrift.models.trajectories.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
-from equidrift.models.trajectories.flow import Flow, flow_loss
-from equidrift.models.trajectories.geotdm import GeoTDM, geotdm_loss
-from equidrift.models.trajectories.integrator import Integrator, advance, shoot
-from equidrift.models.trajectories.modes import Modes, modes_loss
-from equidrift.models.trajectories.objective import Observations, Segments, fine_loss, observer_loss, path_loss
+from equidrift.models.trajectories.diffusion.egtn import calm
+from equidrift.models.trajectories.diffusion.flow import Flow, flow_loss
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, geotdm_loss
+from equidrift.models.trajectories.integrator.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
+from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
+from equidrift.models.trajectories.integrator.objective import Observations, Segments, fine_loss, observer_loss, path_loss
 from equidrift.models.trajectories.sampler import make_network
 from equidrift.records import SYMBOLS
 from equidrift.registry import resolve
@@ -170,7 +170,7 @@ def make_task(c: TrajectoryTraining) -> Task:
     if head == "eth-ucy":
         if c.kind == "integrator":
             raise InputError("pedestrians obey no force between pairs that could be integrated; take kind: modes or flow")
-        source = resolve("equidrift.models.trajectories.pedestrians:training_source")(rest, c.leave_out)
+        source = resolve("equidrift.models.trajectories.arrays.pedestrians:training_source")(rest, c.leave_out)
         return _window_task(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
     runs = molecular_runs(c)
     if c.kind == "integrator":
@@ -196,7 +196,7 @@ def load_arrays(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float
         ) from error
     if missing := [key for key in ("positions", "nodes", "edges") if key not in held]:
         raise InputError(f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
-    x, nodes, edges = resolve("equidrift.models.trajectories.arrays:checked")(held["positions"], held["nodes"], held["edges"])
+    x, nodes, edges = resolve("equidrift.models.trajectories.arrays.arrays:checked")(held["positions"], held["nodes"], held["edges"])
     return x, nodes, edges, float(held.get("spacing", 1.0))
 
 

@@ -10,11 +10,11 @@ import typer
 
 # name -> "module:function"; function(full, progress) returns the result described in architecture.md
 BENCHMARKS = {
-    "conformers": "equidrift.models.conformers.benchmark:run",
-    "trajectories": "equidrift.models.trajectories.benchmark:run",
-    "sampling": "equidrift.models.torsions.benchmark:run",
-    "fields": "equidrift.models.fields.benchmark:run",
-    "molecules": "equidrift.models.molecules.benchmark:run",
+    "conformers": "equidrift.bench.conformers:run",
+    "trajectories": "equidrift.bench.trajectories:run",
+    "sampling": "equidrift.bench.sampling:run",
+    "fields": "equidrift.bench.fields:run",
+    "molecules": "equidrift.bench.molecules:run",
 }
 
 

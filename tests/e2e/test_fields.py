@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from equidrift.cli.main import run
-from equidrift.models.fields.sampler import FieldModel
+from equidrift.models.fields.functions.sampler import FieldModel
 
 ROOT = Path(__file__).parents[2]
 

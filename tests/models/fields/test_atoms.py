@@ -12,8 +12,8 @@ import torch
 from ase import Atoms
 
 from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
-from equidrift.models.fields.atom_network import to_matrix, to_six
-from equidrift.models.fields.atoms import AtomFieldModel
+from equidrift.models.fields.atoms.network import to_matrix, to_six
+from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.train import run_training
 from equidrift.registry import resolve
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from equidrift.errors import InputError
-from equidrift.models.fields.experts import HARMONICS, Experts
-from equidrift.models.fields.kernels import Kernel, make_kernel
-from equidrift.models.fields.likelihood import log_likelihood
-from equidrift.models.fields.network import NetworkConfig
-from equidrift.models.fields.objective import FieldDiffusion
-from equidrift.models.fields.sampler import FieldModel
+from equidrift.models.fields.functions.experts import HARMONICS, Experts
+from equidrift.models.fields.functions.kernels import Kernel, make_kernel
+from equidrift.models.fields.functions.likelihood import log_likelihood
+from equidrift.models.fields.functions.network import NetworkConfig
+from equidrift.models.fields.functions.objective import FieldDiffusion
+from equidrift.models.fields.functions.sampler import FieldModel
 
 ONE = torch.ones(1, 1, 1, dtype=torch.float64)
 SE = make_kernel("se", length=0.25, noise=0.01)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from equidrift.errors import InputError, InputTypeError, WeightsError
-from equidrift.models.fields.data import hurdat_tracks, unit_vectors
-from equidrift.models.fields.network import NetworkConfig
-from equidrift.models.fields.objective import LinearBeta
-from equidrift.models.fields.sphere import (
+from equidrift.models.fields.functions.data import hurdat_tracks, unit_vectors
+from equidrift.models.fields.functions.network import NetworkConfig
+from equidrift.models.fields.functions.objective import LinearBeta
+from equidrift.models.fields.tracks.sampler import (
     SphereNoising,
     TrackModel,
     TrackPrior,

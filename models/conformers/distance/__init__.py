@@ -1,0 +1,1 @@
+"""Diffusion in SE(3)-invariant distance space (system A)."""

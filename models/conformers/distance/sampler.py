@@ -1,0 +1,345 @@
+"""Reverse SDE, probability-flow ODE and annealed Langevin dynamics of system A (methods A.4), and `SE3Distance` on top of them.
+
+The solvers are pure functions `solve(move, start, sigmas, noise, ...)`. `move(c, sigma)` returns Delta c (see `distance_maps`), so
+that the coordinate score is Delta c / sigma^2; `noise(step)` returns standard normals of the shape of `start`: nothing here
+draws random numbers of its own. One step is one call of `move`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, MoleculeError, UnknownNameError
+from equidrift.models.conformers.distance.maps import DistanceMap, complete_edges, distance_map, map_gain, pair_geometry
+from equidrift.models.conformers.distance.network import (
+    EDGE_FAR,
+    DistanceConfig,
+    DistanceNetwork,
+    edge_types,
+    element_index,
+    pair_indices,
+)
+from equidrift.protocols import Callback
+from equidrift.records import SYMBOLS, Molecule
+from equidrift.seeds import sample_rng
+from equidrift.weights import load_weights
+
+Move = Callable[[Tensor, float], Tensor]
+Noise = Callable[[int], Tensor]
+Corrector = float | Callable[[float], float]  # k, or k as a function of sigma in A
+
+
+def geometric_sigmas(n_steps: int, sigma_max_A: float, sigma_min_A: float) -> list[float]:
+    """`n_steps` noise levels in A, evenly spaced in the logarithm, and a final 0."""
+    if n_steps < 2:
+        raise InputError(f"steps must be at least 2, not {n_steps}")
+    return [*np.geomspace(sigma_max_A, sigma_min_A, n_steps).tolist(), 0.0]
+
+
+def step_fraction(sigma: float, sigma_next: float, kind: str) -> float:
+    """The share of Delta c that a step with k = 1 moves: 1 - r for the ODE, 1 - r^2 for the SDE, r = sigma_next / sigma."""
+    ratio = sigma_next / sigma
+    return 1.0 - (ratio if kind == "ode" else ratio**2)
+
+
+def stable_corrector(corrector: Corrector, sigma: float, sigma_next: float, kind: str, gain: float, margin: float = 0.9) -> float:
+    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin` (p = 1 ODE, 2 SDE); methods A.4.
+
+    Parameters
+    ----------
+    gain : lambda_max of the map, see `distance_maps.largest_gain` and `map_gain`; 0 switches the rule off.
+    """
+    k = corrector(sigma) if callable(corrector) else corrector
+    bound = gain * step_fraction(sigma, sigma_next, kind)
+    return k if bound <= 0.0 else min(k, 2.0 * margin / bound)
+
+
+def recentre(positions_A: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Move the centroid of the (masked) atoms to the origin; (B, n, 3)."""
+    if mask is None:
+        return positions_A - positions_A.mean(-2, keepdim=True)
+    weight = mask.to(positions_A.dtype)[..., None]
+    return (positions_A - (positions_A * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)) * weight
+
+
+def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
+    """Shorten each atom's step to at most `limit_A`."""
+    length = step_A.norm(dim=-1, keepdim=True)
+    return step_A * (limit_A / length.clamp_min(limit_A))
+
+
+def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise | None = None, *, corrector: Corrector = 1.0,
+                gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
+    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c; methods A.4.
+
+    Parameters
+    ----------
+    start : (B, n, 3) in A, at noise level sigmas[0].
+    sigmas : falling noise levels in A, one more than steps.
+    noise : not used; there so that every solver has one signature.
+    corrector : k; lowered step by step by the stability rule with `gain`.
+    clip_A : longest step of an atom.
+    """
+    c = recentre(start)
+    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+        k = stable_corrector(corrector, sigma, sigma_next, "ode", gain)
+        delta = k * step_fraction(sigma, sigma_next, "ode") * move(c, sigma)
+        c = recentre(c + clip_step(delta, clip_A))
+        _report(callback, step, len(sigmas) - 1, sigma, c)
+    return c
+
+
+def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, corrector: Corrector = 1.0,
+                gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
+    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r = sigma'/sigma; methods A.4.
+
+    Parameters as in `reverse_ode`; `noise(step)` gives z.
+    """
+    c = recentre(start)
+    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+        k = stable_corrector(corrector, sigma, sigma_next, "sde", gain)
+        fraction = step_fraction(sigma, sigma_next, "sde")
+        delta = k * fraction * move(c, sigma)
+        c = c + clip_step(delta, clip_A)
+        if sigma_next > 0.0:
+            c = c + sigma_next * fraction**0.5 * noise(step)
+        c = recentre(c)
+        _report(callback, step, len(sigmas) - 1, sigma, c)
+    return c
+
+
+def annealed_langevin(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, step_rate: float = 0.01,
+                      clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
+    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a) sigma z at each level; methods A.5.
+
+    GeoDiff's step is step_lr (sigma / 0.01 A)^2, so a = `step_rate` = 1e4 step_lr (its 1e-6: 0.01, meant for 5000 steps).
+    No noise is added in the last step.
+    """
+    c = recentre(start)
+    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+        c = c + clip_step(step_rate * move(c, sigma), clip_A)
+        if sigma_next > 0.0:
+            c = c + (2.0 * step_rate) ** 0.5 * sigma * noise(step)
+        c = recentre(c)
+        _report(callback, step, len(sigmas) - 1, sigma, c)
+    return c
+
+
+def _report(callback: Callback | None, step: int, n_steps: int, sigma: float, c: Tensor) -> None:
+    if callback is not None:
+        callback({"step": step + 1, "steps": n_steps, "sigma_A": sigma, "positions_A": c})
+
+
+def signed_volumes(positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) of each row `(centre, a, b, c, d)`, in A^3.
+
+    Parameters
+    ----------
+    positions_A : (B, n, 3).
+    tetrahedral : (k, 5), as in `Molecule`: positive is right.
+
+    Returns
+    -------
+    (B, k)
+    """
+    a, b, c, d = (positions_A[:, tetrahedral[:, k]] for k in range(1, 5))
+    volumes: NDArray[np.float64] = np.einsum("bki,bki->bk", a - d, np.cross(b - d, c - d))
+    return volumes
+
+
+def chirality_step(
+    positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell the two; methods A.4.
+
+    Returns
+    -------
+    positions (B, n, 3), and whether every centre is now right, (B,). Where only some are wrong nothing is changed.
+    """
+    volumes = signed_volumes(positions_A, tetrahedral)
+    mirror = np.asarray((volumes < 0).all(1)) & (len(tetrahedral) > 0)
+    flipped = np.where(mirror[:, None, None], positions_A * np.array([-1.0, 1.0, 1.0]), positions_A)
+    return flipped, np.asarray((volumes > 0).all(1)) | mirror
+
+
+@dataclass(frozen=True)
+class DistanceOptions:
+    """How `SE3Distance` samples; the defaults were chosen on validation molecules and travel in the weights' metadata.
+
+    Attributes
+    ----------
+    steps : network calls of a sample.
+    solver : `ode`, `sde` or `langevin`.
+    map : `chain`, `degree` or `gauss-newton`, see `distance_maps`.
+    corrector : k of methods A.4, lowered where the stability rule asks for it.
+    sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the logarithm.
+    late_map, late_corrector, late_sigma_A : the map and k used below that noise level; "" keeps the first ones.
+    global_weight : weight of far pairs against local ones below `late_sigma_A`.
+    step_rate : step of Langevin in units of sigma^2, 1e4 times GeoDiff's step_lr.
+    clip_A : longest step of an atom.
+    attempts : draws until a sample's stereocentres are right; after that it is NaN.
+    """
+
+    steps: int = 100
+    solver: str = "sde"
+    map: str = "gauss-newton"
+    corrector: float = 8.0
+    sigma_max_A: float = 4.0
+    sigma_min_A: float = 0.03
+    late_map: str = ""
+    late_corrector: float = 1.0
+    late_sigma_A: float = 0.3
+    global_weight: float = 1.0
+    step_rate: float = 0.3
+    clip_A: float = 10.0
+    attempts: int = 8
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DistanceOptions:
+        """From a mapping; an unknown key raises `UnknownNameError`."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in values:
+            if key not in known:
+                raise UnknownNameError("option", key, known)
+        return cls(**values)
+
+
+class LearnedMove:
+    """`move(c, sigma)` from the network: distance changes on the complete graph, mapped to coordinates.
+
+    Parameters
+    ----------
+    network : the trained network.
+    elements, kinds : (n,) and (n, n) of the molecule, the same for the whole batch.
+    options : map, late map and weights.
+    """
+
+    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions):
+        self.network, self.elements, self.kinds, self.options = network, elements, kinds, options
+        self.map: DistanceMap = distance_map(options.map)
+        self.late_map: DistanceMap = distance_map(options.late_map or options.map)
+        self.complete = complete_edges(len(elements))
+
+    def edges(self, sigma: float) -> Tensor:
+        """Weights of the pairs at that noise level, (n, n)."""
+        if sigma < self.options.late_sigma_A and self.options.global_weight != 1.0:
+            return self.complete * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
+        return self.complete
+
+    def __call__(self, c: Tensor, sigma: float) -> Tensor:
+        count, n, _ = c.shape
+        levels = torch.full((count,), sigma, dtype=c.dtype)
+        d = self.network(c, self.elements.expand(count, n), self.kinds.expand(count, n, n), levels)
+        table = d[:, pair_indices(n)[2]].view(count, n, n)
+        change = (table - pair_geometry(c)[0]) * self.complete
+        return (self.late_map if sigma < self.options.late_sigma_A else self.map)(c, change, self.edges(sigma))
+
+
+class SE3Distance:
+    """System A behind the `ConformerModel` protocol.
+
+    Parameters
+    ----------
+    network : trained `DistanceNetwork`.
+    options : see `DistanceOptions`.
+    elements : atomic numbers that were in the training data; others are refused by name.
+    card : metadata of the weights.
+    """
+
+    name = "se3-distance"
+
+    def __init__(self, network: DistanceNetwork, options: DistanceOptions | None = None, elements: Sequence[int] | None = None,
+                 card: dict[str, Any] | None = None):  # fmt: skip
+        # float64: over 100 steps the rounding of float32 would grow until a sample depends on its batch by more than 1e-4 A
+        self.network = network.double().eval().requires_grad_(False)
+        self.options = options or DistanceOptions()
+        self.supported = frozenset(elements or (1, 6, 7, 8, 9))
+        self.card = card or {}
+
+    def sample(
+        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> NDArray[np.float64]:
+        """Conformers in A, (len(seeds), n, 3); sample k depends on seeds[k] alone. NaN where the stereo came out wrong.
+
+        A sample whose stereocentres are partly wrong is drawn again from the same stream, `options.attempts` times at most.
+        """
+        self._check(molecule)
+        n_steps = self.options.steps if steps is None else int(steps)
+        streams = [sample_rng(int(seed)) for seed in seeds]
+        result = np.full((len(streams), molecule.n_atoms, 3), np.nan)
+        todo = np.arange(len(streams))
+        for _ in range(max(1, self.options.attempts)):
+            if not len(todo):
+                break
+            drawn = self.draw(molecule, [streams[k] for k in todo], n_steps, callback)
+            turned, right = chirality_step(drawn, molecule.tetrahedral)
+            right &= np.isfinite(turned).all((1, 2))
+            result[todo[right]] = turned[right]
+            todo = todo[~right]
+        return result
+
+    def draw(
+        self, molecule: Molecule, streams: Sequence[np.random.Generator], n_steps: int, callback: Callback | None = None
+    ) -> NDArray[np.float64]:
+        """One unchecked conformer from each stream, (len(streams), n, 3); the mirror image is left to chance."""
+        n = molecule.n_atoms
+        if n == 1:
+            return np.zeros((len(streams), 1, 3))
+        kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
+        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options)
+        sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
+        chunk = max(1, 20000 // (n * (n - 1) // 2))
+        parts = []
+        for first in range(0, len(streams), chunk):
+            some = streams[first : first + chunk]
+            z = np.stack([s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1)
+            with torch.no_grad():
+                parts.append(self._solve(move, torch.from_numpy(z).double(), sigmas, callback).numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, n, 3))
+
+    def _solve(self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None) -> Tensor:
+        """z (steps + 1, B, n, 3): the start, then one block a step."""
+        o = self.options
+        start = sigmas[0] * z[-1]
+        if o.solver == "langevin":
+            return annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=o.step_rate, clip_A=o.clip_A, callback=callback)
+        if o.solver not in ("ode", "sde"):
+            raise UnknownNameError("solver", o.solver, ("ode", "sde", "langevin"))
+        solve = reverse_ode if o.solver == "ode" else reverse_sde
+        gain = map_gain(o.map, z.shape[2])
+        return solve(move, start, sigmas, z.__getitem__, corrector=self._corrector, gain=gain, clip_A=o.clip_A, callback=callback)
+
+    def _corrector(self, sigma: float) -> float:
+        """k at this noise level."""
+        o = self.options
+        return o.late_corrector if o.late_map and sigma < o.late_sigma_A else o.corrector
+
+    def _check(self, molecule: Molecule) -> None:
+        """Refuse by name what the network has not learnt."""
+        unknown = sorted(set(molecule.numbers.tolist()) - self.supported)
+        if unknown:
+            have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
+            names = ", ".join(SYMBOLS[z] for z in unknown)
+            raise MoleculeError(f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'")
+        limit = int(self.card.get("max_atoms", 200))
+        if molecule.n_atoms > limit:
+            raise MoleculeError(f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'")
+
+
+def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
+    """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
+    state, card = load_weights(weights)
+    network = DistanceNetwork(DistanceConfig.from_dict(card["config"]))
+    network.load_state_dict(state)
+    numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
+    return SE3Distance(network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card)

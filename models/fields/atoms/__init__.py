@@ -1,0 +1,1 @@
+"""Fields on the atoms of molecules."""

@@ -1,0 +1,114 @@
+"""`equidrift train fields CONFIG` with `kind: atoms`: fields on atoms, from a user's arrays or from a system of `atom_data`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from equidrift.errors import InputError
+from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
+from equidrift.models.fields.atoms.sampler import AtomFieldModel
+from equidrift.models.shared.training import Progress, check_run
+
+# name -> (rank, quantity, unit)
+SYSTEMS = {
+    "rmd17-forces": ("vector", "forces", "eV/A"),
+    "rmd17-virial": ("tensor", "virial", "eV"),
+    "qm9-charges": ("scalar", "charges", "e"),
+}
+QM9_TRAIN, QM9_VALIDATION = 2000, 150
+
+
+class AtomTrainingConfig(BaseModel):
+    """What a training YAML with `kind: atoms` may say. Unknown keys are errors.
+
+    `data` is an .npz file: numbers (n,) or (F, n) with 0 for padding, positions_A (F, n, 3), values (F, n), (F, n, 3) or (F, n, 3, 3) with
+    NaN where not known. `system` is one of `SYSTEMS`, read from the folder EQUIDRIFT_DATA.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(pattern="^atoms$")
+    data: str | None = None
+    system: str | None = None
+    rank: str = Field(default="vector", pattern="^(scalar|vector|tensor)$")
+    quantity: str = "field"
+    unit: str = ""
+    balanced: bool | None = None
+    sizes: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
+    score_schedule: dict[str, Any] = {}
+    batch: int = Field(default=16, ge=1)
+    seed: int = Field(default=0, ge=0)
+    name: str = Field(default="my-atom-field", pattern=r"^[\w.+-]+$")
+    licence: str = "as the training data's owner decides"
+    training_data: str = "user data"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AtomTrainingConfig:
+        if (self.data is None) == (self.system is None):
+            raise ValueError("give either data: FILE.npz or system: NAME")
+        if self.system is not None and self.system not in SYSTEMS:
+            raise ValueError(f"unknown system {self.system!r}; known are {', '.join(SYSTEMS)}")
+        return self
+
+
+def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool, progress: Progress | None) -> dict[str, Any]:
+    """Fit mean and kernel, calibrate them, train the score's network, write `out/NAME.safetensors` with its card.
+
+    Parameters and errors as `fields.train.run_training`; the budget is shared by the two trainings.
+    """
+    try:
+        c = AtomTrainingConfig.model_validate(config)
+    except ValueError as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    steps = c.schedule.get("steps") if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule else None
+    budget_s = check_run(out / "limit", budget_s, steps, resume)
+    options: dict[str, Any] = {"rank": c.rank, "quantity": c.quantity, "unit": c.unit, "balanced": c.balanced, "config": c.sizes}
+    options |= {"schedule": c.schedule, "score_schedule": c.score_schedule, "batch": c.batch, "seed": c.seed}
+    options |= {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
+    try:
+        if c.system is None:
+            numbers, positions, values = read_arrays(Path(c.data or ""))
+            model = AtomFieldModel.fit(numbers, positions, values, **options)
+        else:
+            rank, quantity, unit = SYSTEMS[c.system]
+            train, validation = read_system(c.system)
+            model = AtomFieldModel.fit_fields(train, validation, **options | {"rank": rank, "quantity": quantity, "unit": unit})
+    except TypeError as error:
+        raise InputError(f"the training config does not fit: {error}") from error
+    path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data)
+    return {"weights": str(path), **model.record}
+
+
+def read_system(system: str) -> tuple[Any, Any]:
+    """Training and validation fields of a system; of rMD17 one molecule, `UNSEEN`, is left out."""
+    data = os.environ.get("EQUIDRIFT_DATA")
+    if not data:
+        raise InputError(f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA names; it is not set")
+    folder = Path(data)
+    if system == "qm9-charges":
+        return qm9_charges(folder, "train", QM9_TRAIN), qm9_charges(folder, "validation", QM9_VALIDATION)
+    molecules, what = [m for m in RMD17 if m != UNSEEN], system.partition("-")[2]
+    train, validation = (joined([rmd17(folder, m, split, what) for m in molecules]) for split in ("train", "validation"))
+    return train, validation
+
+
+def read_arrays(path: Path) -> tuple[Any, Any, Any]:
+    """A user's arrays without their padding."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            numbers, positions, values = file["numbers"], file["positions_A"], file["values"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"data must be an .npz file with arrays numbers, positions_A and values, {path} is not: {error}") from error
+    if positions.ndim != 3 or len(values) != len(positions) or numbers.shape not in (positions.shape[:2], positions.shape[1:2]):
+        raise InputError(
+            f"data must hold numbers (n,) or (F, n), positions_A (F, n, 3) and values (F, n, ...), not shapes {numbers.shape}, "
+            f"{positions.shape} and {values.shape}"
+        )
+    rows = np.broadcast_to(numbers, positions.shape[:2])
+    return [z[z > 0] for z in rows], [x[z > 0] for x, z in zip(positions, rows)], [y[z > 0] for y, z in zip(values, rows)]

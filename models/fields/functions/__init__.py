@@ -1,0 +1,1 @@
+"""Fields over points: functions and vector fields."""

@@ -1,0 +1,200 @@
+"""Functions to learn from: the generators of methods B.7, and the checks of a user's arrays."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.models.fields.functions.kernels import Kernel, make_kernel
+
+NOISE = 0.05**2
+SAWTOOTH_VARIANCE = 0.07965
+SYSTEMS_1D = ("se", "matern52", "weakly-periodic", "sawtooth", "mixture")
+SYSTEMS_2D = ("2d-se", "2d-curl-free", "2d-div-free")
+RADIUS, NOISE_2D = 10.0, 0.02
+
+
+def true_kernel(system: str) -> Kernel:
+    """The kernel of a Gaussian system of B.7. Raises `UnknownNameError` for the sawtooth, the mixture and other names."""
+    if system == "weakly-periodic":
+        return make_kernel("weakly-periodic", length=0.5, noise=NOISE, period=0.25, inner=1.0)
+    if system in ("se", "matern52"):
+        return make_kernel(system, length=0.25, noise=NOISE)
+    if system in SYSTEMS_2D:
+        return make_kernel(system[3:], 2, length=math.sqrt(5.0), noise=NOISE_2D)
+    raise UnknownNameError("Gaussian system", system, ("se", "matern52", "weakly-periodic", *SYSTEMS_2D))
+
+
+def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Sawtooth functions at x (B, n, 1): frequency U[3, 5], shift U[-5, 5], Fourier series cut after 10 to 20 terms; no noise."""
+    b = len(x)
+    frequency = 3 + 2 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype)
+    shift = 10 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype) - 5
+    terms = torch.randint(10, 21, (b, 1, 1), generator=generator)
+    k = torch.arange(1, 21)
+    kept = torch.where(k <= terms, (-1.0) ** k / k, torch.zeros(())).to(x.dtype)
+    return -(kept * (2 * math.pi * k * frequency * (x - shift)).sin()).sum(-1, keepdim=True) / math.pi
+
+
+def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Functions of a system of B.7 at points x (B, n, d): (B, n, p), observation noise included.
+
+    Raises
+    ------
+    UnknownNameError
+        for another system.
+    """
+    if system == "sawtooth":
+        return sawtooth(x, generator)
+    if system == "mixture":
+        which = torch.randint(4, (len(x),), generator=generator)
+        y = sawtooth(x, generator) / math.sqrt(SAWTOOTH_VARIANCE)
+        for k, name in enumerate(("se", "matern52", "weakly-periodic")):
+            if bool((which == k).any()):
+                y[which == k] = draw_functions(name, x[which == k], generator)
+        return y
+    kernel = true_kernel(system)
+    z = torch.randn(*x.shape[:2], kernel.components, generator=generator, dtype=x.dtype)
+    return kernel.gram(x).root_cheap(z)
+
+
+def radial_grid() -> Tensor:
+    """The 648 points of the 2D systems: those of a 30 x 30 grid over [-10, 10]^2 within radius 10. (n, 2)."""
+    axis = torch.linspace(-RADIUS, RADIUS, 30, dtype=torch.float64)
+    x = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    return x[x.norm(dim=-1) <= RADIUS]
+
+
+class Functions:
+    """Endless training batches of a system: `batch(step)` is (x, y, mask), each function with its own points and their number."""
+
+    def __init__(self, system: str, size: int = 32, seed: int = 0, points: int | None = None):
+        if system not in SYSTEMS_1D + SYSTEMS_2D:
+            raise UnknownNameError("system", system, SYSTEMS_1D + SYSTEMS_2D)
+        self.system, self.size, self.seed = system, size, seed
+        self.points = points or (110 if system in ("sawtooth", "mixture") else 60)
+        self._grid = radial_grid().float() if system in SYSTEMS_2D else None
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch of a training step: a function of the seed and the step alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        n = self.points
+        if self._grid is None:
+            x = 4 * torch.rand(self.size, n, 1, generator=generator) - 2
+        else:
+            x = torch.stack([self._grid[torch.randperm(len(self._grid), generator=generator)[:n]] for _ in range(self.size)])
+        y = draw_functions(self.system, x, generator)
+        count = torch.randint(1, n + 1, (self.size, 1), generator=generator)
+        return x, y, torch.arange(n)[None] < count
+
+
+def as_fields(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    *,
+    dimension: int | None = None,
+    components: int | None = None,
+) -> tuple[Any, Any, Any]:
+    """Checked arrays (x (F, n, d), y (F, n, p), mask (F, n)) of functions.
+
+    Parameters
+    ----------
+    x : (n,), (n, d) or (F, n, d) points; without F they are the same for every function.
+    y : (n,), (F, n) or (F, n, p) values; NaN counts as missing.
+    mask : (F, n) bool, True where a value is known; all of the finite ones where it is not given.
+    dimension, components : what a model was made for.
+
+    Raises
+    ------
+    InputError
+        for shapes that do not go together, points that are not finite, or another dimension than the model's; InputTypeError for
+        what is no array of numbers.
+    """
+    x_ = as_array("x", x)
+    x_ = x_[:, None] if x_.ndim == 1 else x_
+    if x_.ndim not in (2, 3) or x_.shape[-2] == 0:
+        raise InputError(f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}")
+    if not np.isfinite(x_).all():
+        raise InputError("x holds values that are not finite; leave such points out, or mask them with mask= and any finite position")
+    if dimension is not None and x_.shape[-1] != dimension:
+        raise InputError(f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give (points, {dimension})")
+    if y is None:
+        return x_, None, None
+    n = x_.shape[-2]
+    y_ = as_array("y", y)
+    if y_.ndim == 1:
+        y_ = y_[None, :, None]
+    elif y_.ndim == 2:  # (F, n), or (n, p) of one function
+        single = x_.ndim == 2 and y_.shape[0] == n != y_.shape[1] and components in (None, y_.shape[1])
+        y_ = y_[None] if single else y_[..., None]
+    if y_.ndim != 3 or y_.shape[1] != n or (x_.ndim == 3 and len(x_) != len(y_)):
+        raise InputError(f"y must be (functions, points) or (functions, points, components) for x of shape {x_.shape}, not {np.shape(y)}")
+    if components is not None and y_.shape[-1] != components:
+        raise InputError(f"y has {y_.shape[-1]} components a point, the model was fitted with {components}")
+    x_ = np.broadcast_to(x_ if x_.ndim == 3 else x_[None], (len(y_), *x_.shape[-2:]))
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(y_).all(-1))
+    if mask is not None:
+        mask_ = np.asarray(mask)
+        if mask_.dtype != bool or mask_.shape not in (known.shape, known.shape[1:]):
+            raise InputError(f"mask must be bool of shape {known.shape}, True where a value is known, not {mask_.dtype} {mask_.shape}")
+        if bool((mask_ & ~known).any()):
+            raise InputError("y is NaN or infinite where mask says it is known; set mask to False there")
+        known = np.broadcast_to(mask_, known.shape) & known
+    if not known.any(-1).all():
+        raise InputError("a function has no known value at all; leave it out")
+    return x_, np.where(known[..., None], y_, 0.0), known
+
+
+def check_count(n: Any) -> int:
+    """A positive number of samples. Raises `InputError` for anything else."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InputError(f"n must be a positive integer, not {n!r}")
+    return int(n)
+
+
+def as_array(name: str, value: Any) -> NDArray[np.float64]:
+    """An array of numbers. Raises `InputTypeError`, with the argument's name, for what is none."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"{name} must be an array of numbers, not {type(value).__name__} ({error})") from error
+
+
+def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(days (n,), unit vectors (storms, n, 3)) of the first `points` six-hourly positions of every gapless HURDAT2 track in folder.
+
+    Only the synoptic hours 0, 6, 12 and 18 are taken. Raises `InputError` where AL.csv and EP.csv are not there.
+    """
+    tracks = []
+    for name in ("AL.csv", "EP.csv"):
+        path = Path(folder) / name
+        if not path.is_file():
+            raise InputError(f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that EQUIDRIFT_DATA names")
+        storms: dict[str, list[tuple[datetime, float, float]]] = {}
+        with open(path, newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                when = datetime.fromisoformat(row["DateTime"])
+                if row["Key"] and row["Lat"] and row["Lon"] and when.hour % 6 == 0 and when.minute == 0:
+                    storms.setdefault(row["Key"], []).append((when, float(row["Lat"]), float(row["Lon"])))
+        for track in storms.values():
+            head = track[:points]
+            if len(head) == points and all((b[0] - a[0]).total_seconds() == 6 * 3600 for a, b in itertools.pairwise(head)):
+                tracks.append(unit_vectors(np.array([p[1] for p in head]), np.array([p[2] for p in head])))
+    return 0.25 * np.arange(points, dtype=np.float64), np.stack(tracks)
+
+
+def unit_vectors(latitude_deg: NDArray[np.float64], longitude_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the globe (..., 3) of latitudes and longitudes (...)."""
+    a, b = np.radians(latitude_deg), np.radians(longitude_deg)
+    return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], -1)

@@ -1,0 +1,414 @@
+"""`FieldModel`: distributions over functions for anyone with arrays - fit, condition, sample, log_prob, save, load."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from equidrift.errors import InputError, WeightsError
+from equidrift.models.fields.functions.data import as_array, as_fields, check_count
+from equidrift.models.fields.functions.experts import Experts, expert_family, fit_experts
+from equidrift.models.fields.functions.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
+from equidrift.models.fields.functions.likelihood import log_likelihood
+from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
+from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
+from equidrift.models.shared.conditioning import Mode, conditional_sample
+from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.seeds import check_seed, sample_rng, sample_seeds
+from equidrift.weights import load_weights, save_weights
+
+Array = NDArray[np.float64]
+TOLERANCE = 1e-9  # share of the span within which two points are one
+
+
+class FieldModel:
+    """A distribution over functions x -> y, invariant under translations (scalars) or under all motions (vector fields).
+
+    Made by `FieldModel.fit` or `FieldModel.load`. Points are (n, d), values (n, p) in the user's units throughout.
+
+    Attributes
+    ----------
+    diffusion : limiting kernel and network.
+    centre, scale : what is taken off the values, and what they are divided by.
+    span : largest extent of a training function along one coordinate; farther points than that are refused.
+    """
+
+    def __init__(self, diffusion: FieldDiffusion, *, centre: float = 0.0, scale: float = 1.0, span: float = math.inf, dimension: int = 1):
+        self.diffusion, self.centre, self.scale, self.span, self.dimension = diffusion.eval(), centre, scale, span, dimension
+        self.components = diffusion.kernel.components
+        self.record: dict[str, Any] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        mask: ArrayLike | None = None,
+        vector: bool = False,
+        limit: str | Kernel = "fitted",
+        base: Literal["limit", "experts"] = "limit",
+        start: str | Path | None = None,
+        network: NetworkConfig | str = "auto",
+        budget_s: float = 60.0,
+        schedule: dict[str, Any] | None = None,
+        batch: int = 32,
+        seed: int = 0,
+        out: Path | str | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> FieldModel:
+        """Learn a distribution from functions.
+
+        Parameters
+        ----------
+        x : (n, d) points that all functions share, or (F, n, d). A 1D array stands for (n, 1).
+        y : (F, n) or (F, n, p) values; NaN is missing.
+        mask : (F, n) bool, True where a value is known.
+        vector : the values are vectors that turn with the points (p = d); otherwise scalars (p = 1).
+        limit : limiting kernel: "fitted" to the data by maximum marginal likelihood, a `Kernel` in the units of standardised values,
+            or a name of `make_kernel` ("white", "noisy-se", ...), for which the length scale is a tenth of the span.
+        base : what a network of zeros stands for: "limit", the limiting GP, or "experts", a mixture of GPs that is learned first, for
+            functions of one coordinate that are of several kinds, or periodic with periods of their own. The limit then is white.
+        start : name or path of a model whose network, of the same sizes, training starts from.
+        network : what learns how the data differs from the base: "auto", "none" (a GP, seconds) or a `NetworkConfig`.
+        budget_s : seconds of training of the network, or None in `schedule["steps"]`'s favour.
+        schedule : settings of `models.shared.training.Schedule`.
+        out : folder of checkpoints; a temporary one if not given. resume : go on from the one there.
+
+        Raises
+        ------
+        InputError
+            for arrays that do not go together.
+        """
+        x_, y_, known = as_fields(x, y, mask)
+        seed = check_seed(seed)
+        d, p = x_.shape[-1], y_.shape[-1]
+        if vector and p != d:
+            raise InputError(f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave vector out for scalars")
+        if not vector and p != 1:
+            raise InputError(f"y has {p} components a point; give vector=True for a vector field, or fit one model a component")
+        data = torch.tensor(x_), torch.tensor(y_), torch.tensor(known)
+        values = y_[known]
+        centre = 0.0 if vector else float(values.mean())
+        scale = float(np.sqrt(np.square(values - centre).mean()))
+        if scale == 0 or not np.isfinite(scale):
+            raise InputError("y is the same value everywhere; there is no distribution to learn")
+        standard = ((data[1] - centre) / scale) * data[2][..., None]
+        span, spacing = _extent(x_, known)
+        config = _network(network, vector, d, p, span, spacing)  # before anything that takes long
+        if base == "experts" and (d, p, limit) not in ((1, 1, "fitted"), (1, 1, "white")):
+            what = f"{p} components in {d} dimensions and {limit!r}"
+            raise InputError(f"base='experts' is for scalars on a line with a white limit, not {what}")
+        limit = "white" if base == "experts" else limit
+        period = main_period(data[0], standard, span, spacing) if (limit == "fitted" or base == "experts") and d == p == 1 else None
+        kernel = _limit(limit, p, d, span, spacing, period)
+        if limit == "fitted":
+            fit_kernel(kernel, data[0], standard, data[2], seed=seed)
+        experts = expert_family(span, spacing, period) if base == "experts" else None
+        if experts is not None:
+            fit_experts(experts, data[0], standard, data[2], seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            diffusion = FieldDiffusion(kernel, config, experts=experts)
+        if start is not None:
+            _start(diffusion, start)
+        model = cls(diffusion, centre=centre, scale=scale, span=span, dimension=d)
+        if model.networked:
+            arrays = data[0].float(), standard.float(), data[2]
+            size = min(batch, len(arrays[0]))
+
+            def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
+                pick = torch.randint(len(arrays[0]), (size,), generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
+                return arrays[0][pick], arrays[1][pick], arrays[2][pick]
+
+            model.train(batches, budget_s, schedule or {}, seed=seed, out=out, resume=resume, progress=progress)
+        return model
+
+    @property
+    def networked(self) -> bool:
+        """Whether there is a network, to be trained."""
+        return not isinstance(self.diffusion.network, NoNetwork)
+
+    def train(
+        self,
+        batches: Callable[[int], tuple[Tensor, Tensor, Tensor]],
+        budget_s: float,
+        schedule: dict[str, Any],
+        *,
+        seed: int = 0,
+        out: Path | str | None = None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Trainer:
+        """Train the network on batches (x, y, mask) of standardised functions; the EMA's weights stay in the model."""
+        with tempfile.TemporaryDirectory() as temporary:
+            trainer = Trainer(self.diffusion.network, Schedule(**{"weight_decay": 0.0, **schedule}), Path(out or temporary))
+            if resume:
+                trainer.resume()
+            step_generator = torch.Generator()
+
+            def loss(network: torch.nn.Module, data: _Batch) -> Tensor:
+                step_generator.manual_seed((seed * 1_000_003 + trainer.step) ^ 0x5EED)
+                return self.diffusion.loss(data.x, data.y, data.mask, step_generator)
+
+            trainer.fit(lambda step: _Batch(*batches(step)), loss, budget_s, progress)
+        self.diffusion.network.load_state_dict(trainer.ema)
+        self.diffusion.eval()
+        self.record = {"steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+        return trainer
+
+    def condition(self, x_context: ArrayLike, y_context: ArrayLike, mask: ArrayLike | None = None) -> Conditioned:
+        """The distribution given values (n,) or (n, p) at points (n, d).
+
+        Raises
+        ------
+        InputError
+            for shapes that do not fit the model, or two values at one point.
+        """
+        x, y, known = self._single(x_context, y_context, mask)
+        first = _first_equal(x, self._tolerance(x))
+        for k, j in enumerate(first):
+            if j != k and not np.allclose(y[k], y[j], rtol=0, atol=1e-9 * self.scale):
+                both = f"{y[j]} and {y[k]}"
+                raise InputError(f"context points {j} and {k} lie at the same place with other values ({both}); give their mean once")
+        keep = known & (first == np.arange(len(x)))
+        if not keep.any():
+            raise InputError("no context value is known; call sample of the model itself for the prior")
+        return Conditioned(self, x[keep], y[keep])
+
+    def sample(self, x_query: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> Array:
+        """n functions at points (m, d): (n, m, p). Sample k depends on the seed and k alone. Options as `Conditioned.sample`."""
+        return Conditioned(self, np.zeros((0, self.dimension)), np.zeros((0, self.components))).sample(x_query, n, seed, **options)
+
+    def log_prob(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None = None, **options: Any) -> Array:
+        """Log densities (F,) of functions (F, n) or (F, n, p); options as `likelihood.log_likelihood`."""
+        x_, y_, known = as_fields(x, y, mask, dimension=self.dimension, components=self.components)
+        for k in range(len(x_)):
+            self._check_span(x_[k][known[k]], options.get("extrapolate", False))
+            repeated = _first_equal(x_[k][known[k]], self._tolerance(x_[k]))
+            if (repeated != np.arange(len(repeated))).any():
+                raise InputError(f"function {k} has two values at one point; a density over a function has each point once")
+        options.pop("extrapolate", None)
+        values = ((torch.tensor(y_) - self.centre) / self.scale) * torch.tensor(known)[..., None]
+        # float64 for the Gram matrices of a GP, float32 where a network sets the pace
+        dtype = torch.float32 if self.networked else torch.float64
+        found = log_likelihood(self.diffusion, torch.tensor(x_).to(dtype), values.to(dtype), torch.tensor(known), **options)
+        return found.double().numpy() - known.sum(-1) * self.components * math.log(self.scale)
+
+    def card(self, **more: Any) -> dict[str, Any]:
+        """The model card: what `load` needs, and what `equidrift models` shows."""
+        schedule = dataclasses.asdict(self.diffusion.schedule)
+        network = cast(NetworkConfig, self.diffusion.network.config)
+        config: dict[str, Any] = {"network": dataclasses.asdict(network), "kernel": self.diffusion.kernel.config()}
+        config |= {"schedule": schedule, "parametrisation": self.diffusion.kind}
+        if self.diffusion.experts is not None:
+            config |= {"experts": self.diffusion.experts.config()}
+        config |= {"std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
+        config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
+        card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
+        card |= {"config": config, "elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's"}
+        card |= {"licence": "as the training data's owner decides"}
+        return {**card, "training_data": "user data", "quality": {}, **self.record, **more}
+
+    def save(self, path: str | Path, **card: Any) -> Path:
+        """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
+        state = {key: value.clone() for key, value in self.diffusion.state_dict().items()}
+        return save_weights(path, {k: v.float() for k, v in state.items()}, self.card(name=Path(path).stem, **card))
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> FieldModel:
+        """A model by the name of shipped weights or by a path. Raises `WeightsError` for another family's."""
+        state, card = load_weights(name_or_path)
+        if card.get("task") != "field":
+            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field; FieldModel.save writes one")
+        c = card["config"]
+        kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
+        with torch.random.fork_rng(devices=[]):
+            tricks = c["parametrisation"], c["std_trick"], c["residual"]
+            experts = Experts.of(c["experts"]) if "experts" in c else None
+            diffusion = FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
+        diffusion.load_state_dict(state)
+        return cls(diffusion, centre=c["centre"], scale=c["scale"], span=c["span"], dimension=c["dimension"])
+
+    def _single(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """One function's arrays: (n, d), (n, p), (n,)."""
+        points, _, _ = as_fields(x, dimension=self.dimension)
+        values = as_array("y_context", y)
+        if points.ndim != 2 or values.shape not in ((len(points),) * (self.components == 1) or (-1,), (len(points), self.components)):
+            raise InputError(
+                f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
+                f"not {points.shape} and {values.shape}"
+            )
+        x_, y_, known = as_fields(points, values.reshape(1, len(points), self.components), None if mask is None else np.asarray(mask)[None])
+        return x_[0], y_[0], known[0]
+
+    def _tolerance(self, x: Array) -> float:
+        return TOLERANCE * (self.span if math.isfinite(self.span) else max(1.0, float(np.ptp(x)) if x.size else 1.0))
+
+    def _check_span(self, x: Array, extrapolate: bool) -> None:
+        extent = float(np.ptp(x, axis=0).max()) if len(x) else 0.0
+        if extent > 1.05 * self.span and not extrapolate:
+            raise InputError(
+                f"context and queries extend over {extent:.4g}, the model has seen functions over {self.span:.4g}; ask for points "
+                "closer together, or give extrapolate=True if the answer beyond that distance does not matter"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """What the training loop counts by its length."""
+
+    x: Tensor
+    y: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditioned:
+    """A `FieldModel` given values y (n, p) at points x (n, d)."""
+
+    model: FieldModel
+    x: Array
+    y: Array
+
+    def sample(
+        self,
+        x_query: ArrayLike,
+        n: int = 1,
+        seed: int = 0,
+        *,
+        steps: int | None = None,
+        corrections: int | None = None,
+        psi: float | None = None,
+        tau: float = 1.0,
+        mode: Mode = "independent",
+        ode: bool = False,
+        extrapolate: bool = False,
+        noise: Callable[[tuple[int, ...]], Array] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Array:
+        """n functions at points (m, d): (n, m, p), one random stream a sample.
+
+        A query that is repeated has the same value each time, one at a context point the context's.
+
+        Parameters
+        ----------
+        steps, corrections, psi, tau, mode, ode : of `conditioning.conditional_sample`; the price is steps (1 + corrections) network calls.
+        extrapolate : allow points farther apart than in training.
+        noise : gives standard normal arrays of a shape (n, points, p) in place of the seed's; for tests of equivariance.
+
+        Raises
+        ------
+        InputError
+            for points that do not fit, or lie too far apart.
+        """
+        model = self.model
+        n = check_count(n)
+        query, _, _ = as_fields(x_query, dimension=model.dimension)
+        if query.ndim != 2:
+            raise InputError(f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}")
+        points = np.concatenate([self.x, query])
+        model._check_span(points, extrapolate)
+        first = _first_equal(points, model._tolerance(points))
+        kept = np.flatnonzero(first == np.arange(len(points)))
+        where = np.searchsorted(kept, first[len(self.x) :])
+        free = torch.tensor(kept >= len(self.x))
+        gaussian = model.diffusion.gaussian
+        dtype = dtype or (torch.float32 if model.networked else torch.float64)
+        x = torch.tensor(points[kept], dtype=dtype)[None]
+        known = torch.zeros(n, len(kept), model.components, dtype=dtype)
+        known[:, ~free] = torch.tensor((self.y - model.centre) / model.scale, dtype=dtype)
+        gram = model.diffusion.kernel.gram(x)
+        noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
+        # the limiting GP is exact at any step size; a network is not; experts are, per call, dear
+        steps = steps or (8 if gaussian else 60 if model.networked else 30)
+        psi = (40.0 if gaussian else 4.0) if psi is None else psi
+        corrections = (4 if model.diffusion.experts is None else 2) if corrections is None else corrections
+        score = _score(model.diffusion, x, gram)
+        times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
+        draw = _draws(noise, n, seed, tuple(known.shape), dtype)
+        options: dict[str, Any] = {"corrections": corrections if len(self.x) else 0, "psi": psi, "tau": tau, "mode": mode, "ode": ode}
+        with torch.no_grad():
+            made = conditional_sample(noising, score, known, free, times, draw, **options)
+        return made[:, where].double().numpy() * model.scale + model.centre
+
+    def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
+        """log p(y at x | context) of functions (F, m, p): the joint's log density less the context's (B.6)."""
+        x_, y_, known = as_fields(x, y, dimension=self.model.dimension, components=self.model.components)
+        f = len(x_)
+        both = [np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1) for a, b in ((self.x, x_), (self.y, y_))]
+        mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
+        return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
+
+
+def _start(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:
+    """Take over a saved model's network."""
+    state, _ = load_weights(name_or_path)
+    try:
+        diffusion.network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
+    except RuntimeError as error:
+        raise InputError(f"start={str(name_or_path)!r} holds another network than the one to be trained: {error}") from error
+
+
+def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:
+    def score(y: Tensor, t: float) -> Tensor:
+        times = torch.full((len(y),), t, dtype=torch.float64)
+        mask = torch.ones(y.shape[:2], dtype=torch.bool)
+        return diffusion.score(times, x.expand(len(y), -1, -1), y, mask, gram)
+
+    return score
+
+
+def _draws(noise: Callable[..., Array] | None, n: int, seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+    if noise is not None:
+        return lambda: torch.tensor(noise(shape), dtype=dtype)
+    streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
+    return lambda: torch.tensor(np.stack([stream.standard_normal(shape[1:]) for stream in streams]), dtype=dtype)
+
+
+def _first_equal(x: Array, tolerance: float) -> NDArray[np.intp]:
+    """For each point the first one that lies at the same place."""
+    if not len(x):
+        return np.zeros(0, dtype=np.intp)
+    return np.asarray((np.abs(x[:, None] - x[None]).max(-1) <= tolerance).argmax(1), dtype=np.intp)
+
+
+def _extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
+    """(largest extent of a function along a coordinate, typical distance of neighbours in it)."""
+    extents = [np.ptp(points[mask], axis=0).max() for points, mask in zip(x, known)]
+    count = float(np.median(known.sum(-1)))
+    span = float(max(extents))
+    return span or 1.0, (span or 1.0) / max(1.0, count ** (1 / x.shape[-1]))
+
+
+def _limit(limit: str | Kernel, p: int, d: int, span: float, spacing: float, period: float | None) -> Kernel:
+    if isinstance(limit, Kernel):
+        if limit.components != p:
+            raise InputError(f"limit is a kernel of {limit.components} components, the values have {p}")
+        return limit
+    if limit == "fitted":
+        return fitted_family(p, d, span, spacing, period)
+    return make_kernel(limit, p, length=span / 10)
+
+
+def _network(network: NetworkConfig | str, vector: bool, d: int, p: int, span: float, spacing: float) -> NetworkConfig:
+    if isinstance(network, NetworkConfig):
+        return network
+    if network not in ("auto", "none"):
+        raise InputError(f"network must be 'auto', 'none' or a NetworkConfig, not {network!r}")
+    waves: dict[str, Any] = {"wave_min": spacing, "wave_max": span / 2} if vector else {"wave_min": spacing / 2, "wave_max": 4 * span}
+    kind = "none" if network == "none" else "vector" if vector else "attention"
+    return NetworkConfig(kind=kind, components=p, dimension=d, width=32 if vector else 96, layers=3 if vector else 4, **waves)

@@ -1,0 +1,1 @@
+"""Property regressors and classifiers."""

@@ -1,0 +1,1 @@
+"""Trajectories of plain arrays: particles and pedestrians."""

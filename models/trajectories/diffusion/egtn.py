@@ -1,0 +1,150 @@
+"""EGTN, the equivariant network over space and time of GeoTDM (methods C.2), and the wider form that our flow uses.
+
+Faithful: one head, unscaled attention, no residual in the features, edges as given. `heads`, `scaled` and `velocities` make ours:
+several heads, softmax of q.k / sqrt(d), residual features, and the speeds of finite differences as invariant input.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from equidrift.models.trajectories.integrator.network import Graph
+
+EMBEDDING = 32  # of diffusion times and of differences of frames
+FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as in EGNN's code (Satorras 2021, arXiv:2102.09844)
+
+
+@dataclass(frozen=True)
+class EGTNConfig:
+    """Sizes and switches. `conditioning`: "concat" lets given and drawn frames attend to each other, "cross" only drawn ones to all."""
+
+    node_features: int = 1
+    edge_features: int = 1
+    width: int = 128
+    layers: int = 6
+    heads: int = 1
+    scaled: bool = False
+    velocities: bool = False
+    times: bool = True  # reads a diffusion time
+    conditioning: Literal["concat", "cross"] = "concat"
+
+
+def sinusoidal(value: Tensor, longest: float = 10000.0) -> Tensor:
+    """Sine and cosine features (..., 32) of numbers."""
+    frequency = torch.exp(-math.log(longest) * torch.arange(EMBEDDING // 2, device=value.device) / (EMBEDDING // 2))
+    phase = value[..., None] * frequency
+    return torch.cat([phase.sin(), phase.cos()], -1)
+
+
+def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, outside))
+
+
+class SpatialLayer(nn.Module):
+    """EGCL: messages between the nodes of a frame; positions move along the lines between nodes, by the mean of the messages."""
+
+    def __init__(self, config: EGTNConfig):
+        super().__init__()
+        w = config.width
+        self.residual = config.scaled
+        self.ends, self.edge = nn.Linear(w, 2 * w, bias=False), nn.Linear(config.edge_features + 1, w)
+        self.message = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
+        self.node, self.move = mlp(2 * w, w, w), mlp(w, w, 1)
+
+    def forward(self, x: Tensor, h: Tensor, edge: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x (b, t, n, d), h (b, t, n, w), edge (b, 1, n, n, e), mask (b, 1, n, n)."""
+        r = x[:, :, :, None] - x[:, :, None]
+        square = r.square().sum(-1, keepdim=True)
+        left, right = self.ends(h).chunk(2, -1)
+        m = self.message(left[:, :, :, None] + right[:, :, None] + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1)))
+        m = m * mask[..., None]
+        weight = self.move(m) / ((square + 1e-8).sqrt() + 1) * mask[..., None]
+        x = x + (r * weight).sum(3) / mask.sum(-1, keepdim=True).clamp_min(1.0)
+        new = self.node(torch.cat([h, m.sum(3)], -1))
+        return x, h + new if self.residual else new
+
+
+class TemporalLayer(nn.Module):
+    """Attention of every node over its own frames, with embeddings of the difference of times; positions move along it too."""
+
+    def __init__(self, config: EGTNConfig):
+        super().__init__()
+        w = config.width
+        self.heads, self.scale = config.heads, (w // config.heads) ** -0.5 if config.scaled else 1.0
+        self.query, self.key, self.value = mlp(w, w, w), mlp(w, w, w), mlp(w, w, w)
+        self.relative, self.move = nn.Linear(EMBEDDING, w), mlp(w // config.heads, w, 1)
+
+    def forward(self, x: Tensor, h: Tensor, difference: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor]:
+        """difference (b or 1, t, t, 32): embeddings of t - s; drawn (b, t, 1, 1): frames that move (None: all)."""
+        b, t, n, w = h.shape
+        split = (b, t, n, self.heads, w // self.heads)
+        q, k, v = (part(h).view(split) for part in (self.query, self.key, self.value))
+        psi = self.relative(difference).view(-1, t, t, self.heads, w // self.heads)
+        score = torch.einsum("btnhc,bsnhc->bnhts", q, k) + torch.einsum("btnhc,btshc->bnhts", q, psi.expand(b, -1, -1, -1, -1))
+        a = (score * self.scale).softmax(-1)
+        out = torch.einsum("bnhts,bsnhc->btnhc", a, v) + torch.einsum("bnhts,btshc->btnhc", a, psi.expand(b, -1, -1, -1, -1))
+        push = torch.einsum("bnhts,bsnh->bnts", a, self.move(v)[..., 0])  # sum over heads of a_ts phi(v_s)
+        dx = torch.einsum("bnts,bsnd->btnd", push, x)
+        dx = push.sum(-1).permute(0, 2, 1)[..., None] * x - dx
+        dh = out.reshape(b, t, n, w)
+        if drawn is not None:
+            dh, dx = dh * drawn, dx * drawn
+        return x + dx, h + dh
+
+
+class EGTN(nn.Module):
+    """Positions and features of all frames in, positions and features out; equivariant, and blind to where time begins."""
+
+    def __init__(self, config: EGTNConfig):
+        super().__init__()
+        self.config = config
+        further = EMBEDDING * config.times + 3 * config.velocities
+        self.embed = nn.Linear(config.node_features + further, config.width)
+        self.spatial = nn.ModuleList([SpatialLayer(config) for _ in range(config.layers)])
+        self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
+
+    def forward(self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool; time (b,): diffusion time, 0 to 1000."""
+        b, t, n, _ = x.shape
+        parts = [graph.node[:, None].expand(b, t, n, -1)]
+        if time is not None:
+            parts.append(sinusoidal(time)[:, None, None].expand(b, t, n, -1))
+        if self.config.velocities:
+            parts.append(self._speeds(x, given))
+        h = self.embed(torch.cat(parts, -1))
+        both = graph.mask[:, :, None] & graph.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=x.device)
+        both = both & (graph.linked if graph.linked is not None else True)
+        edge, mask = graph.edge[:, None], both[:, None].to(x.dtype)
+        clock = clock if clock.ndim == 2 else clock[None]
+        difference = sinusoidal(clock[:, :, None] - clock[:, None])
+        drawn = (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "cross" else None
+        for spatial, temporal in zip(self.spatial, self.temporal):
+            x, h = spatial(x, h, edge, mask)
+            x, h = temporal(x, h, difference, drawn)
+        return x, h
+
+    @staticmethod
+    def _speeds(x: Tensor, given: Tensor) -> Tensor:
+        """Steps of each node to the frame before and after, and whether its frame is given: (b, t, n, 3)."""
+        step = (x[:, 1:] - x[:, :-1]).square().sum(-1).add(1e-12).sqrt()
+        none = torch.zeros_like(step[:, :1])
+        return torch.stack([torch.cat([none, step], 1), torch.cat([step, none], 1), given[..., None].expand(x.shape[:3]).to(x.dtype)], -1)
+
+
+@torch.no_grad()
+def calm(network: nn.Module) -> None:
+    """Make a fresh network move positions little.
+
+    Messages grow with squared distances, so that moves of the ordinary size of a random layer would feed on each other
+    until a few layers or denoising steps overflow.
+    """
+    for layer in network.modules():
+        if isinstance(layer, SpatialLayer | TemporalLayer):
+            last = layer.move[-1]
+            last.weight.mul_(FIRST_MOVE)
+            last.bias.mul_(FIRST_MOVE)

@@ -1,0 +1,133 @@
+"""The few-step flow: frames not given are carried from noise around a line through the given ones to a sample, in 10 to 20 calls.
+
+In units of the spread that the training data shows at each distance in time from a given frame, the residual y of a frame goes
+from noise to data along y_s = (1 - s) eps + s y; the network (EGTN with several scaled heads, full graph, speeds) predicts y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred
+from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.protocols import Callback
+
+CALLS = 10
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """`frames`: longest window; `line`: share of the velocity that the line keeps beyond given frames (1 straight on, 0 stay)."""
+
+    network: EGTNConfig = field(default_factory=lambda: EGTNConfig(width=64, layers=4, heads=4, scaled=True, velocities=True))
+    frames: int = 30
+    line: float = 1.0
+
+
+class Flow(nn.Module):
+    """The network, and the spread (frames,) of residuals at each distance in frames from the nearest given one."""
+
+    def __init__(self, config: FlowConfig):
+        super().__init__()
+        self.config = config
+        self.network = EGTN(config.network)
+        self.spread: Tensor
+        self.register_buffer("spread", torch.ones(config.frames))
+
+    def anchors(self, x: Tensor, given: Tensor) -> Tensor:
+        """The line through the given frames on both sides, or through the two nearest, or the mean of a window without any."""
+        known = torch.nonzero(given)[:, 0].tolist()
+        if not known:
+            return torch.zeros_like(x)
+        out = []
+        for k in range(x.shape[1]):
+            after = next((j for j, place in enumerate(known) if place >= k), len(known))
+            if len(known) == 1:
+                out.append(x[:, known[0]])
+                continue
+            j = min(max(1, after), len(known) - 1)
+            a, b = known[j - 1], known[j]
+            outside = k > b or k < a
+            near = b if k > b else a
+            slope = (x[:, b] - x[:, a]) / (b - a)
+            out.append(x[:, near] + slope * ((k - near) * (self.config.line if outside else 1.0)))
+        return torch.stack(out, 1)
+
+    def scale(self, given: Tensor) -> Tensor:
+        """The spread (t,) of each frame's residual."""
+        return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
+
+    def estimate(self, graph: Graph, x: Tensor, y: Tensor, anchor: Tensor, clock: Tensor, given: Tensor, s: Tensor) -> Tensor:
+        """The clean residual (b, t, n, d) that the network expects behind y at flow time s (b,)."""
+        scale = self.scale(given)[None, :, None, None].to(x.dtype)
+        frames = torch.where(given[None, :, None, None], x, anchor + scale * y)
+        out, _ = self.network(graph, frames, clock, given[None].expand(len(x), -1), 1000 * s)
+        s4 = s[:, None, None, None]
+        size = (s4.square() + (1 - s4).square()).sqrt()
+        return s4 / size.square() * y + (1 - s4) / size * (out - frames) / scale
+
+
+def distance(given: Tensor) -> Tensor:
+    """Frames (t,) to the nearest given frame; 0 for given ones, and everywhere where none is given."""
+    known = torch.nonzero(given)[:, 0]
+    t = torch.arange(len(given), device=given.device)
+    return (t[:, None] - known[None]).abs().amin(1) if len(known) else torch.zeros_like(t)
+
+
+def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
+    """Squared error of the residual in units of its spread, weighed as noise prediction's is, over the frames drawn."""
+    flow = cast(Flow, model)
+    generator = torch.Generator().manual_seed(batch.seed)
+    x, drawn = batch.frames, ~batch.given
+    if not bool(batch.given.any()):
+        x = centred(x, batch.graph)
+    s = torch.rand((len(x),), generator=generator).to(x.dtype)
+    eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    anchor = flow.anchors(x, batch.given)
+    y = (x - anchor) / flow.scale(batch.given)[None, :, None, None].to(x.dtype)
+    s4 = s[:, None, None, None]
+    found = flow.estimate(batch.graph, x, s4 * y + (1 - s4) * eps, anchor, batch.clock, batch.given, s)
+    share = batch.graph.mask[:, None, :, None].to(x.dtype)
+    weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()
+    error = (weight * (found - y).square() * share)[:, drawn]
+    return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
+
+
+@torch.no_grad()
+def draw_flow(
+    model: Flow,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    given: Tensor,
+    normal: Callable[[], Tensor],
+    *,
+    anchor: Tensor | None = None,
+    start: Tensor | None = None,
+    level: float = 1.0,
+    steps: int | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Euler steps of the flow; given frames are left as they are. `start` and `level`: see `geotdm.draw`."""
+    count = steps or CALLS
+    line = model.anchors(x, given) if anchor is None else anchor
+    scale = model.scale(given)[None, :, None, None].to(x.dtype)
+    y, begin = normal(), 0.0
+    if start is not None:
+        begin = 1.0 - level
+        y = (1 - begin) * y + begin * (start - line) / scale
+    grid = torch.linspace(begin, 1.0, count + 1, dtype=x.dtype)
+    for k in range(count):
+        s, after = grid[k], grid[k + 1]
+        clean = model.estimate(graph, x, y, line, clock, given, s.expand(len(x)))
+        y = y + (after - s) / (1 - s) * (clean - y)
+        if callback is not None:
+            callback({"step": k + 1, "steps": count})
+    made = torch.where(given[None, :, None, None], x, line + scale * y)
+    return made if bool(given.any()) else centred(made, graph)

@@ -1,0 +1,167 @@
+"""GeoTDM as published (methods C.3 to C.5): diffusion of the frames that are not given, around a learned equivariant prior.
+
+Any mask of given frames is one mechanism; no given frame at all is the unconditional model, in the subspace of zero mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from equidrift.errors import InputError
+from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.protocols import Callback
+
+Prior = Literal["learned", "point", "com", "last"]
+
+
+@dataclass(frozen=True)
+class GeoTDMConfig:
+    """`steps` of the diffusion; `prior` of conditional models; `frames`: the longest window, for the prior's weights."""
+
+    network: EGTNConfig = field(default_factory=EGTNConfig)
+    steps: int = 1000
+    prior: Prior = "learned"
+    frames: int = 30
+
+
+class GeoTDM(nn.Module):
+    """The denoiser and the prior. Works in scaled coordinates; the caller divides by a length."""
+
+    def __init__(self, config: GeoTDMConfig):
+        super().__init__()
+        self.config = config
+        self.denoiser = EGTN(config.network)
+        small = EGTNConfig(config.network.node_features, config.network.edge_features, config.network.width, 2, times=False)
+        self.prior = EGTN(small) if config.prior == "learned" else None
+        self.gamma = nn.Parameter(torch.ones(config.frames)) if config.prior == "learned" else None
+        beta = torch.linspace(1e-4, 0.02, config.steps, dtype=torch.float64) * (1000 / config.steps)
+        self.beta: Tensor
+        self.kept: Tensor
+        self.register_buffer("beta", beta.clamp_max(0.999), persistent=False)
+        self.register_buffer("kept", torch.cumprod(1 - self.beta, 0), persistent=False)
+
+    def anchors(self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor) -> Tensor:
+        """Where the diffusion ends for every frame (b, t, n, d): combinations of the given frames whose weights sum to 1.
+
+        given (t,) is one mask for the batch. Without a given frame: zero, around which the unconditional model is centred.
+        """
+        if not bool(given.any()):
+            return torch.zeros_like(x)
+        known = x[:, given]
+        if self.config.prior == "point":
+            return torch.zeros_like(x)
+        if self.config.prior == "com":
+            share = graph.mask.to(x.dtype)[:, None, :, None]
+            centre = (known * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * known.shape[1])
+            return centre.expand_as(x)
+        if self.config.prior == "last" or self.prior is None or self.gamma is None:
+            return known[:, -1:].expand_as(x)
+        if x.shape[1] > self.config.frames:
+            raise InputError(f"this model was made for windows of {self.config.frames} frames at most, and got {x.shape[1]}; chain windows")
+        seen = torch.ones(known.shape[:2], dtype=torch.bool, device=x.device)
+        moved, h = self.prior(graph, known, clock[given], seen)
+        weight = self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]  # (b, t, s - 1, n)
+        last = 1 - weight.sum(2, keepdim=True)
+        return torch.einsum("btsn,bsnd->btnd", torch.cat([weight, last], 2), moved)
+
+    def noise_of(self, graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor) -> Tensor:
+        """The noise (b, t, n, d) that the network sees in the frames not given; x holds the given ones; y the others."""
+        frames = torch.where(given[None, :, None, None], x, y)
+        out, _ = self.denoiser(graph, frames, clock, given[None].expand(len(x), -1), tau.to(x.dtype) * (1000 / self.config.steps))
+        eps = (out - frames) * (~given)[None, :, None, None] * graph.mask[:, None, :, None]
+        return eps if bool(given.any()) else centred(eps, graph)
+
+
+def centred(x: Tensor, graph: Graph) -> Tensor:
+    """x less its one mean over all frames and nodes (methods C.3)."""
+    share = graph.mask.to(x.dtype)[:, None, :, None]
+    return (x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])) * share
+
+
+@dataclass
+class FrameBatch:
+    """Frames (b, t, n, d) in units of the model's length, their times (t,), which are given (t,), and the number of the batch."""
+
+    graph: Graph
+    frames: Tensor
+    clock: Tensor
+    given: Tensor
+    seed: int = 0
+    step: int = 0
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
+    """Squared error of the noise, the mean over the frames drawn. Gradients reach the prior through the anchors."""
+    geotdm = cast(GeoTDM, model)
+    generator = torch.Generator().manual_seed(batch.seed)
+    x, drawn = batch.frames, ~batch.given
+    tau = torch.randint(0, geotdm.config.steps, (len(x),), generator=generator)
+    eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    if not bool(batch.given.any()):
+        x, eps = centred(x, batch.graph), centred(eps, batch.graph)
+    anchor = geotdm.anchors(batch.graph, x, batch.clock, batch.given)
+    kept = geotdm.kept[tau].to(x.dtype)[:, None, None, None]
+    y = anchor + kept.sqrt() * (x - anchor) + (1 - kept).sqrt() * eps
+    found = geotdm.noise_of(batch.graph, x, y, batch.clock, batch.given, tau)
+    share = batch.graph.mask[:, None, :, None].to(x.dtype)
+    error = ((found - eps).square() * share)[:, drawn]
+    return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
+
+
+@torch.no_grad()
+def draw(
+    model: GeoTDM,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    given: Tensor,
+    normal: Callable[[], Tensor],
+    *,
+    start: Tensor | None = None,
+    level: float = 1.0,
+    steps: int | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Ancestral sampling with the fixed, large variance; given frames are left as they are.
+
+    Parameters
+    ----------
+    normal : function of no argument that returns standard normal numbers (b, t, n, d), the next at each call.
+    start : frames to begin from, noised up to the share `level` of the steps and denoised again (refinement); None: from the prior.
+    steps : fewer steps than the diffusion has, equally spaced.
+    """
+    total = model.config.steps
+    first = total if start is None else max(1, round(level * total))
+    count = min(steps or total, first)
+    grid = torch.linspace(first - 1, 0, count).round().long()
+    anchor = model.anchors(graph, x, clock, given)
+
+    def project(z: Tensor) -> Tensor:
+        return z if bool(given.any()) else centred(z, graph)
+
+    eps = project(normal())
+    kept = model.kept
+    y = (
+        eps
+        if start is None
+        else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor) + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
+    )
+    for k, tau in enumerate(grid.tolist()):
+        now, after = kept[tau], kept[grid[k + 1]] if k + 1 < count else torch.ones((), dtype=kept.dtype)
+        found = model.noise_of(graph, x, y + anchor, clock, given, torch.full((len(x),), tau))
+        beta = 1 - now / after
+        y = (y - (beta / (1 - now).sqrt()).to(x.dtype) * found) / (1 - beta).sqrt().to(x.dtype)
+        if k + 1 < count:
+            y = project(y + beta.sqrt().to(x.dtype) * normal())
+        if callback is not None:
+            callback({"step": k + 1, "steps": count})
+    return torch.where(given[None, :, None, None], x, y + anchor)

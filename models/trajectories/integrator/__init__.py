@@ -1,0 +1,1 @@
+"""The learned equivariant Langevin integrator."""

@@ -1,0 +1,200 @@
+"""`equidrift bench fields`: log-likelihood per target of the regression suites of methods B.7, beside GPs and the published rows.
+
+1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for generalisation, in [2, 6]. 2D: 25 context
+points of the radial grid, all 623 others as targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
+the difference of two joints (B.6). Rows by method: no suffix is the shipped default, `-network` a score network under white noising
+that knows no kernel (1D) or one on top of the fitted limit (2D), `-32` what was fitted to 32 functions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from equidrift.bench.conformers import commit, machine
+from equidrift.bench.fields_atoms import atom_rows
+from equidrift.bench.fields_cost import cost_rows
+from equidrift.bench.fields_tracks import cyclone_rows
+from equidrift.bench.fix import fix_rows
+from equidrift.errors import UnknownNameError
+from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, draw_functions, radial_grid, true_kernel
+from equidrift.models.fields.functions.kernels import Kernel
+from equidrift.models.fields.functions.likelihood import EXACT_VALUES
+from equidrift.models.fields.functions.sampler import FieldModel
+
+TASKS = {"interpolation": 0.0, "generalisation": 4.0}  # where the window of [-2, 2] is moved to
+QUICK, FULL, QUICK_2D, FULL_2D, CONTEXT_2D = 100, 1000, 4, 32, 25
+FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, POINTS_NETWORK_2D = 200, 10, 60, 3, 12, 125
+FLOW = {"steps": 60, "first_std": 1e-3}  # of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03
+FLOW_2D = {"steps": 20, "first_std": 5e-3}
+NETWORKS_2D = ("2d-div-free-network", "2d-div-free-network-32", "2d-div-free-plain-32")
+# methods B.8: the table of the authors' code
+PUBLISHED = {
+    "geomndp-published": {
+        "interpolation": dict(zip(SYSTEMS_1D, (0.69, 0.32, -0.51, 3.39, 0.41))),
+        "generalisation": dict(zip(SYSTEMS_1D, (0.71, 0.31, -0.52, 3.39, 0.39))),
+        "equivariant": dict(zip(SYSTEMS_2D, (0.56, 0.65, 0.66))),
+    },
+    "gnp-published": {
+        "interpolation": dict(zip(SYSTEMS_1D, (0.70, 0.30, -0.47, 0.42, 0.10))),
+        "generalisation": dict(zip(SYSTEMS_1D, (0.69, 0.30, -0.47, 0.42, 0.10))),
+    },
+    "ndp-published": {"equivariant": dict(zip(SYSTEMS_2D, (0.55, 0.62, 0.62)))},
+}
+Progress = Callable[[object], None]
+
+
+def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """The table as one object (architecture.md, Results).
+
+    Parameters
+    ----------
+    full : 1000 functions a 1D row and 32 a 2D row; else 100 and 4.
+    progress : called with a line of text before every row.
+    """
+    say = progress or (lambda message: None)
+    rows: list[dict[str, Any]] = []
+    for system in SYSTEMS_1D:
+        targets = 50 if system in SYSTEMS_1D[:3] else 100
+        count = (FULL if targets == 50 else FULL_EXPERTS) if full else QUICK
+        for task, shift in TASKS.items():
+            say(f"{system}/{task}")
+            rows += system_rows(system, task, test_sets_1d(system, shift, count), targets)
+            sets = test_sets_1d(system, shift, FULL_NETWORK if full else QUICK_NETWORK)
+            rows += network_rows(f"{system}/{task}-network", f"field-{system}-network", sets, targets, FLOW)
+    for system in SYSTEMS_2D:
+        say(f"{system}/equivariant")
+        sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
+        rows += system_rows(system, "equivariant", sets, len(radial_grid()) - CONTEXT_2D)
+    rows += few_function_rows(full, say)
+    say("cost and corrector")
+    rows += cost_rows()
+    data = os.environ.get("EQUIDRIFT_DATA")
+    if data and (Path(data) / "hurdat" / "AL.csv").exists():
+        rows += cyclone_rows(Path(data) / "hurdat", full, say)
+    if data and (Path(data) / "gfn2_conformers" / "qm9_val.npz").exists():
+        rows += fix_rows(full, say)
+    if data and (Path(data) / "rmd17").is_dir() and (Path(data) / "qm9_130831.npz").is_file():
+        rows += atom_rows(Path(data), full, say)
+    return {"name": "fields", "machine": machine(), "commit": commit(), "rows": rows}
+
+
+def system_rows(system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int) -> list[dict[str, Any]]:
+    """Rows of one system: the shipped model, the GP it was drawn from and its diagonal (where there is one), and the papers."""
+    rows = []
+    model = shipped(system)
+    if model is not None:
+        rows.append({"row": f"{system}/{task}", "values": loglik(sets, targets, lambda x, y: log_prob(model, x, y))})
+    try:
+        kernel = true_kernel(system)
+    except UnknownNameError:
+        kernel = None
+    if kernel is not None:
+        joint = loglik(sets, targets, lambda x, y: kernel.gram(x).log_prob(y))
+        rows.append({"row": f"{system}/{task}-gp-optimum", "values": joint})
+        rows.append({"row": f"{system}/{task}-gp-diagonal", "values": summary([diagonal(kernel, n, x, y) / targets for n, x, y in sets])})
+    for name, tables in PUBLISHED.items():
+        if task in tables:
+            rows.append({"row": f"{system}/{task}-{name}", "values": {"loglik": tables[task][system]}})
+    return rows
+
+
+def network_rows(
+    row: str, name: str, sets: list[tuple[int, Tensor, Tensor]], targets: int, flow: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The row of a shipped network, by the flow; none where it is not there."""
+    try:
+        model = FieldModel.load(name)
+    except UnknownNameError:
+        return []
+
+    def joint(x: Tensor, y: Tensor) -> Tensor:
+        probes = 0 if y[0].numel() <= EXACT_VALUES else 8
+        return torch.tensor(model.log_prob(x.numpy(), y.numpy(), probes=probes, **flow))
+
+    return [{"row": row, "values": loglik(sets, targets, joint)}]
+
+
+def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
+    """div-free fields: the GP fitted to 32 functions on all points; networks, on 125 points, fitted to many functions and to 32."""
+    system, rows = "2d-div-free", []
+    sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
+    try:
+        model = FieldModel.load(f"field-{system}-32")
+        values = loglik(sets, len(radial_grid()) - CONTEXT_2D, lambda x, y: log_prob(model, x, y))
+        rows.append({"row": f"{system}/equivariant-32", "values": values})
+    except UnknownNameError:
+        pass
+    count = FULL_NETWORK_2D if full else QUICK_NETWORK_2D
+    fewer = [(n, x[:, :POINTS_NETWORK_2D], y[:, :POINTS_NETWORK_2D]) for n, x, y in sets[:count]]
+    targets = POINTS_NETWORK_2D - CONTEXT_2D
+    kernel = true_kernel(system)
+    values = loglik(fewer, targets, lambda x, y: kernel.gram(x).log_prob(y))
+    rows.append({"row": f"{system}/gp-optimum-125", "values": values})
+    for name in NETWORKS_2D:
+        say(name)
+        rows += network_rows(f"{system}/{name.removeprefix(system + '-')}-125", f"field-{name}", fewer, targets, FLOW_2D)
+    return rows
+
+
+def shipped(system: str) -> FieldModel | None:
+    """The shipped model of a system."""
+    try:
+        return FieldModel.load(f"field-{system}")
+    except UnknownNameError:
+        return None
+
+
+def log_prob(model: FieldModel, x: Tensor, y: Tensor) -> Tensor:
+    """Log densities of a set of functions."""
+    return torch.tensor(model.log_prob(x.numpy(), y.numpy()))
+
+
+def loglik(sets: list[tuple[int, Tensor, Tensor]], targets: int, joint: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+    """Log-likelihood a target: that of context and targets less that of the context."""
+    return summary([(joint(x, y) - joint(x[:, :n], y[:, :n])) / targets for n, x, y in sets])
+
+
+def summary(parts: list[Tensor]) -> dict[str, float]:
+    """Mean and its 95 % error over functions."""
+    values = torch.cat(parts)
+    return {"loglik": float(values.mean()), "error": 1.96 * float(values.std()) / math.sqrt(len(values)), "functions": len(values)}
+
+
+def test_sets_1d(system: str, shift: float, functions: int) -> list[tuple[int, Tensor, Tensor]]:
+    """(context size, x, y) for 1 to 10 context points; the random stream is not the training's."""
+    generator = torch.Generator().manual_seed(20_240_001 + int(shift))
+    targets = 50 if system in SYSTEMS_1D[:3] else 100
+    sets = []
+    for n in range(1, 11):
+        x = 4 * torch.rand(functions // 10, n + targets, 1, generator=generator, dtype=torch.float64) - 2 + shift
+        sets.append((n, x, draw_functions(system, x, generator)))
+    return sets
+
+
+def test_sets_2d(system: str, functions: int) -> list[tuple[int, Tensor, Tensor]]:
+    """One function at a time on the whole grid, its context points first."""
+    generator = torch.Generator().manual_seed(20_240_002)
+    grid, sets = radial_grid(), []
+    for _ in range(functions):
+        x = grid[torch.randperm(len(grid), generator=generator)][None]
+        sets.append((CONTEXT_2D, x, draw_functions(system, x, generator)))
+    return sets
+
+
+def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
+    """Log density of the targets under the GP posterior's marginals (B,): each value by itself."""
+    gram = kernel.gram(x)
+    size = n * kernel.components
+    matrix = gram.dense
+    weights = torch.linalg.solve(matrix[:, :size, :size], matrix[:, :size, size:])
+    flat = y.flatten(1)
+    mean = (weights.mT @ flat[:, :size, None])[..., 0]
+    variance = matrix.diagonal(dim1=1, dim2=2)[:, size:] - (weights * matrix[:, :size, size:]).sum(1)
+    return -0.5 * ((flat[:, size:] - mean).square() / variance + (2 * math.pi * variance).log()).sum(1)

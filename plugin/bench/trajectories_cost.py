@@ -1,0 +1,43 @@
+"""What a forecast costs against the number of frames and of atoms, ours and GeoTDM at its published size, in CPU milliseconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from equidrift.bench.trajectories import published_call
+from equidrift.models.trajectories.data import Dynamics, windows
+from equidrift.records import Trajectory
+from equidrift.registry import make_trajectory_model
+from equidrift.seeds import sample_seeds
+
+GIVEN, STRIDE, STEPS = 10, 10, 100  # STEPS of GeoTDM, the fewer of the two published numbers
+NEW_FRAMES = (10, 20, 40)  # of aspirin
+MOLECULES = ("ethanol", "toluene", "aspirin")  # 9, 15 and 21 atoms, 20 new frames
+
+
+def rows(data: Mapping[str, Dynamics], batch: int) -> list[dict[str, Any]]:
+    """Milliseconds a trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for `equidrift` and `geotdm`."""
+    cases = [(f"cost-frames-{frames}", "aspirin", frames) for frames in NEW_FRAMES]
+    cases += [(f"cost-atoms-{data[name].molecule.n_atoms}", name, 20) for name in MOLECULES]
+    return [row for label, name, frames in cases for row in _case(label, data[name], frames, batch)]
+
+
+def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[str, Any]]:
+    part = dynamics.part(0.8, 1.0)
+    window = windows(part.positions_A[0], GIVEN + frames, STRIDE, 1)[0]
+    spacing = STRIDE * part.spacing_fs
+    given = Trajectory(part.molecule, window[:GIVEN], spacing * np.arange(GIVEN, dtype=np.float64))
+    model = make_trajectory_model("default")
+    model.continue_(given, 1, sample_seeds(4, 0, 1))  # what only the first call pays
+    begun = time.process_time()
+    model.continue_(given, frames, sample_seeds(4, 0, batch))
+    ours = 1000 * (time.process_time() - begun) / batch
+    theirs = 1000 * STEPS * published_call(part.molecule, window, 1) / 128
+    return [
+        {"row": f"{label}/{name}", "values": {"ms_per_trajectory": ms, "frames": frames, "atoms": part.molecule.n_atoms}}
+        for name, ms in (("equidrift", ours), ("geotdm", theirs))
+    ]

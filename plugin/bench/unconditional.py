@@ -1,0 +1,161 @@
+"""Scores of invented trajectories (methods C.8): marginals, how well a small network tells them from real ones, and what a small
+network learns from them about real ones.
+
+The small network is one layer of EGTN of width 16 (in place of EqMotion, whose code is not ours), trained with Adam at 5e-3 in batches
+of 128. Cross-entropy is that of a held-out fifth, ln 2 = .693 where the two cannot be told apart. The floor of each score is what
+a second set of real trajectories gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from equidrift.models.trajectories.arrays import metrics, nbody
+from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.data import Dynamics, array_graph, linked, molecule_graph, windows
+from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.invent import invent
+from equidrift.models.trajectories.sampler import ChemistryModel
+from equidrift.registry import make_trajectory_model
+from equidrift.seeds import sample_seeds
+from equidrift.weights import zoo
+
+Array = NDArray[np.float64]
+Row = dict[str, Any]
+WIDTH, BATCH, LEARNING_RATE = 16, 128, 5e-3
+FRAMES, STRIDE = 20, 10  # frames of a trajectory, and of GFN2-MD17 every tenth
+
+
+class _Judge(nn.Module):
+    """One EGTN layer; `score` reads its features, `move` its positions."""
+
+    def __init__(self, graph: Graph):
+        super().__init__()
+        sizes = EGTNConfig(graph.node.shape[-1], graph.edge.shape[-1], WIDTH, 1, scaled=True, velocities=True, times=False)
+        self.egtn, self.head = EGTN(sizes), nn.Linear(2 * WIDTH, 1)
+
+    def forward(self, graph: Graph, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        clock = torch.arange(x.shape[1], dtype=x.dtype)
+        moved, h = self.egtn(graph, x, clock, given[None].expand(len(x), -1))
+        return moved, self.head(torch.cat([h.mean((1, 2)), h.amax((1, 2))], -1))[:, 0]
+
+
+def _trained(graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_Judge, Tensor], Tensor]) -> _Judge:
+    """A judge trained on `loss(judge, indices)`; the user's random state is left alone."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        judge = _Judge(graph)
+    optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
+    for _ in range(epochs):
+        for part in torch.randperm(count, generator=generator).split(BATCH):
+            optimiser.zero_grad(set_to_none=True)
+            loss(judge, part).backward()
+            nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+            optimiser.step()
+    return judge.eval()
+
+
+def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
+    """Cross-entropy of a classifier on a fifth that it did not see; made and real (k, t, n, d), `graph` of the k."""
+    k = len(made)
+    frames = torch.from_numpy(np.concatenate([made, real])).float()
+    label = torch.cat([torch.zeros(k), torch.ones(len(real))])
+    frames = (frames - frames.mean((1, 2), keepdim=True)) / frames.std()
+    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))
+    held, seen = order[: len(order) // 5], order[len(order) // 5 :]
+    none = torch.zeros(frames.shape[1], dtype=torch.bool)
+
+    def cross_entropy(judge: _Judge, i: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(judge(graph[i % k], frames[i], none)[1], label[i])
+
+    judge = _trained(graph, len(seen), epochs, seed, lambda network, part: cross_entropy(network, seen[part]))
+    with torch.no_grad():
+        return float(cross_entropy(judge, held))
+
+
+def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
+    """Mean squared error on real trajectories of a forecaster, first half to second, that was trained on made ones."""
+    half = made.shape[1] // 2
+    given = torch.arange(made.shape[1]) < half
+    scale = float(real.std())
+
+    def error(judge: _Judge, which: Tensor, i: Tensor) -> Tensor:
+        x = which[i]
+        last, ahead = x[:, half - 1 : half], torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None]
+        line = last + ahead * (last - x[:, half - 2 : half - 1])
+        moved, _ = judge(graph[i], torch.cat([x[:, :half], line], 1), given)
+        return (moved[:, half:] - x[:, half:]).square().mean()
+
+    sets = [torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)]
+    judge = _trained(graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part))
+    with torch.no_grad():
+        return scale**2 * float(error(judge, sets[1], torch.arange(len(real))))
+
+
+def scores(graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """The three scores; the marginals are those of bond lengths where there are bonds, else of coordinates."""
+
+    def numbers(x: Array) -> Array:
+        if bonds is not None:
+            found: Array = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1)
+            return found
+        return x - x.mean((1, 2), keepdims=True)
+
+    return {
+        "marginal": metrics.marginal(numbers(made), numbers(real)),
+        "classification": classification(graph, made, real, epochs),
+        "prediction": prediction(graph, made, real, epochs),
+        "samples": len(made),
+    }
+
+
+def charged_rows(count: int, epochs: int) -> list[Row]:
+    """`count` invented trajectories of charged particles, with the charges of the test part, against that part.
+
+    geotdm: unconditional GeoTDM. equidrift: its samples, carried anew by the learned forces. resampled: training trajectories, the floor.
+    """
+    real, train = nbody.part("charged", "test", count), nbody.part("charged", "train", count)
+    graph, seeds = array_graph(real.nodes, real.edges), sample_seeds(5, 0, count)
+    model, carrier = GeometricTrajectoryModel("geotdm-charged-unconditional"), GeometricTrajectoryModel("nbody-charged", noise=0.0)
+    drawn = model.sample_many(real.nodes, real.edges, FRAMES, seeds)
+    made = {
+        "geotdm": drawn,
+        "equidrift": carrier.carried(drawn, real.nodes, real.edges, seeds),
+        "resampled": train.positions[:, :FRAMES],
+    }
+    truth = real.positions[:, :FRAMES]
+    return [
+        {"row": f"charged-unconditional/{name}", "values": scores(graph, x, truth, epochs) | {"epochs": epochs}} for name, x in made.items()
+    ]
+
+
+def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> list[Row]:
+    """`count` invented trajectories of a molecule of GFN2-MD17 against the last fifth of its dynamics.
+
+    geotdm: unconditional GeoTDM. equidrift: thermal velocities on geometries of the first 60 %, warmed up by the learned integrator.
+    resampled: windows of the first 60 %, the floor.
+    """
+    train, test = dynamics.part(0.0, 0.6), dynamics.part(0.8, 1.0)
+    molecule, dt_fs = test.molecule, STRIDE * test.spacing_fs
+    truth, seen = (windows(part.positions_A[0], FRAMES, STRIDE, count) for part in (test, train))
+    graph, seeds = molecule_graph(molecule, test.level, count), sample_seeds(5, 0, count)
+    graph.linked = linked(graph, 3)
+    ours, geotdm = make_trajectory_model("default"), make_trajectory_model(str(zoo() / f"geotdm-{name}-unconditional.json"))
+
+    def invented(model: ChemistryModel, **options: Any) -> Array:
+        return np.stack([t.positions_A for t in invent(model, molecule, FRAMES, seeds, dt_fs=dt_fs, **options)])
+
+    made = {"geotdm": invented(geotdm), "equidrift": invented(ours, start_A=seen[:, 0]), "resampled": seen}
+    return [
+        {"row": f"gfn2md17-{name}-unconditional/{row}", "values": scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs}}
+        for row, x in made.items()
+    ]

@@ -72,7 +72,7 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
         where no record is usable.
     """
     data: Any = resolve("equidrift.models.conformers.data:ConformerSet").empty()
-    held_out = resolve("equidrift.models.conformers.data:held_out")
+    held_out = resolve("equidrift.models.shared.split:held_out")
     skipped: list[str] = []
     for record in resolve("equidrift.adapters.rdkit_io:read_molecules")(path):
         where = f"{path.name} record {record.index + 1} ({record.title or 'no title'})"

@@ -27,7 +27,7 @@ from equidrift.adapters.openmm_dynamics import Langevin
 from equidrift.adapters.rdkit_molecule import flat_smiles
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
-from equidrift.models.conformers.data import held_out
+from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.data import Dynamics, save_dynamics
 from equidrift.records import Molecule
 from equidrift.registry import make_model

@@ -23,8 +23,8 @@ import numpy as np
 from equidrift.adapters.ase_infrared import infrared
 from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
-from equidrift.models.conformers.data import held_out
 from equidrift.models.molecules.spectra.sampler import broaden
+from equidrift.models.shared.split import held_out
 
 SAVE_EVERY = 25
 

@@ -21,7 +21,7 @@ from equidrift.adapters.rdkit_etkdg import ETKDGMMFF
 from equidrift.checks import check_geometry, check_supported
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
-from equidrift.models.conformers.data import held_out
+from equidrift.models.shared.split import held_out
 from equidrift.proposals import LocalTorsionProposer, uniform_proposer
 from equidrift.records import Molecule
 from equidrift.registry import resolve

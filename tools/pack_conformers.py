@@ -5,7 +5,7 @@
 
 --pairs: files of make_relaxation_pairs.py. --ensembles: files of make_gfn2_conformers.py; their MMFF94 starts are made here.
 --qm9: B3LYP geometries; atoms are matched to the SMILES by connectivity, and the MMFF94 starts are made here. Stereo is read
-from the geometry. Held-out molecules are left out (equidrift.models.conformers.data.held_out), whatever the file says;
+from the geometry. Held-out molecules are left out (equidrift.models.shared.split.held_out), whatever the file says;
 --split val packs those of the validation part instead. The format is that of `ConformerSet`.
 """
 import argparse
@@ -16,7 +16,9 @@ from rdkit import Chem, RDLogger
 from rdkit.Chem import rdForceFieldHelpers
 
 from equidrift.adapters.rdkit_molecule import from_mol
-from equidrift.models.conformers.data import LEVELS, ConformerSet, held_out
+from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.shared.graph_codes import LEVELS
+from equidrift.models.shared.split import held_out
 
 RDLogger.DisableLog("rdApp.*")
 B3LYP, GFN2 = 0, 1

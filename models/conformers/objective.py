@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import MAX_HOPS, Batch, ConformerSet, collate, exchange_hydrogens, with_hydrogen_rows
-from equidrift.models.conformers.network import distances
+from equidrift.geometry import align
+from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.shared.geometry import geometry_errors
+from equidrift.models.shared.graph_codes import Batch, collate, exchange_hydrogens, with_hydrogen_rows
 
-# Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides the energy.
-HOP_WEIGHTS = (0.0, 0.0, 5.0, 3.0, 1.5, 0.7) + (0.4,) * (MAX_HOPS - 4)
-HUBER_A = 0.02
 SAME_BASIN_A = 0.6
 RECYCLED = 0.3  # share of the refiner's batches that stand for a second call
 
@@ -40,12 +38,6 @@ class Example:
         return len(self.level)
 
 
-def align(moving: NDArray, fixed: NDArray) -> NDArray:
-    """`moving` (n, 3) rotated and shifted onto `fixed` (Kabsch)."""
-    a, b = moving - moving.mean(0), fixed - fixed.mean(0)
-    u, _, v = np.linalg.svd(a.T @ b)
-    u[:, -1] *= np.sign(np.linalg.det(u @ v))
-    return a @ (u @ v) + fixed.mean(0)
 
 
 def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.int64]]:
@@ -154,26 +146,5 @@ def geometry_loss(example: Example, x: Tensor, weights: Tensor | None = None) ->
     return (error if weights is None else weights * error).mean()
 
 
-def geometry_errors(batch: Batch, x: Tensor, target: Tensor) -> Tensor:
-    """For each molecule (b,) the Huber error of distances, by hops, plus that of coordinates after superposition."""
-    mask = batch.mask
-    weight = x.new_tensor(HOP_WEIGHTS)[batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
-    of_pairs = functional.smooth_l1_loss(distances(x)[1], distances(target)[1], beta=HUBER_A, reduction="none")
-    of_distances = (weight * of_pairs).sum((1, 2)) / weight.sum((1, 2))
-    rotated = superpose(target, x, mask)
-    step = ((x - rotated).square().sum(-1) + HUBER_A**2).sqrt() - HUBER_A
-    of_coordinates = (step * mask).sum(1) / mask.sum(1)
-    return of_distances + 0.5 * of_coordinates
 
 
-@torch.no_grad()
-def superpose(moving: Tensor, fixed: Tensor, mask: Tensor) -> Tensor:
-    """`moving` (b, n, 3) rotated and shifted onto `fixed` over the masked atoms; no gradient flows through it."""
-    w = mask[..., None].to(fixed.dtype)
-    count = w.sum(1, keepdim=True)
-    centre_a, centre_b = (moving * w).sum(1, keepdim=True) / count, (fixed * w).sum(1, keepdim=True) / count
-    a, b = (moving - centre_a) * w, (fixed - centre_b) * w
-    u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
-    sign = torch.linalg.det(u @ vt).sign()
-    u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
-    return (a @ (u @ vt) + centre_b) * w

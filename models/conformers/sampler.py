@@ -14,10 +14,21 @@ from torch import Tensor
 
 from equidrift.conditions import Conditions, Known
 from equidrift.errors import InputError, WeightsError
-from equidrift.models.conformers.data import ELEMENTS, LEVELS, Batch, GraphCodes, collate, graph_codes, pad_positions, with_hydrogen_rows
-from equidrift.models.conformers.generator import SIGMA_MAX_A, churn_level, noise_levels
-from equidrift.models.conformers.network import ConformerNetwork, Held, NetworkConfig
+from equidrift.models.conformers.network import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.graph_codes import (
+    ELEMENTS,
+    LEVELS,
+    Batch,
+    GraphCodes,
+    collate,
+    graph_codes,
+    pad_positions,
+    with_hydrogen_rows,
+)
+from equidrift.models.shared.layers import NetworkConfig
+from equidrift.models.shared.newton import Held
+from equidrift.models.shared.schedules import SIGMA_MAX_A, churn_level, noise_levels
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng

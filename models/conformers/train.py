@@ -10,10 +10,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import ELEMENTS, LEVELS, ConformerSet, held_out
+from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
-from equidrift.models.conformers.network import ConformerNetwork, NetworkConfig
+from equidrift.models.conformers.network import ConformerNetwork
 from equidrift.models.conformers.objective import Batches, refiner_loss
+from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
+from equidrift.models.shared.layers import NetworkConfig
+from equidrift.models.shared.run import reinitialise
+from equidrift.models.shared.split import held_out
 from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.training_data import packed_files
@@ -124,21 +128,6 @@ def _network(c: TrainingConfig) -> ConformerNetwork:
     return network
 
 
-def reinitialise(network: torch.nn.Module, generator: torch.Generator) -> None:
-    """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
-    # zero-initialised heads stay as they are, biases included
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and bool(m.weight.detach().any())]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.Linear) and module in linear:
-                bound = module.in_features**-0.5
-                module.weight.uniform_(-bound, bound, generator=generator)
-            elif isinstance(module, torch.nn.Embedding):
-                module.weight.normal_(0.0, 0.5, generator=generator)
-        for module in linear:
-            if module.bias is not None:
-                bound = module.in_features**-0.5
-                module.bias.uniform_(-bound, bound, generator=generator)
 
 
 def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer) -> dict[str, Any]:

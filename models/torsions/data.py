@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import graph_codes
+from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.torsions.series import pair_index
 from equidrift.records import Molecule
 from equidrift.torsions import Floats, Graph, TorsionTree, rotatable_bonds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.conformers.data import ATOM_CODES, PAIR_CODES
+from equidrift.models.shared.graph_codes import ATOM_CODES, PAIR_CODES
 from equidrift.models.torsions.data import MAX_PATH, FrameBatch
 
 _RBF_A = (0.9, 4.2)

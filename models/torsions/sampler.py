@@ -12,7 +12,7 @@ import torch
 
 from equidrift.errors import InputError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
-from equidrift.models.conformers.data import ELEMENTS as KNOWN_ELEMENTS
+from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
 from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels

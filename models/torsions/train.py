@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import ELEMENTS
-from equidrift.models.conformers.train import reinitialise
+from equidrift.models.shared.graph_codes import ELEMENTS
+from equidrift.models.shared.run import reinitialise
 from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork

@@ -19,8 +19,8 @@ from torch import Tensor
 from equidrift.conditions import make_conditions
 from equidrift.engine import generate
 from equidrift.errors import EquidriftError, InputError
-from equidrift.models.conformers.network import Held, newton_step
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.newton import Held, newton_step
 from equidrift.models.trajectories.data import linked
 from equidrift.models.trajectories.diffusion.flow import Flow
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
@@ -29,7 +29,7 @@ from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.records import Molecule, Trajectory
 
 if TYPE_CHECKING:
-    from equidrift.models.trajectories.sampler import _Run
+    from equidrift.models.trajectories.integrator.run import _Run
 
 LEAD = 8  # frames in which a free atom is led to where it is known next
 CONTEXT = 10  # whole frames before a gap that are read

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
-from equidrift.models.conformers.data import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
+from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
 from equidrift.models.trajectories.arrays.egnn import Rolls
 from equidrift.models.trajectories.diffusion.flow import Flow, distance
 from equidrift.models.trajectories.diffusion.geotdm import FrameBatch

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, ModelError
 from equidrift.models.trajectories.data import molecule_graph
-from equidrift.models.trajectories.sampler import ChemistryModel, IntegratorModel, _Run
+from equidrift.models.trajectories.integrator.run import _Run
+from equidrift.models.trajectories.sampler import ChemistryModel, IntegratorModel
 from equidrift.records import Molecule, Trajectory
 
 WARM_UP_FS = 500.0

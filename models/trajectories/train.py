@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.train import reinitialise
+from equidrift.models.shared.run import reinitialise
 from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.egnn import EGNN, step_loss

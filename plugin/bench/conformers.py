@@ -9,22 +9,18 @@ references, made like the others), a second part of the table is measured on it.
 from __future__ import annotations
 
 import os
-import platform
 import resource
-import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.bench.machine import Progress, System, commit, data_folder, machine, references
 from equidrift.checks import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.engine import generate_many, make_settings
-from equidrift.errors import InputError
 from equidrift.metrics import coverage
 from equidrift.records import Molecule
 from equidrift.registry import make_model, make_refiner, resolve
@@ -54,34 +50,10 @@ PUBLISHED = {
     "geodiff-published": {"COV-R@0.5": 90.07, "AMR-R": 0.2090, "COV-P@0.5": 52.79, "AMR-P": 0.4448, "calls": 5000},
 }
 
-Progress = Callable[[object], None]
-System = tuple[Molecule, NDArray[np.float64]]
 
 
-def data_folder() -> Path:
-    """The folder of the benchmark data. Raises `InputError` where EQUIDRIFT_DATA does not name it."""
-    folder = os.environ.get("EQUIDRIFT_DATA")
-    if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():
-        raise InputError(
-            "the benchmark needs gfn2_conformers/qm9_val.npz in the folder that the environment variable EQUIDRIFT_DATA names; "
-            "tools/make_relaxation_pairs.py shows how such data is made"
-        )
-    return Path(folder)
 
 
-def references(path: Path, limit: int | None) -> list[System]:
-    """(molecule, reference positions_A (K, n, 3)) of an ensemble file of GFN2-xTB conformers."""
-    with np.load(path, allow_pickle=False) as file:
-        data = {key: file[key] for key in file.files}
-    out = []
-    for k, smiles in enumerate(data["smiles"].tolist()):
-        molecule = Molecule.from_smiles(str(smiles))
-        confs = range(data["conf_offset"][k], data["conf_offset"][k + 1])
-        blocks = [data["R"][data["coord_offset"][c] : data["coord_offset"][c + 1]] for c in confs]
-        out.append((molecule, np.stack(blocks).astype(np.float64)))
-    if limit is None or limit >= len(out):
-        return out
-    return [out[k] for k in np.linspace(0, len(out) - 1, limit).astype(int)]
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -230,19 +202,5 @@ def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
         values |= {"over_etkdg-mmff": rate / mmff, "over_etkdg-mmff-gfn2": rate / whole, "over_gfn2": rate / relaxations_per_s}
 
 
-def machine() -> dict[str, Any]:
-    """What ran the benchmark."""
-    cpu = platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "os": platform.system()}
 
 
-def commit() -> str:
-    """The checkout's commit, or the version of an installed package."""
-    from equidrift import __version__
-
-    try:
-        where = Path(__file__).resolve().parent
-        found = subprocess.run(["git", "-C", str(where), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    except OSError:
-        return __version__
-    return found.stdout.strip() or __version__

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equidrift.bench.conformers import commit, machine
 from equidrift.bench.fields_atoms import atom_rows
 from equidrift.bench.fields_cost import cost_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
+from equidrift.bench.machine import commit, machine
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, draw_functions, radial_grid, true_kernel
 from equidrift.models.fields.functions.kernels import Kernel

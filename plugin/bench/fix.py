@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.bench.conformers import data_folder, references
+from equidrift.bench.machine import data_folder, references
 from equidrift.checks import GeometryCheck
 from equidrift.conditions import Conditions, Known, make_conditions, superposed
 from equidrift.engine import generate, make_settings

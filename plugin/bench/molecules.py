@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift import molecule_metrics as metrics
-from equidrift.bench.conformers import commit, machine
+from equidrift.bench.machine import commit, machine
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES, QM9, USUAL, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties

@@ -28,10 +28,10 @@ import numpy as np
 from equidrift.adapt import Still, adapt, recycled
 from equidrift.basins import correlation_time
 from equidrift.bench import boltzmann
-from equidrift.bench.conformers import commit, data_folder, machine
+from equidrift.bench.machine import commit, data_folder, machine
 from equidrift.heat_bath import HeatBathProposer
 from equidrift.metropolis import Statistics
-from equidrift.models.conformers.data import held_out
+from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import Floats, TorsionTree

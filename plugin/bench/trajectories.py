@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.bench import trajectories_molecules as molecules
-from equidrift.bench.conformers import commit, machine
+from equidrift.bench.machine import commit, machine
 from equidrift.errors import MissingDependencyError
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from equidrift.checks import GeometryCheck
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError
 from equidrift.mmff import mmff_system
-from equidrift.models.conformers.data import held_out
+from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.arrays import metrics
 from equidrift.models.trajectories.data import Dynamics, load_dynamics, save_dynamics
 from equidrift.records import Molecule, Trajectory

@@ -10,7 +10,8 @@ import pytest
 
 from equidrift.cli.main import run
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import LEVELS, ConformerSet
+from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.shared.graph_codes import LEVELS
 from equidrift.training_data import pack_sdf, packed_files
 
 ROOT = Path(__file__).parents[2]

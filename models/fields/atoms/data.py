@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.data import held_out
 from equidrift.models.fields.atoms.network import PLACES
+from equidrift.models.shared.split import held_out
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.conformers.network import Block, NetworkConfig, RadialBasis, distances
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
+from equidrift.models.shared.layers import Block, NetworkConfig, RadialBasis
+from equidrift.models.shared.newton import distances
 
 SIGMA_DATA_A = 1.2  # spread of the heavy atoms' coordinates
 CENTRES = 24  # Gaussians a property is expanded in

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.conformers.network import distances
 from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
 from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
+from equidrift.models.shared.newton import distances
 
 SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.train import reinitialise
 from equidrift.models.molecules.data import PROPERTIES, SPLITS, load_qm9
 from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy_tokens, property_scale
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
+from equidrift.models.shared.run import reinitialise
 from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights

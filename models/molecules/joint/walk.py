@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.conformers.generator import churn_level
 from equidrift.models.molecules.joint.data import BONDS, CAPACITY, MAX_HEAVY, TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, State
 from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, centred, noise_level
+from equidrift.models.shared.schedules import churn_level
 from equidrift.seeds import sample_rng
 
 

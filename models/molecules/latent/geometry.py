@@ -17,7 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equidrift.models.conformers.data import (
+from equidrift.models.conformers.network import ConformerNetwork
+from equidrift.models.molecules.data import QM9
+from equidrift.models.molecules.latent.graph import unit
+from equidrift.models.shared.geometry import geometry_errors
+from equidrift.models.shared.graph_codes import (
     ATOM_CODES,
     LEVELS,
     PAIR_CODES,
@@ -28,11 +32,9 @@ from equidrift.models.conformers.data import (
     make_codes,
     with_hydrogen_rows,
 )
-from equidrift.models.conformers.generator import SIGMA_MAX_A, noise_levels
-from equidrift.models.conformers.network import SIGMA_DATA_A, Block, ConformerNetwork, NetworkConfig, RadialBasis, distances
-from equidrift.models.conformers.objective import geometry_errors
-from equidrift.models.molecules.data import QM9
-from equidrift.models.molecules.latent.graph import unit
+from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis
+from equidrift.models.shared.newton import distances
+from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
 
 LEVEL = LEVELS.index("B3LYP/6-31G(2df,p)")
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = 0.3, 1.4

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError
-from equidrift.models.conformers.data import ELEMENTS
 from equidrift.models.molecules.data import QM9
+from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
-from equidrift.models.conformers.data import GraphCodes, collate, graph_codes, with_hydrogen_rows
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
 from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
+from equidrift.models.shared.graph_codes import GraphCodes, collate, graph_codes, with_hydrogen_rows
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.registry import resolve

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from equidrift.errors import InputError
-from equidrift.models.conformers.train import reinitialise
 from equidrift.models.molecules.data import PROPERTIES, QM9, load_qm9
 from equidrift.models.molecules.latent.geometry import (
     GeometryAutoencoder,
@@ -28,6 +27,7 @@ from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatch
 from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
 from equidrift.models.molecules.latent.space import LatentSpace
+from equidrift.models.shared.run import reinitialise
 from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights

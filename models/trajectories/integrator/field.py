@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equidrift.models.conformers.data import PAIR_CODES
+from equidrift.models.shared.graph_codes import PAIR_CODES
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_EV
 

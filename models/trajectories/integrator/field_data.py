@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import EquidriftError, InputError
 from equidrift.mmff import MMFFParameters, mmff_parameters
-from equidrift.models.conformers.data import held_out
+from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.data import Dynamics, molecule_graph
 from equidrift.models.trajectories.integrator.field import Constants, LearnedField, Skeleton, side_by_side, skeleton_of
 from equidrift.records import Molecule

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.conformers.network import Block, NetworkConfig
+from equidrift.models.shared.layers import Block, NetworkConfig
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from equidrift.conditions import Known, make_conditions
-from equidrift.models.conformers.data import graph_codes, with_hydrogen_rows
-from equidrift.models.conformers.network import Held, newton_step
 from equidrift.models.conformers.sampler import load_conformer, load_refiner, turned_rows
+from equidrift.models.shared.graph_codes import graph_codes, with_hydrogen_rows
+from equidrift.models.shared.newton import Held, newton_step
 from equidrift.records import Molecule
 from equidrift.seeds import sample_seeds
 from tests.models.networks import conformer, small_weights

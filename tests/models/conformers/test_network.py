@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from equidrift.models.conformers.data import Batch, collate, graph_codes, pad_positions, with_hydrogen_rows
-from equidrift.models.conformers.network import MAX_MOVE_A, ConformerNetwork, distances, newton_step
+from equidrift.models.conformers.network import ConformerNetwork
+from equidrift.models.shared.graph_codes import Batch, collate, graph_codes, pad_positions, with_hydrogen_rows
+from equidrift.models.shared.newton import MAX_MOVE_A, distances, newton_step
 from tests.models.networks import conformer, small_network
 
 SMILES = ("C[C@H](N)C(=O)O", "F/C=C/Cl", "C1CC1O")

@@ -13,10 +13,10 @@ from equidrift.adapters.rdkit_molecule import flat_smiles
 from equidrift.adapters.rdkit_qm9 import match_geometry
 from equidrift.adapters.rdkit_validity import kekulised, perceived
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
-from equidrift.models.conformers.data import held_out
 from equidrift.models.molecules.data import PROPERTIES, QM9, SPLITS, find_qm9, half_of, load_qm9
 from equidrift.models.molecules.properties.sampler import PropertyConfig, PropertyNetwork, load_properties, make_batch, make_network
 from equidrift.models.molecules.properties.train import Batches, run_training, set_scales
+from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule
 from tests.doubles import BREAD, geometry
 

@@ -1,0 +1,90 @@
+"""Layers that several networks are built from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps). `noise`: reads a noise level sigma."""
+
+    width: int = 128
+    pair_width: int = 48
+    vectors: int = 8
+    radial: int = 20
+    stages: int = 2
+    blocks: int = 2
+    newton: int = 2
+    noise: bool = False
+    cutoff_A: float = 8.0
+
+
+class RadialBasis(nn.Module):
+    """Gaussians in the distance, narrow where bonds are: centres equally spaced in log(1 + d)."""
+
+    def __init__(self, count: int, cutoff_A: float):
+        super().__init__()
+        self.centres: Tensor
+        self.register_buffer("centres", torch.linspace(math.log1p(0.7), math.log1p(cutoff_A), count), persistent=False)
+        self.inverse_width = count / (math.log1p(cutoff_A) - math.log1p(0.7))
+
+    def forward(self, d: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((torch.log1p(d)[..., None] - self.centres) * self.inverse_width).square())
+
+
+class Block(nn.Module):
+    """One round of messages: pairs -> vectors on atoms -> invariants of those on pairs -> pairs -> atoms."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        w, p, v = config.width, config.pair_width, config.vectors
+        self.to_vectors = nn.Linear(p, v, bias=False)
+        self.pair_norm, self.atom_norm, self.mlp_norm = nn.LayerNorm(p), nn.LayerNorm(w), nn.LayerNorm(w)
+        self.from_atoms = nn.Linear(w, 2 * p, bias=False)
+        self.pair_in = nn.Linear(p + 4 * v, 2 * p)
+        self.pair_out = nn.Linear(2 * p, p, bias=False)
+        self.heads = 8
+        self.to_attention = nn.Linear(p, self.heads)
+        self.values = nn.Linear(w, w)
+        self.from_pairs = nn.Linear(2 * p, w)
+        self.from_attention = nn.Linear(w, w)
+        self.mlp = nn.Sequential(nn.Linear(w + v, 2 * w), nn.SiLU(), nn.Linear(2 * w, w))
+
+    def forward(self, h: Tensor, p: Tensor, unit: Tensor, pair_mask: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """h (b, n, width), p (b, n, n, pair_width), unit (b, n, n, 3), pair_mask and attention bias (b, n, n)."""
+        b, n, w = h.shape
+        left, right = self.from_atoms(self.atom_norm(h)).chunk(2, dim=-1)
+        q = self.pair_norm(p) + left[:, :, None] + right[:, None]
+        weight = self.to_vectors(q) * pair_mask[..., None]  # (b, i, j, v)
+        vector = weight.transpose(2, 3) @ unit  # (b, i, v, x)
+        along = unit @ vector.transpose(2, 3)  # V_i . u_ij
+        back = -torch.einsum("bjvx,bijx->bijv", vector, unit)  # V_j . u_ji
+        dot = torch.einsum("bivx,bjvx->bijv", vector, vector)
+        # ReLU, not SiLU: on pair tensors the exponential would be a fifth of the time
+        hidden = functional.relu(self.pair_in(torch.cat([q, along, back, dot, along * back], dim=-1)))
+        p = torch.addmm(p.reshape(b * n * n, -1), hidden.view(b * n * n, -1), self.pair_out.weight.t()).view(p.shape)
+        attention = (self.to_attention(p) + bias[..., None]).softmax(dim=2)  # over j
+        value = self.values(h).view(b, n, self.heads, -1)
+        mixed = torch.einsum("bijh,bjhc->bihc", attention, value).reshape(b, n, w)
+        summed = (pair_mask[:, :, None] @ hidden)[:, :, 0]
+        h = h + self.from_attention(mixed) + self.from_pairs(summed * 0.25)
+        size = vector.square().sum(-1)
+        return h + self.mlp(torch.cat([self.mlp_norm(h), size], dim=-1)), p
+
+
+SIGMA_DATA_A = 1.4  # spread of the coordinates of a conformer
+
+
+def signed_volume(corner: Tensor) -> tuple[Tensor, Tensor]:
+    """(a - d) . ((b - d) x (c - d)) of corners (..., 4, 3), and its gradient with respect to them, of bounded length."""
+    a, b, c = (corner[..., k, :] - corner[..., 3, :] for k in range(3))
+    bc, ca, ab = torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)
+    gradient = torch.stack([bc, ca, ab, -(bc + ca + ab)], dim=-2)
+    length = gradient.square().sum((-1, -2), keepdim=True).add(1.0).sqrt()
+    return (a * bc).sum(-1), gradient / length

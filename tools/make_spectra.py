@@ -9,8 +9,8 @@ give the Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`).
 
 OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
 `frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
-`equidrift.models.molecules.spectra.sampler.broaden`, as `observables` of the latent diffusion takes them. Started again, it goes on behind the
-molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
+`equidrift.models.molecules.spectra.sampler.broaden`, as `observables` of the latent diffusion takes them.
+Started again, it goes on after the molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
 """
 
 import argparse

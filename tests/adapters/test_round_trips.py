@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from itertools import product
 
 import numpy as np
@@ -10,33 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.registry import resolve
+from equidrift import simulate
+from equidrift.adapters import ase_atoms, mda_universe, rdkit_conformers
 from equidrift.residues import reordered
 from tests.conftest import MOLECULES, graph_key, make_ensemble
 
-
-def call(path):
-    return resolve(f"equidrift.{path}")
-
-
-# host -> (module that must be there, Ensemble -> host object, host object -> Ensemble, tolerance of the host's positions in A)
+# host -> (Ensemble -> host object, host object -> Ensemble, tolerance of the host's positions in A)
 HOSTS = {
-    "rdkit": ("adapters.rdkit_conformers", lambda e: e.to_rdkit(), lambda m: call("adapters.rdkit_conformers:ensemble_of")(m), 0.0),
-    "ase": ("adapters.ase_atoms", lambda e: e.to_ase(), lambda images: call("adapters.ase_atoms:ensemble_of")(images), 0.0),
-    "openmm": ("simulate", lambda e: e.to_openmm(), lambda pair: call("simulate:from_openmm")(*pair), 1e-12),
-    "mdanalysis": ("adapters.mda_universe", lambda e: e.to_mdanalysis(), lambda u: call("adapters.mda_universe:from_universe")(u), 1e-5),
+    "rdkit": (lambda e: e.to_rdkit(), rdkit_conformers.ensemble_of, 0.0),
+    "ase": (lambda e: e.to_ase(), ase_atoms.ensemble_of, 0.0),
+    "openmm": (lambda e: e.to_openmm(), lambda pair: simulate.from_openmm(*pair), 1e-12),
+    "mdanalysis": (lambda e: e.to_mdanalysis(), mda_universe.from_universe, 1e-5),
 }
 
 
 def through(ensemble, host):
     """Into the host's object and out again."""
-    module, into, out, _ = HOSTS[host]
-    try:
-        importlib.import_module(f"equidrift.{module}")
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("equidrift"):
-            raise
-        pytest.skip(f"equidrift.{module} is not there yet")
+    into, out, _ = HOSTS[host]
     return out(into(ensemble))
 
 
@@ -46,7 +35,7 @@ def test_pair(name, first, second):
     ensemble = make_ensemble(name)
     back = through(through(ensemble, first), second)
     assert graph_key(back.molecule) == graph_key(ensemble.molecule)
-    np.testing.assert_allclose(back.positions_A, ensemble.positions_A, rtol=0, atol=HOSTS[first][3] + HOSTS[second][3])
+    np.testing.assert_allclose(back.positions_A, ensemble.positions_A, rtol=0, atol=HOSTS[first][2] + HOSTS[second][2])
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -57,7 +46,7 @@ def test_any_atom_order_survives(host, order):
     shuffled = ensemble.replace(molecule=reordered(ensemble.molecule, order), positions_A=ensemble.positions_A[:, order])
     back = through(shuffled, host)
     assert graph_key(back.molecule) == graph_key(shuffled.molecule)
-    np.testing.assert_allclose(back.positions_A, shuffled.positions_A, rtol=0, atol=HOSTS[host][3])
+    np.testing.assert_allclose(back.positions_A, shuffled.positions_A, rtol=0, atol=HOSTS[host][2])
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -66,7 +55,7 @@ def test_any_atom_order_survives(host, order):
 def test_positions_are_exact_to_the_hosts_floats(host, shift, scale):
     ensemble = make_ensemble("sulfoxide")
     moved = ensemble.replace(positions_A=ensemble.positions_A * scale + np.array(shift))
-    np.testing.assert_allclose(through(moved, host).positions_A, moved.positions_A, rtol=0, atol=HOSTS[host][3])
+    np.testing.assert_allclose(through(moved, host).positions_A, moved.positions_A, rtol=0, atol=HOSTS[host][2])
 
 
 @pytest.mark.parametrize("host", HOSTS)

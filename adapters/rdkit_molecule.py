@@ -12,6 +12,7 @@ from rdkit import Chem, rdBase
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
+from equidrift.text import MAX_SMILES, check_text, split_smiles, tidy
 
 ORDER = {
     Chem.BondType.SINGLE: 1.0,
@@ -46,16 +47,29 @@ def from_smiles(smiles: str, name: str = "") -> Molecule:
         raise InputTypeError(f"smiles must be a string, not {type(smiles).__name__}")
     if not smiles.strip():
         raise MoleculeError("the SMILES is empty; give a molecule such as 'CCO'")
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles)
-        if mol is None:
-            raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
-    return from_mol(mol, name=name, smiles=smiles)
+    smiles, own_name = split_smiles(check_text(smiles, "the SMILES", MAX_SMILES, lines=True))
+    name = name or own_name
+    try:
+        with rdBase.BlockLogs():
+            mol = Chem.MolFromSmiles(smiles)
+            if mol is None:
+                raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
+        return from_mol(mol, name=name, smiles=smiles)
+    except RuntimeError as error:  # RDKit's own checks of what it thinks cannot be, such as atom maps and isotopes of no size
+        raise MoleculeError(f"cannot read the SMILES {smiles!r}: RDKit cannot handle it ({_first_lines(error)})") from error
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines[:2]) or type(error).__name__
 
 
 def _parse_problem(smiles: str) -> str:
     """What RDKit objects to, in its own words."""
-    mol = Chem.MolFromSmiles(smiles, sanitize=False)
+    core, _, extension = smiles.partition(" ")
+    mol = Chem.MolFromSmiles(core, sanitize=False)
+    if mol is not None and extension and Chem.MolFromSmiles(core) is not None:
+        return f"its extension {extension} is no CXSMILES; leave it out, or correct it"
     if mol is None:
         return "its syntax is broken (brackets, ring closures or symbols)"
     problems = [problem.Message() for problem in Chem.DetectChemistryProblems(mol)]
@@ -87,10 +101,18 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         tetrahedral=np.array([row for atom in mol.GetAtoms() if (row := _tetrahedral_row(atom))]),
         double_bonds=np.array([row for bond in mol.GetBonds() if (row := _double_bond_row(bond))]),
         multiplicity=1 + radicals,
-        name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
+        name=name or tidy(mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=smiles,
+        isotopes=np.array([atom.GetIsotope() for atom in mol.GetAtoms()]),
+        atom_maps=np.array([atom.GetAtomMapNum() for atom in mol.GetAtoms()]),
+        properties=_properties(mol),
         **_residues(mol),
     )
+
+
+def _properties(mol: Chem.Mol) -> dict[str, str]:
+    """The properties that came with a Mol, say from its SDF record, as text."""
+    return {tidy(name): tidy(mol.GetProp(name), lines=True) for name in mol.GetPropNames()}
 
 
 def _tetrahedral_row(atom: Chem.Atom) -> tuple[int, int, int, int, int] | None:
@@ -174,6 +196,7 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
         atom = Chem.Atom(z)
         atom.SetFormalCharge(charge)
         atom.SetNoImplicit(True)
+        atom.SetIsotope(int(molecule.isotopes[k]))
         if molecule.atom_names is not None:
             atom.SetMonomerInfo(_residue_info(molecule, k))
         rw.AddAtom(atom)
@@ -198,8 +221,39 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
 
 
 def flat_smiles(molecule: Molecule) -> str:
-    """RDKit's SMILES without stereo and explicit hydrogens: the key by which molecules are held out from training."""
-    return str(Chem.MolToSmiles(Chem.RemoveHs(to_mol(molecule)), isomericSmiles=False))
+    """RDKit's SMILES without stereo, isotopes and explicit hydrogens: the key by which molecules are held out from training."""
+    natural = molecule.replace(isotopes=np.zeros(molecule.n_atoms))
+    return str(Chem.MolToSmiles(Chem.RemoveHs(to_mol(natural)), isomericSmiles=False))
+
+
+def labelled_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
+    """`to_mol` for the user: with atom maps and properties, which would mislead RDKit's canonical ranks on the way."""
+    mol = to_mol(molecule, positions_A)
+    for k in np.flatnonzero(molecule.atom_maps).tolist():
+        mol.GetAtomWithIdx(k).SetAtomMapNum(int(molecule.atom_maps[k]))
+    for name, value in molecule.properties.items():
+        mol.SetProp(name, value)
+    return mol
+
+
+def isotope_masses_amu(molecule: Molecule) -> NDArray[np.float64]:
+    """(n,) masses of the atoms: of their isotopes, else of the elements as they occur.
+
+    Raises
+    ------
+    MoleculeError
+        for an isotope that is not known.
+    """
+    table = Chem.GetPeriodicTable()
+    masses = np.array([table.GetAtomicWeight(z) for z in molecule.numbers.tolist()], np.float64)
+    for k in np.flatnonzero(molecule.isotopes).tolist():
+        mass = table.GetMassForIsotope(int(molecule.numbers[k]), int(molecule.isotopes[k]))
+        if not mass > 0:
+            raise MoleculeError(
+                f"atom {k} of {molecule!r} is {molecule.symbols[k]} of mass number {molecule.isotopes[k]}, of which no mass is known"
+            )
+        masses[k] = mass
+    return masses
 
 
 def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:

@@ -377,8 +377,15 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
         columns = [getattr(part, name) for part in parts]
         arrays[name] = None if any(column is None for column in columns) else np.concatenate(columns)
     arrays["scores"] = {key: np.concatenate([part.scores[key] for part in parts]) for key in parts[0].scores}
+    arrays["properties"] = joined_properties(parts)
     counts = {"drawn": drawn, "rejected": {reason: rejected[reason] for reason in sorted(rejected)}}
     return parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts})
+
+
+def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
+    """The properties of the samples of all parts; empty text where a part has none of a name."""
+    names = list(dict.fromkeys(name for part in parts for name in part.properties))
+    return {name: [text for part in parts for text in part.properties.get(name, ("",) * len(part))] for name in names}
 
 
 def generate_chunks(molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any) -> Iterator[Ensemble]:

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.errors import InputError, InputTypeError
+from equidrift.errors import InputTypeError
 from equidrift.records import LABELS, Molecule
+from equidrift.registry import resolve
 
 _ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "double_bonds")
+_SELDOM = ("isotopes", "atom_maps")  # left out where they say nothing
 
 
 def plain(value: Any) -> Any:
@@ -39,6 +41,8 @@ def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
     """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact inverse."""
     data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
     data |= {"multiplicity": molecule.multiplicity, "name": molecule.name, "smiles": molecule.smiles}
+    data |= {name: value.tolist() for name in _SELDOM if (value := getattr(molecule, name)).any()}
+    data |= {"properties": dict(molecule.properties)} if molecule.properties else {}
     return data | {name: list(value) for name in LABELS if (value := getattr(molecule, name)) is not None}
 
 
@@ -48,11 +52,7 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     Raises
     ------
     InputError
-        where a field is missing, or one does not belong.
+        where a field is missing, does not belong, or holds something else than it should; the message names it.
     """
-    known = {*_ARRAYS, *LABELS, "multiplicity", "name", "smiles"}
-    missing = [name for name in _ARRAYS if name not in data]
-    if missing or set(data) - known:
-        raise InputError(f"not a stored molecule: missing {missing or 'nothing'}, unknown {sorted(set(data) - known) or 'nothing'}")
-    fields: dict[str, Any] = {name: tuple(value) if name in LABELS else value for name, value in data.items()}
-    return Molecule(**fields)
+    fields = resolve("equidrift.stored:molecule_fields")(data)
+    return Molecule(**{name: tuple(value) if name in LABELS else value for name, value in fields.items()})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.records import Molecule
+from equidrift.records import Frozen, Molecule
 from equidrift.registry import resolve
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _TABLES = {
 
 
 @dataclass(frozen=True, eq=False)
-class MMFFParameters:
+class MMFFParameters(Frozen):
     """Every parameter of MMFF94 or MMFF94s for one molecule (dielectric constant 1, no cut-off).
 
     Parameters

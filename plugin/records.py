@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, InputTypeError
+from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, MAX_VALUE, check_text
 
 if TYPE_CHECKING:
     import ase
@@ -27,9 +28,35 @@ SYMBOLS = (
 LABELS = ("atom_names", "residue_names", "residue_ids", "chain_ids", "insertion_codes")
 
 
+TITLE = "_Name"  # among the properties of conformers: the titles, where each has its own
+MAX_ISOTOPE, MAX_ATOM_MAP = 999, 999_999
+MAX_CHARGE = 20  # of an atom, either sign
+MAX_MULTIPLICITY = 99
+ORDERS = (0.0, 1.0, 1.5, 2.0, 3.0)
+
+
+class Frozen:
+    """What immutable dataclasses share: they pickle and copy by their fields, so that arrays stay read-only and mappings work."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        plain = {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in fields.items()}
+        return _rebuilt, (type(self), plain)
+
+
+def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
+    return kind(**fields)
+
+
 def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
     """A read-only copy of `value` with the given dtype; `None` in `shape` matches any length."""
-    array = np.array(value, dtype=dtype)
+    try:
+        array = np.array(value, dtype=dtype)
+        if dtype is np.int64 and not np.array_equal(array, np.asarray(value)):
+            raise ValueError("not whole numbers")
+    except (TypeError, ValueError, OverflowError) as error:
+        wanted = {np.int64: "whole numbers", np.float64: "numbers"}.get(dtype, "True and False")
+        raise InputError(f"{name} must be {wanted} in an array: {error}") from error
     if array.size == 0 and len(shape) > 1:
         array = array.reshape([length or 0 for length in shape])
     if array.ndim != len(shape) or any(want is not None and have != want for have, want in zip(array.shape, shape)):
@@ -39,8 +66,20 @@ def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: s
     return array
 
 
+def _texts(properties: Any, what: str) -> dict[str, str]:
+    """Properties by name, as text; numbers are written as Python writes them."""
+    if not isinstance(properties, Mapping):
+        raise InputTypeError(f"{what} must be a mapping of names to text, not {type(properties).__name__}")
+    texts = {}
+    for name, value in properties.items():
+        check_text(name, f"a name in {what}", MAX_NAME)
+        text = value if isinstance(value, str) else str(value)
+        texts[name] = check_text(text, f"{what}[{name!r}]", MAX_VALUE, lines=True)
+    return texts
+
+
 @dataclass(frozen=True, eq=False)
-class Molecule:
+class Molecule(Frozen):
     """A molecular graph with every hydrogen explicit, in the caller's atom order.
 
     Parameters
@@ -53,7 +92,10 @@ class Molecule:
         d is the centre itself when it has three neighbours and a lone pair.
     double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis = 1) or 180 degrees (cis = 0).
     multiplicity : spin multiplicity 2S+1.
-    name, smiles : as the user gave them; `smiles` may be empty.
+    name, smiles : as the user gave them; either may be empty.
+    isotopes : (n,) mass numbers, 0 for the natural mixture; empty for all of that kind.
+    atom_maps : (n,) the user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no numbers.
+    properties : what else came with the molecule, such as the fields of its SDF record: text by name.
     atom_names, residue_names, residue_ids : optional, one per atom.
     chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has the
         id 52 and the insertion code "A".
@@ -73,6 +115,9 @@ class Molecule:
     multiplicity: int = 1
     name: str = ""
     smiles: str = ""
+    isotopes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    atom_maps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    properties: Mapping[str, str] = field(default_factory=dict)
     atom_names: tuple[str, ...] | None = None
     residue_names: tuple[str, ...] | None = None
     residue_ids: tuple[int, ...] | None = None
@@ -80,9 +125,9 @@ class Molecule:
     insertion_codes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.numbers)
         fix = object.__setattr__
         fix(self, "numbers", _frozen(self.numbers, np.int64, (None,), "numbers"))
+        n = len(self.numbers)
         fix(self, "bonds", _frozen(self.bonds, np.int64, (None, 2), "bonds"))
         fix(self, "bond_orders", _frozen(self.bond_orders, np.float64, (len(self.bonds),), "bond_orders"))
         fix(self, "formal_charges", _frozen(self.formal_charges, np.int64, (n,), "formal_charges"))
@@ -99,6 +144,39 @@ class Molecule:
                 if len(value) != n:
                     raise InputError(f"{label} has {len(value)} entries for {n} atoms")
                 fix(self, label, tuple(value))
+        self._check_more(n)
+
+    def _check_more(self, n: int) -> None:
+        """The fields that are no part of the graph."""
+        fix = object.__setattr__
+        for label, most in (("isotopes", MAX_ISOTOPE), ("atom_maps", MAX_ATOM_MAP)):
+            value = getattr(self, label)
+            array = _frozen(value if len(value) else np.zeros(n), np.int64, (n,), label)
+            if n and not (0 <= array.min() and array.max() <= most):
+                raise InputError(f"{label} must be 0 to {most}, not {array.min() if array.min() < 0 else array.max()}")
+            fix(self, label, array)
+        if isinstance(self.multiplicity, bool) or not isinstance(self.multiplicity, int | np.integer):
+            raise InputTypeError(f"multiplicity must be an integer, not {self.multiplicity!r}")
+        if not 1 <= self.multiplicity <= MAX_MULTIPLICITY:
+            raise InputError(f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {self.multiplicity}")
+        fix(self, "multiplicity", int(self.multiplicity))
+        if self.bond_orders.size and not np.isin(self.bond_orders, ORDERS).all():
+            odd = sorted(set(self.bond_orders[~np.isin(self.bond_orders, ORDERS)].tolist()))
+            raise InputError(f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd[0]:g}")
+        if n and np.abs(self.formal_charges).max() > MAX_CHARGE:
+            raise InputError(f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not {np.abs(self.formal_charges).max()}")
+        if self.double_bonds.size and not np.isin(self.double_bonds[:, 4], (0, 1)).all():
+            raise InputError("double_bonds must say 1 (cis) or 0 (trans) in their last column")
+        check_text(self.name, "name", MAX_NAME, lines=True)
+        check_text(self.smiles, "smiles", MAX_SMILES)
+        for label in LABELS:
+            for text in set(getattr(self, label) or ()) if label != "residue_ids" else ():
+                check_text(text, label, MAX_LABEL)
+        if self.residue_ids is not None:
+            fix(self, "residue_ids", tuple(_frozen(self.residue_ids, np.int64, (n,), "residue_ids").tolist()))
+            if n and max(map(abs, self.residue_ids)) >= 2**31:
+                raise InputError(f"residue_ids must fit into 32 bits, not {max(map(abs, self.residue_ids))}")
+        fix(self, "properties", MappingProxyType(_texts(self.properties, "properties")))
 
     @property
     def n_atoms(self) -> int:
@@ -118,10 +196,15 @@ class Molecule:
         return dataclasses.replace(self, **changes)
 
     def key(self) -> tuple[Any, ...]:
-        """What decides whether two molecules are the same graph in the same atom order, stereo included."""
+        """What decides whether two molecules are the same graph in the same atom order, stereo and isotopes included."""
         bonds = sorted((min(i, j), max(i, j), o) for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist()))
         stereo = (tuple(map(tuple, self.tetrahedral.tolist())), tuple(map(tuple, self.double_bonds.tolist())))
-        return (tuple(self.numbers.tolist()), tuple(bonds), tuple(self.formal_charges.tolist()), self.multiplicity, stereo)
+        isotopes = tuple(self.isotopes.tolist()) if self.isotopes.any() else ()
+        return (tuple(self.numbers.tolist()), tuple(bonds), tuple(self.formal_charges.tolist()), self.multiplicity, stereo, isotopes)
+
+    def entry(self) -> tuple[Any, ...]:
+        """What decides whether two molecules are the same entry of a library: graph, name, SMILES, maps and properties."""
+        return (self.key(), self.name, self.smiles, tuple(self.atom_maps.tolist()), tuple(sorted(self.properties.items())))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Molecule) and self.key() == other.key()
@@ -141,12 +224,27 @@ class Molecule:
         return molecule
 
 
+def _columns(properties: Any, n: int) -> dict[str, tuple[str, ...]]:
+    """Properties of n samples: name -> n texts."""
+    columns = {}
+    if not isinstance(properties, Mapping):
+        raise InputTypeError(f"properties must be a mapping of names to texts, not {type(properties).__name__}")
+    for name, texts in properties.items():
+        if isinstance(texts, str) or len(texts) != n:
+            raise InputError(f"properties[{name!r}] must hold {n} texts, one a sample, not {texts!r:.40}")
+        what = f"properties[{check_text(name, 'a name in properties', MAX_NAME)!r}]"
+        columns[name] = tuple(check_text(str(text), what, MAX_VALUE, lines=True) for text in texts)
+    return columns
+
+
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Frozen):
     """Conformers of one molecule.
 
     positions_A float64 (n_samples, n_atoms, 3); seeds int64 (n_samples,); log_prob and energies_eV (n_samples,) or None;
-    valid bool (n_samples,); scores: further numbers a sample, by name; provenance: model, weights hash, options, versions.
+    valid bool (n_samples,); scores: further numbers a sample, by name; provenance: model, weights hash, options, versions;
+    properties: text by name that came with each sample and is not the same for all, such as the fields of an SDF file
+    (what is the same is in `molecule.properties`); the titles of the samples, where they differ, under "_Name".
     """
 
     molecule: Molecule
@@ -157,6 +255,7 @@ class Ensemble:
     valid: NDArray[np.bool_] | None = None
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -170,6 +269,7 @@ class Ensemble:
         scores = {key: _frozen(value, np.float64, (n,), f"scores[{key!r}]") for key, value in self.scores.items()}
         fix(self, "scores", MappingProxyType(scores))
         fix(self, "provenance", MappingProxyType(dict(self.provenance)))
+        fix(self, "properties", MappingProxyType(_columns(self.properties, n)))
 
     def __len__(self) -> int:
         return len(self.positions_A)
@@ -186,6 +286,7 @@ class Ensemble:
             energies_eV=None if self.energies_eV is None else self.energies_eV[pick],
             valid=self.valid[pick] if self.valid is not None else None,
             scores={key: value[pick] for key, value in self.scores.items()},
+            properties={key: [texts[k] for k in pick.tolist()] for key, texts in self.properties.items()},
         )
 
     def __repr__(self) -> str:
@@ -209,10 +310,10 @@ class Ensemble:
         return images
 
     def to_rdkit(self) -> Chem.Mol:
-        """An RDKit Mol with one conformer a sample."""
+        """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the molecule's properties are in it."""
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.rdkit_molecule:to_mol")(self.molecule, self.positions_A)
+        return resolve("equidrift.adapters.rdkit_molecule:labelled_mol")(self.molecule, self.positions_A)
 
     def to_openmm(self) -> tuple[Any, list[Any]]:
         """(Topology, [positions Quantity a conformer])."""
@@ -229,7 +330,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(Frozen):
     """Frames of one molecule: positions_A (n_frames, n_atoms, 3) and time_fs (n_frames,).
 
     box_A is None, (3, 3) for a box that every frame has, or (n_frames, 3, 3) for one that
@@ -316,7 +417,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Proposal(Frozen):
     """A proposed configuration and log q(x | x') - log q(x' | x), None where the proposer has no density.
 
     `info` says how it was made, for statistics: `torsions` (indices of those moved), `kind`, and for proposals whose density does not

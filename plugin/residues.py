@@ -89,6 +89,8 @@ def reordered(molecule: Molecule, order: Sequence[int] | NDArray[np.int64]) -> M
     changes: dict[str, Any] = {
         "numbers": molecule.numbers[order],
         "formal_charges": molecule.formal_charges[order],
+        "isotopes": molecule.isotopes[order],
+        "atom_maps": molecule.atom_maps[order],
         "bonds": place[molecule.bonds],
         "tetrahedral": place[molecule.tetrahedral],
     }

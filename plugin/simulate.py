@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.mmff import mmff_system
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble, Frozen, Molecule
 from equidrift.registry import resolve
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SwarmResult:
+class SwarmResult(Frozen):
     """What a swarm left behind.
 
     Parameters

@@ -63,10 +63,10 @@ def test_other_files(chiral, tmp_path):
     with pytest.raises(InputError, match=r"there is no file"):
         load_npz(tmp_path / "none.npz")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(InputError, match=r"a single array"):
+    with pytest.raises(InputError, match=r"no \.npz file"):
         load_npz(tmp_path / "one.npy")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    with pytest.raises(InputError, match=r"not an ensemble of equidrift's"):
+    with pytest.raises(InputError, match=r"does not hold an ensemble of equidrift's"):
         load_npz(tmp_path / "other.npz")
     np.savez(tmp_path / "newer.npz", header=np.array(json.dumps({"format": "equidrift-ensemble-9"})))
     with pytest.raises(InputError, match=r"a newer equidrift may read it"):
@@ -77,7 +77,7 @@ def test_other_files(chiral, tmp_path):
 
 def test_a_pickle_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", header=np.array([{"a": 1}], object))
-    with pytest.raises(InputError, match=r"truncated, damaged"):
+    with pytest.raises(InputError, match=r"has the type object"):
         load_npz(tmp_path / "a.npz")
 
 
@@ -91,7 +91,7 @@ def test_plain_values():
 def test_molecule_dict(ensemble):
     data = json.loads(json.dumps(molecule_to_dict(ensemble.molecule)))
     assert molecule_from_dict(data) == ensemble.molecule
-    with pytest.raises(InputError, match=r"missing \['bonds'\], unknown \['bond'\]"):
+    with pytest.raises(InputError, match="the field 'bonds' is missing; the field 'bond' is unknown"):
         molecule_from_dict({("bond" if key == "bonds" else key): value for key, value in data.items()})
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import multiprocessing
+import pickle
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equidrift.errors import InputError
-from equidrift.records import Ensemble, Molecule, Trajectory
+from equidrift.records import Ensemble, Molecule, Proposal, Trajectory
 
 WATER: dict[str, Any] = {"numbers": [8, 1, 1], "bonds": [(0, 1), (0, 2)], "bond_orders": [1, 1], "formal_charges": [0, 0, 0]}
 
@@ -25,6 +28,20 @@ WATER: dict[str, Any] = {"numbers": [8, 1, 1], "bonds": [(0, 1), (0, 2)], "bond_
         ({"formal_charges": [0]}, r"formal_charges has shape"),
         ({"numbers": [8, 1, 999]}, "numbers must be atomic numbers 1 to"),
         ({"atom_names": ("O",)}, "atom_names has 1 entries for 3 atoms"),
+        ({"numbers": [8.5, 1, 1]}, "numbers must be whole numbers"),
+        ({"numbers": ["O", "H", "H"]}, "numbers must be whole numbers"),
+        ({"formal_charges": [10**30, 0, 0]}, "formal_charges must be whole numbers"),
+        ({"formal_charges": [99, 0, 0]}, "formal_charges must be -20 to 20, not 99"),
+        ({"bond_orders": [1, 4]}, "bond_orders must be 0, 1, 1.5, 2, 3, not 4"),
+        ({"multiplicity": 0}, "multiplicity must be 1 to 99, not 0"),
+        ({"isotopes": [-2, 0, 0]}, "isotopes must be 0 to 999, not -2"),
+        ({"isotopes": [2]}, r"isotopes has shape \(1,\)"),
+        ({"name": "a\ud800b"}, "name holds half of a surrogate pair"),
+        ({"name": "a\x00b"}, "name holds a control character"),
+        ({"name": "a" * 10_001}, "name has 10001 characters, and may have 10000"),
+        ({"atom_names": ("O" * 65, "H", "H")}, "atom_names has 65 characters"),
+        ({"properties": {"a\x07": "1"}}, "a name in properties holds a control character"),
+        ({"properties": {"a": "\x1b"}}, r"properties\['a'\] holds a control character"),
         ({"tetrahedral": [(0, 1, 2, 7, 0)]}, "tetrahedral names atom 7"),
     ],
 )
@@ -93,3 +110,65 @@ def test_trajectory_refuses() -> None:
         Trajectory(Molecule(**WATER), np.zeros((2, 3, 3)), np.zeros(3))
     with pytest.raises(InputError, match="box_A has shape"):
         Trajectory(Molecule(**WATER), np.zeros((2, 3, 3)), np.zeros(2), box_A=np.zeros(3))
+
+
+WHOLE = Molecule(**WATER, isotopes=[18, 2, 0], atom_maps=[1, 0, 0], name="heavy", smiles="[18OH2]", properties={"id": "7"})
+POSITIONS_A = np.arange(18.0).reshape(2, 3, 3)
+RECORDS = {
+    "molecule": WHOLE,
+    "ensemble": Ensemble(
+        WHOLE,
+        POSITIONS_A,
+        energies_eV=[0.0, 1.0],
+        scores={"a": [1.0, 2.0]},
+        provenance={"model": "m", "options": {"steps": 2}},
+        properties={"pose": ["1", "2"]},
+    ),
+    "trajectory": Trajectory(WHOLE, POSITIONS_A, [0.0, 1.0], box_A=np.eye(3), provenance={"exact": False}),
+    "proposal": Proposal(POSITIONS_A[0], 0.5, {"kind": "jump"}),
+}
+
+
+def contents(value: Any) -> Any:
+    """A record as comparable values, with what may be written to."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: contents(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist(), value.dtype.str, value.flags.writeable
+    return {key: contents(item) for key, item in value.items()} if hasattr(value, "items") else value
+
+
+def through_a_worker(record: Any) -> Any:
+    return record
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("way", [lambda r: pickle.loads(pickle.dumps(r)), copy.deepcopy, copy.copy], ids=["pickle", "deepcopy", "copy"])
+def test_record_is_the_same_after_a_copy_and_stays_read_only(name: str, way: Any) -> None:
+    record = RECORDS[name]
+    again = way(record)
+    assert type(again) is type(record) and again is not record
+    assert contents(again) == contents(record)
+    if name != "proposal":
+        with pytest.raises(TypeError):
+            (again.properties if name == "molecule" else again.provenance)["new"] = 1
+
+
+@pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods()) & {"fork", "spawn"}))
+def test_records_go_through_the_workers_of_a_pool(method: str) -> None:
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        for record, again in zip(RECORDS.values(), pool.map(through_a_worker, RECORDS.values())):
+            assert contents(again) == contents(record)
+
+
+def test_isotopes_make_another_molecule_and_maps_do_not() -> None:
+    plain = Molecule(**WATER)
+    assert plain != plain.replace(isotopes=[0, 2, 0]) and plain == plain.replace(atom_maps=[3, 0, 0], name="x", properties={"a": "b"})
+    assert plain.isotopes.tolist() == [0, 0, 0] == plain.atom_maps.tolist()
+
+
+def test_properties_of_samples_follow_the_samples() -> None:
+    ensemble = RECORDS["ensemble"]
+    assert ensemble[1].properties == {"pose": ("2",)} and ensemble[[1, 0]].properties == {"pose": ("2", "1")}
+    with pytest.raises(InputError, match=r"properties\['pose'\] must hold 2 texts"):
+        ensemble.replace(properties={"pose": ["1"]})

@@ -1,0 +1,88 @@
+"""Text from outside, checked once at the door: encodable, without control characters, of a length that makes sense."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from equidrift.errors import InputError, InputTypeError
+
+MAX_SMILES = 100_000  # characters; a protein of 1,000 residues has about 30,000
+MAX_NAME = 10_000  # characters of a molecule's name or title
+MAX_LABEL = 64  # characters of the name of an atom or residue; PDB has 4
+MAX_VALUE = 1_000_000  # characters of a property's value
+_LINES = "\n\t"  # the control characters that a value of several lines may have
+_SHOWN = 40  # characters of a text in a message
+# SMILES, then ChemAxon's extension |...| (which may hold spaces), then the name
+_LINE = re.compile(r"\s*(\S*)(?:\s+(\|[^|]*\|)(?=\s|$))?\s*(.*)", re.DOTALL)
+
+
+def check_text(text: Any, what: str, most: int, *, lines: bool = False) -> str:
+    """Return `text`, or say why it cannot be used.
+
+    Parameters
+    ----------
+    text : what came.
+    what : its name in the message.
+    most : characters that it may have.
+    lines : whether it may have line breaks and tabs.
+
+    Raises
+    ------
+    InputTypeError
+        where it is no string.
+    InputError
+        where it is too long, cannot be encoded as UTF-8 (lone surrogates), or holds control characters.
+    """
+    if not isinstance(text, str):
+        raise InputTypeError(f"{what} must be text, not {type(text).__name__}")
+    if len(text) > most:
+        raise InputError(f"{what} has {len(text)} characters, and may have {most}: {text[:_SHOWN]!r}...")
+    if text.isprintable():
+        return text
+    allowed = _LINES if lines else ""
+    for place, character in enumerate(text):
+        if character not in allowed and unicodedata.category(character) in ("Cc", "Cs"):
+            kind = "a control character" if unicodedata.category(character) == "Cc" else "half of a surrogate pair, which no file can hold"
+            near = text[max(0, place - _SHOWN // 2) : place + _SHOWN // 2]
+            raise InputError(f"{what} holds {kind}, {character!r}, at place {place} ({near!r}); remove it")
+    return text
+
+
+def tidy(text: str, *, lines: bool = False) -> str:
+    """A text of a file as `check_text` wants it: control characters become spaces, what is not encodable the replacement character."""
+    if text.isprintable():
+        return text.strip()
+    allowed = _LINES if lines else ""
+    kept = []
+    for character in text.replace("\r\n", "\n"):
+        category = unicodedata.category(character)
+        if category == "Cs":
+            character = "\N{REPLACEMENT CHARACTER}"
+        elif category == "Cc" and character not in allowed:
+            character = " "
+        kept.append(character)
+    return "".join(kept).strip()
+
+
+def split_smiles(line: str) -> tuple[str, str]:
+    """(SMILES with its CXSMILES extension, if any; name) of a line of a SMILES file."""
+    match = _LINE.fullmatch(line)
+    if match is None:  # cannot be: every part may be empty
+        return line, ""
+    smiles, extension, name = match.groups()
+    return (f"{smiles} {extension}" if extension else smiles), name.strip()
+
+
+def one_line(text: str) -> str:
+    """The words of a text on one line, for formats whose titles are."""
+    return " ".join(text.split())
+
+
+def decoded(raw: bytes) -> str:
+    """The text of a file's bytes: UTF-8, with or without its mark, else Windows' Latin, in which old files are."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")

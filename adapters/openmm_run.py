@@ -13,6 +13,7 @@ from openmm import app, unit
 
 from equidrift.adapters.openmm_state import residue_id
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.outputs import topology_beside
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
@@ -133,11 +134,11 @@ def energy_of(simulation: app.Simulation) -> Callable[[NDArray[np.float64]], flo
 
 
 def write_to(simulation: app.Simulation, path: str | os.PathLike[str], every: int, *, append: bool) -> None:
-    """Add a reporter for a .xtc or .dcd file, and write the topology beside it as .pdb."""
+    """Add a reporter for a .xtc or .dcd file, and write the topology beside it (run.top.pdb)."""
     file = Path(path)
     if not append:
         file.unlink(missing_ok=True)
-        with open(file.with_suffix(".pdb"), "w") as handle:
+        with open(topology_beside(file), "w") as handle:
             app.PDBFile.writeFile(simulation.topology, positions(simulation) * unit.angstrom, handle, keepIds=True)
     simulation.reporters.append(REPORTERS[file.suffix.lower()](str(file), every, append=append, enforcePeriodicBox=False))
 

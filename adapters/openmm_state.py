@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
+from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
 from equidrift.residues import reordered, residue_keys, residue_order
 from equidrift.seeds import check_seed, sample_seeds
@@ -336,6 +337,7 @@ def swarm(
     interval_ps: float | None = None,
     platform: str | openmm.Platform | None = None,
     platform_properties: Mapping[str, str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> SwarmResult:
     """Langevin dynamics from every conformer; see `equidrift.simulate.swarm`, which also knows a default System.
@@ -357,6 +359,7 @@ def swarm(
     system = _system_for(ensemble.molecule, topology, system)
     chosen = _platform(platform)
     topology_path, paths = _paths(output, format, len(ensemble))
+    claim([topology_path, *paths], overwrite=overwrite)
     _write_topology(topology, positions, topology_path)
 
     def simulate(k: int) -> float:
@@ -386,6 +389,7 @@ def _each(simulate: Callable[[int], float], topology_path: Path, paths: list[Pat
         if progress is not None:
             progress({"stage": "swarm", "done": k + 1, "total": len(paths), "failed": len(failures)})
     if len(failures) == len(paths):
+        topology_path.unlink(missing_ok=True)
         raise NoValidSamplesError("dynamics failed for every conformer.", Counter(failures.values()))
     return SwarmResult(topology_path, tuple(None if k in failures else path for k, path in enumerate(paths)), energies, failures)
 
@@ -418,7 +422,7 @@ def _paths(output: str | Path, format: str, n: int) -> tuple[Path, list[Path]]:
     """(topology, one trajectory a conformer); the folder is made, and found writable."""
     folder = str(output).endswith(("/", os.sep)) or Path(output).is_dir()
     base = Path(output) / "conformer" if folder else Path(output)
-    topology = base.with_name("topology.pdb" if folder else base.name + ".pdb")
+    topology = base.with_name("topology.pdb" if folder else base.name + ".top.pdb")
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

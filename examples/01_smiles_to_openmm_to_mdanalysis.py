@@ -11,7 +11,7 @@ import equidrift
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 8
 model = sys.argv[2] if len(sys.argv) > 2 else "default"
 ensemble = equidrift.sample("CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O", n, model=model, seed=1)
-result = equidrift.swarm(ensemble, time_ps=2.0, interval_ps=0.1, output="swarm/")
+result = equidrift.swarm(ensemble, time_ps=2.0, interval_ps=0.1, output="swarm/", overwrite=True)
 print(result)
 
 for k, path in enumerate(result.trajectories):

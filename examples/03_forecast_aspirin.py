@@ -20,16 +20,16 @@ subprocess.run([sys.executable, "-m", "equidrift.cli.main", *command, "--model",
 
 files = [f"next_{k:04d}.xtc" for k in range(n)] if n > 1 else ["next.xtc"]
 for file in files:
-    universe = mda.Universe("next.pdb", file)
+    universe = mda.Universe("next.top.pdb", file)
     rmsd_A = RMSD(universe, select="not element H").run().results.rmsd[:, 2]
     print(f"MDAnalysis: {file}: {len(universe.trajectory)} frames, dt {universe.trajectory.dt:.3f} ps, RMSD {rmsd_A[-1]:.2f} A at the end")
 
-last = equidrift.load_trajectory(files[0], "next.pdb").to_ase()[-1]
+last = equidrift.load_trajectory(files[0], "next.top.pdb").to_ase()[-1]
 last.calc = MMFF()
 print(f"ASE: {last.info['time_fs']:.0f} fs, {last.get_potential_energy():.3f} eV")
 
-pdb = app.PDBFile("next.pdb")
-system = equidrift.mmff_system(equidrift.load_trajectory(files[0], "next.pdb").molecule)
+pdb = app.PDBFile("next.top.pdb")
+system = equidrift.mmff_system(equidrift.load_trajectory(files[0], "next.top.pdb").molecule)
 simulation = app.Simulation(pdb.topology, system, openmm.LangevinMiddleIntegrator(300, 1, 0.0005))
 simulation.context.setPositions(last.positions * unit.angstrom)
 energy = simulation.context.getState(energy=True).getPotentialEnergy()

@@ -7,9 +7,10 @@ starts, so a run that is continued from the end of any window makes what an unin
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from equidrift._version import __version__
 from equidrift.checks import ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
 from equidrift.conditions import Conditions, Known
-from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError
+from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, error_again
 from equidrift.protocols import Callback
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_model
@@ -32,6 +33,11 @@ MAX_ATTEMPTS = 20
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
 SIZE_SPREAD = 1.3  # largest over smallest molecule of a batch, in atoms
 
+BATCH_ATOMS = 6400  # in one call of the model, so that what is done can be kept every few seconds
+RELAX_S = 4.0  # seconds of relaxation after which what is done is kept
+_META = "meta"
+
+Keep = Callable[[dict[str, NDArray[Any]]], None]
 Relax = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]  # (molecule, positions_A), and known=Known where atoms are held
 
 
@@ -135,6 +141,8 @@ class Task:
     error: EquidriftError | None = None
     known: Known | None = None
 
+    COLUMNS = ("positions", "energies", "seeds", "valid")  # arrays with a row for each sample
+
     def __post_init__(self) -> None:
         n = self.stop - self.start
         self.positions = np.full((n, self.molecule.n_atoms, 3), np.nan)
@@ -149,6 +157,16 @@ class Task:
         """What is wrong with each sample: its geometry, or what was to be held."""
         reasons = self.geometry(positions_A)
         return reasons if self.known is None else self.known.reasons(positions_A, reasons)
+
+    @property
+    def place(self) -> list[int]:
+        """What a task that is taken up must have in common with the one that was kept."""
+        return [self.index, self.start, self.stop, self.molecule.n_atoms]
+
+    def described(self) -> dict[str, Any]:
+        """What is known of the task, but for its arrays, as plain values."""
+        error = None if self.error is None else [type(self.error).__name__, str(self.error)]
+        return {"place": self.place, "drawn": self.drawn, "reasons": dict(self.reasons), "error": error}
 
     @property
     def pending(self) -> NDArray[np.int64]:
@@ -213,22 +231,32 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def _batches(tasks: Sequence[Task], settings: Settings, attempt: int) -> Iterator[list[Job]]:
-    """Pending samples as batches of molecules of similar size, at most `batch_size` samples in each."""
-    batch: list[Job] = []
-    room = settings.batch_size
-    for task in sorted(tasks, key=lambda task: task.molecule.n_atoms):
-        slots = task.pending
+def _batches(
+    tasks: Sequence[Task],
+    settings: Settings,
+    attempt: int,
+    pending: Sequence[NDArray[np.int64]],
+) -> list[list[Job]]:
+    """Pending samples as batches of molecules of similar size.
+
+    A batch holds at most `batch_size` samples, and at most BATCH_ATOMS atoms unless one block
+    of samples has more.
+    """
+    batches: list[list[Job]] = []
+    room = 0
+    for task, slots in sorted(zip(tasks, pending), key=lambda pair: pair[0].molecule.n_atoms):
         seeds = sample_seeds(settings.seed, task.start, task.stop, attempt)[slots]
+        n_atoms = task.molecule.n_atoms
         while len(slots):
-            if batch and (room < 1 or task.molecule.n_atoms > SIZE_SPREAD * batch[0].task.molecule.n_atoms):
-                yield batch
-                batch, room = [], settings.batch_size
+            smallest = batches[-1][0].task.molecule.n_atoms if batches else 0
+            if room < 1 or n_atoms > SIZE_SPREAD * smallest:
+                batches.append([])
+                blocks = max(1, BATCH_ATOMS // max(1, n_atoms) // settings.block)
+                room = min(settings.batch_size, blocks * settings.block)
             size = min(len(slots), room)
-            batch.append(Job(task, slots[:size], seeds[:size]))
+            batches[-1].append(Job(task, slots[:size], seeds[:size]))
             slots, seeds, room = slots[size:], seeds[size:], room - size
-    if batch:
-        yield batch
+    return batches
 
 
 def _judge(job: Job, positions: NDArray[np.float64], settings: Settings) -> None:
@@ -256,22 +284,124 @@ def _judge(job: Job, positions: NDArray[np.float64], settings: Settings) -> None
     task.reasons.update(reasons[~keep].tolist())
 
 
-def _run_window(tasks: Sequence[Task], settings: Settings) -> None:
-    """Fill every task of a window with valid samples, or its `error`."""
-    begun = time.monotonic()
-    for attempt in range(settings.max_attempts):
-        for batch in _batches(tasks, settings, attempt):
-            for job, positions in zip(batch, _positions_safely(batch, settings)):
-                _judge(job, positions, settings)
-            _report(batch, settings, begun)
-        for task in tasks:
-            if task.drawn >= HOPELESS_DRAWS and attempt > 0 and not task.valid.any():
+class _Window:
+    """The tasks of a window, being filled batch by batch.
+
+    After each batch, and within a batch each time that relaxation has taken RELAX_S, `keep` is
+    given everything that is done as arrays. A later process that hands them in as `kept` goes on
+    from there, and makes what an uninterrupted one makes: which samples are drawn together
+    follows from what was pending when the attempt began.
+    """
+
+    def __init__(self, tasks: Sequence[Task], settings: Settings, keep: Keep | None) -> None:
+        self.tasks, self.settings, self.keep = tasks, settings, keep
+        self.attempt, self.done, self.judged = 0, 0, 0  # attempt, its batches done, rows of the next
+        self.begun = time.monotonic()
+        self.drawn: list[NDArray[np.float64]] | None = None  # of the batch that is being judged
+        self.pending: list[NDArray[np.int64]] = []
+
+    def run(self) -> None:
+        """Fill every task with valid samples, or its `error`."""
+        while self.attempt < self.settings.max_attempts:
+            self.pending = self.pending or [task.pending for task in self.tasks]
+            batches = _batches(self.tasks, self.settings, self.attempt, self.pending)
+            for batch in batches[self.done :]:
+                self._run_batch(batch)
+            if self._over():
+                return
+            self.attempt, self.done, self.pending = self.attempt + 1, 0, []
+        for task in self.tasks:
+            if task.pending.size:
+                task.error = _no_valid(task)
+
+    def _over(self) -> bool:
+        """Give up what is hopeless; whether nothing is left to draw."""
+        for task in self.tasks:
+            hopeless = task.drawn >= HOPELESS_DRAWS and self.attempt > 0 and not task.valid.any()
+            if hopeless:
                 task.error = task.error or _no_valid(task)
-        if not any(task.pending.size for task in tasks):
+        return not any(task.pending.size for task in self.tasks)
+
+    def _run_batch(self, batch: Sequence[Job]) -> None:
+        if self.drawn is None:
+            self.drawn = _positions_safely(batch, self.settings)
+        row = 0
+        size = 1 if self.settings.relax is not None else self.settings.batch_size
+        for job, positions in zip(batch, self.drawn):
+            begin = min(len(positions), max(0, self.judged - row))
+            while begin < len(positions):
+                begun = time.monotonic()
+                part = slice(begin, begin + size)
+                _judge(Job(job.task, job.slots[part], job.seeds[part]), positions[part], self.settings)
+                begin = min(begin + size, len(positions))
+                self.judged = row + begin
+                if time.monotonic() - begun < RELAX_S / 2:
+                    size *= 2
+                elif self.settings.relax is not None:
+                    self._keep()
+            row += len(positions)
+        _report(batch, self.settings, self.begun)
+        self.done, self.judged, self.drawn = self.done + 1, 0, None
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.keep is not None:
+            self.keep(self.arrays())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that is done, as arrays that do not change any more."""
+        drawn = self.drawn or []
+        pending = [np.isin(np.arange(len(task.valid)), slots) for task, slots in zip(self.tasks, self.pending)]
+        meta = {
+            "attempt": self.attempt,
+            "done": self.done,
+            "judged": self.judged,
+            "drawn": [len(positions) for positions in drawn],
+            "tasks": [task.described() for task in self.tasks],
+        }
+        columns = {name: [getattr(task, name) for task in self.tasks] for name in Task.COLUMNS}
+        columns |= {"pending": pending, "drawn": [block.reshape(-1) for block in drawn]}
+        columns["positions"] = [block.reshape(-1) for block in columns["positions"]]
+        arrays = {name: np.concatenate(blocks) for name, blocks in columns.items() if blocks}
+        return {_META: np.array(json.dumps(meta)), **arrays}
+
+    def take_up(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Stand where `arrays` were made; those of another window change nothing."""
+        meta = json.loads(str(arrays[_META]))
+        if [told["place"] for told in meta["tasks"]] != [task.place for task in self.tasks]:
             return
-    for task in tasks:
-        if task.pending.size:
-            task.error = _no_valid(task)
+        begin = 0
+        for task, told in zip(self.tasks, meta["tasks"]):
+            end = begin + len(task.valid)
+            for name in Task.COLUMNS:
+                if name != "positions":
+                    setattr(task, name, arrays[name][begin:end].copy())
+            self.pending.append(np.flatnonzero(arrays["pending"][begin:end]))
+            task.drawn, task.reasons = told["drawn"], Counter(told["reasons"])
+            task.error = None if told["error"] is None else error_again(*told["error"])
+            begin = end
+        sizes = [len(task.valid) * task.molecule.n_atoms * 3 for task in self.tasks]
+        for task, block in zip(self.tasks, np.split(arrays["positions"], np.cumsum(sizes)[:-1])):
+            task.positions = block.reshape(task.positions.shape).copy()
+        self.attempt, self.done, self.judged = meta["attempt"], meta["done"], meta["judged"]
+        if meta["drawn"]:
+            batch = _batches(self.tasks, self.settings, self.attempt, self.pending)[self.done]
+            shapes = [(len(job.seeds), job.task.molecule.n_atoms, 3) for job in batch]
+            ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+            self.drawn = [b.reshape(shape) for b, shape in zip(np.split(arrays["drawn"], ends), shapes)]
+
+
+def _run_window(
+    tasks: Sequence[Task],
+    settings: Settings,
+    keep: Keep | None = None,
+    kept: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Fill every task of a window with valid samples, or its `error`; see `_Window`."""
+    window = _Window(tasks, settings, keep)
+    if kept is not None:
+        window.take_up(kept)
+    window.run()
 
 
 def _report(batch: Sequence[Job], settings: Settings, begun: float) -> None:
@@ -357,11 +487,20 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     MoleculeError
         for a molecule that is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted.
+        where n valid conformers cannot be found, with the reasons counted; its `partial` is the
+        Ensemble of those that are valid.
     InputError, InputTypeError
         for an option out of its range.
     """
-    return joined(list(generate_chunks(molecule, n, model=model, **options)))
+    chunks: list[Ensemble] = []
+    try:
+        for chunk in generate_chunks(molecule, n, model=model, **options):
+            chunks.append(chunk)
+    except NoValidSamplesError as error:
+        partial = [*chunks, *([] if error.partial is None else [error.partial])]
+        error.partial = joined(partial) if partial else None
+        raise
+    return joined(chunks)
 
 
 def joined(parts: Sequence[Ensemble]) -> Ensemble:
@@ -378,7 +517,11 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
         arrays[name] = None if any(column is None for column in columns) else np.concatenate(columns)
     arrays["scores"] = {key: np.concatenate([part.scores[key] for part in parts]) for key in parts[0].scores}
     arrays["properties"] = joined_properties(parts)
-    counts = {"drawn": drawn, "rejected": {reason: rejected[reason] for reason in sorted(rejected)}}
+    counts: dict[str, Any] = {"drawn": drawn, "rejected": dict(sorted(rejected.items()))}
+    if all("kept_input" in part.provenance for part in parts):  # of a refinement
+        kept = sum((Counter(part.provenance["kept_input"]) for part in parts), Counter[str]())
+        counts |= {"kept_input": dict(sorted(kept.items()))}
+        counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
     return parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts})
 
 
@@ -435,13 +578,24 @@ def generate_windows(
     settings: Settings,
     start: tuple[int, int] = (0, 0),
     window: int | None = None,
+    keep: Keep | None = None,
+    kept: Mapping[str, NDArray[Any]] | None = None,
 ) -> Iterator[list[Piece]]:
-    """`generate_many` by windows: behind each list of pieces a run can be broken off and continued."""
+    """`generate_many` by windows: after each list of pieces a run can be broken off and continued.
+
+    Parameters are `generate_many`'s, and
+
+    keep : called within a window with arrays that hold what is done of it.
+    kept : the arrays that `keep` was given last, of the window that begins at `start`.
+    """
     check_count("n", n)
     size = -(-(window or settings.window) // settings.block) * settings.block
     plan = _Plan(iter(molecules), n, settings, size, *start)
     while entries := plan.next_window():
-        _run_window([entry for entry in entries if isinstance(entry, Task)], settings)
+        tasks = [entry for entry in entries if isinstance(entry, Task)]
+        if tasks:
+            _run_window(tasks, settings, keep, kept)
+        kept = None
         pieces = [entry if isinstance(entry, Piece) else _piece(entry, n, settings) for entry in entries]
         plan.close(pieces[-1])
         yield pieces
@@ -504,5 +658,7 @@ class _Plan:
 
 def _piece(task: Task, n: int, settings: Settings) -> Piece:
     if task.error is not None:
+        if isinstance(task.error, NoValidSamplesError) and task.valid.any():
+            task.error.partial = _ensemble(task, settings)[task.valid]
         return Piece(task.index, task.start, None, task.error, True)
     return Piece(task.index, task.start, _ensemble(task, settings), None, task.stop == n)

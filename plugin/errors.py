@@ -81,9 +81,24 @@ class InexactProposalError(InputError):
 
 
 class NoValidSamplesError(EquidriftError, RuntimeError):
-    """Fewer valid samples than asked for were found; `reasons` counts why the others were rejected."""
+    """Fewer valid samples than asked for were found.
 
-    def __init__(self, message: str, reasons: Mapping[str, int]):
-        self.reasons = dict(reasons)
+    `reasons` counts why the others were rejected; `partial` holds the valid ones as an Ensemble
+    (of new molecules: a list of Ensembles), None if there are none.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, int], partial: Any = None):
+        self.reasons, self.partial = dict(reasons), partial
         counts = ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())) or "none drawn"
         super().__init__(f"{message} Rejected: {counts}.")
+
+
+def error_again(kind: str, message: str) -> EquidriftError:
+    """An error of ours made anew from the name of its class and its text, as a journal keeps them."""
+    made = globals().get(kind)
+    known = isinstance(made, type) and issubclass(made, EquidriftError)
+    again: EquidriftError = EquidriftError.__new__(made if known else ModelError, message)
+    Exception.__init__(again, message)
+    if isinstance(again, NoValidSamplesError):
+        again.reasons, again.partial = {}, None
+    return again

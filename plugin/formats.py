@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import groupby
@@ -17,6 +19,8 @@ import numpy as np
 from equidrift.engine import joined
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.jsonable import plain
+from equidrift.npz import load_arrays, save_arrays
+from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
 from equidrift.records import Ensemble
 from equidrift.registry import resolve
 
@@ -36,6 +40,9 @@ WRITERS = {
 # formats to which a piece can be added: function(ensemble, path, append=True, first_sample=k)
 APPENDED = (".sdf", ".xyz", ".extxyz")
 MANY_MOLECULES = (*APPENDED, ".traj")  # the others hold one molecule
+FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
+_PLACE = "place"  # in OUT.window: the position of the window it belongs to
+_PIECE = re.compile(r"\d{6,}\.npz(\.\d+\.part)?$")  # a piece in OUT.part, whole or torn
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
@@ -59,6 +66,14 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         for .h5md without h5py.
     """
     suffix_of(path)
+    target = check_writable(path)
+    if target.suffix.lower() == ".h5md" and find_spec("h5py") is None:
+        raise MissingDependencyError("h5py", "h5md")
+    return target
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that there is a folder for this file; errors as `check_output`."""
     target = Path(path)
     folder = target.parent
     if target.is_dir():
@@ -67,8 +82,6 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it, or give another path")
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
         raise InputError(f"cannot write {str(target)!r}: it is not writable; give a path in a folder you can write to")
-    if target.suffix.lower() == ".h5md" and find_spec("h5py") is None:
-        raise MissingDependencyError("h5py", "h5md")
     return target
 
 
@@ -153,36 +166,65 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 class StreamWriter:
-    """Writes pieces to OUT so that a run that is killed at any moment goes on where it stopped, to the same bytes.
+    """Writes pieces to OUT so that a run that ends at any moment goes on where it stopped.
 
-    What is written goes to OUT.part (for formats that cannot be added to: a folder of .npz pieces). Behind every piece a small journal,
-    OUT.journal, records how much of it counts. Opening cuts the rest off; `finish` moves the whole to OUT.
+    What is written goes to OUT.part (for formats that cannot be added to: a folder of .npz
+    pieces). After every piece a small journal, OUT.journal, records how much of it counts;
+    OUT.window holds what is done of the window that is being made. Opening cuts off what the
+    journal does not count; `finish` moves the whole to OUT. A continued run gives the bytes of
+    one that was left alone.
 
     Parameters
     ----------
     path : OUT.
     command : everything that decides the result; a journal of another command is refused.
-    overwrite : drop what another, unfinished command has left.
+    inputs : the files that the run reads, which are never written.
+    overwrite : drop what another, unfinished command has left, and replace what is there.
+
+    Attributes
+    ----------
+    finished : OUT is there, from this very command; `summary` is that run's.
 
     Raises
     ------
     InputError
-        where OUT cannot be written, or a journal of another command is there.
+        if OUT cannot be written, is an input, exists and is no run of this command, or has the
+        journal of another command.
     """
 
     grows = True  # whether formats that can be added to are; else pieces are kept until the end
 
-    def __init__(self, path: str | os.PathLike[str], command: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        command: Mapping[str, Any],
+        *,
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+    ) -> None:
         self.path = check_output(path)
         self.suffix = suffix_of(path)
         self.appended = self.suffix in APPENDED and self.grows
         self.part = self.path.with_name(self.path.name + ".part")
         self.journal = self.path.with_name(self.path.name + ".journal")
+        self.window = self.path.with_name(self.path.name + ".window")
+        self.fresh = self.path.with_name(f".{self.path.stem}.new{self.suffix}")
         self.command = fingerprint(command)
-        self.state: dict[str, Any] = {"command": self.command, "position": [0, 0], "size": 0, "summary": {}}
-        if overwrite:
-            self.discard()
-        self._resume()
+        self.finished = False
+        self.state: dict[str, Any] = self._nothing()
+        self._held: tuple[Any, ...] | None = None
+        self._flushed_s = time.monotonic()
+        refuse_inputs([*self.outputs, *self._scratch], inputs)
+        self._open(overwrite)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that the finished run leaves."""
+        return [self.path]
+
+    @property
+    def _scratch(self) -> list[Path]:
+        return [self.part, self.journal, self.window, self.fresh]
 
     @property
     def position(self) -> tuple[int, int]:
@@ -195,15 +237,22 @@ class StreamWriter:
         """What the run wanted to remember with its last piece."""
         return dict(self.state["summary"])
 
-    def write(self, ensembles: Sequence[tuple[Ensemble, int]], position: tuple[int, int], summary: Mapping[str, Any]) -> None:
-        """Add ensembles, each with the index of its first sample, and record that the run has come to `position`."""
+    # Writing -----------------------------------------------------------------------------
+
+    def write(
+        self,
+        ensembles: Sequence[tuple[Ensemble, int]],
+        position: tuple[int, int],
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Add ensembles, each with the index of its first sample; the run has come to `position`."""
+        self._begin()
         size = self.state["size"]
         if self.appended:
             for ensemble, first in ensembles:
                 resolve(WRITERS[self.suffix])(ensemble, self.part, append=True, first_sample=first)
             size = synced_size(self.part)
         else:
-            self.part.mkdir(exist_ok=True)
             for ensemble, _ in ensembles:
                 piece = self._piece(size)
                 resolve(WRITERS[".npz"])(ensemble, piece)
@@ -211,52 +260,178 @@ class StreamWriter:
                 size += 1
         self._record(position, size, summary)
 
+    def rewind(self, size: int) -> None:
+        """Forget what was written after the part had this `size` (`state["size"]` at that time)."""
+        self.state["size"] = size
+        if self.appended and self.part.is_file():
+            os.truncate(self.part, size)
+
+    def hold(self, arrays: Mapping[str, Any], summary: Mapping[str, Any] | None = None) -> None:
+        """Keep what is done of the window that is being made; on disk every FLUSH_S at least.
+
+        Parameters
+        ----------
+        arrays : of the engine, given back by `held` to a run that goes on from here.
+        summary : what the run wants to remember, where that is more than at the last piece.
+        """
+        self._held = (arrays, summary)
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring to disk what `hold` was given last."""
+        if self._held is None:
+            return
+        arrays, summary = self._held
+        self._held = None
+        self._begin()
+        if summary is not None:
+            self.state["summary"] = plain(summary)
+        place = json.dumps([self.command, self.state["position"], self.state["size"]])
+        save_arrays(self.window, {**arrays, _PLACE: np.array(place)})
+        synced_size(self.window)
+        moment("window kept")
+        self._flushed_s = time.monotonic()
+
+    def held(self) -> dict[str, Any] | None:
+        """What an earlier process did of the window that begins at `position`, None if nothing."""
+        try:
+            arrays = load_arrays(self.window)
+        except InputError:  # none, or one that something else has damaged: the window is made anew
+            return None
+        place = json.dumps([self.command, self.state["position"], self.state["size"]])
+        return arrays if str(arrays.pop(_PLACE, "")) == place else None
+
+    def _begin(self) -> None:
+        """The journal stands before anything else of the run does: it tells whose the rest is."""
+        if not self.journal.exists():
+            self._write_journal()
+        if not self.appended:
+            self.part.mkdir(exist_ok=True)
+
     def _record(self, position: tuple[int, int], size: int, summary: Mapping[str, Any]) -> None:
         """What is on the disk counts from now on."""
-        self.state = {"command": self.command, "position": list(position), "size": size, "summary": plain(summary)}
+        moment("piece written")
+        self._held = None
+        self.state |= {"position": list(position), "size": size, "summary": plain(summary)}
         self._write_journal()
+        self._flushed_s = time.monotonic()
 
     def finish(self) -> None:
         """Move what was written to OUT, which appears whole or not at all."""
+        if self.finished:
+            return
+        self._closing()
         if self.appended:
             os.replace(self.part, self.path)
         else:
             self._convert()
-            shutil.rmtree(self.part)
-        self.journal.unlink(missing_ok=True)
+        moment("in place")
+        self._close()
+
+    def _closing(self) -> None:
+        """From now on the outputs are the run's own, whenever it is taken up again."""
+        if not (self.state["granted"] or self.state["closing"]):
+            claim(self.outputs)
+        self.state["closing"] = True
+        self._write_journal()
+
+    def _close(self) -> None:
+        told = {name: self.state[name] for name in ("position", "summary")}
+        remember_finished(self.outputs, self.command, told)
+        self.discard()
+        self.finished = True
 
     def discard(self) -> None:
-        """Remove everything unfinished."""
-        self.journal.unlink(missing_ok=True)
+        """Remove everything unfinished; the journal last, since it tells whose the rest is."""
+        for path in (self.window, self.fresh):
+            path.unlink(missing_ok=True)
         if self.part.is_dir():
+            foreign = [path.name for path in self.part.iterdir() if not _PIECE.search(path.name)]
+            if foreign:
+                raise InputError(
+                    f"{str(self.part)!r} is a folder with files of others ({foreign[0]}); "
+                    "move it away, or give another name for the output"
+                )
             shutil.rmtree(self.part)
         self.part.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
 
     def _piece(self, k: int) -> Path:
         return self.part / f"{k:06d}.npz"
 
-    def _resume(self) -> None:
+    # Opening -----------------------------------------------------------------------------
+
+    def _nothing(self) -> dict[str, Any]:
+        nothing = {"command": self.command, "position": [0, 0], "size": 0, "summary": {}}
+        return nothing | {"granted": False, "closing": False}
+
+    def _open(self, overwrite: bool) -> None:
         """Take up the journal, if there is one, and cut off what it does not count."""
-        if not self.journal.exists():
-            self.discard()
-            return
-        try:
-            state = json.loads(self.journal.read_text())
-            command, size = state["command"], state["size"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{str(self.journal)!r} is damaged; start again with --overwrite") from error
-        if command != self.command:
-            raise InputError(
-                f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, weights or version differ); "
-                "repeat that command to finish it, give another path, or drop it with --overwrite"
-            )
-        if self.appended and self.part.is_file() and self.part.stat().st_size >= size:
-            os.truncate(self.part, size)
+        state = self._journal(overwrite)
+        if state is not None and self._ended(state):
             self.state = state
-        elif not self.appended and all(self._piece(k).is_file() for k in range(size)):
+            self._close()
+            return
+        own = state is not None and (state["granted"] or state["closing"])
+        if not own and not overwrite:
+            told = recall_finished(self.outputs, self.command) if state is None else None
+            if told is not None:
+                self.state |= told
+                self.finished = True
+                return
+        claim(self.outputs, own=own, overwrite=overwrite)
+        if state is None:
+            claim(self._scratch, overwrite=overwrite)
+            self.discard()
+        elif self._whole(state):
             self.state = state
         else:
             self.discard()
+        self.state["granted"] = bool(self.state["granted"] or overwrite)
+
+    def _journal(self, overwrite: bool) -> dict[str, Any] | None:
+        """The journal of this command, None if there is none or it may be dropped."""
+        if not self.journal.exists():
+            return None
+        try:
+            state = self._nothing() | json.loads(self.journal.read_text())
+            command = state["command"]
+            done = state["size"] or any(state["position"]) or self.window.exists()
+        except (ValueError, KeyError, TypeError) as error:
+            if overwrite:
+                return None
+            raise InputError(
+                f"{str(self.journal)!r} is damaged; start again with --overwrite"
+            ) from error
+        if command == self.command:
+            return state
+        if done and not overwrite:
+            raise InputError(
+                f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, "
+                "weights or version differ); repeat that command to finish it, give another path, "
+                "or drop it with --overwrite"
+            )
+        self.discard()
+        return None
+
+    def _ended(self, state: Mapping[str, Any]) -> bool:
+        """Whether the run had moved its result into place when it was killed."""
+        gone = not self.part.exists() if self.appended else not self._whole(state)
+        return bool(state["closing"] and gone and all(path.exists() for path in self.outputs))
+
+    def _whole(self, state: Mapping[str, Any]) -> bool:
+        """Whether everything that the journal counts is there; what it does not count is cut off."""
+        size = state["size"]
+        if not self.appended:
+            return all(self._piece(k).is_file() for k in range(size))
+        if not size:
+            self.part.unlink(missing_ok=True)
+            return True
+        if not self.part.is_file() or self.part.stat().st_size < size:
+            return False
+        os.truncate(self.part, size)
+        return True
 
     def _write_journal(self) -> None:
         fresh = self.journal.with_name(self.journal.name + ".new")
@@ -264,19 +439,27 @@ class StreamWriter:
             json.dump(self.state, stream)
             stream.flush()
             os.fsync(stream.fileno())
+        moment("journal written")
         os.replace(fresh, self.journal)
+        moment("journal in place")
 
     def _convert(self) -> None:
         """The pieces, in order, as one file."""
-        pieces = (resolve("equidrift.npz:load_npz")(self._piece(k)) for k in range(self.state["size"]))
-        whole = [joined(list(group)) for _, group in groupby(pieces, key=lambda piece: piece.molecule)]
+        pieces = (
+            resolve("equidrift.npz:load_npz")(self._piece(k)) for k in range(self.state["size"])
+        )
+        groups = groupby(pieces, key=lambda piece: piece.molecule)
+        whole = [joined(list(group)) for _, group in groups]
         if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
-            raise InputError(f"a {self.suffix} file holds one molecule, and there are {len(whole)}; write {', '.join(MANY_MOLECULES)}")
-        fresh = self.path.with_name(f".{self.path.stem}.new{self.suffix}")
+            raise InputError(
+                f"a {self.suffix} file holds one molecule, and there are {len(whole)}; "
+                f"write {', '.join(MANY_MOLECULES)}"
+            )
         writer = resolve(WRITERS[self.suffix])
         for k, ensemble in enumerate(whole):
-            writer(ensemble, fresh, **({"append": k > 0} if self.suffix == ".traj" else {}))
-        os.replace(fresh, self.path)
+            writer(ensemble, self.fresh, **({"append": k > 0} if self.suffix == ".traj" else {}))
+        moment("converted")
+        os.replace(self.fresh, self.path)
 
 
 def synced_size(path: Path) -> int:

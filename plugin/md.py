@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from equidrift.adapt import Adapted, Still, adapt
 from equidrift.basins import summary
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.formats import file_sha256, fingerprint
+from equidrift.formats import check_writable, file_sha256, fingerprint
 from equidrift.metropolis import Statistics
+from equidrift.outputs import claim, topology_beside
 from equidrift.proposals import proposer_from_dict
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, resolve
@@ -124,7 +125,9 @@ def checkpoint_of(output: Path) -> Path:
 
 
 class Run:
-    """One simulation on disk: OUT (.xtc or .dcd), OUT's topology as .pdb, and OUT.checkpoint, from which it continues or is extended.
+    """One simulation on disk: OUT (.xtc or .dcd), its topology (run.top.pdb for run.xtc), and OUT.checkpoint.
+
+    From the checkpoint it continues or is extended.
 
     Parameters
     ----------
@@ -155,7 +158,7 @@ class Run:
         self.cycles = max(1, round(time_ps / settings.cycle_ps))
         if not 0 < time_ps < float("inf"):
             raise InputError(f"time must be positive and finite, not {time_ps} ps")
-        _check_output(self.output, checkpoint_of(self.output), overwrite)
+        self._check_output(what, overwrite)
         described = f"{Path(what).name}:{file_sha256(what)}" if Path(what).is_file() else what
         self.identity = fingerprint({"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix})
         self.target = make_target(what, settings)
@@ -171,6 +174,40 @@ class Run:
         )
         self.tree = TorsionTree.of(self.target.molecule)
         self.resumed = 0
+        if overwrite:
+            self._drop()
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that the run writes."""
+        checkpoint = checkpoint_of(self.output)
+        scratch = checkpoint.with_name(checkpoint.name + ".part")
+        return [self.output, topology_beside(self.output), checkpoint, scratch]
+
+    def _check_output(self, what: str, overwrite: bool) -> None:
+        """Refuse an output that cannot be written, or is not this run's to write."""
+        suffix, folder = self.output.suffix.lower(), self.output.parent
+        if suffix not in TRAJECTORIES:
+            raise UnknownNameError("trajectory suffix", suffix or str(self.output), TRAJECTORIES)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {str(folder)!r}; make it first")
+        own = checkpoint_of(self.output).exists()  # whose it is, is seen when it is read
+        files = [what, *self.settings.forcefield]
+        claim(self.outputs, inputs=files, own=own, overwrite=overwrite)
+        check_writable(self.output)
+
+    def _drop(self) -> None:
+        """Remove what is there, unless it is this very run, unfinished."""
+        checkpoint = checkpoint_of(self.output)
+        read = resolve("equidrift.adapters.openmm_sampler:read_checkpoint")
+        try:
+            meta = read(checkpoint)[0]
+            unfinished = meta["extra"]["identity"] == self.identity and meta["cycle"] < self.cycles
+        except (InputError, KeyError, TypeError):
+            unfinished = False
+        if not unfinished:
+            for path in self.outputs:
+                path.unlink(missing_ok=True)
 
     def go(self) -> dict[str, Any]:
         """Adapt, sample, and say what was found, as plain values; continues where a checkpoint stands."""
@@ -268,7 +305,7 @@ class Run:
         return {
             "command": "md",
             "output": str(self.output),
-            "topology": str(self.output.with_suffix(".pdb")),
+            "topology": str(topology_beside(self.output)),
             "potential": self.target.potential,
             "platform": self.simulation.context.getPlatform().getName(),
             "temperature_K": settings.temperature_K,
@@ -293,15 +330,3 @@ class Run:
 def _names(molecule: Molecule) -> list[str]:
     """Element and index, as C3."""
     return [f"{symbol}{k}" for k, symbol in enumerate(molecule.symbols)]
-
-
-def _check_output(output: Path, checkpoint: Path, overwrite: bool) -> None:
-    if output.suffix.lower() not in TRAJECTORIES:
-        raise UnknownNameError("trajectory suffix", output.suffix or str(output), TRAJECTORIES)
-    if not output.parent.is_dir():
-        raise InputError(f"there is no folder {str(output.parent)!r}; make it first")
-    if overwrite:
-        for path in (output, checkpoint):
-            path.unlink(missing_ok=True)
-    elif output.exists() and not checkpoint.exists():
-        raise InputError(f"{str(output)!r} exists and is no run of this command; give another path, or drop it with --overwrite")

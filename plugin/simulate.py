@@ -62,6 +62,7 @@ def swarm(
     interval_ps: float | None = None,
     platform: str | openmm.Platform | None = None,
     platform_properties: Mapping[str, str] | None = None,
+    overwrite: bool = False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> SwarmResult:
     """Run Langevin dynamics from every conformer of an ensemble, one trajectory file each.
@@ -72,12 +73,13 @@ def swarm(
     system : your own openmm System (particles in the ensemble's atom order) or app.ForceField; None makes MMFF94 of the molecule.
     time_ps : length of each trajectory, rounded to whole steps.
     output : a folder (existing, or written with a slash at the end) or the beginning of the file names:
-        "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...; "runs/ibu" gives runs/ibu.pdb, runs/ibu_0000.xtc, ....
+        "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...; "runs/ibu" gives runs/ibu.top.pdb, runs/ibu_0000.xtc, ....
     temperature_K, timestep_fs, friction_per_ps : of the LangevinMiddle integrator.
     seed : fixes velocities and noise; conformer k has its own stream, whatever happens to the others.
     format : "xtc" or "dcd".
     interval_ps : time between frames; None writes a hundred frames.
     platform, platform_properties : openmm Platform or its name, and its options; None takes OpenMM's fastest.
+    overwrite : replace files of these names that are there; without it they are refused.
     progress : called with {"stage": "swarm", "done": k, "total": n, "failed": m} after each conformer.
 
     Returns
@@ -88,7 +90,7 @@ def swarm(
     Raises
     ------
     InputError
-        for a System of another molecule, or a time, step, temperature, format or output that cannot be used.
+        for a System of another molecule, a time, step, temperature, format or output that cannot be used, or files that are there.
     MoleculeError
         where MMFF94 is to be made and lacks parameters; the message names the atoms.
     NoValidSamplesError
@@ -108,6 +110,7 @@ def swarm(
         interval_ps=interval_ps,
         platform=platform,
         platform_properties=platform_properties,
+        overwrite=overwrite,
         progress=progress,
     )
     return result

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.formats import StreamWriter, check_output, synced_size
 from equidrift.npz import load_arrays, save_arrays
+from equidrift.outputs import moment, topology_beside
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import resolve
 from equidrift.trajectory_checks import check_finite, check_same_atoms, check_units, unwrapped
@@ -197,16 +198,40 @@ def from_frames(
 
 
 class TrajectoryStream(StreamWriter):
-    """Keeps chunks of frames until a run is whole, then writes one file a sample; killed at any moment, the run goes on.
+    """Keeps chunks of frames until a run is whole, then writes one file for each sample.
 
-    Parameters, errors and journal are `StreamWriter`'s; `position` is (samples done, frames done of the next batch).
+    Parameters, errors and journal are `StreamWriter`'s; `position` is (samples done, frames
+    done of the next batch).
+
+    Parameters
+    ----------
+    n : samples, each a file of its own (`sample_paths`).
+    topology : whether the topology goes beside formats that hold no graph (`topology_path`).
     """
 
     grows = False
 
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        command: Mapping[str, Any],
+        *,
+        n: int = 1,
+        topology: bool = False,
+        **options: Any,
+    ) -> None:
+        beside = topology_path(path) if topology else None
+        self._outputs = [*sample_paths(path, n), *([] if beside is None else [beside])]
+        super().__init__(path, command, **options)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that the finished run leaves."""
+        return self._outputs
+
     def add(self, chunk: Chunk, position: tuple[int, int], summary: Mapping[str, Any]) -> None:
         """Keep a chunk, and record that the run has come to `position`."""
-        self.part.mkdir(exist_ok=True)
+        self._begin()
         counts = [{name: dict(getattr(chunk, name)[k]) for name in ("rejected", "broken")} for k in range(len(chunk.seeds))]
         piece = self._piece(self.state["size"])
         place = np.array([chunk.first_sample, chunk.first_frame])
@@ -240,18 +265,34 @@ class TrajectoryStream(StreamWriter):
         last: NDArray[np.float64] = np.concatenate(parts, axis=1)[:, -frames:]
         return last
 
-    def close(self, n: int, trajectories: Callable[[list[Chunk]], list[Trajectory]]) -> list[Path]:
-        """Write the samples, each to its file (`sample_paths`), and remove the pieces; the paths."""
+    def close(
+        self,
+        n: int,
+        trajectories: Callable[[list[Chunk]], list[Trajectory]],
+        first: Trajectory | None = None,
+    ) -> list[Path]:
+        """Write the samples, each to its file, and remove the pieces; the paths of the samples.
+
+        Parameters
+        ----------
+        n : samples.
+        trajectories : what a batch of chunks is as Trajectories.
+        first : frames of which the topology is written, where one goes beside the format.
+        """
         paths = sample_paths(self.path, n)
+        if self.finished:
+            return paths
+        self._closing()
         place = 0
         for batch in self.batches():
             for trajectory in trajectories(batch):
-                target = paths[place]
-                fresh = target.with_name(f".{target.stem}.new{self.suffix}")
-                resolve(WRITERS[self.suffix])(trajectory, fresh)
-                os.replace(fresh, target)
+                resolve(WRITERS[self.suffix])(trajectory, self.fresh)
+                os.replace(self.fresh, paths[place])
+                moment("in place")
                 place += 1
-        self.discard()
+        if first is not None:
+            save_topology(first, self.path)
+        self._close()
         return paths
 
 
@@ -270,12 +311,16 @@ def sample_paths(path: str | os.PathLike[str], n: int) -> list[Path]:
     return [target.with_name(f"{target.stem}_{k:0{width}d}{target.suffix}") for k in range(n)]
 
 
+def topology_path(path: str | os.PathLike[str]) -> Path | None:
+    """OUT.top.pdb for OUT.xtc, None if the format holds the graph."""
+    return topology_beside(path) if Path(path).suffix.lower() in WITHOUT_GRAPH else None
+
+
 def save_topology(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path | None:
-    """Write OUT.pdb of the first frame where OUT's format holds no graph; its path, None where it is not needed."""
-    target = Path(path)
-    if target.suffix.lower() not in WITHOUT_GRAPH:
+    """Write the topology of OUT from the first frame (`topology_path`); its path, None if not needed."""
+    topology = topology_path(path)
+    if topology is None:
         return None
-    topology = target.with_suffix(".pdb")
-    known = trajectory[np.isfinite(trajectory.positions_A).all(axis=(1, 2))]  # of an interpolation, the given frames
-    resolve(WRITERS[".pdb"])(known[:1], topology)
+    finite = np.isfinite(trajectory.positions_A).all(axis=(1, 2))  # of an interpolation: given
+    resolve(WRITERS[".pdb"])(trajectory[finite][:1], topology)
     return topology

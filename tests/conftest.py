@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -70,6 +71,14 @@ def make_trajectory(smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, d
     k = np.arange(n_frames)[:, None, None]
     positions_A = rest + amplitude * np.sin(0.4 * k) + drift * k
     return Trajectory(molecule, positions_A, dt_fs * np.arange(n_frames), provenance={"model": "given"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Finished runs are remembered in a cache of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(params=sorted(MOLECULES))

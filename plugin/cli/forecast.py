@@ -36,18 +36,28 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws of a sample before it is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
-    from equidrift.cli.sample import model_options
+    from equidrift.cli.sample import model_files, model_options
     from equidrift.engine import check_count
+    from equidrift.outputs import refuse_inputs
     from equidrift.trajectory_engine import make_settings
-    from equidrift.trajectory_formats import TrajectoryStream, check_trajectory_output, load_trajectory
+    from equidrift.trajectory_formats import (
+        TrajectoryStream,
+        check_trajectory_output,
+        load_trajectory,
+        sample_paths,
+        topology_path,
+    )
 
     mode = _mode(interpolate, refine, frames)
     check_count("n", n)
     check_trajectory_output(output)
+    files = [path for path in (trajectory, top, *model_files(model)) if path is not None]
+    written = [*sample_paths(output, n), topology_path(output) or output]
+    refuse_inputs(written, files)
     options = model_options(set_ or [])
     broken = broken or ("report" if refine else "redraw")
     settings = make_settings(model, seed=seed, steps=steps, broken=broken, max_attempts=max_attempts, batch_size=batch_size, **options)
@@ -56,10 +66,14 @@ def command(
     identity = {"mode": mode, "n": n, "frames": frames, "level": level, "stride": stride, "dt": dt, "charge": charge, "requested": model}
     identity |= {"set": options, "batch": settings.batch_size, "attempts": max_attempts, "suffix": output.suffix.lower()}
     identity |= {"given": _described(str(trajectory)), "top": top and _described(top), **job.provenance()}
-    stream = TrajectoryStream(output, identity, overwrite=overwrite)
+    stream = TrajectoryStream(
+        output, identity, n=n, topology=True, inputs=files, overwrite=overwrite
+    )
+    again = stream.finished
     summary = _run(job, n, stream, shown=not as_json and sys.stderr.isatty())
-    written = stream.close(n, job.trajectories)
-    result = {"command": "forecast", "mode": mode, "output": [str(path) for path in written], **_kept(job, output), **summary}
+    written = stream.close(n, job.trajectories, job.frame)
+    result = {"command": "forecast", "mode": mode, "output": [str(path) for path in written]}
+    result |= {**_kept(job, output), **summary, "finished_before": again}
     _print(result, as_json)
     return 0
 
@@ -100,7 +114,7 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
     begun, resumed = time.monotonic(), counts["done"]
     try:
         with frame_bar(n * job.n_frames, shown=shown, done=resumed) as report:
-            for chunk in job.chunks(n, stream.position, stream.unfinished(CONTEXT)):
+            for chunk in () if stream.finished else job.chunks(n, stream.position, stream.unfinished(CONTEXT)):
                 counts["done"] += chunk.n_frames
                 for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
                     counts[name] = dict(sorted(sum(fresh, Counter(counts[name])).items()))
@@ -116,10 +130,10 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
 
 def _kept(job: Any, output: Path) -> dict[str, Any]:
     """The topology beside the result where its format holds no graph, and where the frames come from."""
-    from equidrift.trajectory_formats import save_topology
+    from equidrift.trajectory_formats import topology_path
 
     origin = job.provenance()
-    topology = save_topology(job.frame, output)
+    topology = topology_path(output)
     return {"topology": None if topology is None else str(topology)} | {
         key: origin[key] for key in ("model", "weights_sha256", "seed", "exact")
     }
@@ -127,6 +141,7 @@ def _kept(job: Any, output: Path) -> dict[str, Any]:
 
 def _print(result: dict[str, Any], as_json: bool) -> None:
     from equidrift.cli.output import count, print_json
+    from equidrift.cli.sample import FINISHED_BEFORE
 
     if as_json:
         print_json(result)
@@ -137,7 +152,9 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
     lines = [f"{frames} by {result['model']} -> {where}"]
     if result["topology"]:
         lines.append(f"  topology: {result['topology']}")
-    if result["resumed_from"]:
+    if result["finished_before"]:
+        lines.append(FINISHED_BEFORE)
+    elif result["resumed_from"]:
         lines.append(f"  continued from frame {result['resumed_from']}")
     for name, label in (("rejected", "draws rejected and made again"), ("broken_frames", "frames kept that fail a check")):
         lines.append(f"  {label}: {', '.join(f'{reason} {number}' for reason, number in result[name].items()) or 'none'}")

@@ -31,18 +31,21 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a molecule, on average, before the run is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """New molecules. Interrupted, the same command goes on where it stopped."""
     from equidrift.cli.output import print_json
-    from equidrift.cli.sample import model_options
+    from equidrift.cli.sample import model_files, model_options
     from equidrift.engine import check_count
     from equidrift.formats import StreamWriter, check_output
     from equidrift.molecules import make_settings, provenance
+    from equidrift.outputs import refuse_inputs
 
     check_count("n", n)
     check_output(output)
+    files = [path for path in (fragment, *model_files(model)) if path is not None]
+    refuse_inputs([output], files)
     _check_suffix(output, n)
     own = model_options(set_ or [])
     with warnings.catch_warnings(record=True) as notes:
@@ -62,9 +65,12 @@ def command(
             **own,
         )
     identity = {**provenance(settings), "requested": model, "n": n, "batch": settings.batch_size}
-    writer = StreamWriter(output, {"command": "generate", "suffix": output.suffix.lower(), **identity}, overwrite=overwrite)
+    identity |= {"command": "generate", "suffix": output.suffix.lower()}
+    writer = StreamWriter(output, identity, inputs=files, overwrite=overwrite)
+    again = writer.finished
     summary = _run(n, settings, writer, shown=not as_json and sys.stderr.isatty())
-    summary = {"command": "generate", "output": str(output), **summary, "notes": [str(note.message) for note in notes]}
+    summary = {"command": "generate", "output": str(output), **summary, "finished_before": again}
+    summary["notes"] = [str(note.message) for note in notes]
     if as_json:
         print_json(summary)
     else:
@@ -152,9 +158,12 @@ def achieved_table(targets: Mapping[str, float], achieved: Mapping[str, Sequence
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     from equidrift.cli.output import count
+    from equidrift.cli.sample import FINISHED_BEFORE
 
     lines = [f"{count(summary['molecules'], 'molecule')} by {summary['model']} -> {summary['output']}"]
-    if summary["resumed_from"]:
+    if summary["finished_before"]:
+        lines.append(FINISHED_BEFORE)
+    elif summary["resumed_from"]:
         lines.append(f"  continued from molecule {summary['resumed_from']}")
     rejected = ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
     lines.append(f"  drawn {summary['drawn']}, rejected: {rejected}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from equidrift.errors import EquidriftError, MissingDependencyError
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT = 1, 2
 
 
 def build() -> Callable[[], None]:
@@ -41,16 +41,19 @@ def build() -> Callable[[], None]:
 
 
 def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
-    """A command whose errors are one line on stderr and an exit code: 1 a part failed, 2 bad input, 130 Ctrl-C."""
+    """A command whose errors are one line on stderr and an exit code: 1 a part failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
     import typer
+
+    from equidrift.cli.signals import ended_by_signals, exit_code
 
     @wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
-            code = command(*args, **options)
+            with ended_by_signals():
+                code = command(*args, **options)
         except KeyboardInterrupt as error:
             typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
-            code = INTERRUPTED
+            code = exit_code(error)
         except EquidriftError as error:
             typer.echo(f"equidrift: {' '.join(str(error).split())}", err=True)
             code = BAD_INPUT if isinstance(error, ValueError | TypeError | MissingDependencyError) else FAILED

@@ -14,7 +14,7 @@ _UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
 
 def command(
     what: Annotated[str, typer.Argument(metavar="INPUT", help="A SMILES, or a file: .pdb .sdf .mol")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology is written beside it as .pdb")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology goes beside it: run.top.pdb for run.xtc")],
     time: Annotated[str, typer.Option(help="Length of the production run, as 200ps or 1ns.")] = "200ps",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
     proposals: Annotated[str, typer.Option(help="torsion, heat-bath, mixture, histogram (to 3 torsions), uniform or none.")] = "torsion",
@@ -28,7 +28,7 @@ def command(
     interval: Annotated[str | None, typer.Option(help="Time between frames; every round if not given.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same chain.")] = 0,
     platform: Annotated[str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what another run left.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what another run left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Sample a molecule's Boltzmann distribution. Interrupted, the same command goes on; with a longer --time it extends the run."""

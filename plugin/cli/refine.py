@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+_NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
+
 
 def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Conformers: .sdf .mol .pdb or .npz")],
@@ -17,33 +19,45 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Network calls; the model's own number if not given.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
     from equidrift._version import __version__
     from equidrift.cli.output import print_json
-    from equidrift.cli.sample import model_options
+    from equidrift.cli.sample import model_files, model_options
+    from equidrift.engine import BATCH_SIZE
     from equidrift.formats import StreamWriter, check_output, file_sha256
+    from equidrift.outputs import refuse_inputs
     from equidrift.registry import make_refiner
 
     check_output(output)
+    refuse_inputs([output], [file, *model_files(model)])
     _check_request(file, steps, batch_size)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
     identity: dict[str, Any] = {"file": file_sha256(file), "suffix": output.suffix.lower(), "version": __version__}
     identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
     identity |= {"steps": steps, "batch": batch_size}
-    writer = StreamWriter(output, identity, overwrite=overwrite)
+    writer = StreamWriter(output, identity, inputs=[file, *model_files(model)], overwrite=overwrite)
     begun, done = time.monotonic(), writer.summary.get("conformers", 0)
-    calls = {"model": refiner, "steps": steps, "batch_size": batch_size, "progress": not as_json and sys.stderr.isatty()}
-    summary = _refine_all(file, writer, calls)
+    again = writer.finished
+    summary = {**_NOTHING, "kept_input": {}, "failures": []} | writer.summary
+    if not again:
+        size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
+        shown = not as_json and sys.stderr.isatty()
+        try:
+            _refine_all(file, writer, summary, refiner, steps, size, shown)
+        except KeyboardInterrupt as error:
+            message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
+            raise KeyboardInterrupt(message) from error
     if summary["conformers"]:
         writer.finish()
     else:
         writer.discard()
     seconds = time.monotonic() - begun
     result = {"command": "refine", "output": str(output) if summary["conformers"] else None, "model": model, **summary}
+    result |= {"resumed_from": done, "finished_before": again}
     result |= {"seconds": round(seconds, 3), "conformers_per_s": round((summary["conformers"] - done) / seconds, 3)}
     if as_json:
         print_json(result)
@@ -65,40 +79,57 @@ def _check_request(file: Path, steps: int | None, batch_size: int | None) -> Non
         raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .mol, .pdb or .npz")
 
 
-def _refine_all(file: Path, writer: Any, calls: dict[str, Any]) -> dict[str, Any]:
-    """Every molecule of the file, from where the writer's journal stands; the counts."""
-    from equidrift.api import refine
+def _refine_all(
+    file: Path,
+    writer: Any,
+    summary: dict[str, Any],
+    refiner: Any,
+    steps: int | None,
+    size: int,
+    shown: bool,
+) -> None:
+    """Every molecule of the file, batch by batch, from where the writer's journal stands."""
+    from equidrift.api import refine_part
+    from equidrift.checks import check_supported
+    from equidrift.cli.progress import conformer_bar
     from equidrift.errors import InputError
     from equidrift.formats import load_all
 
-    summary: dict[str, Any] = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}, "failures": []} | writer.summary
     problems: list[str] = []
-    for index, ensemble in enumerate(load_all(file, problems=problems)):
-        if index < writer.position[0]:
-            continue
-        refined = []
-        try:
-            refined.append((refine(ensemble, **calls), 0))
-            _add(summary, refined[0][0])
-        except InputError as error:
-            title = ensemble.molecule.name or ensemble.molecule.smiles
-            summary["failures"].append({"title": title, "error": " ".join(str(error).split())})
-        writer.write(refined, (index + 1, 0), summary)
+    with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:
+        for index, ensemble in enumerate(load_all(file, problems=problems)):
+            done, first = writer.position
+            if index < done:
+                continue
+            try:
+                check_supported(ensemble.molecule)
+                for begin in range(first, len(ensemble), size):
+                    part = refine_part(ensemble[begin : begin + size], refiner, steps)
+                    end = begin + len(part)
+                    _add(summary, part, begin)
+                    position = (index, end) if end < len(ensemble) else (index + 1, 0)
+                    writer.write([(part, begin)], position, summary)
+                    if report is not None:
+                        report({"accepted": len(part), "drawn": len(part)})
+            except InputError as error:
+                title = ensemble.molecule.name or ensemble.molecule.smiles
+                summary["failures"].append({"title": title, "error": " ".join(str(error).split())})
+                writer.write([], (index + 1, 0), summary)
     summary["failures"] += [{"title": str(file), "error": problem} for problem in problems]
-    return summary
 
 
-def _add(summary: dict[str, Any], refined: Any) -> None:
-    summary["molecules"] += 1
-    summary["conformers"] += len(refined)
-    summary["refined"] += refined.provenance["refined"]
-    for reason, number in refined.provenance["kept_input"].items():
+def _add(summary: dict[str, Any], part: Any, begin: int) -> None:
+    summary["molecules"] += begin == 0
+    summary["conformers"] += len(part)
+    summary["refined"] += part.provenance["refined"]
+    for reason, number in part.provenance["kept_input"].items():
         summary["kept_input"][reason] = summary["kept_input"].get(reason, 0) + number
 
 
 def _text(result: dict[str, Any]) -> str:
     """What a person reads at the end of a run."""
     from equidrift.cli.output import count
+    from equidrift.cli.sample import FINISHED_BEFORE
 
     kept = ", ".join(f"{reason} {number}" for reason, number in result["kept_input"].items()) or "none"
     where = result["output"] or "nothing written"
@@ -107,4 +138,8 @@ def _text(result: dict[str, Any]) -> str:
         f"  {result['refined']} moved; left as they came because the refined geometry failed a check: {kept}",
         f"  {result['seconds']:.1f} s, {result['conformers_per_s'] or 0:.1f} conformers/s",
     ]
+    if result["finished_before"]:
+        lines.append(FINISHED_BEFORE)
+    elif result["resumed_from"]:
+        lines.append(f"  continued from conformer {result['resumed_from']}")
     return "\n".join(lines + [f"  failed: {failure['title']}: {failure['error']}" for failure in result["failures"]])

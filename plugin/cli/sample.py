@@ -15,8 +15,8 @@ import typer
 
 MAX_PRUNED = 10_000
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
-RELAX_WINDOW = 64  # conformers between two writes to disk when each of them costs seconds
 MAX_FAILURES_SHOWN = 20
+FINISHED_BEFORE = "  finished before by this very command; nothing was done (--overwrite makes it anew)"
 
 
 def command(
@@ -33,7 +33,8 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop what an unfinished run of another command left.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
@@ -42,12 +43,15 @@ def command(
     from equidrift.conditions import make_conditions
     from equidrift.engine import check_count, make_settings, provenance
     from equidrift.formats import StreamWriter, check_output
+    from equidrift.outputs import refuse_inputs
     from equidrift.relax import check_threshold, make_relax
 
     check_count("n", n)
+    files = [path for path in (*inputs, fix, restrain, *model_files(model)) if path is not None]
     check_output(output)
+    refuse_inputs([output], files)
     check_threshold(prune)
-    _check_request(inputs, output, n, prune)
+    _check_request(inputs, output, n, "--prune" if prune is not None else "--strict" if strict else "")
     own = model_options(set_ or [])
     settings = make_settings(
         model,
@@ -60,17 +64,23 @@ def command(
         options={"relax": relax} if relax != "none" else None,
         **own,
     )
-    run = _Run(inputs, output, n, settings, prune)
+    run = _Run(inputs, output, n, settings, prune, strict)
     identity = {**provenance(settings), "requested": model, "batch": settings.batch_size, "attempts": max_attempts, "prune": prune}
-    writer = StreamWriter(output, {"inputs": run.described, "n": n, "suffix": output.suffix.lower(), **identity}, overwrite=overwrite)
+    identity |= {"inputs": run.described, "n": n, "suffix": output.suffix.lower(), "strict": strict}
+    writer = StreamWriter(output, identity, inputs=files, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
     molecules = count_molecules(inputs, limit=MAX_COUNTED) if shown else MAX_COUNTED
+    run.take_up(writer)
+    total = molecules * n if molecules < MAX_COUNTED else None
     try:
-        with conformer_bar(molecules * n if molecules < MAX_COUNTED else None, shown=shown, done=run.counts["conformers"]) as callback:
-            run.stream(writer, callback)
+        if not writer.finished:
+            with conformer_bar(total, shown=shown, done=run.resumed) as callback:
+                run.stream(writer, callback)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"{run.counts['conformers']} conformers are kept, the same command goes on from there") from error
+        writer.flush()
+        message = f"{run.kept} conformers are kept, the same command goes on from there"
+        raise KeyboardInterrupt(message) from error
     return run.close(writer, as_json)
 
 
@@ -92,30 +102,59 @@ def model_options(pairs: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _check_request(inputs: Sequence[str], output: Path, n: int, prune: float | None) -> None:
-    """Refuse, before any work, what the output cannot hold."""
+def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> None:
+    """Refuse, before any work, what the output cannot hold; `whole` is the option that holds molecules."""
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
     from equidrift.formats import MANY_MOLECULES
 
-    if prune is not None and n > MAX_PRUNED:
-        raise InputError(f"--prune compares all conformers of a molecule: -n may be {MAX_PRUNED} at most with it, not {n}")
+    if whole and n > MAX_PRUNED:
+        raise InputError(
+            f"{whole} holds all conformers of a molecule at a time: -n may be {MAX_PRUNED} at most with it, not {n}"
+        )
     if count_molecules(inputs, limit=2) > 1 and output.suffix.lower() not in MANY_MOLECULES:
         raise InputError(f"a {output.suffix} file holds one molecule, and the input has several; write {', '.join(MANY_MOLECULES)}")
+
+
+def model_files(model: str) -> list[Path]:
+    """The files of a model given by its path: weights and card; none for a name."""
+    path = Path(model)
+    return [path, path.with_suffix(".json"), path.with_suffix(".safetensors")] if path.suffix else []
 
 
 class _Run:
     """One run of the command: where it stands, and what its summary says."""
 
-    def __init__(self, inputs: Sequence[str], output: Path, n: int, settings: Any, prune: float | None) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        output: Path,
+        n: int,
+        settings: Any,
+        prune: float | None,
+        strict: bool,
+    ) -> None:
         from equidrift.cli.inputs import describe_inputs
 
-        self.inputs, self.output, self.n, self.settings, self.prune = inputs, output, n, settings, prune
+        self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
+        self.prune, self.strict = prune, strict
         self.described = describe_inputs(inputs)
-        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}, "pruned": 0}
-        self.counts |= {"failures": [], "notes": []}
-        self.begun, self.resumed = time.monotonic(), 0
+        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
+        self.counts |= {"pruned": 0, "failures": [], "notes": []}
+        self.begun, self.resumed, self.window = time.monotonic(), 0, 0
+        self.held: Any = None
         self.first_error: Exception | None = None
+
+    def take_up(self, writer: Any) -> None:
+        """See what an earlier process has left."""
+        self.held = writer.held()
+        self.window = 0 if self.held is None else int(self.held["valid"].sum())
+        self.resumed = self.kept
+
+    @property
+    def kept(self) -> int:
+        """Conformers on disk or on their way there, those of the window that is made included."""
+        return int(self.counts["conformers"]) + self.window
 
     def stream(self, writer: Any, callback: Any) -> None:
         """Windows from the engine to the disk, from where the writer's journal stands."""
@@ -124,28 +163,46 @@ class _Run:
         from equidrift.cli.inputs import read_inputs
         from equidrift.engine import generate_windows
 
-        self.resumed = self.counts["conformers"]
+        def keep(arrays: dict[str, Any]) -> None:
+            self.window = int(arrays["valid"].sum())
+            writer.hold(arrays)
+
         titles: dict[int, str] = {}
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
-        window = self.n if self.prune is not None else RELAX_WINDOW if settings.relax is not None else None
         source = self._molecules(read_inputs(self.inputs), start[0], titles)
-        for pieces in generate_windows(source, self.n, settings=settings, start=start, window=window):
-            ensembles = [(self._finished(piece.ensemble), piece.start) for piece in pieces if piece.ensemble is not None]
-            for piece in pieces:
-                self._count(piece, titles)
-            self.counts["conformers"] += sum(len(ensemble) for ensemble, _ in ensembles)
+        whole = self.prune is not None or self.strict
+        windows = generate_windows(
+            source,
+            self.n,
+            settings=settings,
+            start=start,
+            window=max(self.n, settings.window) if whole else None,
+            keep=keep,
+            kept=self.held,
+        )
+        for pieces in windows:
+            made = [(self._finished(piece), piece.start) for piece in pieces]
+            ensembles = [(ensemble, first) for ensemble, first in made if ensemble is not None]
+            for piece, (ensemble, _) in zip(pieces, made):
+                self._count(piece, ensemble, titles)
             last = pieces[-1]
-            position = (last.index + 1, 0) if last.last or last.ensemble is None else (last.index, last.start + len(last.ensemble))
+            done = last.last or last.ensemble is None
+            position = (last.index + 1, 0) if done else (last.index, last.start + len(last.ensemble))
             writer.write(ensembles, position, self.counts)
+            self.window = 0
 
     def _molecules(self, entries: Iterator[Any], done: int, titles: dict[int, str]) -> Iterator[Any]:
         for index, entry in enumerate(islice(entries, done, None), start=done):
             titles[index] = entry.title
             yield entry.molecule
 
-    def _finished(self, ensemble: Any) -> Any:
-        if self.prune is None:
+    def _finished(self, piece: Any) -> Any:
+        """What is written of a piece: all of it, or the valid ones where more cannot be found."""
+        ensemble = piece.ensemble
+        if ensemble is None and not self.strict:
+            ensemble = getattr(piece.error, "partial", None)
+        if ensemble is None or self.prune is None:
             return ensemble
         from equidrift.relax import prune
 
@@ -153,26 +210,30 @@ class _Run:
         self.counts["pruned"] += len(ensemble) - len(kept)
         return kept
 
-    def _count(self, piece: Any, titles: dict[int, str]) -> None:
-        counts = self.counts
+    def _count(self, piece: Any, ensemble: Any, titles: dict[int, str]) -> None:
+        counts, title = self.counts, titles[piece.index]
         if piece.error is not None:
             self.first_error = self.first_error or piece.error
             message = " ".join(str(piece.error).split())
-            counts["failures"].append({"index": piece.index, "title": titles[piece.index], "error": message})
-        if piece.ensemble is not None:
-            counts["drawn"] += piece.ensemble.provenance["drawn"]
-            note = piece.ensemble.provenance.get("fix_note")
+            failure = {"index": piece.index, "title": title, "error": message}
+            counts["failures"].append(failure | ({} if ensemble is None else {"written": len(ensemble)}))
+        if ensemble is not None:
+            counts["conformers"] += len(ensemble)
+            counts["drawn"] += ensemble.provenance["drawn"]
+            note = ensemble.provenance.get("fix_note")
             if note and piece.start == 0:
-                counts["notes"].append({"index": piece.index, "title": titles[piece.index], "note": note})
-            counts["rejected"] = dict(sorted((Counter(counts["rejected"]) + Counter(piece.ensemble.provenance["rejected"])).items()))
+                counts["notes"].append({"index": piece.index, "title": title, "note": note})
+            rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])
+            counts["rejected"] = dict(sorted(rejected.items()))
         if piece.last:
-            counts["molecules"] += piece.error is None
+            counts["molecules"] += ensemble is not None or piece.start > 0
             titles.pop(piece.index, None)
 
     def close(self, writer: Any, as_json: bool) -> int:
         """Move the file into place and print the summary; the exit code."""
         from equidrift.engine import provenance
 
+        again = writer.finished
         if not self.counts["conformers"]:
             writer.discard()
             if len(self.counts["failures"]) == 1 and self.first_error is not None and not as_json:
@@ -190,6 +251,7 @@ class _Run:
             "seed": origin["seed"],
             **self.counts,
             "resumed_from": self.resumed,
+            "finished_before": again,
             "seconds": round(seconds, 3),
             "conformers_per_s": round(made / seconds, 3) if seconds else None,
         }
@@ -199,13 +261,23 @@ class _Run:
         return 1 if self.counts["failures"] else 0
 
 
+def failure_line(failure: dict[str, Any]) -> str:
+    """A molecule that failed, or of which fewer conformers than asked for were written."""
+    if "written" in failure:
+        note = "these are written (--strict for all or none)"
+        return f"  short: {failure['title']}: {failure['error']} {note}"
+    return f"  failed: {failure['title']}: {failure['error']}"
+
+
 def summary_text(summary: dict[str, Any]) -> str:
     """What a person reads at the end of a run."""
     from equidrift.cli.output import count
 
     made = f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
     lines = [f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}"]
-    if summary["resumed_from"]:
+    if summary["finished_before"]:
+        lines.append(FINISHED_BEFORE)
+    elif summary["resumed_from"]:
         lines.append(f"  continued from conformer {summary['resumed_from']}")
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
@@ -213,7 +285,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     lines.append(f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s")
     notes, failures = summary["notes"], summary["failures"]
     lines += [f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]]
-    lines += [f"  failed: {failure['title']}: {failure['error']}" for failure in failures[:MAX_FAILURES_SHOWN]]
+    lines += [failure_line(failure) for failure in failures[:MAX_FAILURES_SHOWN]]
     if len(failures) > MAX_FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
     return "\n".join(lines)

@@ -27,6 +27,7 @@ def command(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where a model or a checkpoint is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Train a model family on your own molecules."""
@@ -40,6 +41,7 @@ def command(
     settings = with_paths(settings, config.parent)
     budget_s = parse_budget(budget)
     out = output or Path("runs") / config.stem
+    _claim(config, settings, out, resume=resume, overwrite=overwrite)
 
     def progress(event: dict[str, Any]) -> None:
         if not as_json and sys.stderr.isatty():
@@ -52,6 +54,31 @@ def command(
     else:
         typer.echo("\n".join(f"{key}: {value}" for key, value in summary.items()))
     return 0
+
+
+def _claim(
+    config: Path, settings: dict[str, Any], out: Path, *, resume: bool, overwrite: bool
+) -> None:
+    """Refuse to write the model over what is read, or over a model that this run did not make."""
+    from equidrift.errors import InputError
+    from equidrift.outputs import claim
+
+    if overwrite and resume:
+        raise InputError("--overwrite trains anew and --resume goes on; give one of them")
+    read = [config]
+    for value in (settings.get("data"), settings.get("init")):
+        texts = value if isinstance(value, list) else [value]
+        paths = [Path(text) for text in texts if isinstance(text, str)]
+        read += paths + [path.with_suffix(".json") for path in paths if path.suffix]
+    name = settings.get("name")
+    if isinstance(name, str) and Path(name).name == name:
+        written = [out / f"{name}{suffix}" for suffix in (".safetensors", ".json")]
+    else:  # the families' own names begin so
+        written = sorted(out.glob("my-*.safetensors"))
+    checkpoint = out / "checkpoint.json"
+    claim(written, inputs=read, own=checkpoint.exists(), overwrite=overwrite)
+    if overwrite:
+        checkpoint.unlink(missing_ok=True)
 
 
 def read_config(path: Path) -> dict[str, Any]:

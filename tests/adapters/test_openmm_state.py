@@ -314,7 +314,7 @@ def test_swarm_is_reproducible_by_seed_and_each_conformer_by_itself(tmp_path, pl
     first = frames("a", 0)
     assert frames("b", 0) == first
     assert all(one != other for one, other in zip(frames("c", 1), first))
-    assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.pdb", "a_0000.xtc", "a_0001.xtc"]
+    assert sorted(path.name for path in tmp_path.glob("a*")) == ["a.top.pdb", "a_0000.xtc", "a_0001.xtc"]
 
 
 def test_swarm_takes_a_system_and_a_force_field(tmp_path):
@@ -327,7 +327,7 @@ def test_swarm_takes_a_system_and_a_force_field(tmp_path):
     assert np.isfinite(result.energies_eV).all()
     ethanol = embedded("CCO", 2)
     for system in (mmff_system("CCO", hydrogenMass_amu=3.0), mmff_system("CCO", constraints="HBonds")):
-        assert not adapter_swarm(ethanol, system, 0.01, output=tmp_path / "own", platform=REFERENCE).failures
+        assert not adapter_swarm(ethanol, system, 0.01, output=tmp_path / "own", platform=REFERENCE, overwrite=True).failures
     with pytest.raises(InputError, match=r"ForceField has no parameters for Molecule\(CCO.*No template found.*system=None for MMFF94"):
         swarm(ethanol, forcefield, 0.01, output=tmp_path / "x")
 
@@ -354,7 +354,7 @@ def test_a_run_that_blows_up_leaves_no_half_file(tmp_path):
     ensemble = embedded("CCO", 1)
     with pytest.raises(NoValidSamplesError, match="every conformer"):
         swarm(ensemble, None, 5, timestep_fs=50, interval_ps=0.05, output=tmp_path / "r", platform="Reference")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.pdb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ def test_swarm_refuses_bad_options(tmp_path, options, error, words):
 
 
 def test_swarm_refuses_a_folder_it_cannot_write_in(tmp_path, monkeypatch):
-    (tmp_path / "x.pdb").mkdir()
-    with pytest.raises(InputError, match=r"cannot write .*x.pdb: Is a directory; choose another output"):
+    (tmp_path / "x.top.pdb").mkdir()
+    with pytest.raises(InputError, match=r"x.top.pdb' exists and is no run of this command; .*overwrite=True"):
         swarm(embedded("C", 1), None, 0.01, output=tmp_path / "x")
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(InputError, match=r"cannot write in the folder .*; choose another, or change its permissions"):

@@ -140,6 +140,19 @@ def test_bad_input_is_one_line_and_exit_code_2(cli: Cli, arguments: tuple[str, .
     assert sorted(Path().iterdir()) == before, "nothing is left behind"
 
 
+def test_valid_conformers_are_written_when_there_are_too_few(cli: Cli) -> None:
+    command = ("sample", "CCO", "CCN", "-n", 20, "--set", "broken=0.8", "--max-attempts", 2)
+    command += ("--model", "shaker", "--json")
+    code, out, _ = cli(*command, "-o", "x.sdf")
+    told = json.loads(out)
+    assert code == 1 and 0 < told["conformers"] < 40 and told["molecules"] == 2
+    assert [failure["written"] for failure in told["failures"]] == [len(e) for e in load_all("x.sdf")]
+    assert "conformers of" in told["failures"][0]["error"] and "Rejected: " in told["failures"][0]["error"]
+    assert "these are written (--strict for all or none)" in cli(*command[:-1], "-o", "y.sdf")[1]
+    code, out, _ = cli(*command, "-o", "none.sdf", "--strict")
+    assert code == 2 and json.loads(out)["conformers"] == 0 and not Path("none.sdf").exists()
+
+
 def test_unfinished_run_of_another_command(cli: Cli) -> None:
     Path("x.sdf.journal").write_text(json.dumps({"command": "other", "position": [0, 4], "size": 0, "summary": {}}))
     Path("x.sdf.part").write_text("")

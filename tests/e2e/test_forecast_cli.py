@@ -48,10 +48,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_xtc_and_pdb_are_continued(cli: Cli) -> None:
     code, out, err = cli(ASPIRIN, "--top", TOP, "--frames", 20, "-n", 3, "-o", "next.xtc", "--model", "walker")
     assert code == 0 and err == "" and out.startswith("3 trajectories of 20 frames by walker -> next_0000.xtc to next_0002.xtc\n")
-    assert "topology: next.pdb" in out and "not exact dynamics" in out
-    assert sorted(path.name for path in Path().iterdir()) == ["next.pdb", *(f"next_000{k}.xtc" for k in range(3))]
+    assert "topology: next.top.pdb" in out and "not exact dynamics" in out
+    assert sorted(path.name for path in Path().iterdir()) == ["next.top.pdb", *(f"next_000{k}.xtc" for k in range(3))]
     for k in range(3):
-        made = load_trajectory(f"next_000{k}.xtc", "next.pdb")
+        made = load_trajectory(f"next_000{k}.xtc", "next.top.pdb")
         assert len(made) == 20 and made.time_fs[0] == pytest.approx(410, rel=1e-5) and made.dt_fs == pytest.approx(10, rel=1e-5)
 
 
@@ -85,7 +85,7 @@ def test_interpolation_on_the_command_line(cli: Cli) -> None:
         assert made.dt_fs == pytest.approx(5, rel=1e-5)
     given[[0, 1, 2, 3, 8, 9]].save("gap.npz")
     assert cli("gap.npz", "--interpolate", "-o", "filled.xtc", "--model", "walker")[0] == 0
-    filled = load_trajectory("filled.xtc", "filled.pdb")
+    filled = load_trajectory("filled.xtc", "filled.top.pdb")
     assert len(filled) == 10
     np.testing.assert_allclose(filled.positions_A[[0, 8]], given.positions_A[[0, 8]], atol=2e-4)
 

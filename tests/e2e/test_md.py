@@ -56,7 +56,7 @@ def test_smiles_prints_basins_with_errors(tmp_path):
     assert "MMFF94 at 300 K, 6 ps on Reference -> b.xtc" in done.stdout
     assert "then frozen (nothing of that phase is in the result): mixture" in done.stdout.replace("\n", " ")
     assert "C0-C1-C2-C3" in done.stdout and "±" in done.stdout and "accepted" in done.stdout
-    assert len(mda.Universe(str(tmp_path / "b.pdb"), str(tmp_path / "b.xtc")).trajectory) == 60
+    assert len(mda.Universe(str(tmp_path / "b.top.pdb"), str(tmp_path / "b.xtc")).trajectory) == 60
 
 
 def test_pdb_with_amber_files_as_json(tmp_path, alanine_dipeptide):
@@ -97,7 +97,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
     run(*options, "-o", output.name, folder=tmp_path)
     for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}")):
         assert np.array_equal(ours, theirs)
-    universes = [mda.Universe(str(tmp_path / "whole.pdb"), str(tmp_path / f"{name}{suffix}")) for name in ("whole", "killed")]
+    universes = [mda.Universe(str(tmp_path / "whole.top.pdb"), str(tmp_path / f"{name}{suffix}")) for name in ("whole", "killed")]
     frames = [np.array([step.positions.copy() for step in universe.trajectory]) for universe in universes]
     assert np.array_equal(*frames) and len(frames[0]) == 300
 

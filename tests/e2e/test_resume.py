@@ -1,57 +1,119 @@
-"""kill -9 or Ctrl-C at any moment, the same command again: the same bytes as a run that was left alone."""
+"""A run ended at any moment, then the same command: the same bytes as a run that was left alone."""
 
 from __future__ import annotations
 
+import json
+import os
+import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.stopping import stop_at
+from tests.conftest import MOLECULES
+from tests.killing import moments, run_until
 
-RUN = """
-import signal, sys
-import equidrift.engine as engine
-from equidrift.cli.main import run
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, such as CI's, ignore it
-engine.WINDOW = 16
-{hook}
-run()
-"""
-N = 64
+SETUP = "import equidrift.engine as engine; engine.WINDOW = 16"
+TWO = ["CC(O)CN", "C[C@H](F)Cl"]
 
 
-def command(out: str, hook: str = "") -> list[str]:
-    inputs = ["CC(O)CN", "C[C@H](F)Cl"] if out.endswith(".sdf") else ["CC(O)CN"]
-    code = RUN.format(hook=hook)
-    return [sys.executable, "-c", code, "sample", *inputs, "-n", str(N), "-o", out, "--model", "etkdg", "--seed", "2"]
+def sample(inputs: list[str], n: int, out: Path, *more: object) -> list[object]:
+    return ["sample", *inputs, "-n", n, "-o", out.name, "--model", "etkdg", "--seed", 2, *more]
 
 
-def stop(out: Path, how: signal.Signals, count: int, *, before: bool) -> subprocess.CompletedProcess[str]:
-    """Run the command until it ends itself by a signal, at the writing of its journal for the `count`-th time."""
-    hook = stop_at(".journal", count, how=how, before=before)
-    return subprocess.run(command(out.name, hook), cwd=out.parent, capture_output=True, text=True, timeout=120)
+def left_alone(command: list[object], folder: Path) -> int:
+    """The number of steps of a command that is left alone."""
+    done = run_until(command, folder, setup=SETUP)
+    assert done.returncode == 0, done.stderr
+    return moments(done)
 
 
 @pytest.mark.parametrize("suffix", [".sdf", ".npz"])
-def test_killed_run_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+def test_sample_killed_at_any_step_gives_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+    inputs = TWO if suffix == ".sdf" else TWO[:1]
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
-    subprocess.run(command(whole.name), cwd=tmp_path, check=True, capture_output=True)
-    for count, before in ((2, True), (2, False)):
-        assert stop(torn, signal.SIGKILL, count, before=before).returncode == -signal.SIGKILL
-    last = subprocess.run(command(torn.name), cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "continued from conformer" in last.stdout
+    options = ("--batch-size", 8)
+    steps = left_alone(sample(inputs, 60, whole, *options), tmp_path)
+    rng, command = random.Random(1), sample(inputs, 60, torn, *options)
+    for _ in range(2):  # each goes on where the one before it was killed
+        killed = run_until(command, tmp_path, rng.randint(2, steps // 3), setup=SETUP)
+        assert killed.returncode == -signal.SIGKILL
+    last = run_until(command, tmp_path, setup=SETUP)
+    assert last.returncode == 0 and "continued from conformer" in last.stdout
     assert torn.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == [torn.name, whole.name]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_sample_keeps_what_is_done_when_it_is_asked_to_end(
+    how: signal.Signals, code: int, tmp_path: Path
+) -> None:
     out = tmp_path / "x.sdf"
-    stopped = stop(out, signal.SIGINT, 2, before=False)
-    assert stopped.returncode == 130 and "Traceback" not in stopped.stderr
-    assert stopped.stderr.startswith("equidrift: interrupted; ") and "the same command goes on from there" in stopped.stderr
-    assert (tmp_path / "x.sdf.journal").exists() and not out.exists()
-    again = subprocess.run(command(out.name), cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "continued from conformer" in again.stdout and out.exists()
+    # nothing is flushed by time here, and the window is not full: only the signal brings it to disk
+    setup = "import equidrift.engine as engine, os\n" + f"""
+judge, calls = engine._judge, []
+def counted(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        formats.FLUSH_S = 1e9
+        os.kill(os.getpid(), {int(how)})
+    judge(*arguments)
+if os.environ["STOP_AT"] == "0":
+    engine._judge = counted
+"""
+    command = sample(["CC(O)CN"], 60, out, "--batch-size", 8)
+    done = run_until(command, tmp_path, setup=setup)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert done.stderr.startswith("equidrift: interrupted; 16 conformers are kept")
+    assert (tmp_path / "x.sdf.window").exists() and not out.exists()
+    last = run_until(command, tmp_path, at=10**6, setup=setup)
+    assert last.returncode == 0 and "continued from conformer 16" in last.stdout
+    whole = sample(["CC(O)CN"], 60, tmp_path / "whole.sdf", "--batch-size", 8)
+    assert run_until(whole, tmp_path, at=10**6, setup=setup).returncode == 0
+    assert out.read_bytes() == (tmp_path / "whole.sdf").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.sdf", "x.sdf"]
+
+
+def library(folder: Path, count: int) -> Path:
+    """A .smi file with names: of ZINC where the data are, else the molecules of these tests."""
+    data = Path(os.environ.get("EQUIDRIFT_DATA", "/nowhere")) / "zinc_smiles"
+    found = data / "zinc_29k.smi"
+    lines = found.read_text().splitlines() if found.is_file() else list(MOLECULES.values())
+    smiles = [line.split()[0] for line in lines][:count]
+    path = folder / "library.smi"
+    path.write_text("".join(f"{text} name-{k:04d}\n" for k, text in enumerate(smiles)))
+    return path
+
+
+def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> None:
+    """A named library, killed at random steps: identical bytes, and every name there."""
+    path = library(folder, count)
+    whole, torn = folder / "whole.sdf", folder / "torn.sdf"
+    setup = "import equidrift.engine as engine; engine.WINDOW = 64"
+
+    def command(out: Path) -> list[object]:
+        return ["sample", path.name, "-n", n, "-o", out.name, "--model", model, "--seed", 5]
+
+    done = run_until(command(whole), folder, setup=setup)
+    assert done.returncode in (0, 1), done.stderr
+    rng, counted = random.Random(7), 0
+    for _ in range(kills):
+        at = rng.randint(1, max(2, 2 * moments(done) // kills))
+        ended = run_until(command(torn), folder, at, setup=setup)
+        counted += ended.returncode == -signal.SIGKILL
+    assert counted >= kills // 2
+    assert run_until(command(torn), folder, setup=setup).returncode == done.returncode
+    assert torn.read_bytes() == whole.read_bytes()
+    told = json.loads(run_until([*command(torn), "--json"], folder, setup=setup).stdout)
+    assert told["finished_before"] and told["conformers"] >= 0.95 * n * count
+
+
+def test_named_library_killed_at_random_steps_gives_the_same_bytes(tmp_path: Path) -> None:
+    killed_library(tmp_path, 16, 5, 3, "etkdg")
+
+
+@pytest.mark.slow
+def test_two_hundred_named_molecules_killed_twenty_times(tmp_path: Path) -> None:
+    killed_library(tmp_path, 200, 5, 20, "default")

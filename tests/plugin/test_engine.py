@@ -24,7 +24,7 @@ from equidrift.errors import (
     UnknownNameError,
 )
 from equidrift.records import Molecule
-from equidrift.seeds import sample_seeds
+from equidrift.seeds import RETRY_STRIDE, sample_seeds
 from tests.doubles import Shaker
 
 ETHANOL = Molecule.from_smiles("CCO")
@@ -129,6 +129,60 @@ def test_a_run_continues_from_the_end_of_any_window(n: int, window: int, data: s
     for mine, theirs in zip([p for w in rest for p in w], [p for w in whole[stop:] for p in w]):
         if theirs.ensemble is not None and mine.ensemble is not None:
             np.testing.assert_array_equal(mine.ensemble.positions_A, theirs.ensemble.positions_A)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 9), st.booleans(), st.data())
+def test_a_run_continues_within_any_window(
+    n: int, batch_size: int, relaxed: bool, data: st.DataObject
+) -> None:
+    def relax(molecule: Molecule, positions: Any) -> Any:
+        return positions + 0.001, positions[:, 0, 0]
+
+    class Picky(Shaker):
+        def sample(self, molecule: Molecule, seeds: Any, **options: Any) -> Any:
+            if molecule == OTHERS[2]:
+                raise MoleculeError("cannot")
+            return super().sample(molecule, seeds)
+
+    made = make_settings(Picky(broken=0.3), batch_size=batch_size, relax=relax if relaxed else None)
+    kept: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "RELAX_S", 0.0)  # so that each sample relaxed is kept
+        (whole,) = generate_windows(OTHERS[:4], n, settings=made, keep=kept.append)
+        stop = data.draw(st.integers(0, len(kept) - 1))
+        again = make_settings(Picky(broken=0.3), batch_size=batch_size, relax=made.relax)
+        (rest,) = generate_windows(OTHERS[:4], n, settings=again, kept=kept[stop])
+    for mine, theirs in zip(rest, whole):
+        assert str(mine.error) == str(theirs.error) and type(mine.error) is type(theirs.error)
+        if mine.ensemble is not None and theirs.ensemble is not None:
+            np.testing.assert_array_equal(mine.ensemble.positions_A, theirs.ensemble.positions_A)
+            np.testing.assert_array_equal(mine.ensemble.seeds, theirs.ensemble.seeds)
+            assert mine.ensemble.provenance == theirs.ensemble.provenance
+    drawn = [sum(len(seeds) for call in m.model.calls for _, seeds in call) for m in (made, again)]
+    assert drawn[1] < drawn[0] or stop == 0 or relaxed
+
+
+def test_partial_holds_the_valid_ones_when_there_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NoValidSamplesError) as caught:
+        generate(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
+    partial = caught.value.partial
+    assert 0 < len(partial) < 50 and partial.valid.all() and partial.provenance["drawn"] > 50
+    assert (check_geometry(ETHANOL, partial.positions_A) == "").all()
+    monkeypatch.setattr(engine, "WINDOW", 8)
+    model = Shaker(broken=0.0)
+
+    def later(molecule: Molecule, seeds: Any, **options: Any) -> Any:
+        made = Shaker.sample(model, molecule, seeds)
+        return np.where((seeds % RETRY_STRIDE < 20)[:, None, None], made, np.nan)
+
+    model.sample = later  # type: ignore[method-assign]
+    with pytest.raises(NoValidSamplesError) as caught:
+        generate(ETHANOL, 30, model=model, max_attempts=2)
+    assert len(caught.value.partial) == 20, "two whole windows and half of the third"
+    with pytest.raises(NoValidSamplesError) as caught:
+        generate(ETHANOL, 5, model=Shaker(broken=1.0))
+    assert caught.value.partial is None
 
 
 def test_a_failing_molecule_costs_only_itself() -> None:

@@ -92,8 +92,8 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "top", "options", "error", "message"),
     [
-        ("none.xtc", "top.pdb", {}, InputError, "there is no file '.*none.xtc'"),
-        ("t.gro", "top.pdb", {}, UnknownNameError, "unknown trajectory suffix '.gro'"),
+        ("none.xtc", "top.top.pdb", {}, InputError, "there is no file '.*none.xtc'"),
+        ("t.gro", "top.top.pdb", {}, UnknownNameError, "unknown trajectory suffix '.gro'"),
         ("t.xtc", None, {}, InputError, "a .xtc file holds no bonds: give the topology too"),
         ("t.xtc", "none.pdb", {}, InputError, "there is no file '.*none.pdb'"),
         ("t.xtc", "two.sdf", {}, InputError, "holds 2 different molecules"),
@@ -102,16 +102,16 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
         ("t.xtc", "C(", {}, MoleculeError, "cannot read the SMILES"),
         ("t.xtc", 7, {}, InputTypeError, "expected a SMILES, Molecule"),
         ("t.extxyz", "OC(=O)c1ccccc1OC(C)=O", {}, MoleculeError, "is C in .*come in another order; give a PDB or SDF in the trajectory's"),
-        ("t.xtc", "top.pdb", {"dt_fs": 0}, InputError, "dt_fs must be a time in fs above 0"),
-        ("t.xtc", "top.pdb", {"dt_fs": "a"}, InputError, "dt_fs must be a time in fs above 0"),
-        ("t.xtc", "top.pdb", {"stride": 0}, InputError, "stride must be 1 or more"),
+        ("t.xtc", "top.top.pdb", {"dt_fs": 0}, InputError, "dt_fs must be a time in fs above 0"),
+        ("t.xtc", "top.top.pdb", {"dt_fs": "a"}, InputError, "dt_fs must be a time in fs above 0"),
+        ("t.xtc", "top.top.pdb", {"stride": 0}, InputError, "stride must be 1 or more"),
         ("bare.xyz", None, {}, InputError, "holds no times; give dt_fs"),
         ("t.pdb", None, {}, InputError, "holds no times; give dt_fs"),
-        ("torn.xtc", "top.pdb", {}, InputError, "cannot read '.*torn.xtc'"),
-        ("torn.traj", "top.pdb", {}, InputError, "cannot read '.*torn.traj'"),
+        ("torn.xtc", "top.top.pdb", {}, InputError, "cannot read '.*torn.xtc'"),
+        ("torn.traj", "top.top.pdb", {}, InputError, "cannot read '.*torn.traj'"),
         ("torn.npz", None, {}, InputError, "truncated, damaged"),
         ("ensemble.npz", None, {}, InputError, "expected 'equidrift-trajectory-1'; read it with equidrift.load"),
-        ("nm.dcd", "top.pdb", {}, InputError, "look like nm"),
+        ("nm.dcd", "top.top.pdb", {}, InputError, "look like nm"),
     ],
 )
 def test_bad_files(
@@ -204,7 +204,7 @@ def test_a_stream_broken_off_anywhere_goes_on(stops: list[int], suffix: str, tmp
 
 def _streamed(job: Forecast, path: Path, stop: int | None) -> bool:
     """Stream three samples of a job, breaking off behind `stop` chunks; whether it came to its end."""
-    stream = TrajectoryStream(path, {"job": 1})
+    stream = TrajectoryStream(path, {"job": 1}, n=3)
     for k, chunk in enumerate(job.chunks(3, stream.position, stream.unfinished(CONTEXT))):
         if k == stop:
             return False

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
+from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.records import Proposal
 from equidrift.seeds import sample_rng, sample_seeds
 from equidrift.units import BOLTZMANN_EV_PER_K
-from equidrift.weights import load_weights
 
 Floats = NDArray[np.float64]
 _CHUNK = 1024
@@ -135,7 +135,8 @@ class BoltzmannGenerator:
 
 
 def _rebuilt(config: dict[str, Any], state: Mapping[str, Any], *rest: Any) -> BoltzmannGenerator:
-    flow = BoltzmannFlow(FlowConfig(**config)).double()
+    with own_random_state():
+        flow = BoltzmannFlow(FlowConfig(**config)).double()
     flow.load_state_dict({key: torch.as_tensor(value) for key, value in state.items()})
     return BoltzmannGenerator(flow, *rest)
 
@@ -148,16 +149,7 @@ def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
     WeightsError
         where the file is missing or altered, or is another kind of model. UnknownNameError for an unknown name.
     """
-    state, card = load_weights(weights)
-    if card.get("family") != "boltzmann":
-        raise WeightsError(
-            f"{weights} is a model of family {card.get('family')!r}; here one that `equidrift train boltzmann` wrote is expected"
-        )
-    flow = BoltzmannFlow(FlowConfig(**card["config"]))
-    try:
-        flow.load_state_dict(state)
-    except RuntimeError as error:
-        raise WeightsError(f"the weights of {weights} do not fit its card: {error}") from error
+    flow, card = load_network(weights, "boltzmann", lambda sizes: BoltzmannFlow(FlowConfig(**sizes)))
     return BoltzmannGenerator(flow, card["numbers"], card["bonds"], card["temperature_K"], source=str(weights))
 
 

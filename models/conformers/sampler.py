@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.conditions import Conditions, Known
-from equidrift.errors import InputError, WeightsError
-from equidrift.models.conformers.network import ConformerNetwork
+from equidrift.errors import InputError
+from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.graph_codes import (
     ELEMENTS,
     LEVELS,
@@ -28,11 +29,12 @@ from equidrift.models.shared.graph_codes import (
 )
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.newton import Held
-from equidrift.models.shared.schedules import SIGMA_MAX_A, churn_level, noise_levels
+from equidrift.models.shared.run import load_network
+from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
+from equidrift.models.shared.solvers import ancestral_step
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
-from equidrift.weights import load_weights
 
 Job = tuple[Molecule, NDArray[Any]]
 TAU_A = 1.0  # noise level below which the conditional sampler corrects
@@ -56,17 +58,12 @@ class NetworkModel:
     def __init__(self, weights: str, *, level: str = "GFN2-xTB", device: str | torch.device | None = None):
         if level not in LEVELS:
             raise InputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
-        state, self.card = load_weights(weights)
-        if self.card.get("task") != self.task:
-            raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}, expected {self.task!r}")
+        network, self.card = load_network(weights, self.task, lambda sizes: ConformerNetwork(NetworkConfig(**sizes)))
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.level = LEVELS.index(level)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with torch.random.fork_rng(devices=[]):  # torch draws the weights that are replaced below from the user's generator
-            self.network = ConformerNetwork(NetworkConfig(**self.card["config"]))
-        self.network.load_state_dict(state)
-        self.network.to(self.device).eval()
+        self.network: ConformerNetwork = network.to(self.device)
 
     def _run(self, graphs: Sequence[GraphCodes], work: Callable[[Batch, list[int]], list[Tensor]]) -> list[NDArray[np.float64]]:
         """`work` on batches of like-sized graphs, results in the order given."""
@@ -204,7 +201,7 @@ class GeneratorModel(NetworkModel):
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 1000:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
-        levels = noise_levels(steps, sigma_max_A=sigma_A)
+        levels = noise_levels(steps, highest=sigma_A)
         flat = [(m, x, int(s)) for (m, block), block_seeds in zip(jobs, seeds) for x, s in zip(block, block_seeds)]
 
         known = None if self.conditions is None else [self.conditions.of(m) for m, _, _ in flat]
@@ -260,10 +257,9 @@ class GeneratorModel(NetworkModel):
         if held is None:
             clean: Tensor = self.network(batch, x, levels, sigmas)[-1]
             return clean
-        weight = batch.mask[..., None].to(x.dtype)
-        centre = (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)  # the network shrinks noisy molecules towards the origin
-        moved: Tensor = self.network(batch, (x - centre) * weight, levels, sigmas, held.shifted(-centre))[-1] + centre
-        return moved
+        middle = centre(x, batch.mask)  # the network shrinks noisy molecules towards the origin
+        moved: Tensor = self.network(batch, centred(x, batch.mask), levels, sigmas, held.shifted(-middle))[-1]
+        return moved + middle
 
 
 class ToClean:
@@ -282,11 +278,7 @@ class ToClean:
 
     def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | Callable[[], Tensor] | None) -> Tensor:
         """Towards the clean estimate, by an ancestral step with churn; noise is drawn only where some is added."""
-        down, up = churn_level(t, to, self.churn if noise is not None else 0.0)
-        y = score + (y - score) * (down / t)
-        if up == 0 or noise is None:
-            return y
-        return y + up * (noise() if callable(noise) else noise)
+        return ancestral_step(y, score, t, to, 0.0 if noise is None else self.churn, noise)
 
     def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
         """One step on the free atoms, in units of the level's variance: the score is (clean - y) / t^2."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from equidrift.errors import InputError
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
-from equidrift.models.conformers.network import ConformerNetwork
 from equidrift.models.conformers.objective import Batches, refiner_loss
+from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.run import reinitialise

@@ -28,14 +28,23 @@ def geometry_errors(batch: Batch, x: Tensor, target: Tensor) -> Tensor:
     return of_distances + 0.5 * of_coordinates
 
 
+def centre(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean (b, 1, 3) of the masked atoms (b, n) of x (b, n, 3)."""
+    weight = mask[..., None].to(x.dtype)
+    return (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+
+
+def centred(x: Tensor, mask: Tensor) -> Tensor:
+    """x (b, n, 3) less the mean of its masked atoms (b, n), 0 elsewhere."""
+    return (x - centre(x, mask)) * mask[..., None].to(x.dtype)
+
+
 @torch.no_grad()
 def superpose(moving: Tensor, fixed: Tensor, mask: Tensor) -> Tensor:
     """`moving` (b, n, 3) rotated and shifted onto `fixed` over the masked atoms; no gradient flows through it."""
     w = mask[..., None].to(fixed.dtype)
-    count = w.sum(1, keepdim=True)
-    centre_a, centre_b = (moving * w).sum(1, keepdim=True) / count, (fixed * w).sum(1, keepdim=True) / count
-    a, b = (moving - centre_a) * w, (fixed - centre_b) * w
+    a, b = centred(moving, mask), centred(fixed, mask)
     u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
     sign = torch.linalg.det(u @ vt).sign()
     u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
-    return (a @ (u @ vt) + centre_b) * w
+    return (a @ (u @ vt) + centre(fixed, mask)) * w

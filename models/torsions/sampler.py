@@ -13,6 +13,7 @@ import torch
 from equidrift.errors import InputError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict
 from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
+from equidrift.models.shared.run import load_network
 from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
 from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
@@ -22,7 +23,6 @@ from equidrift.proposals import Block, Histogram, TorsionProposer, check_turns, 
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import Floats, TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
-from equidrift.weights import load_weights
 
 KINDS = ("independent", "local")
 LEVELS = 12
@@ -32,14 +32,10 @@ _LEAST_FRAMES = 20
 
 
 @lru_cache(maxsize=4)
-def load_network(weights: str) -> TorsionNetwork:
+def torsion_network(weights: str) -> TorsionNetwork:
     """The network of a shipped name or a path, ready to evaluate."""
-    state, card = load_weights(weights)
-    if card.get("task") != "torsions":
-        raise InputError(f"weights {weights!r} are for task {card.get('task')!r}; torsion moves need a model of `equidrift train torsions`")
-    network = TorsionNetwork(NetworkConfig(**card["config"]))
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    network: TorsionNetwork = load_network(weights, "torsions", lambda sizes: TorsionNetwork(NetworkConfig(**sizes)))[0]
+    return network.requires_grad_(False)
 
 
 @dataclass(eq=False)
@@ -75,7 +71,7 @@ class Scores:
         if self.weights is not None:
             if self.molecule is None:
                 raise InputError("a network needs the molecule with bond orders; give molecule, or weights=None and frames to learn from")
-            load_network(self.weights)  # a wrong name is told now
+            torsion_network(self.weights)  # a wrong name is told now
             self._graph = TorsionGraph.of(self.molecule, self.tree)
         if self.use_geometry is None:
             self.use_geometry = m <= 2
@@ -90,7 +86,7 @@ class Scores:
         out = np.zeros((len(positions_A), self.n_levels, len(flat(TrigSeries.zero(m, k1, k2)))), complex)
         if self.weights is None:
             return out
-        network = load_network(self.weights)
+        network = torsion_network(self.weights)
         with torch.no_grad():
             batch = make_batch([self._graph] * len(positions_A), list(positions_A), [kT_eV] * len(positions_A))
             singles, pairs = network(batch, torch.from_numpy(self.sigmas.astype(np.float32)).expand(len(positions_A), -1))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
+from equidrift.models.shared.run import load_network
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig
 from equidrift.models.trajectories.atom_masks import between, check_mask, conformer_frame, drawn_flow, drawn_geotdm
@@ -25,7 +26,7 @@ from equidrift.models.trajectories.integrator.run import CONTEXT, Guard, _Run, b
 from equidrift.protocols import Callback
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
-from equidrift.weights import load_weights
+from equidrift.weights import find, read_card
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 ATOM_STEPS = 40  # outer steps of the conditional sampler, where single atoms are known
@@ -69,17 +70,15 @@ class ChemistryModel:
     kinds: tuple[str, ...] = ()
 
     def __init__(self, weights: str, *, level: str | None = None, device: str | torch.device | None = None):
-        state, self.card = load_weights(weights)
-        if self.card.get("task") != "trajectory" or self.card["config"].get("kind") not in self.kinds:
-            raise WeightsError(f"{weights} is no trajectory model of kind {' or '.join(self.kinds)}, but {self.card.get('task')!r}")
+        network, self.card = load_network(weights, "trajectory", make_network)
+        if (kind := self.card["config"]["kind"]) not in self.kinds:
+            raise WeightsError(f"{weights} is a trajectory model of kind {kind!r}, expected {' or '.join(self.kinds)}")
         self.training = dict(self.card["training"])  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
         if level is not None and level not in self.training["levels"]:
             raise UnknownNameError("level of theory of this model", level, self.training["levels"])
         self.level = level
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = make_network(self.card["config"])
-        self.network.load_state_dict(state)
-        self.network.eval().to(self.device)
+        self.network: Integrator | Flow | GeoTDM | EGNN | Modes = network.to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])
         self.dt_range_fs: tuple[float, float] = tuple(self.training["spacing_fs"])
@@ -394,8 +393,7 @@ class DiffusionModel(ChemistryModel):
 
 def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
     """The trajectory model of a card: an `IntegratorModel` or a `DiffusionModel`."""
-    _, card = load_weights(weights)
-    kind = card.get("config", {}).get("kind")
+    kind = read_card(find(weights))["config"].get("kind")
     return (IntegratorModel if kind == "integrator" else DiffusionModel)(weights, **options)
 
 

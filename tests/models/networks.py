@@ -12,7 +12,7 @@ import torch
 
 from equidrift.adapters.rdkit_etkdg import ETKDG
 from equidrift.models.conformers.data import ConformerSet
-from equidrift.models.conformers.network import ConformerNetwork
+from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.records import Molecule
 from equidrift.weights import save_weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_allow_list(path: Path) -> None:
         assert not any(name.startswith("equidrift.models") for name in own)
     if folder != "adapters":
         assert not any(name.startswith("equidrift.adapters") for name in own), "reach adapters by registry.resolve"
+
+
+FAMILIES = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir() and path.name not in ("shared", "zoo", "__pycache__"))
+
+
+@pytest.mark.parametrize("family", ["shared", *FAMILIES])
+def test_a_family_imports_shared_and_itself_alone(family: str) -> None:
+    mine = {f"equidrift.models.{name}" for name in ("shared", family)}
+    for path in sorted((ROOT / "models" / family).rglob("*.py")):
+        others = {name for name in imports(path) if name.startswith("equidrift.models.")}
+        strange = {name for name in others if ".".join(name.split(".")[:3]) not in mine}
+        assert not strange, f"{path.relative_to(ROOT)} imports {', '.join(sorted(strange))}; what two families use stands in models/shared"
+        dotted = {f"equidrift.models.{name}" for name in re.findall(r'"equidrift\.models\.(\w+)\.[\w.]+:\w+"', path.read_text())}
+        assert dotted <= mine, f"{path.relative_to(ROOT)} names {', '.join(sorted(dotted - mine))} in a string; ask the registry"
 
 
 def loaded_by(statement: str) -> set[str]:

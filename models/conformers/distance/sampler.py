@@ -29,11 +29,12 @@ from equidrift.models.conformers.distance.network import (
     element_index,
     pair_indices,
 )
+from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
-from equidrift.weights import load_weights
 
+TASK = "distance"  # of the card
 Move = Callable[[Tensor, float], Tensor]
 Noise = Callable[[int], Tensor]
 Corrector = float | Callable[[float], float]  # k, or k as a function of sigma in A
@@ -64,12 +65,9 @@ def stable_corrector(corrector: Corrector, sigma: float, sigma_next: float, kind
     return k if bound <= 0.0 else min(k, 2.0 * margin / bound)
 
 
-def recentre(positions_A: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Move the centroid of the (masked) atoms to the origin; (B, n, 3)."""
-    if mask is None:
-        return positions_A - positions_A.mean(-2, keepdim=True)
-    weight = mask.to(positions_A.dtype)[..., None]
-    return (positions_A - (positions_A * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True)) * weight
+def recentre(positions_A: Tensor) -> Tensor:
+    """Move the centroid of the atoms to the origin; (B, n, 3)."""
+    return positions_A - positions_A.mean(-2, keepdim=True)
 
 
 def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
@@ -338,8 +336,6 @@ class SE3Distance:
 
 def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
     """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
-    state, card = load_weights(weights)
-    network = DistanceNetwork(DistanceConfig.from_dict(card["config"]))
-    network.load_state_dict(state)
+    network, card = load_network(weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes)))
     numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
     return SE3Distance(network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
+from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.models.fields.atoms.data import AtomFields, joined, padded
 from equidrift.models.fields.atoms.network import COMPONENTS, MAX_NUMBER, AtomConfig, AtomGram, AtomKernel, AtomScore, to_matrix, to_six
 from equidrift.models.fields.functions.kernels import Gram
@@ -29,9 +29,10 @@ from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import STD_FLOOR, FieldDiffusion, LinearBeta, OUNoising, draw_times
 from equidrift.models.fields.functions.sampler import _draws
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.models.shared.training import Progress, Schedule, Trainer
 from equidrift.seeds import check_seed
-from equidrift.weights import load_weights, save_weights
+from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
 CLOSEST_A = 0.3  # two atoms nearer than this are one
@@ -234,8 +235,7 @@ class AtomFieldModel:
         if scale == 0 or not math.isfinite(scale):
             raise InputError("the values are the same everywhere; there is no distribution to learn")
         sizes: dict[str, Any] = {"rank": rank, "balanced": balanced, **(config or {})}
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+        with own_random_state(seed):
             diffusion = AtomDiffusion(AtomConfig(**sizes))
         elements = [int(z) for z in torch.unique(data.x[..., 3]) if z > 0]
         model = cls(diffusion, scale=scale, elements=elements, means=means, quantity=quantity, unit=unit)
@@ -430,13 +430,10 @@ class AtomFieldModel:
     @classmethod
     def load(cls, name_or_path: str | Path) -> AtomFieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another kind of model's."""
-        state, card = load_weights(name_or_path)
-        if card.get("task") != "atom-field":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field on atoms")
+        diffusion, card = load_network(
+            name_or_path, "atom-field", lambda c: AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))
+        )
         c = card["config"]
-        with torch.random.fork_rng(devices=[]):
-            diffusion = AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))
-        diffusion.load_state_dict(state)
         means = {int(z): m for z, m in c["means"].items()}
         model = cls(diffusion, scale=c["scale"], elements=c["elements"], means=means, quantity=c["quantity"], unit=c["unit"])
         if "quantiles" in c:

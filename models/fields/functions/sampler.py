@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_array, as_fields, check_count
 from equidrift.models.fields.functions.experts import Experts, expert_family, fit_experts
 from equidrift.models.fields.functions.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
@@ -22,6 +22,7 @@ from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
+from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.models.shared.training import Progress, Schedule, Trainer
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
@@ -117,8 +118,7 @@ class FieldModel:
         experts = expert_family(span, spacing, period) if base == "experts" else None
         if experts is not None:
             fit_experts(experts, data[0], standard, data[2], seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+        with own_random_state(seed):
             diffusion = FieldDiffusion(kernel, config, experts=experts)
         if start is not None:
             _start(diffusion, start)
@@ -228,16 +228,8 @@ class FieldModel:
     @classmethod
     def load(cls, name_or_path: str | Path) -> FieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another family's."""
-        state, card = load_weights(name_or_path)
-        if card.get("task") != "field":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not a field; FieldModel.save writes one")
+        diffusion, card = load_network(name_or_path, "field", _diffusion)
         c = card["config"]
-        kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
-        with torch.random.fork_rng(devices=[]):
-            tricks = c["parametrisation"], c["std_trick"], c["residual"]
-            experts = Experts.of(c["experts"]) if "experts" in c else None
-            diffusion = FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
-        diffusion.load_state_dict(state)
         return cls(diffusion, centre=c["centre"], scale=c["scale"], span=c["span"], dimension=c["dimension"])
 
     def _single(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -352,6 +344,14 @@ class Conditioned:
         both = [np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1) for a, b in ((self.x, x_), (self.y, y_))]
         mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
         return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
+
+
+def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
+    """The diffusion of a card's `config`."""
+    kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
+    tricks = c["parametrisation"], c["std_trick"], c["residual"]
+    experts = Experts.of(c["experts"]) if "experts" in c else None
+    return FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
 
 
 def _start(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:

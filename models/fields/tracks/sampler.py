@@ -19,12 +19,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_array, check_count
 from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
 from equidrift.models.shared.conditioning import Mode, conditional_sample
+from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.models.shared.training import Progress, Schedule, Trainer
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
@@ -239,8 +240,7 @@ class TrackModel:
         sizes: dict[str, Any] = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
         config = dataclasses.replace(network or NetworkConfig("attention", **sizes), components=3, features=3)
         prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+        with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
         data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
         generator = torch.Generator()
@@ -338,9 +338,8 @@ class TrackModel:
     def load(cls, name_or_path: str | Path) -> TrackModel:
         """A model by name or path. Raises `WeightsError` for another kind's."""
         state, card = load_weights(name_or_path)
-        if card.get("task") != "track":
-            raise WeightsError(f"{name_or_path} is a model for task {card.get('task')!r}, not tracks; TrackModel.save writes one")
-        with torch.random.fork_rng(devices=[]):
+        check_task(name_or_path, card, "track")
+        with own_random_state():
             network = BiDimensionalAttention(NetworkConfig(**card["config"]["network"]))
         network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
         prior = TrackPrior(Kernel(card["config"]["kernel"]["kinds"], noise=1.0), torch.zeros(3), torch.eye(3), torch.ones(3))

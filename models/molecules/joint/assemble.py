@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from equidrift.conditions import Known
 from equidrift.errors import InputError
-from equidrift.models.conformers.sampler import RefinerModel
 from equidrift.models.molecules.joint.data import TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.records import Molecule
+from equidrift.registry import make_refiner
 
 Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 Raw = tuple[Molecule, NDArray[np.float64]]
@@ -103,7 +103,7 @@ class Hydrogens:
     """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
 
     def __init__(self, *, refine: int = 3, level: str = "B3LYP/6-31G(2df,p)", device: str | torch.device | None = None):
-        self.refiner = RefinerModel("refine", level=level, device=device)
+        self.refiner = make_refiner("refine", level=level, device=device)
         self.refine = refine
 
     def complete(self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None) -> list[Raw | None]:

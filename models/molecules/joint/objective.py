@@ -1,6 +1,6 @@
 """Noising and loss of the joint model: types and bonds absorbed or blurred, places noised, everything predicted at once.
 
-Time tau runs from 0 (noise) to 1. `noise_level` and `hidden_share` are the path that the sampler goes; training strays from it,
+Time tau runs from 0 (noise) to 1. `joint_level` and `hidden_share` are the path that the sampler goes; training strays from it,
 so that the sampler may choose another.
 """
 
@@ -18,7 +18,9 @@ from torch.nn import functional
 from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
 from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
+from equidrift.models.shared.geometry import centred
 from equidrift.models.shared.newton import distances
+from equidrift.models.shared.schedules import noise_level
 
 SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed
@@ -29,10 +31,9 @@ OFTEN = torch.tensor([4.0 if name in USUAL else 1.0 for name in PROPERTIES]).cum
 WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)  # of types, bonds (four times as many), places, distances, size
 
 
-def noise_level(tau: Tensor) -> Tensor:
-    """Noise in A at time tau: Karras' schedule (2022, equation 5)."""
-    high, low = SIGMA_MAX_A ** (1 / RHO), SIGMA_MIN_A ** (1 / RHO)
-    return (high + tau * (low - high)) ** RHO
+def joint_level(tau: Tensor) -> Tensor:
+    """Noise in A at time tau."""
+    return noise_level(tau, SIGMA_MAX_A, SIGMA_MIN_A, RHO)
 
 
 def hidden_share(tau: Tensor) -> Tensor:
@@ -56,12 +57,6 @@ def symmetric(upper: Tensor) -> Tensor:
     n = upper.shape[1]
     keep = torch.ones(n, n, dtype=torch.bool, device=upper.device).triu().view(1, n, n, *[1] * (upper.ndim - 3))
     return torch.where(keep, upper, upper.transpose(1, 2))
-
-
-def centred(x: Tensor, mask: Tensor) -> Tensor:
-    """x (b, n, 3) less the mean of its real tokens, 0 elsewhere."""
-    weight = mask[..., None].to(x.dtype)
-    return (x - (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)) * weight
 
 
 @dataclass
@@ -124,7 +119,7 @@ class Batches:
         )
         types = torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None]
         bonds = torch.where(flows[:, None, None, None], soft_bonds, bonds) * off[..., None]
-        sigma = noise_level(tau)[:, None].expand(b, n)
+        sigma = joint_level(tau)[:, None].expand(b, n)
         noise = draw.normal(b, n, 3)
         any_held = held.any(1)
         noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from equidrift.errors import InputError, InputTypeError, UnknownNameError, WeightsError
+from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.models.molecules.data import ALIASES, PROPERTIES
 from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
@@ -20,8 +20,8 @@ from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, JointConfig, JointNetwork, State, Targets
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
+from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
-from equidrift.weights import load_weights
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
@@ -74,17 +74,12 @@ class JointModel:
     ):
         if sampler not in SAMPLERS:
             raise UnknownNameError("sampler of the joint model", sampler, SAMPLERS)
-        state, self.card = load_weights(weights)
-        if self.card.get("task") != "joint":
-            raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}, expected 'joint'")
+        network, self.card = load_network(weights, "joint", lambda sizes: JointNetwork(JointConfig(**sizes)))
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.sampler, self.path, self.half_precision, self.steer = sampler, path or Path(), half_precision, steer
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        with torch.random.fork_rng(devices=[]):
-            self.network = JointNetwork(JointConfig(**self.card["config"]))
-        self.network.load_state_dict(state)
-        self.network.to(self.device).eval()
+        self.network: JointNetwork = network.to(self.device)
         scale = self.card["properties"]
         self.properties = {name: (float(scale[name]["least"]), float(scale[name]["greatest"])) for name in PROPERTIES}
         self.additive = Additive.of(self.card["additive"])

@@ -12,8 +12,9 @@ from torch import Tensor
 from equidrift.models.molecules.joint.data import BONDS, CAPACITY, MAX_HEAVY, TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, State
-from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, centred, noise_level
-from equidrift.models.shared.schedules import churn_level
+from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, joint_level
+from equidrift.models.shared.geometry import centred
+from equidrift.models.shared.solvers import ancestral_step
 from equidrift.seeds import sample_rng
 
 
@@ -68,7 +69,7 @@ class Walk:
         b, n = len(sizes), MAX_HEAVY
         self.mask = torch.arange(n, device=device) < sizes[:, None]
         self.off = self.mask[:, :, None] & self.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=device)
-        self.levels = [*noise_level(torch.arange(steps) / max(steps - 1, 1)).tolist(), 0.0]
+        self.levels = [*joint_level(torch.arange(steps) / max(steps - 1, 1)).tolist(), 0.0]
         self.places = draws.places.to(device)
         self.unit = draws.uniform.to(device)
         count = 0 if held is None else held.size
@@ -166,9 +167,7 @@ class Walk:
     def ancestral(self, x: Tensor, clean: Tensor, k: int, churn: float) -> Tensor:
         """Places one level on."""
         sigma, following = self.levels[k], self.levels[k + 1]
-        down, up = churn_level(sigma, following, churn)
-        moved = clean + (x - clean) * (down / sigma)
-        return self.put(moved + up * self._noise(k + 1))
+        return self.put(ancestral_step(x, clean, sigma, following, churn, lambda: self._noise(k + 1)))
 
     def observed(self, x: Tensor, clean: Tensor, k: int) -> Tensor:
         """Places after an observation of the estimate that is as accurate as the levels demand, by Bayes' rule."""

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equidrift.models.conformers.network import ConformerNetwork
 from equidrift.models.molecules.data import QM9
 from equidrift.models.molecules.latent.graph import unit
+from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.geometry import geometry_errors
 from equidrift.models.shared.graph_codes import (
     ATOM_CODES,
@@ -35,6 +35,7 @@ from equidrift.models.shared.graph_codes import (
 from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
+from equidrift.models.shared.solvers import ancestral_step
 
 LEVEL = LEVELS.index("B3LYP/6-31G(2df,p)")
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = 0.3, 1.4
@@ -117,7 +118,7 @@ class GeometryAutoencoder(nn.Module):
         x = SIGMA_MAX_A * noise
         for sigma, following in pairwise(levels):
             clean = self.denoise(batch, x, torch.full((len(x),), sigma, device=x.device), z)[-1]
-            x = clean + (x - clean) * (following / sigma)
+            x = ancestral_step(x, clean, sigma, following)
         return x
 
 

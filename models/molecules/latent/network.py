@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from equidrift.models.shared.schedules import noise_levels
+
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -0.4, 1.2
 SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 20.0, 7.0
 UNCONDITIONAL = 0.25  # share of training samples without any condition
@@ -141,7 +143,7 @@ class LatentDenoiser(nn.Module):
             return plain if guidance == 0.0 else plain + guidance * (self(x, sigma, values, observable) - plain)
 
         x = noise * SIGMA_MAX
-        for level, following in pairwise(noise_levels(steps)):
+        for level, following in pairwise(noise_levels(steps, highest=SIGMA_MAX, lowest=SIGMA_MIN, rho=RHO)):
             slope = (x - clean(x, level)) / level
             moved = x + (following - level) * slope
             if following > 0:
@@ -149,14 +151,6 @@ class LatentDenoiser(nn.Module):
                 moved = x + (following - level) * slope
             x = moved
         return x * self.scale + self.shift
-
-
-def noise_levels(steps: int) -> list[float]:
-    """`steps` + 1 levels from the greatest to 0 (Karras 2022, equation 5)."""
-    if steps == 1:
-        return [SIGMA_MAX, 0.0]
-    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return [(high + k / (steps - 1) * (low - high)) ** RHO for k in range(steps)] + [0.0]
 
 
 @dataclass

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
-from equidrift.models.molecules.latent.space import LatentSpace, Made, load_network
+from equidrift.models.molecules.latent.space import LatentSpace, Made
+from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng

@@ -11,25 +11,25 @@ some conformer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
+from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
 from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
 from equidrift.models.shared.graph_codes import GraphCodes, collate, graph_codes, with_hydrogen_rows
+from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import make_refiner, resolve
 from equidrift.seeds import sample_rng
-from equidrift.weights import load_weights
 
 Made = tuple[Molecule, NDArray[np.float64]]
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
@@ -38,17 +38,6 @@ DECIDED = 0.02  # a hand nearer to 0 is nobody's
 SAME = 0.999  # cosine of two graph latents above which a decoded graph is taken to be the one that was meant
 CANDIDATES = 8
 TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
-
-
-def load_network(weights: str, task: str, make: Callable[[dict[str, Any]], nn.Module]) -> tuple[Any, dict[str, Any]]:
-    """(network in evaluation mode, card) of a model by name or path. Raises `WeightsError` for a model of another task."""
-    state, card = load_weights(weights)
-    if card.get("task") != task:
-        raise WeightsError(f"{weights} is a model for task {card.get('task')!r}, expected {task!r}")
-    with torch.random.fork_rng(devices=[]):  # torch draws the weights that are replaced below from the user's generator
-        network = make(card["config"])
-    network.load_state_dict(state)
-    return network.eval(), card
 
 
 class LatentSpace:
@@ -313,7 +302,7 @@ def load_space(**options: Any) -> LatentSpace:
 
 @lru_cache(maxsize=1)
 def _refiner() -> Any:
-    return resolve("equidrift.models.conformers.sampler:load_refiner")()
+    return make_refiner("refine")
 
 
 @lru_cache(maxsize=65536)

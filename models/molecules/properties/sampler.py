@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equidrift.errors import MoleculeError, UnknownNameError
+from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import ELEMENTS, PROPERTIES
+from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.weights import load_weights
 
@@ -252,8 +253,7 @@ class PropertyNetwork:
 
 def make_network(config: PropertyConfig, seed: int = 0) -> PropertyNet:
     """A network with random weights that depend on `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+    with own_random_state(seed):
         return PropertyNet(config)
 
 
@@ -261,8 +261,7 @@ def make_network(config: PropertyConfig, seed: int = 0) -> PropertyNet:
 def load_properties(weights: str = "properties") -> PropertyNetwork:
     """The shipped network, or one from the path of trained weights. Raises `WeightsError` or `UnknownNameError` where there is none."""
     state, card = load_weights(weights)
-    if card.get("task") != "molecules-properties":
-        raise UnknownNameError("weights of properties", weights, ["properties"])
+    check_task(weights, card, "molecules-properties")
     network = make_network(PropertyConfig(**card["config"]))
     scales = {key: torch.tensor(card["scales"][key], dtype=torch.float64) for key in ("baseline", "spread")}
     network.load_state_dict(state | scales)

@@ -20,8 +20,9 @@ from torch.nn import functional
 
 from equidrift.errors import InputError
 from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
-from equidrift.models.molecules.latent.space import like_sized, load_network, plain_codes
+from equidrift.models.molecules.latent.space import like_sized, plain_codes
 from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate
+from equidrift.models.shared.run import load_network
 from equidrift.records import Molecule
 
 KM_PER_MOL = 42.2561  # of an intensity of 1 (D/A)^2/amu

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InputError, ModelError, WeightsError
+from equidrift.errors import InputError, ModelError
+from equidrift.models.shared.run import load_network
 from equidrift.models.shared.training import Progress
 from equidrift.models.trajectories.arrays.egnn import EGNN, roll
 from equidrift.models.trajectories.arrays.modes import Modes, choose
@@ -26,7 +27,6 @@ from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.run import gaps, run_of
 from equidrift.models.trajectories.sampler import make_network
 from equidrift.seeds import sample_rng
-from equidrift.weights import load_weights
 
 BATCH_PAIRS = 60_000
 CALLS_TO_START = 6  # frames that an integrator runs to find the velocities
@@ -45,12 +45,7 @@ class GeometricTrajectoryModel:
     """
 
     def __init__(self, weights: str | Path, *, noise: float = 1.0):
-        state, self.card = load_weights(weights)
-        if self.card.get("task") != "trajectory-arrays":
-            raise WeightsError(f"{weights} is a model for task {self.card.get('task')!r}; plain arrays need 'trajectory-arrays'")
-        self.network = make_network(self.card["config"])
-        self.network.load_state_dict(state)
-        self.network.eval()
+        self.network, self.card = load_network(weights, "trajectory-arrays", make_network)
         self.noise, self.training, self.name = noise, dict(self.card["training"]), str(self.card["name"])
 
     @classmethod

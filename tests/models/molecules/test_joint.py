@@ -19,7 +19,7 @@ from equidrift.models.molecules.joint.assemble import first_places, graph_of
 from equidrift.models.molecules.joint.data import BONDS, CAPACITY, TYPE_OF, TYPES, heavy_tokens, tokens_of
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork, State, Targets
-from equidrift.models.molecules.joint.objective import Batches, blurred, evidence, hidden_share, joint_loss, noise_level
+from equidrift.models.molecules.joint.objective import Batches, blurred, evidence, hidden_share, joint_level, joint_loss
 from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.joint.walk import Draws, Walk, categorical
 from equidrift.models.molecules.joint.walk import Path as Way
@@ -133,8 +133,8 @@ def test_targets_that_are_not_given_change_nothing(network: JointNetwork) -> Non
 
 def test_noise_falls_and_everything_is_revealed() -> None:
     tau = torch.linspace(0, 1, 51)
-    assert (noise_level(tau).diff() < 0).all() and (hidden_share(tau).diff() <= 0).all()
-    assert float(noise_level(tau[0])) == pytest.approx(6.0) and float(hidden_share(tau[-1])) == 0.0
+    assert (joint_level(tau).diff() < 0).all() and (hidden_share(tau).diff() <= 0).all()
+    assert float(joint_level(tau[0])) == pytest.approx(6.0) and float(hidden_share(tau[-1])) == 0.0
 
 
 @given(st.floats(0.0, 40.0))

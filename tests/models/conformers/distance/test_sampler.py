@@ -76,13 +76,6 @@ def test_steps_are_centred_clipped_and_reported() -> None:
     assert [s["step"] for s in seen] == [1, 2] and seen[0]["sigma_A"] == 1.0
 
 
-def test_recentre_with_mask() -> None:
-    x = torch.randn(2, 5, 3)
-    mask = torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
-    out = ds.recentre(x, mask)
-    assert torch.allclose(out[0, :3], ds.recentre(x[:1, :3])[0]) and not out[0, 3:].any()
-
-
 # ---- the paper's experiments
 
 

@@ -1,0 +1,1 @@
+"""Equivariant trunks that several families build on."""

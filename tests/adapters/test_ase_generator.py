@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from equidrift import api
 from equidrift.adapters.ase_atoms import from_atoms
 from equidrift.adapters.ase_generator import ConformerGenerator, MoleculeGenerator
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import make_ensemble
 from tests.doubles import Baker, geometry
-
-api = pytest.importorskip("equidrift.api", reason="the function that draws samples is not there yet")
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_constrained_angles_are_weighted_as_dynamics_weigh_them():
         sampler.run(cycles)
         series = np.cos(np.outer(sampler.torsions_rad[:, 0], [1, 2]))
         means.append((series.mean(axis=0), np.sqrt(series.var(axis=0) * correlation_time(series) / len(series))))
-        assert sampler.moves.metric.varies is (n_proposals >= 0)
+        assert sampler.moves.metric.varies
     (md, md_error), (mc, mc_error) = means
     assert (np.abs(md - mc) < 4 * np.hypot(md_error, mc_error)).all()
     assert np.abs(md[1]) > 5 * md_error[1]  # a flat torsion would have 0 here

@@ -9,8 +9,6 @@ from rdkit import Chem
 from equidrift.adapters.rdkit_embed import embed_molecule_confs, prune_by_rms
 from equidrift.errors import InputError, InputTypeError
 
-pytest.importorskip("equidrift.api", reason="the function that draws samples is not there yet")
-
 
 def positions(mol):
     return np.array([conformer.GetPositions() for conformer in mol.GetConformers()])

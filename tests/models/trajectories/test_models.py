@@ -248,13 +248,25 @@ def test_fine_loss_knows_a_harmonic_oscillator() -> None:
     assert fine_loss(Spring(0.0), batch) == pytest.approx(2.0)
 
 
-def test_geotdm_loss_ignores_given_frames(graph: Graph, frames: Tensor) -> None:
+def test_geotdm_loss_counts_drawn_frames_alone(
+    graph: Graph, frames: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = awake(GeoTDM(GeoTDMConfig(small(), steps=10, prior="last", frames=T)))
-    batch = FrameBatch(graph, frames.float(), torch.arange(T).float(), torch.arange(T) < T, seed=0)
-    batch.given = torch.arange(T) < 4
+    given = torch.arange(T) < 4
+    batch = FrameBatch(graph, frames.float(), torch.arange(T).float(), given, seed=0)
     loss = geotdm_loss(model, batch)
     loss.backward()
-    assert torch.isfinite(loss) and any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+    noise_of = model.noise_of
+
+    def wrong_in(chosen: Tensor) -> Tensor:
+        wrong = 10.0 * chosen.float()[None, :, None, None]
+        monkeypatch.setattr(model, "noise_of", lambda *args: noise_of(*args) + wrong)
+        return geotdm_loss(model, batch)
+
+    assert torch.equal(wrong_in(given), loss)
+    assert wrong_in(~given) > 10 * loss
 
 
 @pytest.mark.parametrize("system", nbody.SYSTEMS)

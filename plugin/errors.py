@@ -34,6 +34,14 @@ class MoleculeError(InputError):
     """The molecule cannot be read, or cannot be handled: several fragments, radicals, unsupported elements, too many atoms."""
 
 
+class ConfigError(InputError):
+    """A training config does not fit; `mistakes` has a line for each, which begins with its field."""
+
+    def __init__(self, mistakes: Iterable[str]):
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(["the training config does not fit:", *(f"  {line}" for line in self.mistakes)]))
+
+
 class UnknownNameError(InputError):
     """A name (model, benchmark, format, option) is not known; the message suggests the nearest one."""
 

@@ -88,6 +88,11 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, card
 
 
+def reproducible(card: dict[str, Any]) -> dict[str, Any]:
+    """The part of a card that is a function of config, data, seed and steps: all but `run`, which tells of the clock."""
+    return {key: value for key, value in card.items() if key != "run"}
+
+
 def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) -> Path:
     """Write a state dict (floats as bfloat16 where the card says so) and its card; returns the safetensors path."""
     import torch
@@ -100,7 +105,8 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     dtype = getattr(torch, card.get("dtype", "float32"))
     tensors = {key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu() for key, v in state.items()}
     path.touch()  # with the user's file mode: save_file keeps it, and would otherwise write one that others cannot read
-    save_file(tensors, str(path), metadata={"name": str(card["name"]), "licence": str(card["licence"])})
+    about = json.dumps({"name": str(card["name"]), "licence": str(card["licence"])})
+    save_file(tensors, str(path), metadata={"equidrift": about})  # one key: safetensors writes several in no fixed order
     card = {**card, "sha256": sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path

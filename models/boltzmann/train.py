@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +17,21 @@ from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_to
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import (
+    HELD_OUT,
+    Names,
+    Progress,
+    Schedule,
+    Trainer,
+    check_run,
+    config_errors,
+    make_schedule,
+)
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import save_weights
+
+LEAST_FRAMES = 10  # that are held out; of fewer the loss says nothing
 
 
 class TrainingConfig(BaseModel):
@@ -45,6 +57,7 @@ class TrainingConfig(BaseModel):
     copies: int = Field(default=3, ge=1)
     likelihood_steps: int = Field(default=400, ge=0)
     likelihood: float = Field(default=0.0, ge=0)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
     description: str = ""
     licence: str = "as the training data's owner decides"
@@ -72,7 +85,7 @@ def run_training(
     c, schedule, budget_s = _checked(config, out, budget_s, resume)
     options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
     path, trainer, frames = _fit(c, schedule, [Frames.load(path, **options) for path in c.data], out, budget_s, resume, progress)
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    done = {"weights": str(path), **trainer.summary()}
     return {**done, "frames": frames}
 
 
@@ -96,7 +109,7 @@ def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: 
     """What was asked for and the seconds it may take, before any file is read."""
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**{"ema": 0.995, "warmup_steps": 50, **c.schedule})
+        schedule = make_schedule(c.schedule, ema=0.995, warmup_steps=50)
     return c, schedule, check_run(out, budget_s, schedule.steps, resume)
 
 
@@ -113,13 +126,48 @@ def _fit(
     for name, values in (("shares", c.shares), ("importance", c.importance)):
         if values and (len(values) != len(sets) or min(values) <= 0):
             raise InputError(f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}")
+    sets, held = part_frames(sets, c.held_out)
     flow = make_flow(sets, c.seed, c.network)
-    trainer = Trainer(flow, schedule, out)
+    trainer = Trainer(flow, schedule, out, held_batches(flow, held, c), likelihood)
     if resume:
         trainer.resume()
     train(trainer, sets, c, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, flow, sets, trainer))
     return path, trainer, sum(len(s.positions_A) for s in sets)
+
+
+def part_frames(sets: Sequence[Frames], share: float) -> tuple[list[Frames], list[Frames]]:
+    """Each set without its last frames, and these: neighbours in time are alike, so that a block is held out, not single frames."""
+    kept, held = [], []
+    for frames in sets:
+        n = len(frames.positions_A)
+        count = round(share * n)
+        if count < LEAST_FRAMES:
+            kept.append(frames)
+            continue
+        parts = []
+        for rows in (slice(0, n - count), slice(n - count, n)):
+            forces = None if frames.forces_eV_A is None else frames.forces_eV_A[rows]
+            weights = None if frames.weights is None else frames.weights[rows]
+            parts.append(dataclasses.replace(frames, positions_A=frames.positions_A[rows], forces_eV_A=forces, weights=weights))
+        kept.append(parts[0])
+        held.append(parts[1])
+    return kept, held
+
+
+def held_batches(flow: BoltzmannFlow, held: Sequence[Frames], c: TrainingConfig) -> Callable[[int], Batch] | None:
+    """Batches of the frames that are not trained on."""
+    if not held:
+        return None
+    kT_eV = BOLTZMANN_EV_PER_K * held[0].temperature_K
+    plain = [dataclasses.replace(frames, forces_eV_A=None) for frames in held]
+    rows = [(chart_data(flow, frames, kT_eV)[0], None, np.ones(len(frames.positions_A)), 1.0) for frames in plain]
+    return Batches(rows, min(c.batch, sum(len(row[0]) for row in rows)), c.seed)
+
+
+def likelihood(network: nn.Module, batch: Batch) -> Tensor:
+    """The loss that held-out frames are told by: minus their log density in the chart."""
+    return likelihood_loss(cast(BoltzmannFlow, network), batch)
 
 
 def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None) -> BoltzmannFlow:
@@ -173,7 +221,7 @@ def make_card(c: TrainingConfig, flow: BoltzmannFlow, sets: Sequence[Frames], tr
         "name": c.name,
         "family": "boltzmann",
         "task": "boltzmann",
-        "description": c.description or f"draws one molecule with an exact density; {trainer.seconds / 60:.0f} minutes on {frames} frames",
+        "description": c.description or f"draws one molecule with an exact density; {trainer.step} steps on {frames} frames",
         "config": flow.config.to_dict(),
         "numbers": sets[0].numbers.tolist(),
         "bonds": sets[0].bonds.tolist(),
@@ -185,4 +233,5 @@ def make_card(c: TrainingConfig, flow: BoltzmannFlow, sets: Sequence[Frames], tr
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

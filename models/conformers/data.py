@@ -39,6 +39,10 @@ class ConformerSet:
         self.targets.append(np.asarray(target_A, np.float32))
         self.starts.append([np.asarray(s, np.float32) for s in starts_A])
 
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> ConformerSet:
+        """The conformers of these rows."""
+        return ConformerSet(*([column[int(k)] for k in rows] for column in vars(self).values()))
+
     def extend(self, other: ConformerSet) -> None:
         for mine, theirs in zip(vars(self).values(), vars(other).values()):
             mine.extend(theirs)

@@ -18,7 +18,7 @@ from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.run import reinitialise
 from equidrift.models.shared.split import held_out
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import HELD_OUT, Names, Progress, Trainer, check_run, config_errors, make_schedule, split
 from equidrift.records import SYMBOLS
 from equidrift.training_data import packed_files
 from equidrift.weights import load_weights, save_weights
@@ -30,7 +30,8 @@ class TrainingConfig(BaseModel):
     """What a training YAML may say. Unknown keys are errors.
 
     `level` is the level of theory of the geometries in .sdf files; `hold_out` leaves the 10 % of their molecules out that
-    belong to the validation and test parts.
+    belong to the validation and test parts. `held_out`: share of the molecules that is not trained on and tells the loss before
+    and after.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class TrainingConfig(BaseModel):
     schedule: dict[str, Any] = {}
     level_weights: dict[str, float] = {}
     atoms_per_batch: int = Field(default=600, ge=8)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
@@ -86,7 +88,7 @@ def run_training(
     """
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**c.schedule)
+        schedule = make_schedule(c.schedule)
         network = _network(c)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = ConformerSet.empty()
@@ -95,15 +97,18 @@ def run_training(
         data.extend(ConformerSet.load(path))
     if not len(data):
         raise InputError(f"no conformers in {', '.join(c.data)}")
-    trainer = Trainer(network, schedule, out)
-    if resume:
-        trainer.resume()
     sigma = (SIGMA_LOG_MEAN, SIGMA_LOG_STD) if c.task == "generate" else None
     weights = {LEVELS.index(level): value for level, value in c.level_weights.items()}
-    batches = Batches(data, atoms_per_batch=c.atoms_per_batch, seed=c.seed, level_weights=weights, sigma=sigma)
+    options: dict[str, Any] = {"atoms_per_batch": c.atoms_per_batch, "seed": c.seed, "level_weights": weights, "sigma": sigma}
+    rows, held = split([g.atom.tobytes() + g.pair.tobytes() for g in data.graphs], c.held_out, c.seed)
+    held_out = Batches(data.take(held), **options) if len(held) else None
+    batches = Batches(data.take(rows), **options)
+    trainer = Trainer(network, schedule, out, held_out)
+    if resume:
+        trainer.resume()
     trainer.fit(batches, refiner_loss if c.task == "refine" else generator_loss, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, network.config, trainer))
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    done = {"weights": str(path), **trainer.summary()}
     return {**done, "conformers": len(data), "skipped": skipped}
 
 
@@ -137,7 +142,7 @@ def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer) -> dic
         "name": c.name,
         "family": "conformers",
         "task": c.task,
-        "description": f"{kind}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "description": f"{kind}; trained for {trainer.step} steps on {trainer.samples} samples",
         "config": dataclasses.asdict(config),
         "elements": [SYMBOLS[z] for z in ELEMENTS],
         "max_atoms": 200,
@@ -146,4 +151,5 @@ def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer) -> dic
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

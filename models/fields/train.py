@@ -16,8 +16,9 @@ from equidrift.errors import InputError
 from equidrift.models.fields.atoms.train import train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
-from equidrift.models.shared.training import Progress, check_run
+from equidrift.models.shared.training import Progress, check_run, config_errors, make_schedule
 
+UNSEEN = 1 << 29  # the first batch of a system that no training comes to
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 
 
@@ -76,16 +77,15 @@ def run_training(
     """
     if config.get("kind") == "atoms":
         return train_atoms(config, out, budget_s, resume, progress)
-    try:
+    with config_errors():
         c = TrainingConfig.model_validate(config)
-    except ValueError as error:
-        raise InputError(f"the training config does not fit: {error}") from error
-    budget_s = check_run(out, budget_s, 0 if c.network == "none" else c.schedule.get("steps"), resume)
+        schedule = make_schedule(c.schedule)
+    budget_s = check_run(out, budget_s, 0 if c.network == "none" else schedule.steps, resume)
     vector = c.vector or c.system in SYSTEMS_2D
     source = Functions(c.system, c.batch, c.seed) if c.system else None
     x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
     options: dict[str, Any] = {"mask": mask, "vector": vector, "limit": c.limit, "base": c.base, "start": c.start, "seed": c.seed}
-    try:
+    with config_errors():
         if source is None:
             options |= {"schedule": c.schedule, "batch": c.batch, "out": out, "resume": resume, "progress": progress}
             model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s, **options)
@@ -93,9 +93,8 @@ def run_training(
             model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
             if model.networked:
                 how: dict[str, Any] = {"seed": c.seed, "out": out, "resume": resume, "progress": progress}
-                model.train(_standard(source, model), budget_s, c.schedule, **how)
-    except TypeError as error:
-        raise InputError(f"the training config does not fit: {error}") from error
+                batches = _standard(source, model)
+                model.train(batches, budget_s, c.schedule, held_out=lambda step: batches(UNSEEN + step), **how)
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))
     return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
 
@@ -106,7 +105,7 @@ def _describe(c: TrainingConfig, model: FieldModel) -> str:
     source = f"distribution over {what} ({c.system or 'user data'}): {reference}"
     if not model.networked:
         return source
-    return f"{source} and a network trained for {model.record['minutes']:.0f} minutes on {model.record['samples']} functions"
+    return f"{source} and a network trained for {model.record['steps']} steps on {model.record['samples']} functions"
 
 
 def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:

@@ -1,4 +1,4 @@
-"""The one training loop: EMA, clipping, time budget, full checkpoints and exact resume.
+"""The one training loop: EMA, clipping, time budget, held-out loss, full checkpoints and exact resume.
 
 A checkpoint is a safetensors file (network, EMA, optimiser) and a JSON file (step, samples, seconds). Batches come from
 `batch(step)`, a function of the step number, so a resumed run sees exactly the batches that an uninterrupted one sees.
@@ -6,20 +6,25 @@ A checkpoint is a safetensors file (network, EMA, optimiser) and a JSON file (st
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import json
 import math
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
-from pydantic import BeforeValidator, Field
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, ValidationError
 from torch import Tensor, nn
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import ConfigError, InputError, WeightsError
 
 Progress = Callable[[dict[str, float]], None]
 # `data` of a training config: names, or a single one
@@ -28,13 +33,71 @@ Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """What a training config is refused with, as an `InputError` that says so; an `InputError` from within goes through as it is."""
+    """What a training config is refused with, as a `ConfigError`: a line per mistake, each with its field.
+
+    An `InputError` from within goes through as it is.
+    """
     try:
         yield
     except InputError:
         raise
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the training config does not fit: {error}") from error
+    except ValidationError as error:
+        raise ConfigError([_line(mistake) for mistake in error.errors()]) from error
+    except TypeError as error:
+        raise ConfigError([_unknown_argument(str(error))]) from error
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
+
+
+def _line(mistake: Any) -> str:
+    """One of pydantic's mistakes as `field: what is wrong, what was given`."""
+    field = ".".join(str(part) for part in mistake["loc"])
+    context, given = mistake.get("ctx", {}), mistake.get("input")
+    known = {
+        "missing": "is missing; give it",
+        "extra_forbidden": "is no field of this config; `equidrift train FAMILY --template` lists them",
+        "string_pattern_mismatch": f"must fit the pattern {context.get('pattern')}, not {given!r}",
+        "literal_error": f"must be {context.get('expected')}, not {given!r}",
+    }
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    text = known.get(mistake["type"])
+    if text is None and mistake["type"] == "value_error":
+        text = message
+    if text is None:
+        wanted = message.removeprefix("Input should be ").removeprefix("a valid ")
+        text = f"must be {wanted}, not {given!r}"
+    return f"{field}: {text}" if field else text
+
+
+def _unknown_argument(message: str) -> str:
+    """Python's complaint about a keyword, as `field.key: ...`."""
+    match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", message)
+    if match is None:
+        return message
+    field = "schedule" if match[1] == Schedule.__name__ else "network"
+    return f"{field}.{match[2]}: is no setting of the {field}"
+
+
+def make_schedule(settings: Mapping[str, Any], **defaults: Any) -> Schedule:
+    """The schedule of a config. Raises `ConfigError` for keys that it has not, or values that are no numbers above 0."""
+    known = {field.name for field in dataclasses.fields(Schedule)}
+    mistakes = []
+    for key, value in settings.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            mistakes.append(f"schedule.{key}: is no setting of the schedule; {hint}")
+        elif value is None and key == "steps":
+            continue
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            mistakes.append(f"schedule.{key}: must be a number of 0 or more, not {value!r}")
+        elif key in ("steps", "warmup_steps") and value != int(value):
+            mistakes.append(f"schedule.{key}: must be a whole number, not {value!r}")
+        elif key in ("hold", "ema") and value >= 1:
+            mistakes.append(f"schedule.{key}: must be below 1, not {value!r}")
+    if mistakes:
+        raise ConfigError(mistakes)
+    return Schedule(**{**defaults, **settings})
 
 
 def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool) -> float:
@@ -76,16 +139,60 @@ class Schedule:
         return self.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall))))
 
 
-class Trainer:
-    """Trains `network` on `loss(network, batch(step))`; the folder `out` keeps the checkpoint."""
+HELD_OUT = 0.05  # share of a user's data that is not trained on, so that its loss can be told
+LEAST_GROUPS = 8  # molecules, trajectories or functions that there must be before one is held out
+HELD_OUT_BATCHES = 8
 
-    def __init__(self, network: nn.Module, schedule: Schedule, out: Path):
+
+def split(groups: Sequence[Hashable], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to hold out, whole groups (the rows of one molecule, say) at a time.
+
+    Nothing is held out of fewer than `LEAST_GROUPS` groups.
+    """
+    names = list(dict.fromkeys(groups))
+    count = 0 if share == 0 or len(names) < LEAST_GROUPS else max(1, round(share * len(names)))
+    chosen = {names[k] for k in np.random.default_rng([seed, 0x5EED]).permutation(len(names))[:count]}
+    held = np.array([group in chosen for group in groups], bool)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+class Trainer:
+    """Trains `network` on `loss(network, batch(step))`; the folder `out` keeps the checkpoint.
+
+    Parameters
+    ----------
+    held_out : as `batch`, but of data that is not trained on: the mean loss of its first batches before and after
+        the training (with the averaged weights) goes into the card. `held_out_loss` if it is not the training's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        out: Path,
+        held_out: Callable[[int], Any] | None = None,
+        held_out_loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    ):
         self.network, self.schedule, self.out = network, schedule, out
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
         )
         self.ema = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.held_out, self.held_out_loss = held_out, held_out_loss
+        self.held_out_losses: dict[str, float] = {}
+
+    def card(self) -> dict[str, Any]:
+        """What a card says of the run: all of it but `run` is a function of config, data, seed and steps."""
+        return {
+            "trained": {"steps": self.step, "samples": self.samples, "held_out_loss": dict(self.held_out_losses)},
+            "run": {"minutes": round(self.seconds / 60, 2)},
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What `run_training` returns of the run."""
+        losses = {f"held_out_loss_{when}": value for when, value in self.held_out_losses.items()}
+        return {"steps": self.step, "samples": self.samples, "minutes": self.seconds / 60, **losses}
 
     def fit(
         self, batch: Callable[[int], Any], loss: Callable[[nn.Module, Any], Tensor], budget_s: float, progress: Progress | None = None
@@ -94,17 +201,45 @@ class Trainer:
         begun = time.perf_counter() - self.seconds
         saved = time.perf_counter()
         running: float | None = None
+        if self.step == 0 and budget_s > 0:
+            self._hold_out("before", loss)
         self.network.train()
         while self.seconds < budget_s and (self.schedule.steps is None or self.step < self.schedule.steps):
             value = self._update(batch(self.step), loss, budget_s)
             running = value if running is None else 0.98 * running + 0.02 * value
             self.seconds = time.perf_counter() - begun
             if progress is not None and self.step % 20 == 0:
-                progress({"step": self.step, "loss": running, "samples": self.samples, "seconds": self.seconds})
+                progress(self._event(running, budget_s))
             if time.perf_counter() - saved > self.schedule.checkpoint_s:
                 self.save()
                 saved = time.perf_counter()
+        if self.step:
+            self._hold_out("after", loss)
+        if progress is not None and running is not None:
+            progress(self._event(running, budget_s))
         self.save()
+
+    def _event(self, loss: float, budget_s: float) -> dict[str, float]:
+        share = self.seconds / budget_s if self.schedule.steps is None else self.step / max(1, self.schedule.steps)
+        return {"step": self.step, "loss": loss, "samples": self.samples, "seconds": self.seconds, "share": min(1.0, share)}
+
+    def _hold_out(self, when: str, loss: Callable[[nn.Module, Any], Tensor]) -> None:
+        """The mean loss of the held-out batches with the averaged weights; network and gradients are left as they were."""
+        if self.held_out is None:
+            return
+        was = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+        training = self.network.training
+        self.network.load_state_dict(self.ema)
+        self.network.eval()
+        measure = self.held_out_loss or loss
+        losses = []
+        for k in range(HELD_OUT_BATCHES):
+            with torch.enable_grad():  # a loss may be made of gradients
+                losses.append(float(measure(self.network, self.held_out(k)).detach()))
+        self.network.load_state_dict(was)
+        self.network.train(training)
+        self.network.zero_grad(set_to_none=True)
+        self.held_out_losses[when] = float(np.mean(losses))
 
     def _update(self, data: Any, loss: Callable[[nn.Module, Any], Tensor], budget_s: float) -> float:
         share = self.seconds / budget_s if self.schedule.steps is None else self.step / self.schedule.steps
@@ -136,7 +271,8 @@ class Trainer:
         unnamed = self.out / "checkpoint.tmp"  # this step may have a checkpoint already: it is replaced whole
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, str(unnamed))
         unnamed.replace(self.out / name)
-        counters = {"file": name, "step": self.step, "samples": self.samples, "seconds": self.seconds}
+        counters: dict[str, Any] = {"file": name, "step": self.step, "samples": self.samples, "seconds": self.seconds}
+        counters["held_out_losses"] = self.held_out_losses
         temporary = self.out / "checkpoint.json.tmp"
         temporary.write_text(json.dumps(counters))
         temporary.replace(self.out / "checkpoint.json")
@@ -169,4 +305,5 @@ class Trainer:
                 state.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.step, self.samples, self.seconds = counters["step"], counters["samples"], counters["seconds"]
+        self.held_out_losses = dict(counters.get("held_out_losses", {}))
         return True

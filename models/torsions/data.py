@@ -204,6 +204,16 @@ class FrameSet:
     def __len__(self) -> int:
         return len(self.graphs)
 
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> FrameSet:
+        """The molecules of these rows."""
+        out = FrameSet()
+        for k in map(int, rows):
+            out.smiles.append(self.smiles[k])
+            out.graphs.append(self.graphs[k])
+            out.frames.append(self.frames[k])
+            out.kT_eV.append(self.kT_eV[k])
+        return out
+
 
 class Batches:
     """`batches(step)`: frames of molecules that have the same number of torsions, drawn from the step's own stream."""

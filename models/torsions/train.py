@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from equidrift.errors import InputError
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import reinitialise
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import HELD_OUT, Names, Progress, Trainer, check_run, config_errors, make_schedule, split
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import torsion_loss
@@ -31,6 +31,7 @@ class TrainingConfig(BaseModel):
     network: dict[str, int] = {}
     schedule: dict[str, Any] = {}
     frames_per_batch: int = Field(default=32, ge=2)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
@@ -42,22 +43,18 @@ def run_training(
     """Train by a time budget and write `out/NAME.safetensors` with its card; arguments, result and errors as for conformers."""
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule, network = Schedule(**c.schedule), _network(c)
+        schedule, network = make_schedule(c.schedule), _network(c)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = read_frames(c.data)
-    trainer = Trainer(network, schedule, out)
+    rows, held = split(data.smiles, c.held_out, c.seed)
+    held_out = Batches(data.take(held), frames_per_batch=c.frames_per_batch, seed=c.seed) if len(held) else None
+    batches = Batches(data.take(rows), frames_per_batch=c.frames_per_batch, seed=c.seed)
+    trainer = Trainer(network, schedule, out, held_out)
     if resume:
         trainer.resume()
-    batches = Batches(data, frames_per_batch=c.frames_per_batch, seed=c.seed)
     trainer.fit(batches, torsion_loss, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, network.config, trainer, data))
-    return {
-        "weights": str(path),
-        "steps": trainer.step,
-        "samples": trainer.samples,
-        "minutes": trainer.seconds / 60,
-        "molecules": len(data),
-    }
+    return {"weights": str(path), **trainer.summary(), "molecules": len(data)}
 
 
 def read_frames(names: list[str]) -> FrameSet:
@@ -94,7 +91,7 @@ def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer, data: 
         "name": c.name,
         "family": "torsions",
         "task": "torsions",
-        "description": f"scores of noised torsions given the frozen local geometry; trained for {trainer.seconds / 60:.0f} minutes on "
+        "description": f"scores of noised torsions given the frozen local geometry; trained for {trainer.step} steps on "
         f"{trainer.samples} frames of {len(data)} molecules",
         "config": dataclasses.asdict(config),
         "elements": [SYMBOLS[z] for z in ELEMENTS],
@@ -104,4 +101,5 @@ def make_card(c: TrainingConfig, config: NetworkConfig, trainer: Trainer, data: 
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

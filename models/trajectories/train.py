@@ -20,7 +20,17 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.shared.run import reinitialise
-from equidrift.models.shared.training import Names, Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import (
+    HELD_OUT,
+    Names,
+    Progress,
+    Schedule,
+    Trainer,
+    check_run,
+    config_errors,
+    make_schedule,
+    split,
+)
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.egnn import EGNN, step_loss
 from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
@@ -54,6 +64,7 @@ from equidrift.registry import resolve
 from equidrift.weights import load_weights, save_weights
 
 LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
+LEAST_FRAMES = 40  # of a run's end that is held out
 STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for half of it too
 
 
@@ -87,6 +98,7 @@ class TrajectoryTraining(BaseModel):
     pairs_per_batch: int = Field(default=16000, ge=16)
     interpolate_steps: int = Field(default=600, ge=0)
     horizon: int = Field(default=4, ge=1)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
     licence: str = "as the training data's owner decides"
     training_data: str = "user data"
@@ -109,6 +121,7 @@ class Task:
     training: dict[str, Any]
     prepare: Callable[[nn.Module], None] = lambda network: None
     finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}  # what the trained network adds to `config`
+    held_out: Callable[[int], Any] | None = None
 
 
 def run_training(
@@ -132,14 +145,14 @@ def run_training(
     c, schedule = parsed(config)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     path, trainer = train(c, make_task(c), schedule, out, budget_s, resume, progress)
-    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    return {"weights": str(path), **trainer.summary()}
 
 
 def parsed(config: dict[str, Any]) -> tuple[TrajectoryTraining, Schedule]:
     """The config and its schedule. Raises `InputError` where it does not fit."""
     with config_errors():
         c = TrajectoryTraining.model_validate(config)
-        schedule = Schedule(**c.schedule)
+        schedule = make_schedule(c.schedule)
     return c, schedule
 
 
@@ -149,7 +162,7 @@ def train(
     """Train a task and write its weights and card; errors as `run_training`."""
     network = _network(c, task.config)
     task.prepare(network)
-    trainer = Trainer(network, schedule, out)
+    trainer = Trainer(network, schedule, out, task.held_out)
     if resume:
         trainer.resume()
     trainer.fit(task.batch, task.loss, budget_s, progress)
@@ -175,8 +188,28 @@ def make_task(c: TrajectoryTraining) -> Task:
     runs = molecular_runs(c)
     if c.kind == "integrator":
         return _field_task(c, runs) if c.learn == "field" else _molecule_task(c, runs)
-    source = dynamics_source(runs, stride=c.stride, frames=c.frames)
-    return _window_task(c, source, {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}, "A", runs)
+    sizes = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
+    runs, held = part_runs(runs, c.held_out, c.frames * c.stride, c.seed)
+    source, unseen = (dynamics_source(part, stride=c.stride, frames=c.frames) if part else None for part in (runs, held))
+    return _window_task(c, source, sizes, "A", runs, unseen)
+
+
+def part_runs(runs: Sequence[Dynamics], share: float, length: int, seed: int) -> tuple[list[Dynamics], list[Dynamics]]:
+    """Runs to train on and runs to hold out: whole molecules of many, else the end of each run that leaves `length` frames twice."""
+    rows, held = split([run.molecule for run in runs], share, seed)
+    if len(held) or share == 0:
+        return [runs[k] for k in rows], [runs[k] for k in held]
+    kept, ends = [], []
+    for run in runs:
+        bursts, frames = run.positions_A.shape[:2]
+        available = bursts if bursts > 1 else frames
+        count = round(share * bursts) if bursts > 1 else max(round(share * frames), length)
+        if count == 0 or available < 4 * count:
+            kept.append(run)
+            continue
+        kept.append(run.part(0.0, 1 - count / available))
+        ends.append(run.part(1 - count / available, 1.0))
+    return kept, ends
 
 
 def load_arrays(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
@@ -231,7 +264,9 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
             f"the integrator learns forces from frames at most {2 * STEP_FS:g} fs apart, and {coarse[0].molecule!r} has them "
             f"{coarse[0].spacing_fs:g} fs apart; save frames more often, or train `kind: flow`, which takes any spacing"
         )
+    runs, held = part_runs(runs, c.held_out, LEAST_FRAMES, c.seed)
     segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
+    unseen = SegmentBatches(held, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS) if held else None
     observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
     usable = len(observations) > 0
     config = _integrator_config(c)
@@ -243,19 +278,22 @@ def _molecule_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
         model = cast(Integrator, network)
         return observer_loss(model, data) if isinstance(data, Observations) else fine_loss(model.force, data)
 
-    return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0))
+    return Task(config, batch, loss, _training_of(runs, (0.5, 100.0), 1.0), held_out=unseen)
 
 
 def _field_task(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Task:
     """The learned force field of an integrator: MMFF94's constants of the molecules of `constants` first, then the forces of the runs."""
+    runs, held = part_runs(runs, c.held_out, LEAST_FRAMES, c.seed)
     forces = ForceBatches(runs, seed=c.seed)
+    unseen = ForceBatches(held, seed=c.seed) if held else None
     known = ConstantBatches(Path(c.constants), seed=c.seed) if c.constants else None
     task = _integrator_config(c) | {"field": {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}}
 
     def batch(step: int) -> Forces | Known:
         return known(step) if known is not None and step < c.constants_steps else forces(step)
 
-    return Task(task, batch, lambda network, data: field_loss(cast(Any, network).field, data), _training_of(runs, (0.5, 100.0), 1.0))
+    training = _training_of(runs, (0.5, 100.0), 1.0)
+    return Task(task, batch, lambda network, data: field_loss(cast(Any, network).field, data), training, held_out=unseen)
 
 
 def _integrator_config(c: TrajectoryTraining) -> dict[str, Any]:
@@ -275,13 +313,20 @@ def array_task(
 ) -> Task:
     """Plain arrays: pair forces by path matching, steps of a whole frame, or windows for the others."""
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
+    rows, held = split(range(len(x)), c.held_out, c.seed)
+    unseen_x, unseen_nodes, unseen_edges = x[held], nodes[held], edges[held]
+    x, nodes, edges = x[rows], nodes[rows], edges[rows]
     if c.kind in ("flow", "geotdm", "modes"):
-        return _window_task(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1")
+        unseen = array_source(unseen_x, unseen_nodes, unseen_edges, frames=c.frames) if len(held) else None
+        return _window_task(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1", unseen=unseen)
     training = {"spacing": spacing, "trajectories": len(x)}
     if c.kind == "egnn":
         rolls = RollBatches(x, nodes, edges, pairs=c.pairs_per_batch, seed=c.seed, single=c.interpolate_steps, horizon=c.horizon)
-        return Task({"kind": "egnn"} | sizes | c.network, rolls, step_loss, training)
+        further: dict[str, Any] = {"pairs": c.pairs_per_batch, "seed": c.seed, "single": 0, "horizon": c.horizon}
+        held_rolls = RollBatches(unseen_x, unseen_nodes, unseen_edges, **further) if len(held) else None
+        return Task({"kind": "egnn"} | sizes | c.network, rolls, step_loss, training, held_out=held_rolls)
     batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
+    held_paths = PathBatches(unseen_x, unseen_nodes, unseen_edges, spacing, c.pairs_per_batch, c.seed, 0) if len(held) else None
     apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
     reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
@@ -291,7 +336,7 @@ def array_task(
     def finish(made: nn.Module) -> dict[str, Any]:
         return {"fastest": fastest(cast(Integrator, made), x[:256], nodes[:256], edges[:256], spacing)}
 
-    return Task(config, batches, lambda network, data: path_loss(network.force, data), training, finish=finish)
+    return Task(config, batches, lambda network, data: path_loss(network.force, data), training, finish=finish, held_out=held_paths)
 
 
 @torch.no_grad()
@@ -336,18 +381,24 @@ def fit_arrays(
     return train(c, array_task(c, x, nodes, edges, spacing), schedule, out, budget_s, resume, progress)[0]
 
 
-def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = ()) -> Task:
+def _window_task(
+    c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = (), unseen: Any = None
+) -> Task:
     """Windows with masks, for the flow, GeoTDM and alternatives. Lengths are divided by the spread of the data."""
     batches = FrameBatches(source, frames=c.frames, context=c.context, given=c.given, pairs=c.pairs_per_batch, seed=c.seed)
+    how: dict[str, Any] = {"frames": c.frames, "context": c.context, "given": c.given, "pairs": c.pairs_per_batch, "seed": c.seed}
+    held_out = None if unseen is None else FrameBatches(unseen, **how)
     if c.kind == "modes":
-        return _modes_task(c, batches, sizes, unit)
+        return _modes_task(c, batches, sizes, unit, held_out)
     length = batches.length()
     batches.scale = 1.0 / length
+    if held_out is not None:
+        held_out.scale = batches.scale
     training = (_training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {"given": c.given}
     if c.kind == "geotdm":
         network = sizes | {"width": 128, "layers": 6} | c.network
         config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
-        return Task(config, batches, geotdm_loss, training)
+        return Task(config, batches, geotdm_loss, training, held_out=held_out)
     network = sizes | {"width": 64, "layers": 4, "heads": 4, "scaled": True, "velocities": True} | c.network
     config = {"kind": "flow", "frames": c.frames, "network": network} | c.options
 
@@ -356,10 +407,12 @@ def _window_task(c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit
         if not c.init:
             flow.spread.copy_(batches.spread(flow))
 
-    return Task(config, batches, flow_loss, training, prepare)
+    return Task(config, batches, flow_loss, training, prepare, held_out=held_out)
 
 
-def _modes_task(c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, int], unit: str) -> Task:
+def _modes_task(
+    c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, int], unit: str, held_out: FrameBatches | None
+) -> Task:
     """`context` frames in, the rest of the window out. Lengths stay as they are; the network knows the ordinary step."""
     if c.context >= c.frames:
         raise InputError(f"alternatives need frames to come: context {c.context} must be below frames {c.frames}")
@@ -373,7 +426,7 @@ def _modes_task(c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, i
             steps = [batches(step).frames.diff(dim=1).square().sum(-1).mean() for step in range(8)]
             modes.unit.copy_(torch.stack(steps).mean().sqrt().clamp_min(1e-9))
 
-    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit, "given": "forecast"}, prepare)
+    return Task(config, batches, modes_loss, {"length": 1.0, "unit": unit, "given": "forecast"}, prepare, held_out=held_out)
 
 
 def _training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:
@@ -428,7 +481,7 @@ def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, 
         "name": c.name,
         "family": "trajectories",
         "task": "trajectory" if molecular else "trajectory-arrays",
-        "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "description": f"{what}; trained for {trainer.step} steps on {trainer.samples} samples",
         "config": task.config,
         "training": task.training,
         "elements": [SYMBOLS[z] for z in ELEMENTS] if molecular else [],
@@ -438,4 +491,5 @@ def make_card(c: TrajectoryTraining, task: Task, trainer: Trainer) -> dict[str, 
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

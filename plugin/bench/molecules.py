@@ -315,10 +315,14 @@ def training_minutes(name: str) -> float:
     total = 0.0
     for part in PARTS[name]:
         try:
-            told = re.search(r"([\d.]+) minutes", read_card(find(part))["description"])
+            card = read_card(find(part))
         except EquidriftError:
             return 0.0
-        total += float(told[1]) if told else 0.0
+        told = re.search(r"([\d.]+) minutes", card["description"])  # cards of version 0.1 said it there
+        if "run" in card:
+            total += float(card["run"]["minutes"])
+        elif told:
+            total += float(told[1])
     return total
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from equidrift.errors import EquidriftError, MissingDependencyError
+from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -41,7 +41,10 @@ def build() -> Callable[[], None]:
 
 
 def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
-    """A command whose errors are one line on stderr and an exit code: 1 a part failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    """A command whose errors are a line on stderr, those of a config a line each, and an exit code.
+
+    1 : a part failed. 2 : bad input. 130 : Ctrl-C. 143 : SIGTERM.
+    """
     import typer
 
     from equidrift.cli.signals import ended_by_signals, exit_code
@@ -55,12 +58,18 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
             typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
             code = exit_code(error)
         except EquidriftError as error:
-            typer.echo(f"equidrift: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"equidrift: {_told(error)}", err=True)
             code = BAD_INPUT if isinstance(error, ValueError | TypeError | MissingDependencyError) else FAILED
         if code:
             raise typer.Exit(code)
 
     return run
+
+
+def _told(error: EquidriftError) -> str:
+    """An error in one line, the mistakes of a config in a line each."""
+    lines = str(error).splitlines() if isinstance(error, ConfigError) else [str(error)]
+    return "\n  ".join(" ".join(line.split()) for line in lines)
 
 
 def run() -> None:

@@ -30,7 +30,7 @@ from equidrift.models.fields.functions.objective import STD_FLOOR, FieldDiffusio
 from equidrift.models.fields.functions.sampler import _draws
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.run import load_network, own_random_state
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import Progress, Trainer, make_schedule
 from equidrift.seeds import check_seed
 from equidrift.weights import save_weights
 
@@ -141,7 +141,8 @@ class AtomFieldModel:
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
         self.quantiles: Array = np.broadcast_to([NormalDist().inv_cdf(0.5 + level / 2) for level in LEVELS], (len(SHARES), len(LEVELS)))
-        self.record: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
+        self.training: dict[str, Any] = {}  # the same for the card
 
     @property
     def config(self) -> AtomConfig:
@@ -243,13 +244,15 @@ class AtomFieldModel:
             folder = Path(out or temporary)
             common: dict[str, Any] = {"batch": batch, "seed": seed, "resume": resume, "progress": progress}
             share = 1.0 if diffusion.gaussian else LIMIT_SHARE
-            first = model.train_limit(data, folder / "limit", budget_s * share, schedule or {}, **common)
+            first = model.train_limit(data, folder / "limit", budget_s * share, schedule or {}, held_out=validation, **common)
             model.calibrate(validation)
-            record = {"steps": first.step, "samples": first.samples, "minutes": first.seconds / 60}
+            record, card = first.summary(), first.card()
             if not diffusion.gaussian:
                 second = model.train_score(data, folder / "score", budget_s * (1 - share), score_schedule or {}, **common)
                 record["score_steps"], record["minutes"] = second.step, (first.seconds + second.seconds) / 60
-        model.record = record
+                card["trained"]["score_steps"] = second.step
+                card["run"]["minutes"] = round(record["minutes"], 2)
+        model.record, model.training = record, card
         return model
 
     def standard(self, data: AtomFields) -> AtomFields:
@@ -257,22 +260,43 @@ class AtomFieldModel:
         y = (data.y - offset(self.means, data.x, self.config.balanced)) / self.scale
         return AtomFields(data.x, y * data.mask[..., None], data.mask)
 
-    def train_limit(self, data: AtomFields, out: Path, budget_s: float, schedule: dict[str, Any], *, batch: int, seed: int, resume: bool,
-                    progress: Progress | None) -> Trainer:  # fmt: skip
+    def train_limit(
+        self,
+        data: AtomFields,
+        out: Path,
+        budget_s: float,
+        schedule: dict[str, Any],
+        *,
+        batch: int,
+        seed: int,
+        resume: bool,
+        progress: Progress | None,
+        held_out: AtomFields | None = None,
+    ) -> Trainer:
         """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's white part on the values."""
         kernel: AtomKernel = self.diffusion.kernel  # type: ignore[assignment]
-        trainer = Trainer(kernel, Schedule(**{"weight_decay": 0.0, "learning_rate": 2e-3, "clip": 5.0, "ema": 0.998, **schedule}), out)
-        if resume:
-            trainer.resume()
         generator = torch.Generator()
 
-        def loss(network: nn.Module, part: AtomFields) -> Tensor:
-            generator.manual_seed((seed * 1_000_003 + trainer.step) ^ 0x5EED)
-            share = trainer.seconds / budget_s if trainer.schedule.steps is None else trainer.step / trainer.schedule.steps
+        def surprise(network: nn.Module, part: AtomFields, mixed: int, short: bool) -> Tensor:
+            """Minus the log density per value, in bfloat16 if `short`."""
+            generator.manual_seed(mixed)
             y = part.y + self.config.noise * torch.randn(part.y.shape, generator=generator, dtype=part.y.dtype)
-            with torch.autocast("cpu", torch.bfloat16, enabled=share < 1 - FULL_PRECISION):
+            with torch.autocast("cpu", torch.bfloat16, enabled=short):
                 mean, gram = network.law(part.x.float(), part.mask)  # type: ignore[operator]
             return -gram.log_prob((y - mean) * part.mask[..., None]).sum() / (part.mask.sum() * self.components)
+
+        def held_out_loss(network: nn.Module, part: AtomFields) -> Tensor:
+            return surprise(network, part, seed ^ 0x5EED, short=False)
+
+        unseen = None if held_out is None else _batches(self.standard(held_out), batch, seed)
+        settings = make_schedule(schedule, weight_decay=0.0, learning_rate=2e-3, clip=5.0, ema=0.998)
+        trainer = Trainer(kernel, settings, out, unseen, held_out_loss)
+        if resume:
+            trainer.resume()
+
+        def loss(network: nn.Module, part: AtomFields) -> Tensor:
+            share = trainer.seconds / budget_s if trainer.schedule.steps is None else trainer.step / trainer.schedule.steps
+            return surprise(network, part, (seed * 1_000_003 + trainer.step) ^ 0x5EED, short=share < 1 - FULL_PRECISION)
 
         trainer.fit(_batches(self.standard(data), batch, seed), loss, budget_s, progress)
         kernel.load_state_dict(trainer.ema)
@@ -282,7 +306,7 @@ class AtomFieldModel:
     def train_score(self, data: AtomFields, out: Path, budget_s: float, schedule: dict[str, Any], *, batch: int, seed: int, resume: bool,
                     progress: Progress | None) -> Trainer:  # fmt: skip
         """Train the score's network on values of random subsets of atoms."""
-        trainer = Trainer(self.diffusion.network, Schedule(**{"weight_decay": 0.0, **schedule}), out)
+        trainer = Trainer(self.diffusion.network, make_schedule(schedule, weight_decay=0.0), out)
         if resume:
             trainer.resume()
         generator = torch.Generator()
@@ -420,7 +444,7 @@ class AtomFieldModel:
         card: dict[str, Any] = {"name": "my-atom-field", "family": "fields", "task": "atom-field", "description": description}
         card |= {"config": config, "elements": list(self.elements), "max_atoms": 0, "units": f"A, {self.unit or 'as the training data'}"}
         card |= {"licence": "as the training data's owner decides"}
-        return {**card, "training_data": "user data", "quality": {}, **self.record, **more}
+        return {**card, "training_data": "user data", "quality": {}, **self.training, **more}
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
-from equidrift.models.shared.training import Progress, check_run
+from equidrift.models.shared.training import Progress, check_run, config_errors, make_schedule
 
 # name -> (rank, quantity, unit)
 SYSTEMS = {
@@ -62,16 +62,16 @@ def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resum
 
     Parameters and errors as `fields.train.run_training`; the budget is shared by the two trainings.
     """
-    try:
+    with config_errors():
         c = AtomTrainingConfig.model_validate(config)
-    except ValueError as error:
-        raise InputError(f"the training config does not fit: {error}") from error
+        make_schedule(c.schedule)
+        make_schedule(c.score_schedule)
     steps = c.schedule.get("steps") if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule else None
     budget_s = check_run(out / "limit", budget_s, steps, resume)
     options: dict[str, Any] = {"rank": c.rank, "quantity": c.quantity, "unit": c.unit, "balanced": c.balanced, "config": c.sizes}
     options |= {"schedule": c.schedule, "score_schedule": c.score_schedule, "batch": c.batch, "seed": c.seed}
     options |= {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
-    try:
+    with config_errors():
         if c.system is None:
             numbers, positions, values = read_arrays(Path(c.data or ""))
             model = AtomFieldModel.fit(numbers, positions, values, **options)
@@ -79,8 +79,6 @@ def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resum
             rank, quantity, unit = SYSTEMS[c.system]
             train, validation = read_system(c.system)
             model = AtomFieldModel.fit_fields(train, validation, **options | {"rank": rank, "quantity": quantity, "unit": unit})
-    except TypeError as error:
-        raise InputError(f"the training config does not fit: {error}") from error
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data)
     return {"weights": str(path), **model.record}
 

@@ -23,7 +23,7 @@ from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.run import load_network, own_random_state
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import HELD_OUT, Progress, Trainer, make_schedule, split
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
@@ -46,7 +46,8 @@ class FieldModel:
     def __init__(self, diffusion: FieldDiffusion, *, centre: float = 0.0, scale: float = 1.0, span: float = math.inf, dimension: int = 1):
         self.diffusion, self.centre, self.scale, self.span, self.dimension = diffusion.eval(), centre, scale, span, dimension
         self.components = diffusion.kernel.components
-        self.record: dict[str, Any] = {}
+        self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
+        self.training: dict[str, Any] = {}  # the same for the card
 
     @classmethod
     def fit(
@@ -124,14 +125,19 @@ class FieldModel:
             _start(diffusion, start)
         model = cls(diffusion, centre=centre, scale=scale, span=span, dimension=d)
         if model.networked:
-            arrays = data[0].float(), standard.float(), data[2]
+            rows, held = split(range(len(data[0])), HELD_OUT, seed)
+            arrays, unseen = ([a[part] for a in (data[0].float(), standard.float(), data[2])] for part in (rows, held))
             size = min(batch, len(arrays[0]))
 
             def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
                 pick = torch.randint(len(arrays[0]), (size,), generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
                 return arrays[0][pick], arrays[1][pick], arrays[2][pick]
 
-            model.train(batches, budget_s, schedule or {}, seed=seed, out=out, resume=resume, progress=progress)
+            def held_out(step: int) -> tuple[Tensor, Tensor, Tensor]:
+                return unseen[0], unseen[1], unseen[2]
+
+            options: dict[str, Any] = {"seed": seed, "out": out, "resume": resume, "progress": progress}
+            model.train(batches, budget_s, schedule or {}, held_out=held_out if len(held) else None, **options)
         return model
 
     @property
@@ -149,13 +155,24 @@ class FieldModel:
         out: Path | str | None = None,
         resume: bool = False,
         progress: Progress | None = None,
+        held_out: Callable[[int], tuple[Tensor, Tensor, Tensor]] | None = None,
     ) -> Trainer:
-        """Train the network on batches (x, y, mask) of standardised functions; the EMA's weights stay in the model."""
+        """Train the network on batches (x, y, mask) of standardised functions; the EMA's weights stay in the model.
+
+        held_out : as `batches`, of functions that are not trained on; their loss before and after goes into the card.
+        """
         with tempfile.TemporaryDirectory() as temporary:
-            trainer = Trainer(self.diffusion.network, Schedule(**{"weight_decay": 0.0, **schedule}), Path(out or temporary))
+            step_generator = torch.Generator()
+
+            def held_out_loss(network: torch.nn.Module, data: _Batch) -> Tensor:
+                step_generator.manual_seed(seed ^ 0x5EED)
+                return self.diffusion.loss(data.x, data.y, data.mask, step_generator)
+
+            unseen = None if held_out is None else (lambda step: _Batch(*held_out(step)))
+            folder, settings = Path(out or temporary), make_schedule(schedule, weight_decay=0.0)
+            trainer = Trainer(self.diffusion.network, settings, folder, unseen, held_out_loss)
             if resume:
                 trainer.resume()
-            step_generator = torch.Generator()
 
             def loss(network: torch.nn.Module, data: _Batch) -> Tensor:
                 step_generator.manual_seed((seed * 1_000_003 + trainer.step) ^ 0x5EED)
@@ -164,7 +181,7 @@ class FieldModel:
             trainer.fit(lambda step: _Batch(*batches(step)), loss, budget_s, progress)
         self.diffusion.network.load_state_dict(trainer.ema)
         self.diffusion.eval()
-        self.record = {"steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+        self.record, self.training = trainer.summary(), trainer.card()
         return trainer
 
     def condition(self, x_context: ArrayLike, y_context: ArrayLike, mask: ArrayLike | None = None) -> Conditioned:
@@ -218,7 +235,7 @@ class FieldModel:
         card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
         card |= {"config": config, "elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's"}
         card |= {"licence": "as the training data's owner decides"}
-        return {**card, "training_data": "user data", "quality": {}, **self.record, **more}
+        return {**card, "training_data": "user data", "quality": {}, **self.training, **more}
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""

@@ -26,7 +26,7 @@ from equidrift.models.fields.functions.network import BiDimensionalAttention, Ne
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.run import check_task, own_random_state
-from equidrift.models.shared.training import Progress, Schedule, Trainer
+from equidrift.models.shared.training import HELD_OUT, Progress, Trainer, make_schedule, split
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
@@ -245,7 +245,16 @@ class TrackModel:
         data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
         generator = torch.Generator()
         with tempfile.TemporaryDirectory() as temporary:
-            trainer = Trainer(model.network, Schedule(**{"weight_decay": 0.0, **(schedule or {})}), Path(out or temporary))
+            rows, held = split(range(len(data)), HELD_OUT, seed)
+            data, unseen = data[rows], data[held]
+
+            def held_out_loss(_: nn.Module, tracks: Tensor) -> Tensor:
+                generator.manual_seed(seed ^ 0x5EED)
+                return model.loss(tracks, x.expand(len(tracks), -1, -1), generator)
+
+            held_out = (lambda step: unseen) if len(held) else None
+            settings = make_schedule(schedule or {}, weight_decay=0.0)
+            trainer = Trainer(model.network, settings, Path(out or temporary), held_out, held_out_loss)
             if resume:
                 trainer.resume()
 
@@ -262,7 +271,7 @@ class TrackModel:
             trainer.fit(pick, loss, budget_s, progress)
         model.network.load_state_dict(trainer.ema)
         model.network.eval()
-        model.record = {"steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+        model.record = trainer.card()
         return model
 
     def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:

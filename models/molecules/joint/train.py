@@ -18,9 +18,11 @@ from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
 from equidrift.models.shared.run import reinitialise
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
+
+VALIDATION = 1024  # molecules of the validation part that tell the held-out loss
 
 
 class JointTraining(BaseModel):
@@ -66,24 +68,25 @@ def run_training(
     """
     with config_errors():
         c = JointTraining.model_validate(config)
-        schedule = Schedule(**c.schedule)
+        schedule = make_schedule(c.schedule)
         network = make_network(c)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = training_molecules(c)
     mean, deviation = property_scale(data.props)
-    trainer = Trainer(network, schedule, out)
-    if resume:
-        trainer.resume()
-
     def loss(model: nn.Module, example: Example) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=c.half_precision):
             return joint_loss(model, example)
 
     batches = Batches(data, mean, deviation, size=c.batch, seed=c.seed, repeat=c.repeat)
+    unseen = validation_molecules(c)
+    held_out = Batches(unseen, mean, deviation, size=c.batch, seed=c.seed, repeat=1) if len(unseen) else None
+    trainer = Trainer(network, schedule, out, held_out)
+    if resume:
+        trainer.resume()
     trainer.fit(batches, loss, budget_s, progress)
     card = make_card(c, network.config, trainer, data)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, card)
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    done = {"weights": str(path), **trainer.summary()}
     return {**done, "molecules": len(data), "conditioned": int(data.conditional.sum())}
 
 
@@ -96,6 +99,13 @@ def training_molecules(c: JointTraining) -> Heavy:
     if not len(data):
         raise InputError(f"no molecule of the training part of {c.data or 'QM9'} can be held: at most 9 heavy atoms of C, N, O and F")
     return data
+
+
+def validation_molecules(c: JointTraining) -> Heavy:
+    """Molecules of the validation part as tokens; the first few, since they tell a loss alone."""
+    qm9 = load_qm9(c.data)
+    rows = qm9.rows(SPLITS[1])[:VALIDATION]
+    return heavy_tokens(qm9, rows, conditional=np.ones(len(rows), bool))
 
 
 def make_network(c: JointTraining) -> JointNetwork:
@@ -130,7 +140,7 @@ def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Hea
         "family": "molecules",
         "task": "joint",
         "description": "draws elements, charges, hydrogens, bonds and coordinates of the heavy atoms together; "
-        f"trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        f"trained for {trainer.step} steps on {trainer.samples} samples",
         "config": dataclasses.asdict(config),
         "properties": scale,
         "additive": Additive.fit(learnt, mean, deviation).card(),
@@ -142,4 +152,5 @@ def make_card(c: JointTraining, config: JointConfig, trainer: Trainer, data: Hea
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

@@ -28,11 +28,12 @@ from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfi
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
 from equidrift.models.molecules.latent.space import LatentSpace
 from equidrift.models.shared.run import reinitialise
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
 CHUNK = 4096  # molecules encoded at a time
+VALIDATION = 256  # molecules of the validation part that tell the held-out loss
 LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
@@ -73,6 +74,7 @@ class Task:
     batches: Callable[[int], Any]
     loss: Callable[[nn.Module, Any], torch.Tensor]
     card: dict[str, Any]
+    held_out: Callable[[int], Any] | None = None  # batches of molecules of the validation part
 
 
 def run_training(
@@ -94,7 +96,7 @@ def run_training(
     """
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**c.schedule)
+        schedule = make_schedule(c.schedule)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = load_qm9(c.data)
     rows = data.rows("train")[: c.limit]
@@ -102,12 +104,12 @@ def run_training(
         task = STAGES[c.stage](c, data, rows, out)
     except TypeError as error:  # a size that the network does not have
         raise InputError(f"the training config does not fit: network: {error}") from error
-    trainer = Trainer(task.network, schedule, out)
+    trainer = Trainer(task.network, schedule, out, task.held_out)
     if resume:
         trainer.resume()
     trainer.fit(task.batches, task.loss, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    done = {"weights": str(path), **trainer.summary()}
     return {**done, "molecules": len(rows)}
 
 
@@ -129,6 +131,14 @@ def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Ta
     sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
     codes = tokenise(sequences, tokens, sizes.length)
     batches = GraphBatches(qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed)
+    unseen = data.rows("val")[:VALIDATION]
+    written = written_selfies(data.smiles[unseen], out)
+    known = [k for k, sequence in enumerate(written) if sequence and set(sequence) <= set(tokens)]
+    held_out = None
+    if known:
+        unseen, written = unseen[known], [written[k] for k in known]
+        graphs = qm9_graphs(data, unseen, tokenise(written, tokens, sizes.length))
+        held_out = GraphBatches(graphs, latent=sizes.latent, batch=min(c.batch, len(known)), seed=c.seed)
     network = fresh(lambda: GraphAutoencoder(sizes), c.seed)
     if c.init:
         state, card = load_weights(c.init)
@@ -136,7 +146,8 @@ def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Ta
             raise InputError(f"init: {c.init} has another vocabulary than the training molecules; leave init out")
         network.load_state_dict(state, strict=False)
     card = {"task": "latent-graph", "config": dataclasses.asdict(sizes), "tokens": tokens}
-    return Task(network, batches, graph_loss, card | {"what": "turns molecular graphs into invariant vectors and back, by SELFIES"})
+    what = "turns molecular graphs into invariant vectors and back, by SELFIES"
+    return Task(network, batches, graph_loss, card | {"what": what}, held_out)
 
 
 def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
@@ -155,8 +166,13 @@ def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) ->
         except RuntimeError as error:
             raise InputError(f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}") from error
     batches = GeometryBatches(data, rows, latent=sizes.latent, batch=c.batch, seed=c.seed)
+    unseen = data.rows("val")[:VALIDATION]
+    held_out = None
+    if len(unseen):
+        held_out = GeometryBatches(data, unseen, latent=sizes.latent, batch=min(c.batch, len(unseen)), seed=c.seed)
     card = {"task": "latent-geometry", "config": dataclasses.asdict(sizes)}
-    return Task(network, batches, geometry_loss, card | {"what": "turns conformers into invariant vectors, and graph and vector back"})
+    what = "turns conformers into invariant vectors, and graph and vector back"
+    return Task(network, batches, geometry_loss, card | {"what": what}, held_out)
 
 
 def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
@@ -253,7 +269,7 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
     return {
         "name": c.name,
         "family": "molecules",
-        "description": f"{what}; trained for {trainer.seconds / 60:.0f} minutes on {trainer.samples} samples",
+        "description": f"{what}; trained for {trainer.step} steps on {trainer.samples} samples",
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
         "max_atoms": 3 * LENGTH,
         "units": "A, eV",
@@ -261,6 +277,7 @@ def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
         **card,
     }
 

@@ -23,7 +23,7 @@ from equidrift.models.molecules.properties.sampler import (
     make_batch,
     make_network,
 )
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
 from equidrift.records import SYMBOLS
 from equidrift.weights import save_weights
 
@@ -117,13 +117,15 @@ def run_training(
     """
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**{"learning_rate": 1e-3, "hold": 0.1, **c.schedule})
+        schedule = make_schedule(c.schedule, learning_rate=1e-3, hold=0.1)
         network = make_network(PropertyConfig(**c.network), c.seed)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data = load_qm9(c.data)
     rows = data.rows("train", c.half)[: c.limit]
     set_scales(network, data, rows)
-    trainer = Trainer(network, schedule, out)
+    unseen = data.rows("val")[: c.limit]
+    held_out = Batches(data, unseen, c.batch, c.seed) if len(unseen) else None
+    trainer = Trainer(network, schedule, out, held_out)
     if resume:
         trainer.resume()
     weights = torch.tensor([1.0 if name in USUAL else OTHERS for name in PROPERTIES])
@@ -142,7 +144,7 @@ def run_training(
     card = make_card(c, network, trainer, len(rows), errors)
     kept = {key: value for key, value in trainer.ema.items() if key not in ("baseline", "spread")}
     path = save_weights(out / f"{c.name}.safetensors", kept, card)
-    return {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60, "MAE": errors}
+    return {"weights": str(path), **trainer.summary(), "MAE": errors}
 
 
 def mean_errors(network: PropertyNetwork, data: QM9, rows: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
@@ -157,7 +159,7 @@ def make_card(c: TrainingConfig, network: PropertyNet, trainer: Trainer, molecul
         "name": c.name,
         "family": "molecules",
         "task": "molecules-properties",
-        "description": f"the twelve properties of QM9; {trainer.seconds / 60:.0f} minutes on {molecules} molecules of half {c.half}",
+        "description": f"the twelve properties of QM9; {trainer.step} steps on {molecules} molecules of half {c.half}",
         "config": dataclasses.asdict(network.config),
         "elements": [SYMBOLS[z] for z in ELEMENTS],
         "max_atoms": 29,
@@ -167,4 +169,5 @@ def make_card(c: TrainingConfig, network: PropertyNet, trainer: Trainer, molecul
         "training_data": c.training_data,
         "scales": {"baseline": network.baseline.tolist(), "spread": network.spread.tolist()},
         "quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}},
+        **trainer.card(),
     }

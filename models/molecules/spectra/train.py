@@ -25,7 +25,7 @@ from equidrift.models.molecules.spectra.sampler import (
     spectrum_loss,
     whitening_of,
 )
-from equidrift.models.shared.training import Progress, Schedule, Trainer, check_run, config_errors
+from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights, save_weights
 
@@ -58,7 +58,7 @@ def run_training(
     """Train on the spectra of molecules of the training part; arguments, result and errors as `latent.train.run_training`."""
     with config_errors():
         c = TrainingConfig.model_validate(config)
-        schedule = Schedule(**c.schedule)
+        schedule = make_schedule(c.schedule)
         sizes = SpectrumConfig(**c.network)
     budget_s = check_run(out, budget_s, schedule.steps, resume)
     data, spectra = load_qm9(c.data), read_spectra(c.spectra)
@@ -73,15 +73,24 @@ def run_training(
     network.whitening[:, : whitening.shape[1]].copy_(torch.from_numpy(whitening))
     if c.init:
         begin_with(network, c.init)
-    codes = [qm9_codes(data, k) for k in rows.tolist()]
-    batches = SpectrumBatches(codes, [data.positions(k) for k in rows.tolist()], roots, batch=c.batch, seed=c.seed, jitter_A=c.jitter_A)
-    trainer = Trainer(network, schedule, out)
+    batches = spectrum_batches(c, data, rows, roots)
+    unseen, unseen_rows = matched(data, spectra, "val")
+    held_out = None
+    if len(unseen):
+        held_out = spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4))
+    trainer = Trainer(network, schedule, out, held_out)
     if resume:
         trainer.resume()
     trainer.fit(batches, spectrum_loss, budget_s, progress)
     path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, sizes, trainer, len(rows)))
-    done = {"weights": str(path), "steps": trainer.step, "samples": trainer.samples, "minutes": trainer.seconds / 60}
+    done = {"weights": str(path), **trainer.summary()}
     return {**done, "spectra": len(rows)}
+
+
+def spectrum_batches(c: TrainingConfig, data: QM9, rows: np.ndarray, roots: np.ndarray) -> SpectrumBatches:
+    """Batches of molecules with the roots of their spectra."""
+    codes, positions = [qm9_codes(data, k) for k in rows.tolist()], [data.positions(k) for k in rows.tolist()]
+    return SpectrumBatches(codes, positions, roots, batch=min(c.batch, len(rows)), seed=c.seed, jitter_A=c.jitter_A)
 
 
 def matched(data: QM9, spectra: Spectra, *parts: str) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +120,7 @@ def make_card(c: TrainingConfig, sizes: SpectrumConfig, trainer: Trainer, count:
         "name": c.name,
         "family": "molecules",
         "task": "spectra",
-        "description": f"likelihood of an infrared spectrum given a conformer; trained for {trainer.seconds / 60:.0f} minutes on "
+        "description": f"likelihood of an infrared spectrum given a conformer; trained for {trainer.step} steps on "
         f"{trainer.samples} samples of {count} spectra",
         "config": dataclasses.asdict(sizes),
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
@@ -122,4 +131,5 @@ def make_card(c: TrainingConfig, sizes: SpectrumConfig, trainer: Trainer, count:
         "licence": c.licence,
         "training_data": c.training_data,
         "quality": {},
+        **trainer.card(),
     }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import ConfigError, InputError, WeightsError
 from equidrift.models.conformers import train
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.train import run_training
-from equidrift.models.shared.training import Schedule, Trainer
+from equidrift.models.shared.training import Schedule, Trainer, make_schedule, split
 from equidrift.weights import load_weights
 from tests.models.networks import SIZES, small_set, small_weights
 
@@ -148,3 +151,50 @@ def test_global_random_state_is_left_alone_and_does_not_matter(config: dict[str,
         torch.manual_seed(5)
         second = train._network(c).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_config_errors_are_a_line_each_with_the_field(config: dict[str, Any], tmp_path: Path) -> None:
+    wrong = {"seed": -1, "atoms_per_batch": "many", "colour": 1, "name": "a b", "level": "PM6", "held_out": 0.9}
+    with pytest.raises(ConfigError) as caught:
+        run_training({**config, **wrong}, tmp_path / "out", 1.0)
+    fields = [line.partition(":")[0] for line in caught.value.mistakes]
+    assert sorted(fields) == sorted(wrong)
+    assert "http" not in str(caught.value) and "pydantic" not in str(caught.value).lower()
+    assert all("\n" not in line for line in caught.value.mistakes)
+    assert pickle.loads(pickle.dumps(caught.value)).mistakes == caught.value.mistakes
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stepz": 3}, "schedule.stepz: is no setting of the schedule; did you mean steps?"),
+        ({"learning_rate": "fast"}, "schedule.learning_rate: must be a number of 0 or more, not 'fast'"),
+        ({"steps": 2.5}, "schedule.steps: must be a whole number, not 2.5"),
+        ({"ema": 1.0}, "schedule.ema: must be below 1, not 1.0"),
+    ],
+)
+def test_schedules_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_schedule(settings)
+
+
+def test_split_keeps_groups_whole_and_few_together() -> None:
+    groups = [k // 3 for k in range(300)]
+    rows, held = split(groups, 0.1, seed=4)
+    assert len(held) == 30 and sorted([*rows, *held]) == list(range(300))
+    assert not {groups[k] for k in rows} & {groups[k] for k in held}
+    assert len(split(range(7), 0.3, 0)[1]) == 0 and len(split(range(8), 0.01, 0)[1]) == 1 and len(split(range(99), 0.0, 0)[1]) == 0
+
+
+def test_held_out_loss_leaves_the_training_as_it_is(config: dict[str, Any], tmp_path: Path) -> None:
+    """Looking at the held-out batches changes no weight."""
+    states = []
+    for held_out in (None, lambda step: torch.ones(3, 2)):
+        network = torch.nn.Linear(2, 1)
+        with torch.no_grad():
+            network.weight.fill_(1.0), network.bias.zero_()
+        trainer = Trainer(network, Schedule(steps=4), tmp_path / str(held_out is None), held_out)
+        trainer.fit(lambda step: torch.full((3, 2), float(step)), lambda net, x: net(x).square().mean(), math.inf)
+        states.append(trainer.ema)
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert trainer.held_out_losses["after"] < trainer.held_out_losses["before"]

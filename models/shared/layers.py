@@ -25,17 +25,53 @@ class NetworkConfig:
     cutoff_A: float = 8.0
 
 
-class RadialBasis(nn.Module):
-    """Gaussians in the distance, narrow where bonds are: centres equally spaced in log(1 + d)."""
+class Gaussians(nn.Module):
+    """Gaussians of unit height at `count` even steps from `low` to `high`."""
 
-    def __init__(self, count: int, cutoff_A: float):
+    def __init__(self, low: float, high: float, count: int, inverse_width: float):
         super().__init__()
         self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(math.log1p(0.7), math.log1p(cutoff_A), count), persistent=False)
-        self.inverse_width = count / (math.log1p(cutoff_A) - math.log1p(0.7))
+        self.register_buffer("centres", torch.linspace(low, high, count), persistent=False)
+        self.inverse_width = inverse_width
+
+    def exponent(self, u: Tensor) -> Tensor:
+        """Minus the logarithm (..., count) of the Gaussians at u (...)."""
+        return 0.5 * ((u[..., None] - self.centres) * self.inverse_width).square()
+
+
+class RadialBasis(Gaussians):
+    """Gaussians in the distance, narrow where bonds are: even steps in log(1 + d), from 0.7 A on."""
+
+    def __init__(self, count: int, cutoff_A: float):
+        low, high = math.log1p(0.7), math.log1p(cutoff_A)
+        super().__init__(low, high, count, count / (high - low))
 
     def forward(self, d: Tensor) -> Tensor:
-        return torch.exp(-0.5 * ((torch.log1p(d)[..., None] - self.centres) * self.inverse_width).square())
+        return torch.exp(-self.exponent(torch.log1p(d)))
+
+
+class LogRadialBasis(Gaussians):
+    """Gaussians in the distance at even steps in log(d), for lengths of any unit."""
+
+    def __init__(self, count: int, shortest: float, longest: float):
+        low, high = math.log(shortest), math.log(longest)
+        super().__init__(low, high, count, (count - 1) / (high - low))
+
+    def forward(self, d: Tensor) -> Tensor:
+        # what is smaller would be subnormal, and slow every product by ten
+        return torch.exp(-self.exponent(d.log()).clamp_max(30.0))
+
+
+def pairs_of(mask: Tensor) -> Tensor:
+    """Which pairs (b, n, n) are of two different nodes of mask (b, n)."""
+    apart = ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    return mask[:, :, None] & mask[:, None] & apart
+
+
+def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention's logits (b, n, n): 0 between nodes of mask (b, n), -1e9 elsewhere."""
+    both = mask[:, :, None] & mask[:, None]
+    return torch.zeros(both.shape, dtype=dtype, device=mask.device).masked_fill(~both, -1e9)
 
 
 class Block(nn.Module):

@@ -26,10 +26,11 @@ from equidrift.models.trajectories.diffusion.flow import Flow
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
 from equidrift.models.trajectories.integrator.integrator import advance
 from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule, Trajectory
 
 if TYPE_CHECKING:
-    from equidrift.models.trajectories.integrator.run import _Run
+    from equidrift.models.trajectories.integrator.run import IntegratorRun
 
 LEAD = 8  # frames in which a free atom is led to where it is known next
 CONTEXT = 10  # whole frames before a gap that are read
@@ -57,7 +58,7 @@ def conformer_frame(molecule: Molecule, known_A: NDArray[np.float64], mask: NDAr
     return made
 
 
-def steered(run: _Run, start: Tensor, known: Tensor, mask: Tensor, guard: Callable[[Tensor], Tensor]) -> Tensor:
+def steered(run: IntegratorRun, start: Tensor, known: Tensor, mask: Tensor, guard: Callable[[Tensor], Tensor]) -> Tensor:
     """Frames (b, t, n, 3) from `start` (b, k, n, 3), whole frames that end before them, through known (t, n, 3) where mask (t, n)."""
     v, temperature = run.state(start)
     bath, normals, spacing = run.bath(temperature), run.normals(), run.spacing
@@ -183,21 +184,27 @@ def drawn_geotdm(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, mask: Te
     return anchor + drawn(estimate, noising, x - anchor, mask, [(int(k) + 1) / total for k in grid], normal)
 
 
-def between(run: _Run, x: Tensor, mask: Tensor, blend: Callable[[Tensor, Tensor], Tensor], guard: Callable[[Tensor], Any]) -> Tensor:
+def between(
+    run: IntegratorRun,
+    x: Tensor,
+    mask: Tensor,
+    blend: Callable[[Tensor, Tensor], Tensor],
+    guard: Callable[[Tensor], Any],
+) -> Tensor:
     """Frames (b, t, n, 3) of the integrator: from the whole frames on either side of each gap of x, through what is known in it.
 
     blend : joins two runs (b, g, n, 3). guard : makes the guard of whole frames.
     """
     whole = mask.all(1)
     out = x.clone()
-    edges = torch.nonzero(whole)[:, 0].tolist()
-    for first, last in gaps_of(whole):
+    for first, last in gaps(whole):
         inner = slice(first, last + 1)
         runs = []
         for flip, edge in ((False, first - 1), (True, last + 1)):
-            if edge not in edges:
+            past = run_of(whole.flip(0), len(whole) - 1 - edge, -1) if flip else run_of(whole, edge, -1)
+            if past is None:
                 continue
-            past = run_before(whole.flip(0) if flip else whole, len(whole) - 1 - edge if flip else edge)
+            past = slice(max(past.start, past.stop - CONTEXT), past.stop)
             start = (out.flip(1) if flip else out)[:, past]
             part, there = (u[inner].flip(0) if flip else u[inner] for u in (x[0], mask))
             made = steered(run, start, part, there, guard(start))
@@ -208,25 +215,6 @@ def between(run: _Run, x: Tensor, mask: Tensor, blend: Callable[[Tensor, Tensor]
         stiff = linked(run.graph, 3).to(x.dtype).repeat_interleave(last - first + 1, 0)
         out[:, inner] = put_right(put, out[:, inner].flatten(0, 1), stiff, here.flatten(0, 1)).unflatten(0, (len(out), -1))
     return out
-
-
-def gaps_of(whole: Tensor) -> list[tuple[int, int]]:
-    """First and last index of each run of frames that are not whole."""
-    found: list[tuple[int, int]] = []
-    for k in torch.nonzero(~whole)[:, 0].tolist():
-        if found and found[-1][1] == k - 1:
-            found[-1] = found[-1][0], k
-        else:
-            found.append((k, k))
-    return found
-
-
-def run_before(whole: Tensor, edge: int) -> slice:
-    """The run of whole frames that ends at `edge`, at most `CONTEXT` of them."""
-    k = edge
-    while k > 0 and bool(whole[k - 1]) and edge - k + 1 < CONTEXT:
-        k -= 1
-    return slice(k, edge + 1)
 
 
 def check_mask(trajectory: Trajectory, given: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.models.trajectories.windows import continuation, with_blank
 from equidrift.protocols import Callback
 from equidrift.records import Trajectory
 
@@ -47,16 +48,10 @@ class _Baseline:
         return np.repeat(frames[None], len(seeds), axis=0)
 
     def continue_(self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any) -> list[Trajectory]:
-        """The n_frames behind the trajectory, one Trajectory a seed; see `TrajectoryModel.continue_`."""
-        old = len(trajectory)
-        step_fs = trajectory.dt_fs
-        time_fs = trajectory.time_fs[-1] + step_fs * np.arange(1, n_frames + 1)
-        blank = np.full((n_frames, trajectory.molecule.n_atoms, 3), np.nan)
-        whole = trajectory.replace(
-            positions_A=np.concatenate([trajectory.positions_A, blank]), time_fs=np.concatenate([trajectory.time_fs, time_fs])
-        )
-        made = self.complete(whole, np.arange(old + n_frames) < old, seeds, **options)
-        return [trajectory.replace(positions_A=frames[old:], time_fs=time_fs, provenance={"model": self.name}) for frames in made]
+        """The n_frames after the trajectory, one Trajectory per seed; see `TrajectoryModel.continue_`."""
+        whole, given = with_blank(trajectory, trajectory.positions_A, n_frames)
+        made = self.complete(whole, given, seeds, **options)
+        return [continuation(trajectory, frames[~given], {"model": self.name}) for frames in made]
 
     def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
         """Frame k from the frames at the places `known`."""

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, ModelError
 from equidrift.models.trajectories.data import molecule_graph
-from equidrift.models.trajectories.integrator.run import _Run
-from equidrift.models.trajectories.sampler import ChemistryModel, IntegratorModel
+from equidrift.models.trajectories.integrator.run import IntegratorRun
+from equidrift.models.trajectories.integrator.sampler import IntegratorModel
+from equidrift.models.trajectories.model import ChemistryModel
 from equidrift.records import Molecule, Trajectory
 
 WARM_UP_FS = 500.0
@@ -29,7 +30,7 @@ def invent(
     start_A: ArrayLike | None = None,
     warm_up_fs: float = WARM_UP_FS,
 ) -> list[Trajectory]:
-    """One plausible trajectory of n_frames a seed, in no relation to any given one; centred where the model has no start.
+    """One plausible trajectory of n_frames per seed, in no relation to any given one; centred where the model has no start.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def _thermal(
     start_A: ArrayLike | None,
     warm_up_fs: float,
 ) -> NDArray[np.float64]:
-    """Frames (s, n_frames, n, 3) of the integrator behind a geometry with thermal velocities."""
+    """Frames (s, n_frames, n, 3) of the integrator from a geometry with thermal velocities."""
     if start_A is None:
         raise InputError(f"{model.name} begins from a geometry; give start_A, for example equidrift.sample(molecule, n).positions_A")
     start = np.asarray(start_A, np.float64)
@@ -81,7 +82,7 @@ def _thermal(
         raise InputError(f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}")
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)
-    run = _Run(model, graph, molecule, dt_fs, seeds)
+    run = IntegratorRun(model, graph, molecule, dt_fs, seeds)
     made = run.carry(torch.tensor(start).to(model.device)[:, None], skipped + n_frames, 0)
     frames: NDArray[np.float64] = made[:, skipped:].cpu().numpy()
     return frames

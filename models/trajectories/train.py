@@ -58,7 +58,7 @@ from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, geotdm_loss
 from equidrift.models.trajectories.integrator.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, fine_loss, observer_loss, path_loss
-from equidrift.models.trajectories.sampler import make_network
+from equidrift.models.trajectories.networks import make_network
 from equidrift.records import SYMBOLS
 from equidrift.registry import resolve
 from equidrift.weights import load_weights, save_weights

@@ -23,7 +23,7 @@ from equidrift.models.trajectories.data import Dynamics, array_graph, linked, mo
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.invent import invent
-from equidrift.models.trajectories.sampler import ChemistryModel
+from equidrift.models.trajectories.model import ChemistryModel
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
 from equidrift.weights import zoo

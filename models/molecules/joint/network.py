@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
-from equidrift.models.shared.layers import Block, NetworkConfig, RadialBasis
+from equidrift.models.shared.layers import Block, NetworkConfig, RadialBasis, attention_bias, pairs_of
 from equidrift.models.shared.newton import distances
 
 SIGMA_DATA_A = 1.2  # spread of the heavy atoms' coordinates
@@ -175,9 +175,7 @@ class JointNetwork(nn.Module):
 
     def forward(self, state: State, targets: Targets, previous: Estimate | None = None) -> Estimate:
         mask = state.mask
-        both = mask[:, :, None] & mask[:, None]
-        bias = torch.zeros(both.shape, dtype=state.x.dtype, device=state.x.device).masked_fill(~both, -1e9)
-        pair_mask = (both & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)).to(state.x.dtype)
+        bias, pair_mask = attention_bias(mask, state.x.dtype), pairs_of(mask).to(state.x.dtype)
         # evidence back to probabilities times how certain they are: nothing known gives zero
         certain = (state.bonds.square().sum(-1) * (BONDS / (BONDS - 1.0))) * pair_mask
         node, pair = self._known(state.types, state.bonds + 1.0 / BONDS, certain)

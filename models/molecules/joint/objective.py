@@ -19,6 +19,7 @@ from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
 from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
 from equidrift.models.shared.geometry import centred
+from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import noise_level
 
@@ -109,7 +110,7 @@ class Batches:
         hide_types = (draw.uniform(b, n) < shares[0][:, None]) & ~held
         hide_bonds = symmetric(draw.uniform(b, n, n)) < shares[1][:, None, None]
         hide_bonds &= ~(held[:, :, None] & held[:, None])
-        off = clean.mask[:, :, None] & clean.mask[:, None] & ~torch.eye(n, dtype=torch.bool)
+        off = pairs_of(clean.mask)
         flows = draw.uniform(b) < FLOW_SHARE
         types, bonds = evidence(clean.types, hide_types, len(TYPES)), evidence(clean.bonds, hide_bonds, BONDS)
         accuracy = (1.0 - torch.stack(shares)).square()

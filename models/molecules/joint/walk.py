@@ -14,6 +14,7 @@ from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import Estimate, State
 from equidrift.models.molecules.joint.objective import COMPLETE, SIGMA_MIN_A, joint_level
 from equidrift.models.shared.geometry import centred
+from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.solvers import ancestral_step
 from equidrift.seeds import sample_rng
 
@@ -68,7 +69,7 @@ class Walk:
         self.steps, self.draws, self.held, self.device = steps, draws, held, device
         b, n = len(sizes), MAX_HEAVY
         self.mask = torch.arange(n, device=device) < sizes[:, None]
-        self.off = self.mask[:, :, None] & self.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=device)
+        self.off = pairs_of(self.mask)
         self.levels = [*joint_level(torch.arange(steps) / max(steps - 1, 1)).tolist(), 0.0]
         self.places = draws.places.to(device)
         self.unit = draws.uniform.to(device)

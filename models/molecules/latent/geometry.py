@@ -32,7 +32,7 @@ from equidrift.models.shared.graph_codes import (
     make_codes,
     with_hydrogen_rows,
 )
-from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis
+from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis, attention_bias, pairs_of
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
 from equidrift.models.shared.solvers import ancestral_step
@@ -75,9 +75,7 @@ class ConformerEncoder(nn.Module):
     def atoms(self, batch: Batch, x: Tensor) -> Tensor:
         """Vectors (b, n, w) of the atoms of conformers x (b, n, 3)."""
         atom, pair = batch.atom.int(), batch.pair.int()
-        both = batch.mask[:, :, None] & batch.mask[:, None]
-        bias = torch.zeros(both.shape, dtype=x.dtype, device=x.device).masked_fill(~both, -1e9)
-        pair_mask = (both & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)).to(x.dtype)
+        bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
         unit_vectors, d = distances(x)
         h = sum(table(atom[..., k]) for k, table in enumerate(self.atom))
         p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + self.distance(self.radial(d))

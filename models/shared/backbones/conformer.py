@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.models.shared.graph_codes import ATOM_CODES, LEVELS, MAX_HOPS, PAIR_CODES, Batch
-from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis, signed_volume
+from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis, attention_bias, pairs_of, signed_volume
 from equidrift.models.shared.newton import Held, distances, newton_step
 
 SCALE = 0.3  # of a distance correction: it makes the first steps of the training small
@@ -139,10 +139,7 @@ class ConformerNetwork(nn.Module):
             h = h + condition[:, None]
         left, right = self.outer(h).chunk(2, dim=-1)
         p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + left[:, :, None] + right[:, None]
-        both = batch.mask[:, :, None] & batch.mask[:, None]
-        bias = torch.zeros(both.shape, dtype=x.dtype, device=x.device).masked_fill(~both, -1e9)
-        both = both & ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        pair_mask = both.to(x.dtype)
+        bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
         hops, out = pair[..., 1].long(), []
         if self.noise is not None and sigma is not None:
             h = h + self.noise.of_sigma(sigma)[:, None]

@@ -24,8 +24,8 @@ from equidrift.models.trajectories.diffusion.flow import Flow, draw_flow
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, draw
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.models.trajectories.integrator.run import gaps, run_of
-from equidrift.models.trajectories.sampler import make_network
+from equidrift.models.trajectories.networks import make_network
+from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.seeds import sample_rng
 
 BATCH_PAIRS = 60_000

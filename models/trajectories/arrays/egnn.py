@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig, SpatialLayer, mlp
 from equidrift.models.trajectories.integrator.network import Graph
 
@@ -37,11 +38,10 @@ class EGNN(nn.Module):
 
     def forward(self, graph: Graph, before: Tensor, now: Tensor) -> Tensor:
         """The frame (b, n, d) after `now`, in its dtype."""
-        n = now.shape[1]
         centre = now.mean(1, keepdim=True)
         step, start = (now - before).float(), (now - centre).float()
         h = self.embed(torch.cat([graph.node, (step.square().sum(-1, keepdim=True) + 1e-12).sqrt()], -1))[:, None]
-        both = graph.mask[:, :, None] & graph.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=now.device)
+        both = pairs_of(graph.mask)
         edge, mask = graph.edge[:, None], both[:, None].float()
         x = start[:, None]
         for layer in self.layers:

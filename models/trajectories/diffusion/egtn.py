@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.integrator.network import Graph
 
 EMBEDDING = 32  # of diffusion times and of differences of frames
@@ -117,7 +118,7 @@ class EGTN(nn.Module):
         if self.config.velocities:
             parts.append(self._speeds(x, given))
         h = self.embed(torch.cat(parts, -1))
-        both = graph.mask[:, :, None] & graph.mask[:, None] & ~torch.eye(n, dtype=torch.bool, device=x.device)
+        both = pairs_of(graph.mask)
         both = both & (graph.linked if graph.linked is not None else True)
         edge, mask = graph.edge[:, None], both[:, None].to(x.dtype)
         clock = clock if clock.ndim == 2 else clock[None]

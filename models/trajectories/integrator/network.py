@@ -7,7 +7,6 @@ momentum are kept. A graph is node and edge features, whatever they mean: charge
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.shared.layers import Block, NetworkConfig
+from equidrift.models.shared.layers import Block, LogRadialBasis, NetworkConfig, attention_bias, pairs_of
 
 
 @dataclass(frozen=True)
@@ -83,20 +82,6 @@ class Prepared:
     def repeat(self, times: int) -> Prepared:
         """Every graph `times` times, side by side."""
         return Prepared(*(part.repeat_interleave(times, 0) for part in vars(self).values()))
-
-
-class LogRadialBasis(nn.Module):
-    """Gaussians with centres equally spaced in log(d)."""
-
-    def __init__(self, count: int, shortest: float, longest: float):
-        super().__init__()
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(math.log(shortest), math.log(longest), count), persistent=False)
-        self.inverse_width = (count - 1) / (math.log(longest) - math.log(shortest))
-
-    def forward(self, d: Tensor) -> Tensor:
-        exponent = 0.5 * ((d.log()[..., None] - self.centres) * self.inverse_width).square()
-        return torch.exp(-exponent.clamp_max(30.0))  # what is smaller would be subnormal, and slow every product by ten
 
 
 def silence(*heads: nn.Sequential) -> None:
@@ -172,11 +157,9 @@ class ForceNetwork(nn.Module):
         h = self.node(graph.node)
         left, right = self.outer(h).chunk(2, dim=-1)
         p = self.edge(graph.edge) + left[:, :, None] + right[:, None]
-        both = graph.mask[:, :, None] & graph.mask[:, None]
-        bias = torch.zeros(both.shape, device=h.device).masked_fill(~both, -1e9)
-        both = both & ~torch.eye(both.shape[1], dtype=torch.bool, device=h.device)
+        bias = attention_bias(graph.mask, torch.float32)
         inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
-        return Prepared(h, p, p, both.to(h.dtype), bias, inverse)
+        return Prepared(h, p, p, pairs_of(graph.mask).to(h.dtype), bias, inverse)
 
     def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
         """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the integrator's time step, a number or (b,).

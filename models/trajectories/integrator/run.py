@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import newton_step
 from equidrift.models.trajectories.data import linked
 from equidrift.models.trajectories.integrator.integrator import Bath, Integrator, advance
@@ -19,21 +20,11 @@ from equidrift.seeds import sample_rng
 from equidrift.units import BOLTZMANN_AMU_A2_PER_FS2_K
 
 if TYPE_CHECKING:
-    from equidrift.models.trajectories.sampler import IntegratorModel
-
-
+    from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 CONTEXT = 10  # given frames before a gap that are read
-
-
 OBSERVABLE_FS = 15.0  # frames further apart say nothing of velocities: fast vibrations have turned over, and thermal ones are drawn
-
-
 PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
-
-
 BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
-
-
 BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
@@ -47,7 +38,7 @@ class Guard:
     def __init__(self, graph: Graph, known: Tensor):
         self.mean = pair_vectors(known.flatten(0, 1))[1].unflatten(0, known.shape[:2]).mean(1)
         near, angles = linked(graph, 1).to(known.dtype), linked(graph, 2).to(known.dtype)
-        apart = graph.mask[:, :, None] & graph.mask[:, None] & ~torch.eye(graph.mask.shape[1], dtype=torch.bool, device=known.device)
+        apart = pairs_of(graph.mask)
         self.stiffness = BOND_STIFFNESS * near + ANGLE_STIFFNESS * (angles - near)
         self.free = BOND_FREE_A * near + ANGLE_FREE_A * (angles - near)
         self.other = apart.to(known.dtype) - angles
@@ -63,7 +54,7 @@ class Guard:
         return ((pull + push)[..., None] * unit).sum(2) * self.inverse_mass[..., None]
 
 
-class _Run:
+class IntegratorRun:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
     def __init__(self, model: IntegratorModel, graph: Graph, molecule: Molecule, spacing_fs: float, seeds: NDArray[np.int64]):
@@ -93,7 +84,7 @@ class _Run:
 
     @torch.no_grad()
     def carry(self, given: Tensor, frames: int, direction: int) -> Tensor:
-        """`frames` new frames (b, frames, n, 3) behind (direction 0) or, in order outwards, before (1) a run of given ones."""
+        """`frames` new frames (b, frames, n, 3) after (direction 0) or, in order outwards, before (1) a run of given ones."""
         known = given.flip(1) if direction else given
         velocity, temperature = self.state(known[:, -CONTEXT:])
         force = self.force
@@ -159,24 +150,6 @@ class _Run:
 def bounded_move(v: Tensor, most: float) -> Tensor:
     """v (b, n, 3) with no vector longer than `most`."""
     return v * (most / v.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
-
-
-def gaps(given: Tensor) -> list[tuple[int, int]]:
-    """First and last index of every run of frames that are not given."""
-    flags = [True, *given.tolist(), True]
-    starts = [k for k in range(len(given)) if flags[k] and not flags[k + 1]]
-    ends = [k for k in range(len(given)) if not flags[k + 1] and flags[k + 2]]
-    return list(zip(starts, ends))
-
-
-def run_of(given: Tensor, edge: int, way: int) -> slice | None:
-    """The run of given frames that ends (way -1) or begins (way 1) at `edge`; None where there is none."""
-    if not 0 <= edge < len(given):
-        return None
-    k = edge
-    while 0 <= k + way < len(given) and bool(given[k + way]):
-        k += way
-    return slice(k, edge + 1) if way < 0 else slice(edge, k + 1)
 
 
 def blended(graph: Graph, forward: Tensor, backward: Tensor) -> Tensor:

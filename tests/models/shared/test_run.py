@@ -22,7 +22,8 @@ from equidrift.models.molecules.spectra.sampler import load_spectra
 from equidrift.models.shared.run import fresh
 from equidrift.models.torsions.sampler import torsion_network
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.sampler import IntegratorModel, load_default, load_geotdm
+from equidrift.models.trajectories.integrator.sampler import IntegratorModel
+from equidrift.models.trajectories.sampler import load_default, load_geotdm
 
 LOADERS: dict[str, Callable[[], Any]] = {
     "boltzmann": load_boltzmann,

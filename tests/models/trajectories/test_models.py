@@ -31,8 +31,8 @@ from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, GeoTDM, G
 from equidrift.models.trajectories.integrator.integrator import Bath, Clock, Integrator, IntegratorConfig, advance, shoot
 from equidrift.models.trajectories.integrator.network import ForceConfig, Graph
 from equidrift.models.trajectories.integrator.objective import Segments, fine_loss
-from equidrift.models.trajectories.integrator.run import gaps, run_of
 from equidrift.models.trajectories.train import run_training
+from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule
 from equidrift.registry import make_trajectory_model
 from equidrift.trajectory_formats import load_trajectory

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
-from equidrift.models.trajectories.sampler import link_seed
+from equidrift.models.trajectories.model import link_seed
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
@@ -105,7 +105,7 @@ def test_options_say_what_is_wrong() -> None:
             make_trajectory_model("default", **options)
     with pytest.raises(UnknownNameError, match="level of theory of this model"):
         make_trajectory_model("default", level="GFN-xTB")
-    from equidrift.models.trajectories.sampler import DiffusionModel
+    from equidrift.models.trajectories.diffusion.sampler import DiffusionModel
 
     with pytest.raises(WeightsError, match="kind flow or geotdm"):
         DiffusionModel("trajectory")

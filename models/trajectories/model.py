@@ -55,7 +55,7 @@ class ChemistryModel:
     def __init__(self, weights: str, *, level: str | None = None, device: str | torch.device | None = None):
         network, self.card = load_network(weights, "trajectory", make_network)
         if (kind := self.card["config"]["kind"]) not in self.kinds:
-            raise WeightsError(f"{weights} is a trajectory model of kind {kind!r}, expected {' or '.join(self.kinds)}")
+            raise WeightsError(f"{weights} is a trajectory model of kind {kind!r}, expected kind {' or '.join(self.kinds)}")
         self.training = dict(self.card["training"])  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
         if level is not None and level not in self.training["levels"]:
             raise UnknownNameError("level of theory of this model", level, self.training["levels"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_refiner, make_trajectory_model
 from equidrift.trajectory_formats import load_trajectory
+from tests.models.shared import trainings
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "tests" / "data" / "pins.json"
@@ -131,6 +133,22 @@ SAMPLES: dict[str, Callable[[], np.ndarray]] = {
     "properties": lambda: judged("properties"),
     "spectra": lambda: judged("spectra"),
 }
+
+
+def losses(name: str) -> np.ndarray:
+    """Losses of a short training: of held-out data before and after it, and of its batches."""
+    seen: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        done = trainings.train(name, Path(folder), Path(folder) / "out", progress=lambda event: seen.append(event["loss"]))
+    return np.array([done["held_out_loss_before"], done["held_out_loss_after"], seen[-1]])
+
+
+TRAININGS = {
+    f"training of {name}": lambda name=name: losses(name)
+    for name in trainings.CASES
+    if name != "properties"  # the unit of that loss is rounding
+}
+ALL: dict[str, Callable[[], np.ndarray]] = SAMPLES | TRAININGS
 
 
 def summary(values: np.ndarray) -> dict[str, Any]:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit_tables import csv_rows, mol2_blocks, mol_of_mol2
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import resolve
+from equidrift.unpacked import unpacked
 
 AMINO_ACIDS = set("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split())
 
@@ -36,11 +38,11 @@ class Record:
 
 
 def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -> Iterator[Record]:
-    """The entries of a .smi/.smiles/.txt, .sdf, .mol or .pdb file, one at a time; a broken entry costs only itself.
+    """The entries of a .smi/.smiles/.txt, .csv, .sdf, .mol, .mol2 or .pdb file, one at a time; a broken entry costs only itself.
 
     Parameters
     ----------
-    path : the file; its suffix tells the format.
+    path : the file; its suffix tells the format, and .gz behind it is unpacked; "-" is standard input.
     charge : total charge, for a .pdb file whose ligand has no bond orders.
 
     Raises
@@ -50,7 +52,7 @@ def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -
     UnknownNameError
         for a suffix that is not read.
     """
-    file = Path(path)
+    file = unpacked(path)
     suffix = file.suffix.lower()
     if suffix not in READERS:
         raise UnknownNameError("suffix", suffix or str(path), READERS)
@@ -121,10 +123,33 @@ def _pdb_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     yield head or file.stem, lambda: _from_pdb_block(block, charge)
 
 
+def _csv_entries(file: Path, charge: int | None) -> Iterator[Entry]:
+    del charge
+    for title, read in csv_rows(file):
+        yield title, partial(_flat, read)
+
+
+def _flat(read: Callable[[], Molecule]) -> tuple[Molecule, None]:
+    return read(), None
+
+
+def _mol2_entries(file: Path, charge: int | None) -> Iterator[Entry]:
+    del charge
+    for title, block in mol2_blocks(file):
+        yield title, partial(_from_mol2, title, block)
+
+
+def _from_mol2(title: str, block: str) -> tuple[Molecule, NDArray[np.float64] | None]:
+    molecule, positions = _from_mol(mol_of_mol2(block))
+    return molecule.replace(name=title), positions
+
+
 READERS: dict[str, Callable[[Path, int | None], Iterator[Entry]]] = {
     ".smi": _smiles_entries,
     ".smiles": _smiles_entries,
     ".txt": _smiles_entries,
+    ".csv": _csv_entries,
+    ".mol2": _mol2_entries,
     ".sdf": _sdf_entries,
     ".mol": _mol_entries,
     ".pdb": _pdb_entries,

@@ -36,7 +36,7 @@ TETRAHEDRAL = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDR
 
 
 def from_smiles(smiles: str, name: str = "") -> Molecule:
-    """Read a SMILES; hydrogens come behind the heavy atoms.
+    """Read a SMILES or an InChI; hydrogens come behind the heavy atoms.
 
     Raises
     ------
@@ -51,12 +51,22 @@ def from_smiles(smiles: str, name: str = "") -> Molecule:
     name = name or own_name
     try:
         with rdBase.BlockLogs():
+            if smiles.startswith("InChI="):
+                mol = _mol_of_inchi(smiles)
+                return from_mol(mol, name=name, smiles=Chem.MolToSmiles(mol))
             mol = Chem.MolFromSmiles(smiles)
             if mol is None:
                 raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
         return from_mol(mol, name=name, smiles=smiles)
     except RuntimeError as error:  # RDKit's own checks of what it thinks cannot be, such as atom maps and isotopes of no size
         raise MoleculeError(f"cannot read the SMILES {smiles!r}: RDKit cannot handle it ({_first_lines(error)})") from error
+
+
+def _mol_of_inchi(inchi: str) -> Chem.Mol:
+    mol = Chem.MolFromInchi(inchi)
+    if mol is None:
+        raise MoleculeError(f"cannot read the InChI {inchi!r}; check it, or give a SMILES")
+    return mol
 
 
 def _first_lines(error: Exception) -> str:

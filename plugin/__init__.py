@@ -15,6 +15,7 @@ _LAZY = {
     "Ensemble": "equidrift.records",
     "Trajectory": "equidrift.records",
     "sample": "equidrift.api",
+    "sample_many": "equidrift.many",
     "refine": "equidrift.api",
     "mmff_system": "equidrift.api",
     "swarm": "equidrift.simulate",
@@ -37,15 +38,19 @@ __all__ = [
     "list_models",
     "load",
     "load_trajectory",
+    "md",
     "mmff_system",
     "refine",
     "refine_trajectory",
     "sample",
+    "sample_many",
     "swarm",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "md":  # a module that can be called, since its functions are imported from it
+        return importlib.import_module("equidrift.md")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'equidrift' has no attribute {name!r}")

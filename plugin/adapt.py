@@ -135,6 +135,8 @@ def adapt(
     options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
     if kind != "uniform" and cycles < _LEAST_CYCLES:
         raise InputError(f"the adaptive phase has {cycles} cycles, and {_LEAST_CYCLES} are needed to fit a proposer; give it more time")
+    if kind == "histogram":
+        Histogram.check(len(tree.atoms))
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
     half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
     if kind == "heat-bath" or (kind == "torsion" and terms is not None):

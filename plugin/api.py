@@ -11,7 +11,9 @@ from equidrift import engine
 from equidrift.checks import GeometryCheck, check_supported
 from equidrift.conditions import make_conditions
 from equidrift.engine import check_count, generate, joined
-from equidrift.errors import InputError, InputTypeError
+from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
+from equidrift.fragments import largest_fragment as largest
+from equidrift.fragments import largest_of
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_refiner, resolve
 from equidrift.relax import check_threshold, make_relax, prune
@@ -65,6 +67,7 @@ def sample(
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
+    largest_fragment: bool = False,
     **model_options: Any,
 ) -> Ensemble:
     """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected draws replaced.
@@ -86,6 +89,7 @@ def sample(
         as a substructure; (Mol, {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
     restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices from 0. `scores` tell how each sample does.
     restraint_tolerance_A : by how much a sample may miss a restraint and still be valid, 0.1 where None.
+    largest_fragment : of a salt or solvate take the largest fragment, its charge as it is.
     model_options : passed to the model.
 
     Returns
@@ -98,7 +102,7 @@ def sample(
     MoleculeError
         for a molecule that cannot be read or is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted.
+        where n valid conformers cannot be found, with the reasons counted; its `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
         for an option out of its range, a core that does not fit the molecule, or restraints that contradict each other; UnknownNameError
         for an unknown model, with the nearest name.
@@ -110,9 +114,14 @@ def sample(
     options: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size, "max_attempts": max_attempts}
     options["conditions"] = make_conditions(fix, restrain, restraint_tolerance_A)
     options |= {"relax": make_relax(relax), "options": {"relax": relax} if relax != "none" else None, **model_options}
-    molecule = as_molecule(what)
-    with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:
-        ensemble = generate(molecule, n, model=model, callback=callback, **options)
+    molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
+    try:
+        with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:
+            ensemble = generate(molecule, n, model=model, callback=callback, **options)
+    except NoValidSamplesError as error:
+        if threshold is not None and error.partial is not None:
+            error.partial = prune(error.partial, threshold)
+        raise
     return ensemble if threshold is None else prune(ensemble, threshold)
 
 
@@ -123,6 +132,7 @@ def refine(
     steps: int | None = None,
     batch_size: int | None = None,
     progress: bool = False,
+    largest_fragment: bool = False,
     **model_options: Any,
 ) -> Ensemble:
     """Conformers from anywhere, moved into the basin of the refiner's level of theory; graph and stereo are kept.
@@ -134,6 +144,7 @@ def refine(
     steps : network calls, None for the model's default.
     batch_size : conformers in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
+    largest_fragment : of a salt or solvate take the largest fragment.
     model_options : passed to the refiner.
 
     Returns
@@ -147,7 +158,7 @@ def refine(
         for a molecule that is not supported, InputError where there are no conformers, InputTypeError for another object,
         UnknownNameError for an unknown refiner.
     """
-    ensemble = as_ensemble(what)
+    ensemble = largest_of(as_ensemble(what)) if largest_fragment else as_ensemble(what)
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
     if not callable(getattr(refiner, "refine_many", None)):
         raise InputTypeError(f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}")

@@ -92,7 +92,10 @@ def _check_connected(molecule: Molecule) -> None:
         part[root(i)] = root(j)
     count = len({root(k) for k in range(molecule.n_atoms)})
     if count > 1:
-        raise MoleculeError(f"{molecule!r} has {count} fragments, and conformers are of one; strip salts and solvent, or give each alone")
+        raise MoleculeError(
+            f"{molecule!r} has {count} fragments, and conformers are of one; take the largest by "
+            "--largest-fragment (largest_fragment=True), or give each alone"
+        )
 
 
 class GeometryCheck:

@@ -460,6 +460,8 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
     elements = getattr(settings.model, "elements", ELEMENTS)
     check_supported(molecule, elements, getattr(settings.model, "max_atoms", MAX_ATOMS))
     settings.known(molecule)
+    if settings.relax is not None:  # of nothing: it says at once that it has no parameters
+        settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
 
 
 def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: Any) -> Ensemble:
@@ -475,6 +477,7 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     batch_size : samples in one call of the model, None for its own default.
     max_attempts : draws a conformer before it is given up.
     relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to valid samples, which are then checked again.
+        It is called with no samples first, and may refuse the molecule then.
     callback : called with {"accepted", "drawn", "seconds"} behind every batch.
     conditions : of `equidrift.conditions.make_conditions`: atoms to hold and distances to keep.
 

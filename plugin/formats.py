@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -27,6 +29,7 @@ from equidrift.registry import resolve
 # suffix -> "module:function"; function(ensemble, path) writes a whole file
 WRITERS = {
     ".sdf": "equidrift.adapters.rdkit_io:write_sdf",
+    ".sdf.gz": "equidrift.formats:write_packed",
     ".mol": "equidrift.adapters.rdkit_io:write_mol",
     ".pdb": "equidrift.adapters.rdkit_io:write_pdb",
     ".xyz": "equidrift.adapters.ase_io:write_ase",
@@ -39,15 +42,23 @@ WRITERS = {
 }
 # formats to which a piece can be added: function(ensemble, path, append=True, first_sample=k)
 APPENDED = (".sdf", ".xyz", ".extxyz")
-MANY_MOLECULES = (*APPENDED, ".traj")  # the others hold one molecule
+MANY_MOLECULES = (*APPENDED, ".sdf.gz", ".traj")  # the others hold one molecule
 FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
+STDOUT = "-"
 _PLACE = "place"  # in OUT.window: the position of the window it belongs to
 _PIECE = re.compile(r"\d{6,}\.npz(\.\d+\.part)?$")  # a piece in OUT.part, whole or torn
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
-    """The suffix, lower case. Raises `UnknownNameError` for one that is not written."""
+    """The suffix, lower case, .sdf.gz included; .sdf for "-", standard output.
+
+    Raises `UnknownNameError` for one that is not written.
+    """
+    if os.fspath(path) == STDOUT:
+        return ".sdf"
     suffix = Path(path).suffix.lower()
+    if suffix == ".gz":
+        suffix = Path(Path(path).stem).suffix.lower() + suffix
     if suffix not in WRITERS:
         raise UnknownNameError("suffix", suffix or os.fspath(path), WRITERS)
     return suffix
@@ -66,6 +77,8 @@ def check_output(path: str | os.PathLike[str]) -> Path:
         for .h5md without h5py.
     """
     suffix_of(path)
+    if os.fspath(path) == STDOUT:
+        return Path(path)
     target = check_writable(path)
     if target.suffix.lower() == ".h5md" and find_spec("h5py") is None:
         raise MissingDependencyError("h5py", "h5md")
@@ -204,11 +217,13 @@ class StreamWriter:
     ) -> None:
         self.path = check_output(path)
         self.suffix = suffix_of(path)
-        self.appended = self.suffix in APPENDED and self.grows
+        self.inner = self.suffix.removesuffix(".gz")  # of OUT.part, which is packed at the end
+        self.appended = self.inner in APPENDED and self.grows
         self.part = self.path.with_name(self.path.name + ".part")
         self.journal = self.path.with_name(self.path.name + ".journal")
         self.window = self.path.with_name(self.path.name + ".window")
-        self.fresh = self.path.with_name(f".{self.path.stem}.new{self.suffix}")
+        stem = self.path.name[: -len(self.suffix)]
+        self.fresh = self.path.with_name(f".{stem}.new{self.suffix}")
         self.command = fingerprint(command)
         self.finished = False
         self.state: dict[str, Any] = self._nothing()
@@ -250,7 +265,7 @@ class StreamWriter:
         size = self.state["size"]
         if self.appended:
             for ensemble, first in ensembles:
-                resolve(WRITERS[self.suffix])(ensemble, self.part, append=True, first_sample=first)
+                resolve(WRITERS[self.inner])(ensemble, self.part, append=True, first_sample=first)
             size = synced_size(self.part)
         else:
             for ensemble, _ in ensembles:
@@ -322,7 +337,10 @@ class StreamWriter:
         if self.finished:
             return
         self._closing()
-        if self.appended:
+        if self.suffix.endswith(".gz"):
+            pack(self.part, self.fresh)
+            os.replace(self.fresh, self.path)
+        elif self.appended:
             os.replace(self.part, self.path)
         else:
             self._convert()
@@ -417,7 +435,8 @@ class StreamWriter:
 
     def _ended(self, state: Mapping[str, Any]) -> bool:
         """Whether the run had moved its result into place when it was killed."""
-        gone = not self.part.exists() if self.appended else not self._whole(state)
+        kept = self.part.exists() if self.appended else self._whole(state)
+        gone = not kept
         return bool(state["closing"] and gone and all(path.exists() for path in self.outputs))
 
     def _whole(self, state: Mapping[str, Any]) -> bool:
@@ -460,6 +479,72 @@ class StreamWriter:
             writer(ensemble, self.fresh, **({"append": k > 0} if self.suffix == ".traj" else {}))
         moment("converted")
         os.replace(self.fresh, self.path)
+
+
+class StandardOutput:
+    """Takes the place of a `StreamWriter` for OUT "-": SDF records, and nothing that could go on."""
+
+    finished, position, window = False, (0, 0), None
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+
+    def write(
+        self,
+        ensembles: Sequence[tuple[Ensemble, int]],
+        position: tuple[int, int],
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Print the records."""
+        del position, summary
+        records = resolve("equidrift.adapters.rdkit_io:sdf_records")
+        for ensemble, first in ensembles:
+            for text in records(ensemble, first_sample=first):
+                sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def hold(self, arrays: Mapping[str, Any]) -> None:
+        """Nothing is kept."""
+
+    def held(self) -> None:
+        """Nothing was kept."""
+
+    def flush(self) -> None:
+        """Everything that is whole has been printed."""
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing is left to remove."""
+
+
+def open_stream(
+    path: str | os.PathLike[str],
+    command: Mapping[str, Any],
+    *,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+) -> StreamWriter | StandardOutput:
+    """A `StreamWriter`, or what prints to standard output for "-"; errors as `StreamWriter`."""
+    if os.fspath(path) == STDOUT:
+        return StandardOutput()
+    return StreamWriter(path, command, inputs=inputs, overwrite=overwrite)
+
+
+def write_packed(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
+    """Write one .sdf.gz file; the same ensemble gives the same bytes."""
+    text = "".join(resolve("equidrift.adapters.rdkit_io:sdf_records")(ensemble))
+    Path(path).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def pack(source: Path, target: Path) -> None:
+    """Compress a file; the bytes depend on its content alone."""
+    with open(source, "rb") as plain, open(target, "wb") as packed:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+            shutil.copyfileobj(plain, stream)
+        packed.flush()
+        os.fsync(packed.fileno())
 
 
 def synced_size(path: Path) -> int:

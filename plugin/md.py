@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 import time
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -330,3 +333,56 @@ class Run:
 def _names(molecule: Molecule) -> list[str]:
     """Element and index, as C3."""
     return [f"{symbol}{k}" for k, symbol in enumerate(molecule.symbols)]
+
+
+def run_md(
+    what: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    time_ps: float = 200.0,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Sample a molecule's Boltzmann distribution by dynamics and proposals: `equidrift.md(...)`.
+
+    Parameters
+    ----------
+    what : a SMILES, or a .pdb, .sdf or .mol file.
+    output : .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc), and a checkpoint,
+        from which the same call continues, and one with a longer `time_ps` extends the run.
+    time_ps : length of the production run.
+    overwrite : replace what is there.
+    progress : show a progress bar on stderr.
+    settings : the fields of `equidrift.md.Settings`: temperature_K, proposals, timestep_fs,
+        friction_per_ps, constraints, md_steps, n_proposals, adapt_ps, interval_ps, seed, platform,
+        forcefield.
+
+    Returns
+    -------
+    What `equidrift md --json` prints: basins with populations and free energies (kJ/mol) and their
+    errors, acceptance, times, paths.
+
+    Raises
+    ------
+    InputError, MoleculeError, UnknownNameError
+        for an input, an output or an option that cannot be used.
+    """
+    if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(Settings)}):
+        raise UnknownNameError("option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)])
+    if isinstance(settings.get("forcefield"), str):
+        settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
+    chosen = Settings(**settings)
+    with resolve("equidrift.cli.progress:phase_bar")(shown=progress) as report:
+        run = Run(os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report)
+        return run.go()
+
+
+class _CallableModule(types.ModuleType):
+    """`equidrift.md` is this module for `from equidrift.md import Run`, and `run_md` when it is called."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return run_md(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

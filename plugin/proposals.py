@@ -96,6 +96,14 @@ class Histogram:
         self.n_torsions, self.bins = table.ndim, table.shape[0]
         self.table = table / table.sum()
 
+    @staticmethod
+    def check(m: int, bins: int = 36) -> None:
+        """Raise `InputError` if m torsions are too many to fill the cells of a histogram."""
+        if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
+            raise InputError(
+                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
+            )
+
     @classmethod
     def fit(cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None) -> Histogram:
         """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` (None: `floor_for`) so that no cell is empty.
@@ -107,10 +115,7 @@ class Histogram:
         """
         frames = _frames(phi)
         m = frames.shape[1]
-        if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
-            raise InputError(
-                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
-            )
+        cls.check(m, bins)
         cells = np.floor((wrap(frames) + np.pi) / _TWO_PI * bins).astype(int) % bins
         counts = np.zeros((bins,) * m)
         np.add.at(counts, tuple(cells.T), 1.0)

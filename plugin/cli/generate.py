@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import warnings
@@ -11,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+OUTPUT_HELP = ".sdf .sdf.gz .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule; - is SDF to stdout."
+
 
 def command(
-    output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     n: Annotated[int, typer.Option("-n", help="Molecules, valid and unique.")] = 1,
     target: Annotated[
         list[str] | None, typer.Option("--target", metavar="PROPERTY=VALUE", help="Such as gap_eV=7.0 or dipole_D=2.5; may be repeated.")
@@ -35,10 +38,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """New molecules. Interrupted, the same command goes on where it stopped."""
-    from equidrift.cli.output import print_json
     from equidrift.cli.sample import model_files, model_options
     from equidrift.engine import check_count
-    from equidrift.formats import StreamWriter, check_output
+    from equidrift.formats import check_output, open_stream, suffix_of
+    from equidrift.jsonable import plain
     from equidrift.molecules import make_settings, provenance
     from equidrift.outputs import refuse_inputs
 
@@ -65,25 +68,24 @@ def command(
             **own,
         )
     identity = {**provenance(settings), "requested": model, "n": n, "batch": settings.batch_size}
-    identity |= {"command": "generate", "suffix": output.suffix.lower()}
-    writer = StreamWriter(output, identity, inputs=files, overwrite=overwrite)
+    identity |= {"command": "generate", "suffix": suffix_of(output)}
+    writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     again = writer.finished
     summary = _run(n, settings, writer, shown=not as_json and sys.stderr.isatty())
     summary = {"command": "generate", "output": str(output), **summary, "finished_before": again}
     summary["notes"] = [str(note.message) for note in notes]
-    if as_json:
-        print_json(summary)
-    else:
-        typer.echo(summary_text(summary))
+    text = json.dumps(plain(summary)) if as_json else summary_text(summary)
+    typer.echo(text, err=str(output) == "-")  # there, stdout holds the records alone
     return 0
 
 
 def _check_suffix(output: Path, n: int) -> None:
     from equidrift.errors import InputError
-    from equidrift.formats import MANY_MOLECULES
+    from equidrift.formats import MANY_MOLECULES, suffix_of
 
-    if n > 1 and output.suffix.lower() not in MANY_MOLECULES:
-        raise InputError(f"a {output.suffix} file holds one molecule, and {n} are asked for; write {', '.join(MANY_MOLECULES)}")
+    suffix = suffix_of(output)
+    if n > 1 and suffix not in MANY_MOLECULES:
+        raise InputError(f"a {suffix} file holds one molecule, and {n} are asked for; write {', '.join(MANY_MOLECULES)}")
 
 
 def parse_targets(pairs: Sequence[str]) -> dict[str, float]:

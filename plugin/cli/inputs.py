@@ -10,8 +10,9 @@ from typing import Any
 from equidrift.errors import EquidriftError, InputError, MoleculeError
 from equidrift.records import Molecule
 from equidrift.registry import resolve
+from equidrift.unpacked import STDIN, plain_suffix, unpacked
 
-READ = (".smi", ".smiles", ".txt", ".sdf", ".mol", ".pdb")
+READ = (".smi", ".smiles", ".txt", ".csv", ".sdf", ".mol", ".mol2", ".pdb")
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Entry:
 
 
 def is_file(text: str) -> bool:
-    """Whether an INPUT names a file: it has a suffix of one, or exists."""
-    return Path(text).suffix.lower() in READ or Path(text).is_file()
+    """Whether an INPUT names a file: it is "-", has a suffix of one, or exists."""
+    return text == STDIN or plain_suffix(text) in READ or Path(text).is_file()
 
 
 def read_inputs(inputs: Sequence[str]) -> Iterator[Entry]:
@@ -70,4 +71,7 @@ def describe_inputs(inputs: Sequence[str]) -> list[str]:
     """What stands for the inputs in a run's fingerprint: SMILES themselves, files by name and content."""
     from equidrift.formats import file_sha256
 
-    return [f"{Path(text).name}:{file_sha256(text)}" if is_file(text) else text for text in inputs]
+    return [
+        f"{Path(text).name}:{file_sha256(unpacked(text))}" if is_file(text) else text
+        for text in inputs
+    ]

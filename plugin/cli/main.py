@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +10,7 @@ from typing import Any
 
 from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError
 
-FAILED, BAD_INPUT = 1, 2
+FAILED, BAD_INPUT, PIPE_CLOSED = 1, 2, 141
 
 
 def build() -> Callable[[], None]:
@@ -57,6 +58,9 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
             code = exit_code(error)
+        except BrokenPipeError:  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = PIPE_CLOSED
         except EquidriftError as error:
             typer.echo(f"equidrift: {_told(error)}", err=True)
             code = BAD_INPUT if isinstance(error, ValueError | TypeError | MissingDependencyError) else FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -9,37 +10,43 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.sample import OUTPUT_HELP
+
+FILE_HELP = "Conformers: .sdf .mol .mol2 .pdb, each also .gz, or .npz; - is standard input."
 _NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Conformers: .sdf .mol .pdb or .npz")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],
+    output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     model: Annotated[str, typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained.")] = "refine",
     steps: Annotated[int | None, typer.Option(help="Network calls; the model's own number if not given.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
+    largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
     from equidrift._version import __version__
-    from equidrift.cli.output import print_json
     from equidrift.cli.sample import model_files, model_options
     from equidrift.engine import BATCH_SIZE
-    from equidrift.formats import StreamWriter, check_output, file_sha256
+    from equidrift.formats import check_output, file_sha256, open_stream, suffix_of
+    from equidrift.jsonable import plain
     from equidrift.outputs import refuse_inputs
     from equidrift.registry import make_refiner
+    from equidrift.unpacked import unpacked
 
     check_output(output)
     refuse_inputs([output], [file, *model_files(model)])
-    _check_request(file, steps, batch_size)
+    _check_request(file, output, steps, batch_size)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
-    identity: dict[str, Any] = {"file": file_sha256(file), "suffix": output.suffix.lower(), "version": __version__}
+    identity: dict[str, Any] = {"file": file_sha256(unpacked(file)), "suffix": suffix_of(output), "version": __version__}
+    identity |= {"largest_fragment": largest_fragment}
     identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
     identity |= {"steps": steps, "batch": batch_size}
-    writer = StreamWriter(output, identity, inputs=[file, *model_files(model)], overwrite=overwrite)
+    writer = open_stream(output, identity, inputs=[file, *model_files(model)], overwrite=overwrite)
     begun, done = time.monotonic(), writer.summary.get("conformers", 0)
     again = writer.finished
     summary = {**_NOTHING, "kept_input": {}, "failures": []} | writer.summary
@@ -47,7 +54,7 @@ def command(
         size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
         shown = not as_json and sys.stderr.isatty()
         try:
-            _refine_all(file, writer, summary, refiner, steps, size, shown)
+            _refine_all(file, writer, summary, refiner, steps, size, shown, largest_fragment)
         except KeyboardInterrupt as error:
             message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
             raise KeyboardInterrupt(message) from error
@@ -59,24 +66,37 @@ def command(
     result = {"command": "refine", "output": str(output) if summary["conformers"] else None, "model": model, **summary}
     result |= {"resumed_from": done, "finished_before": again}
     result |= {"seconds": round(seconds, 3), "conformers_per_s": round((summary["conformers"] - done) / seconds, 3)}
-    if as_json:
-        print_json(result)
-    else:
-        typer.echo(_text(result))
+    text = json.dumps(plain(result)) if as_json else _text(result)
+    typer.echo(text, err=str(output) == "-")  # there, stdout holds the records alone
     if not summary["conformers"]:
         return 2
     return 1 if summary["failures"] else 0
 
 
-def _check_request(file: Path, steps: int | None, batch_size: int | None) -> None:
+def _check_request(file: Path, output: Path, steps: int | None, batch_size: int | None) -> None:
+    """Refuse, before any work, what cannot be read or what the output cannot hold."""
     from equidrift.engine import check_count
     from equidrift.errors import InputError
+    from equidrift.formats import MANY_MOLECULES, load_all, suffix_of
+    from equidrift.unpacked import STDIN
 
     for label, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None:
             check_count(label, value)
-    if not file.is_file():
+    if str(file) != STDIN and not file.is_file():
         raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .mol, .pdb or .npz")
+    suffix = suffix_of(output)
+    if suffix in MANY_MOLECULES:
+        return
+    held = iter(load_all(file, problems=[]))
+    first = next(held, None)
+    if next(held, None) is not None:
+        raise InputError(
+            f"a {suffix} file holds one molecule, and {str(file)!r} has several; "
+            f"write {', '.join(MANY_MOLECULES)}"
+        )
+    if suffix == ".mol" and first is not None and len(first) > 1:
+        raise InputError(f"a .mol file holds one conformer, and {str(file)!r} has {len(first)}; write .sdf")
 
 
 def _refine_all(
@@ -87,6 +107,7 @@ def _refine_all(
     steps: int | None,
     size: int,
     shown: bool,
+    largest: bool,
 ) -> None:
     """Every molecule of the file, batch by batch, from where the writer's journal stands."""
     from equidrift.api import refine_part
@@ -94,6 +115,7 @@ def _refine_all(
     from equidrift.cli.progress import conformer_bar
     from equidrift.errors import InputError
     from equidrift.formats import load_all
+    from equidrift.fragments import largest_of
 
     problems: list[str] = []
     with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:
@@ -102,6 +124,7 @@ def _refine_all(
             if index < done:
                 continue
             try:
+                ensemble = largest_of(ensemble) if largest else ensemble
                 check_supported(ensemble.molecule)
                 for begin in range(first, len(ensemble), size):
                     part = refine_part(ensemble[begin : begin + size], refiner, steps)

@@ -16,12 +16,14 @@ import typer
 MAX_PRUNED = 10_000
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
+INPUT_HELP = "SMILES, InChI, or files: .smi .csv .sdf .mol .mol2 .pdb, each also .gz; - is standard input."
+OUTPUT_HELP = ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
 FINISHED_BEFORE = "  finished before by this very command; nothing was done (--overwrite makes it anew)"
 
 
 def command(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="SMILES, or files: .smi .sdf .mol .pdb")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".sdf .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUT_HELP)],
+    output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     n: Annotated[int, typer.Option("-n", help="Conformers of each molecule.")] = 1,
     model: Annotated[str, typer.Option(help="See `equidrift models`, or the path of weights you trained.")] = "default",
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
@@ -33,6 +35,7 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
+    largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -42,7 +45,7 @@ def command(
     from equidrift.cli.progress import conformer_bar
     from equidrift.conditions import make_conditions
     from equidrift.engine import check_count, make_settings, provenance
-    from equidrift.formats import StreamWriter, check_output
+    from equidrift.formats import check_output, open_stream, suffix_of
     from equidrift.outputs import refuse_inputs
     from equidrift.relax import check_threshold, make_relax
 
@@ -64,10 +67,11 @@ def command(
         options={"relax": relax} if relax != "none" else None,
         **own,
     )
-    run = _Run(inputs, output, n, settings, prune, strict)
+    run = _Run(inputs, output, n, settings, prune, strict, largest_fragment)
     identity = {**provenance(settings), "requested": model, "batch": settings.batch_size, "attempts": max_attempts, "prune": prune}
-    identity |= {"inputs": run.described, "n": n, "suffix": output.suffix.lower(), "strict": strict}
-    writer = StreamWriter(output, identity, inputs=files, overwrite=overwrite)
+    identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
+    identity |= {"largest_fragment": largest_fragment}
+    writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
     molecules = count_molecules(inputs, limit=MAX_COUNTED) if shown else MAX_COUNTED
@@ -80,6 +84,8 @@ def command(
     except KeyboardInterrupt as error:
         writer.flush()
         message = f"{run.kept} conformers are kept, the same command goes on from there"
+        if str(output) == "-":
+            message = f"{run.counts['conformers']} conformers are written"
         raise KeyboardInterrupt(message) from error
     return run.close(writer, as_json)
 
@@ -106,14 +112,20 @@ def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> N
     """Refuse, before any work, what the output cannot hold; `whole` is the option that holds molecules."""
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
-    from equidrift.formats import MANY_MOLECULES
+    from equidrift.formats import MANY_MOLECULES, suffix_of
 
     if whole and n > MAX_PRUNED:
         raise InputError(
             f"{whole} holds all conformers of a molecule at a time: -n may be {MAX_PRUNED} at most with it, not {n}"
         )
-    if count_molecules(inputs, limit=2) > 1 and output.suffix.lower() not in MANY_MOLECULES:
-        raise InputError(f"a {output.suffix} file holds one molecule, and the input has several; write {', '.join(MANY_MOLECULES)}")
+    suffix = suffix_of(output)
+    if suffix == ".mol" and n > 1:
+        raise InputError(f"a .mol file holds one conformer, and {n} are asked for; write .sdf")
+    if count_molecules(inputs, limit=2) > 1 and suffix not in MANY_MOLECULES:
+        raise InputError(
+            f"a {suffix} file holds one molecule, and the input has several; "
+            f"write {', '.join(MANY_MOLECULES)}"
+        )
 
 
 def model_files(model: str) -> list[Path]:
@@ -133,11 +145,13 @@ class _Run:
         settings: Any,
         prune: float | None,
         strict: bool,
+        largest: bool,
     ) -> None:
         from equidrift.cli.inputs import describe_inputs
 
         self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
-        self.prune, self.strict = prune, strict
+        self.prune, self.strict, self.largest = prune, strict, largest
+        self.cut: dict[int, str] = {}  # notes of molecules whose largest fragment was taken
         self.described = describe_inputs(inputs)
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
         self.counts |= {"pruned": 0, "failures": [], "notes": []}
@@ -193,9 +207,18 @@ class _Run:
             self.window = 0
 
     def _molecules(self, entries: Iterator[Any], done: int, titles: dict[int, str]) -> Iterator[Any]:
+        from equidrift.fragments import largest_fragment
+        from equidrift.records import Molecule
+
         for index, entry in enumerate(islice(entries, done, None), start=done):
             titles[index] = entry.title
-            yield entry.molecule
+            molecule = entry.molecule
+            if self.largest and isinstance(molecule, Molecule):
+                whole, molecule = molecule, largest_fragment(molecule)
+                if molecule is not whole:
+                    taken = molecule.smiles or f"{molecule.n_atoms} atoms"
+                    self.cut[index] = f"the largest fragment was taken: {taken}"
+            yield molecule
 
     def _finished(self, piece: Any) -> Any:
         """What is written of a piece: all of it, or the valid ones where more cannot be found."""
@@ -220,9 +243,10 @@ class _Run:
         if ensemble is not None:
             counts["conformers"] += len(ensemble)
             counts["drawn"] += ensemble.provenance["drawn"]
-            note = ensemble.provenance.get("fix_note")
-            if note and piece.start == 0:
-                counts["notes"].append({"index": piece.index, "title": title, "note": note})
+            found = (self.cut.pop(piece.index, None), ensemble.provenance.get("fix_note"))
+            for note in found if piece.start == 0 else ():
+                if note:
+                    counts["notes"].append({"index": piece.index, "title": title, "note": note})
             rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])
             counts["rejected"] = dict(sorted(rejected.items()))
         if piece.last:
@@ -255,7 +279,8 @@ class _Run:
             "seconds": round(seconds, 3),
             "conformers_per_s": round(made / seconds, 3) if seconds else None,
         }
-        typer.echo(json.dumps(summary) if as_json else summary_text(summary))
+        text = json.dumps(summary) if as_json else summary_text(summary)
+        typer.echo(text, err=str(self.output) == "-")  # there, stdout holds the records alone
         if not self.counts["conformers"]:
             return 2
         return 1 if self.counts["failures"] else 0

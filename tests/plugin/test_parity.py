@@ -1,0 +1,89 @@
+"""The command line and Python offer the same, but for what only one of them has a use for."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import equidrift
+from equidrift import engine, many, md, molecules, trajectories, trajectory_engine, trajectory_formats
+from equidrift.cli import forecast, generate, refine, sample
+from equidrift.cli import md as md_command
+
+# options of the commands that have no counterpart: where results go, and how they are shown
+COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
+# arguments of the functions that have none
+FUNCTION_ONLY = {"progress", "callback"}
+# the same thing by another name: command -> function
+NAMES = {
+    "sample": {"inputs": "what", "prune": "prune_rms", "set_": "model_options"},
+    "refine": {"file": "what", "set_": "model_options"},
+    "generate": {"target": "targets", "set_": "model_options"},
+    "forecast": {"top": "topology", "frames": "n_frames", "set_": "model_options"},
+    "md": {"what": "what"},
+}
+# of which function of forecast's: chosen by --interpolate, --refine
+MODES = {"interpolate", "refine"}
+# only in Python: a mask of atoms, a path that the command calls TRAJ, and options of --set
+PYTHON_ONLY = {
+    "sample": {"restraint_tolerance"},
+    "forecast": {"given", "path", "options"},
+    "md": set(),
+}
+UNIT = re.compile(r"(_per)?_(A|K|fs|ps|eV)$")
+
+
+def options(*functions: Callable[..., Any]) -> set[str]:
+    """Names of the arguments of functions, without their units."""
+    names = {name for function in functions for name in inspect.signature(function).parameters}
+    return {UNIT.sub("", name) for name in names}
+
+
+def settings_of_md() -> set[str]:
+    fields = {UNIT.sub("", name) for name in inspect.signature(md.Settings).parameters}
+    return (options(md.run_md) - {"settings"}) | fields
+
+
+CASES = {
+    "sample": (sample, options(equidrift.sample)),
+    "refine": (refine, options(equidrift.refine)),
+    "generate": (generate, options(equidrift.generate, molecules.make_settings) - {"options"}),
+    "forecast": (
+        forecast,
+        options(
+            trajectories.forecast,
+            trajectories.interpolate,
+            trajectories.refine_trajectory,
+            trajectory_engine.make_settings,
+            trajectory_formats.load_trajectory,
+        ),
+    ),
+    "md": (md_command, settings_of_md()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_command_and_function_offer_the_same(name: str) -> None:
+    module, offered = CASES[name]
+    asked = {NAMES[name].get(option, option) for option in options(module.command)}
+    asked -= COMMAND_ONLY if name != "md" else {"as_json"}
+    asked -= MODES if name == "forecast" else set()
+    offered -= FUNCTION_ONLY | PYTHON_ONLY.get(name, set())
+    assert asked - offered == set(), "the command has what the function lacks"
+    assert offered - asked == set(), "the function has what the command lacks"
+
+
+def test_sample_many_offers_what_sample_does() -> None:
+    assert options(many.sample_many) - {"whats"} == options(equidrift.sample) - {"what"}
+
+
+def test_settings_of_the_engine_are_offered_by_sample() -> None:
+    assert options(engine.make_settings) - {"callback", "conditions", "options"} <= options(equidrift.sample)
+
+
+def test_md_is_a_function_and_a_module() -> None:
+    assert callable(equidrift.md) and equidrift.md.Run is md.Run

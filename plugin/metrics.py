@@ -1,4 +1,4 @@
-"""Coverage and matching of conformer ensembles (methods A.7): what `equidrift bench conformers` counts. numpy only."""
+"""Coverage and matching of ensembles (GeoDiff's protocol, arXiv:2203.02923): what `equidrift bench conformers` counts. numpy only."""
 
 from __future__ import annotations
 

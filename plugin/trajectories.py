@@ -98,7 +98,7 @@ def interpolate(
 def refine_trajectory(
     trajectory: Any, n: int = 1, *, level: float = 0.3, model: Any = "default", seed: int = 0, progress: bool = False, **options: Any
 ) -> list[Trajectory]:
-    """n refined versions of a coarse trajectory, by partial noising and denoising (methods.md C.5).
+    """n refined versions of a coarse trajectory, by partial noising and denoising (arXiv:2410.13027, interpolation and refinement).
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ class GeneratorModel(NetworkModel):
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> GeneratorModel:
-        """This model with atoms held and distances kept: known atoms are noised to the level of each step (methods B.5)."""
+        """This model with atoms held and distances kept: known atoms are noised to the level of each step (arXiv:2307.05431)."""
         model = copy.copy(self)
         model.conditions = conditions
         return model
@@ -238,7 +238,7 @@ class GeneratorModel(NetworkModel):
         return out
 
     def _conditional(self, batch: Batch, noising: ToClean, held: Held, levels: list[float], noise: Callable[[], Tensor]) -> Tensor:
-        """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler (methods B.5); there is none in the last step."""
+        """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler (arXiv:2307.05431); there is none in the last step."""
 
         def estimate(x: Tensor, sigma: float) -> Tensor:
             return self._clean(batch, x, sigma, held)

@@ -1,1 +1,1 @@
-"""Geometric neural diffusion processes: distributions over functions and fields, with exact symmetry and conditioning (methods B)."""
+"""Geometric neural diffusion processes: distributions over functions and fields, symmetric and conditional (arXiv:2307.05431)."""

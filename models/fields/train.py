@@ -1,4 +1,4 @@
-"""`equidrift train fields CONFIG`: a distribution over functions, from a user's arrays or from a system of methods B.7."""
+"""`equidrift train fields CONFIG`: a distribution over functions, from a user's arrays or from a system of arXiv:2307.05431."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Langevin-corrected conditional sampler (methods B.5): any model's noising and score, and what is already known.
+"""The Langevin-corrected conditional sampler (arXiv:2307.05431): any model's noising and score, and what is already known.
 
 A state is one tensor (samples, points, ...) that holds known and free points side by side; `free` says which is which. The
 sampler never looks inside: a `Noising` moves states forward and back in time, and `score(y, t)` is handed from one of its

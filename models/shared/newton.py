@@ -45,7 +45,7 @@ def distances(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anchor: Tensor, held: Held | None = None) -> Tensor:
-    """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (methods A.3, map 3).
+    """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (arXiv:2403.01430, Gauss-Newton form of the map).
 
     Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive. `held` atoms stay where x has them: their
     anchors are infinitely stiff, so that their rows and columns leave the matrix. A violated bound pulls to its nearer end.

@@ -1,6 +1,6 @@
 """Trajectories of which some atoms are known in some frames: `complete` for masks (n_frames, n_atoms).
 
-The diffusion models draw what is missing by the Langevin-corrected conditional sampler (methods B.5), known atoms noised to the level of
+Diffusion models draw what is missing by the Langevin-corrected conditional sampler (arXiv:2307.05431), known atoms noised to the level of
 each step. The integrator runs from the nearest frame of which all is known, its known atoms led along their path: they arrive by their
 last `LEAD` steps where a gap precedes, and after each step bonds, angles and torsions to them are put right. That is steering, and no exact
 conditional of the learned dynamics. Where no frame is whole, the one with most atoms is first completed by held conformers.
@@ -84,7 +84,7 @@ def steered(run: IntegratorRun, start: Tensor, known: Tensor, mask: Tensor, guar
 
 
 def put_right(x: Tensor, like: Tensor, stiff: Tensor, held: Tensor) -> Tensor:
-    """x (b, n, 3) with the near distances of `like`, held atoms unmoved: a few Newton steps (methods A.3, map 3)."""
+    """x (b, n, 3) with the near distances of `like`, held atoms unmoved: a few Newton steps (arXiv:2403.01430)."""
     if not bool(held.any()):
         return x
     target = (like[:, :, None] - like[:, None]).norm(dim=-1)

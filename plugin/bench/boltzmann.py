@@ -1,4 +1,4 @@
-"""Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine dipeptide against long reference sampling (methods F.3 c).
+"""Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine dipeptide against long reference sampling.
 
 The reference is in the generator's card, as `tools/make_boltzmann_data.py --reference` wrote it: chains of MD with exact torsion moves in
 either basin (the rare one is 0 < phi < 2 rad), joined by Bennett's ratio; the Ramachandran table by the odds of all tried torsions.
@@ -30,7 +30,7 @@ from equidrift.weights import find, read_card
 RARE, COMMON = (0.0, 2.0), (2.0, 2 * np.pi)  # of phi, rad
 QUICK, FULL = 5000, 50000
 PROFILE_KT = 8.0
-# Published figures for alanine dipeptide (methods F.3 c); other force fields and solvents, and GPUs: for orientation only.
+# Published figures for alanine dipeptide ; other force fields and solvents, and GPUs: for orientation only.
 PUBLISHED = {
     "tbg-published": {"ess": 6.03},
     "falcon-published": {"ess": 6.7, "energy_w2": 0.225},
@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 
 def rows(full: bool = False, progress: Callable[[object], None] | None = None, weights: str = "ala2") -> list[dict[str, Any]]:
-    """The rows `ala2/boltzmann` and `ala2/...-published` (architecture.md, Results).
+    """The rows `ala2/boltzmann` and `ala2/...-published`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`equidrift bench conformers`: every model and baseline on held-out molecules with GFN2-xTB references (methods A.7).
+"""`equidrift bench conformers`: all models on held-out molecules with GFN2-xTB references (GeoDiff's protocol, arXiv:2203.02923).
 
 2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the validation part), heavy-atom RMSD over
 all symmetries, the energy that GFN2-xTB releases when it relaxes the samples, and speed measured in the same run. System A
@@ -44,7 +44,7 @@ DRUG_ROWS = {"etkdg": "etkdg", "etkdg-mmff": "etkdg-mmff", "equidrift": "default
 # solver of se3-distance -> its options; Langevin's step was chosen on the same molecules, in its favour
 SOLVERS: dict[str, dict[str, Any]] = {"sde": {}, "ode": {"solver": "ode"}, "langevin": {"solver": "langevin", "step_rate": 0.3}}
 SOLVER_CALLS, SOLVER_EVERY = (20, 50, 100), 9
-# Published figures on QM9 under another protocol (methods A.8, "GD-P": 200 test molecules, DFT-free references); for orientation only.
+# Published figures on QM9 under another protocol (arXiv:2403.01430, "GD-P": 200 test molecules, DFT-free references); for orientation only.
 PUBLISHED = {
     "se3-invariant-diffusion-published": {"COV-R@0.5": 90.81, "AMR-R": 0.2691, "calls": 100},
     "geodiff-published": {"COV-R@0.5": 90.07, "AMR-R": 0.2090, "COV-P@0.5": 52.79, "AMR-P": 0.4448, "calls": 5000},
@@ -57,7 +57,7 @@ PUBLISHED = {
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object (architecture.md, Results).
+    """The table as one object.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""System A's own experiments with an oracle distance score (methods A.3, A.4, A.9): graph recovery, k sweep, ODE and SDE against Langevin.
+"""System A's own experiments with an oracle distance score (arXiv:2403.01430): graph recovery, k sweep, ODE and SDE against Langevin.
 
 The oracle knows the clean distances, so that only the map to coordinates and the solver are at work. Every function is
 deterministic: noise comes from the given seeds.
@@ -20,7 +20,7 @@ LANGEVIN_RATES = (0.01, 0.3, 1.0, 1.5, 1.8)
 
 
 def random_chain(n: int, seed: int, bond_A: float = 1.5, clash_A: float = 1.5) -> NDArray[np.float64]:
-    """A self-avoiding random chain, (n, 3) in A, centred: the stand-in for a molecule in methods A.3."""
+    """A self-avoiding random chain, (n, 3) in A, centred: the stand-in for a molecule in arXiv:2403.01430."""
     rng = np.random.default_rng(seed)
     points = [np.zeros(3)]
     while len(points) < n:

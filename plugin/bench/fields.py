@@ -1,4 +1,4 @@
-"""`equidrift bench fields`: log-likelihood per target of the regression suites of methods B.7, beside GPs and the published rows.
+"""`equidrift bench fields`: log-likelihood per target of the regression suites of arXiv:2307.05431, beside GPs and the published rows.
 
 1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for generalisation, in [2, 6]. 2D: 25 context
 points of the radial grid, all 623 others as targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
@@ -34,7 +34,7 @@ FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, PO
 FLOW = {"steps": 60, "first_std": 1e-3}  # of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03
 FLOW_2D = {"steps": 20, "first_std": 5e-3}
 NETWORKS_2D = ("2d-div-free-network", "2d-div-free-network-32", "2d-div-free-plain-32")
-# methods B.8: the table of the authors' code
+# arXiv:2307.05431, tables: the table of the authors' code
 PUBLISHED = {
     "geomndp-published": {
         "interpolation": dict(zip(SYSTEMS_1D, (0.69, 0.32, -0.51, 3.39, 0.41))),
@@ -51,7 +51,7 @@ Progress = Callable[[object], None]
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object (architecture.md, Results).
+    """The table as one object.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`equidrift bench molecules`: new molecules on QM9, with every control (methods D.6, F.4; EDM's protocol for properties).
+"""`equidrift bench molecules`: new molecules on QM9, with every control (EDM's protocol, arXiv:2203.17003).
 
 Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by MMFF94, beside RDKit's embedding of the same
 graphs (`rdkit/mmff...`) and random training molecules; distances of distributions are to held-out molecules, with no matching of

@@ -345,7 +345,7 @@ def held_out_molecules(limit: int) -> list[str]:
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object (architecture.md, Results).
+    """The table as one object.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`equidrift bench trajectories`: forecasts of N-body systems, pedestrians and GFN2-MD17, physics, speed (methods C.7, C.8).
+"""`equidrift bench trajectories`: forecasts of N-body systems, pedestrians and GFN2-MD17, physics, speed (arXiv:2410.13027).
 
 N-body: 10 -> 20 frames, mean of 5 samples, 2000 test trajectories simulated anew (the quick form: 128). GFN2-MD17 (a stand-in,
 never MD17): every 10th frame of the last 20 % of each trajectory, windows of 30, 10 -> 20, mean of 5. Rows of a model whose weights
@@ -33,7 +33,7 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import zoo
 
 GIVEN, FRAMES, STRIDE, SAMPLES = 10, 30, 10, 5
-# ADE and FDE of methods C.10: tables 1, 2 and 3. MD17's own rows carry its name, ours never do.
+# ADE and FDE of arXiv:2410.13027, tables 1, 2 and 3. MD17's own rows carry its name, ours never do.
 PUBLISHED = {
     "charged": {"geotdm": (0.110, 0.258), "egnn": (0.186, 0.426)},
     "spring": {"geotdm": (0.0030, 0.0079), "egnn": (0.0101, 0.0231)},
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
-    """The table as one object (architecture.md, Results).
+    """The table as one object.
 
     Parameters
     ----------

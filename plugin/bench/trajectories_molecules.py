@@ -280,7 +280,7 @@ def gap_rows(
 
 
 def interpolation_rows(data: dict[str, Dynamics], names: Sequence[str], windows: int) -> list[Row]:
-    """Five frames given at both ends, 20 between (methods C.5), beside the straight line between the ends."""
+    """Five frames given at both ends, 20 between (arXiv:2410.13027), beside the straight line between the ends."""
     given = (np.arange(30) < 5) | (np.arange(30) >= 25)
     rows = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Scores of invented trajectories (methods C.8): marginals, how well a small network tells them from real ones, and what a small
+"""Scores of invented trajectories (arXiv:2410.13027): marginals, how well a small network tells them from real ones, and what a small
 network learns from them about real ones.
 
 The small network is one layer of EGTN of width 16 (in place of EqMotion, whose code is not ours), trained with Adam at 5e-3 in batches

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-# name -> "module:function"; function(full, progress) returns the result described in architecture.md
+# name -> "module:function"; function(full, progress) returns the result of its table
 BENCHMARKS = {
     "conformers": "equidrift.bench.conformers:run",
     "trajectories": "equidrift.bench.trajectories:run",

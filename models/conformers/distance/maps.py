@@ -1,4 +1,4 @@
-"""From distance scores to coordinate moves, without projection (methods A.2 and A.3; arXiv 2403.01430), on dense batches.
+"""From distance scores to coordinate moves, without projection (arXiv:2403.01430), on dense batches.
 
 Notation: c (B, n, 3) coordinates in A at noise level sigma (a coordinate); e_ij their distances; u_ij = (c_i - c_j) / e_ij;
 d_ij clean distances. A *change* is Delta d = d - e, (B, n, n), symmetric. A *move* is Delta c, (B, n, 3): the estimate of
@@ -26,7 +26,7 @@ def pair_geometry(positions_A: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """The small-noise target (d - e) / s^2 with s^2 = 2 sigma^2, in 1/A; methods A.2.
+    """The small-noise target (d - e) / s^2 with s^2 = 2 sigma^2, in 1/A; arXiv:2403.01430, distance distribution.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def gaussian_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tens
 
 
 def exact_distance_log_density(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """log p(e | d): the non-central chi density with three degrees of freedom, in 1/A; methods A.2.
+    """log p(e | d): the non-central chi density with three degrees of freedom, in 1/A; arXiv:2403.01430, distance distribution.
 
     p = (e/d) (2 pi s^2)^(-1/2) [exp(-(e-d)^2 / 2 s^2) - exp(-(e+d)^2 / 2 s^2)], s^2 = 2 sigma^2.
     """
@@ -47,10 +47,10 @@ def exact_distance_log_density(e: Tensor, d: Tensor, sigma: Tensor | float) -> T
 
 
 def exact_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """d/de log p(e | d) = 1/e - e/s^2 + (d/s^2) coth(d e / s^2), s^2 = 2 sigma^2, in 1/A; methods A.2.
+    """d/de log p(e | d) = 1/e - e/s^2 + (d/s^2) coth(d e / s^2), s^2 = 2 sigma^2, in 1/A; arXiv:2403.01430, distance distribution.
 
     For d e / s^2 < 1e-3 the cotangent is replaced by 1/x + x/3. It holds outward terms 1/e .. 2/e: volume factors of single
-    distances, which are no part of the joint coordinate score; use `gaussian_distance_score` for moves (methods A.3).
+    distances, which are no part of the joint coordinate score; use `gaussian_distance_score` for moves (arXiv:2403.01430).
     """
     s2 = 2.0 * torch.as_tensor(sigma, dtype=e.dtype, device=e.device) ** 2
     x = d * e / s2
@@ -78,7 +78,7 @@ def pull(u: Tensor, change: Tensor) -> Tensor:
 
 
 def chain_rule_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) -> Tensor:
-    """sum_j u_ij w_ij Delta d_ij: the chain rule of ConfGF and GeoDiff; methods A.3, 1.
+    """sum_j u_ij w_ij Delta d_ij: the chain rule of ConfGF and GeoDiff; arXiv:2403.01430, from distances to coordinates.
 
     With Delta d = 2 sigma^2 s this is sigma^2 times 2 sum_j u_ij s_ij. It is exact when s is the joint score in distances.
     """
@@ -86,7 +86,7 @@ def chain_rule_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) -> Tens
 
 
 def degree_normalised_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) -> Tensor:
-    """(1 / deg_i) sum_j u_ij w_ij Delta d_ij: system A's linear map; methods A.3, 2 / arXiv 2403.01430.
+    """(1 / deg_i) sum_j u_ij w_ij Delta d_ij: system A's linear map; arXiv:2403.01430, from distances to coordinates.
 
     With weights 1/n in place of 1/(n-1) it is one step of stress majorisation (SMACOF). It under-moves: see the corrector k.
     """
@@ -95,7 +95,7 @@ def degree_normalised_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) 
 
 
 def gauss_newton_map(positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 16) -> Tensor:
-    """argmin over Delta c of sum_{i<j} w_ij (u_ij . (Delta c_i - Delta c_j) - Delta d_ij)^2; methods A.3, 3.
+    """argmin over Delta c of sum_{i<j} w_ij (u_ij . (Delta c_i - Delta c_j) - Delta d_ij)^2; arXiv:2403.01430.
 
     By `n_iterations` of conjugate gradients on J^T W J from zero, preconditioned by the degrees: the projection on the tangent
     space of valid distance matrices to first order, which needs no corrector.
@@ -136,7 +136,7 @@ def distance_map(name: str) -> DistanceMap:
 
 
 def largest_gain(positions_A: Tensor, edges: Tensor, map_to_move: DistanceMap = degree_normalised_map, n_iterations: int = 50) -> Tensor:
-    """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of methods A.4.
+    """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of arXiv:2403.01430.
 
     See `map_gain` for what it is on a complete graph.
     """
@@ -155,7 +155,7 @@ def map_gain(name: str, n: int) -> float:
     """lambda_max of a map times J on the complete graph of n atoms, whatever the coordinates.
 
     The mode of largest gain of the first two is the dilation Delta c = c: J c = e and J^T e = n c. So it is n for the chain rule
-    and n/(n-1) for the degree-normalised map (the paper's factor 1/(2(n-1)) halves that: the 0.5 of methods A.4); Gauss-Newton
+    and n/(n-1) for the degree-normalised map (the paper's factor 1/(2(n-1)) halves that: the 0.5 of arXiv:2403.01430); Gauss-Newton
     is a projection, 1.
     """
     distance_map(name)

@@ -1,12 +1,12 @@
 """GeoDiff-type dual network for distance scores: a SchNet encoder on all pairs, a GIN encoder on local pairs, two edge heads.
 
-Written from the description in methods A.5 (GeoDiff, arXiv 2203.02923; system A, arXiv 2403.01430). Departures, each on purpose:
+Written from the descriptions of GeoDiff (arXiv:2203.02923) and system A (arXiv:2403.01430). Departures, each on purpose:
 
 * pairs are dense and undirected: every edge feature is computed once for i < j, in exact-size batches, without a scatter extension;
 * the filters of SchNet's interactions are linear in one shared, deeper edge encoding (the per-layer filter networks took half the time);
 * the network is told the noise level (log sigma enters the edge encoder and the atoms), since training time is short;
 * the heads predict the clean distance behind a preconditioning (below) from which the distance score follows as
-  (d - e) / (2 sigma^2), methods A.2; lengths enter as radial basis functions next to the raw, scaled length;
+  (d - e) / (2 sigma^2), arXiv:2403.01430, distance distribution; lengths enter as radial basis functions next to the raw, scaled length;
 * the cut-off of 10 A widens with the noise, r_c = 10 A sqrt(1 + 9 sigma^2), so that the graph is complete at high noise.
 
 Preconditioning: for an edge class with prior mean mu and spread s (over molecules), the clean distance given a noisy one e is, to
@@ -55,7 +55,7 @@ class DistanceConfig:
 
 
 def edge_types(n_atoms: int, bonds: NDArray[np.int64], orders: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Edge type of every pair: bond order, else number of bonds between (2, 3), else far; methods A.5.
+    """Edge type of every pair: bond order, else number of bonds between (2, 3), else far; GeoDiff, arXiv:2203.02923.
 
     Parameters
     ----------

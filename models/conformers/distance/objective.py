@@ -1,4 +1,4 @@
-"""What se3-distance learns: noisy coordinates, clean distances of pairs, and the denoising loss of methods A.5 on them."""
+"""What se3-distance learns: noisy coordinates, clean distances of pairs, and GeoDiff's denoising loss (arXiv:2203.02923) on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from equidrift.models.conformers.distance.network import EDGE_FAR, DistanceNetwork, edge_types, element_index, pair_indices
 
-WEIGHT_GLOBAL, WEIGHT_LOCAL = 2.0, 5.0  # GeoDiff's weights of the two heads, methods A.5
+WEIGHT_GLOBAL, WEIGHT_LOCAL = 2.0, 5.0  # GeoDiff's weights of the two heads, arXiv:2203.02923
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def stratified_log_sigma(rng: np.random.Generator, count: int, low_A: float, hig
 
 
 def denoising_loss(network: DistanceNetwork, batch: DistanceBatch, sigma_A: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted squared error of the distance score (Gaussian target of methods A.2) in units of its preconditioning.
+    """Weighted squared error of the distance score (Gaussian target of arXiv:2403.01430) in units of its preconditioning.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reverse SDE, probability-flow ODE and annealed Langevin dynamics of system A (methods A.4), and `SE3Distance` on top of them.
+"""Reverse SDE, probability-flow ODE and annealed Langevin dynamics of system A (arXiv:2403.01430), and `SE3Distance` on top of them.
 
 The solvers are pure functions `solve(move, start, sigmas, noise, ...)`. `move(c, sigma)` returns Delta c (see `distance_maps`), so
 that the coordinate score is Delta c / sigma^2; `noise(step)` returns standard normals of the shape of `start`: nothing here
@@ -54,7 +54,7 @@ def step_fraction(sigma: float, sigma_next: float, kind: str) -> float:
 
 
 def stable_corrector(corrector: Corrector, sigma: float, sigma_next: float, kind: str, gain: float, margin: float = 0.9) -> float:
-    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin` (p = 1 ODE, 2 SDE); methods A.4.
+    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin` (p = 1 ODE, 2 SDE); arXiv:2403.01430.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
 
 def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise | None = None, *, corrector: Corrector = 1.0,
                 gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c; methods A.4.
+    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c; arXiv:2403.01430, reverse process.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise
 
 def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, corrector: Corrector = 1.0,
                 gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r = sigma'/sigma; methods A.4.
+    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r = sigma'/sigma; arXiv:2403.01430, reverse process.
 
     Parameters as in `reverse_ode`; `noise(step)` gives z.
     """
@@ -118,7 +118,7 @@ def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise
 
 def annealed_langevin(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, step_rate: float = 0.01,
                       clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a) sigma z at each level; methods A.5.
+    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a) sigma z at each level; GeoDiff, arXiv:2203.02923.
 
     GeoDiff's step is step_lr (sigma / 0.01 A)^2, so a = `step_rate` = 1e4 step_lr (its 1e-6: 0.01, meant for 5000 steps).
     No noise is added in the last step.
@@ -158,7 +158,7 @@ def signed_volumes(positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int
 def chirality_step(
     positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell the two; methods A.4.
+    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell the two; arXiv:2403.01430, reverse process.
 
     Returns
     -------
@@ -179,7 +179,7 @@ class DistanceOptions:
     steps : network calls of a sample.
     solver : `ode`, `sde` or `langevin`.
     map : `chain`, `degree` or `gauss-newton`, see `distance_maps`.
-    corrector : k of methods A.4, lowered where the stability rule asks for it.
+    corrector : k of arXiv:2403.01430, reverse process, lowered where the stability rule asks for it.
     sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the logarithm.
     late_map, late_corrector, late_sigma_A : the map and k used below that noise level; "" keeps the first ones.
     global_weight : weight of far pairs against local ones below `late_sigma_A`.

@@ -1,6 +1,6 @@
 """`AtomFieldModel`: distributions over scalars, vectors or tensors on the atoms of molecules - fit, condition, sample, log_prob.
 
-A geometric neural diffusion process (methods B) whose points are the atoms of a molecule. The limiting GP has a learned mean and kernel
+A geometric neural diffusion process (arXiv:2307.05431) whose points are a molecule's atoms. The limiting GP has a learned mean and kernel
 (`atom_network.AtomKernel`, fitted by marginal likelihood), and the network learns how the data differs from it, in coordinates in which
 the limiting GP is white. An atom without a value still counts as a place: subsets are marginals of one process.
 """

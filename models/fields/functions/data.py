@@ -1,4 +1,4 @@
-"""Functions to learn from: the generators of methods B.7, and the checks of a user's arrays."""
+"""Functions to learn from: the generators of arXiv:2307.05431, experiments, and the checks of a user's arrays."""
 
 from __future__ import annotations
 

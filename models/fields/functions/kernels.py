@@ -1,4 +1,4 @@
-"""Equivariant kernels, and the Gram matrices they give (methods B.2): k(gx, gx') = rho(g) k(x, x') rho(g)^T.
+"""Equivariant kernels, and the Gram matrices they give (arXiv:2307.05431, kernels): k(gx, gx') = rho(g) k(x, x') rho(g)^T.
 
 A kernel is a sum of terms and a white part; it is a module, so that its logarithmic parameters can be fitted by maximum
 marginal likelihood (`fit_kernel`) and saved with a model's weights. A `Gram` knows when its matrix is a multiple of the unit

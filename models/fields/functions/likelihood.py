@@ -1,4 +1,4 @@
-"""Log-likelihood of fields by the probability-flow ODE (methods B.6)."""
+"""Log-likelihood of fields by the probability-flow ODE (arXiv:2307.05431, likelihood)."""
 
 from __future__ import annotations
 

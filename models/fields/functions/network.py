@@ -1,4 +1,4 @@
-"""Networks of the score: bi-dimensional attention for scalar fields, and an E(n)-equivariant one for vector fields (methods B.4).
+"""Networks of the score: bi-dimensional attention for scalar fields, and an E(n)-equivariant one for vector fields (arXiv:2307.05431).
 
 Both start at zero effect (their last layers are zero), which with the residual trick is the exact score of the limiting GP.
 """

@@ -1,4 +1,4 @@
-"""Ornstein-Uhlenbeck noising towards a GP, the score parametrisations, and the loss (methods B.1, B.3).
+"""Ornstein-Uhlenbeck noising towards a GP, the score parametrisations, and the loss (arXiv:2307.05431, noising and score).
 
 The one form of score that everything here hands on is the preconditioned one, K grad log p: it needs no solve in the SDE, in
 the ODE and in Langevin dynamics, and it is minus the field itself where the data is the limiting GP.

@@ -1,4 +1,4 @@
-"""Tracks on the globe: Brownian noising on S^2, the heat-kernel score, and `TrackModel` (methods B.7, cyclones).
+"""Tracks on the globe: Brownian noising on S^2, the heat-kernel score, and `TrackModel` (arXiv:2307.05431, experiments, cyclones).
 
 A track is (n, 3) unit vectors at times (n,). Each of its points diffuses by itself towards the uniform distribution of the sphere;
 the network sees them all. Scores are tangent vectors. Variances are per tangent direction, so that time is B(t) itself.

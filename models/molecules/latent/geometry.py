@@ -1,4 +1,4 @@
-"""The geometric autoencoder (methods D.3): a conformer to an invariant vector, and graph and vector back to coordinates.
+"""The geometric autoencoder (LDM-3DG): a conformer to an invariant vector, and graph and vector back to coordinates.
 
 The encoder sees distances and unit vectors, and pools over atoms: no rotation, translation, reflection or order of the atoms can matter.
 The hand, the one thing that this leaves out, is a number beside the latent that changes sign under reflection. The decoder is the package's

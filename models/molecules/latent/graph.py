@@ -1,4 +1,4 @@
-"""The topological autoencoder (methods D.2): a molecular graph to an invariant vector, and the vector to SELFIES tokens.
+"""The topological autoencoder (LDM-3DG): a molecular graph to an invariant vector, and the vector to SELFIES tokens.
 
 The encoder is a graph transformer without positions, pooled over the atoms, and a reading of the canonical SELFIES, so that the order of
 the atoms cannot matter; the latent has unit mean square. What is written is read: with the second part exactness is learnt ten times
@@ -255,7 +255,7 @@ def graph_loss(network: Any, example: GraphExample) -> Tensor:
 
 
 def contrast(z: Tensor, other: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE: each latent (b, d) is to be told from the others by its second view (methods D.2, the GSSL term)."""
+    """InfoNCE: each latent (b, d) is to be told from the others by its second view (LDM-3DG, the GSSL term)."""
     z, other = functional.normalize(z, dim=-1), functional.normalize(other, dim=-1)
     return functional.cross_entropy(z @ other.T / temperature, torch.arange(len(z), device=z.device))
 

@@ -1,4 +1,4 @@
-"""Vibrational spectra as a condition: molecules ranked by the likelihood of an infrared spectrum (the task of DiffSpectra, methods E).
+"""Vibrational spectra as a condition: molecules ranked by how likely an infrared spectrum is (the task of DiffSpectra, arXiv:2507.06853).
 
 The spectrum of a molecule is a sum over its atoms of what each, in its surroundings, absorbs: a network of distances predicts that sum and
 how far it may be off, so that p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in whitened combinations

@@ -3,7 +3,7 @@
 Every layer is built from distances and unit vectors, so the network is equivariant under rotations, translations and
 reflections; handedness enters only through signed volumes of the tetrahedra that the graph prescribes.
 
-The output is system A's Gauss-Newton map (methods A.3, map 3) made learnable. The network predicts, for every pair of atoms,
+The output is system A's Gauss-Newton map (arXiv:2403.01430) made learnable. The network predicts, for every pair of atoms,
 a target distance and a stiffness; the coordinates move to the least-squares solution. Where the stiffness of a bond is
 large, the bond comes out to a few mA, however far the rest still has to go.
 """

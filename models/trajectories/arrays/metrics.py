@@ -1,4 +1,4 @@
-"""Figures of merit of trajectories (methods C.8), on plain arrays."""
+"""Figures of merit of trajectories (arXiv:2410.13027, metrics), on plain arrays."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def jensen_shannon(first: Array, second: Array, bins: int = 100, bounds: tuple[f
 
 
 def marginal(made: Array, truth: Array, bins: int = 50) -> float:
-    """Mean absolute difference of the densities of two sets of numbers in the truth's bins (methods C.8)."""
+    """Mean absolute difference of the densities of two sets of numbers in the truth's bins (arXiv:2410.13027, metrics)."""
     edges = np.histogram_bin_edges(truth.ravel(), bins)
     densities = [np.histogram(np.clip(a.ravel(), edges[0], edges[-1]), edges, density=True)[0] for a in (made, truth)]
     return float(np.abs(densities[0] - densities[1]).mean())

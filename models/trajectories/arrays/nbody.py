@@ -1,4 +1,4 @@
-"""Charged particles, springs and gravity: the simulations of methods.md C.7, all trajectories at once.
+"""Charged particles, springs and gravity: the simulations of arXiv:2410.13027, data, all trajectories at once.
 
 Lengths, times and masses have no unit. Every trajectory draws from its own random stream, so trajectory k is the same however
 many are made.

@@ -1,4 +1,4 @@
-"""ETH-UCY pedestrians: reading, windows of 8 + 12 frames, leave-one-scene-out training, best of 20 (methods C.7, C.8).
+"""ETH-UCY pedestrians: reading, windows of 8 + 12 frames, leave-one-scene-out training, best of 20 (arXiv:2410.13027, data and metrics).
 
 The protocol is the usual one: 2.5 frames a second, every pedestrian that is there for 20 frames, forecast from 8 frames of it and of
 those around it. Pedestrians are a plane without a north and a crowd without a left: training mirrors windows and changes their pace.

@@ -1,4 +1,4 @@
-"""EGTN, the equivariant network over space and time of GeoTDM (methods C.2), and the wider form that our flow uses.
+"""EGTN, the equivariant network over space and time of GeoTDM (arXiv:2410.13027, EGTN), and the wider form that our flow uses.
 
 Faithful: one head, unscaled attention, no residual in the features, edges as given. `heads`, `scaled` and `velocities` make ours:
 several heads, softmax of q.k / sqrt(d), residual features, and the speeds of finite differences as invariant input.

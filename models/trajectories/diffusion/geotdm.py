@@ -1,4 +1,4 @@
-"""GeoTDM as published (methods C.3 to C.5): diffusion of the frames that are not given, around a learned equivariant prior.
+"""GeoTDM as published (arXiv:2410.13027): diffusion of the frames that are not given, around a learned equivariant prior.
 
 Any mask of given frames is one mechanism; no given frame at all is the unconditional model, in the subspace of zero mean.
 """
@@ -79,7 +79,7 @@ class GeoTDM(nn.Module):
 
 
 def centred(x: Tensor, graph: Graph) -> Tensor:
-    """x less its one mean over all frames and nodes (methods C.3)."""
+    """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional diffusion)."""
     share = graph.mask.to(x.dtype)[:, None, :, None]
     return (x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])) * share
 

@@ -113,7 +113,7 @@ def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int 
 
 
 class Observer(nn.Module):
-    """Learned gains: by how much the miss of a predicted frame corrects the velocity (methods E: an equivariant state estimate).
+    """Learned gains: by how much the miss of a predicted frame corrects the velocity (an equivariant state estimate).
 
     At 5 fs a C-H stretch is almost half a period between frames, and finite differences say little about its velocity. The filter
     predicts each given frame from the one before it; the miss e corrects v_i by k_i e_i and, pair by pair, by (a_ij + b_ij u u^T)

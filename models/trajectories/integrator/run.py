@@ -155,7 +155,7 @@ def bounded_move(v: Tensor, most: float) -> Tensor:
 def blended(graph: Graph, forward: Tensor, backward: Tensor) -> Tensor:
     """A path from one side of a gap to the other: positions pass over smoothly, and distances over up to three bonds with them.
 
-    Where the two runs differ, a mean of positions would shorten bonds; a few Newton steps (methods A.3, map 3) put them right.
+    Where the two runs differ, a mean of positions would shorten bonds; a few Newton steps (arXiv:2403.01430) put them right.
     """
     g = forward.shape[1]
     s = torch.linspace(0, 1, g + 2, dtype=forward.dtype, device=forward.device)[1:-1]

@@ -16,8 +16,9 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize.optimize import BaseDynamics
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase_thermostats import check_dynamics, check_went_on, renew, samples_canonically
 from equidrift.errors import InputError, InputTypeError
-from equidrift.metropolis import ConstraintMetric, MoveCheck, Statistics, check_proposer, check_whole, metropolis
+from equidrift.metropolis import ConstraintMetric, MoveCheck, Statistics, check_proposer, check_whole, metropolis, trusted
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K
 
@@ -34,10 +35,12 @@ class ProposalMonteCarlo(BaseDynamics):
     proposer : with a density, see `equidrift.protocols.Proposer`.
     temperature_K : of the distribution.
     n_proposals : a step; drawn in one block where the proposer can. A step costs as many energies, and one more where the last failed.
-    dynamics : an ASE thermostat on the same atoms (Langevin, Bussi, ...) at the same temperature, or None for moves alone, which keep
-        bond lengths, angles and everything else that no torsion turns.
+    dynamics : an ASE thermostat on the same atoms (Langevin with fixcm=False, Bussi, Andersen, NoseHooverChainNVT, ...) at the same
+        temperature, or None for moves alone, which keep bond lengths, angles and everything else that no torsion turns.
     md_steps : of the dynamics in each step.
     seed : of the random streams.
+    exact : False takes dynamics that do not sample the canonical ensemble too (Berendsen's, classes that nobody has checked); the
+        trajectory's description then says so.
     logfile, trajectory, loginterval, append_trajectory : as for ASE's MD.
 
     Attributes
@@ -48,7 +51,8 @@ class ProposalMonteCarlo(BaseDynamics):
     Raises
     ------
     InputError
-        for constraints that cannot be kept, a molecule split across the cell, other atoms than the proposer's.
+        for constraints that cannot be kept, a molecule split across the cell, other atoms than the proposer's, dynamics at another
+        temperature or of a class that does not sample the canonical ensemble (`equidrift.adapters.ase_thermostats`).
     InexactProposalError
         where the proposer has no density.
 
@@ -69,6 +73,7 @@ class ProposalMonteCarlo(BaseDynamics):
         dynamics: MolecularDynamics | None = None,
         md_steps: int = 100,
         seed: int = 0,
+        exact: bool = True,
         logfile: Any = None,
         trajectory: Any = None,
         loginterval: int = 1,
@@ -83,13 +88,15 @@ class ProposalMonteCarlo(BaseDynamics):
         for name, value in (("n_proposals", n_proposals), ("md_steps", md_steps)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        _check_dynamics(dynamics, atoms, temperature_K)
+        check_dynamics(dynamics, atoms, temperature_K, exact=exact)
         check_proposer(proposer, len(atoms))
         super().__init__(atoms, logfile, trajectory, append_trajectory, loginterval=loginterval)
         if logfile is not None:
             self.attach(self._log, interval=loginterval)
-        self.proposer, self.temperature_K, self.n_proposals, self.seed = proposer, float(temperature_K), n_proposals, check_seed(seed)
-        self.dynamics, self.md_steps = dynamics, md_steps
+        self.temperature_K, self.n_proposals, self.seed = float(temperature_K), n_proposals, check_seed(seed)
+        self.proposer = trusted(proposer, atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K)
+        self.dynamics, self.md_steps, self.exact = dynamics, md_steps, exact
+        self._left: NDArray[np.float64] | None = None  # where the dynamics left the atoms, if moves took them elsewhere
         self.check = _move_check(atoms)
         self.metric = ConstraintMetric(self.check.constraints, atoms.get_masses())
         self.metric.prepare(proposer, atoms.get_positions())
@@ -105,6 +112,7 @@ class ProposalMonteCarlo(BaseDynamics):
             "n_proposals": self.n_proposals,
             "md_steps": self.md_steps if self.dynamics is not None else 0,
             "seed": self.seed,
+            "exact": samples_canonically(self.dynamics),
         }
 
     def run(self, steps: int = 50) -> bool:
@@ -129,7 +137,7 @@ class ProposalMonteCarlo(BaseDynamics):
         """Dynamics, then proposals; returns how many were accepted."""
         begun = time.perf_counter()
         if self.dynamics is not None:
-            self.dynamics.run(self.md_steps)
+            self._run_dynamics()
             self.statistics.spent("dynamics", time.perf_counter() - begun)
             self.energy_eV = self._checked_energy()
         atoms, rng = self.atoms, np.random.default_rng([self.seed, self.nsteps])
@@ -148,7 +156,21 @@ class ProposalMonteCarlo(BaseDynamics):
         atoms.get_potential_energy(force_consistent=self._consistent)
         if accepted and atoms.has("momenta"):
             MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature_K, rng=rng)
+        if accepted and self.dynamics is not None:
+            renew(self.dynamics)
+            self._left = x
         return accepted
+
+    def _run_dynamics(self) -> None:
+        """The steps between moves; after an accepted one the first step must go on from there."""
+        check_dynamics(self.dynamics, self.atoms, self.temperature_K, exact=self.exact)  # temperatures can be set at any time
+        steps = self.md_steps
+        if self._left is not None:
+            moved_to = self.atoms.get_positions()
+            self.dynamics.run(1)
+            check_went_on(self.dynamics, self._left, moved_to)
+            self._left, steps = None, steps - 1
+        self.dynamics.run(steps)
 
     def _biased(self, positions_A: NDArray[np.float64]) -> float:
         """The energy, with what constraints add to it; NaN where the calculation fails."""
@@ -179,16 +201,6 @@ def _has_free_energy(atoms: Atoms) -> bool:
     except PropertyNotImplementedError:
         return False
     return True
-
-
-def _check_dynamics(dynamics: Any, atoms: Atoms, temperature_K: float) -> None:
-    if dynamics is None:
-        return
-    if not isinstance(dynamics, MolecularDynamics) or dynamics.atoms is not atoms:
-        raise InputError("dynamics must be one of ASE's MD classes made with the same atoms object, for example Langevin(atoms, ...)")
-    energy = getattr(dynamics, "temp", None)  # Langevin and Bussi hold kT in eV under this name
-    if isinstance(energy, float) and abs(energy / BOLTZMANN_EV_PER_K - temperature_K) > 1e-3 * temperature_K:
-        raise InputError(f"the dynamics keep {energy / BOLTZMANN_EV_PER_K:.1f} K, but temperature_K={temperature_K:g}; make both the same")
 
 
 def _move_check(atoms: Atoms) -> MoveCheck:

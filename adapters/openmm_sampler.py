@@ -23,7 +23,16 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError
-from equidrift.metropolis import ConstraintMetric, MoveCheck, Statistics, check_bonds, check_proposer, check_whole, metropolis
+from equidrift.metropolis import (
+    ConstraintMetric,
+    MoveCheck,
+    Statistics,
+    check_bonds,
+    check_proposer,
+    check_whole,
+    metropolis,
+    trusted,
+)
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
@@ -85,6 +94,7 @@ class ContextMoves:
         self.check = MoveCheck(len(self.atoms), constraints, frozen)
         self.metric = ConstraintMetric(constraints, masses[self.atoms])
         self.periodic = system.usesPeriodicBoundaryConditions()
+        self._asked = False  # whether the proposer has said that it can be used here
 
     def apply(
         self, n: int, *, temperature_K: float, rng: np.random.Generator, statistics: Statistics, velocities: bool = True
@@ -117,6 +127,8 @@ class ContextMoves:
             check_whole(x, self.bonds, box)
         self.metric.prepare(self.proposer, x)
         kT = BOLTZMANN_EV_PER_K * temperature_K
+        if not self._asked:
+            self.proposer, self._asked = trusted(self.proposer, x, kT), True
         at, shown = everything.copy(), everything
 
         def place(positions_A: Floats) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.heat_bath import HeatBathProposer, TurnTerms
-from equidrift.metropolis import Statistics
+from equidrift.metropolis import Statistics, trusted
 from equidrift.proposals import Histogram, LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
@@ -60,6 +60,10 @@ class Alternating:
         """One proposal of one of them."""
         proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(positions_A, kT_eV=kT_eV, rng=rng)
         return Proposal(proposal.positions_A, proposal.log_q_ratio)  # without log_q: the next may come from another density
+
+    def trusted(self, positions_A: Floats, kT_eV: float) -> Alternating:
+        """The same of proposers that are reversible here; see `equidrift.metropolis.trusted`."""
+        return Alternating(*(trusted(proposer, positions_A, kT_eV) for proposer in self.proposers))
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def adapt(
     half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
     if kind == "heat-bath" or (kind == "torsion" and terms is not None):
         turns = heat_bath(molecule, tree, np.zeros(0), terms=terms)
-        found = _heat_bath(advance, turns, kind, half)
+        found = _heat_bath(advance, turns, kind, half, BOLTZMANN_EV_PER_K * temperature_K)
         if found is not None:
             return found
         explorer = Alternating(turns, *explorer.proposers)
@@ -197,15 +201,20 @@ def recycled(
     return out
 
 
-def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int) -> Adapted | None:
-    """Heat-bath turns, if they were asked for by name or a short run accepts enough of them."""
+def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float) -> Adapted | None:
+    """Heat-bath turns, if they were asked for by name or a short run accepts enough of them; uniform ones if turns are not reversible."""
     least = max(1, _LEAST_CYCLES // 4)
-    _, statistics = advance(turns, least)
-    if kind != "heat-bath" and not statistics.acceptance >= GOOD_SURROGATE:
+    frames, statistics = advance(turns, least)
+    proposer = trusted(turns, frames[0], kT_eV)
+    if kind != "heat-bath" and (proposer is not turns or not statistics.acceptance >= GOOD_SURROGATE):
         return None
-    _, more = advance(turns, max(1, cycles - least))
-    report = {"proposer": kind, "chosen": turns.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
-    return Adapted(turns, report)
+    _, more = advance(proposer, max(1, cycles - least))
+    report = {"proposer": kind, "chosen": proposer.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
+    if proposer is not turns:
+        report["note"] = "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
+    elif turns.unread:
+        report["note"] = f"{turns.unread} dihedrals change with more than one bond: no turn reads them, the acceptance does"
+    return Adapted(proposer, report)
 
 
 def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:

@@ -8,19 +8,25 @@ Every turn (about one bond, or now and then two together) is a reversible kernel
 random; a proposal x -> x' thus has log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with
 min(1, exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed
 alone; where it holds every term that torsions change, nothing is ever rejected.
+
+For this U* must be one function of the positions, whichever bond turns. A dihedral over four atoms bonded in a row changes with its
+middle bond alone; one over other atoms may change with several bonds, and a turn that knew it only in part would draw from odds that
+differ from the odds of the way back. So a dihedral is read only if `one_turn` proves from its atoms and the tree that no other bond
+changes it; all others are left to the acceptance by the full energy. `irreversibility_kT` measures what is left of such faults.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.proposals import check_turns
+from equidrift.proposals import check_turns, uniform_proposer
 from equidrift.records import Proposal
 from equidrift.torsions import Floats, TorsionTree
 
@@ -28,6 +34,8 @@ FORMS = ("lennard-jones", "mmff")
 MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term
 POINTS = 12
 PAIRS = 0.05  # share of turns about two bonds together: a dozen times as dear, and the only way between some basins
+REVERSIBLE_KT = 1e-4  # odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
+_PROBES_RAD = np.array([0.0, 0.7, 2.3, 4.1])  # angles of each bond in the reversibility test
 MOST_ATOMS = 250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
 
@@ -73,6 +81,14 @@ class TurnTerms:
             for column in columns:
                 if getattr(self, column).shape != (len(atoms),) or not np.isfinite(getattr(self, column)).all():
                     raise InputError(f"{column} must be {len(atoms)} finite numbers, one for each row of {index}")
+        ordered = np.sort(self.pairs, axis=1)
+        if len(np.unique(ordered, axis=0)) < len(ordered) or (ordered[:, 0] == ordered[:, 1]).any():
+            raise InputError("pairs must be different atoms, each pair once in either order; add up what acts between the same two atoms")
+
+    def without(self, torsions: NDArray[np.bool_]) -> TurnTerms:
+        """The same terms without the chosen torsions (t,)."""
+        kept = {name: getattr(self, name)[~torsions] for name in ("torsions", "orders", "phases_rad", "heights_eV")}
+        return replace(self, **kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
@@ -87,6 +103,22 @@ class TurnTerms:
             array = np.array(data[name], np.int64 if name in whole else np.float64)
             values[name] = array.reshape(-1, widths[name]) if name in widths else array
         return cls(**values)
+
+
+def one_turn(tree: TorsionTree, torsions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which dihedrals (t, 4) change with at most one bond of the tree, as a cosine of the angle turned by.
+
+    Turning about a bond leaves a dihedral alone if none of its atoms turns, or none stays, those of the bond itself aside. A dihedral
+    whose two middle atoms are the bond has both ends turn with it, or neither, or changes by exactly the angle. Anything else fails.
+    """
+    proved = np.ones(len(torsions), bool)
+    for k in range(tree.n_torsions):
+        axis = tree.atoms[k, 1:3]
+        moved = np.isin(torsions, tree.moved[k])
+        still = ~moved & ~np.isin(torsions, axis)
+        middle = (np.sort(torsions[:, 1:3], axis=1) == np.sort(axis)).all(axis=1)
+        proved &= middle | ~(moved.any(axis=1) & still.any(axis=1))
+    return proved
 
 
 class Turn:
@@ -194,6 +226,27 @@ def _drawn(energy_eV: Floats, kT_eV: float, rng: np.random.Generator) -> int:
     return min(int(np.searchsorted(total, number * total[-1], side="right")), len(energy_eV) - 1)
 
 
+def _grid(x: Floats, first: Turn, second: Turn, outer: Floats, inner: Floats) -> tuple[Floats, Floats]:
+    """U* (k, j) of all angles of two bonds, and the positions at the last of them."""
+    energy, axis = first.energies(x, outer)
+    rows = []
+    for part, angle in zip(energy, outer):
+        way = first.turn(x, axis, angle)
+        found, across = second.energies(way, np.append(0.0, inner))
+        rows.append(part + found[1:] - found[0])
+    return np.stack(rows), second.turn(way, across, inner[-1])
+
+
+def _difference(here: Floats, there: Floats) -> float:
+    """How far two tables of energies of the same states differ, up to a constant and relative to energies beyond 1 eV."""
+    least = min(here.min(), there.min())
+    if not np.isfinite(least):
+        return 0.0  # nothing turns where an energy is not finite
+    here, there = here - here.ravel()[0], there - there.ravel()[0]
+    scale = 1 + np.abs(here)  # clashing atoms have energies whose rounding alone is large
+    return float((np.abs(here - there) / scale).max())
+
+
 class HeatBathProposer:
     """Turns about bonds drawn at random, each from the surrogate's own odds among `2 points` angles.
 
@@ -203,10 +256,14 @@ class HeatBathProposer:
     Parameters
     ----------
     tree : the torsions.
-    terms : the surrogate energy; the closer to the host's, the more is accepted.
+    terms : the surrogate energy; the closer to the host's, the more is accepted. Dihedrals that `one_turn` does not prove are left out.
     turns : of one proposal; None takes as many as there are torsions.
     points : equal turns of a circle.
     pairs : share of turns about two bonds together, `points` angles of the first times `2 points` of the second.
+
+    Attributes
+    ----------
+    unread : dihedrals of the terms that were left out, to be judged by the acceptance alone.
 
     Raises
     ------
@@ -227,9 +284,11 @@ class HeatBathProposer:
             raise InputError(f"turns must be at least 1 and points at least 2, not {turns} and {points}")
         if not 0 <= pairs <= 1:
             raise InputError(f"pairs must be a share from 0 to 1, not {pairs}")
-        self.tree, self.terms, self.points, self.pairs = tree, terms, points, float(pairs)
+        unread = ~one_turn(tree, terms.torsions)
+        self.unread = int(unread.sum())
+        self.tree, self.terms, self.points, self.pairs = tree, terms.without(unread), points, float(pairs)
         self.turns = tree.n_torsions if turns is None else turns
-        self._circles = [Turn(tree, k, terms) for k in range(tree.n_torsions)]
+        self._circles = [Turn(tree, k, self.terms) for k in range(tree.n_torsions)]
 
     @property
     def moved_bonds(self) -> list[str]:
@@ -270,6 +329,36 @@ class HeatBathProposer:
         energy = np.stack([here + part - part[0] for here, (part, _) in zip(outer, inner)])
         k, j = divmod(_drawn(energy.ravel(), kT_eV, rng), len(angles))
         return second.turn(ways[k], inner[k][1], angles[j]), float(energy[k, j] - energy[0, 0])
+
+    def irreversibility_kT(self, positions_A: Floats, kT_eV: float) -> float:
+        """How far the odds of the same states, seen from both ends of a turn about one or two bonds, differ at most; 0 is reversible.
+
+        Every bond, and every pair of bonds, is turned from positions_A (n_atoms, 3) to the last of a few angles, and the energies of
+        all angles are compared with those seen from there. An energy that is no function of the positions alone fails.
+        """
+        angles = _PROBES_RAD
+        worst = 0.0
+        for i, first in enumerate(self._circles):
+            here, axis = first.energies(positions_A, angles)
+            there, _ = first.energies(first.turn(positions_A, axis, angles[-1]), angles - angles[-1])
+            worst = max(worst, _difference(here, there))
+            for second in self._circles[i + 1 :]:
+                here, end = _grid(positions_A, first, second, angles, angles)
+                there, _ = _grid(end, first, second, angles - angles[-1], angles - angles[-1])
+                worst = max(worst, _difference(here, there))
+        return worst / kT_eV
+
+    def trusted(self, positions_A: Floats, kT_eV: float) -> Any:
+        """This proposer, or if its turns are not reversible here uniform turns, with a warning: what hosts call before the first move."""
+        found = self.irreversibility_kT(positions_A, kT_eV)
+        if found <= REVERSIBLE_KT:
+            return self
+        warnings.warn(
+            f"heat-bath turns are not reversible here (the odds of the same states differ by {found:.3g} kT between the two ends of a "
+            "turn), so uniform turns with plain acceptance by the full energy are used instead: exact, but less is accepted",
+            stacklevel=2,
+        )
+        return uniform_proposer(self.tree, block_size=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.proposals.proposer_from_dict` is the inverse."""

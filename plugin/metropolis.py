@@ -145,6 +145,12 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
         )
 
 
+def trusted(proposer: Any, positions_A: Floats, kT_eV: float) -> Any:
+    """The proposer, or what it says to use instead of itself for this system (`HeatBathProposer.trusted`); asked once, at the start."""
+    ask = getattr(proposer, "trusted", None)
+    return proposer if ask is None else ask(positions_A, kT_eV)
+
+
 def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
     """Refuse to turn about what the host's own topology does not know as a bond outside rings.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
@@ -18,6 +19,9 @@ from equidrift.registry import resolve
 from equidrift.residues import reordered
 
 INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
+_CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge")
+_WHOLE = 1e-6  # how far from a whole number a total charge may lie
+_ROUNDING = 0.05  # ... if it is a sum of partial charges, which files round
 
 SAFE = "".join(chr(k) for k in range(32, 127) if chr(k) not in '%"\\')  # ASE's extended XYZ loses backslashes inside quotes
 
@@ -74,7 +78,7 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
     ----------
     atoms : every hydrogen explicit; the cell is not looked at.
     charge : total charge, for atoms without a stored graph; None takes `atoms.info["charge"]`, else the sum of the initial charges
-        where one is not zero.
+        if one is not zero (partial charges that a file rounds are fine).
 
     Raises
     ------
@@ -95,14 +99,54 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
 
 
 def _charge_of(atoms: Atoms) -> int | None:
-    """The total charge that the atoms carry, None where they say nothing."""
+    """The total charge that the atoms carry, None if they say nothing."""
+    named = {key: value for key, value in atoms.info.items() if key.lower() in _CHARGE_KEYS}
+    if named:
+        told = {_whole(key, value, atoms.info) for key, value in named.items()}
+        if len(told) > 1:
+            raise InputError(f"the atoms have several charges, {named}; set atoms.info['charge']")
+        return told.pop()
     charges = atoms.get_initial_charges()
-    told = atoms.info.get("charge", float(charges.sum()) if charges.any() else None)
-    if told is None:
+    if not charges.any():
         return None
-    if isinstance(told, str | bytes) or abs(float(told) - round(float(told))) > 1e-6:
-        raise InputError(f"the charge of the atoms must be a whole number, not {told!r}; set atoms.info['charge']")
-    return round(float(told))
+    total = float(charges.sum())
+    partial = bool(np.abs(charges - np.rint(charges)).max() > _WHOLE)
+    allowed = _ROUNDING if partial else _WHOLE
+    if not math.isfinite(total) or abs(total - round(total)) > allowed:
+        raise InputError(
+            f"the atoms' initial charges sum to {total:g}, and the charge must be a whole number; "
+            "set atoms.info['charge']"
+        )
+    return round(total)
+
+
+def _whole(key: str, value: Any, info: Mapping[str, Any]) -> int:
+    """A charge in `atoms.info` as a whole number.
+
+    ASE reads the comment "charge -1" as two flags: charge=True and -1=True.
+    """
+    if isinstance(value, bool | np.bool_):
+        flags = [other for other, flag in info.items() if flag is True and _is_integer(other)]
+        if len(flags) == 1:
+            return int(flags[0])
+        raise InputError(
+            f"the atoms have {key}={value}, as ASE reads a comment like '{key} -1'; write "
+            f"'{key}=-1' there, or set atoms.info['charge']"
+        )
+    try:
+        number = float(value)
+        whole = round(number)
+    except (TypeError, ValueError, OverflowError):
+        number, whole = np.nan, 0
+    if isinstance(value, str | bytes) or not abs(number - whole) <= _WHOLE:
+        raise InputError(
+            f"the charge of the atoms must be a whole number, not {value!r}; set atoms.info['charge']"
+        )
+    return whole
+
+
+def _is_integer(text: Any) -> bool:
+    return isinstance(text, str) and text.strip().lstrip("+-").isdigit()
 
 
 def _stored_molecule(atoms: Atoms) -> Molecule | None:

@@ -188,23 +188,26 @@ def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
 
 
 def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
-    """Graph and frames of a Universe, or of whole molecules in one; stereo is read from the first frame.
+    """Graph and frames of a Universe, or of whole molecules in one; stereo of the first frame.
 
     Parameters
     ----------
-    universe : with elements, formal charges and bonds with orders; its place in the trajectory is left as it was.
+    universe : with elements. Bonds and orders that are missing come from the first frame,
+        formal charges that are missing from the bonds. Every hydrogen must be there. Its place
+        in the trajectory is left as it was.
 
     Raises
     ------
     InputTypeError
-        where it is neither Universe nor AtomGroup.
+        if it is neither Universe nor AtomGroup.
     InputError
-        where one of these is missing, or bonds lead out of the group; the message says what to set.
+        if there are no elements, or bonds lead out of the group; MoleculeError if bonds and
+        charges do not fit together. The message says what to set.
     """
     if not isinstance(universe, mda.Universe | mda.AtomGroup):
         raise InputTypeError(f"expected an MDAnalysis Universe or AtomGroup, not {type(universe).__name__}")
     atoms = universe.atoms
-    molecule = _graph_of(atoms)
+    molecule, charged = _graph_of(atoms)
     trajectory = atoms.universe.trajectory
     here, frames, data = trajectory.frame, [], []
     for ts in trajectory:
@@ -213,7 +216,7 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     trajectory[here]
     columns = {name: [row[name] for row in data] for name in PER_FRAME if all(name in row for row in data)}
     ensemble = Ensemble(
-        _with_stereo(molecule, frames[0]),
+        _complete(molecule, frames[0], charged),
         np.array(frames),
         seeds=np.array(columns["seed"], np.int64) if "seed" in columns else None,
         energies_eV=np.array(columns["energy_eV"]) if "energy_eV" in columns else None,
@@ -223,34 +226,44 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     return ensemble
 
 
-def _graph_of(atoms: mda.AtomGroup) -> Molecule:
-    """The graph without stereo."""
-    for name, hint in (
-        ("elements", "universe.guess_TopologyAttrs(to_guess=['elements'])"),
-        ("formalcharges", "universe.add_TopologyAttr('formalcharges', [0] * len(universe.atoms))"),
-        ("bonds", "build the Universe from an RDKit Mol, an OpenMM Topology or an Ensemble, which have them"),
-    ):
-        if not hasattr(atoms, name):
-            raise InputError(f"the Universe has no {name}; set them: {hint}")
+def _graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
+    """(graph without stereo, unknown orders 0; whether its formal charges are known)."""
+    if not hasattr(atoms, "elements"):
+        raise InputError(
+            "the Universe has no elements; set them, one symbol per atom: "
+            "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
+        )
     place = {index: k for k, index in enumerate(atoms.indices.tolist())}
     bonds, orders = [], []
-    for bond in atoms.bonds:
+    for bond in atoms.bonds if hasattr(atoms, "bonds") else ():
         i, j = (place.get(index) for index in bond.indices.tolist())
         if i is None or j is None:
-            raise InputError("bonds lead out of the group; give whole molecules: atoms.fragments, or the Universe")
+            raise InputError(
+                "bonds lead out of the group; give whole molecules: atoms.fragments, or the Universe"
+            )
         bonds.append((i, j))
         orders.append(_order(bond.order))
-    return Molecule(
+    charged = hasattr(atoms, "formalcharges")
+    charges = np.array(atoms.formalcharges if charged else np.zeros(len(atoms)), np.int64)
+    molecule = Molecule(
         numbers=np.array([_number(element) for element in atoms.elements]),
         bonds=np.array(bonds, np.int64).reshape(-1, 2),
         bond_orders=np.array(orders),
-        formal_charges=np.array(atoms.formalcharges, np.int64),
+        formal_charges=charges,
         atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
         residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,
-        residue_ids=tuple(map(int, atoms.resids)),
+        residue_ids=tuple(map(int, atoms.resids)) if hasattr(atoms, "resids") else None,
         chain_ids=tuple(map(str, atoms.chainIDs)) if hasattr(atoms, "chainIDs") else None,
         insertion_codes=tuple(map(str, atoms.icodes)) if hasattr(atoms, "icodes") else None,
     )
+    return molecule, charged
+
+
+def _complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -> Molecule:
+    """The molecule with what a Universe does not have: RDKit's work, reached by the core."""
+    complete = resolve("equidrift.adapters.rdkit_perception:complete")
+    found: Molecule = complete(molecule, frame_A, charged)
+    return found
 
 
 def _number(element: str) -> int:
@@ -261,26 +274,25 @@ def _number(element: str) -> int:
 
 
 def _order(order: Any) -> float:
-    """A bond order as MDAnalysis and its sources write it: a number, or "ar"."""
+    """A bond order as MDAnalysis and its sources write it: a number, "ar", or None: 0."""
+    if order is None:
+        return 0.0
     if order in ("ar", "AR"):
         return 1.5
+    if order in ("am", "AM"):  # an amide, in MOL2 files
+        return 1.0
     try:
         number = float(order)
     except (TypeError, ValueError):
         number = -1.0
     if number not in (0.0, 1.0, 1.5, 2.0, 3.0):
         raise InputError(
-            f"the Universe has a bond of order {order!r}; orders 1, 2, 3 or 1.5 are needed. Build it from an RDKit Mol or an Ensemble, "
-            "or pass the orders: universe.add_TopologyAttr('bonds', pairs, order=orders)"
+            f"the Universe has a bond of order {order!r}; orders 1, 2, 3 or 1.5 are needed. Set "
+            "them: universe.del_TopologyAttr('bonds'), then universe.add_TopologyAttr("
+            "MDAnalysis.core.topologyattrs.Bonds(pairs, order=orders)); or without orders: "
+            "universe.add_TopologyAttr('bonds', pairs), and they are taken from the geometry"
         )
     return number
-
-
-def _with_stereo(molecule: Molecule, frame_A: NDArray[np.float64]) -> Molecule:
-    """The molecule with the stereo that a geometry shows: RDKit's perception, reached through the core."""
-    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule, frame_A[None])
-    seen = resolve("equidrift.adapters.rdkit_molecule:from_mol")(resolve("equidrift.adapters.rdkit_stereo:assign_from_3d")(mol))
-    return molecule.replace(tetrahedral=seen.tetrahedral, double_bonds=seen.double_bonds)
 
 
 def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None) -> Trajectory:
@@ -456,15 +468,21 @@ class ASEConverter(ConverterBase):
         """
         atoms = obj.atoms
         if not hasattr(atoms, "elements"):
-            raise InputError("the Universe has no elements; set them: universe.guess_TopologyAttrs(to_guess=['elements'])")
+            raise InputError(
+                "the Universe has no elements; set them, one symbol per atom: "
+                "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
+            )
         numbers = np.array([_number(element) for element in atoms.elements])
         build = resolve("equidrift.adapters.ase_atoms:from_arrays")
         return build(numbers, atoms.positions, cell=atoms.dimensions, molecule=_whole_graph(atoms))
 
 
 def _whole_graph(atoms: mda.AtomGroup) -> Molecule | None:
-    """The graph where the group is closed under bonds and has orders and charges, else None."""
+    """The graph if the group is closed under bonds and has orders and charges, else None."""
     try:
-        return _with_stereo(_graph_of(atoms), atoms.positions.astype(np.float64))
+        molecule, charged = _graph_of(atoms)
+        if not charged or not (len(molecule.bonds) and molecule.bond_orders.all()):
+            return None
+        return _complete(molecule, atoms.positions.astype(np.float64), charged)
     except InputError:
         return None

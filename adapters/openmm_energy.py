@@ -33,7 +33,13 @@ class SystemEnergy:
             )
         self.n_atoms = system.getNumParticles()
         integrator = openmm.VerletIntegrator(0.001)
-        self._context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
+        try:
+            host = openmm.Platform.getPlatformByName(platform)
+            self._context = openmm.Context(system, integrator, host)
+        except openmm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot evaluate this System on the platform {platform}: {error}"
+            ) from error
 
     def __call__(self, positions_A: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(positions_A, np.float64)

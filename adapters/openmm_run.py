@@ -22,6 +22,19 @@ REPORTERS = {".xtc": app.XTCReporter, ".dcd": app.DCDReporter}
 REFERENCE_ATOMS = 150  # below, the Reference platform is faster than CPU: 18,600 against 2,400 steps/s for 31 atoms in MMFF94
 _ORDERS = {app.Single: 1.0, app.Double: 2.0, app.Triple: 3.0, app.Aromatic: 1.5, app.Amide: 1.0}
 
+NO_BOX_A = 1.001
+PME_CUTOFF_NM = 0.9
+# what OpenMM raises for files and residues that it cannot use
+_OPENMM_ERRORS = (
+    openmm.OpenMMException,
+    ValueError,
+    KeyError,
+    OSError,
+    IndexError,
+    AttributeError,
+    TypeError,
+)
+
 
 def read_pdb(
     path: str | os.PathLike[str], forcefield: Sequence[str], constraints: str | None
@@ -44,16 +57,61 @@ def read_pdb(
     try:
         pdb = app.PDBFile(os.fspath(path))
         field = app.ForceField(*forcefield)
-        periodic = pdb.topology.getPeriodicBoxVectors() is not None
-        method = {"nonbondedMethod": app.PME, "nonbondedCutoff": 0.9} if periodic else {"nonbondedMethod": app.NoCutoff}
-        system = field.createSystem(pdb.topology, constraints=None if constraints is None else getattr(app, constraints), **method)
-    except (ValueError, KeyError, OSError, IndexError) as error:
-        raise InputError(
-            f"{os.fspath(path)!r} with {', '.join(forcefield)}: {error} Add missing hydrogens (openmm.app.Modeller), or give other "
-            "--forcefield files"
-        ) from error
+    except _OPENMM_ERRORS as error:
+        raise _unusable(path, forcefield, error) from error
+    topology = pdb.topology
+    if not _is_a_box(topology):
+        topology.setPeriodicBoxVectors(None)
+    options = {"constraints": None if constraints is None else getattr(app, constraints)}
+    try:
+        system = field.createSystem(topology, nonbondedMethod=app.NoCutoff, **options)
+        if _is_implicit(system):
+            topology.setPeriodicBoxVectors(None)  # a continuum has no box
+        elif topology.getPeriodicBoxVectors() is not None:
+            _check_box(path, topology)
+            pme = {"nonbondedMethod": app.PME, "nonbondedCutoff": PME_CUTOFF_NM * unit.nanometer}
+            system = field.createSystem(topology, **pme, **options)
+    except _OPENMM_ERRORS as error:
+        raise _unusable(path, forcefield, error) from error
     positions_A = np.asarray(pdb.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
-    return pdb.topology, system, positions_A, _graph(pdb.topology)
+    return topology, system, positions_A, _graph(topology)
+
+
+def _unusable(
+    path: str | os.PathLike[str], forcefield: Sequence[str], error: Exception
+) -> InputError:
+    return InputError(
+        f"{os.fspath(path)!r} with {', '.join(forcefield)}: {type(error).__name__}: {error} Add "
+        "missing hydrogens (openmm.app.Modeller), or give other --forcefield files"
+    )
+
+
+def _is_a_box(topology: app.Topology) -> bool:
+    """Whether a CRYST1 record is a box: 1 x 1 x 1 A stands for none in PDB files."""
+    vectors = topology.getPeriodicBoxVectors()
+    if vectors is None:
+        return False
+    edges = np.linalg.norm(np.array(vectors.value_in_unit(unit.angstrom)), axis=1)
+    return bool((edges > NO_BOX_A).all())
+
+
+def _is_implicit(system: openmm.System) -> bool:
+    """Whether a System has a continuum as its solvent."""
+    kinds = (openmm.GBSAOBCForce, openmm.CustomGBForce)
+    return any(isinstance(force, kinds) for force in system.getForces())
+
+
+def _check_box(path: str | os.PathLike[str], topology: app.Topology) -> None:
+    """Refuse a box that PME's cutoff does not fit into."""
+    box = np.array(topology.getPeriodicBoxVectors().value_in_unit(unit.nanometer))
+    width = float(np.diag(box).min())
+    if width < 2 * PME_CUTOFF_NM:
+        raise InputError(
+            f"the box of {os.fspath(path)!r} (CRYST1) is {10 * width:.1f} A wide, and the cutoff of "
+            f"{10 * PME_CUTOFF_NM:.0f} A needs {20 * PME_CUTOFF_NM:.0f}; remove the CRYST1 record for a "
+            "molecule in vacuum, add an implicit solvent (--forcefield ...,implicit/obc2.xml), or "
+            "solvate it in a larger box"
+        )
 
 
 def _graph(topology: app.Topology) -> Molecule:
@@ -106,7 +164,12 @@ def make_simulation(
     integrator = openmm.LangevinMiddleIntegrator(temperature_K, friction_per_ps, timestep_fs * PS_PER_FS)
     integrator.setRandomNumberSeed(seed % (2**31 - 2) + 1)
     extra = () if platform is None else (openmm.Platform.getPlatform(platform),)
-    simulation = app.Simulation(topology, system, integrator, *extra)
+    try:
+        simulation = app.Simulation(topology, system, integrator, *extra)
+    except openmm.OpenMMException as error:
+        raise InputError(
+            f"OpenMM cannot simulate this System on the platform {platform or 'it prefers'}: {error}"
+        ) from error
     resolve("equidrift.adapters.openmm_state:prepare")(simulation, positions_A * NM_PER_A, temperature_K=temperature_K, seed=seed)
     return simulation
 

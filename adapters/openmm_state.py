@@ -241,18 +241,33 @@ def prepare(
     if len(placed) != 1:
         raise InputError(f"positions hold {len(placed)} conformers, and a Context takes one; call prepare once for each")
     _check_positions(system, placed[0], min_distance_A)
-    context.setPositions(placed[0] * NM_PER_A)
-    context.computeVirtualSites()
-    context.applyConstraints(context.getIntegrator().getConstraintTolerance())
-    energy = _finite_energy_eV(context, "before minimisation")
-    if minimize:
-        for tolerance in STAGES_KJ_MOL_NM:
-            openmm.LocalEnergyMinimizer.minimize(context, tolerance)
-            energy = _finite_energy_eV(context, f"after minimisation to {tolerance:g} kJ/mol/nm")
+    try:
+        energy = _minimised_eV(context, placed[0], minimize)
+    except openmm.OpenMMException as error:
+        raise InputError(
+            f"OpenMM cannot start from these positions: {error}; check that the System belongs to "
+            "this molecule, and that it fits into its box"
+        ) from error
     if temperature_K is None:
         context.setVelocities(np.zeros_like(placed[0]))
     else:
         context.setVelocitiesToTemperature(temperature_K, *(() if velocity_seed is None else (velocity_seed,)))
+    return energy
+
+
+def _minimised_eV(
+    context: openmm.Context, positions_A: NDArray[np.float64], minimize: bool
+) -> float:
+    """Potential energy at the positions, or at the minimum near them."""
+    context.setPositions(positions_A * NM_PER_A)
+    context.computeVirtualSites()
+    context.applyConstraints(context.getIntegrator().getConstraintTolerance())
+    energy = _finite_energy_eV(context, "before minimisation")
+    if not minimize:
+        return energy
+    for tolerance in STAGES_KJ_MOL_NM:
+        openmm.LocalEnergyMinimizer.minimize(context, tolerance)
+        energy = _finite_energy_eV(context, f"after minimisation to {tolerance:g} kJ/mol/nm")
     return energy
 
 
@@ -450,7 +465,7 @@ def _system_for(molecule: Molecule, topology: app.Topology, system: openmm.Syste
     if isinstance(system, app.ForceField):
         try:
             system = system.createSystem(topology, nonbondedMethod=app.NoCutoff)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, openmm.OpenMMException) as error:
             raise InputError(
                 f"the ForceField has no parameters for {molecule!r}: {error} Add a residue template for it, pass your own System, or "
                 "system=None for MMFF94"

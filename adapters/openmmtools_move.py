@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openmmtools.mcmc import MCMCMove, unit
+from openmmtools.mcmc import MCMCMove, openmm, unit
 
-from equidrift.errors import InputTypeError
+from equidrift.errors import InputError, InputTypeError
 from equidrift.jsonable import plain
 from equidrift.metropolis import Statistics, check_proposer
 from equidrift.proposals import proposer_from_dict
@@ -81,8 +81,15 @@ class TorsionProposalMove(MCMCMove):
 
     def apply(self, thermodynamic_state: Any, sampler_state: Any, context_cache: Any = None) -> None:
         """Try the proposals; see `openmmtools.mcmc.MCMCMove.apply`."""
-        context, _ = self._get_context_cache(context_cache).get_context(thermodynamic_state)
-        sampler_state.apply_to_context(context, ignore_velocities=True)
+        try:
+            cache = self._get_context_cache(context_cache)
+            context, _ = cache.get_context(thermodynamic_state)
+            sampler_state.apply_to_context(context, ignore_velocities=True)
+        except openmm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot make a Context of this ThermodynamicState: {error}; check its System "
+                "and box, and the platform of the ContextCache"
+            ) from error
         if self._moves is None or self._moves.context is not context:
             self._moves = resolve("equidrift.adapters.openmm_sampler:ContextMoves")(context, self.proposer, atoms=self.atoms)
         if self._moves.virtual:

@@ -15,11 +15,12 @@ from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit_tables import csv_rows, mol2_blocks, mol_of_mol2
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
+from equidrift.pdb import SMILES_REMARK, SMILES_WIDTH
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import resolve
 from equidrift.unpacked import unpacked
 
-AMINO_ACIDS = set("ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split())
+PDB_MAX_ATOMS = 99_999
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -
     Parameters
     ----------
     path : the file; its suffix tells the format, and .gz behind it is unpacked; "-" is standard input.
-    charge : total charge, for a .pdb file whose ligand has no bond orders.
+    charge : total charge of a .pdb file's molecule; None takes it from the hydrogens there.
 
     Raises
     ------
@@ -118,9 +119,8 @@ def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
 
 
 def _pdb_entries(file: Path, charge: int | None) -> Iterator[Entry]:
-    block = file.read_text(encoding="utf-8", errors="replace")
-    head = next((line[10:].strip() for line in block.splitlines() if line.startswith("COMPND")), "")
-    yield head or file.stem, lambda: _from_pdb_block(block, charge)
+    text = file.read_text(encoding="utf-8", errors="replace")
+    yield from resolve("equidrift.adapters.rdkit_pdb:pdb_entries")(text, file.stem, charge)
 
 
 def _csv_entries(file: Path, charge: int | None) -> Iterator[Entry]:
@@ -164,9 +164,9 @@ def _from_mol(mol: Chem.Mol, smiles: str = "") -> tuple[Molecule, NDArray[np.flo
     """The record and the 3D conformers, with every hydrogen explicit."""
     flat = not mol.GetNumConformers() or not mol.GetConformer().Is3D()
     if not flat:
+        resolve("equidrift.adapters.rdkit_perception:refuse_drawing")(mol)
         Chem.AssignStereochemistryFrom3D(mol)
-    named = all(atom.GetPDBResidueInfo() and atom.GetAtomicNum() > 1 for atom in mol.GetAtoms())  # RDKit hangs on hydrogens named before
-    full = Chem.AddHs(mol, addCoords=not flat, addResidueInfo=named)
+    full = Chem.AddHs(mol, addCoords=not flat)
     molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(full, smiles=smiles)
     return molecule, None if flat else np.array([conformer.GetPositions() for conformer in full.GetConformers()])
 
@@ -187,40 +187,6 @@ def _block_problem(block: str) -> str:
     if mol is None:
         return "its counts line, atom lines or bond lines are broken"
     return "; ".join(problem.Message() for problem in Chem.DetectChemistryProblems(mol)) or "its lines break the format"
-
-
-def _from_pdb_block(block: str, charge: int | None) -> tuple[Molecule, NDArray[np.float64] | None]:
-    """Bond orders come from residue templates and CONECT records; where these leave gaps, from the geometry."""
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromPDBBlock(block, removeHs=False)
-        raw = Chem.MolFromPDBBlock(block, removeHs=False, sanitize=False)
-    if raw is None or not raw.GetNumAtoms():
-        raise MoleculeError("cannot read the PDB file: it has no readable ATOM or HETATM record")
-    hydrogens = any(atom.GetAtomicNum() == 1 for atom in raw.GetAtoms())
-    if mol is None or (hydrogens and any(atom.GetTotalNumHs() or atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())):
-        return _from_mol(_perceived(raw, charge))
-    if not hydrogens and _orders_unknown(mol):
-        raise MoleculeError(
-            "the PDB file has neither hydrogens nor bond orders for its ligand, so its bonds are ambiguous; "
-            "add the hydrogens, or give the molecule as SDF"
-        )
-    return _from_mol(mol)
-
-
-def _orders_unknown(mol: Chem.Mol) -> bool:
-    """Whether a residue without a template has two bonded atoms, and only single bonds."""
-    bonds = [bond for bond in mol.GetBonds() if bond.GetBeginAtom().GetPDBResidueInfo().GetResidueName().strip() not in AMINO_ACIDS]
-    return bool(bonds) and all(bond.GetBondType() == Chem.BondType.SINGLE for bond in bonds)
-
-
-def _perceived(raw: Chem.Mol, charge: int | None) -> Chem.Mol:
-    """`raw` with bond orders from its first geometry; the charges in the file count where none is given."""
-    written = sum(atom.GetFormalCharge() for atom in raw.GetAtoms())
-    frames = [conformer.GetPositions() for conformer in raw.GetConformers()]
-    charge = (written or None) if charge is None else charge
-    mol: Chem.Mol = resolve("equidrift.adapters.rdkit_perception:complete_bond_orders")(raw, charge)
-    resolve("equidrift.adapters.rdkit_molecule:add_conformers")(mol, np.array(frames))
-    return mol
 
 
 def _mol_of(ensemble: Ensemble) -> Chem.Mol:
@@ -273,9 +239,56 @@ def write_sdf(ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool 
 
 
 def write_pdb(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write a PDB file with one MODEL a conformer; double and triple bonds as repeated CONECT entries. Errors as `write_sdf`."""
-    text = str(Chem.MolToPDBBlock(_mol_of(ensemble)))
-    _write(path, text.removesuffix("END\n") if len(ensemble) > 1 else text, "w")  # behind ENDMDL, ASE takes END for an empty image
+    """Write a PDB file with one MODEL per conformer.
+
+    Amino acids and nucleotides are ATOM records, all else HETATM; double and triple bonds are
+    repeated CONECT entries; the SMILES stands in a REMARK. The order of atoms is the molecule's.
+
+    Raises
+    ------
+    InputError
+        as `write_sdf`, and if the columns of the format cannot hold the atoms.
+    """
+    molecule = ensemble.molecule
+    _check_columns(ensemble)
+    mol = _mol_of(ensemble if molecule.atom_names else ensemble.replace(molecule=_named(molecule)))
+    mol.SetProp("_Name", " ".join((molecule.name or molecule.smiles).split()))
+    text = str(Chem.MolToPDBBlock(mol))
+    if len(ensemble) > 1:
+        text = text.removesuffix("END\n")  # after ENDMDL, ASE takes END for an empty image
+    head, rest = text.split("\n", 1) if text.startswith("COMPND") else ("", text)
+    lines = [head] if head else []
+    for start in range(0, len(molecule.smiles), SMILES_WIDTH):
+        lines.append(SMILES_REMARK + molecule.smiles[start : start + SMILES_WIDTH])
+    _write(path, "\n".join([*lines, rest]), "w")
+
+
+def _check_columns(ensemble: Ensemble) -> None:
+    """Refuse what a PDB file has no columns for."""
+    molecule, x = ensemble.molecule, ensemble.positions_A
+    chains = sorted({chain for chain in molecule.chain_ids or () if len(chain) > 1})
+    numbers = molecule.residue_ids or (1,)
+    if molecule.n_atoms > PDB_MAX_ATOMS:
+        problem = f"{molecule.n_atoms} atoms, at most {PDB_MAX_ATOMS} are possible"
+    elif np.isfinite(x).all() and x.size and not -1000 < x.min() <= x.max() < 10_000:
+        problem = f"coordinates of {x.min():.0f} to {x.max():.0f} A, and the columns end at 9999"
+    elif chains:
+        problem = f"the chain {chains[0]!r}, and a chain has one letter"
+    elif numbers and not -1000 < min(numbers) <= max(numbers) < 10_000:
+        problem = f"residue numbers to {max(numbers)}, and the columns end at 9999"
+    else:
+        return
+    raise InputError(f"a PDB file cannot hold this molecule: it has {problem}; write .sdf or .npz")
+
+
+def _named(molecule: Molecule) -> Molecule:
+    """The molecule with the names C1, C2, H1, ..., for the columns that a PDB file has."""
+    seen: dict[str, int] = {}
+    names = []
+    for symbol in molecule.symbols:
+        seen[symbol] = seen.get(symbol, 0) + 1
+        names.append(f"{symbol}{seen[symbol]}")
+    return molecule.replace(atom_names=tuple(names))
 
 
 def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Advance = Callable[[Any, int], tuple[Floats, Statistics]]
 BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
-_LEAST_CYCLES = 80
+LEAST_CYCLES = 80
 GOOD_SURROGATE = 0.5  # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
 
 
@@ -137,8 +137,8 @@ def adapt(
         raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
     make = resolve(PROPOSERS[kind])
     options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
-    if kind != "uniform" and cycles < _LEAST_CYCLES:
-        raise InputError(f"the adaptive phase has {cycles} cycles, and {_LEAST_CYCLES} are needed to fit a proposer; give it more time")
+    if kind != "uniform" and cycles < LEAST_CYCLES:
+        raise InputError(f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a proposer; give it more time")
     if kind == "histogram":
         Histogram.check(len(tree.atoms))
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
@@ -203,7 +203,7 @@ def recycled(
 
 def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float) -> Adapted | None:
     """Heat-bath turns, if they were asked for by name or a short run accepts enough of them; uniform ones if turns are not reversible."""
-    least = max(1, _LEAST_CYCLES // 4)
+    least = max(1, LEAST_CYCLES // 4)
     frames, statistics = advance(turns, least)
     proposer = trusted(turns, frames[0], kT_eV)
     if kind != "heat-bath" and (proposer is not turns or not statistics.acceptance >= GOOD_SURROGATE):

@@ -110,13 +110,16 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     resolve(WRITERS[suffix_of(path)])(ensemble, target)
 
 
-def load_all(path: str | os.PathLike[str], *, problems: list[str] | None = None) -> Iterator[Ensemble]:
+def load_all(
+    path: str | os.PathLike[str], *, problems: list[str] | None = None, charge: int | None = None
+) -> Iterator[Ensemble]:
     """The ensembles in a .npz, .sdf, .mol or .pdb file: consecutive records of one molecule are one Ensemble.
 
     Parameters
     ----------
     path : the file.
     problems : where given, broken records are left out and described here; where None, the first one raises.
+    charge : total charge of a .pdb file's molecule; None takes it from its hydrogens.
 
     Raises
     ------
@@ -129,7 +132,7 @@ def load_all(path: str | os.PathLike[str], *, problems: list[str] | None = None)
         yield resolve("equidrift.npz:load_npz")(path)
         return
     held: list[Any] = []
-    for record in resolve("equidrift.adapters.rdkit_io:read_molecules")(path):
+    for record in resolve("equidrift.adapters.rdkit_io:read_molecules")(path, charge=charge):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
         if problem:
             if problems is None:
@@ -158,9 +161,12 @@ def _grouped(records: Sequence[Any]) -> Ensemble:
     return Ensemble(records[0].molecule, positions, provenance={"model": "given"})
 
 
-def load(path: str | os.PathLike[str]) -> Ensemble:
-    """The Ensemble in a file that holds one molecule; `load_all` reads the others. Errors are `load_all`'s."""
-    ensembles = load_all(path)
+def load(path: str | os.PathLike[str], *, charge: int | None = None) -> Ensemble:
+    """The Ensemble in a file that holds one molecule; `load_all` reads the others.
+
+    Parameters and errors are `load_all`'s.
+    """
+    ensembles = load_all(path, charge=charge)
     first = next(ensembles)
     if next(ensembles, None) is not None:
         raise InputError(f"{os.fspath(path)!r} holds several molecules; read it with equidrift.formats.load_all")

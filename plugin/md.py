@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import sys
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapt import Adapted, Still, adapt
+from equidrift.adapt import LEAST_CYCLES, Adapted, Still, adapt
 from equidrift.basins import summary
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.formats import check_writable, file_sha256, fingerprint
@@ -24,8 +25,9 @@ from equidrift.outputs import claim, topology_beside
 from equidrift.proposals import proposer_from_dict
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, resolve
+from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
-from equidrift.torsions import TorsionTree
+from equidrift.torsion_names import named_tree, torsion_names
 from equidrift.units import PS_PER_FS
 
 Progress = Callable[[dict[str, Any]], None]
@@ -41,7 +43,8 @@ class Settings:
     """Everything that decides a run's result but its length.
 
     proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and n_proposals make one cycle; adapt_ps None takes a
-    tenth of the time, at least 50 ps; platform None takes the fastest for the size. Frames are written every interval_ps.
+    tenth of the time, at least 50 ps; platform None takes the fastest for the size. Frames are written every interval_ps. charge is
+    that of the molecule in a .pdb file; None takes it from its hydrogens.
     """
 
     temperature_K: float = 300.0
@@ -56,6 +59,7 @@ class Settings:
     seed: int = 0
     platform: str | None = None
     forcefield: tuple[str, ...] = ()
+    charge: int | None = None
 
     def __post_init__(self) -> None:
         if self.proposals not in (*PROPOSERS, "none"):
@@ -102,16 +106,18 @@ def make_target(what: str, settings: Settings) -> Target:
         return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
     if settings.forcefield:
         raise InputError(f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file")
-    molecule, x = _read(what, settings.seed)
+    molecule, x = _read(what, settings.seed, settings.charge)
+    order = residue_order(molecule)  # OpenMM wants each residue in one piece
+    molecule, x = reordered(molecule, order), x[order]
     system = resolve("equidrift.mmff:mmff_system")(molecule, constraints=settings.constraints)
     return Target(resolve("equidrift.adapters.openmm_state:to_topology")(molecule), system, x, molecule, "MMFF94")
 
 
-def _read(what: str, seed: int) -> tuple[Molecule, NDArray[np.float64]]:
+def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
     """Graph and a start geometry, made by ETKDG where the input has none."""
     molecule, x = None, None
     if Path(what).suffix.lower() in STRUCTURES:
-        records = list(resolve("equidrift.adapters.rdkit_io:read_molecules")(what))
+        records = list(resolve("equidrift.adapters.rdkit_io:read_molecules")(what, charge=charge))
         if len(records) != 1 or records[0].molecule is None:
             raise InputError(f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}")
         molecule = records[0].molecule
@@ -125,6 +131,45 @@ def _read(what: str, seed: int) -> tuple[Molecule, NDArray[np.float64]]:
 def checkpoint_of(output: Path) -> Path:
     """The checkpoint beside an output."""
     return output.with_name(output.name + ".checkpoint")
+
+
+def table_paths(output: Path) -> list[Path]:
+    """Where the tables of torsions and of states go: run.torsions.csv for run.xtc."""
+    return [output.with_name(f"{output.stem}.{name}.csv") for name in ("torsions", "states")]
+
+
+def write_tables(result: Mapping[str, Any], output: Path) -> None:
+    """Write the basins of each torsion, and of all together, as CSV; angles in degrees."""
+    torsions, states = table_paths(output)
+    rows = []
+    for torsion in result["torsions"]:
+        name = torsion["torsion"]
+        first = [name, result["acceptance_by_torsion"][name], torsion["ess"]]
+        rows += [[*first, *_basin_row(basin)] for basin in torsion["basins"]]
+    _write_csv(torsions, ["torsion", "accepted_over_60_deg", "ess", *BASIN_COLUMNS], rows)
+    _write_csv(states, BASIN_COLUMNS, [_basin_row(state) for state in result["states"]])
+
+
+BASIN_COLUMNS = [
+    "centres_deg",
+    "population",
+    "population_error",
+    "free_energy_kJ_mol",
+    "free_energy_error_kJ_mol",
+    "entries",
+]
+
+
+def _basin_row(basin: Mapping[str, Any]) -> list[Any]:
+    centres = " ".join(f"{angle:.1f}" for angle in basin["centres_deg"])
+    return [centres, *(basin[name] for name in BASIN_COLUMNS[1:])]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows([["" if value is None else value for value in row] for row in rows])
 
 
 class Run:
@@ -161,9 +206,13 @@ class Run:
         self.cycles = max(1, round(time_ps / settings.cycle_ps))
         if not 0 < time_ps < float("inf"):
             raise InputError(f"time must be positive and finite, not {time_ps} ps")
+        self._check_times()
         self._check_output(what, overwrite)
         described = f"{Path(what).name}:{file_sha256(what)}" if Path(what).is_file() else what
-        self.identity = fingerprint({"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix})
+        parts = {"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix}
+        if settings.charge is None:  # runs of earlier versions go on
+            del parts["charge"]
+        self.identity = fingerprint(parts)
         self.target = make_target(what, settings)
         self.simulation = resolve(_RUN + "make_simulation")(
             self.target.topology,
@@ -175,17 +224,39 @@ class Run:
             seed=settings.seed,
             platform=settings.platform,
         )
-        self.tree = TorsionTree.of(self.target.molecule)
+        self.tree = named_tree(self.target.molecule)
         self.resumed = 0
         if overwrite:
             self._drop()
+
+    @property
+    def adapt_ps(self) -> float:
+        """Length of the adaptive phase."""
+        return self.settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
+
+    def _check_times(self) -> None:
+        """Refuse an adaptive phase too short to fit a proposer, before anything is computed."""
+        settings = self.settings
+        cycles = max(1, round(self.adapt_ps / settings.cycle_ps))
+        if settings.proposals in ("none", "uniform") or cycles >= LEAST_CYCLES:
+            return
+        need_ps = LEAST_CYCLES * settings.cycle_ps
+        way = f"needs --adapt {need_ps:g}ps"
+        if settings.adapt_ps is None:
+            way += f", or --time {need_ps / ADAPT_SHARE:g}ps"
+        raise InputError(
+            f"the adaptive phase of {self.adapt_ps:g} ps has {cycles} cycles of "
+            f"{settings.cycle_ps:g} ps, and {LEAST_CYCLES} are needed to fit a proposer: {way}, or "
+            "fewer --md-steps, or --proposals uniform or none"
+        )
 
     @property
     def outputs(self) -> list[Path]:
         """Every file that the run writes."""
         checkpoint = checkpoint_of(self.output)
         scratch = checkpoint.with_name(checkpoint.name + ".part")
-        return [self.output, topology_beside(self.output), checkpoint, scratch]
+        tables = table_paths(self.output)
+        return [self.output, topology_beside(self.output), checkpoint, scratch, *tables]
 
     def _check_output(self, what: str, overwrite: bool) -> None:
         """Refuse an output that cannot be written, or is not this run's to write."""
@@ -227,7 +298,9 @@ class Run:
             self._save(sampler, report)
         self.resumed = sampler.cycle
         self._sample(sampler, report)
-        return self._result(sampler, report, time.monotonic() - begun)
+        result = self._result(sampler, report, time.monotonic() - begun)
+        write_tables(result, self.output)
+        return result
 
     # The phases ------------------------------------------------------------------------------------------------------------
 
@@ -239,8 +312,7 @@ class Run:
 
     def _adapt(self) -> Adapted:
         settings = self.settings
-        share = settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
-        total, done = max(1, round(share / settings.cycle_ps)), 0
+        total, done = max(1, round(self.adapt_ps / settings.cycle_ps)), 0
 
         def advance(proposer: Any, cycles: int) -> tuple[NDArray[np.float64], Statistics]:
             nonlocal done
@@ -302,13 +374,14 @@ class Run:
 
     def _result(self, sampler: Any, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         statistics, settings = sampler.statistics, self.settings
-        labels = self.tree.labels(self.target.molecule.atom_names or _names(self.target.molecule))
+        labels = torsion_names(self.target.molecule, self.tree.atoms)
         phi = sampler.torsions_rad
         done = sampler.cycle - self.resumed
         return {
             "command": "md",
             "output": str(self.output),
             "topology": str(topology_beside(self.output)),
+            "tables": [str(path) for path in table_paths(self.output)],
             "potential": self.target.potential,
             "platform": self.simulation.context.getPlatform().getName(),
             "temperature_K": settings.temperature_K,
@@ -328,11 +401,6 @@ class Run:
             "energy_mean_eV": float(sampler.energies_eV.mean()),
             **({"frames": len(phi), "torsions": [], "states": []} if len(phi) < 2 else summary(phi, labels, settings.temperature_K)),
         }
-
-
-def _names(molecule: Molecule) -> list[str]:
-    """Element and index, as C3."""
-    return [f"{symbol}{k}" for k, symbol in enumerate(molecule.symbols)]
 
 
 def run_md(
@@ -356,7 +424,7 @@ def run_md(
     progress : show a progress bar on stderr.
     settings : the fields of `equidrift.md.Settings`: temperature_K, proposals, timestep_fs,
         friction_per_ps, constraints, md_steps, n_proposals, adapt_ps, interval_ps, seed, platform,
-        forcefield.
+        forcefield, charge.
 
     Returns
     -------

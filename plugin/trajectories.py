@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from equidrift.engine import check_count
 from equidrift.errors import InputError
 from equidrift.records import Trajectory
 from equidrift.registry import resolve
-from equidrift.trajectory_checks import check_model, check_trajectory, check_units, even
+from equidrift.trajectory_checks import (
+    check_model,
+    check_related,
+    check_trajectory,
+    check_units,
+    even,
+    worth,
+)
 from equidrift.trajectory_engine import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
 
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
@@ -45,8 +53,9 @@ def forecast(
     Raises
     ------
     InputError
-        for too few frames, NaN, units that look like nm, unequal times, a spacing the model was not trained on, or jumps across a
-        periodic boundary without a box; MoleculeError for elements or sizes that the model does not know.
+        for too few frames, NaN, units that look like nm, unequal times, a spacing the model was not trained on, frames that do
+        not follow each other (unrelated conformers), or jumps across a periodic boundary without a box;
+        MoleculeError for elements or sizes that the model does not know.
     NoValidSamplesError
         where a sample stays broken, with the reasons counted.
     InputTypeError, UnknownNameError
@@ -133,10 +142,13 @@ def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
 
 
 def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
-    """The checked job of `forecast`."""
+    """The checked job of `forecast`; a `UserWarning` says when it is not worth its cost."""
     check_count("n_frames", n_frames)
     given = check_trajectory(as_trajectory(trajectory))
     check_model(settings.model, given, n_given=len(given))
+    check_related(given)
+    for note in worth(settings.model, given):
+        warnings.warn(note, UserWarning, stacklevel=3)
     return Forecast(given, n_frames, settings)
 
 
@@ -166,7 +178,7 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
         raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
     complete = mask.all(1)
     if complete.any():
-        check_units(whole.replace(positions_A=whole.positions_A[complete], time_fs=whole.time_fs[complete]))
+        check_units(whole[complete])
     whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
     check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
     return Completion(whole, mask, settings)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from equidrift.checks import COVALENT_RADII_A, ELEMENTS, MAX_ATOMS, check_supported
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule, Trajectory
-from equidrift.units import BOHR_PER_A, NM_PER_A
+from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 
 # Bond lengths over the sum of covalent radii are near 1 in A.
 _UNITS = {"nm": NM_PER_A, "bohr": BOHR_PER_A}
@@ -22,6 +22,8 @@ _SCRAMBLED = 0.3  # share of torn bonds that a boundary does not explain
 _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
 _FASTEST_A_PER_FS = 0.02  # ... the frames are far apart: several times the thermal speed of a small molecule,
 _USUAL = 8.0  # ... or its other steps are as long
+_HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs apart show 1e5 K
+_LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (README)
 _UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 
@@ -252,6 +254,54 @@ def even(trajectory: Trajectory) -> Trajectory:
 
 
 # The model ------------------------------------------------------------------------------------------------------------------
+
+
+def check_related(trajectory: Trajectory) -> None:
+    """Refuse frames that no dynamics makes in a row, such as unrelated conformers.
+
+    Their steps, taken as velocities, are those of a temperature far above any molecule's:
+    finite steps of real dynamics show a lower one than it has. Nothing can be foretold from
+    such frames, and what a model draws from them is without meaning.
+
+    Raises
+    ------
+    InputError
+        with that temperature.
+    """
+    temperature_K = apparent_temperature_K(trajectory)
+    if temperature_K > _HOTTEST_K:
+        raise InputError(
+            f"from one frame to the next, {trajectory.dt_fs:g} fs later, the atoms move as at "
+            f"{temperature_K:,.0f} K: these are no successive frames of dynamics but unrelated "
+            "conformers, or their times are wrong; give a trajectory of dynamics, with dt_fs (--dt) "
+            "if the file's times are wrong"
+        )
+
+
+def apparent_temperature_K(trajectory: Trajectory) -> float:
+    """Temperature of the mean squared step between frames, if steps were velocities."""
+    steps = np.diff(trajectory.positions_A, axis=0)
+    if not len(steps):
+        return 0.0
+    steps = steps - steps.mean(axis=1, keepdims=True)  # drift is no heat
+    masses = np.where(trajectory.molecule.numbers == 1, 1.0, 2.0 * trajectory.molecule.numbers)
+    speeds = (steps**2).sum(axis=-1) / trajectory.dt_fs**2  # (n_steps, n_atoms), A^2/fs^2
+    twice_kinetic = float(np.median((masses * speeds).mean(axis=1)))  # amu A^2/fs^2
+    return twice_kinetic / (3 * BOLTZMANN_AMU_A2_PER_FS2_K)
+
+
+def worth(model: Any, trajectory: Trajectory) -> list[str]:
+    """What a user should know before a forecast: where the last frame is better."""
+    if model.name in ("last-frame", "constant-velocity") or len(trajectory) < 2:
+        return []
+    if trajectory.dt_fs < _LAST_FRAME_FS * (1 - _UNEVEN):
+        return []
+    return [
+        f"the frames are {trajectory.dt_fs:g} fs apart, and from {_LAST_FRAME_FS:g} fs on repeating "
+        "the last frame has a smaller error than any sample (0.30 against 0.53 A at 100 fs, 2.4 "
+        "against 3.2 A at 1000 fs): take --model last-frame, frames closer in time, or plain MD, "
+        "which has no such limit"
+    ]
 
 
 def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bool = False) -> None:

@@ -147,11 +147,21 @@ def _molecule_for(file: Path, topology: Any, charge: int | None) -> Molecule:
     if topology is not None:
         return load_topology(topology, charge=charge)
     if file.suffix.lower() == ".pdb":
-        return load_topology(file, charge=charge)
+        return _first_molecule(file, charge)
     if READERS[file.suffix.lower()] == _ASE:
         molecule: Molecule = resolve("equidrift.adapters.ase_io:molecule_of_file")(file, charge)
         return molecule
     raise InputError(f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order")
+
+
+def _first_molecule(file: Path, charge: int | None) -> Molecule:
+    """The molecule of the first MODEL; whether the others are its frames, the checks tell."""
+    records = resolve("equidrift.adapters.rdkit_io:read_molecules")(file, charge=charge)
+    record = next(iter(records))
+    if record.molecule is None:
+        raise InputError(f"cannot read the topology {str(file)!r}: {record.error}")
+    molecule: Molecule = record.molecule
+    return molecule
 
 
 def _times(time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: int, file: Path) -> NDArray[np.float64]:

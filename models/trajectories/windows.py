@@ -20,14 +20,24 @@ def with_blank(trajectory: Trajectory, head_A: NDArray[np.float64], n_frames: in
     """
     blank = np.full((n_frames, *head_A.shape[1:]), np.nan)
     time_fs = trajectory.dt_fs * np.arange(len(head_A) + n_frames)
-    whole = trajectory.replace(positions_A=np.concatenate([head_A, blank]), time_fs=time_fs)
+    whole = with_last_box(trajectory).replace(
+        positions_A=np.concatenate([head_A, blank]), time_fs=time_fs
+    )
     return whole, np.arange(len(whole)) < len(head_A)
 
 
 def continuation(trajectory: Trajectory, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
     """New frames (n_frames, n_atoms, 3) with the times that come after a trajectory."""
     time_fs = trajectory.time_fs[-1] + trajectory.dt_fs * np.arange(1, len(positions_A) + 1)
-    return trajectory.replace(positions_A=positions_A, time_fs=time_fs, provenance=provenance)
+    return with_last_box(trajectory).replace(
+        positions_A=positions_A, time_fs=time_fs, provenance=provenance
+    )
+
+
+def with_last_box(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with the box of its last frame: that of new frames is not foretold."""
+    boxes_A = trajectory.boxes_A
+    return trajectory if boxes_A is None else trajectory.replace(box_A=boxes_A[-1])
 
 
 def gaps(given: NDArray[np.bool_] | Tensor) -> list[tuple[int, int]]:

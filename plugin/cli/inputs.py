@@ -28,15 +28,17 @@ def is_file(text: str) -> bool:
     return text == STDIN or plain_suffix(text) in READ or Path(text).is_file()
 
 
-def read_inputs(inputs: Sequence[str]) -> Iterator[Entry]:
+def read_inputs(inputs: Sequence[str], charge: int | None = None) -> Iterator[Entry]:
     """Every molecule of INPUT..., in order, one at a time; a broken one costs only itself.
+
+    charge is the total charge of molecules in .pdb files; None takes it from their hydrogens.
 
     Raises
     ------
     InputError
         at once where a file is missing, empty or of an unknown kind, and behind its last line where it holds no molecule.
     """
-    sources = [resolve("equidrift.adapters.rdkit_io:read_molecules")(text) if is_file(text) else text for text in inputs]
+    sources = [resolve("equidrift.adapters.rdkit_io:read_molecules")(text, charge=charge) if is_file(text) else text for text in inputs]
     return _entries(sources)
 
 

@@ -26,6 +26,9 @@ def command(
     n_proposals: Annotated[int, typer.Option(help="Proposals in a round.")] = 10,
     adapt: Annotated[str | None, typer.Option(help="Length of the adaptive phase; a tenth of the time, at least 50ps.")] = None,
     interval: Annotated[str | None, typer.Option(help="Time between frames; every round if not given.")] = None,
+    charge: Annotated[
+        int | None, typer.Option(help="Total charge of a .pdb; from its hydrogens if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same chain.")] = 0,
     platform: Annotated[str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what another run left.")] = False,
@@ -48,10 +51,12 @@ def command(
         interval_ps=None if interval is None else picoseconds("--interval", interval),
         seed=seed,
         platform=platform,
+        charge=charge,
         forcefield=tuple(name for name in forcefield.split(",") if name),
     )
     with phase_bar(shown=not as_json and sys.stderr.isatty()) as progress:
-        run = Run(what, output, picoseconds("--time", time), settings, overwrite=overwrite, progress=progress)
+        length_ps = picoseconds("--time", time)
+        run = Run(what, output, length_ps, settings, overwrite=overwrite, progress=progress)
         try:
             result = run.go()
         except KeyboardInterrupt as error:
@@ -102,6 +107,8 @@ def _print(result: dict[str, Any]) -> None:
     columns = ["torsion", "accepted > 60°", "ESS", "basin/°", "population", "F/kJ/mol", "entries"]
     if rows:
         print_table(columns, rows, title="Torsional basins")
+    if rows:
+        typer.echo(f"tables: {', '.join(result['tables'])}")
     if len(result["torsions"]) > 1:
         print_table(["state/°", "population", "F/kJ/mol", "entries"], [_basin(state) for state in result["states"]], title="States")
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from equidrift.cli.sample import OUTPUT_HELP
+from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP
 
 FILE_HELP = "Conformers: .sdf .mol .mol2 .pdb, each also .gz, or .npz; - is standard input."
 _NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
@@ -24,6 +24,7 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
     largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
+    charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -39,11 +40,11 @@ def command(
 
     check_output(output)
     refuse_inputs([output], [file, *model_files(model)])
-    _check_request(file, output, steps, batch_size)
+    _check_request(file, output, steps, batch_size, charge)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
     identity: dict[str, Any] = {"file": file_sha256(unpacked(file)), "suffix": suffix_of(output), "version": __version__}
-    identity |= {"largest_fragment": largest_fragment}
+    identity |= {"largest_fragment": largest_fragment, "charge": charge}
     identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
     identity |= {"steps": steps, "batch": batch_size}
     writer = open_stream(output, identity, inputs=[file, *model_files(model)], overwrite=overwrite)
@@ -54,7 +55,7 @@ def command(
         size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
         shown = not as_json and sys.stderr.isatty()
         try:
-            _refine_all(file, writer, summary, refiner, steps, size, shown, largest_fragment)
+            _refine_all(file, writer, summary, refiner, steps, size, shown, largest_fragment, charge)
         except KeyboardInterrupt as error:
             message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
             raise KeyboardInterrupt(message) from error
@@ -73,7 +74,9 @@ def command(
     return 1 if summary["failures"] else 0
 
 
-def _check_request(file: Path, output: Path, steps: int | None, batch_size: int | None) -> None:
+def _check_request(
+    file: Path, output: Path, steps: int | None, batch_size: int | None, charge: int | None
+) -> None:
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
     from equidrift.engine import check_count
     from equidrift.errors import InputError
@@ -88,7 +91,7 @@ def _check_request(file: Path, output: Path, steps: int | None, batch_size: int 
     suffix = suffix_of(output)
     if suffix in MANY_MOLECULES:
         return
-    held = iter(load_all(file, problems=[]))
+    held = iter(load_all(file, problems=[], charge=charge))
     first = next(held, None)
     if next(held, None) is not None:
         raise InputError(
@@ -108,6 +111,7 @@ def _refine_all(
     size: int,
     shown: bool,
     largest: bool,
+    charge: int | None,
 ) -> None:
     """Every molecule of the file, batch by batch, from where the writer's journal stands."""
     from equidrift.api import refine_part
@@ -119,7 +123,7 @@ def _refine_all(
 
     problems: list[str] = []
     with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:
-        for index, ensemble in enumerate(load_all(file, problems=problems)):
+        for index, ensemble in enumerate(load_all(file, problems=problems, charge=charge)):
             done, first = writer.position
             if index < done:
                 continue

@@ -18,6 +18,7 @@ MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's tot
 MAX_FAILURES_SHOWN = 20
 INPUT_HELP = "SMILES, InChI, or files: .smi .csv .sdf .mol .mol2 .pdb, each also .gz; - is standard input."
 OUTPUT_HELP = ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
+CHARGE_HELP = "Total charge of a .pdb's molecule; from its hydrogens if not given."
 FINISHED_BEFORE = "  finished before by this very command; nothing was done (--overwrite makes it anew)"
 
 
@@ -36,6 +37,7 @@ def command(
     max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
     largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
+    charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -67,10 +69,10 @@ def command(
         options={"relax": relax} if relax != "none" else None,
         **own,
     )
-    run = _Run(inputs, output, n, settings, prune, strict, largest_fragment)
+    run = _Run(inputs, output, n, settings, prune, strict, largest_fragment, charge)
     identity = {**provenance(settings), "requested": model, "batch": settings.batch_size, "attempts": max_attempts, "prune": prune}
     identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
-    identity |= {"largest_fragment": largest_fragment}
+    identity |= {"largest_fragment": largest_fragment, "charge": charge}
     writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
@@ -146,11 +148,12 @@ class _Run:
         prune: float | None,
         strict: bool,
         largest: bool,
+        charge: int | None,
     ) -> None:
         from equidrift.cli.inputs import describe_inputs
 
         self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
-        self.prune, self.strict, self.largest = prune, strict, largest
+        self.prune, self.strict, self.largest, self.charge = prune, strict, largest, charge
         self.cut: dict[int, str] = {}  # notes of molecules whose largest fragment was taken
         self.described = describe_inputs(inputs)
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
@@ -184,7 +187,7 @@ class _Run:
         titles: dict[int, str] = {}
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
-        source = self._molecules(read_inputs(self.inputs), start[0], titles)
+        source = self._molecules(read_inputs(self.inputs, self.charge), start[0], titles)
         whole = self.prune is not None or self.strict
         windows = generate_windows(
             source,

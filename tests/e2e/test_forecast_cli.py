@@ -155,6 +155,30 @@ def test_trajectories_that_cannot_be_used(cli: Cli) -> None:
         assert code == 2 and message in err and err.count("\n") == 1
 
 
+def test_forecast_says_that_the_last_frame_is_better_when_frames_are_far_apart(cli: Cli) -> None:
+    far = (ASPIRIN, "--top", TOP, "--frames", 3, "--model", "walker", "--dt", 120)
+    code, out, err = cli(*far, "-o", "x.npz")
+    assert code == 0 and err == ""
+    assert "note: the frames are 120 fs apart" in out and "--model last-frame" in out
+    _, out, _ = cli(*far, "-o", "y.npz", "--json")
+    told = json.loads(out)
+    assert len(told["notes"]) == 1 and told["plain_md_seconds"] > 0
+
+
+def test_forecast_says_nothing_of_the_kind_when_frames_are_close(cli: Cli) -> None:
+    _, out, _ = cli(ASPIRIN, "--top", TOP, "--frames", 3, "--model", "walker", "-o", "x.npz")
+    assert "note:" not in out
+
+
+def test_forecast_refuses_unrelated_conformers(cli: Cli) -> None:
+    from tests.plugin.test_trajectory_checks import unrelated_conformers
+
+    unrelated_conformers().save("c.npz")
+    code, _, err = cli("c.npz", "--frames", 3, "-o", "x.npz", "--model", "walker")
+    assert code == 2 and "these are no successive frames of dynamics" in err
+    assert not Path("x.npz").exists()
+
+
 def test_another_command_does_not_overwrite_an_unfinished_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trajectory_engine, "CHUNK", 2)
     with monkeypatch.context() as patch:

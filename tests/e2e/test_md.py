@@ -139,3 +139,61 @@ def test_times_with_units():
     for bad in ("", "ps", "3", "3 s", "-1ps"):
         with pytest.raises(InputError, match="a number and a unit"):
             picoseconds("--time", bad)
+
+
+# What a PDB file says of a box ---------------------------------------------------------------
+
+O01 = Path(__file__).parents[1] / "data" / "cases" / "O01-CRYST1-implicit-crash"
+SHORT = ["--time", "1ps", "--md-steps", "50", "--proposals", "none", "--json"]
+
+
+@pytest.mark.parametrize("name", ["ala2_cryst1.pdb", "ala2_smallbox.pdb"])
+def test_md_runs_in_implicit_solvent_when_the_pdb_has_a_box(tmp_path, name):
+    fields = ["--forcefield", "amber14-all.xml,implicit/obc2.xml"]
+    done = run(str(O01 / name), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path)
+    assert json.loads(done.stdout)["cycles"] == 10
+
+
+def test_md_takes_a_box_of_1_A_for_none(tmp_path):
+    fields = ["--forcefield", "amber14-all.xml"]
+    run(str(O01 / "ala2_cryst1.pdb"), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path)
+    universe = mda.Universe(str(O01 / "ala2_cryst1.pdb"), str(tmp_path / "a.xtc"))
+    assert universe.trajectory.ts.dimensions is None
+
+
+def test_md_refuses_a_box_that_the_cutoff_does_not_fit_into(tmp_path):
+    fields = ["--forcefield", "amber14-all.xml"]
+    done = run(str(O01 / "ala2_smallbox.pdb"), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path, check=False)
+    assert isinstance(done.exception, InputError) or done.exit_code
+    text = f"{done.output} {done.exception}"
+    assert "15.0 A wide" in text.replace("\n", " ") and "remove the CRYST1 record" in text.replace("\n", " ")
+
+
+def test_md_names_the_option_and_the_time_when_adaptation_is_too_short(tmp_path):
+    short = ["CCCC", "--proposals", "mixture", "--md-steps", "4000", "-o", "a.xtc"]
+    for options, need in (([], "--adapt 640ps, or --time 6400ps"), (["--adapt", "100ps"], "--adapt 640ps")):
+        done = run(*short, *options, folder=tmp_path, check=False)
+        text = " ".join(f"{done.output} {done.exception}".split())
+        assert f"needs {need}" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_md_writes_its_tables_as_csv(tmp_path):
+    import csv
+
+    done = run("CCCC", *QUICK, "--proposals", "uniform", "--json", "-o", "b.xtc", folder=tmp_path)
+    result = json.loads(done.stdout)
+    with open(tmp_path / "b.torsions.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    basins = [basin for torsion in result["torsions"] for basin in torsion["basins"]]
+    assert [float(row["population"]) for row in rows] == [basin["population"] for basin in basins]
+    assert {row["torsion"] for row in rows} == {"C0-C1-C2-C3"}
+    assert (tmp_path / "b.states.csv").is_file()
+
+
+def test_md_of_a_peptide_names_its_torsions_by_residue(tmp_path):
+    (path,) = (Path(__file__).parents[1] / "data" / "cases").glob("*/gly_icode.pdb")
+    fields = ["--forcefield", "amber14-all.xml"]
+    done = run(str(path), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path)
+    names = {torsion["torsion"] for torsion in json.loads(done.stdout)["torsions"]}
+    assert names == {"GLY52A phi", "GLY52A psi", "GLY52B phi", "GLY52B psi"}

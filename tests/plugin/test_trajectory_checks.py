@@ -13,7 +13,15 @@ from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.trajectories import forecast
-from equidrift.trajectory_checks import check_same_atoms, check_trajectory, unwrap, unwrapped
+from equidrift.trajectory_checks import (
+    apparent_temperature_K,
+    check_related,
+    check_same_atoms,
+    check_trajectory,
+    unwrap,
+    unwrapped,
+    worth,
+)
 from tests.conftest import make_trajectory
 from tests.doubles import Walker
 
@@ -168,3 +176,48 @@ def test_atoms_of_another_molecule(n_atoms: int, numbers: str | None, message: s
 def test_baselines_take_any_element() -> None:
     trajectory = make_trajectory("C[Si](C)(C)C")
     assert len(forecast(trajectory, 2, model=make_trajectory_model("last-frame"))[0]) == 2
+
+
+# Whether a forecast is worth its cost --------------------------------------------------------
+
+
+def frames_of_dynamics(dt_fs=5.0, n_frames=20):
+    """Atoms of a rigid molecule that swing by 0.1 A within 100 fs."""
+    from tests.conftest import make_ensemble
+
+    ensemble = make_ensemble("anion")
+    time_fs = dt_fs * np.arange(n_frames)
+    phases = np.arange(ensemble.molecule.n_atoms * 3).reshape(-1, 3)
+    swings = 0.1 * np.sin(2 * np.pi * time_fs[:, None, None] / 100.0 + phases)
+    return Trajectory(ensemble.molecule, ensemble.positions_A[:1] + swings, time_fs)
+
+
+def unrelated_conformers(dt_fs=5.0, n_frames=40):
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom
+
+    from equidrift.records import Molecule
+
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCCCO"))
+    rdDistGeom.EmbedMultipleConfs(mol, n_frames, randomSeed=4)
+    frames = np.array([conformer.GetPositions() for conformer in mol.GetConformers()])
+    return Trajectory(Molecule.from_smiles("CCCCCO"), frames, dt_fs * np.arange(n_frames))
+
+
+def test_unrelated_conformers_are_refused_as_frames():
+    with pytest.raises(InputError, match=r"move as at [\d,]+ K: these are no successive frames"):
+        check_related(unrelated_conformers())
+
+
+def test_frames_of_dynamics_are_taken_as_related():
+    given = frames_of_dynamics()
+    assert 10 < apparent_temperature_K(given) < 2000
+    check_related(given)
+
+
+@pytest.mark.parametrize("dt_fs, said", [(5.0, False), (95.0, False), (100.0, True), (1000.0, True)])
+def test_last_frame_is_recommended_when_frames_are_100_fs_apart(dt_fs, said):
+    given = frames_of_dynamics(dt_fs)
+    notes = worth(Walker(), given)
+    assert bool(notes) == said
+    assert all("--model last-frame" in note and "plain MD" in note for note in notes)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from functools import lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from equidrift.errors import UnknownNameError, WeightsError
+from equidrift.errors import ModelError, UnknownNameError, WeightsError
 from equidrift.weights import find, read_card
 
 # name -> "module:factory"; factory(**options) returns a ConformerModel. Third parties add theirs by an `equidrift.models` entry point.
@@ -66,7 +66,39 @@ def resolve(path: str) -> Any:
 
 @lru_cache
 def _third_party() -> dict[str, str]:
-    return {entry.name: entry.value for entry in entry_points(group="equidrift.models")}
+    """Names and places of other packages' models. Nothing is imported, so that a broken one costs nobody anything."""
+    return {entry.name: entry.value for entry in entry_points(group="equidrift.models") if entry.name not in CONFORMER_MODELS}
+
+
+def third_party_models() -> dict[str, str]:
+    """Models of other packages, and what is wrong with each: empty if it can be imported."""
+    found = {}
+    for entry in entry_points(group="equidrift.models"):
+        if entry.name in CONFORMER_MODELS:
+            found[entry.name] = f"{_package(entry)} wants a name that equidrift has itself; that one is used"
+            continue
+        try:
+            _plugin(entry.name, entry.value)
+            found[entry.name] = ""
+        except ModelError as error:
+            found[entry.name] = str(error)
+    return found
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "a package"
+
+
+def _plugin(name: str, value: str) -> Any:
+    """The factory of another package's model. Raises `ModelError` for whatever its import raises."""
+    try:
+        factory = resolve(value)
+    except Exception as error:  # it is others' code: it can raise anything
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"the model {name!r} ({value}) of another package cannot be imported ({told}); update or remove it") from error
+    if not callable(factory):
+        raise ModelError(f"the model {name!r} of another package is no factory: {value} is {type(factory).__name__}; update or remove it")
+    return factory
 
 
 def list_models() -> list[str]:
@@ -87,7 +119,8 @@ def make_model(name: str, **options: Any) -> Any:
     table = _third_party() | CONFORMER_MODELS
     if name not in table:
         raise UnknownNameError("model", name, table)
-    return resolve(table[name])(**options)
+    factory = resolve(table[name]) if name in CONFORMER_MODELS else _plugin(name, table[name])
+    return factory(**options)
 
 
 def is_path(name: str) -> bool:

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -23,7 +23,7 @@ ETHANOL = "CCO"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; state is ok, missing (optional) or broken."""
+    """One line of the report; state is ok, missing (optional), broken or not ours (another package's model)."""
 
     what: str
     state: str
@@ -36,13 +36,25 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
     with _quiet():
         findings = list(examine())
-    broken = sum(finding.state == "broken" for finding in findings)
+    broken = [finding.what for finding in findings if finding.state == "broken"]
     if as_json:
-        print_json({"command": "doctor", "ok": not broken, "findings": [asdict(finding) for finding in findings]})
+        report = {"command": "doctor", "ok": not broken, "verdict": verdict(findings)}
+        print_json({**report, "findings": [asdict(finding) for finding in findings]})
     else:
+        typer.echo(verdict(findings))
         print_table(("what", "state", "detail"), [(finding.what, finding.state, finding.detail) for finding in findings])
-        typer.echo("everything works" if not broken else f"{broken} broken, see the table")
     return 1 if broken else 0
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """The report in one line."""
+    broken = [finding.what for finding in findings if finding.state == "broken"]
+    extras = [finding.what for finding in findings if finding.state == "missing"]
+    others = [finding.what for finding in findings if finding.state == "not ours"]
+    parts = [f"{len(broken)} broken: {', '.join(broken)}" if broken else "everything works"]
+    parts += [f"not installed, and optional: {', '.join(extras)}"] if extras else []
+    parts += [f"of other packages, does not load: {', '.join(others)}"] if others else []
+    return "; ".join(parts)
 
 
 @contextmanager
@@ -78,7 +90,16 @@ def examine() -> Iterator[Finding]:
     )
     for what, attempt in tried:
         yield _tried(what, attempt)
+    yield from _plugins()
     yield from _weights()
+
+
+def _plugins() -> Iterator[Finding]:
+    """Models of other packages; a broken one is theirs to mend, and nothing of equidrift's is broken by it."""
+    from equidrift.registry import third_party_models
+
+    for name, problem in third_party_models().items():
+        yield Finding(f"model of another package: {name}", "not ours" if problem else "ok", problem or "can be imported")
 
 
 def _version(package: str, extra: str | None) -> Finding:

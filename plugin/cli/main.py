@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Annotated, Any
 
-from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError
+import typer
+
+from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError, UnknownNameError
+
+logger = logging.getLogger(__name__)
+NETWORKED = ("sample", "refine", "forecast", "generate", "md", "train", "bench")  # commands that take --threads
 
 FAILED, BAD_INPUT, PIPE_CLOSED = 1, 2, 141
 
 
 def build() -> Callable[[], None]:
     """The Typer application. Each command's module imports what it needs only when the command runs."""
-    import typer
-
     from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
         help="Equivariant diffusion models where molecular simulators already work.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     commands = {
@@ -37,24 +41,63 @@ def build() -> Callable[[], None]:
         "doctor": doctor,
     }
     for name, module in commands.items():
-        app.command(name)(_guarded(module.command))
+        app.command(name)(_guarded(module.command, network=name in NETWORKED))
+    app.command("help")(_guarded(_help))
+    app.callback()(_options)
     return app
 
 
-def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=lambda value: _version() if value else None, help="Show the version.")
+    ] = False,
+) -> None:
+    """Equivariant diffusion models where molecular simulators already work."""
+
+
+def _version() -> None:
+    from equidrift._version import __version__
+
+    typer.echo(f"equidrift {__version__}")
+    raise typer.Exit
+
+
+def _help(
+    context: typer.Context, command: Annotated[str | None, typer.Argument(metavar="[COMMAND]", help="Of which; all if not given.")] = None
+) -> int:
+    """Help on a command."""
+    above = context.parent
+    if above is None:
+        return FAILED
+    if command is None:
+        typer.echo(above.get_help())
+        return 0
+    group: Any = above.command
+    known = group.list_commands(above)
+    if command not in known:
+        raise UnknownNameError("command", command, known)
+    chosen = group.get_command(above, command)
+    typer.echo(chosen.get_help(type(context)(chosen, info_name=command, parent=above)))
+    return 0
+
+
+def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[..., None]:
     """A command whose errors are a line on stderr, those of a config a line each, and an exit code.
 
     1 : a part failed. 2 : bad input. 130 : Ctrl-C. 143 : SIGTERM.
     """
-    import typer
-
+    from equidrift.cli.common import common_options, with_common_options
     from equidrift.cli.signals import ended_by_signals, exit_code
 
     @wraps(command)
-    def run(*args: Any, **options: Any) -> None:
+    def run(*args: Any, quiet: bool = False, verbose: int = 0, threads: int | None = None, **options: Any) -> None:
+        shown = bool(options.get("as_json")) or str(options.get("output")) == "-"
+        begun = time.monotonic()
         try:
-            with ended_by_signals():
+            with common_options(quiet=quiet, verbose=verbose, threads=threads, keep_stdout=shown), ended_by_signals():
+                logger.debug("%s: %s", command.__module__, options)
                 code = command(*args, **options)
+                logger.info("%s took %.1f s", command.__module__.rpartition(".")[2], time.monotonic() - begun)
         except KeyboardInterrupt as error:
             typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
             code = exit_code(error)
@@ -67,7 +110,7 @@ def _guarded(command: Callable[..., Any]) -> Callable[..., None]:
         if code:
             raise typer.Exit(code)
 
-    return run
+    return with_common_options(run, command, network=network)
 
 
 def _told(error: EquidriftError) -> str:
@@ -78,13 +121,6 @@ def _told(error: EquidriftError) -> str:
 
 def run() -> None:
     """Entry point of the console script."""
-    if sys.argv[1:] == ["--version"]:
-        import typer
-
-        from equidrift._version import __version__
-
-        typer.echo(f"equidrift {__version__}")
-        return
     build()()
 
 

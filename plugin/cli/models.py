@@ -1,35 +1,141 @@
-"""equidrift models: the cards of the shipped weights, and every name that --model takes."""
+"""equidrift models: every name that --model takes, what each does, and the options that --set takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 
 COLUMNS = ("name", "family", "elements", "licence", "sha256")
 SHOWN = 8  # figures of a row
+INNER = ("self", "name", "weights_sha256")
 
 
-def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
-    """Models that come with the package: what they know, what they learnt from, how good they are."""
+def command(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The options of this model, for --set.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All shipped weights too, with what was measured.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Models that come with the package, one a line; with a NAME, its options."""
     from equidrift.cli.output import print_json, print_table
-    from equidrift.registry import MOLECULE_MODELS, REFINERS, TRAJECTORY_MODELS, list_models, resolve
+    from equidrift.registry import list_models, resolve, third_party_models
 
+    if name is not None:
+        return _one(name, as_json)
     cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
+    broken = {name: problem for name, problem in third_party_models().items() if problem}
     if as_json:
-        names = {"sample": list_models(), "refine": sorted(REFINERS), "forecast": sorted(TRAJECTORY_MODELS)}
-        names["generate"] = sorted(MOLECULE_MODELS)
-        print_json({"command": "models", **names, "cards": cards})
+        names = {verb: sorted(table) for verb, table in tables().items()} | {"sample": list_models()}
+        print_json({"command": "models", **names, "not_importable": broken, "cards": cards})
         return 0
-    print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
-    for card in cards:
-        typer.echo("\n".join(_details(card)))
-    typer.echo("")
-    typer.echo(f"equidrift sample --model: {', '.join(_default_first(list_models()))}")
-    typer.echo(f"equidrift refine --model: {', '.join(sorted(REFINERS))}")
-    typer.echo(f"equidrift forecast --model: {', '.join(_default_first(list(TRAJECTORY_MODELS)))}")
-    typer.echo(f"equidrift generate --model: {', '.join(_default_first(list(MOLECULE_MODELS)))}")
+    for verb, table in tables().items():
+        for entry in _default_first(list(table)):
+            typer.echo(f"equidrift {verb} --model {entry}: {summary(table[entry])}")
+    for entry in sorted(set(list_models()) - set(tables()["sample"]) - set(broken)):
+        typer.echo(f"equidrift sample --model {entry}: of another package")
+    for problem in broken.values():
+        typer.echo(f"does not load: {problem}")
+    if all_:
+        print_table(COLUMNS, [_row(card) for card in cards], title="Shipped weights")
+        for card in cards:
+            typer.echo("\n".join(_details(card)))
+    return 0
+
+
+def tables() -> dict[str, Mapping[str, str]]:
+    """The names of each command's --model, and who makes each."""
+    from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, REFINERS, TRAJECTORY_MODELS
+
+    return {"sample": CONFORMER_MODELS, "refine": REFINERS, "forecast": TRAJECTORY_MODELS, "generate": MOLECULE_MODELS}
+
+
+def summary(path: str) -> str:
+    """What a model does, in the first sentence of its factory's or class's description."""
+    from equidrift.registry import resolve
+
+    text = inspect.getdoc(resolve(path)) or ""
+    first = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[.;])\s", first)[0].rstrip(".;")
+
+
+def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
+    """The options of a model: name -> (default, what it is). Where a factory hands on the rest, those of what it makes."""
+    found: dict[str, tuple[Any, str]] = {}
+    for part in _makers(factory):
+        texts = described(inspect.getdoc(part) or "")
+        start = part.__init__ if inspect.isclass(part) else part
+        for parameter in inspect.signature(start, eval_str=True).parameters.values():
+            if dataclasses.is_dataclass(parameter.annotation):  # a table of options, given by name
+                texts |= described(inspect.getdoc(parameter.annotation) or "")
+                found |= {f.name: (f.default, texts.get(f.name, "")) for f in dataclasses.fields(parameter.annotation)}
+                continue
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and parameter.name not in INNER and parameter.default is not parameter.empty:
+                found.setdefault(parameter.name, (parameter.default, texts.get(parameter.name, "")))
+    return found
+
+
+def _makers(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """A factory, and the classes to which its `**options` go."""
+    makers, current = [factory], factory
+    if not inspect.isclass(factory):
+        made = inspect.signature(factory, eval_str=True).return_annotation
+        if not inspect.isclass(made) or not _hands_on(factory):
+            return makers
+        current = made
+    for kind in inspect.getmro(current):  # type: ignore[arg-type]
+        if "__init__" not in vars(kind) or kind is object:
+            continue
+        makers.append(kind)
+        if not _hands_on(kind.__init__):
+            break
+    return makers
+
+
+def _hands_on(call: Callable[..., Any]) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(call).parameters.values())
+
+
+def described(text: str) -> dict[str, str]:
+    """What the Parameters of a numpydoc docstring say of each name."""
+    lines, out, names = text.partition("Parameters\n")[2].splitlines()[1:], {}, list[str]()
+    for line in lines:
+        match = re.match(r"^(\w+(?:, \w+)*) : (.*)$", line)
+        if match:
+            names = match[1].split(", ")
+            out.update(dict.fromkeys(names, match[2]))
+        elif line.startswith(" ") and names:
+            out.update({name: f"{out[name]} {line.strip()}" for name in names})
+        elif line.strip() and not line.startswith(" "):
+            break
+    return out
+
+
+def _one(name: str, as_json: bool) -> int:
+    from equidrift.cli.output import print_json
+    from equidrift.errors import UnknownNameError
+    from equidrift.registry import resolve
+
+    known = {entry for table in tables().values() for entry in table}
+    if name not in known:
+        raise UnknownNameError("model", name, known)
+    found = {verb: options_of(resolve(table[name])) for verb, table in tables().items() if name in table}
+    if as_json:
+        plain = {
+            verb: {key: {"default": default, "about": text} for key, (default, text) in options.items()} for verb, options in found.items()
+        }
+        print_json({"command": "models", "model": name, "options": plain})
+        return 0
+    for verb, options in found.items():
+        typer.echo(f"equidrift {verb} --model {name}: {summary(tables()[verb][name])}")
+        for key, (default, text) in options.items():
+            typer.echo(f"  --set {key}={'null' if default is None else default}" + (f"  {text}" if text else ""))
+        if not options:
+            typer.echo("  no options")
     return 0
 
 

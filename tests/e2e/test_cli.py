@@ -210,7 +210,7 @@ def test_models_lists_names_and_cards(cli: Cli) -> None:
     assert code == 0 and {"default", "etkdg"} <= set(listed["sample"]) and "refine" in listed["refine"]
     assert all(set(models.COLUMNS) - {"training data"} <= set(card) for card in listed["cards"])
     code, out, _ = cli("models")
-    assert code == 0 and "equidrift sample --model: " in out
+    assert code == 0 and "equidrift sample --model default: " in out
 
 
 def test_doctor_finds_everything(cli: Cli) -> None:

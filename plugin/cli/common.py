@@ -1,0 +1,106 @@
+"""Options that every command has: what is said on the terminal, and how many threads the networks take."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
+from typing import Annotated, Any
+
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
+
+
+def with_common_options(run: Callable[..., None], command: Callable[..., Any], *, network: bool) -> Callable[..., None]:
+    """`run` with the signature of `command` and the options that all have; `network`: also --threads."""
+    import typer
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary: errors only.")]
+    verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Log records too; -vv: all of them.")]
+    threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the networks; as PyTorch has it if not given.")]
+    further = [
+        inspect.Parameter("quiet", keyword, annotation=quiet, default=False),
+        inspect.Parameter("verbose", keyword, annotation=verbose, default=0),
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    if network and "threads" not in signature.parameters:
+        further.insert(0, inspect.Parameter("threads", keyword, annotation=threads, default=None))
+    known = set(signature.parameters)
+    added = [parameter for parameter in further if parameter.name not in known]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in added} | {
+        parameter.name: parameter.annotation for parameter in signature.parameters.values()
+    }
+    return run
+
+
+@contextmanager
+def common_options(*, quiet: bool, verbose: int, threads: int | None, keep_stdout: bool) -> Iterator[None]:
+    """While this is open: records on stderr, no summary if `quiet`, so many threads; all as before afterwards.
+
+    keep_stdout : what the command prints is its result (JSON, or a file on standard output), and is printed even if quiet.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_records(logging.ERROR if quiet else LEVELS[min(verbose, 2)]))
+        if threads is not None:
+            stack.enter_context(torch_threads(threads))
+        if quiet:
+            stack.enter_context(_unwatched())
+            if not keep_stdout:
+                stack.enter_context(redirect_stdout(StringIO()))
+        yield
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch with so many threads, and then as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _records(level: int) -> Iterator[None]:
+    """The package's log records of this level and above on stderr."""
+    logger = logging.getLogger("equidrift")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Unwatched:
+    """stderr that says that nobody watches it, so that no bar is drawn."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def isatty(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    before = sys.stderr
+    sys.stderr = _Unwatched(before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stderr = before

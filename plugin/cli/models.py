@@ -6,13 +6,13 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 COLUMNS = ("name", "family", "elements", "licence", "sha256")
 SHOWN = 8  # figures of a row
-INNER = ("self", "name", "weights_sha256")
+INNER = ("self", "name", "weights_sha256", "card")
 
 
 def command(
@@ -68,15 +68,22 @@ def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
     for part in _makers(factory):
         texts = described(inspect.getdoc(part) or "")
         start = part.__init__ if inspect.isclass(part) else part
-        for parameter in inspect.signature(start, eval_str=True).parameters.values():
-            if dataclasses.is_dataclass(parameter.annotation):  # a table of options, given by name
-                texts |= described(inspect.getdoc(parameter.annotation) or "")
-                found |= {f.name: (f.default, texts.get(f.name, "")) for f in dataclasses.fields(parameter.annotation)}
-                continue
+        parameters = inspect.signature(start, eval_str=True).parameters
+        if "options" in parameters and (record := _record(parameters["options"].annotation)) is not None:
+            texts = described(inspect.getdoc(record) or "")  # a table of options, each given by its name
+            found |= {field.name: (field.default, texts.get(field.name, "")) for field in dataclasses.fields(record)}
+            continue
+        for parameter in parameters.values():
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             if named and parameter.name not in INNER and parameter.default is not parameter.empty:
                 found.setdefault(parameter.name, (parameter.default, texts.get(parameter.name, "")))
     return found
+
+
+def _record(annotation: Any) -> Any:
+    """The dataclass in an annotation, if any."""
+    kinds = [kind for kind in get_args(annotation) or (annotation,) if dataclasses.is_dataclass(kind)]
+    return kinds[0] if kinds else None
 
 
 def _makers(factory: Callable[..., Any]) -> list[Callable[..., Any]]:

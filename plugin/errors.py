@@ -103,9 +103,11 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
 
 def error_again(kind: str, message: str) -> EquidriftError:
     """An error of ours made anew from the name of its class and its text, as a journal keeps them."""
-    made = globals().get(kind)
-    known = isinstance(made, type) and issubclass(made, EquidriftError)
-    again: EquidriftError = EquidriftError.__new__(made if known else ModelError, message)
+    found = globals().get(kind)
+    made: type[EquidriftError] = ModelError
+    if isinstance(found, type) and issubclass(found, EquidriftError):
+        made = found
+    again = made.__new__(made, message)
     Exception.__init__(again, message)
     if isinstance(again, NoValidSamplesError):
         again.reasons, again.partial = {}, None

@@ -31,6 +31,7 @@ from equidrift.seeds import check_seed, sample_seeds
 from equidrift.valency import VALENCES, graph_problem
 
 BATCH_SIZE = 100
+SLOW_BATCH_SIZE = 16  # with GFN2-xTB, so that what is done can be kept every few seconds
 MAX_ATTEMPTS = 20  # draws a molecule asked for
 LEAST_DRAWS = 200  # before a run is given up
 NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = "no molecule", "sanitisation", "fragment lost", "repeated"
@@ -110,7 +111,8 @@ def make_settings(
             raise UnknownNameError("judge", str(name), JUDGES)
         resolve(JUDGES[name])  # tells at once where something is missing
     kept = None if fragment is None else check_fragment(fragment, made)
-    size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
+    slow = relax == "gfn2" or "gfn2" in judges
+    size = batch_size or (SLOW_BATCH_SIZE if slow else int(getattr(made, "batch_size", BATCH_SIZE)))
     relaxing = make_relax(relax)
     options = {**model_options, **({"relax": relax} if relaxing is not None else {})}
     return Settings(made, seed, steps, wanted, guidance, kept, size, max_attempts, relaxing, judges, options, callback)
@@ -485,7 +487,7 @@ def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **op
     Raises
     ------
     NoValidSamplesError
-        where n valid and unique molecules cannot be found, with the reasons counted.
+        where n valid and unique molecules cannot be found, with the reasons counted; its `partial` lists those found.
     UnknownNameError
         for an unknown model or property, with the nearest name.
     InputError, InputTypeError
@@ -496,7 +498,11 @@ def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **op
     check_count("n", n)
     run, made = Run(), []
     with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress, label="molecules") as callback:
-        for batch in batches(n, make_settings(model, callback=callback, **options), run):
-            made += batch
+        try:
+            for batch in batches(n, make_settings(model, callback=callback, **options), run):
+                made += batch
+        except NoValidSamplesError as error:
+            error.partial = made or None
+            raise
     counts = {"drawn": run.drawn, "rejected": dict(sorted(run.rejected.items()))}
     return [ensemble.replace(provenance={**ensemble.provenance, **counts}) for ensemble in made]

@@ -34,6 +34,7 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a molecule, on average, before the run is given up.")] = 20,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Write all N molecules or none.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -71,12 +72,13 @@ def command(
     identity |= {"command": "generate", "suffix": suffix_of(output)}
     writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     again = writer.finished
-    summary = _run(n, settings, writer, shown=not as_json and sys.stderr.isatty())
+    summary = _run(n, settings, writer, strict, shown=not as_json and sys.stderr.isatty())
+    short = summary.pop("short")
     summary = {"command": "generate", "output": str(output), **summary, "finished_before": again}
-    summary["notes"] = [str(note.message) for note in notes]
+    summary["notes"] = [str(note.message) for note in notes] + ([short] if short else [])
     text = json.dumps(plain(summary)) if as_json else summary_text(summary)
     typer.echo(text, err=str(output) == "-")  # there, stdout holds the records alone
-    return 0
+    return 1 if short else 0
 
 
 def _check_suffix(output: Path, n: int) -> None:
@@ -107,26 +109,43 @@ def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
     return targets
 
 
-def _run(n: int, settings: Any, writer: Any, *, shown: bool) -> dict[str, Any]:
-    """Every batch from where the writer's journal stands; the counts of the whole run."""
+def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> dict[str, Any]:
+    """Every batch from where the writer's journal stands; the counts of the whole run.
+
+    "short" says why there are fewer than n, and is empty if there are not.
+    """
     import dataclasses
 
     from equidrift.cli.progress import conformer_bar
+    from equidrift.errors import InputError, NoValidSamplesError
     from equidrift.molecules import Run, batches, provenance
 
     state = writer.summary
     run = Run.restored(state) if state else Run()
     achieved: dict[str, list[float]] = state.get("achieved", {})
     begun, resumed = time.monotonic(), run.found
+    short = str(state.get("short", ""))
+    if writer.finished and short and settings.max_attempts > state["attempts"]:
+        raise InputError(
+            f"{str(writer.path)!r} holds the {run.found} molecules that were found in {run.drawn} "
+            "draws; draw anew with --overwrite, or give another name for the output"
+        )
     try:
         with conformer_bar(n, shown=shown, done=resumed, label="molecules") as callback:
-            for ensembles in batches(n, dataclasses.replace(settings, callback=callback), run):
+            asked = dataclasses.replace(settings, callback=callback)
+            for ensembles in () if writer.finished else batches(n, asked, run):
                 for ensemble in ensembles:
                     for name, values in ensemble.scores.items():
                         achieved.setdefault(name, []).append(float(values[0]))
                 first = run.found - len(ensembles)
                 numbered = [(ensemble, first + k) for k, ensemble in enumerate(ensembles)]
                 writer.write(numbered, (run.drawn, 0), run.state() | {"achieved": achieved})
+    except NoValidSamplesError as error:
+        if strict or not run.found:
+            raise
+        short = f"{' '.join(str(error).split())} These are written (--strict for all or none)."
+        told = run.state() | {"achieved": achieved, "short": short, "attempts": settings.max_attempts}
+        writer.write([], (run.drawn, 0), told)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{writer.summary.get('molecules', 0)} molecules are kept, the same command goes on from there") from error
     writer.finish()
@@ -138,6 +157,7 @@ def _run(n: int, settings: Any, writer: Any, *, shown: bool) -> dict[str, Any]:
         "molecules": run.found,
         "drawn": run.drawn,
         "rejected": dict(sorted(run.rejected.items())),
+        "short": short,
         "resumed_from": resumed,
         "targets": achieved_table(settings.targets, achieved),
         "seconds": round(seconds, 3),

@@ -97,9 +97,20 @@ def test_one_molecule_formats_and_force(tmp_path: Path) -> None:
 
 
 def test_too_few_fail_with_the_counts(tmp_path: Path) -> None:
-    ran = done(tmp_path, "x.sdf", "-n", "20")
+    ran = done(tmp_path, "x.sdf", "-n", "20", "--strict")
     assert ran.returncode == 1 and "of 20 molecules are valid and unique after 400 draws" in ran.stderr and "repeated" in ran.stderr
     assert not (tmp_path / "x.sdf").exists()
+
+
+def test_too_few_are_written_with_a_note(tmp_path: Path) -> None:
+    for again in (False, True):
+        ran = done(tmp_path, "x.sdf", "-n", "20", "--json")
+        told = json.loads(ran.stdout)
+        assert ran.returncode == 1 and told["finished_before"] is again
+        assert 0 < told["molecules"] == (tmp_path / "x.sdf").read_text().count("$$$$") < 20
+        assert "valid and unique after 400 draws" in told["notes"][0] and "--strict" in told["notes"][0]
+    ran = done(tmp_path, "x.sdf", "-n", "20", "--max-attempts", "30")
+    assert ran.returncode == 2 and "draw anew with --overwrite" in ran.stderr
 
 
 @pytest.mark.parametrize("suffix", [".sdf", ".traj"])
@@ -122,7 +133,7 @@ def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> Non
 
 
 def test_another_command_does_not_take_up_the_journal(tmp_path: Path) -> None:
-    assert done(tmp_path, "x.sdf", "-n", "20").returncode == 1  # leaves its journal: more attempts would go on
+    assert done(tmp_path, "x.sdf", "-n", "20", "--strict").returncode == 1  # leaves its journal: more attempts would go on
     ran = done(tmp_path, "x.sdf", "-n", "3", "--seed", "9")
     assert ran.returncode == 2 and "has an unfinished run of another command" in ran.stderr
     assert done(tmp_path, "x.sdf", "-n", "3", "--seed", "9", "--overwrite").returncode == 0

@@ -93,8 +93,9 @@ def test_progress_counts_every_draw() -> None:
 
 
 def test_too_few_are_an_error_that_counts_reasons() -> None:
-    with pytest.raises(NoValidSamplesError, match=r"only 3 of 5 molecules are valid and unique after 200 draws; .*repeated 197"):
+    with pytest.raises(NoValidSamplesError, match=r"only 3 of 5 molecules are valid and unique after 200 draws; .*repeated 197") as caught:
         equidrift.generate(5, model=Baker(n=3))
+    assert len({ensemble.molecule.smiles for ensemble in caught.value.partial}) == 3
     with pytest.raises(NoValidSamplesError, match="few molecules may have these properties"):
         equidrift.generate(5, model=Baker(n=3), targets={"gap_eV": 5.0})
 

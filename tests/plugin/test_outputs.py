@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from equidrift import outputs
@@ -209,3 +211,18 @@ def test_cache_holds_only_the_latest_runs(tmp_path: Path, monkeypatch: pytest.Mo
         outputs.remember_finished([tmp_path / f"{k}.sdf"], "c", {})
     assert len(list((tmp_path / "equidrift" / "finished").iterdir())) == 3
     assert outputs.recall_finished([tmp_path / "5.sdf"], "c") == {}
+
+
+def test_writer_flushes_what_it_holds_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("equidrift.formats.time", SimpleNamespace(monotonic=lambda: now[0]))
+    writer = StreamWriter(tmp_path / "x.sdf", COMMAND)
+    for now[0], size in ((9.9, 1), (10.1, 2), (19.9, 3), (20.2, 4)):
+        writer.hold({"a": np.arange(size)})
+        kept = StreamWriter(tmp_path / "x.sdf", COMMAND).held()
+        assert (0 if kept is None else len(kept["a"])) == {1: 0, 2: 2, 3: 2, 4: 4}[size]
+    now[0] = 25.0
+    write_one(writer)
+    assert StreamWriter(tmp_path / "x.sdf", COMMAND).held() is None, "of a window that is over"

@@ -56,6 +56,33 @@ def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[A
 
 
 @contextmanager
+def training_bar(*, shown: bool) -> Iterator[Report]:
+    """A bar over the share of a training that is done, with step and loss; yields what a trainer reports to."""
+    if not shown:
+        yield lambda event: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=1.0, state="")
+
+        def report(event: dict[str, Any]) -> None:
+            bar.update(task, completed=event["share"], state=f"step {event['step']}, loss {event['loss']:.4g}")
+
+        yield report
+
+
+@contextmanager
 def phase_bar(*, shown: bool) -> Iterator[Report | None]:
     """A bar over the cycles of a simulation, one a phase; yields the callback, None where nothing is shown."""
     if not shown:

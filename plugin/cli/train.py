@@ -18,36 +18,61 @@ FAMILIES = {
     "fields": "equidrift.models.fields.train:run_training",
     "molecules": "equidrift.models.molecules.train:run_training",
 }
+# family -> its configs, the usual one first: name -> (key and value that choose it, "module:class")
+CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
+    "conformers": {"conformers": ("", "equidrift.models.conformers.train:TrainingConfig")},
+    "trajectories": {"trajectories": ("", "equidrift.models.trajectories.train:TrajectoryTraining")},
+    "torsions": {"torsions": ("", "equidrift.models.torsions.train:TrainingConfig")},
+    "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:TrainingConfig")},
+    "fields": {
+        "points": ("", "equidrift.models.fields.train:TrainingConfig"),
+        "atoms": ("", "equidrift.models.fields.atoms.train:AtomTrainingConfig"),
+    },
+    "molecules": {
+        "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
+        "latent": ("model: latent", "equidrift.models.molecules.latent.train:TrainingConfig"),
+        "properties": ("model: properties", "equidrift.models.molecules.properties.train:TrainingConfig"),
+        "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:TrainingConfig"),
+    },
+}
+# what stands in a template for a field that has no default
+PLACEHOLDERS = {"data": "my-data", "task": "refine", "stage": "graph", "kind": "atoms", "spectra": "my-spectra.npz"}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 def command(
     family: Annotated[str, typer.Argument(metavar="FAMILY", help=", ".join(FAMILIES))],
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train on and for how long; see examples/.")],
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.yaml", help="What to train on; with --template, of which model it is to be.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where a model or a checkpoint is.")] = False,
+    template_: Annotated[bool, typer.Option("--template", help="Print a config with all fields and their defaults.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Train a model family on your own molecules."""
-    from equidrift.cli.output import cell, print_json
-    from equidrift.errors import UnknownNameError
+    from equidrift.cli.output import print_json
+    from equidrift.cli.progress import training_bar
+    from equidrift.errors import InputError, UnknownNameError
     from equidrift.registry import resolve
 
     if family not in FAMILIES:
         raise UnknownNameError("family", family, FAMILIES)
+    if template_:
+        typer.echo(template(family, None if config is None else str(config)), nl=False)
+        return 0
+    if config is None:
+        raise InputError(f"give a config; equidrift train {family} --template > my.yaml writes one to start from")
     settings = read_config(config)
     settings = with_paths(settings, config.parent)
     budget_s = parse_budget(budget)
     out = output or Path("runs") / config.stem
     _claim(config, settings, out, resume=resume, overwrite=overwrite)
 
-    def progress(event: dict[str, Any]) -> None:
-        if not as_json and sys.stderr.isatty():
-            typer.echo("  ".join(f"{key} {cell(value)}" for key, value in event.items()), err=True)
-
-    result = resolve(FAMILIES[family])(config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress)
+    with training_bar(shown=not as_json and sys.stderr.isatty()) as progress:
+        result = resolve(FAMILIES[family])(config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress)
     summary = {"command": "train", "family": family, "output": str(out), **dict(result or {})}
     if as_json:
         print_json(summary)
@@ -79,6 +104,35 @@ def _claim(
     claim(written, inputs=read, own=checkpoint.exists(), overwrite=overwrite)
     if overwrite:
         checkpoint.unlink(missing_ok=True)
+
+
+def template(family: str, variant: str | None = None) -> str:
+    """A config of a family as YAML: what must be given first, then the rest with its defaults, commented out.
+
+    Raises `UnknownNameError` for a variant that the family has not.
+    """
+    import yaml
+
+    from equidrift.errors import UnknownNameError
+    from equidrift.registry import resolve
+
+    variants = CONFIGS[family]
+    name = next(iter(variants)) if variant is None else variant
+    if name not in variants:
+        raise UnknownNameError(f"template of {family}", name, variants)
+    choice, path = variants[name]
+    lines = [f"# equidrift train {family} CONFIG.yaml --budget 25m"]
+    others = [other for other in variants if other != name]
+    lines += [f"# other templates: equidrift train {family} {other} --template" for other in others]
+    lines += [choice] if choice else []
+    optional = []
+    for field, about in resolve(path).model_fields.items():
+        if about.is_required() or field == "data":
+            lines.append(f"{field}: {PLACEHOLDERS[field]}")
+        else:
+            value = yaml.safe_dump(about.default, default_flow_style=True, width=1000).splitlines()[0]
+            optional.append(f"# {field}: {value}")
+    return "\n".join([*lines, "schedule: {steps: 1000}", *(line for line in optional if not line.startswith("# schedule"))]) + "\n"
 
 
 def read_config(path: Path) -> dict[str, Any]:

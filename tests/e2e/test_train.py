@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from equidrift.cli import train
 from equidrift.cli.main import run
-from equidrift.errors import InputError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
+from equidrift.registry import resolve
 from equidrift.training_data import pack_sdf, packed_files
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +73,21 @@ def test_nothing_usable(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no conformer to train on. The first of 1 skipped records: mine.sdf record 1"):
         packed_files([str(path)], tmp_path, level="MMFF94")
     assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize(("family", "variant"), [(family, variant) for family, variants in train.CONFIGS.items() for variant in variants])
+def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
+    text = train.template(family, variant)
+    config = yaml.safe_load(text)
+    if family == "molecules":
+        assert config.pop("model") == variant
+    kind = resolve(train.CONFIGS[family][variant][1])
+    kind.model_validate(config)
+    commented = yaml.safe_load("\n".join(line[2:] for line in text.splitlines() if re.match(r"# \w+: (?!equidrift)", line)))
+    assert set(config) | set(commented) == set(kind.model_fields), "every field is there"
+    kind.model_validate({**commented, **config})
+
+
+def test_template_of_a_variant_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'joint'"):
+        train.template("molecules", "jiont")

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError
@@ -17,6 +18,7 @@ from equidrift.jsonable import molecule_from_dict, molecule_to_dict, plain
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
 from equidrift.residues import reordered
+from equidrift.text import tidy
 
 INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
 _CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge")
@@ -36,13 +38,17 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
     """
     molecule = ensemble.molecule
     graph, provenance = molecule_to_dict(molecule), plain(ensemble.provenance)
-    stored = _mapped({"molecule": graph, "provenance": provenance}, lambda text: quote(text, safe=SAFE))
+    masses = isotope_masses(molecule)
     labels = {"smiles": molecule.smiles, "name": molecule.name, "model": str(provenance.get("model", "unknown"))}
     shared: dict[str, Any] = {key: " ".join(text.split()) for key, text in labels.items() if text}  # extended XYZ knows no empty string
     shared |= {"charge": molecule.charge, "spin": molecule.multiplicity}
     images = []
     for k, frame in enumerate(ensemble.positions_A):
-        atoms = Atoms(molecule.numbers, frame, info={**shared, "sample": first_sample + k, **_numbers_of(ensemble, k), "equidrift": stored})
+        own = {name: texts[k] for name, texts in ensemble.properties.items()}
+        record = {"molecule": graph, "provenance": provenance, **({"properties": own} if own else {})}
+        stored = _mapped(record, lambda text: quote(text, safe=SAFE))
+        info = {**shared, "sample": first_sample + k, **_numbers_of(ensemble, k), "equidrift": stored}
+        atoms = Atoms(molecule.numbers, frame, masses=masses, info=info)
         atoms.set_array(INDEX, np.arange(molecule.n_atoms))
         if molecule.formal_charges.any():
             atoms.set_initial_charges(molecule.formal_charges)
@@ -50,6 +56,14 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
             atoms.calc = SinglePointCalculator(atoms, energy=float(ensemble.energies_eV[k]))
         images.append(atoms)
     return images
+
+
+def isotope_masses(molecule: Molecule) -> NDArray[np.float64] | None:
+    """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other atoms. None for one without."""
+    if not molecule.isotopes.any():
+        return None
+    known: NDArray[np.float64] = resolve("equidrift.adapters.rdkit_molecule:isotope_masses_amu")(molecule, strict=False)
+    return np.where(molecule.isotopes > 0, known, atomic_masses[molecule.numbers])
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:
@@ -89,13 +103,13 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
     """
     if not isinstance(atoms, Atoms):
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
-    stored = _stored_molecule(atoms)
+    stored = stored_molecule(atoms)
     if stored is not None and charge in (None, stored.charge):
         return stored
     if charge is None:
         charge = _charge_of(atoms)
     molecule: Molecule = resolve("equidrift.adapters.rdkit_perception:molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
-    return molecule.replace(smiles="", name=str(atoms.info.get("name", "")))
+    return molecule.replace(smiles="", name=tidy(str(atoms.info.get("name", "")), lines=True))
 
 
 def _charge_of(atoms: Atoms) -> int | None:
@@ -149,13 +163,15 @@ def _is_integer(text: Any) -> bool:
     return isinstance(text, str) and text.strip().lstrip("+-").isdigit()
 
 
-def _stored_molecule(atoms: Atoms) -> Molecule | None:
+def stored_molecule(atoms: Atoms) -> Molecule | None:
     """The graph in `atoms.info`, its atoms put in the present order; None where there is none, or it is of other atoms."""
     stored = atoms.info.get("equidrift")
     if not isinstance(stored, Mapping) or "molecule" not in stored:
         return None
-    molecule = molecule_from_dict(_mapped(stored["molecule"], unquote))
-    order = np.asarray(atoms.arrays.get(INDEX, np.arange(len(atoms))), np.int64)
+    molecule = molecule_from_dict(_mapped(plain(stored["molecule"]), unquote))
+    order = np.asarray(atoms.arrays.get(INDEX, np.arange(len(atoms))))
+    if order.dtype.kind not in "iu":
+        return None
     if len(atoms) != molecule.n_atoms or sorted(order.tolist()) != list(range(molecule.n_atoms)):
         return None
     if not np.array_equal(molecule.numbers[order], atoms.numbers) or atoms.info.get("charge", molecule.charge) != molecule.charge:
@@ -163,10 +179,15 @@ def _stored_molecule(atoms: Atoms) -> Molecule | None:
     return molecule if np.array_equal(order, np.arange(len(order))) else reordered(molecule, order)
 
 
-def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None) -> Ensemble:
+def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, molecule: Molecule | None = None) -> Ensemble:
     """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
 
-    Energies are taken where every image has one that is already computed.
+    Energies are taken where every image has one that is already computed; numbers and words in `info` become properties.
+
+    Parameters
+    ----------
+    charge : of `from_atoms`.
+    molecule : whose conformers the images are; None takes `from_atoms` of the first.
 
     Raises
     ------
@@ -176,30 +197,64 @@ def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None) -
     images = [images] if isinstance(images, Atoms) else list(images)
     if not images:
         raise InputError("there are no images; give at least one ase.Atoms")
-    molecule = from_atoms(images[0], charge=charge)
+    given, molecule = molecule, from_atoms(images[0], charge=charge) if molecule is None else molecule
     for k, atoms in enumerate(images):
         if not isinstance(atoms, Atoms):
             raise InputTypeError(f"images[{k}] must be an ase.Atoms, not {type(atoms).__name__}")
-        if k and (not np.array_equal(atoms.numbers, molecule.numbers) or (_stored_molecule(atoms) or molecule) != molecule):
+        other = given is None and k and (stored_molecule(atoms) or molecule) != molecule
+        if other or not np.array_equal(atoms.numbers, molecule.numbers):
             raise InputError(f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule")
     info = [atoms.info for atoms in images]
-    stored = info[0].get("equidrift")
     energies = [_energy_of(atoms) for atoms in images]
+    same, own = resolve("equidrift.fields:shared_and_own")([_properties_of(i) for i in info])
+    stored = _stored(info[0])
+    if "properties" in stored:
+        same, own = {}, {**own, **{name: [text] * len(images) for name, text in same.items()}}
     return Ensemble(
-        molecule,
+        molecule.replace(properties={**molecule.properties, **same}),
         np.array([atoms.positions for atoms in images]),
-        seeds=np.array([i["seed"] for i in info], np.int64) if all("seed" in i for i in info) else None,
-        log_prob=np.array([i["log_prob"] for i in info]) if all("log_prob" in i for i in info) else None,
+        seeds=_column(info, "seed"),
+        log_prob=_column(info, "log_prob"),
         energies_eV=np.array(energies, float) if all(energy is not None for energy in energies) else None,
         valid=np.array([bool(i.get("valid", True)) for i in info]),
         scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
-        provenance=_mapped(stored["provenance"], unquote) if isinstance(stored, Mapping) and "provenance" in stored else {"model": "given"},
+        provenance=_mapped(stored["provenance"], unquote) if "provenance" in stored else {"model": "given"},
+        properties=own,
     )
+
+
+def _stored(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `to_atoms` kept in an image, empty for images from elsewhere."""
+    stored = info.get("equidrift")
+    if not isinstance(stored, Mapping):
+        return {}
+    return {name: stored[name] for name in ("molecule", "provenance", "properties") if isinstance(stored.get(name), Mapping)}
+
+
+def _column(info: Sequence[Mapping[str, Any]], name: str) -> NDArray[Any] | None:
+    """The numbers that every image has under a name."""
+    values = [i.get(name) for i in info]
+    good = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
+    return np.array(values) if good else None
+
+
+OWN_INFO = ("smiles", "name", "sample", "seed", "model", "charge", "spin", "valid", "scores", "log_prob", "equidrift", "time_fs")
+
+
+def _properties_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """The user's numbers and words in `info`; the words of a plain XYZ comment, which ASE takes for switches, as `comment`."""
+    stored = _stored(info)
+    if stored:
+        return {name: str(text) for name, text in _mapped(plain(stored.get("properties", {})), unquote).items()}
+    words = [key for key, value in info.items() if value is True and key not in OWN_INFO]
+    texts = {key: value for key, value in info.items() if key not in OWN_INFO and isinstance(value, str | int | float | np.number)}
+    found = {tidy(str(key)): tidy(str(value), lines=True) for key, value in texts.items() if not isinstance(value, bool)}
+    return {**({"comment": tidy(" ".join(map(str, words)))} if words else {}), **found}
 
 
 def _common_scores(info: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the scores every image has."""
-    scores = [i.get("scores", {}) for i in info]
+    scores = [i["scores"] if isinstance(i.get("scores"), Mapping) else {} for i in info]
     return [name for name in scores[0] if all(name in s for s in scores)]
 
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from equidrift.registry import resolve
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+_MAX_DIGITS = 20  # of a number of atoms, with blanks
+_ULM_HEAD = struct.Struct("<8s16sqqq")  # magic, tag, version, number of items, where their places are
 
 FORMAT = ExternalIOFormat(desc="equidrift ensemble", code="+S", module="equidrift.adapters.ase_io", ext="npz")
 
@@ -99,6 +104,51 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
     return positions_A, time_fs, boxes_A, numbers
 
 
+def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None) -> Iterator[Any]:
+    """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and are of one molecule are one Ensemble.
+
+    Parameters
+    ----------
+    molecule : whose conformers all images are; None takes the graphs stored in the file, and perceives bonds where there are none.
+    charge : total charge, where bonds are perceived.
+
+    Raises
+    ------
+    InputError
+        where the file cannot be read, MoleculeError where bonds cannot be told.
+    """
+    ensemble_of = resolve("equidrift.adapters.ase_atoms:ensemble_of")
+    if molecule is not None:
+        yield ensemble_of(_images(path)[0], molecule=molecule)
+        return
+    for entry, images in _grouped(_images(path)[0], charge):
+        yield ensemble_of(images, molecule=entry)
+
+
+def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
+    """(molecule, its images in a row). An image without a graph is of the last molecule if its bonds are."""
+    from_atoms, graph_of = (resolve(f"equidrift.adapters.ase_atoms:{name}") for name in ("from_atoms", "stored_molecule"))
+    check_of = resolve("equidrift.checks:GeometryCheck")
+    held: list[Atoms] = []
+    molecule: Any = None
+    check: Any = None
+    for atoms in images:
+        stored = graph_of(atoms)
+        same = molecule is not None and np.array_equal(atoms.numbers, molecule.numbers)
+        if same and stored is not None:
+            same = stored.entry() == molecule.entry()
+        elif same and (check(atoms.positions[None]) != "").any():
+            same = from_atoms(atoms, charge=charge) == molecule
+        if not same:
+            if held:
+                yield molecule, held
+            molecule, held = stored or from_atoms(atoms, charge=charge), []
+            check = check_of(molecule)
+        held.append(atoms)
+    if held:
+        yield molecule, held
+
+
 def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
     """The Molecule of the first image: the graph stored in it, else perceived; errors as `equidrift.adapters.ase_atoms.from_atoms`."""
     return resolve("equidrift.adapters.ase_atoms:from_atoms")(_images(path)[0][0], charge=charge)
@@ -110,6 +160,7 @@ def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
     from ase.io.trajectory import TrajectoryReader
 
     name = os.fspath(path)
+    _check_counts(name)
     try:
         if name.lower().endswith(".traj"):
             with TrajectoryReader(name) as reader:
@@ -121,3 +172,30 @@ def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
     if not images:
         raise InputError(f"{name!r} holds no frames")
     return images, description
+
+
+def _check_counts(name: str) -> None:
+    """Refuse a file that promises more than it holds, which ASE would look for, or take memory for; raises `InputError`."""
+    if name.lower().endswith(".traj"):
+        _check_ulm(name)
+        return
+    with open(name, encoding="utf-8", errors="replace") as lines:
+        for head in lines:
+            if not head.strip() or head.startswith("VEC"):
+                continue
+            if not head.strip().isdecimal() or len(head) > _MAX_DIGITS:
+                raise InputError(f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a frame should be")
+            wanted = int(head) + 1  # a comment and the atoms
+            found = sum(1 for _ in islice(lines, wanted))
+            if found < wanted:
+                there = max(found - 1, 0)
+                raise InputError(f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends after {there} of them")
+
+
+def _check_ulm(name: str) -> None:
+    size = os.path.getsize(name)
+    with open(name, "rb") as stream:
+        head = stream.read(_ULM_HEAD.size)
+    magic, _, _, count, place = _ULM_HEAD.unpack(head) if len(head) == _ULM_HEAD.size else (b"", b"", 0, 0, 0)
+    if magic != b"- of Ulm" or count < 0 or not 0 <= place <= size or 8 * count > size - place:
+        raise InputError(f"cannot read {name!r}: its head is not that of ASE's .traj; write it again")

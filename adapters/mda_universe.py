@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -23,7 +24,9 @@ from MDAnalysis.guesser.tables import masses as MASSES
 from MDAnalysis.topology.base import TopologyReaderBase, change_squash
 from numpy.typing import NDArray
 
-from equidrift.errors import InputError, InputTypeError, MissingDependencyError, UnknownNameError
+from equidrift.binary import check_binary
+from equidrift.errors import CrashError, InputError, InputTypeError, MissingDependencyError, TimeLimitError, UnknownNameError
+from equidrift.isolated import run_apart
 from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
 from equidrift.residues import record_types
@@ -31,6 +34,7 @@ from equidrift.units import PS_PER_FS
 
 FORMAT = "EQUIDRIFT"
 PER_FRAME = ("seed", "energy_eV", "log_prob")
+READING_S, READING_BYTES_PER_S = 60.0, 1e6  # time that reading a file may take, however slow the disk
 XTC_PRECISION = 5  # digits behind the point in nm: 1e-4 A, where the default of 3 would round bonds to 0.01 A
 TRAJECTORIES = (".xtc", ".dcd", ".h5md")
 AKMA_FS = 48.88821  # CHARMM's unit of time, sqrt(amu A^2 mol/kcal)
@@ -71,7 +75,7 @@ def to_topology(molecule: Molecule) -> Topology:
         attrs.Atomnames(np.array(molecule.atom_names or _default_names(molecule), object)),
         attrs.Atomtypes(symbols.copy()),
         attrs.Elements(symbols),
-        attrs.Masses(np.array([MASSES.get(symbol.upper(), 0.0) for symbol in symbols], np.float64)),
+        attrs.Masses(_masses_amu(molecule)),
         attrs.FormalCharges(np.array(molecule.formal_charges, int)),
         attrs.RecordTypes(np.array(record_types(molecule), object)),
         attrs.AltLocs(np.array([""] * n, object)),
@@ -94,6 +98,15 @@ def to_topology(molecule: Molecule) -> Topology:
         atom_resindex=residue_of,
         residue_segindex=segment_of,
     )
+
+
+def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
+    """(n,) masses of the atoms: of their isotopes, else MDAnalysis' of the elements."""
+    elements = np.array([MASSES.get(symbol.upper(), 0.0) for symbol in molecule.symbols], np.float64)
+    if not molecule.isotopes.any():
+        return elements
+    known = resolve("equidrift.adapters.rdkit_molecule:isotope_masses_amu")(molecule, strict=False)
+    return np.where(molecule.isotopes > 0, known, elements)
 
 
 def _default_names(molecule: Molecule) -> list[str]:
@@ -338,7 +351,31 @@ def read_frames(
     InputError
         where the file cannot be read.
     """
-    name = os.fspath(path)
+    check_binary(path)
+    limit_s = READING_S + os.path.getsize(path) / READING_BYTES_PER_S
+    try:  # in another process: what is broken in a file may end the one that reads it
+        return run_apart(frames_here, os.path.abspath(path), timeout_s=limit_s, what=f"reading {os.fspath(path)!r}")
+    except (CrashError, TimeLimitError) as error:
+        raise InputError(f"cannot read {os.fspath(path)!r}: {error}; it may be damaged, write it again") from error
+
+
+def frames_here(path: str) -> Any:
+    """`read_frames` in this process; nothing is left beside the file, where MDAnalysis would keep its offsets."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _frames_of(path, _linked(path, folder))
+
+
+def _linked(path: str, folder: str) -> str:
+    """The file under a name in another folder."""
+    link = os.path.join(folder, os.path.basename(path))
+    try:
+        os.symlink(path, link)
+    except OSError:  # a system, or a user, that may not make links
+        return path
+    return link
+
+
+def _frames_of(path: str, name: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -346,10 +383,13 @@ def read_frames(
                 timed = not name.lower().endswith(".pdb") and _tells_time(reader)
                 frames = [_frame(ts) for ts in reader]
     except Exception as error:  # MDAnalysis's readers raise whatever a broken file leads to
-        raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
+        what = f"{type(error).__name__}: {error}".replace(name, path)
+        raise InputError(f"cannot read {path!r}: {what}; write it again") from error
     if not frames:
-        raise InputError(f"{name!r} holds no frames")
+        raise InputError(f"{path!r} holds no frames")
     positions, times_ps, dimensions = zip(*frames)
+    if len({len(frame) for frame in positions}) > 1:
+        raise InputError(f"{path!r} has frames of different numbers of atoms; give the frames of one molecule")
     time_fs = np.array(times_ps, np.float64) / PS_PER_FS if timed else None
     return np.array(positions), time_fs, _boxes(dimensions), None
 

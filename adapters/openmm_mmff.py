@@ -71,8 +71,9 @@ def to_system(parameters: MMFFParameters, *, constraints: str | None = None, hyd
 
 
 def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[float]:
-    """Masses of the elements in amu, with mass moved from heavy atoms to their hydrogens where asked."""
+    """Masses of elements and isotopes in amu, with mass moved from heavy atoms to their hydrogens where asked."""
     masses = [app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in parameters.numbers]
+    masses = [own or mass for own, mass in zip(parameters.isotope_masses_amu.tolist() or [0.0] * len(masses), masses)]
     if hydrogenMass_amu is None:
         return masses
     if not 0 < hydrogenMass_amu < math.inf:

@@ -17,6 +17,7 @@ from openmm import app, unit
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
+from equidrift.registry import resolve
 from equidrift.residues import reordered, residue_keys, residue_order
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.simulate import SwarmResult
@@ -470,10 +471,20 @@ def _system_for(molecule: Molecule, topology: app.Topology, system: openmm.Syste
                 f"the ForceField has no parameters for {molecule!r}: {error} Add a residue template for it, pass your own System, or "
                 "system=None for MMFF94"
             ) from error
+        for k in np.flatnonzero(molecule.isotopes).tolist():  # a force field knows elements only
+            system.setParticleMass(k, _masses_amu(molecule)[k])
     if not isinstance(system, openmm.System):
         raise InputTypeError(f"system must be an openmm.System or app.ForceField, not {type(system).__name__}")
     _check_same_atoms(molecule, system)
     return system
+
+
+def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
+    """(n,) masses of the atoms: of their isotopes, else OpenMM's of the elements."""
+    elements = np.array([app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in molecule.numbers])
+    if not molecule.isotopes.any():
+        return elements
+    return np.where(molecule.isotopes > 0, resolve("equidrift.adapters.rdkit_molecule:isotope_masses_amu")(molecule), elements)
 
 
 def _fits(molecule: Molecule, system: openmm.System) -> bool:
@@ -494,7 +505,7 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
             "with no solvent"
         )
     masses = np.array([system.getParticleMass(k).value_in_unit(unit.dalton) for k in range(n)])
-    wanted = np.array([app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in molecule.numbers])
+    wanted = _masses_amu(molecule)
     owner = np.arange(n)
     for i, j in molecule.bonds.tolist():
         if molecule.numbers[i] == 1 or molecule.numbers[j] == 1:

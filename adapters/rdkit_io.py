@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit_identity import identified
+from equidrift.adapters.rdkit_molecule import refusing
 from equidrift.adapters.rdkit_tables import csv_rows, mol2_blocks, mol_of_mol2
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
+from equidrift.fields import field_lines, merged_fields, own_fields, parse_fields, properties_of, split_fields, titles_of
 from equidrift.pdb import SMILES_REMARK, SMILES_WIDTH
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import resolve
+from equidrift.text import decoded, one_line, split_smiles, tidy
 from equidrift.unpacked import unpacked
 
 PDB_MAX_ATOMS = 99_999
@@ -27,8 +30,9 @@ PDB_MAX_ATOMS = 99_999
 class Record:
     """One entry of a file.
 
-    index counts from 0; title is the name in the file, else the SMILES; molecule is None where `error` says what is wrong with
-    the entry; positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None where it has none in 3D.
+    index counts from 0; title is the name in the file, else the SMILES; molecule, with its name and properties, is None where
+    `error` says what is wrong with the entry; positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None
+    where it has none in 3D; own: what `equidrift` wrote of this conformer, by field.
     """
 
     index: int
@@ -36,6 +40,7 @@ class Record:
     molecule: Molecule | None
     positions_A: NDArray[np.float64] | None
     error: str | None
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -> Iterator[Record]:
@@ -64,7 +69,8 @@ def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -
     return _read(file, READERS[suffix], charge)
 
 
-Entry = tuple[str, Callable[[], tuple[Molecule, NDArray[np.float64] | None]]]
+Parsed = tuple[Molecule, NDArray[np.float64] | None, Mapping[str, str]]
+Entry = tuple[str, Callable[[], Parsed]]
 
 
 def _read(file: Path, reader: Callable[[Path, int | None], Iterator[Entry]], charge: int | None) -> Iterator[Record]:
@@ -72,55 +78,63 @@ def _read(file: Path, reader: Callable[[Path, int | None], Iterator[Entry]], cha
     index = -1
     for index, (title, parse) in enumerate(reader(file, charge)):
         try:
-            molecule, positions = parse()
+            with refusing("the entry"):
+                molecule, positions, own = parse()
         except EquidriftError as error:
             yield Record(index, title, None, None, str(error))
         else:
-            yield Record(index, title or molecule.smiles, molecule, positions, None)
+            yield Record(index, molecule.name or molecule.smiles or title, molecule, positions, None, own)
     if index < 0:
         raise InputError(f"{str(file)!r} holds no molecule")
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a text file; what is not UTF-8 is taken as Windows' Latin."""
+    with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
+        for line in stream:
+            yield line if line.isascii() else decoded(line.encode("utf-8", "surrogateescape"))
 
 
 def _smiles_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     """A line a molecule: SMILES, then a title. Blank lines, lines that begin with '#' and a head line 'smiles ...' are skipped."""
     del charge
-    with open(file, encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            smiles, title = (*line.split(None, 1), "", "")[:2]
-            if not smiles or smiles.startswith("#") or smiles.lower() == "smiles":
-                continue
-            yield title.strip() or smiles, partial(_from_smiles, smiles, title.strip())
+    for line in _lines(file):
+        smiles, title = split_smiles(line)
+        if not smiles or smiles.startswith("#") or smiles.lower() == "smiles":
+            continue
+        title = one_line(tidy(title))
+        yield title or smiles, partial(_from_smiles, smiles, title)
 
 
 def _sdf_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     del charge
     lines: list[str] = []
-    with open(file, encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            if line.startswith("$$$$"):
-                yield _sdf_entry(lines)
-                lines = []
-            else:
-                lines.append(line)
+    for line in _lines(file):
+        if line.startswith("$$$$"):
+            yield _sdf_entry(lines)
+            lines = []
+        else:
+            lines.append(line)
     if any(line.strip() for line in lines):
         yield _sdf_entry(lines)
 
 
 def _sdf_entry(lines: list[str]) -> Entry:
-    title = lines[0].strip() if lines else ""
-    block = "".join(lines)
-    smiles = next((after.strip() for head, after in pairwise(lines) if head.startswith(">") and "<smiles>" in head), "")
-    return title, lambda: _from_mol_block(block, smiles)
+    title = tidy(lines[0]) if lines else ""
+    end = next((k + 1 for k, line in enumerate(lines) if line.startswith("M  END")), len(lines))
+    fields = parse_fields(lines[end:])
+    return title or fields.get("smiles", ""), partial(_from_mol_block, "".join(lines[:end]), title, fields)
 
 
 def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     del charge
-    yield _sdf_entry(file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True))
+    yield _sdf_entry(list(_lines(file)))
 
 
 def _pdb_entries(file: Path, charge: int | None) -> Iterator[Entry]:
-    text = file.read_text(encoding="utf-8", errors="replace")
-    yield from resolve("equidrift.adapters.rdkit_pdb:pdb_entries")(text, file.stem, charge)
+    text = "".join(_lines(file))
+    for title, read in resolve("equidrift.adapters.rdkit_pdb:pdb_entries")(text, file.stem, charge):
+        yield title, partial(_without_own, read)
 
 
 def _csv_entries(file: Path, charge: int | None) -> Iterator[Entry]:
@@ -129,8 +143,13 @@ def _csv_entries(file: Path, charge: int | None) -> Iterator[Entry]:
         yield title, partial(_flat, read)
 
 
-def _flat(read: Callable[[], Molecule]) -> tuple[Molecule, None]:
-    return read(), None
+def _flat(read: Callable[[], Molecule]) -> Parsed:
+    return read(), None, {}
+
+
+def _without_own(read: Callable[[], tuple[Molecule, NDArray[np.float64] | None]]) -> Parsed:
+    """An entry of a format in which we write nothing about the conformers."""
+    return (*read(), {})
 
 
 def _mol2_entries(file: Path, charge: int | None) -> Iterator[Entry]:
@@ -139,9 +158,9 @@ def _mol2_entries(file: Path, charge: int | None) -> Iterator[Entry]:
         yield title, partial(_from_mol2, title, block)
 
 
-def _from_mol2(title: str, block: str) -> tuple[Molecule, NDArray[np.float64] | None]:
+def _from_mol2(title: str, block: str) -> Parsed:
     molecule, positions = _from_mol(mol_of_mol2(block))
-    return molecule.replace(name=title), positions
+    return molecule.replace(name=one_line(tidy(title))), positions, {}
 
 
 READERS: dict[str, Callable[[Path, int | None], Iterator[Entry]]] = {
@@ -156,29 +175,38 @@ READERS: dict[str, Callable[[Path, int | None], Iterator[Entry]]] = {
 }
 
 
-def _from_smiles(smiles: str, name: str) -> tuple[Molecule, None]:
-    return resolve("equidrift.adapters.rdkit_molecule:from_smiles")(smiles, name=name), None
+def _from_smiles(smiles: str, name: str) -> Parsed:
+    return resolve("equidrift.adapters.rdkit_molecule:from_smiles")(smiles, name=name), None, {}
 
 
-def _from_mol(mol: Chem.Mol, smiles: str = "") -> tuple[Molecule, NDArray[np.float64] | None]:
+def _from_mol(mol: Chem.Mol) -> tuple[Molecule, NDArray[np.float64] | None]:
     """The record and the 3D conformers, with every hydrogen explicit."""
     flat = not mol.GetNumConformers() or not mol.GetConformer().Is3D()
     if not flat:
         resolve("equidrift.adapters.rdkit_perception:refuse_drawing")(mol)
         Chem.AssignStereochemistryFrom3D(mol)
     full = Chem.AddHs(mol, addCoords=not flat)
-    molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(full, smiles=smiles)
+    molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(full)
     return molecule, None if flat else np.array([conformer.GetPositions() for conformer in full.GetConformers()])
 
 
-def _from_mol_block(block: str, smiles: str) -> tuple[Molecule, NDArray[np.float64] | None]:
+def _from_mol_block(block: str, title: str, fields: Mapping[str, str]) -> Parsed:
     with rdBase.BlockLogs():
         mol = Chem.MolFromMolBlock(block, removeHs=False)
         if mol is None:
             raise MoleculeError(f"cannot read the mol block: {_block_problem(block)}")
     if not mol.GetNumAtoms():
         raise MoleculeError("the mol block holds no atoms")
-    return _from_mol(mol, smiles)
+    seen, positions = _from_mol(mol)
+    own, properties = split_fields(fields)
+    smiles = fields.get("smiles", "")
+    molecule = identified(seen, smiles, positions) if smiles else None
+    if molecule is not None:
+        properties.pop("smiles", None)
+    elif own:  # written by us, and changed since: its SMILES is of another molecule
+        properties["smiles"] = smiles
+    name = "" if molecule is not None and title == smiles else title
+    return (molecule or seen).replace(name=name, properties=properties), positions, own
 
 
 def _block_problem(block: str) -> str:
@@ -186,6 +214,7 @@ def _block_problem(block: str) -> str:
     mol = Chem.MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=False)
     if mol is None:
         return "its counts line, atom lines or bond lines are broken"
+    mol.UpdatePropertyCache(strict=False)
     return "; ".join(problem.Message() for problem in Chem.DetectChemistryProblems(mol)) or "its lines break the format"
 
 
@@ -193,7 +222,8 @@ def _mol_of(ensemble: Ensemble) -> Chem.Mol:
     """The Mol with all conformers, or `InputError` where one is not finite."""
     if not np.isfinite(ensemble.positions_A).all():
         raise InputError("the ensemble holds NaN positions; keep the valid samples: ensemble[ensemble.valid]")
-    mol: Chem.Mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(ensemble.molecule, ensemble.positions_A)
+    mol: Chem.Mol = resolve("equidrift.adapters.rdkit_molecule:labelled_mol")(ensemble.molecule, ensemble.positions_A)
+    mol.SetProp("_Name", one_line(ensemble.molecule.name or ensemble.molecule.smiles))
     return mol
 
 
@@ -210,21 +240,18 @@ def _write(path: str | os.PathLike[str], text: str, mode: str) -> None:
 def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
     """The text of one SDF record a conformer.
 
-    The title is the SMILES as given, or the name. Properties: `smiles`, `sample` (counting from `first_sample`), `seed`, `model`,
-    `energy_eV` and `log_prob` where known, and every score by its name.
+    The title is the name, else the SMILES. Properties: what came with the molecule and the conformer, then `smiles`, `sample`
+    (counting from `first_sample`), `seed`, `model`, `energy_eV` and `log_prob` where known, and every score by its name.
     """
-    molecule, seeds = ensemble.molecule, np.asarray(ensemble.seeds)
+    molecule = ensemble.molecule
     mol = _mol_of(ensemble)
-    mol.SetProp("_Name", molecule.smiles or molecule.name)
-    optional = {"energy_eV": ensemble.energies_eV, "log_prob": ensemble.log_prob, **ensemble.scores}
-    columns = {name: values for name, values in optional.items() if values is not None}
     smiles = molecule.smiles or Chem.MolToSmiles(Chem.RemoveHs(mol))
-    for k in range(len(ensemble)):
-        values: dict[str, object] = {"smiles": smiles, "sample": first_sample + k, "seed": seeds[k]}
-        values["model"] = ensemble.provenance.get("model", "unknown")
-        values |= {name: f"{column[k]:.10g}" for name, column in columns.items()}
-        properties = "".join(f">  <{name}>\n{value}\n\n" for name, value in values.items())
-        yield f"{Chem.MolToMolBlock(mol, confId=k)}{properties}$$$$\n"
+    rows = zip(titles_of(ensemble), properties_of(ensemble), own_fields(ensemble, smiles, first_sample))
+    for name in list(mol.GetPropNames()):
+        mol.ClearProp(name)
+    for k, (title, properties, own) in enumerate(rows):
+        mol.SetProp("_Name", one_line(title) or smiles)
+        yield f"{Chem.MolToMolBlock(mol, confId=k)}{field_lines(merged_fields(own, properties))}$$$$\n"
 
 
 def write_sdf(ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0) -> None:
@@ -292,7 +319,10 @@ def _named(molecule: Molecule) -> Molecule:
 
 
 def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write a MOL file, which holds one conformer. Errors as `write_sdf`, and `InputError` for several conformers."""
+    """Write a MOL file, which holds one conformer; its fields come after the block, as in SDF.
+
+    Errors as `write_sdf`, and `InputError` for several conformers.
+    """
     if len(ensemble) != 1:
         raise InputError(f"a .mol file holds one conformer, the ensemble has {len(ensemble)}; write .sdf, or pick one: ensemble[0]")
-    _write(path, Chem.MolToMolBlock(_mol_of(ensemble)), "w")
+    _write(path, next(sdf_records(ensemble)).removesuffix("$$$$\n"), "w")

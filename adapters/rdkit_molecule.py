@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from equidrift.errors import InputError, InputTypeError, MoleculeError
+from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
 from equidrift.text import MAX_SMILES, check_text, split_smiles, tidy
@@ -49,17 +50,25 @@ def from_smiles(smiles: str, name: str = "") -> Molecule:
         raise MoleculeError("the SMILES is empty; give a molecule such as 'CCO'")
     smiles, own_name = split_smiles(check_text(smiles, "the SMILES", MAX_SMILES, lines=True))
     name = name or own_name
-    try:
-        with rdBase.BlockLogs():
-            if smiles.startswith("InChI="):
-                mol = _mol_of_inchi(smiles)
-                return from_mol(mol, name=name, smiles=Chem.MolToSmiles(mol))
-            mol = Chem.MolFromSmiles(smiles)
-            if mol is None:
-                raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
+    with refusing(f"the SMILES {smiles!r}"), rdBase.BlockLogs():
+        if smiles.startswith("InChI="):
+            mol = _mol_of_inchi(smiles)
+            return from_mol(mol, name=name, smiles=Chem.MolToSmiles(mol))
+        mol = Chem.MolFromSmiles(smiles)
+        if mol is None:
+            raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
         return from_mol(mol, name=name, smiles=smiles)
-    except RuntimeError as error:  # RDKit's own checks of what it thinks cannot be, such as atom maps and isotopes of no size
-        raise MoleculeError(f"cannot read the SMILES {smiles!r}: RDKit cannot handle it ({_first_lines(error)})") from error
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Tell what RDKit raises for what it thinks cannot be (its own preconditions, broken text) as a `MoleculeError`."""
+    try:
+        yield
+    except EquidriftError:
+        raise
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise MoleculeError(f"cannot read {what}: RDKit cannot handle it ({_first_lines(error)})") from error
 
 
 def _mol_of_inchi(inchi: str) -> Chem.Mol:
@@ -246,18 +255,24 @@ def labelled_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = N
     return mol
 
 
-def isotope_masses_amu(molecule: Molecule) -> NDArray[np.float64]:
+def isotope_masses_amu(molecule: Molecule, *, strict: bool = True) -> NDArray[np.float64]:
     """(n,) masses of the atoms: of their isotopes, else of the elements as they occur.
+
+    Parameters
+    ----------
+    strict : refuse isotopes that are not known, as numbers that mark atoms are; else these weigh what the element does.
 
     Raises
     ------
     MoleculeError
-        for an isotope that is not known.
+        for an isotope that is not known, where strict.
     """
     table = Chem.GetPeriodicTable()
     masses = np.array([table.GetAtomicWeight(z) for z in molecule.numbers.tolist()], np.float64)
     for k in np.flatnonzero(molecule.isotopes).tolist():
         mass = table.GetMassForIsotope(int(molecule.numbers[k]), int(molecule.isotopes[k]))
+        if not mass > 0 and not strict:
+            continue
         if not mass > 0:
             raise MoleculeError(
                 f"atom {k} of {molecule!r} is {molecule.symbols[k]} of mass number {molecule.isotopes[k]}, of which no mass is known"

@@ -183,9 +183,14 @@ def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> E
     valid = good.copy()
     valid[~good] = check(ensemble.positions_A[~good]) == ""
     names, counts = np.unique(reasons[~good], return_counts=True)
+    name = str(getattr(refiner, "name", type(refiner).__name__))
+    origin = ensemble.provenance.get("model", "given")
     provenance = {
         **ensemble.provenance,
-        "refiner": str(getattr(refiner, "name", type(refiner).__name__)),
+        "model": name,
+        **({"input_model": origin} if origin not in ("given", name) else {}),
+        "weights_sha256": getattr(refiner, "weights_sha256", None),
+        "refiner": name,
         "refiner_sha256": getattr(refiner, "weights_sha256", None),
         "refined": int(good.sum()),
         "kept_input": dict(zip(names.tolist(), counts.tolist())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from equidrift.diversity import Torsions, torsions
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
-from equidrift.registry import make_model, make_refiner, resolve
+from equidrift.registry import is_path, make_model, make_refiner, resolve
 from equidrift.seeds import RETRY_STRIDE, sample_rng
 from equidrift.torsions import TorsionTree
 
@@ -70,6 +71,8 @@ class Chain:
         threads = {"num_threads": num_threads} if start == "etkdg" else {}
         self.start = make_model(start, **threads, **(start_options or {}))
         self.refiner = make_refiner(refiner, **(refiner_options or {})) if refiner else None
+        if refiner and is_path(str(refiner)):
+            self.name = Path(refiner).name
         self.weights_sha256 = getattr(self.refiner, "weights_sha256", None)
         self.conditions: Conditions | None = None
 

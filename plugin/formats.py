@@ -20,11 +20,13 @@ import numpy as np
 
 from equidrift.engine import joined
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
+from equidrift.fields import columns_of, shared_and_own
 from equidrift.jsonable import plain
 from equidrift.npz import load_arrays, save_arrays
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
-from equidrift.records import Ensemble
+from equidrift.records import TITLE, Ensemble
 from equidrift.registry import resolve
+from equidrift.unpacked import unpacked
 
 # suffix -> "module:function"; function(ensemble, path) writes a whole file
 WRITERS = {
@@ -42,6 +44,8 @@ WRITERS = {
 }
 # formats to which a piece can be added: function(ensemble, path, append=True, first_sample=k)
 APPENDED = (".sdf", ".xyz", ".extxyz")
+BONDLESS = (".xtc", ".trr", ".dcd", ".h5md", ".nc", ".ncdf")  # trajectories, read with a topology
+ASE_FILES = (".xyz", ".extxyz", ".traj")
 MANY_MOLECULES = (*APPENDED, ".sdf.gz", ".traj")  # the others hold one molecule
 FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
 STDOUT = "-"
@@ -111,26 +115,55 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
 
 
 def load_all(
-    path: str | os.PathLike[str], *, problems: list[str] | None = None, charge: int | None = None
+    path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None, problems: list[str] | None = None
 ) -> Iterator[Ensemble]:
-    """The ensembles in a .npz, .sdf, .mol or .pdb file: consecutive records of one molecule are one Ensemble.
+    """The ensembles in a file of any format that is written: records in a row of one molecule are one Ensemble.
 
     Parameters
     ----------
-    path : the file.
+    path : .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc.
+    top : what tells the bonds, as for `equidrift.load_trajectory`: needed for trajectories, which have none; for .xyz, .extxyz
+        and .traj it takes the place of the graph in the file, or of perception.
+    charge : total charge, where bonds are perceived.
     problems : where given, broken records are left out and described here; where None, the first one raises.
-    charge : total charge of a .pdb file's molecule; None takes it from its hydrogens.
 
     Raises
     ------
     InputError
-        where there is no such file, a record cannot be read, or one has no 3D coordinates.
+        where there is no such file, a record cannot be read, or one has no 3D coordinates; MoleculeError where bonds are
+        ambiguous.
     UnknownNameError
         for a suffix that is not read.
     """
-    if Path(path).suffix.lower() == ".npz":
+    path = unpacked(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         yield resolve("equidrift.npz:load_npz")(path)
-        return
+    elif suffix in BONDLESS:
+        yield _frames(path, top, charge)
+    elif suffix in ASE_FILES:
+        if not Path(path).is_file():
+            raise InputError(f"there is no file {os.fspath(path)!r}")
+        molecule = None if top is None else resolve("equidrift.trajectory_formats:load_topology")(top, charge=charge)
+        yield from resolve("equidrift.adapters.ase_io:read_ensembles")(path, molecule=molecule, charge=charge)
+    else:
+        yield from _records(path, charge, problems)
+
+
+def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensemble:
+    """The frames of a trajectory as conformers."""
+    if top is None:
+        raise InputError(
+            f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., --top), a PDB, an SDF or a SMILES with its "
+            "atoms in this order"
+        )
+    read: Any = resolve("equidrift.trajectory_formats:load_trajectory")(path, top, dt_fs=1.0, charge=charge)
+    ensemble: Ensemble = read.to_ensemble()
+    return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
+
+
+def _records(path: str | os.PathLike[str], charge: int | None, problems: list[str] | None) -> Iterator[Ensemble]:
+    """The ensembles of a file of molecules."""
     held: list[Any] = []
     for record in resolve("equidrift.adapters.rdkit_io:read_molecules")(path, charge=charge):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
@@ -139,7 +172,7 @@ def load_all(
                 raise InputError(problem)
             problems.append(problem)
             continue
-        if held and held[-1].molecule != record.molecule:
+        if held and not _one_molecule(held[-1], record):
             yield _grouped(held)
             held = []
         held.append(record)
@@ -156,17 +189,31 @@ def _problem(record: Any, where: str) -> str:
     return ""
 
 
+def _one_molecule(a: Any, b: Any) -> bool:
+    """Whether records that follow each other are of one ensemble: of one molecule, and of one entry where we wrote them."""
+    if a.molecule != b.molecule:
+        return False
+    counts = [record.own.get("sample", "") for record in (a, b)]
+    begun_again = all(count.isdecimal() for count in counts) and int(counts[0][:18]) >= int(counts[1][:18])
+    return a.molecule.name == b.molecule.name or not begun_again
+
+
 def _grouped(records: Sequence[Any]) -> Ensemble:
+    """Records of one molecule as an Ensemble: what all share is the molecule's, what differs each conformer's."""
+    molecules = [record.molecule for record in records for _ in record.positions_A]
+    same, own = shared_and_own([molecule.properties for molecule in molecules])
+    if len({molecule.name for molecule in molecules}) > 1:
+        own = {TITLE: [molecule.name for molecule in molecules], **own}
+    columns: dict[str, Any] = {"provenance": {"model": "given"}}
+    if all(record.own for record in records):
+        columns = columns_of([record.own for record in records for _ in record.positions_A])
     positions = np.concatenate([record.positions_A for record in records])
-    return Ensemble(records[0].molecule, positions, provenance={"model": "given"})
+    return Ensemble(molecules[0].replace(properties=same), positions, properties=own, **columns)
 
 
-def load(path: str | os.PathLike[str], *, charge: int | None = None) -> Ensemble:
-    """The Ensemble in a file that holds one molecule; `load_all` reads the others.
-
-    Parameters and errors are `load_all`'s.
-    """
-    ensembles = load_all(path, charge=charge)
+def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None) -> Ensemble:
+    """The Ensemble in a file that holds one molecule; `load_all` reads the others, and explains the arguments and errors."""
+    ensembles = load_all(path, top=top, charge=charge)
     first = next(ensembles)
     if next(ensembles, None) is not None:
         raise InputError(f"{os.fspath(path)!r} holds several molecules; read it with equidrift.formats.load_all")
@@ -473,7 +520,7 @@ class StreamWriter:
         pieces = (
             resolve("equidrift.npz:load_npz")(self._piece(k)) for k in range(self.state["size"])
         )
-        groups = groupby(pieces, key=lambda piece: piece.molecule)
+        groups = groupby(pieces, key=lambda piece: piece.molecule.entry())
         whole = [joined(list(group)) for _, group in groups]
         if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
             raise InputError(

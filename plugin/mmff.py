@@ -6,7 +6,8 @@ of Halgren, J. Comput. Chem. 17, 490 (1996) and RDKit's getters; the OpenMM adap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class MMFFParameters(Frozen):
     torsions : (t, 4) atoms; `torsion_V_kcal_mol` (t, 3) holds V1, V2, V3.
     pairs : (p, 2) every pair three or more bonds apart, or in different fragments; `pair_r_star_A` (p,) and
         `pair_epsilon_kcal_mol` (p,) with the donor-acceptor scaling applied, `pair_is_14` (p,) bool: exactly three bonds apart.
+    isotope_masses_amu : (n,) masses of atoms that are of one isotope, 0 for the others; empty for all of that kind.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class MMFFParameters(Frozen):
     pair_r_star_A: NDArray[np.float64]
     pair_epsilon_kcal_mol: NDArray[np.float64]
     pair_is_14: NDArray[np.bool_]
+    isotope_masses_amu: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         check_variant(self.variant)
@@ -148,9 +151,13 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
         for another variant.
     """
     check_variant(variant)
-    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(as_molecule(what))
+    molecule = as_molecule(what)
+    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule)
     parameters: MMFFParameters = resolve("equidrift.adapters.rdkit_mmff:parameters")(mol, variant)
-    return parameters
+    if not molecule.isotopes.any():
+        return parameters
+    masses = resolve("equidrift.adapters.rdkit_molecule:isotope_masses_amu")(molecule)
+    return dataclasses.replace(parameters, isotope_masses_amu=np.where(molecule.isotopes > 0, masses, 0.0))
 
 
 def mmff_system(

@@ -133,7 +133,9 @@ def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, An
     if task not in table:
         raise WeightsError(f"{path} is a model for task {task!r}; here one for {' or '.join(map(repr, table))} is expected")
     factory, argument = table[task]
-    return resolve(factory)(**{argument: path}, **options)
+    made = resolve(factory)(**{argument: path}, **options)
+    made.name = Path(path).name  # what is made with a user's own weights says so
+    return made
 
 
 def make_refiner(name: str, **options: Any) -> Any:

@@ -9,7 +9,15 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+)
 
 from equidrift.errors import InputError
 from equidrift.records import MAX_ATOM_MAP, MAX_CHARGE, MAX_ISOTOPE, MAX_MULTIPLICITY, SYMBOLS
@@ -43,7 +51,9 @@ class StoredMolecule(_Strict):
     multiplicity: Annotated[StrictInt, Field(ge=1, le=MAX_MULTIPLICITY)] = 1
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     smiles: Annotated[str, Field(max_length=MAX_SMILES)] = ""
-    properties: dict[Annotated[str, Field(max_length=MAX_NAME)], Annotated[str, Field(max_length=MAX_VALUE)]] = {}
+    properties: dict[
+        Annotated[str, Field(max_length=MAX_NAME)], Annotated[str, Field(max_length=MAX_VALUE)]
+    ] = {}
     atom_names: list[Label] | None = None
     residue_names: list[Label] | None = None
     residue_ids: list[Annotated[StrictInt, Field(gt=-(2**31), lt=2**31)]] | None = None
@@ -101,7 +111,9 @@ def checked(data: Any, model: type[Model], what: str) -> Model:
         which names the fields that are missing, unknown, of another type or out of their range.
     """
     if not isinstance(data, Mapping):
-        raise InputError(f"this is no {what}: expected an object with fields, not {type(data).__name__}")
+        raise InputError(
+            f"this is no {what}: expected an object with fields, not {type(data).__name__}"
+        )
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:
@@ -129,7 +141,9 @@ def parsed(text: str | bytes, what: str) -> Any:
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise InputError(f"{what} has more than {MAX_DEPTH} lists and objects inside each other") from error
+        raise InputError(
+            f"{what} has more than {MAX_DEPTH} lists and objects inside each other"
+        ) from error
     except ValueError as error:
         raise InputError(f"{what} is no JSON: {error}") from error
     check_depth(value, what)

@@ -38,15 +38,23 @@ def check_text(text: Any, what: str, most: int, *, lines: bool = False) -> str:
     if not isinstance(text, str):
         raise InputTypeError(f"{what} must be text, not {type(text).__name__}")
     if len(text) > most:
-        raise InputError(f"{what} has {len(text)} characters, and may have {most}: {text[:_SHOWN]!r}...")
+        raise InputError(
+            f"{what} has {len(text)} characters, and may have {most}: {text[:_SHOWN]!r}..."
+        )
     if text.isprintable():
         return text
     allowed = _LINES if lines else ""
     for place, character in enumerate(text):
         if character not in allowed and unicodedata.category(character) in ("Cc", "Cs"):
-            kind = "a control character" if unicodedata.category(character) == "Cc" else "half of a surrogate pair, which no file can hold"
+            kind = (
+                "a control character"
+                if unicodedata.category(character) == "Cc"
+                else "half of a surrogate pair, which no file can hold"
+            )
             near = text[max(0, place - _SHOWN // 2) : place + _SHOWN // 2]
-            raise InputError(f"{what} holds {kind}, {character!r}, at place {place} ({near!r}); remove it")
+            raise InputError(
+                f"{what} holds {kind}, {character!r}, at place {place} ({near!r}); remove it"
+            )
     return text
 
 
@@ -76,8 +84,8 @@ def split_smiles(line: str) -> tuple[str, str]:
 
 
 def one_line(text: str) -> str:
-    """The words of a text on one line, for formats whose titles are."""
-    return " ".join(text.split())
+    """A text on one line, for formats whose titles are; spaces within it stay."""
+    return " ".join(text.splitlines()).replace("\t", " ").strip()
 
 
 def decoded(raw: bytes) -> str:

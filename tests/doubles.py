@@ -66,6 +66,18 @@ class Shrinker:
         return [np.array([frame + 0.001 if k % 2 == 0 else 5 * frame for k, frame in enumerate(positions)]) for _, positions in jobs]
 
 
+class Unmoved:
+    """A refiner that leaves every conformer where it is."""
+
+    name = "unmoved"
+
+    def refine_many(
+        self, jobs: Sequence[tuple[Molecule, NDArray[np.float64]]], *, steps: int | None = None, callback: Any = None
+    ) -> list[NDArray[np.float64]]:
+        """See `Refiner.refine_many`."""
+        return [np.array(positions) for _, positions in jobs]
+
+
 class Walker(LastFrame):
     """The last frame, shaken a little with each sample's own stream; `share` of the draws is broken. Refining shakes by `level`."""
 

@@ -12,7 +12,10 @@ import typer
 
 from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP
 
-FILE_HELP = "Conformers: .sdf .mol .mol2 .pdb, each also .gz, or .npz; - is standard input."
+FILE_HELP = (
+    "Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj, each also .gz, or .npz; "
+    "trajectories with --top; - is standard input."
+)
 _NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
 
 
@@ -22,6 +25,7 @@ def command(
     model: Annotated[str, typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained.")] = "refine",
     steps: Annotated[int | None, typer.Option(help="Network calls; the model's own number if not given.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
+    top: Annotated[str | None, typer.Option(help="What tells the bonds: a PDB, SDF or MOL file, or a SMILES.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
     largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
@@ -40,14 +44,16 @@ def command(
 
     check_output(output)
     refuse_inputs([output], [file, *model_files(model)])
-    _check_request(file, output, steps, batch_size, charge)
+    _check_request(file, top, output, steps, batch_size, charge)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
     identity: dict[str, Any] = {"file": file_sha256(unpacked(file)), "suffix": suffix_of(output), "version": __version__}
     identity |= {"largest_fragment": largest_fragment, "charge": charge}
     identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
     identity |= {"steps": steps, "batch": batch_size}
-    writer = open_stream(output, identity, inputs=[file, *model_files(model)], overwrite=overwrite)
+    identity |= {} if top is None else {"top": file_sha256(top) if Path(top).is_file() else top}
+    topology = [top] if top is not None and Path(top).is_file() else []
+    writer = open_stream(output, identity, inputs=[file, *topology, *model_files(model)], overwrite=overwrite)
     begun, done = time.monotonic(), writer.summary.get("conformers", 0)
     again = writer.finished
     summary = {**_NOTHING, "kept_input": {}, "failures": []} | writer.summary
@@ -55,7 +61,7 @@ def command(
         size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
         shown = not as_json and sys.stderr.isatty()
         try:
-            _refine_all(file, writer, summary, refiner, steps, size, shown, largest_fragment, charge)
+            _refine_all(file, top, writer, summary, refiner, steps, size, shown, largest_fragment, charge)
         except KeyboardInterrupt as error:
             message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
             raise KeyboardInterrupt(message) from error
@@ -75,7 +81,12 @@ def command(
 
 
 def _check_request(
-    file: Path, output: Path, steps: int | None, batch_size: int | None, charge: int | None
+    file: Path,
+    top: str | None,
+    output: Path,
+    steps: int | None,
+    batch_size: int | None,
+    charge: int | None,
 ) -> None:
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
     from equidrift.engine import check_count
@@ -87,11 +98,11 @@ def _check_request(
         if value is not None:
             check_count(label, value)
     if str(file) != STDIN and not file.is_file():
-        raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .mol, .pdb or .npz")
+        raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .xyz or another format (--help)")
     suffix = suffix_of(output)
     if suffix in MANY_MOLECULES:
         return
-    held = iter(load_all(file, problems=[], charge=charge))
+    held = iter(load_all(file, problems=[], charge=charge, top=top))
     first = next(held, None)
     if next(held, None) is not None:
         raise InputError(
@@ -104,6 +115,7 @@ def _check_request(
 
 def _refine_all(
     file: Path,
+    top: str | None,
     writer: Any,
     summary: dict[str, Any],
     refiner: Any,
@@ -123,7 +135,7 @@ def _refine_all(
 
     problems: list[str] = []
     with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:
-        for index, ensemble in enumerate(load_all(file, problems=problems, charge=charge)):
+        for index, ensemble in enumerate(load_all(file, problems=problems, charge=charge, top=top)):
             done, first = writer.position
             if index < done:
                 continue

@@ -54,7 +54,8 @@ def test_sdf_round_trip(ensemble, tmp_path):
     records = list(read_molecules(path))
     assert len(records) == 2 and all(r.error is None for r in records)
     for k, record in enumerate(records):
-        assert record.title == ensemble.molecule.smiles == record.molecule.smiles
+        assert record.title == ensemble.molecule.name == record.molecule.name
+        assert record.molecule.smiles == ensemble.molecule.smiles
         assert_same_graph(record.molecule, ensemble.molecule)
         np.testing.assert_allclose(record.positions_A[0], ensemble.positions_A[k], atol=6e-5)
 
@@ -79,12 +80,20 @@ def test_sdf_properties_and_pieces(chiral, tmp_path):
     write_sdf(chiral[1:], pieces, append=True, first_sample=1)
     assert whole.read_bytes() == pieces.read_bytes()
     mols = list(Chem.SDMolSupplier(str(whole), removeHs=False))
-    assert [m.GetProp("_Name") for m in mols] == [chiral.molecule.smiles] * 2
+    assert [m.GetProp("_Name") for m in mols] == [chiral.molecule.name] * 2
+    assert [m.GetProp("smiles") for m in mols] == [chiral.molecule.smiles] * 2
     assert [m.GetIntProp("sample") for m in mols] == [0, 1]
     assert [int(m.GetProp("seed")) for m in mols] == chiral.seeds.tolist()
     assert [m.GetDoubleProp("energy_eV") for m in mols] == [-1.25, 0.5]
     assert mols[1].GetProp("model") == "etkdg" and mols[1].GetDoubleProp("clash") == 1.5
     assert "log_prob" not in list(mols[0].GetPropNames())
+
+
+def test_sdf_title_is_the_smiles_where_there_is_no_name(chiral, tmp_path):
+    write_sdf(chiral.replace(molecule=chiral.molecule.replace(name="")), tmp_path / "a.sdf")
+    assert next(Chem.SDMolSupplier(str(tmp_path / "a.sdf"))).GetProp("_Name") == chiral.molecule.smiles
+    (first, _) = read_molecules(tmp_path / "a.sdf")
+    assert (first.molecule.name, first.molecule.smiles) == ("", chiral.molecule.smiles)
 
 
 def test_sdf_title_is_the_name_where_no_smiles_was_given(chiral, tmp_path):

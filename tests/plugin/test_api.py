@@ -143,7 +143,8 @@ def test_refine_keeps_what_fails_and_counts_it() -> None:
     ensemble = sample("CCO", 7, model="etkdg")
     refined = refine(ensemble, model="shrinker", batch_size=4)
     assert refined.provenance["refined"] == 4 and refined.provenance["kept_input"] == {BOND_LENGTH: 3}
-    assert refined.provenance["refiner"] == "shrinker" and refined.provenance["model"] == "etkdg"
+    assert refined.provenance["refiner"] == refined.provenance["model"] == "shrinker"
+    assert refined.provenance["input_model"] == "etkdg"
     np.testing.assert_array_equal(refined.positions_A[1], ensemble.positions_A[1])
     np.testing.assert_allclose(refined.positions_A[0], ensemble.positions_A[0] + 0.001)
     assert refined.valid is not None and refined.valid.all() and refined.energies_eV is None

@@ -94,7 +94,8 @@ def test_refiner_sees_all_jobs(tmp_path: Any) -> None:
     blocks = model.sample_many([(BUTANE, sample_seeds(0, 0, 2)), (BUTANE, sample_seeds(0, 2, 3))])
     np.testing.assert_allclose(blocks[0][0], chain().sample(BUTANE, sample_seeds(0, 0, 2))[0] + 0.001)
     mine = registry.make_model(str(small_weights(tmp_path)), start="turner", relax="none")
-    assert isinstance(mine, Chain) and mine.weights_sha256 == mine.refiner.weights_sha256 and mine.refiner.name == "small"
+    assert isinstance(mine, Chain) and mine.weights_sha256 == mine.refiner.weights_sha256
+    assert mine.refiner.name == mine.name == "small.safetensors"
 
 
 def test_bad_options() -> None:

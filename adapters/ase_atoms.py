@@ -13,9 +13,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
-from equidrift.errors import InputError, InputTypeError
+from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.jsonable import molecule_from_dict, molecule_to_dict, plain
-from equidrift.records import Ensemble, Molecule, Trajectory
+from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
 from equidrift.registry import resolve
 from equidrift.residues import reordered
 from equidrift.text import tidy
@@ -103,6 +103,9 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
     """
     if not isinstance(atoms, Atoms):
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
+    if len(atoms) and not (1 <= atoms.numbers.min() and atoms.numbers.max() < len(SYMBOLS)):
+        low, high = atoms.numbers.min(), atoms.numbers.max()
+        raise MoleculeError(f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}")
     stored = stored_molecule(atoms)
     if stored is not None and charge in (None, stored.charge):
         return stored

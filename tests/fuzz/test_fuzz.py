@@ -119,6 +119,9 @@ def test_broken_file_is_read_or_refused(suffix, good, tmp_path):
 
 FOUND = (
     (".sdf", 1324),
+    (".traj", 20046),
+    (".traj", 20168),
+    (".traj", 20544),
     (".mol", 1210),
     (".pdb", 1351),
 )  # which brought errors of others in an earlier run

@@ -42,10 +42,18 @@ SMILES = (
     "C[C@@H](N)C(=O)N[C@H](C)C(=O)O",
     "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
 )
-WITH_GRAPH = (".sdf", ".mol", ".xyz", ".extxyz", ".traj", ".npz")
+WITH_GRAPH = (".sdf", ".sdf.gz", ".mol", ".xyz", ".extxyz", ".traj", ".npz")
 WITHOUT_GRAPH = (".xtc", ".dcd", ".h5md")
 # what a file's coordinates are rounded to, A
-ROUNDED_A = {".sdf": 6e-5, ".mol": 6e-5, ".xyz": 1e-8, ".extxyz": 1e-8, ".traj": 0.0, ".npz": 0.0}
+ROUNDED_A = {
+    ".sdf": 6e-5,
+    ".sdf.gz": 6e-5,
+    ".mol": 6e-5,
+    ".xyz": 1e-8,
+    ".extxyz": 1e-8,
+    ".traj": 0.0,
+    ".npz": 0.0,
+}
 ROUNDED_A |= {".xtc": 6e-5, ".dcd": 4e-6, ".h5md": 4e-6}
 
 
@@ -176,7 +184,7 @@ def test_any_name_and_value_survive(suffix, name, value, tmp_path):
     molecule = Molecule.from_smiles("[2H]O", name=name).replace(properties={"field": value})
     Ensemble(molecule, [[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]]).save(tmp_path / f"a{suffix}")
     again = load(tmp_path / f"a{suffix}").molecule
-    plain = suffix in (".sdf", ".mol")
+    plain = suffix in (".sdf", ".sdf.gz", ".mol")
     assert (
         again.name == (one_line(name) if plain else name)
         and again.isotopes.tolist() == molecule.isotopes.tolist()

@@ -99,7 +99,7 @@ class _Unwatched:
 @contextmanager
 def _unwatched() -> Iterator[None]:
     before = sys.stderr
-    sys.stderr = _Unwatched(before)  # type: ignore[assignment]
+    sys.stderr = _Unwatched(before)
     try:
         yield
     finally:

@@ -98,7 +98,7 @@ def _makers(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
         if "__init__" not in vars(kind) or kind is object:
             continue
         makers.append(kind)
-        if not _hands_on(kind.__init__):
+        if not _hands_on(vars(kind)["__init__"]):
             break
     return makers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,6 @@ def calm(network: nn.Module) -> None:
     """
     for layer in network.modules():
         if isinstance(layer, SpatialLayer | TemporalLayer):
-            last = layer.move[-1]
+            last = cast(nn.Linear, layer.move[-1])
             last.weight.mul_(FIRST_MOVE)
             last.bias.mul_(FIRST_MOVE)

@@ -15,8 +15,9 @@ from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.records import Ensemble, Molecule
+from equidrift.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.registry import make_refiner, resolve
-from equidrift.relax import check_threshold, make_relax, prune
+from equidrift.relax import by_energy, check_threshold, check_window, make_relax, prune
 
 __all__ = ["mmff_system", "refine", "sample"]
 
@@ -64,6 +65,9 @@ def sample(
     batch_size: int | None = None,
     progress: bool = False,
     max_attempts: int = engine.MAX_ATTEMPTS,
+    timeout_s: float | None = None,
+    sort: str | None = None,
+    window_kcal_mol: float | None = None,
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
@@ -85,6 +89,9 @@ def sample(
     batch_size : samples in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
     max_attempts : draws a conformer before it is given up.
+    timeout_s : seconds the molecule may take, None for no limit.
+    sort : "energy" puts the lowest first; None keeps the order of drawing. Whose energies they are, provenance["energies"] says.
+    window_kcal_mol : leave out conformers farther than this above the lowest.
     fix : atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or an RDKit Mol with coordinates, found in the molecule
         as a substructure; (Mol, {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
     restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices from 0. `scores` tell how each sample does.
@@ -111,18 +118,29 @@ def sample(
     """
     check_count("n", n)
     threshold = check_threshold(prune_rms_A)
+    check_window(window_kcal_mol)
+    if sort not in (None, "energy"):
+        raise InputError(f"sort must be 'energy', or None for the order of drawing, not {sort!r}")
     options: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size, "max_attempts": max_attempts}
+    options["timeout_s"] = timeout_s
     options["conditions"] = make_conditions(fix, restrain, restraint_tolerance_A)
     options |= {"relax": make_relax(relax), "options": {"relax": relax} if relax != "none" else None, **model_options}
     molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
+
+    def finished(ensemble: Ensemble) -> Ensemble:
+        kept = ensemble if threshold is None else prune(ensemble, threshold)
+        if sort is None and window_kcal_mol is None:
+            return kept
+        return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
+
     try:
         with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:
             ensemble = generate(molecule, n, model=model, callback=callback, **options)
     except NoValidSamplesError as error:
-        if threshold is not None and error.partial is not None:
-            error.partial = prune(error.partial, threshold)
+        if error.partial is not None:
+            error.partial = finished(error.partial)
         raise
-    return ensemble if threshold is None else prune(ensemble, threshold)
+    return finished(ensemble)
 
 
 def refine(
@@ -176,9 +194,14 @@ def refine(
 def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> Ensemble:
     """One batch through a refiner; what fails a check keeps the geometry that came in."""
     molecule = ensemble.molecule
-    moved = np.asarray(refiner.refine_many([(molecule, ensemble.positions_A)], steps=steps)[0], np.float64)
+    trained = knows_elements(molecule, getattr(refiner, "elements", None))
+    moved = ensemble.positions_A
+    if trained:
+        moved = np.asarray(refiner.refine_many([(molecule, moved)], steps=steps)[0], np.float64)
     check = GeometryCheck(molecule)
-    reasons = check(moved)
+    reasons = refusals(molecule, ensemble.positions_A, moved, check)
+    if not trained:
+        reasons[:] = NOT_TRAINED
     good = reasons == ""
     valid = good.copy()
     valid[~good] = check(ensemble.positions_A[~good]) == ""

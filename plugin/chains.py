@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.checks import GeometryCheck
+from equidrift.bond_lengths import references_A
+from equidrift.checks import CUMULATED, DOUBLE_BOND, ELEMENTS, TETRAHEDRAL, GeometryCheck
 from equidrift.conditions import Conditions, Known
 from equidrift.diversity import Torsions, torsions
-from equidrift.errors import InputError, MoleculeError
+from equidrift.errors import InputError
 from equidrift.protocols import Callback
-from equidrift.records import Molecule
+from equidrift.records import SYMBOLS, Molecule
+from equidrift.refining import UNFAMILIAR, knows_elements, refusals
 from equidrift.registry import is_path, make_model, make_refiner, resolve
 from equidrift.seeds import RETRY_STRIDE, sample_rng
 from equidrift.torsions import TorsionTree
@@ -26,6 +29,15 @@ HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 PATIENCE = 3  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
 CANDIDATE_STRIDE = 1 << 36  # further candidates of a sample have seeds this far apart: its index lies below it
 Job = tuple[Molecule, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Conformers positions_A (k, n_atoms, 3), whether each is refined (k,), and the energy before that, energies_eV (k,)."""
+
+    positions_A: NDArray[np.float64]
+    refined: NDArray[np.bool_]
+    energies_eV: NDArray[np.float64]
 
 
 class Chain:
@@ -40,7 +52,7 @@ class Chain:
     ----------
     name : for provenance.
     start : model that makes the candidates.
-    relax : "mmff" or "none", between start and refiner. A molecule that MMFF94 cannot type skips it.
+    relax : "mmff" or "none", between start and refiner. UFF does it where MMFF94 has no types.
     refiner : name of the refiner, or None.
     candidates : draws a sample at most, 1 for no pick.
     mirror : offer mirror images of candidates too, for molecules without prescribed stereocentres.
@@ -74,6 +86,7 @@ class Chain:
         if refiner and is_path(str(refiner)):
             self.name = Path(refiner).name
         self.weights_sha256 = getattr(self.refiner, "weights_sha256", None)
+        self.elements = getattr(self.start, "elements", ELEMENTS)
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> Chain:
@@ -85,6 +98,18 @@ class Chain:
         model.start, model.conditions = self.start.conditioned(conditions), conditions
         return model
 
+    def timed(self, timeout_s: float) -> Chain:
+        """This chain with a time limit on each call of its start."""
+        model = copy.copy(self)
+        if hasattr(self.start, "timed"):
+            model.start = self.start.timed(timeout_s)
+        return model
+
+    def never_embeds(self, molecule: Molecule) -> bool:
+        """Whether the start cannot make a conformer of this molecule."""
+        told = getattr(self.start, "never_embeds", None)
+        return told is not None and bool(told(molecule))
+
     def known(self, molecule: Molecule) -> Known | None:
         """What is known of this molecule beforehand."""
         return None if self.conditions is None else self.conditions.of(molecule)
@@ -95,35 +120,94 @@ class Chain:
         """Conformers positions_A (len(seeds), n_atoms, 3); `steps` is the number of calls of the refiner."""
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
-    def sample_many(self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None) -> list[NDArray[np.float64]]:
+    def sample_many(
+        self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[NDArray[np.float64]]:
         """`sample` over jobs; the refiner sees all of them in common batches."""
-        starts = [(molecule, self._relaxed(molecule, self._picked(molecule, np.asarray(seeds, np.int64)))) for molecule, seeds in jobs]
-        if self.refiner is None:
-            return [positions for _, positions in starts]
-        held = {} if self.conditions is None else {"known": [self.conditions.of(molecule) for molecule, _ in jobs]}
-        steps = HELD_STEPS if steps is None and held else steps
-        made: list[NDArray[np.float64]] = self.refiner.refine_many(starts, steps=steps, callback=callback, **held)
-        return made
+        return [made.positions_A for made in self.sample_marked(jobs, steps=steps, callback=callback)]
 
-    def _relaxed(self, molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sample_marked(
+        self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[Marked]:
+        """`sample_many` with what is known of each conformer: whether it is refined, and its energy before that.
+
+        The refiner is asked only for molecules of elements that it was trained on. Where its geometry fails a check, or
+        spoils a bond, the conformer keeps the one before.
+        """
+        starts = []
+        for molecule, seeds in jobs:
+            raw = self._picked(molecule, np.asarray(seeds, np.int64))
+            starts.append((molecule, *self._relaxed(molecule, raw)))
+        before = [Marked(x, np.zeros(len(x), bool), energies) for _, x, energies in starts]
+        refiner = self.refiner
+        if refiner is None:
+            return before
+        elements = getattr(refiner, "elements", None)
+        rows = [k for k, (molecule, _, _) in enumerate(starts) if knows_elements(molecule, elements)]
+        if not rows:
+            return before
+        held = {} if self.conditions is None else {"known": [self.conditions.of(starts[k][0]) for k in rows]}
+        steps = HELD_STEPS if steps is None and held else steps
+        refined = refiner.refine_many(
+            [(starts[k][0], starts[k][1]) for k in rows], steps=steps, callback=callback, **held
+        )
+        for k, after in zip(rows, refined):
+            before[k] = self._kept(starts[k][0], before[k], np.asarray(after, np.float64))
+        return before
+
+    def _kept(self, molecule: Molecule, before: Marked, after_A: NDArray[np.float64]) -> Marked:
+        """The refined conformers, but for those whose geometry was better before."""
+        check, known = GeometryCheck(molecule), self.known(molecule)
+        reasons = refusals(molecule, before.positions_A, after_A, check)
+        unrefined = check(before.positions_A)
+        if known is not None:
+            reasons = known.reasons(after_A, reasons)
+            unrefined = known.reasons(before.positions_A, unrefined)
+            reasons[reasons == UNFAMILIAR] = ""  # around a held core bonds are what the core makes of them
+        refined = (reasons == "") | (unrefined != "")
+        positions = np.where(refined[:, None, None], after_A, before.positions_A)
+        return Marked(positions, refined & np.isfinite(positions).all((1, 2)), before.energies_eV)
+
+    def origin(self, molecule: Molecule) -> dict[str, str]:
+        """What provenance says of a molecule beside the chain's name."""
+        out = {} if self.relax == "none" else {"energies": "of the conformer before its refinement"}
+        if self.refiner is not None and not knows_elements(molecule, getattr(self.refiner, "elements", None)):
+            missing = sorted(set(molecule.numbers.tolist()) - set(self.refiner.elements))
+            names = ", ".join(SYMBOLS[z] for z in missing)
+            field = self._field(molecule)
+            start = getattr(self.start, "name", "start").upper()
+            out["note"] = f"not refined, {names} was not in the training data: {start}" + (f" + {field}" if field else "")
+        if "energies" in out:
+            out["energies"] = f"{self._field(molecule)} {out['energies']}" if self._field(molecule) else "none"
+        return out
+
+    def _field(self, molecule: Molecule) -> str:
+        """The force field of this molecule: MMFF94, else UFF, else none."""
         if self.relax == "none":
-            return positions_A
-        relaxed: NDArray[np.float64]
+            return ""
+        return str(resolve("equidrift.adapters.rdkit_etkdg:force_field_of")(molecule))
+
+    def _relaxed(
+        self, molecule: Molecule, positions_A: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Conformers relaxed by a force field, and their energies_eV (NaN where it has none)."""
+        none = np.full(len(positions_A), np.nan)
+        if self.relax == "none":
+            return positions_A, none
+        if molecule.n_atoms == 2:  # two atoms have one number, which no force field gives as well
+            return at_reference(molecule, positions_A), none
         known = self.known(molecule)
         if known is not None:  # held atoms strain the bonds at their border: where MMFF94 has no types, UFF must do
             # A held core has the geometry of another method, to which MMFF94 bends what is free: each other conformer goes without it,
             # from which the refiner finds its own minima; what is not sound needs it, and distances are kept by its springs.
             raw = (np.arange(len(positions_A)) % 2 == 1) & (known.reasons(positions_A, GeometryCheck(molecule)(positions_A)) == "")
             raw &= self.refiner is not None and not len(known.pairs)
-            relaxed = positions_A.copy()
-            relaxed[~raw] = resolve("equidrift.adapters.rdkit_conditions:relaxed_around")(molecule, positions_A[~raw], known)
-            return relaxed
-        mmff: Callable[..., Any] = resolve("equidrift.adapters.rdkit_etkdg:mmff_relax")
-        try:
-            relaxed = mmff(molecule, positions_A, num_threads=self.num_threads)[0]
-        except MoleculeError:  # MMFF94 cannot type it: the refiner starts from the raw conformers
-            return positions_A
-        return relaxed
+            held = positions_A.copy()
+            held[~raw] = resolve("equidrift.adapters.rdkit_conditions:relaxed_around")(molecule, positions_A[~raw], known)
+            return held, none
+        relax: Callable[..., Any] = resolve("equidrift.adapters.rdkit_etkdg:field_relax")
+        relaxed, energies = relax(molecule, positions_A, num_threads=self.num_threads)
+        return keep_sound(molecule, positions_A, relaxed), energies
 
     def _picked(self, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """Raw conformers (len(seeds), n_atoms, 3), block by block."""
@@ -143,6 +227,8 @@ class Chain:
             return np.asarray(self.start.sample(molecule, first + slots))
         count = int(slots.max()) + 1
         own = np.asarray(self.start.sample(molecule, first + np.arange(count)))
+        if not np.isfinite(own[0]).all():  # it hardly embeds at all: no time is lost on candidates
+            return own[slots]
         further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), told, count)
         mirrors = (1.0, -1.0) if self.mirror and not len(molecule.tetrahedral) else (1.0,)
         known = self.known(molecule)
@@ -185,6 +271,33 @@ class Chain:
             if told.is_new(angles_deg, taken):
                 return one, 1.0
         return x, None
+
+
+def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Conformers (k, 2, 3) of a diatomic molecule with the GFN2-xTB bond length; as they are where none is known."""
+    length = references_A(molecule).mean()
+    step = positions_A[:, 1] - positions_A[:, 0]
+    scale = length / np.linalg.norm(step, axis=-1, keepdims=True)
+    if not np.isfinite(length):
+        return positions_A
+    out = positions_A.copy()
+    out[:, 1] = positions_A[:, 0] + step * scale
+    return out
+
+
+def keep_sound(
+    molecule: Molecule, before_A: NDArray[np.float64], after_A: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`after_A`, but for conformers whose stereo or cumulated bonds a force field has spoilt (MMFF94 flattens allenes)."""
+    check = GeometryCheck(molecule)
+    spoilt = np.isin(check(after_A), (CUMULATED, DOUBLE_BOND, TETRAHEDRAL))
+    if not spoilt.any():
+        return after_A
+    out = after_A.copy()
+    back = np.flatnonzero(spoilt)
+    back = back[~np.isin(check(before_A[back]), (CUMULATED, DOUBLE_BOND, TETRAHEDRAL))]
+    out[back] = before_A[back]
+    return out
 
 
 def _mirrored(positions_A: NDArray[np.float64], known: Known | None) -> NDArray[np.float64]:

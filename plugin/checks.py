@@ -7,18 +7,22 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equidrift.bond_lengths import LONGEST, SHORTEST, references_A
+from equidrift.cumulenes import cumulated_bonds
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import SYMBOLS, Molecule
 
 ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 MAX_ATOMS = 200
+CHARGES = (-4, 4)  # least and greatest total charge, in elementary charges
 
 NO_COORDINATES = "no coordinates"
 BOND_LENGTH = "bond length"
 CLASH = "clash"
 TETRAHEDRAL = "tetrahedral stereo"
 DOUBLE_BOND = "double-bond stereo"
-REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND)
+CUMULATED = "cumulated bonds"
+REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULATED)
 
 # Covalent radii in A (Cordero et al., Dalton Trans. 2008, 2832), H to Xe; heavier atoms get Xe's.
 _RADII_A = (
@@ -27,8 +31,7 @@ _RADII_A = (
 )
 COVALENT_RADII_A = np.array([float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55))
 
-# Bond lengths over the sum of covalent radii, by bond order. 6,900 GFN2-xTB conformers of QM9 and ZINC molecules span
-# 0.856-1.162 (single), 0.849-1.029 (aromatic), 0.830-0.918 (double), 0.776-0.797 (triple); H2 is at 1.19, F2 at 1.24.
+# Where no reference length of the two elements is known: bond lengths over the sum of covalent radii, by bond order.
 _BOND_RANGE = {1.0: (0.80, 1.30), 1.5: (0.78, 1.20), 2.0: (0.75, 1.20), 3.0: (0.70, 1.05), 0.0: (0.60, 2.00)}
 # Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the two (the same set: 1.17, 1.36, 2.62).
 _CLASH_FACTOR = np.array([1.00, 1.10, 1.90])
@@ -41,7 +44,7 @@ def check_supported(
     molecule: Molecule,
     elements: Collection[int] | None = ELEMENTS,
     max_atoms: int = MAX_ATOMS,
-    charges: tuple[int, int] = (-1, 1),
+    charges: tuple[int, int] = CHARGES,
 ) -> None:
     """Refuse a molecule that no conformer model here can handle.
 
@@ -69,6 +72,13 @@ def check_supported(
         raise MoleculeError(
             f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, {int(molecule.numbers.sum()) - molecule.charge} electrons); "
             "only closed shells are supported. Add the missing hydrogen or charge"
+        )
+    bonds_of = np.bincount(molecule.bonds.reshape(-1), minlength=molecule.n_atoms)
+    bridging = np.flatnonzero((molecule.numbers == 1) & (bonds_of > 1))
+    if len(bridging):
+        raise MoleculeError(
+            f"{molecule!r} has a hydrogen (atom {int(bridging[0])}) with {int(bonds_of[bridging[0]])} bonds, which no model here "
+            "knows; draw one of its bonds only"
         )
     if molecule.n_atoms > max_atoms:
         raise MoleculeError(f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens included. Cut it into parts")
@@ -114,7 +124,11 @@ class GeometryCheck:
         radii = COVALENT_RADII_A[molecule.numbers]
         ranges = np.array([_BOND_RANGE.get(order, _BOND_RANGE[0.0]) for order in molecule.bond_orders.tolist()]).reshape(-1, 2)
         lengths = radii[bonds[:, 0]] + radii[bonds[:, 1]]
-        self.shortest_A, self.longest_A = ranges[:, 0] * lengths, ranges[:, 1] * lengths
+        references = references_A(molecule)
+        known = np.isfinite(references[:, 0])
+        self.shortest_A = np.where(known, SHORTEST * references[:, 0], ranges[:, 0] * lengths)
+        self.longest_A = np.where(known, LONGEST * references[:, 1], ranges[:, 1] * lengths)
+        self.cumulated, self.planar = cumulated_bonds(molecule)
         self.first, self.second = np.nonzero(np.triu(~bonded, 1))
         hydrogens = (molecule.numbers == 1).astype(int)
         factor = _CLASH_FACTOR[hydrogens[self.first] + hydrogens[self.second]]
@@ -156,6 +170,7 @@ class GeometryCheck:
             (BOND_LENGTH, self._bond_lengths),
             (TETRAHEDRAL, self._tetrahedral),
             (DOUBLE_BOND, self._double_bonds),
+            (CUMULATED, self._cumulated_bonds),
             (CLASH, self._clashes),
         ):
             wrong = test(x[good])
@@ -190,6 +205,15 @@ class GeometryCheck:
         scale = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
         sign = 2 * self.molecule.double_bonds[:, 4] - 1
         wrong: NDArray[np.bool_] = (sign * np.einsum("kci,kci->kc", left, right) <= _HALF_TURN * scale).any(axis=1)
+        return wrong
+
+    def _cumulated_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Ends of an allene more than 30 degrees from a right angle, or of a butatriene more than 60 from a plane."""
+        a, i, j, b = (x[:, column] for column in self.cumulated.T)
+        left, right = np.cross(a - i, j - i), np.cross(i - j, b - j)
+        scale = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+        cosine = np.abs(np.einsum("kci,kci->kc", left, right))
+        wrong: NDArray[np.bool_] = np.where(self.planar, cosine < _HALF_TURN * scale, cosine > _HALF_TURN * scale).any(axis=1)
         return wrong
 
 

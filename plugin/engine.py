@@ -8,6 +8,7 @@ starts, so a run that is continued from the end of any window makes what an unin
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift._version import __version__
-from equidrift.checks import ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
+from equidrift.checks import BOND_LENGTH, CLASH, ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
 from equidrift.conditions import Conditions, Known
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, error_again
 from equidrift.protocols import Callback
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import check_seed, sample_seeds
+from equidrift.units import KCAL_MOL_PER_EV
 
 BATCH_SIZE = 128
 WINDOW = 512  # samples held at a time when many molecules, or many samples, are streamed
@@ -51,6 +53,7 @@ class Settings:
     batch_size: int = BATCH_SIZE
     max_attempts: int = MAX_ATTEMPTS
     relax: Relax | None = None
+    timeout_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     callback: Callback | None = None
     conditions: Conditions | None = None
@@ -89,6 +92,7 @@ def make_settings(
     batch_size: int | None = None,
     max_attempts: int = MAX_ATTEMPTS,
     relax: Relax | None = None,
+    timeout_s: float | None = None,
     callback: Callback | None = None,
     options: dict[str, Any] | None = None,
     conditions: Conditions | None = None,
@@ -105,7 +109,10 @@ def make_settings(
     for label, value in (("steps", steps), ("batch_size", batch_size), ("max_attempts", max_attempts)):
         if value is not None:
             check_count(label, value)
+    check_seconds(timeout_s)
     made = made_by(make_model, model, model_options) if isinstance(model, str) else model
+    if timeout_s is not None and hasattr(made, "timed"):
+        made = made.timed(timeout_s)
     if not callable(getattr(made, "sample", None)):
         raise InputTypeError(f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}")
     if conditions is not None:
@@ -118,7 +125,18 @@ def make_settings(
     block = int(getattr(made, "block", 1))
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
     size = -(-size // block) * block
-    return Settings(made, seed, steps, size, max_attempts, relax, {**model_options, **(options or {})}, callback, conditions)
+    told = {**model_options, **({} if timeout_s is None else {"timeout_s": timeout_s}), **(options or {})}
+    return Settings(made, seed, steps, size, max_attempts, relax, timeout_s, told, callback, conditions)
+
+
+def check_seconds(timeout_s: float | None) -> None:
+    """Refuse a time limit that is no number of seconds above 0."""
+    if timeout_s is None:
+        return
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise InputTypeError(f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example timeout_s=60")
+    if not 0 < timeout_s < math.inf:
+        raise InputError(f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit")
 
 
 def check_count(label: str, value: int) -> int:
@@ -141,16 +159,17 @@ class Task:
     error: EquidriftError | None = None
     known: Known | None = None
 
-    COLUMNS = ("positions", "energies", "seeds", "valid")  # arrays with a row for each sample
+    COLUMNS = ("positions", "energies", "refined", "seeds", "valid")  # arrays with a row for each sample
 
     def __post_init__(self) -> None:
         n = self.stop - self.start
         self.positions = np.full((n, self.molecule.n_atoms, 3), np.nan)
         self.energies = np.full(n, np.nan)
+        self.refined = np.full(n, np.nan)
         self.seeds = np.zeros(n, np.int64)
         self.valid = np.zeros(n, bool)
         self.reasons: Counter[str] = Counter()
-        self.drawn = 0
+        self.drawn, self.seconds = 0, 0.0
         self.geometry = GeometryCheck(self.molecule)
 
     def check(self, positions_A: NDArray[np.float64]) -> NDArray[np.str_]:
@@ -194,31 +213,56 @@ class Job:
     seeds: NDArray[np.int64]
 
 
-def positions_of(jobs: Sequence[Job], settings: Settings) -> list[NDArray[np.float64]]:
-    """The one place where a batch of jobs becomes positions_A, one block (len(seeds), n_atoms, 3) a job."""
+@dataclass(frozen=True)
+class Block:
+    """What a model made of one job: positions_A (k, n_atoms, 3), and marks (k, 2), NaN where it gives none:
+    whether each is refined, and its energy in eV by the model."""
+
+    positions: NDArray[np.float64]
+    marks: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @classmethod
+    def unmarked(cls, positions_A: Any) -> Block:
+        positions = np.asarray(positions_A, np.float64)
+        return cls(positions, np.full((len(positions), 2), np.nan))
+
+
+def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
+    """The one place where a batch of jobs becomes conformers, one block a job."""
     model = settings.model
+    pairs = [(job.task.molecule, job.seeds) for job in jobs]
+    if hasattr(model, "sample_marked"):
+        marked = model.sample_marked(pairs, steps=settings.steps)
+        return [
+            Block(np.asarray(one.positions_A, np.float64), np.stack([one.refined.astype(float), one.energies_eV], 1))
+            for one in marked
+        ]
     if len(jobs) > 1 and hasattr(model, "sample_many"):
-        made = model.sample_many([(job.task.molecule, job.seeds) for job in jobs], steps=settings.steps)
+        made = model.sample_many(pairs, steps=settings.steps)
     else:
-        made = [model.sample(job.task.molecule, job.seeds, steps=settings.steps) for job in jobs]
-    return [np.asarray(block, np.float64) for block in made]
+        made = [model.sample(molecule, seeds, steps=settings.steps) for molecule, seeds in pairs]
+    return [Block.unmarked(positions) for positions in made]
 
 
-def _positions_safely(jobs: Sequence[Job], settings: Settings) -> list[NDArray[np.float64]]:
-    """`positions_of`, in halves when the device runs out of memory; a molecule the model refuses costs only itself."""
+def _blocks_safely(jobs: Sequence[Job], settings: Settings) -> list[Block]:
+    """`blocks_of`, in halves when the device runs out of memory; a molecule the model refuses costs only itself."""
     try:
-        return positions_of(jobs, settings)
+        return blocks_of(jobs, settings)
     except (EquidriftError, RuntimeError, ValueError, MemoryError) as error:
         if len(jobs) > 1:
             half = len(jobs) // 2
-            return _positions_safely(jobs[:half], settings) + _positions_safely(jobs[half:], settings)
+            return _blocks_safely(jobs[:half], settings) + _blocks_safely(jobs[half:], settings)
         job = jobs[0]
         if _out_of_memory(error) and len(job.seeds) > settings.block:
             half = -(-len(job.seeds) // 2 // settings.block) * settings.block
             parts = [Job(job.task, job.slots[part], job.seeds[part]) for part in (slice(half), slice(half, None))]
-            return [np.concatenate([_positions_safely([part], settings)[0] for part in parts])]
+            made = [_blocks_safely([part], settings)[0] for part in parts]
+            return [Block(np.concatenate([b.positions for b in made]), np.concatenate([b.marks for b in made]))]
         job.task.error = error if isinstance(error, EquidriftError) else _model_error(job.task, error)
-        return [np.full((len(job.seeds), job.task.molecule.n_atoms, 3), np.nan)]
+        return [Block.unmarked(np.full((len(job.seeds), job.task.molecule.n_atoms, 3), np.nan))]
 
 
 def _model_error(task: Task, error: Exception) -> ModelError:
@@ -259,26 +303,31 @@ def _batches(
     return batches
 
 
-def _judge(job: Job, positions: NDArray[np.float64], settings: Settings) -> None:
-    """Keep what is valid, before relaxation and behind it; count the rest by reason."""
+def _judge(job: Job, block: Block, settings: Settings) -> None:
+    """Keep what is valid, before relaxation and after it; count the rest by reason."""
     task = job.task
     if task.error is not None:
         return
+    positions, marks = block.positions, block.marks
     reasons = task.check(positions)
-    energies = np.full(len(positions), np.nan)
-    if settings.relax is not None and (good := np.flatnonzero(reasons == "")).size:
-        try:
-            held = {} if task.known is None else {"known": task.known}
-            moved, energies[good] = settings.relax(task.molecule, positions[good], **held)
-        except EquidriftError as error:
-            task.error = error
-            return
-        positions = positions.copy()
-        positions[good] = moved
-        reasons[good] = task.check(moved)
+    energies = marks[:, 1].copy()
+    if settings.relax is not None:
+        energies[:] = np.nan
+        mendable = ("", BOND_LENGTH, CLASH) if task.known is None else ("",)
+        if (good := np.flatnonzero(np.isin(reasons, mendable))).size:
+            try:
+                held = {} if task.known is None else {"known": task.known}
+                moved, energies[good] = settings.relax(task.molecule, positions[good], **held)
+            except EquidriftError as error:
+                task.error = error
+                return
+            positions = positions.copy()
+            positions[good] = moved
+            reasons[good] = task.check(moved)
     keep = reasons == ""
     slots = job.slots[keep]
     task.positions[slots], task.energies[slots], task.seeds[slots] = positions[keep], energies[keep], job.seeds[keep]
+    task.refined[slots] = marks[keep, 0]
     task.valid[slots] = True
     task.drawn += len(positions)
     task.reasons.update(reasons[~keep].tolist())
@@ -297,7 +346,7 @@ class _Window:
         self.tasks, self.settings, self.keep = tasks, settings, keep
         self.attempt, self.done, self.judged = 0, 0, 0  # attempt, its batches done, rows of the next
         self.begun = time.monotonic()
-        self.drawn: list[NDArray[np.float64]] | None = None  # of the batch that is being judged
+        self.drawn: list[Block] | None = None  # of the batch that is being judged
         self.pending: list[NDArray[np.int64]] = []
 
     def run(self) -> None:
@@ -317,29 +366,40 @@ class _Window:
     def _over(self) -> bool:
         """Give up what is hopeless; whether nothing is left to draw."""
         for task in self.tasks:
-            hopeless = task.drawn >= HOPELESS_DRAWS and self.attempt > 0 and not task.valid.any()
-            if hopeless:
+            enough = task.drawn >= HOPELESS_DRAWS and self.attempt > 0
+            never_embedded = set(task.reasons) == {NO_COORDINATES} and self._never_embeds(task)
+            if (enough or never_embedded) and not task.valid.any():
                 task.error = task.error or _no_valid(task)
+            limit = self.settings.timeout_s
+            if limit is not None and task.seconds >= limit and task.pending.size:
+                task.error = task.error or _out_of_time(task, limit)
         return not any(task.pending.size for task in self.tasks)
+
+    def _never_embeds(self, task: Task) -> bool:
+        told = getattr(self.settings.model, "never_embeds", None)
+        return told is not None and bool(told(task.molecule))
 
     def _run_batch(self, batch: Sequence[Job]) -> None:
         if self.drawn is None:
-            self.drawn = _positions_safely(batch, self.settings)
+            begun = time.monotonic()
+            self.drawn = _blocks_safely(batch, self.settings)
+            _share_time(batch, time.monotonic() - begun)
         row = 0
         size = 1 if self.settings.relax is not None else self.settings.batch_size
-        for job, positions in zip(batch, self.drawn):
-            begin = min(len(positions), max(0, self.judged - row))
-            while begin < len(positions):
+        for job, block in zip(batch, self.drawn):
+            begin = min(len(block), max(0, self.judged - row))
+            while begin < len(block):
                 begun = time.monotonic()
                 part = slice(begin, begin + size)
-                _judge(Job(job.task, job.slots[part], job.seeds[part]), positions[part], self.settings)
-                begin = min(begin + size, len(positions))
+                some = Block(block.positions[part], block.marks[part])
+                _judge(Job(job.task, job.slots[part], job.seeds[part]), some, self.settings)
+                begin = min(begin + size, len(block))
                 self.judged = row + begin
                 if time.monotonic() - begun < RELAX_S / 2:
                     size *= 2
                 elif self.settings.relax is not None:
                     self._keep()
-            row += len(positions)
+            row += len(block)
         _report(batch, self.settings, self.begun)
         self.done, self.judged, self.drawn = self.done + 1, 0, None
         self._keep()
@@ -356,11 +416,12 @@ class _Window:
             "attempt": self.attempt,
             "done": self.done,
             "judged": self.judged,
-            "drawn": [len(positions) for positions in drawn],
+            "drawn": [len(block) for block in drawn],
             "tasks": [task.described() for task in self.tasks],
         }
         columns = {name: [getattr(task, name) for task in self.tasks] for name in Task.COLUMNS}
-        columns |= {"pending": pending, "drawn": [block.reshape(-1) for block in drawn]}
+        columns |= {"pending": pending, "drawn": [block.positions.reshape(-1) for block in drawn]}
+        columns["marks"] = [block.marks for block in drawn]
         columns["positions"] = [block.reshape(-1) for block in columns["positions"]]
         arrays = {name: np.concatenate(blocks) for name, blocks in columns.items() if blocks}
         return {_META: np.array(json.dumps(meta)), **arrays}
@@ -388,7 +449,9 @@ class _Window:
             batch = _batches(self.tasks, self.settings, self.attempt, self.pending)[self.done]
             shapes = [(len(job.seeds), job.task.molecule.n_atoms, 3) for job in batch]
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-            self.drawn = [b.reshape(shape) for b, shape in zip(np.split(arrays["drawn"], ends), shapes)]
+            rows = np.cumsum([shape[0] for shape in shapes])[:-1]
+            blocks = zip(np.split(arrays["drawn"], ends), np.split(arrays["marks"], rows), shapes)
+            self.drawn = [Block(x.reshape(shape), marks) for x, marks, shape in blocks]
 
 
 def _run_window(
@@ -409,6 +472,18 @@ def _report(batch: Sequence[Job], settings: Settings, begun: float) -> None:
         accepted = sum(int(job.task.valid[job.slots].sum()) for job in batch)
         drawn = sum(len(job.seeds) for job in batch)
         settings.callback({"accepted": accepted, "drawn": drawn, "seconds": time.monotonic() - begun})
+
+
+def _share_time(batch: Sequence[Job], seconds: float) -> None:
+    """Charge the time of a batch to its molecules, by the atoms each has drawn."""
+    atoms = [len(job.seeds) * job.task.molecule.n_atoms for job in batch]
+    for job, share in zip(batch, atoms):
+        job.task.seconds += seconds * share / sum(atoms)
+
+
+def _out_of_time(task: Task, limit_s: float) -> NoValidSamplesError:
+    found = f"{int(task.valid.sum())} of {len(task.valid)} conformers of {task.molecule!r} are valid after {task.seconds:.1f} s"
+    return NoValidSamplesError(f"only {found}, and timeout_s is {limit_s:g}; give it more time, or less to do.", task.reasons)
 
 
 def _no_valid(task: Task) -> NoValidSamplesError:
@@ -437,17 +512,33 @@ def provenance(settings: Settings) -> dict[str, Any]:
 
 def _ensemble(task: Task, settings: Settings) -> Ensemble:
     rejected = {reason: task.reasons[reason] for reason in sorted(task.reasons)}
-    return Ensemble(
-        task.molecule,
-        task.positions,
-        seeds=task.seeds,
-        valid=task.valid,
-        energies_eV=task.energies if settings.relax is not None else None,
-        scores={} if task.known is None else task.known.scores(task.positions),
-        provenance=provenance(settings)
-        | ({} if task.known is None else task.known.describe())
-        | {"drawn": task.drawn, "rejected": rejected},
+    scores = {} if task.known is None else task.known.scores(task.positions)
+    origin = provenance(settings) | ({} if task.known is None else task.known.describe())
+    if hasattr(settings.model, "sample_marked"):
+        scores = {**scores, "refined": task.refined}
+        origin |= {"refined": int(np.nansum(task.refined[task.valid])), **settings.model.origin(task.molecule)}
+    if settings.relax is not None:
+        origin["energies"] = f"of the relaxed conformer by {settings.options.get('relax', 'the relaxation')}"
+    return with_relative_energies(
+        Ensemble(
+            task.molecule,
+            task.positions,
+            seeds=task.seeds,
+            valid=task.valid,
+            energies_eV=task.energies if np.isfinite(task.energies).any() or settings.relax is not None else None,
+            scores=scores,
+            provenance=origin | {"drawn": task.drawn, "rejected": rejected},
+        )
     )
+
+
+def with_relative_energies(ensemble: Ensemble) -> Ensemble:
+    """The ensemble with `scores["relative_energy_kcal_mol"]`, over its lowest conformer, where it has energies."""
+    energies = ensemble.energies_eV
+    if energies is None or not np.isfinite(energies).any():
+        return ensemble
+    relative = (energies - np.nanmin(energies)) * KCAL_MOL_PER_EV
+    return ensemble.replace(scores={**ensemble.scores, "relative_energy_kcal_mol": relative})
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:
@@ -476,6 +567,7 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     steps : of the model's solver, None for its own default.
     batch_size : samples in one call of the model, None for its own default.
     max_attempts : draws a conformer before it is given up.
+    timeout_s : seconds a molecule may take, None for no limit.
     relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to valid samples, which are then checked again.
         It is called with no samples first, and may refuse the molecule then.
     callback : called with {"accepted", "drawn", "seconds"} behind every batch.
@@ -525,7 +617,9 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
         kept = sum((Counter(part.provenance["kept_input"]) for part in parts), Counter[str]())
         counts |= {"kept_input": dict(sorted(kept.items()))}
         counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
-    return parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts})
+    elif all("refined" in part.provenance for part in parts):  # of a sampling chain
+        counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
+    return with_relative_energies(parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts}))
 
 
 def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:

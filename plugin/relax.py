@@ -43,6 +43,38 @@ def check_threshold(rms_A: float | None) -> float | None:
     return float(rms_A)
 
 
+def by_energy(ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float | None = None) -> Ensemble:
+    """The conformers in order of energy, those too far above the lowest left out.
+
+    Parameters
+    ----------
+    ensemble : with `scores["relative_energy_kcal_mol"]`.
+    sort : put the lowest first.
+    window_kcal_mol : keep conformers up to this far above the lowest, None for all. One without energy is kept last.
+
+    Raises
+    ------
+    InputError
+        where the ensemble has no energies, or the window is no number above 0.
+    """
+    check_window(window_kcal_mol)
+    relative = ensemble.scores.get("relative_energy_kcal_mol")
+    if relative is None:
+        model = ensemble.provenance.get("model", "?")
+        raise InputError(f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use model='default'")
+    order = np.argsort(relative, kind="stable") if sort else np.arange(len(ensemble))
+    if window_kcal_mol is not None:
+        order = order[~(relative[order] > window_kcal_mol)]
+    return ensemble[order]
+
+
+def check_window(window_kcal_mol: float | None) -> None:
+    """Refuse an energy window that is no number above 0."""
+    number = isinstance(window_kcal_mol, int | float | np.number) and not isinstance(window_kcal_mol, bool)
+    if window_kcal_mol is not None and not (number and 0 < window_kcal_mol < math.inf):
+        raise InputError(f"window must be a number of kcal/mol above 0, or None for all; got {window_kcal_mol!r}")
+
+
 def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     """Keep conformers that differ from every kept one by at least `rms_A` in heavy-atom RMSD over all symmetries.
 

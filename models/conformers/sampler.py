@@ -33,7 +33,7 @@ from equidrift.models.shared.run import load_network
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
 from equidrift.models.shared.solvers import ancestral_step
 from equidrift.protocols import Callback
-from equidrift.records import Molecule
+from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
 Job = tuple[Molecule, NDArray[Any]]
@@ -51,7 +51,7 @@ class NetworkModel:
     device : torch device; None is CUDA where there is one, else the CPU.
     """
 
-    elements = ELEMENTS
+    elements: tuple[int, ...] = tuple(ELEMENTS)
     max_atoms = 200
     task = ""
 
@@ -61,6 +61,7 @@ class NetworkModel:
         network, self.card = load_network(weights, self.task, lambda sizes: ConformerNetwork(NetworkConfig(**sizes)))
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
+        self.elements = tuple(SYMBOLS.index(symbol) for symbol in self.card.get("elements", ())) or tuple(ELEMENTS)
         self.level = LEVELS.index(level)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: ConformerNetwork = network.to(self.device)

@@ -35,6 +35,7 @@ def command(
     prune: Annotated[float | None, typer.Option(help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
     max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
+    timeout: Annotated[float | None, typer.Option(help="Seconds a molecule may take.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
     largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
@@ -65,6 +66,7 @@ def command(
         steps=steps,
         batch_size=batch_size,
         max_attempts=max_attempts,
+        timeout_s=timeout,
         relax=make_relax(relax),
         options={"relax": relax} if relax != "none" else None,
         **own,
@@ -246,8 +248,8 @@ class _Run:
         if ensemble is not None:
             counts["conformers"] += len(ensemble)
             counts["drawn"] += ensemble.provenance["drawn"]
-            found = (self.cut.pop(piece.index, None), ensemble.provenance.get("fix_note"))
-            for note in found if piece.start == 0 else ():
+            told = [self.cut.pop(piece.index, None), *map(ensemble.provenance.get, ("fix_note", "note"))]
+            for note in told if piece.start == 0 else ():
                 if note:
                     counts["notes"].append({"index": piece.index, "title": title, "note": note})
             rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from equidrift.bond_lengths import references_A
 from equidrift.checks import BOND_LENGTH, CLASH, DOUBLE_BOND, NO_COORDINATES, TETRAHEDRAL, GeometryCheck, check_geometry, check_supported
+from equidrift.cumulenes import cumulated_bonds
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import make_ensemble
@@ -14,13 +16,14 @@ from tests.conftest import make_ensemble
 @pytest.mark.parametrize(
     ("smiles", "message"),
     [
-        ("CCO.O", "2 fragments.*strip salts"),
+        ("CCO.O", "2 fragments.*largest-fragment"),
         ("[Na+].CC(=O)[O-]", "2 fragments"),
         ("C[CH2]", "is a radical.*Add the missing hydrogen"),
         ("[O][O]", "is a radical"),
         ("C[Se]C", "unsupported element Se; supported are H B C N O F Si P S Cl Br I"),
         ("C" * 70, "too many atoms: at most 200"),
-        ("C[N+](C)(C)CC[N+](C)(C)C", "charge out of range: -1 to \\+1"),
+        ("[O-]P([O-])(=O)OP([O-])(=O)OP([O-])(=O)[O-]", "charge out of range: -4 to \\+4"),
+        ("OC1C2C3OC2C[H+]13O", "a hydrogen .atom 7. with 4 bonds"),
     ],
 )
 def test_refused(smiles: str, message: str) -> None:
@@ -72,7 +75,7 @@ def test_clash() -> None:
     molecule = Molecule([6, 6, 6, 6], [(0, 1), (1, 2), (2, 3)], [1, 1, 1], [0] * 4)
     open_chain = np.array([[0, 0, 0], [1.5, 0, 0], [2.2, 1.4, 0], [3.7, 1.4, 0]])
     closed = np.array([[0, 0, 0], [1.5, 0, 0], [1.5, 1.5, 0], [0.2, 1.3, 0]])
-    assert check_geometry(molecule, [open_chain, closed]).tolist() == ["", CLASH]
+    assert check_geometry(molecule, 0.95 * np.array([open_chain, closed])).tolist() == ["", CLASH]
 
 
 def test_flat_centre_is_no_centre() -> None:
@@ -97,3 +100,17 @@ def test_invariant_under_rigid_motion(ensemble: Ensemble) -> None:
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
     assert (check_geometry(ensemble.molecule, ensemble.positions_A @ turn + 7) == "").all()
+
+
+@pytest.mark.parametrize("smiles", ["CI", "C[Si](C)(C)C", "CP(C)C", "CB(O)O", "CS(C)(=O)=O", "[H][H]", "CSSC"])
+def test_check_geometry_rejects_a_bond_when_it_leaves_its_reference_window(smiles: str) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    check, references = GeometryCheck(molecule), references_A(molecule)
+    np.testing.assert_allclose(check.shortest_A, 0.90 * references[:, 0])
+    np.testing.assert_allclose(check.longest_A, 1.12 * references[:, 1])
+
+
+@pytest.mark.parametrize(("smiles", "planar"), [("FC=C=CF", [False]), ("CN=C=NC", [False]), ("CC=C=C=CC", [True])])
+def test_check_geometry_knows_the_twist_of_cumulated_bonds(smiles: str, planar: list[bool]) -> None:
+    assert cumulated_bonds(Molecule.from_smiles(smiles))[1].tolist() == planar
+    assert not len(cumulated_bonds(Molecule.from_smiles("CC=CC=CC"))[0])

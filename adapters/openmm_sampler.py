@@ -22,6 +22,7 @@ import openmm
 from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
+from equidrift.adapters.openmm_integrators import check_integrator, sampled_temperature
 from equidrift.errors import InputError, InputTypeError
 from equidrift.metropolis import (
     ConstraintMetric,
@@ -39,7 +40,6 @@ from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 Floats = NDArray[np.float64]
 Progress = Callable[[dict[str, Any]], None]
 _HEAD = 512  # bytes at the front of a trajectory file that writers change later (DCD counts its frames there)
-_SAME_KELVIN = 1e-6
 _FORGETS_PER_PS = 1e7  # friction of a step that keeps nothing of its velocity
 
 
@@ -216,22 +216,6 @@ def topology_bonds(topology: app.Topology) -> NDArray[np.int64]:
     return np.array([(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()], np.int64).reshape(-1, 2)
 
 
-def _temperature(integrator: Any, given: float | None) -> float:
-    """The temperature to sample at: the integrator's, or the one given where it has none."""
-    own = None
-    if hasattr(integrator, "getTemperature"):
-        own = integrator.getTemperature().value_in_unit(unit.kelvin)
-    if given is None:
-        if own is None:
-            raise InputError("temperature_K is needed: this integrator has none; give that of your thermostat, say temperature_K=300")
-        return float(own)
-    if not 0 < given < math.inf:
-        raise InputError(f"temperature_K must be positive and finite, not {given}; give for example temperature_K=300")
-    if own is not None and abs(own - given) > _SAME_KELVIN:
-        raise InputError(f"temperature_K={given:g}, but the integrator keeps {own:g} K, and both cannot be; leave temperature_K out")
-    return float(given)
-
-
 def check_count(name: str, value: Any, least: int = 0) -> int:
     """`value` as an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
@@ -281,7 +265,8 @@ class ProposalSampler:
     Raises
     ------
     InputError, InexactProposalError
-        see `ContextMoves`.
+        see `ContextMoves`; also where integrator, thermostat and barostat keep different temperatures, or the integrator does not sample
+        exp(-U / kT) (`equidrift.adapters.openmm_integrators`).
 
     Examples
     --------
@@ -305,7 +290,7 @@ class ProposalSampler:
             raise InputTypeError(f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}")
         self.simulation, self.proposer, self.seed = simulation, proposer, check_seed(seed)
         self.md_steps, self.n_proposals = check_count("md_steps", md_steps), check_count("n_proposals", n_proposals)
-        self.temperature_K = _temperature(simulation.integrator, temperature_K)
+        self.temperature_K = sampled_temperature(simulation.context, simulation.integrator, temperature_K, steps=self.md_steps > 0)
         bonds = topology_bonds(simulation.topology)
         self.moves = ContextMoves(simulation.context, proposer, atoms=atoms, bonds=bonds if len(bonds) else None)
         self.statistics = Statistics.of(proposer)
@@ -328,6 +313,9 @@ class ProposalSampler:
     def run(self, cycles: int, *, progress: Progress | None = None) -> None:
         """So many cycles of MD and moves; `progress` gets {"stage", "done", "total", "acceptance"} after each."""
         tree = getattr(self.proposer, "tree", None)
+        # thermostats can be set to another temperature at any time
+        integrator, steps = self.simulation.integrator, self.md_steps > 0
+        sampled_temperature(self.simulation.context, integrator, self.temperature_K, steps=steps)
         for done in range(check_count("cycles", cycles)):
             begun = time.perf_counter()
             self._dynamics()
@@ -451,6 +439,7 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
         atoms: ArrayLike | None = None,
         seed: int = 0,
     ) -> None:
+        check_integrator(simulation.integrator)
         super().__init__(states, simulation, stepsPerIteration, reinitializeVelocities)
         self.n_proposals, self.seed = check_count("n_proposals", n_proposals), check_seed(seed)
         self._state = 0

@@ -74,6 +74,33 @@ class Adapted:
     report: dict[str, Any]
 
 
+# What a name of `--proposals` stands for
+MEANINGS = {
+    "torsion": "heat-bath turns if enough are accepted, else torsions fitted to the adaptive phase: a table for one or two torsions (no "
+    "network is read), a diffusion on the torus for three, tables of blocks of two, given the others, for more",
+    "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the System's own terms; nothing is learned",
+    "histogram": "a smoothed histogram of up to three torsions",
+    "mixture": "a mixture of wrapped normals over all torsions",
+    "uniform": "uniform torsions",
+    "none": "plain dynamics",
+}
+_LARGEST_TABLE = 2  # torsions; more at once are drawn by the diffusion
+
+
+def described(proposer: Any) -> str:
+    """What a proposer is, in words for results and people: its name alone does not say whether a diffusion or a table draws."""
+    if proposer.name != "torsion":
+        return MEANINGS.get(proposer.name, str(proposer.name))
+    m = proposer.tree.n_torsions
+    width = min(proposer.block_size or m, m)
+    if getattr(proposer, "kind", "") == "local":
+        return "a diffusion on the torus, noised to a level and back"
+    if width > _LARGEST_TABLE:
+        return f"a diffusion on the torus of {width} torsions at once"
+    given = f" of {m}, given the others" if width < m else ", no network read"
+    return f"a table (histogram) of {width} torsion{'s'[: width - 1]}{given}"
+
+
 def uniform(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
     """Uniform torsions."""
     return uniform_proposer(tree, block_size=block_size)
@@ -160,6 +187,7 @@ def adapt(
     best = max(trials, key=lambda row: row["score"])
     shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
     report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
+    report["is"] = described(best["made"])
     return Adapted(best["made"], report)
 
 
@@ -210,6 +238,7 @@ def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int
         return None
     _, more = advance(proposer, max(1, cycles - least))
     report = {"proposer": kind, "chosen": proposer.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
+    report["is"] = described(proposer)
     if proposer is not turns:
         report["note"] = "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
     elif turns.unread:

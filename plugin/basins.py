@@ -20,6 +20,7 @@ BINS = 72
 SMOOTHING_DEG = 10.0
 SHALLOW_KT = 0.7  # two maxima with a lower barrier between them are one basin
 MAX_STATES = 10
+LEAST_ENTRIES = 10  # of a basin: with fewer, populations and their errors are guesses
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,10 @@ def _basins(state: NDArray[np.int64], label: str, centres: Sequence[tuple[float,
 
 
 def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float) -> dict[str, Any]:
-    """ESS, basins of each torsion and joint basins as plain values; free energies in kT and kJ/mol where the name says so."""
+    """ESS, basins of each torsion and joint basins as plain values; free energies in kT and kJ/mol where the name says so.
+
+    "warnings" names the basins of a torsion that were entered fewer than `LEAST_ENTRIES` times.
+    """
     from equidrift.units import KJ_MOL_PER_EV
 
     phi = _frames(torsions_rad)
@@ -209,8 +213,23 @@ def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float
         }
 
     ess = effective_samples(phi) if phi.shape[1] else np.zeros(0)
+    found = torsion_basins(phi, labels)
     torsions = [
         {"torsion": label, "ess": float(samples), "basins": [row(basin) for basin in basins]}
-        for label, samples, basins in zip(labels, ess, torsion_basins(phi, labels))
+        for label, samples, basins in zip(labels, ess, found)
     ]
-    return {"frames": len(phi), "torsions": torsions, "states": [row(basin) for basin in joint_basins(phi)] if phi.shape[1] else []}
+    states = [row(basin) for basin in joint_basins(phi)] if phi.shape[1] else []
+    warned = [text for basins in found for text in rare_entries(basins)]
+    return {"frames": len(phi), "torsions": torsions, "states": states, "warnings": warned}
+
+
+def rare_entries(basins: Sequence[Basin]) -> list[str]:
+    """A line for each basin of a torsion that was entered too seldom for its population to be trusted; none if there is one basin."""
+    if len(basins) < 2:
+        return []
+    return [
+        f"torsion {basin.torsion}: the basin at {basin.centres_deg[0]:.0f} degrees was entered {basin.entries} times (at least "
+        f"{LEAST_ENTRIES} are wanted), so its population and error are not reliable; run longer"
+        for basin in basins
+        if basin.entries < LEAST_ENTRIES
+    ]

@@ -87,12 +87,13 @@ def _print(result: dict[str, Any]) -> None:
     typer.echo(f"{conditions}, {result['time_ps']:g} ps on {result['platform']} -> {result['output']}")
     if adaptation.get("cycles"):
         moves = f"{adaptation['proposer']} proposals that move {adaptation['block_size'] or 'all'} torsions at once"
-        if adaptation.get("chosen") == "heat-bath":
-            moves = "turns drawn by heat bath in the force field's own terms"
+        moves = adaptation.get("is", moves)
         typer.echo(
             f"adapted for {adaptation['cycles']} cycles in {adaptation['seconds']:.1f} s, then frozen (nothing of that phase is in the "
             f"result): {moves}"
         )
+    if "note" in adaptation:
+        typer.echo(f"note: {adaptation['note']}")
     seconds = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds_by_part"].items())
     typer.echo(f"{result['seconds']:.1f} s here ({result['ps_per_s']:.1f} ps/s); of the whole run: {seconds}")
     if result["proposed"]:
@@ -111,6 +112,8 @@ def _print(result: dict[str, Any]) -> None:
         typer.echo(f"tables: {', '.join(result['tables'])}")
     if len(result["torsions"]) > 1:
         print_table(["state/°", "population", "F/kJ/mol", "entries"], [_basin(state) for state in result["states"]], title="States")
+    for text in result.get("warnings", []):
+        typer.echo(f"warning: {text}", err=True)
 
 
 def _share(value: float | None) -> str:

@@ -26,15 +26,19 @@ def command(
 
     if name is not None:
         return _one(name, as_json)
+    proposals = resolve("equidrift.adapt:MEANINGS")
     cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
     broken = {name: problem for name, problem in third_party_models().items() if problem}
     if as_json:
         names = {verb: sorted(table) for verb, table in tables().items()} | {"sample": list_models()}
+        names["md"] = sorted(proposals)
         print_json({"command": "models", **names, "not_importable": broken, "cards": cards})
         return 0
     for verb, table in tables().items():
         for entry in _default_first(list(table)):
             typer.echo(f"equidrift {verb} --model {entry}: {summary(table[entry])}")
+    for entry, meaning in proposals.items():
+        typer.echo(f"equidrift md --proposals {entry}: {meaning}")
     for entry in sorted(set(list_models()) - set(tables()["sample"]) - set(broken)):
         typer.echo(f"equidrift sample --model {entry}: of another package")
     for problem in broken.values():

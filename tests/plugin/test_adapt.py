@@ -7,11 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from equidrift.adapt import Still, adapt, recycled
+from equidrift.adapt import MEANINGS, Still, adapt, described, recycled
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.heat_bath import HeatBathProposer, TurnTerms
 from equidrift.metropolis import Statistics
+from equidrift.models.torsions.sampler import load_torsion
 from equidrift.records import Molecule
+from equidrift.registry import PROPOSERS
+from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 from tests.plugin.test_metropolis import BUTANE, TREE, energy, energy_of, expected, p_value
 
@@ -77,3 +80,19 @@ def test_nothing_to_propose_and_unknown_kinds():
         adapt(advance, CARBONS, TREE, "heatbath", 200, temperature_K=300.0)
     with pytest.raises(InputError, match="needed to fit"):
         adapt(advance, CARBONS, TREE, "mixture", 20, temperature_K=300.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (1, "table (histogram) of 1 torsion, no"),
+        (2, "of 2 torsions, no"),
+        (3, "diffusion on the torus of 3"),
+        (5, "of 2 torsions of 5"),
+    ],
+)
+def test_a_torsion_proposer_says_whether_it_is_a_table_or_a_diffusion(size, words):
+    n = size + 3
+    tree = TorsionTree(n, [(k, k + 1) for k in range(n - 1)], [(k, k + 1) for k in range(1, n - 2)])
+    assert words in described(load_torsion(tree=tree, weights=None))
+    assert set(MEANINGS) == {*PROPOSERS, "none"}

@@ -112,3 +112,14 @@ def test_bad_input():
         effective_samples(np.zeros(5))
     with pytest.raises(InputError, match="2 entries for 1 torsions"):
         torsion_basins(np.zeros((5, 1)), ["a", "b"])
+
+
+def test_summary_warns_of_basins_entered_fewer_than_ten_times():
+    rng = np.random.default_rng(0)
+    state = np.repeat([0, 1, 0, 1, 0], [400, 60, 300, 40, 200])
+    phi = np.where(state == 0, -1.2, 1.2) + 0.2 * rng.standard_normal(len(state))
+    found = summary(phi[:, None], ["a-b-c-d"], 300.0)["warnings"]
+    assert len(found) == 2 and "entered 2 times (at least 10 are wanted)" in found[0]
+    quick = np.where(np.arange(1000) // 20 % 2 == 0, -1.2, 1.2) + 0.2 * rng.standard_normal(1000)
+    assert summary(quick[:, None], ["a-b-c-d"], 300.0)["warnings"] == []
+    assert summary(0.2 * rng.standard_normal((500, 1)), ["a-b-c-d"], 300.0)["warnings"] == []

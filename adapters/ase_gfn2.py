@@ -139,3 +139,23 @@ def gfn2_dynamics(
         x = x + step_fs * v
         out.append(x)
     return np.stack(out)
+
+
+def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """GFN2-xTB forces (k, n_atoms, 3) in eV/A of frames positions_A (k, n_atoms, 3); NaN where the self-consistent field failed.
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed.
+    """
+    atoms = ase.Atoms(molecule.numbers, np.zeros((molecule.n_atoms, 3)))
+    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    out = np.full(np.shape(positions_A), np.nan)
+    for k, x in enumerate(positions_A):
+        atoms.positions = x
+        try:
+            out[k] = atoms.get_forces()
+        except (CalculationFailed, SCFError):
+            continue
+    return out

@@ -49,6 +49,7 @@ PROPOSERS = {
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
     "refine": ("equidrift.chains:default", "refiner"),
+    "distance": ("equidrift.models.conformers.distance.sampler:load_se3_distance", "weights"),
 }
 TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
 TRAINED_MOLECULE_MODELS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
@@ -17,24 +17,17 @@ from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_to
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
-from equidrift.models.shared.training import (
-    HELD_OUT,
-    Names,
-    Progress,
-    Schedule,
-    Trainer,
-    check_run,
-    config_errors,
-    make_schedule,
-)
+from equidrift.models.shared.config import Names, TrainingConfig, check_run, config_errors
+from equidrift.models.shared.run import Task, own_random_state, run, train
+from equidrift.models.shared.split import HELD_OUT
+from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
 from equidrift.units import BOLTZMANN_EV_PER_K
-from equidrift.weights import save_weights
 
 LEAST_FRAMES = 10  # that are held out; of fewer the loss says nothing
 
 
-class TrainingConfig(BaseModel):
+class BoltzmannTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares` is how much of every batch each gives (all alike
@@ -44,49 +37,31 @@ class TrainingConfig(BaseModel):
     which need forces.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    schedule_defaults: ClassVar[dict[str, Any]] = {"ema": 0.995, "warmup_steps": 50}
 
-    data: Names
     name: str = Field(default="my-boltzmann", pattern=r"^[\w.+-]+$")
-    shares: list[float] = []
-    importance: list[float] = []
+    data: Names
+    shares: list[float] = Field(default=[])
+    importance: list[float] = Field(default=[])
     temperature_K: float | None = Field(default=None, gt=0)
-    network: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
     batch: int = Field(default=256, ge=2)
     copies: int = Field(default=3, ge=1)
     likelihood_steps: int = Field(default=400, ge=0)
     likelihood: float = Field(default=0.0, ge=0)
     held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
-    seed: int = Field(default=0, ge=0)
     description: str = ""
-    licence: str = "as the training data's owner decides"
-    training_data: str = "user data"
 
 
 def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+    """Train a Boltzmann generator; see `shared.run.train`. InputError too for frames that do not fit each other."""
+    return train(BoltzmannTraining, _of_files, config, out, budget_s, resume, progress)
 
-    Parameters
-    ----------
-    config : the fields of `TrainingConfig`.
-    out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
 
-    Raises
-    ------
-    InputError
-        for a config that does not fit, frames that do not fit each other, or an output folder that holds a checkpoint when `resume` is
-        not given.
-    """
-    c, schedule, budget_s = _checked(config, out, budget_s, resume)
-    options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
-    path, trainer, frames = _fit(c, schedule, [Frames.load(path, **options) for path in c.data], out, budget_s, resume, progress)
-    done = {"weights": str(path), **trainer.summary()}
-    return {**done, "frames": frames}
+def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
+    """The class that says what such a config may hold."""
+    return BoltzmannTraining
 
 
 def fit(
@@ -99,41 +74,53 @@ def fit(
     **settings: Any,
 ) -> BoltzmannGenerator:
     """A generator of the molecule in these frames; as `run_training`, with its other `settings` by name."""
-    sets = [sets] if isinstance(sets, Frames) else list(sets)
-    c, schedule, budget_s = _checked({**settings, "data": ["frames"]}, Path(out), budget_s, resume)
-    path, _, _ = _fit(c, schedule, sets, Path(out), budget_s, resume, progress)
-    return load_boltzmann(path)
-
-
-def _checked(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool) -> tuple[TrainingConfig, Schedule, float]:
-    """What was asked for and the seconds it may take, before any file is read."""
     with config_errors():
-        c = TrainingConfig.model_validate(config)
-        schedule = make_schedule(c.schedule, ema=0.995, warmup_steps=50)
-    return c, schedule, check_run(out, budget_s, schedule.steps, resume)
+        c = BoltzmannTraining.model_validate({**settings, "data": ["frames"]})
+        schedule = c.make_schedule()
+    budget_s = check_run(Path(out), budget_s, schedule.steps, resume)
+    task = make_task(c, [sets] if isinstance(sets, Frames) else list(sets))
+    return load_boltzmann(run(c, task, schedule, Path(out), budget_s, resume=resume, progress=progress)[0])
 
 
-def _fit(
-    c: TrainingConfig,
-    schedule: Schedule,
-    sets: list[Frames],
-    out: Path,
-    budget_s: float,
-    resume: bool,
-    progress: Progress | None,
-) -> tuple[Path, Trainer, int]:
-    """The weights' path, the trainer behind them, and how many frames there were."""
+def _of_files(c: BoltzmannTraining, begun: None, out: Path) -> Task:
+    """The task of the files that `data` names."""
+    options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
+    return make_task(c, [Frames.load(path, **options) for path in c.data])
+
+
+def make_task(c: BoltzmannTraining, sets: list[Frames]) -> Task:
+    """What is trained: likelihood first, then path gradients if every set has forces."""
     for name, values in (("shares", c.shares), ("importance", c.importance)):
         if values and (len(values) != len(sets) or min(values) <= 0):
             raise InputError(f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}")
     sets, held = part_frames(sets, c.held_out)
     flow = make_flow(sets, c.seed, c.network)
-    trainer = Trainer(flow, schedule, out, held_batches(flow, held, c), likelihood)
-    if resume:
-        trainer.resume()
-    train(trainer, sets, c, budget_s, progress)
-    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, flow, sets, trainer))
-    return path, trainer, sum(len(s.positions_A) for s in sets)
+    batches = training_batches(flow, sets, c)
+
+    def batch(step: int) -> Batch:
+        made = batches(step)
+        return made if step >= c.likelihood_steps else dataclasses.replace(made, score=None)
+
+    def loss(network: nn.Module, data: Batch) -> Tensor:
+        if data.score is None:
+            return likelihood(network, data)
+        return path_loss(cast(BoltzmannFlow, network), data, c.likelihood)
+
+    frames = sum(len(s.positions_A) for s in sets)
+    held_out = held_batches(flow, held, c)
+    return Task(flow, batch, loss, card_of(c, flow, sets), held_out, likelihood, summary={"frames": frames})
+
+
+def training_batches(flow: BoltzmannFlow, sets: Sequence[Frames], c: BoltzmannTraining) -> Batches:
+    """Batches of all sets in the flow's chart, each with its share and importance."""
+    kT_eV = BOLTZMANN_EV_PER_K * sets[0].temperature_K
+    shares, importance = c.shares or [s.share for s in sets], c.importance or [1.0] * len(sets)
+    chosen: list[tuple[Tensor, Tensor | None, Any, float]] = []
+    for k, frames in enumerate(sets):
+        y, score = chart_data(flow, frames, kT_eV, copies=c.copies, seed=c.seed + k)
+        weights = np.ones(len(frames.positions_A)) if frames.weights is None else frames.weights / frames.weights.mean()
+        chosen.append((y, score, weights * importance[k], shares[k]))
+    return Batches(chosen, c.batch, c.seed)
 
 
 def part_frames(sets: Sequence[Frames], share: float) -> tuple[list[Frames], list[Frames]]:
@@ -155,7 +142,7 @@ def part_frames(sets: Sequence[Frames], share: float) -> tuple[list[Frames], lis
     return kept, held
 
 
-def held_batches(flow: BoltzmannFlow, held: Sequence[Frames], c: TrainingConfig) -> Callable[[int], Batch] | None:
+def held_batches(flow: BoltzmannFlow, held: Sequence[Frames], c: BoltzmannTraining) -> Callable[[int], Batch] | None:
     """Batches of the frames that are not trained on."""
     if not held:
         return None
@@ -188,40 +175,18 @@ def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | N
         config = FlowConfig(**{**tree.to_dict(), "soft": soft_torsions(tree, positions), "seed": seed, **(network or {})})
     except TypeError as error:
         raise InputError(f"the network settings do not fit: {error}") from error
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+    with own_random_state(seed):
         flow = BoltzmannFlow(config)
     flow.start_from(torch.as_tensor(np.asarray(first.positions_A, np.float64)))
     return flow
 
 
-def train(trainer: Trainer, sets: Sequence[Frames], c: TrainingConfig, budget_s: float, progress: Progress | None = None) -> None:
-    """Likelihood first, then path gradients where every set has forces."""
-    flow, kT_eV = cast(BoltzmannFlow, trainer.network), BOLTZMANN_EV_PER_K * sets[0].temperature_K
-    shares, importance = c.shares or [s.share for s in sets], c.importance or [1.0] * len(sets)
-    chosen: list[tuple[Tensor, Tensor | None, Any, float]] = []
-    for k, frames in enumerate(sets):
-        y, score = chart_data(flow, frames, kT_eV, copies=c.copies, seed=c.seed + k)
-        weights = np.ones(len(frames.positions_A)) if frames.weights is None else frames.weights / frames.weights.mean()
-        chosen.append((y, score, weights * importance[k], shares[k]))
-    batches = Batches(chosen, c.batch, c.seed)
-
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
-        if trainer.step < c.likelihood_steps or batch.score is None:
-            return likelihood_loss(cast(BoltzmannFlow, network), batch)
-        return path_loss(cast(BoltzmannFlow, network), batch, c.likelihood)
-
-    trainer.fit(batches, loss, budget_s, progress)
-
-
-def make_card(c: TrainingConfig, flow: BoltzmannFlow, sets: Sequence[Frames], trainer: Trainer) -> dict[str, Any]:
-    """The model card of a run."""
-    frames = sum(len(s.positions_A) for s in sets)
-    return {
-        "name": c.name,
+def card_of(c: BoltzmannTraining, flow: BoltzmannFlow, sets: Sequence[Frames]) -> dict[str, Any]:
+    """What the card says beside what all cards say."""
+    card = {
         "family": "boltzmann",
         "task": "boltzmann",
-        "description": c.description or f"draws one molecule with an exact density; {trainer.step} steps on {frames} frames",
+        "what": f"draws one molecule with an exact density; from {sum(len(s.positions_A) for s in sets)} frames",
         "config": flow.config.to_dict(),
         "numbers": sets[0].numbers.tolist(),
         "bonds": sets[0].bonds.tolist(),
@@ -230,8 +195,5 @@ def make_card(c: TrainingConfig, flow: BoltzmannFlow, sets: Sequence[Frames], tr
         "max_atoms": len(sets[0].numbers),
         "units": "A",
         "dtype": "float32",
-        "licence": c.licence,
-        "training_data": c.training_data,
-        "quality": {},
-        **trainer.card(),
     }
+    return card | ({"description": c.description} if c.description else {})

@@ -9,29 +9,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.fields.atoms.train import train_atoms
+from equidrift.models.fields.atoms.train import AtomTraining, train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
-from equidrift.models.shared.training import Progress, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
+from equidrift.models.shared.trainer import Progress
 
 UNSEEN = 1 << 29  # the first batch of a system that no training comes to
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 
 
-class TrainingConfig(BaseModel):
+class FieldTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
     functions for each batch instead. `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights whose network,
     of the same sizes, training starts from.
-    With `kind: atoms` it is `atom_train.AtomTrainingConfig` that says it.
+    With `kind: atoms` it is `atoms.train.AtomTraining` that says it.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: str = Field(default="points", pattern="^points$")
     data: str | None = None
@@ -40,17 +39,13 @@ class TrainingConfig(BaseModel):
     limit: str = "fitted"
     base: Literal["limit", "experts"] = "limit"
     start: str | None = None
-    network: str = Field(default="auto", pattern="^(auto|none)$")
+    network: str = Field(default="auto", pattern="^(auto|none)$")  # type: ignore[assignment]
     name: str = Field(default="my-field", pattern=r"^[\w.+-]+$")
-    schedule: dict[str, Any] = {}
     batch: int = Field(default=32, ge=1)
     functions: int = Field(default=KERNEL_FUNCTIONS, ge=2)
-    seed: int = Field(default=0, ge=0)
-    licence: str = "as the training data's owner decides"
-    training_data: str = "user data"
 
     @model_validator(mode="after")
-    def _one_source(self) -> TrainingConfig:
+    def _one_source(self) -> FieldTraining:
         if (self.data is None) == (self.system is None):
             raise ValueError("give either data: FILE.npz or system: NAME")
         if self.system is not None and self.system not in SYSTEMS_1D + SYSTEMS_2D:
@@ -65,7 +60,7 @@ def run_training(
 
     Parameters
     ----------
-    config : the fields of `TrainingConfig`.
+    config : the fields of `FieldTraining`.
     out : folder of the checkpoint and of the result.
     budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
     resume : go on from the checkpoint in `out`.
@@ -78,8 +73,8 @@ def run_training(
     if config.get("kind") == "atoms":
         return train_atoms(config, out, budget_s, resume, progress)
     with config_errors():
-        c = TrainingConfig.model_validate(config)
-        schedule = make_schedule(c.schedule)
+        c = FieldTraining.model_validate(config)
+        schedule = c.make_schedule()
     budget_s = check_run(out, budget_s, 0 if c.network == "none" else schedule.steps, resume)
     vector = c.vector or c.system in SYSTEMS_2D
     source = Functions(c.system, c.batch, c.seed) if c.system else None
@@ -99,7 +94,12 @@ def run_training(
     return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
 
 
-def _describe(c: TrainingConfig, model: FieldModel) -> str:
+def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
+    """The class that says what such a config may hold."""
+    return AtomTraining if config.get("kind") == "atoms" else FieldTraining
+
+
+def _describe(c: FieldTraining, model: FieldModel) -> str:
     what = "vector fields" if model.components > 1 else "functions"
     reference = "a learned mixture of GPs" if c.base == "experts" else f"a GP ({c.limit})"
     source = f"distribution over {what} ({c.system or 'user data'}): {reference}"
@@ -131,5 +131,3 @@ def _arrays(path: Path) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"data must be an .npz file with arrays x and y (and mask), {path} is not: {error}") from error
 
-
-__all__ = ["TrainingConfig", "run_training"]

@@ -1,16 +1,152 @@
-"""One skeleton for every training run, and one way to load what it made."""
+"""One skeleton for every training run, and one way to load what it made.
+
+A family says what its config holds (`TrainingConfig`) and makes a `Task` of it: network, batches, loss, and what its card says beside
+what all cards say. `train` does the rest.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from equidrift.errors import WeightsError
-from equidrift.weights import load_weights
+from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
+from equidrift.models.shared.trainer import Batches, Loss, Progress, Schedule, Trainer
+from equidrift.weights import load_weights, save_weights
+
+Config = TypeVar("Config", bound=TrainingConfig)
+
+
+@dataclass
+class Task:
+    """What a family brings to a training.
+
+    Attributes
+    ----------
+    network : with its first weights.
+    batches, loss : the batch of each step, and the loss of a network on a batch.
+    card : family, task, config, elements, max_atoms, units, dtype and what else the family's loader reads; `what` becomes the
+        beginning of the description.
+    held_out, held_out_loss : batches that are not trained on, and their loss if it is not `loss`.
+    summary : what `train` returns beside what every run tells.
+    finish : what the trained network adds to the card. It is called when the network holds the averaged weights.
+    unsaved : entries of the state dict that are left out of the weights file.
+    """
+
+    network: nn.Module
+    batches: Batches
+    loss: Loss
+    card: dict[str, Any]
+    held_out: Batches | None = None
+    held_out_loss: Loss | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}
+    unsaved: tuple[str, ...] = ()
+
+
+def train(
+    kind: type[Config],
+    make_task: Callable[[Config, Any, Path], Task],
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+
+    Parameters
+    ----------
+    kind : the family's config.
+    make_task : the task of a config, of what its `begin` made, and of the folder `out`.
+    config : the fields of `kind`.
+    out : folder of the checkpoint and of the result.
+    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+
+    Raises
+    ------
+    ConfigError
+        for a config that does not fit.
+    InputError
+        for data that cannot be used, or a folder `out` that holds a checkpoint when `resume` is not given.
+    """
+    with config_errors():
+        c = kind.model_validate(config)
+        schedule, begun = c.make_schedule(), c.begin()
+    budget_s = check_run(out, budget_s, schedule.steps, resume)
+    path, summary = run(c, make_task(c, begun, out), schedule, out, budget_s, resume=resume, progress=progress)
+    return {"weights": str(path), **summary}
+
+
+def run(
+    c: TrainingConfig,
+    task: Task,
+    schedule: Schedule,
+    out: Path,
+    budget_s: float,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Train a task; (path of the weights, what was done)."""
+    further: dict[str, Any] = {"held_out": task.held_out, "held_out_loss": task.held_out_loss}
+    trainer = fit(task.network, task.batches, task.loss, schedule, budget_s, out=out, resume=resume, progress=progress, **further)
+    more = task.finish(task.network)
+    card = make_card(c, trainer, task.card) | more
+    state = {key: value for key, value in trainer.ema.items() if key not in task.unsaved}
+    return save_weights(out / f"{c.name}.safetensors", state, card), {**trainer.summary(), **task.summary}
+
+
+def fit(
+    network: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    schedule: Schedule,
+    budget_s: float,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    held_out: Batches | None = None,
+    held_out_loss: Loss | None = None,
+) -> Trainer:
+    """Train a network, which is left with the averaged weights and in evaluation mode.
+
+    Parameters
+    ----------
+    out : folder of checkpoints, a temporary one if not given. resume : go on from the checkpoint there.
+    """
+    with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
+        trainer = Trainer(network, schedule, Path(folder), held_out, held_out_loss)
+        if resume:
+            trainer.resume()
+        trainer.fit(batches, loss, budget_s, progress)
+    network.load_state_dict(trainer.ema)
+    network.eval()
+    return trainer
+
+
+def make_card(c: TrainingConfig, trainer: Trainer, own: dict[str, Any]) -> dict[str, Any]:
+    """The model card of a run: what all cards say, and what the family's own says."""
+    own = dict(own)
+    what = own.pop("what", "a model")
+    return {
+        "name": c.name,
+        "description": f"{what}; trained for {trainer.step} steps on {trainer.samples} samples",
+        "licence": c.licence,
+        "training_data": c.training_data,
+        "quality": {},
+        **trainer.card(),
+        **own,
+    }
 
 
 @contextmanager

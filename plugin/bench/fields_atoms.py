@@ -20,7 +20,8 @@ from torch import Tensor
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, AtomFields, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.network import AtomGram
-from equidrift.models.fields.atoms.sampler import SHARES, AtomFieldModel, given_share, gp_posterior
+from equidrift.models.fields.atoms.posterior import SHARES, given_share, gp_posterior
+from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.kernels import fit_kernel, fitted_family
 
 QUICK, FULL = 4, 25  # frames a molecule of rMD17; ten times as many molecules of QM9

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -18,101 +19,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from equidrift.errors import InputError, InputTypeError, UnknownNameError
-from equidrift.models.fields.atoms.data import AtomFields, joined, padded
-from equidrift.models.fields.atoms.network import COMPONENTS, MAX_NUMBER, AtomConfig, AtomGram, AtomKernel, AtomScore, to_matrix, to_six
-from equidrift.models.fields.functions.kernels import Gram
-from equidrift.models.fields.functions.likelihood import log_likelihood
-from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
-from equidrift.models.fields.functions.objective import STD_FLOOR, FieldDiffusion, LinearBeta, OUNoising, draw_times
-from equidrift.models.fields.functions.sampler import _draws
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.fields.atoms.data import AtomFields, joined
+from equidrift.models.fields.atoms.fit import Run, calibrate, element_means, is_balanced, train_limit, train_score
+from equidrift.models.fields.atoms.inputs import VALUE, as_atom_fields, as_given, as_molecule, numbers_in, unknown
+from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram, to_matrix
+from equidrift.models.fields.atoms.objective import AtomDiffusion
+from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, gp_posterior, offset
+from equidrift.models.fields.functions.objective import LinearBeta, OUNoising
+from equidrift.models.fields.functions.sampler import draws
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.config import LICENCE, TRAINING_DATA
 from equidrift.models.shared.run import load_network, own_random_state
-from equidrift.models.shared.training import Progress, Trainer, make_schedule
+from equidrift.models.shared.trainer import Progress
 from equidrift.seeds import check_seed
 from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
-CLOSEST_A = 0.3  # two atoms nearer than this are one
-BALANCED = 1e-3  # share of the values' size that a net value may have in a field without one
-FULL_PRECISION = 0.3  # last share of the kernel's training that is run in float32
-SHARES, LEVELS = (0.1, 0.5, 0.9), (*(k / 20 for k in range(1, 20)), 0.99)  # of atoms given, and of intervals, that are calibrated
 LIMIT_SHARE = 0.7  # of a time budget, for mean and kernel
-
-
-class AtomDiffusion(FieldDiffusion):
-    """Limiting GP and score network; times, noising and the preconditioned score are those of `FieldDiffusion`."""
-
-    def __init__(self, config: AtomConfig, schedule: LinearBeta | None = None):
-        super().__init__(AtomKernel(config), NetworkConfig(kind="none"), schedule)  # type: ignore[arg-type]
-        self.config = config
-        self.network = AtomScore(config) if config.score_layers else NoNetwork(NetworkConfig(kind="none"))
-
-    def white_score(self, t: Tensor, u: Tensor, mask: Tensor, gram: AtomGram) -> Tensor:
-        """grad log p_t of whitened values u = K^-1/2 y."""
-        std, _ = self.factors(t)
-        if self.gaussian:
-            return -u
-        small = next(self.network.parameters()).dtype  # the network is float32 wherever the values are float64
-        known = gram.known
-        f = self.network(t.to(small), std[:, 0, 0].to(small), u.to(small), mask, known).to(u.dtype)
-        return -u + f / (std.to(u.dtype) + STD_FLOOR)
-
-    def score(  # type: ignore[override]
-        self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: AtomGram, half: bool = False
-    ) -> Tensor:
-        """K grad log p_t(y) of residuals y (B, n, p), as in `FieldDiffusion`."""
-        del x, half
-        if self.gaussian:
-            return -y
-        return gram.root(self.white_score(t, gram.whiten(y), mask, gram))
-
-    def loss(self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True) -> Tensor:
-        """Denoising score matching of residuals, in the metric in which the limiting GP is white."""
-        with torch.no_grad():
-            mean, gram = self.kernel.law(x, mask)  # type: ignore[operator]
-            u = gram.whiten((y - mean) * mask[..., None]).float() * mask[..., None]
-        t = draw_times(len(x), self.schedule, generator)
-        std, alpha = (f.float() for f in self.factors(t))
-        z = torch.randn(u.shape, generator=generator) * mask[..., None]
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            score = self.white_score(t, alpha * u + std * z, mask, gram)
-        error = (std * score.float() + z).square().sum(-1) * mask
-        return (error.sum(-1) / mask.sum(-1)).mean()
-
-    def log_prob(self, x: Tensor, y: Tensor, mask: Tensor, **options: Any) -> Tensor:
-        """Log densities (B,) of standardised values y (B, n, p) of the atoms in mask (B, n)."""
-        with torch.no_grad():
-            mean, gram = self.kernel.law(x.float(), mask)  # type: ignore[operator]
-            y = (y - mean) * mask[..., None]
-            if self.gaussian:
-                return gram.log_prob(y)
-            found = log_likelihood(_White(self, gram), x, gram.whiten(y).float() * mask[..., None], mask, **options)  # type: ignore[arg-type]
-            logs = gram.factor.diagonal(dim1=1, dim2=2).log().reshape(len(y), -1, self.config.components)
-            return found - (logs * mask[..., None]).sum((1, 2))
-
-
-class _White:
-    """The same diffusion in coordinates in which the limiting GP is white: there the divergence is cheap to estimate."""
-
-    gaussian = False
-
-    def __init__(self, diffusion: AtomDiffusion, gram: AtomGram):
-        self.diffusion, self.known, self.schedule, self.kernel = diffusion, gram, diffusion.schedule, self
-
-    def closed_log_prob(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
-        """There is a network."""
-
-    def gram(self, x: Tensor, mask: Tensor) -> Gram:
-        """The white Gram matrix."""
-        return Gram(None, 1.0, x.shape[1], self.diffusion.config.components, mask)
-
-    def score(self, t: Tensor, x: Tensor, u: Tensor, mask: Tensor, gram: Gram) -> Tensor:
-        """grad log p_t(u)."""
-        del x, gram
-        return self.diffusion.white_score(t, u, mask, self.known)
 
 
 class AtomFieldModel:
@@ -240,15 +166,14 @@ class AtomFieldModel:
             diffusion = AtomDiffusion(AtomConfig(**sizes))
         elements = [int(z) for z in torch.unique(data.x[..., 3]) if z > 0]
         model = cls(diffusion, scale=scale, elements=elements, means=means, quantity=quantity, unit=unit)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(out or temporary)
-            common: dict[str, Any] = {"batch": batch, "seed": seed, "resume": resume, "progress": progress}
+        with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
+            run = Run(Path(folder), batch, seed, resume, progress)
             share = 1.0 if diffusion.gaussian else LIMIT_SHARE
-            first = model.train_limit(data, folder / "limit", budget_s * share, schedule or {}, held_out=validation, **common)
-            model.calibrate(validation)
+            first = train_limit(model, data, schedule or {}, budget_s * share, run, validation)
+            calibrate(model, validation)
             record, card = first.summary(), first.card()
             if not diffusion.gaussian:
-                second = model.train_score(data, folder / "score", budget_s * (1 - share), score_schedule or {}, **common)
+                second = train_score(model, data, score_schedule or {}, budget_s * (1 - share), run)
                 record["score_steps"], record["minutes"] = second.step, (first.seconds + second.seconds) / 60
                 card["trained"]["score_steps"] = second.step
                 card["run"]["minutes"] = round(record["minutes"], 2)
@@ -259,103 +184,6 @@ class AtomFieldModel:
         """Values less the element's mean, in units of the scale; 0 where not known."""
         y = (data.y - offset(self.means, data.x, self.config.balanced)) / self.scale
         return AtomFields(data.x, y * data.mask[..., None], data.mask)
-
-    def train_limit(
-        self,
-        data: AtomFields,
-        out: Path,
-        budget_s: float,
-        schedule: dict[str, Any],
-        *,
-        batch: int,
-        seed: int,
-        resume: bool,
-        progress: Progress | None,
-        held_out: AtomFields | None = None,
-    ) -> Trainer:
-        """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's white part on the values."""
-        kernel: AtomKernel = self.diffusion.kernel  # type: ignore[assignment]
-        generator = torch.Generator()
-
-        def surprise(network: nn.Module, part: AtomFields, mixed: int, short: bool) -> Tensor:
-            """Minus the log density per value, in bfloat16 if `short`."""
-            generator.manual_seed(mixed)
-            y = part.y + self.config.noise * torch.randn(part.y.shape, generator=generator, dtype=part.y.dtype)
-            with torch.autocast("cpu", torch.bfloat16, enabled=short):
-                mean, gram = network.law(part.x.float(), part.mask)  # type: ignore[operator]
-            return -gram.log_prob((y - mean) * part.mask[..., None]).sum() / (part.mask.sum() * self.components)
-
-        def held_out_loss(network: nn.Module, part: AtomFields) -> Tensor:
-            return surprise(network, part, seed ^ 0x5EED, short=False)
-
-        unseen = None if held_out is None else _batches(self.standard(held_out), batch, seed)
-        settings = make_schedule(schedule, weight_decay=0.0, learning_rate=2e-3, clip=5.0, ema=0.998)
-        trainer = Trainer(kernel, settings, out, unseen, held_out_loss)
-        if resume:
-            trainer.resume()
-
-        def loss(network: nn.Module, part: AtomFields) -> Tensor:
-            share = trainer.seconds / budget_s if trainer.schedule.steps is None else trainer.step / trainer.schedule.steps
-            return surprise(network, part, (seed * 1_000_003 + trainer.step) ^ 0x5EED, short=share < 1 - FULL_PRECISION)
-
-        trainer.fit(_batches(self.standard(data), batch, seed), loss, budget_s, progress)
-        kernel.load_state_dict(trainer.ema)
-        kernel.eval()
-        return trainer
-
-    def train_score(self, data: AtomFields, out: Path, budget_s: float, schedule: dict[str, Any], *, batch: int, seed: int, resume: bool,
-                    progress: Progress | None) -> Trainer:  # fmt: skip
-        """Train the score's network on values of random subsets of atoms."""
-        trainer = Trainer(self.diffusion.network, make_schedule(schedule, weight_decay=0.0), out)
-        if resume:
-            trainer.resume()
-        generator = torch.Generator()
-
-        def loss(network: nn.Module, part: AtomFields) -> Tensor:
-            del network
-            generator.manual_seed((seed * 1_000_003 + trainer.step) ^ 0xA70)
-            y = part.y + self.config.noise * torch.randn(part.y.shape, generator=generator, dtype=part.y.dtype)
-            mask = part.mask & random_subsets(part.mask, generator)
-            return self.diffusion.loss(part.x.float(), y * mask[..., None], mask, generator)
-
-        trainer.fit(_batches(self.standard(data), batch, seed + 1), loss, budget_s, progress)
-        self.diffusion.network.load_state_dict(trainer.ema)
-        self.diffusion.eval()
-        return trainer
-
-    def calibrate(self, validation: AtomFields) -> float:
-        """Set the factor of the kernel that validation molecules like best; returns it."""
-        kernel: AtomKernel = self.diffusion.kernel  # type: ignore[assignment]
-        kernel.log_scale.zero_()
-        noise, factors = float(kernel.log_noise.exp()), np.exp(np.linspace(-1.0, 2.0, 31))
-        total = torch.zeros(len(factors), dtype=torch.float64)
-        for begin in range(0, len(validation), 32):
-            part = self.standard(validation[slice(begin, begin + 32)])
-            with torch.no_grad():
-                mean, gram = kernel.law(part.x.float(), part.mask)
-            values, vectors = torch.linalg.eigh(gram.matrix)
-            here = (vectors.square() * part.mask.repeat_interleave(self.components, 1)[..., None]).sum(1)  # which are of known values
-            away = (vectors.mT @ ((part.y - mean) * part.mask[..., None]).flatten(1)[..., None])[..., 0].square()
-            spread = torch.tensor(factors)[:, None, None] * (values - noise).clamp(min=0) + noise
-            total -= 0.5 * (away / spread + here * spread.log()).sum((1, 2))
-        best = float(factors[int(total.argmax())])
-        kernel.log_scale.fill_(math.log(best))
-        self.calibrate_intervals(validation)
-        return best
-
-    def calibrate_intervals(self, validation: AtomFields, most: int = 150, seed: int = 0) -> None:
-        """Set `quantiles` to those of deviations over standard deviations, of values of validation molecules that are not given."""
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(validation), generator=generator)[:most]
-        scores: list[list[Tensor]] = [[] for _ in SHARES]
-        for k in chosen.tolist():
-            one = self.standard(validation[slice(k, k + 1)])
-            law = self.law(one)
-            for row, share in zip(scores, SHARES):
-                given = given_share(one.mask, share, generator)
-                mean, variance = gp_posterior(*law, one.y, given)
-                row.append(((one.y - mean).abs() / variance.sqrt())[one.mask & ~given].reshape(-1))
-        self.quantiles = np.array([np.quantile(torch.cat(row).numpy(), LEVELS) for row in scores])
 
     def condition(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None = None) -> ConditionedAtoms:
         """The distribution of a molecule's field where some of its values are known.
@@ -392,15 +220,15 @@ class AtomFieldModel:
         The density of some of the atoms' values is the marginal's: NaN, or False in `mask` (F, n), is unknown. Options as
         `likelihood.log_likelihood`.
         """
-        y = _numbers_in(values, "values")
+        y = numbers_in(values, "values")
         single = y.ndim == 1 + len(VALUE[self.config.rank])
         y = y[None] if single else y
-        r = _numbers_in(positions_A, "positions_A")
+        r = numbers_in(positions_A, "positions_A")
         r = np.broadcast_to(r, (len(y), *r.shape)) if r.ndim == 2 else r
         keep = np.broadcast_to(np.ones(1, bool) if mask is None else np.asarray(mask, bool), y.shape[:2])
         if len(r) != len(y):
             raise InputError(f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or one each")
-        return self.log_prob_fields(joined([self._single(numbers, x, one, k & ~_unknown(one)) for x, one, k in zip(r, y, keep)]), **options)
+        return self.log_prob_fields(joined([self._single(numbers, x, one, k & ~unknown(one)) for x, one, k in zip(r, y, keep)]), **options)
 
     def log_prob_fields(self, data: AtomFields, **options: Any) -> Array:
         """`log_prob` of padded fields."""
@@ -443,8 +271,7 @@ class AtomFieldModel:
         description = f"distribution over {self.quantity} on the atoms of molecules"
         card: dict[str, Any] = {"name": "my-atom-field", "family": "fields", "task": "atom-field", "description": description}
         card |= {"config": config, "elements": list(self.elements), "max_atoms": 0, "units": f"A, {self.unit or 'as the training data'}"}
-        card |= {"licence": "as the training data's owner decides"}
-        return {**card, "training_data": "user data", "quality": {}, **self.training, **more}
+        return {**card, "licence": LICENCE, "training_data": TRAINING_DATA, "quality": {}, **self.training, **more}
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
@@ -504,7 +331,7 @@ class ConditionedAtoms:
         steps = steps or (8 if gaussian else 24)
         psi = 40.0 if psi is None else psi
         noising = OUNoising(gram, diffusion.schedule, noise_scaled=False)
-        draw = _draws(noise, n, seed, tuple(known.shape), torch.float64)
+        draw = draws(noise, n, seed, tuple(known.shape), torch.float64)
         everywhere = torch.ones(1, known.shape[1], dtype=torch.bool)
 
         def score(y: Tensor, t: float) -> Tensor:
@@ -552,166 +379,3 @@ class ConditionedAtoms:
         rank = self.model.config.rank
         out: Array = (y[..., 0] if rank == "scalar" else to_matrix(y) if rank == "tensor" else y).numpy()
         return out
-
-
-def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (1, n, p) of a GP's values of one molecule, given y where the mask is True; given values vary by 0."""
-    known = mask[0, :, None].expand(*mean.shape[1:]).reshape(-1)
-    matrix = gram.matrix[0] if gram.matrix is not None else torch.zeros(0)
-    flat, prior = mean.reshape(-1).clone(), matrix.diagonal().clone()
-    if known.any():
-        weights = torch.linalg.solve(matrix[known][:, known], matrix[known][:, ~known])
-        flat[~known] += (y.reshape(-1)[known] - flat[known]) @ weights
-        prior[~known] -= (weights * matrix[known][:, ~known]).sum(0)
-        flat[known], prior[known] = y.reshape(-1)[known], 0.0
-    return flat.reshape(mean.shape), prior.clamp(min=0).reshape(mean.shape)
-
-
-def given_share(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """(1, n) a random share of the atoms of one molecule that have a value: one at least, and not all."""
-    there = torch.nonzero(mask[0])[:, 0]
-    count = min(max(1, round(share * len(there))), len(there) - 1)
-    given = torch.zeros_like(mask)
-    given[0, there[torch.randperm(len(there), generator=generator)[:count]]] = True
-    return given
-
-
-def random_subsets(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Which atoms (B, n) have a value: all of them in two of five molecules, else each with a chance that is even in [0, 1]."""
-    share = torch.rand(len(mask), 1, generator=generator)
-    share = torch.where(torch.rand(len(mask), 1, generator=generator) < 0.4, torch.ones_like(share), share)
-    chosen = (torch.rand(mask.shape, generator=generator) < share) & mask
-    return torch.where(chosen.any(1, keepdim=True), chosen, mask)
-
-
-def _batches(data: AtomFields, batch: int, seed: int) -> Callable[[int], AtomFields]:
-    """Batches of molecules of about one size, by step number."""
-    order = torch.argsort((data.x[..., 3] > 0).sum(1), stable=True)
-    window = min(len(data), max(4 * batch, len(data) // 16))
-
-    def draw(step: int) -> AtomFields:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        # begins that stick out at the ends are pushed in, so that the smallest and largest are as frequent as the others
-        begin = int(torch.randint(-window // 2, len(data) - window // 2, (1,), generator=generator))
-        begin = min(max(begin, 0), len(data) - window)
-        return data[order[begin + torch.randint(window, (min(batch, len(data)),), generator=generator)]]
-
-    return draw
-
-
-def element_means(data: AtomFields) -> dict[int, float]:
-    """Mean of the known scalars of each element."""
-    z = data.x[..., 3][data.mask]
-    return {int(k): float(data.y[data.mask][z == k].mean()) for k in torch.unique(z)}
-
-
-def offset(means: dict[int, float], x: Tensor, balanced: bool) -> Tensor:
-    """Means of the elements at the atoms (F, n, 1); where values sum to zero over a molecule, theirs do too."""
-    table = torch.zeros(MAX_NUMBER, dtype=torch.float64)
-    for z, value in means.items():
-        table[z] = value
-    found = table[x[..., 3].long()]
-    if balanced:
-        there = (x[..., 3] > 0).double()
-        found = (found - found.sum(1, keepdim=True) / there.sum(1, keepdim=True)) * there
-    return found[..., None]
-
-
-def is_balanced(data: AtomFields, rank: str) -> bool:
-    """Whether whole molecules' values sum to zero and, as vectors, exert no torque about the centre."""
-    whole = data[torch.where((data.mask == (data.x[..., 3] > 0)).all(1))[0]] if len(data) else data
-    if rank == "tensor" or not len(whole):
-        return False
-    y = whole.y * whole.mask[..., None]
-    size = float(y.square().sum((1, 2)).mean().sqrt())
-    net = y.sum(1)
-    if rank == "vector":
-        arm = whole.x[..., :3] - whole.x[..., :3].sum(1, keepdim=True) / whole.mask.sum(1)[:, None, None]
-        net = torch.cat([net, torch.linalg.cross(arm * whole.mask[..., None], y).sum(1) / max(1.0, float(arm.square().mean().sqrt()))], 1)
-    return float(net.square().mean().sqrt()) < BALANCED * size
-
-
-VALUE: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
-
-
-def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.int64], Array]:
-    """Atomic numbers (n,) and positions (n, 3), checked.
-
-    Raises
-    ------
-    InputError
-        for shapes that do not go together, numbers that are no elements, positions that are not finite, and two atoms at one place.
-    """
-    z, r = _numbers_in(numbers, "numbers"), _numbers_in(positions_A, "positions_A")
-    if z.ndim != 1 or not len(z) or r.shape != (len(z), 3):
-        raise InputError(f"a molecule is numbers (n,) and positions_A (n, 3), not arrays of shapes {z.shape} and {r.shape}")
-    if (z != np.round(z)).any() or z.min() < 1 or z.max() >= MAX_NUMBER:
-        raise InputError(f"numbers must be atomic numbers from 1 to {MAX_NUMBER - 1}, not {z[:6].tolist()}")
-    if not np.isfinite(r).all():
-        raise InputError("positions_A hold NaN or infinite numbers; a field is known or not, but an atom has its place")
-    distance = np.linalg.norm(r[:, None] - r[None], axis=-1) + np.eye(len(z)) * 9.9
-    if distance.min() < CLOSEST_A:
-        i, j = np.unravel_index(distance.argmin(), distance.shape)
-        near = f"atoms {min(i, j)} and {max(i, j)} are {distance.min():.2f} A apart"
-        raise InputError(f"{near}; positions must be in A, each atom in its place")
-    return z.astype(np.int64), r
-
-
-def as_atom_fields(numbers: Any, positions_A: Sequence[Any], values: Sequence[Any], rank: str) -> AtomFields:
-    """Molecules with their values, checked and padded; arguments as `AtomFieldModel.fit`.
-
-    Raises
-    ------
-    InputError
-        for what `as_molecule` refuses, values of another shape, infinite ones, and tensors that are not symmetric.
-    """
-    shared = np.ndim(numbers[0]) == 0 if len(numbers) else True
-    count = len(positions_A)
-    if len(values) != count or not (shared or len(numbers) == count):
-        molecules = "" if shared else f" for {len(numbers)} molecules"
-        raise InputError(f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each a molecule")
-    zs, rs, ys = [], [], []
-    for k in range(count):
-        z, r = as_molecule(numbers if shared else numbers[k], positions_A[k])
-        y = _numbers_in(values[k], "values")
-        if y.shape != (len(z), *VALUE[rank]):
-            raise InputError(f"values of rank {rank!r} on {len(z)} atoms have shape {(len(z), *VALUE[rank])}, not {y.shape}")
-        if np.isinf(y).any():
-            raise InputError("values hold infinite numbers; NaN stands for a value that is not known")
-        if rank == "tensor":
-            if np.nanmax(np.abs(y - y.swapaxes(1, 2)), initial=0.0) > 1e-6 * (1 + np.nanmax(np.abs(y), initial=0.0)):
-                raise InputError("tensors must be symmetric: y[k] equal to its transpose; give the antisymmetric part as a vector field")
-            y = to_six(torch.tensor(y)).numpy()
-        zs.append(z)
-        rs.append(r)
-        ys.append(y.reshape(len(z), COMPONENTS[rank]))
-    return padded(zs, rs, ys)
-
-
-def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """A mask (n,) of given atoms from a mask or from indices. Raises `InputError` for atoms that are not there."""
-    array = np.asarray(given)
-    if array.dtype == bool:
-        if array.shape != (n,):
-            raise InputError(f"given has shape {array.shape}, the molecule has {n} atoms; one True or False an atom")
-        return array
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise InputTypeError(f"given must be a mask (n,) or indices of atoms, not an array of {array.dtype} and shape {array.shape}")
-    if array.size and not (0 <= array.min() and array.max() < n):
-        raise InputError(f"given names atom {int(array[(array < 0) | (array >= n)][0])}, the molecule has atoms 0 to {n - 1}")
-    mask = np.zeros(n, bool)
-    mask[array] = True
-    return mask
-
-
-def _unknown(values: Array) -> NDArray[np.bool_]:
-    """(n,) whether a value holds NaN."""
-    out: NDArray[np.bool_] = np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1))
-    return out
-
-
-def _numbers_in(value: ArrayLike, label: str) -> Array:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"{label} must be an array of numbers, not {type(value).__name__}") from error

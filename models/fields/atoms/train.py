@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
-from equidrift.models.shared.training import Progress, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, make_schedule
+from equidrift.models.shared.trainer import Progress
 
 # name -> (rank, quantity, unit)
 SYSTEMS = {
@@ -23,14 +24,12 @@ SYSTEMS = {
 QM9_TRAIN, QM9_VALIDATION = 2000, 150
 
 
-class AtomTrainingConfig(BaseModel):
+class AtomTraining(TrainingConfig):
     """What a training YAML with `kind: atoms` may say. Unknown keys are errors.
 
     `data` is an .npz file: numbers (n,) or (F, n) with 0 for padding, positions_A (F, n, 3), values (F, n), (F, n, 3) or (F, n, 3, 3) with
     NaN where not known. `system` is one of `SYSTEMS`, read from the folder EQUIDRIFT_DATA.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: str = Field(pattern="^atoms$")
     data: str | None = None
@@ -39,17 +38,15 @@ class AtomTrainingConfig(BaseModel):
     quantity: str = "field"
     unit: str = ""
     balanced: bool | None = None
-    sizes: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
-    score_schedule: dict[str, Any] = {}
+    sizes: dict[str, Any] = Field(default={})
+    score_schedule: dict[str, Any] = Field(default={})
     batch: int = Field(default=16, ge=1)
-    seed: int = Field(default=0, ge=0)
     name: str = Field(default="my-atom-field", pattern=r"^[\w.+-]+$")
-    licence: str = "as the training data's owner decides"
-    training_data: str = "user data"
 
     @model_validator(mode="after")
-    def _one_source(self) -> AtomTrainingConfig:
+    def _one_source(self) -> AtomTraining:
+        if self.network:
+            raise ValueError("network: fields on atoms take their sizes from `sizes`")
         if (self.data is None) == (self.system is None):
             raise ValueError("give either data: FILE.npz or system: NAME")
         if self.system is not None and self.system not in SYSTEMS:
@@ -63,7 +60,7 @@ def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resum
     Parameters and errors as `fields.train.run_training`; the budget is shared by the two trainings.
     """
     with config_errors():
-        c = AtomTrainingConfig.model_validate(config)
+        c = AtomTraining.model_validate(config)
         make_schedule(c.schedule)
         make_schedule(c.score_schedule)
     steps = c.schedule.get("steps") if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,12 +21,15 @@ from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
-from equidrift.models.shared.run import load_network, own_random_state
-from equidrift.models.shared.training import HELD_OUT, Progress, Trainer, make_schedule, split
+from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
+from equidrift.models.shared.run import fit, load_network, own_random_state
+from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.trainer import Progress, Trainer, stepped
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
 Array = NDArray[np.float64]
+NOISE = 0x5EED  # salt of the seeds of the noise in training
 TOLERANCE = 1e-9  # share of the span within which two points are one
 
 
@@ -84,7 +86,7 @@ class FieldModel:
         start : name or path of a model whose network, of the same sizes, training starts from.
         network : what learns how the data differs from the base: "auto", "none" (a GP, seconds) or a `NetworkConfig`.
         budget_s : seconds of training of the network, or None in `schedule["steps"]`'s favour.
-        schedule : settings of `models.shared.training.Schedule`.
+        schedule : settings of `models.shared.trainer.Schedule`.
         out : folder of checkpoints; a temporary one if not given. resume : go on from the one there.
 
         Raises
@@ -161,25 +163,24 @@ class FieldModel:
 
         held_out : as `batches`, of functions that are not trained on; their loss before and after goes into the card.
         """
-        with tempfile.TemporaryDirectory() as temporary:
-            step_generator = torch.Generator()
+        generator = torch.Generator()
 
-            def held_out_loss(network: torch.nn.Module, data: _Batch) -> Tensor:
-                step_generator.manual_seed(seed ^ 0x5EED)
-                return self.diffusion.loss(data.x, data.y, data.mask, step_generator)
+        def measured(data: _Batch, mixed: int) -> Tensor:
+            generator.manual_seed(mixed)
+            return self.diffusion.loss(data.x, data.y, data.mask, generator)
 
-            unseen = None if held_out is None else (lambda step: _Batch(*held_out(step)))
-            folder, settings = Path(out or temporary), make_schedule(schedule, weight_decay=0.0)
-            trainer = Trainer(self.diffusion.network, settings, folder, unseen, held_out_loss)
-            if resume:
-                trainer.resume()
-
-            def loss(network: torch.nn.Module, data: _Batch) -> Tensor:
-                step_generator.manual_seed((seed * 1_000_003 + trainer.step) ^ 0x5EED)
-                return self.diffusion.loss(data.x, data.y, data.mask, step_generator)
-
-            trainer.fit(lambda step: _Batch(*batches(step)), loss, budget_s, progress)
-        self.diffusion.network.load_state_dict(trainer.ema)
+        trainer = fit(
+            self.diffusion.network,
+            stepped(lambda step: _Batch(*batches(step))),
+            lambda network, part: measured(part.data, part.seed(seed, NOISE)),
+            make_schedule(schedule, weight_decay=0.0),
+            budget_s,
+            out=out,
+            resume=resume,
+            progress=progress,
+            held_out=None if held_out is None else (lambda step: _Batch(*held_out(step))),
+            held_out_loss=lambda network, data: measured(data, seed ^ NOISE),
+        )
         self.diffusion.eval()
         self.record, self.training = trainer.summary(), trainer.card()
         return trainer
@@ -234,8 +235,7 @@ class FieldModel:
         config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
         card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
         card |= {"config": config, "elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's"}
-        card |= {"licence": "as the training data's owner decides"}
-        return {**card, "training_data": "user data", "quality": {}, **self.training, **more}
+        return {**card, "licence": LICENCE, "training_data": TRAINING_DATA, "quality": {}, **self.training, **more}
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
@@ -348,7 +348,7 @@ class Conditioned:
         corrections = (4 if model.diffusion.experts is None else 2) if corrections is None else corrections
         score = _score(model.diffusion, x, gram)
         times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
-        draw = _draws(noise, n, seed, tuple(known.shape), dtype)
+        draw = draws(noise, n, seed, tuple(known.shape), dtype)
         options: dict[str, Any] = {"corrections": corrections if len(self.x) else 0, "psi": psi, "tau": tau, "mode": mode, "ode": ode}
         with torch.no_grad():
             made = conditional_sample(noising, score, known, free, times, draw, **options)
@@ -389,7 +389,7 @@ def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor,
     return score
 
 
-def _draws(noise: Callable[..., Array] | None, n: int, seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+def draws(noise: Callable[..., Array] | None, n: int, seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
     if noise is not None:
         return lambda: torch.tensor(noise(shape), dtype=dtype)
     streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,17 @@ from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
 from equidrift.models.shared.conditioning import Mode, conditional_sample
+from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
 from equidrift.models.shared.run import check_task, own_random_state
-from equidrift.models.shared.training import HELD_OUT, Progress, Trainer, make_schedule, split
+from equidrift.models.shared.run import fit as train_network
+from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.trainer import Progress, Stepped, stepped
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
 SERIES_FROM, SERIES_TERMS, WALK_STEPS = 0.5, 20, 10
 FASTEST = 10.0  # largest Langevin step of a mode, over the noise's variance
+NOISE = 0x5EED  # salt of the seed of the noise on held-out tracks
 FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 EARTH_RADIUS_KM = 6371.0
 
@@ -244,33 +247,36 @@ class TrackModel:
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
         data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
         generator = torch.Generator()
-        with tempfile.TemporaryDirectory() as temporary:
-            rows, held = split(range(len(data)), HELD_OUT, seed)
-            data, unseen = data[rows], data[held]
+        rows, held = split(range(len(data)), HELD_OUT, seed)
+        data, unseen = data[rows], data[held]
 
-            def held_out_loss(_: nn.Module, tracks: Tensor) -> Tensor:
-                generator.manual_seed(seed ^ 0x5EED)
-                return model.loss(tracks, x.expand(len(tracks), -1, -1), generator)
+        def held_out_loss(_: nn.Module, tracks: Tensor) -> Tensor:
+            generator.manual_seed(seed ^ NOISE)
+            return model.loss(tracks, x.expand(len(tracks), -1, -1), generator)
 
-            held_out = (lambda step: unseen) if len(held) else None
-            settings = make_schedule(schedule or {}, weight_decay=0.0)
-            trainer = Trainer(model.network, settings, Path(out or temporary), held_out, held_out_loss)
-            if resume:
-                trainer.resume()
+        def pick(step: int) -> Tensor:
+            generator.manual_seed(seed * 1_000_003 + step)
+            return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
 
-            def pick(step: int) -> Tensor:
-                generator.manual_seed(seed * 1_000_003 + step)
-                return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
+        def loss(_: nn.Module, part: Stepped) -> Tensor:
+            # some of the moments, for densities of a context alone; every other batch all of them
+            count = len(t) if part.step % 2 else int(torch.randint(1, len(t) + 1, (1,), generator=generator))
+            kept = torch.randperm(len(t), generator=generator)[:count].sort().values
+            tracks: Tensor = part.data[:, kept]
+            return model.loss(tracks, x[:, kept].expand(len(tracks), -1, -1), generator)
 
-            def loss(_: nn.Module, tracks: Tensor) -> Tensor:
-                # some of the moments, for densities of a context alone; every other batch all of them
-                count = len(t) if trainer.step % 2 else int(torch.randint(1, len(t) + 1, (1,), generator=generator))
-                kept = torch.randperm(len(t), generator=generator)[:count].sort().values
-                return model.loss(tracks[:, kept], x[:, kept].expand(len(tracks), -1, -1), generator)
-
-            trainer.fit(pick, loss, budget_s, progress)
-        model.network.load_state_dict(trainer.ema)
-        model.network.eval()
+        trainer = train_network(
+            model.network,
+            stepped(pick),
+            loss,
+            make_schedule(schedule or {}, weight_decay=0.0),
+            budget_s,
+            out=out,
+            resume=resume,
+            progress=progress,
+            held_out=(lambda step: unseen) if len(held) else None,
+            held_out_loss=held_out_loss,
+        )
         model.record = trainer.card()
         return model
 
@@ -337,7 +343,7 @@ class TrackModel:
         config |= {"kernel": self.prior.kernel.config()}
         card: dict[str, Any] = {"name": Path(path).stem, "family": "fields", "task": "track", "config": config}
         card |= {"description": "distribution over tracks on the globe", "elements": "any (tracks)", "max_atoms": 0}
-        card |= {"units": "days, unit vectors", "licence": "as the training data's owner decides", "training_data": "user data"}
+        card |= {"units": "days, unit vectors", "licence": LICENCE, "training_data": TRAINING_DATA}
         card |= {"quality": {}, **self.record, **more}
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         state |= {f"prior.{k}": v.float() for k, v in self.prior.state_dict().items()}

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from pydantic import Field
 
 from equidrift.errors import InputError
 from equidrift.models.molecules.data import PROPERTIES, QM9, load_qm9
@@ -27,17 +26,18 @@ from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatch
 from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
 from equidrift.models.molecules.latent.space import LatentSpace
-from equidrift.models.shared.run import reinitialise
-from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import TrainingConfig, config_errors, initial
+from equidrift.models.shared.run import Task, fresh, train
+from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
-from equidrift.weights import load_weights, save_weights
+from equidrift.weights import load_weights
 
 CHUNK = 4096  # molecules encoded at a time
 VALIDATION = 256  # molecules of the validation part that tell the held-out loss
 LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 
 
-class TrainingConfig(BaseModel):
+class LatentTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
     `data`: a file of `tools/make_molecules.py`, the one found where it is left out; `limit` takes the first molecules of its training part.
@@ -46,8 +46,6 @@ class TrainingConfig(BaseModel):
     `vectors` (n, m): any vector observable, known for some of the molecules, to condition on.
     `init` names weights to begin with: an earlier graph autoencoder, or the conformer generator of the geometric decoder.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     stage: Literal["graph", "geometry", "diffusion"]
     data: str | None = None
@@ -58,77 +56,35 @@ class TrainingConfig(BaseModel):
     geometry: str = "latent-geometry"
     observables: str | None = None
     init: str | None = None
-    network: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
     batch: int = Field(default=512, ge=2)
-    seed: int = Field(default=0, ge=0)
-    licence: str = "as the training data's owner decides"
-    training_data: str = "user data"
-
-
-@dataclasses.dataclass
-class Task:
-    """What a stage brings to the training loop: network, batches, loss, and what its card says beside what all cards say."""
-
-    network: nn.Module
-    batches: Callable[[int], Any]
-    loss: Callable[[nn.Module, Any], torch.Tensor]
-    card: dict[str, Any]
-    held_out: Callable[[int], Any] | None = None  # batches of molecules of the validation part
 
 
 def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train one stage by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+    """Train one stage of the latent model; see `shared.run.train`. What is made of the data is kept in `out`."""
+    return train(LatentTraining, make_task, config, out, budget_s, resume, progress)
 
-    Parameters
-    ----------
-    config : the fields of `TrainingConfig`.
-    out : folder of the checkpoint and the result.
-    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
 
-    Raises
-    ------
-    InputError
-        for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
-    """
-    with config_errors():
-        c = TrainingConfig.model_validate(config)
-        schedule = make_schedule(c.schedule)
-    budget_s = check_run(out, budget_s, schedule.steps, resume)
+def make_task(c: LatentTraining, begun: None, out: Path) -> Task:
+    """What a stage trains."""
     data = load_qm9(c.data)
     rows = data.rows("train")[: c.limit]
-    try:
-        task = STAGES[c.stage](c, data, rows, out)
-    except TypeError as error:  # a size that the network does not have
-        raise InputError(f"the training config does not fit: network: {error}") from error
-    trainer = Trainer(task.network, schedule, out, task.held_out)
-    if resume:
-        trainer.resume()
-    trainer.fit(task.batches, task.loss, budget_s, progress)
-    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, task, trainer))
-    done = {"weights": str(path), **trainer.summary()}
-    return {**done, "molecules": len(rows)}
+    task = STAGES[c.stage](c, data, rows, out)
+    task.summary["molecules"] = len(rows)
+    common = {"family": "molecules", "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)], "max_atoms": 3 * LENGTH}
+    task.card = common | {"units": "A, eV", "dtype": "bfloat16"} | task.card
+    return task
 
 
-def fresh(make: Callable[[], nn.Module], seed: int) -> Any:
-    """A network whose weights depend on the seed alone; the user's random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
-        network = make()
-    reinitialise(network, torch.Generator().manual_seed(seed))
-    return network
-
-
-def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
     """The topological autoencoder. The vocabulary is that of the training molecules; those that SELFIES cannot hold are left out."""
     sequences = written_selfies(data.smiles[rows], out)
     kept = [k for k, sequence in enumerate(sequences) if sequence]
     sequences, rows = [sequences[k] for k in kept], rows[kept]
     tokens = vocabulary(sequences)
-    sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
+    with config_errors():
+        sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
     codes = tokenise(sequences, tokens, sizes.length)
     batches = GraphBatches(qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed)
     unseen = data.rows("val")[:VALIDATION]
@@ -150,15 +106,14 @@ def graph_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Ta
     return Task(network, batches, graph_loss, card | {"what": what}, held_out)
 
 
-def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
     """The geometric autoencoder; `init` names the conformer generator whose weights its decoder begins with."""
     state, decoder = None, c.network.get("decoder", {})
     if c.init:
-        state, card = load_weights(c.init)
-        if card.get("task") not in ("generate", "refine"):
-            raise InputError(f"init: {c.init} is a model for task {card.get('task')!r}, expected a conformer generator or refiner")
+        state, card = initial(c.init, ("generate", "refine"), {})
         decoder = card["config"] | decoder
-    sizes = GeometryConfig(**{**c.network, "decoder": decoder | {"noise": True}})
+    with config_errors():
+        sizes = GeometryConfig(**{**c.network, "decoder": decoder | {"noise": True}})
     network = fresh(lambda: GeometryAutoencoder(sizes), c.seed)
     if state is not None:
         try:
@@ -175,7 +130,7 @@ def geometry_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) ->
     return Task(network, batches, geometry_loss, card | {"what": what}, held_out)
 
 
-def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -> Task:
+def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
     """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
     space = LatentSpace(c.graph, c.geometry)
     count = len(rows) if c.conformers is None else min(c.conformers, len(rows))
@@ -186,7 +141,8 @@ def diffusion_stage(c: TrainingConfig, data: QM9, rows: np.ndarray, out: Path) -
     ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
     observed = None if c.observables is None else observables(Path(c.observables), data.index[rows])
     size = 0 if observed is None else observed.shape[1]
-    sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size})
+    with config_errors():
+        sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size})
     network = fresh(lambda: LatentDenoiser(sizes), c.seed)
     for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
         getattr(network, name).copy_(torch.from_numpy(value))
@@ -262,27 +218,7 @@ def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
     return sequences
 
 
-def make_card(c: TrainingConfig, task: Task, trainer: Trainer) -> dict[str, Any]:
-    """The model card of a run."""
-    card = dict(task.card)
-    what = card.pop("what")
-    return {
-        "name": c.name,
-        "family": "molecules",
-        "description": f"{what}; trained for {trainer.step} steps on {trainer.samples} samples",
-        "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
-        "max_atoms": 3 * LENGTH,
-        "units": "A, eV",
-        "dtype": "bfloat16",
-        "licence": c.licence,
-        "training_data": c.training_data,
-        "quality": {},
-        **trainer.card(),
-        **card,
-    }
-
-
-STAGES: dict[str, Callable[[TrainingConfig, QM9, np.ndarray, Path], Task]] = {
+STAGES: dict[str, Callable[[LatentTraining, QM9, np.ndarray, Path], Task]] = {
     "graph": graph_stage,
     "geometry": geometry_stage,
     "diffusion": diffusion_stage,

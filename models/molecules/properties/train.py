@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
@@ -23,30 +23,32 @@ from equidrift.models.molecules.properties.sampler import (
     make_batch,
     make_network,
 )
-from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import TrainingConfig
+from equidrift.models.shared.run import Task, train
+from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
-from equidrift.weights import save_weights
 
 OTHERS = 0.25  # weight in the loss of a property that is not among the usual six
 _CHUNK = 32  # batches that are sorted by size together, so that little is padding
 
 
-class TrainingConfig(BaseModel):
+class PropertyTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors. `data` is a file of `tools/make_molecules.py`, `half` the part to train on."""
 
-    model_config = ConfigDict(extra="forbid")
+    schedule_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "hold": 0.1}
 
+    name: str = Field(default="my-properties", pattern=r"^[\w.+-]+$")
     data: str | None = None
     half: Literal["a", "b"] = "b"
-    name: str = Field(default="my-properties", pattern=r"^[\w.+-]+$")
-    network: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
     batch: int = Field(default=64, ge=2)
     limit: int | None = Field(default=None, ge=2)
     bfloat16: bool = True
-    seed: int = Field(default=0, ge=0)
     licence: str = "MIT"
     training_data: str = "half b of QM9's training part (crc32 of the SMILES), B3LYP/6-31G(2df,p)"
+
+    def begin(self) -> PropertyNet:
+        """The network, of random weights that depend on the seed alone."""
+        return make_network(PropertyConfig(**self.network), self.seed)
 
 
 class Batches:
@@ -101,33 +103,15 @@ def set_scales(network: PropertyNet, data: QM9, rows: NDArray[np.int64]) -> None
 def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train and write `out/NAME.safetensors` with its card; returns what was done.
+    """Train the network of properties; see `shared.run.train`. Its errors on test molecules are in the card and the summary."""
+    return train(PropertyTraining, make_task, config, out, budget_s, resume, progress)
 
-    Parameters
-    ----------
-    config : the fields of `TrainingConfig`.
-    out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
 
-    Raises
-    ------
-    InputError
-        for a config that does not fit, missing data, or an output folder that holds a checkpoint when `resume` is not given.
-    """
-    with config_errors():
-        c = TrainingConfig.model_validate(config)
-        schedule = make_schedule(c.schedule, learning_rate=1e-3, hold=0.1)
-        network = make_network(PropertyConfig(**c.network), c.seed)
-    budget_s = check_run(out, budget_s, schedule.steps, resume)
+def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
+    """What is trained; the float64 scales are in the card, since weights are stored in a shorter format."""
     data = load_qm9(c.data)
-    rows = data.rows("train", c.half)[: c.limit]
+    rows, unseen = data.rows("train", c.half)[: c.limit], data.rows("val")[: c.limit]
     set_scales(network, data, rows)
-    unseen = data.rows("val")[: c.limit]
-    held_out = Batches(data, unseen, c.batch, c.seed) if len(unseen) else None
-    trainer = Trainer(network, schedule, out, held_out)
-    if resume:
-        trainer.resume()
     weights = torch.tensor([1.0 if name in USUAL else OTHERS for name in PROPERTIES])
 
     def loss(net: nn.Module, batch: PropertyBatch) -> Tensor:
@@ -138,36 +122,29 @@ def run_training(
         wanted = (batch.targets - batch.composition @ network.baseline) / network.spread
         return ((made - wanted.float()).abs() * weights).mean()
 
-    trainer.fit(Batches(data, rows, c.batch, c.seed), loss, budget_s, progress)
-    trainer.network.load_state_dict(trainer.ema)
-    errors = mean_errors(PropertyNetwork(network), data, data.rows("test")[: c.limit])
-    card = make_card(c, network, trainer, len(rows), errors)
-    kept = {key: value for key, value in trainer.ema.items() if key not in ("baseline", "spread")}
-    path = save_weights(out / f"{c.name}.safetensors", kept, card)
-    return {"weights": str(path), **trainer.summary(), "MAE": errors}
+    def finish(net: nn.Module) -> dict[str, Any]:
+        errors = mean_errors(PropertyNetwork(network), data, data.rows("test")[: c.limit])
+        task.summary["MAE"] = errors
+        return {"quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}}}
+
+    card = {
+        "family": "molecules",
+        "task": "molecules-properties",
+        "what": f"the twelve properties of QM9, from {len(rows)} molecules of half {c.half}",
+        "config": dataclasses.asdict(network.config),
+        "elements": [SYMBOLS[z] for z in ELEMENTS],
+        "max_atoms": 29,
+        "units": "A; the unit ends each property's name",
+        "dtype": "float32",
+        "scales": {"baseline": network.baseline.tolist(), "spread": network.spread.tolist()},
+    }
+    held_out = Batches(data, unseen, c.batch, c.seed) if len(unseen) else None
+    batches = Batches(data, rows, c.batch, c.seed)
+    task = Task(network, batches, loss, card, held_out, finish=finish, unsaved=("baseline", "spread"))
+    return task
 
 
 def mean_errors(network: PropertyNetwork, data: QM9, rows: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
     """Mean absolute error of each property over these molecules."""
     made = network.predict([(data.molecule(int(k)), data.positions(int(k))) for k in rows])
     return {name: float(np.abs(made[name] - data.props[rows, k]).mean()) for k, name in enumerate(PROPERTIES)}
-
-
-def make_card(c: TrainingConfig, network: PropertyNet, trainer: Trainer, molecules: int, errors: dict[str, float]) -> dict[str, Any]:
-    """The model card of a run; the float64 scales are in it, since weights are stored in a shorter format."""
-    return {
-        "name": c.name,
-        "family": "molecules",
-        "task": "molecules-properties",
-        "description": f"the twelve properties of QM9; {trainer.step} steps on {molecules} molecules of half {c.half}",
-        "config": dataclasses.asdict(network.config),
-        "elements": [SYMBOLS[z] for z in ELEMENTS],
-        "max_atoms": 29,
-        "units": "A; the unit ends each property's name",
-        "dtype": "float32",
-        "licence": c.licence,
-        "training_data": c.training_data,
-        "scales": {"baseline": network.baseline.tolist(), "spread": network.spread.tolist()},
-        "quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}},
-        **trainer.card(),
-    }

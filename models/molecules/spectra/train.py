@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from equidrift.errors import InputError
 from equidrift.models.molecules.data import QM9, load_qm9
 from equidrift.models.molecules.latent.geometry import qm9_codes
-from equidrift.models.molecules.latent.train import fresh
 from equidrift.models.molecules.spectra.sampler import (
     GRID_CM1,
     WIDTH_CM1,
@@ -25,69 +24,65 @@ from equidrift.models.molecules.spectra.sampler import (
     spectrum_loss,
     whitening_of,
 )
-from equidrift.models.shared.training import Progress, Trainer, check_run, config_errors, make_schedule
+from equidrift.models.shared.config import TrainingConfig, initial
+from equidrift.models.shared.run import Task, fresh, train
+from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
-from equidrift.weights import load_weights, save_weights
 
 
-class TrainingConfig(BaseModel):
+class SpectrumTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
     `spectra`: a file of `tools/make_spectra.py`; `data`: one of `tools/make_molecules.py`, the one found where it is left out. `init`
     names the geometric autoencoder whose encoder the network begins with.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
+    name: str = Field(default="my-spectra", pattern=r"^[\w.+-]+$")
     spectra: str
     data: str | None = None
-    name: str = Field(default="my-spectra", pattern=r"^[\w.+-]+$")
     init: str | None = None
-    network: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
     batch: int = Field(default=32, ge=2)
     jitter_A: float = Field(default=0.01, ge=0)
-    seed: int = Field(default=0, ge=0)
-    licence: str = "as the training data's owner decides"
-    training_data: str = "user data"
+
+    def begin(self) -> SpectrumConfig:
+        """The sizes of the network."""
+        return SpectrumConfig(**self.network)
 
 
 def run_training(
     config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train on the spectra of molecules of the training part; arguments, result and errors as `latent.train.run_training`."""
-    with config_errors():
-        c = TrainingConfig.model_validate(config)
-        schedule = make_schedule(c.schedule)
-        sizes = SpectrumConfig(**c.network)
-    budget_s = check_run(out, budget_s, schedule.steps, resume)
+    """Train on the spectra of molecules of the training part; see `shared.run.train`."""
+    return train(SpectrumTraining, make_task, config, out, budget_s, resume, progress)
+
+
+def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
+    """What is trained. Raises `InputError` where no spectrum is of a training molecule."""
     data, spectra = load_qm9(c.data), read_spectra(c.spectra)
     places, rows = matched(data, spectra, "train")
     if not len(places):
         raise InputError(f"{c.spectra} holds no spectrum of a training molecule of the data")
     roots = np.sqrt(spectra.vectors[places] + 1e-4)
-    network = fresh(lambda: SpectrumNetwork(sizes), c.seed)
+    network = first_network(c, sizes, roots)
+    unseen, unseen_rows = matched(data, spectra, "val")
+    held_out = spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4)) if len(unseen) else None
+    batches = spectrum_batches(c, data, rows, roots)
+    return Task(network, batches, spectrum_loss, card_of(sizes, len(rows)), held_out, summary={"spectra": len(rows)})
+
+
+def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray) -> SpectrumNetwork:
+    """A network that knows the whitening of the training spectra, with the encoder of `init` if there is one."""
+    network: SpectrumNetwork = fresh(lambda: SpectrumNetwork(sizes), c.seed)
     torch.nn.init.constant_(network.lines[2].bias, -5.0)
     centre, whitening = whitening_of(roots, sizes.components)
     network.centre.copy_(torch.from_numpy(centre))
     network.whitening[:, : whitening.shape[1]].copy_(torch.from_numpy(whitening))
     if c.init:
         begin_with(network, c.init)
-    batches = spectrum_batches(c, data, rows, roots)
-    unseen, unseen_rows = matched(data, spectra, "val")
-    held_out = None
-    if len(unseen):
-        held_out = spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4))
-    trainer = Trainer(network, schedule, out, held_out)
-    if resume:
-        trainer.resume()
-    trainer.fit(batches, spectrum_loss, budget_s, progress)
-    path = save_weights(out / f"{c.name}.safetensors", trainer.ema, make_card(c, sizes, trainer, len(rows)))
-    done = {"weights": str(path), **trainer.summary()}
-    return {**done, "spectra": len(rows)}
+    return network
 
 
-def spectrum_batches(c: TrainingConfig, data: QM9, rows: np.ndarray, roots: np.ndarray) -> SpectrumBatches:
+def spectrum_batches(c: SpectrumTraining, data: QM9, rows: np.ndarray, roots: np.ndarray) -> SpectrumBatches:
     """Batches of molecules with the roots of their spectra."""
     codes, positions = [qm9_codes(data, k) for k in rows.tolist()], [data.positions(k) for k in rows.tolist()]
     return SpectrumBatches(codes, positions, roots, batch=min(c.batch, len(rows)), seed=c.seed, jitter_A=c.jitter_A)
@@ -104,9 +99,7 @@ def matched(data: QM9, spectra: Spectra, *parts: str) -> tuple[np.ndarray, np.nd
 
 def begin_with(network: torch.nn.Module, weights: str) -> None:
     """Take over the encoder of a trained geometric autoencoder, but for its head."""
-    state, card = load_weights(weights)
-    if card.get("task") != "latent-geometry":
-        raise InputError(f"init: {weights} is a model for task {card.get('task')!r}, expected 'latent-geometry'")
+    state, _ = initial(weights, ("latent-geometry",), {})
     encoder = {key: value for key, value in state.items() if key.startswith("encoder.") and ".head." not in key}
     try:
         network.load_state_dict(encoder, strict=False)
@@ -114,22 +107,16 @@ def begin_with(network: torch.nn.Module, weights: str) -> None:
         raise InputError(f"init: {weights} has another encoder than the config asks for; leave `network` out: {error}") from error
 
 
-def make_card(c: TrainingConfig, sizes: SpectrumConfig, trainer: Trainer, count: int) -> dict[str, Any]:
-    """The model card of a run."""
+def card_of(sizes: SpectrumConfig, count: int) -> dict[str, Any]:
+    """What the card says beside what all cards say."""
     return {
-        "name": c.name,
         "family": "molecules",
         "task": "spectra",
-        "description": f"likelihood of an infrared spectrum given a conformer; trained for {trainer.step} steps on "
-        f"{trainer.samples} samples of {count} spectra",
+        "what": f"likelihood of an infrared spectrum given a conformer, from {count} spectra",
         "config": dataclasses.asdict(sizes),
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
         "max_atoms": 29,
         "units": f"A; spectra in km/mol per cm-1 at {GRID_CM1[0]:.0f} to {GRID_CM1[-1]:.0f} cm-1 every {GRID_CM1[1] - GRID_CM1[0]:.0f}, "
         f"Gaussian lines of deviation {WIDTH_CM1:.0f} cm-1",
         "dtype": "float32",
-        "licence": c.licence,
-        "training_data": c.training_data,
-        "quality": {},
-        **trainer.card(),
     }

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, ModelError
 from equidrift.models.shared.run import load_network
-from equidrift.models.shared.training import Progress
+from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.egnn import EGNN, roll
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.data import array_graph

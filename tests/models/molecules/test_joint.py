@@ -23,7 +23,7 @@ from equidrift.models.molecules.joint.objective import Batches, blurred, evidenc
 from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.joint.walk import Draws, Walk, categorical
 from equidrift.models.molecules.joint.walk import Path as Way
-from equidrift.models.shared.training import Trainer
+from equidrift.models.shared.trainer import Trainer
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
 

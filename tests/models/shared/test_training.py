@@ -17,7 +17,9 @@ from equidrift.errors import ConfigError, InputError, WeightsError
 from equidrift.models.conformers import train
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.train import run_training
-from equidrift.models.shared.training import Schedule, Trainer, make_schedule, split
+from equidrift.models.shared.config import make_schedule
+from equidrift.models.shared.split import split
+from equidrift.models.shared.trainer import Schedule, Trainer
 from equidrift.weights import load_weights
 from tests.models.networks import SIZES, small_set, small_weights
 
@@ -143,13 +145,13 @@ def test_a_refiner_starts_a_generator_but_not_the_other_way(config: dict[str, An
 
 
 def test_global_random_state_is_left_alone_and_does_not_matter(config: dict[str, Any], tmp_path: Path) -> None:
-    c = train.TrainingConfig.model_validate(config)
+    c = train.ConformerTraining.model_validate(config)
     before = torch.get_rng_state()
-    first = train._network(c).state_dict()
+    first = train.first_network(c).state_dict()
     assert torch.equal(before, torch.get_rng_state())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        second = train._network(c).state_dict()
+        second = train.first_network(c).state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 

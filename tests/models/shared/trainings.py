@@ -26,6 +26,19 @@ def conformers(folder: Path, task: str) -> Case:
     return "conformers", {"task": task, "data": str(folder / "set.npz"), "network": networks.SIZES, "atoms_per_batch": 30}
 
 
+def distance(folder: Path) -> Case:
+    """A shard of three molecules, and one that is held out."""
+    for name, smiles in (("gfn2_0", ("CCO", "CC=O", "CCN")), ("mmff_0", ("COC", "CCF")), ("unseen", ("OCC=O", "CC#N"))):
+        parts = [networks.conformer(text) for text in smiles]
+        counts = np.cumsum([0, *(m.n_atoms for m, _ in parts)])
+        arrays = {"z": np.concatenate([m.numbers for m, _ in parts]), "atom_offset": counts, "coord_offset": counts}
+        arrays |= {"bonds": np.concatenate([m.bonds for m, _ in parts]), "orders": np.concatenate([m.bond_orders for m, _ in parts])}
+        arrays |= {"bond_offset": np.cumsum([0, *(len(m.bonds) for m, _ in parts)]), "conf_offset": np.arange(len(parts) + 1)}
+        np.savez(folder / f"{name}.npz", R=np.concatenate([x for _, x in parts]).astype(np.float32), **arrays)
+    config = {"task": "distance", "data": str(folder), "held_out": [str(folder / "unseen.npz")], "pairs_per_batch": 60}
+    return "conformers", config | {"network": {"hidden": 16, "global_layers": 1}}
+
+
 def trajectories(folder: Path, kind: str) -> Case:
     small = {"geotdm": {"width": 16, "layers": 1}, "flow": {"width": 16, "layers": 1}}
     config = {"kind": kind, "data": "nbody:spring", "trajectories": 9, "frames": 8, "context": 3, "pairs_per_batch": 200}
@@ -119,6 +132,7 @@ def spectra(folder: Path) -> Case:
 CASES: dict[str, Callable[[Path], Case]] = {
     "refiner": lambda folder: conformers(folder, "refine"),
     "generator": lambda folder: conformers(folder, "generate"),
+    "distance": distance,
     **{kind: lambda folder, kind=kind: trajectories(folder, kind) for kind in ("integrator", "flow", "geotdm", "egnn")},
     "dynamics": dynamics,
     "torsions": torsions,

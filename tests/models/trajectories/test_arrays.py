@@ -19,11 +19,12 @@ from equidrift.models.trajectories.arrays import nbody, pedestrians
 from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig, Rolls, roll, step_loss
 from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig, modes_loss
+from equidrift.models.trajectories.arrays.train import fastest
 from equidrift.models.trajectories.data import array_graph
 from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
 from equidrift.models.trajectories.integrator.integrator import Clock, Integrator, advance
 from equidrift.models.trajectories.invent import invent
-from equidrift.models.trajectories.train import fastest, run_training
+from equidrift.models.trajectories.train import run_training
 from equidrift.records import Molecule
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from equidrift.models.trajectories.integrator.field import Constants, FieldConfi
 from equidrift.models.trajectories.integrator.field_data import ForceBatches, constants_loss, field_loss, force_loss, known_constants
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 from equidrift.models.trajectories.integrator.valence import Coordinates, colours, coordinates, fit, fitted, is_covered
+from equidrift.models.trajectories.train import run_training
 from equidrift.records import Molecule
 from equidrift.registry import make_model, resolve
 from equidrift.units import AMU_A2_PER_FS2_EV
@@ -175,3 +178,38 @@ def test_default_keeps_a_new_molecule_whole_at_any_spacing(spacing_fs: float) ->
     given = Trajectory(m, x, spacing_fs * np.arange(2.0))
     made = IntegratorModel("trajectory", temperature_K=300.0).continue_(given, 2, np.array([1]))[0]
     assert (GeometryCheck(m)(made.positions_A) == "").all()
+
+
+@pytest.mark.parametrize("own_frames", [0, 12])
+def test_training_a_table_gives_the_default_the_forces_of_a_molecule(tmp_path: Path, own_frames: int) -> None:
+    m, forces = molecule("CCO"), resolve("equidrift.adapters.ase_gfn2:gfn2_forces")
+    x = shaken(m, 60, 0.04)
+    f = forces(m, x).astype(np.float32)
+    kept = Dynamics(m, x[:50, None].astype(np.float32), 5.0, "GFN2-xTB", 300.0, 0.01, None if own_frames else f[:50, None])
+    save_dynamics(tmp_path / "frames.npz", [kept])
+    config = {"learn": "table", "data": str(tmp_path / "frames.npz"), "share": (0.0, 1.0), "own_frames": own_frames, "ridge": 1e-6}
+    done = run_training(config, tmp_path, None)
+    assert done["frames"] > 50 if own_frames else done["frames"] == 50
+    _, force = IntegratorModel(done["weights"], level="GFN2-xTB").field_of(m)
+    mass = molecule_graph(m, "GFN2-xTB").mass[0].numpy()
+    found = force(torch.from_numpy(x[50:]), 1.0).numpy() * mass[:, None] / AMU_A2_PER_FS2_EV  # type: ignore[misc]
+    assert np.linalg.norm(found - f[50:]) < 0.25 * np.linalg.norm(f[50:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"init": "refine"}, "is a model for task 'refine', expected 'trajectory'"),
+        ({"init": "geotdm"}, "is a model of kind 'geotdm', expected an integrator"),
+        ({"schedule": {"steps": 3}}, "leave `network` and `schedule` out"),
+        ({"ridges": 1.0}, "ridges: is no field of this config"),
+        ({"own_frames": 5}, "own_frames: 0"),
+    ],
+)
+def test_training_a_table_says_what_is_wrong(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    m = molecule("CCO")
+    x = shaken(m, 20).astype(np.float32)[:, None]
+    save_dynamics(tmp_path / "frames.npz", [Dynamics(m, x, 5.0, "MMFF94", 300.0, 0.01, np.ones_like(x))])
+    with pytest.raises(InputError, match=message):
+        run_training({"learn": "table", "data": str(tmp_path / "frames.npz"), "own_frames": 0, **change}, tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,64 @@
+"""What a trajectory training may say, and what each kind of model makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+from torch import nn
+
+from equidrift.models.shared.config import Names, TrainingConfig
+from equidrift.models.shared.split import HELD_OUT
+from equidrift.models.shared.trainer import Batches, Loss
+from equidrift.models.trajectories.data import LEVELS
+
+
+class TrajectoryTraining(TrainingConfig):
+    """What a training YAML may say. Unknown keys are errors."""
+
+    kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator"
+    data: Names
+    topology: str | None = None
+    level: str = "MMFF94"
+    temperature_K: float = Field(default=300.0, gt=0)
+    friction_per_fs: float = Field(default=0.0, ge=0)
+    dt_fs: float | None = Field(default=None, gt=0)
+    leave_out: str | None = None
+    share: tuple[float, float] = (0.0, 1.0)
+    trajectories: int = Field(default=3000, ge=2)
+    stride: int = Field(default=10, ge=1)
+    frames: int = Field(default=30, ge=2)
+    given: Literal["forecast", "any", "none"] = "any"
+    context: int = Field(default=10, ge=1)
+    learn: Literal["force", "field"] = "force"
+    constants: str | None = None
+    constants_steps: int = Field(default=1500, ge=0)
+    name: str = Field(default="my-trajectory-model", pattern=r"^[\w.+-]+$")
+    init: str | None = None
+    options: dict[str, Any] = Field(default={})
+    pairs_per_batch: int = Field(default=16000, ge=16)
+    interpolate_steps: int = Field(default=600, ge=0)
+    horizon: int = Field(default=4, ge=1)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
+
+    @field_validator("level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value not in LEVELS:
+            raise ValueError(f"unknown level of theory {value!r}; known are {', '.join(LEVELS)}")
+        return value
+
+
+@dataclasses.dataclass
+class Plan:
+    """What one kind of model brings to a training: the card's `config`, batches, loss, and what the card says of the data."""
+
+    config: dict[str, Any]
+    batch: Batches
+    loss: Loss
+    training: dict[str, Any]
+    prepare: Callable[[nn.Module], None] = lambda network: None
+    finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}  # what the trained network adds to `config`
+    held_out: Batches | None = None

@@ -40,12 +40,16 @@ class Basin:
     entries: int
 
 
-def correlation_time(series: ArrayLike) -> NDArray[np.float64]:
+def correlation_time(
+    series: ArrayLike, mean: ArrayLike | None = None, variance: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Integrated autocorrelation time 1 + 2 sum_t rho(t) in frames, by Geyer's initial positive sequence (Stat. Sci. 1992, 7, 473).
 
     Parameters
     ----------
     series : (n,) or (n, k) observables of one chain.
+    mean, variance : () or (k,) of the distribution where they are known, so that a chain which stayed in one basin counts as the
+        one sample that it is; None takes the series' own.
 
     Returns
     -------
@@ -60,14 +64,16 @@ def correlation_time(series: ArrayLike) -> NDArray[np.float64]:
     if x.ndim not in (1, 2) or len(x) < 2 or not np.isfinite(x).all():
         raise InputError(f"series must be two or more finite frames, (n,) or (n, k), not of shape {x.shape}")
     columns = x.reshape(len(x), -1)
-    times = np.array([_correlation_time(column) for column in columns.T])
+    means = columns.mean(0) if mean is None else np.broadcast_to(mean, columns.shape[1])
+    centred = columns - means
+    variances = np.square(centred).mean(0) if variance is None else np.broadcast_to(variance, columns.shape[1])
+    times = np.array([_correlation_time(x, float(v)) for x, v in zip(centred.T, variances)])
     return times if x.ndim == 2 else times[0]
 
 
-def _correlation_time(x: NDArray[np.float64]) -> float:
+def _correlation_time(x: NDArray[np.float64], variance: float) -> float:
+    """Of deviations x (n,) from the mean of a distribution of this variance."""
     n = len(x)
-    x = x - x.mean()
-    variance = float(x @ x) / n
     if variance <= 1e-24:
         return float(n)
     size = 1 << (2 * n - 1).bit_length()
@@ -76,7 +82,7 @@ def _correlation_time(x: NDArray[np.float64]) -> float:
     pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2]  # positive for every reversible chain
     negative = np.flatnonzero(pairs <= 0)
     kept = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
-    return float(np.clip(2 * kept.sum() - 1, 1.0, n))
+    return float(np.clip(2 * kept.sum() - rho[0], 1.0, n))
 
 
 def effective_samples(torsions_rad: ArrayLike) -> NDArray[np.float64]:

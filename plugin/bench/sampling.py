@@ -29,6 +29,7 @@ from equidrift.adapt import Still, adapt, recycled
 from equidrift.basins import correlation_time
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
+from equidrift.errors import MoleculeError
 from equidrift.heat_bath import HeatBathProposer
 from equidrift.metropolis import Statistics
 from equidrift.models.shared.split import held_out
@@ -310,33 +311,24 @@ def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds:
 
     About the mean and variance of the reference, so that a chain that stayed in one basin counts as the one sample it is.
     """
-    each = np.array([_effective(x, mu, var) for x, mu, var in zip(_waves(phi).T, mean, variance)]).reshape(2, -1).min(axis=0)
+    waves = _waves(phi)
+    each = (len(waves) / correlation_time(waves, mean, np.maximum(variance, 1e-12))).reshape(2, -1).min(axis=0)
     return {f"{prefix}ess_per_s": float(each.min()) / seconds, f"{prefix}mean_ess_per_s": float(each.mean()) / seconds}
-
-
-def _effective(x: Floats, mean: float, variance: float) -> float:
-    """Frames over 1 + 2 sum rho, rho about the given mean and variance and summed while pairs stay positive (Geyer)."""
-    n, y = len(x), x - mean
-    size = 1 << (2 * n - 1).bit_length()
-    transform = np.fft.rfft(y, size)
-    rho = np.fft.irfft(np.abs(transform) ** 2, size)[:n] / (n * max(variance, 1e-12))
-    pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2]
-    negative = np.flatnonzero(pairs <= 0)
-    kept = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
-    return n / float(np.clip(2 * kept.sum() - rho[0], 1.0, n))
 
 
 def held_out_molecules(limit: int) -> list[str]:
     """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order, spread over it."""
     path = data_folder() / ZINC
-    key = resolve("rdkit.Chem:MolFromSmiles"), resolve("rdkit.Chem:MolToSmiles")
-    found = []
+    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    found: list[str] = []
     lines = Path(path).read_text().split()
     for smiles in lines[:: max(1, len(lines) // 3000)]:
-        mol = key[0](smiles)
-        if mol is None or held_out(key[1](mol, isomericSmiles=False)) != "test":
+        try:
+            molecule = Molecule.from_smiles(smiles)
+        except MoleculeError:
             continue
-        molecule = Molecule.from_smiles(smiles)
+        if held_out(flat_smiles(molecule)) != "test":
+            continue
         if abs(molecule.charge) <= 1 and DRUG_TORSIONS[0] <= TorsionTree.of(molecule).n_torsions <= DRUG_TORSIONS[1]:
             found.append(smiles)
         if len(found) == limit:

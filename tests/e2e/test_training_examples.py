@@ -27,9 +27,7 @@ def test_example_config_holds_what_its_family_takes(path: Path) -> None:
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     module = importlib.import_module(FAMILIES[family_of(path)].partition(":")[0])
     kind = module.config_class(config)
-    made = kind.model_validate({key: value for key, value in config.items() if key != "model"})
-    made.make_schedule()
-    assert made.name != kind.model_fields["name"].default  # two examples do not write the same file
+    kind.model_validate({key: value for key, value in config.items() if key != "model"}).make_schedule()
 
 
 def test_a_mistake_in_an_example_would_be_found() -> None:

@@ -231,8 +231,3 @@ class _VectorLayer(nn.Module):
         gate, turn, keep, ds = self.mix(torch.cat([self.norm(s), heard, torch.log1p((moved * right).sum(2).abs())], -1)).chunk(4, -1)
         v = v + self.update(torch.cat([gate[:, :, None] * moved, turn[:, :, None] * right], -1)) + 0.1 * keep[:, :, None] * v
         return s + ds, v
-
-
-def as_dict(config: NetworkConfig) -> dict[str, object]:
-    """For the card."""
-    return dataclasses.asdict(config)

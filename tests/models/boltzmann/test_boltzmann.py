@@ -387,7 +387,7 @@ def test_bad_input_says_what_to_do(call: Any, message: str) -> None:
 
 
 def test_other_models_weights_are_refused() -> None:
-    with pytest.raises(WeightsError, match="family 'conformers'"):
+    with pytest.raises(WeightsError, match="task 'generate', expected 'boltzmann'"):
         load_boltzmann("conformer")
 
 

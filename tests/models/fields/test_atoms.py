@@ -148,7 +148,7 @@ def test_save_and_load(model: AtomFieldModel, tmp_path: Path) -> None:
     again = AtomFieldModel.load(tmp_path / "mine.safetensors")
     kept, other = (m.condition(NUMBERS, positions[0], values[0], [0]).sample(1, 2, steps=3) for m in (model, again))
     np.testing.assert_allclose(kept, other, atol=1e-5)
-    with pytest.raises(WeightsError, match="not a field on atoms"):
+    with pytest.raises(WeightsError, match="expected 'atom-field'"):
         AtomFieldModel.load("field-se")
 
 

@@ -186,7 +186,7 @@ def test_fit_sample_save_load(tmp_path: Path) -> None:
 
     state, card = load_weights(path)
     save_weights(tmp_path / "other", state, {**card, "task": "refine"})
-    with pytest.raises(WeightsError, match="not a field"):
+    with pytest.raises(WeightsError, match="expected 'field'"):
         FieldModel.load(tmp_path / "other.safetensors")
 
 

@@ -143,7 +143,7 @@ def test_messages(tmp_path: Path) -> None:
         TrackModel.fit([[0.0]], [[[1.0, 0.0, 0.0]]])
     with pytest.raises(InputTypeError, match="times must be an array of numbers"):
         TrackModel.fit(["today"], [[[1.0, 0.0, 0.0]]])
-    with pytest.raises(WeightsError, match="not tracks"):
+    with pytest.raises(WeightsError, match="expected 'track'"):
         TrackModel.load("field-se")
     with pytest.raises(InputError, match="need HURDAT2"):
         hurdat_tracks(tmp_path)

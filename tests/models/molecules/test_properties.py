@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from equidrift.adapters.rdkit_molecule import flat_smiles
 from equidrift.adapters.rdkit_qm9 import match_geometry
 from equidrift.adapters.rdkit_validity import kekulised, perceived
-from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
+from equidrift.errors import EquidriftError, InputError, MoleculeError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9, SPLITS, find_qm9, half_of, load_qm9
 from equidrift.models.molecules.properties.sampler import PropertyConfig, PropertyNetwork, load_properties, make_batch, make_network
 from equidrift.models.molecules.properties.train import Batches, run_training, set_scales
@@ -130,7 +130,7 @@ def test_bad_configs(config: dict, message: str, tmp_path: Path) -> None:
 
 
 def test_other_weights_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match="unknown weights of properties 'refine'"):
+    with pytest.raises(WeightsError, match="expected 'molecules-properties'"):
         load_properties("refine")
 
 

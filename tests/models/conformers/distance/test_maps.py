@@ -8,9 +8,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from equidrift.bench.distance import four_regular_edges, random_chain
 from equidrift.errors import UnknownNameError
 from equidrift.models.conformers.distance import maps as dm
+from tests.models.conformers.distance import experiments as de
+from tests.models.conformers.distance.experiments import four_regular_edges, random_chain
 
 
 def chains(n: int = 9, count: int = 3) -> Tensor:
@@ -33,14 +34,14 @@ def test_exact_score_is_the_derivative_of_the_exact_density(sigma: float) -> Non
     for shift in (-1.0, 0.0, 0.5, 2.0):
         e = (d + shift * sigma).abs().clamp_min(0.05)
         h = 1e-5 * e
-        numeric = (dm.exact_distance_log_density(e + h, d, sigma) - dm.exact_distance_log_density(e - h, d, sigma)) / (2 * h)
-        assert torch.allclose(dm.exact_distance_score(e, d, sigma), numeric, rtol=1e-4, atol=1e-5)
+        numeric = (de.exact_distance_log_density(e + h, d, sigma) - de.exact_distance_log_density(e - h, d, sigma)) / (2 * h)
+        assert torch.allclose(de.exact_distance_score(e, d, sigma), numeric, rtol=1e-4, atol=1e-5)
 
 
 def test_exact_density_is_the_density_of_a_noisy_distance() -> None:
     sigma, d = 0.7, 1.5
     grid = torch.linspace(1e-3, 12.0, 4001, dtype=torch.float64)
-    density = dm.exact_distance_log_density(grid, torch.full_like(grid, d), sigma).exp()
+    density = de.exact_distance_log_density(grid, torch.full_like(grid, d), sigma).exp()
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1.0, abs=1e-4)
     rng = np.random.default_rng(0)
     noisy = np.linalg.norm(np.array([d, 0, 0]) + np.sqrt(2) * sigma * rng.standard_normal((20000, 3)), axis=1)
@@ -50,10 +51,10 @@ def test_exact_density_is_the_density_of_a_noisy_distance() -> None:
 
 def test_limits_of_the_exact_score() -> None:
     d, e = torch.tensor([1.5], dtype=torch.float64), torch.tensor([1.53], dtype=torch.float64)
-    small = dm.exact_distance_score(e, d, 0.02)
-    assert torch.allclose(small, 1.0 / e + dm.gaussian_distance_score(e, d, 0.02))
+    small = de.exact_distance_score(e, d, 0.02)
+    assert torch.allclose(small, 1.0 / e + de.gaussian_distance_score(e, d, 0.02))
     sigma = 200.0
-    assert torch.allclose(dm.exact_distance_score(e, d, sigma), 2.0 / e - e / (2 * sigma**2), rtol=1e-6)
+    assert torch.allclose(de.exact_distance_score(e, d, sigma), 2.0 / e - e / (2 * sigma**2), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(dm.MAPS))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from equidrift.bench import distance as de
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.models.conformers.distance import sampler as ds
 from equidrift.models.conformers.distance.maps import complete_edges, map_gain
@@ -17,6 +16,7 @@ from equidrift.models.conformers.distance.network import DistanceConfig, Distanc
 from equidrift.protocols import ConformerModel
 from equidrift.records import Molecule
 from equidrift.weights import CARD_KEYS, save_weights
+from tests.models.conformers.distance import experiments as de
 
 STAR = {"numbers": [6, 1, 7, 8, 9], "bonds": [[0, 1], [0, 2], [0, 3], [0, 4]], "bond_orders": [1, 1, 1, 1], "formal_charges": [0] * 5}
 
@@ -185,6 +185,7 @@ def test_weights_round_trip(tmp_path: Path) -> None:
     m = model()
     card: dict[str, object] = dict.fromkeys(CARD_KEYS, "test")
     card |= {"config": vars(m.network.config), "options": {"steps": 6, "solver": "ode"}, "elements": ["H", "C", "N", "O", "F"]}
+    card["task"] = "distance"
     path = save_weights(tmp_path / "w", m.network.state_dict(), {**card, "max_atoms": 20})
     again = ds.load_se3_distance(path, attempts=1)
     assert again.options.steps == 6 and again.options.attempts == 1

@@ -59,11 +59,6 @@ def run_training(
     return train(BoltzmannTraining, _of_files, config, out, budget_s, resume, progress)
 
 
-def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
-    """The class that says what such a config may hold."""
-    return BoltzmannTraining
-
-
 def fit(
     sets: Frames | Sequence[Frames],
     out: Path | str,

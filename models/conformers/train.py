@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.data import ConformerSet
-from equidrift.models.conformers.distance.train import DistanceTraining
 from equidrift.models.conformers.distance.train import run_training as train_distance
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
 from equidrift.models.conformers.objective import Batches, refiner_loss
@@ -72,11 +71,6 @@ def run_training(
     if config.get("task") == "distance":
         return train_distance(config, out, budget_s, resume, progress)
     return train(ConformerTraining, make_task, config, out, budget_s, resume, progress)
-
-
-def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
-    """The class that says what such a config may hold."""
-    return DistanceTraining if config.get("task") == "distance" else ConformerTraining
 
 
 def make_task(c: ConformerTraining, network: ConformerNetwork, out: Path) -> Task:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.fields.atoms.train import AtomTraining, train_atoms
+from equidrift.models.fields.atoms.train import train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
@@ -92,11 +92,6 @@ def run_training(
                 model.train(batches, budget_s, c.schedule, held_out=lambda step: batches(UNSEEN + step), **how)
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))
     return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
-
-
-def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
-    """The class that says what such a config may hold."""
-    return AtomTraining if config.get("kind") == "atoms" else FieldTraining
 
 
 def _describe(c: FieldTraining, model: FieldModel) -> str:

@@ -49,11 +49,6 @@ def run_training(
     return train(TorsionTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
-    """The class that says what such a config may hold."""
-    return TorsionTraining
-
-
 def make_task(c: TorsionTraining, network: TorsionNetwork, out: Path) -> Task:
     """What is trained. Raises `InputError` where there are no frames."""
     data = read_frames(c.data)

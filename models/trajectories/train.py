@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from equidrift.errors import InputError
-from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
+from equidrift.models.shared.config import check_run, config_errors
 from equidrift.models.shared.run import Task, fresh, own_random_state, run, train
 from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.pedestrians import training_source
@@ -24,7 +24,7 @@ from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import EDGE_FEATURES, ELEMENTS, NODE_FEATURES, dynamics_source
 from equidrift.models.trajectories.diffusion.egtn import calm
 from equidrift.models.trajectories.diffusion.train import window_plan
-from equidrift.models.trajectories.integrator.table import TableTraining, fit_table
+from equidrift.models.trajectories.integrator.table import fit_table
 from equidrift.models.trajectories.integrator.train import field_plan, molecular_runs, molecule_plan, part_runs
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.records import SYMBOLS
@@ -46,11 +46,6 @@ def run_training(
     if config.get("learn") == "table":
         return fit_table(config, out, progress)
     return train(TrajectoryTraining, lambda c, begun, folder: task_of(c, plan_of(c)), config, out, budget_s, resume, progress)
-
-
-def config_class(config: dict[str, Any]) -> type[TrainingConfig]:
-    """The class that says what such a config may hold."""
-    return TableTraining if config.get("learn") == "table" else TrajectoryTraining
 
 
 def fit_arrays(

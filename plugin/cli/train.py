@@ -20,23 +20,29 @@ FAMILIES = {
 }
 # family -> its configs, the usual one first: name -> (key and value that choose it, "module:class")
 CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
-    "conformers": {"conformers": ("", "equidrift.models.conformers.train:TrainingConfig")},
-    "trajectories": {"trajectories": ("", "equidrift.models.trajectories.train:TrajectoryTraining")},
-    "torsions": {"torsions": ("", "equidrift.models.torsions.train:TrainingConfig")},
-    "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:TrainingConfig")},
+    "conformers": {
+        "conformers": ("", "equidrift.models.conformers.train:ConformerTraining"),
+        "distance": ("task: distance", "equidrift.models.conformers.distance.train:DistanceTraining"),
+    },
+    "trajectories": {
+        "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
+        "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
+    },
+    "torsions": {"torsions": ("", "equidrift.models.torsions.train:TorsionTraining")},
+    "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:BoltzmannTraining")},
     "fields": {
-        "points": ("", "equidrift.models.fields.train:TrainingConfig"),
-        "atoms": ("", "equidrift.models.fields.atoms.train:AtomTrainingConfig"),
+        "points": ("", "equidrift.models.fields.train:FieldTraining"),
+        "atoms": ("kind: atoms", "equidrift.models.fields.atoms.train:AtomTraining"),
     },
     "molecules": {
         "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
-        "latent": ("model: latent", "equidrift.models.molecules.latent.train:TrainingConfig"),
-        "properties": ("model: properties", "equidrift.models.molecules.properties.train:TrainingConfig"),
-        "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:TrainingConfig"),
+        "latent": ("model: latent", "equidrift.models.molecules.latent.train:LatentTraining"),
+        "properties": ("model: properties", "equidrift.models.molecules.properties.train:PropertyTraining"),
+        "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:SpectrumTraining"),
     },
 }
 # what stands in a template for a field that has no default
-PLACEHOLDERS = {"data": "my-data", "task": "refine", "stage": "graph", "kind": "atoms", "spectra": "my-spectra.npz"}
+PLACEHOLDERS = {"data": "my-data", "task": "refine", "stage": "graph", "spectra": "my-spectra.npz"}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
@@ -127,6 +133,8 @@ def template(family: str, variant: str | None = None) -> str:
     lines += [choice] if choice else []
     optional = []
     for field, about in resolve(path).model_fields.items():
+        if field == choice.partition(":")[0]:
+            continue
         if about.is_required() or field == "data":
             lines.append(f"{field}: {PLACEHOLDERS[field]}")
         else:

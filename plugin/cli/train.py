@@ -12,6 +12,7 @@ import typer
 # family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
 FAMILIES = {
     "conformers": "equidrift.models.conformers.train:run_training",
+    "conformer-energy": "equidrift.models.conformers.energy.train:run_training",
     "trajectories": "equidrift.models.trajectories.train:run_training",
     "torsions": "equidrift.models.torsions.train:run_training",
     "boltzmann": "equidrift.models.boltzmann.train:run_training",
@@ -161,12 +162,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def with_paths(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The config with `data` and `init` as paths from here: a relative one is looked for beside the config first."""
+    """The config with `data`, `init` and `validation` as paths from here: a relative one is looked for beside the config first."""
 
     def found(text: Any) -> Any:
         return str(folder / text) if isinstance(text, str) and Path(text).suffix and (folder / text).is_file() else text
 
-    changed = {key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in config.items() if key in ("data", "init")}
+    named = {key: config[key] for key in ("data", "init", "validation") if key in config}
+    changed = {key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in named.items()}
     return {**config, **changed}
 
 

@@ -1,0 +1,235 @@
+"""The learned energy at work: energies and forces of geometries, and relaxation by a few quasi-Newton steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from equidrift.conditions import Known
+from equidrift.errors import InputError, MoleculeError
+from equidrift.models.conformers.energy.hessian import model_hessian
+from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork, Topology, join, topology
+from equidrift.models.shared.graph_codes import graph_codes
+from equidrift.models.shared.run import load_network
+from equidrift.protocols import Callback
+from equidrift.records import SYMBOLS, Molecule
+from equidrift.registry import resolve
+
+Job = tuple[Molecule, NDArray[Any]]
+Surface = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+GEOMETRIES_PER_BATCH = 32  # of one molecule in one call: more leave the cache
+LONGEST_STEP_A = 0.1  # of an atom; .25 A hops into other basins
+SOFTEST_EV_A2 = 0.07  # least curvature that a step believes in
+RESTRAINT_EV_A2 = 20.0  # stiffness of a violated distance bound
+CONVERGED_EV_A = 0.02
+
+
+class EnergySurface:
+    """`energy_eV (k,), gradient_eV_A (k, n, 3) = surface(positions_A (k, n, 3))` of one molecule.
+
+    Features and coefficients of the molecule are computed once. `reference` (positions (n, 3) -> energy, gradient) is added.
+    """
+
+    def __init__(self, network: EnergyNetwork, terms: Topology, reference: Any = None):
+        self.network, self.reference = network, reference
+        self.graphs = join([terms])
+        with torch.no_grad():
+            self.features = network.features(self.graphs)
+            self.coefficients = network.coefficients(self.features, self.graphs)
+
+    def __call__(self, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        parts = [
+            self._block(positions_A[k : k + GEOMETRIES_PER_BATCH]) for k in range(0, len(positions_A), GEOMETRIES_PER_BATCH)
+        ]
+        energy, gradient = (np.concatenate(column) for column in zip(*parts))
+        if self.reference is not None:
+            of_reference = [self.reference(x) for x in positions_A]
+            energy = energy + np.array([e for e, _ in of_reference])
+            gradient = gradient + np.stack([g for _, g in of_reference])
+        return energy, gradient
+
+    def _block(self, positions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        dtype = self.features.dtype
+        centred = positions - positions.mean(1, keepdims=True)  # small numbers keep float32 exact
+        x = torch.from_numpy(np.ascontiguousarray(centred.transpose(2, 1, 0))).to(dtype).requires_grad_(True)
+        with torch.enable_grad():
+            energy = self.network.energy(self.graphs, x, self.features, self.coefficients)
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+        return energy.detach()[0].double().numpy(), gradient.permute(2, 1, 0).double().numpy()
+
+
+def relax(
+    surface: Surface,
+    hessian: NDArray[np.float64],
+    positions_A: NDArray[np.float64],
+    steps: int,
+    *,
+    free: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """BFGS on all conformers at once; returns the geometry of lowest energy that each has seen.
+
+    Parameters
+    ----------
+    surface : energies (k,) and gradients (k, n, 3) of geometries (k, n, 3).
+    hessian : (k, 3n, 3n) to start from, eV/A^2; `SOFTEST_EV_A2` is added.
+    positions_A : (k, n, 3).
+    steps : how many steps are taken; the surface is evaluated once more than that.
+    free : (n,) atoms that may move, None for all.
+    """
+    x = np.array(positions_A, np.float64)
+    k, n, _ = x.shape
+    move = np.ones(3 * n, bool) if free is None else np.repeat(free, 3)
+    inner = hessian[:, move][:, :, move] + SOFTEST_EV_A2 * np.eye(int(move.sum()))
+    inverse = np.linalg.inv(inner)
+    energy, gradient = surface(x)
+    best, lowest = x.copy(), energy.copy()
+    for _ in range(steps):
+        g = gradient.reshape(k, -1)[:, move]
+        step = np.zeros((k, 3 * n))
+        step[:, move] = -np.einsum("kij,kj->ki", inverse, g)
+        length = np.linalg.norm(step.reshape(k, n, 3), axis=-1).max(1)
+        step *= np.minimum(1.0, LONGEST_STEP_A / np.maximum(length, 1e-12))[:, None]
+        if np.abs(g).max() < CONVERGED_EV_A / 10:
+            break
+        x = x + step.reshape(k, n, 3)
+        energy, gradient = surface(x)
+        better = energy < lowest
+        best[better], lowest[better] = x[better], energy[better]
+        inverse = updated(inverse, step[:, move], gradient.reshape(k, -1)[:, move] - g)
+    return best
+
+
+def updated(inverse: NDArray[np.float64], s: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """BFGS's inverse Hessian (k, m, m) after steps s (k, m) that changed the gradients by y (k, m); left where s.y is not positive."""
+    sy = (s * y).sum(1)
+    good = sy > 1e-8
+    rho = np.where(good, 1 / np.where(good, sy, 1.0), 0.0)
+    hy = np.einsum("kij,kj->ki", inverse, y)
+    scale = rho + rho**2 * (y * hy).sum(1)
+    cross = rho[:, None, None] * hy[:, :, None] * s[:, None, :]
+    new: NDArray[np.float64] = inverse + scale[:, None, None] * s[:, :, None] * s[:, None, :] - cross - cross.transpose(0, 2, 1)
+    return new
+
+
+class EnergyModel:
+    """Moves conformers towards GFN2-xTB minima along the gradient of a learned energy; graph and stereo are for the caller to check.
+
+    Parameters
+    ----------
+    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
+
+    Raises
+    ------
+    WeightsError
+        for weights of another kind of model.
+    """
+
+    task = "energy"
+    default_steps = 15
+    max_atoms = 200
+
+    def __init__(self, weights: str = "conformer-energy"):
+        def make(config: dict[str, Any]) -> EnergyNetwork:
+            return EnergyNetwork(EnergyConfig(**{key: value for key, value in config.items() if key != "reference"}))
+
+        self.network, self.card = load_network(weights, self.task, make)
+        self.network.requires_grad_(False)
+        self.name = str(self.card["name"])
+        self.weights_sha256 = str(self.card["sha256"])[:12]
+        self.elements = tuple(SYMBOLS.index(symbol) for symbol in self.card["elements"])
+        self.reference = self.card["config"]["reference"]
+
+    def surface(self, molecule: Molecule) -> EnergySurface:
+        """The energy surface of a molecule, eV and A; zero of energy is that of MMFF94 plus a constant of the molecule.
+
+        Raises
+        ------
+        MoleculeError
+            for an element that the training data lacked, or a molecule that MMFF94, the reference, cannot type.
+        """
+        if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}):
+            raise MoleculeError(
+                f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; use the refiner 'refine', or relax='gfn2'"
+            )
+        reference = None
+        if self.reference == "MMFF94":
+            reference = resolve("equidrift.adapters.rdkit_mmff_energy:MMFFEnergy")(molecule)
+        return EnergySurface(self.network, topology(graph_codes(molecule)), reference)
+
+    def refine_many(
+        self,
+        jobs: Sequence[Job],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        known: Sequence[Known] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """Relax conformers.
+
+        Parameters
+        ----------
+        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN.
+        steps : quasi-Newton steps, 1 to 200, 15 where None.
+        known : one a job: the atoms to hold, which must be in their places already, and the distances to keep.
+
+        Raises
+        ------
+        InputError
+            for steps out of range; MoleculeError as `surface`.
+        """
+        steps = self.default_steps if steps is None else steps
+        if not 1 <= steps <= 200:
+            raise InputError(f"steps must lie in 1 .. 200 for {self.name}, not {steps}")
+        results = []
+        for k, (molecule, positions) in enumerate(jobs):
+            moved = np.array(positions, np.float64)
+            good = np.isfinite(moved).all((1, 2))
+            if good.any():
+                moved[good] = self._relax(molecule, moved[good], steps, None if known is None else known[k])
+            if callback is not None:
+                callback({"done": len(moved), "total": sum(len(x) for _, x in jobs)})
+            results.append(moved)
+        return results
+
+    def _relax(self, molecule: Molecule, x: NDArray[np.float64], steps: int, known: Known | None) -> NDArray[np.float64]:
+        surface: Surface = self.surface(molecule)
+        terms = topology(graph_codes(molecule))
+        free = None
+        if known is not None:
+            free = ~known.held if len(known.atoms) else None
+            if len(known.pairs):
+                surface = Restrained(surface, known)
+        parts = []
+        for begin in range(0, len(x), GEOMETRIES_PER_BATCH):
+            block = x[begin : begin + GEOMETRIES_PER_BATCH]
+            parts.append(relax(surface, model_hessian(terms, block), block, steps, free=free))
+        return np.concatenate(parts)
+
+
+class Restrained:
+    """A surface with flat-bottomed springs on distances."""
+
+    def __init__(self, surface: Surface, known: Known):
+        self.surface, self.known = surface, known
+
+    def __call__(self, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        energy, gradient = self.surface(positions_A)
+        i, j = self.known.pairs.T
+        r = positions_A[:, i] - positions_A[:, j]
+        d = np.linalg.norm(r, axis=-1)
+        over = d - np.clip(d, self.known.lower_A, self.known.upper_A)
+        pull = (RESTRAINT_EV_A2 * over / np.maximum(d, 1e-6))[..., None] * r
+        gradient = gradient.copy()
+        for k in range(len(i)):  # a pair may share atoms with another
+            gradient[:, i[k]] += pull[:, k]
+            gradient[:, j[k]] -= pull[:, k]
+        return energy + 0.5 * RESTRAINT_EV_A2 * np.square(over).sum(1), gradient
+
+
+def load_energy(weights: str = "conformer-energy", **options: Any) -> EnergyModel:
+    """The shipped energy, or one of your own by path."""
+    return EnergyModel(weights, **options)

@@ -56,10 +56,14 @@ class MMFF(Calculator):
         atoms = self.atoms
         if self._graph != self._graph_key(atoms):
             molecule = self._given or resolve("equidrift.adapters.ase_atoms:from_atoms")(atoms)
-            self._energy = resolve("equidrift.adapters.rdkit_mmff_energy:MMFFEnergy")(molecule, self.parameters["variant"])
+            self._energy = self._energy_of(molecule)
             self._graph = self._graph_key(atoms)
         energy, gradient = self._energy(atoms.positions)
         self.results = {"energy": energy, "free_energy": energy, "forces": -gradient}
+
+    def _energy_of(self, molecule: Molecule) -> Any:
+        """What gives energy (eV) and gradient (eV/A) of positions (n, 3) of a molecule."""
+        return resolve("equidrift.adapters.rdkit_mmff_energy:MMFFEnergy")(molecule, self.parameters["variant"])
 
     def _graph_key(self, atoms: Atoms) -> tuple[Any, ...]:
         """Everything but the positions that decides the graph."""

@@ -36,7 +36,10 @@ MOLECULE_MODELS = {
     "latent": "equidrift.models.molecules.latent.sampler:load_latent",
     "joint-best-of": "equidrift.models.molecules.select:load_selected",
 }
-REFINERS = {"refine": "equidrift.models.conformers.sampler:load_refiner"}
+REFINERS = {
+    "refine": "equidrift.models.conformers.sampler:load_refiner",
+    "conformer-energy": "equidrift.models.conformers.energy.sampler:load_energy",
+}
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
@@ -50,8 +53,12 @@ TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
     "refine": ("equidrift.chains:default", "refiner"),
     "distance": ("equidrift.models.conformers.distance.sampler:load_se3_distance", "weights"),
+    "energy": ("equidrift.chains:default", "refiner"),
 }
-TRAINED_REFINERS = {"refine": ("equidrift.models.conformers.sampler:load_refiner", "weights")}
+TRAINED_REFINERS = {
+    "refine": ("equidrift.models.conformers.sampler:load_refiner", "weights"),
+    "energy": ("equidrift.models.conformers.energy.sampler:load_energy", "weights"),
+}
 TRAINED_MOLECULE_MODELS = {
     "joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
     "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),

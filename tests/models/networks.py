@@ -12,6 +12,7 @@ import torch
 
 from equidrift.adapters.rdkit_etkdg import ETKDG
 from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.records import Molecule
@@ -57,6 +58,39 @@ def small_weights(folder: Path, task: str = "refine", name: str = "small", seed:
         "quality": {},
     }
     return save_weights(folder / f"{name}.safetensors", network.state_dict(), card)
+
+
+ENERGY_SIZES: dict[str, Any] = {"width": 12, "rounds": 2, "hidden": 16, "radial": 6, "blocks": 2, "channels": 4}
+
+
+def small_energy_network(seed: int = 0) -> EnergyNetwork:
+    """Every parameter random, in float64."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = EnergyNetwork(EnergyConfig(**ENERGY_SIZES))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.2 * torch.randn(parameter.shape))
+    return network.double().eval()
+
+
+def small_energy_weights(folder: Path) -> Path:
+    """Weights and card of a small random energy."""
+    network = small_energy_network().float()
+    card = {
+        "name": "small-energy",
+        "family": "conformers",
+        "task": "energy",
+        "description": "random",
+        "config": {**dataclasses.asdict(network.config), "reference": "MMFF94"},
+        "elements": ["H", "C", "N", "O"],
+        "max_atoms": 200,
+        "units": "A, eV",
+        "licence": "MIT",
+        "training_data": "none",
+        "quality": {},
+    }
+    return save_weights(folder / "small-energy.safetensors", network.state_dict(), card)
 
 
 def small_set(smiles: tuple[str, ...] = ("CCO", "CC=O", "CCN", "COC", "C[C@H](N)C(=O)O")) -> ConformerSet:

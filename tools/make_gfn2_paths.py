@@ -2,7 +2,8 @@
 """Make GFN2-xTB relaxation paths: what `conformer-energy` learns its energies and forces from.
 
     make_gfn2_paths.py OUT [--part train|val|test] [--zinc FILE] [--qm9 FILE] [--qm9-share 0.25]
-                           [--per-mol 2] [--off-path 3] [--steps 80] [--fmax 0.02] [--molecules N] [--seconds 3000] [--seed 0]
+                           [--diverse SHARD ...] [--per-mol 2] [--off-path 3] [--steps 80] [--fmax 0.02]
+                           [--molecules N] [--seconds 3000] [--seed 0]
 
 Molecules come from a file of SMILES (3 to 10 rotatable bonds, at most 60 atoms) and from QM9, `--qm9-share` of them, of the
 part asked for (`held_out` of `models/shared/split.py`). Each is embedded (ETKDGv3) and relaxed with MMFF94; from there BFGS
@@ -25,8 +26,10 @@ holds, for p paths of m molecules with f frames in all:
 """
 
 import argparse
+import heapq
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,7 +37,7 @@ import numpy as np
 from ase.units import Bohr, Hartree
 from gfnff import GFNFFCalculator
 from rdkit import Chem, RDLogger
-from rdkit.Chem import AllChem, rdDistGeom, rdMolDescriptors, rdMolTransforms
+from rdkit.Chem import AllChem, rdDistGeom, rdFingerprintGenerator, rdMolDescriptors, rdMolTransforms
 from tblite.interface import Calculator
 
 from equidrift.models.shared.graph_codes import ELEMENTS
@@ -44,6 +47,8 @@ RDLogger.DisableLog("rdApp.*")
 BOLTZMANN_EV_K = 8.617333e-5
 ROTATABLE = Chem.MolFromSmarts("[!$(*#*)&!D1]-&!@[!$(*#*)&!D1]")
 SHARD_S = 120.0
+MOST_ORDERED = 4000  # molecules by coverage; the order of more takes minutes
+MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2)
 
 
 class GFN2:
@@ -189,8 +194,46 @@ def molecules(args):
             break
     zinc = [zinc[k] for k in rng.permutation(len(zinc))]
     out = []
+    if args.diverse is not None:
+        zinc = by_coverage(zinc, args.diverse)[::-1]
     while zinc and qm9:
         out.append(qm9.pop() if rng.random() < args.qm9_share else zinc.pop())
+    return out
+
+
+def environments(smiles):
+    """The surroundings, up to two bonds away, of the atoms of a molecule."""
+    return set(MORGAN.GetSparseCountFingerprint(Chem.AddHs(Chem.MolFromSmiles(smiles))).GetNonzeroElements())
+
+
+def by_coverage(every, known):
+    """SMILES ordered so that each brings what is frequent in all of them and new to those before it and to the shards `known`.
+
+    The gain of a molecule is the sum of the roots of the frequencies of its environments that are new, per atom of the molecule.
+    """
+    seen, used = set(), set()
+    for shard in known:
+        used.update(str(s) for s in np.load(shard)["smiles"])
+    for smiles in used:
+        seen |= environments(smiles)
+    pool = {smiles: environments(smiles) for smiles in every if smiles not in used}
+    count = Counter(e for found in pool.values() for e in found)
+    size = {smiles: Chem.AddHs(Chem.MolFromSmiles(smiles)).GetNumAtoms() for smiles in pool}
+
+    def gain(smiles):
+        return sum(count[e] ** 0.5 for e in pool[smiles] if e not in seen) / size[smiles]
+
+    heap = [(-gain(smiles), smiles) for smiles in pool]
+    heapq.heapify(heap)
+    out = []
+    while heap and len(out) < MOST_ORDERED:
+        _, smiles = heapq.heappop(heap)
+        now = -gain(smiles)
+        if heap and now > heap[0][0]:  # what it would bring has come meanwhile: back into the queue
+            heapq.heappush(heap, (now, smiles))
+            continue
+        out.append(smiles)
+        seen |= pool[smiles]
     return out
 
 
@@ -231,6 +274,7 @@ def main():
     parser.add_argument("--molecules", type=int, default=1_000_000, help="stop after so many of the list")
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--diverse", nargs="*", help="take molecules with new atom environments first; shards whose molecules are known")
     parser.add_argument("--fmax", type=float, default=0.02)
     parser.add_argument("--steps", type=int, default=80, help="end a path here, converged or not")
     args = parser.parse_args()

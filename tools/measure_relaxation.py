@@ -81,7 +81,8 @@ def measure(shards, refiners):
 def table(rows, cost):
     """Means with standard errors, of all molecules and by size."""
     out = {}
-    for label, chosen in (("all", rows), ("30 atoms and more", [r for r in rows if r[0] >= 30]), ("smaller", [r for r in rows if r[0] < 30])):
+    sizes = {"all": rows, "drug-size": [r for r in rows if r[0] >= 30], "small": [r for r in rows if r[0] < 30]}
+    for label, chosen in sizes.items():
         for name in chosen[0][1] if chosen else ():
             d, e, failed = np.array([row[name] for _, row in chosen]).T
             root = len(chosen) ** 0.5
@@ -116,9 +117,10 @@ def main():
     figures = table(rows, cost)
     for name, row in figures.items():
         print(
-            f"{name:42s} n {row['n']:3d}  rmsd {row['rmsd_A']:.3f} +- {row['rmsd_A_se']:.3f} median {row['rmsd_A_median']:.3f} A  energy median "
-            f"{row['energy_above_kcal_mol_median']:.2f} mean {row['energy_above_kcal_mol']:.2f} +- {row['energy_above_kcal_mol_se']:.2f} kcal/mol  "
-            f"nearer {row['nearer_than_start_percent']:.0f} %  failed {row['failed_check']}  {row.get('core_ms_per_conformer', 0):.0f} ms"
+            f"{name:42s} n {row['n']:3d}  rmsd {row['rmsd_A']:.3f} +- {row['rmsd_A_se']:.3f} median {row['rmsd_A_median']:.3f} A",
+            f"energy median {row['energy_above_kcal_mol_median']:.2f} mean {row['energy_above_kcal_mol']:.2f}",
+            f"+- {row['energy_above_kcal_mol_se']:.2f} kcal/mol  nearer {row['nearer_than_start_percent']:.0f} %",
+            f"failed {row['failed_check']}  {row.get('core_ms_per_conformer', 0):.0f} ms",
         )
     if args.json:
         with open(args.json, "w") as file:

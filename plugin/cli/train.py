@@ -25,6 +25,7 @@ CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
         "conformers": ("", "equidrift.models.conformers.train:ConformerTraining"),
         "distance": ("task: distance", "equidrift.models.conformers.distance.train:DistanceTraining"),
     },
+    "conformer-energy": {"conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")},
     "trajectories": {
         "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
         "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),

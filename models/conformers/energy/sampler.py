@@ -151,14 +151,18 @@ class EnergyModel:
         MoleculeError
             for an element that the training data lacked, or a molecule that MMFF94, the reference, cannot type.
         """
-        if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}):
-            raise MoleculeError(
-                f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; use the refiner 'refine', or relax='gfn2'"
-            )
+        self.check_elements(molecule)
         reference = None
         if self.reference == "MMFF94":
             reference = resolve("equidrift.adapters.rdkit_mmff_energy:MMFFEnergy")(molecule)
         return EnergySurface(self.network, topology(graph_codes(molecule)), reference)
+
+    def check_elements(self, molecule: Molecule) -> None:
+        """Raise `MoleculeError` for an element that the training data lacked."""
+        if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}):
+            raise MoleculeError(
+                f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; use the refiner 'refine', or relax='gfn2'"
+            )
 
     def refine_many(
         self,
@@ -172,14 +176,15 @@ class EnergyModel:
 
         Parameters
         ----------
-        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN.
+        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN, and those of a molecule that
+            MMFF94 cannot type become NaN, so that whoever checks them keeps what there was.
         steps : quasi-Newton steps, 1 to 200, 15 where None.
         known : one a job: the atoms to hold, which must be in their places already, and the distances to keep.
 
         Raises
         ------
         InputError
-            for steps out of range; MoleculeError as `surface`.
+            for steps out of range; MoleculeError for an element that the training data lacked.
         """
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 200:
@@ -188,8 +193,12 @@ class EnergyModel:
         for k, (molecule, positions) in enumerate(jobs):
             moved = np.array(positions, np.float64)
             good = np.isfinite(moved).all((1, 2))
+            self.check_elements(molecule)
             if good.any():
-                moved[good] = self._relax(molecule, moved[good], steps, None if known is None else known[k])
+                try:
+                    moved[good] = self._relax(molecule, moved[good], steps, None if known is None else known[k])
+                except MoleculeError:
+                    moved[good] = np.nan
             if callback is not None:
                 callback({"done": len(moved), "total": sum(len(x) for _, x in jobs)})
             results.append(moved)

@@ -18,7 +18,7 @@ from equidrift.models.shared.training import HELD_OUT, Names, Progress, Trainer,
 from equidrift.records import SYMBOLS
 from equidrift.weights import save_weights
 
-FEWEST_MOLECULES = 12  # of the training data, for an element to be claimed
+FEWEST_MOLECULES = 100  # of the training data, for an element to be claimed
 
 
 class TrainingConfig(BaseModel):
@@ -90,16 +90,17 @@ def run_training(
     return {"weights": str(path), **trainer.summary(), "molecules": len(data.graphs), "paths": len(data)}
 
 
-def known_elements(data: PathSet) -> list[str]:
-    """Symbols of the elements that at least `FEWEST_MOLECULES` of the training molecules hold."""
+def molecules_with(data: PathSet) -> dict[str, int]:
+    """How many of the training molecules hold each element."""
     held = np.zeros(len(ELEMENTS) + 1, int)
     for graph in data.graphs:
         held[np.unique(graph.atom[:, 0])] += 1
-    return [SYMBOLS[z] for z, count in zip(ELEMENTS, held[1:]) if count >= FEWEST_MOLECULES]
+    return {SYMBOLS[z]: int(count) for z, count in zip(ELEMENTS, held[1:])}
 
 
 def make_card(c: TrainingConfig, config: EnergyConfig, trainer: Trainer, data: PathSet) -> dict[str, Any]:
-    """The model card of a run."""
+    """The model card of a run; it claims the elements that at least `FEWEST_MOLECULES` of the molecules hold."""
+    counts = molecules_with(data)
     return {
         "name": c.name,
         "family": "conformers",
@@ -107,7 +108,8 @@ def make_card(c: TrainingConfig, config: EnergyConfig, trainer: Trainer, data: P
         "description": "energy whose gradient relaxes conformers towards GFN2-xTB minima; "
         f"trained for {trainer.step} steps on {trainer.samples} gradients",
         "config": {**dataclasses.asdict(config), "reference": c.reference},
-        "elements": known_elements(data),
+        "elements": [symbol for symbol, count in counts.items() if count >= FEWEST_MOLECULES],
+        "training_molecules_per_element": counts,
         "max_atoms": 200,
         "units": "A, eV",
         "dtype": "bfloat16",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from equidrift.checks import GeometryCheck
 from equidrift.conditions import Known
 from equidrift.errors import InputError, MoleculeError, WeightsError
+from equidrift.geometry import align
 from equidrift.models.conformers.energy.data import PathSet, RelaxationPath
 from equidrift.models.conformers.energy.hessian import model_hessian
 from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork, Topology, join, topology
@@ -25,6 +28,7 @@ from equidrift.records import Molecule
 from equidrift.weights import load_weights
 from tests.models.networks import ENERGY_SIZES, conformer, small_energy_network, small_energy_weights, small_weights
 
+DATA = Path(__file__).parents[3] / "data"
 SMILES = ("C[C@H](N)C(=O)O", "C#CC=O", "O=C1CC1")
 
 
@@ -298,6 +302,15 @@ def test_unknown_elements_are_refused_by_name(weights: Path) -> None:
         EnergyModel(str(weights)).refine_many([(molecule, x[None])])
 
 
+def test_molecules_that_the_reference_cannot_type_come_back_as_not_a_number(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def untyped(molecule: Molecule) -> None:
+        raise MoleculeError("MMFF94 cannot type it")
+
+    monkeypatch.setattr("equidrift.adapters.rdkit_mmff_energy.MMFFEnergy", untyped)
+    molecule, x = conformer("CCO")
+    assert np.isnan(EnergyModel(str(weights)).refine_many([(molecule, x[None])])[0]).all()
+
+
 @pytest.mark.parametrize("steps", [0, 201])
 def test_steps_out_of_range_are_refused(weights: Path, steps: int) -> None:
     molecule, x = conformer("CCO")
@@ -335,3 +348,25 @@ def test_held_atoms_stay_and_bounds_pull(weights: Path) -> None:
     free, pulled = (model.refine_many([(molecule, x[None])], steps=60, known=[k])[0][0] for k in (Known(molecule), bound))
     length = [np.linalg.norm(y[0] - y[2]) for y in (free, pulled)]
     assert abs(length[1] - (apart - 0.2)) < 0.8 * abs(length[0] - (apart - 0.2))
+
+
+def test_shipped_energy_brings_drug_size_molecules_nearer_to_their_gfn2_minima() -> None:
+    model = EnergyModel()
+    before, after = [], []
+    for pair in json.loads((DATA / "gfn2_minima.json").read_text())["pairs"]:
+        molecule = Molecule.from_smiles(pair["smiles"])
+        start, minimum = np.array(pair["start_A"]), np.array(pair["minimum_A"])
+        moved = model.refine_many([(molecule, start[None])])[0][0]
+        for store, x in ((before, start), (after, moved)):
+            store.append(float(np.sqrt(np.square(align(x, minimum) - minimum).sum(1).mean())))
+    assert np.mean(after) < 0.85 * np.mean(before)
+
+
+def test_shipped_energy_answers_each_element_that_its_card_claims() -> None:
+    model = EnergyModel()
+    assert {"H", "C", "N", "O"} <= set(model.card["elements"])
+    for symbol in set(model.card["elements"]) - {"H", "C"}:
+        molecule, x = conformer({"N": "CCN", "O": "CCO", "F": "CCF", "S": "CCS", "Cl": "CCCl", "Br": "CCBr"}[symbol])
+        moved = model.refine_many([(molecule, x[None])])[0]
+        assert (GeometryCheck(molecule)(moved) == "").all()
+        assert model.surface(molecule)(moved)[0] < model.surface(molecule)(x[None])[0]

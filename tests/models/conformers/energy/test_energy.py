@@ -23,7 +23,7 @@ from equidrift.models.conformers.energy.objective import Batches, Example, energ
 from equidrift.models.conformers.energy.sampler import EnergyModel, EnergySurface, relax, updated
 from equidrift.models.conformers.energy.train import run_training
 from equidrift.models.shared.graph_codes import GraphCodes, graph_codes
-from equidrift.models.shared.training import Trainer
+from equidrift.models.shared.trainer import Trainer
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
 from tests.models.networks import ENERGY_SIZES, conformer, small_energy_network, small_energy_weights, small_weights

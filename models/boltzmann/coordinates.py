@@ -1,7 +1,7 @@
 """Cartesian coordinates <-> rigid motion and internal coordinates along the bonds, with the closed-form Jacobian.
 
 Atom i hangs on a bonded atom a, at a distance b, an angle theta (i-a-b) and a torsion phi (i-a-b-c); c is a neighbour of b for the first
-atom on a ("proper"), or that first atom for its siblings, whose torsion is then their phase behind it about a-b ("improper"). With
+atom on a ("proper"), or that first atom for its siblings, whose torsion is then their phase relative to it about a-b ("improper"). With
 the first atom at r and the frame of the first three atoms as the rotation,
 
     dx (3N) = dr dOmega prod_i b_i^2 prod_i sin(theta_i) db dtheta dphi,      |SO(3)| = 8 pi^2                             (1)

@@ -6,7 +6,7 @@ bonds has a density above zero. Of a rotor (methyl) the mean phase of its three 
 2 pi / 3: relabelling the hydrogens by a third of a turn leaves p(s) exactly unchanged.
 
     p(s) = prod_k p(s_k | s_1 .. s_{k-1})         circular rational-quadratic splines (Durkan et al. 2019; Rezende et al. 2020)      (1)
-    w = exp(r(s)) A (u - mu(s))                   A lower triangular: the full covariance of the stiff part behind its mean          (2)
+    w = exp(r(s)) A (u - mu(s))                   A lower triangular: the full covariance of the stiff part about its mean          (2)
     e = C_L(s) o ... o C_1(s) (w)                 couplings  x_B -> exp(a) S(x_B) + t,  S(x) = sinh(exp(d) (asinh(x) + k))           (3)
 
 with a, t, k, d of x_A and s. All maps but the splines are infinitely smooth, so forces of the flow exist everywhere.

@@ -237,7 +237,7 @@ def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: floa
     """
     log_q, u = np.asarray(log_prob, np.float64), np.asarray(energies_eV, np.float64)
     if log_q.ndim != 1 or log_q.shape != u.shape or not len(u):
-        raise InputError(f"log_prob and energies_eV must be (k,) each, one a sample; got {log_q.shape} and {u.shape}")
+        raise InputError(f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and {u.shape}")
     if not temperature_K > 0:
         raise InputError(f"temperature_K must be positive, not {temperature_K}; give for example 300")
     finite = np.isfinite(u) & np.isfinite(log_q)

@@ -1,4 +1,4 @@
-"""The generator and the refiner behind the protocols: batches by size, float32 inside, float64 at the border."""
+"""The generator and the refiner, as the protocols have them: batches by size, float32 inside, float64 at the border."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from equidrift.models.shared.graph_codes import (
     GraphCodes,
     collate,
     graph_codes,
+    like_sized,
     pad_positions,
     with_hydrogen_rows,
 )
@@ -69,13 +70,8 @@ class NetworkModel:
     def _run(self, graphs: Sequence[GraphCodes], work: Callable[[Batch, list[int]], list[Tensor]]) -> list[NDArray[np.float64]]:
         """`work` on batches of like-sized graphs, results in the order given."""
         out: list[NDArray[np.float64] | None] = [None] * len(graphs)
-        order = sorted(range(len(graphs)), key=lambda k: graphs[k].n_atoms)
         with torch.inference_mode():
-            while order:
-                size = graphs[order[0]].n_atoms
-                rows = [order.pop(0)]
-                while order and (n := graphs[order[0]].n_atoms) <= 1.1 * size and n**2 * (len(rows) + 1) <= PAIRS_PER_BATCH:
-                    rows.append(order.pop(0))
+            for rows in like_sized([graph.n_atoms for graph in graphs], PAIRS_PER_BATCH):
                 for row, x in zip(rows, work(collate([graphs[k] for k in rows]).to(self.device), rows)):
                     out[row] = x[: graphs[row].n_atoms].cpu().numpy().astype(np.float64)
         return [x for x in out if x is not None]
@@ -104,7 +100,7 @@ class RefinerModel(NetworkModel):
         ----------
         jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN.
         steps : network calls, 1 to 8, 2 where None; each starts from the result of the one before.
-        known : one a job: the atoms to hold, which must be in their places already, and the distances to keep.
+        known : one per job: the atoms to hold, which must be in their places already, and the distances to keep.
 
         Raises
         ------

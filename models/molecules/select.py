@@ -30,7 +30,7 @@ class BestOf:
     ----------
     model : with `sample_many` and properties.
     network : who chooses; it must not be the judge.
-    candidates : draws a sample; without targets there is one.
+    candidates : draws per sample; without targets there is one.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def load_selected(weights: str = "joint", network: str = "properties-a", candida
 
     Parameters
     ----------
-    weights : a model of molecules by name or path. network : weights of the network that chooses. candidates : draws a sample.
+    weights : a model of molecules by name or path. network : weights of the network that chooses. candidates : draws per sample.
     options : of the model.
     """
     return BestOf(make_molecule_model(weights, **options), load_properties(network), candidates)

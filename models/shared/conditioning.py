@@ -71,7 +71,7 @@ def conditional_sample(
     corrections : M, Langevin steps after each outer step whose time is below tau.
     psi : what the M steps of one outer step sum to; one step is psi / M.
     mode : the context's noise. "independent" draws it anew for each step; "path" keeps one forward path and replays it in reverse;
-        "hybrid" draws it anew and merges one Langevin step into each reverse step: one score call a step, the M - 1 others left out.
+        "hybrid" draws it anew and merges one Langevin step into each reverse step: one score call per step, the M - 1 others left out.
     ode : step by the probability flow instead of the SDE.
     step_weight : (t, to) -> factor of the Langevin step; B.5 has beta(t) dt, None is 1, which keeps correcting at late times
         where beta dt vanishes.

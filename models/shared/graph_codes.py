@@ -198,6 +198,17 @@ def collate(graphs: Sequence[GraphCodes]) -> Batch:
     return Batch(torch.from_numpy(atom), torch.from_numpy(pair), torch.from_numpy(mask), torch.from_numpy(tetrahedral))
 
 
+def like_sized(sizes: Sequence[int], most_pairs: int) -> list[list[int]]:
+    """Indices cut into batches of like size: a tenth apart at most, and at most `most_pairs` pairs of atoms each."""
+    out: list[list[int]] = []
+    for k in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        if out and sizes[k] ** 2 * (len(out[-1]) + 1) <= most_pairs and sizes[k] <= 1.1 * sizes[out[-1][0]]:
+            out[-1].append(k)
+        else:
+            out.append([k])
+    return out
+
+
 def pad_positions(positions: Sequence[NDArray[np.float64]], n: int) -> Tensor:
     """Positions (n_k, 3) padded with zeros to (b, n, 3), float32, each centred on its own mean."""
     out = np.zeros((len(positions), n, 3), np.float32)

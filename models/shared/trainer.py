@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from equidrift.errors import WeightsError
 Progress = Callable[[dict[str, float]], None]
 Batches = Callable[[int], Any]  # step -> batch; its length is what a card calls samples
 Loss = Callable[[nn.Module, Any], Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 HELD_OUT_BATCHES = 8
 
 
@@ -67,11 +68,11 @@ class Schedule:
         return self.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall))))
 
 
-def _warm_average(ema: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+def _warm_average(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """An exponential moving average that forgets the first weights: after n steps it keeps n / (9 + n), and `ema` at most."""
 
     @torch.no_grad()
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], n: Tensor) -> None:
+    def average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
         if not averaged[0].is_floating_point():
             torch._foreach_copy_(averaged, current)
             return

@@ -11,7 +11,7 @@ from equidrift.models.torsions.data import FrameBatch
 from equidrift.models.torsions.flow import SIGMA_MAX, SIGMA_MIN
 from equidrift.models.torsions.network import torsion
 
-LEVELS, NOISES = 4, 4  # noise levels a frame, and draws of noise a level
+LEVELS, NOISES = 4, 4  # noise levels per frame, and draws of noise per level
 
 
 def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:

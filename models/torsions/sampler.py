@@ -26,7 +26,7 @@ from equidrift.units import BOLTZMANN_EV_PER_K
 
 KINDS = ("independent", "local")
 LEVELS = 12
-TABLE_BINS = {1: 180, 2: 72}  # cells a torsion in the table of one or two
+TABLE_BINS = {1: 180, 2: 72}  # cells per torsion in the table of one or two
 DRAWS_A_BLOCK = 2  # proposals of one block before another is drawn: more would turn the same bonds again
 _LEAST_FRAMES = 20
 
@@ -340,8 +340,9 @@ def load_torsion(
     known = molecule is not None and supports(molecule)
     if block_size is None and tree.n_torsions > 3:
         block_size = 2
-    tables = kind == "independent" and min(block_size or tree.n_torsions, tree.n_torsions) <= max(TABLE_BINS)
-    scores = Scores(tree, molecule if known else None, weights if known else None, 1 if tables else LEVELS)
+    width = min(block_size or tree.n_torsions, tree.n_torsions)  # torsions that move at once
+    n_levels = 1 if kind == "independent" and width <= max(TABLE_BINS) else LEVELS
+    scores = Scores(tree, molecule, weights, n_levels) if known else Scores(tree, n_levels=n_levels)
     proposer = DiffusionProposer(scores, kind=kind, block_size=block_size, **options)
     if positions_A is not None:
         if kT_eV is None:

@@ -19,7 +19,7 @@ from equidrift.errors import InputError
 from equidrift.torsions import Floats
 
 Complexes = NDArray[np.complex128]
-_GRID = 48  # points a torsion on which extrema of the second derivatives are looked for
+_GRID = 48  # points per torsion on which extrema of the second derivatives are looked for
 
 
 @lru_cache

@@ -144,7 +144,7 @@ def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[An
 
 
 class SegmentBatches:
-    """Batch number `step` of an endless, seeded sequence of short runs of consecutive frames, one molecule a batch.
+    """Batch number `step` of an endless, seeded sequence of short runs of consecutive frames, one molecule per batch.
 
     pairs : pairs of atoms in a batch, so that batches cost the same; step_fs : wanted between frames; half : frames on either side of
     the middle one, fewer where a burst is shorter.
@@ -194,7 +194,7 @@ def linked(graph: Graph, hops: int) -> torch.Tensor:
 
 
 class ObservationBatches:
-    """Ten frames at a random spacing of 3 to 12 fs, with the velocities of the half step before each, one molecule a batch."""
+    """Ten frames at a random spacing of 3 to 12 fs, with the velocities of the half step before each, one molecule per batch."""
 
     LENGTH = 8
 
@@ -317,7 +317,7 @@ def array_source(positions: NDArray[Any], nodes: NDArray[Any], edges: NDArray[An
 
 
 def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> Source:
-    """Windows of every `stride`-th frame of molecular dynamics, one molecule a batch; the clock is in units of 5 fs."""
+    """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch; the clock is in units of 5 fs."""
     usable = [r for r in runs if r.positions_A.shape[1] > (frames - 1) * stride]
     if not usable:
         raise InputError(f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower")

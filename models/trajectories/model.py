@@ -51,6 +51,7 @@ class ChemistryModel:
     min_frames = 1
     window = 30  # frames of one call of `complete` in a chain
     kinds: tuple[str, ...] = ()
+    windowed = True  # all frames of a window are drawn at once; otherwise one after the other, from a whole one
 
     def __init__(self, weights: str, *, level: str | None = None, device: str | torch.device | None = None):
         network, self.card = load_network(weights, "trajectory", make_network)
@@ -98,7 +99,8 @@ class ChemistryModel:
         centre = known[given].mean((0, 1)) if given.any() else np.zeros(3)
         x = torch.from_numpy(np.where(given[:, None, None], known - centre, 0.0)).to(self.device)
         made = []
-        group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // (1 if "integrator" in self.kinds else len(x)))
+        frames_at_once = len(x) if self.windowed else 1
+        group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // frames_at_once)
         for start in range(0, len(seeds), group):
             part = np.asarray(seeds[start : start + group], np.int64)
             graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(part)).to(self.device)
@@ -114,7 +116,7 @@ class ChemistryModel:
     ) -> NDArray[np.float64]:
         """`complete` where single atoms are given; one sample at a time where its first whole frame is its own."""
         known = check_mask(trajectory, given)
-        if "integrator" in self.kinds and not given.all(1).any():
+        if not self.windowed and not given.all(1).any():
             fullest = int(given.sum(1).argmax())
             made = []
             for seed in seeds.tolist():

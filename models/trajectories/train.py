@@ -89,8 +89,8 @@ def plan_of(c: TrajectoryTraining) -> Plan:
         return field_plan(c, runs) if c.learn == "field" else molecule_plan(c, runs)
     sizes = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
     runs, held = part_runs(runs, c.held_out, c.frames * c.stride, c.seed)
-    source, unseen = (dynamics_source(part, stride=c.stride, frames=c.frames) if part else None for part in (runs, held))
-    return window_plan(c, source, sizes, "A", runs, unseen)
+    unseen = dynamics_source(held, stride=c.stride, frames=c.frames) if held else None
+    return window_plan(c, dynamics_source(runs, stride=c.stride, frames=c.frames), sizes, "A", runs, unseen)
 
 
 def task_of(c: TrajectoryTraining, plan: Plan) -> Task:

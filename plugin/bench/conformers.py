@@ -102,7 +102,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 def sampled(
     name: str, systems: list[System], steps: int | None = None, options: dict[str, Any] | None = None
 ) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
-    """2K valid samples a molecule, with the share of right stereo among all draws, the speed and the peak memory."""
+    """2K valid samples per molecule, with the share of right stereo among all draws, the speed and the peak memory."""
     model = make_model(name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {}))
     warm = Molecule.from_smiles("CCO")
     model.sample(warm, sample_seeds(1, 0, 1))
@@ -157,7 +157,7 @@ def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[s
 
 
 def energy_released(systems: list[System], samples: list[NDArray[np.float64]], count: int) -> tuple[float, float]:
-    """(median kcal/mol that GFN2-xTB relaxation releases from one sample a molecule, relaxations per second on all cores)."""
+    """(median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule, relaxations per second on all cores)."""
     chosen = [k for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int) if len(samples[k])]
     jobs = [(systems[k][0], samples[k][len(samples[k]) // 2][None]) for k in chosen]
     cores = os.cpu_count() or 1

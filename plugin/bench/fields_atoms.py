@@ -24,7 +24,7 @@ from equidrift.models.fields.atoms.posterior import SHARES, given_share, gp_post
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.kernels import fit_kernel, fitted_family
 
-QUICK, FULL = 4, 25  # frames a molecule of rMD17; ten times as many molecules of QM9
+QUICK, FULL = 4, 25  # frames per molecule of rMD17; ten times as many molecules of QM9
 PLAIN_MOLECULES, PLAIN_STEPS = 45, 40  # of the fit of the plain kernel
 Law = Callable[[AtomFields], tuple[Tensor, AtomGram]]
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import hurdat_tracks
 from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
-from equidrift.models.fields.tracks.sampler import TrackModel, complete, distance_km, time_kernel
+from equidrift.models.fields.tracks.prior import time_kernel
+from equidrift.models.fields.tracks.sampler import TrackModel, complete, distance_km
 
 Array = NDArray[np.float64]
 POINTS, SAMPLES, QUICK = 25, 16, 30

@@ -32,7 +32,7 @@ SAME_CORE_A = 0.1  # RMSD below which another reference has the core in the same
 CORE_A = 0.2  # RDKit's own tether lets the core drift; further than this is a failure of it
 # row -> model of equidrift.sample, or RDKit's recipe
 ROWS = {"equidrift": "default", "conformer": "conformer", "etkdg-mmff": "etkdg-mmff", "rdkit-coordmap": "", "free": "default"}
-FULL_ONLY = ("conformer",)  # from noise: ten network calls a sample
+FULL_ONLY = ("conformer",)  # from noise: ten network calls per sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def measured(chosen: list[System], row: str, model: str, n_relaxed: int) -> dict
 
 
 def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64], int]:
-    """(valid samples, draws) of a model, the core held; or of free sampling, superposed on the core behind it."""
+    """(valid samples, draws) of a model, the core held; or of free sampling, superposed on the core afterwards."""
     conditions = None if free else system.conditions
     try:
         ensemble = generate(system.molecule, SAMPLES, model=model, conditions=conditions)

@@ -4,7 +4,7 @@ Seconds are CPU seconds of the one thread that every method runs on, so that a b
 whole, and fitting a proposer is stated apart (`adapt_s`).
 
 Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo, torsion proposals from a histogram and from the
-diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen behind every
+diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen after every
 cycle. Dynamics crosses too rarely for the time given: its rate is that of the 10 ns in EQUIDRIFT_DATA times the ns per second of this
 run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with
 torsions drawn anew (`equidrift.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
@@ -85,7 +85,8 @@ class Counted(Statistics):
     def __init__(self, proposer: Any) -> None:
         super().__init__(labels=tuple(proposer.tree.labels()))
         self.tried = self.crossed = 0
-        self._inner, self._here, self._queue = proposer, 0.0, [0.0][:0]
+        self._inner, self._here = proposer, 0.0
+        self._queue: list[float] = []
         self.watched = Watched(self)
 
     def record(self, accepted: bool, delta_kT: float, turned: Any) -> None:
@@ -119,7 +120,7 @@ class Watched:
 
 
 def simulation(topology: Any, system: Any, positions_A: Floats, seed: int = 0, platform: str | None = None) -> Any:
-    """A minimised Simulation at 300 K, 2 fs a step; platform None takes what suits the size."""
+    """A minimised Simulation at 300 K, 2 fs per step; platform None takes what suits the size."""
     options = {"temperature_K": TEMPERATURE_K, "timestep_fs": 2.0, "friction_per_ps": 1.0, "seed": seed, "platform": platform}
     return resolve(_RUN + "make_simulation")(topology, system, positions_A, **options)
 
@@ -242,7 +243,7 @@ def tempering(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds:
 
 
 def drugs(seconds: float, limit: int, say: Progress) -> list[dict[str, Any]]:
-    """The rows of held-out ZINC molecules: all together, the learned proposals alone on the first of them, and one a molecule."""
+    """The rows of held-out ZINC molecules: all together, the learned proposals alone on the first of them, and one row per molecule."""
     names = held_out_molecules(limit)
     rows = [drug(smiles, seconds, k < FITTED_DRUGS, say) for k, smiles in enumerate(names)]
     return [
@@ -307,7 +308,7 @@ def _waves(phi: Floats) -> Floats:
 
 
 def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds: float) -> dict[str, float]:
-    """Effective samples a second of the slowest torsion, and their mean over torsions; the worse of cosine and sine counts.
+    """Effective samples per second of the slowest torsion, and their mean over torsions; the worse of cosine and sine counts.
 
     About the mean and variance of the reference, so that a chain that stayed in one basin counts as the one sample it is.
     """
@@ -341,7 +342,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 60 s a method, and twenty molecules; else 20 s, and four molecules. 3 s a molecule and method either way.
+    full : 60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per molecule and method either way.
     progress : called with a line of text before every row.
 
     Raises

@@ -24,7 +24,7 @@ TOP = (1, 10)
 
 
 def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumModel | None = None) -> list[dict[str, Any]]:
-    """Top-1 and top-10 recovery, in %, of the molecule behind each held-out spectrum.
+    """Top-1 and top-10 recovery, in %, of the molecule of each held-out spectrum.
 
     The pool is every molecule of QM9 with at most seven heavy atoms, training molecules included, each with QM9's B3LYP geometry; the
     spectra are of GFN2-xTB minima. Held-out spectra are read from `qm9_spectra.npz` in `folder` (of tools/make_spectra.py), or made on

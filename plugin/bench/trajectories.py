@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from equidrift.bench import trajectories_molecules as molecules
+from equidrift.bench import unconditional
 from equidrift.bench.machine import commit, machine
+from equidrift.bench.pedestrians import pedestrian_rows
+from equidrift.bench.trajectories_cost import published_call
+from equidrift.bench.trajectories_cost import rows as cost_rows
 from equidrift.errors import MissingDependencyError
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
-from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, linked, load_gfn2_md, molecule_graph, windows
-from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
-from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
+from equidrift.models.trajectories.data import Dynamics, load_gfn2_md, windows
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model, resolve
@@ -65,7 +66,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : every test trajectory, more windows a molecule, the GFN2-xTB limit of every molecule; else a few of each, in under ten
+    full : every test trajectory, more windows per molecule, the GFN2-xTB limit of every molecule; else a few of each, in under ten
         minutes.
     progress : called with a line of text before every part.
     """
@@ -76,11 +77,11 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += nbody_rows(system, 2000 if full else 128)
     if shipped("geotdm-charged-unconditional"):
         say("unconditional: charged particles")
-        rows += resolve("equidrift.bench.unconditional:charged_rows")(128 if full else 48, 30 if full else 8)
+        rows += unconditional.charged_rows(128 if full else 48, 30 if full else 8)
     folder = os.environ.get("EQUIDRIFT_DATA")
     if folder and (Path(folder) / "eth_ucy").is_dir() and shipped("pedestrians-eth"):
         say("ETH-UCY")
-        rows += resolve("equidrift.models.trajectories.arrays.pedestrians:benchmark_rows")(Path(folder) / "eth_ucy", None if full else 64)
+        rows += pedestrian_rows(Path(folder) / "eth_ucy", None if full else 64)
     if folder and (Path(folder) / "gfn2_md").is_dir() and shipped("trajectory"):
         data = load_gfn2_md(Path(folder) / "gfn2_md")
         for name, dynamics in data.items():
@@ -89,9 +90,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += mean_rows(rows)
         if full and shipped("geotdm-ethanol-unconditional"):
             say("unconditional: ethanol")
-            rows += resolve("equidrift.bench.unconditional:molecule_rows")(data["ethanol"], "ethanol", 96, 30)
+            rows += unconditional.molecule_rows(data["ethanol"], "ethanol", 96, 30)
         say("cost against frames and atoms")
-        rows += resolve("equidrift.bench.trajectories_cost:rows")(data, 16 if full else 4)
+        rows += cost_rows(data, 16 if full else 4)
         rows += molecules.rows(Path(folder), data, full, say)
         say("speed")
         rows += speed(data["aspirin"], 128 if full else 16)
@@ -137,7 +138,7 @@ def calls(model: GeometricTrajectoryModel) -> dict[str, float]:
     """Network calls of a sample, and the layers of each.
 
     GeoTDM: a call of the denoiser is a spatial and a temporal part in each of its layers. EGNN: a call is a frame. The integrator: a
-    layer is one evaluation of the pair force and the kick and drift behind it; a call is two frames of them, or one where it looks for
+    layer is one evaluation of the pair force and the kick and drift after it; a call is two frames of them, or one where it looks for
     the velocities. `force_evaluations` counts all of them.
     """
     if isinstance(model.network, Integrator):
@@ -253,20 +254,3 @@ def speed(dynamics: Dynamics, batch: int) -> list[Row]:
         values = {"cpu_s_per_128": call * steps, "over_equidrift": call * steps / ours}
         rows.append({"row": f"speed-aspirin/geotdm-{steps}", "values": values})
     return rows
-
-
-def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -> float:
-    """CPU seconds of one network call for 128 trajectories, at the published sizes (6 layers, width 128); measured on `batch`."""
-    config = GeoTDMConfig(EGTNConfig(NODE_FEATURES, EDGE_FEATURES))
-    with torch.random.fork_rng(devices=[]):
-        model = GeoTDM(config).eval()
-    graph = molecule_graph(molecule, "GFN2-xTB", batch)
-    graph.linked = linked(graph, 3)
-    x = torch.from_numpy(np.repeat(window[None], batch, 0)).float()
-    given = torch.arange(len(window)) < GIVEN
-    clock, tau = torch.arange(len(window), dtype=torch.float32), torch.zeros(batch, dtype=torch.long)
-    with torch.no_grad():
-        model.noise_of(graph, x, x, clock, given, tau)
-        begun = time.process_time()
-        model.noise_of(graph, x, x, clock, given, tau)
-    return (time.process_time() - begun) * 128 / batch

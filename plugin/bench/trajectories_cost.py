@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from equidrift.bench.trajectories import published_call
-from equidrift.models.trajectories.data import Dynamics, windows
+from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, linked, molecule_graph, windows
+from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
@@ -20,7 +23,7 @@ MOLECULES = ("ethanol", "toluene", "aspirin")  # 9, 15 and 21 atoms, 20 new fram
 
 
 def rows(data: Mapping[str, Dynamics], batch: int) -> list[dict[str, Any]]:
-    """Milliseconds a trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for `equidrift` and `geotdm`."""
+    """Milliseconds per trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for `equidrift` and `geotdm`."""
     cases = [(f"cost-frames-{frames}", "aspirin", frames) for frames in NEW_FRAMES]
     cases += [(f"cost-atoms-{data[name].molecule.n_atoms}", name, 20) for name in MOLECULES]
     return [row for label, name, frames in cases for row in _case(label, data[name], frames, batch)]
@@ -41,3 +44,20 @@ def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[
         {"row": f"{label}/{name}", "values": {"ms_per_trajectory": ms, "frames": frames, "atoms": part.molecule.n_atoms}}
         for name, ms in (("equidrift", ours), ("geotdm", theirs))
     ]
+
+
+def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -> float:
+    """CPU seconds of one network call for 128 trajectories, at the published sizes (6 layers, width 128); measured on `batch`."""
+    config = GeoTDMConfig(EGTNConfig(NODE_FEATURES, EDGE_FEATURES))
+    with torch.random.fork_rng(devices=[]):
+        model = GeoTDM(config).eval()
+    graph = molecule_graph(molecule, "GFN2-xTB", batch)
+    graph.linked = linked(graph, 3)
+    x = torch.from_numpy(np.repeat(window[None], batch, 0)).float()
+    given = torch.arange(len(window)) < GIVEN
+    clock, tau = torch.arange(len(window), dtype=torch.float32), torch.zeros(batch, dtype=torch.long)
+    with torch.no_grad():
+        model.noise_of(graph, x, x, clock, given, tau)
+        begun = time.process_time()
+        model.noise_of(graph, x, x, clock, given, tau)
+    return (time.process_time() - begun) * 128 / batch

@@ -68,7 +68,7 @@ def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
 def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
     """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and given frames of which they share.
 
-    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other random numbers behind the given frames, and
+    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other random numbers after the given frames, and
     is what a perfect sampler would draw that knew the velocities. None where the molecule cannot be made.
     """
     try:

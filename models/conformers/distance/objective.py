@@ -101,7 +101,7 @@ def denoising_loss(network: DistanceNetwork, batch: DistanceBatch, sigma_A: Tens
 
     Parameters
     ----------
-    sigma_A : (B,) noise level a coordinate.
+    sigma_A : (B,) noise level per coordinate.
     noise : (B, n, 3) standard normal.
 
     Returns

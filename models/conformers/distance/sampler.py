@@ -244,7 +244,7 @@ class LearnedMove:
 
 
 class SE3Distance:
-    """System A behind the `ConformerModel` protocol.
+    """System A (arXiv:2403.01430) as a `ConformerModel`.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ class SE3Distance:
         return np.concatenate(parts) if parts else np.zeros((0, n, 3))
 
     def _solve(self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None) -> Tensor:
-        """z (steps + 1, B, n, 3): the start, then one block a step."""
+        """z (steps + 1, B, n, 3): the start, then one block per step."""
         o = self.options
         start = sigmas[0] * z[-1]
         if o.solver == "langevin":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 BALANCED = 1e-3  # share of the values' size that a net value may have in a field without one
 FULL_PRECISION = 0.3  # last share of the kernel's training that is run in float32
 NOISE, SUBSETS = 0x5EED, 0xA70  # salts of the seeds of noise and of subsets in training
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What is to be learned, and how; see `AtomFieldModel.fit`."""
+
+    rank: str
+    quantity: str = "field"
+    unit: str = ""
+    balanced: bool | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    score_schedule: dict[str, Any] = field(default_factory=dict)
+    batch: int = 16
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def as_atom_fields(numbers: Any, positions_A: Sequence[Any], values: Sequence[An
     count = len(positions_A)
     if len(values) != count or not (shared or len(numbers) == count):
         molecules = "" if shared else f" for {len(numbers)} molecules"
-        raise InputError(f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each a molecule")
+        raise InputError(f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each per molecule")
     zs, rs, ys = [], [], []
     for k in range(count):
         z, r = as_molecule(numbers if shared else numbers[k], positions_A[k])

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.fields.atoms.data import AtomFields, joined
-from equidrift.models.fields.atoms.fit import Run, calibrate, element_means, is_balanced, train_limit, train_score
+from equidrift.models.fields.atoms.fit import FitOptions, Run, calibrate, element_means, is_balanced, train_limit, train_score
 from equidrift.models.fields.atoms.inputs import VALUE, as_atom_fields, as_given, as_molecule, numbers_in, unknown
 from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram, to_matrix
 from equidrift.models.fields.atoms.objective import AtomDiffusion
@@ -106,8 +106,8 @@ class AtomFieldModel:
 
         Parameters
         ----------
-        numbers : (n,) atomic numbers of all molecules, or one such array a molecule.
-        positions_A, values : one array a molecule, (n, 3) and (n,), (n, 3) or (n, 3, 3); NaN is a missing value.
+        numbers : (n,) atomic numbers of all molecules, or one such array per molecule.
+        positions_A, values : one array per molecule, (n, 3) and (n,), (n, 3) or (n, 3, 3); NaN is a missing value.
         rank : "scalar", "vector" or "tensor".
         balanced : whether values sum to zero over a molecule (and vectors exert no torque); None looks at the data.
         validation : share of the molecules that calibrates the width of the distribution and is not trained on.
@@ -128,52 +128,41 @@ class AtomFieldModel:
         held = max(1, round(validation * len(data)))
         if len(data) < 2:
             raise InputError("one molecule is too little to learn from: give at least two, some of them calibrate the model")
-        return cls.fit_fields(
-            data[order[held:]], data[order[:held]], rank=rank, quantity=quantity, unit=unit, balanced=balanced, budget_s=budget_s,
-            config=config, schedule=schedule, score_schedule=score_schedule, batch=batch, seed=seed, out=out, resume=resume,
-            progress=progress,
-        )  # fmt: skip
+        options = FitOptions(rank, quantity, unit, balanced, config or {}, schedule or {}, score_schedule or {}, batch, seed)
+        return cls.fit_fields(data[order[held:]], data[order[:held]], options, budget_s, out=out, resume=resume, progress=progress)
 
     @classmethod
     def fit_fields(
         cls,
         data: AtomFields,
         validation: AtomFields,
-        *,
-        rank: str,
-        quantity: str = "field",
-        unit: str = "",
-        balanced: bool | None = None,
+        options: FitOptions,
         budget_s: float = 300.0,
-        config: dict[str, Any] | None = None,
-        schedule: dict[str, Any] | None = None,
-        score_schedule: dict[str, Any] | None = None,
-        batch: int = 16,
-        seed: int = 0,
+        *,
         out: Path | str | None = None,
         resume: bool = False,
         progress: Progress | None = None,
     ) -> AtomFieldModel:
         """`fit` on padded fields that are split already."""
-        balanced = is_balanced(data, rank) if balanced is None else balanced
-        means = element_means(data) if rank == "scalar" else {}
+        balanced = is_balanced(data, options.rank) if options.balanced is None else options.balanced
+        means = element_means(data) if options.rank == "scalar" else {}
         centred = data.y - offset(means, data.x, balanced)
         scale = float(centred[data.mask].square().mean().sqrt())
         if scale == 0 or not math.isfinite(scale):
             raise InputError("the values are the same everywhere; there is no distribution to learn")
-        sizes: dict[str, Any] = {"rank": rank, "balanced": balanced, **(config or {})}
-        with own_random_state(seed):
+        sizes: dict[str, Any] = {"rank": options.rank, "balanced": balanced, **options.config}
+        with own_random_state(options.seed):
             diffusion = AtomDiffusion(AtomConfig(**sizes))
         elements = [int(z) for z in torch.unique(data.x[..., 3]) if z > 0]
-        model = cls(diffusion, scale=scale, elements=elements, means=means, quantity=quantity, unit=unit)
+        model = cls(diffusion, scale=scale, elements=elements, means=means, quantity=options.quantity, unit=options.unit)
         with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
-            run = Run(Path(folder), batch, seed, resume, progress)
+            run = Run(Path(folder), options.batch, options.seed, resume, progress)
             share = 1.0 if diffusion.gaussian else LIMIT_SHARE
-            first = train_limit(model, data, schedule or {}, budget_s * share, run, validation)
+            first = train_limit(model, data, options.schedule, budget_s * share, run, validation)
             calibrate(model, validation)
             record, card = first.summary(), first.card()
             if not diffusion.gaussian:
-                second = train_score(model, data, score_schedule or {}, budget_s * (1 - share), run)
+                second = train_score(model, data, options.score_schedule, budget_s * (1 - share), run)
                 record["score_steps"], record["minutes"] = second.step, (first.seconds + second.seconds) / 60
                 card["trained"]["score_steps"] = second.step
                 card["run"]["minutes"] = round(record["minutes"], 2)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
+from equidrift.models.fields.atoms.fit import FitOptions
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, make_schedule
 from equidrift.models.shared.trainer import Progress
@@ -65,17 +66,16 @@ def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resum
         make_schedule(c.score_schedule)
     steps = c.schedule.get("steps") if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule else None
     budget_s = check_run(out / "limit", budget_s, steps, resume)
-    options: dict[str, Any] = {"rank": c.rank, "quantity": c.quantity, "unit": c.unit, "balanced": c.balanced, "config": c.sizes}
-    options |= {"schedule": c.schedule, "score_schedule": c.score_schedule, "batch": c.batch, "seed": c.seed}
-    options |= {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
+    how: dict[str, Any] = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
+    own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes, "schedule": c.schedule, "score_schedule": c.score_schedule}
+    own |= {"batch": c.batch, "seed": c.seed}
     with config_errors():
         if c.system is None:
             numbers, positions, values = read_arrays(Path(c.data or ""))
-            model = AtomFieldModel.fit(numbers, positions, values, **options)
+            model = AtomFieldModel.fit(numbers, positions, values, rank=c.rank, quantity=c.quantity, unit=c.unit, **own, **how)
         else:
-            rank, quantity, unit = SYSTEMS[c.system]
             train, validation = read_system(c.system)
-            model = AtomFieldModel.fit_fields(train, validation, **options | {"rank": rank, "quantity": quantity, "unit": unit})
+            model = AtomFieldModel.fit_fields(train, validation, FitOptions(*SYSTEMS[c.system], **own), **how)
     path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data)
     return {"weights": str(path), **model.record}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from equidrift.models.fields.functions.kernels import Gram
 from equidrift.models.fields.functions.objective import FieldDiffusion
 
-EXACT_VALUES = 16  # up to this many values a field the divergence is a trace, above it is estimated
+EXACT_VALUES = 16  # up to this many values per field the divergence is a trace, above it is estimated
 
 
 def log_likelihood(

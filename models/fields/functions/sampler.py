@@ -15,18 +15,18 @@ from torch import Tensor
 
 from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_array, as_fields, check_count
-from equidrift.models.fields.functions.experts import Experts, expert_family, fit_experts
-from equidrift.models.fields.functions.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
+from equidrift.models.fields.functions.experts import Experts
+from equidrift.models.fields.functions.fit import Batch, first_diffusion, standardised, start_from, training_batches
+from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
-from equidrift.models.shared.run import fit, load_network, own_random_state
-from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.run import fit, load_network
 from equidrift.models.shared.trainer import Progress, Trainer, stepped
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
-from equidrift.weights import load_weights, save_weights
+from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
 NOISE = 0x5EED  # salt of the seeds of the noise in training
@@ -94,52 +94,16 @@ class FieldModel:
         InputError
             for arrays that do not go together.
         """
-        x_, y_, known = as_fields(x, y, mask)
         seed = check_seed(seed)
-        d, p = x_.shape[-1], y_.shape[-1]
-        if vector and p != d:
-            raise InputError(f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave vector out for scalars")
-        if not vector and p != 1:
-            raise InputError(f"y has {p} components a point; give vector=True for a vector field, or fit one model a component")
-        data = torch.tensor(x_), torch.tensor(y_), torch.tensor(known)
-        values = y_[known]
-        centre = 0.0 if vector else float(values.mean())
-        scale = float(np.sqrt(np.square(values - centre).mean()))
-        if scale == 0 or not np.isfinite(scale):
-            raise InputError("y is the same value everywhere; there is no distribution to learn")
-        standard = ((data[1] - centre) / scale) * data[2][..., None]
-        span, spacing = _extent(x_, known)
-        config = _network(network, vector, d, p, span, spacing)  # before anything that takes long
-        if base == "experts" and (d, p, limit) not in ((1, 1, "fitted"), (1, 1, "white")):
-            what = f"{p} components in {d} dimensions and {limit!r}"
-            raise InputError(f"base='experts' is for scalars on a line with a white limit, not {what}")
-        limit = "white" if base == "experts" else limit
-        period = main_period(data[0], standard, span, spacing) if (limit == "fitted" or base == "experts") and d == p == 1 else None
-        kernel = _limit(limit, p, d, span, spacing, period)
-        if limit == "fitted":
-            fit_kernel(kernel, data[0], standard, data[2], seed=seed)
-        experts = expert_family(span, spacing, period) if base == "experts" else None
-        if experts is not None:
-            fit_experts(experts, data[0], standard, data[2], seed=seed)
-        with own_random_state(seed):
-            diffusion = FieldDiffusion(kernel, config, experts=experts)
+        data = standardised(x, y, mask, vector)
+        diffusion = first_diffusion(data, limit, base, network, seed)
         if start is not None:
-            _start(diffusion, start)
-        model = cls(diffusion, centre=centre, scale=scale, span=span, dimension=d)
+            start_from(diffusion, start)
+        model = cls(diffusion, centre=data.centre, scale=data.scale, span=data.span, dimension=data.dimension)
         if model.networked:
-            rows, held = split(range(len(data[0])), HELD_OUT, seed)
-            arrays, unseen = ([a[part] for a in (data[0].float(), standard.float(), data[2])] for part in (rows, held))
-            size = min(batch, len(arrays[0]))
-
-            def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
-                pick = torch.randint(len(arrays[0]), (size,), generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
-                return arrays[0][pick], arrays[1][pick], arrays[2][pick]
-
-            def held_out(step: int) -> tuple[Tensor, Tensor, Tensor]:
-                return unseen[0], unseen[1], unseen[2]
-
-            options: dict[str, Any] = {"seed": seed, "out": out, "resume": resume, "progress": progress}
-            model.train(batches, budget_s, schedule or {}, held_out=held_out if len(held) else None, **options)
+            batches, held_out = training_batches(data, batch, seed)
+            how: dict[str, Any] = {"seed": seed, "out": out, "resume": resume, "progress": progress}
+            model.train(batches, budget_s, schedule or {}, held_out=held_out, **how)
         return model
 
     @property
@@ -165,20 +129,20 @@ class FieldModel:
         """
         generator = torch.Generator()
 
-        def measured(data: _Batch, mixed: int) -> Tensor:
+        def measured(data: Batch, mixed: int) -> Tensor:
             generator.manual_seed(mixed)
             return self.diffusion.loss(data.x, data.y, data.mask, generator)
 
         trainer = fit(
             self.diffusion.network,
-            stepped(lambda step: _Batch(*batches(step))),
+            stepped(lambda step: Batch(*batches(step))),
             lambda network, part: measured(part.data, part.seed(seed, NOISE)),
             make_schedule(schedule, weight_decay=0.0),
             budget_s,
             out=out,
             resume=resume,
             progress=progress,
-            held_out=None if held_out is None else (lambda step: _Batch(*held_out(step))),
+            held_out=None if held_out is None else (lambda step: Batch(*held_out(step))),
             held_out_loss=lambda network, data: measured(data, seed ^ NOISE),
         )
         self.diffusion.eval()
@@ -253,7 +217,8 @@ class FieldModel:
         """One function's arrays: (n, d), (n, p), (n,)."""
         points, _, _ = as_fields(x, dimension=self.dimension)
         values = as_array("y_context", y)
-        if points.ndim != 2 or values.shape not in ((len(points),) * (self.components == 1) or (-1,), (len(points), self.components)):
+        fits = values.shape == (len(points), self.components) or (self.components == 1 and values.shape == (len(points),))
+        if points.ndim != 2 or not fits:
             raise InputError(
                 f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
                 f"not {points.shape} and {values.shape}"
@@ -271,18 +236,6 @@ class FieldModel:
                 f"context and queries extend over {extent:.4g}, the model has seen functions over {self.span:.4g}; ask for points "
                 "closer together, or give extrapolate=True if the answer beyond that distance does not matter"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """What the training loop counts by its length."""
-
-    x: Tensor
-    y: Tensor
-    mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +262,7 @@ class Conditioned:
         noise: Callable[[tuple[int, ...]], Array] | None = None,
         dtype: torch.dtype | None = None,
     ) -> Array:
-        """n functions at points (m, d): (n, m, p), one random stream a sample.
+        """n functions at points (m, d): (n, m, p), one random stream per sample.
 
         A query that is repeated has the same value each time, one at a context point the context's.
 
@@ -371,15 +324,6 @@ def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
     return FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
 
 
-def _start(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:
-    """Take over a saved model's network."""
-    state, _ = load_weights(name_or_path)
-    try:
-        diffusion.network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
-    except RuntimeError as error:
-        raise InputError(f"start={str(name_or_path)!r} holds another network than the one to be trained: {error}") from error
-
-
 def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:
     def score(y: Tensor, t: float) -> Tensor:
         times = torch.full((len(y),), t, dtype=torch.float64)
@@ -401,31 +345,3 @@ def _first_equal(x: Array, tolerance: float) -> NDArray[np.intp]:
     if not len(x):
         return np.zeros(0, dtype=np.intp)
     return np.asarray((np.abs(x[:, None] - x[None]).max(-1) <= tolerance).argmax(1), dtype=np.intp)
-
-
-def _extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
-    """(largest extent of a function along a coordinate, typical distance of neighbours in it)."""
-    extents = [np.ptp(points[mask], axis=0).max() for points, mask in zip(x, known)]
-    count = float(np.median(known.sum(-1)))
-    span = float(max(extents))
-    return span or 1.0, (span or 1.0) / max(1.0, count ** (1 / x.shape[-1]))
-
-
-def _limit(limit: str | Kernel, p: int, d: int, span: float, spacing: float, period: float | None) -> Kernel:
-    if isinstance(limit, Kernel):
-        if limit.components != p:
-            raise InputError(f"limit is a kernel of {limit.components} components, the values have {p}")
-        return limit
-    if limit == "fitted":
-        return fitted_family(p, d, span, spacing, period)
-    return make_kernel(limit, p, length=span / 10)
-
-
-def _network(network: NetworkConfig | str, vector: bool, d: int, p: int, span: float, spacing: float) -> NetworkConfig:
-    if isinstance(network, NetworkConfig):
-        return network
-    if network not in ("auto", "none"):
-        raise InputError(f"network must be 'auto', 'none' or a NetworkConfig, not {network!r}")
-    waves: dict[str, Any] = {"wave_min": spacing, "wave_max": span / 2} if vector else {"wave_min": spacing / 2, "wave_max": 4 * span}
-    kind = "none" if network == "none" else "vector" if vector else "attention"
-    return NetworkConfig(kind=kind, components=p, dimension=d, width=32 if vector else 96, layers=3 if vector else 4, **waves)

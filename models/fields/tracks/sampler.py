@@ -1,4 +1,4 @@
-"""Tracks on the globe: Brownian noising on S^2, the heat-kernel score, and `TrackModel` (arXiv:2307.05431, experiments, cyclones).
+"""Tracks on the globe: `TrackModel` (arXiv:2307.05431, experiments, cyclones).
 
 A track is (n, 3) unit vectors at times (n,). Each of its points diffuses by itself towards the uniform distribution of the sphere;
 the network sees them all. Scores are tangent vectors. Variances are per tangent direction, so that time is B(t) itself.
@@ -20,187 +20,23 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_array, check_count
-from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
+from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
+from equidrift.models.fields.tracks.prior import TrackPrior
+from equidrift.models.fields.tracks.sphere import SphereNoising, exp_map, heat_score, tangent, walk
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.models.shared.run import fit as train_network
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress, Stepped, stepped
+from equidrift.models.shared.trainer import Progress, Schedule, Stepped, Trainer, stepped
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 from equidrift.weights import load_weights, save_weights
 
-SERIES_FROM, SERIES_TERMS, WALK_STEPS = 0.5, 20, 10
-FASTEST = 10.0  # largest Langevin step of a mode, over the noise's variance
+WALK_STEPS = 10  # of the noise of a training batch
 NOISE = 0x5EED  # salt of the seed of the noise on held-out tracks
-FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 EARTH_RADIUS_KM = 6371.0
-
-
-def tangent(y: Tensor, v: Tensor) -> Tensor:
-    """The part of v tangent to the sphere at y."""
-    return v - (v * y).sum(-1, keepdim=True) * y
-
-
-def exp_map(y: Tensor, v: Tensor) -> Tensor:
-    """The point reached from y along the geodesic with tangent v."""
-    length = v.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    moved = length.cos() * y + length.sin() * v / length
-    return moved / moved.norm(dim=-1, keepdim=True)
-
-
-def log_map(y: Tensor, z: Tensor) -> Tensor:
-    """The tangent at y of the geodesic to z, as long as the way."""
-    towards = tangent(y, z)
-    sine, cosine = towards.norm(dim=-1, keepdim=True), (y * z).sum(-1, keepdim=True)
-    return torch.atan2(sine, cosine) * towards / sine.clamp(min=1e-12)
-
-
-def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
-    """grad_y log of the heat kernel of S^2 after Brownian motion from `origin` of that variance a direction.
-
-    Varadhan's log map / variance up to `SERIES_FROM`; above it the Legendre series sum (2l+1) exp(-l(l+1) B/2) P_l(cos).
-    """
-    near = log_map(y, origin) / variance
-    x = (y * origin).sum(-1, keepdim=True).clamp(-1.0, 1.0)
-    before, now = torch.ones_like(x), x
-    slope_before, slope = torch.zeros_like(x), torch.ones_like(x)
-    total, derivative = torch.ones_like(x), torch.zeros_like(x)
-    for degree in range(1, SERIES_TERMS + 1):
-        weight = (2 * degree + 1) * (-0.5 * degree * (degree + 1) * variance).exp()
-        total, derivative = total + weight * now, derivative + weight * slope
-        before, now, last = now, ((2 * degree + 1) * x * now - degree * before) / (degree + 1), now
-        slope_before, slope = slope, slope_before + (2 * degree + 1) * last
-    far = derivative / total.clamp(min=1e-6) * tangent(y, origin)
-    return torch.where(variance > SERIES_FROM, far, near)
-
-
-def walk(y: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
-    """Geodesic random walk of that variance; noise (steps, *y.shape) is standard normal."""
-    for z in noise:
-        y = exp_map(y, (variance / len(noise)).sqrt() * tangent(y, z))
-    return y
-
-
-def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
-    """A draw of the heat kernel around y: the direction is the noise's, the angle has the noise's rank in its own distribution."""
-    towards = tangent(y, noise)
-    radius = towards.norm(dim=-1, keepdim=True)
-    if variance < 0.02:  # the plane's, to 1e-3
-        return exp_map(y, math.sqrt(variance) * towards)
-    grid = np.linspace(0.0, math.pi, 2001)
-    total, before, now = np.ones_like(grid), np.ones_like(grid), np.cos(grid)
-    for degree in range(1, 40):
-        total += (2 * degree + 1) * math.exp(-0.5 * degree * (degree + 1) * variance) * now
-        before, now = now, ((2 * degree + 1) * np.cos(grid) * now - degree * before) / (degree + 1)
-    cumulative = np.cumsum(np.clip(total, 0.0, None) * np.sin(grid))
-    rank = -np.expm1(-0.5 * radius.double().numpy() ** 2)
-    angle = torch.tensor(np.interp(rank, cumulative / cumulative[-1], grid), dtype=y.dtype)
-    return exp_map(y, angle * towards / radius.clamp(min=1e-12))
-
-
-class SphereNoising:
-    """`conditioning.Noising` of tracks (samples, n, 3); scores are grad log p.
-
-    With a `prior` and the tracks' moments x (1, n, 1), Langevin steps are taken in the metric of the covariance that the prior, noised,
-    leaves to the free points given the known ones: far from the context places move together, by hundreds of kilometres, and steps on
-    the scale of the noise would never carry them there.
-    """
-
-    def __init__(self, schedule: LinearBeta, prior: TrackPrior | None = None, x: Tensor | None = None):
-        self.schedule, self.process, self.x = schedule, prior, x
-        self._roots: tuple[float, Tensor] | None = None  # of the last variance
-
-    def _between(self, a: float, b: float) -> float:
-        values = self.schedule.integral(torch.tensor([a, b], dtype=torch.float64))
-        return float(values[1] - values[0])
-
-    def prior(self, noise: Tensor) -> Tensor:
-        """Uniform points."""
-        return noise / noise.norm(dim=-1, keepdim=True)
-
-    def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
-        """Brownian motion, drawn exactly (`heat_draw`)."""
-        y = y / y.norm(dim=-1, keepdim=True).clamp(min=1e-12)  # free points hold zeros
-        return heat_draw(y, self._between(earlier, later), noise)
-
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
-        """One step of the time-reversed Brownian motion, or of its flow."""
-        dB = self._between(to, t)
-        if noise is None:
-            return exp_map(y, 0.5 * dB * score)
-        return exp_map(y, dB * score + math.sqrt(dB) * tangent(y, noise))
-
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
-        """One Langevin step of the free points: in the prior's metric, with the weights of an exact step for a Gaussian; or on the
-        scale of the noise."""
-        scale = min(1.0, self._between(0.0, t))
-        if self.process is not None and self.x is not None and scale < SERIES_FROM:
-            if self._roots is None or self._roots[0] != scale:
-                self._roots = scale, self.process.conditional_root(self.x, scale, free).to(y.dtype)
-            axes, root = self.process.axes.to(y.dtype), self._roots[1]
-            pulled = torch.einsum("aij,akj,bka->bia", root, root, score[:, free] @ axes)
-            stirred = torch.einsum("aij,bja->bia", root, noise[:, free] @ axes)
-            move = torch.zeros_like(y)
-            move[:, free] = ((1 - math.exp(-0.5 * step)) * pulled + math.sqrt(-math.expm1(-step)) * stirred) @ axes.T
-            return torch.where(free[..., None], exp_map(y, tangent(y, move)), y)
-        moved = exp_map(y, 0.5 * step * scale * score + math.sqrt(step * scale) * tangent(y, noise))
-        return torch.where(free[..., None], moved, y)
-
-
-class TrackPrior(nn.Module):
-    """A Gaussian process for tracks as curves in space: what the network corrects, and what it is told.
-
-    Along each of three axes (those of the tracks' covariance) a point is mean + root(spread) g(t), with g a GP in time. As long as
-    the noise is small the sphere is flat, and the score of a noised track is the tangent part of this process's.
-    """
-
-    def __init__(self, kernel: Kernel, mean: Tensor, axes: Tensor, spread: Tensor):
-        super().__init__()
-        self.kernel = kernel
-        self.mean, self.axes, self.spread = (nn.Parameter(u.double(), requires_grad=False) for u in (mean, axes, spread))
-
-    @classmethod
-    def fit(cls, t: Tensor, y: Tensor, seed: int = 0) -> TrackPrior:
-        """By moments in space and maximum marginal likelihood in time; t (n,), y (F, n, 3)."""
-        flat = y.reshape(-1, 3)
-        mean = flat.mean(0)
-        spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
-        g = ((y - mean) @ axes / spread.sqrt()).permute(0, 2, 1).reshape(-1, len(t), 1)
-        kernel = time_kernel(float(t[-1] - t[0]) or 1.0)
-        fit_kernel(kernel, t[None, :, None].expand(len(g), -1, -1), g, seed=seed, noise_floor=1e-7, steps=120)
-        return cls(kernel, mean, axes, spread)
-
-    def score(self, x: Tensor, y: Tensor, variance: Tensor) -> Tensor:
-        """Tangent score (B, n, 3) of noised tracks y at moments x (1 or B, n, 1) and variances (B, 1, 1), in float64.
-
-        Euclidean noise would give (K + variance)^-1 (mean - y); far beyond a radian the sphere's own law, 3 exp(-variance) towards the
-        mean, takes the place of 1 / variance.
-        """
-        shared = x[:1] if bool((x == x[:1]).all()) else x
-        values, vectors = torch.linalg.eigh(self.kernel.between(shared.double(), shared.double())[:, :, 0, :, 0])
-        y = y.double()
-        seen = vectors.mT @ ((self.mean - y) @ self.axes)  # (B, n, 3)
-        noise = self.kernel.noise + values.clamp(min=0)[..., None]
-        pulled = vectors @ (seen / (self.spread * noise + variance.double())) @ self.axes.T
-        return torch.where(variance > FLAT_TO, 3 * variance * (-variance).exp(), torch.ones_like(variance)) * tangent(y, pulled)
-
-
-    def conditional_root(self, x: Tensor, variance: float, free: Tensor) -> Tensor:
-        """Roots (3, f, f), one an axis, of the noised process's covariance of the free points given the others."""
-        matrix = self.kernel.gram(x.double()).dense
-        total = self.spread[:, None, None] * matrix + variance * torch.eye(matrix.shape[-1], dtype=torch.float64)
-        carried = torch.linalg.solve(total[:, ~free][:, :, ~free], total[:, ~free][:, :, free])
-        values, vectors = torch.linalg.eigh(total[:, free][:, :, free] - total[:, free][:, :, ~free] @ carried)
-        # the network's errors of slow modes are multiplied by what a mode's variance is over the noise's
-        return vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
-
-
-def time_kernel(span: float) -> Kernel:
-    """What the kernels in time are fitted from: nearly constant, slow, and rough parts."""
-    return Kernel(["se", "se", "matern52"], variance=[1.0, 0.1, 0.01], length=[10 * span, span, span / 4], noise=1e-4)
 
 
 class TrackModel:
@@ -245,38 +81,8 @@ class TrackModel:
         prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
         with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
-        data, x = torch.tensor(y, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)[None, :, None]
-        generator = torch.Generator()
-        rows, held = split(range(len(data)), HELD_OUT, seed)
-        data, unseen = data[rows], data[held]
-
-        def held_out_loss(_: nn.Module, tracks: Tensor) -> Tensor:
-            generator.manual_seed(seed ^ NOISE)
-            return model.loss(tracks, x.expand(len(tracks), -1, -1), generator)
-
-        def pick(step: int) -> Tensor:
-            generator.manual_seed(seed * 1_000_003 + step)
-            return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
-
-        def loss(_: nn.Module, part: Stepped) -> Tensor:
-            # some of the moments, for densities of a context alone; every other batch all of them
-            count = len(t) if part.step % 2 else int(torch.randint(1, len(t) + 1, (1,), generator=generator))
-            kept = torch.randperm(len(t), generator=generator)[:count].sort().values
-            tracks: Tensor = part.data[:, kept]
-            return model.loss(tracks, x[:, kept].expand(len(tracks), -1, -1), generator)
-
-        trainer = train_network(
-            model.network,
-            stepped(pick),
-            loss,
-            make_schedule(schedule or {}, weight_decay=0.0),
-            budget_s,
-            out=out,
-            resume=resume,
-            progress=progress,
-            held_out=(lambda step: unseen) if len(held) else None,
-            held_out_loss=held_out_loss,
-        )
+        how: dict[str, Any] = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
+        trainer = _train(model, t, y, batch, seed, make_schedule(schedule or {}, weight_decay=0.0), how)
         model.record = trainer.card()
         return model
 
@@ -322,7 +128,7 @@ class TrackModel:
         signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(probes)
         std = np.geomspace(first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1)
         change = torch.zeros(len(y), dtype=torch.float64)
-        for low, high in itertools.pairwise(std):  # midpoint rule, one evaluation a step
+        for low, high in itertools.pairwise(std):  # midpoint rule, one evaluation per step
             middle = math.sqrt(low * high)
             time = self._time_of(middle**2).expand(len(y))
             y = y.detach().requires_grad_()
@@ -360,6 +166,40 @@ class TrackModel:
         prior = TrackPrior(Kernel(card["config"]["kernel"]["kinds"], noise=1.0), torch.zeros(3), torch.eye(3), torch.ones(3))
         prior.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("prior.")})
         return cls(network, prior, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
+
+
+def _train(
+    model: TrackModel,
+    times: NDArray[np.float64],
+    tracks: NDArray[np.float64],
+    batch: int,
+    seed: int,
+    schedule: Schedule,
+    how: dict[str, Any],
+) -> Trainer:
+    """Train the network of a model on tracks (F, n, 3) at times (n,), some of which are held out."""
+    n, x = len(times), torch.tensor(times, dtype=torch.float32)[None, :, None]
+    rows, held = split(range(len(tracks)), HELD_OUT, seed)
+    data, unseen = (torch.tensor(tracks[part], dtype=torch.float32) for part in (rows, held))
+    generator = torch.Generator()
+
+    def held_out_loss(_: nn.Module, part: Tensor) -> Tensor:
+        generator.manual_seed(seed ^ NOISE)
+        return model.loss(part, x.expand(len(part), -1, -1), generator)
+
+    def pick(step: int) -> Tensor:
+        generator.manual_seed(seed * 1_000_003 + step)
+        return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
+
+    def loss(_: nn.Module, part: Stepped) -> Tensor:
+        # some of the moments, for densities of a context alone; every other batch all of them
+        count = n if part.step % 2 else int(torch.randint(1, n + 1, (1,), generator=generator))
+        kept = torch.randperm(n, generator=generator)[:count].sort().values
+        chosen: Tensor = part.data[:, kept]
+        return model.loss(chosen, x[:, kept].expand(len(chosen), -1, -1), generator)
+
+    held_out = (lambda step: unseen) if len(held) else None
+    return train_network(model.network, stepped(pick), loss, schedule, held_out=held_out, held_out_loss=held_out_loss, **how)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The joint model behind the protocol: draws molecules from noise, by masked diffusion or a Bayesian flow, freely or around a fragment."""
+"""The joint model: draws molecules from noise, by masked diffusion or a Bayesian flow, freely or around a fragment."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class JointModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
-        """New molecules, one a seed, as they were drawn; see `MoleculeModel`.
+        """New molecules, one per seed, as they were drawn; see `MoleculeModel`.
 
         Raises
         ------

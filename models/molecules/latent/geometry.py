@@ -104,7 +104,7 @@ class GeometryAutoencoder(nn.Module):
         nn.init.zeros_(self.condition.bias)
 
     def denoise(self, batch: Batch, x: Tensor, sigma: Tensor, z: Tensor) -> list[Tensor]:
-        """Estimates of the clean conformers, one a stage, from x (b, n, 3) of noise levels sigma (b,) and latents z (b, latent)."""
+        """Estimates of the clean conformers, one per stage, from x (b, n, 3) of noise levels sigma (b,) and latents z (b, latent)."""
         level = torch.full((len(x),), LEVEL, dtype=torch.long, device=x.device)
         out: list[Tensor] = self.decoder(batch, x, level, sigma, condition=self.condition(z))
         return out

@@ -1,4 +1,4 @@
-"""The latent diffusion behind the protocol of molecule models: latents from noise, decoded to graphs and coordinates, unfiltered."""
+"""The latent diffusion, as the protocol of molecule models has it: latents from noise, decoded to graphs and coordinates, unfiltered."""
 
 from __future__ import annotations
 

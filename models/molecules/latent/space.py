@@ -24,7 +24,7 @@ from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
 from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
-from equidrift.models.shared.graph_codes import GraphCodes, collate, graph_codes, with_hydrogen_rows
+from equidrift.models.shared.graph_codes import GraphCodes, collate, graph_codes, like_sized, with_hydrogen_rows
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
@@ -34,7 +34,7 @@ from equidrift.seeds import sample_rng
 Made = tuple[Molecule, NDArray[np.float64]]
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 NO_ROWS = np.zeros((0, 5), np.int64)
-DECIDED = 0.02  # a hand nearer to 0 is nobody's
+DECIDED = 0.02  # a chirality measure (`hand`) nearer to 0 than this tells no mirror image from the other
 SAME = 0.999  # cosine of two graph latents above which a decoded graph is taken to be the one that was meant
 CANDIDATES = 8
 TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
@@ -119,7 +119,7 @@ class LatentSpace:
         """Conformer latents (n, d) of graph codes and coordinates."""
         out = np.zeros((len(codes), self.geometry.config.latent))
         with torch.inference_mode():
-            for rows in like_sized([c.n_atoms for c in codes]):
+            for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
                 batch = collate([codes[k] for k in rows])
                 x = torch.zeros((*batch.mask.shape, 3))
                 for k, row in enumerate(rows):
@@ -212,7 +212,7 @@ class LatentSpace:
         out: list[Made | None] = [None] * len(molecules)
         done = 0
         with torch.inference_mode():
-            for part in like_sized([c.n_atoms for c in codes]):
+            for part in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
                 x = self._nearest(codes, shapes, part, [int(seeds[rows[k]]) for k in part], steps)
                 for i, k in enumerate(part):
                     wanted = float(z[rows[k], self.slices["hand"]][0])
@@ -309,8 +309,7 @@ def _refiner() -> Any:
 def _read(smiles: str) -> Molecule | None:
     """The molecule of a SMILES, None where there is none."""
     try:
-        molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_smiles")(smiles)
-        return molecule.replace(smiles="", name="")
+        return Molecule.from_smiles(smiles).replace(smiles="", name="")
     except MoleculeError:
         return None
 
@@ -319,17 +318,6 @@ def plain_codes(molecule: Molecule) -> GraphCodes:
     """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
     from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_mol", "to_mol"))
     return graph_codes(from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS))))
-
-
-def like_sized(sizes: Sequence[int]) -> list[list[int]]:
-    """Indices cut into batches of like size, at most `PAIRS_PER_BATCH` pairs each."""
-    out: list[list[int]] = []
-    for k in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
-        if out and sizes[k] ** 2 * (len(out[-1]) + 1) <= PAIRS_PER_BATCH and sizes[k] <= 1.1 * sizes[out[-1][0]]:
-            out[-1].append(k)
-        else:
-            out.append([k])
-    return out
 
 
 def turned(numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float) -> NDArray[np.float64]:

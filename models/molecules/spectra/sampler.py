@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from equidrift.errors import InputError
 from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
-from equidrift.models.molecules.latent.space import like_sized, plain_codes
-from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate
+from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, plain_codes
+from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate, like_sized
 from equidrift.models.shared.run import load_network
 from equidrift.records import Molecule
 
@@ -220,7 +220,7 @@ class SpectrumModel:
         sizes = (self.network.config.bins, self.network.config.components, self.network.config.components)
         out = tuple(np.zeros((len(items), size)) for size in sizes)
         with torch.inference_mode():
-            for rows in like_sized([c.n_atoms for c in codes]):
+            for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
                 batch, x = padded([codes[k] for k in rows], [np.asarray(items[k][1]) for k in rows])
                 for table, value in zip(out, self.network(batch, x)):
                     table[rows] = value.double().numpy()

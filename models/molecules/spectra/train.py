@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
 def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray) -> SpectrumNetwork:
     """A network that knows the whitening of the training spectra, with the encoder of `init` if there is one."""
     network: SpectrumNetwork = fresh(lambda: SpectrumNetwork(sizes), c.seed)
-    torch.nn.init.constant_(network.lines[2].bias, -5.0)
+    torch.nn.init.constant_(cast(torch.nn.Linear, network.lines[2]).bias, -5.0)
     centre, whitening = whitening_of(roots, sizes.components)
     network.centre.copy_(torch.from_numpy(centre))
     network.whitening[:, : whitening.shape[1]].copy_(torch.from_numpy(whitening))

@@ -102,7 +102,7 @@ class NoiseAndHand(nn.Module):
 
 
 class ConformerNetwork(nn.Module):
-    """Positions in, positions out: the estimate of the clean conformer, one a stage."""
+    """Positions in, positions out: the estimate of the clean conformer, one per stage."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()

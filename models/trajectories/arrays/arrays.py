@@ -117,7 +117,7 @@ class GeometricTrajectoryModel:
         *,
         steps: int | None = None,
     ) -> NDArray[np.float64]:
-        """The n_frames (seeds, n_frames, nodes, d) behind given ones (frames, nodes, d)."""
+        """The n_frames (seeds, n_frames, nodes, d) after given ones (frames, nodes, d)."""
         x = np.asarray(positions, np.float64)
         whole = np.concatenate([x, np.zeros((n_frames, *x.shape[1:]))])
         return self.complete(whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps)[:, len(x) :]
@@ -264,7 +264,7 @@ class GeometricTrajectoryModel:
             past, future = self.network.config.past, self.network.config.future
             if int(known[:past].sum()) < past or known[past:].any() or len(known) > past + future:
                 raise InputError(
-                    f"{self.name} forecasts up to {future} frames behind {past} given ones, and fills no other gaps; train `kind: flow`"
+                    f"{self.name} forecasts up to {future} frames after {past} given ones, and fills no other gaps; train `kind: flow`"
                 )
         if isinstance(self.network, Flow | GeoTDM) and len(known) > self.network.config.frames:
             raise InputError(

@@ -1,6 +1,6 @@
 """ETH-UCY pedestrians: reading, windows of 8 + 12 frames, leave-one-scene-out training, best of 20 (arXiv:2410.13027, data and metrics).
 
-The protocol is the usual one: 2.5 frames a second, every pedestrian that is there for 20 frames, forecast from 8 frames of it and of
+The protocol is the usual one: 2.5 frames per second, every pedestrian that is there for 20 frames, forecast from 8 frames of it and of
 those around it. Pedestrians are a plane without a north and a crowd without a left: training mirrors windows and changes their pace.
 """
 
@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.trajectories.arrays import metrics
 from equidrift.models.trajectories.data import Source, array_graph
 
 PAST, FRAMES, PEOPLE = 8, 20, 7
@@ -97,28 +96,3 @@ def training_source(folder: str, leave_out: str | None) -> Source:
         return graph, frames[i] * torch.from_numpy(change).float()[:, None, None], torch.arange(length, dtype=torch.float32)
 
     return Source(draw, 1, 1)
-
-
-def benchmark_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
-    """Best of 20 on each scene, by the model that was trained on the others: its 20 alternatives are the 20."""
-    from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-
-    rows: list[dict[str, Any]] = []
-    for scene, files in SCENES.items():
-        parts = [scene_windows(read_tracks(folder / f"{n}.txt")) for n in files]
-        x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-        if limit is not None and limit < len(x):
-            pick = np.linspace(0, len(x) - 1, limit).astype(int)
-            x, real = x[pick], real[pick]
-        truth, last = x[:, PAST:, 0], x[:, PAST - 1 : PAST, 0]
-        made = GeometricTrajectoryModel(f"pedestrians-{scene}").alternatives(x[:, :PAST], *features(len(x)), mask=real)[0][:, :, :, 0]
-        steady = last + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (last - x[:, PAST - 2 : PAST - 1, 0])
-        for row, samples in (("equidrift", made.swapaxes(0, 1)), ("constant-velocity", steady[None])):
-            ade, fde = metrics.best_of(samples, truth)
-            values = {"ADE": ade, "FDE": fde, "trajectories": len(x), "samples": len(samples), "calls": int(row == "equidrift")}
-            rows.append({"row": f"eth-ucy-{scene}/{row}", "values": values})
-    for row in ("equidrift", "constant-velocity"):
-        each = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]
-        mean = {key: float(np.mean([v[key] for v in each])) for key in ("ADE", "FDE")}
-        rows.append({"row": f"eth-ucy/{row}", "values": mean})
-    return rows

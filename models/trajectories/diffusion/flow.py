@@ -64,7 +64,7 @@ class Flow(nn.Module):
         return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
     def estimate(self, graph: Graph, x: Tensor, y: Tensor, anchor: Tensor, clock: Tensor, given: Tensor, s: Tensor) -> Tensor:
-        """The clean residual (b, t, n, d) that the network expects behind y at flow time s (b,)."""
+        """The clean residual (b, t, n, d) that the network expects under y at flow time s (b,)."""
         scale = self.scale(given)[None, :, None, None].to(x.dtype)
         frames = torch.where(given[None, :, None, None], x, anchor + scale * y)
         out, _ = self.network(graph, frames, clock, given[None].expand(len(x), -1), 1000 * s)

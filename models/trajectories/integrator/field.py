@@ -3,7 +3,7 @@
 The form is a molecular mechanics force field's (bonds, angles, stretch-bends, out-of-plane bends, torsions, a buffered van der Waals
 term, charges; Halgren, J. Comput. Chem. 17, 490 (1996), for the shapes), its constants are learned from forces, for each level of
 theory. So it transfers to molecules that were never seen, keeps energy, momentum and angular momentum, holds bonds together far from
-its training data, and the network runs once a molecule, not once a step. Forces are written out by hand: a training step needs no
+its training data, and the network runs once per molecule, not once per step. Forces are written out by hand: a training step needs no
 second derivative, and a step of dynamics no derivative at all.
 
 Energies in kcal/mol and A inside; accelerations leave in A/fs^2.
@@ -114,8 +114,8 @@ def side_by_side(parts: list[Skeleton]) -> Skeleton:
 
 
 @dataclass
-class Constants:
-    """A skeleton with its constants: bond (B, 3), angle (A, 5), torsion (T, 4), plane (O,), van der Waals (P, 2), charges (P,)."""
+class TermConstants:
+    """A skeleton with constants of its bonds, angles, torsions, planes, van der Waals pairs and charges of pairs."""
 
     terms: Skeleton
     bond: Tensor
@@ -124,6 +124,12 @@ class Constants:
     plane: Tensor
     contact: Tensor
     charge: Tensor
+
+
+@dataclass
+class Constants(TermConstants):
+    """Those of a field: bond (B, 3), angle (A, 5), torsion (T, 4), plane (O,), van der Waals (P, 2), charges (P,)."""
+
     inverse_mass: Tensor
 
 

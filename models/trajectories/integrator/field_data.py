@@ -16,7 +16,7 @@ from equidrift.errors import EquidriftError, InputError
 from equidrift.mmff import MMFFParameters, mmff_parameters
 from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.data import Dynamics, molecule_graph
-from equidrift.models.trajectories.integrator.field import Constants, LearnedField, Skeleton, side_by_side, skeleton_of
+from equidrift.models.trajectories.integrator.field import Constants, LearnedField, Skeleton, TermConstants, side_by_side, skeleton_of
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A
@@ -42,7 +42,7 @@ class Forces:
 class ForceBatches:
     """Batch number `step` of an endless, seeded sequence: some frames of some molecules side by side, each level in its share.
 
-    each : molecules a batch of the level with most molecules; all others together have a fifth of that, at least one.
+    each : molecules per batch of the level with most molecules; all others together have a fifth of that, at least one.
     """
 
     def __init__(self, runs: Sequence[Dynamics], *, seed: int, each: int = 10, frames: int = 6):
@@ -80,16 +80,8 @@ def force_loss(field: LearnedField, batch: Forces) -> Tensor:
 
 
 @dataclass
-class Known:
-    """A skeleton and the constants of MMFF94 in the learned field's own form; NaN where it has none of that form."""
-
-    terms: Skeleton
-    bond: Tensor
-    angle: Tensor
-    torsion: Tensor
-    plane: Tensor
-    contact: Tensor
-    charge: Tensor
+class Known(TermConstants):
+    """The constants of MMFF94 in the learned field's own form; NaN where it has none of that form."""
 
     def __len__(self) -> int:
         return len(self.terms.node)

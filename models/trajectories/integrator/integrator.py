@@ -202,7 +202,7 @@ class Integrator(nn.Module):
         return lambda x, step: field.accelerations(constants, x)
 
     def observed(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) behind the first; gradients in the last."""
+        """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) after the first; gradients in the last."""
         if self.observer is None:
             raise InputError("this integrator has no observer; its config says observer: false")
         v, clock = (frames[:, 1] - frames[:, 0]) / spacing, self.clock(spacing)

@@ -32,6 +32,7 @@ class IntegratorModel(ChemistryModel):
     """
 
     kinds = ("integrator",)
+    windowed = False
     min_frames = 2
 
     def __init__(

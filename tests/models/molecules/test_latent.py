@@ -20,8 +20,9 @@ from equidrift.models.molecules.latent.graph import GraphBatches, unit
 from equidrift.models.molecules.latent.graph_data import graph_batch, qm9_graphs, selfies_of, smiles_of, tokenise, vocabulary
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser, thinned
 from equidrift.models.molecules.latent.sampler import LatentModel
-from equidrift.models.molecules.latent.space import LatentSpace, like_sized, plain_codes, slerp
+from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, LatentSpace, plain_codes, slerp
 from equidrift.models.molecules.latent.train import run_training
+from equidrift.models.shared.graph_codes import like_sized
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
 from tests.contract.molecule_model import MoleculeModelContract
@@ -374,7 +375,7 @@ def test_neighbours_are_the_nearest(space):
 
 def test_like_sized_batches_hold_everything_once():
     sizes = np.random.default_rng(0).integers(3, 30, 200).tolist()
-    parts = like_sized(sizes)
+    parts = like_sized(sizes, PAIRS_PER_BATCH)
     assert sorted(k for part in parts for k in part) == list(range(200))
     assert all(max(sizes[k] for k in part) <= 1.1 * min(sizes[k] for k in part) for part in parts)
 

@@ -1,0 +1,35 @@
+"""Forecasts of ETH-UCY pedestrians, each scene by the model that was trained on the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equidrift.models.trajectories.arrays import metrics
+from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays.pedestrians import FRAMES, PAST, SCENES, features, read_tracks, scene_windows
+
+
+def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
+    """Best of 20 on each scene, by the model that was trained on the others: its 20 alternatives are the 20."""
+    rows: list[dict[str, Any]] = []
+    for scene, files in SCENES.items():
+        parts = [scene_windows(read_tracks(folder / f"{n}.txt")) for n in files]
+        x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        if limit is not None and limit < len(x):
+            pick = np.linspace(0, len(x) - 1, limit).astype(int)
+            x, real = x[pick], real[pick]
+        truth, last = x[:, PAST:, 0], x[:, PAST - 1 : PAST, 0]
+        made = GeometricTrajectoryModel(f"pedestrians-{scene}").alternatives(x[:, :PAST], *features(len(x)), mask=real)[0][:, :, :, 0]
+        steady = last + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (last - x[:, PAST - 2 : PAST - 1, 0])
+        for row, samples in (("equidrift", made.swapaxes(0, 1)), ("constant-velocity", steady[None])):
+            ade, fde = metrics.best_of(samples, truth)
+            values = {"ADE": ade, "FDE": fde, "trajectories": len(x), "samples": len(samples), "calls": int(row == "equidrift")}
+            rows.append({"row": f"eth-ucy-{scene}/{row}", "values": values})
+    for row in ("equidrift", "constant-velocity"):
+        each = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]
+        mean = {key: float(np.mean([v[key] for v in each])) for key in ("ADE", "FDE")}
+        rows.append({"row": f"eth-ucy/{row}", "values": mean})
+    return rows

@@ -85,14 +85,7 @@ def conditional_sample(
     InputError
         for times that do not fall, or numbers that cannot be.
     """
-    if mode not in MODES:
-        raise UnknownNameError("context noise", mode, MODES)
-    if len(times) < 2 or any(b >= a for a, b in pairwise(times)) or times[-1] < 0:
-        raise InputError(f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}")
-    if corrections < 0 or psi < 0:
-        raise InputError(f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off")
-    if mode == "hybrid" and ode:
-        raise InputError("the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or leave ode out")
+    _check(times, corrections, psi, mode, ode)
     where_free = _spread(free, known)
     clean = torch.where(where_free, torch.zeros_like(known), known)
     path = _forward_path(noising, clean, times, draw) if mode == "path" else {}
@@ -117,6 +110,18 @@ def conditional_sample(
             y = torch.where(where_free, y, context(to))
             y = noising.langevin(y, to, step, score(y, to), draw(), free)
     return torch.where(where_free, y, known)
+
+
+def _check(times: Sequence[float], corrections: int, psi: float, mode: str, ode: bool) -> None:
+    """Raise `InputError` for times that do not fall, or numbers that cannot be."""
+    if mode not in MODES:
+        raise UnknownNameError("context noise", mode, MODES)
+    if len(times) < 2 or any(b >= a for a, b in pairwise(times)) or times[-1] < 0:
+        raise InputError(f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}")
+    if corrections < 0 or psi < 0:
+        raise InputError(f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off")
+    if mode == "hybrid" and ode:
+        raise InputError("the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or leave ode out")
 
 
 def _spread(free: Tensor, known: Tensor) -> Tensor:

@@ -111,6 +111,16 @@ class FieldModel:
         """Whether there is a network, to be trained."""
         return not isinstance(self.diffusion.network, NoNetwork)
 
+    def usual_steps(self) -> tuple[int, int, float]:
+        """(steps, corrections, psi) of the conditional sampler, if the user does not say.
+
+        The limiting GP is exact at any step size, a network is not, and experts are expensive per call.
+        """
+        corrections = 4 if self.diffusion.experts is None else 2
+        if self.diffusion.gaussian:
+            return 8, corrections, 40.0
+        return (60 if self.networked else 30), corrections, 4.0
+
     def train(
         self,
         batches: Callable[[int], tuple[Tensor, Tensor, Tensor]],
@@ -295,10 +305,9 @@ class Conditioned:
         known[:, ~free] = torch.tensor((self.y - model.centre) / model.scale, dtype=dtype)
         gram = model.diffusion.kernel.gram(x)
         noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
-        # the limiting GP is exact at any step size; a network is not; experts are, per call, dear
-        steps = steps or (8 if gaussian else 60 if model.networked else 30)
-        psi = (40.0 if gaussian else 4.0) if psi is None else psi
-        corrections = (4 if model.diffusion.experts is None else 2) if corrections is None else corrections
+        usual = model.usual_steps()
+        steps, corrections = steps or usual[0], usual[1] if corrections is None else corrections
+        psi = usual[2] if psi is None else psi
         score = _score(model.diffusion, x, gram)
         times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
         draw = draws(noise, n, seed, tuple(known.shape), dtype)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
 from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
-from equidrift.models.shared.geometry import centred
+from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import noise_level
@@ -126,7 +126,7 @@ class Batches:
         noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))
         sigma = torch.where(held, torch.minimum(sigma, torch.tensor(SIGMA_MIN_A)), sigma)
         x = clean.x + sigma[..., None] * noise
-        middle = (x * clean.mask[..., None]).sum(1, keepdim=True) / clean.mask.sum(1)[:, None, None]
+        middle = centre(x, clean.mask)
         x, clean.x = (x - middle) * clean.mask[..., None], (clean.x - middle) * clean.mask[..., None]
         of_types = ((hide_types | flows[:, None]) & clean.mask).float()
         of_bonds = ((hide_bonds | flows[:, None, None]) & off).float()

@@ -363,7 +363,7 @@ def test_free_energy_difference_of_one_set_and_its_error() -> None:
         (lambda g: g.sample(True), "whole number"),
         (lambda g: g.log_prob(np.zeros((2, 3, 3))), r"expected \(k, 4, 3\)"),
         (lambda g: g.sample(3, first_torsion_rad=(2.0, 1.0)), "low < high"),
-        (lambda g: log_weights([0.0], [0.0, 1.0], 300), "one a sample"),
+        (lambda g: log_weights([0.0], [0.0, 1.0], 300), "one per sample"),
         (lambda g: log_weights([0.0], [0.0], 0), "temperature_K"),
         (lambda g: importance_weights([-np.inf, -np.inf]), "at least one finite"),
         (lambda g: importance_weights([np.nan]), "finite"),

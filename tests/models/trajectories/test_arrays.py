@@ -112,7 +112,7 @@ def test_alternatives_train_on_arrays_and_are_drawn_by_seeds(tmp_path: Path) -> 
         assert (apart.min(1) < 1e-4).all()
     np.testing.assert_allclose(model.continue_(x[0, :8], node[0], edge[0], 5, [4])[0], made[4], atol=1e-4)
     for call, message in (
-        (lambda: model.continue_(x[0, :7], node[0], edge[0], 5, [0]), "behind 8 given ones"),
+        (lambda: model.continue_(x[0, :7], node[0], edge[0], 5, [0]), "after 8 given ones"),
         (lambda: model.continue_(x[0, :8], node[0], edge[0], 13, [0]), "up to 12 frames"),
         (lambda: model.alternatives(x[:2, :6], node[:2], edge[:2]), "reads 8 frames in a plane"),
         (lambda: model.sample(node[0], edge[0], 20, [0], d=2), "cannot begin from none"),

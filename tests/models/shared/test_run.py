@@ -11,6 +11,7 @@ import torch
 from equidrift.errors import WeightsError
 from equidrift.models.boltzmann.sampler import load_boltzmann
 from equidrift.models.conformers.distance.sampler import load_se3_distance
+from equidrift.models.conformers.energy.sampler import load_energy
 from equidrift.models.conformers.sampler import load_conformer, load_refiner
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.sampler import FieldModel
@@ -29,6 +30,7 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "boltzmann": load_boltzmann,
     "conformer": load_conformer,
     "refine": load_refiner,
+    "conformer-energy": load_energy,
     "se3-distance": load_se3_distance,
     "atoms": lambda: AtomFieldModel.load("atom-forces"),
     "field": lambda: FieldModel.load("field-se-network"),
@@ -56,6 +58,7 @@ def test_loading_a_model_leaves_torchs_random_state_alone(name: str) -> None:
     [
         load_boltzmann,
         load_conformer,
+        load_energy,
         load_se3_distance,
         AtomFieldModel.load,
         FieldModel.load,

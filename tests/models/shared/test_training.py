@@ -200,3 +200,19 @@ def test_held_out_loss_leaves_the_training_as_it_is(config: dict[str, Any], tmp_
         states.append(trainer.ema)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert trainer.held_out_losses["after"] < trainer.held_out_losses["before"]
+
+
+def test_averaged_weights_forget_the_first_ones_and_then_move_slowly(tmp_path: Path) -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.register_buffer("shift", torch.zeros(1))
+    trainer = Trainer(network, Schedule(ema=0.5), tmp_path)
+    wanted = float(network.weight.detach())
+    for step, value in enumerate((1.0, -2.0, 5.0, 0.5) * 4):
+        with torch.no_grad():
+            network.weight.fill_(value)
+        network.shift.fill_(value)
+        trainer.averaged.update_parameters(network)
+        keep = min(0.5, (1 + step) / (10 + step))
+        wanted = keep * wanted + (1 - keep) * value
+        assert float(trainer.ema["weight"]) == pytest.approx(wanted, rel=1e-5)
+    assert float(trainer.ema["shift"]) != 0.0  # buffers are averaged too

@@ -1,4 +1,6 @@
-"""`ConformerEnergy`: the learned GFN2-xTB-like energy of the refiner `conformer-energy` as an ASE calculator."""
+"""`ConformerEnergy`: the learned GFN2-xTB-like energy of the refiner
+`conformer-energy` as an ASE calculator.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +18,36 @@ Values = tuple[float, NDArray[np.float64]]
 
 
 class ConformerEnergy(MMFF):
-    """Energy and forces (eV, eV/A) like GFN2-xTB's, of a molecule in vacuum and near its minima; the cell is not looked at.
+    """Energy and forces (eV, eV/A) like GFN2-xTB's, of a molecule in vacuum and near
+    its minima; the cell is not looked at.
 
-    Energies of one molecule can be compared with each other, those of different molecules cannot. Bonds do not break: they are
-    those `to_atoms` stored in the atoms, else perceived from the first geometry and kept from then on.
+    Energies of one molecule can be compared with each other, those of different
+    molecules cannot. Bonds do not break: they are those `to_atoms` stored in the atoms,
+    else perceived from the first geometry and kept from then on.
 
     Parameters
     ----------
-    weights : name of the refiner, or the path of weights that `equidrift train conformer-energy` wrote.
+    weights : name of the refiner, or the path of weights that `equidrift train
+        conformer-energy` wrote.
     molecule : the graph in the order of the atoms; None takes it from the atoms.
 
     Raises
     ------
     MoleculeError
-        at the first calculation, where bonds cannot be told, or the model does not know an element.
+        at the first calculation, where bonds cannot be told, or the model does not know
+        an element.
 
     Examples
     --------
-    >>> atoms.calc = ConformerEnergy()                                                            # doctest: +SKIP
-    >>> BFGS(atoms, maxstep=0.1).run(fmax=0.02)                                                   # doctest: +SKIP
+    >>> atoms.calc = ConformerEnergy()  # doctest: +SKIP
+    >>> BFGS(atoms, maxstep=0.1).run(fmax=0.02)  # doctest: +SKIP
     """
 
     default_parameters = {"weights": "conformer-energy"}  # noqa: RUF012
 
-    def __init__(self, weights: str = "conformer-energy", molecule: Molecule | None = None, **options: Any) -> None:
+    def __init__(
+        self, weights: str = "conformer-energy", molecule: Molecule | None = None, **options: Any
+    ) -> None:
         super().__init__(molecule=molecule, weights=weights, **options)
         self.parameters.pop("variant", None)
 

@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Make GFN2-xTB relaxation paths: what `conformer-energy` learns its energies and forces from.
+"""Make GFN2-xTB relaxation paths: what `conformer-energy` learns its energies and
+forces from.
 
     make_gfn2_paths.py OUT [--part train|val|test] [--zinc FILE] [--qm9 FILE] [--qm9-share 0.25]
                            [--diverse SHARD ...] [--per-mol 2] [--off-path 3] [--steps 80] [--fmax 0.02]
                            [--molecules N] [--seconds 3000] [--seed 0]
 
-Molecules come from a file of SMILES (3 to 10 rotatable bonds, at most 60 atoms) and from QM9, `--qm9-share` of them, of the
-part asked for (`held_out` of `models/shared/split.py`). Each is embedded (ETKDGv3) and relaxed with MMFF94; from there BFGS
-goes on with exact GFN2-xTB gradients (tblite) and the Hessian of GFN-FF (`pip install gfnff`), steps of at most .1 A, down to
-`--fmax` or for `--steps` steps. Every step is kept. `--off-path` further frames a path lie around its minimum: thermal displacements of the
-GFN-FF Hessian at 100 to 600 K, Gaussian noise of .02 to .1 A, and turns of one rotatable bond by up to 40 degrees.
+Molecules come from a file of SMILES (3 to 10 rotatable bonds, at most 60 atoms) and
+from QM9, `--qm9-share` of them, of the part asked for (`held_out` of
+`models/shared/split.py`). Each is embedded (ETKDGv3) and relaxed with MMFF94; from
+there BFGS goes on with exact GFN2-xTB gradients (tblite) and the Hessian of GFN-FF
+(`pip install gfnff`), steps of at most .1 A, down to `--fmax` or for `--steps` steps.
+Every step is kept. `--off-path` further frames a path lie around its minimum: thermal
+displacements of the GFN-FF Hessian at 100 to 600 K, Gaussian noise of .02 to .1 A, and
+turns of one rotatable bond by up to 40 degrees.
 
-Written are shards OUT-000.npz, OUT-001.npz, ..., one every two minutes; the same command goes on after the last of them. Each
-holds, for p paths of m molecules with f frames in all:
+Written are shards OUT-000.npz, OUT-001.npz, ..., one every two minutes; the same
+command goes on after the last of them. Each holds, for p paths of m molecules with f
+frames in all:
   smiles (m,), charge (m,)     atoms are those of Chem.AddHs(Chem.MolFromSmiles(smiles))
   molecule (p,)                index into smiles
   converged (p,)               whether the path's last step is below fmax
@@ -37,7 +42,13 @@ import numpy as np
 from ase.units import Bohr, Hartree
 from gfnff import GFNFFCalculator
 from rdkit import Chem, RDLogger
-from rdkit.Chem import AllChem, rdDistGeom, rdFingerprintGenerator, rdMolDescriptors, rdMolTransforms
+from rdkit.Chem import (
+    AllChem,
+    rdDistGeom,
+    rdFingerprintGenerator,
+    rdMolDescriptors,
+    rdMolTransforms,
+)
 from tblite.interface import Calculator
 
 from equidrift.models.shared.graph_codes import ELEMENTS
@@ -52,7 +63,9 @@ MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2)
 
 
 class GFN2:
-    """GFN2-xTB energies (eV) and forces (eV/A); each call starts from the density of the one before."""
+    """GFN2-xTB energies (eV) and forces (eV/A); each call starts from the density of
+    the one before.
+    """
 
     def __init__(self, numbers, positions, charge):
         self.calc = Calculator("GFN2-xTB", numbers, positions / Bohr, charge=charge)
@@ -74,7 +87,9 @@ def gfnff_hessian(numbers, positions, charge):
 
 
 def minimise(surface, start, modes, *, fmax=0.02, longest=0.1, floor=0.1, steps=80):
-    """BFGS; returns whether it converged and the list of (positions, energy, forces) of all steps."""
+    """BFGS; returns whether it converged and the list of (positions, energy, forces)
+    of all steps.
+    """
     value, vector = modes
     hessian = (vector * np.maximum(np.abs(value), floor)) @ vector.T
     x, path = start.copy(), []
@@ -98,21 +113,29 @@ def minimise(surface, start, modes, *, fmax=0.02, longest=0.1, floor=0.1, steps=
 
 
 def kept(mol, positions):
-    """(graph, stereo): whether bonds and stereo of the geometry are those of the molecule."""
+    """(graph, stereo): whether bonds and stereo of the geometry are those of the
+    molecule.
+    """
     table = Chem.GetPeriodicTable()
     radius = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     total = radius[:, None] + radius[None]
     bonded = Chem.GetAdjacencyMatrix(mol).astype(bool)
     free = ~bonded & ~np.eye(len(radius), dtype=bool)
-    graph = not ((distance[bonded] > 1.3 * total[bonded]).any() or (distance[free] < 1.05 * total[free]).any())
+    graph = not (
+        (distance[bonded] > 1.3 * total[bonded]).any()
+        or (distance[free] < 1.05 * total[free]).any()
+    )
     other = Chem.Mol(mol, False)
     other.RemoveAllConformers()
     conformer = Chem.Conformer(len(radius))
     conformer.SetPositions(positions.astype(np.float64))
     other.AddConformer(conformer)
     Chem.AssignStereochemistryFrom3D(other)
-    wanted, flat = Chem.MolToSmiles(Chem.RemoveHs(mol)), Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False)
+    wanted, flat = (
+        Chem.MolToSmiles(Chem.RemoveHs(mol)),
+        Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False),
+    )
     return graph, wanted == flat or Chem.MolToSmiles(Chem.RemoveHs(other)) == wanted
 
 
@@ -121,10 +144,19 @@ def off_path(mol, minimum, modes, rng, count):
     value, vector = modes
     bonds = mol.GetSubstructMatches(ROTATABLE)
     for _ in range(count):
-        kind = int(rng.choice([1, 2, 3], p=[0.5, 0.2, 0.3])) if bonds else int(rng.choice([1, 2], p=[0.7, 0.3]))
+        kind = (
+            int(rng.choice([1, 2, 3], p=[0.5, 0.2, 0.3]))
+            if bonds
+            else int(rng.choice([1, 2], p=[0.7, 0.3]))
+        )
         if kind == 1:
-            spread = np.sqrt(BOLTZMANN_EV_K * rng.uniform(100, 600) / np.maximum(np.abs(value), 0.3))
-            yield kind, minimum + (vector @ (spread * rng.standard_normal(len(spread)))).reshape(-1, 3)
+            spread = np.sqrt(
+                BOLTZMANN_EV_K * rng.uniform(100, 600) / np.maximum(np.abs(value), 0.3)
+            )
+            yield (
+                kind,
+                minimum + (vector @ (spread * rng.standard_normal(len(spread)))).reshape(-1, 3),
+            )
         elif kind == 2:
             yield kind, minimum + rng.uniform(0.02, 0.1) * rng.standard_normal(minimum.shape)
         else:
@@ -138,12 +170,16 @@ def off_path(mol, minimum, modes, rng, count):
             work.AddConformer(conformer)
             conformer = work.GetConformer()
             angle = rdMolTransforms.GetDihedralDeg(conformer, i, j, k, m)
-            rdMolTransforms.SetDihedralDeg(conformer, i, j, k, m, angle + rng.uniform(10, 40) * rng.choice([-1, 1]))
+            rdMolTransforms.SetDihedralDeg(
+                conformer, i, j, k, m, angle + rng.uniform(10, 40) * rng.choice([-1, 1])
+            )
             yield kind, conformer.GetPositions()
 
 
 def paths(smiles, per_mol, count, seed, fmax, longest):
-    """The paths of one molecule: (converged, [(kind, positions, energy, forces, graph, stereo)])."""
+    """The paths of one molecule: (converged, [(kind, positions, energy, forces,
+    graph, stereo)]).
+    """
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
     options = rdDistGeom.ETKDGv3()
     options.randomSeed, options.useSmallRingTorsions, options.pruneRmsThresh = seed, True, 0.2
@@ -182,7 +218,11 @@ def molecules(args):
             continue
         turns = rdMolDescriptors.CalcNumRotatableBonds(mol)
         known = all(a.GetAtomicNum() in ELEMENTS for a in mol.GetAtoms())
-        if known and 3 <= turns <= 10 and mol.GetNumAtoms() + sum(a.GetTotalNumHs() for a in mol.GetAtoms()) <= 60:
+        if (
+            known
+            and 3 <= turns <= 10
+            and mol.GetNumAtoms() + sum(a.GetTotalNumHs() for a in mol.GetAtoms()) <= 60
+        ):
             zinc.append(line.split()[0])
     every = np.load(args.qm9)["smiles"]
     qm9 = []
@@ -203,13 +243,19 @@ def molecules(args):
 
 def environments(smiles):
     """The surroundings, up to two bonds away, of the atoms of a molecule."""
-    return set(MORGAN.GetSparseCountFingerprint(Chem.AddHs(Chem.MolFromSmiles(smiles))).GetNonzeroElements())
+    return set(
+        MORGAN.GetSparseCountFingerprint(
+            Chem.AddHs(Chem.MolFromSmiles(smiles))
+        ).GetNonzeroElements()
+    )
 
 
 def by_coverage(every, known):
-    """SMILES ordered so that each brings what is frequent in all of them and new to those before it and to the shards `known`.
+    """SMILES ordered so that each brings what is frequent in all of them and new to
+    those before it and to the shards `known`.
 
-    The gain of a molecule is the sum of the roots of the frequencies of its environments that are new, per atom of the molecule.
+    The gain of a molecule is the sum of the roots of the frequencies of its
+    environments that are new, per atom of the molecule.
     """
     seen, used = set(), set()
     for shard in known:
@@ -239,7 +285,11 @@ def by_coverage(every, known):
 
 def save(path, rows, done):
     """One shard; rows are (smiles, charge, [(converged, frames)])."""
-    every = [(k, converged, frames) for k, (_, _, found) in enumerate(rows) for converged, frames in found]
+    every = [
+        (k, converged, frames)
+        for k, (_, _, found) in enumerate(rows)
+        for converged, frames in found
+    ]
     flat = [frame for _, _, frames in every for frame in frames]
     temporary = path.with_suffix(".tmp.npz")
     np.savez_compressed(
@@ -263,7 +313,9 @@ def save(path, rows, done):
 
 def main():
     data = Path(os.environ.get("EQUIDRIFT_DATA", "../shared/data"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out")
     parser.add_argument("--part", choices=["train", "val", "test"], default="train")
     parser.add_argument("--zinc", default=str(data / "zinc_smiles" / "zinc_29k.smi"))
@@ -271,10 +323,16 @@ def main():
     parser.add_argument("--qm9-share", type=float, default=0.25)
     parser.add_argument("--per-mol", type=int, default=2)
     parser.add_argument("--off-path", type=int, default=3)
-    parser.add_argument("--molecules", type=int, default=1_000_000, help="stop after so many of the list")
+    parser.add_argument(
+        "--molecules", type=int, default=1_000_000, help="stop after so many of the list"
+    )
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--diverse", nargs="*", help="take molecules with new atom environments first; shards whose molecules are known")
+    parser.add_argument(
+        "--diverse",
+        nargs="*",
+        help="take molecules with new atom environments first; shards whose molecules are known",
+    )
     parser.add_argument("--fmax", type=float, default=0.02)
     parser.add_argument("--steps", type=int, default=80, help="end a path here, converged or not")
     args = parser.parse_args()
@@ -288,17 +346,28 @@ def main():
             if time.time() - begun > args.seconds:
                 break
             try:
-                found = paths(todo[index], args.per_mol, args.off_path, args.seed + index, args.fmax, args.steps)
+                found = paths(
+                    todo[index],
+                    args.per_mol,
+                    args.off_path,
+                    args.seed + index,
+                    args.fmax,
+                    args.steps,
+                )
             except Exception as error:  # a failed SCF or embedding drops the molecule, and says so
                 print("dropped", todo[index], repr(error)[:90], flush=True)
                 found = []
             done = index + 1
             if found:
-                rows.append((todo[index], Chem.GetFormalCharge(Chem.MolFromSmiles(todo[index])), found))
+                rows.append(
+                    (todo[index], Chem.GetFormalCharge(Chem.MolFromSmiles(todo[index])), found)
+                )
                 calls += sum(len(frames) for _, frames in found)
             if rows and time.time() - saved > SHARD_S:
                 save(Path(f"{args.out}-{shard:03d}.npz"), rows, done)
-                print(f"{done} molecules, {calls} gradients, {time.time() - begun:.0f} s", flush=True)
+                print(
+                    f"{done} molecules, {calls} gradients, {time.time() - begun:.0f} s", flush=True
+                )
                 shard, rows, saved = shard + 1, [], time.time()
     except KeyboardInterrupt:
         print("stopped", flush=True)

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Measure refiners on GFN2-xTB relaxation paths: how near they come to the minimum, and how far above it in energy.
+"""Measure refiners on GFN2-xTB relaxation paths: how near they come to the minimum, and
+how far above it in energy.
 
-    measure_relaxation.py SHARD.npz [SHARD.npz ...] [--refiner conformer-energy --steps 10 --steps 15] [--refiner refine ...]
+    measure_relaxation.py SHARD.npz [SHARD.npz ...] --refiner conformer-energy:15 [--refiner refine:2 ...]
 
-Shards are those of make_gfn2_paths.py, of molecules that no refiner was trained on. Each refiner starts from the MMFF94 minimum
-with which a path begins. Measured are the RMSD of all atoms after superposition on the path's end (its GFN2-xTB minimum, which
-BFGS from another start need not reach), and the GFN2-xTB energy above it. Beside them stand the MMFF94 minimum itself, and
-the path after 10 and 15 exact gradients. Paths that did not converge, or left their graph or stereo, are passed over. A result
-that fails the geometry check counts as its start, and is told.
+Shards are those of make_gfn2_paths.py, of molecules that no refiner was trained on.
+Each refiner starts from the MMFF94 minimum with which a path begins. Measured are the
+RMSD of all atoms after superposition on the path's end (its GFN2-xTB minimum, which
+BFGS from another start need not reach), and the GFN2-xTB energy above it. Beside them
+stand the MMFF94 minimum itself, and the path after 10 and 15 exact gradients. Paths
+that did not converge, or left their graph or stereo, are passed over. A result that
+fails the geometry check counts as its start, and is told.
 """
 
 import argparse
@@ -43,7 +46,9 @@ def usable_paths(f):
 
 
 def measure(shards, refiners):
-    """Rows of (atoms, {way: (rmsd in A, energy in kcal/mol, failed)}) and core-milliseconds a conformer of each way."""
+    """Rows of (atoms, {way: (rmsd in A, energy in kcal/mol, failed)}) and
+    core-milliseconds a conformer of each way.
+    """
     rows, cost = [], {}
     for shard in shards:
         with np.load(shard) as data:
@@ -56,7 +61,9 @@ def measure(shards, refiners):
             starts = np.stack([steps[0] for steps, _ in found])
             ways = {"MMFF94 minimum": starts}
             for count in EXACT:
-                ways[f"{count} exact gradients"] = np.stack([steps[min(count, len(steps) - 1)] for steps, _ in found])
+                ways[f"{count} exact gradients"] = np.stack(
+                    [steps[min(count, len(steps) - 1)] for steps, _ in found]
+                )
             try:
                 for name, refiner, count in refiners:
                     begun = time.process_time()
@@ -81,7 +88,11 @@ def measure(shards, refiners):
 def table(rows, cost):
     """Means with standard errors, of all molecules and by size."""
     out = {}
-    sizes = {"all": rows, "drug-size": [r for r in rows if r[0] >= 30], "small": [r for r in rows if r[0] < 30]}
+    sizes = {
+        "all": rows,
+        "drug-size": [r for r in rows if r[0] >= 30],
+        "small": [r for r in rows if r[0] < 30],
+    }
     for label, chosen in sizes.items():
         for name in chosen[0][1] if chosen else ():
             d, e, failed = np.array([row[name] for _, row in chosen]).T
@@ -103,9 +114,16 @@ def table(rows, cost):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("shards", nargs="+")
-    parser.add_argument("--refiner", action="append", default=[], help="NAME or PATH, then :STEPS, say conformer-energy:15")
+    parser.add_argument(
+        "--refiner",
+        action="append",
+        default=[],
+        help="NAME or PATH, then :STEPS, say conformer-energy:15",
+    )
     parser.add_argument("--json", help="write the figures here")
     args = parser.parse_args()
     refiners = []

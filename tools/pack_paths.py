@@ -3,9 +3,10 @@
 
     pack_paths.py OUT.npz SHARD.npz [SHARD.npz ...] [--highest 150]
 
-Frames whose bonds or stereo are no longer those of the SMILES are dropped, and what comes after them on a path; so are frames
-over `--highest` kcal/mol a path above its minimum. MMFF94 energies and forces are added (the reference). A molecule that
-MMFF94 cannot type is left out.
+Frames whose bonds or stereo are no longer those of the SMILES are dropped, and what
+comes after them on a path; so are frames over `--highest` kcal/mol a path above its
+minimum. MMFF94 energies and forces are added (the reference). A molecule that MMFF94
+cannot type is left out.
 """
 
 import argparse
@@ -70,7 +71,9 @@ def pack(path, highest_kcal):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out"), parser.add_argument("shards", nargs="+")
     parser.add_argument("--highest", type=float, default=150.0)
     args = parser.parse_args()
@@ -78,7 +81,9 @@ def main():
     for shard in args.shards:
         whole.extend(pack(shard, args.highest))
     whole.save(args.out)
-    print(f"{len(whole.graphs)} molecules, {len(whole)} paths, {sum(len(p.kind) for p in whole.paths)} gradients")
+    print(
+        f"{len(whole.graphs)} molecules, {len(whole)} paths, {sum(len(p.kind) for p in whole.paths)} gradients"
+    )
 
 
 if __name__ == "__main__":

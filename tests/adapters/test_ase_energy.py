@@ -1,4 +1,6 @@
-"""The learned energy as an ASE calculator: forces that are its gradient, relaxation by ASE, refusals."""
+"""The learned energy as an ASE calculator: forces that are its gradient, relaxation
+by ASE, refusals.
+"""
 
 from __future__ import annotations
 

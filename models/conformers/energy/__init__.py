@@ -1,1 +1,3 @@
-"""A learned energy of conformers whose gradient relaxes them and, at a noise level, denoises them."""
+"""A learned energy of conformers whose gradient relaxes them and, at a noise level,
+denoises them.
+"""

@@ -1,10 +1,13 @@
-"""Relaxation paths as training data: graphs, geometries, GFN2-xTB energies and forces, and those of the reference force field."""
+"""Relaxation paths as training data: graphs, geometries, GFN2-xTB energies and
+forces, and those of the reference force field.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,9 @@ FIELDS = ("n_atoms", "atom", "pair", "molecule", "frames", *PER_FRAME, *PER_ATOM
 
 @dataclass
 class RelaxationPath:
-    """One path: the graph's index, frames (f, n, 3) with energies and forces, the last of `kind` 0 being the minimum."""
+    """One path: the graph's index, frames (f, n, 3) with energies and forces, the
+    last of `kind` 0 being the minimum.
+    """
 
     molecule: int
     kind: NDArray[np.uint8]
@@ -38,7 +43,8 @@ class RelaxationPath:
 class PathSet:
     """Graphs and paths; an npz of flat arrays on disk.
 
-    Frames of `kind` 0 are steps of a relaxation, in order; others lie around its minimum. The reference is MMFF94.
+    Frames of `kind` 0 are steps of a relaxation, in order; others lie around its
+    minimum. The reference is MMFF94.
     """
 
     def __init__(self, graphs: list[GraphCodes], paths: list[RelaxationPath]):
@@ -51,7 +57,10 @@ class PathSet:
         """Append the molecules and paths of another set."""
         shift = len(self.graphs)
         self.graphs.extend(other.graphs)
-        self.paths.extend(RelaxationPath(**{**vars(path), "molecule": path.molecule + shift}) for path in other.paths)
+        self.paths.extend(
+            RelaxationPath(**{**vars(path), "molecule": path.molecule + shift})
+            for path in other.paths
+        )
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> PathSet:
         """Some of the paths, with the graphs of all."""
@@ -59,11 +68,15 @@ class PathSet:
 
     def save(self, path: str | Path) -> None:
         """Write the npz, a temporary file first."""
-        flat = {
-            name: np.concatenate([getattr(p, name).reshape(-1, *getattr(p, name).shape[2:]) for p in self.paths])
+        flat: dict[str, Any] = {
+            name: np.concatenate(
+                [getattr(p, name).reshape(-1, *getattr(p, name).shape[2:]) for p in self.paths]
+            )
             for name in PER_ATOM
         }
-        lists = {name: np.concatenate([getattr(p, name) for p in self.paths]) for name in PER_FRAME}
+        lists: dict[str, Any] = {
+            name: np.concatenate([getattr(p, name) for p in self.paths]) for name in PER_FRAME
+        }
         temporary = Path(f"{path}.tmp.npz")
         np.savez_compressed(
             temporary,
@@ -82,7 +95,10 @@ class PathSet:
         """Read an npz written by `save`. Raises `InputError` for another one."""
         with np.load(path, allow_pickle=False) as data:
             if missing := [name for name in FIELDS if name not in data.files]:
-                raise InputError(f"{path} is no set of relaxation paths: {', '.join(missing)} are missing; see tools/pack_paths.py")
+                raise InputError(
+                    f"{path} is no set of relaxation paths: {', '.join(missing)} are missing; "
+                    "see tools/pack_paths.py"
+                )
             f = {name: data[name] for name in FIELDS}
         graphs, paths = [], []
         a = p = 0
@@ -105,11 +121,16 @@ class PathSet:
 
 
 def load_all(paths: Sequence[str]) -> PathSet:
-    """Several files as one set. Raises `InputError` where one is missing, or none holds a path."""
+    """Several files as one set. Raises `InputError` where one is missing, or none
+    holds a path.
+    """
     out = PathSet([], [])
     for name in paths:
         if not Path(name).is_file():
-            raise InputError(f"there is no training data {name!r}; data: takes .npz files that tools/pack_paths.py wrote")
+            raise InputError(
+                f"there is no training data {name!r}; "
+                "data: takes .npz files that tools/pack_paths.py wrote"
+            )
         out.extend(PathSet.load(name))
     if not len(out):
         raise InputError(f"no relaxation path in {', '.join(paths)}")

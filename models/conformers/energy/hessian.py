@@ -1,7 +1,8 @@
 """A model Hessian of a molecule: springs along bonds, angles and torsions.
 
-The force constants are Lindh's (R. Lindh, A. Bernhardsson, G. Karlstroem, P.-A. Malmqvist, Chem. Phys. Lett. 241, 423 (1995)),
-on the coordinates of the molecular graph.
+The force constants are Lindh's (R. Lindh, A. Bernhardsson, G. Karlstroem, P.-A.
+Malmqvist, Chem. Phys. Lett. 241, 423 (1995)), on the coordinates of the molecular
+graph.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from equidrift.models.conformers.energy.network import Topology
 from equidrift.models.shared.graph_codes import ELEMENTS
 
 HARTREE_EV, BOHR_A = 27.211386, 0.52917721
-STRETCH, BEND, TURN = 0.45 * HARTREE_EV / BOHR_A**2, 0.15 * HARTREE_EV, 0.005 * HARTREE_EV  # eV/A^2, eV, eV
-# by the rows of the periodic table of two atoms: decay (1/bohr^2) and distance (bohr) of a bond of strength 1
+STRETCH, BEND, TURN = (
+    0.45 * HARTREE_EV / BOHR_A**2,
+    0.15 * HARTREE_EV,
+    0.005 * HARTREE_EV,
+)  # eV/A^2, eV, eV
+# by the rows of the periodic table of two atoms: decay (1/bohr^2), and distance (bohr) of a
+# bond of strength 1
 DECAY = np.array([[1.0, 0.3949, 0.3949], [0.3949, 0.28, 0.28], [0.3949, 0.28, 0.28]])
 REFERENCE = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40]])
 ROW = np.array([0 if z == 1 else 1 if z < 10 else 2 for z in ELEMENTS])
-STIFFEST_TURN = 3.0  # in units of `TURN`: bonds of a torsion shorter than the reference make it stiffer
+STIFFEST_TURN = (
+    3.0  # in units of `TURN`: bonds of a torsion shorter than the reference make it stiffer
+)
 
 
 def model_hessian(terms: Topology, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -43,12 +51,19 @@ def model_hessian(terms: Topology, positions_A: NDArray[np.float64]) -> NDArray[
     return b_matrix.transpose(0, 2, 1) @ b_matrix
 
 
-def _rows(n: int, atoms: NDArray[np.int64], derivative: NDArray[np.float64], stiffness: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rows(
+    n: int,
+    atoms: NDArray[np.int64],
+    derivative: NDArray[np.float64],
+    stiffness: NDArray[np.float64],
+) -> NDArray[np.float64]:
     """Rows (k, t, n, 3) of the B matrix, each times the root of its stiffness."""
     k, t = stiffness.shape
     out = np.zeros((k, t, n, 3))
     for column in range(atoms.shape[1]):
-        out[:, np.arange(t), atoms[:, column]] += derivative[:, :, column] * np.sqrt(stiffness)[..., None]
+        out[:, np.arange(t), atoms[:, column]] += (
+            derivative[:, :, column] * np.sqrt(stiffness)[..., None]
+        )
     return out
 
 

@@ -1,19 +1,25 @@
-"""An energy of a molecule's geometry, at a noise level, from which force and score follow as its gradient.
+"""An energy of a molecule's geometry, at a noise level, from which force and score
+follow as its gradient.
 
-Two parts, both invariant under rotations, translations, reflections and the order of atoms. A graph network that never sees
-the geometry gives every bond, angle, torsion, plane and pair its own coefficients, of fixed functions of internal coordinates
-with the couplings of a class-II force field. Neighbourhoods (`blocks` of them) add what no such sum holds: moments of the
-surroundings of each atom within a cutoff, up to quadrupoles. Coefficients are made once for a molecule and shared by all its
-geometries, in every step of a relaxation: one evaluation of 40 atoms takes well below a millisecond of a core in a batch.
+Two parts, both invariant under rotations, translations, reflections and the order of
+atoms. A graph network that never sees the geometry gives every bond, angle, torsion,
+plane and pair its own coefficients, of fixed functions of internal coordinates with the
+couplings of a class-II force field. Neighbourhoods (`blocks` of them) add what no such
+sum holds: moments of the surroundings of each atom within a cutoff, up to quadrupoles.
+Coefficients are made once for a molecule and shared by all its geometries, in every
+step of a relaxation: one evaluation of 40 atoms takes well below a millisecond of a
+core in a batch.
 
-At zero noise the energy is GFN2-xTB's up to a constant; with a reference force field (see the sampler) only its difference.
+At zero noise the energy is GFN2-xTB's up to a constant; with a reference force field
+(see the sampler) only its difference.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,9 +27,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, MAX_HOPS, PAIR_CODES, GraphCodes
+from equidrift.models.shared.graph_codes import (
+    ATOM_CODES,
+    ELEMENTS,
+    MAX_HOPS,
+    PAIR_CODES,
+    GraphCodes,
+)
 
-# Covalent radii (A, Cordero 2008, DOI 10.1039/b801115j) of `ELEMENTS`: where a bond's functions are centred.
+# Covalent radii (A, Cordero 2008, DOI 10.1039/b801115j) of `ELEMENTS`: where a bond's
+# functions are centred.
 RADII_A = (0.31, 0.84, 0.76, 0.71, 0.66, 0.57, 1.11, 1.07, 1.05, 1.02, 1.20, 1.39)
 HYDROGEN = 1 + ELEMENTS.index(1)  # code of the element
 BOND_SCALE_A = 0.15  # a stretch of this size counts as 1
@@ -37,7 +50,9 @@ TERM_SCALE_EV = 0.05  # of a fresh network's terms
 
 @dataclass(frozen=True)
 class EnergyConfig:
-    """Sizes. `blocks`: neighbourhoods after the bonded terms; 0 leaves a force field with learned coefficients."""
+    """Sizes. `blocks`: neighbourhoods after the bonded terms; 0 leaves a force field
+    with learned coefficients.
+    """
 
     width: int = 96
     rounds: int = 4
@@ -51,7 +66,9 @@ class EnergyConfig:
 
 @dataclass(frozen=True)
 class Topology:
-    """The terms of one molecule: atom codes (n, 7) and, for each kind of term, atoms (t, 2 to 4) and codes of the graph."""
+    """The terms of one molecule: atom codes (n, 7) and, for each kind of term, atoms
+    (t, 2 to 4) and codes of the graph.
+    """
 
     atom: NDArray[np.int64]
     bonds: NDArray[np.int64]
@@ -72,7 +89,12 @@ def topology(codes: GraphCodes) -> Topology:
     order = codes.pair[..., 0].astype(np.int64)
     i, j = np.nonzero(np.triu(order))
     neighbours = [np.flatnonzero(row) for row in order]
-    angles = [(a, c, b) for c, near in enumerate(neighbours) for k, a in enumerate(near) for b in near[k + 1 :]]
+    angles = [
+        (a, c, b)
+        for c, near in enumerate(neighbours)
+        for k, a in enumerate(near)
+        for b in near[k + 1 :]
+    ]
     torsions = [
         (a, p, q, b)
         for p, q in zip(i.tolist(), j.tolist())
@@ -98,8 +120,9 @@ def topology(codes: GraphCodes) -> Topology:
 class Graphs:
     """The terms of several molecules, their atoms in one row (N in all).
 
-    atom (N, 7); bonds (b, 2), bond_codes (b, 2), angles (a, 3), torsions (t, 4), planes (o, 4), pairs (p, 2) and hops (p,);
-    `owner` (N,) is the molecule of each atom and `count` the number of molecules.
+    atom (N, 7); bonds (b, 2), bond_codes (b, 2), angles (a, 3), torsions (t, 4), planes
+    (o, 4), pairs (p, 2) and hops (p,); `owner` (N,) is the molecule of each atom and
+    `count` the number of molecules.
     """
 
     atom: Tensor
@@ -119,10 +142,15 @@ def join(parts: Sequence[Topology]) -> Graphs:
     sizes = [part.n_atoms for part in parts]
     begin = np.cumsum([0, *sizes[:-1]])
     shifted = {
-        name: torch.from_numpy(np.concatenate([getattr(part, name) + at for part, at in zip(parts, begin)]))
+        name: torch.from_numpy(
+            np.concatenate([getattr(part, name) + at for part, at in zip(parts, begin)])
+        )
         for name in ("bonds", "angles", "torsions", "planes", "pairs")
     }
-    plain = {name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts])) for name in ("atom", "bond_codes", "hops")}
+    plain = {
+        name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
+        for name in ("atom", "bond_codes", "hops")
+    }
     owner = torch.from_numpy(np.repeat(np.arange(len(parts)), sizes))
     return Graphs(**shifted, **plain, owner=owner, count=len(parts))
 
@@ -134,7 +162,9 @@ class GraphEncoder(nn.Module):
         super().__init__()
         w = config.width
         self.atom = nn.ModuleList([nn.Embedding(size, w) for size in ATOM_CODES])
-        self.bond = nn.ModuleList([nn.Embedding(size, w) for size in (PAIR_CODES[0], PAIR_CODES[2])])
+        self.bond = nn.ModuleList(
+            [nn.Embedding(size, w) for size in (PAIR_CODES[0], PAIR_CODES[2])]
+        )
         self.norms = nn.ModuleList([nn.LayerNorm(w) for _ in range(config.rounds)])
         self.messages = nn.ModuleList([nn.Linear(w, w) for _ in range(config.rounds)])
         self.updates = nn.ModuleList([perceptron(2 * w, 2 * w, w) for _ in range(config.rounds)])
@@ -142,14 +172,21 @@ class GraphEncoder(nn.Module):
 
     def forward(self, graphs: Graphs) -> Tensor:
         """(N, width)."""
-        h: Tensor = sum((table(graphs.atom[:, k]) for k, table in enumerate(self.atom)), start=torch.zeros(()))
-        bond = sum((table(graphs.bond_codes[:, k]) for k, table in enumerate(self.bond)), start=torch.zeros(()))
+        h: Tensor = sum(
+            (table(graphs.atom[:, k]) for k, table in enumerate(self.atom)), start=torch.zeros(())
+        )
+        bond = sum(
+            (table(graphs.bond_codes[:, k]) for k, table in enumerate(self.bond)),
+            start=torch.zeros(()),
+        )
         i, j = graphs.bonds.t()
         for norm, message, update in zip(self.norms, self.messages, self.updates):
             u = norm(h)
             sent = message(u)
             heard = torch.zeros_like(h)
-            heard = heard.index_add(0, i, functional.silu(sent[j] + bond)).index_add(0, j, functional.silu(sent[i] + bond))
+            heard = heard.index_add(0, i, functional.silu(sent[j] + bond)).index_add(
+                0, j, functional.silu(sent[i] + bond)
+            )
             h = h + update(torch.cat([u, heard], dim=-1))
         out: Tensor = self.final(h)
         return out
@@ -159,8 +196,17 @@ def perceptron(size: int, hidden: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, out))
 
 
+def begin_small(head: nn.Sequential) -> None:
+    """Let a fresh perceptron say next to nothing."""
+    last = cast(nn.Linear, head[-1])
+    nn.init.normal_(last.weight, std=0.001)
+    nn.init.zeros_(last.bias)
+
+
 class Coefficients(nn.Module):
-    """The coefficients of all terms, from features of atoms; a term read from either end gets the same ones."""
+    """The coefficients of all terms, from features of atoms; a term read from either
+    end gets the same ones.
+    """
 
     BOND, ANGLE, TORSION, PLANE = 3, 4, 9, 2
     ANGLE_SIDE, TORSION_SIDE = 1, 3
@@ -176,20 +222,25 @@ class Coefficients(nn.Module):
         self.pair = perceptron(2 * w, hidden, config.radial)
         self.charge = nn.Linear(w, 4)
         nn.init.normal_(self.charge.weight, std=0.01)
-        for last in (self.bond[-1], self.angle[-1], self.torsion[-1], self.plane[-1], self.pair[-1]):
-            nn.init.normal_(last.weight, std=0.001)
-            nn.init.zeros_(last.bias)
+        for head in (self.bond, self.angle, self.torsion, self.plane, self.pair):
+            begin_small(head)
 
     def forward(self, h: Tensor, graphs: Graphs) -> dict[str, Tensor]:
-        """Each (terms, coefficients), eV; `angle_sides` and `torsion_sides` (2, terms, coefficients)."""
+        """Each (terms, coefficients), eV; `angle_sides` and `torsion_sides` (2,
+        terms, coefficients).
+        """
         i, j = graphs.bonds.t()
         a, c, b = graphs.angles.t()
         p, q, r, s = graphs.torsions.t()
         o, *arms = graphs.planes.t()
         first, second = graphs.pairs.t()
-        angle = torch.stack([self.angle(torch.cat([h[x], h[c], h[y]], dim=-1)) for x, y in ((a, b), (b, a))])
+        angle = torch.stack(
+            [self.angle(torch.cat([h[x], h[c], h[y]], dim=-1)) for x, y in ((a, b), (b, a))]
+        )
         turns = ((p, q, r, s), (s, r, q, p))
-        torsion = torch.stack([self.torsion(torch.cat([h[k] for k in turn], dim=-1)) for turn in turns])
+        torsion = torch.stack(
+            [self.torsion(torch.cat([h[k] for k in turn], dim=-1)) for turn in turns]
+        )
         charge = self.charge(h)
         signs = charge.new_tensor([1.0, 1.0, -1.0, -1.0])
         out = {
@@ -198,11 +249,18 @@ class Coefficients(nn.Module):
             "angle_sides": angle[..., self.ANGLE :],
             "torsion": torsion[..., : self.TORSION].sum(0),
             "torsion_sides": torsion[..., self.TORSION :],
-            "plane": self.plane(torch.cat([h[o], sum(h[k] for k in arms)], dim=-1)),
-            "pair": self.pair(torch.cat([h[first] + h[second] + self.hop(graphs.hops), h[first] * h[second]], dim=-1)),
+            "plane": self.plane(torch.cat([h[o], h[arms[0]] + h[arms[1]] + h[arms[2]]], dim=-1)),
+            "pair": self.pair(
+                torch.cat(
+                    [h[first] + h[second] + self.hop(graphs.hops), h[first] * h[second]], dim=-1
+                )
+            ),
         }
         out = {name: TERM_SCALE_EV * 10 * value for name, value in out.items()}
-        return {**out, "charge": 0.02 * (charge[first] * signs * charge[second]).sum(-1, keepdim=True)}
+        return {
+            **out,
+            "charge": 0.02 * (charge[first] * signs * charge[second]).sum(-1, keepdim=True),
+        }
 
 
 def saturated(u: Tensor) -> Tensor:
@@ -215,23 +273,35 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def cross(a: Tensor, b: Tensor) -> Tensor:
-    return torch.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    return torch.stack(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )
+
+
+Arm = Callable[
+    [Tensor, Tensor], tuple[Tensor, Tensor, Tensor]
+]  # i, j -> unit vectors, stretches, distances
+Term = tuple[Tensor, Tensor]  # an atom of each term (t,), energies (t, k)
 
 
 class Bonded(nn.Module):
-    """Energies (terms, k) of bonds, angles, torsions and planes; coordinates are laid out (3, atoms, k)."""
+    """Energies (terms, k) of bonds, angles, torsions and planes; coordinates are
+    laid out (3, atoms, k).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.radii: Tensor
         self.register_buffer("radii", torch.tensor((0.0, *RADII_A)), persistent=False)
 
-    def forward(self, x: Tensor, graphs: Graphs, c: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def forward(self, x: Tensor, graphs: Graphs, c: dict[str, Tensor]) -> list[Term]:
         """Pairs of (an atom of each term, energies)."""
         element = graphs.atom[:, 0]
 
         def arm(i: Tensor, j: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """From i to j: unit vectors (3, t, k), and stretches and distances (t, k)."""
+            """From i to j: unit vectors (3, t, k), and stretches and distances (t,
+            k).
+            """
             r = x.index_select(1, j) - x.index_select(1, i)
             d = (dot(r, r) + 1e-8).sqrt()
             centre = (self.radii[element[i]] + self.radii[element[j]])[:, None]
@@ -244,12 +314,12 @@ class Bonded(nn.Module):
             self._planes(arm, graphs, c["plane"]),
         ]
 
-    def _bonds(self, arm, graphs, c):  # type: ignore[no-untyped-def]
+    def _bonds(self, arm: Arm, graphs: Graphs, c: Tensor) -> Term:
         i, j = graphs.bonds.t()
         _, u, _ = arm(i, j)
         return i, u * (c[:, 0:1] + u * (c[:, 1:2] + u * c[:, 2:3]))
 
-    def _angles(self, arm, graphs, c, sides):  # type: ignore[no-untyped-def]
+    def _angles(self, arm: Arm, graphs: Graphs, c: Tensor, sides: Tensor) -> Term:
         a, o, b = graphs.angles.t()
         e1, u1, _ = arm(o, a)
         e2, u2, _ = arm(o, b)
@@ -258,7 +328,7 @@ class Bonded(nn.Module):
         coupled = c[:, 3:4] * u1 * u2 + v * (sides[0, :, 0:1] * u1 + sides[1, :, 0:1] * u2)
         return o, polynomial + coupled
 
-    def _torsions(self, arm, graphs, c, sides):  # type: ignore[no-untyped-def]
+    def _torsions(self, arm: Arm, graphs: Graphs, c: Tensor, sides: Tensor) -> Term:
         p, q, r, s = graphs.torsions.t()
         e1, u1, _ = arm(q, p)
         e2, u2, _ = arm(q, r)
@@ -267,19 +337,31 @@ class Bonded(nn.Module):
         l1, l2 = dot(n1, n1), dot(n2, n2)
         # both sines: a torsion at a straight angle is none
         cosine = -dot(n1, n2) * ((l1 + 1e-4) * (l2 + 1e-4)).rsqrt()
-        v1, v2 = (dot(e1, e2) - COSINE_CENTRE) / COSINE_SCALE, (-dot(e2, e3) - COSINE_CENTRE) / COSINE_SCALE
+        v1, v2 = (
+            (dot(e1, e2) - COSINE_CENTRE) / COSINE_SCALE,
+            (-dot(e2, e3) - COSINE_CENTRE) / COSINE_SCALE,
+        )
         t2 = 2 * cosine.square() - 1
         t3 = cosine * (2 * t2 - 1)
         t4 = 2 * t2.square() - 1
-        series = c[:, 0:1] * cosine + c[:, 1:2] * t2 + c[:, 2:3] * t3 + c[:, 3:4] * t4 + c[:, 4:5] * (2 * t3.square() - 1)
-        middle = u2 * (c[:, 5:6] * cosine + c[:, 6:7] * t2 + c[:, 7:8] * t3) + c[:, 8:9] * v1 * v2 * cosine
+        series = (
+            c[:, 0:1] * cosine
+            + c[:, 1:2] * t2
+            + c[:, 2:3] * t3
+            + c[:, 3:4] * t4
+            + c[:, 4:5] * (2 * t3.square() - 1)
+        )
+        middle = (
+            u2 * (c[:, 5:6] * cosine + c[:, 6:7] * t2 + c[:, 7:8] * t3)
+            + c[:, 8:9] * v1 * v2 * cosine
+        )
         ends = [
             v * (side[:, 0:1] * cosine + side[:, 1:2] * t2) + side[:, 2:3] * u * cosine
             for side, v, u in ((sides[0], v1, u1), (sides[1], v2, u3))
         ]
         return q, l1 * l2 * (series + middle + ends[0] + ends[1])
 
-    def _planes(self, arm, graphs, c):  # type: ignore[no-untyped-def]
+    def _planes(self, arm: Arm, graphs: Graphs, c: Tensor) -> Term:
         o, *arms = graphs.planes.t()
         e1, e2, e3 = (arm(o, k)[0] for k in arms)
         square = dot(e1, cross(e2, e3)).square()
@@ -298,14 +380,19 @@ class Radial(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         wave = 0.5 * (1 + torch.cos(d.clamp(max=self.cutoff_A) * (math.pi / self.cutoff_A)))
-        return torch.exp(-0.5 * ((d[..., None] - self.centres) * self.inverse_width).square()) * wave[..., None]
+        return (
+            torch.exp(-0.5 * ((d[..., None] - self.centres) * self.inverse_width).square())
+            * wave[..., None]
+        )
 
 
 @dataclass
 class Surroundings:
-    """The neighbours of the heavy atoms, padded to one number K: centres (c,), neighbours (c, K), codes of bonds between (c, K).
+    """The neighbours of the heavy atoms, padded to one number K: centres (c,),
+    neighbours (c, K), codes of bonds between (c, K).
 
-    `moments` (c, k, 10, K) are 1, the unit vectors and their products; `distances_A` (c, k, K); `real` (c, 1, K) marks no padding.
+    `moments` (c, k, 10, K) are 1, the unit vectors and their products; `distances_A`
+    (c, k, K); `real` (c, 1, K) marks no padding.
     """
 
     centres: Tensor
@@ -317,7 +404,9 @@ class Surroundings:
 
 
 def surroundings(graphs: Graphs, x: Tensor, pairs: Tensor, hops: Tensor) -> Surroundings:
-    """The neighbours among `pairs` (p, 2), each of which is a neighbour of either end that is no hydrogen."""
+    """The neighbours among `pairs` (p, 2), each of which is a neighbour of either
+    end that is no hydrogen.
+    """
     heavy = graphs.atom[:, 0] != HYDROGEN
     centre, other = torch.cat([pairs, pairs.flip(1)]).t()
     kept = heavy[centre].nonzero()[:, 0]
@@ -331,17 +420,24 @@ def surroundings(graphs: Graphs, x: Tensor, pairs: Tensor, hops: Tensor) -> Surr
     neighbours[row, slot] = other
     codes = torch.zeros_like(neighbours)
     codes[row, slot] = code
-    r = x.index_select(1, neighbours.reshape(-1)).view(3, len(centres), width, -1) - x.index_select(1, centres)[:, :, None]
+    r = (
+        x.index_select(1, neighbours.reshape(-1)).view(3, len(centres), width, -1)
+        - x.index_select(1, centres)[:, :, None]
+    )
     r = r.transpose(2, 3)  # (3, c, k, K)
     d = (dot(r, r) + 1e-8).sqrt()
     a, b, c = r / d
     one = torch.ones_like(a)
-    moments = torch.stack([one, a, b, c, a * a - 1 / 3, b * b - 1 / 3, c * c - 1 / 3, a * b, a * c, b * c], dim=2)
+    moments = torch.stack(
+        [one, a, b, c, a * a - 1 / 3, b * b - 1 / 3, c * c - 1 / 3, a * b, a * c, b * c], dim=2
+    )
     return Surroundings(centres, neighbours, codes, moments, d, (codes > 0)[:, None].to(x.dtype))
 
 
 class Neighbourhood(nn.Module):
-    """Moments of each heavy atom's surroundings up to quadrupoles, and the invariants they make."""
+    """Moments of each heavy atom's surroundings up to quadrupoles, and the
+    invariants they make.
+    """
 
     def __init__(self, config: EnergyConfig):
         super().__init__()
@@ -352,21 +448,34 @@ class Neighbourhood(nn.Module):
         self.sender = nn.Linear(w, c)
         self.update = perceptron(w + 4 * c, config.hidden, w)
         self.read = perceptron(w, config.hidden // 2, 1)
-        nn.init.normal_(self.read[-1].weight, std=0.001)
-        nn.init.zeros_(self.read[-1].bias)
+        begin_small(self.read)
 
     def forward(self, h: Tensor, around: Surroundings) -> tuple[Tensor, Tensor]:
-        """(features (N, k, width), energies (c, k) of the centres) from features h (N, 1 or k, width)."""
+        """(features (N, k, width), energies (c, k) of the centres) from features h
+        (N, 1 or k, width).
+        """
         c, k, width = around.distances_A.shape
-        sent = self.sender(h).index_select(0, around.neighbours.reshape(-1)).view(c, width, h.shape[1], -1).transpose(1, 2)
-        sent = sent * (self.hop(around.hops)[:, None] * around.real[..., None])  # (c, 1 or k, K, channels)
+        sent = (
+            self.sender(h)
+            .index_select(0, around.neighbours.reshape(-1))
+            .view(c, width, h.shape[1], -1)
+            .transpose(1, 2)
+        )
+        sent = sent * (
+            self.hop(around.hops)[:, None] * around.real[..., None]
+        )  # (c, 1 or k, K, channels)
         weight = self.filter(self.radial(around.distances_A)) * sent
         moment = around.moments @ weight  # (c, k, 10, channels)
         v, q = moment[..., 1:4, :], moment[..., 4:, :]
         scale = q.new_tensor([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])[:, None]
         x, y, z = v.unbind(2)
         products = torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], dim=2)
-        invariants = [moment[..., 0, :], v.square().sum(2), (scale * q.square()).sum(2), (scale * q * products).sum(2)]
+        invariants = [
+            moment[..., 0, :],
+            v.square().sum(2),
+            (scale * q.square()).sum(2),
+            (scale * q * products).sum(2),
+        ]
         own = h.index_select(0, around.centres).expand(-1, k, -1)
         change = self.update(torch.cat([own, *invariants], dim=-1))
         state = h.expand(-1, k, -1).index_add(0, around.centres, change)
@@ -387,7 +496,9 @@ class EnergyNetwork(nn.Module):
         self.blocks = nn.ModuleList([Neighbourhood(config) for _ in range(config.blocks)])
 
     def features(self, graphs: Graphs, sigma_A: float = 0.0) -> Tensor:
-        """Features of atoms (N, width) at a noise level; they do not depend on the geometry."""
+        """Features of atoms (N, width) at a noise level; they do not depend on the
+        geometry.
+        """
         h: Tensor = self.encoder(graphs)
         if sigma_A > 0:
             level = h.new_tensor([1.0, 10 * sigma_A, math.log(sigma_A / 0.05)])
@@ -399,7 +510,9 @@ class EnergyNetwork(nn.Module):
         return self.energy(graphs, x, h, self.coefficients(h, graphs))
 
     def energy(self, graphs: Graphs, x: Tensor, h: Tensor, c: dict[str, Tensor]) -> Tensor:
-        """Energies (molecules, k) with features and coefficients that were made before."""
+        """Energies (molecules, k) with features and coefficients that were made
+        before.
+        """
         i, j = graphs.pairs.t()
         r = x.index_select(1, j) - x.index_select(1, i)
         d = (dot(r, r) + 1e-8).sqrt()
@@ -412,7 +525,10 @@ class EnergyNetwork(nn.Module):
         terms = [(i, coulomb), (i[close], radial[..., 0]), *self.bonded(x, graphs, c)]
         if self.blocks:
             near = (smallest < self.config.cutoff_neighbours_A).nonzero()[:, 0]
-            around, state = surroundings(graphs, x, graphs.pairs[near], graphs.hops[near]), h[:, None]
+            around, state = (
+                surroundings(graphs, x, graphs.pairs[near], graphs.hops[near]),
+                h[:, None],
+            )
             for block in self.blocks:
                 state, energy = block(state, around)
                 terms.append((around.centres, energy))

@@ -1,4 +1,6 @@
-"""The learned energy at work: energies and forces of geometries, and relaxation by a few quasi-Newton steps."""
+"""The learned energy at work: energies and forces of geometries, and relaxation by a
+few quasi-Newton steps.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from numpy.typing import NDArray
 from equidrift.conditions import Known
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.conformers.energy.hessian import model_hessian
-from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork, Topology, join, topology
+from equidrift.models.conformers.energy.network import (
+    EnergyConfig,
+    EnergyNetwork,
+    Topology,
+    join,
+    topology,
+)
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
@@ -29,9 +37,11 @@ CONVERGED_EV_A = 0.02
 
 
 class EnergySurface:
-    """`energy_eV (k,), gradient_eV_A (k, n, 3) = surface(positions_A (k, n, 3))` of one molecule.
+    """`energy_eV (k,), gradient_eV_A (k, n, 3) = surface(positions_A (k, n, 3))` of one
+    molecule.
 
-    Features and coefficients of the molecule are computed once. `reference` (positions (n, 3) -> energy, gradient) is added.
+    Features and coefficients of the molecule are computed once. `reference` (positions
+    (n, 3) -> energy, gradient) is added.
     """
 
     def __init__(self, network: EnergyNetwork, terms: Topology, reference: Any = None):
@@ -41,9 +51,12 @@ class EnergySurface:
             self.features = network.features(self.graphs)
             self.coefficients = network.coefficients(self.features, self.graphs)
 
-    def __call__(self, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def __call__(
+        self, positions_A: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         parts = [
-            self._block(positions_A[k : k + GEOMETRIES_PER_BATCH]) for k in range(0, len(positions_A), GEOMETRIES_PER_BATCH)
+            self._block(positions_A[k : k + GEOMETRIES_PER_BATCH])
+            for k in range(0, len(positions_A), GEOMETRIES_PER_BATCH)
         ]
         energy, gradient = (np.concatenate(column) for column in zip(*parts))
         if self.reference is not None:
@@ -52,10 +65,16 @@ class EnergySurface:
             gradient = gradient + np.stack([g for _, g in of_reference])
         return energy, gradient
 
-    def _block(self, positions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _block(
+        self, positions: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         dtype = self.features.dtype
         centred = positions - positions.mean(1, keepdims=True)  # small numbers keep float32 exact
-        x = torch.from_numpy(np.ascontiguousarray(centred.transpose(2, 1, 0))).to(dtype).requires_grad_(True)
+        x = (
+            torch.from_numpy(np.ascontiguousarray(centred.transpose(2, 1, 0)))
+            .to(dtype)
+            .requires_grad_(True)
+        )
         with torch.enable_grad():
             energy = self.network.energy(self.graphs, x, self.features, self.coefficients)
             (gradient,) = torch.autograd.grad(energy.sum(), x)
@@ -70,7 +89,8 @@ def relax(
     *,
     free: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """BFGS on all conformers at once; returns the geometry of lowest energy that each has seen.
+    """BFGS on all conformers at once; returns the geometry of lowest energy that each
+    has seen.
 
     Parameters
     ----------
@@ -84,7 +104,7 @@ def relax(
     k, n, _ = x.shape
     move = np.ones(3 * n, bool) if free is None else np.repeat(free, 3)
     inner = hessian[:, move][:, :, move] + SOFTEST_EV_A2 * np.eye(int(move.sum()))
-    inverse = np.linalg.inv(inner)
+    inverse: NDArray[np.float64] = np.linalg.inv(inner).astype(np.float64)
     energy, gradient = surface(x)
     best, lowest = x.copy(), energy.copy()
     for _ in range(steps):
@@ -103,24 +123,35 @@ def relax(
     return best
 
 
-def updated(inverse: NDArray[np.float64], s: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """BFGS's inverse Hessian (k, m, m) after steps s (k, m) that changed the gradients by y (k, m); left where s.y is not positive."""
+def updated(
+    inverse: NDArray[np.float64], s: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """BFGS's inverse Hessian (k, m, m) after steps s (k, m) that changed the
+    gradients by y (k, m); left where s.y is not positive.
+    """
     sy = (s * y).sum(1)
     good = sy > 1e-8
     rho = np.where(good, 1 / np.where(good, sy, 1.0), 0.0)
     hy = np.einsum("kij,kj->ki", inverse, y)
     scale = rho + rho**2 * (y * hy).sum(1)
     cross = rho[:, None, None] * hy[:, :, None] * s[:, None, :]
-    new: NDArray[np.float64] = inverse + scale[:, None, None] * s[:, :, None] * s[:, None, :] - cross - cross.transpose(0, 2, 1)
+    new: NDArray[np.float64] = (
+        inverse
+        + scale[:, None, None] * s[:, :, None] * s[:, None, :]
+        - cross
+        - cross.transpose(0, 2, 1)
+    )
     return new
 
 
 class EnergyModel:
-    """Moves conformers towards GFN2-xTB minima along the gradient of a learned energy; graph and stereo are for the caller to check.
+    """Moves conformers towards GFN2-xTB minima along the gradient of a learned energy;
+    graph and stereo are for the caller to check.
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
+    weights : name of a shipped model, or the path of a card or safetensors file that
+        `equidrift train` wrote.
 
     Raises
     ------
@@ -134,7 +165,9 @@ class EnergyModel:
 
     def __init__(self, weights: str = "conformer-energy"):
         def make(config: dict[str, Any]) -> EnergyNetwork:
-            return EnergyNetwork(EnergyConfig(**{key: value for key, value in config.items() if key != "reference"}))
+            return EnergyNetwork(
+                EnergyConfig(**{key: value for key, value in config.items() if key != "reference"})
+            )
 
         self.network, self.card = load_network(weights, self.task, make)
         self.network.requires_grad_(False)
@@ -144,12 +177,14 @@ class EnergyModel:
         self.reference = self.card["config"]["reference"]
 
     def surface(self, molecule: Molecule) -> EnergySurface:
-        """The energy surface of a molecule, eV and A; zero of energy is that of MMFF94 plus a constant of the molecule.
+        """The energy surface of a molecule, eV and A; zero of energy is that of MMFF94
+        plus a constant of the molecule.
 
         Raises
         ------
         MoleculeError
-            for an element that the training data lacked, or a molecule that MMFF94, the reference, cannot type.
+            for an element that the training data lacked, or a molecule that MMFF94, the
+            reference, cannot type.
         """
         self.check_elements(molecule)
         reference = None
@@ -159,9 +194,12 @@ class EnergyModel:
 
     def check_elements(self, molecule: Molecule) -> None:
         """Raise `MoleculeError` for an element that the training data lacked."""
-        if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}):
+        if unknown := sorted(
+            {SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}
+        ):
             raise MoleculeError(
-                f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; use the refiner 'refine', or relax='gfn2'"
+                f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; "
+                "use the refiner 'refine', or relax='gfn2'"
             )
 
     def refine_many(
@@ -176,15 +214,18 @@ class EnergyModel:
 
         Parameters
         ----------
-        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN, and those of a molecule that
-            MMFF94 cannot type become NaN, so that whoever checks them keeps what there was.
+        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN
+            stay NaN, and those of a molecule that MMFF94 cannot type become NaN, so
+            that whoever checks them keeps what there was.
         steps : quasi-Newton steps, 1 to 200, 15 where None.
-        known : one a job: the atoms to hold, which must be in their places already, and the distances to keep.
+        known : one a job: the atoms to hold, which must be in their places already, and
+            the distances to keep.
 
         Raises
         ------
         InputError
-            for steps out of range; MoleculeError for an element that the training data lacked.
+            for steps out of range; MoleculeError for an element that the training data
+            lacked.
         """
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 200:
@@ -196,7 +237,9 @@ class EnergyModel:
             self.check_elements(molecule)
             if good.any():
                 try:
-                    moved[good] = self._relax(molecule, moved[good], steps, None if known is None else known[k])
+                    moved[good] = self._relax(
+                        molecule, moved[good], steps, None if known is None else known[k]
+                    )
                 except MoleculeError:
                     moved[good] = np.nan
             if callback is not None:
@@ -204,7 +247,9 @@ class EnergyModel:
             results.append(moved)
         return results
 
-    def _relax(self, molecule: Molecule, x: NDArray[np.float64], steps: int, known: Known | None) -> NDArray[np.float64]:
+    def _relax(
+        self, molecule: Molecule, x: NDArray[np.float64], steps: int, known: Known | None
+    ) -> NDArray[np.float64]:
         surface: Surface = self.surface(molecule)
         terms = topology(graph_codes(molecule))
         free = None
@@ -225,7 +270,9 @@ class Restrained:
     def __init__(self, surface: Surface, known: Known):
         self.surface, self.known = surface, known
 
-    def __call__(self, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def __call__(
+        self, positions_A: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         energy, gradient = self.surface(positions_A)
         i, j = self.known.pairs.T
         r = positions_A[:, i] - positions_A[:, j]

@@ -1,4 +1,6 @@
-"""`equidrift train conformer-energy CONFIG`: the energy whose gradient relaxes conformers."""
+"""`equidrift train conformer-energy CONFIG`: the energy whose gradient relaxes
+conformers.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ FEWEST_MOLECULES = 100  # of the training data, for an element to be claimed
 class EnergyTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `data` names .npz files that `tools/pack_paths.py` wrote. `reference` is the force field whose energy the network's is added to
-    at zero noise. `validation` names files of paths that tell the loss before and after; without it, a share `held_out` of the
+    `data` names .npz files that `tools/pack_paths.py` wrote. `reference` is the force
+    field whose energy the network's is added to at zero noise. `validation` names files
+    of paths that tell the loss before and after; without it, a share `held_out` of the
     molecules does. `noise_share` of the batches are at a noise level.
     """
 
@@ -46,7 +49,11 @@ class EnergyTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train an energy; see `shared.run.train`."""
     return train(EnergyTraining, make_task, config, out, budget_s, resume, progress)
@@ -65,17 +72,31 @@ def make_task(c: EnergyTraining, network: EnergyNetwork, out: Path) -> Task:
     def finish(trained: nn.Module) -> dict[str, Any]:
         if held_out is None:
             return {}
-        return {"quality": {"held-out paths": {**relative_errors(trained, held_out), "paths": len(unseen)}}}
+        return {
+            "quality": {
+                "held-out paths": {**relative_errors(trained, held_out), "paths": len(unseen)}
+            }
+        }
 
     summary = {"molecules": len(data.graphs), "paths": len(data)}
     batches = make_batches(c, data.take(rows), c.noise_share)
-    return Task(network, batches, energy_loss, card_of(c, network.config, data), held_out, summary=summary, finish=finish)
+    return Task(
+        network,
+        batches,
+        energy_loss,
+        card_of(c, network.config, data),
+        held_out,
+        summary=summary,
+        finish=finish,
+    )
 
 
 def make_batches(c: EnergyTraining, data: PathSet, noise_share: float) -> Batches:
     """Batches of some paths, with this share of them at a noise level."""
     sizes = {"paths": c.paths_per_batch, "frames": c.frames_per_path}
-    return Batches(data, **sizes, noise_share=noise_share, reference=c.reference == "MMFF94", seed=c.seed)
+    return Batches(
+        data, **sizes, noise_share=noise_share, reference=c.reference == "MMFF94", seed=c.seed
+    )
 
 
 def molecules_with(data: PathSet) -> dict[str, int]:
@@ -87,7 +108,9 @@ def molecules_with(data: PathSet) -> dict[str, int]:
 
 
 def card_of(c: EnergyTraining, sizes: EnergyConfig, data: PathSet) -> dict[str, Any]:
-    """What the card says beside what all cards say; it claims elements that at least `FEWEST_MOLECULES` molecules hold."""
+    """What the card says beside what all cards say; it claims elements that at least
+    `FEWEST_MOLECULES` molecules hold.
+    """
     counts = molecules_with(data)
     return {
         "family": "conformers",

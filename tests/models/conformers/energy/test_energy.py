@@ -18,15 +18,33 @@ from equidrift.errors import InputError, MoleculeError, WeightsError
 from equidrift.geometry import align
 from equidrift.models.conformers.energy.data import PathSet, RelaxationPath
 from equidrift.models.conformers.energy.hessian import model_hessian
-from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork, Topology, join, topology
-from equidrift.models.conformers.energy.objective import Batches, Example, energy_loss, relative_errors, without_rigid_motion
+from equidrift.models.conformers.energy.network import (
+    EnergyConfig,
+    EnergyNetwork,
+    Topology,
+    join,
+    topology,
+)
+from equidrift.models.conformers.energy.objective import (
+    Batches,
+    Example,
+    energy_loss,
+    relative_errors,
+    without_rigid_motion,
+)
 from equidrift.models.conformers.energy.sampler import EnergyModel, EnergySurface, relax, updated
 from equidrift.models.conformers.energy.train import run_training
 from equidrift.models.shared.graph_codes import GraphCodes, graph_codes
 from equidrift.models.shared.trainer import Trainer
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
-from tests.models.networks import ENERGY_SIZES, conformer, small_energy_network, small_energy_weights, small_weights
+from tests.models.networks import (
+    ENERGY_SIZES,
+    conformer,
+    small_energy_network,
+    small_energy_weights,
+    small_weights,
+)
 
 DATA = Path(__file__).parents[3] / "data"
 SMILES = ("C[C@H](N)C(=O)O", "C#CC=O", "O=C1CC1")
@@ -34,7 +52,9 @@ SMILES = ("C[C@H](N)C(=O)O", "C#CC=O", "O=C1CC1")
 
 def shaken(smiles: str, count: int = 3, seed: int = 1) -> tuple[Topology, NDArray[np.float64]]:
     molecule, x = conformer(smiles)
-    return topology(graph_codes(molecule)), x + 0.1 * np.random.default_rng(seed).standard_normal((count, *x.shape))
+    return topology(graph_codes(molecule)), x + 0.1 * np.random.default_rng(seed).standard_normal(
+        (count, *x.shape)
+    )
 
 
 def laid_out(x: NDArray[np.float64]) -> torch.Tensor:
@@ -50,7 +70,9 @@ def rotation(seed: int, *, reflect: bool) -> NDArray[np.float64]:
 @pytest.mark.parametrize("sigma_A", [0.0, 0.05])
 @pytest.mark.parametrize("reflect", [False, True])
 @pytest.mark.parametrize("smiles", SMILES)
-def test_energy_is_the_same_when_the_molecule_is_turned_shifted_or_mirrored(smiles: str, reflect: bool, sigma_A: float) -> None:
+def test_energy_is_the_same_when_the_molecule_is_turned_shifted_or_mirrored(
+    smiles: str, reflect: bool, sigma_A: float
+) -> None:
     network = small_energy_network()
     terms, x = shaken(smiles)
     moved = x @ rotation(3, reflect=reflect) + [3.0, -1.0, 2.0]
@@ -65,7 +87,9 @@ def test_energy_is_the_same_when_atoms_are_renumbered(smiles: str) -> None:
     network = small_energy_network()
     codes = graph_codes(conformer(smiles)[0])
     order = np.random.default_rng(5).permutation(codes.n_atoms)
-    other = GraphCodes(codes.atom[order], codes.pair[np.ix_(order, order)], np.zeros((0, 5), np.int64))
+    other = GraphCodes(
+        codes.atom[order], codes.pair[np.ix_(order, order)], np.zeros((0, 5), np.int64)
+    )
     _, x = shaken(smiles)
     with torch.no_grad():
         before = network(join([topology(codes)]), laid_out(x))
@@ -89,7 +113,9 @@ def test_energies_do_not_depend_on_what_else_is_in_the_batch() -> None:
     network = small_energy_network()
     parts = [shaken(smiles) for smiles in SMILES]
     with torch.no_grad():
-        together = network(join([terms for terms, _ in parts]), torch.cat([laid_out(x) for _, x in parts], dim=1))
+        together = network(
+            join([terms for terms, _ in parts]), torch.cat([laid_out(x) for _, x in parts], dim=1)
+        )
         alone = torch.cat([network(join([terms]), laid_out(x)) for terms, x in parts])
         single = torch.stack([network(join([terms]), laid_out(x[1:2]))[0, 0] for terms, x in parts])
     torch.testing.assert_close(together, alone, atol=1e-9, rtol=0)
@@ -124,7 +150,9 @@ def test_model_hessian_has_no_stiffness_against_rigid_motion_and_is_positive_oth
 def test_displacements_without_rigid_motion_have_no_linear_and_angular_momentum() -> None:
     _, x = shaken("CCO", count=1)
     centred = x[0] - x[0].mean(0)
-    left = without_rigid_motion(centred, np.random.default_rng(0).standard_normal((2, *centred.shape)))
+    left = without_rigid_motion(
+        centred, np.random.default_rng(0).standard_normal((2, *centred.shape))
+    )
     assert np.abs(left.sum(1)).max() < 1e-9
     assert np.abs(np.cross(centred, left).sum(1)).max() < 1e-9
 
@@ -133,7 +161,9 @@ def quadratic(smiles: str) -> tuple[Any, NDArray[np.float64], NDArray[np.float64
     """A surface whose minimum is known: a spring Hessian around an ETKDG geometry; and a start."""
     molecule, minimum = conformer(smiles)
     n = molecule.n_atoms
-    hessian = model_hessian(topology(graph_codes(molecule)), minimum[None])[0] * 1.5 + 0.3 * np.eye(3 * n)
+    hessian = model_hessian(topology(graph_codes(molecule)), minimum[None])[0] * 1.5 + 0.3 * np.eye(
+        3 * n
+    )
 
     def surface(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         off = (x - minimum).reshape(len(x), -1)
@@ -171,20 +201,31 @@ def path(smiles: str, molecule: int, seed: int) -> RelaxationPath:
     """A path on a quadratic surface, as if GFN2-xTB were one; the reference is a softer one."""
     surface, minimum, start = quadratic(smiles)
     rng = np.random.default_rng(seed)
-    x = np.stack([minimum + t * (start[0] - minimum) for t in (1.0, 0.6, 0.3, 0.0)] + [minimum + 0.03 * rng.standard_normal(minimum.shape)])
+    x = np.stack(
+        [minimum + t * (start[0] - minimum) for t in (1.0, 0.6, 0.3, 0.0)]
+        + [minimum + 0.03 * rng.standard_normal(minimum.shape)]
+    )
     energy, gradient = surface(x)
     forces = -gradient.astype(np.float32)
     kind = np.array([0, 0, 0, 0, 2], np.uint8)
-    return RelaxationPath(molecule, kind, energy, 0.5 * energy, x.astype(np.float32), forces, 0.5 * forces)
+    return RelaxationPath(
+        molecule, kind, energy, 0.5 * energy, x.astype(np.float32), forces, 0.5 * forces
+    )
 
 
 def small_paths() -> PathSet:
     texts = ("CCO", "CC=O", "CCN")
-    return PathSet([graph_codes(conformer(text)[0]) for text in texts], [path(text, k, k) for k, text in enumerate(texts)])
+    return PathSet(
+        [graph_codes(conformer(text)[0]) for text in texts],
+        [path(text, k, k) for k, text in enumerate(texts)],
+    )
 
 
 def batches(data: PathSet, **options: Any) -> Batches:
-    return Batches(data, **{"paths": 2, "frames": 4, "noise_share": 0.0, "reference": True, "seed": 0, **options})
+    return Batches(
+        data,
+        **{"paths": 2, "frames": 4, "noise_share": 0.0, "reference": True, "seed": 0, **options},
+    )
 
 
 def test_paths_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
@@ -224,9 +265,15 @@ def test_loss_is_zero_for_a_network_that_knows_the_surface() -> None:
 
         def forward(self, graphs: Any, x: torch.Tensor, sigma_A: float) -> torch.Tensor:
             molecule, minimum = conformer("CCO")
-            hessian = model_hessian(topology(graph_codes(molecule)), minimum[None])[0] * 1.5 + 0.3 * np.eye(3 * molecule.n_atoms)
-            off = (x.permute(2, 1, 0) - torch.from_numpy(minimum - centre).float()).reshape(x.shape[2], -1)
-            return (0.5 * torch.einsum("ki,ij,kj->k", off, torch.from_numpy(hessian).float(), off))[None]
+            hessian = model_hessian(topology(graph_codes(molecule)), minimum[None])[
+                0
+            ] * 1.5 + 0.3 * np.eye(3 * molecule.n_atoms)
+            off = (x.permute(2, 1, 0) - torch.from_numpy(minimum - centre).float()).reshape(
+                x.shape[2], -1
+            )
+            return (0.5 * torch.einsum("ki,ij,kj->k", off, torch.from_numpy(hessian).float(), off))[
+                None
+            ]
 
     assert float(energy_loss(Exact(), example).detach()) < 0.02
     assert float(energy_loss(small_energy_network().float(), example).detach()) > 0.5
@@ -271,13 +318,19 @@ def test_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
         patch.setattr(Trainer, "_update", stopped)
         run_training(config, tmp_path / "parts", None)
     assert run_training(config, tmp_path / "parts", None, resume=True)["steps"] == 6
-    whole, parts = (load_weights(tmp_path / name / "my-model.safetensors")[0] for name in ("whole", "parts"))
+    whole, parts = (
+        load_weights(tmp_path / name / "my-model.safetensors")[0] for name in ("whole", "parts")
+    )
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
-def test_training_lowers_the_errors_of_forces_and_energies(config: dict[str, Any], tmp_path: Path) -> None:
+def test_training_lowers_the_errors_of_forces_and_energies(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
     schedule = {"steps": 150, "learning_rate": 0.005, "warmup_steps": 5, "ema": 0.9}
-    result = run_training({**config, "schedule": schedule, "noise_share": 0.0}, tmp_path / "run", None)
+    result = run_training(
+        {**config, "schedule": schedule, "noise_share": 0.0}, tmp_path / "run", None
+    )
     torch.manual_seed(0)
     before = relative_errors(EnergyNetwork(EnergyConfig(**ENERGY_SIZES)), batches(small_paths()))
     assert result["held_out_loss_after"] < 0.7 * result["held_out_loss_before"]
@@ -285,8 +338,12 @@ def test_training_lowers_the_errors_of_forces_and_energies(config: dict[str, Any
     assert all(after[name] < 0.7 * value for name, value in before.items())
 
 
-@pytest.mark.parametrize("wrong", [{"reference": "UFF"}, {"noise_share": 1.0}, {"paths": 3}, {"network": {"depth": 3}}])
-def test_config_that_does_not_fit_is_refused(config: dict[str, Any], tmp_path: Path, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"reference": "UFF"}, {"noise_share": 1.0}, {"paths": 3}, {"network": {"depth": 3}}]
+)
+def test_config_that_does_not_fit_is_refused(
+    config: dict[str, Any], tmp_path: Path, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(InputError, match=r"reference|noise_share|paths|depth"):
         run_training({**config, **wrong}, tmp_path / "run", None)
 
@@ -302,7 +359,9 @@ def test_unknown_elements_are_refused_by_name(weights: Path) -> None:
         EnergyModel(str(weights)).refine_many([(molecule, x[None])])
 
 
-def test_molecules_that_the_reference_cannot_type_come_back_as_not_a_number(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_molecules_that_the_reference_cannot_type_come_back_as_not_a_number(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def untyped(molecule: Molecule) -> None:
         raise MoleculeError("MMFF94 cannot type it")
 
@@ -323,7 +382,9 @@ def test_weights_of_another_task_are_refused(tmp_path: Path) -> None:
         EnergyModel(str(small_weights(tmp_path)))
 
 
-def test_refinement_lowers_the_energy_keeps_order_and_passes_missing_conformers_through(weights: Path) -> None:
+def test_refinement_lowers_the_energy_keeps_order_and_passes_missing_conformers_through(
+    weights: Path,
+) -> None:
     model = EnergyModel(str(weights))
     molecule, x = conformer("CCO")
     other, y = conformer("CC(=O)N")
@@ -344,8 +405,16 @@ def test_held_atoms_stay_and_bounds_pull(weights: Path) -> None:
     np.testing.assert_array_equal(fixed[:2], x[:2])
     assert np.abs(fixed[2:] - x[2:]).max() > 1e-3
     apart = np.linalg.norm(x[0] - x[2])
-    bound = Known(molecule, pairs=np.array([[0, 2]]), lower_A=np.array([apart - 0.3]), upper_A=np.array([apart - 0.2]))
-    free, pulled = (model.refine_many([(molecule, x[None])], steps=60, known=[k])[0][0] for k in (Known(molecule), bound))
+    bound = Known(
+        molecule,
+        pairs=np.array([[0, 2]]),
+        lower_A=np.array([apart - 0.3]),
+        upper_A=np.array([apart - 0.2]),
+    )
+    free, pulled = (
+        model.refine_many([(molecule, x[None])], steps=60, known=[k])[0][0]
+        for k in (Known(molecule), bound)
+    )
     length = [np.linalg.norm(y[0] - y[2]) for y in (free, pulled)]
     assert abs(length[1] - (apart - 0.2)) < 0.8 * abs(length[0] - (apart - 0.2))
 
@@ -366,7 +435,9 @@ def test_shipped_energy_answers_each_element_that_its_card_claims() -> None:
     model = EnergyModel()
     assert {"H", "C", "N", "O"} <= set(model.card["elements"])
     for symbol in set(model.card["elements"]) - {"H", "C"}:
-        molecule, x = conformer({"N": "CCN", "O": "CCO", "F": "CCF", "S": "CCS", "Cl": "CCCl", "Br": "CCBr"}[symbol])
+        molecule, x = conformer(
+            {"N": "CCN", "O": "CCO", "F": "CCF", "S": "CCS", "Cl": "CCCl", "Br": "CCBr"}[symbol]
+        )
         moved = model.refine_many([(molecule, x[None])])[0]
         assert (GeometryCheck(molecule)(moved) == "").all()
         assert model.surface(molecule)(moved)[0] < model.surface(molecule)(x[None])[0]

@@ -101,14 +101,15 @@ def judged(what: str) -> np.ndarray:
     return np.diff(list(network.predict(pairs).values()), axis=1) / network.network.spread.numpy()[:, None]
 
 
-def refined(name: str) -> np.ndarray:
-    return make_refiner(name).refine_many([(aspirin().molecule, aspirin().positions_A[:2])])[0]
+def refined(name: str, steps: int | None = None) -> np.ndarray:
+    return make_refiner(name).refine_many([(aspirin().molecule, aspirin().positions_A[:2])], steps=steps)[0]
 
 
 SAMPLES: dict[str, Callable[[], np.ndarray]] = {
     "conformer": lambda: make_model("conformer").sample(alanine(), SEEDS, steps=4),
     "se3-distance": lambda: make_model("se3-distance").sample(alanine(), SEEDS, steps=8),
     "refine": lambda: refined("refine"),
+    "conformer-energy": lambda: refined("conformer-energy", 4),
     "trajectory": lambda: gap("default", None),
     "geotdm": lambda: gap("geotdm", 4),
     "nbody-charged": lambda: arrays("nbody-charged", None),

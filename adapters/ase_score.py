@@ -53,7 +53,7 @@ class ScoreCalculator(Calculator):
     def score_of(self, atoms: Atoms) -> DenoiserScore:
         """The score for these atoms."""
         if self._score is None or not np.array_equal(self._score.molecule.numbers, atoms.numbers):
-            molecule = self._given or resolve("equidrift.adapters.ase_atoms:from_atoms")(atoms)
+            molecule = self._given or resolve("equidrift.adapters.ase.atoms:from_atoms")(atoms)
             self._score = DenoiserScore(molecule, **self.parameters)
         return self._score
 

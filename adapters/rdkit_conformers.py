@@ -22,6 +22,6 @@ def ensemble_of(mol: Chem.Mol) -> Ensemble:
     if not frames:
         raise InputError("the Mol has no 3D conformer; embed it, or call equidrift.sample(mol, 10)")
     whole = Chem.AddHs(mol, addCoords=True)
-    molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(whole)
+    molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(whole)
     positions = np.array([whole.GetConformer(frame.GetId()).GetPositions() for frame in frames])
     return Ensemble(molecule, positions, provenance={"model": "given"})

@@ -5,8 +5,8 @@ import sys
 import ase.db
 from ase.optimize import BFGS
 
-from equidrift.adapters.ase_generator import ConformerGenerator
-from equidrift.adapters.ase_mmff import MMFF
+from equidrift.adapters.ase.calculators import MMFF
+from equidrift.adapters.ase.generator import ConformerGenerator
 
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 model = sys.argv[2] if len(sys.argv) > 2 else "default"

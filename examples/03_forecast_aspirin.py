@@ -10,7 +10,7 @@ from MDAnalysis.analysis.rms import RMSD
 from openmm import app, unit
 
 import equidrift
-from equidrift.adapters.ase_mmff import MMFF
+from equidrift.adapters.ase.calculators import MMFF
 
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 model = sys.argv[2] if len(sys.argv) > 2 else "default"

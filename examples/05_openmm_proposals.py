@@ -6,9 +6,9 @@ import openmm
 from openmm import app
 
 import equidrift
-from equidrift.adapters.openmm_sampler import ProposalSampler
-from equidrift.basins import torsion_basins
-from equidrift.proposals import uniform_proposer
+from equidrift.adapters.openmm.sampler import ProposalSampler
+from equidrift.montecarlo.basins import torsion_basins
+from equidrift.montecarlo.proposals import uniform_proposer
 from equidrift.torsions import TorsionTree
 
 cycles = int(sys.argv[1]) if len(sys.argv) > 1 else 2000

@@ -6,8 +6,8 @@ from openmm import unit
 from openmmtools import multistate, states, testsystems
 from openmmtools.mcmc import LangevinDynamicsMove, SequenceMove
 
-from equidrift.adapters.openmmtools_move import TorsionProposalMove
-from equidrift.proposals import uniform_proposer
+from equidrift.adapters.openmmtools.move import TorsionProposalMove
+from equidrift.montecarlo.proposals import uniform_proposer
 from equidrift.torsions import TorsionTree
 
 iterations = int(sys.argv[1]) if len(sys.argv) > 1 else 100

@@ -8,8 +8,8 @@ from ase.md.langevin import Langevin
 from tblite.ase import TBLite
 
 import equidrift
-from equidrift.adapters.ase_montecarlo import ProposalMonteCarlo
-from equidrift.proposals import uniform_proposer
+from equidrift.adapters.ase.montecarlo import ProposalMonteCarlo
+from equidrift.montecarlo.proposals import uniform_proposer
 from equidrift.torsions import TorsionTree
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 200

@@ -5,8 +5,8 @@ import sys
 import ase.db
 from ase.optimize import BFGS
 
-from equidrift.adapters.ase_generator import MoleculeGenerator
-from equidrift.adapters.ase_mmff import MMFF
+from equidrift.adapters.ase.calculators import MMFF
+from equidrift.adapters.ase.generator import MoleculeGenerator
 
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 20
 generator = MoleculeGenerator(n=n, seed=1, targets={"gap_eV": 7.0}, guidance=2.0)

@@ -17,16 +17,16 @@ _LAZY = {
     "Ensemble": "equidrift.records",
     "Trajectory": "equidrift.records",
     "sample": "equidrift.api",
-    "sample_many": "equidrift.many",
+    "sample_many": "equidrift.engine.many",
     "refine": "equidrift.api",
     "mmff_system": "equidrift.api",
     "swarm": "equidrift.simulate",
-    "generate": "equidrift.molecules",
+    "generate": "equidrift.engine.molecules",
     "forecast": "equidrift.trajectories",
     "interpolate": "equidrift.trajectories",
     "refine_trajectory": "equidrift.trajectories",
-    "load_trajectory": "equidrift.trajectory_formats",
-    "load": "equidrift.formats",
+    "load_trajectory": "equidrift.files.trajectories",
+    "load": "equidrift.files.ensembles",
     "list_models": "equidrift.registry",
 }
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "md":  # a module that can be called, since its functions are imported from it
-        return importlib.import_module("equidrift.md")
+        return importlib.import_module("equidrift.montecarlo.run")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'equidrift' has no attribute {name!r}")

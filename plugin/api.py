@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from equidrift import engine
-from equidrift.checks import GeometryCheck, check_supported
-from equidrift.conditions import make_conditions
-from equidrift.engine import check_count, generate, joined
+from equidrift.checks.conditions import make_conditions
+from equidrift.checks.geometry import GeometryCheck, check_supported
+from equidrift.engine import conformers as engine
+from equidrift.engine.conformers import check_count, generate, joined
+from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
+from equidrift.engine.relax import by_energy, check_threshold, check_window, make_relax, prune
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.records import Ensemble, Molecule
-from equidrift.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.registry import make_refiner, resolve
-from equidrift.relax import by_energy, check_threshold, check_window, make_relax, prune
 
 __all__ = ["mmff_system", "refine", "sample"]
 
@@ -39,10 +39,10 @@ def as_molecule(what: Any) -> Molecule:
     molecule: Molecule
     host = _host(what)
     if host == "rdkit":
-        molecule = resolve("equidrift.adapters.rdkit_molecule:from_mol")(what)
+        molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(what)
         return molecule
     if host == "ase":
-        molecule = resolve("equidrift.adapters.ase_atoms:from_atoms")(what)
+        molecule = resolve("equidrift.adapters.ase.atoms:from_atoms")(what)
         return molecule
     raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
 
@@ -134,7 +134,7 @@ def sample(
         return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
 
     try:
-        with resolve("equidrift.cli.progress:conformer_bar")(n, shown=progress) as callback:
+        with resolve("equidrift.progress:conformer_bar")(n, shown=progress) as callback:
             ensemble = generate(molecule, n, model=model, callback=callback, **options)
     except NoValidSamplesError as error:
         if error.partial is not None:
@@ -183,7 +183,7 @@ def refine(
     check_supported(ensemble.molecule)
     size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", engine.BATCH_SIZE))
     parts = []
-    with resolve("equidrift.cli.progress:conformer_bar")(len(ensemble), shown=progress) as callback:
+    with resolve("equidrift.progress:conformer_bar")(len(ensemble), shown=progress) as callback:
         for begin in range(0, len(ensemble), size):
             parts.append(refine_part(ensemble[begin : begin + size], refiner, steps))
             if callback is not None:
@@ -249,7 +249,7 @@ def as_ensemble(what: Any) -> Ensemble:
     elif _host(what) == "rdkit":
         ensemble = resolve("equidrift.adapters.rdkit_conformers:ensemble_of")(what)
     elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
-        ensemble = resolve("equidrift.adapters.ase_atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
+        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
     else:
         raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
     if not len(ensemble):

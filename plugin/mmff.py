@@ -131,7 +131,7 @@ def as_molecule(what: Molecule | Chem.Mol | str) -> Molecule:
     if isinstance(what, Molecule):
         return what
     reader = "from_smiles" if isinstance(what, str) else "from_mol"
-    molecule: Molecule = resolve(f"equidrift.adapters.rdkit_molecule:{reader}")(what)
+    molecule: Molecule = resolve(f"equidrift.adapters.rdkit.molecule:{reader}")(what)
     return molecule
 
 
@@ -152,11 +152,11 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
     """
     check_variant(variant)
     molecule = as_molecule(what)
-    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(molecule)
-    parameters: MMFFParameters = resolve("equidrift.adapters.rdkit_mmff:parameters")(mol, variant)
+    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule)
+    parameters: MMFFParameters = resolve("equidrift.adapters.rdkit.mmff:parameters")(mol, variant)
     if not molecule.isotopes.any():
         return parameters
-    masses = resolve("equidrift.adapters.rdkit_molecule:isotope_masses_amu")(molecule)
+    masses = resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule)
     return dataclasses.replace(parameters, isotope_masses_amu=np.where(molecule.isotopes > 0, masses, 0.0))
 
 
@@ -188,4 +188,4 @@ def mmff_system(
         raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))
     parameters = mmff_parameters(what, variant)
     options: dict[str, Any] = {"constraints": constraints, "hydrogenMass_amu": hydrogenMass_amu}
-    return resolve("equidrift.adapters.openmm_mmff:to_system")(parameters, **options)
+    return resolve("equidrift.adapters.openmm.mmff:to_system")(parameters, **options)

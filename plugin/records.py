@@ -220,7 +220,7 @@ class Molecule(Frozen):
         """Read a SMILES; hydrogens are added behind the heavy atoms. Raises `MoleculeError` for what cannot be read."""
         from equidrift.registry import resolve
 
-        molecule: Molecule = resolve("equidrift.adapters.rdkit_molecule:from_smiles")(smiles, name=name)
+        molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_smiles")(smiles, name=name)
         return molecule
 
 
@@ -297,8 +297,8 @@ class Ensemble(Frozen):
         return dataclasses.replace(self, **changes)
 
     def save(self, path: Any) -> None:
-        """Write to a file; the suffix picks the format (see `equidrift.formats.WRITERS`)."""
-        from equidrift.formats import save
+        """Write to a file; the suffix picks the format (see `equidrift.files.ensembles.WRITERS`)."""
+        from equidrift.files.ensembles import save
 
         save(self, path)
 
@@ -306,27 +306,27 @@ class Ensemble(Frozen):
         """One `ase.Atoms` a conformer."""
         from equidrift.registry import resolve
 
-        images: list[ase.Atoms] = resolve("equidrift.adapters.ase_atoms:to_atoms")(self)
+        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(self)
         return images
 
     def to_rdkit(self) -> Chem.Mol:
         """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the molecule's properties are in it."""
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.rdkit_molecule:labelled_mol")(self.molecule, self.positions_A)
+        return resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(self.molecule, self.positions_A)
 
     def to_openmm(self) -> tuple[Any, list[Any]]:
         """(Topology, [positions Quantity a conformer])."""
         from equidrift.registry import resolve
 
-        topology: tuple[Any, list[Any]] = resolve("equidrift.adapters.openmm_state:to_openmm")(self)
+        topology: tuple[Any, list[Any]] = resolve("equidrift.adapters.openmm.topology:to_openmm")(self)
         return topology
 
     def to_mdanalysis(self) -> MDAnalysis.Universe:
         """A Universe whose frames are the conformers."""
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.mda_universe:to_universe")(self)
+        return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -393,8 +393,8 @@ class Trajectory(Frozen):
         return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
 
     def save(self, path: Any) -> None:
-        """Write to a file; the suffix picks the format (see `equidrift.trajectory_formats.WRITERS`)."""
-        from equidrift.trajectory_formats import save_trajectory
+        """Write to a file; the suffix picks the format (see `equidrift.files.trajectories.WRITERS`)."""
+        from equidrift.files.trajectories import save_trajectory
 
         save_trajectory(self, path)
 
@@ -402,7 +402,7 @@ class Trajectory(Frozen):
         """One `ase.Atoms` a frame, the time in `info["time_fs"]`."""
         from equidrift.registry import resolve
 
-        images: list[ase.Atoms] = resolve("equidrift.adapters.ase_atoms:trajectory_to_atoms")(self)
+        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.atoms:trajectory_to_atoms")(self)
         return images
 
     def to_openmm(self) -> tuple[Any, list[Any]]:
@@ -413,7 +413,7 @@ class Trajectory(Frozen):
         """A Universe whose frames, times and box are the trajectory's."""
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.mda_universe:to_universe")(self)
+        return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from equidrift.weights import find, read_card
 
 # name -> "module:factory"; factory(**options) returns a ConformerModel. Third parties add theirs by an `equidrift.models` entry point.
 CONFORMER_MODELS = {
-    "default": "equidrift.chains:default",
-    "etkdg": "equidrift.adapters.rdkit_etkdg:ETKDG",
-    "etkdg-mmff": "equidrift.adapters.rdkit_etkdg:ETKDGMMFF",
+    "default": "equidrift.engine.chain:default",
+    "etkdg": "equidrift.adapters.rdkit.etkdg:ETKDG",
+    "etkdg-mmff": "equidrift.adapters.rdkit.etkdg:ETKDGMMFF",
     "conformer": "equidrift.models.conformers.sampler:load_conformer",
-    "conformer-refine": "equidrift.chains:conformer_refine",
-    "etkdg-refine": "equidrift.chains:etkdg_refine",
-    "etkdg-mmff-refine": "equidrift.chains:etkdg_mmff_refine",
+    "conformer-refine": "equidrift.engine.chain:conformer_refine",
+    "etkdg-refine": "equidrift.engine.chain:etkdg_refine",
+    "etkdg-mmff-refine": "equidrift.engine.chain:etkdg_mmff_refine",
     "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
 }
 # name -> "module:factory"; factory(**options) returns a TrajectoryModel
@@ -43,17 +43,17 @@ REFINERS = {
 # name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
-    "heat-bath": "equidrift.adapt:heat_bath",
-    "histogram": "equidrift.adapt:histogram",
-    "mixture": "equidrift.adapt:mixture",
-    "uniform": "equidrift.adapt:uniform",
+    "heat-bath": "equidrift.montecarlo.adapt:heat_bath",
+    "histogram": "equidrift.montecarlo.adapt:histogram",
+    "mixture": "equidrift.montecarlo.adapt:mixture",
+    "uniform": "equidrift.montecarlo.adapt:uniform",
 }
 # task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
-    "refine": ("equidrift.chains:default", "refiner"),
+    "refine": ("equidrift.engine.chain:default", "refiner"),
     "distance": ("equidrift.models.conformers.distance.sampler:load_se3_distance", "weights"),
-    "energy": ("equidrift.chains:default", "refiner"),
+    "energy": ("equidrift.engine.chain:default", "refiner"),
 }
 TRAINED_REFINERS = {
     "refine": ("equidrift.models.conformers.sampler:load_refiner", "weights"),

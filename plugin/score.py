@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.checks import check_supported
+from equidrift.checks.geometry import check_supported
 from equidrift.errors import InputError
-from equidrift.jsonable import molecule_from_dict, molecule_to_dict
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.units import BOLTZMANN_EV_PER_K

@@ -96,7 +96,7 @@ def swarm(
     NoValidSamplesError
         where every conformer fails.
     """
-    run = resolve("equidrift.adapters.openmm_state:swarm")
+    run = resolve("equidrift.adapters.openmm.topology:swarm")
     result: SwarmResult = run(
         ensemble,
         mmff_system(ensemble.molecule) if system is None else system,
@@ -130,10 +130,10 @@ def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges
     InputError
         where bond orders, elements or formal charges are missing, or shapes do not fit.
     """
-    record = resolve("equidrift.adapters.openmm_state:from_topology")(topology, positions, formal_charges=formal_charges)
+    record = resolve("equidrift.adapters.openmm.topology:from_topology")(topology, positions, formal_charges=formal_charges)
     if isinstance(record, Molecule) or not len(record):
         return record
-    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(record.molecule, record.positions_A[:1])
-    with_stereo = resolve("equidrift.adapters.rdkit_molecule:from_mol")(resolve("equidrift.adapters.rdkit_stereo:assign_from_3d")(mol))
+    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(record.molecule, record.positions_A[:1])
+    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit_stereo:assign_from_3d")(mol))
     stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
     return record.replace(molecule=record.molecule.replace(**stereo))

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine import check_count
-from equidrift.errors import InputError
-from equidrift.records import Trajectory
-from equidrift.registry import resolve
-from equidrift.trajectory_checks import (
+from equidrift.checks.trajectory import (
     check_model,
     check_related,
     check_trajectory,
@@ -20,7 +16,11 @@ from equidrift.trajectory_checks import (
     even,
     worth,
 )
-from equidrift.trajectory_engine import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
+from equidrift.engine.conformers import check_count
+from equidrift.engine.trajectories import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
+from equidrift.errors import InputError
+from equidrift.records import Trajectory
+from equidrift.registry import resolve
 
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
 
@@ -131,7 +131,7 @@ def refine_trajectory(
 def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
     """n samples of a job."""
     batches: list[list[Chunk]] = []
-    with resolve("equidrift.cli.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
+    with resolve("equidrift.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
         for chunk in job.chunks(n):
             if chunk.first_frame == 0:
                 batches.append([])
@@ -200,9 +200,9 @@ def as_trajectory(what: Any) -> Any:
     first = what[0] if isinstance(what, list | tuple) and what else what
     packages = {base.__module__.partition(".")[0] for base in type(first).__mro__}
     if "MDAnalysis" in packages:
-        return resolve("equidrift.adapters.mda_universe:trajectory_of")(what)
+        return resolve("equidrift.adapters.mdanalysis.universe:trajectory_of")(what)
     if "ase" in packages:
-        return resolve("equidrift.adapters.ase_atoms:trajectory_of")([what] if first is what else what)
+        return resolve("equidrift.adapters.ase.atoms:trajectory_of")([what] if first is what else what)
     return what
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.seeds import sample_seeds
 

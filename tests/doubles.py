@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.models.trajectories.baselines import LastFrame
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng

@@ -8,10 +8,10 @@ import numpy as np
 import openmm
 from openmm import app
 
-from equidrift.adapters.openmm_state import to_topology
-from equidrift.adapters.rdkit_etkdg import ETKDGMMFF
+from equidrift.adapters.openmm.topology import to_topology
+from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.mmff import mmff_system
-from equidrift.proposals import TorsionProposer, Uniform, WrappedMixture
+from equidrift.montecarlo.proposals import TorsionProposer, Uniform, WrappedMixture
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K

@@ -31,8 +31,8 @@ import openmm
 from openmm import unit
 from openmmtools.testsystems import AlanineDipeptideImplicit
 
-from equidrift.adapters.openmm_sampler import topology_bonds
-from equidrift.proposals import Histogram
+from equidrift.adapters.openmm.sampler import topology_bonds
+from equidrift.montecarlo.proposals import Histogram
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 

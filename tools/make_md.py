@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from equidrift.adapters.openmm_dynamics import Langevin
-from equidrift.adapters.rdkit_molecule import flat_smiles
+from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.adapters.rdkit_qm9 import match_geometry
+from equidrift.adapters.rdkit.qm9 import match_geometry
 from equidrift.models.molecules.data import COLUMNS, SPLITS, cache_file, half_of
 from equidrift.models.shared.split import held_out
 

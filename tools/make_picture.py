@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 import equidrift
-from equidrift.adapters.ase_gfn2 import gfn2_relax
+from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.records import Ensemble
 from equidrift.units import KCAL_MOL_PER_EV
 

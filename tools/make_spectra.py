@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from equidrift.adapters.ase_infrared import infrared
-from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
+from equidrift.adapters.rdkit.molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.spectra.sampler import broaden
 from equidrift.models.shared.split import held_out

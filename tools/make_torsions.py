@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import openmm
 
-from equidrift.adapters.rdkit_etkdg import ETKDGMMFF
-from equidrift.checks import check_geometry, check_supported
+from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
+from equidrift.checks.geometry import check_geometry, check_supported
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
-from equidrift.proposals import LocalTorsionProposer, uniform_proposer
+from equidrift.montecarlo.proposals import LocalTorsionProposer, uniform_proposer
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.torsions import TorsionTree

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equidrift import sample
-from equidrift.adapters.rdkit_io import write_sdf
+from equidrift.adapters.rdkit.io import write_sdf
 
 SMILES = "CCO CC=O CCN CC(=O)O COC CC(C)=O OCCO NCC(=O)O CC(N)=O CCC=C c1ccoc1 CC#N".split()
 

@@ -21,8 +21,8 @@ import numpy as np
 from make_gfn2_paths import GFN2
 from rdkit import Chem
 
-from equidrift.adapters.rdkit_molecule import from_mol
-from equidrift.checks import GeometryCheck
+from equidrift.adapters.rdkit.molecule import from_mol
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import MoleculeError
 from equidrift.geometry import align
 from equidrift.registry import make_refiner

@@ -15,7 +15,7 @@ import numpy as np
 from rdkit import Chem, RDLogger
 from rdkit.Chem import rdForceFieldHelpers
 
-from equidrift.adapters.rdkit_molecule import from_mol
+from equidrift.adapters.rdkit.molecule import from_mol
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
 from equidrift.models.shared.split import held_out

@@ -14,8 +14,8 @@ import argparse
 import numpy as np
 from rdkit import Chem
 
-from equidrift.adapters.rdkit_mmff_energy import MMFFEnergy
-from equidrift.adapters.rdkit_molecule import from_mol
+from equidrift.adapters.rdkit.mmff_energy import MMFFEnergy
+from equidrift.adapters.rdkit.molecule import from_mol
 from equidrift.errors import MoleculeError
 from equidrift.models.conformers.energy.data import PathSet, RelaxationPath
 from equidrift.models.shared.graph_codes import graph_codes

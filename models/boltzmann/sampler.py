@@ -212,7 +212,7 @@ class BoltzmannProposer:
         return x.numpy(), (flow.log_base(latent) - log_det - log_volume).numpy()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; `equidrift.proposals.proposer_from_dict` is the inverse."""
+        """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
         if self.generator.source is None:
             raise InputError("this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it")
         return {"proposer": "boltzmann", "weights": self.generator.source}

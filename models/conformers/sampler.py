@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.conditions import Conditions, Known
+from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import InputError
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample

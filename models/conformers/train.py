@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from equidrift.errors import InputError
+from equidrift.files.training_data import packed_files
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.distance.train import run_training as train_distance
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
@@ -21,7 +22,6 @@ from equidrift.models.shared.run import Task, fresh, own_random_state, train
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
-from equidrift.training_data import packed_files
 
 WHAT = {"refine": "moves conformers into the nearest minimum", "generate": "draws conformers from noise"}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.engine.molecules import ALIASES
 from equidrift.errors import InputError
-from equidrift.molecules import ALIASES
 from equidrift.records import Molecule
 
 __all__ = ["ALIASES", "COLUMNS", "ELEMENTS", "PROPERTIES", "QM9", "SPLITS", "USUAL", "cache_file", "find_qm9", "half_of", "load_qm9"]

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.engine.molecules import Raw, judge
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties
-from equidrift.molecules import Raw, judge
 from equidrift.protocols import Callback
 from equidrift.registry import make_molecule_model
 from equidrift.seeds import sample_seeds

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.models.torsions.series import Complexes, TrigSeries, centres, pair_index, signed_orders
-from equidrift.proposals import WrappedMixture
+from equidrift.montecarlo.proposals import WrappedMixture
 from equidrift.torsions import Floats, Graph, TorsionTree
 
 PRIOR_FRAMES = 100  # frames that the prior is worth

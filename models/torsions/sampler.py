@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from equidrift.errors import InputError
-from equidrift.jsonable import molecule_from_dict, molecule_to_dict
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.shared.run import load_network
 from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
@@ -19,7 +19,7 @@ from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.series import Complexes, TrigSeries
-from equidrift.proposals import Block, Histogram, TorsionProposer, check_turns, floor_for
+from equidrift.montecarlo.proposals import Block, Histogram, TorsionProposer, check_turns, floor_for
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import Floats, TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -361,7 +361,7 @@ def from_frames(
     weights: str | None = "torsions",
     **_: Any,
 ) -> DiffusionProposer:
-    """What `equidrift.adapt` makes of the frames (k, n, 3) of a run's adaptive phase: adapted and frozen."""
+    """What `equidrift.montecarlo.adapt` makes of the frames (k, n, 3) of a run's adaptive phase: adapted and frozen."""
     kT = BOLTZMANN_EV_PER_K * temperature_K
     proposer = load_torsion(molecule, tree=tree, weights=weights, positions_A=frames_A, kT_eV=kT, block_size=block_size)
     proposer.freeze()

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.conditions import make_conditions
-from equidrift.engine import generate
+from equidrift.checks.conditions import make_conditions
+from equidrift.engine.conformers import generate
 from equidrift.errors import EquidriftError, InputError
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.newton import Held, newton_step

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.jsonable import molecule_from_dict, molecule_to_dict
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
 from equidrift.models.trajectories.arrays.egnn import Rolls
 from equidrift.models.trajectories.diffusion.flow import Flow, distance

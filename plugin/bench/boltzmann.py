@@ -95,7 +95,7 @@ def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int,
     profile_error_kT, the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and
     energies_per_s, each on its own.
     """
-    _, system, _ = resolve("equidrift.adapters.openmmtools_systems:alanine_dipeptide")(constrained=False)
+    _, system, _ = resolve("equidrift.adapters.openmmtools.systems:alanine_dipeptide")(constrained=False)
     energy = resolve("equidrift.adapters.openmm_energy:SystemEnergy")(system)
     kT = BOLTZMANN_EV_PER_K * generator.temperature_K
     begun = time.perf_counter()

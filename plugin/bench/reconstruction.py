@@ -65,7 +65,7 @@ def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: Laten
 
 def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -> dict[str, Any]:
     """Exact-match rates in % of graphs decoded from their latents."""
-    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
     table, seeds = z[:, space.slices["graph"]], np.arange(len(z))
     whole, values = space.candidates, {}
     for name, count in (("exact_match", whole), ("exact_match_greedy", 1)):
@@ -80,7 +80,7 @@ def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -
 
 def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dict[str, float]:
     """Heavy-atom RMSD over all symmetries, and the error of bond lengths, of conformers of the same molecules."""
-    rmsd_matrix = resolve("equidrift.adapters.rdkit_rmsd:rmsd_matrix")
+    rmsd_matrix = resolve("equidrift.adapters.rdkit.rmsd:rmsd_matrix")
     rmsd, bonds = [], []
     for (molecule, x), one in zip(items, made):
         if one is None or not np.isfinite(one[1]).all():
@@ -102,7 +102,7 @@ def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dic
 
 def rdkit_conformers(molecules: Sequence[Molecule]) -> list[Made | None]:
     """An ETKDG conformer, relaxed in MMFF94, of each molecule; None where there is none."""
-    chain = resolve("equidrift.adapters.rdkit_etkdg:ETKDGMMFF")()
+    chain = resolve("equidrift.adapters.rdkit.etkdg:ETKDGMMFF")()
     made: list[Made | None] = []
     for molecule in molecules:
         x = chain.sample(molecule, np.array([0]))[0]

@@ -7,7 +7,7 @@ Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Car
 diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen after every
 cycle. Dynamics crosses too rarely for the time given: its rate is that of the 10 ns in EQUIDRIFT_DATA times the ns per second of this
 run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with
-torsions drawn anew (`equidrift.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
+torsions drawn anew (`equidrift.montecarlo.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
 
 Twenty held-out drug-like ZINC molecules with 3 to 8 rotatable bonds in MMFF94: effective samples per second of the slowest torsion, as
 a sample is new when all of its torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain that never leaves a
@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.adapt import Still, adapt, recycled
-from equidrift.basins import correlation_time
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
 from equidrift.errors import MoleculeError
-from equidrift.heat_bath import HeatBathProposer
-from equidrift.metropolis import Statistics
 from equidrift.models.shared.split import held_out
+from equidrift.montecarlo.adapt import Still, adapt, recycled
+from equidrift.montecarlo.basins import correlation_time
+from equidrift.montecarlo.heat_bath import HeatBathProposer
+from equidrift.montecarlo.metropolis import Statistics
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import Floats, TorsionTree
@@ -52,7 +52,7 @@ DRUGS, DRUG_TORSIONS, DRUG_ADAPT_CYCLES, FITTED_DRUGS = 20, (3, 8), 200, 4
 PLAIN_STEPS = 25  # between frames of plain dynamics
 
 Progress = Callable[[object], None]
-_SAMPLER, _RUN = "equidrift.adapters.openmm_sampler:ProposalSampler", "equidrift.adapters.openmm_run:"
+_SAMPLER, _RUN = "equidrift.adapters.openmm.sampler:ProposalSampler", "equidrift.adapters.openmm.simulation:"
 
 
 def core(phi: Floats) -> np.ndarray:
@@ -180,7 +180,7 @@ def long_md(tree: TorsionTree) -> tuple[Floats, float]:
 
 def alanine(seconds: float, say: Progress) -> list[dict[str, Any]]:
     """The rows of alanine dipeptide."""
-    topology, system, x = resolve("equidrift.adapters.openmmtools_systems:alanine_dipeptide")()
+    topology, system, x = resolve("equidrift.adapters.openmmtools.systems:alanine_dipeptide")()
     molecule = resolve(_RUN + "_graph")(topology)
     tree = TorsionTree(molecule.n_atoms, molecule.bonds, PHI_PSI, molecule.numbers)
     frames_A, per_ns = long_md(tree)
@@ -224,7 +224,7 @@ def proposed(sim: Any, proposer: Any, seconds: float) -> dict[str, Any]:
 
 def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
     """Hybrid Monte Carlo: 20 steps of 1 fs a move."""
-    integrator = resolve("equidrift.adapters.openmmtools_systems:hybrid_monte_carlo")(TEMPERATURE_K, 20, 0.001)
+    integrator = resolve("equidrift.adapters.openmmtools.systems:hybrid_monte_carlo")(TEMPERATURE_K, 20, 0.001)
     sim = resolve("equidrift.adapters.openmm_rivals:simulation_with")(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
     sampler = resolve(_SAMPLER)(sim, Still(tree), md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K)
     spent = timed(sampler, seconds)
@@ -272,9 +272,9 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     tree = TorsionTree.of(molecule)
     say(f"drugs/torsion {smiles}: {tree.n_torsions} rotatable bonds")
     system = resolve("equidrift.mmff:mmff_system")(molecule, constraints="HBonds")
-    topology = resolve("equidrift.adapters.openmm_state:to_topology")(molecule)
-    terms = resolve("equidrift.adapters.openmm_terms:turn_terms")(system)
-    x = resolve("equidrift.adapters.rdkit_etkdg:ETKDGMMFF")().sample(molecule, np.arange(1))[0]
+    topology = resolve("equidrift.adapters.openmm.topology:to_topology")(molecule)
+    terms = resolve("equidrift.adapters.openmm.terms:turn_terms")(system)
+    x = resolve("equidrift.adapters.rdkit.etkdg:ETKDGMMFF")().sample(molecule, np.arange(1))[0]
     turns = HeatBathProposer(tree, terms)
     hot = HeatBathProposer(tree, terms, turns=10 * tree.n_torsions)
     other = hot.propose(x, kT_eV=20 * BOLTZMANN_EV_PER_K * TEMPERATURE_K, rng=np.random.default_rng(0)).positions_A
@@ -320,7 +320,7 @@ def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds:
 def held_out_molecules(limit: int) -> list[str]:
     """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order, spread over it."""
     path = data_folder() / ZINC
-    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
     found: list[str] = []
     lines = Path(path).read_text().split()
     for smiles in lines[:: max(1, len(lines) // 3000)]:

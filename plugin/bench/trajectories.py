@@ -200,7 +200,7 @@ def hidden(window: NDArray[np.float64], given: NDArray[np.bool_]) -> NDArray[np.
 def limit_rows(name: str, part: Dynamics, count: int) -> list[Row]:
     """What GFN2-xTB itself makes of the last two frames: its dynamics from their difference as velocity (the thermostat's mean path)."""
     try:
-        dynamics = resolve("equidrift.adapters.ase_gfn2:gfn2_dynamics")
+        dynamics = resolve("equidrift.adapters.ase.xtb:gfn2_dynamics")
         ades, fdes = [], []
         inner = STRIDE // 2
         for window in windows(part.positions_A[0], FRAMES, STRIDE, count):

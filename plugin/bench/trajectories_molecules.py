@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.checks import GeometryCheck
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
@@ -45,7 +45,7 @@ def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
     """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where the files are missing."""
-    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
     found: dict[str, list[str]] = {}
     if (folder / "qm9_130831.npz").exists():
         with np.load(folder / "qm9_130831.npz", allow_pickle=False) as file:
@@ -214,7 +214,7 @@ def chain_rows(data: dict[str, Dynamics], names: Sequence[str], count: int, ener
 def energy_values(molecule: Molecule, made: Array, truth: Array, each: int) -> dict[str, float]:
     """GFN2-xTB energies of some frames of chains (k, t, n, 3) beside those of as many of MD (t, n, 3)."""
     try:
-        energy = resolve("equidrift.adapters.ase_gfn2:gfn2_relax")
+        energy = resolve("equidrift.adapters.ase.xtb:gfn2_relax")
         some = made[:, :: max(1, made.shape[1] // each)].reshape(-1, *made.shape[2:])
         known = truth[:: max(1, len(truth) // len(some))][: len(some)]
         e = [energy(molecule, x, 0)[1] for x in (some, known)]

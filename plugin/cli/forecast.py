@@ -42,16 +42,16 @@ def command(
 ) -> int:
     """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
     from equidrift.cli.sample import model_files, model_options
-    from equidrift.engine import check_count
-    from equidrift.outputs import refuse_inputs
-    from equidrift.trajectory_engine import make_settings
-    from equidrift.trajectory_formats import (
+    from equidrift.engine.conformers import check_count
+    from equidrift.engine.trajectories import make_settings
+    from equidrift.files.trajectories import (
         TrajectoryStream,
         check_trajectory_output,
         load_trajectory,
         sample_paths,
         topology_path,
     )
+    from equidrift.outputs import refuse_inputs
 
     mode = _mode(interpolate, refine, frames)
     check_count("n", n)
@@ -120,15 +120,15 @@ def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
 
 def _described(text: str) -> str:
     """What stands for an input in the run's fingerprint: a file by its name and content, a SMILES by itself."""
-    from equidrift.formats import file_sha256
+    from equidrift.files.ensembles import file_sha256
 
     return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
 
 
 def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
     """Every chunk from where the stream's journal stands; the counts of the whole run."""
-    from equidrift.cli.progress import frame_bar
-    from equidrift.trajectory_engine import CONTEXT
+    from equidrift.engine.trajectories import CONTEXT
+    from equidrift.progress import frame_bar
 
     counts: dict[str, Any] = {"samples": n, "frames": job.n_frames, "done": 0, "rejected": {}, "broken_frames": {}} | stream.summary
     begun, resumed = time.monotonic(), counts["done"]
@@ -150,7 +150,7 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
 
 def _kept(job: Any, output: Path) -> dict[str, Any]:
     """The topology beside the result where its format holds no graph, and where the frames come from."""
-    from equidrift.trajectory_formats import topology_path
+    from equidrift.files.trajectories import topology_path
 
     origin = job.provenance()
     topology = topology_path(output)

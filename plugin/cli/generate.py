@@ -43,10 +43,10 @@ def command(
 ) -> int:
     """New molecules. Interrupted, the same command goes on where it stopped."""
     from equidrift.cli.sample import model_files, model_options
-    from equidrift.engine import check_count
-    from equidrift.formats import check_output, open_stream, suffix_of
-    from equidrift.jsonable import plain
-    from equidrift.molecules import make_settings, provenance
+    from equidrift.engine.conformers import check_count
+    from equidrift.engine.molecules import make_settings, provenance
+    from equidrift.files.ensembles import check_output, open_stream, suffix_of
+    from equidrift.files.plain import plain
     from equidrift.outputs import refuse_inputs
 
     check_count("n", n)
@@ -86,7 +86,7 @@ def command(
 
 def _check_suffix(output: Path, n: int) -> None:
     from equidrift.errors import InputError
-    from equidrift.formats import MANY_MOLECULES, suffix_of
+    from equidrift.files.ensembles import MANY_MOLECULES, suffix_of
 
     suffix = suffix_of(output)
     if n > 1 and suffix not in MANY_MOLECULES:
@@ -119,9 +119,9 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
     """
     import dataclasses
 
-    from equidrift.cli.progress import conformer_bar
+    from equidrift.engine.molecules import Run, batches, provenance
     from equidrift.errors import InputError, NoValidSamplesError
-    from equidrift.molecules import Run, batches, provenance
+    from equidrift.progress import conformer_bar
 
     state = writer.summary
     run = Run.restored(state) if state else Run()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from equidrift.errors import EquidriftError, InputError, MoleculeError
+from equidrift.files.unpacked import STDIN, plain_suffix, unpacked
 from equidrift.records import Molecule
 from equidrift.registry import resolve
-from equidrift.unpacked import STDIN, plain_suffix, unpacked
 
 READ = (".smi", ".smiles", ".txt", ".csv", ".sdf", ".mol", ".mol2", ".pdb")
 
@@ -38,7 +38,7 @@ def read_inputs(inputs: Sequence[str], charge: int | None = None) -> Iterator[En
     InputError
         at once where a file is missing, empty or of an unknown kind, and behind its last line where it holds no molecule.
     """
-    sources = [resolve("equidrift.adapters.rdkit_io:read_molecules")(text, charge=charge) if is_file(text) else text for text in inputs]
+    sources = [resolve("equidrift.adapters.rdkit.io:read_molecules")(text, charge=charge) if is_file(text) else text for text in inputs]
     return _entries(sources)
 
 
@@ -71,7 +71,7 @@ def count_molecules(inputs: Sequence[str], limit: int) -> int:
 
 def describe_inputs(inputs: Sequence[str]) -> list[str]:
     """What stands for the inputs in a run's fingerprint: SMILES themselves, files by name and content."""
-    from equidrift.formats import file_sha256
+    from equidrift.files.ensembles import file_sha256
 
     return [
         f"{Path(text).name}:{file_sha256(unpacked(text))}" if is_file(text) else text

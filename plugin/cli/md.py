@@ -36,8 +36,8 @@ def command(
 ) -> int:
     """Sample a molecule's Boltzmann distribution. Interrupted, the same command goes on; with a longer --time it extends the run."""
     from equidrift.cli.output import print_json
-    from equidrift.cli.progress import phase_bar
-    from equidrift.md import Run, Settings
+    from equidrift.montecarlo.run import Run, Settings
+    from equidrift.progress import phase_bar
 
     settings = Settings(
         temperature_K=temperature,

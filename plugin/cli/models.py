@@ -26,7 +26,7 @@ def command(
 
     if name is not None:
         return _one(name, as_json)
-    proposals = resolve("equidrift.adapt:MEANINGS")
+    proposals = resolve("equidrift.montecarlo.adapt:MEANINGS")
     cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
     broken = {name: problem for name, problem in third_party_models().items() if problem}
     if as_json:

@@ -11,7 +11,7 @@ import typer
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of stdout."""
-    from equidrift.jsonable import plain
+    from equidrift.files.plain import plain
 
     typer.echo(json.dumps(plain(value)))
 

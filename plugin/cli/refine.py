@@ -35,12 +35,12 @@ def command(
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
     from equidrift._version import __version__
     from equidrift.cli.sample import model_files, model_options
-    from equidrift.engine import BATCH_SIZE
-    from equidrift.formats import check_output, file_sha256, open_stream, suffix_of
-    from equidrift.jsonable import plain
+    from equidrift.engine.conformers import BATCH_SIZE
+    from equidrift.files.ensembles import check_output, file_sha256, open_stream, suffix_of
+    from equidrift.files.plain import plain
+    from equidrift.files.unpacked import unpacked
     from equidrift.outputs import refuse_inputs
     from equidrift.registry import make_refiner
-    from equidrift.unpacked import unpacked
 
     check_output(output)
     refuse_inputs([output], [file, *model_files(model)])
@@ -89,10 +89,10 @@ def _check_request(
     charge: int | None,
 ) -> None:
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
-    from equidrift.engine import check_count
+    from equidrift.engine.conformers import check_count
     from equidrift.errors import InputError
-    from equidrift.formats import MANY_MOLECULES, load_all, suffix_of
-    from equidrift.unpacked import STDIN
+    from equidrift.files.ensembles import MANY_MOLECULES, load_all, suffix_of
+    from equidrift.files.unpacked import STDIN
 
     for label, value in (("steps", steps), ("batch_size", batch_size)):
         if value is not None:
@@ -127,11 +127,11 @@ def _refine_all(
 ) -> None:
     """Every molecule of the file, batch by batch, from where the writer's journal stands."""
     from equidrift.api import refine_part
-    from equidrift.checks import check_supported
-    from equidrift.cli.progress import conformer_bar
+    from equidrift.checks.geometry import check_supported
     from equidrift.errors import InputError
-    from equidrift.formats import load_all
+    from equidrift.files.ensembles import load_all
     from equidrift.fragments import largest_of
+    from equidrift.progress import conformer_bar
 
     problems: list[str] = []
     with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:

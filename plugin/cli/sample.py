@@ -44,13 +44,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
+    from equidrift.checks.conditions import make_conditions
     from equidrift.cli.inputs import count_molecules
-    from equidrift.cli.progress import conformer_bar
-    from equidrift.conditions import make_conditions
-    from equidrift.engine import check_count, make_settings, provenance
-    from equidrift.formats import check_output, open_stream, suffix_of
+    from equidrift.engine.conformers import check_count, make_settings, provenance
+    from equidrift.engine.relax import check_threshold, make_relax
+    from equidrift.files.ensembles import check_output, open_stream, suffix_of
     from equidrift.outputs import refuse_inputs
-    from equidrift.relax import check_threshold, make_relax
+    from equidrift.progress import conformer_bar
 
     check_count("n", n)
     files = [path for path in (*inputs, fix, restrain, *model_files(model)) if path is not None]
@@ -116,7 +116,7 @@ def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> N
     """Refuse, before any work, what the output cannot hold; `whole` is the option that holds molecules."""
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
-    from equidrift.formats import MANY_MOLECULES, suffix_of
+    from equidrift.files.ensembles import MANY_MOLECULES, suffix_of
 
     if whole and n > MAX_PRUNED:
         raise InputError(
@@ -180,7 +180,7 @@ class _Run:
         import dataclasses
 
         from equidrift.cli.inputs import read_inputs
-        from equidrift.engine import generate_windows
+        from equidrift.engine.conformers import generate_windows
 
         def keep(arrays: dict[str, Any]) -> None:
             self.window = int(arrays["valid"].sum())
@@ -232,7 +232,7 @@ class _Run:
             ensemble = getattr(piece.error, "partial", None)
         if ensemble is None or self.prune is None:
             return ensemble
-        from equidrift.relax import prune
+        from equidrift.engine.relax import prune
 
         kept = prune(ensemble, self.prune)
         self.counts["pruned"] += len(ensemble) - len(kept)
@@ -260,7 +260,7 @@ class _Run:
 
     def close(self, writer: Any, as_json: bool) -> int:
         """Move the file into place and print the summary; the exit code."""
-        from equidrift.engine import provenance
+        from equidrift.engine.conformers import provenance
 
         again = writer.finished
         if not self.counts["conformers"]:

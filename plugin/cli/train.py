@@ -62,8 +62,8 @@ def command(
 ) -> int:
     """Train a model family on your own molecules."""
     from equidrift.cli.output import print_json
-    from equidrift.cli.progress import training_bar
     from equidrift.errors import InputError, UnknownNameError
+    from equidrift.progress import training_bar
     from equidrift.registry import resolve
 
     if family not in FAMILIES:

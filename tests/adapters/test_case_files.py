@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from equidrift.adapters.ase_atoms import from_atoms
-from equidrift.adapters.mda_universe import from_universe, trajectory_of
-from equidrift.adapters.rdkit_io import read_molecules
-from equidrift.adapters.rdkit_molecule import to_mol
+from equidrift.adapters.ase.atoms import from_atoms
+from equidrift.adapters.mdanalysis.universe import from_universe, trajectory_of
+from equidrift.adapters.rdkit.io import read_molecules
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.errors import InputError, MoleculeError
+from equidrift.files.trajectories import load_trajectory
 from equidrift.records import Ensemble, Trajectory
-from equidrift.trajectory_formats import load_trajectory
 from tests.conftest import make_ensemble
 
 CASES = Path(__file__).parents[1] / "data" / "cases"

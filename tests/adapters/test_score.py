@@ -14,10 +14,10 @@ from ase.md.langevin import Langevin
 from openmm import app, unit
 from openmmtools import states
 
-from equidrift.adapters.ase_atoms import to_atoms
+from equidrift.adapters.ase.atoms import to_atoms
 from equidrift.adapters.ase_score import ScoreCalculator
-from equidrift.adapters.openmm_score import score_force
-from equidrift.adapters.openmm_state import to_topology
+from equidrift.adapters.openmm.score import score_force
+from equidrift.adapters.openmm.topology import to_topology
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Ensemble, Molecule
 from equidrift.score import DenoiserScore
@@ -121,7 +121,7 @@ def test_walk_in_openmm(score):
 
 def test_openmmml_potential(score):
     openmmml = pytest.importorskip("openmmml", reason="openmmml is optional")
-    from equidrift.adapters.openmmml_score import ScorePotentialImplFactory
+    from equidrift.adapters.openmmml.score import ScorePotentialImplFactory
 
     openmmml.MLPotential.registerImplFactory("equidrift-score", ScorePotentialImplFactory())
     topology = to_topology(BUTANE)

@@ -15,7 +15,7 @@ from openmm import app, unit
 
 import equidrift
 from equidrift.errors import InputError
-from equidrift.trajectory_formats import load_trajectory, save_topology
+from equidrift.files.trajectories import load_trajectory, save_topology
 from tests.conftest import make_trajectory
 from tests.doubles import Walker
 

@@ -15,7 +15,7 @@ import equidrift
 from equidrift import registry
 from equidrift.cli import bench, doctor, models, train
 from equidrift.cli.main import run
-from equidrift.formats import load, load_all
+from equidrift.files.ensembles import load, load_all
 from tests.conftest import MOLECULES, make_ensemble
 
 Cli = Callable[..., tuple[int, str, str]]

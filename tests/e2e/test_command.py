@@ -56,7 +56,7 @@ def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.Mo
 
 def watched():
     """ETKDG that notes PyTorch's threads."""
-    from equidrift.adapters.rdkit_etkdg import ETKDG
+    from equidrift.adapters.rdkit.etkdg import ETKDG
 
     sys.modules[__name__].SEEN.append(torch.get_num_threads())
     return ETKDG()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift import engine
 from equidrift.cli.main import run
-from equidrift.formats import load, load_all
+from equidrift.engine import conformers as engine
+from equidrift.files.ensembles import load, load_all
 
 Cli = Callable[..., tuple[int, str, str]]
 

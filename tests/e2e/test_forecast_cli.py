@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equidrift import registry, trajectory_engine
+from equidrift import registry
 from equidrift.cli.main import run
-from equidrift.trajectory_formats import load_trajectory
+from equidrift.engine import trajectories as trajectory_engine
+from equidrift.files.trajectories import load_trajectory
 from tests.conftest import make_trajectory
 from tests.stopping import stop_at
 
@@ -171,7 +172,7 @@ def test_forecast_says_nothing_of_the_kind_when_frames_are_close(cli: Cli) -> No
 
 
 def test_forecast_refuses_unrelated_conformers(cli: Cli) -> None:
-    from tests.plugin.test_trajectory_checks import unrelated_conformers
+    from tests.plugin.checks.test_trajectory import unrelated_conformers
 
     unrelated_conformers().save("c.npz")
     code, _, err = cli("c.npz", "--frames", 3, "-o", "x.npz", "--model", "walker")
@@ -208,7 +209,7 @@ def _interrupting(patch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
 # kill -9 -------------------------------------------------------------------------------------------------------------------
 
 SLOW = """
-import equidrift.trajectory_engine as engine
+import equidrift.engine.trajectories as engine
 from equidrift import registry
 from equidrift.cli.main import run
 registry.TRAJECTORY_MODELS["walker"] = "tests.doubles:Walker"

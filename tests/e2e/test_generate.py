@@ -12,7 +12,7 @@ import ase.io
 import pytest
 from rdkit import Chem
 
-from equidrift.formats import load_all
+from equidrift.files.ensembles import load_all
 from tests.stopping import stop_at
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +20,9 @@ RUN = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import equidrift.registry as registry
-import equidrift.molecules as molecules
+import equidrift.engine.molecules as molecules
 registry.MOLECULE_MODELS["baker"] = "tests.doubles:Baker"
-molecules.JUDGES["network"] = "tests.plugin.test_molecules:five"
+molecules.JUDGES["network"] = "tests.plugin.engine.test_molecules:five"
 from equidrift.cli.main import run
 run()
 """

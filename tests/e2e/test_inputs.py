@@ -14,10 +14,11 @@ import pytest
 from rdkit import Chem
 
 import equidrift
-from equidrift import registry, unpacked
+from equidrift import registry
 from equidrift.cli.main import run
 from equidrift.errors import InputError, MoleculeError
-from equidrift.formats import load_all
+from equidrift.files import unpacked
+from equidrift.files.ensembles import load_all
 from equidrift.records import Molecule
 from tests.conftest import make_ensemble
 
@@ -107,7 +108,7 @@ def test_empty_standard_input_is_refused(cli: Cli) -> None:
 
 
 def test_csv_names_and_properties_are_kept(tmp_path: Path) -> None:
-    from equidrift.adapters.rdkit_io import read_molecules
+    from equidrift.adapters.rdkit.io import read_molecules
 
     (tmp_path / "in.csv").write_text(CSV)
     ethanol, amine = (record.molecule for record in read_molecules(tmp_path / "in.csv"))

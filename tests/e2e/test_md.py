@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from equidrift.cli.main import build
 from equidrift.cli.md import picoseconds
 from equidrift.errors import InputError
-from equidrift.md import checkpoint_of
+from equidrift.montecarlo.run import checkpoint_of
 from tests.stopping import stop_at
 
 
@@ -91,7 +91,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for count, before in ((3, False), (40, True), (80, False)):  # cycles behind the start or the last kill
         hook = stop_at(".checkpoint", count, before=before)
-        (tmp_path / "sitecustomize.py").write_text(f"import equidrift.md as md\nmd.SAVE_EVERY_S = 0.0\n{hook}")
+        (tmp_path / "sitecustomize.py").write_text(f"import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n{hook}")
         killed = subprocess.run(command(*options, "-o", output.name), cwd=tmp_path, env=environment, capture_output=True)
         assert killed.returncode == -signal.SIGKILL
     run(*options, "-o", output.name, folder=tmp_path)

@@ -129,7 +129,7 @@ def test_command_never_writes_over_an_input(arguments: tuple[object, ...], cli: 
 
 
 def test_md_goes_on_with_overwrite_until_it_has_finished(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from equidrift import md
+    from equidrift.montecarlo import run as md
 
     command = ("md", "CCCC", "--proposals", "none", "--time", "1ps", "--overwrite", "--json")
     with monkeypatch.context() as patch:

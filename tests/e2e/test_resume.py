@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import MOLECULES
 from tests.killing import moments, run_until
 
-SETUP = "import equidrift.engine as engine; engine.WINDOW = 16"
+SETUP = "import equidrift.engine.conformers as engine; engine.WINDOW = 16"
 TWO = ["CC(O)CN", "C[C@H](F)Cl"]
 
 
@@ -52,7 +52,7 @@ def test_sample_keeps_what_is_done_when_it_is_asked_to_end(
 ) -> None:
     out = tmp_path / "x.sdf"
     # nothing is flushed by time here, and the window is not full: only the signal brings it to disk
-    setup = "import equidrift.engine as engine, os\n" + f"""
+    setup = "import equidrift.engine.conformers as engine, os\n" + f"""
 judge, calls = engine._judge, []
 def counted(*arguments):
     calls.append(1)
@@ -91,7 +91,7 @@ def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> 
     """A named library, killed at random steps: identical bytes, and every name there."""
     path = library(folder, count)
     whole, torn = folder / "whole.sdf", folder / "torn.sdf"
-    setup = "import equidrift.engine as engine; engine.WINDOW = 64"
+    setup = "import equidrift.engine.conformers as engine; engine.WINDOW = 64"
 
     def command(out: Path) -> list[object]:
         return ["sample", path.name, "-n", n, "-o", out.name, "--model", model, "--seed", 5]

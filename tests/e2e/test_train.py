@@ -13,10 +13,10 @@ import yaml
 from equidrift.cli import train
 from equidrift.cli.main import run
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.files.training_data import pack_sdf, packed_files
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
 from equidrift.registry import resolve
-from equidrift.training_data import pack_sdf, packed_files
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "examples" / "data" / "toy.sdf"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.records import Ensemble, Molecule
 
 SMILES = (

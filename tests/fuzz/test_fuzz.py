@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from equidrift.checks import check_supported
+from equidrift.checks.geometry import check_supported
 from equidrift.errors import EquidriftError
-from equidrift.formats import load, load_all
+from equidrift.files.ensembles import load, load_all
+from equidrift.files.trajectories import load_trajectory
 from equidrift.records import Ensemble, Molecule
-from equidrift.trajectory_formats import load_trajectory
 from tests.fuzz.mutations import CORPUS, good_files, mutated_bytes, mutated_smiles
 
 TOPOLOGY = r"[2H]C[C@H](F)/C=C\C(=O)N"

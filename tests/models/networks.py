@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork
 from equidrift.models.shared.backbones.conformer import ConformerNetwork

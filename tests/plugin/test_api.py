@@ -12,10 +12,11 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 import equidrift
-from equidrift import registry, relax
-from equidrift.adapters.rdkit_rmsd import distinct, heavy_copy
+from equidrift import registry
+from equidrift.adapters.rdkit.rmsd import distinct, heavy_copy
 from equidrift.api import refine, sample
-from equidrift.checks import BOND_LENGTH, check_geometry
+from equidrift.checks.geometry import BOND_LENGTH, check_geometry
+from equidrift.engine import relax
 from equidrift.errors import InputError, InputTypeError, MissingDependencyError, MoleculeError, NoValidSamplesError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import make_ensemble

@@ -13,12 +13,12 @@ from rdkit import Chem
 
 import equidrift
 from equidrift import registry
-from equidrift.adapters.rdkit_etkdg import ETKDG
-from equidrift.adapters.rdkit_io import read_molecules
+from equidrift.adapters.rdkit.etkdg import ETKDG
+from equidrift.adapters.rdkit.io import read_molecules
 from equidrift.cli.inputs import read_inputs
 from equidrift.cli.main import run as main
 from equidrift.errors import InputError
-from equidrift.formats import WRITERS, load, load_all
+from equidrift.files.ensembles import WRITERS, load, load_all
 from equidrift.records import TITLE, Ensemble, Molecule
 from equidrift.text import one_line, split_smiles
 from tests.doubles import Unmoved
@@ -105,7 +105,7 @@ def test_file_gives_back_one_molecule_with_its_name_and_properties(suffix, smile
 
 
 def _canonical(molecule: Molecule) -> str:
-    from equidrift.adapters.rdkit_molecule import to_mol
+    from equidrift.adapters.rdkit.molecule import to_mol
 
     return Chem.MolToSmiles(to_mol(molecule))
 

@@ -93,7 +93,7 @@ def loaded_by(statement: str) -> set[str]:
     "statement",
     [
         "import equidrift; equidrift.Molecule; equidrift.Ensemble; equidrift.list_models()",
-        "import equidrift.engine, equidrift.api, equidrift.formats, equidrift.checks",
+        "import equidrift.engine.conformers, equidrift.api, equidrift.files.ensembles, equidrift.checks.geometry",
         "import equidrift; equidrift.forecast, equidrift.interpolate, equidrift.load_trajectory, equidrift.Trajectory",
         "from equidrift.registry import make_trajectory_model; make_trajectory_model('constant-velocity')",
         "import equidrift.cli.main; equidrift.cli.main.build()",

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import equidrift
-from equidrift import md, registry, relax
+from equidrift import registry
 from equidrift.cli.main import run
+from equidrift.engine import relax
 from equidrift.errors import EquidriftError, MissingDependencyError
+from equidrift.montecarlo import run as md
 from equidrift.records import Molecule
 from tests import doubles
 from tests.conftest import make_ensemble
@@ -36,7 +38,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(kind, name, call)
 
-    from equidrift.adapters.openmm_sampler import ProposalSampler
+    from equidrift.adapters.openmm.sampler import ProposalSampler
 
     for kind, name in (
         (doubles.Shaker, "sample_many"),
@@ -169,5 +171,5 @@ def test_relaxation_without_parameters_costs_no_computation(calls: list[str]) ->
 
 def test_md_refuses_an_unknown_option_by_name(tmp_path: Path) -> None:
     with pytest.raises(EquidriftError, match=r"unknown option of md 'temperature'.*temperature_K"):
-        equidrift.md("CCCC", tmp_path / "x.xtc", temperature=300)
+        equidrift.montecarlo.run("CCCC", tmp_path / "x.xtc", temperature=300)
     assert md.run_md.__doc__ is not None

@@ -11,9 +11,9 @@ import pytest
 
 from equidrift import outputs
 from equidrift.errors import InputError
-from equidrift.formats import StreamWriter
+from equidrift.files.ensembles import StreamWriter
+from equidrift.files.trajectories import TrajectoryStream
 from equidrift.outputs import claim, same_file, topology_beside
-from equidrift.trajectory_formats import TrajectoryStream
 from tests.conftest import make_ensemble
 
 COMMAND = {"n": 1}
@@ -217,7 +217,7 @@ def test_writer_flushes_what_it_holds_by_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("equidrift.formats.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("equidrift.files.ensembles.time", SimpleNamespace(monotonic=lambda: now[0]))
     writer = StreamWriter(tmp_path / "x.sdf", COMMAND)
     for now[0], size in ((9.9, 1), (10.1, 2), (19.9, 3), (20.2, 4)):
         writer.hold({"a": np.arange(size)})

@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 import equidrift
-from equidrift import engine, many, md, molecules, trajectories, trajectory_engine, trajectory_formats
+from equidrift import trajectories
 from equidrift.cli import forecast, generate, refine, sample
 from equidrift.cli import md as md_command
+from equidrift.engine import conformers as engine
+from equidrift.engine import many, molecules
+from equidrift.engine import trajectories as trajectory_engine
+from equidrift.files import trajectories as trajectory_formats
+from equidrift.montecarlo import run as md
 
 # options of the commands that have no counterpart: where results go, and how they are shown
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
@@ -89,4 +94,4 @@ def test_settings_of_the_engine_are_offered_by_sample() -> None:
 
 
 def test_md_is_a_function_and_a_module() -> None:
-    assert callable(equidrift.md) and equidrift.md.Run is md.Run
+    assert callable(equidrift.montecarlo.run) and equidrift.montecarlo.run.Run is md.Run

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree, dihedrals, rotatable_bonds, wrap

@@ -7,7 +7,7 @@ import openmm.unit as unit
 import pytest
 
 from equidrift import units
-from equidrift.checks import COVALENT_RADII_A
+from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.records import SYMBOLS
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equidrift.conditions import Known
+from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.conformers.energy.hessian import model_hessian
 from equidrift.models.conformers.energy.network import (
@@ -189,7 +189,7 @@ class EnergyModel:
         self.check_elements(molecule)
         reference = None
         if self.reference == "MMFF94":
-            reference = resolve("equidrift.adapters.rdkit_mmff_energy:MMFFEnergy")(molecule)
+            reference = resolve("equidrift.adapters.rdkit.mmff_energy:MMFFEnergy")(molecule)
         return EnergySurface(self.network, topology(graph_codes(molecule)), reference)
 
     def check_elements(self, molecule: Molecule) -> None:

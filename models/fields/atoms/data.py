@@ -107,7 +107,7 @@ def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
     path = folder / "qm9_130831.npz"
     if not path.is_file():
         raise InputError(f"there is no {path}; set EQUIDRIFT_DATA to the folder that holds it")
-    read, key = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_smiles", "flat_smiles"))
+    read, key = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_smiles", "flat_smiles"))
     bucket = {"validation": "val"}.get(split, split)
     with np.load(path) as file:
         smiles, offset, z, r, q = (file[name] for name in ("smiles", "offset", "z", "R", "mulliken"))

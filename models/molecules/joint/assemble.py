@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equidrift.conditions import Known
+from equidrift.checks.conditions import Known
 from equidrift.errors import InputError
 from equidrift.models.molecules.joint.data import TYPES
 from equidrift.models.molecules.joint.fragments import Fragment

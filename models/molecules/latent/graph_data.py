@@ -69,7 +69,7 @@ def graph_batch(molecules: Sequence[Molecule], tokens: Sequence[str], length: in
         for an element that the encoder does not know, or a graph that cannot be sanitised.
     """
     parts = [_arrays(molecule) for molecule in molecules]
-    flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
     written = each(selfies_of, (flat_smiles(molecule) for molecule in molecules))
     codes = tokenise(written, tokens, length, strict=False)
     n = max(len(atom) for atom, _ in parts)
@@ -85,7 +85,7 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         raise MoleculeError(
             f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}"
         )
-    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_mol", "to_mol"))
+    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol"))
     molecule = from_mol(to_mol(molecule))
     heavy = np.flatnonzero(molecule.numbers != 1)
     kept = heavy if len(heavy) else np.arange(molecule.n_atoms)

@@ -316,7 +316,7 @@ def _read(smiles: str) -> Molecule | None:
 
 def plain_codes(molecule: Molecule) -> GraphCodes:
     """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
-    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit_molecule:{name}") for name in ("from_mol", "to_mol"))
+    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol"))
     return graph_codes(from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS))))
 
 

@@ -132,7 +132,7 @@ class ConstantBatches:
     """MMFF94's constants of `each` of the training molecules of a SMILES file, seeded by the step; what MMFF94 cannot type is left out."""
 
     def __init__(self, smiles: Path, *, seed: int, each: int = 10, limit: int = 3000):
-        flat_smiles = resolve("equidrift.adapters.rdkit_molecule:flat_smiles")
+        flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
         self.seed, self.each, self.known = seed, each, list[Known]()
         for line in smiles.read_text().splitlines()[:limit]:
             try:

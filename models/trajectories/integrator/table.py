@@ -149,7 +149,7 @@ def labels_of(level: str) -> Labels:
     """Who gives the forces of new frames at a level of theory. Raises `InputError` where nobody does."""
     if level != "GFN2-xTB":
         raise InputError(f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0")
-    labels: Labels = resolve("equidrift.adapters.ase_gfn2:gfn2_forces")
+    labels: Labels = resolve("equidrift.adapters.ase.xtb:gfn2_forces")
     return labels
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
+from equidrift.files.trajectories import load_trajectory
 from equidrift.models.shared.split import split
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import (
@@ -25,7 +26,6 @@ from equidrift.models.trajectories.data import (
 from equidrift.models.trajectories.integrator.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, fine_loss, observer_loss
-from equidrift.trajectory_formats import load_trajectory
 
 LEAST_FRAMES = 40  # of a run's end that is held out
 STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for half of it too

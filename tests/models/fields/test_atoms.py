@@ -210,7 +210,7 @@ def test_hosts() -> None:
         for name in (
             "equidrift.adapters.ase_fields:complete_atoms",
             "equidrift.adapters.ase_fields:FieldCalculator",
-            "equidrift.adapters.mda_fields:add_field",
+            "equidrift.adapters.mdanalysis.fields:add_field",
         )
     )
     atoms = Atoms(numbers=NUMBERS, positions=positions[0])

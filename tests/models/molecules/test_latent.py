@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
-from equidrift.adapters.rdkit_molecule import flat_smiles, from_smiles
+from equidrift.adapters.rdkit.etkdg import ETKDG
+from equidrift.adapters.rdkit.molecule import flat_smiles, from_smiles
 from equidrift.bench.reconstruction import conformer_quality, reconstruction_rows
 from equidrift.errors import InputError, MoleculeError, UnknownNameError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from equidrift.adapters.rdkit_molecule import flat_smiles
-from equidrift.adapters.rdkit_qm9 import match_geometry
-from equidrift.adapters.rdkit_validity import kekulised, perceived
+from equidrift.adapters.rdkit.molecule import flat_smiles
+from equidrift.adapters.rdkit.qm9 import match_geometry
+from equidrift.adapters.rdkit.validity import kekulised, perceived
 from equidrift.errors import EquidriftError, InputError, MoleculeError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9, SPLITS, find_qm9, half_of, load_qm9
 from equidrift.models.molecules.properties.sampler import PropertyConfig, PropertyNetwork, load_properties, make_batch, make_network

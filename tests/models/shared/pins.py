@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from equidrift.files.trajectories import load_trajectory
 from equidrift.models.boltzmann.sampler import load_boltzmann
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.sampler import FieldModel
@@ -26,7 +27,6 @@ from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_refiner, make_trajectory_model
-from equidrift.trajectory_formats import load_trajectory
 from tests.models.shared import trainings
 
 ROOT = Path(__file__).parents[3]

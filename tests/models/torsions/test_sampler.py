@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from equidrift.adapters.rdkit_etkdg import ETKDG
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.errors import InputError
-from equidrift.metropolis import Statistics, metropolis
 from equidrift.models.torsions.data import FrameSet, TorsionGraph, make_batch
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import score_and_divergence
 from equidrift.models.torsions.sampler import DiffusionProposer, Scores, from_frames, load_torsion
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.models.torsions.train import run_training
-from equidrift.proposals import proposer_from_dict
+from equidrift.montecarlo.metropolis import Statistics, metropolis
+from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from tests.torus import two_basins

@@ -15,6 +15,7 @@ from torch import Tensor
 from equidrift.bench import unconditional
 from equidrift.bench.trajectories import calls
 from equidrift.errors import InputError, ModelError, UnknownNameError
+from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.arrays import nbody, pedestrians
 from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig, Rolls, roll, step_loss
@@ -28,7 +29,6 @@ from equidrift.models.trajectories.train import run_training
 from equidrift.records import Molecule
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
-from equidrift.trajectory_formats import load_trajectory
 
 K, N = 3, 5
 

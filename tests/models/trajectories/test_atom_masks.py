@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift.checks import GeometryCheck
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import InputError
 from equidrift.models.trajectories.sampler import load_default, load_geotdm
 from equidrift.seeds import sample_seeds

@@ -76,8 +76,8 @@ def test_symmetries_of_both_fields() -> None:
     rng = np.random.default_rng(2)
     order = rng.permutation(m.n_atoms)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    other = resolve("equidrift.adapters.rdkit_molecule:from_mol")
-    mol = resolve("equidrift.adapters.rdkit_molecule:to_mol")(m)
+    other = resolve("equidrift.adapters.rdkit.molecule:from_mol")
+    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(m)
     from rdkit import Chem
 
     shuffled = other(Chem.RenumberAtoms(mol, order.tolist()))
@@ -170,7 +170,7 @@ def test_fit_finds_a_field_it_can_express() -> None:
 
 @pytest.mark.parametrize("spacing_fs", [5.0, 100.0, 1000.0])
 def test_default_keeps_a_new_molecule_whole_at_any_spacing(spacing_fs: float) -> None:
-    from equidrift.checks import GeometryCheck
+    from equidrift.checks.geometry import GeometryCheck
     from equidrift.records import Trajectory
 
     m = molecule("CC(C)O")
@@ -182,7 +182,7 @@ def test_default_keeps_a_new_molecule_whole_at_any_spacing(spacing_fs: float) ->
 
 @pytest.mark.parametrize("own_frames", [0, 12])
 def test_training_a_table_gives_the_default_the_forces_of_a_molecule(tmp_path: Path, own_frames: int) -> None:
-    m, forces = molecule("CCO"), resolve("equidrift.adapters.ase_gfn2:gfn2_forces")
+    m, forces = molecule("CCO"), resolve("equidrift.adapters.ase.xtb:gfn2_forces")
     x = shaken(m, 60, 0.04)
     f = forces(m, x).astype(np.float32)
     kept = Dynamics(m, x[:50, None].astype(np.float32), 5.0, "GFN2-xTB", 300.0, 0.01, None if own_frames else f[:50, None])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.data import (
@@ -35,7 +36,6 @@ from equidrift.models.trajectories.train import run_training
 from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule
 from equidrift.registry import make_trajectory_model
-from equidrift.trajectory_formats import load_trajectory
 
 T, N = 8, 5
 

@@ -10,9 +10,9 @@ import pytest
 from equidrift import registry
 from equidrift.bench import molecules as benchmark
 from equidrift.bench.molecules import Known, Size, errors, sampled, spread
+from equidrift.engine.molecules import judge
 from equidrift.errors import UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES
-from equidrift.molecules import judge
 from equidrift.records import Molecule
 from tests.doubles import Baker, geometry
 from tests.models.molecules.test_properties import network, toy_qm9

@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from equidrift.checks import GeometryCheck
-from equidrift.conditions import Known
+from equidrift.checks.conditions import Known
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import InputError, MoleculeError, WeightsError
 from equidrift.geometry import align
 from equidrift.models.conformers.energy.data import PathSet, RelaxationPath
@@ -365,7 +365,7 @@ def test_molecules_that_the_reference_cannot_type_come_back_as_not_a_number(
     def untyped(molecule: Molecule) -> None:
         raise MoleculeError("MMFF94 cannot type it")
 
-    monkeypatch.setattr("equidrift.adapters.rdkit_mmff_energy.MMFFEnergy", untyped)
+    monkeypatch.setattr("equidrift.adapters.rdkit.mmff_energy.MMFFEnergy", untyped)
     molecule, x = conformer("CCO")
     assert np.isnan(EnergyModel(str(weights)).refine_many([(molecule, x[None])])[0]).all()
 

@@ -1,0 +1,345 @@
+"""Ensemble <-> `ase.Atoms`, one a conformer: the graph travels in `atoms.info`, so that the way back loses nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_masses
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, InputTypeError, MoleculeError
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
+from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
+from equidrift.registry import resolve
+from equidrift.residues import reordered
+from equidrift.text import tidy
+
+INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
+_CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge")
+_WHOLE = 1e-6  # how far from a whole number a total charge may lie
+_ROUNDING = 0.05  # ... if it is a sum of partial charges, which files round
+
+SAFE = "".join(chr(k) for k in range(32, 127) if chr(k) not in '%"\\')  # ASE's extended XYZ loses backslashes inside quotes
+
+
+def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
+    """One `ase.Atoms` a conformer (A, eV).
+
+    `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`), `seed`, `model`, `charge`, `spin` (multiplicity),
+    `valid`, `scores` and `log_prob` where known, and under `equidrift` the molecule and the provenance as JSON values, percent-encoded
+    where strings hold what ASE's extended XYZ would lose. Formal charges become initial charges. A SinglePointCalculator carries the
+    energy where there is one.
+    """
+    molecule = ensemble.molecule
+    graph, provenance = molecule_to_dict(molecule), plain(ensemble.provenance)
+    masses = isotope_masses(molecule)
+    labels = {"smiles": molecule.smiles, "name": molecule.name, "model": str(provenance.get("model", "unknown"))}
+    shared: dict[str, Any] = {key: " ".join(text.split()) for key, text in labels.items() if text}  # extended XYZ knows no empty string
+    shared |= {"charge": molecule.charge, "spin": molecule.multiplicity}
+    images = []
+    for k, frame in enumerate(ensemble.positions_A):
+        own = {name: texts[k] for name, texts in ensemble.properties.items()}
+        record = {"molecule": graph, "provenance": provenance, **({"properties": own} if own else {})}
+        stored = _mapped(record, lambda text: quote(text, safe=SAFE))
+        info = {**shared, "sample": first_sample + k, **_numbers_of(ensemble, k), "equidrift": stored}
+        atoms = Atoms(molecule.numbers, frame, masses=masses, info=info)
+        atoms.set_array(INDEX, np.arange(molecule.n_atoms))
+        if molecule.formal_charges.any():
+            atoms.set_initial_charges(molecule.formal_charges)
+        if ensemble.energies_eV is not None and np.isfinite(ensemble.energies_eV[k]):
+            atoms.calc = SinglePointCalculator(atoms, energy=float(ensemble.energies_eV[k]))
+        images.append(atoms)
+    return images
+
+
+def isotope_masses(molecule: Molecule) -> NDArray[np.float64] | None:
+    """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other atoms. None for one without."""
+    if not molecule.isotopes.any():
+        return None
+    known: NDArray[np.float64] = resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule, strict=False)
+    return np.where(molecule.isotopes > 0, known, atomic_masses[molecule.numbers])
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """JSON values with every string changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(key): _mapped(item, change) for key, item in value.items()}
+    return [_mapped(item, change) for item in value] if isinstance(value, list) else value
+
+
+def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
+    """What belongs to sample k alone."""
+    info: dict[str, Any] = {"seed": int(np.asarray(ensemble.seeds)[k]), "valid": bool(np.asarray(ensemble.valid)[k])}
+    if ensemble.scores:
+        info["scores"] = {name: float(values[k]) for name, values in ensemble.scores.items()}
+    if ensemble.log_prob is not None:
+        info["log_prob"] = float(ensemble.log_prob[k])
+    return info
+
+
+def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
+    """The graph of an `ase.Atoms`: the one stored by `to_atoms`, in the atoms' present order, else perceived from the geometry.
+
+    Parameters
+    ----------
+    atoms : every hydrogen explicit; the cell is not looked at.
+    charge : total charge, for atoms without a stored graph; None takes `atoms.info["charge"]`, else the sum of the initial charges
+        if one is not zero (partial charges that a file rounds are fine).
+
+    Raises
+    ------
+    InputTypeError
+        where `atoms` is not an `ase.Atoms`.
+    MoleculeError
+        where there is no stored graph and the bonds cannot be told: ambiguous without a charge, hydrogens missing.
+    """
+    if not isinstance(atoms, Atoms):
+        raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
+    if len(atoms) and not (1 <= atoms.numbers.min() and atoms.numbers.max() < len(SYMBOLS)):
+        low, high = atoms.numbers.min(), atoms.numbers.max()
+        raise MoleculeError(f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}")
+    stored = stored_molecule(atoms)
+    if stored is not None and charge in (None, stored.charge):
+        return stored
+    if charge is None:
+        charge = _charge_of(atoms)
+    molecule: Molecule = resolve("equidrift.adapters.rdkit.perception:molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
+    return molecule.replace(smiles="", name=tidy(str(atoms.info.get("name", "")), lines=True))
+
+
+def _charge_of(atoms: Atoms) -> int | None:
+    """The total charge that the atoms carry, None if they say nothing."""
+    named = {key: value for key, value in atoms.info.items() if key.lower() in _CHARGE_KEYS}
+    if named:
+        told = {_whole(key, value, atoms.info) for key, value in named.items()}
+        if len(told) > 1:
+            raise InputError(f"the atoms have several charges, {named}; set atoms.info['charge']")
+        return told.pop()
+    charges = atoms.get_initial_charges()
+    if not charges.any():
+        return None
+    total = float(charges.sum())
+    partial = bool(np.abs(charges - np.rint(charges)).max() > _WHOLE)
+    allowed = _ROUNDING if partial else _WHOLE
+    if not math.isfinite(total) or abs(total - round(total)) > allowed:
+        raise InputError(
+            f"the atoms' initial charges sum to {total:g}, and the charge must be a whole number; "
+            "set atoms.info['charge']"
+        )
+    return round(total)
+
+
+def _whole(key: str, value: Any, info: Mapping[str, Any]) -> int:
+    """A charge in `atoms.info` as a whole number.
+
+    ASE reads the comment "charge -1" as two flags: charge=True and -1=True.
+    """
+    if isinstance(value, bool | np.bool_):
+        flags = [other for other, flag in info.items() if flag is True and _is_integer(other)]
+        if len(flags) == 1:
+            return int(flags[0])
+        raise InputError(
+            f"the atoms have {key}={value}, as ASE reads a comment like '{key} -1'; write "
+            f"'{key}=-1' there, or set atoms.info['charge']"
+        )
+    try:
+        number = float(value)
+        whole = round(number)
+    except (TypeError, ValueError, OverflowError):
+        number, whole = np.nan, 0
+    if isinstance(value, str | bytes) or not abs(number - whole) <= _WHOLE:
+        raise InputError(
+            f"the charge of the atoms must be a whole number, not {value!r}; set atoms.info['charge']"
+        )
+    return whole
+
+
+def _is_integer(text: Any) -> bool:
+    return isinstance(text, str) and text.strip().lstrip("+-").isdigit()
+
+
+def stored_molecule(atoms: Atoms) -> Molecule | None:
+    """The graph in `atoms.info`, its atoms put in the present order; None where there is none, or it is of other atoms."""
+    stored = atoms.info.get("equidrift")
+    if not isinstance(stored, Mapping) or "molecule" not in stored:
+        return None
+    molecule = molecule_from_dict(_mapped(plain(stored["molecule"]), unquote))
+    order = np.asarray(atoms.arrays.get(INDEX, np.arange(len(atoms))))
+    if order.dtype.kind not in "iu":
+        return None
+    if len(atoms) != molecule.n_atoms or sorted(order.tolist()) != list(range(molecule.n_atoms)):
+        return None
+    if not np.array_equal(molecule.numbers[order], atoms.numbers) or atoms.info.get("charge", molecule.charge) != molecule.charge:
+        return None
+    return molecule if np.array_equal(order, np.arange(len(order))) else reordered(molecule, order)
+
+
+def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, molecule: Molecule | None = None) -> Ensemble:
+    """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
+
+    Energies are taken where every image has one that is already computed; numbers and words in `info` become properties.
+
+    Parameters
+    ----------
+    charge : of `from_atoms`.
+    molecule : whose conformers the images are; None takes `from_atoms` of the first.
+
+    Raises
+    ------
+    InputError
+        where there are no images, or they are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+    """
+    images = [images] if isinstance(images, Atoms) else list(images)
+    if not images:
+        raise InputError("there are no images; give at least one ase.Atoms")
+    given, molecule = molecule, from_atoms(images[0], charge=charge) if molecule is None else molecule
+    for k, atoms in enumerate(images):
+        if not isinstance(atoms, Atoms):
+            raise InputTypeError(f"images[{k}] must be an ase.Atoms, not {type(atoms).__name__}")
+        other = given is None and k and (stored_molecule(atoms) or molecule) != molecule
+        if other or not np.array_equal(atoms.numbers, molecule.numbers):
+            raise InputError(f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule")
+    info = [atoms.info for atoms in images]
+    energies = [_energy_of(atoms) for atoms in images]
+    same, own = resolve("equidrift.files.fields:shared_and_own")([_properties_of(i) for i in info])
+    stored = _stored(info[0])
+    if "properties" in stored:
+        same, own = {}, {**own, **{name: [text] * len(images) for name, text in same.items()}}
+    return Ensemble(
+        molecule.replace(properties={**molecule.properties, **same}),
+        np.array([atoms.positions for atoms in images]),
+        seeds=_column(info, "seed"),
+        log_prob=_column(info, "log_prob"),
+        energies_eV=np.array(energies, float) if all(energy is not None for energy in energies) else None,
+        valid=np.array([bool(i.get("valid", True)) for i in info]),
+        scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
+        provenance=_mapped(stored["provenance"], unquote) if "provenance" in stored else {"model": "given"},
+        properties=own,
+    )
+
+
+def _stored(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `to_atoms` kept in an image, empty for images from elsewhere."""
+    stored = info.get("equidrift")
+    if not isinstance(stored, Mapping):
+        return {}
+    return {name: stored[name] for name in ("molecule", "provenance", "properties") if isinstance(stored.get(name), Mapping)}
+
+
+def _column(info: Sequence[Mapping[str, Any]], name: str) -> NDArray[Any] | None:
+    """The numbers that every image has under a name."""
+    values = [i.get(name) for i in info]
+    good = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
+    return np.array(values) if good else None
+
+
+OWN_INFO = ("smiles", "name", "sample", "seed", "model", "charge", "spin", "valid", "scores", "log_prob", "equidrift", "time_fs")
+
+
+def _properties_of(info: Mapping[str, Any]) -> dict[str, str]:
+    """The user's numbers and words in `info`; the words of a plain XYZ comment, which ASE takes for switches, as `comment`."""
+    stored = _stored(info)
+    if stored:
+        return {name: str(text) for name, text in _mapped(plain(stored.get("properties", {})), unquote).items()}
+    words = [key for key, value in info.items() if value is True and key not in OWN_INFO]
+    texts = {key: value for key, value in info.items() if key not in OWN_INFO and isinstance(value, str | int | float | np.number)}
+    found = {tidy(str(key)): tidy(str(value), lines=True) for key, value in texts.items() if not isinstance(value, bool)}
+    return {**({"comment": tidy(" ".join(map(str, words)))} if words else {}), **found}
+
+
+def _common_scores(info: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the scores every image has."""
+    scores = [i["scores"] if isinstance(i.get("scores"), Mapping) else {} for i in info]
+    return [name for name in scores[0] if all(name in s for s in scores)]
+
+
+def _energy_of(atoms: Atoms) -> float | None:
+    """The energy a calculator has at hand for the present positions; nothing is computed."""
+    if atoms.calc is None or atoms.calc.calculation_required(atoms, ["energy"]):
+        return None
+    return float(atoms.get_potential_energy())
+
+
+def from_arrays(
+    numbers: NDArray[np.int64], positions_A: NDArray[np.float64], *, cell: Any = None, molecule: Molecule | None = None
+) -> Atoms:
+    """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where there is a cell (3 lengths in A, 3 angles)."""
+    if molecule is not None:
+        (atoms,) = to_atoms(Ensemble(molecule, np.asarray(positions_A, np.float64)[None], provenance={"model": "given"}))
+    else:
+        atoms = Atoms(numbers, np.asarray(positions_A, np.float64))
+    if cell is not None and np.any(cell):
+        atoms.set_cell(cell)
+        atoms.pbc = True
+    return atoms
+
+
+def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
+    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic where the trajectory has a box."""
+    images = to_atoms(trajectory.to_ensemble())
+    boxes_A = trajectory.boxes_A
+    for k, (atoms, time_fs) in enumerate(zip(images, trajectory.time_fs.tolist())):
+        del atoms.info["sample"], atoms.info["seed"]  # numbers of conformers, which frames are not
+        atoms.info["time_fs"] = time_fs
+        if boxes_A is not None:
+            atoms.set_cell(boxes_A[k])
+            atoms.pbc = True
+    return images
+
+
+def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
+    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and the way in for atoms from elsewhere.
+
+    Parameters
+    ----------
+    images : frames in order of time.
+    dt_fs : time between them; None takes `info["time_fs"]` of each.
+
+    Raises
+    ------
+    InputError
+        where times are missing, or the images are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+    """
+    ensemble = ensemble_of(list(images))
+    arrays = frames_of(images)
+    if dt_fs is None and arrays[1] is None:
+        raise InputError(
+            "the images hold no times; set atoms.info['time_fs'] of each, or make a Trajectory(molecule, positions_A, time_fs)"
+        )
+    time_fs = arrays[1] if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
+    boxes_A = arrays[2]
+    read: Trajectory = resolve("equidrift.files.trajectories:from_frames")(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
+    return read
+
+
+Frames = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]
+
+
+def frames_of(images: Sequence[Atoms]) -> Frames:
+    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of images with the same atoms.
+
+    Raises
+    ------
+    InputError
+        where the atoms change from image to image.
+    """
+    numbers = images[0].numbers
+    for k, atoms in enumerate(images):
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory")
+    time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
+    timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())  # dynamics carries the first frame's info along
+    return (
+        np.array([atoms.positions for atoms in images], np.float64),
+        time_fs if timed else None,
+        np.array([atoms.cell.array for atoms in images]) if all(atoms.pbc.all() for atoms in images) else None,
+        np.array(numbers, np.int64),
+    )

@@ -1,0 +1,61 @@
+"""`ConformerEnergy`: the learned GFN2-xTB-like energy of the refiner
+`conformer-energy` as an ASE calculator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.adapters.ase.calculators import MMFF
+from equidrift.records import Molecule
+from equidrift.registry import make_refiner
+
+Values = tuple[float, NDArray[np.float64]]
+
+
+class ConformerEnergy(MMFF):
+    """Energy and forces (eV, eV/A) like GFN2-xTB's, of a molecule in vacuum and near
+    its minima; the cell is not looked at.
+
+    Energies of one molecule can be compared with each other, those of different
+    molecules cannot. Bonds do not break: they are those `to_atoms` stored in the atoms,
+    else perceived from the first geometry and kept from then on.
+
+    Parameters
+    ----------
+    weights : name of the refiner, or the path of weights that `equidrift train
+        conformer-energy` wrote.
+    molecule : the graph in the order of the atoms; None takes it from the atoms.
+
+    Raises
+    ------
+    MoleculeError
+        at the first calculation, where bonds cannot be told, or the model does not know
+        an element.
+
+    Examples
+    --------
+    >>> atoms.calc = ConformerEnergy()  # doctest: +SKIP
+    >>> BFGS(atoms, maxstep=0.1).run(fmax=0.02)  # doctest: +SKIP
+    """
+
+    default_parameters = {"weights": "conformer-energy"}  # noqa: RUF012
+
+    def __init__(
+        self, weights: str = "conformer-energy", molecule: Molecule | None = None, **options: Any
+    ) -> None:
+        super().__init__(molecule=molecule, weights=weights, **options)
+        self.parameters.pop("variant", None)
+
+    def _energy_of(self, molecule: Molecule) -> Callable[[NDArray[np.float64]], Values]:
+        surface = make_refiner(self.parameters["weights"]).surface(molecule)
+
+        def values(positions_A: NDArray[np.float64]) -> Values:
+            energy, gradient = surface(positions_A[None])
+            return float(energy[0]), gradient[0]
+
+        return values

@@ -1,0 +1,248 @@
+"""`ConformerGenerator` and `MoleculeGenerator`: conformers and new molecules from within ASE, in the manners of its calculators."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ase import Atoms
+
+from equidrift.errors import UnknownNameError
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
+
+
+class ConformerGenerator:
+    """Makes conformers as `ase.Atoms`, and refines those that are there.
+
+    It behaves as ASE's calculators do: parameters have defaults, `set` changes them and returns what changed, and a result is kept
+    until the molecule (numbers, bonds, charge, stereo) or a parameter changes. Positions are only looked at where atoms come without
+    bonds, to perceive these.
+
+    Parameters
+    ----------
+    model : name of a conformer model, see `equidrift.list_models`, or an object with its `sample` method.
+    n : conformers of a molecule.
+    seed : of the random streams; the same seed gives the same conformers.
+    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`, `max_attempts`, `progress`, `fix`, `restrain` and
+        `restraint_tolerance_A` as in `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the model takes. None
+        leaves a default alone.
+
+    Raises
+    ------
+    UnknownNameError
+        for an option that neither knows, with the nearest one.
+
+    Examples
+    --------
+    >>> images = ConformerGenerator(model="etkdg", n=2).generate("CCO")
+    >>> len(images), len(images[0])
+    (2, 9)
+    """
+
+    default_parameters: ClassVar[dict[str, Any]] = {
+        "model": "default",
+        "n": 10,
+        "seed": 0,
+        "steps": None,
+        "relax": None,
+        "prune_rms_A": None,
+        "batch_size": None,
+        "max_attempts": None,
+        "fix": None,
+        "restrain": None,
+        "restraint_tolerance_A": None,
+        "progress": False,
+        "refiner": "refine",
+        "refine_steps": None,
+    }
+
+    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
+        self.parameters: dict[str, Any] = dict(self.default_parameters)
+        self.reset()
+        self.set(model=model, n=n, seed=seed, **options)
+
+    def __repr__(self) -> str:
+        return f"ConformerGenerator({', '.join(f'{key}={value!r}' for key, value in self.todict().items())})"
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Change parameters and drop the kept result where one has changed; returns the changes. Raises `UnknownNameError`."""
+        model = parameters.get("model", self.parameters["model"])
+        for name in parameters:
+            self._check_option(name, model)
+        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
+        if changed:
+            self.parameters.update(changed)
+            self.reset()
+        return changed
+
+    def _differs(self, key: str, value: Any) -> bool:
+        """Whether a parameter would change; what holds arrays counts as changed unless it is the same object."""
+        old = self.parameters[key]
+        return old is not value and (key in ("fix", "restrain") or bool(old != value))
+
+    def _check_option(self, name: str, model: Any) -> None:
+        """Raise for an option that neither `sample` nor the model takes."""
+        known = set(self.default_parameters)
+        if name in known:
+            return
+        if isinstance(model, str):
+            if model not in CONFORMER_MODELS:  # a third party's: it will tell
+                return
+            taken = inspect.signature(resolve(CONFORMER_MODELS[model])).parameters
+            anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+            if name in taken or (anything and not difflib.get_close_matches(name, known, cutoff=0.75)):
+                return
+            known |= {key for key, p in taken.items() if p.kind is not p.VAR_KEYWORD}
+        raise UnknownNameError("option", name, known)
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """The parameters; those that are at their defaults are left out unless `skip_default` is False."""
+        values = {key: getattr(value, "name", value) if key in ("model", "refiner") else value for key, value in self.parameters.items()}
+        if not skip_default:
+            return values
+        return {key: value for key, value in values.items() if key not in self.default_parameters or value != self.default_parameters[key]}
+
+    def reset(self) -> None:
+        """Forget the kept result."""
+        self.molecule: Molecule | None = None
+        self.ensemble: Ensemble | None = None
+
+    def generate(self, what: Atoms | str | Molecule) -> list[Atoms]:
+        """Conformers of a molecule.
+
+        Parameters
+        ----------
+        what : atoms (bonds as `to_atoms` stored them, else perceived; charge from `atoms.info["charge"]`), SMILES or Molecule.
+
+        Returns
+        -------
+        images : n Atoms in A, all valid, in the order of the atoms given; see `equidrift.adapters.ase.atoms.to_atoms` for what
+            `info` holds. Fresh copies at every call.
+
+        Raises
+        ------
+        MoleculeError
+            where the molecule cannot be read, its bonds are ambiguous, or the model cannot handle it.
+        NoValidSamplesError
+            where fewer than n valid conformers are found.
+        """
+        molecule: Molecule = resolve("equidrift.api:as_molecule")(what)
+        if self.ensemble is None or molecule != self.molecule:
+            self.reset()
+            refining = ("refiner", "refine_steps")
+            options = {key: value for key, value in self.parameters.items() if value is not None and key not in refining}
+            self.ensemble = resolve("equidrift.api:sample")(molecule, options.pop("n"), **options)
+            self.molecule = molecule
+        labelled = self.ensemble.replace(molecule=molecule)  # the same graph may come under another name
+        images: list[Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(labelled)
+        return images
+
+    def refine(self, images: Atoms | Sequence[Atoms]) -> list[Atoms]:
+        """Move conformers into the basin of the refiner's level of theory, graph and stereo kept.
+
+        Parameters
+        ----------
+        images : conformers of one molecule from anywhere.
+
+        Returns
+        -------
+        images : new Atoms in the same order; what `info` held and the refiner does not change is kept.
+
+        Raises
+        ------
+        InputError
+            where the images are of several molecules; MoleculeError where the refiner cannot handle theirs.
+        """
+        images = [images] if isinstance(images, Atoms) else list(images)
+        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")(images)
+        options = {"model": self.parameters["refiner"], "steps": self.parameters["refine_steps"], "progress": self.parameters["progress"]}
+        if self.parameters["batch_size"] is not None:
+            options["batch_size"] = self.parameters["batch_size"]
+        refined: list[Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(resolve("equidrift.api:refine")(ensemble, **options))
+        for old, new in zip(images, refined):
+            new.info = {**old.info, **new.info, "sample": old.info.get("sample", new.info["sample"])}
+        return refined
+
+
+class MoleculeGenerator:
+    """Makes new molecules as `ase.Atoms`, in the manner of `ConformerGenerator`: a result is kept until a parameter changes.
+
+    Parameters
+    ----------
+    model : name of a molecule model, the path of trained weights, or an object with `MoleculeModel`'s methods.
+    n : molecules, valid and unique.
+    seed : of the random streams; the same seed gives the same molecules.
+    **options : `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`, `relax`, `judge`, `force`, `batch_size`, `max_attempts` and
+        `progress` as in `equidrift.generate`, and whatever the model takes. None leaves a default alone.
+
+    Raises
+    ------
+    UnknownNameError
+        for an option that neither knows, with the nearest one.
+
+    Examples
+    --------
+    >>> images = MoleculeGenerator(n=2, targets={"gap_eV": 7.0}).generate()  # doctest: +SKIP
+    >>> images[0].info["scores"]["gap_eV"]  # doctest: +SKIP
+    """
+
+    default_parameters: ClassVar[dict[str, Any]] = {
+        "model": "default",
+        "n": 10,
+        "seed": 0,
+        "targets": None,
+        "guidance": None,
+        "fragment": None,
+        "steps": None,
+        "relax": None,
+        "judge": None,
+        "force": None,
+        "batch_size": None,
+        "max_attempts": None,
+        "progress": False,
+    }
+
+    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
+        self.parameters: dict[str, Any] = dict(self.default_parameters)
+        self.ensembles: list[Ensemble] | None = None
+        self.set(model=model, n=n, seed=seed, **options)
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Change parameters and drop the kept molecules where one has changed; returns the changes. Raises `UnknownNameError`."""
+        model = parameters.get("model", self.parameters["model"])
+        known = set(self.default_parameters)
+        if isinstance(model, str) and model in MOLECULE_MODELS:
+            taken = inspect.signature(resolve(MOLECULE_MODELS[model])).parameters.values()
+            known |= {p.name for p in taken if p.kind is not p.VAR_KEYWORD}
+        for name in parameters:
+            if name not in known:
+                raise UnknownNameError("option", name, known)
+        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
+        if changed:
+            self.parameters.update(changed)
+            self.ensembles = None
+        return changed
+
+    def _differs(self, key: str, value: Any) -> bool:
+        """Whether a parameter would change; a fragment counts as changed unless it is the same object."""
+        old = self.parameters[key]
+        return old is not value and (key == "fragment" or bool(old != value))
+
+    def generate(self) -> list[Atoms]:
+        """n new molecules, one Atoms each: bonds, charges and provenance in `info["equidrift"]`, values of the judges in `info["scores"]`.
+
+        Raises
+        ------
+        NoValidSamplesError
+            where fewer than n valid and unique molecules are found. InputError for targets or a fragment that cannot be.
+        """
+        if self.ensembles is None:
+            options = {key: value for key, value in self.parameters.items() if value is not None}
+            if isinstance(options.get("fragment"), Atoms):
+                options["fragment"] = resolve("equidrift.adapters.ase.atoms:ensemble_of")(options["fragment"])
+            self.ensembles = resolve("equidrift.engine.molecules:generate")(options.pop("n"), **options)
+        to_atoms = resolve("equidrift.adapters.ase.atoms:to_atoms")
+        return [image for ensemble in self.ensembles for image in to_atoms(ensemble)]

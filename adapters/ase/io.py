@@ -1,0 +1,201 @@
+"""Ensembles and trajectories in ASE's files, and our .npz files in ASE's reader: `ase.io.read("x.npz", ":")` and `ase gui x.npz` work.
+
+`ase.io.formats` imports this module while it is being imported itself, so nothing of `ase.io` may be imported at the top.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.utils.plugins import ExternalIOFormat
+
+from equidrift.errors import InputError
+from equidrift.registry import resolve
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_MAX_DIGITS = 20  # of a number of atoms, with blanks
+_ULM_HEAD = struct.Struct("<8s16sqqq")  # magic, tag, version, number of items, where their places are
+
+FORMAT = ExternalIOFormat(desc="equidrift ensemble", code="+S", module="equidrift.adapters.ase.io", ext="npz")
+
+
+def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
+    """The images of a .npz file that `Ensemble.save` or `Trajectory.save` wrote; called by `ase.io.read`.
+
+    Raises
+    ------
+    InputError
+        where the file is missing, truncated or none of ours.
+    """
+    images = resolve("equidrift.files.npz:load_any")(filename).to_ase()
+    yield from images[index] if isinstance(index, slice) else [images[index]]
+
+
+def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
+    """Write images of one molecule as a .npz ensemble; called by `ase.io.write(..., format="equidrift")`.
+
+    Raises
+    ------
+    InputError
+        where the images are of several molecules; MoleculeError where they carry no bonds and these cannot be told.
+    """
+    resolve("equidrift.files.npz:save_npz")(resolve("equidrift.adapters.ase.atoms:ensemble_of")(images), filename)
+
+
+def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0) -> None:
+    """Write an Ensemble as .xyz, .extxyz or .traj, the graph and the provenance included.
+
+    Parameters
+    ----------
+    path : its suffix tells the format (`.part` behind it is ignored); .xyz is extended XYZ too.
+    append : add to the file.
+    first_sample : number of the first conformer, where a run is written in pieces.
+
+    Raises
+    ------
+    InputError
+        where the path cannot be written.
+    """
+    _write(resolve("equidrift.adapters.ase.atoms:to_atoms")(ensemble, first_sample=first_sample), os.fspath(path), append)
+
+
+def write_trajectory(trajectory: Any, path: str | os.PathLike[str]) -> None:
+    """Write a Trajectory as .traj, .extxyz or .xyz, times and graph included; errors as `write_ase`."""
+    _write(trajectory.to_ase(), os.fspath(path), False)
+
+
+def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
+    import ase.io
+    from ase.io.trajectory import TrajectoryWriter
+
+    try:
+        if name.removesuffix(".part").lower().endswith(".traj"):
+            with TrajectoryWriter(name, "a" if append else "w") as writer:
+                for atoms in images:
+                    writer.write(atoms)
+        else:
+            for atoms in images:
+                for key in {"smiles", "name"} & set(atoms.info):  # ASE drops single backslashes when it reads them
+                    atoms.info[key] = atoms.info[key].replace("\\", "\\\\")
+            ase.io.write(name, images, format="extxyz", append=append)
+    except OSError as error:
+        raise InputError(f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to") from error
+
+
+def read_frames(path: str | os.PathLike[str]) -> Any:
+    """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see `equidrift.adapters.ase.atoms.frames_of`.
+
+    A .traj of ASE's dynamics tells its time step in its header. Raises `InputError` where the file cannot be read.
+    """
+    images, description = _images(path)
+    positions_A, time_fs, boxes_A, numbers = resolve("equidrift.adapters.ase.atoms:frames_of")(images)
+    if time_fs is None and "timestep" in description:
+        from ase.units import fs
+
+        dt_fs = float(description["timestep"]) / fs * int(description.get("interval", 1))
+        time_fs = dt_fs * np.arange(len(images))
+    return positions_A, time_fs, boxes_A, numbers
+
+
+def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None) -> Iterator[Any]:
+    """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and are of one molecule are one Ensemble.
+
+    Parameters
+    ----------
+    molecule : whose conformers all images are; None takes the graphs stored in the file, and perceives bonds where there are none.
+    charge : total charge, where bonds are perceived.
+
+    Raises
+    ------
+    InputError
+        where the file cannot be read, MoleculeError where bonds cannot be told.
+    """
+    ensemble_of = resolve("equidrift.adapters.ase.atoms:ensemble_of")
+    if molecule is not None:
+        yield ensemble_of(_images(path)[0], molecule=molecule)
+        return
+    for entry, images in _grouped(_images(path)[0], charge):
+        yield ensemble_of(images, molecule=entry)
+
+
+def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
+    """(molecule, its images in a row). An image without a graph is of the last molecule if its bonds are."""
+    from_atoms, graph_of = (resolve(f"equidrift.adapters.ase.atoms:{name}") for name in ("from_atoms", "stored_molecule"))
+    check_of = resolve("equidrift.checks.geometry:GeometryCheck")
+    held: list[Atoms] = []
+    molecule: Any = None
+    check: Any = None
+    for atoms in images:
+        stored = graph_of(atoms)
+        same = molecule is not None and np.array_equal(atoms.numbers, molecule.numbers)
+        if same and stored is not None:
+            same = stored.entry() == molecule.entry()
+        elif same and (check(atoms.positions[None]) != "").any():
+            same = from_atoms(atoms, charge=charge) == molecule
+        if not same:
+            if held:
+                yield molecule, held
+            molecule, held = stored or from_atoms(atoms, charge=charge), []
+            check = check_of(molecule)
+        held.append(atoms)
+    if held:
+        yield molecule, held
+
+
+def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
+    """The Molecule of the first image: the graph stored in it, else perceived; errors as `equidrift.adapters.ase.atoms.from_atoms`."""
+    return resolve("equidrift.adapters.ase.atoms:from_atoms")(_images(path)[0][0], charge=charge)
+
+
+def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
+    """(every image, description in the file's header)."""
+    import ase.io
+    from ase.io.trajectory import TrajectoryReader
+
+    name = os.fspath(path)
+    _check_counts(name)
+    try:
+        if name.lower().endswith(".traj"):
+            with TrajectoryReader(name) as reader:
+                images, description = list(reader), dict(reader.description or {})
+        else:
+            images, description = list(ase.io.read(name, ":", format="extxyz")), {}
+    except Exception as error:  # ASE's readers raise whatever a broken file leads to
+        raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
+    if not images:
+        raise InputError(f"{name!r} holds no frames")
+    return images, description
+
+
+def _check_counts(name: str) -> None:
+    """Refuse a file that promises more than it holds, which ASE would look for, or take memory for; raises `InputError`."""
+    if name.lower().endswith(".traj"):
+        _check_ulm(name)
+        return
+    with open(name, encoding="utf-8", errors="replace") as lines:
+        for head in lines:
+            if not head.strip() or head.startswith("VEC"):
+                continue
+            if not head.strip().isdecimal() or len(head) > _MAX_DIGITS:
+                raise InputError(f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a frame should be")
+            wanted = int(head) + 1  # a comment and the atoms
+            found = sum(1 for _ in islice(lines, wanted))
+            if found < wanted:
+                there = max(found - 1, 0)
+                raise InputError(f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends after {there} of them")
+
+
+def _check_ulm(name: str) -> None:
+    size = os.path.getsize(name)
+    with open(name, "rb") as stream:
+        head = stream.read(_ULM_HEAD.size)
+    magic, _, _, count, place = _ULM_HEAD.unpack(head) if len(head) == _ULM_HEAD.size else (b"", b"", 0, 0, 0)
+    if magic != b"- of Ulm" or count < 0 or not 0 <= place <= size or 8 * count > size - place:
+        raise InputError(f"cannot read {name!r}: its head is not that of ASE's .traj; write it again")

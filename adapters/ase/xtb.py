@@ -1,0 +1,161 @@
+"""GFN2-xTB relaxation: tblite's ASE calculator and ASE's BFGS. tblite is optional and imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import ase.units
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, SCFError
+from ase.constraints import FixAtoms
+from ase.optimize import BFGS
+from numpy.typing import NDArray
+
+from equidrift.checks.conditions import Known
+from equidrift.errors import InputError, MissingDependencyError
+from equidrift.records import Molecule
+
+
+def require_tblite() -> Any:
+    """tblite's ASE calculator class. Raises `MissingDependencyError` with the pip line."""
+    try:
+        from tblite.ase import TBLite
+    except ImportError as error:
+        raise MissingDependencyError("tblite", "xtb") from error
+    return TBLite
+
+
+def gfn2_relax(
+    molecule: Molecule, positions_A: NDArray[np.float64], max_steps: int = 500, *, fmax_eV_A: float = 0.02, known: Known | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move conformers to the nearest minimum of GFN2-xTB.
+
+    Parameters
+    ----------
+    molecule : the graph; its charge and multiplicity go to the calculation.
+    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
+    max_steps : of BFGS, for each conformer; 0 only evaluates the energies.
+    fmax_eV_A : largest force on an atom at convergence.
+    known : its atoms are held; distance restraints are not, a sample that leaves them is for the checks to reject.
+
+    Returns
+    -------
+    positions_A : float64 (k, n_atoms, 3); NaN where the self-consistent field failed.
+    energies_eV : float64 (k,).
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed. InputError for positions of another shape.
+    """
+    calculator = require_tblite()
+    moved = np.array(positions_A, np.float64)
+    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
+        raise InputError(f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)")
+    energies = np.full(len(moved), np.nan)
+    for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
+        atoms = ase.Atoms(molecule.numbers, moved[k])
+        if known is not None:
+            atoms.set_constraint(FixAtoms(known.atoms))
+        atoms.calc = calculator(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+        try:
+            BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)
+            moved[k], energies[k] = atoms.positions, atoms.get_potential_energy()
+        except (CalculationFailed, SCFError, RuntimeError):
+            moved[k] = np.nan
+    return moved, energies
+
+
+def gfn2_values(systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+    """HOMO-LUMO gap and dipole moment by GFN2-xTB: the judge of generated molecules that knows nothing of QM9.
+
+    Its gaps are those of a tight-binding Hamiltonian and lie well below B3LYP's; they rank molecules, and their differences mean something.
+
+    Parameters
+    ----------
+    systems : (molecule, positions_A (n_atoms, 3)) each.
+
+    Returns
+    -------
+    `gap_eV`, `mu_D` and `energy_eV`, (len(systems),); NaN where the self-consistent field failed.
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed.
+    """
+    require_tblite()
+    from tblite.interface import Calculator
+
+    out = np.full((len(systems), 3), np.nan)
+    for k, (molecule, x) in enumerate(systems):
+        try:
+            calculator = Calculator("GFN2-xTB", np.asarray(molecule.numbers), np.asarray(x) / ase.units.Bohr, charge=molecule.charge)
+            calculator.set("verbosity", 0)
+            result = calculator.singlepoint()
+        except RuntimeError:
+            continue
+        levels, filled = result.get("orbital-energies"), result.get("orbital-occupations") > 1.0
+        gap = (levels[~filled].min() - levels[filled].max()) * ase.units.Hartree if (~filled).any() else np.nan
+        dipole = float(np.linalg.norm(result.get("dipole"))) * ase.units.Bohr / ase.units.Debye
+        out[k] = gap, dipole, float(result.get("energy")) * ase.units.Hartree
+    return dict(zip(("gap_eV", "mu_D", "energy_eV"), out.T))
+
+
+def gfn2_dynamics(
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    velocities_A_fs: NDArray[np.float64],
+    *,
+    step_fs: float,
+    steps: int,
+    friction_per_fs: float = 0.0,
+) -> NDArray[np.float64]:
+    """GFN2-xTB dynamics by leapfrog from one configuration: the mean path of a Langevin thermostat, without its noise.
+
+    Parameters
+    ----------
+    positions_A, velocities_A_fs : (n_atoms, 3), the velocities those of the half step before.
+
+    Returns
+    -------
+    (steps, n_atoms, 3), the positions after each step.
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed.
+    """
+    atoms = ase.Atoms(molecule.numbers, positions_A)
+    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    per_force = (ase.units.fs**2) / atoms.get_masses()[:, None]  # eV/A to A/fs^2
+    decay = np.exp(-friction_per_fs * step_fs)
+    x, v, out = np.array(positions_A, np.float64), np.array(velocities_A_fs, np.float64), []
+    for _ in range(steps):
+        atoms.positions = x
+        v = decay * (v + step_fs * atoms.get_forces() * per_force)
+        x = x + step_fs * v
+        out.append(x)
+    return np.stack(out)
+
+
+def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """GFN2-xTB forces (k, n_atoms, 3) in eV/A of frames positions_A (k, n_atoms, 3); NaN where the self-consistent field failed.
+
+    Raises
+    ------
+    MissingDependencyError
+        where tblite is not installed.
+    """
+    atoms = ase.Atoms(molecule.numbers, np.zeros((molecule.n_atoms, 3)))
+    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    out = np.full(np.shape(positions_A), np.nan)
+    for k, x in enumerate(positions_A):
+        atoms.positions = x
+        try:
+            out[k] = atoms.get_forces()
+        except (CalculationFailed, SCFError):
+            continue
+    return out

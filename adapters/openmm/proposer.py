@@ -1,0 +1,310 @@
+"""`TrajectoryProposer`: an OpenMM Simulation that a trajectory model continues. Proposals have no density: nothing here is exact."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import app, unit
+
+from equidrift.engine.conformers import check_count
+from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
+from equidrift.records import Molecule, Trajectory
+from equidrift.registry import resolve
+from equidrift.seeds import check_seed, sample_seeds
+from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
+
+VELOCITIES = ("redraw", "proposal")
+CHOICES = ("first", "lowest")
+USUAL_SPACING_FS = 10.0
+USUAL_FRAMES = 10
+HISTORY = 64  # frames kept
+OVERLAP, ENERGY = "overlap", "energy"
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryProposal:
+    """A continuation that has passed the checks.
+
+    Parameters
+    ----------
+    trajectory : the new frames; provenance["exact"] is False.
+    state : openmm.State of the last one: positions, velocities, time and step count, for `context.setState`.
+    energy_eV : its potential energy.
+    """
+
+    trajectory: Trajectory
+    state: openmm.State
+    energy_eV: float
+    exact: bool = False
+
+
+class TrajectoryProposer:
+    """Collects the frames a model needs from a Simulation, proposes continuations, and moves the Context to one of them.
+
+    It adds a reporter to the Simulation, and so sees every frame that `simulation.step` passes. What it proposes is judged by the bonds,
+    by overlap and by the System's own energy, but not accepted or refused by any rule that would sample a known distribution.
+
+    Parameters
+    ----------
+    simulation : app.Simulation of one molecule.
+    model : name of a trajectory model (`equidrift.forecast`), or an object.
+    molecule : its graph in the order of the particles; None reads it from the Simulation's topology, which then needs bond orders.
+    interval_fs : time between frames, a whole number of integration steps; None takes 10 fs, or the nearest the model was trained on.
+    frames : collected before the model goes on from them, or more where it needs more; velocities are told from them.
+    velocities : "redraw" at the temperature, or "proposal", by differences of the last frames.
+    temperature_K : None takes the integrator's.
+    max_rise_eV : how far the energy may rise above the present one; None takes kT (10 + 5 sqrt(3 N / 2)), five times the spread of the
+        potential energy of N atoms.
+    min_distance_A : closer pairs of atoms are an overlap.
+    seed : of proposals and velocities.
+    **options : `steps`, `broken`, `max_attempts`, `batch_size` and whatever the model takes, as in `equidrift.forecast`.
+
+    Raises
+    ------
+    InputError
+        for virtual sites, particles that are not the molecule's, a spacing that is no whole number of steps or that the model was not
+        trained on, or no temperature; MoleculeError for elements or sizes that the model does not know.
+    InputTypeError, UnknownNameError
+        where `simulation` is no Simulation, or a name is not known.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        simulation: app.Simulation,
+        model: Any = "default",
+        *,
+        molecule: Molecule | None = None,
+        interval_fs: float | None = None,
+        frames: int = USUAL_FRAMES,
+        velocities: str = "redraw",
+        temperature_K: float | None = None,
+        max_rise_eV: float | None = None,
+        min_distance_A: float = 0.5,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if not isinstance(simulation, app.Simulation):
+            raise InputTypeError(f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}")
+        if velocities not in VELOCITIES:
+            raise UnknownNameError("way with velocities", str(velocities), VELOCITIES)
+        self.simulation, self.velocities = simulation, velocities
+        self.settings = resolve("equidrift.engine.trajectories:make_settings")(model, **options)
+        self.seed, self.calls = check_seed(seed), 0
+        self.molecule = _molecule(simulation) if molecule is None else molecule
+        _check_particles(simulation.system, self.molecule)
+        self.temperature_K = _temperature_K(simulation.integrator) if temperature_K is None else float(temperature_K)
+        n = self.molecule.n_atoms
+        kT_eV = BOLTZMANN_EV_PER_K * self.temperature_K
+        self.max_rise_eV = kT_eV * (10 + 5 * math.sqrt(1.5 * n)) if max_rise_eV is None else float(max_rise_eV)
+        self.min_distance_A = float(min_distance_A)
+        self.every = _steps_between(simulation.integrator, self.settings.model.dt_range_fs, interval_fs)
+        self.interval_fs = self.every * _step_fs(simulation.integrator)
+        self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
+        self.rejected: Counter[str] = Counter()
+        self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)  # (step, time in fs, positions in A)
+        simulation.reporters.append(self)
+
+    # OpenMM's reporter protocol
+
+    def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
+        """Called by OpenMM: the next step at which a frame is due."""
+        return {"steps": self.every - simulation.currentStep % self.every, "periodic": False, "include": ["positions"]}
+
+    def report(self, simulation: app.Simulation, state: openmm.State) -> None:
+        """Called by OpenMM: keep a frame. One that does not follow the last by one interval begins a new history."""
+        step = int(simulation.currentStep)
+        if self._frames and step != self._frames[-1][0] + self.every:
+            self._frames.clear()
+        time_fs = state.getTime().value_in_unit(unit.femtosecond)
+        self._frames.append((step, time_fs, _positions_A(state)))
+
+    # What a user calls
+
+    def collect(self) -> Trajectory:
+        """Run plain dynamics until the frames that the model needs are there and the present one is the last; they, as a Trajectory."""
+        while len(self._frames) < self.needed or self._frames[-1][0] != self.simulation.currentStep:
+            self.simulation.step(self.every - self.simulation.currentStep % self.every)
+        return self.history()
+
+    def history(self) -> Trajectory:
+        """The frames collected.
+
+        Raises
+        ------
+        InputError
+            where they are too few, or the Simulation has gone on beyond the last.
+        """
+        missing = self.needed - len(self._frames)
+        if missing > 0:
+            raise InputError(
+                f"{self.needed} frames {self.interval_fs:g} fs apart are needed before the model {self.settings.model.name!r} goes on "
+                f"from them, and {len(self._frames)} were collected; run simulation.step({missing * self.every}), or proposer.collect()"
+            )
+        behind = int(self.simulation.currentStep) - self._frames[-1][0]
+        if behind:
+            raise InputError(
+                f"the Simulation is {behind} steps beyond the last frame; stop it at a multiple of {self.every} steps, or call "
+                "proposer.collect()"
+            )
+        _, time_fs, frames = zip(*self._frames)
+        grid = time_fs[-1] + self.interval_fs * np.arange(1 - len(frames), 1)
+        return Trajectory(self.molecule, np.array(frames), grid, provenance={"source": "openmm"})
+
+    def propose(self, n_frames: int, n: int = 1) -> list[TrajectoryProposal]:
+        """n continuations by n_frames each that pass the checks; the Context is left as it was.
+
+        Raises
+        ------
+        InputError
+            as `history`. NoValidSamplesError where too few pass, with the reasons counted.
+        """
+        check_count("n_frames", n_frames)
+        check_count("n", n)
+        history = self.history()
+        context = self.simulation.context
+        before = context.getState(positions=True, velocities=True, energy=True, parameters=True, integratorParameters=True)
+        passed: list[TrajectoryProposal] = []
+        reasons: Counter[str] = Counter()
+        try:
+            for _ in range(self.settings.max_attempts):
+                seed = int(sample_seeds(self.seed, self.calls, self.calls + 1)[0])
+                self.calls += 1
+                for trajectory in self._drawn(history, n_frames, n - len(passed), seed):
+                    verdict = self._judged(trajectory, history, before)
+                    if isinstance(verdict, str):
+                        reasons[verdict] += 1
+                    else:
+                        passed.append(verdict)
+                if len(passed) == n:
+                    return passed
+        finally:
+            context.setState(before)
+            self.rejected.update(reasons)
+        raise NoValidSamplesError(
+            f"{len(passed)} of {n} proposals passed the checks in {self.settings.max_attempts} rounds; propose fewer frames, or raise "
+            "max_rise_eV where model and System are different potentials.",
+            reasons,
+        )
+
+    def apply(self, proposal: TrajectoryProposal) -> None:
+        """Move the Context to a proposal: positions, velocities, time and step count."""
+        self.simulation.context.setState(proposal.state)
+        if self.velocities == "redraw":
+            self._frames.clear()  # the motion before the jump is not the one behind it
+            return
+        steps = int(self.simulation.currentStep) + self.every * np.arange(1 - len(proposal.trajectory), 1)
+        for step, time_fs, frame in zip(steps.tolist(), proposal.trajectory.time_fs.tolist(), proposal.trajectory.positions_A):
+            self._frames.append((step, time_fs, frame))
+
+    def step(self, n_frames: int, n: int = 1, *, choose: str = "first") -> TrajectoryProposal:
+        """Propose n continuations, and move the Context to the "first", or to the one of "lowest" energy.
+
+        Collects frames by plain dynamics before where they are missing. Errors are `propose`'s; then the Context is where it was.
+        """
+        if choose not in CHOICES:
+            raise UnknownNameError("choice", str(choose), CHOICES)
+        self.collect()
+        proposals = self.propose(n_frames, n)
+        chosen = proposals[0] if choose == "first" else min(proposals, key=lambda proposal: proposal.energy_eV)
+        self.apply(chosen)
+        return chosen
+
+    def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
+        settings = dataclasses.replace(self.settings, seed=seed)
+        job = resolve("equidrift.trajectories:forecast_job")(history, n_frames, settings)
+        try:
+            made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+        except NoValidSamplesError as error:
+            self.rejected.update(error.reasons)
+            raise
+        self.rejected.update(sum((Counter(trajectory.provenance["rejected"]) for trajectory in made), Counter()))
+        return made
+
+    def _judged(self, trajectory: Trajectory, history: Trajectory, before: openmm.State) -> TrajectoryProposal | str:
+        """The proposal, or why it is refused. Leaves the Context at its end."""
+        context = self.simulation.context
+        seed = int(trajectory.provenance["seeds"][-1])
+        temperature_K = self.temperature_K if self.velocities == "redraw" else None
+        try:
+            energy_eV = resolve("equidrift.adapters.openmm.topology:prepare")(
+                context,
+                unit.Quantity(trajectory.positions_A[-1], unit.angstrom),
+                temperature_K=temperature_K,
+                seed=seed,
+                min_distance_A=self.min_distance_A,
+                minimize=False,
+            )
+        except InputError:
+            return OVERLAP
+        if energy_eV > before.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV + self.max_rise_eV:
+            return ENERGY
+        if self.velocities == "proposal":
+            context.setVelocities(_velocities_A_fs(trajectory, history) * NM_PER_A / PS_PER_FS)
+            context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
+        context.setTime(before.getTime() + len(trajectory) * self.interval_fs * unit.femtosecond)
+        context.setStepCount(before.getStepCount() + len(trajectory) * self.every)
+        return TrajectoryProposal(trajectory, context.getState(positions=True, velocities=True, energy=True), energy_eV)
+
+
+def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.float64]:
+    """Velocities at the last frame, by one-sided differences of second order over the last three."""
+    a, b, c = np.concatenate([history.positions_A[-2:], trajectory.positions_A])[-3:]
+    velocities: NDArray[np.float64] = (3 * c - 4 * b + a) / (2 * history.dt_fs)
+    return velocities
+
+
+def _positions_A(state: openmm.State) -> NDArray[np.float64]:
+    return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
+
+
+def _molecule(simulation: app.Simulation) -> Molecule:
+    """The graph in the topology, with the stereo that the present positions show."""
+    positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
+    ensemble = resolve("equidrift.simulate:from_openmm")(simulation.topology, positions)
+    molecule: Molecule = ensemble.molecule
+    return molecule
+
+
+def _check_particles(system: openmm.System, molecule: Molecule) -> None:
+    n = system.getNumParticles()
+    if n != molecule.n_atoms:
+        raise InputError(
+            f"the System has {n} particles, but {molecule!r} has {molecule.n_atoms} atoms; simulate the molecule alone, or give its "
+            "molecule=: models continue one molecule without solvent"
+        )
+    if any(system.isVirtualSite(k) for k in range(n)):
+        raise InputError("the System has virtual sites, which no trajectory model knows; use a System of atoms alone")
+
+
+def _temperature_K(integrator: openmm.Integrator) -> float:
+    if hasattr(integrator, "getTemperature"):
+        return float(integrator.getTemperature().value_in_unit(unit.kelvin))
+    raise InputError(f"a {type(integrator).__name__} has no temperature; give temperature_K=, say 300")
+
+
+def _step_fs(integrator: openmm.Integrator) -> float:
+    return float(integrator.getStepSize().value_in_unit(unit.femtosecond))
+
+
+def _steps_between(integrator: openmm.Integrator, dt_range_fs: tuple[float, float], interval_fs: float | None) -> int:
+    """Integration steps between two frames."""
+    step_fs = _step_fs(integrator)
+    if interval_fs is None:
+        least, most = (bound / step_fs for bound in dt_range_fs)
+        usual = max(USUAL_SPACING_FS / step_fs, math.ceil(least - 1e-6))
+        return max(1, round(min(usual, math.floor(most + 1e-6) if most < math.inf else usual)))
+    steps = round(float(interval_fs) / step_fs) if 0 < interval_fs < math.inf else 0
+    if steps < 1 or abs(steps * step_fs - interval_fs) > 1e-3 * step_fs:
+        raise InputError(
+            f"interval_fs={interval_fs!r} must be a whole number of integration steps of {step_fs:g} fs; give for example {10 * step_fs:g}"
+        )
+    return steps

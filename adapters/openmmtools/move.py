@@ -1,0 +1,130 @@
+"""`TorsionProposalMove`: accepted proposals as an openmmtools MCMCMove, for SequenceMove, WeightedMove and replica exchange."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from openmmtools.mcmc import MCMCMove, openmm, unit
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.files.plain import plain
+from equidrift.montecarlo.metropolis import Statistics, check_proposer
+from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.registry import resolve
+from equidrift.seeds import check_seed
+
+_MD = unit.md_unit_system  # nm, ps, K
+
+
+class TorsionProposalMove(MCMCMove):
+    """Tries proposals on a sampler state; the state's own System decides, whatever it is (alchemical, restrained, at any temperature).
+
+    Velocities are drawn anew after an accepted proposal, and stay what they were after rejections. openmmtools rebuilds moves from their
+    state (one copy a thermodynamic state): it is plain data, the proposer as JSON. Random numbers come from (seed, uses of this move,
+    the thermodynamic state, the sampler state), so that copies of one move draw different numbers for different states and replicas, and
+    the same numbers in a repeated run.
+
+    Parameters
+    ----------
+    proposer : with a density and `to_dict`, see `equidrift.protocols.Proposer`.
+    n_proposals : each time the move is applied.
+    atoms : particles the proposer moves; None takes all but virtual sites.
+    seed : of the random stream.
+
+    Raises
+    ------
+    InexactProposalError
+        where the proposer has no density. InputTypeError where it cannot be written as plain data.
+
+    Examples
+    --------
+    >>> from openmmtools.mcmc import LangevinDynamicsMove, SequenceMove
+    >>> move = SequenceMove([TorsionProposalMove(proposer, n_proposals=20), LangevinDynamicsMove()])       # doctest: +SKIP
+    """
+
+    def __init__(self, proposer: Any, n_proposals: int = 10, *, atoms: ArrayLike | None = None, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        check_proposer(proposer)
+        if not hasattr(proposer, "to_dict"):
+            raise InputTypeError(
+                f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
+            )
+        count = resolve("equidrift.adapters.openmm.sampler:check_count")
+        self.n_proposals, self.seed = count("n_proposals", n_proposals), check_seed(seed)
+        self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
+        self._stored = json.dumps(plain(proposer.to_dict()))
+        self._proposer: Any = proposer
+        self._moves: Any = None  # checks of the Context used last
+        self._statistics, self.n_applied = Statistics.of(proposer), 0
+
+    @property
+    def proposer(self) -> Any:
+        """The proposer, rebuilt from plain data after the move was copied or read from storage."""
+        if self._proposer is None:
+            self._proposer = proposer_from_dict(json.loads(self._stored))
+        return self._proposer
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What became of the proposals (see `equidrift.montecarlo.metropolis.Statistics`), and n_applied."""
+        return {**self._statistics.to_dict(), "n_applied": self.n_applied}
+
+    @statistics.setter
+    def statistics(self, value: Mapping[str, Any]) -> None:
+        self._statistics = Statistics(**{key: item for key, item in value.items() if key != "n_applied"})
+        self.n_applied = int(value["n_applied"])
+
+    def apply(self, thermodynamic_state: Any, sampler_state: Any, context_cache: Any = None) -> None:
+        """Try the proposals; see `openmmtools.mcmc.MCMCMove.apply`."""
+        try:
+            cache = self._get_context_cache(context_cache)
+            context, _ = cache.get_context(thermodynamic_state)
+            sampler_state.apply_to_context(context, ignore_velocities=True)
+        except openmm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot make a Context of this ThermodynamicState: {error}; check its System "
+                "and box, and the platform of the ContextCache"
+            ) from error
+        if self._moves is None or self._moves.context is not context:
+            self._moves = resolve("equidrift.adapters.openmm.sampler:ContextMoves")(context, self.proposer, atoms=self.atoms)
+        if self._moves.virtual:
+            context.computeVirtualSites()
+        kelvin = float(thermodynamic_state.temperature.value_in_unit_system(_MD))
+        rng = self._stream(kelvin, context, sampler_state)
+        self.n_applied += 1
+        options = {"temperature_K": kelvin, "rng": rng, "statistics": self._statistics}
+        accepted, _, _ = self._moves.apply(self.n_proposals, **options)
+        if accepted:
+            sampler_state.update_from_context(context, ignore_velocities=sampler_state.velocities is None)
+
+    def _stream(self, kelvin: float, context: Any, sampler_state: Any) -> np.random.Generator:
+        """Random numbers of this use."""
+        names = sorted(context.getParameters().items())
+        digest = hashlib.blake2b(f"{self.seed}/{self.n_applied}/{kelvin!r}/{names}".encode(), digest_size=16)
+        for quantity in (sampler_state.positions, sampler_state.velocities, sampler_state.box_vectors):
+            if quantity is not None:
+                digest.update(np.ascontiguousarray(quantity.value_in_unit_system(_MD), np.float64).tobytes())
+        return np.random.default_rng(int.from_bytes(digest.digest(), "big"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "proposer": self._stored,
+            "n_proposals": self.n_proposals,
+            "atoms": self.atoms,
+            "seed": self.seed,
+            "statistics": self.statistics,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._stored, self.n_proposals, self.atoms, self.seed = (state[key] for key in ("proposer", "n_proposals", "atoms", "seed"))
+        self._proposer = self._moves = None
+        self.statistics = state["statistics"]
+
+    def __repr__(self) -> str:
+        accepted = f"{self._statistics.acceptance:.1%} of {self._statistics.proposed} accepted"
+        return f"TorsionProposalMove(n_proposals={self.n_proposals}, seed={self.seed}; {accepted})"

@@ -1,0 +1,93 @@
+"""Conformers added to the user's own RDKit Mol, in RDKit's manner."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import rdMolAlign
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.records import Ensemble
+from equidrift.registry import resolve
+
+
+def embed_molecule_confs(
+    mol: Chem.Mol,
+    numConfs: int,
+    *,
+    model: str = "default",
+    randomSeed: int = -1,
+    clearConfs: bool = True,
+    numThreads: int = 1,
+    pruneRmsThresh: float = -1.0,
+    coordMap: dict[int, Any] | None = None,
+    **options: Any,
+) -> list[int]:
+    """Add conformers to `mol`, as `rdDistGeom.EmbedMultipleConfs` does.
+
+    Parameters
+    ----------
+    mol : Mol with explicit hydrogens (`Chem.AddHs`); it is changed in place.
+    numConfs : conformers to add; all of them are made, or an error is raised.
+    model : name of the model, see `equidrift.list_models`.
+    randomSeed : 0 or more; -1 draws a fresh seed.
+    clearConfs : remove the Mol's conformers first.
+    numThreads : threads for RDKit's own models; 0 is all. The result does not depend on it.
+    pruneRmsThresh : where 0 or more, conformers whose heavy-atom symmetric RMSD to an earlier one is below it (A) are left out,
+        so that fewer ids than `numConfs` come back.
+    coordMap : {atom index: Point3D} to hold; unlike RDKit's, which asks for the distances alone, the atoms then are there to 1e-3 A.
+    **options : passed to `equidrift.sample`.
+
+    Returns
+    -------
+    ids : of the conformers added.
+
+    Raises
+    ------
+    InputTypeError
+        where `mol` is no Mol.
+    InputError
+        where hydrogens are implicit, or `randomSeed` is below -1.
+    NoValidSamplesError
+        where the model does not find `numConfs` valid conformers.
+    """
+    if not isinstance(mol, Chem.Mol):
+        raise InputTypeError(f"mol must be an RDKit Mol, not {type(mol).__name__}")
+    mol.UpdatePropertyCache(strict=False)
+    implicit = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+    if implicit:
+        raise InputError(f"mol leaves {implicit} hydrogens implicit; make them explicit: mol = Chem.AddHs(mol)")
+    if randomSeed < -1:
+        raise InputError(f"randomSeed must be 0 or more, or -1 for a fresh seed, not {randomSeed}")
+    if model.startswith("etkdg"):
+        options = {"num_threads": numThreads, **options}
+    if coordMap:
+        options["fix"] = coordMap
+    molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(mol)
+    seed = secrets.randbelow(2**62) if randomSeed == -1 else randomSeed
+    ensemble: Ensemble = resolve("equidrift.api:sample")(molecule, numConfs, model=model, seed=seed, **options)
+    positions = ensemble.positions_A
+    if pruneRmsThresh >= 0:
+        full = ensemble.to_rdkit()
+        positions = positions[prune_by_rms(full, pruneRmsThresh)]
+    ids: list[int] = resolve("equidrift.adapters.rdkit.molecule:add_conformers")(mol, positions, clear=clearConfs)
+    return ids
+
+
+def prune_by_rms(mol: Chem.Mol, threshold_A: float) -> list[int]:
+    """Indices of conformers that differ by at least `threshold_A` in heavy-atom symmetric RMSD from every one kept before."""
+    count = mol.GetNumConformers()
+    if count < 2:
+        return list(range(count))
+    heavy = Chem.RemoveHs(mol)
+    lower = np.array(rdMolAlign.GetAllConformerBestRMS(heavy))
+    matrix = np.zeros((count, count))
+    matrix[np.tril_indices(count, -1)] = lower
+    kept: list[int] = []
+    for k in range(count):
+        if (matrix[k, kept] >= threshold_A).all():
+            kept.append(k)
+    return kept

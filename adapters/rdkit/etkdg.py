@@ -1,0 +1,463 @@
+"""RDKit's ETKDGv3, alone and with MMFF94 relaxation, as conformer models: the fallback, and the control in every table."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+from equidrift.checks.conditions import Conditions, Known, superposed
+from equidrift.errors import CrashError, InputError, MoleculeError, TimeLimitError
+from equidrift.isolated import run_apart
+from equidrift.protocols import Callback
+from equidrift.records import Molecule
+from equidrift.registry import resolve
+from equidrift.units import KCAL_MOL_PER_EV
+
+SEEDS = 2**31 - 2  # RDKit's random generator (minstd) has the states 1 .. 2**31 - 2
+CHUNK = 128  # conformers in one call of RDKit, which cannot be interrupted
+UFF_ITERATIONS = 1000
+MMFF_VARIANTS = ("MMFF94", "MMFF94s")
+FIRST_ATTEMPTS = 10  # of each conformer before the next setting is looked for
+FURTHER_SEEDS = 3  # tried by each setting that works for the molecule
+SEED_STRIDE = 1 << 29  # between them
+PROBE_SEED = 0x5EED
+ENOUGH_RUNGS = 2
+SMALL_RING, CAGE_RINGS = 4, 3
+APART_S = 20.0  # seconds RDKit may take for a cage before its process is ended
+CALL_S, ATOMS_PER_S = 2, 50  # seconds in a call of RDKit: CALL_S, and of each conformer one and one more for each so many atoms
+CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the embedding has failed
+
+
+def _to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
+    mol: Chem.Mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, positions_A)
+    return mol
+
+
+def rdkit_seeds(seeds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Our 63-bit seeds folded to the 2**31 - 2 distinct ones RDKit has; consecutive seeds stay consecutive but for the wrap."""
+    return np.asarray(seeds, np.int64) % SEEDS + 1
+
+
+def _runs(seeds: NDArray[np.int64]) -> Iterator[slice]:
+    """Slices of consecutive seeds, none longer than CHUNK."""
+    start = 0
+    for k in range(1, len(seeds) + 1):
+        if k == len(seeds) or seeds[k] != seeds[k - 1] + 1 or k - start == CHUNK:
+            yield slice(start, k)
+            start = k
+
+
+class ETKDG:
+    """RDKit's ETKDGv3 with its torsion preferences for small rings and macrocycles.
+
+    Parameters
+    ----------
+    num_threads : threads RDKit may use; 0 is all of them. Results do not depend on it.
+    max_attempts : embedding attempts a conformer, first from distance geometry, then as many from random coordinates.
+    timeout_s : seconds one call of `sample` may take, None for no limit. Conformers not made by then are NaN,
+        so that with a limit the result depends on the machine's speed.
+
+    Raises
+    ------
+    InputError
+        for an option out of its range.
+    """
+
+    name = "etkdg"
+
+    def __init__(self, *, num_threads: int = 1, max_attempts: int = 100, timeout_s: float | None = None) -> None:
+        if num_threads < 0:
+            raise InputError(f"num_threads must be 0 (all) or more, not {num_threads}")
+        if max_attempts < 1:
+            raise InputError(f"max_attempts must be 1 or more, not {max_attempts}")
+        if timeout_s is not None and not 0 < timeout_s < math.inf:
+            raise InputError(f"timeout_s must be a number of seconds above 0, or None for no limit; got {timeout_s}")
+        self.num_threads = num_threads
+        self.max_attempts = max_attempts
+        self.timeout_s = timeout_s
+        self.conditions: Conditions | None = None
+
+    def conditioned(self, conditions: Conditions) -> ETKDG:
+        """This model with atoms held and distances kept: by RDKit's coordMap from random coordinates, and its bounds matrix."""
+        model = copy.copy(self)
+        model.conditions = conditions
+        return model
+
+    def timed(self, timeout_s: float) -> ETKDG:
+        """This model with a time limit on each call of `sample`."""
+        model = copy.copy(self)
+        model.timeout_s = timeout_s
+        return model
+
+    def sample(
+        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> NDArray[np.float64]:
+        """Embed one conformer a seed.
+
+        Parameters
+        ----------
+        molecule : the graph; its stereo is enforced.
+        seeds : (k,) int64. Runs of consecutive seeds are embedded in one call, which halves the cost.
+        steps : ignored, ETKDG has none.
+        callback : called with {"done": conformers so far, "total": k}.
+
+        Returns
+        -------
+        positions_A : float64 (k, n_atoms, 3); a conformer that cannot be made is NaN.
+        """
+        if is_cage(molecule):
+            return self._sample_apart(molecule, seeds)
+        return self._sample_here(molecule, seeds, callback)
+
+    def never_embeds(self, molecule: Molecule) -> bool:
+        """Whether no setting of RDKit embeds a molecule, so that further draws are in vain."""
+        return self.conditions is None and not rungs_of(molecule)
+
+    def _sample_apart(self, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`sample` in a child process: RDKit hangs on a few cages, and no limit of its own ends that."""
+        nothing = np.full((len(seeds), molecule.n_atoms, 3), np.nan)
+        if self.conditions is None and not rungs_of(molecule):
+            return nothing
+        limit = self.timeout_s or APART_S + len(seeds)
+        try:
+            return run_apart(_sampled, self, molecule, np.asarray(seeds), timeout_s=limit, what=f"embedding {molecule!r}")
+        except (TimeLimitError, CrashError):
+            return nothing
+
+    def _sample_here(
+        self, molecule: Molecule, seeds: NDArray[np.int64], callback: Callback | None
+    ) -> NDArray[np.float64]:
+        mol = _to_mol(molecule)
+        folded = rdkit_seeds(seeds)
+        known = None if self.conditions is None else self.conditions.of(molecule)
+        positions = np.full((len(folded), molecule.n_atoms, 3), np.nan)
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        for run in _runs(folded):
+            positions[run] = self._embed(molecule, mol, folded[run], deadline, known)
+            if callback is not None:
+                callback({"done": run.stop, "total": len(folded)})
+        return positions
+
+    def _embed(
+        self, molecule: Molecule, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known | None
+    ) -> NDArray[np.float64]:
+        """One conformer a seed: all at once, then one by one (RDKit leaves failures out) up the ladder of settings."""
+        found = self._call(mol, seeds, deadline, LADDER[0], FIRST_ATTEMPTS, known)
+        if len(found) == len(seeds):
+            return found
+        if len(seeds) > 1:
+            parts = [self._embed(molecule, mol, seeds[k : k + 1], deadline, known) for k in range(len(seeds))]
+            return np.concatenate(parts)
+        return self._climb(molecule, mol, seeds, deadline, known)
+
+    def _climb(
+        self, molecule: Molecule, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known | None
+    ) -> NDArray[np.float64]:
+        """The conformer of one seed by the first setting that makes it; NaN where none does."""
+        if known is not None:
+            for rung in LADDER[:4]:
+                found = self._call(mol, seeds, deadline, rung, self.max_attempts, known)
+                if len(found):
+                    return found
+            # a core RDKit cannot embed: the force field has to pull it into place
+            free = [found for rung in LADDER if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS))][:1]
+            return known.placed(free[0]) if free else _nothing(mol)
+        for rung in rungs_of(molecule):
+            for further in range(FURTHER_SEEDS):
+                shifted = (seeds + further * SEED_STRIDE) % SEEDS + 1 if further else seeds
+                found = self._call(mol, shifted, deadline, rung, self.max_attempts)
+                if len(found):
+                    return found
+        return _nothing(mol)
+
+    def _call(
+        self,
+        mol: Chem.Mol,
+        seeds: NDArray[np.int64],
+        deadline: float | None,
+        rung: Rung,
+        attempts: int,
+        known: Known | None = None,
+    ) -> NDArray[np.float64]:
+        """What RDKit embeds from consecutive seeds; on some rings it raises RuntimeError, which counts as nothing found."""
+        limit = call_limit_s(mol, len(seeds))
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return np.zeros((0, mol.GetNumAtoms(), 3))
+            limit = min(limit, math.ceil(left))
+        options = rung.options(int(seeds[0]), self.num_threads, min(attempts, self.max_attempts), limit)
+        if known is not None:
+            resolve("equidrift.adapters.rdkit.conditions:embed_with")(options, mol, known)
+        made = embedded(mol, len(seeds), options)
+        return made if known is None else _with_core(made, known)
+
+
+def _nothing(mol: Chem.Mol) -> NDArray[np.float64]:
+    return np.full((1, mol.GetNumAtoms(), 3), np.nan)
+
+
+def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
+    """What RDKit embeds, (k, n_atoms, 3) with k <= count."""
+    begun = time.monotonic()
+    try:
+        with rdBase.BlockLogs():
+            ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
+    except RuntimeError:
+        return np.zeros((0, mol.GetNumAtoms(), 3))
+    missing = count - len(ids)
+    in_time = time.monotonic() - begun < options.timeout
+    if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
+        raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
+    return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(-1, mol.GetNumAtoms(), 3)
+
+
+def call_limit_s(mol: Chem.Mol, count: int) -> int:
+    """Seconds RDKit may take for a call: far more than any molecule needs that embeds at all."""
+    return CALL_S + count * (1 + mol.GetNumAtoms() // ATOMS_PER_S)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One setting of RDKit's embedding.
+
+    Parameters
+    ----------
+    small_rings : torsion preferences of small rings; their minimiser gives up on cyclopentane.
+    knowledge : flat aromatic rings and linear triple bonds, which a helicene or paracyclophane does not have.
+    random : from random coordinates instead of the metric matrix.
+    """
+
+    small_rings: bool = False
+    knowledge: bool = True
+    random: bool = False
+
+    def options(self, seed: int, num_threads: int, attempts: int, limit_s: int) -> Any:
+        """RDKit's EmbedParameters."""
+        options: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs have the wrong types of its fields
+        options.useSmallRingTorsions = self.small_rings
+        options.useBasicKnowledge = self.knowledge
+        options.useRandomCoords = self.random
+        options.enableSequentialRandomSeeds = True
+        options.randomSeed = seed
+        options.numThreads = num_threads
+        options.pruneRmsThresh = -1.0
+        options.maxIterations = attempts
+        options.trackFailures = True
+        options.timeout = limit_s
+        return options
+
+
+LADDER = (  # cheapest first
+    Rung(small_rings=True),
+    Rung(),
+    Rung(small_rings=True, random=True),
+    Rung(random=True),
+    Rung(knowledge=False),
+    Rung(knowledge=False, random=True),
+)
+
+
+def _sampled(model: ETKDG, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`model.sample` within the process that calls it."""
+    return model._sample_here(molecule, seeds, None)
+
+
+@lru_cache(maxsize=4096)
+def is_cage(molecule: Molecule) -> bool:
+    """Whether an atom is in three rings or more, two of them of four atoms at most."""
+    small: dict[int, int] = {}
+    rings: dict[int, int] = {}
+    mol = _to_mol(molecule)  # its rings are freed with it
+    for ring in mol.GetRingInfo().AtomRings():
+        for k in ring:
+            rings[k] = rings.get(k, 0) + 1
+            small[k] = small.get(k, 0) + (len(ring) <= SMALL_RING)
+    return any(rings[k] >= CAGE_RINGS and small[k] > 1 for k in rings)
+
+
+@lru_cache(maxsize=4096)
+def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
+    """`working_rungs`, found in a child process where RDKit may hang."""
+    if not is_cage(molecule):
+        return working_rungs(molecule)
+    try:
+        return run_apart(working_rungs, molecule, timeout_s=APART_S, what=f"embedding {molecule!r}")
+    except (TimeLimitError, CrashError):
+        return ()
+
+
+def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
+    """The settings that embed a molecule from a fixed seed, one from each kind of start; empty where none does.
+
+    What does not embed here is not tried again, sample by sample.
+    """
+    mol = _to_mol(molecule)
+    working: list[Rung] = []
+    for rung in LADDER:
+        options = rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, call_limit_s(mol, 1))
+        if len(embedded(mol, 1, options)):
+            working.append(rung)
+            if len(working) == ENOUGH_RUNGS:
+                break
+    return tuple(working)
+
+
+def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
+    """Conformers superposed on the held atoms, without those whose core came out in another shape (its mirror image, say)."""
+    if not len(known.atoms):
+        return positions_A
+    near = [np.square(superposed(x, x[known.atoms], known.positions_A)[known.atoms] - known.positions_A).sum(1) for x in positions_A]
+    return known.placed(positions_A[[k for k, off in enumerate(near) if off.mean() < CORE_RMS_A**2]])
+
+
+def mmff_relax(
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    max_iterations: int = 1000,
+    *,
+    variant: str = "MMFF94",
+    num_threads: int = 1,
+    known: Known | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Move conformers to the nearest minimum of MMFF94.
+
+    Parameters
+    ----------
+    molecule : the graph.
+    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
+    max_iterations : of RDKit's BFGS minimiser; 0 only evaluates the energies.
+    variant : "MMFF94" or "MMFF94s".
+    num_threads : threads RDKit may use; 0 is all of them.
+    known : atoms to hold and distances to keep; the energies are without the restraints.
+
+    Returns
+    -------
+    positions_A : float64 (k, n_atoms, 3).
+    energies_eV : float64 (k,), NaN where the positions are.
+
+    Raises
+    ------
+    InputError
+        for an unknown variant, or positions of another shape.
+    MoleculeError
+        where MMFF94 has no atom type or parameter for the molecule.
+    """
+    if variant not in MMFF_VARIANTS:
+        raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
+    moved = np.array(positions_A, np.float64)
+    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
+        raise InputError(f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)")
+    energies = np.full(len(moved), np.nan)
+    finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
+    mol = _to_mol(molecule, moved[finite])
+    require_mmff(mol, molecule)
+    if known is not None:
+        relax = resolve("equidrift.adapters.rdkit.conditions:relax_held")
+        moved[finite], energies[finite] = relax(mol, known, max_iterations, variant)
+    elif len(finite):
+        with rdBase.BlockLogs():
+            results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
+                mol, numThreads=num_threads, maxIters=max_iterations, mmffVariant=variant
+            )
+        energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
+        moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
+    return moved, energies
+
+
+@lru_cache(maxsize=4096)
+def force_field_of(molecule: Molecule) -> str:
+    """The force field that has parameters for a molecule: "MMFF94", else "UFF", else the empty string."""
+    mol = _to_mol(molecule)
+    with rdBase.BlockLogs():
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
+            return "MMFF94"
+        return "UFF" if rdForceFieldHelpers.UFFHasAllMoleculeParams(mol) else ""
+
+
+def field_relax(
+    molecule: Molecule, positions_A: NDArray[np.float64], *, num_threads: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Conformers moved to the nearest minimum of MMFF94, of UFF where that has no types, and their energies_eV.
+
+    Without either they stay as they are, with energies of NaN.
+    """
+    field = force_field_of(molecule)
+    if field == "MMFF94":
+        return mmff_relax(molecule, positions_A, num_threads=num_threads)
+    moved = np.array(positions_A, np.float64)
+    energies = np.full(len(moved), np.nan)
+    finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
+    if field and len(finite):
+        mol = _to_mol(molecule, moved[finite])
+        with rdBase.BlockLogs():
+            results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(mol, numThreads=num_threads, maxIters=UFF_ITERATIONS)
+        energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
+        moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
+    return moved, energies
+
+
+def require_mmff(mol: Chem.Mol, molecule: Molecule) -> None:
+    """Raise `MoleculeError` where MMFF94 cannot type the molecule."""
+    with rdBase.BlockLogs():
+        typed = rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol)
+    if not typed:
+        raise MoleculeError(
+            f"MMFF94 has no parameters for {molecule!r} (it knows H C N O F Si P S Cl Br I in common bonding); "
+            "use model='etkdg', which needs none"
+        )
+
+
+class ETKDGMMFF(ETKDG):
+    """ETKDGv3 conformers relaxed by MMFF94.
+
+    Parameters
+    ----------
+    variant : "MMFF94" or "MMFF94s".
+    max_iterations : of the minimiser.
+    num_threads, max_attempts, timeout_s : as for `ETKDG`; the time limit holds for the embedding.
+    """
+
+    name = "etkdg-mmff"
+
+    def __init__(
+        self,
+        *,
+        variant: str = "MMFF94",
+        max_iterations: int = 1000,
+        num_threads: int = 1,
+        max_attempts: int = 100,
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__(num_threads=num_threads, max_attempts=max_attempts, timeout_s=timeout_s)
+        if variant not in MMFF_VARIANTS:
+            raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
+        if max_iterations < 0:
+            raise InputError(f"max_iterations must be 0 or more, not {max_iterations}")
+        self.variant = variant
+        self.max_iterations = max_iterations
+
+    def sample(
+        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+    ) -> NDArray[np.float64]:
+        """Embed and relax one conformer a seed; see `ETKDG.sample`.
+
+        Raises
+        ------
+        MoleculeError
+            where MMFF94 cannot type the molecule; `model="etkdg"` can.
+        """
+        require_mmff(_to_mol(molecule), molecule)
+        positions = super().sample(molecule, seeds, steps=steps, callback=callback)
+        known = None if self.conditions is None else self.conditions.of(molecule)
+        return mmff_relax(molecule, positions, self.max_iterations, variant=self.variant, num_threads=self.num_threads, known=known)[0]

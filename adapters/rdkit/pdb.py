@@ -1,0 +1,377 @@
+"""Molecules of PDB files: every atom that is there, and charges from the hydrogens that are.
+
+Bonds come from CONECT records and, where these say nothing, from distances. With hydrogens,
+orders and charges are those that fit them (`equidrift.bond_orders`); without, RDKit's templates
+of residues and the orders in CONECT records tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+
+from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
+from equidrift.adapters.rdkit.perception import connect, fit_charge, mol_of, refuse_drawing
+from equidrift.bond_orders import IONS, Skeleton, Structure, fitting_structure
+from equidrift.checks.geometry import COVALENT_RADII_A
+from equidrift.errors import MoleculeError
+from equidrift.files.pdb import PdbAtom, PdbFile, read_pdb
+from equidrift.records import SYMBOLS, Molecule
+from equidrift.residues import WATER, is_standard
+
+Model = Sequence[PdbAtom]
+Read = tuple[Molecule, NDArray[np.float64]]
+Entry = tuple[str, Callable[[], Read]]
+CAPS = frozenset("ACE NME NMA NH2 FOR".split())  # neutral ends of peptides
+TORN = 1.35  # a bond this much longer than its covalent radii is none
+MAX_ATOMS = 99_999
+_VARIANTS = {
+    **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
+    **dict.fromkeys(("CYX", "CYM"), "CYS"),
+    "ASH": "ASP",
+    "GLH": "GLU",
+    "LYN": "LYS",
+}
+
+
+def pdb_entries(text: str, stem: str, charge: int | None = None) -> Iterator[Entry]:
+    """(title, function that gives the molecule and its positions) of each molecule.
+
+    MODELs of one molecule are its conformers; another molecule, or another stereoisomer, among
+    them is an entry of its own.
+
+    Parameters
+    ----------
+    text : the whole file.
+    stem : title if the file has none.
+    charge : total charge; None takes it from the file.
+    """
+    try:
+        file = read_pdb(text)
+        groups = _groups(file)
+    except MoleculeError as error:
+        yield stem, partial(_fail, error)
+        return
+    title = file.title or stem
+    for models in groups:
+        try:
+            found = list(_molecules(models, file, charge))
+        except MoleculeError as error:
+            yield title, partial(_fail, error)
+        else:
+            for read in found:
+                yield title, partial(_give, read)
+
+
+def _fail(error: MoleculeError) -> Read:
+    raise error
+
+
+def _give(read: Read) -> Read:
+    return read
+
+
+# Models ------------------------------------------------------------------------------------
+
+
+def _groups(file: PdbFile) -> list[list[Model]]:
+    """Models with the same atoms together."""
+    groups: dict[tuple[object, ...], list[Model]] = {}
+    for model in file.models:
+        groups.setdefault(tuple(atom.identity for atom in model), []).append(model)
+    serials = [{atom.serial for atom in models[0]} for models in groups.values()]
+    named = {serial for bond in file.bonds for serial in bond[:2]}
+    shared = set.intersection(*serials) & named if len(serials) > 1 else set()
+    if shared:
+        raise MoleculeError(
+            f"the {len(file.models)} MODELs hold {len(groups)} different molecules, and the CONECT "
+            "records do not say whose bonds they list; split the file, one molecule each"
+        )
+    return list(groups.values())
+
+
+def _molecules(models: list[Model], file: PdbFile, charge: int | None) -> Iterator[Read]:
+    """The molecules of models with the same atoms: one, unless their bonds or stereo differ."""
+    rest = models
+    while rest:
+        mol = _graph(rest[0], file, charge)
+        frames = np.array([[atom.position_A for atom in model] for model in rest])
+        same = _has_bonds(mol, frames)
+        same[0] = True
+        if not same.all() and file.bonds:
+            k = int(np.flatnonzero(~same)[0])
+            raise MoleculeError(
+                f"the atoms of MODEL {models.index(rest[k]) + 1} are too far apart for the bonds that "
+                "the CONECT records list; give each molecule a file of its own, or leave it out"
+            )
+        yield from _stereoisomers(mol, frames[same], file.smiles)
+        rest = [model for model, fits in zip(rest, same.tolist()) if not fits]
+
+
+def _has_bonds(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which frames have every bond of the Mol; (k,) bool."""
+    bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+    if not bonds:
+        return np.ones(len(frames_A), bool)
+    i, j = np.array(bonds).T
+    radii = COVALENT_RADII_A[[atom.GetAtomicNum() for atom in mol.GetAtoms()]]
+    lengths = np.linalg.norm(frames_A[:, i] - frames_A[:, j], axis=-1)
+    longest = np.maximum(TORN * (radii[i] + radii[j]), 1.1 * lengths[0])
+    fits: NDArray[np.bool_] = (lengths <= longest).all(axis=1)
+    return fits
+
+
+def _stereoisomers(mol: Chem.Mol, frames_A: NDArray[np.float64], smiles: str) -> Iterator[Read]:
+    """The conformers of each stereoisomer.
+
+    In a file of equidrift's, whose SMILES leaves stereo open, they stay one molecule that has
+    the stereo on which all conformers agree.
+    """
+    molecule, positions = _with_hydrogens(mol, frames_A)
+    signs = _stereo_signs(molecule, positions)
+    if (signs == signs[0]).all():
+        yield molecule, positions
+        return
+    if smiles and _leaves_stereo_open(smiles, molecule):
+        agreed = (signs == signs[0]).all(axis=0)
+        n = len(molecule.tetrahedral)
+        tetrahedral = molecule.tetrahedral[agreed[:n]]
+        double_bonds = molecule.double_bonds[agreed[n:]]
+        yield molecule.replace(tetrahedral=tetrahedral, double_bonds=double_bonds), positions
+        return
+    for row in dict.fromkeys(map(tuple, signs.tolist())):
+        yield _with_hydrogens(mol, frames_A[(signs == row).all(axis=1)])
+
+
+def _with_hydrogens(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> Read:
+    """(molecule with the stereo of the first frame, positions (k, n, 3) with all hydrogens)."""
+    copy = Chem.Mol(mol)
+    add_conformers(copy, frames_A)
+    refuse_drawing(copy)
+    Chem.AssignStereochemistryFrom3D(copy)
+    full = Chem.AddHs(copy, addCoords=True)
+    return from_mol(full), np.array([frame.GetPositions() for frame in full.GetConformers()])
+
+
+def _stereo_signs(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.int64]:
+    """1 or -1 per frame and row of stereo: tetrahedral volumes, then sides of double bonds."""
+    x = positions_A
+    _, a, b, c, d = molecule.tetrahedral.T
+    volumes = np.einsum(
+        "fki,fki->fk", x[:, a] - x[:, d], np.cross(x[:, b] - x[:, d], x[:, c] - x[:, d])
+    )
+    a, i, j, b, _ = molecule.double_bonds.T
+    axis = x[:, j] - x[:, i]
+    sides = np.einsum(
+        "fki,fki->fk", np.cross(x[:, a] - x[:, i], axis), np.cross(x[:, b] - x[:, j], axis)
+    )
+    return np.where(np.concatenate([volumes, sides], axis=1) > 0, 1, -1)
+
+
+def _leaves_stereo_open(smiles: str, molecule: Molecule) -> bool:
+    try:
+        given = Molecule.from_smiles(smiles)
+    except MoleculeError:
+        return False
+    known = len(given.tetrahedral) + len(given.double_bonds)
+    return known < len(molecule.tetrahedral) + len(molecule.double_bonds)
+
+
+# One model ---------------------------------------------------------------------------------
+
+
+def _graph(model: Model, file: PdbFile, charge: int | None) -> Chem.Mol:
+    """A Mol with the atoms of a model, labelled; hydrogens may still be implicit."""
+    numbers = np.array([SYMBOLS.index(atom.symbol) for atom in model])
+    if (numbers == 1).any() or np.isin(numbers, list(IONS)).all():
+        mol = _with_explicit_hydrogens(model, numbers, file, charge)
+    else:
+        mol = _without_hydrogens(model, file)
+    total = Chem.GetFormalCharge(mol)
+    if charge is not None and total != charge:
+        raise MoleculeError(
+            f"the atoms, bonds and hydrogens in the PDB file make the charge {total:+d}, and "
+            f"charge={charge:+d} was given; leave it out, or mend the file"
+        )
+    for atom, read in zip(mol.GetAtoms(), model):
+        atom.SetIsotope(read.isotope)
+        atom.SetMonomerInfo(_label(read))
+    return mol
+
+
+def _label(atom: PdbAtom) -> Chem.AtomPDBResidueInfo:
+    info = Chem.AtomPDBResidueInfo()
+    info.SetName(atom.name)
+    info.SetResidueName(atom.residue)
+    info.SetResidueNumber(atom.number)
+    info.SetChainId(atom.chain)
+    info.SetInsertionCode(atom.insertion)
+    info.SetIsHeteroAtom(not is_standard(atom.residue))
+    return info
+
+
+def _with_explicit_hydrogens(
+    model: Model, numbers: NDArray[np.int64], file: PdbFile, charge: int | None
+) -> Chem.Mol:
+    positions = np.array([atom.position_A for atom in model])
+    bonds, orders = _bonds(model, numbers, positions, file)
+    degrees = np.bincount(bonds.ravel(), minlength=len(model))
+    water = np.array([atom.residue in WATER for atom in model])
+    lone = water & (numbers == 8) & (degrees == 0)  # of crystal waters, oxygens alone are seen
+    kept = np.flatnonzero(~lone)
+    place = np.full(len(model), -1)
+    place[kept] = np.arange(len(kept))
+    skeleton = Skeleton(numbers[kept], place[bonds], positions[kept], given=orders)
+    known = np.array([_is_known(atom, z) for atom, z in zip(model, numbers.tolist())])[kept]
+    structure = _structure(skeleton, [model[k] for k in kept.tolist()], known, charge)
+    part = mol_of(Skeleton(skeleton.numbers, skeleton.bonds), structure)
+    if not lone.any():
+        return part
+    whole = Chem.CombineMols(part, Chem.MolFromSmiles(".".join(["O"] * int(lone.sum()))))
+    order = np.argsort(np.concatenate([kept, np.flatnonzero(lone)]))
+    return Chem.RenumberAtoms(whole, order.tolist())
+
+
+def _structure(
+    skeleton: Skeleton, atoms: Model, known: NDArray[np.bool_], charge: int | None
+) -> Structure:
+    """Orders and charges that the hydrogens ask for.
+
+    A total charge is taken as given. Without one, known residues have what their hydrogens
+    make; the rest has the charge in its records, else it is neutral, or a cation if its
+    hydrogens are too many for that. An anion may as well lack a hydrogen, and is refused.
+    """
+    if charge is not None:
+        return fit_charge(skeleton, charge)
+    written = sum(atom.charge or 0 for atom, told in zip(atoms, known.tolist()) if not told)
+    totals = [] if known.all() else [(~known, written)]
+    found = fitting_structure(skeleton, totals)
+    if found is None and not written:
+        free = fitting_structure(skeleton, ())
+        if free is not None and free.charges[~known].sum() > 0:
+            found = free
+    if found is None and totals:
+        return fit_charge(skeleton, written or None, ~known)
+    problem = "" if found is None else _unlikely_anion(skeleton, found, atoms, known)
+    if found is None or problem:
+        raise MoleculeError(
+            f"the hydrogens in the PDB file do not complete its residues{problem}; check that every "
+            "hydrogen is there (openmm.app.Modeller adds them), take all of them out, or give "
+            "charge=... (--charge) if that is right"
+        )
+    return found
+
+
+def _unlikely_anion(
+    skeleton: Skeleton, structure: Structure, atoms: Model, known: NDArray[np.bool_]
+) -> str:
+    """The first atom of a known residue that is an anion and rather lacks a hydrogen, or ""."""
+    around: dict[int, list[int]] = {}
+    for i, j in skeleton.bonds.tolist():
+        around.setdefault(i, []).append(j)
+        around.setdefault(j, []).append(i)
+    oxygens = {k: sum(skeleton.numbers[o] == 8 for o in others) for k, others in around.items()}
+    for k in np.flatnonzero((structure.charges < 0) & known).tolist():
+        number, others = int(skeleton.numbers[k]), around.get(k, [])
+        if not others or atoms[k].residue in ("CYM", "TYM"):
+            continue  # an ion, or a residue named for its charge
+        acid = number == 8 and any(oxygens[o] > 1 for o in others)
+        if not acid:
+            return f": {atoms[k]} would be an anion"
+    return ""
+
+
+def _is_known(atom: PdbAtom, number: int) -> bool:
+    """Whether the charge of an atom's residue can be told from its hydrogens."""
+    return is_standard(atom.residue) or atom.residue in WATER | CAPS or number in IONS
+
+
+def _bonds(
+    model: Model, numbers: NDArray[np.int64], positions_A: NDArray[np.float64], file: PdbFile
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(bonds (m, 2), orders (m,) that CONECT gives, else 1)."""
+    orders = _listed(model, file)
+    listed = {k for pair in orders for k in pair if not is_standard(model[k].residue)}
+    for i, j in connect(numbers, positions_A).tolist():
+        if not (i in listed and j in listed):
+            orders.setdefault((min(i, j), max(i, j)), 1)
+    pairs = {pair: n for pair, n in orders.items() if not {int(numbers[k]) for k in pair} & IONS}
+    return (
+        np.array(list(pairs), np.int64).reshape(-1, 2),
+        np.array(list(pairs.values()), np.int64),
+    )
+
+
+def _listed(model: Model, file: PdbFile) -> dict[tuple[int, int], int]:
+    """(lower index, higher index) -> order of the bonds in CONECT records."""
+    place: dict[str, int] = {}
+    twice: set[str] = set()
+    for k, atom in enumerate(model):
+        if atom.serial in place:
+            twice.add(atom.serial)
+        place[atom.serial] = k
+    orders = {}
+    for a, b, order in file.bonds:
+        if {a, b} & twice:
+            raise MoleculeError(
+                f"CONECT records name atom {a if a in twice else b}, and several atoms have that "
+                "serial number; number the atoms of the PDB file again"
+            )
+        if a in place and b in place:
+            i, j = sorted((place[a], place[b]))
+            orders[i, j] = order
+    return orders
+
+
+# Without hydrogens -------------------------------------------------------------------------
+
+
+def _without_hydrogens(model: Model, file: PdbFile) -> Chem.Mol:
+    """By RDKit's templates of residues, and the orders in CONECT records."""
+    if len(model) > MAX_ATOMS:
+        raise MoleculeError(f"the PDB file has {len(model)} atoms, more than {MAX_ATOMS}")
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromPDBBlock(_clean_block(model, file), removeHs=False)
+    if mol is None or mol.GetNumAtoms() != len(model):
+        raise MoleculeError(
+            "the bonds of the PDB file do not make a molecule; add the hydrogens, or give the "
+            "molecule as SDF"
+        )
+    if _orders_unknown(mol):
+        raise MoleculeError(
+            "the PDB file has neither hydrogens nor bond orders for its ligand, so its bonds are "
+            "ambiguous; add the hydrogens, or give the molecule as SDF"
+        )
+    return mol
+
+
+def _clean_block(model: Model, file: PdbFile) -> str:
+    """The model in the columns that RDKit reads."""
+    lines = []
+    for k, atom in enumerate(model, 1):
+        x, y, z = np.clip(atom.position_A, -999.0, 9999.0).tolist()
+        record = "ATOM  " if is_standard(atom.residue) else "HETATM"
+        residue = _VARIANTS.get(atom.residue, atom.residue)[:3]
+        number = f"{atom.number % 10_000:4d}{atom.insertion or ' '}"
+        charge = f"{abs(atom.charge)}{'-' if atom.charge < 0 else '+'}" if atom.charge else "  "
+        lines.append(
+            f"{record}{k:5d} {atom.name} {residue:>3s} {atom.chain or ' '}{number}   "
+            f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {atom.symbol.upper():>2s}{charge}"
+        )
+    for (i, j), order in _listed(model, file).items():
+        lines.append(f"CONECT{i + 1:5d}" + f"{j + 1:5d}" * order)
+    return "\n".join([*lines, "END\n"])
+
+
+def _orders_unknown(mol: Chem.Mol) -> bool:
+    """Whether a residue without a template has two bonded atoms, and only single bonds."""
+    bonds = [bond for bond in mol.GetBonds() if not _has_template(bond.GetBeginAtom())]
+    return bool(bonds) and all(bond.GetBondType() == Chem.BondType.SINGLE for bond in bonds)
+
+
+def _has_template(atom: Chem.Atom) -> bool:
+    return is_standard(atom.GetPDBResidueInfo().GetResidueName().strip())

@@ -1,0 +1,1 @@
+"""What must hold of geometries, valences, trajectories, conditions and targets."""

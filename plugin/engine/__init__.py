@@ -1,0 +1,1 @@
+"""Seeds to valid samples: one base, three plans."""

@@ -1,0 +1,159 @@
+"""Conformers of many molecules from Python: one after the other, in constant memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from equidrift.api import as_molecule
+from equidrift.checks.conditions import make_conditions
+from equidrift.engine import conformers as engine
+from equidrift.engine.conformers import Piece, check_count, generate_many, make_settings
+from equidrift.engine.relax import check_threshold, make_relax, prune
+from equidrift.errors import EquidriftError, InputError, InputTypeError
+from equidrift.fragments import largest_fragment as largest
+from equidrift.records import Ensemble, Frozen, Molecule
+from equidrift.registry import resolve
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled(Frozen):
+    """What became of one molecule of `sample_many`.
+
+    Parameters
+    ----------
+    index : its place in the input, from 0.
+    name : its name, else its SMILES.
+    ensemble : its conformers, None if there are none.
+    error : what is wrong, None if nothing is. With fewer valid conformers than asked for there
+        are both: `ensemble` holds the valid ones.
+    """
+
+    index: int
+    name: str
+    ensemble: Ensemble | None
+    error: EquidriftError | None = None
+
+
+def sample_many(
+    whats: Iterable[Any] | str | os.PathLike[str],
+    n: int = 1,
+    *,
+    model: Any = "default",
+    seed: int = 0,
+    steps: int | None = None,
+    relax: str = "none",
+    prune_rms_A: float | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+    max_attempts: int = engine.MAX_ATTEMPTS,
+    fix: Any = None,
+    restrain: Any = None,
+    restraint_tolerance_A: float | None = None,
+    largest_fragment: bool = False,
+    **model_options: Any,
+) -> Iterator[Sampled]:
+    """n valid conformers of each of many molecules, as `equidrift sample` makes them.
+
+    Parameters
+    ----------
+    whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a file such
+        as library.smi. It is read as it is needed, so a generator may be endless.
+    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, fix, restrain,
+    restraint_tolerance_A, largest_fragment, model_options : as for `equidrift.sample`.
+
+    Yields
+    ------
+    Sampled, one for each molecule, in the order of the input. A molecule that cannot be read or
+    sampled costs only itself: its `error` says why.
+
+    Raises
+    ------
+    InputError, InputTypeError, UnknownNameError, MissingDependencyError
+        at once, before anything is drawn, for an option that cannot be used.
+    """
+    check_count("n", n)
+    threshold = check_threshold(prune_rms_A)
+    settings = make_settings(
+        model,
+        seed=seed,
+        steps=steps,
+        batch_size=batch_size,
+        max_attempts=max_attempts,
+        conditions=make_conditions(fix, restrain, restraint_tolerance_A),
+        relax=make_relax(relax),
+        options={"relax": relax} if relax != "none" else None,
+        **model_options,
+    )
+    names: dict[int, str] = {}
+    source = _molecules(_items(whats), names, largest_fragment)
+    return _sampled(source, n, settings, threshold, names, progress)
+
+
+def _sampled(
+    source: Iterator[Molecule | EquidriftError],
+    n: int,
+    settings: engine.Settings,
+    threshold: float | None,
+    names: dict[int, str],
+    progress: bool,
+) -> Iterator[Sampled]:
+    import dataclasses
+
+    window = max(n, settings.window)  # each molecule is whole in one
+    with resolve("equidrift.progress:conformer_bar")(None, shown=progress) as callback:
+        shown = dataclasses.replace(settings, callback=callback)
+        for piece in generate_many(source, n, settings=shown, window=window):
+            yield _result(piece, threshold, names.pop(piece.index))
+
+
+def _result(piece: Piece, threshold: float | None, name: str) -> Sampled:
+    ensemble = piece.ensemble
+    if ensemble is None:
+        ensemble = getattr(piece.error, "partial", None)
+    if ensemble is not None and threshold is not None:
+        ensemble = prune(ensemble, threshold)
+    return Sampled(piece.index, name, ensemble, piece.error)
+
+
+def _items(whats: Any) -> Iterator[tuple[Any, str]]:
+    """(what, name) of each; the name is empty where none was given."""
+    if isinstance(whats, str | os.PathLike):
+        if not Path(whats).is_file():
+            raise InputError(
+                f"there is no file {os.fspath(whats)!r}; give a file of molecules, or a list: "
+                "sample_many(['CCO', 'CCN'])"
+            )
+        entries = resolve("equidrift.cli.inputs:read_inputs")([os.fspath(whats)])
+        return ((entry.molecule, entry.title) for entry in entries)
+    if not isinstance(whats, Iterable):
+        raise InputTypeError(
+            f"whats must be an iterable of molecules or a file, not {type(whats).__name__}; "
+            "for one molecule use equidrift.sample"
+        )
+    pairs = (
+        item if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str) else (item, "")
+        for item in whats
+    )
+    return iter(pairs)
+
+
+def _molecules(
+    items: Iterator[tuple[Any, str]], names: dict[int, str], largest_only: bool
+) -> Iterator[Molecule | EquidriftError]:
+    for index, (what, name) in enumerate(items):
+        try:
+            if isinstance(what, EquidriftError):
+                raise what
+            molecule = as_molecule(what)
+            molecule = largest(molecule) if largest_only else molecule
+            molecule = molecule.replace(name=name) if name and name != molecule.smiles else molecule
+        except (InputError, InputTypeError) as error:
+            names[index] = name or (what if isinstance(what, str) else "")
+            yield error
+            continue
+        names[index] = molecule.name or molecule.smiles
+        yield molecule

@@ -1,0 +1,72 @@
+"""Which conformers keep what a refiner made of them: it is right for what it was trained on, and only there. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.checks.bond_lengths import is_known, references_A
+from equidrift.checks.geometry import GeometryCheck
+from equidrift.records import Molecule
+
+NOT_TRAINED = "element outside the training data"
+UNFAMILIAR = "unfamiliar bond"
+# A refiner moves a bond by 0.01 to 0.03 A where it knows it; by more than this it is asked for a reason.
+MOVED_A = 0.06
+BESIDE_A = 0.035  # how far outside the GFN2-xTB references of its environment a moved bond may be
+UNKNOWN_A = 0.10  # how far a bond of an environment without reference may move
+
+
+def knows_elements(molecule: Molecule, elements: Collection[int] | None) -> bool:
+    """Whether every element of a molecule is among those a model was trained on; None is any."""
+    return elements is None or set(molecule.numbers.tolist()) <= set(elements)
+
+
+def unfamiliar_bonds(
+    molecule: Molecule, before_A: NDArray[np.float64], after_A: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Conformers a bond of which the refiner has spoilt, (k,).
+
+    A bond is spoilt if it was moved by more than MOVED_A, and is farther from the references of its environment than it
+    was; where the environment has none, if it was moved by more than UNKNOWN_A.
+    """
+    i, j = molecule.bonds.T
+    before = np.linalg.norm(before_A[:, i] - before_A[:, j], axis=-1)  # (k, m)
+    after = np.linalg.norm(after_A[:, i] - after_A[:, j], axis=-1)
+    references = references_A(molecule)
+    shortest, longest = references[:, 0], references[:, 1]
+    known = is_known(molecule)
+
+    def beside(length: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(np.maximum(shortest - length, length - longest), 0.0)
+
+    off = beside(after)
+    moved = np.abs(after - before)
+    spoilt = known & (moved > MOVED_A) & (off > BESIDE_A) & (off > beside(before))
+    lost = ~known & (moved > UNKNOWN_A)
+    wrong: NDArray[np.bool_] = (spoilt | lost).any(axis=1)
+    return wrong
+
+
+def refusals(
+    molecule: Molecule,
+    before_A: NDArray[np.float64],
+    after_A: NDArray[np.float64],
+    check: GeometryCheck | None = None,
+) -> NDArray[np.str_]:
+    """Why the refined geometry of each conformer is not to be used; the empty string where it is.
+
+    Parameters
+    ----------
+    molecule : the graph.
+    before_A, after_A : (k, n_atoms, 3), unrefined and refined.
+    check : of the molecule, made here where None.
+    """
+    reasons = (check or GeometryCheck(molecule))(after_A).astype("U40")
+    finite = np.isfinite(before_A).all((1, 2))
+    rows = np.flatnonzero((reasons == "") & finite)
+    spoilt = unfamiliar_bonds(molecule, before_A[rows], after_A[rows])
+    reasons[rows[spoilt]] = UNFAMILIAR
+    return reasons

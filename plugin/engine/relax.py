@@ -1,0 +1,93 @@
+"""Relaxation by name, and pruning of near-duplicates behind it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from equidrift.engine.conformers import Relax
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.records import Ensemble
+from equidrift.registry import resolve
+
+# name -> "module:function"; function(molecule, positions_A) -> (positions_A, energies_eV)
+RELAXATIONS = {"mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax", "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax"}
+
+
+def make_relax(name: Any) -> Relax | None:
+    """The relaxation of that name, None for "none".
+
+    Raises
+    ------
+    UnknownNameError
+        with the nearest name. MissingDependencyError for "gfn2" without tblite.
+    """
+    if name in (None, "none"):
+        return None
+    if name not in RELAXATIONS:
+        raise UnknownNameError("relaxation", str(name), ["none", *RELAXATIONS])
+    if name == "gfn2":
+        resolve("equidrift.adapters.ase.xtb:require_tblite")()
+    relax: Relax = resolve(RELAXATIONS[name])
+    return relax
+
+
+def check_threshold(rms_A: float | None) -> float | None:
+    """Return a pruning threshold, or raise `InputError` where it is not a number above 0."""
+    if rms_A is None:
+        return None
+    if isinstance(rms_A, bool) or not isinstance(rms_A, int | float | np.number) or not (0 < rms_A < math.inf):
+        raise InputError(f"prune_rms_A must be a number of A above 0, or None to keep everything; got {rms_A!r}")
+    return float(rms_A)
+
+
+def by_energy(ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float | None = None) -> Ensemble:
+    """The conformers in order of energy, those too far above the lowest left out.
+
+    Parameters
+    ----------
+    ensemble : with `scores["relative_energy_kcal_mol"]`.
+    sort : put the lowest first.
+    window_kcal_mol : keep conformers up to this far above the lowest, None for all. One without energy is kept last.
+
+    Raises
+    ------
+    InputError
+        where the ensemble has no energies, or the window is no number above 0.
+    """
+    check_window(window_kcal_mol)
+    relative = ensemble.scores.get("relative_energy_kcal_mol")
+    if relative is None:
+        model = ensemble.provenance.get("model", "?")
+        raise InputError(f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use model='default'")
+    order = np.argsort(relative, kind="stable") if sort else np.arange(len(ensemble))
+    if window_kcal_mol is not None:
+        order = order[~(relative[order] > window_kcal_mol)]
+    return ensemble[order]
+
+
+def check_window(window_kcal_mol: float | None) -> None:
+    """Refuse an energy window that is no number above 0."""
+    number = isinstance(window_kcal_mol, int | float | np.number) and not isinstance(window_kcal_mol, bool)
+    if window_kcal_mol is not None and not (number and 0 < window_kcal_mol < math.inf):
+        raise InputError(f"window must be a number of kcal/mol above 0, or None for all; got {window_kcal_mol!r}")
+
+
+def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
+    """Keep conformers that differ from every kept one by at least `rms_A` in heavy-atom RMSD over all symmetries.
+
+    Those of low energy are kept first where energies are known, else those that come first. The provenance counts what went.
+
+    Parameters
+    ----------
+    ensemble : conformers, relaxed before this where they are to be relaxed at all.
+    rms_A : threshold.
+    """
+    threshold = check_threshold(rms_A)
+    n = len(ensemble)
+    order = np.arange(n) if ensemble.energies_eV is None else np.argsort(ensemble.energies_eV, kind="stable")
+    keep = resolve("equidrift.adapters.rdkit.rmsd:distinct")(ensemble.molecule, ensemble.positions_A, threshold, order)
+    pruned = ensemble[np.flatnonzero(keep)]
+    return pruned.replace(provenance={**ensemble.provenance, "prune_rms_A": threshold, "pruned": n - len(pruned)})

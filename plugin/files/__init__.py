@@ -1,0 +1,1 @@
+"""Reading, writing and resumable writing of results."""

@@ -1,0 +1,607 @@
+"""Ensembles in files: the suffix picks the format, and long runs are streamed so that they can be broken off and continued."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equidrift.engine.conformers import joined
+from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
+from equidrift.files.fields import columns_of, shared_and_own
+from equidrift.files.npz import load_arrays, save_arrays
+from equidrift.files.plain import plain
+from equidrift.files.unpacked import unpacked
+from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
+from equidrift.records import TITLE, Ensemble
+from equidrift.registry import resolve
+
+# suffix -> "module:function"; function(ensemble, path) writes a whole file
+WRITERS = {
+    ".sdf": "equidrift.adapters.rdkit.io:write_sdf",
+    ".sdf.gz": "equidrift.files.ensembles:write_packed",
+    ".mol": "equidrift.adapters.rdkit.io:write_mol",
+    ".pdb": "equidrift.adapters.rdkit.io:write_pdb",
+    ".xyz": "equidrift.adapters.ase.io:write_ase",
+    ".extxyz": "equidrift.adapters.ase.io:write_ase",
+    ".traj": "equidrift.adapters.ase.io:write_ase",
+    ".xtc": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".dcd": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".h5md": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".npz": "equidrift.files.npz:save_npz",
+}
+# formats to which a piece can be added: function(ensemble, path, append=True, first_sample=k)
+APPENDED = (".sdf", ".xyz", ".extxyz")
+BONDLESS = (".xtc", ".trr", ".dcd", ".h5md", ".nc", ".ncdf")  # trajectories, read with a topology
+ASE_FILES = (".xyz", ".extxyz", ".traj")
+MANY_MOLECULES = (*APPENDED, ".sdf.gz", ".traj")  # the others hold one molecule
+FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting
+STDOUT = "-"
+_PLACE = "place"  # in OUT.window: the position of the window it belongs to
+_PIECE = re.compile(r"\d{6,}\.npz(\.\d+\.part)?$")  # a piece in OUT.part, whole or torn
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """The suffix, lower case, .sdf.gz included; .sdf for "-", standard output.
+
+    Raises `UnknownNameError` for one that is not written.
+    """
+    if os.fspath(path) == STDOUT:
+        return ".sdf"
+    suffix = Path(path).suffix.lower()
+    if suffix == ".gz":
+        suffix = Path(Path(path).stem).suffix.lower() + suffix
+    if suffix not in WRITERS:
+        raise UnknownNameError("suffix", suffix or os.fspath(path), WRITERS)
+    return suffix
+
+
+def check_output(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that a file of this name can be written.
+
+    Raises
+    ------
+    UnknownNameError
+        for a suffix that is not written.
+    InputError
+        where the folder is missing or cannot be written to, or the path is a folder itself.
+    MissingDependencyError
+        for .h5md without h5py.
+    """
+    suffix_of(path)
+    if os.fspath(path) == STDOUT:
+        return Path(path)
+    target = check_writable(path)
+    if target.suffix.lower() == ".h5md" and find_spec("h5py") is None:
+        raise MissingDependencyError("h5py", "h5md")
+    return target
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that there is a folder for this file; errors as `check_output`."""
+    target = Path(path)
+    folder = target.parent
+    if target.is_dir():
+        raise InputError(f"cannot write {str(target)!r}: it is a folder; give the name of a file in it")
+    if not folder.is_dir():
+        raise InputError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it, or give another path")
+    if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        raise InputError(f"cannot write {str(target)!r}: it is not writable; give a path in a folder you can write to")
+    return target
+
+
+def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
+    """Write an Ensemble; the suffix picks the format (`WRITERS`).
+
+    Raises
+    ------
+    UnknownNameError
+        for a suffix that is not written, with the nearest one. InputError where the path cannot be written.
+    """
+    target = check_output(path)
+    resolve(WRITERS[suffix_of(path)])(ensemble, target)
+
+
+def load_all(
+    path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None, problems: list[str] | None = None
+) -> Iterator[Ensemble]:
+    """The ensembles in a file of any format that is written: records in a row of one molecule are one Ensemble.
+
+    Parameters
+    ----------
+    path : .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc.
+    top : what tells the bonds, as for `equidrift.load_trajectory`: needed for trajectories, which have none; for .xyz, .extxyz
+        and .traj it takes the place of the graph in the file, or of perception.
+    charge : total charge, where bonds are perceived.
+    problems : where given, broken records are left out and described here; where None, the first one raises.
+
+    Raises
+    ------
+    InputError
+        where there is no such file, a record cannot be read, or one has no 3D coordinates; MoleculeError where bonds are
+        ambiguous.
+    UnknownNameError
+        for a suffix that is not read.
+    """
+    path = unpacked(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        yield resolve("equidrift.files.npz:load_npz")(path)
+    elif suffix in BONDLESS:
+        yield _frames(path, top, charge)
+    elif suffix in ASE_FILES:
+        if not Path(path).is_file():
+            raise InputError(f"there is no file {os.fspath(path)!r}")
+        molecule = None if top is None else resolve("equidrift.files.trajectories:load_topology")(top, charge=charge)
+        yield from resolve("equidrift.adapters.ase.io:read_ensembles")(path, molecule=molecule, charge=charge)
+    else:
+        yield from _records(path, charge, problems)
+
+
+def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensemble:
+    """The frames of a trajectory as conformers."""
+    if top is None:
+        raise InputError(
+            f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., --top), a PDB, an SDF or a SMILES with its "
+            "atoms in this order"
+        )
+    read: Any = resolve("equidrift.files.trajectories:load_trajectory")(path, top, dt_fs=1.0, charge=charge)
+    ensemble: Ensemble = read.to_ensemble()
+    return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
+
+
+def _records(path: str | os.PathLike[str], charge: int | None, problems: list[str] | None) -> Iterator[Ensemble]:
+    """The ensembles of a file of molecules."""
+    held: list[Any] = []
+    for record in resolve("equidrift.adapters.rdkit.io:read_molecules")(path, charge=charge):
+        problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
+        if problem:
+            if problems is None:
+                raise InputError(problem)
+            problems.append(problem)
+            continue
+        if held and not _one_molecule(held[-1], record):
+            yield _grouped(held)
+            held = []
+        held.append(record)
+    if held:
+        yield _grouped(held)
+
+
+def _problem(record: Any, where: str) -> str:
+    """Why a record holds no conformer, empty where it does."""
+    if record.molecule is None:
+        return f"cannot read {where}: {record.error}"
+    if record.positions_A is None:
+        return f"{where} has no 3D coordinates; sample conformers first, say `equidrift sample FILE -o OUT.sdf`"
+    return ""
+
+
+def _one_molecule(a: Any, b: Any) -> bool:
+    """Whether records that follow each other are of one ensemble: of one molecule, and of one entry where we wrote them."""
+    if a.molecule != b.molecule:
+        return False
+    counts = [record.own.get("sample", "") for record in (a, b)]
+    begun_again = all(count.isdecimal() for count in counts) and int(counts[0][:18]) >= int(counts[1][:18])
+    return a.molecule.name == b.molecule.name or not begun_again
+
+
+def _grouped(records: Sequence[Any]) -> Ensemble:
+    """Records of one molecule as an Ensemble: what all share is the molecule's, what differs each conformer's."""
+    molecules = [record.molecule for record in records for _ in record.positions_A]
+    same, own = shared_and_own([molecule.properties for molecule in molecules])
+    if len({molecule.name for molecule in molecules}) > 1:
+        own = {TITLE: [molecule.name for molecule in molecules], **own}
+    columns: dict[str, Any] = {"provenance": {"model": "given"}}
+    if all(record.own for record in records):
+        columns = columns_of([record.own for record in records for _ in record.positions_A])
+    positions = np.concatenate([record.positions_A for record in records])
+    return Ensemble(molecules[0].replace(properties=same), positions, properties=own, **columns)
+
+
+def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None) -> Ensemble:
+    """The Ensemble in a file that holds one molecule; `load_all` reads the others, and explains the arguments and errors."""
+    ensembles = load_all(path, top=top, charge=charge)
+    first = next(ensembles)
+    if next(ensembles, None) is not None:
+        raise InputError(f"{os.fspath(path)!r} holds several molecules; read it with equidrift.files.ensembles.load_all")
+    return first
+
+
+def fingerprint(command: Mapping[str, Any]) -> str:
+    """A hash of everything that decides a run's result."""
+    return hashlib.sha256(json.dumps(plain(command), sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class StreamWriter:
+    """Writes pieces to OUT so that a run that ends at any moment goes on where it stopped.
+
+    What is written goes to OUT.part (for formats that cannot be added to: a folder of .npz
+    pieces). After every piece a small journal, OUT.journal, records how much of it counts;
+    OUT.window holds what is done of the window that is being made. Opening cuts off what the
+    journal does not count; `finish` moves the whole to OUT. A continued run gives the bytes of
+    one that was left alone.
+
+    Parameters
+    ----------
+    path : OUT.
+    command : everything that decides the result; a journal of another command is refused.
+    inputs : the files that the run reads, which are never written.
+    overwrite : drop what another, unfinished command has left, and replace what is there.
+
+    Attributes
+    ----------
+    finished : OUT is there, from this very command; `summary` is that run's.
+
+    Raises
+    ------
+    InputError
+        if OUT cannot be written, is an input, exists and is no run of this command, or has the
+        journal of another command.
+    """
+
+    grows = True  # whether formats that can be added to are; else pieces are kept until the end
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        command: Mapping[str, Any],
+        *,
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        overwrite: bool = False,
+    ) -> None:
+        self.path = check_output(path)
+        self.suffix = suffix_of(path)
+        self.inner = self.suffix.removesuffix(".gz")  # of OUT.part, which is packed at the end
+        self.appended = self.inner in APPENDED and self.grows
+        self.part = self.path.with_name(self.path.name + ".part")
+        self.journal = self.path.with_name(self.path.name + ".journal")
+        self.window = self.path.with_name(self.path.name + ".window")
+        stem = self.path.name[: -len(self.suffix)]
+        self.fresh = self.path.with_name(f".{stem}.new{self.suffix}")
+        self.command = fingerprint(command)
+        self.finished = False
+        self.state: dict[str, Any] = self._nothing()
+        self._held: tuple[Any, ...] | None = None
+        self._flushed_s = time.monotonic()
+        refuse_inputs([*self.outputs, *self._scratch], inputs)
+        self._open(overwrite)
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that the finished run leaves."""
+        return [self.path]
+
+    @property
+    def _scratch(self) -> list[Path]:
+        return [self.part, self.journal, self.window, self.fresh]
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(molecules done, samples done of the next)."""
+        molecules, samples = self.state["position"]
+        return molecules, samples
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the run wanted to remember with its last piece."""
+        return dict(self.state["summary"])
+
+    # Writing -----------------------------------------------------------------------------
+
+    def write(
+        self,
+        ensembles: Sequence[tuple[Ensemble, int]],
+        position: tuple[int, int],
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Add ensembles, each with the index of its first sample; the run has come to `position`."""
+        self._begin()
+        size = self.state["size"]
+        if self.appended:
+            for ensemble, first in ensembles:
+                resolve(WRITERS[self.inner])(ensemble, self.part, append=True, first_sample=first)
+            size = synced_size(self.part)
+        else:
+            for ensemble, _ in ensembles:
+                piece = self._piece(size)
+                resolve(WRITERS[".npz"])(ensemble, piece)
+                synced_size(piece)
+                size += 1
+        self._record(position, size, summary)
+
+    def rewind(self, size: int) -> None:
+        """Forget what was written after the part had this `size` (`state["size"]` at that time)."""
+        self.state["size"] = size
+        if self.appended and self.part.is_file():
+            os.truncate(self.part, size)
+
+    def hold(self, arrays: Mapping[str, Any], summary: Mapping[str, Any] | None = None) -> None:
+        """Keep what is done of the window that is being made; on disk every FLUSH_S at least.
+
+        Parameters
+        ----------
+        arrays : of the engine, given back by `held` to a run that goes on from here.
+        summary : what the run wants to remember, where that is more than at the last piece.
+        """
+        self._held = (arrays, summary)
+        if time.monotonic() - self._flushed_s >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring to disk what `hold` was given last."""
+        if self._held is None:
+            return
+        arrays, summary = self._held
+        self._held = None
+        self._begin()
+        if summary is not None:
+            self.state["summary"] = plain(summary)
+        place = json.dumps([self.command, self.state["position"], self.state["size"]])
+        save_arrays(self.window, {**arrays, _PLACE: np.array(place)})
+        synced_size(self.window)
+        moment("window kept")
+        self._flushed_s = time.monotonic()
+
+    def held(self) -> dict[str, Any] | None:
+        """What an earlier process did of the window that begins at `position`, None if nothing."""
+        try:
+            arrays = load_arrays(self.window)
+        except InputError:  # none, or one that something else has damaged: the window is made anew
+            return None
+        place = json.dumps([self.command, self.state["position"], self.state["size"]])
+        return arrays if str(arrays.pop(_PLACE, "")) == place else None
+
+    def _begin(self) -> None:
+        """The journal stands before anything else of the run does: it tells whose the rest is."""
+        if not self.journal.exists():
+            self._write_journal()
+        if not self.appended:
+            self.part.mkdir(exist_ok=True)
+
+    def _record(self, position: tuple[int, int], size: int, summary: Mapping[str, Any]) -> None:
+        """What is on the disk counts from now on."""
+        moment("piece written")
+        self._held = None
+        self.state |= {"position": list(position), "size": size, "summary": plain(summary)}
+        self._write_journal()
+        self._flushed_s = time.monotonic()
+
+    def finish(self) -> None:
+        """Move what was written to OUT, which appears whole or not at all."""
+        if self.finished:
+            return
+        self._closing()
+        if self.suffix.endswith(".gz"):
+            pack(self.part, self.fresh)
+            os.replace(self.fresh, self.path)
+        elif self.appended:
+            os.replace(self.part, self.path)
+        else:
+            self._convert()
+        moment("in place")
+        self._close()
+
+    def _closing(self) -> None:
+        """From now on the outputs are the run's own, whenever it is taken up again."""
+        if not (self.state["granted"] or self.state["closing"]):
+            claim(self.outputs)
+        self.state["closing"] = True
+        self._write_journal()
+
+    def _close(self) -> None:
+        told = {name: self.state[name] for name in ("position", "summary")}
+        remember_finished(self.outputs, self.command, told)
+        self.discard()
+        self.finished = True
+
+    def discard(self) -> None:
+        """Remove everything unfinished; the journal last, since it tells whose the rest is."""
+        for path in (self.window, self.fresh):
+            path.unlink(missing_ok=True)
+        if self.part.is_dir():
+            foreign = [path.name for path in self.part.iterdir() if not _PIECE.search(path.name)]
+            if foreign:
+                raise InputError(
+                    f"{str(self.part)!r} is a folder with files of others ({foreign[0]}); "
+                    "move it away, or give another name for the output"
+                )
+            shutil.rmtree(self.part)
+        self.part.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
+
+    def _piece(self, k: int) -> Path:
+        return self.part / f"{k:06d}.npz"
+
+    # Opening -----------------------------------------------------------------------------
+
+    def _nothing(self) -> dict[str, Any]:
+        nothing = {"command": self.command, "position": [0, 0], "size": 0, "summary": {}}
+        return nothing | {"granted": False, "closing": False}
+
+    def _open(self, overwrite: bool) -> None:
+        """Take up the journal, if there is one, and cut off what it does not count."""
+        state = self._journal(overwrite)
+        if state is not None and self._ended(state):
+            self.state = state
+            self._close()
+            return
+        own = state is not None and (state["granted"] or state["closing"])
+        if not own and not overwrite:
+            told = recall_finished(self.outputs, self.command) if state is None else None
+            if told is not None:
+                self.state |= told
+                self.finished = True
+                return
+        claim(self.outputs, own=own, overwrite=overwrite)
+        if state is None:
+            claim(self._scratch, overwrite=overwrite)
+            self.discard()
+        elif self._whole(state):
+            self.state = state
+        else:
+            self.discard()
+        self.state["granted"] = bool(self.state["granted"] or overwrite)
+
+    def _journal(self, overwrite: bool) -> dict[str, Any] | None:
+        """The journal of this command, None if there is none or it may be dropped."""
+        if not self.journal.exists():
+            return None
+        try:
+            state = self._nothing() | json.loads(self.journal.read_text())
+            command = state["command"]
+            done = state["size"] or any(state["position"]) or self.window.exists()
+        except (ValueError, KeyError, TypeError) as error:
+            if overwrite:
+                return None
+            raise InputError(
+                f"{str(self.journal)!r} is damaged; start again with --overwrite"
+            ) from error
+        if command == self.command:
+            return state
+        if done and not overwrite:
+            raise InputError(
+                f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, "
+                "weights or version differ); repeat that command to finish it, give another path, "
+                "or drop it with --overwrite"
+            )
+        self.discard()
+        return None
+
+    def _ended(self, state: Mapping[str, Any]) -> bool:
+        """Whether the run had moved its result into place when it was killed."""
+        kept = self.part.exists() if self.appended else self._whole(state)
+        gone = not kept
+        return bool(state["closing"] and gone and all(path.exists() for path in self.outputs))
+
+    def _whole(self, state: Mapping[str, Any]) -> bool:
+        """Whether everything that the journal counts is there; what it does not count is cut off."""
+        size = state["size"]
+        if not self.appended:
+            return all(self._piece(k).is_file() for k in range(size))
+        if not size:
+            self.part.unlink(missing_ok=True)
+            return True
+        if not self.part.is_file() or self.part.stat().st_size < size:
+            return False
+        os.truncate(self.part, size)
+        return True
+
+    def _write_journal(self) -> None:
+        fresh = self.journal.with_name(self.journal.name + ".new")
+        with open(fresh, "w") as stream:
+            json.dump(self.state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        moment("journal written")
+        os.replace(fresh, self.journal)
+        moment("journal in place")
+
+    def _convert(self) -> None:
+        """The pieces, in order, as one file."""
+        pieces = (
+            resolve("equidrift.files.npz:load_npz")(self._piece(k)) for k in range(self.state["size"])
+        )
+        groups = groupby(pieces, key=lambda piece: piece.molecule.entry())
+        whole = [joined(list(group)) for _, group in groups]
+        if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
+            raise InputError(
+                f"a {self.suffix} file holds one molecule, and there are {len(whole)}; "
+                f"write {', '.join(MANY_MOLECULES)}"
+            )
+        writer = resolve(WRITERS[self.suffix])
+        for k, ensemble in enumerate(whole):
+            writer(ensemble, self.fresh, **({"append": k > 0} if self.suffix == ".traj" else {}))
+        moment("converted")
+        os.replace(self.fresh, self.path)
+
+
+class StandardOutput:
+    """Takes the place of a `StreamWriter` for OUT "-": SDF records, and nothing that could go on."""
+
+    finished, position, window = False, (0, 0), None
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+
+    def write(
+        self,
+        ensembles: Sequence[tuple[Ensemble, int]],
+        position: tuple[int, int],
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Print the records."""
+        del position, summary
+        records = resolve("equidrift.adapters.rdkit.io:sdf_records")
+        for ensemble, first in ensembles:
+            for text in records(ensemble, first_sample=first):
+                sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def hold(self, arrays: Mapping[str, Any]) -> None:
+        """Nothing is kept."""
+
+    def held(self) -> None:
+        """Nothing was kept."""
+
+    def flush(self) -> None:
+        """Everything that is whole has been printed."""
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing is left to remove."""
+
+
+def open_stream(
+    path: str | os.PathLike[str],
+    command: Mapping[str, Any],
+    *,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+) -> StreamWriter | StandardOutput:
+    """A `StreamWriter`, or what prints to standard output for "-"; errors as `StreamWriter`."""
+    if os.fspath(path) == STDOUT:
+        return StandardOutput()
+    return StreamWriter(path, command, inputs=inputs, overwrite=overwrite)
+
+
+def write_packed(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
+    """Write one .sdf.gz file; the same ensemble gives the same bytes."""
+    text = "".join(resolve("equidrift.adapters.rdkit.io:sdf_records")(ensemble))
+    Path(path).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def pack(source: Path, target: Path) -> None:
+    """Compress a file; the bytes depend on its content alone."""
+    with open(source, "rb") as plain, open(target, "wb") as packed:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+            shutil.copyfileobj(plain, stream)
+        packed.flush()
+        os.fsync(packed.fileno())
+
+
+def synced_size(path: Path) -> int:
+    """Size of a file whose content has reached the disk."""
+    with open(path, "ab") as stream:
+        os.fsync(stream.fileno())
+        return stream.tell()

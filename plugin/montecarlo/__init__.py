@@ -1,0 +1,1 @@
+"""Exact Monte Carlo: torsions, proposals, heat bath, acceptance."""

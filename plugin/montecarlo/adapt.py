@@ -1,0 +1,262 @@
+"""Fitting a proposer to the system at hand: a short run explores, the proposer is fitted to its frames and frozen before production.
+
+While a proposer still changes with the chain's own past, the chain is no Markov chain, and its samples are not exact. So nothing of this
+phase counts, and what comes out never changes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.montecarlo.heat_bath import HeatBathProposer, TurnTerms
+from equidrift.montecarlo.metropolis import Statistics, trusted
+from equidrift.montecarlo.proposals import Histogram, LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
+from equidrift.records import Molecule, Proposal
+from equidrift.registry import PROPOSERS, resolve
+from equidrift.torsions import TorsionTree
+from equidrift.units import BOLTZMANN_EV_PER_K
+
+Floats = NDArray[np.float64]
+# (proposer, cycles) -> frames (k, n_atoms, 3) behind every cycle, and what became of the proposals
+Advance = Callable[[Any, int], tuple[Floats, Statistics]]
+BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
+_TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
+LEAST_CYCLES = 80
+GOOD_SURROGATE = 0.5  # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
+
+
+class Still:
+    """Proposes nothing: plain dynamics whose torsions are watched."""
+
+    name, exact = "none", True
+
+    def __init__(self, tree: TorsionTree) -> None:
+        self.tree = tree
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """The same positions."""
+        return Proposal(positions_A, 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"proposer": "none", "tree": self.tree.to_dict()}
+
+
+class Alternating:
+    """Several proposers in turn, each drawn with equal odds whatever the state, so that the choice cancels in the ratio."""
+
+    exact, name = True, "alternating"
+
+    def __init__(self, *proposers: Any) -> None:
+        self.proposers, self.tree = proposers, proposers[0].tree
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal of one of them."""
+        proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(positions_A, kT_eV=kT_eV, rng=rng)
+        return Proposal(proposal.positions_A, proposal.log_q_ratio)  # without log_q: the next may come from another density
+
+    def trusted(self, positions_A: Floats, kT_eV: float) -> Alternating:
+        """The same of proposers that are reversible here; see `equidrift.montecarlo.metropolis.trusted`."""
+        return Alternating(*(trusted(proposer, positions_A, kT_eV) for proposer in self.proposers))
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A proposer that will not change any more, and how it was made (plain data)."""
+
+    proposer: Any
+    report: dict[str, Any]
+
+
+# What a name of `--proposals` stands for
+MEANINGS = {
+    "torsion": "heat-bath turns if enough are accepted, else torsions fitted to the adaptive phase: a table for one or two torsions (no "
+    "network is read), a diffusion on the torus for three, tables of blocks of two, given the others, for more",
+    "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the System's own terms; nothing is learned",
+    "histogram": "a smoothed histogram of up to three torsions",
+    "mixture": "a mixture of wrapped normals over all torsions",
+    "uniform": "uniform torsions",
+    "none": "plain dynamics",
+}
+_LARGEST_TABLE = 2  # torsions; more at once are drawn by the diffusion
+
+
+def described(proposer: Any) -> str:
+    """What a proposer is, in words for results and people: its name alone does not say whether a diffusion or a table draws."""
+    if proposer.name != "torsion":
+        return MEANINGS.get(proposer.name, str(proposer.name))
+    m = proposer.tree.n_torsions
+    width = min(proposer.block_size or m, m)
+    if getattr(proposer, "kind", "") == "local":
+        return "a diffusion on the torus, noised to a level and back"
+    if width > _LARGEST_TABLE:
+        return f"a diffusion on the torus of {width} torsions at once"
+    given = f" of {m}, given the others" if width < m else ", no network read"
+    return f"a table (histogram) of {width} torsion{'s'[: width - 1]}{given}"
+
+
+def uniform(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+    """Uniform torsions."""
+    return uniform_proposer(tree, block_size=block_size)
+
+
+def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Any:
+    """The smoothed histogram of at most three torsions."""
+    return histogram_proposer(tree, frames_A)
+
+
+def mixture(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+    """A mixture of wrapped normals over the torsions."""
+    components = int(np.clip(len(frames_A) // 20, 4, 32))
+    return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
+
+
+def heat_bath(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, terms: TurnTerms | None = None, **_: Any) -> Any:
+    """Turns in a surrogate energy, which needs no frames."""
+    if terms is None:
+        raise InputError(
+            "heat-bath proposals need a force field with pair terms that can be read (NonbondedForce or MMFF94, at most 250 atoms, no "
+            "virtual sites), and this System has none; take torsion proposals"
+        )
+    return HeatBathProposer(tree, terms)
+
+
+def adapt(
+    advance: Advance,
+    molecule: Molecule,
+    tree: TorsionTree,
+    kind: str,
+    cycles: int,
+    *,
+    temperature_K: float,
+    seed: int = 0,
+    terms: TurnTerms | None = None,
+) -> Adapted:
+    """Explore with simple moves, fit, run the fitted proposer and fit again, then choose how many torsions move at once.
+
+    "torsion" explores with heat-bath turns where there are terms for them, and stays with them where at least `GOOD_SURROGATE` of them
+    are accepted: then the surrogate is the force field but for what a fit would have to learn first.
+
+    Parameters
+    ----------
+    advance : runs cycles of dynamics and moves with a proposer.
+    molecule, tree : whose torsions.
+    kind : a name of `equidrift.registry.PROPOSERS`, or "none".
+    cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform", which need none.
+    temperature_K : of the run.
+    seed : of the fits.
+    terms : of the System, for heat-bath turns; None where it has none that can be read.
+
+    Raises
+    ------
+    UnknownNameError
+        for another kind. InputError where there are too few cycles to fit anything, or the histogram has too many torsions.
+    """
+    if kind == "none":
+        return Adapted(Still(tree), {"proposer": kind, "cycles": 0})
+    if kind not in PROPOSERS:
+        raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
+    make = resolve(PROPOSERS[kind])
+    options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
+    if kind != "uniform" and cycles < LEAST_CYCLES:
+        raise InputError(f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a proposer; give it more time")
+    if kind == "histogram":
+        Histogram.check(len(tree.atoms))
+    explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
+    half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
+    if kind == "heat-bath" or (kind == "torsion" and terms is not None):
+        turns = heat_bath(molecule, tree, np.zeros(0), terms=terms)
+        found = _heat_bath(advance, turns, kind, half, BOLTZMANN_EV_PER_K * temperature_K)
+        if found is not None:
+            return found
+        explorer = Alternating(turns, *explorer.proposers)
+    frames, _ = advance(explorer, half)
+    if kind == "uniform":
+        frames = frames[-1:]
+    else:
+        first = make(molecule, tree, frames[len(frames) // 4 :], **options)
+        more, _ = advance(Alternating(first, *explorer.proposers), half)
+        frames = np.concatenate([frames[len(frames) // 2 :], more])
+    trials = _trials(advance, lambda size: make(molecule, tree, frames, block_size=size, **options), tree, cycles - 2 * half)
+    best = max(trials, key=lambda row: row["score"])
+    shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
+    report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
+    report["is"] = described(best["made"])
+    return Adapted(best["made"], report)
+
+
+def recycled(
+    frames_A: Floats, tree: TorsionTree, energy: Callable[[Floats], float], *, temperature_K: float, draws: int = 4, seed: int = 0
+) -> Floats:
+    """Frames of MD with their torsions drawn anew, so that rare basins have their true weight and more than one face.
+
+    Every frame is turned to `draws` torsions of a flattened histogram of all frames, q; it and its copies are weighted by exp(-U / kT) / q
+    among themselves (all that was tried counts, also what a chain would have rejected), and as many frames are taken by weight.
+
+    Parameters
+    ----------
+    frames_A : (k, n_atoms, 3) at equilibrium but for too few visits of rare basins.
+    tree : at most three torsions.
+    energy : positions_A (n_atoms, 3) -> eV.
+    temperature_K : of the frames.
+    draws : copies of each frame.
+    seed : of the draws.
+
+    Returns
+    -------
+    (k, n_atoms, 3) frames.
+    """
+    rng, phi = np.random.default_rng(seed), tree.torsions(frames_A)
+    density = Histogram(0.5 * np.log(Histogram.fit(phi).table))
+    kT_eV = BOLTZMANN_EV_PER_K * temperature_K
+    pools, weights = [], []
+    for x, here in zip(frames_A, phi):
+        new = density.sample(draws, rng)
+        pool = np.concatenate([x[None], tree.set_torsions(x, new)])
+        log_odds = -np.array([energy(member) for member in pool]) / kT_eV - density.log_prob(np.vstack([here, new]))
+        odds = np.exp(log_odds - np.nanmax(log_odds))
+        pools.append(pool)
+        weights.append(np.nan_to_num(odds) / np.nansum(odds))
+    pool, weight = np.concatenate(pools), np.cumsum(np.concatenate(weights))
+    order = np.searchsorted(weight, (np.arange(len(frames_A)) + rng.random()) / len(frames_A) * weight[-1])
+    out: Floats = pool[np.minimum(order, len(pool) - 1)]
+    return out
+
+
+def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float) -> Adapted | None:
+    """Heat-bath turns, if they were asked for by name or a short run accepts enough of them; uniform ones if turns are not reversible."""
+    least = max(1, LEAST_CYCLES // 4)
+    frames, statistics = advance(turns, least)
+    proposer = trusted(turns, frames[0], kT_eV)
+    if kind != "heat-bath" and (proposer is not turns or not statistics.acceptance >= GOOD_SURROGATE):
+        return None
+    _, more = advance(proposer, max(1, cycles - least))
+    report = {"proposer": kind, "chosen": proposer.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
+    report["is"] = described(proposer)
+    if proposer is not turns:
+        report["note"] = "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
+    elif turns.unread:
+        report["note"] = f"{turns.unread} dihedrals change with more than one bond: no turn reads them, the acceptance does"
+    return Adapted(proposer, report)
+
+
+def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:
+    """A short run with every block size; the score is the geometric mean over torsions of accepted turns, so that none is left behind."""
+    whole = make(None)
+    offered = getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)
+    sizes = [size for size in offered if size is None or size < tree.n_torsions]
+    rows = []
+    for size in sizes:
+        proposer = whole if size is None else make(size)
+        if len(sizes) == 1:
+            return [{"block_size": None, "score": 0.0, "made": proposer}]
+        _, statistics = advance(proposer, max(1, cycles // len(sizes)))
+        score = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean())) / max(1, statistics.proposed)
+        rows.append({"block_size": size, "score": score, "acceptance": statistics.acceptance, "made": proposer})
+    return rows

@@ -1,0 +1,397 @@
+"""Metropolis-Hastings with learned proposals: acceptance, what is refused, and the record of what happened. Every host uses this.
+
+A move from x to x' is accepted with probability min(1, exp(-(U(x') - U(x)) / kT + log q(x | x') - log q(x' | x))), which leaves
+exp(-U / kT) unchanged whatever the proposer is (Hastings, Biometrika 1970, 57, 97). Energies that are not finite reject the move.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InexactProposalError, InputError, InputTypeError
+from equidrift.records import Proposal
+
+CONSTRAINT_TOLERANCE_A = 1e-4  # hosts hold constraints to a relative 1e-5 or so; a Cartesian move breaks them by far more
+STILL_A = 1e-6
+METRIC_CHANGE = 1e-6  # of log sqrt(det Z) that counts as one
+TURNED_RAD = math.pi / 3  # a torsion that turns further has left its well
+
+Floats = NDArray[np.float64]
+Energy = Callable[[Floats], float]
+Check = Callable[[Floats, Floats], None]
+
+
+def accept(delta_u_over_kT: float, log_q_ratio: float, rng: np.random.Generator) -> bool:
+    """Whether a move is accepted; one uniform number is drawn whatever comes, so that the stream does not depend on the energies.
+
+    Parameters
+    ----------
+    delta_u_over_kT : (U(x') - U(x)) / kT; NaN or infinite rejects.
+    log_q_ratio : log q(x | x') - log q(x' | x).
+    """
+    threshold = math.log1p(-rng.random())  # log of a number in (0, 1]
+    exponent = log_q_ratio - delta_u_over_kT
+    return math.isfinite(delta_u_over_kT) and not math.isnan(exponent) and threshold < exponent
+
+
+@dataclass
+class Statistics:
+    """What became of the proposals of one chain.
+
+    Parameters
+    ----------
+    labels : names of the torsions, empty where the proposer has none.
+    proposed, accepted : moves.
+    not_finite : moves rejected because their energy was NaN or infinite, or could not be computed.
+    turned, turned_accepted : (m,) moves that turned torsion k by more than 60 degrees, and those of them that were accepted.
+    energy_sum_kT, work_sum_kT : sums over finite moves of |dU| / kT, and over accepted ones of dU / kT.
+    seconds : wall time of "proposals", "energies" and whatever the host adds ("dynamics").
+    """
+
+    labels: tuple[str, ...] = ()
+    proposed: int = 0
+    accepted: int = 0
+    not_finite: int = 0
+    turned: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    turned_accepted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    energy_sum_kT: float = 0.0
+    work_sum_kT: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.labels = tuple(self.labels)
+        for name in ("turned", "turned_accepted"):
+            counts = np.array(getattr(self, name), np.int64)
+            setattr(self, name, counts if len(counts) else np.zeros(len(self.labels), np.int64))
+
+    @classmethod
+    def of(cls, proposer: Any) -> Statistics:
+        """An empty record for a proposer."""
+        tree = getattr(proposer, "tree", None)
+        return cls(labels=tuple(tree.labels()) if tree is not None else ())
+
+    @property
+    def acceptance(self) -> float:
+        """Share of the moves accepted; NaN before the first."""
+        return self.accepted / self.proposed if self.proposed else math.nan
+
+    def by_torsion(self) -> dict[str, float | None]:
+        """Share of the moves that turned a torsion by more than 60 degrees which were accepted; None where none did."""
+        counts = zip(self.labels, self.turned_accepted.tolist(), self.turned.tolist(), strict=True)
+        return {label: yes / moves if moves else None for label, yes, moves in counts}
+
+    def record(self, accepted: bool, delta_kT: float, turned: NDArray[np.bool_] | None) -> None:
+        """Count one move."""
+        self.proposed += 1
+        self.accepted += accepted
+        if math.isfinite(delta_kT):
+            self.energy_sum_kT += abs(delta_kT)
+            self.work_sum_kT += delta_kT if accepted else 0.0
+        else:
+            self.not_finite += 1
+        if turned is not None and len(self.labels):
+            self.turned += turned
+            self.turned_accepted += turned & accepted
+
+    def spent(self, what: str, seconds: float) -> None:
+        """Add wall time."""
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `Statistics(**data)` is the inverse."""
+        return {
+            "labels": list(self.labels),
+            "proposed": self.proposed,
+            "accepted": self.accepted,
+            "not_finite": self.not_finite,
+            "turned": self.turned.tolist(),
+            "turned_accepted": self.turned_accepted.tolist(),
+            "energy_sum_kT": self.energy_sum_kT,
+            "work_sum_kT": self.work_sum_kT,
+            "seconds": dict(self.seconds),
+        }
+
+
+def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
+    """Refuse what an exact sampler cannot use.
+
+    Raises
+    ------
+    InputTypeError
+        where it has no `propose`. InexactProposalError where it says that it has no density. InputError where it is for another
+        number of atoms.
+    """
+    name = getattr(proposer, "name", type(proposer).__name__)
+    if not callable(getattr(proposer, "propose", None)):
+        raise InputTypeError(
+            f"proposer must have a method propose(positions_A, *, kT_eV, rng), and {name} has none; take one of equidrift.montecarlo.proposals"
+        )
+    if not getattr(proposer, "exact", True):
+        raise InexactProposalError(
+            f"proposer {name} has no proposal density, so no acceptance rule makes its samples Boltzmann's; use one with a density "
+            "('torsion', 'mixture', 'histogram', 'uniform'), or seed plain dynamics with its samples"
+        )
+    tree = getattr(proposer, "tree", None)
+    if n_atoms is not None and tree is not None and tree.n_atoms != n_atoms:
+        raise InputError(
+            f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; make it of the same molecule, or pass atoms=[...]"
+        )
+
+
+def trusted(proposer: Any, positions_A: Floats, kT_eV: float) -> Any:
+    """The proposer, or what it says to use instead of itself for this system (`HeatBathProposer.trusted`); asked once, at the start."""
+    ask = getattr(proposer, "trusted", None)
+    return proposer if ask is None else ask(positions_A, kT_eV)
+
+
+def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
+    """Refuse to turn about what the host's own topology does not know as a bond outside rings.
+
+    Parameters
+    ----------
+    bonds : (b, 2) bonds of the host; where it knows none the proposer's own are trusted.
+
+    Raises
+    ------
+    InputError
+        which names the bond: the proposer may have been made of another graph (a disulfide bridge or a link that is missing there).
+    """
+    from equidrift.torsions import Graph
+
+    tree, pairs = getattr(proposer, "tree", None), np.asarray(bonds, np.int64).reshape(-1, 2)
+    if tree is None or not len(pairs):
+        return
+    graph = Graph(n_atoms, pairs)
+    for i, j in tree.atoms[:, 1:3].tolist():
+        if j not in graph.neighbours[i]:
+            raise InputError(f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of these atoms in this order")
+        if not graph.is_bridge(i, j):
+            raise InputError(
+                f"the proposer turns about bond {i}-{j}, which lies in a ring of this topology; leave it out of its rotatable bonds"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class MoveCheck:
+    """What every move must keep: shape, atoms held fixed, constrained distances. Called with (old, new) positions in A.
+
+    Parameters
+    ----------
+    n_atoms : of the positions a move gets and gives.
+    constraints : (c, 2) pairs whose distance the host holds fixed.
+    frozen : (f,) atoms the host holds fixed.
+    """
+
+    n_atoms: int
+    constraints: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    frozen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __call__(self, old: Floats, new: Floats) -> None:
+        if np.shape(new) != (self.n_atoms, 3):
+            raise InputError(
+                f"the proposer returned positions of shape {np.shape(new)}, expected ({self.n_atoms}, 3); make it of this molecule"
+            )
+        if not np.isfinite(new).all():
+            return  # rejected by its energy
+        if len(self.constraints):
+            change = np.abs(_distances(new, self.constraints) - _distances(old, self.constraints))
+            if change.max() > CONSTRAINT_TOLERANCE_A:
+                i, j = self.constraints[change.argmax()]
+                raise InputError(
+                    f"the proposer changes the constrained distance of atoms {i} and {j} by {change.max():.3g} A, and projecting it "
+                    "back would break detailed balance; use a torsion proposer, or a System with constraints=None, rigidWater=False"
+                )
+        if len(self.frozen) and np.abs(new[self.frozen] - old[self.frozen]).max() > STILL_A:
+            raise InputError("the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave out the bonds that turn them")
+
+
+def _distances(x: Floats, pairs: NDArray[np.int64]) -> Floats:
+    out: Floats = np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1)
+    return out
+
+
+class ConstraintMetric:
+    """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add to U / kT where a torsion changes it.
+
+    Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates (Fixman, PNAS 1974, 71, 3050). Z couples constraints
+    that share an atom through the angle between them. Turning about a bond keeps the angles between bonds, so for constrained bonds
+    nothing changes and this is skipped; where angles are constrained too (HAngles), a torsion about a neighbouring bond changes det Z.
+
+    Parameters
+    ----------
+    pairs : (c, 2) constrained pairs.
+    masses : (n,) in any unit.
+    """
+
+    def __init__(self, pairs: NDArray[np.int64], masses: Floats) -> None:
+        self.pairs, self.varies, self._prepared = pairs, False, False
+        self.inverse = 1 / np.where(masses > 0, masses, np.inf)
+
+    def prepare(self, proposer: Any, positions_A: Floats) -> None:
+        """Find out once whether the proposer's torsions change det Z."""
+        tree = getattr(proposer, "tree", None)
+        if self._prepared or tree is None or not len(self.pairs):
+            return
+        self._prepared = True
+        turns = np.random.default_rng(0).uniform(-np.pi, np.pi, (4, tree.n_torsions))
+        values = [self._value(x) for x in (positions_A, *tree.turn(positions_A, turns))]
+        self.varies = float(np.ptp(values)) > METRIC_CHANGE
+
+    def __call__(self, positions_A: Floats) -> float:
+        return self._value(positions_A) if self.varies else 0.0
+
+    def _value(self, x: Floats) -> float:
+        i, j = self.pairs.T
+        direction = x[i] - x[j]
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        rows = np.arange(len(i))
+        jacobian = np.zeros((len(i), len(x), 3))
+        jacobian[rows, i] = direction
+        jacobian[rows, j] = -direction
+        z = np.einsum("cax,a,dax->cd", jacobian, self.inverse, jacobian, optimize=True)
+        return -0.5 * float(np.linalg.slogdet(z)[1])
+
+
+def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) -> None:
+    """Refuse a periodic molecule that is split across the box: rigid turning needs its atoms side by side.
+
+    Parameters
+    ----------
+    positions_A : (n, 3); bonds : (b, 2); box_A : (3, 3) rows are the box vectors.
+
+    Raises
+    ------
+    InputError
+        which names a bond that spans the box.
+    """
+    if not len(bonds):
+        return
+    volume = abs(float(np.linalg.det(box_A)))
+    if volume == 0:
+        raise InputError("the box has no volume; give three box vectors, or none at all")
+    widths = volume / np.linalg.norm(np.cross(np.roll(box_A, -1, 0), np.roll(box_A, -2, 0)), axis=1)
+    lengths = _distances(positions_A, bonds)
+    if lengths.max() > widths.min() / 2:
+        i, j = bonds[lengths.argmax()]
+        raise InputError(
+            f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is split across the periodic box; make it whole "
+            "first (read positions with enforcePeriodicBox=False, or shift its atoms by box vectors)"
+        )
+
+
+def metropolis(
+    proposer: Any,
+    positions_A: Floats,
+    energy_eV: float,
+    energy: Energy,
+    n: int,
+    *,
+    kT_eV: float,
+    rng: np.random.Generator,
+    statistics: Statistics,
+    check: Check | None = None,
+) -> tuple[Floats, float, int]:
+    """n Metropolis moves in a row.
+
+    Parameters
+    ----------
+    proposer : see `equidrift.protocols.Proposer`; one with `propose_many` is asked for blocks.
+    positions_A : (n_atoms, 3) where the chain stands, and energy_eV its energy there.
+    energy : positions_A -> eV; NaN or infinite where there is none.
+    n : moves.
+    kT_eV : thermal energy.
+    rng : draws the proposals and the acceptance.
+    statistics : counts are added here.
+    check : called with (old, new) before each energy; raises for a move the host cannot take.
+
+    Returns
+    -------
+    positions_A, energy_eV, accepted
+        where the chain stands then, and how many moves were accepted.
+
+    Raises
+    ------
+    InexactProposalError
+        where a proposal comes without its density ratio.
+    """
+    x, u, accepted = positions_A, energy_eV, 0
+    blocks = _Blocks(proposer, kT_eV, rng, statistics)
+    for k in range(n):
+        proposal, turned = blocks.next(x, n - k)
+        new = np.asarray(proposal.positions_A, np.float64)
+        if proposal.log_q_ratio is None:
+            raise InexactProposalError(
+                f"proposer {getattr(proposer, 'name', type(proposer).__name__)} returned no log_q_ratio, and without the density of its "
+                "proposals no acceptance rule is exact; use one with a density, or seed plain dynamics with its samples"
+            )
+        if check is not None:
+            check(x, new)
+        begun = time.perf_counter()
+        if proposal.log_q_ratio == -math.inf:
+            u_new = u  # rejected whatever the energy
+        else:
+            u_new = energy(new) if np.isfinite(new).all() else math.nan
+        statistics.spent("energies", time.perf_counter() - begun)
+        yes = accept((u_new - u) / kT_eV, proposal.log_q_ratio, rng)
+        statistics.record(yes, (u_new - u) / kT_eV, turned)
+        if yes:
+            x, u, accepted = new, u_new, accepted + 1
+            blocks.moved(proposal)
+    return x, u, accepted
+
+
+class _Blocks:
+    """Proposals one at a time, drawn in blocks where the proposer can.
+
+    What is left of a block once the chain has moved is dropped, as it started elsewhere; but proposals whose density does not depend on
+    where the chain stands (`info` holds log_q) stay good, with log q of the new place in their ratio.
+    """
+
+    def __init__(self, proposer: Any, kT_eV: float, rng: np.random.Generator, statistics: Statistics) -> None:
+        self.proposer, self.statistics = proposer, statistics
+        self.options: dict[str, Any] = {"kT_eV": kT_eV, "rng": rng}
+        self.tree = getattr(proposer, "tree", None) if statistics.labels else None
+        self.left: list[Proposal] = []
+        self.angles: list[Floats] = []  # torsions of those left; all of a block at once, as one call costs what many do
+        self.here = self.last = np.zeros(0)  # torsions of the chain's place, and of the proposal handed out
+        self.log_q: float | None = None  # of the chain's place, where it moved within a block
+
+    def next(self, x: Floats, wanted: int) -> tuple[Proposal, NDArray[np.bool_] | None]:
+        """The next proposal from x, and which torsions it turns by more than 60 degrees."""
+        if not self.left:
+            begun = time.perf_counter()
+            self.left, self.log_q = self._draw(x, wanted)[::-1], None
+            if self.tree is not None:
+                self.here, *self.angles = self.tree.torsions(np.stack([x, *(proposal.positions_A for proposal in self.left)]))
+            self.statistics.spent("proposals", time.perf_counter() - begun)
+        found = self.left.pop()
+        if self.log_q is not None:
+            found = replace(found, log_q_ratio=self.log_q - found.info["log_q"])
+        if self.tree is None:
+            return found, None
+        self.last = self.angles.pop()
+        return found, np.abs((self.last - self.here + np.pi) % (2 * np.pi) - np.pi) > TURNED_RAD
+
+    def _draw(self, x: Floats, wanted: int) -> list[Proposal]:
+        if wanted > 1 and hasattr(self.proposer, "propose_independent"):
+            return list(self.proposer.propose_independent(x, wanted, **self.options))
+        acceptance = self.statistics.acceptance
+        wanted = min(wanted, 1 + int(1 / acceptance)) if acceptance > 0 else wanted  # the rest of a block is lost at the next acceptance
+        if wanted > 1 and hasattr(self.proposer, "propose_many"):
+            return list(self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options))
+        return [self.proposer.propose(x, **self.options)]
+
+    def moved(self, proposal: Proposal) -> None:
+        """The chain has accepted the proposal handed out last."""
+        self.here = self.last
+        if "log_q" in proposal.info:
+            self.log_q = float(proposal.info["log_q"])
+        else:
+            self.left, self.angles = [], []

@@ -1,0 +1,433 @@
+"""Proposers of torsion moves with exact densities: uniform, histogram, mixture of wrapped normals, and small steps. numpy only.
+
+Every proposer here draws new torsions from a density on the torus and turns the molecule rigidly (`equidrift.torsions`), so that
+`log_q_ratio` = log q(phi | phi') - log q(phi' | phi) is exact. A density may depend on whatever the move leaves alone: the local
+geometry, and in block moves the torsions outside the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.records import Proposal
+from equidrift.registry import resolve
+from equidrift.torsions import Floats, TorsionTree, wrap
+
+Block = NDArray[np.int64]
+_TWO_PI = 2 * np.pi
+_MAX_CELLS = 4_000_000  # of a histogram
+
+
+def log_wrapped_normal(delta: ArrayLike, sigma: ArrayLike) -> Floats:
+    """Log density on the circle of a normal with standard deviation `sigma` (radians), wrapped; the arguments broadcast.
+
+    Below one radian the sum over the nearest images is exact to rounding, above it the Fourier series is.
+    """
+    d, s = np.broadcast_arrays(wrap(delta), np.asarray(sigma, np.float64))
+    out = np.empty(d.shape)
+    narrow = s < 1.0
+    z, t = d[narrow], s[narrow]
+    # the exponents are taken relative to the nearest image, so that nothing underflows
+    images = 1.0 + sum(np.exp(-np.pi * (np.pi + k * z) * 2 / t**2) for k in (-1, 1))
+    out[narrow] = -0.5 * (z / t) ** 2 - np.log(t * np.sqrt(_TWO_PI)) + np.log(images)
+    if not narrow.all():
+        z, t = d[~narrow], s[~narrow]
+        out[~narrow] = np.log1p(sum(2 * np.exp(-0.5 * (n * t) ** 2) * np.cos(n * z) for n in range(1, 9))) - np.log(_TWO_PI)
+    return out
+
+
+def check_turns(tree: TorsionTree) -> TorsionTree:
+    """Return `tree`, or raise `InputError` where it has nothing to turn."""
+    if not tree.n_torsions:
+        raise InputError("the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable")
+    return tree
+
+
+def floor_for(frames: int) -> float:
+    """Share of uniform proposals for a density fitted to so many frames: what ten of them are, from 0.1 to 2 %.
+
+    Uniform draws open what no frame has shown, and are nearly all rejected.
+    """
+    return float(np.clip(10 / max(frames, 1), 0.001, 0.02))
+
+
+class TorusDensity(Protocol):
+    """A normalised density of m torsions, or of a block of them given the others."""
+
+    n_torsions: int
+
+    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+        """(n, m) torsions; with a block, those outside it are copied from `given` (m,)."""
+        ...
+
+    def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        """(k,) log densities of phi (k, m); with a block, of phi[:, block] given the rest of the row."""
+        ...
+
+
+class Uniform:
+    """The uniform density on the torus."""
+
+    def __init__(self, n_torsions: int):
+        self.n_torsions = n_torsions
+
+    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+        return _filled(rng.uniform(-np.pi, np.pi, (n, self.n_torsions if block is None else len(block))), given, block)
+
+    def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        return np.full(len(phi), -np.log(_TWO_PI) * (self.n_torsions if block is None else len(block)))
+
+
+class Histogram:
+    """A density that is constant in each cell of a grid.
+
+    Parameters
+    ----------
+    log_density : (bins,) * m, normalised or not.
+    """
+
+    def __init__(self, log_density: ArrayLike):
+        table = np.exp(np.asarray(log_density, np.float64) - np.max(log_density))
+        self.n_torsions, self.bins = table.ndim, table.shape[0]
+        self.table = table / table.sum()
+
+    @staticmethod
+    def check(m: int, bins: int = 36) -> None:
+        """Raise `InputError` if m torsions are too many to fill the cells of a histogram."""
+        if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
+            raise InputError(
+                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
+            )
+
+    @classmethod
+    def fit(cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None) -> Histogram:
+        """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` (None: `floor_for`) so that no cell is empty.
+
+        Raises
+        ------
+        InputError
+            for more than three torsions, whose cells no run fills; take the mixture or block moves.
+        """
+        frames = _frames(phi)
+        m = frames.shape[1]
+        cls.check(m, bins)
+        cells = np.floor((wrap(frames) + np.pi) / _TWO_PI * bins).astype(int) % bins
+        counts = np.zeros((bins,) * m)
+        np.add.at(counts, tuple(cells.T), 1.0)
+        frequency = np.fft.fftfreq(bins, 1.0 / bins)
+        kernel = np.exp(-0.5 * (frequency * smoothing_rad) ** 2)
+        spectrum = np.fft.fftn(counts)
+        for axis in range(m):
+            spectrum = spectrum * kernel.reshape([-1 if a == axis else 1 for a in range(m)])
+        density = np.maximum(np.fft.ifftn(spectrum).real, 0.0)
+        floor = floor_for(len(frames)) if floor is None else floor
+        return cls(np.log((1 - floor) * density / density.sum() + floor / density.size))
+
+    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+        table = self.table if block is None else self.table[self._slice(_need(given), block)]
+        shape = table.shape
+        flat = np.cumsum(table.ravel())
+        cells = np.unravel_index(np.searchsorted(flat, rng.random(n) * flat[-1], side="right").clip(max=flat.size - 1), shape)
+        phi = (np.stack(cells, axis=1) + rng.random((n, len(shape)))) * (_TWO_PI / self.bins) - np.pi
+        return _filled(phi, given, None if block is None else np.sort(block))
+
+    def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        cells = np.floor((wrap(phi) + np.pi) / _TWO_PI * self.bins).astype(int) % self.bins
+        mass = self.table[tuple(cells.T)]
+        if block is not None:
+            mass = mass / np.array([self.table[self._slice(row, block)].sum() for row in phi])
+        width = self.n_torsions if block is None else len(block)
+        out: Floats = np.log(mass) + width * np.log(self.bins / _TWO_PI)
+        return out
+
+    def _slice(self, phi: Floats, block: Block) -> tuple[Any, ...]:
+        cells = np.floor((wrap(phi) + np.pi) / _TWO_PI * self.bins).astype(int) % self.bins
+        return tuple(slice(None) if k in block else cells[k] for k in range(self.n_torsions))
+
+
+class WrappedMixture:
+    """A mixture whose components are products of wrapped normals: any conditional of it is a mixture again.
+
+    Parameters
+    ----------
+    weights : (c,) positive.
+    means : (c, m) radians; sigmas : (c, m) radians.
+    """
+
+    def __init__(self, weights: ArrayLike, means: ArrayLike, sigmas: ArrayLike):
+        w = np.asarray(weights, np.float64)
+        self.means, self.sigmas = np.atleast_2d(np.asarray(means, np.float64)), np.atleast_2d(np.asarray(sigmas, np.float64))
+        self.weights, self.n_torsions = w / w.sum(), self.means.shape[1]
+
+    @classmethod
+    def fit(
+        cls,
+        phi: ArrayLike,
+        components: int = 16,
+        *,
+        floor: float = 0.02,
+        least_sigma_rad: float = 0.08,
+        iterations: int = 60,
+        seed: int = 0,
+    ) -> WrappedMixture:
+        """Expectation maximisation on phi (k, m), plus a uniform component of weight `floor`, so that no place is forbidden.
+
+        The M step takes circular means and resultant lengths: the moments that fix a wrapped normal.
+        """
+        frames = _frames(phi)
+        c = min(components, len(frames))
+        means = _spread(frames, c, np.random.default_rng(seed))
+        weights, sigmas = np.full(c, 1.0 / c), np.full_like(means, 0.5)
+        unit = np.exp(1j * frames)
+        for _ in range(iterations):
+            log_p = np.log(weights) + _log_components(frames, means, sigmas)
+            share = np.exp(log_p - log_p.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            mass = share.sum(axis=0) + 1e-9
+            moment = (share.T @ unit) / mass[:, None]
+            weights, means = mass / mass.sum(), np.angle(moment)
+            sigmas = np.sqrt(-2 * np.log(np.clip(np.abs(moment), 1e-4, 1 - 1e-9))).clip(least_sigma_rad)
+        flat = np.full((1, frames.shape[1]), 50.0)  # wrapped so wide, a normal is uniform to the last bit
+        return cls(np.append((1 - floor) * weights, floor), np.vstack([means, 0 * flat]), np.vstack([sigmas, flat]))
+
+    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+        weights, which = self.weights, np.arange(self.n_torsions)
+        if block is not None:
+            which = block
+            log_w = self._log_rest(_need(given)[None], block)[0]
+            weights = np.exp(log_w - log_w.max())
+        pick = rng.choice(len(weights), n, p=weights / weights.sum())
+        phi = self.means[pick][:, which] + self.sigmas[pick][:, which] * rng.standard_normal((n, len(which)))
+        return _filled(wrap(phi), given, block)
+
+    def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        everything = _log_sum(np.log(self.weights) + _log_components(phi, self.means, self.sigmas))
+        return everything if block is None else everything - _log_sum(self._log_rest(phi, block))
+
+    def _log_rest(self, phi: Floats, block: Block) -> Floats:
+        """(k, c) log weight of each component given the torsions outside the block, up to a constant."""
+        rest = np.setdiff1d(np.arange(self.n_torsions), block)
+        return np.log(self.weights) + _log_components(phi[:, rest], self.means[:, rest], self.sigmas[:, rest])
+
+
+def _log_components(phi: Floats, means: Floats, sigmas: Floats) -> Floats:
+    """(k, c) log density of each component at phi (k, m)."""
+    out: Floats = log_wrapped_normal(phi[:, None] - means, sigmas).sum(axis=-1)
+    return out
+
+
+def _log_sum(x: Floats) -> Floats:
+    top = x.max(axis=1)
+    out: Floats = top + np.log(np.exp(x - top[:, None]).sum(axis=1))
+    return out
+
+
+def _spread(phi: Floats, c: int, rng: np.random.Generator) -> Floats:
+    """c starting points, each drawn with odds that grow with the distance to those before (k-means++ on the torus)."""
+    chosen: list[Floats] = [phi[rng.integers(len(phi))]]
+    nearest = np.full(len(phi), np.inf)
+    for _ in range(c - 1):
+        nearest = np.minimum(nearest, (1 - np.cos(phi - chosen[-1])).sum(axis=1))
+        odds = nearest + 1e-12
+        chosen.append(phi[rng.choice(len(phi), p=odds / odds.sum())])
+    return np.array(chosen)
+
+
+def _frames(phi: ArrayLike) -> Floats:
+    frames = np.asarray(phi, np.float64)
+    if frames.ndim != 2 or not len(frames) or not np.isfinite(frames).all():
+        raise InputError(f"phi must be (frames, torsions) of finite angles, at least one frame; got shape {frames.shape}")
+    return frames
+
+
+def _need(given: Floats | None) -> Floats:
+    if given is None:
+        raise InputError("a block of torsions is drawn given the others: pass `given`, the torsions of the current state")
+    return np.asarray(given, np.float64)
+
+
+def _filled(phi: Floats, given: Floats | None, block: Block | None) -> Floats:
+    """phi (n, b) put into copies of `given` at `block`."""
+    if block is None:
+        return phi
+    out = np.tile(_need(given), (len(phi), 1))
+    out[:, block] = phi
+    return out
+
+
+class TorsionProposer:
+    """Draws torsions from a density that the current torsions do not enter, all at once or block by block.
+
+    Parameters
+    ----------
+    tree : the torsions and how to turn them.
+    density : what to draw from. One with a method `at(positions_A, kT_eV)` is asked for the density at that frozen geometry.
+    block_size : None draws all torsions; a number draws a random subset of up to so many, given the others.
+    name : as statistics show it.
+    """
+
+    exact = True
+
+    def __init__(self, tree: TorsionTree, density: Any, *, block_size: int | None = None, name: str = "torsions"):
+        check_turns(tree)
+        if density.n_torsions != tree.n_torsions:
+            raise InputError(
+                f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions"
+            )
+        if block_size is not None and block_size < 1:
+            raise InputError(f"block_size must be at least 1 or None for all torsions, not {block_size}")
+        self.tree, self.density, self.block_size, self.name = tree, density, block_size, name
+
+    @property
+    def moved_bonds(self) -> list[str]:
+        """A label a torsion, for acceptance statistics."""
+        return self.tree.labels()
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal from one state (n_atoms, 3)."""
+        return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
+
+    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+        """One proposal from each of k states (k, n_atoms, 3)."""
+        return [self.propose(x, kT_eV=kT_eV, rng=rng) for x in positions_A]
+
+    def propose_independent(self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+        """n proposals of one block from one state, to be tried one after the other.
+
+        They stay valid while only torsions of this block change. `log_q_ratio` is with respect to the state given; after proposal a
+        was accepted that of a later b is a.info["log_q"] - b.info["log_q"].
+        """
+        phi = self.tree.torsions(positions_A)
+        density = self.density.at(positions_A, kT_eV) if hasattr(self.density, "at") else self.density
+        block = self._block(rng)
+        new = density.sample(n, rng, phi, block)
+        log_q = density.log_prob(np.vstack([phi[None], new]), block)
+        moved = np.arange(self.tree.n_torsions) if block is None else block
+        positions = self.tree.set_torsions(positions_A, new)
+        info = {"kind": "independent", "torsions": tuple(moved.tolist()), "log_q_current": float(log_q[0])}
+        return [Proposal(x, float(log_q[0] - q), {**info, "log_q": float(q)}) for x, q in zip(positions, log_q[1:])]
+
+    def _block(self, rng: np.random.Generator) -> Block | None:
+        """A subset that does not depend on the state, so that its choice cancels in the ratio."""
+        m = self.tree.n_torsions
+        if self.block_size is None or self.block_size >= m:
+            return None
+        return np.sort(rng.choice(m, self.block_size, replace=False)).astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `proposer_from_dict` is the inverse."""
+        kind = type(self.density).__name__
+        if kind not in _DENSITIES:
+            raise InputError(f"a proposer of {kind} has no plain form; pickle it")
+        data = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self.density).items()}
+        return {
+            "proposer": "torsions",
+            "name": self.name,
+            "tree": self.tree.to_dict(),
+            "block_size": self.block_size,
+            "density": {"kind": kind, **data},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TorsionProposer:
+        """The proposer that `to_dict` wrote."""
+        density = _DENSITIES[data["density"]["kind"]](data["density"])
+        return cls(TorsionTree.from_dict(data["tree"]), density, block_size=data["block_size"], name=data["name"])
+
+
+_DENSITIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "Uniform": lambda data: Uniform(data["n_torsions"]),
+    "Histogram": lambda data: Histogram(np.log(np.asarray(data["table"]))),
+    "WrappedMixture": lambda data: WrappedMixture(data["weights"], data["means"], data["sigmas"]),
+}
+
+
+class LocalTorsionProposer:
+    """Small steps: a wrapped normal about the current torsions of a random block. Symmetric, so log_q_ratio is 0.
+
+    Parameters
+    ----------
+    sigma_rad : standard deviation of the step.
+    block_size : how many torsions move at once, drawn anew for every proposal; None moves all.
+    """
+
+    exact = True
+    name = "local"
+
+    def __init__(self, tree: TorsionTree, sigma_rad: float = 0.5, *, block_size: int | None = 1):
+        check_turns(tree)
+        if not sigma_rad > 0:
+            raise InputError(f"sigma_rad must be positive, not {sigma_rad}; give for example 0.5")
+        self.tree, self.sigma_rad, self.block_size = tree, float(sigma_rad), block_size
+
+    @property
+    def moved_bonds(self) -> list[str]:
+        """A label a torsion, for acceptance statistics."""
+        return self.tree.labels()
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal from one state (n_atoms, 3)."""
+        return self.propose_many(np.asarray(positions_A)[None], kT_eV=kT_eV, rng=rng)[0]
+
+    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+        """One proposal from each of k states (k, n_atoms, 3)."""
+        m = self.tree.n_torsions
+        size = m if self.block_size is None else min(self.block_size, m)
+        delta = np.zeros((len(positions_A), m))
+        blocks = [np.sort(rng.choice(m, size, replace=False)) for _ in delta]
+        for row, block in zip(delta, blocks):
+            row[block] = self.sigma_rad * rng.standard_normal(size)
+        moved = self.tree.turn(positions_A, delta)
+        return [Proposal(x, 0.0, {"kind": "local", "torsions": tuple(block.tolist())}) for x, block in zip(moved, blocks)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `proposer_from_dict` is the inverse."""
+        return {"proposer": "local", "tree": self.tree.to_dict(), "sigma_rad": self.sigma_rad, "block_size": self.block_size}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LocalTorsionProposer:
+        """The proposer that `to_dict` wrote."""
+        return cls(TorsionTree.from_dict(data["tree"]), data["sigma_rad"], block_size=data["block_size"])
+
+
+def uniform_proposer(tree: TorsionTree, *, block_size: int | None = None) -> TorsionProposer:
+    """Uniform torsions."""
+    return TorsionProposer(tree, Uniform(tree.n_torsions), block_size=block_size, name="uniform")
+
+
+def histogram_proposer(
+    tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, bins: int = 36, smoothing_rad: float = 0.12
+) -> TorsionProposer:
+    """Up to three torsions from their smoothed histogram over the frames positions_A (k, n_atoms, 3)."""
+    return TorsionProposer(tree, Histogram.fit(tree.torsions(np.asarray(positions_A)), bins, smoothing_rad), name="histogram")
+
+
+def mixture_proposer(
+    tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, components: int = 16, block_size: int | None = None
+) -> TorsionProposer:
+    """Torsions from a mixture fitted to the frames positions_A (k, n_atoms, 3)."""
+    density = WrappedMixture.fit(tree.torsions(np.asarray(positions_A)), components)
+    return TorsionProposer(tree, density, block_size=block_size, name="mixture")
+
+
+# "proposer" in the plain data -> "module:class" with a from_dict
+PLAIN = {
+    "torsions": "equidrift.montecarlo.proposals:TorsionProposer",
+    "local": "equidrift.montecarlo.proposals:LocalTorsionProposer",
+    "heat-bath": "equidrift.montecarlo.heat_bath:HeatBathProposer",
+    "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
+    "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
+}
+
+
+def proposer_from_dict(data: Mapping[str, Any]) -> Any:
+    """The proposer whose `to_dict` wrote `data`."""
+    kind = str(data.get("proposer"))
+    if kind not in PLAIN:
+        raise UnknownNameError("stored proposer", kind, PLAIN)
+    return resolve(PLAIN[kind]).from_dict(data)

@@ -1,0 +1,456 @@
+"""Exact sampling of one molecule in OpenMM, from input to basins: what `equidrift md` runs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.files.ensembles import check_writable, file_sha256, fingerprint
+from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Still, adapt
+from equidrift.montecarlo.basins import summary
+from equidrift.montecarlo.metropolis import Statistics
+from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.montecarlo.torsion_names import named_tree, torsion_names
+from equidrift.outputs import claim, topology_beside
+from equidrift.records import Molecule
+from equidrift.registry import PROPOSERS, resolve
+from equidrift.residues import reordered, residue_order
+from equidrift.seeds import check_seed
+from equidrift.units import PS_PER_FS
+
+Progress = Callable[[dict[str, Any]], None]
+TRAJECTORIES = (".xtc", ".dcd")
+STRUCTURES = (".pdb", ".sdf", ".mol")
+LEAST_ADAPT_PS, ADAPT_SHARE = 50.0, 0.1
+SAVE_EVERY_S = 5.0
+_RUN = "equidrift.adapters.openmm.simulation:"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run's result but its length.
+
+    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and n_proposals make one cycle; adapt_ps None takes a
+    tenth of the time, at least 50 ps; platform None takes the fastest for the size. Frames are written every interval_ps. charge is
+    that of the molecule in a .pdb file; None takes it from its hydrogens.
+    """
+
+    temperature_K: float = 300.0
+    proposals: str = "torsion"
+    timestep_fs: float = 2.0
+    friction_per_ps: float = 1.0
+    constraints: str | None = "HBonds"
+    md_steps: int = 100
+    n_proposals: int = 10
+    adapt_ps: float | None = None
+    interval_ps: float | None = None
+    seed: int = 0
+    platform: str | None = None
+    forcefield: tuple[str, ...] = ()
+    charge: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.proposals not in (*PROPOSERS, "none"):
+            raise UnknownNameError("kind of proposals", self.proposals, (*PROPOSERS, "none"))
+        for name in ("temperature_K", "timestep_fs", "friction_per_ps"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        for name in ("md_steps", "n_proposals"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("adapt_ps", "interval_ps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name} must be positive and finite, not {value}")
+        check_seed(self.seed)
+
+    @property
+    def cycle_ps(self) -> float:
+        """Time of one cycle."""
+        return self.md_steps * self.timestep_fs * PS_PER_FS
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph, and the force field in words."""
+
+    topology: Any
+    system: Any
+    positions_A: NDArray[np.float64]
+    molecule: Molecule
+    potential: str
+
+
+def make_target(what: str, settings: Settings) -> Target:
+    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given (without them in MMFF94 too).
+
+    Raises
+    ------
+    InputError, MoleculeError
+        where it cannot be read or has no parameters.
+    """
+    if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
+        topology, system, x, molecule = resolve(_RUN + "read_pdb")(what, settings.forcefield, settings.constraints)
+        return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
+    if settings.forcefield:
+        raise InputError(f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file")
+    molecule, x = _read(what, settings.seed, settings.charge)
+    order = residue_order(molecule)  # OpenMM wants each residue in one piece
+    molecule, x = reordered(molecule, order), x[order]
+    system = resolve("equidrift.mmff:mmff_system")(molecule, constraints=settings.constraints)
+    return Target(resolve("equidrift.adapters.openmm.topology:to_topology")(molecule), system, x, molecule, "MMFF94")
+
+
+def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
+    """Graph and a start geometry, made by ETKDG where the input has none."""
+    molecule, x = None, None
+    if Path(what).suffix.lower() in STRUCTURES:
+        records = list(resolve("equidrift.adapters.rdkit.io:read_molecules")(what, charge=charge))
+        if len(records) != 1 or records[0].molecule is None:
+            raise InputError(f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}")
+        molecule = records[0].molecule
+        x = None if records[0].positions_A is None else records[0].positions_A[0]
+    molecule = molecule or Molecule.from_smiles(what)
+    if x is None:
+        x = resolve("equidrift.api:sample")(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
+    return molecule, x
+
+
+def checkpoint_of(output: Path) -> Path:
+    """The checkpoint beside an output."""
+    return output.with_name(output.name + ".checkpoint")
+
+
+def table_paths(output: Path) -> list[Path]:
+    """Where the tables of torsions and of states go: run.torsions.csv for run.xtc."""
+    return [output.with_name(f"{output.stem}.{name}.csv") for name in ("torsions", "states")]
+
+
+def write_tables(result: Mapping[str, Any], output: Path) -> None:
+    """Write the basins of each torsion, and of all together, as CSV; angles in degrees."""
+    torsions, states = table_paths(output)
+    rows = []
+    for torsion in result["torsions"]:
+        name = torsion["torsion"]
+        first = [name, result["acceptance_by_torsion"][name], torsion["ess"]]
+        rows += [[*first, *_basin_row(basin)] for basin in torsion["basins"]]
+    _write_csv(torsions, ["torsion", "accepted_over_60_deg", "ess", *BASIN_COLUMNS], rows)
+    _write_csv(states, BASIN_COLUMNS, [_basin_row(state) for state in result["states"]])
+
+
+BASIN_COLUMNS = [
+    "centres_deg",
+    "population",
+    "population_error",
+    "free_energy_kJ_mol",
+    "free_energy_error_kJ_mol",
+    "entries",
+]
+
+
+def _basin_row(basin: Mapping[str, Any]) -> list[Any]:
+    centres = " ".join(f"{angle:.1f}" for angle in basin["centres_deg"])
+    return [centres, *(basin[name] for name in BASIN_COLUMNS[1:])]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows([["" if value is None else value for value in row] for row in rows])
+
+
+class Run:
+    """One simulation on disk: OUT (.xtc or .dcd), its topology (run.top.pdb for run.xtc), and OUT.checkpoint.
+
+    From the checkpoint it continues or is extended.
+
+    Parameters
+    ----------
+    what : SMILES or file.
+    output : OUT.
+    time_ps : length of the production run.
+    settings : see `Settings`.
+    overwrite : drop what is there.
+    progress : called with {"stage": "adapting" | "sampling", "done", "total", "acceptance"}.
+
+    Raises
+    ------
+    InputError
+        where OUT belongs to another command, or something cannot be used.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        output: Path,
+        time_ps: float,
+        settings: Settings,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.output, self.settings, self.progress, self.time_ps = Path(output), settings, progress, time_ps
+        self.cycles = max(1, round(time_ps / settings.cycle_ps))
+        if not 0 < time_ps < float("inf"):
+            raise InputError(f"time must be positive and finite, not {time_ps} ps")
+        self._check_times()
+        self._check_output(what, overwrite)
+        described = f"{Path(what).name}:{file_sha256(what)}" if Path(what).is_file() else what
+        parts = {"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix}
+        if settings.charge is None:  # runs of earlier versions go on
+            del parts["charge"]
+        self.identity = fingerprint(parts)
+        self.target = make_target(what, settings)
+        self.simulation = resolve(_RUN + "make_simulation")(
+            self.target.topology,
+            self.target.system,
+            self.target.positions_A,
+            temperature_K=settings.temperature_K,
+            timestep_fs=settings.timestep_fs,
+            friction_per_ps=settings.friction_per_ps,
+            seed=settings.seed,
+            platform=settings.platform,
+        )
+        self.tree = named_tree(self.target.molecule)
+        self.resumed = 0
+        if overwrite:
+            self._drop()
+
+    @property
+    def adapt_ps(self) -> float:
+        """Length of the adaptive phase."""
+        return self.settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
+
+    def _check_times(self) -> None:
+        """Refuse an adaptive phase too short to fit a proposer, before anything is computed."""
+        settings = self.settings
+        cycles = max(1, round(self.adapt_ps / settings.cycle_ps))
+        if settings.proposals in ("none", "uniform") or cycles >= LEAST_CYCLES:
+            return
+        need_ps = LEAST_CYCLES * settings.cycle_ps
+        way = f"needs --adapt {need_ps:g}ps"
+        if settings.adapt_ps is None:
+            way += f", or --time {need_ps / ADAPT_SHARE:g}ps"
+        raise InputError(
+            f"the adaptive phase of {self.adapt_ps:g} ps has {cycles} cycles of "
+            f"{settings.cycle_ps:g} ps, and {LEAST_CYCLES} are needed to fit a proposer: {way}, or "
+            "fewer --md-steps, or --proposals uniform or none"
+        )
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that the run writes."""
+        checkpoint = checkpoint_of(self.output)
+        scratch = checkpoint.with_name(checkpoint.name + ".part")
+        tables = table_paths(self.output)
+        return [self.output, topology_beside(self.output), checkpoint, scratch, *tables]
+
+    def _check_output(self, what: str, overwrite: bool) -> None:
+        """Refuse an output that cannot be written, or is not this run's to write."""
+        suffix, folder = self.output.suffix.lower(), self.output.parent
+        if suffix not in TRAJECTORIES:
+            raise UnknownNameError("trajectory suffix", suffix or str(self.output), TRAJECTORIES)
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {str(folder)!r}; make it first")
+        own = checkpoint_of(self.output).exists()  # whose it is, is seen when it is read
+        files = [what, *self.settings.forcefield]
+        claim(self.outputs, inputs=files, own=own, overwrite=overwrite)
+        check_writable(self.output)
+
+    def _drop(self) -> None:
+        """Remove what is there, unless it is this very run, unfinished."""
+        checkpoint = checkpoint_of(self.output)
+        read = resolve("equidrift.adapters.openmm.sampler:read_checkpoint")
+        try:
+            meta = read(checkpoint)[0]
+            unfinished = meta["extra"]["identity"] == self.identity and meta["cycle"] < self.cycles
+        except (InputError, KeyError, TypeError):
+            unfinished = False
+        if not unfinished:
+            for path in self.outputs:
+                path.unlink(missing_ok=True)
+
+    def go(self) -> dict[str, Any]:
+        """Adapt, sample, and say what was found, as plain values; continues where a checkpoint stands."""
+        checkpoint = checkpoint_of(self.output)
+        begun = time.monotonic()
+        if checkpoint.exists():
+            sampler, report = self._continued(checkpoint)
+        else:
+            adapted = self._adapt()
+            sampler, report = self._sampler(adapted.proposer), {**adapted.report, "seconds": time.monotonic() - begun}
+            self.simulation.currentStep = 0
+            self.simulation.context.setTime(0)
+            self._write_to(append=False)
+            self._save(sampler, report)
+        self.resumed = sampler.cycle
+        self._sample(sampler, report)
+        result = self._result(sampler, report, time.monotonic() - begun)
+        write_tables(result, self.output)
+        return result
+
+    # The phases ------------------------------------------------------------------------------------------------------------
+
+    def _sampler(self, proposer: Any) -> Any:
+        options = {"md_steps": self.settings.md_steps, "n_proposals": self.settings.n_proposals, "seed": self.settings.seed}
+        if isinstance(proposer, Still):
+            options["n_proposals"] = 0
+        return resolve("equidrift.adapters.openmm.sampler:ProposalSampler")(self.simulation, proposer, **options)
+
+    def _adapt(self) -> Adapted:
+        settings = self.settings
+        total, done = max(1, round(self.adapt_ps / settings.cycle_ps)), 0
+
+        def advance(proposer: Any, cycles: int) -> tuple[NDArray[np.float64], Statistics]:
+            nonlocal done
+            # a seed of its own, so that production does not repeat the numbers of this phase
+            options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals, "seed": settings.seed + 1 + done}
+            sampler = resolve("equidrift.adapters.openmm.sampler:ProposalSampler")(self.simulation, proposer, **options)
+            frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
+            for k in range(cycles):
+                sampler.run(1)
+                frames[k] = resolve(_RUN + "positions")(self.simulation)
+                done += 1
+                if self.progress is not None:
+                    self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
+            return frames, sampler.statistics
+
+        terms = resolve("equidrift.adapters.openmm.terms:turn_terms")(self.target.system)
+        options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed, "terms": terms}
+        return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
+
+    def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
+        """The sampler and the adaptation's report of a run that has been interrupted, or is to be extended."""
+        extra = resolve("equidrift.adapters.openmm.sampler:read_checkpoint")(checkpoint)[0]["extra"]
+        if extra["identity"] != self.identity:
+            raise InputError(
+                f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
+                "another path, or drop it with --overwrite"
+            )
+        stored = extra["proposer"]
+        sampler = self._sampler(Still(self.tree) if stored["proposer"] == "none" else proposer_from_dict(stored))
+        sampler.load(checkpoint)
+        self._write_to(append=True)
+        return sampler, extra["adaptation"]
+
+    def _write_to(self, *, append: bool) -> None:
+        cycles = 1 if self.settings.interval_ps is None else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
+        resolve(_RUN + "write_to")(self.simulation, self.output, cycles * self.settings.md_steps, append=append)
+
+    def _save(self, sampler: Any, report: Mapping[str, Any]) -> None:
+        extra = {"identity": self.identity, "proposer": sampler.proposer.to_dict(), "adaptation": report}
+        files = [str(self.output)] if self.output.exists() else []
+        sampler.save(checkpoint_of(self.output), files=files, extra=extra)
+
+    def _sample(self, sampler: Any, report: Mapping[str, Any]) -> None:
+        saved = time.monotonic()
+        try:  # an interrupted cycle is not saved: it would be run twice, and the chain would not be the uninterrupted one
+            while sampler.cycle < self.cycles:
+                sampler.run(1)
+                if self.progress is not None:
+                    acceptance = sampler.statistics.acceptance
+                    self.progress({"stage": "sampling", "done": sampler.cycle, "total": self.cycles, "acceptance": acceptance})
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    self._save(sampler, report)
+                    saved = time.monotonic()
+            self._save(sampler, report)
+        finally:
+            resolve(_RUN + "close_writers")(self.simulation)
+
+    # The result ------------------------------------------------------------------------------------------------------------
+
+    def _result(self, sampler: Any, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        statistics, settings = sampler.statistics, self.settings
+        labels = torsion_names(self.target.molecule, self.tree.atoms)
+        phi = sampler.torsions_rad
+        done = sampler.cycle - self.resumed
+        return {
+            "command": "md",
+            "output": str(self.output),
+            "topology": str(topology_beside(self.output)),
+            "tables": [str(path) for path in table_paths(self.output)],
+            "potential": self.target.potential,
+            "platform": self.simulation.context.getPlatform().getName(),
+            "temperature_K": settings.temperature_K,
+            "time_ps": sampler.cycle * settings.cycle_ps,
+            "cycles": sampler.cycle,
+            "resumed_at_cycle": self.resumed,
+            "exact": True,
+            "adaptation": dict(report),
+            "proposed": statistics.proposed,
+            "accepted": statistics.accepted,
+            "acceptance": statistics.acceptance if statistics.proposed else None,
+            "not_finite": statistics.not_finite,
+            "acceptance_by_torsion": dict(zip(labels, statistics.by_torsion().values())),
+            "seconds_by_part": statistics.seconds,
+            "seconds": seconds,
+            "ps_per_s": done * settings.cycle_ps / seconds if seconds else 0.0,
+            "energy_mean_eV": float(sampler.energies_eV.mean()),
+            **({"frames": len(phi), "torsions": [], "states": []} if len(phi) < 2 else summary(phi, labels, settings.temperature_K)),
+        }
+
+
+def run_md(
+    what: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    time_ps: float = 200.0,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Sample a molecule's Boltzmann distribution by dynamics and proposals: `equidrift.montecarlo.run(...)`.
+
+    Parameters
+    ----------
+    what : a SMILES, or a .pdb, .sdf or .mol file.
+    output : .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc), and a checkpoint,
+        from which the same call continues, and one with a longer `time_ps` extends the run.
+    time_ps : length of the production run.
+    overwrite : replace what is there.
+    progress : show a progress bar on stderr.
+    settings : the fields of `equidrift.montecarlo.run.Settings`: temperature_K, proposals, timestep_fs,
+        friction_per_ps, constraints, md_steps, n_proposals, adapt_ps, interval_ps, seed, platform,
+        forcefield, charge.
+
+    Returns
+    -------
+    What `equidrift md --json` prints: basins with populations and free energies (kJ/mol) and their
+    errors, acceptance, times, paths.
+
+    Raises
+    ------
+    InputError, MoleculeError, UnknownNameError
+        for an input, an output or an option that cannot be used.
+    """
+    if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(Settings)}):
+        raise UnknownNameError("option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)])
+    if isinstance(settings.get("forcefield"), str):
+        settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
+    chosen = Settings(**settings)
+    with resolve("equidrift.progress:phase_bar")(shown=progress) as report:
+        run = Run(os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report)
+        return run.go()
+
+
+class _CallableModule(types.ModuleType):
+    """`equidrift.montecarlo.run` is this module for `from equidrift.montecarlo.run import Run`, and `run_md` when it is called."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        return run_md(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,112 @@
+"""Progress bars: rate and time left, on stderr, only where somebody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def conformer_bar(total: int | None, *, shown: bool, done: int = 0, label: str = "conformers") -> Iterator[Report | None]:
+    """A bar over conformers, or what `label` says; yields the engine's callback, None where nothing is shown."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rejected]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, completed=done, rate="", rejected="")
+        rejected = 0
+
+        def report(event: dict[str, Any]) -> None:
+            nonlocal rejected
+            rejected += event["drawn"] - event["accepted"]
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{(bar.tasks[0].completed + event['accepted'] - done) / elapsed:.1f}/s" if elapsed else ""
+            bar.update(task, advance=event["accepted"], rate=rate, rejected=f"{rejected} rejected" if rejected else "")
+
+        yield report
+
+
+@contextmanager
+def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[Any], None] | None]:
+    """A bar over frames; yields a function that takes each `equidrift.engine.trajectories.Chunk`, None where nothing is shown."""
+    with conformer_bar(total, shown=shown, done=done, label="frames") as report:
+
+        def chunk_done(chunk: Any) -> None:
+            if report is not None:
+                redrawn = sum(count.total() for count in chunk.rejected)
+                report({"accepted": chunk.n_frames, "drawn": chunk.n_frames + redrawn})
+
+        yield None if report is None else chunk_done
+
+
+@contextmanager
+def training_bar(*, shown: bool) -> Iterator[Report]:
+    """A bar over the share of a training that is done, with step and loss; yields what a trainer reports to."""
+    if not shown:
+        yield lambda event: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=1.0, state="")
+
+        def report(event: dict[str, Any]) -> None:
+            bar.update(task, completed=event["share"], state=f"step {event['step']}, loss {event['loss']:.4g}")
+
+        yield report
+
+
+@contextmanager
+def phase_bar(*, shown: bool) -> Iterator[Report | None]:
+    """A bar over the cycles of a simulation, one a phase; yields the callback, None where nothing is shown."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[accepted]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(event: dict[str, Any]) -> None:
+            if event["stage"] not in tasks:
+                tasks[event["stage"]] = bar.add_task(event["stage"], total=event["total"], accepted="")
+            known = event["acceptance"] == event["acceptance"]
+            bar.update(tasks[event["stage"]], completed=event["done"], accepted=f"{event['acceptance']:.1%} accepted" if known else "")
+
+        yield report

@@ -1,0 +1,166 @@
+"""`TorsionProposalMove` in openmmtools: exact, plain data, distinct and repeatable streams, combined moves, storage and resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import openmm
+import pytest
+from openmm import unit
+from openmmtools import cache, mcmc, multistate, states, utils
+
+from equidrift.adapters.openmmtools.move import TorsionProposalMove
+from equidrift.errors import InexactProposalError, InputError, InputTypeError
+from equidrift.mmff import mmff_system
+from equidrift.montecarlo.proposals import LocalTorsionProposer
+from equidrift.records import Proposal
+from equidrift.units import KJ_MOL_PER_EV
+from tests.sampling import BUTANE, LOPSIDED, TREE, UNIFORM, p_value, rigid_density, start_A
+
+
+@pytest.fixture
+def contexts() -> cache.ContextCache:
+    return cache.ContextCache(platform=openmm.Platform.getPlatform("Reference"))
+
+
+def at(kelvin: float = 300) -> states.ThermodynamicState:
+    return states.ThermodynamicState(mmff_system(BUTANE), kelvin * unit.kelvin)
+
+
+def start() -> states.SamplerState:
+    return states.SamplerState(start_A() * unit.angstrom)
+
+
+def torsion(state: states.SamplerState) -> float:
+    return float(TREE.torsions(state.positions.value_in_unit(unit.angstrom))[0])
+
+
+def dynamics(n_steps: int = 5) -> mcmc.LangevinDynamicsMove:
+    return mcmc.LangevinDynamicsMove(timestep=1 * unit.femtosecond, n_steps=n_steps)
+
+
+def test_moves_sample_the_torsion_of_the_state(contexts):
+    move, thermodynamic, sampler = TorsionProposalMove(LOPSIDED, 30, seed=1), at(400), start()
+    context, _ = contexts.get_context(thermodynamic)
+
+    def energy(x_A: np.ndarray) -> float:
+        context.setPositions(x_A * 0.1)
+        return context.getState(energy=True).getPotentialEnergy()._value / KJ_MOL_PER_EV
+
+    expected = rigid_density(energy, start_A(), kT_eV=thermodynamic.kT.value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV)
+    phi = []
+    for _ in range(300):
+        move.apply(thermodynamic, sampler, context_cache=contexts)
+        phi.append(torsion(sampler))
+    assert p_value(np.array(phi), expected) > 0.01
+    assert move.statistics["proposed"] == 9000 and move.statistics["n_applied"] == 300
+
+
+MOVES = {
+    "alone": lambda: TorsionProposalMove(UNIFORM, 3, seed=4, atoms=range(BUTANE.n_atoms)),
+    "local": lambda: TorsionProposalMove(LocalTorsionProposer(TREE, 0.5), 3, seed=4),
+    "sequence": lambda: mcmc.SequenceMove([TorsionProposalMove(LOPSIDED, 3, seed=4), dynamics()]),
+    "weighted": lambda: mcmc.WeightedMove([(TorsionProposalMove(LOPSIDED, 3, seed=4), 0.5), (dynamics(), 0.5)]),
+}
+
+
+def rebuilt(plain: dict) -> mcmc.MCMCMove:
+    return utils.deserialize(copy.deepcopy(plain))  # which takes its argument apart
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_serialization_by_pickle_copy_and_openmmtools(name, contexts):
+    move = MOVES[name]()
+    move.apply(at(), start(), context_cache=contexts)
+    plain = utils.serialize(move)
+    for again in (pickle.loads(pickle.dumps(move)), copy.deepcopy(move), rebuilt(plain)):
+        assert utils.serialize(again) == plain
+        again.apply(at(), start(), context_cache=contexts)
+    if name in ("alone", "local"):
+        json.dumps(move.__getstate__())  # plain data, the proposer too
+        one, two, again = start(), start(), rebuilt(plain)
+        move.apply(at(), one, context_cache=contexts)
+        again.apply(at(), two, context_cache=contexts)
+        assert np.array_equal(one.positions, two.positions)
+
+
+def test_streams_differ_by_state_replica_and_use_and_repeat_by_seed(contexts):
+    def first(kelvin=300.0, seed=0, uses=1, shift=0.0) -> float:
+        move = TorsionProposalMove(UNIFORM, 1, seed=seed)
+        sampler = states.SamplerState((start_A() + shift) * unit.angstrom)
+        drawn: list[float] = []
+        real = move.proposer.propose
+
+        class Spy:
+            tree, exact = TREE, True
+
+            def propose(self, x, *, kT_eV, rng):
+                proposal = real(x, kT_eV=kT_eV, rng=rng)
+                drawn.append(float(TREE.torsions(proposal.positions_A)[0]))
+                return Proposal(x, -np.inf)  # so that the chain stands still
+
+        move._proposer = Spy()
+        for _ in range(uses):
+            move.apply(at(kelvin), sampler, context_cache=contexts)
+        return drawn[-1]
+
+    variants = [first(), first(kelvin=310), first(seed=1), first(uses=2), first(shift=0.5)]
+    assert len({round(angle, 9) for angle in variants}) == 5
+    assert first() == variants[0] and first(uses=2) == variants[3]
+
+
+def test_velocities_change_with_accepted_moves_only(contexts):
+    sampler, move = start(), TorsionProposalMove(UNIFORM, 1, seed=0)
+    sampler.velocities = 0.1 * np.ones((BUTANE.n_atoms, 3)) * unit.nanometer / unit.picosecond
+    changed = []
+    for _ in range(30):
+        before, accepted = np.array(sampler.velocities / sampler.velocities.unit), move.statistics["accepted"]
+        move.apply(at(), sampler, context_cache=contexts)
+        changed.append(not np.array_equal(before, sampler.velocities / sampler.velocities.unit))
+        assert changed[-1] is (move.statistics["accepted"] > accepted)
+    assert 0 < sum(changed) < 30
+
+
+def test_replica_exchange_with_storage_and_resume(tmp_path, contexts):
+    move = mcmc.SequenceMove([TorsionProposalMove(LOPSIDED, 5, seed=3), dynamics()])
+    thermodynamic = [at(kelvin) for kelvin in (300, 400, 500)]
+    path = str(tmp_path / "exchange.nc")
+    reporter = multistate.MultiStateReporter(path, checkpoint_interval=1)
+    sampler = multistate.ReplicaExchangeSampler(mcmc_moves=move, number_of_iterations=3)
+    sampler.energy_context_cache = sampler.sampler_context_cache = contexts
+    sampler.create(thermodynamic, [start()] * 3, reporter)
+    sampler.run()
+    counts = [m.statistics[0] for m in sampler.mcmc_moves]
+    assert [c["proposed"] for c in counts] == [15] * 3 and [c["n_applied"] for c in counts] == [3] * 3
+    reporter.close()
+    del sampler
+    sampler = multistate.ReplicaExchangeSampler.from_storage(multistate.MultiStateReporter(path, open_mode="r+", checkpoint_interval=1))
+    assert [m.statistics[0] for m in sampler.mcmc_moves] == counts
+    sampler.energy_context_cache = sampler.sampler_context_cache = contexts
+    sampler.extend(2)
+    assert [m.statistics[0]["proposed"] for m in sampler.mcmc_moves] == [25] * 3
+    assert sampler.mcmc_moves[0].move_list[0].proposer.density.means.tolist() == LOPSIDED.density.means.tolist()
+
+
+def test_refusals(contexts):
+    class NoDensity:
+        name, exact = "generator", False
+
+        def propose(self, positions_A, *, kT_eV, rng):
+            return Proposal(positions_A, None)
+
+    class NoPlainForm(NoDensity):
+        exact = True
+
+    with pytest.raises(InexactProposalError, match="no proposal density"):
+        TorsionProposalMove(NoDensity())
+    with pytest.raises(InputTypeError, match="no to_dict"):
+        TorsionProposalMove(NoPlainForm())
+    with pytest.raises(InputError, match="n_proposals must be a whole number"):
+        TorsionProposalMove(UNIFORM, -1)
+    other = states.ThermodynamicState(mmff_system("CCC"), 300 * unit.kelvin)
+    with pytest.raises(InputError, match="for 14 atoms, but there are 11"):
+        TorsionProposalMove(UNIFORM).apply(other, states.SamplerState(np.zeros((11, 3)) * unit.nanometer), context_cache=contexts)

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 from ase.build import molecule
 
-from equidrift.adapters.ase_fields import FieldCalculator, complete_atoms
+from equidrift.adapters.ase.calculators import FieldCalculator, complete_atoms
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 
 n = int(sys.argv[1]) if len(sys.argv) > 1 else 39

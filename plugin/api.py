@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import GeometryCheck, check_supported
+from equidrift.checks.trajectory import check_model, check_related, check_trajectory, check_units, even, worth
 from equidrift.engine import conformers as engine
 from equidrift.engine.conformers import check_count, generate, joined
 from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.engine.relax import by_energy, check_threshold, check_window, make_relax, prune
+from equidrift.engine.trajectories import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.registry import make_refiner, resolve
 
 __all__ = ["mmff_system", "refine", "sample"]
@@ -247,7 +251,7 @@ def as_ensemble(what: Any) -> Ensemble:
     if isinstance(what, Ensemble):
         ensemble = what
     elif _host(what) == "rdkit":
-        ensemble = resolve("equidrift.adapters.rdkit_conformers:ensemble_of")(what)
+        ensemble = resolve("equidrift.adapters.rdkit.molecule:ensemble_of")(what)
     elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
         ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
     else:
@@ -260,3 +264,236 @@ def as_ensemble(what: Any) -> Ensemble:
 def mmff_system(*args: Any, **options: Any) -> Any:
     """MMFF94 for OpenMM: see `equidrift.mmff.mmff_system`."""
     return resolve("equidrift.mmff:mmff_system")(*args, **options)
+
+
+_GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
+
+
+def forecast(
+    trajectory: Any, n_frames: int, n: int = 1, *, model: Any = "default", seed: int = 0, progress: bool = False, **options: Any
+) -> list[Trajectory]:
+    """n continuations of a trajectory by n_frames each.
+
+    Parameters
+    ----------
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or a list of `ase.Atoms` whose `info` holds "time_fs"; files are read
+        by `equidrift.load_trajectory`. Frames evenly spaced, in A; across periodic boundaries it is unwrapped where it has a box.
+    n_frames : new frames, at the spacing of the given ones.
+    n : samples.
+    model : "default", "geotdm", "last-frame", "constant-velocity", the path of a trained model, or an object with `complete` and
+        `continue_` (see `equidrift.protocols.TrajectoryModel`).
+    seed : of the run. Sample k depends on it and on k alone, not on n or the batch size.
+    progress : show a progress bar on stderr.
+    **options : `steps`, network calls of a window (None: the model's own default); `broken`, what happens to a draw in which a bond
+        length, stereo or distance fails the check that the given frames pass: "redraw", or "report", which keeps it; both are counted
+        in the provenance; `max_attempts`, draws of a sample before it is given up (20); `batch_size`, samples in one call of the model;
+        and whatever the model takes.
+
+    Returns
+    -------
+    n Trajectories of the new frames alone, their times going on from the given ones. provenance: model, weights hash, seeds, draws
+    rejected by reason, broken frames kept by reason, exact=False.
+
+    Raises
+    ------
+    InputError
+        for too few frames, NaN, units that look like nm, unequal times, a spacing the model was not trained on, frames that do
+        not follow each other (unrelated conformers), or jumps across a periodic boundary without a box;
+        MoleculeError for elements or sizes that the model does not know.
+    NoValidSamplesError
+        where a sample stays broken, with the reasons counted.
+    InputTypeError, UnknownNameError
+        for another object, an unknown model.
+    """
+    check_count("n", n)
+    return run(forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
+
+
+def interpolate(
+    trajectory: Any,
+    n_frames: int | None = None,
+    n: int = 1,
+    *,
+    given: Any = None,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> list[Trajectory]:
+    """n trajectories through the given frames, with new frames between them; the given ones stay exactly.
+
+    Parameters
+    ----------
+    trajectory : as for `forecast`.
+    n_frames : frames to put between each two neighbours. None fills in what is missing of an even grid: times that are whole multiples
+        of the shortest step, say 0, 5, 10, 120, 125 fs.
+    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's own, evenly spaced frames; positions of the
+        others are not read and may be NaN. In place of n_frames.
+    n, model, seed, progress, **options : as for `forecast`.
+
+    Returns
+    -------
+    n Trajectories, given frames included; provenance["given"] lists their places (provenance["given_atoms"] counts them with `given`).
+
+    Raises
+    ------
+    As `forecast`; InputError also where nothing is missing, times do not lie on a grid, or a gap is longer than the model sees.
+    """
+    check_count("n", n)
+    settings = make_settings(model, seed=seed, **options)
+    if given is None:
+        return run(interpolation_job(trajectory, n_frames, settings), n, progress)
+    if n_frames is not None:
+        raise InputError("give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both")
+    return run(masked_job(trajectory, given, settings), n, progress)
+
+
+def refine_trajectory(
+    trajectory: Any, n: int = 1, *, level: float = 0.3, model: Any = "default", seed: int = 0, progress: bool = False, **options: Any
+) -> list[Trajectory]:
+    """n refined versions of a coarse trajectory, by partial noising and denoising (arXiv:2410.13027, interpolation and refinement).
+
+    Parameters
+    ----------
+    trajectory : as for `forecast`; its bonds may be wrong.
+    level : how far it is noised: above 0 (little changes) to 1 (nothing is kept).
+    n, model, seed, progress, **options : as for `forecast`, but frames that stay broken are reported unless broken="redraw".
+
+    Returns
+    -------
+    n Trajectories; provenance counts "broken_frames" and "broken_frames_before".
+
+    Raises
+    ------
+    As `forecast`; InputError also for a level out of its range, or a model that does not refine.
+    """
+    check_count("n", n)
+    settings = make_settings(model, seed=seed, **{"broken": "report", **options})
+    return run(refinement_job(trajectory, level, settings), n, progress)
+
+
+def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
+    """n samples of a job."""
+    batches: list[list[Chunk]] = []
+    with resolve("equidrift.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
+        for chunk in job.chunks(n):
+            if chunk.first_frame == 0:
+                batches.append([])
+            batches[-1].append(chunk)
+            if report is not None:
+                report(chunk)
+    return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
+
+
+def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
+    """The checked job of `forecast`; a `UserWarning` says when it is not worth its cost."""
+    check_count("n_frames", n_frames)
+    given = check_trajectory(as_trajectory(trajectory))
+    check_model(settings.model, given, n_given=len(given))
+    check_related(given)
+    for note in worth(settings.model, given):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return Forecast(given, n_frames, settings)
+
+
+def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:
+    """The checked job of `interpolate`."""
+    whole, known = grid_of(as_trajectory(trajectory), n_frames)
+    check_model(settings.model, whole, n_given=int(known.sum()), between=True)
+    return Completion(whole, known, settings)
+
+
+def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
+    """The checked job of `interpolate` for single atoms that are known."""
+    whole = as_trajectory(trajectory)
+    if not isinstance(whole, Trajectory):
+        check_trajectory(whole)  # which says what is expected
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
+        raise InputError(
+            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not {mask.dtype} of shape {mask.shape}; "
+            "for whole frames leave it out"
+        )
+    if not mask.any() or mask.all():
+        what = "no atom is given" if not mask.any() else "every atom of every frame is given, none is missing"
+        raise InputError(f"{what}; mark with True what is known, with False what is to be drawn")
+    if not np.isfinite(whole.positions_A[mask]).all():
+        frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
+        raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
+    complete = mask.all(1)
+    if complete.any():
+        check_units(whole[complete])
+    whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
+    check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
+    return Completion(whole, mask, settings)
+
+
+def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:
+    """The checked job of `refine_trajectory`."""
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 < level <= 1:
+        raise InputError(f"level must be a number above 0 and at most 1, not {level!r}; give for example 0.3")
+    coarse = check_trajectory(as_trajectory(trajectory), whole=False)
+    check_model(settings.model, coarse, n_given=len(coarse))
+    return Refinement(coarse, float(level), settings)
+
+
+def as_trajectory(what: Any) -> Any:
+    """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes back as it is, for the checks to judge."""
+    if isinstance(what, Trajectory):
+        return what
+    first = what[0] if isinstance(what, list | tuple) and what else what
+    packages = {base.__module__.partition(".")[0] for base in type(first).__mro__}
+    if "MDAnalysis" in packages:
+        return resolve("equidrift.adapters.mdanalysis.universe:trajectory_of")(what)
+    if "ase" in packages:
+        return resolve("equidrift.adapters.ase.atoms:trajectory_of")([what] if first is what else what)
+    return what
+
+
+def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
+    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are given)."""
+    if n_frames is not None:
+        check_count("n_frames", n_frames)
+        given = check_trajectory(trajectory)
+        place = np.arange(len(given)) * (n_frames + 1)
+        dt_fs = given.dt_fs / (n_frames + 1)
+    else:
+        given, place, dt_fs = _places(trajectory)
+    known = np.zeros(int(place[-1]) + 1, bool)
+    known[place] = True
+    if known.all():
+        raise InputError("the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours")
+    positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
+    positions_A[place] = given.positions_A
+    time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
+    boxes_A = given.box_A
+    if boxes_A is not None and boxes_A.ndim == 3:
+        boxes_A = _between(boxes_A, place, len(known))
+    return given.replace(positions_A=positions_A, time_fs=time_fs, box_A=boxes_A), known
+
+
+def _between(
+    boxes_A: NDArray[np.float64], place: NDArray[np.int64], n_frames: int
+) -> NDArray[np.float64]:
+    """Boxes (n_frames, 3, 3) on a line between those of the given frames."""
+    columns = boxes_A.reshape(len(boxes_A), 9).T
+    frames = np.arange(n_frames)
+    return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
+
+
+def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
+    """(checked trajectory, its frames' places on the grid of the shortest step, that step)."""
+    given = check_trajectory(trajectory, spaced=False)
+    steps = np.diff(given.time_fs)
+    if not len(steps) or not steps.min() > 0:
+        raise InputError(f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours")
+    dt_fs = float(steps.min())
+    off = np.abs(steps / dt_fs - np.rint(steps / dt_fs))
+    if off.max() > _GRID * steps.max() / dt_fs:
+        k = int(off.argmax())
+        raise InputError(
+            f"the step of {steps[k]:g} fs behind frame {k} is no multiple of the shortest, {dt_fs:g} fs, so that no even grid holds the "
+            "frames; give frames on a grid"
+        )
+    place = np.concatenate([[0], np.cumsum(np.rint(steps / dt_fs))]).astype(np.int64)
+    return given, place, dt_fs

@@ -134,6 +134,6 @@ def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges
     if isinstance(record, Molecule) or not len(record):
         return record
     mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(record.molecule, record.positions_A[:1])
-    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit_stereo:assign_from_3d")(mol))
+    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit.perception:assign_from_3d")(mol))
     stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
     return record.replace(molecule=record.molecule.replace(**stereo))

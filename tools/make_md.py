@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.adapters.openmm_dynamics import Langevin
+from equidrift.adapters.openmm.simulation import Langevin
 from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system

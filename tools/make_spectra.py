@@ -5,7 +5,7 @@
 
 Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and held-out: the split is read from `smiles` by whoever
 trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A
-give the Hessian and the dipole derivatives (`equidrift.adapters.ase_infrared`). About 0.25 core-seconds a molecule.
+give the Hessian and the dipole derivatives (`equidrift.adapters.ase.xtb`). About 0.25 core-seconds a molecule.
 
 OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
 `frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equidrift.adapters.ase_infrared import infrared
+from equidrift.adapters.ase.xtb import infrared
 from equidrift.adapters.rdkit.molecule import flat_smiles, from_smiles
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.spectra.sampler import broaden

@@ -121,7 +121,7 @@ class DiffusionDynamics(MolecularDynamics):
         times_fs = self.timestep_fs * np.arange(1 - len(self._past), 1)
         past = Trajectory(self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A)
         settings = {"model": self.settings.model, "seed": seed, "steps": self.settings.steps, "broken": self.settings.broken}
-        forecast = resolve("equidrift.trajectories:forecast")
+        forecast = resolve("equidrift.api:forecast")
         (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
         self._coming.extend(made.positions_A)
 

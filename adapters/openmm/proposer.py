@@ -220,9 +220,9 @@ class TrajectoryProposer:
 
     def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
         settings = dataclasses.replace(self.settings, seed=seed)
-        job = resolve("equidrift.trajectories:forecast_job")(history, n_frames, settings)
+        job = resolve("equidrift.api:forecast_job")(history, n_frames, settings)
         try:
-            made: list[Trajectory] = resolve("equidrift.trajectories:run")(job, n)
+            made: list[Trajectory] = resolve("equidrift.api:run")(job, n)
         except NoValidSamplesError as error:
             self.rejected.update(error.reasons)
             raise

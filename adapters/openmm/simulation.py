@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.adapters.openmm.topology import residue_id
@@ -209,3 +211,128 @@ def write_to(simulation: app.Simulation, path: str | os.PathLike[str], every: in
 def close_writers(simulation: app.Simulation) -> None:
     """Drop the reporters, so that what they hold is on disk."""
     simulation.reporters.clear()
+
+
+@dataclass(frozen=True)
+class State:
+    """Positions_A, velocities_A_fs and, where asked for, forces_eV_A, (n, 3) each."""
+
+    positions_A: NDArray[np.float64]
+    velocities_A_fs: NDArray[np.float64]
+    forces_eV_A: NDArray[np.float64] | None
+
+
+class Langevin:
+    """A run of a System under LangevinMiddle on the Reference platform, whose random numbers a seed fixes.
+
+    Parameters
+    ----------
+    positions_A : (n, 3), where it starts; velocities are drawn from the temperature unless given as velocities_A_fs.
+    """
+
+    def __init__(
+        self,
+        system: openmm.System,
+        positions_A: NDArray[np.float64],
+        *,
+        temperature_K: float,
+        friction_per_fs: float,
+        step_fs: float,
+        seed: int,
+        velocities_A_fs: NDArray[np.float64] | None = None,
+    ):
+        number = seed % (2**31 - 2) + 1
+        self.integrator = openmm.LangevinMiddleIntegrator(temperature_K, friction_per_fs / PS_PER_FS, step_fs * PS_PER_FS)
+        self.integrator.setRandomNumberSeed(number)
+        self.context = openmm.Context(system, self.integrator, openmm.Platform.getPlatformByName("Reference"))
+        self.context.setPositions(positions_A * NM_PER_A)
+        if velocities_A_fs is None:
+            self.context.setVelocitiesToTemperature(temperature_K, number)
+        else:
+            self.context.setVelocities(velocities_A_fs * NM_PER_A / PS_PER_FS)
+
+    def run(self, steps: int, forces: bool = False) -> State:
+        """The state `steps` steps later."""
+        self.integrator.step(steps)
+        state = self.context.getState(positions=True, velocities=True, forces=forces)
+        velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.femtosecond)
+        pull = None
+        if forces:
+            pull = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / KJ_MOL_PER_EV
+        return State(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), velocities, pull)
+
+
+class SystemEnergy:
+    """(k, n, 3) positions in A -> (k,) potential energies in eV; NaN where there is none.
+
+    Parameters
+    ----------
+    system : an openmm System, without constraints: a density of all Cartesian coordinates says nothing of a constrained one.
+    platform : name; CPU uses the threads of OPENMM_CPU_THREADS.
+
+    Raises
+    ------
+    InputError
+        for a System with constraints.
+    """
+
+    def __init__(self, system: openmm.System, platform: str = "CPU") -> None:
+        if system.getNumConstraints():
+            raise InputError(
+                f"the System has {system.getNumConstraints()} constraints, and a density of Cartesian coordinates has no weights there; "
+                "build it with constraints=None, rigidWater=False"
+            )
+        self.n_atoms = system.getNumParticles()
+        integrator = openmm.VerletIntegrator(0.001)
+        try:
+            host = openmm.Platform.getPlatformByName(platform)
+            self._context = openmm.Context(system, integrator, host)
+        except openmm.OpenMMException as error:
+            raise InputError(
+                f"OpenMM cannot evaluate this System on the platform {platform}: {error}"
+            ) from error
+
+    def __call__(self, positions_A: ArrayLike) -> NDArray[np.float64]:
+        x = np.asarray(positions_A, np.float64)
+        if x.ndim != 3 or x.shape[1:] != (self.n_atoms, 3):
+            raise InputError(f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3), in A")
+        return np.array([self._one(frame) for frame in x])
+
+    def _one(self, x: NDArray[np.float64]) -> float:
+        if not np.isfinite(x).all():
+            return np.nan
+        try:
+            self._context.setPositions(x * NM_PER_A)
+            energy = self._context.getState(energy=True).getPotentialEnergy()
+        except openmm.OpenMMException:
+            return np.nan
+        return float(energy.value_in_unit(unit.kilojoule_per_mole)) / KJ_MOL_PER_EV
+
+
+def simulation_with(
+    integrator: openmm.Integrator,
+    topology: app.Topology,
+    system: openmm.System,
+    positions_A: NDArray[np.float64],
+    temperature_K: float,
+    platform: str,
+) -> app.Simulation:
+    """A minimised Simulation on a platform."""
+    simulation = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform(platform))
+    simulation.context.setPositions(positions_A * NM_PER_A)
+    simulation.minimizeEnergy()
+    simulation.context.setVelocitiesToTemperature(temperature_K, 1)
+    return simulation
+
+
+def replica_exchange(simulation: app.Simulation, temperatures_K: Sequence[float], steps: int) -> Callable[[], NDArray[np.float64]]:
+    """OpenMM's replica exchange: each call runs an iteration of `steps` steps a replica and gives positions_A of the coldest state."""
+    states: list[dict[str, Any]] = [{"temperature": temperature * unit.kelvin} for temperature in temperatures_K]
+    exchange = app.ReplicaExchangeSampler(states, simulation, steps)
+
+    def advance() -> NDArray[np.float64]:
+        exchange.simulate(1)
+        conformation = exchange.replicaConformation[exchange.replicaStateIndex.index(0)]
+        return np.asarray(conformation.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
+
+    return advance

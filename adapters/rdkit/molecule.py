@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
-from equidrift.records import Molecule
+from equidrift.records import Ensemble, Molecule
+from equidrift.registry import resolve
 from equidrift.residues import hydrogen_names, is_standard, name_column
 from equidrift.text import MAX_SMILES, check_text, split_smiles, tidy
 
@@ -339,3 +340,20 @@ def add_conformers(mol: Chem.Mol, positions_A: NDArray[np.float64], *, clear: bo
         conformer.SetPositions(np.ascontiguousarray(frame))
         ids.append(mol.AddConformer(conformer, assignId=True))
     return ids
+
+
+def ensemble_of(mol: Chem.Mol) -> Ensemble:
+    """The graph and the 3D conformers of a Mol, in its own order; missing hydrogens are placed behind its atoms.
+
+    Raises
+    ------
+    InputError
+        where there is no conformer in 3D.
+    """
+    frames = [conformer for conformer in mol.GetConformers() if conformer.Is3D()]
+    if not frames:
+        raise InputError("the Mol has no 3D conformer; embed it, or call equidrift.sample(mol, 10)")
+    whole = Chem.AddHs(mol, addCoords=True)
+    molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(whole)
+    positions = np.array([whole.GetConformer(frame.GetId()).GetPositions() for frame in frames])
+    return Ensemble(molecule, positions, provenance={"model": "given"})

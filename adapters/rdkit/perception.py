@@ -226,3 +226,10 @@ def _bare(numbers: NDArray[np.int64]) -> Chem.RWMol:
         atom.SetNoImplicit(True)
         rw.AddAtom(atom)
     return rw
+
+
+def assign_from_3d(mol: Chem.Mol, confId: int = -1) -> Chem.Mol:
+    """A copy of an RDKit Mol whose tetrahedral and double-bond tags are those of a conformer; the given Mol is not changed."""
+    mol = Chem.Mol(mol)
+    Chem.AssignStereochemistryFrom3D(mol, confId, replaceExistingTags=True)
+    return mol

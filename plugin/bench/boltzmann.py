@@ -96,7 +96,7 @@ def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int,
     energies_per_s, each on its own.
     """
     _, system, _ = resolve("equidrift.adapters.openmmtools.systems:alanine_dipeptide")(constrained=False)
-    energy = resolve("equidrift.adapters.openmm_energy:SystemEnergy")(system)
+    energy = resolve("equidrift.adapters.openmm.simulation:SystemEnergy")(system)
     kT = BOLTZMANN_EV_PER_K * generator.temperature_K
     begun = time.perf_counter()
     x, log_q = generator.sample(n, seed)

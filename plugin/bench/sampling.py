@@ -225,7 +225,7 @@ def proposed(sim: Any, proposer: Any, seconds: float) -> dict[str, Any]:
 def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
     """Hybrid Monte Carlo: 20 steps of 1 fs a move."""
     integrator = resolve("equidrift.adapters.openmmtools.systems:hybrid_monte_carlo")(TEMPERATURE_K, 20, 0.001)
-    sim = resolve("equidrift.adapters.openmm_rivals:simulation_with")(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
+    sim = resolve("equidrift.adapters.openmm.simulation:simulation_with")(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
     sampler = resolve(_SAMPLER)(sim, Still(tree), md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K)
     spent = timed(sampler, seconds)
     return {"crossings_per_s": crossings(sampler.torsions_rad[:, 0]) / spent, **population(sampler.torsions_rad[:, 0])}
@@ -234,7 +234,7 @@ def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: fl
 def tempering(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
     """OpenMM's replica exchange, 50 steps an iteration; the chain is that of the 300 K state."""
     sim = simulation(topology, system, x, seed=3, platform=GB_PLATFORM)
-    advance = resolve("equidrift.adapters.openmm_rivals:replica_exchange")(sim, LADDER_K, 50)
+    advance = resolve("equidrift.adapters.openmm.simulation:replica_exchange")(sim, LADDER_K, 50)
     begun, phi = time.process_time(), []
     while time.process_time() - begun < seconds:
         phi.append(tree.torsions(advance())[0])

@@ -78,7 +78,7 @@ def held_out_spectra(data: QM9, path: Path, pool: NDArray[np.int64], limit: int 
         chosen = np.isin(rows, pool)
         places, rows = places[chosen][:limit], rows[chosen][:limit]
         return spectra.vectors[places], rows
-    infrared = resolve("equidrift.adapters.ase_infrared:infrared")
+    infrared = resolve("equidrift.adapters.ase.xtb:infrared")
     held = np.random.default_rng(0).permutation(pool[data.split[pool] != 0])
     vectors, kept = [], []
     for row in held[: QUICK if limit is None else limit].tolist():

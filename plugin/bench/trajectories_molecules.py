@@ -76,7 +76,7 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
         system, start = mmff_system(molecule), make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
     except EquidriftError:
         return None
-    langevin = resolve("equidrift.adapters.openmm_dynamics:Langevin")
+    langevin = resolve("equidrift.adapters.openmm.simulation:Langevin")
     settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
     inner = round(SPACING_FS / STEP_FS)
     run = langevin(system, start, seed=seed, **settings)
@@ -236,7 +236,7 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
     settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
     rows = []
     for fs in spacings_fs:
-        run = resolve("equidrift.adapters.openmm_dynamics:Langevin")(mmff_system(molecule), start, seed=1, **settings)
+        run = resolve("equidrift.adapters.openmm.simulation:Langevin")(mmff_system(molecule), start, seed=1, **settings)
         run.run(WARM_STEPS)
         frames = np.array([run.run(round(fs / STEP_FS)).positions_A for _ in range(5)])
         given = Trajectory(molecule, frames[:2], fs * np.arange(2, dtype=np.float64))

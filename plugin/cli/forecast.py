@@ -97,7 +97,7 @@ def _mode(interpolate: bool, refine: bool, frames: int | None) -> str:
 
 
 def _job(mode: str, given: Any, frames: int | None, level: float, settings: Any) -> Any:
-    from equidrift.trajectories import forecast_job, interpolation_job, refinement_job
+    from equidrift.api import forecast_job, interpolation_job, refinement_job
 
     if mode == "interpolate":
         return interpolation_job(given, frames, settings)

@@ -220,7 +220,7 @@ def test_hints_for_a_universe_can_be_followed():
 
 
 def test_forecast_and_interpolation_keep_boxes_that_change():
-    from equidrift.trajectories import forecast, interpolate
+    from equidrift.api import forecast, interpolate
 
     given = npt_trajectory(6)
     (ahead,) = forecast(given, 3, model="last-frame")

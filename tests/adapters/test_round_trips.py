@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidrift import simulate
-from equidrift.adapters import rdkit_conformers
 from equidrift.adapters.ase import atoms as ase_atoms
 from equidrift.adapters.mdanalysis import universe as mda_universe
+from equidrift.adapters.rdkit import molecule as rdkit_conformers
 from equidrift.residues import reordered
 from tests.conftest import MOLECULES, graph_key, make_ensemble
 

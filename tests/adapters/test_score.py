@@ -15,7 +15,7 @@ from openmm import app, unit
 from openmmtools import states
 
 from equidrift.adapters.ase.atoms import to_atoms
-from equidrift.adapters.ase_score import ScoreCalculator
+from equidrift.adapters.ase.calculators import ScoreCalculator
 from equidrift.adapters.openmm.score import score_force
 from equidrift.adapters.openmm.topology import to_topology
 from equidrift.errors import InputError, MoleculeError

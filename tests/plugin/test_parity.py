@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import equidrift
-from equidrift import trajectories
+from equidrift import api as trajectories
 from equidrift.cli import forecast, generate, refine, sample
 from equidrift.cli import md as md_command
 from equidrift.engine import conformers as engine

@@ -10,7 +10,7 @@ import pytest
 from openmm import LangevinMiddleIntegrator, app, unit
 
 from equidrift.adapters.openmm.sampler import ProposalSampler
-from equidrift.adapters.openmm_energy import SystemEnergy
+from equidrift.adapters.openmm.simulation import SystemEnergy
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.sampler import BoltzmannProposer, ess, free_energy_difference, load_boltzmann, log_weights

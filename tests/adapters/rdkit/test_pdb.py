@@ -11,8 +11,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from equidrift.adapters.rdkit.io import read_molecules, write_pdb
-from equidrift.adapters.rdkit.molecule import to_mol
-from equidrift.adapters.rdkit_conformers import ensemble_of
+from equidrift.adapters.rdkit.molecule import ensemble_of, to_mol
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import graph_key, make_ensemble
 

@@ -208,8 +208,8 @@ def test_hosts() -> None:
     complete_atoms, calculator, add_field = (
         resolve(name)
         for name in (
-            "equidrift.adapters.ase_fields:complete_atoms",
-            "equidrift.adapters.ase_fields:FieldCalculator",
+            "equidrift.adapters.ase.calculators:complete_atoms",
+            "equidrift.adapters.ase.calculators:FieldCalculator",
             "equidrift.adapters.mdanalysis.fields:add_field",
         )
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from equidrift.adapters.ase_infrared import infrared, is_linear
+from equidrift.adapters.ase.xtb import infrared, is_linear
 from equidrift.bench.spectra import chance, composition, formula_of, recovery, spectra_rows
 from equidrift.errors import InputError, MissingDependencyError
 from equidrift.models.molecules.latent.space import plain_codes

@@ -116,7 +116,7 @@ def test_known_constants_are_mmffs_energy(smiles: str) -> None:
     x = shaken(m, 6, 0.02)
     learned = field()
     found = learned.accelerations(made, torch.from_numpy(x)).numpy() * terms.mass.numpy()[:, None] / AMU_A2_PER_FS2_EV
-    run = resolve("equidrift.adapters.openmm_dynamics:Langevin")
+    run = resolve("equidrift.adapters.openmm.simulation:Langevin")
     system = resolve("equidrift.mmff:mmff_system")(m)
     wanted = np.array([run(system, y, temperature_K=300, friction_per_fs=0.01, step_fs=1e-9, seed=0).run(0, True).forces_eV_A for y in x])
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equidrift.api import forecast
 from equidrift.checks.trajectory import (
     apparent_temperature_K,
     check_related,
@@ -21,7 +22,6 @@ from equidrift.checks.trajectory import (
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
-from equidrift.trajectories import forecast
 from tests.conftest import make_trajectory
 from tests.doubles import Walker
 

@@ -8,7 +8,7 @@ from openmm import app, unit
 
 import equidrift
 from equidrift.adapters.openmm.proposer import TrajectoryProposer
-from equidrift.adapters.openmm.topology import prepare
+from equidrift.adapters.openmm.simulation import prepare
 from equidrift.errors import NoValidSamplesError
 
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10

@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import GeometryCheck, check_supported
-from equidrift.checks.trajectory import check_model, check_related, check_trajectory, check_units, even, worth
 from equidrift.engine import conformers as engine
-from equidrift.engine.conformers import check_count, generate, joined
+from equidrift.engine.conformers import generate
 from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.engine.relax import by_energy, check_threshold, check_window, make_relax, prune
-from equidrift.engine.trajectories import Chunk, Completion, Forecast, Job, Refinement, Settings, make_settings
+from equidrift.engine.trajectories import (
+    forecast_job,
+    interpolation_job,
+    make_settings,
+    masked_job,
+    refinement_job,
+    run,
+)
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
-from equidrift.records import Ensemble, Molecule, Trajectory
+from equidrift.inputs import as_ensemble, as_molecule
+from equidrift.records import Ensemble, Trajectory, joined
 from equidrift.registry import make_refiner, resolve
 
 __all__ = ["mmff_system", "refine", "sample"]
 
 
-def as_molecule(what: Any) -> Molecule:
-    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
-
-    Raises
-    ------
-    MoleculeError
-        for what cannot be read, InputTypeError for an object of another kind.
-    """
-    if isinstance(what, Molecule):
-        return what
-    if isinstance(what, Ensemble):
-        return what.molecule
-    if isinstance(what, str):
-        return Molecule.from_smiles(what)
-    molecule: Molecule
-    host = _host(what)
-    if host == "rdkit":
-        molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(what)
-        return molecule
-    if host == "ase":
-        molecule = resolve("equidrift.adapters.ase.atoms:from_atoms")(what)
-        return molecule
-    raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
 
 
-def _host(what: Any) -> str:
-    """The package an object's class, or a base of it, comes from: no host is imported to find out."""
-    packages = {base.__module__.partition(".")[0] for base in type(what).__mro__}
-    return next((host for host in ("rdkit", "ase") if host in packages), "")
 
 
 def sample(
@@ -239,26 +218,6 @@ def join_refined(parts: Sequence[Ensemble]) -> Ensemble:
     return whole.replace(provenance={**provenance, **original, **counts})
 
 
-def as_ensemble(what: Any) -> Ensemble:
-    """The conformers in an Ensemble, an RDKit Mol or a list of ase.Atoms.
-
-    Raises
-    ------
-    InputError
-        where there is not one conformer, InputTypeError for an object of another kind.
-    """
-    ensemble: Ensemble
-    if isinstance(what, Ensemble):
-        ensemble = what
-    elif _host(what) == "rdkit":
-        ensemble = resolve("equidrift.adapters.rdkit.molecule:ensemble_of")(what)
-    elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
-        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
-    else:
-        raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
-    if not len(ensemble):
-        raise InputError("there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)")
-    return ensemble
 
 
 def mmff_system(*args: Any, **options: Any) -> Any:
@@ -266,7 +225,6 @@ def mmff_system(*args: Any, **options: Any) -> Any:
     return resolve("equidrift.mmff:mmff_system")(*args, **options)
 
 
-_GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
 
 
 def forecast(
@@ -372,128 +330,19 @@ def refine_trajectory(
     return run(refinement_job(trajectory, level, settings), n, progress)
 
 
-def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
-    """n samples of a job."""
-    batches: list[list[Chunk]] = []
-    with resolve("equidrift.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
-        for chunk in job.chunks(n):
-            if chunk.first_frame == 0:
-                batches.append([])
-            batches[-1].append(chunk)
-            if report is not None:
-                report(chunk)
-    return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
 
 
-def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
-    """The checked job of `forecast`; a `UserWarning` says when it is not worth its cost."""
-    check_count("n_frames", n_frames)
-    given = check_trajectory(as_trajectory(trajectory))
-    check_model(settings.model, given, n_given=len(given))
-    check_related(given)
-    for note in worth(settings.model, given):
-        warnings.warn(note, UserWarning, stacklevel=3)
-    return Forecast(given, n_frames, settings)
 
 
-def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:
-    """The checked job of `interpolate`."""
-    whole, known = grid_of(as_trajectory(trajectory), n_frames)
-    check_model(settings.model, whole, n_given=int(known.sum()), between=True)
-    return Completion(whole, known, settings)
 
 
-def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
-    """The checked job of `interpolate` for single atoms that are known."""
-    whole = as_trajectory(trajectory)
-    if not isinstance(whole, Trajectory):
-        check_trajectory(whole)  # which says what is expected
-    mask = np.asarray(given)
-    if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
-        raise InputError(
-            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not {mask.dtype} of shape {mask.shape}; "
-            "for whole frames leave it out"
-        )
-    if not mask.any() or mask.all():
-        what = "no atom is given" if not mask.any() else "every atom of every frame is given, none is missing"
-        raise InputError(f"{what}; mark with True what is known, with False what is to be drawn")
-    if not np.isfinite(whole.positions_A[mask]).all():
-        frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
-        raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
-    complete = mask.all(1)
-    if complete.any():
-        check_units(whole[complete])
-    whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
-    check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
-    return Completion(whole, mask, settings)
 
 
-def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:
-    """The checked job of `refine_trajectory`."""
-    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 < level <= 1:
-        raise InputError(f"level must be a number above 0 and at most 1, not {level!r}; give for example 0.3")
-    coarse = check_trajectory(as_trajectory(trajectory), whole=False)
-    check_model(settings.model, coarse, n_given=len(coarse))
-    return Refinement(coarse, float(level), settings)
 
 
-def as_trajectory(what: Any) -> Any:
-    """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes back as it is, for the checks to judge."""
-    if isinstance(what, Trajectory):
-        return what
-    first = what[0] if isinstance(what, list | tuple) and what else what
-    packages = {base.__module__.partition(".")[0] for base in type(first).__mro__}
-    if "MDAnalysis" in packages:
-        return resolve("equidrift.adapters.mdanalysis.universe:trajectory_of")(what)
-    if "ase" in packages:
-        return resolve("equidrift.adapters.ase.atoms:trajectory_of")([what] if first is what else what)
-    return what
 
 
-def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
-    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are given)."""
-    if n_frames is not None:
-        check_count("n_frames", n_frames)
-        given = check_trajectory(trajectory)
-        place = np.arange(len(given)) * (n_frames + 1)
-        dt_fs = given.dt_fs / (n_frames + 1)
-    else:
-        given, place, dt_fs = _places(trajectory)
-    known = np.zeros(int(place[-1]) + 1, bool)
-    known[place] = True
-    if known.all():
-        raise InputError("the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours")
-    positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
-    positions_A[place] = given.positions_A
-    time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
-    boxes_A = given.box_A
-    if boxes_A is not None and boxes_A.ndim == 3:
-        boxes_A = _between(boxes_A, place, len(known))
-    return given.replace(positions_A=positions_A, time_fs=time_fs, box_A=boxes_A), known
 
 
-def _between(
-    boxes_A: NDArray[np.float64], place: NDArray[np.int64], n_frames: int
-) -> NDArray[np.float64]:
-    """Boxes (n_frames, 3, 3) on a line between those of the given frames."""
-    columns = boxes_A.reshape(len(boxes_A), 9).T
-    frames = np.arange(n_frames)
-    return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
 
 
-def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
-    """(checked trajectory, its frames' places on the grid of the shortest step, that step)."""
-    given = check_trajectory(trajectory, spaced=False)
-    steps = np.diff(given.time_fs)
-    if not len(steps) or not steps.min() > 0:
-        raise InputError(f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours")
-    dt_fs = float(steps.min())
-    off = np.abs(steps / dt_fs - np.rint(steps / dt_fs))
-    if off.max() > _GRID * steps.max() / dt_fs:
-        k = int(off.argmax())
-        raise InputError(
-            f"the step of {steps[k]:g} fs behind frame {k} is no multiple of the shortest, {dt_fs:g} fs, so that no even grid holds the "
-            "frames; give frames on a grid"
-        )
-    place = np.concatenate([[0], np.cumsum(np.rint(steps / dt_fs))]).astype(np.int64)
-    return given, place, dt_fs

@@ -44,7 +44,7 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0, label: str =
 
 @contextmanager
 def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[Any], None] | None]:
-    """A bar over frames; yields a function that takes each `equidrift.engine.trajectories.Chunk`, None where nothing is shown."""
+    """A bar over frames; yields a function that takes each `equidrift.records.Chunk`, None where nothing is shown."""
     with conformer_bar(total, shown=shown, done=done, label="frames") as report:
 
         def chunk_done(chunk: Any) -> None:

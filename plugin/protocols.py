@@ -136,3 +136,6 @@ class Proposer(Protocol):
     """Proposes a Monte Carlo move; `log_q_ratio` = log q(x | x') - log q(x' | x), None where there is no density."""
 
     def propose(self, positions_A: NDArray[np.float64], *, kT_eV: float, rng: np.random.Generator) -> Proposal: ...
+
+
+Relax = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]  # (molecule, positions_A), and known=Known where atoms are held

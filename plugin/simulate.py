@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.mmff import mmff_system
-from equidrift.records import Ensemble, Frozen, Molecule
+from equidrift.records import Ensemble, Frozen
 from equidrift.registry import resolve
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def swarm(
     NoValidSamplesError
         where every conformer fails.
     """
-    run = resolve("equidrift.adapters.openmm.topology:swarm")
+    run = resolve("equidrift.adapters.openmm.swarm:swarm")
     result: SwarmResult = run(
         ensemble,
         mmff_system(ensemble.molecule) if system is None else system,
@@ -116,24 +116,3 @@ def swarm(
     return result
 
 
-def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges: Any = None) -> Molecule | Ensemble:
-    """A Molecule, or with positions an Ensemble whose stereo is that of the first conformer (a Topology carries none).
-
-    Parameters
-    ----------
-    topology : openmm Topology whose bonds have orders and whose atoms have formal charges.
-    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former; Quantities, or bare numbers in nm as everywhere in OpenMM.
-    formal_charges : (n_atoms,) for topologies without them.
-
-    Raises
-    ------
-    InputError
-        where bond orders, elements or formal charges are missing, or shapes do not fit.
-    """
-    record = resolve("equidrift.adapters.openmm.topology:from_topology")(topology, positions, formal_charges=formal_charges)
-    if isinstance(record, Molecule) or not len(record):
-        return record
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(record.molecule, record.positions_A[:1])
-    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit.perception:assign_from_3d")(mol))
-    stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
-    return record.replace(molecule=record.molecule.replace(**stereo))

@@ -15,52 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError
+from equidrift.geometry import Floats, _rotated, dihedrals
+from equidrift.graph import Graph
 from equidrift.records import Molecule
 
-Floats = NDArray[np.float64]
 _COLLINEAR = 1e-3  # sine of a bond angle below which a torsion about that bond has no meaning
 
 
-def wrap(phi: ArrayLike) -> Floats:
-    """Angles brought to [-pi, pi)."""
-    out: Floats = (np.asarray(phi, np.float64) + np.pi) % (2 * np.pi) - np.pi
-    return out
 
 
-def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
-    """Torsion angles in radians, IUPAC sign: positions_A (..., n, 3), atoms (m, 4) -> (..., m) in [-pi, pi]."""
-    x = np.asarray(positions_A, np.float64)
-    a, b, c, d = (x[..., column, :] for column in np.asarray(atoms, np.int64).reshape(-1, 4).T)
-    axis = c - b
-    left, right = np.cross(b - a, axis), np.cross(axis, d - c)
-    sine = np.einsum("...i,...i->...", np.cross(left, right), axis) / np.maximum(np.linalg.norm(axis, axis=-1), 1e-300)
-    out: Floats = np.arctan2(sine, np.einsum("...i,...i->...", left, right))
-    return out
 
 
-class Graph:
-    """Neighbours and bridges of a list of bonds."""
-
-    def __init__(self, n_atoms: int, bonds: NDArray[np.int64]):
-        self.neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
-        for i, j in np.asarray(bonds, np.int64).reshape(-1, 2).tolist():
-            self.neighbours[i].append(j)
-            self.neighbours[j].append(i)
-
-    def side(self, start: int, other: int) -> list[int]:
-        """Atoms that hang on `start` once the bond to `other` is cut, `start` included; all of a ring bond's component."""
-        seen, stack = {start}, [start]
-        while stack:
-            i = stack.pop()
-            for j in self.neighbours[i]:
-                if j not in seen and not (i == start and j == other):
-                    seen.add(j)
-                    stack.append(j)
-        return sorted(seen)
-
-    def is_bridge(self, i: int, j: int) -> bool:
-        """Whether the bond is in no ring."""
-        return j not in self.side(i, j)
 
 
 def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool = False) -> NDArray[np.int64]:
@@ -252,9 +217,3 @@ def _witness(atom: int, other: int, graph: Graph, weights: Floats) -> int:
     return max(around, key=lambda k: (weights[k], len(graph.side(k, atom)), -k))
 
 
-def _rotated(arms: Floats, axis: Floats, angle: Floats) -> Floats:
-    """Rodrigues' rotation of arms (..., k, 3) about unit axis (..., 3) by angle (...)."""
-    cosine, sine, axis = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None], axis[..., None, :]
-    along = np.einsum("...i,...i->...", arms, np.broadcast_to(axis, arms.shape))[..., None]
-    out: Floats = arms * cosine + np.cross(axis, arms) * sine + axis * (along * (1 - cosine))
-    return out

@@ -6,7 +6,7 @@ import openmm
 from openmm import app
 
 import equidrift
-from equidrift.adapters.openmm.topology import prepare
+from equidrift.adapters.openmm.simulation import prepare
 from equidrift.records import Ensemble
 
 DATA = Path(__file__).parents[1] / "examples" / "data"

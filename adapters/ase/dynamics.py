@@ -75,7 +75,7 @@ class DiffusionDynamics(MolecularDynamics):
         if atoms.constraints:
             raise InputError("the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()")
         self.settings = resolve("equidrift.engine.trajectories:make_settings")(model, **(options or {}))
-        check_count = resolve("equidrift.engine.conformers:check_count")
+        check_count = resolve("equidrift.arguments:check_count")
         self.block = check_count("block", block)
         self.needed = max(2, int(self.settings.model.min_frames), check_count("frames", frames) if history is None else 0)
         self.seed, self.draws = check_seed(seed), 0

@@ -129,7 +129,7 @@ class ConformerGenerator:
         NoValidSamplesError
             where fewer than n valid conformers are found.
         """
-        molecule: Molecule = resolve("equidrift.api:as_molecule")(what)
+        molecule: Molecule = resolve("equidrift.inputs:as_molecule")(what)
         if self.ensemble is None or molecule != self.molecule:
             self.reset()
             refining = ("refiner", "refine_steps")

@@ -13,7 +13,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
-from equidrift.engine.conformers import check_count
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import resolve
@@ -220,9 +220,9 @@ class TrajectoryProposer:
 
     def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
         settings = dataclasses.replace(self.settings, seed=seed)
-        job = resolve("equidrift.api:forecast_job")(history, n_frames, settings)
+        job = resolve("equidrift.engine.trajectories:forecast_job")(history, n_frames, settings)
         try:
-            made: list[Trajectory] = resolve("equidrift.api:run")(job, n)
+            made: list[Trajectory] = resolve("equidrift.engine.trajectories:run")(job, n)
         except NoValidSamplesError as error:
             self.rejected.update(error.reasons)
             raise
@@ -235,7 +235,7 @@ class TrajectoryProposer:
         seed = int(trajectory.provenance["seeds"][-1])
         temperature_K = self.temperature_K if self.velocities == "redraw" else None
         try:
-            energy_eV = resolve("equidrift.adapters.openmm.topology:prepare")(
+            energy_eV = resolve("equidrift.adapters.openmm.simulation:prepare")(
                 context,
                 unit.Quantity(trajectory.positions_A[-1], unit.angstrom),
                 temperature_K=temperature_K,
@@ -269,7 +269,7 @@ def _positions_A(state: openmm.State) -> NDArray[np.float64]:
 def _molecule(simulation: app.Simulation) -> Molecule:
     """The graph in the topology, with the stereo that the present positions show."""
     positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    ensemble = resolve("equidrift.simulate:from_openmm")(simulation.topology, positions)
+    ensemble = resolve("equidrift.inputs:from_openmm")(simulation.topology, positions)
     molecule: Molecule = ensemble.molecule
     return molecule
 

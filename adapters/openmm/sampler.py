@@ -150,7 +150,7 @@ class ContextMoves:
         u = self._energy_eV() + kT * self.metric(x)
         statistics.spent("energies", time.perf_counter() - begun)
         if not math.isfinite(u):
-            raise InputError(f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm.topology.prepare")
+            raise InputError(f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm.simulation.prepare")
         options: dict[str, Any] = {"kT_eV": kT, "rng": rng, "statistics": statistics, "check": self.check}
         try:
             new, u, accepted = metropolis(self.proposer, x, u, energy, n, **options)

@@ -42,7 +42,7 @@ class ScorePotentialImpl(MLPotentialImpl):
         if atoms is not None and sorted(atoms) != list(range(topology.getNumAtoms())):
             raise InputError("the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out")
         options = {**self.options, **args}
-        molecule = resolve("equidrift.simulate:from_openmm")(topology, formal_charges=options.pop("formal_charges", None))
+        molecule = resolve("equidrift.inputs:from_openmm")(topology, formal_charges=options.pop("formal_charges", None))
         force = resolve("equidrift.adapters.openmm.score:score_force")(molecule, **options)
         force.setForceGroup(forceGroup)
         system.addForce(force)

@@ -10,7 +10,8 @@ from rdkit import Chem, DistanceGeometry, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
-from equidrift.checks.conditions import Known, superposed
+from equidrift.checks.conditions import Known
+from equidrift.geometry import superposed
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV

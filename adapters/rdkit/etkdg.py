@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from equidrift.checks.conditions import Conditions, Known, superposed
+from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import CrashError, InputError, MoleculeError, TimeLimitError
+from equidrift.geometry import superposed
 from equidrift.isolated import run_apart
 from equidrift.protocols import Callback
 from equidrift.records import Molecule

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.torsions import Graph
+from equidrift.graph import Graph
 
 LOG_ROTATIONS = math.log(8 * math.pi**2)
 LEAST_ATOMS = 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine.molecules import ALIASES
+from equidrift.checks.targets import ALIASES
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 

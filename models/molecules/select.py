@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.engine.molecules import Raw, judge
+from equidrift.checks.molecule import Raw, judge
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.geometry import Floats
+from equidrift.graph import Graph
 from equidrift.models.torsions.series import Complexes, TrigSeries, centres, pair_index, signed_orders
 from equidrift.montecarlo.proposals import WrappedMixture
-from equidrift.torsions import Floats, Graph, TorsionTree
+from equidrift.torsions import TorsionTree
 
 PRIOR_FRAMES = 100  # frames that the prior is worth
 _SMOOTHNESS = 2.0  # frames that the prior is worth further, times the fourth power of the wave number

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
+from equidrift.geometry import Floats
+from equidrift.graph import Graph
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.torsions.series import pair_index
 from equidrift.records import Molecule
-from equidrift.torsions import Floats, Graph, TorsionTree, rotatable_bonds
+from equidrift.torsions import TorsionTree, rotatable_bonds
 
 MAX_HOPS = 3  # bonds between atoms that exchange messages
 MAX_PATH = 6  # bonds between the near ends of two torsions that are coupled

@@ -19,9 +19,9 @@ from itertools import pairwise
 import numpy as np
 
 from equidrift.errors import InputError
+from equidrift.geometry import Floats, wrap
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.montecarlo.proposals import Block, log_wrapped_normal
-from equidrift.torsions import Floats, wrap
 
 SIGMA_MAX, SIGMA_MIN = 3.0, 0.12  # radians; at the upper end a wrapped normal is flat to 2 %, and the start is drawn flat
 _SAFE = 0.9  # of the step at which a map could begin to fold

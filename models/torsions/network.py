@@ -143,7 +143,7 @@ class TorsionNetwork(nn.Module):
 
 
 def torsion(x: Tensor, atoms: Tensor) -> Tensor:
-    """Dihedral angles (t,) of atoms (4, t) at x (n, 3), sign as in `equidrift.torsions.dihedrals`."""
+    """Dihedral angles (t,) of atoms (4, t) at x (n, 3), sign as in `equidrift.geometry.dihedrals`."""
     a, b, c, d = (x[k] for k in atoms)
     axis = c - b
     left, right = torch.linalg.cross(b - a, axis), torch.linalg.cross(axis, d - c)

@@ -12,6 +12,7 @@ import torch
 
 from equidrift.errors import InputError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
+from equidrift.geometry import Floats
 from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.shared.run import load_network
 from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
@@ -21,7 +22,7 @@ from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.series import Complexes, TrigSeries
 from equidrift.montecarlo.proposals import Block, Histogram, TorsionProposer, check_turns, floor_for
 from equidrift.records import Molecule, Proposal
-from equidrift.torsions import Floats, TorsionTree
+from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 KINDS = ("independent", "local")

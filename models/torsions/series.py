@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.torsions import Floats
+from equidrift.geometry import Floats
 
 Complexes = NDArray[np.complex128]
 _GRID = 48  # points per torsion on which extrema of the second derivatives are looked for

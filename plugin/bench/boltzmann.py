@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.geometry import dihedrals
 from equidrift.models.boltzmann.sampler import (
     BoltzmannGenerator,
     ess,
@@ -23,7 +24,6 @@ from equidrift.models.boltzmann.sampler import (
     log_weights,
 )
 from equidrift.registry import resolve
-from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import find, read_card
 

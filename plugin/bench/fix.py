@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.bench.machine import data_folder, references
-from equidrift.checks.conditions import Conditions, Known, make_conditions, superposed
+from equidrift.checks.conditions import Conditions, Known, make_conditions
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.conformers import generate, make_settings
 from equidrift.errors import EquidriftError, MissingDependencyError
+from equidrift.geometry import superposed
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.checks.geometry import NO_COORDINATES, REASONS
-from equidrift.checks.valency import atoms_stable, edm_atoms_stable, fragments
-from equidrift.engine.molecules import Draw, Raw, judge
+from equidrift.checks.molecule import Draw, Raw, judge
+from equidrift.checks.valency import atoms_stable, edm_atoms_stable
 from equidrift.errors import InputError, MoleculeError
+from equidrift.graph import fragments
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV

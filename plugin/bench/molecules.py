@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import commit, machine
-from equidrift.engine.molecules import Draw, Raw
+from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES, QM9, USUAL, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties

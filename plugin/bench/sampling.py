@@ -28,6 +28,7 @@ import numpy as np
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
 from equidrift.errors import MoleculeError
+from equidrift.geometry import Floats
 from equidrift.models.shared.split import held_out
 from equidrift.montecarlo.adapt import Still, adapt, recycled
 from equidrift.montecarlo.basins import correlation_time
@@ -35,7 +36,7 @@ from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, resolve
-from equidrift.torsions import Floats, TorsionTree
+from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 TEMPERATURE_K = 300.0

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.geometry import FLAT, GeometryCheck
 from equidrift.errors import InputError, InputTypeError
+from equidrift.geometry import superposed
 from equidrift.records import Molecule
 from equidrift.registry import resolve
 
@@ -186,13 +187,6 @@ def _listed(wrong: Sequence[str]) -> str:
     return "; ".join(wrong[:MAX_LISTED]) + more
 
 
-def superposed(moving: NDArray[np.float64], onto_from: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`moving` (n, 3) by the rotation and shift that brings `onto_from` (k, 3) onto `onto` (k, 3) (Kabsch)."""
-    a, b = onto_from.mean(0), onto.mean(0)
-    u, _, v = np.linalg.svd((onto_from - a).T @ (onto - b))
-    u[:, -1] *= np.sign(np.linalg.det(u @ v))
-    turned: NDArray[np.float64] = (moving - a) @ (u @ v) + b
-    return turned
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.geometry import COVALENT_RADII_A, ELEMENTS, MAX_ATOMS, check_supported
 from equidrift.errors import InputError, InputTypeError, MoleculeError
+from equidrift.graph import _fragments
 from equidrift.records import Molecule, Trajectory
 from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 
@@ -145,25 +146,6 @@ def unwrapped(molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArr
     return x
 
 
-def _fragments(molecule: Molecule) -> list[list[tuple[int, int]]]:
-    """(atom, bonded atom before it or -1) of each fragment, along the bonds."""
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds.tolist():
-        neighbours[i].append(j)
-        neighbours[j].append(i)
-    seen: set[int] = set()
-    fragments = []
-    for root in range(molecule.n_atoms):
-        if root in seen:
-            continue
-        seen.add(root)
-        fragment = [(root, -1)]
-        for atom, _ in fragment:  # grows while it is walked
-            fresh = [other for other in neighbours[atom] if other not in seen]
-            seen.update(fresh)
-            fragment += [(other, atom) for other in fresh]
-        fragments.append(fragment)
-    return fragments
 
 
 def _check_torn(trajectory: Trajectory) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.graph import fragments
 from equidrift.records import SYMBOLS, Molecule
 
 # (element, formal charge) -> sums of bond orders of a closed shell
@@ -64,17 +65,6 @@ def is_stable(molecule: Molecule) -> bool:
     return bool(molecule.n_atoms and atoms_stable(molecule).all())
 
 
-def fragments(molecule: Molecule) -> NDArray[np.int64]:
-    """The number of the connected part each atom is in, (n_atoms,), from 0."""
-    part = np.arange(molecule.n_atoms)
-    for _ in range(molecule.n_atoms):
-        before = part.copy()
-        for i, j in molecule.bonds.tolist():
-            part[i] = part[j] = min(part[i], part[j])
-        if np.array_equal(part, before):
-            break
-    numbers: NDArray[np.int64] = np.unique(part, return_inverse=True)[1]
-    return numbers
 
 
 def open_shell(molecule: Molecule) -> bool:

@@ -208,7 +208,7 @@ def _default_model() -> str:
 
 def _weights() -> Iterator[Finding]:
     """Where each shipped model's weights are, and whether they are what the card says."""
-    from equidrift.files.ensembles import file_sha256
+    from equidrift.files.journal import file_sha256
     from equidrift.registry import resolve
 
     try:

@@ -41,8 +41,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
-    from equidrift.cli.sample import model_files, model_options
-    from equidrift.engine.conformers import check_count
+    from equidrift.arguments import check_count
+    from equidrift.cli.options import model_options
+    from equidrift.cli.sample import model_files
     from equidrift.engine.trajectories import make_settings
     from equidrift.files.trajectories import (
         TrajectoryStream,
@@ -97,7 +98,7 @@ def _mode(interpolate: bool, refine: bool, frames: int | None) -> str:
 
 
 def _job(mode: str, given: Any, frames: int | None, level: float, settings: Any) -> Any:
-    from equidrift.api import forecast_job, interpolation_job, refinement_job
+    from equidrift.engine.trajectories import forecast_job, interpolation_job, refinement_job
 
     if mode == "interpolate":
         return interpolation_job(given, frames, settings)
@@ -120,7 +121,7 @@ def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
 
 def _described(text: str) -> str:
     """What stands for an input in the run's fingerprint: a file by its name and content, a SMILES by itself."""
-    from equidrift.files.ensembles import file_sha256
+    from equidrift.files.journal import file_sha256
 
     return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
 

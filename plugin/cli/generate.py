@@ -42,8 +42,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """New molecules. Interrupted, the same command goes on where it stopped."""
-    from equidrift.cli.sample import model_files, model_options
-    from equidrift.engine.conformers import check_count
+    from equidrift.arguments import check_count
+    from equidrift.cli.options import model_options
+    from equidrift.cli.sample import model_files
     from equidrift.engine.molecules import make_settings, provenance
     from equidrift.files.ensembles import check_output, open_stream, suffix_of
     from equidrift.files.plain import plain

@@ -71,7 +71,7 @@ def count_molecules(inputs: Sequence[str], limit: int) -> int:
 
 def describe_inputs(inputs: Sequence[str]) -> list[str]:
     """What stands for the inputs in a run's fingerprint: SMILES themselves, files by name and content."""
-    from equidrift.files.ensembles import file_sha256
+    from equidrift.files.journal import file_sha256
 
     return [
         f"{Path(text).name}:{file_sha256(unpacked(text))}" if is_file(text) else text

@@ -34,9 +34,11 @@ def command(
 ) -> int:
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
     from equidrift._version import __version__
-    from equidrift.cli.sample import model_files, model_options
+    from equidrift.cli.options import model_options
+    from equidrift.cli.sample import model_files
     from equidrift.engine.conformers import BATCH_SIZE
-    from equidrift.files.ensembles import check_output, file_sha256, open_stream, suffix_of
+    from equidrift.files.ensembles import check_output, open_stream, suffix_of
+    from equidrift.files.journal import file_sha256
     from equidrift.files.plain import plain
     from equidrift.files.unpacked import unpacked
     from equidrift.outputs import refuse_inputs
@@ -89,7 +91,7 @@ def _check_request(
     charge: int | None,
 ) -> None:
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
-    from equidrift.engine.conformers import check_count
+    from equidrift.arguments import check_count
     from equidrift.errors import InputError
     from equidrift.files.ensembles import MANY_MOLECULES, load_all, suffix_of
     from equidrift.files.unpacked import STDIN

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import model_options
+
 MAX_PRUNED = 10_000
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
@@ -44,9 +46,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
+    from equidrift.arguments import check_count
     from equidrift.checks.conditions import make_conditions
     from equidrift.cli.inputs import count_molecules
-    from equidrift.engine.conformers import check_count, make_settings, provenance
+    from equidrift.engine.conformers import make_settings, provenance
     from equidrift.engine.relax import check_threshold, make_relax
     from equidrift.files.ensembles import check_output, open_stream, suffix_of
     from equidrift.outputs import refuse_inputs
@@ -94,22 +97,6 @@ def command(
     return run.close(writer, as_json)
 
 
-def model_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs, values read as YAML scalars. Raises `InputError` for anything else."""
-    import yaml
-
-    from equidrift.errors import InputError
-
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"--set takes KEY=VALUE, say --set num_threads=2; got {pair!r}")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {pair!r} has a value that is no number, word or list") from error
-    return options
 
 
 def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> None:

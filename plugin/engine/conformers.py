@@ -19,19 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift._version import __version__
+from equidrift.arguments import check_count
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import BOND_LENGTH, CLASH, ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
+from equidrift.engine.run import MAX_ATTEMPTS, made_by
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, error_again
-from equidrift.protocols import Callback
-from equidrift.records import Ensemble, Molecule
+from equidrift.protocols import Callback, Relax
+from equidrift.records import Ensemble, Molecule, joined, with_relative_energies
 from equidrift.registry import make_model
 from equidrift.seeds import check_seed, sample_seeds
-from equidrift.units import KCAL_MOL_PER_EV
 
 BATCH_SIZE = 128
 WINDOW = 512  # samples held at a time when many molecules, or many samples, are streamed
 WINDOW_MOLECULES = 256
-MAX_ATTEMPTS = 20
 HOPELESS_DRAWS = 100  # a molecule of which nothing is valid after as many draws is given up
 SIZE_SPREAD = 1.3  # largest over smallest molecule of a batch, in atoms
 
@@ -40,7 +40,6 @@ RELAX_S = 4.0  # seconds of relaxation after which what is done is kept
 _META = "meta"
 
 Keep = Callable[[dict[str, NDArray[Any]]], None]
-Relax = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]  # (molecule, positions_A), and known=Known where atoms are held
 
 
 @dataclass(frozen=True)
@@ -73,15 +72,6 @@ class Settings:
         return -(-WINDOW // self.block) * self.block
 
 
-def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
-    """`make(name, **options)`; an option that the model lacks is the caller's mistake, and told as such."""
-    try:
-        return make(name, **options)
-    except TypeError as error:
-        option = next((key for key in options if f"unexpected keyword argument '{key}'" in str(error)), None)
-        if option is None:
-            raise
-        raise InputTypeError(f"the model {name!r} has no option {option!r}; check its spelling, or leave it out") from error
 
 
 def make_settings(
@@ -139,13 +129,6 @@ def check_seconds(timeout_s: float | None) -> None:
         raise InputError(f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit")
 
 
-def check_count(label: str, value: int) -> int:
-    """Return a number that must be 1 or more, or say why it cannot be used."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputTypeError(f"{label} must be an integer, not {value!r}; give for example {label}=10")
-    if value < 1:
-        raise InputError(f"{label} must be 1 or more, not {value}")
-    return int(value)
 
 
 @dataclass(eq=False)
@@ -532,13 +515,6 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
     )
 
 
-def with_relative_energies(ensemble: Ensemble) -> Ensemble:
-    """The ensemble with `scores["relative_energy_kcal_mol"]`, over its lowest conformer, where it has energies."""
-    energies = ensemble.energies_eV
-    if energies is None or not np.isfinite(energies).any():
-        return ensemble
-    relative = (energies - np.nanmin(energies)) * KCAL_MOL_PER_EV
-    return ensemble.replace(scores={**ensemble.scores, "relative_energy_kcal_mol": relative})
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:
@@ -598,34 +574,8 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     return joined(chunks)
 
 
-def joined(parts: Sequence[Ensemble]) -> Ensemble:
-    """Ensembles of one molecule, one behind the other; counts of draws and rejections add up."""
-    if len(parts) == 1:
-        return parts[0]
-    rejected: Counter[str] = Counter()
-    for part in parts:
-        rejected.update(part.provenance.get("rejected", {}))
-    drawn = sum(part.provenance.get("drawn", len(part)) for part in parts)
-    arrays: dict[str, Any] = {"positions_A": np.concatenate([part.positions_A for part in parts])}
-    for name in ("seeds", "valid", "log_prob", "energies_eV"):
-        columns = [getattr(part, name) for part in parts]
-        arrays[name] = None if any(column is None for column in columns) else np.concatenate(columns)
-    arrays["scores"] = {key: np.concatenate([part.scores[key] for part in parts]) for key in parts[0].scores}
-    arrays["properties"] = joined_properties(parts)
-    counts: dict[str, Any] = {"drawn": drawn, "rejected": dict(sorted(rejected.items()))}
-    if all("kept_input" in part.provenance for part in parts):  # of a refinement
-        kept = sum((Counter(part.provenance["kept_input"]) for part in parts), Counter[str]())
-        counts |= {"kept_input": dict(sorted(kept.items()))}
-        counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
-    elif all("refined" in part.provenance for part in parts):  # of a sampling chain
-        counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
-    return with_relative_energies(parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts}))
 
 
-def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
-    """The properties of the samples of all parts; empty text where a part has none of a name."""
-    names = list(dict.fromkeys(name for part in parts for name in part.properties))
-    return {name: [text for part in parts for text in part.properties.get(name, ("",) * len(part))] for name in names}
 
 
 def generate_chunks(molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any) -> Iterator[Ensemble]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.graph import _connected_without, _in_small_ring, _symmetry_classes
 from equidrift.records import Molecule
 
 CHAIN_DEG, RING_DEG, HYDROGEN_DEG = 60.0, 35.0, 90.0  # differences that make a torsion of a chain, a ring, a polar hydrogen new
@@ -76,36 +77,7 @@ def _fold(kind: NDArray[np.int64], side: list[int]) -> int:
     return len(side) if 2 <= len(side) <= 3 and len({int(kind[k]) for k in side}) == 1 else 1
 
 
-def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
-    """Topological classes of atoms by repeated hashing of their surroundings (Morgan, Weisfeiler-Lehman)."""
-    order = {tuple(sorted(pair)): o for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())}
-    kind = np.unique(np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True)[1].reshape(-1)
-    for _ in range(molecule.n_atoms):
-        labels = [
-            (int(kind[i]), *sorted((int(kind[j]), order[min(i, j), max(i, j)]) for j in neighbours[i])) for i in range(molecule.n_atoms)
-        ]
-        index = {label: k for k, label in enumerate(sorted(set(labels)))}
-        refined = np.array([index[label] for label in labels])
-        if len(index) == len(np.unique(kind)):
-            return refined
-        kind = refined
-    return kind
 
 
-def _in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
-    """Whether the bond is in a ring of three or four atoms."""
-    further = {k for a in neighbours[i] if a != j for k in (a, *neighbours[a]) if k != i}
-    return not further.isdisjoint(k for k in neighbours[j] if k != i)
 
 
-def _connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
-    """Whether i and j stay connected when their bond is cut: the bond is in a ring."""
-    seen, stack = {i}, [k for k in neighbours[i] if k != j]
-    while stack:
-        k = stack.pop()
-        if k == j:
-            return True
-        if k not in seen:
-            seen.add(k)
-            stack.extend(neighbours[k])
-    return False

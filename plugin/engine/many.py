@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from equidrift.api import as_molecule
+from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
 from equidrift.engine import conformers as engine
-from equidrift.engine.conformers import Piece, check_count, generate_many, make_settings
+from equidrift.engine.conformers import Piece, generate_many, make_settings
 from equidrift.engine.relax import check_threshold, make_relax, prune
 from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
+from equidrift.inputs import as_molecule
 from equidrift.records import Ensemble, Frozen, Molecule
 from equidrift.registry import resolve
 

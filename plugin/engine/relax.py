@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.engine.conformers import Relax
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.protocols import Relax
 from equidrift.records import Ensemble
 from equidrift.registry import resolve
 

@@ -6,6 +6,7 @@ Sample k depends on the run's seed and on k alone.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift._version import __version__
+from equidrift.arguments import check_count
 from equidrift.checks.geometry import NO_COORDINATES, GeometryCheck
-from equidrift.engine.conformers import check_count, made_by
+from equidrift.checks.trajectory import check_model, check_related, check_trajectory, check_units, even, worth
+from equidrift.engine.run import made_by
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
+from equidrift.inputs import as_trajectory
 from equidrift.protocols import Callback
-from equidrift.records import Trajectory
-from equidrift.registry import make_trajectory_model
+from equidrift.records import Chunk, Trajectory
+from equidrift.registry import make_trajectory_model, resolve
 from equidrift.seeds import check_seed, sample_seeds
 
 BROKEN = ("redraw", "report")
@@ -76,24 +80,6 @@ def make_settings(
     return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
 
 
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Frames of some samples: positions_A (n_samples, n_frames, n_atoms, 3) from `first_sample` and `first_frame` on.
-
-    seeds (n_samples,) made them; rejected counts draws by reason; broken (n_samples,) counts kept frames that fail a check, by reason.
-    """
-
-    first_sample: int
-    first_frame: int
-    positions_A: NDArray[np.float64]
-    seeds: NDArray[np.int64]
-    rejected: tuple[Counter[str], ...]
-    broken: tuple[Counter[str], ...]
-
-    @property
-    def n_frames(self) -> int:
-        """Frames drawn: all samples together."""
-        return int(self.positions_A.shape[0] * self.positions_A.shape[1])
 
 
 Draw = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]  # (places of samples, their seeds) -> positions_A
@@ -365,3 +351,120 @@ class Refinement(Job):
         """See `Job.trajectory`."""
         before = _sorted_sum([Counter(reason for reason in self.check(self.coarse.positions_A).tolist() if reason)])
         return self.coarse.replace(positions_A=positions_A, provenance=provenance | {"level": self.level, "broken_frames_before": before})
+
+
+_GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
+
+
+def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
+    """n samples of a job."""
+    batches: list[list[Chunk]] = []
+    with resolve("equidrift.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
+        for chunk in job.chunks(n):
+            if chunk.first_frame == 0:
+                batches.append([])
+            batches[-1].append(chunk)
+            if report is not None:
+                report(chunk)
+    return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
+
+
+def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
+    """The checked job of `forecast`; a `UserWarning` says when it is not worth its cost."""
+    check_count("n_frames", n_frames)
+    given = check_trajectory(as_trajectory(trajectory))
+    check_model(settings.model, given, n_given=len(given))
+    check_related(given)
+    for note in worth(settings.model, given):
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return Forecast(given, n_frames, settings)
+
+
+def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:
+    """The checked job of `interpolate`."""
+    whole, known = grid_of(as_trajectory(trajectory), n_frames)
+    check_model(settings.model, whole, n_given=int(known.sum()), between=True)
+    return Completion(whole, known, settings)
+
+
+def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
+    """The checked job of `interpolate` for single atoms that are known."""
+    whole = as_trajectory(trajectory)
+    if not isinstance(whole, Trajectory):
+        check_trajectory(whole)  # which says what is expected
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
+        raise InputError(
+            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not {mask.dtype} of shape {mask.shape}; "
+            "for whole frames leave it out"
+        )
+    if not mask.any() or mask.all():
+        what = "no atom is given" if not mask.any() else "every atom of every frame is given, none is missing"
+        raise InputError(f"{what}; mark with True what is known, with False what is to be drawn")
+    if not np.isfinite(whole.positions_A[mask]).all():
+        frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
+        raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
+    complete = mask.all(1)
+    if complete.any():
+        check_units(whole[complete])
+    whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
+    check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
+    return Completion(whole, mask, settings)
+
+
+def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:
+    """The checked job of `refine_trajectory`."""
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 < level <= 1:
+        raise InputError(f"level must be a number above 0 and at most 1, not {level!r}; give for example 0.3")
+    coarse = check_trajectory(as_trajectory(trajectory), whole=False)
+    check_model(settings.model, coarse, n_given=len(coarse))
+    return Refinement(coarse, float(level), settings)
+
+
+def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
+    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are given)."""
+    if n_frames is not None:
+        check_count("n_frames", n_frames)
+        given = check_trajectory(trajectory)
+        place = np.arange(len(given)) * (n_frames + 1)
+        dt_fs = given.dt_fs / (n_frames + 1)
+    else:
+        given, place, dt_fs = _places(trajectory)
+    known = np.zeros(int(place[-1]) + 1, bool)
+    known[place] = True
+    if known.all():
+        raise InputError("the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours")
+    positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
+    positions_A[place] = given.positions_A
+    time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
+    boxes_A = given.box_A
+    if boxes_A is not None and boxes_A.ndim == 3:
+        boxes_A = _between(boxes_A, place, len(known))
+    return given.replace(positions_A=positions_A, time_fs=time_fs, box_A=boxes_A), known
+
+
+def _between(
+    boxes_A: NDArray[np.float64], place: NDArray[np.int64], n_frames: int
+) -> NDArray[np.float64]:
+    """Boxes (n_frames, 3, 3) on a line between those of the given frames."""
+    columns = boxes_A.reshape(len(boxes_A), 9).T
+    frames = np.arange(n_frames)
+    return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
+
+
+def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
+    """(checked trajectory, its frames' places on the grid of the shortest step, that step)."""
+    given = check_trajectory(trajectory, spaced=False)
+    steps = np.diff(given.time_fs)
+    if not len(steps) or not steps.min() > 0:
+        raise InputError(f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours")
+    dt_fs = float(steps.min())
+    off = np.abs(steps / dt_fs - np.rint(steps / dt_fs))
+    if off.max() > _GRID * steps.max() / dt_fs:
+        k = int(off.argmax())
+        raise InputError(
+            f"the step of {steps[k]:g} fs behind frame {k} is no multiple of the shortest, {dt_fs:g} fs, so that no even grid holds the "
+            "frames; give frames on a grid"
+        )
+    place = np.concatenate([[0], np.cumsum(np.rint(steps / dt_fs))]).astype(np.int64)
+    return given, place, dt_fs

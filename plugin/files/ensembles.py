@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import os
 import re
@@ -18,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.engine.conformers import joined
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.files.fields import columns_of, shared_and_own
+from equidrift.files.journal import fingerprint, synced_size
 from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.files.plain import plain
 from equidrift.files.unpacked import unpacked
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
-from equidrift.records import TITLE, Ensemble
+from equidrift.records import TITLE, Ensemble, joined
 from equidrift.registry import resolve
 
 # suffix -> "module:function"; function(ensemble, path) writes a whole file
@@ -220,15 +219,8 @@ def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = 
     return first
 
 
-def fingerprint(command: Mapping[str, Any]) -> str:
-    """A hash of everything that decides a run's result."""
-    return hashlib.sha256(json.dumps(plain(command), sort_keys=True).encode()).hexdigest()
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Hash of a file's content."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class StreamWriter:
@@ -600,8 +592,3 @@ def pack(source: Path, target: Path) -> None:
         os.fsync(packed.fileno())
 
 
-def synced_size(path: Path) -> int:
-    """Size of a file whose content has reached the disk."""
-    with open(path, "ab") as stream:
-        os.fsync(stream.fileno())
-        return stream.tell()

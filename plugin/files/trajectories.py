@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.trajectory import check_finite, check_same_atoms, check_units, unwrapped
-from equidrift.engine.trajectories import Chunk
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.files.ensembles import StreamWriter, check_output, synced_size
+from equidrift.files.ensembles import StreamWriter, check_output
+from equidrift.files.journal import synced_size
 from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.outputs import moment, topology_beside
-from equidrift.records import Molecule, Trajectory
+from equidrift.records import Chunk, Molecule, Trajectory
 from equidrift.registry import resolve
 
 # suffix -> "module:function"; function(trajectory, path) writes a whole file
@@ -76,7 +76,7 @@ def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
     """
     if isinstance(what, os.PathLike) or (isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())):
         return _topology_file(Path(what), charge)
-    molecule: Molecule = resolve("equidrift.api:as_molecule")(what)
+    molecule: Molecule = resolve("equidrift.inputs:as_molecule")(what)
     return molecule
 
 
@@ -125,7 +125,7 @@ def load_trajectory(
         where a file is missing or damaged, times are missing, atoms do not fit the topology (MoleculeError), or positions are not
         finite or look like nm.
     """
-    from equidrift.engine.conformers import check_count
+    from equidrift.arguments import check_count
 
     check_count("stride", stride)
     file = Path(path)

@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.geometry import Floats
 from equidrift.montecarlo.proposals import check_turns, uniform_proposer
 from equidrift.records import Proposal
-from equidrift.torsions import Floats, TorsionTree
+from equidrift.torsions import TorsionTree
 
 FORMS = ("lennard-jones", "mmff")
 MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term

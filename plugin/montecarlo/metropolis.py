@@ -163,7 +163,7 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
     InputError
         which names the bond: the proposer may have been made of another graph (a disulfide bridge or a link that is missing there).
     """
-    from equidrift.torsions import Graph
+    from equidrift.graph import Graph
 
     tree, pairs = getattr(proposer, "tree", None), np.asarray(bonds, np.int64).reshape(-1, 2)
     if tree is None or not len(pairs):

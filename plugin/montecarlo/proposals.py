@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.geometry import Floats, wrap
 from equidrift.records import Proposal
 from equidrift.registry import resolve
-from equidrift.torsions import Floats, TorsionTree, wrap
+from equidrift.torsions import TorsionTree
 
 Block = NDArray[np.int64]
 _TWO_PI = 2 * np.pi

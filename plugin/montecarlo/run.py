@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.files.ensembles import check_writable, file_sha256, fingerprint
+from equidrift.files.ensembles import check_writable
+from equidrift.files.journal import file_sha256, fingerprint
 from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Still, adapt
 from equidrift.montecarlo.basins import summary
 from equidrift.montecarlo.metropolis import Statistics

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.errors import InputError
+from equidrift.geometry import dihedrals, wrap
 from equidrift.records import Molecule
-from equidrift.torsions import TorsionTree, dihedrals, rotatable_bonds, wrap
+from equidrift.torsions import TorsionTree, rotatable_bonds
 
 CHAIN = "CCCC(=O)N[C@@H](C)c1ccccc1"
 

@@ -13,13 +13,15 @@ from openmm import app, unit
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from equidrift.adapters.openmm.topology import closest_pair, from_topology, prepare, to_openmm, to_topology
-from equidrift.adapters.openmm.topology import swarm as adapter_swarm
+from equidrift.adapters.openmm.simulation import closest_pair, prepare
+from equidrift.adapters.openmm.swarm import swarm as adapter_swarm
+from equidrift.adapters.openmm.topology import from_topology, to_openmm, to_topology
 from equidrift.adapters.rdkit.molecule import from_mol
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
+from equidrift.inputs import from_openmm
 from equidrift.mmff import mmff_system
 from equidrift.records import Ensemble, Molecule
-from equidrift.simulate import from_openmm, swarm
+from equidrift.simulate import swarm
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
 
 ROUND_TRIP = [

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidrift.errors import InputError, WeightsError
+from equidrift.geometry import dihedrals
 from equidrift.models.boltzmann.coordinates import LOG_ROTATIONS, ZMatrix, wrapped
 from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_torsions
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig, circular_spline
@@ -30,7 +31,6 @@ from equidrift.models.boltzmann.sampler import (
 )
 from equidrift.models.boltzmann.train import fit, make_flow, run_training
 from equidrift.montecarlo.metropolis import Statistics, accept, metropolis
-from equidrift.torsions import dihedrals
 from equidrift.units import BOLTZMANN_EV_PER_K
 
 TEMPERATURE_K = 300.0

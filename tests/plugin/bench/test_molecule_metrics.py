@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from equidrift.bench.molecule_metrics import busted, distributions, relaxation, stability, total_variation, validity, wasserstein
-from equidrift.engine.molecules import Raw
+from equidrift.checks.molecule import Raw
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from tests.doubles import geometry, spoilt

@@ -10,7 +10,7 @@ import pytest
 from equidrift import registry
 from equidrift.bench import molecules as benchmark
 from equidrift.bench.molecules import Known, Size, errors, sampled, spread
-from equidrift.engine.molecules import judge
+from equidrift.checks.molecule import judge
 from equidrift.errors import UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.records import Molecule

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Geometry import Point3D
 
-from equidrift.checks.conditions import Known, make_conditions, smoothed, superposed
+from equidrift.checks.conditions import Known, make_conditions, smoothed
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.geometry import superposed
 from equidrift.records import Molecule
 from tests.doubles import geometry
 

@@ -14,12 +14,12 @@ from equidrift.checks.valency import (
     atoms_stable,
     edm_atoms_stable,
     edm_orders,
-    fragments,
     graph_problem,
     is_stable,
     open_shell,
 )
 from equidrift.errors import InputError
+from equidrift.graph import fragments
 from equidrift.records import Molecule
 from tests.doubles import geometry, spoilt
 

@@ -9,9 +9,11 @@ import pytest
 
 import equidrift
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
+from equidrift.checks.molecule import FRAGMENT_LOST, NOTHING, REPEATED, SANITISATION, judge
+from equidrift.checks.targets import check_targets
 from equidrift.checks.valency import DISCONNECTED, NET_CHARGE, OPEN_SHELL, VALENCY
 from equidrift.engine import molecules
-from equidrift.engine.molecules import FRAGMENT_LOST, NOTHING, REPEATED, SANITISATION, Run, batches, check_targets, judge, make_settings
+from equidrift.engine.molecules import Run, batches, make_settings
 from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
 from equidrift.records import Ensemble, Molecule
 from tests.doubles import BREAD, Baker, geometry, spoilt

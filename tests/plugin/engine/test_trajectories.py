@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import equidrift
-from equidrift.api import forecast, grid_of, interpolate, refine_trajectory
+from equidrift.api import forecast, interpolate, refine_trajectory
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
 from equidrift.engine import trajectories as trajectory_engine
-from equidrift.engine.trajectories import Completion, make_settings, windows
+from equidrift.engine.trajectories import Completion, grid_of, make_settings, windows
 from equidrift.errors import InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
 from equidrift.files.plain import plain
 from equidrift.records import Trajectory

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.geometry import dihedrals
 from equidrift.montecarlo.heat_bath import HeatBathProposer, Turn, TurnTerms
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
-from equidrift.torsions import TorsionTree, dihedrals
+from equidrift.torsions import TorsionTree
 from tests.torus import balanced, fits
 
 CHAIN = [(k, k + 1) for k in range(5)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from equidrift.adapters.rdkit.io import read_molecules
+from equidrift.geometry import dihedrals
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.records import Molecule
-from equidrift.torsions import dihedrals
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
 

@@ -1,0 +1,180 @@
+"""Targets and fragments of a request for new molecules, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from equidrift.checks.molecule import Raw
+from equidrift.checks.valency import VALENCES
+from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.records import SYMBOLS, Ensemble, Molecule
+from equidrift.registry import resolve
+
+ALIASES = {"dipole_D": "mu_D", "alpha": "alpha_bohr3", "cv": "cv_cal_mol_K"}
+
+
+# (what a target should be, how it follows from others, tolerance), where all of them are given
+_RELATIONS = (
+    ("gap_eV", {"lumo_eV": 1.0, "homo_eV": -1.0}, 0.0, 0.05),
+    ("h298_eV", {"u298_eV": 1.0}, 0.02569, 0.005),  # kT at 298.15 K
+)
+
+
+_ORDERED = (("homo_eV", "lumo_eV"), ("u0_eV", "u298_eV"), ("g298_eV", "h298_eV"))  # the first is below the second
+
+
+_TOO_CLOSE_A = 0.6
+
+
+def check_targets(targets: Mapping[str, Any], model: Any, *, force: bool = False) -> dict[str, float]:
+    """Targets by their own names, in the order of the names.
+
+    Parameters
+    ----------
+    targets : property (or its alias) -> value, the unit ending the name.
+    model : whose `properties` tell the ranges it was trained on.
+    force : only warn of a value outside the range.
+
+    Raises
+    ------
+    UnknownNameError
+        for another property, with the nearest one.
+    InputError, InputTypeError
+        for a value that is no finite number or out of range, a property given twice, or values that contradict each other.
+    """
+    known: Mapping[str, tuple[float, float]] = getattr(model, "properties", {})
+    name = getattr(model, "name", "this model")
+    if targets and not known:
+        raise InputError(f"the model {name!r} takes no property targets; leave them out, or use another model, such as 'default'")
+    wanted: dict[str, float] = {}
+    for given, value in targets.items():
+        label = ALIASES.get(given, given)
+        if label not in known:
+            raise UnknownNameError("property", str(given), [*known, *(alias for alias, own in ALIASES.items() if own in known)])
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise InputTypeError(f"the target of {given} must be a number, not {value!r}; say {given}=7.0")
+        if label in wanted:
+            raise InputError(f"{label} has two targets, {wanted[label]:g} and {value:g} (as {given}); give one of them")
+        _check_range(given, float(value), known[label], force)
+        wanted[label] = float(value)
+    _check_agreement(wanted)
+    return dict(sorted(wanted.items()))
+
+
+def _check_range(name: str, value: float, limits: tuple[float, float], force: bool) -> None:
+    if not math.isfinite(value):
+        raise InputError(f"the target of {name} must be a finite number, not {value}")
+    if limits[0] <= value <= limits[1]:
+        return
+    message = f"the target {name}={value:g} lies outside what the model was trained on, {limits[0]:.4g} to {limits[1]:.4g}"
+    if not force:
+        raise InputError(f"{message}; give a value in that range, or force=True (--force) to try all the same")
+    warnings.warn(f"{message}; the molecules may be far from it", UserWarning, stacklevel=4)
+
+
+def _check_agreement(wanted: Mapping[str, float]) -> None:
+    """Refuse values that no molecule can have together."""
+    for name, terms, offset, tolerance in _RELATIONS:
+        if name in wanted and all(term in wanted for term in terms):
+            implied = offset + sum(factor * wanted[term] for term, factor in terms.items())
+            if abs(implied - wanted[name]) > tolerance:
+                others = " and ".join(f"{term}={wanted[term]:g}" for term in terms)
+                raise InputError(f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; drop one")
+    for lower, upper in _ORDERED:
+        if lower in wanted and upper in wanted and wanted[lower] >= wanted[upper]:
+            raise InputError(
+                f"the targets contradict each other: {lower}={wanted[lower]:g} is not below {upper}={wanted[upper]:g}; drop one"
+            )
+
+
+def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float | np.number):
+        raise InputTypeError(f"guidance must be a number, not {guidance!r}; 1 is plain conditioning, 2 guides harder")
+    if not 0 <= guidance < math.inf:
+        raise InputError(f"guidance must be 0 or more, not {guidance}; 1 is plain conditioning, 2 guides harder")
+    if not targets:
+        raise InputError(f"guidance={guidance:g} has nothing to guide to; give a target, say gap_eV=7.0")
+
+
+def check_fragment(fragment: Any, model: Any) -> Raw:
+    """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic bonds as single and double ones.
+
+    Parameters
+    ----------
+    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one, or (Molecule, positions_A), of one piece or
+        several. Its heavy atoms and their bonds are kept; a hydrogen, or an open valence, is where something may grow.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        where there is none, or the model cannot hold it: another element or charge than it knows, too many atoms, no room to grow.
+    """
+    name = getattr(model, "name", "this model")
+    if not getattr(model, "takes_fragment", False):
+        raise InputError(f"the model {name!r} cannot keep a fragment; use another one, such as 'default'")
+    molecule, positions = _as_fragment(fragment)
+    if not (molecule.numbers != 1).any():
+        raise InputError("the fragment has no heavy atom to keep")
+    if not np.isfinite(positions).all():
+        raise InputError("the fragment's coordinates hold NaN or infinite numbers")
+    molecule = resolve("equidrift.adapters.rdkit.validity:kekulised")(molecule)
+    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
+    if len(apart) and apart.min() < _TOO_CLOSE_A:
+        raise InputError(f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D")
+    elements = getattr(model, "elements", (1, 6, 7, 8, 9))
+    if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in elements}):
+        known = " ".join(SYMBOLS[z] for z in elements)
+        raise InputError(f"the fragment holds {', '.join(unknown)}, which the model {name!r} does not know; it knows {known}")
+    _check_room(molecule, model)
+    return molecule, positions
+
+
+def _check_room(molecule: Molecule, model: Any) -> None:
+    """Refuse a fragment that is too large, whose valences are broken, or that nothing can grow from."""
+    name, heavy = getattr(model, "name", "this model"), int((molecule.numbers != 1).sum())
+    limits = ((heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"), (molecule.n_atoms, model.max_atoms, "atoms"))
+    for count, most, what in limits:
+        if most is not None and count >= most:
+            raise InputError(
+                f"the fragment has {count} {what}, and the model {name!r} was trained on molecules of at most {most}: nothing can be "
+                "added. Give a smaller fragment"
+            )
+    if heavy == molecule.n_atoms:
+        raise InputError("the fragment has no hydrogen that could give way to a bond; give one with a hydrogen where it is to grow")
+    total = np.zeros(molecule.n_atoms)
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+        total[[i, j]] += order
+    for k, (z, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
+        if total[k] > max(VALENCES.get((z, charge), (0,))):
+            raise InputError(f"atom {k} of the fragment, {SYMBOLS[z]} with charge {charge:+d}, has bonds of {total[k]:g} in all: too many")
+
+
+def _as_fragment(what: Any) -> Raw:
+    if isinstance(what, str | Path):
+        return _raw_core(resolve("equidrift.adapters.rdkit.core:read_core")(Path(what)))
+    if isinstance(what, Ensemble):
+        if len(what) != 1:
+            raise InputError(f"the fragment has {len(what)} conformers, and needs one; pick one: ensemble[0]")
+        return what.molecule, what.positions_A[0]
+    if type(what).__module__.startswith("rdkit."):
+        return _raw_core(resolve("equidrift.adapters.rdkit.core:mol_core")(what))
+    if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], Molecule):
+        positions = np.asarray(what[1], np.float64)
+        if positions.shape != (what[0].n_atoms, 3):
+            raise InputError(f"the fragment's coordinates have shape {positions.shape}, expected {(what[0].n_atoms, 3)}")
+        return what[0], positions
+    raise InputTypeError(
+        "fragment must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, an Ensemble or (Molecule, coordinates), "
+        f"not {type(what).__name__}"
+    )
+
+
+def _raw_core(core: Any) -> Raw:
+    raw: Raw = resolve("equidrift.adapters.rdkit.validity:completed")(core.query, core.positions_A)
+    return raw

@@ -1,0 +1,24 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def model_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs, values read as YAML scalars. Raises `InputError` for anything else."""
+    import yaml
+
+    from equidrift.errors import InputError
+
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--set takes KEY=VALUE, say --set num_threads=2; got {pair!r}")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {pair!r} has a value that is no number, word or list") from error
+    return options

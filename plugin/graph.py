@@ -1,0 +1,102 @@
+"""Facts about a molecular graph: neighbours, rings, fragments, symmetry classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.records import Molecule
+
+
+class Graph:
+    """Neighbours and bridges of a list of bonds."""
+
+    def __init__(self, n_atoms: int, bonds: NDArray[np.int64]):
+        self.neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
+        for i, j in np.asarray(bonds, np.int64).reshape(-1, 2).tolist():
+            self.neighbours[i].append(j)
+            self.neighbours[j].append(i)
+
+    def side(self, start: int, other: int) -> list[int]:
+        """Atoms that hang on `start` once the bond to `other` is cut, `start` included; all of a ring bond's component."""
+        seen, stack = {start}, [start]
+        while stack:
+            i = stack.pop()
+            for j in self.neighbours[i]:
+                if j not in seen and not (i == start and j == other):
+                    seen.add(j)
+                    stack.append(j)
+        return sorted(seen)
+
+    def is_bridge(self, i: int, j: int) -> bool:
+        """Whether the bond is in no ring."""
+        return j not in self.side(i, j)
+
+
+def _fragments(molecule: Molecule) -> list[list[tuple[int, int]]]:
+    """(atom, bonded atom before it or -1) of each fragment, along the bonds."""
+    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
+    for i, j in molecule.bonds.tolist():
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    seen: set[int] = set()
+    fragments = []
+    for root in range(molecule.n_atoms):
+        if root in seen:
+            continue
+        seen.add(root)
+        fragment = [(root, -1)]
+        for atom, _ in fragment:  # grows while it is walked
+            fresh = [other for other in neighbours[atom] if other not in seen]
+            seen.update(fresh)
+            fragment += [(other, atom) for other in fresh]
+        fragments.append(fragment)
+    return fragments
+
+
+def fragments(molecule: Molecule) -> NDArray[np.int64]:
+    """The number of the connected part each atom is in, (n_atoms,), from 0."""
+    part = np.arange(molecule.n_atoms)
+    for _ in range(molecule.n_atoms):
+        before = part.copy()
+        for i, j in molecule.bonds.tolist():
+            part[i] = part[j] = min(part[i], part[j])
+        if np.array_equal(part, before):
+            break
+    numbers: NDArray[np.int64] = np.unique(part, return_inverse=True)[1]
+    return numbers
+
+
+def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
+    """Topological classes of atoms by repeated hashing of their surroundings (Morgan, Weisfeiler-Lehman)."""
+    order = {tuple(sorted(pair)): o for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())}
+    kind = np.unique(np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    for _ in range(molecule.n_atoms):
+        labels = [
+            (int(kind[i]), *sorted((int(kind[j]), order[min(i, j), max(i, j)]) for j in neighbours[i])) for i in range(molecule.n_atoms)
+        ]
+        index = {label: k for k, label in enumerate(sorted(set(labels)))}
+        refined = np.array([index[label] for label in labels])
+        if len(index) == len(np.unique(kind)):
+            return refined
+        kind = refined
+    return kind
+
+
+def _in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
+    """Whether the bond is in a ring of three or four atoms."""
+    further = {k for a in neighbours[i] if a != j for k in (a, *neighbours[a]) if k != i}
+    return not further.isdisjoint(k for k in neighbours[j] if k != i)
+
+
+def _connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
+    """Whether i and j stay connected when their bond is cut: the bond is in a ring."""
+    seen, stack = {i}, [k for k in neighbours[i] if k != j]
+    while stack:
+        k = stack.pop()
+        if k == j:
+            return True
+        if k not in seen:
+            seen.add(k)
+            stack.extend(neighbours[k])
+    return False

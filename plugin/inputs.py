@@ -1,0 +1,102 @@
+"""Whatever a user hands over, as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.records import Ensemble, Molecule, Trajectory
+from equidrift.registry import resolve
+
+if TYPE_CHECKING:
+    from openmm import app
+
+
+def as_molecule(what: Any) -> Molecule:
+    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
+
+    Raises
+    ------
+    MoleculeError
+        for what cannot be read, InputTypeError for an object of another kind.
+    """
+    if isinstance(what, Molecule):
+        return what
+    if isinstance(what, Ensemble):
+        return what.molecule
+    if isinstance(what, str):
+        return Molecule.from_smiles(what)
+    molecule: Molecule
+    host = _host(what)
+    if host == "rdkit":
+        molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(what)
+        return molecule
+    if host == "ase":
+        molecule = resolve("equidrift.adapters.ase.atoms:from_atoms")(what)
+        return molecule
+    raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
+
+
+def _host(what: Any) -> str:
+    """The package an object's class, or a base of it, comes from: no host is imported to find out."""
+    packages = {base.__module__.partition(".")[0] for base in type(what).__mro__}
+    return next((host for host in ("rdkit", "ase") if host in packages), "")
+
+
+def as_ensemble(what: Any) -> Ensemble:
+    """The conformers in an Ensemble, an RDKit Mol or a list of ase.Atoms.
+
+    Raises
+    ------
+    InputError
+        where there is not one conformer, InputTypeError for an object of another kind.
+    """
+    ensemble: Ensemble
+    if isinstance(what, Ensemble):
+        ensemble = what
+    elif _host(what) == "rdkit":
+        ensemble = resolve("equidrift.adapters.rdkit.molecule:ensemble_of")(what)
+    elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
+        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
+    else:
+        raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
+    if not len(ensemble):
+        raise InputError("there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)")
+    return ensemble
+
+
+def as_trajectory(what: Any) -> Any:
+    """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes back as it is, for the checks to judge."""
+    if isinstance(what, Trajectory):
+        return what
+    first = what[0] if isinstance(what, list | tuple) and what else what
+    packages = {base.__module__.partition(".")[0] for base in type(first).__mro__}
+    if "MDAnalysis" in packages:
+        return resolve("equidrift.adapters.mdanalysis.universe:trajectory_of")(what)
+    if "ase" in packages:
+        return resolve("equidrift.adapters.ase.atoms:trajectory_of")([what] if first is what else what)
+    return what
+
+
+def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges: Any = None) -> Molecule | Ensemble:
+    """A Molecule, or with positions an Ensemble whose stereo is that of the first conformer (a Topology carries none).
+
+    Parameters
+    ----------
+    topology : openmm Topology whose bonds have orders and whose atoms have formal charges.
+    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former; Quantities, or bare numbers in nm as everywhere in OpenMM.
+    formal_charges : (n_atoms,) for topologies without them.
+
+    Raises
+    ------
+    InputError
+        where bond orders, elements or formal charges are missing, or shapes do not fit.
+    """
+    record = resolve("equidrift.adapters.openmm.topology:from_topology")(topology, positions, formal_charges=formal_charges)
+    if isinstance(record, Molecule) or not len(record):
+        return record
+    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(record.molecule, record.positions_A[:1])
+    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit.perception:assign_from_3d")(mol))
+    stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
+    return record.replace(molecule=record.molecule.replace(**stereo))

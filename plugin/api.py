@@ -27,7 +27,7 @@ from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.inputs import as_ensemble, as_molecule
 from equidrift.records import Ensemble, Trajectory, joined
-from equidrift.registry import make_refiner, resolve
+from equidrift.registry import make_refiner
 
 __all__ = ["mmff_system", "refine", "sample"]
 
@@ -99,6 +99,8 @@ def sample(
     MissingDependencyError
         for relax="gfn2" without tblite.
     """
+    from equidrift.progress import conformer_bar
+
     check_count("n", n)
     threshold = check_threshold(prune_rms_A)
     check_window(window_kcal_mol)
@@ -117,7 +119,7 @@ def sample(
         return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
 
     try:
-        with resolve("equidrift.progress:conformer_bar")(n, shown=progress) as callback:
+        with conformer_bar(n, shown=progress) as callback:
             ensemble = generate(molecule, n, model=model, callback=callback, **options)
     except NoValidSamplesError as error:
         if error.partial is not None:
@@ -159,6 +161,8 @@ def refine(
         for a molecule that is not supported, InputError where there are no conformers, InputTypeError for another object,
         UnknownNameError for an unknown refiner.
     """
+    from equidrift.progress import conformer_bar
+
     ensemble = largest_of(as_ensemble(what)) if largest_fragment else as_ensemble(what)
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
     if not callable(getattr(refiner, "refine_many", None)):
@@ -166,7 +170,7 @@ def refine(
     check_supported(ensemble.molecule)
     size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", engine.BATCH_SIZE))
     parts = []
-    with resolve("equidrift.progress:conformer_bar")(len(ensemble), shown=progress) as callback:
+    with conformer_bar(len(ensemble), shown=progress) as callback:
         for begin in range(0, len(ensemble), size):
             parts.append(refine_part(ensemble[begin : begin + size], refiner, steps))
             if callback is not None:
@@ -222,7 +226,9 @@ def join_refined(parts: Sequence[Ensemble]) -> Ensemble:
 
 def mmff_system(*args: Any, **options: Any) -> Any:
     """MMFF94 for OpenMM: see `equidrift.mmff.mmff_system`."""
-    return resolve("equidrift.mmff:mmff_system")(*args, **options)
+    from equidrift.mmff import mmff_system
+
+    return mmff_system(*args, **options)
 
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble, Molecule, Trajectory
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 if TYPE_CHECKING:
     from openmm import app
@@ -30,10 +30,10 @@ def as_molecule(what: Any) -> Molecule:
     molecule: Molecule
     host = _host(what)
     if host == "rdkit":
-        molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(what)
+        molecule = host_function("rdkit", "from_mol")(what)
         return molecule
     if host == "ase":
-        molecule = resolve("equidrift.adapters.ase.atoms:from_atoms")(what)
+        molecule = host_function("ase", "from_atoms")(what)
         return molecule
     raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
 
@@ -56,9 +56,9 @@ def as_ensemble(what: Any) -> Ensemble:
     if isinstance(what, Ensemble):
         ensemble = what
     elif _host(what) == "rdkit":
-        ensemble = resolve("equidrift.adapters.rdkit.molecule:ensemble_of")(what)
+        ensemble = host_function("rdkit", "ensemble_of")(what)
     elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
-        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")([what] if _host(what) == "ase" else list(what))
+        ensemble = host_function("ase", "ensemble_of")([what] if _host(what) == "ase" else list(what))
     else:
         raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
     if not len(ensemble):
@@ -73,9 +73,9 @@ def as_trajectory(what: Any) -> Any:
     first = what[0] if isinstance(what, list | tuple) and what else what
     packages = {base.__module__.partition(".")[0] for base in type(first).__mro__}
     if "MDAnalysis" in packages:
-        return resolve("equidrift.adapters.mdanalysis.universe:trajectory_of")(what)
+        return host_function("mdanalysis", "trajectory_of")(what)
     if "ase" in packages:
-        return resolve("equidrift.adapters.ase.atoms:trajectory_of")([what] if first is what else what)
+        return host_function("ase", "trajectory_of")([what] if first is what else what)
     return what
 
 
@@ -93,10 +93,10 @@ def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges
     InputError
         where bond orders, elements or formal charges are missing, or shapes do not fit.
     """
-    record = resolve("equidrift.adapters.openmm.topology:from_topology")(topology, positions, formal_charges=formal_charges)
+    record = host_function("openmm", "from_topology")(topology, positions, formal_charges=formal_charges)
     if isinstance(record, Molecule) or not len(record):
         return record
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(record.molecule, record.positions_A[:1])
-    with_stereo = resolve("equidrift.adapters.rdkit.molecule:from_mol")(resolve("equidrift.adapters.rdkit.perception:assign_from_3d")(mol))
+    mol = host_function("rdkit", "to_mol")(record.molecule, record.positions_A[:1])
+    with_stereo = host_function("rdkit", "from_mol")(host_function("rdkit", "assign_from_3d")(mol))
     stereo = {"tetrahedral": with_stereo.tetrahedral, "double_bonds": with_stereo.double_bonds}
     return record.replace(molecule=record.molecule.replace(**stereo))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Frozen, Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function, resolve
 
 if TYPE_CHECKING:
     import openmm
@@ -152,11 +152,11 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
     """
     check_variant(variant)
     molecule = as_molecule(what)
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule)
-    parameters: MMFFParameters = resolve("equidrift.adapters.rdkit.mmff:parameters")(mol, variant)
+    mol = host_function("rdkit", "to_mol")(molecule)
+    parameters: MMFFParameters = host_function("rdkit", "parameters")(mol, variant)
     if not molecule.isotopes.any():
         return parameters
-    masses = resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule)
+    masses = host_function("rdkit", "isotope_masses_amu")(molecule)
     return dataclasses.replace(parameters, isotope_masses_amu=np.where(molecule.isotopes > 0, masses, 0.0))
 
 
@@ -188,4 +188,4 @@ def mmff_system(
         raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))
     parameters = mmff_parameters(what, variant)
     options: dict[str, Any] = {"constraints": constraints, "hydrogenMass_amu": hydrogenMass_amu}
-    return resolve("equidrift.adapters.openmm.mmff:to_system")(parameters, **options)
+    return host_function("openmm", "to_system")(parameters, **options)

@@ -66,10 +66,79 @@ TRAINED_MOLECULE_MODELS = {
 TRAINED_TRAJECTORY_MODELS = {"trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")}
 
 
+# host or family -> name -> where the core finds it; the core imports no host and no model by itself
+HOST_FUNCTIONS = {
+    "ase": {
+        "ensemble_of": "equidrift.adapters.ase.atoms:ensemble_of",
+        "from_arrays": "equidrift.adapters.ase.atoms:from_arrays",
+        "from_atoms": "equidrift.adapters.ase.atoms:from_atoms",
+        "gfn2_forces": "equidrift.adapters.ase.xtb:gfn2_forces",
+        "molecule_of_file": "equidrift.adapters.ase.io:molecule_of_file",
+        "read_ensembles": "equidrift.adapters.ase.io:read_ensembles",
+        "require_tblite": "equidrift.adapters.ase.xtb:require_tblite",
+        "trajectory_of": "equidrift.adapters.ase.atoms:trajectory_of",
+    },
+    "cli": {
+        "read_inputs": "equidrift.cli.inputs:read_inputs",
+    },
+    "conformers": {
+        "ConformerSet": "equidrift.models.conformers.data:ConformerSet",
+    },
+    "mdanalysis": {
+        "trajectory_of": "equidrift.adapters.mdanalysis.universe:trajectory_of",
+    },
+    "openmm": {
+        "ContextMoves": "equidrift.adapters.openmm.sampler:ContextMoves",
+        "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
+        "check_count": "equidrift.adapters.openmm.sampler:check_count",
+        "from_topology": "equidrift.adapters.openmm.topology:from_topology",
+        "read_checkpoint": "equidrift.adapters.openmm.sampler:read_checkpoint",
+        "score_force": "equidrift.adapters.openmm.score:score_force",
+        "swarm": "equidrift.adapters.openmm.swarm:swarm",
+        "to_system": "equidrift.adapters.openmm.mmff:to_system",
+        "to_topology": "equidrift.adapters.openmm.topology:to_topology",
+        "turn_terms": "equidrift.adapters.openmm.terms:turn_terms",
+    },
+    "rdkit": {
+        "MMFFEnergy": "equidrift.adapters.rdkit.mmff_energy:MMFFEnergy",
+        "assign_from_3d": "equidrift.adapters.rdkit.perception:assign_from_3d",
+        "complete": "equidrift.adapters.rdkit.perception:complete",
+        "completed": "equidrift.adapters.rdkit.validity:completed",
+        "distinct": "equidrift.adapters.rdkit.rmsd:distinct",
+        "ensemble_of": "equidrift.adapters.rdkit.molecule:ensemble_of",
+        "field_relax": "equidrift.adapters.rdkit.etkdg:field_relax",
+        "flat_smiles": "equidrift.adapters.rdkit.molecule:flat_smiles",
+        "force_field_of": "equidrift.adapters.rdkit.etkdg:force_field_of",
+        "from_mol": "equidrift.adapters.rdkit.molecule:from_mol",
+        "isotope_masses_amu": "equidrift.adapters.rdkit.molecule:isotope_masses_amu",
+        "kekulised": "equidrift.adapters.rdkit.validity:kekulised",
+        "mmff_relax": "equidrift.adapters.rdkit.etkdg:mmff_relax",
+        "mol_core": "equidrift.adapters.rdkit.core:mol_core",
+        "molecule_from_xyz": "equidrift.adapters.rdkit.perception:molecule_from_xyz",
+        "parameters": "equidrift.adapters.rdkit.mmff:parameters",
+        "perceived": "equidrift.adapters.rdkit.validity:perceived",
+        "read_core": "equidrift.adapters.rdkit.core:read_core",
+        "read_molecules": "equidrift.adapters.rdkit.io:read_molecules",
+        "relaxed_around": "equidrift.adapters.rdkit.conditions:relaxed_around",
+        "sdf_records": "equidrift.adapters.rdkit.io:sdf_records",
+        "smarts_core": "equidrift.adapters.rdkit.core:smarts_core",
+        "to_mol": "equidrift.adapters.rdkit.molecule:to_mol",
+    },
+    "shared": {
+        "held_out": "equidrift.models.shared.split:held_out",
+    },
+}
+
+
 def resolve(path: str) -> Any:
     """Import `module:name` and return the name."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def host_function(host: str, name: str) -> Any:
+    """What a host's adapter, or a model family, offers the core under that name (see `HOST_FUNCTIONS`)."""
+    return resolve(HOST_FUNCTIONS[host][name])
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from equidrift.mmff import mmff_system
 from equidrift.records import Ensemble, Frozen
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 if TYPE_CHECKING:
     import openmm
@@ -96,7 +96,7 @@ def swarm(
     NoValidSamplesError
         where every conformer fails.
     """
-    run = resolve("equidrift.adapters.openmm.swarm:swarm")
+    run = host_function("openmm", "swarm")
     result: SwarmResult = run(
         ensemble,
         mmff_system(ensemble.molecule) if system is None else system,

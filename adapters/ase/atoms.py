@@ -14,9 +14,11 @@ from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError, MoleculeError
+from equidrift.files.fields import shared_and_own
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
+from equidrift.files.trajectories import from_frames
 from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.residues import reordered
 from equidrift.text import tidy
 
@@ -62,7 +64,7 @@ def isotope_masses(molecule: Molecule) -> NDArray[np.float64] | None:
     """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other atoms. None for one without."""
     if not molecule.isotopes.any():
         return None
-    known: NDArray[np.float64] = resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule, strict=False)
+    known: NDArray[np.float64] = host_function("rdkit", "isotope_masses_amu")(molecule, strict=False)
     return np.where(molecule.isotopes > 0, known, atomic_masses[molecule.numbers])
 
 
@@ -111,7 +113,7 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
         return stored
     if charge is None:
         charge = _charge_of(atoms)
-    molecule: Molecule = resolve("equidrift.adapters.rdkit.perception:molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
+    molecule: Molecule = host_function("rdkit", "molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
     return molecule.replace(smiles="", name=tidy(str(atoms.info.get("name", "")), lines=True))
 
 
@@ -209,7 +211,7 @@ def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, m
             raise InputError(f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule")
     info = [atoms.info for atoms in images]
     energies = [_energy_of(atoms) for atoms in images]
-    same, own = resolve("equidrift.files.fields:shared_and_own")([_properties_of(i) for i in info])
+    same, own = shared_and_own([_properties_of(i) for i in info])
     stored = _stored(info[0])
     if "properties" in stored:
         same, own = {}, {**own, **{name: [text] * len(images) for name, text in same.items()}}
@@ -316,7 +318,7 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
         )
     time_fs = arrays[1] if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
     boxes_A = arrays[2]
-    read: Trajectory = resolve("equidrift.files.trajectories:from_frames")(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
+    read: Trajectory = from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
     return read
 
 

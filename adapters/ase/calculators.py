@@ -10,9 +10,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.atoms import from_atoms
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.score import NOTICE, SIGMA_A, DenoiserScore
 
 
@@ -59,7 +60,7 @@ class MMFF(Calculator):
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         if self._graph != self._graph_key(atoms):
-            molecule = self._given or resolve("equidrift.adapters.ase.atoms:from_atoms")(atoms)
+            molecule = self._given or from_atoms(atoms)
             self._energy = self._energy_of(molecule)
             self._graph = self._graph_key(atoms)
         energy, gradient = self._energy(atoms.positions)
@@ -67,7 +68,7 @@ class MMFF(Calculator):
 
     def _energy_of(self, molecule: Molecule) -> Any:
         """What gives energy (eV) and gradient (eV/A) of positions (n, 3) of a molecule."""
-        return resolve("equidrift.adapters.rdkit.mmff_energy:MMFFEnergy")(molecule, self.parameters["variant"])
+        return host_function("rdkit", "MMFFEnergy")(molecule, self.parameters["variant"])
 
     def _graph_key(self, atoms: Atoms) -> tuple[Any, ...]:
         """Everything but the positions that decides the graph."""
@@ -114,7 +115,7 @@ class ScoreCalculator(Calculator):
     def score_of(self, atoms: Atoms) -> DenoiserScore:
         """The score for these atoms."""
         if self._score is None or not np.array_equal(self._score.molecule.numbers, atoms.numbers):
-            molecule = self._given or resolve("equidrift.adapters.ase.atoms:from_atoms")(atoms)
+            molecule = self._given or from_atoms(atoms)
             self._score = DenoiserScore(molecule, **self.parameters)
         return self._score
 

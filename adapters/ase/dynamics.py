@@ -14,9 +14,12 @@ from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.atoms import from_atoms, trajectory_of
+from equidrift.api import forecast as api_forecast
+from equidrift.arguments import check_count as arguments_check_count
+from equidrift.engine.trajectories import make_settings
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Molecule, Trajectory
-from equidrift.registry import resolve
 from equidrift.seeds import check_seed, sample_seeds
 
 USUAL_FRAMES = 10
@@ -74,12 +77,12 @@ class DiffusionDynamics(MolecularDynamics):
             raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
         if atoms.constraints:
             raise InputError("the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()")
-        self.settings = resolve("equidrift.engine.trajectories:make_settings")(model, **(options or {}))
-        check_count = resolve("equidrift.arguments:check_count")
+        self.settings = make_settings(model, **(options or {}))
+        check_count = arguments_check_count
         self.block = check_count("block", block)
         self.needed = max(2, int(self.settings.model.min_frames), check_count("frames", frames) if history is None else 0)
         self.seed, self.draws = check_seed(seed), 0
-        self.molecule: Molecule = resolve("equidrift.adapters.ase.atoms:from_atoms")(atoms)
+        self.molecule: Molecule = from_atoms(atoms)
         self.timestep_fs = float(timestep) / units.fs
         self._past: deque[NDArray[np.float64]] = deque(maxlen=HISTORY)
         self._coming: deque[NDArray[np.float64]] = deque()
@@ -121,7 +124,7 @@ class DiffusionDynamics(MolecularDynamics):
         times_fs = self.timestep_fs * np.arange(1 - len(self._past), 1)
         past = Trajectory(self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A)
         settings = {"model": self.settings.model, "seed": seed, "steps": self.settings.steps, "broken": self.settings.broken}
-        forecast = resolve("equidrift.api:forecast")
+        forecast = api_forecast
         (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
         self._coming.extend(made.positions_A)
 
@@ -157,7 +160,7 @@ def _frames(history: Trajectory | Sequence[Atoms], molecule: Molecule, timestep_
         past = history
     else:
         dt_fs = timestep_fs if any("time_fs" not in atoms.info for atoms in history) else None
-        past = resolve("equidrift.adapters.ase.atoms:trajectory_of")(list(history), dt_fs=dt_fs)
+        past = trajectory_of(list(history), dt_fs=dt_fs)
     if not np.array_equal(past.molecule.numbers, molecule.numbers):
         raise InputError(
             f"history is of {past.molecule!r}, the atoms are {molecule!r} or come in another order; give frames of these atoms"

@@ -9,7 +9,12 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 
+from equidrift.adapters.ase.atoms import ensemble_of
+from equidrift.adapters.ase.atoms import to_atoms as atoms_to_atoms
+from equidrift.api import refine, sample
+from equidrift.engine.molecules import generate
 from equidrift.errors import UnknownNameError
+from equidrift.inputs import as_molecule
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
 
@@ -129,15 +134,15 @@ class ConformerGenerator:
         NoValidSamplesError
             where fewer than n valid conformers are found.
         """
-        molecule: Molecule = resolve("equidrift.inputs:as_molecule")(what)
+        molecule: Molecule = as_molecule(what)
         if self.ensemble is None or molecule != self.molecule:
             self.reset()
             refining = ("refiner", "refine_steps")
             options = {key: value for key, value in self.parameters.items() if value is not None and key not in refining}
-            self.ensemble = resolve("equidrift.api:sample")(molecule, options.pop("n"), **options)
+            self.ensemble = sample(molecule, options.pop("n"), **options)
             self.molecule = molecule
         labelled = self.ensemble.replace(molecule=molecule)  # the same graph may come under another name
-        images: list[Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(labelled)
+        images: list[Atoms] = atoms_to_atoms(labelled)
         return images
 
     def refine(self, images: Atoms | Sequence[Atoms]) -> list[Atoms]:
@@ -157,11 +162,11 @@ class ConformerGenerator:
             where the images are of several molecules; MoleculeError where the refiner cannot handle theirs.
         """
         images = [images] if isinstance(images, Atoms) else list(images)
-        ensemble = resolve("equidrift.adapters.ase.atoms:ensemble_of")(images)
+        ensemble = ensemble_of(images)
         options = {"model": self.parameters["refiner"], "steps": self.parameters["refine_steps"], "progress": self.parameters["progress"]}
         if self.parameters["batch_size"] is not None:
             options["batch_size"] = self.parameters["batch_size"]
-        refined: list[Atoms] = resolve("equidrift.adapters.ase.atoms:to_atoms")(resolve("equidrift.api:refine")(ensemble, **options))
+        refined: list[Atoms] = atoms_to_atoms(refine(ensemble, **options))
         for old, new in zip(images, refined):
             new.info = {**old.info, **new.info, "sample": old.info.get("sample", new.info["sample"])}
         return refined
@@ -242,7 +247,7 @@ class MoleculeGenerator:
         if self.ensembles is None:
             options = {key: value for key, value in self.parameters.items() if value is not None}
             if isinstance(options.get("fragment"), Atoms):
-                options["fragment"] = resolve("equidrift.adapters.ase.atoms:ensemble_of")(options["fragment"])
-            self.ensembles = resolve("equidrift.engine.molecules:generate")(options.pop("n"), **options)
-        to_atoms = resolve("equidrift.adapters.ase.atoms:to_atoms")
+                options["fragment"] = ensemble_of(options["fragment"])
+            self.ensembles = generate(options.pop("n"), **options)
+        to_atoms = atoms_to_atoms
         return [image for ensemble in self.ensembles for image in to_atoms(ensemble)]

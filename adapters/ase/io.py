@@ -34,7 +34,9 @@ def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
     InputError
         where the file is missing, truncated or none of ours.
     """
-    images = resolve("equidrift.files.npz:load_any")(filename).to_ase()
+    from equidrift.files.npz import load_any
+
+    images = load_any(filename).to_ase()
     yield from images[index] if isinstance(index, slice) else [images[index]]
 
 
@@ -46,7 +48,10 @@ def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
     InputError
         where the images are of several molecules; MoleculeError where they carry no bonds and these cannot be told.
     """
-    resolve("equidrift.files.npz:save_npz")(resolve("equidrift.adapters.ase.atoms:ensemble_of")(images), filename)
+    from equidrift.adapters.ase.atoms import ensemble_of
+    from equidrift.files.npz import save_npz
+
+    save_npz(ensemble_of(images), filename)
 
 
 def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0) -> None:
@@ -63,7 +68,9 @@ def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = Fal
     InputError
         where the path cannot be written.
     """
-    _write(resolve("equidrift.adapters.ase.atoms:to_atoms")(ensemble, first_sample=first_sample), os.fspath(path), append)
+    from equidrift.adapters.ase.atoms import to_atoms
+
+    _write(to_atoms(ensemble, first_sample=first_sample), os.fspath(path), append)
 
 
 def write_trajectory(trajectory: Any, path: str | os.PathLike[str]) -> None:
@@ -94,8 +101,10 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
 
     A .traj of ASE's dynamics tells its time step in its header. Raises `InputError` where the file cannot be read.
     """
+    from equidrift.adapters.ase.atoms import frames_of
+
     images, description = _images(path)
-    positions_A, time_fs, boxes_A, numbers = resolve("equidrift.adapters.ase.atoms:frames_of")(images)
+    positions_A, time_fs, boxes_A, numbers = frames_of(images)
     if time_fs is None and "timestep" in description:
         from ase.units import fs
 
@@ -117,7 +126,7 @@ def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge
     InputError
         where the file cannot be read, MoleculeError where bonds cannot be told.
     """
-    ensemble_of = resolve("equidrift.adapters.ase.atoms:ensemble_of")
+    from equidrift.adapters.ase.atoms import ensemble_of
     if molecule is not None:
         yield ensemble_of(_images(path)[0], molecule=molecule)
         return
@@ -128,7 +137,7 @@ def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge
 def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
     """(molecule, its images in a row). An image without a graph is of the last molecule if its bonds are."""
     from_atoms, graph_of = (resolve(f"equidrift.adapters.ase.atoms:{name}") for name in ("from_atoms", "stored_molecule"))
-    check_of = resolve("equidrift.checks.geometry:GeometryCheck")
+    from equidrift.checks.geometry import GeometryCheck as check_of
     held: list[Atoms] = []
     molecule: Any = None
     check: Any = None
@@ -151,7 +160,9 @@ def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any,
 
 def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
     """The Molecule of the first image: the graph stored in it, else perceived; errors as `equidrift.adapters.ase.atoms.from_atoms`."""
-    return resolve("equidrift.adapters.ase.atoms:from_atoms")(_images(path)[0][0], charge=charge)
+    from equidrift.adapters.ase.atoms import from_atoms
+
+    return from_atoms(_images(path)[0][0], charge=charge)
 
 
 def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from equidrift.errors import CrashError, InputError, InputTypeError, MissingDependencyError, TimeLimitError, UnknownNameError
 from equidrift.files.binary import check_binary
+from equidrift.files.trajectories import from_frames
 from equidrift.isolated import run_apart
 from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.residues import record_types
 from equidrift.units import PS_PER_FS
 
@@ -105,7 +106,7 @@ def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
     elements = np.array([MASSES.get(symbol.upper(), 0.0) for symbol in molecule.symbols], np.float64)
     if not molecule.isotopes.any():
         return elements
-    known = resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule, strict=False)
+    known = host_function("rdkit", "isotope_masses_amu")(molecule, strict=False)
     return np.where(molecule.isotopes > 0, known, elements)
 
 
@@ -274,7 +275,7 @@ def _graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
 
 def _complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -> Molecule:
     """The molecule with what a Universe does not have: RDKit's work, reached by the core."""
-    complete = resolve("equidrift.adapters.rdkit.perception:complete")
+    complete = host_function("rdkit", "complete")
     found: Molecule = complete(molecule, frame_A, charged)
     return found
 
@@ -333,7 +334,7 @@ def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None
     times_ps, dimensions = zip(*((ts.time, _copied(ts.dimensions)) for ts in trajectory))
     trajectory[here]
     time_fs = np.array(times_ps, np.float64) / PS_PER_FS if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
-    join = resolve("equidrift.files.trajectories:from_frames")
+    join = from_frames
     read: Trajectory = join(ensemble.molecule, ensemble.positions_A, time_fs, _boxes(dimensions), "MDAnalysis")
     return read
 
@@ -513,7 +514,7 @@ class ASEConverter(ConverterBase):
                 "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
             )
         numbers = np.array([_number(element) for element in atoms.elements])
-        build = resolve("equidrift.adapters.ase.atoms:from_arrays")
+        build = host_function("ase", "from_arrays")
         return build(numbers, atoms.positions, cell=atoms.dimensions, molecule=_whole_graph(atoms))
 
 

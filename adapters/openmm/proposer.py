@@ -13,10 +13,12 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
+from equidrift.adapters.openmm.simulation import prepare
 from equidrift.arguments import check_count
+from equidrift.engine.trajectories import forecast_job, make_settings, run
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
+from equidrift.inputs import from_openmm
 from equidrift.records import Molecule, Trajectory
-from equidrift.registry import resolve
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
 
@@ -97,7 +99,7 @@ class TrajectoryProposer:
         if velocities not in VELOCITIES:
             raise UnknownNameError("way with velocities", str(velocities), VELOCITIES)
         self.simulation, self.velocities = simulation, velocities
-        self.settings = resolve("equidrift.engine.trajectories:make_settings")(model, **options)
+        self.settings = make_settings(model, **options)
         self.seed, self.calls = check_seed(seed), 0
         self.molecule = _molecule(simulation) if molecule is None else molecule
         _check_particles(simulation.system, self.molecule)
@@ -220,9 +222,9 @@ class TrajectoryProposer:
 
     def _drawn(self, history: Trajectory, n_frames: int, n: int, seed: int) -> list[Trajectory]:
         settings = dataclasses.replace(self.settings, seed=seed)
-        job = resolve("equidrift.engine.trajectories:forecast_job")(history, n_frames, settings)
+        job = forecast_job(history, n_frames, settings)
         try:
-            made: list[Trajectory] = resolve("equidrift.engine.trajectories:run")(job, n)
+            made: list[Trajectory] = run(job, n)
         except NoValidSamplesError as error:
             self.rejected.update(error.reasons)
             raise
@@ -235,7 +237,7 @@ class TrajectoryProposer:
         seed = int(trajectory.provenance["seeds"][-1])
         temperature_K = self.temperature_K if self.velocities == "redraw" else None
         try:
-            energy_eV = resolve("equidrift.adapters.openmm.simulation:prepare")(
+            energy_eV = prepare(
                 context,
                 unit.Quantity(trajectory.positions_A[-1], unit.angstrom),
                 temperature_K=temperature_K,
@@ -269,7 +271,7 @@ def _positions_A(state: openmm.State) -> NDArray[np.float64]:
 def _molecule(simulation: app.Simulation) -> Molecule:
     """The graph in the topology, with the stereo that the present positions show."""
     positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    ensemble = resolve("equidrift.inputs:from_openmm")(simulation.topology, positions)
+    ensemble = from_openmm(simulation.topology, positions)
     molecule: Molecule = ensemble.molecule
     return molecule
 

@@ -18,7 +18,6 @@ from equidrift.adapters.openmm.topology import _positions_A, residue_id
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.outputs import topology_beside
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.seeds import check_seed
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
 
@@ -174,7 +173,7 @@ def make_simulation(
         raise InputError(
             f"OpenMM cannot simulate this System on the platform {platform or 'it prefers'}: {error}"
         ) from error
-    resolve("equidrift.adapters.openmm.simulation:prepare")(simulation, positions_A * NM_PER_A, temperature_K=temperature_K, seed=seed)
+    prepare(simulation, positions_A * NM_PER_A, temperature_K=temperature_K, seed=seed)
     return simulation
 
 

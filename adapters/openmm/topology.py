@@ -12,7 +12,7 @@ from openmm import app, unit
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble, Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.residues import reordered, residue_keys, residue_order
 from equidrift.units import NM_PER_A
 
@@ -223,7 +223,7 @@ def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
     elements = np.array([app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in molecule.numbers])
     if not molecule.isotopes.any():
         return elements
-    return np.where(molecule.isotopes > 0, resolve("equidrift.adapters.rdkit.molecule:isotope_masses_amu")(molecule), elements)
+    return np.where(molecule.isotopes > 0, host_function("rdkit", "isotope_masses_amu")(molecule), elements)
 
 
 

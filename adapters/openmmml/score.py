@@ -10,6 +10,8 @@ from typing import Any
 
 from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
+from equidrift.registry import host_function
+
 
 class ScorePotentialImplFactory(MLPotentialImplFactory):
     """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
@@ -37,12 +39,12 @@ class ScorePotentialImpl(MLPotentialImpl):
             for a part of a topology, or one whose bonds have no orders.
         """
         from equidrift.errors import InputError
-        from equidrift.registry import resolve
+        from equidrift.inputs import from_openmm
 
         if atoms is not None and sorted(atoms) != list(range(topology.getNumAtoms())):
             raise InputError("the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out")
         options = {**self.options, **args}
-        molecule = resolve("equidrift.inputs:from_openmm")(topology, formal_charges=options.pop("formal_charges", None))
-        force = resolve("equidrift.adapters.openmm.score:score_force")(molecule, **options)
+        molecule = from_openmm(topology, formal_charges=options.pop("formal_charges", None))
+        force = host_function("openmm", "score_force")(molecule, **options)
         force.setForceGroup(forceGroup)
         system.addForce(force)

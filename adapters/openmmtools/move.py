@@ -15,7 +15,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import plain
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
 from equidrift.montecarlo.proposals import proposer_from_dict
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.seeds import check_seed
 
 _MD = unit.md_unit_system  # nm, ps, K
@@ -54,7 +54,7 @@ class TorsionProposalMove(MCMCMove):
             raise InputTypeError(
                 f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
             )
-        count = resolve("equidrift.adapters.openmm.sampler:check_count")
+        count = host_function("openmm", "check_count")
         self.n_proposals, self.seed = count("n_proposals", n_proposals), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
         self._stored = json.dumps(plain(proposer.to_dict()))
@@ -91,7 +91,7 @@ class TorsionProposalMove(MCMCMove):
                 "and box, and the platform of the ContextCache"
             ) from error
         if self._moves is None or self._moves.context is not context:
-            self._moves = resolve("equidrift.adapters.openmm.sampler:ContextMoves")(context, self.proposer, atoms=self.atoms)
+            self._moves = host_function("openmm", "ContextMoves")(context, self.proposer, atoms=self.atoms)
         if self._moves.virtual:
             context.computeVirtualSites()
         kelvin = float(thermodynamic_state.temperature.value_in_unit_system(_MD))

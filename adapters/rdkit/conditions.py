@@ -10,10 +10,10 @@ from rdkit import Chem, DistanceGeometry, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Known
 from equidrift.geometry import superposed
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
 RESTRAINT_K = 200.0  # kcal/mol/A^2 outside the bounds: a strained NOE gives way, and not the bonds
@@ -61,7 +61,7 @@ def relaxed_around(molecule: Molecule, positions_A: NDArray[np.float64], known: 
     """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held; blocks of NaN are passed through."""
     moved = np.array(positions_A, np.float64)
     finite = np.isfinite(moved).all((1, 2))
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, moved[finite])
+    mol = to_mol(molecule, moved[finite])
     moved[finite] = relax_held(mol, known, MAX_ITERATIONS, "MMFF94")[0]
     return moved
 
@@ -109,7 +109,7 @@ def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.flo
     -------
     (k, n_atoms, 3) with k <= count: RDKit leaves out what it cannot embed.
     """
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(known.molecule)
+    mol = to_mol(known.molecule)
     options: Any = rdDistGeom.ETKDGv3()
     options.randomSeed, options.numThreads = seed, 1
     options.SetCoordMap({int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())})

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.checks.conditions import problems as conditions_problems
+from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 
 READ = (".sdf", ".mol", ".pdb")
 MAX_MATCHES = 2000
@@ -57,7 +59,7 @@ class TemplateCore:
                 raise InputError(f"fix matches core atom {int(rows.max())}, but the core has atoms 0 to {len(self.positions_A) - 1}")
             self._check_elements(molecule, rows, atoms)
             return atoms, self.positions_A[rows], ""
-        mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule)
+        mol = to_mol(molecule)
         core, matches = self._matches(mol)
         if not matches:
             raise InputError(
@@ -86,7 +88,7 @@ class TemplateCore:
 
     def _best(self, molecule: Molecule, mol: Chem.Mol, core: list[int], matches: list[tuple[int, ...]]) -> Match:
         """The first match, by how well bond lengths fit and then by index, that nothing speaks against."""
-        problems = resolve("equidrift.checks.conditions:problems")
+        problems = conditions_problems
         ranked = sorted((round(self._misfit(mol, core, match), 1), match) for match in matches)
         first: list[str] | None = None
         for _, match in ranked:
@@ -100,7 +102,7 @@ class TemplateCore:
 
     def _misfit(self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]) -> float:
         """Sum of squared deviations of the core's bonds from typical lengths, in units of a tenth of the length."""
-        radii = resolve("equidrift.checks.geometry:COVALENT_RADII_A")
+        radii = COVALENT_RADII_A
         place = dict(zip(match, core))
         total = 0.0
         for bond in mol.GetBonds():

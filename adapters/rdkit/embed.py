@@ -9,9 +9,10 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
+from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
+from equidrift.api import sample
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble
-from equidrift.registry import resolve
 
 
 def embed_molecule_confs(
@@ -66,14 +67,14 @@ def embed_molecule_confs(
         options = {"num_threads": numThreads, **options}
     if coordMap:
         options["fix"] = coordMap
-    molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(mol)
+    molecule = from_mol(mol)
     seed = secrets.randbelow(2**62) if randomSeed == -1 else randomSeed
-    ensemble: Ensemble = resolve("equidrift.api:sample")(molecule, numConfs, model=model, seed=seed, **options)
+    ensemble: Ensemble = sample(molecule, numConfs, model=model, seed=seed, **options)
     positions = ensemble.positions_A
     if pruneRmsThresh >= 0:
         full = ensemble.to_rdkit()
         positions = positions[prune_by_rms(full, pruneRmsThresh)]
-    ids: list[int] = resolve("equidrift.adapters.rdkit.molecule:add_conformers")(mol, positions, clear=clearConfs)
+    ids: list[int] = add_conformers(mol, positions, clear=clearConfs)
     return ids
 
 

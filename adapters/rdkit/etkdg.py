@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+from equidrift.adapters.rdkit.conditions import embed_with, relax_held
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import CrashError, InputError, MoleculeError, TimeLimitError
 from equidrift.geometry import superposed
 from equidrift.isolated import run_apart
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
 SEEDS = 2**31 - 2  # RDKit's random generator (minstd) has the states 1 .. 2**31 - 2
@@ -40,7 +41,7 @@ CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the emb
 
 
 def _to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
-    mol: Chem.Mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, positions_A)
+    mol: Chem.Mol = to_mol(molecule, positions_A)
     return mol
 
 
@@ -199,7 +200,7 @@ class ETKDG:
             limit = min(limit, math.ceil(left))
         options = rung.options(int(seeds[0]), self.num_threads, min(attempts, self.max_attempts), limit)
         if known is not None:
-            resolve("equidrift.adapters.rdkit.conditions:embed_with")(options, mol, known)
+            embed_with(options, mol, known)
         made = embedded(mol, len(seeds), options)
         return made if known is None else _with_core(made, known)
 
@@ -364,7 +365,7 @@ def mmff_relax(
     mol = _to_mol(molecule, moved[finite])
     require_mmff(mol, molecule)
     if known is not None:
-        relax = resolve("equidrift.adapters.rdkit.conditions:relax_held")
+        relax = relax_held
         moved[finite], energies[finite] = relax(mol, known, max_iterations, variant)
     elif len(finite):
         with rdBase.BlockLogs():

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.identity import identified
-from equidrift.adapters.rdkit.molecule import refusing
+from equidrift.adapters.rdkit.molecule import from_mol, from_smiles, labelled_mol, refusing
+from equidrift.adapters.rdkit.pdb import pdb_entries
+from equidrift.adapters.rdkit.perception import refuse_drawing
 from equidrift.adapters.rdkit.tables import csv_rows, mol2_blocks, mol_of_mol2
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
 from equidrift.files.fields import field_lines, merged_fields, own_fields, parse_fields, properties_of, split_fields, titles_of
 from equidrift.files.pdb import SMILES_REMARK, SMILES_WIDTH
 from equidrift.files.unpacked import unpacked
 from equidrift.records import Ensemble, Molecule
-from equidrift.registry import resolve
 from equidrift.text import decoded, one_line, split_smiles, tidy
 
 PDB_MAX_ATOMS = 99_999
@@ -133,7 +134,7 @@ def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
 
 def _pdb_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     text = "".join(_lines(file))
-    for title, read in resolve("equidrift.adapters.rdkit.pdb:pdb_entries")(text, file.stem, charge):
+    for title, read in pdb_entries(text, file.stem, charge):
         yield title, partial(_without_own, read)
 
 
@@ -176,17 +177,17 @@ READERS: dict[str, Callable[[Path, int | None], Iterator[Entry]]] = {
 
 
 def _from_smiles(smiles: str, name: str) -> Parsed:
-    return resolve("equidrift.adapters.rdkit.molecule:from_smiles")(smiles, name=name), None, {}
+    return from_smiles(smiles, name=name), None, {}
 
 
 def _from_mol(mol: Chem.Mol) -> tuple[Molecule, NDArray[np.float64] | None]:
     """The record and the 3D conformers, with every hydrogen explicit."""
     flat = not mol.GetNumConformers() or not mol.GetConformer().Is3D()
     if not flat:
-        resolve("equidrift.adapters.rdkit.perception:refuse_drawing")(mol)
+        refuse_drawing(mol)
         Chem.AssignStereochemistryFrom3D(mol)
     full = Chem.AddHs(mol, addCoords=not flat)
-    molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(full)
+    molecule: Molecule = from_mol(full)
     return molecule, None if flat else np.array([conformer.GetPositions() for conformer in full.GetConformers()])
 
 
@@ -222,7 +223,7 @@ def _mol_of(ensemble: Ensemble) -> Chem.Mol:
     """The Mol with all conformers, or `InputError` where one is not finite."""
     if not np.isfinite(ensemble.positions_A).all():
         raise InputError("the ensemble holds NaN positions; keep the valid samples: ensemble[ensemble.valid]")
-    mol: Chem.Mol = resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(ensemble.molecule, ensemble.positions_A)
+    mol: Chem.Mol = labelled_mol(ensemble.molecule, ensemble.positions_A)
     mol.SetProp("_Name", one_line(ensemble.molecule.name or ensemble.molecule.smiles))
     return mol
 

@@ -7,9 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import rdBase
 from rdkit.Chem import rdForceFieldHelpers
 
+from equidrift.adapters.rdkit.etkdg import require_mmff
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.errors import InputError
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
 
@@ -31,8 +32,8 @@ class MMFFEnergy:
         if variant not in ("MMFF94", "MMFF94s"):
             raise InputError(f"variant must be one of MMFF94, MMFF94s, not {variant!r}")
         self._shape = (molecule.n_atoms, 3)
-        self._mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, np.zeros((1, *self._shape)))
-        resolve("equidrift.adapters.rdkit.etkdg:require_mmff")(self._mol, molecule)
+        self._mol = to_mol(molecule, np.zeros((1, *self._shape)))
+        require_mmff(self._mol, molecule)
         with rdBase.BlockLogs():
             properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(self._mol, mmffVariant=variant)
             # every pair counts: RDKit picks them by distance when the field is made, and the positions are not known yet

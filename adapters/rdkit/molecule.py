@@ -12,7 +12,6 @@ from rdkit import Chem, rdBase
 
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Ensemble, Molecule
-from equidrift.registry import resolve
 from equidrift.residues import hydrogen_names, is_standard, name_column
 from equidrift.text import MAX_SMILES, check_text, split_smiles, tidy
 
@@ -354,6 +353,6 @@ def ensemble_of(mol: Chem.Mol) -> Ensemble:
     if not frames:
         raise InputError("the Mol has no 3D conformer; embed it, or call equidrift.sample(mol, 10)")
     whole = Chem.AddHs(mol, addCoords=True)
-    molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(whole)
+    molecule = from_mol(whole)
     positions = np.array([whole.GetConformer(frame.GetId()).GetPositions() for frame in frames])
     return Ensemble(molecule, positions, provenance={"model": "given"})

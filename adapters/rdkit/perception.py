@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
+from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.bond_orders import (
     IONS,
     STATES,
@@ -20,7 +21,6 @@ from equidrift.bond_orders import (
 )
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import SYMBOLS, Molecule
-from equidrift.registry import resolve
 
 CHARGES = (0, -1, 1, -2, 2, -3, 3, -4, 4)  # that a message may offer
 FLAT_A = 0.02  # thickness of a flat molecule (rms); planar ones of real geometries pass all else
@@ -58,7 +58,7 @@ def molecule_from_xyz(
         )
     skeleton = Skeleton(z, connect(z, positions), positions)
     structure = fit_charge(skeleton, charge)
-    molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(
+    molecule: Molecule = from_mol(
         mol_of(skeleton, structure)
     )
     return molecule
@@ -99,7 +99,7 @@ def complete(molecule: Molecule, positions_A: NDArray[np.float64], charges_known
     else:
         structure = _fit_atoms(molecule, skeleton, charges_known)
     found = mol_of(Skeleton(numbers, bonds, positions_A), structure)
-    graph: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(found)
+    graph: Molecule = from_mol(found)
     orders = graph.bond_orders
     return molecule.replace(
         bonds=graph.bonds,
@@ -142,7 +142,7 @@ def connect(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> NDA
             "SMILES or SDF, which carry bonds"
         )
     mol = _bare(numbers)
-    resolve("equidrift.adapters.rdkit.molecule:add_conformers")(mol, positions_A[None])
+    add_conformers(mol, positions_A[None])
     with rdBase.BlockLogs():
         rdDetermineBonds.DetermineConnectivity(mol)
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
@@ -190,7 +190,7 @@ def mol_of(skeleton: Skeleton, structure: Structure) -> Chem.Mol:
         except Chem.MolSanitizeException as error:
             raise MoleculeError(f"the bonds found do not make a molecule: {error}") from error
     if skeleton.positions_A is not None:
-        add = resolve("equidrift.adapters.rdkit.molecule:add_conformers")
+        add = add_conformers
         add(mol, skeleton.positions_A[None])
         refuse_drawing(mol)
         Chem.AssignStereochemistryFrom3D(mol)

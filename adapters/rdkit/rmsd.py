@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolAlign
 
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 
 
 def heavy_copy(molecule: Molecule, positions_A: NDArray[np.float64]) -> Chem.Mol:
     """The RDKit Mol without its hydrogens, with one conformer a block of positions_A (k, n_atoms, 3)."""
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, positions_A)
+    mol = to_mol(molecule, positions_A)
     with rdBase.BlockLogs():
         heavy: Chem.Mol = Chem.RemoveHs(mol)
     return heavy
@@ -59,7 +59,7 @@ def rmsd_matrix(molecule: Molecule, first_A: NDArray[np.float64], second_A: NDAr
 def heavy_symmetries(molecule: Molecule, limit: int = 10_000) -> NDArray[np.int64]:
     """Permutations (p, n_atoms) of the heavy atoms that keep the graph, the identity among them; hydrogens stay where they are."""
     heavy = np.flatnonzero(molecule.numbers > 1)
-    mol = Chem.RWMol(resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule))
+    mol = Chem.RWMol(to_mol(molecule))
     for k in np.flatnonzero(molecule.numbers == 1)[::-1].tolist():
         mol.RemoveAtom(k)
     plain = mol.GetMol()

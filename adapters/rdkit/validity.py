@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
+from equidrift.adapters.rdkit.molecule import add_conformers, from_mol, to_mol
 from equidrift.errors import MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 
 DESCRIPTORS = ("MW", "logP", "PSA", "QED")
 System = tuple[Molecule, NDArray[np.float64]]
@@ -76,11 +76,11 @@ def perceived(molecule: Molecule, positions_A: NDArray[np.float64]) -> Molecule:
     MoleculeError
         where RDKit cannot sanitise it, or finds radicals.
     """
-    mol = resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, np.asarray(positions_A, np.float64)[None])
+    mol = to_mol(molecule, np.asarray(positions_A, np.float64)[None])
     if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
         raise MoleculeError(f"{molecule!r} has radical electrons")
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
-    made: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(mol)
+    made: Molecule = from_mol(mol)
     return made.replace(name=molecule.name, smiles=_smiles(mol))
 
 
@@ -91,7 +91,7 @@ def _smiles(mol: Chem.Mol) -> str:
 
 def canonical_smiles(molecule: Molecule) -> str:
     """RDKit's canonical SMILES with stereo, without explicit hydrogens: what tells whether two molecules are the same."""
-    return _smiles(resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule))
+    return _smiles(to_mol(molecule))
 
 
 def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
@@ -103,14 +103,14 @@ def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
         where RDKit cannot sanitise it.
     """
     work = Chem.Mol(mol)
-    resolve("equidrift.adapters.rdkit.molecule:add_conformers")(work, np.asarray(positions_A, np.float64)[None])
+    add_conformers(work, np.asarray(positions_A, np.float64)[None])
     try:
         with rdBase.BlockLogs():
             Chem.SanitizeMol(work)
     except (Chem.MolSanitizeException, ValueError) as error:
         raise MoleculeError(f"RDKit cannot sanitise the fragment: {error}") from error
     full = Chem.AddHs(work, addCoords=True)
-    molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_mol")(full)
+    molecule: Molecule = from_mol(full)
     return molecule, full.GetConformer().GetPositions()
 
 
@@ -118,7 +118,7 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
     """Molecular weight (g/mol), Crippen's logP, polar surface area (A^2) and QED of each, (n, 4) in the order of `DESCRIPTORS`."""
     rows = []
     for molecule in molecules:
-        mol = Chem.RemoveHs(resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule))
+        mol = Chem.RemoveHs(to_mol(molecule))
         log_p, _ = rdMolDescriptors.CalcCrippenDescriptors(mol)
         rows.append((rdMolDescriptors._CalcMolWt(mol), log_p, rdMolDescriptors.CalcTPSA(mol), QED.qed(mol)))
     return np.array(rows, np.float64).reshape(-1, len(DESCRIPTORS))
@@ -136,7 +136,7 @@ def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
         from posebusters import PoseBusters
     except ImportError as error:
         raise MissingDependencyError("posebusters", "checks") from error
-    mols = [resolve("equidrift.adapters.rdkit.molecule:to_mol")(molecule, x[None]) for molecule, x in systems]
+    mols = [to_mol(molecule, x[None]) for molecule, x in systems]
     if not mols:
         return []
     logger = logging.getLogger("posebusters")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.openmm.simulation import SystemEnergy
+from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.errors import InputError
 from equidrift.geometry import dihedrals
 from equidrift.models.boltzmann.sampler import (
@@ -23,7 +25,6 @@ from equidrift.models.boltzmann.sampler import (
     load_boltzmann,
     log_weights,
 )
-from equidrift.registry import resolve
 from equidrift.units import BOLTZMANN_EV_PER_K
 from equidrift.weights import find, read_card
 
@@ -95,8 +96,8 @@ def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int,
     profile_error_kT, the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and
     energies_per_s, each on its own.
     """
-    _, system, _ = resolve("equidrift.adapters.openmmtools.systems:alanine_dipeptide")(constrained=False)
-    energy = resolve("equidrift.adapters.openmm.simulation:SystemEnergy")(system)
+    _, system, _ = alanine_dipeptide(constrained=False)
+    energy = SystemEnergy(system)
     kT = BOLTZMANN_EV_PER_K * generator.temperature_K
     begun = time.perf_counter()
     x, log_q = generator.sample(n, seed)

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_relax, require_tblite
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import Progress, System, commit, data_folder, machine, references
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.engine.conformers import generate_many, make_settings
 from equidrift.records import Molecule
-from equidrift.registry import make_model, make_refiner, resolve
+from equidrift.registry import make_model, make_refiner
 from equidrift.seeds import sample_seeds
 from equidrift.units import KCAL_MOL_PER_EV
 
@@ -71,7 +73,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         where the data is missing; MissingDependencyError without tblite.
     """
     folder = data_folder()
-    resolve("equidrift.adapters.ase.xtb:require_tblite")()
+    require_tblite()
     systems = references(folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES)
     say = progress or (lambda message: None)
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
@@ -152,7 +154,7 @@ def drug_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
 
 def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[str, float]:
     """Coverage and matching of samples against references."""
-    matrix = resolve("equidrift.adapters.rdkit.rmsd:rmsd_matrix")
+    matrix = rmsd_matrix
     return coverage([matrix(molecule, known, made) for (molecule, known), made in zip(systems, samples)])
 
 
@@ -170,7 +172,7 @@ def energy_released(systems: list[System], samples: list[NDArray[np.float64]], c
 def relaxed(jobs: list[System]) -> tuple[list[float], float]:
     """(kcal/mol released by each relaxation, seconds they took), on one core, by plain BFGS to 0.01 eV/A."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    relax = resolve("equidrift.adapters.ase.xtb:gfn2_relax")
+    relax = gfn2_relax
     before = [relax(molecule, positions, 0)[1][0] for molecule, positions in jobs]
     begun = time.perf_counter()
     after = [relax(molecule, positions, fmax_eV_A=0.01)[1][0] for molecule, positions in jobs]

@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_relax
+from equidrift.adapters.rdkit.conditions import coordmap_baseline
+from equidrift.adapters.rdkit.rmsd import heavy_symmetries
 from equidrift.bench.machine import data_folder, references
 from equidrift.checks.conditions import Conditions, Known, make_conditions
 from equidrift.checks.geometry import GeometryCheck
@@ -24,7 +27,6 @@ from equidrift.engine.conformers import generate, make_settings
 from equidrift.errors import EquidriftError, MissingDependencyError
 from equidrift.geometry import superposed
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
 SAMPLES, QUICK_MOLECULES, FULL_MOLECULES = 20, 24, 100
@@ -85,7 +87,7 @@ def systems(limit: int) -> list[System]:
 
 def symmetries(molecule: Molecule, known: Known) -> NDArray[np.int64]:
     """Permutations (p, n) of the heavy atoms that keep the graph and each held atom; hydrogens stay."""
-    found = resolve("equidrift.adapters.rdkit.rmsd:heavy_symmetries")(molecule)
+    found = heavy_symmetries(molecule)
     keep = np.flatnonzero(known.held)
     fixed: NDArray[np.int64] = found[(found[:, keep] == keep).all(1)]
     return fixed
@@ -158,7 +160,7 @@ def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64]
 
 def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
     """RDKit's own way: coordMap, alignment on the core, MMFF94 with the core tethered. Draws that fail are not drawn again."""
-    made = resolve("equidrift.adapters.rdkit.conditions:coordmap_baseline")(system.known, SAMPLES)
+    made = coordmap_baseline(system.known, SAMPLES)
     off = np.square(made[:, system.known.atoms] - system.known.positions_A).sum(2).mean(1) ** 0.5
     return made[(GeometryCheck(system.molecule)(made) == "") & (off < CORE_A)], SAMPLES
 
@@ -166,7 +168,7 @@ def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
 def energy_released(chosen: list[System], made: list[NDArray[np.float64]], count: int) -> float | None:
     """Median over molecules of the kcal/mol that GFN2-xTB releases from one sample when the core is held; None without tblite."""
     released = []
-    relax = resolve("equidrift.adapters.ase.xtb:gfn2_relax")
+    relax = gfn2_relax
     for k in np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int):
         if not len(made[k]):
             continue

@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_relax
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
+from equidrift.adapters.rdkit.validity import kekulised, posebusters_failures
+from equidrift.adapters.rdkit.validity import perceived as validity_perceived
 from equidrift.checks.geometry import NO_COORDINATES, REASONS
 from equidrift.checks.molecule import Draw, Raw, judge
 from equidrift.checks.valency import atoms_stable, edm_atoms_stable
 from equidrift.errors import InputError, MoleculeError
 from equidrift.graph import fragments
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
 BINS = 50
@@ -53,7 +56,7 @@ def stability(raws: Sequence[Raw | None]) -> dict[str, float]:
 
 def _kekulised(molecule: Molecule) -> Molecule:
     try:
-        made: Molecule = resolve("equidrift.adapters.rdkit.validity:kekulised")(molecule)
+        made: Molecule = kekulised(molecule)
     except MoleculeError:
         return molecule
     return made
@@ -97,7 +100,7 @@ def _graph_smiles(raw: Raw | None, draw: Draw) -> str:
     """SMILES of a sample that failed for its geometry alone, which validity does not ask for; empty for one that failed before."""
     if raw is None or draw.reason not in REASONS or draw.reason == NO_COORDINATES:
         return ""
-    perceived: Molecule = resolve("equidrift.adapters.rdkit.validity:perceived")(_kekulised(raw[0]), np.asarray(raw[1], np.float64))
+    perceived: Molecule = validity_perceived(_kekulised(raw[0]), np.asarray(raw[1], np.float64))
     return perceived.smiles
 
 
@@ -158,7 +161,7 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
 
 def relaxed(system: Raw) -> tuple[float, float]:
     """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB; NaN where it failed."""
-    relax, rmsd = resolve("equidrift.adapters.ase.xtb:gfn2_relax"), resolve("equidrift.adapters.rdkit.rmsd:rmsd_matrix")
+    relax, rmsd = gfn2_relax, rmsd_matrix
     molecule, x = system
     before = relax(molecule, x[None], 0)[1][0]
     positions, after = relax(molecule, x[None])
@@ -175,5 +178,5 @@ def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
     MissingDependencyError
         where posebusters is not installed.
     """
-    failed = list(each(resolve("equidrift.adapters.rdkit.validity:posebusters_failures"), [[system] for system in systems]))
+    failed = list(each(posebusters_failures, [[system] for system in systems]))
     return {"posebusters": 100.0 * sum(not names for (names,) in failed) / len(failed)} if failed else {}

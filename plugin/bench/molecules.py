@@ -23,6 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_values as xtb_gfn2_values
+from equidrift.adapters.rdkit.etkdg import mmff_relax
+from equidrift.adapters.rdkit.molecule import flat_smiles
+from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors
+from equidrift.adapters.rdkit.validity import perceived as validity_perceived
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import commit, machine
 from equidrift.checks.molecule import Draw, Raw
@@ -168,8 +173,8 @@ class Bench:
 
     def quantities(self, systems: Sequence[Raw]) -> dict[str, NDArray[np.float64]]:
         """Molecular weight, logP, PSA and QED of all, and GFN2-xTB's energy of some where tblite is installed."""
-        names = resolve("equidrift.adapters.rdkit.validity:DESCRIPTORS")
-        table = resolve("equidrift.adapters.rdkit.validity:descriptors")([molecule for molecule, _ in systems])
+        names = DESCRIPTORS
+        table = descriptors([molecule for molecule, _ in systems])
         out = dict(zip(names, table.T))
         try:
             out["energy_eV"] = np.array(list(self.each(gfn2_energy, spread(systems, self.size.energies))))
@@ -256,10 +261,10 @@ class Known:
 
     def among(self, draws: Iterable[Draw]) -> set[str]:
         """Canonical SMILES of the training molecules that share their constitution with one of these."""
-        flat = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
+        flat = flat_smiles
         bare = {"tetrahedral": np.zeros((0, 5)), "double_bonds": np.zeros((0, 5))}  # RDKit keeps a hydrogen that a tag needs
         graphs = {flat(draw.molecule.replace(**bare)) for draw in draws if draw.molecule is not None}
-        perceived = resolve("equidrift.adapters.rdkit.validity:perceived")
+        perceived = validity_perceived
         rows = [k for graph in graphs for k in self.rows.get(graph, ())]
         return {perceived(self.data.molecule(k), self.data.positions(k)).smiles for k in rows}
 
@@ -267,7 +272,7 @@ class Known:
 def molecule_of(data: QM9, k: int) -> Raw:
     """Molecule k of QM9 with the stereo of its geometry."""
     molecule, x = data.molecule(k), data.positions(k)
-    return resolve("equidrift.adapters.rdkit.validity:perceived")(molecule, x), x
+    return validity_perceived(molecule, x), x
 
 
 def spread(systems: Sequence[Any], count: int) -> list[Any]:
@@ -277,7 +282,7 @@ def spread(systems: Sequence[Any], count: int) -> list[Any]:
 
 def gfn2_values(system: Raw) -> dict[str, NDArray[np.float64]]:
     """GFN2-xTB's values of one molecule, as arrays of one."""
-    values: dict[str, NDArray[np.float64]] = resolve("equidrift.adapters.ase.xtb:gfn2_values")([system])
+    values: dict[str, NDArray[np.float64]] = xtb_gfn2_values([system])
     return values
 
 
@@ -292,7 +297,7 @@ def mmff(system: Raw | None) -> Raw | None:
         return None
     molecule, x = system
     try:
-        moved = resolve("equidrift.adapters.rdkit.etkdg:mmff_relax")(molecule, x[None])[0][0]
+        moved = mmff_relax(molecule, x[None])[0][0]
     except EquidriftError:
         return system
     return molecule, moved

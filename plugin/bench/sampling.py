@@ -25,10 +25,17 @@ from typing import Any
 
 import numpy as np
 
+from equidrift.adapters.openmm.simulation import replica_exchange, simulation_with
+from equidrift.adapters.openmm.terms import turn_terms
+from equidrift.adapters.openmm.topology import to_topology
+from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_monte_carlo
+from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
+from equidrift.adapters.rdkit.molecule import flat_smiles as molecule_flat_smiles
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
 from equidrift.errors import MoleculeError
 from equidrift.geometry import Floats
+from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
 from equidrift.montecarlo.adapt import Still, adapt, recycled
 from equidrift.montecarlo.basins import correlation_time
@@ -181,7 +188,7 @@ def long_md(tree: TorsionTree) -> tuple[Floats, float]:
 
 def alanine(seconds: float, say: Progress) -> list[dict[str, Any]]:
     """The rows of alanine dipeptide."""
-    topology, system, x = resolve("equidrift.adapters.openmmtools.systems:alanine_dipeptide")()
+    topology, system, x = alanine_dipeptide()
     molecule = resolve(_RUN + "_graph")(topology)
     tree = TorsionTree(molecule.n_atoms, molecule.bonds, PHI_PSI, molecule.numbers)
     frames_A, per_ns = long_md(tree)
@@ -225,8 +232,8 @@ def proposed(sim: Any, proposer: Any, seconds: float) -> dict[str, Any]:
 
 def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
     """Hybrid Monte Carlo: 20 steps of 1 fs a move."""
-    integrator = resolve("equidrift.adapters.openmmtools.systems:hybrid_monte_carlo")(TEMPERATURE_K, 20, 0.001)
-    sim = resolve("equidrift.adapters.openmm.simulation:simulation_with")(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
+    integrator = hybrid_monte_carlo(TEMPERATURE_K, 20, 0.001)
+    sim = simulation_with(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
     sampler = resolve(_SAMPLER)(sim, Still(tree), md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K)
     spent = timed(sampler, seconds)
     return {"crossings_per_s": crossings(sampler.torsions_rad[:, 0]) / spent, **population(sampler.torsions_rad[:, 0])}
@@ -235,7 +242,7 @@ def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: fl
 def tempering(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
     """OpenMM's replica exchange, 50 steps an iteration; the chain is that of the 300 K state."""
     sim = simulation(topology, system, x, seed=3, platform=GB_PLATFORM)
-    advance = resolve("equidrift.adapters.openmm.simulation:replica_exchange")(sim, LADDER_K, 50)
+    advance = replica_exchange(sim, LADDER_K, 50)
     begun, phi = time.process_time(), []
     while time.process_time() - begun < seconds:
         phi.append(tree.torsions(advance())[0])
@@ -272,10 +279,10 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     molecule = Molecule.from_smiles(smiles)
     tree = TorsionTree.of(molecule)
     say(f"drugs/torsion {smiles}: {tree.n_torsions} rotatable bonds")
-    system = resolve("equidrift.mmff:mmff_system")(molecule, constraints="HBonds")
-    topology = resolve("equidrift.adapters.openmm.topology:to_topology")(molecule)
-    terms = resolve("equidrift.adapters.openmm.terms:turn_terms")(system)
-    x = resolve("equidrift.adapters.rdkit.etkdg:ETKDGMMFF")().sample(molecule, np.arange(1))[0]
+    system = mmff_system(molecule, constraints="HBonds")
+    topology = to_topology(molecule)
+    terms = turn_terms(system)
+    x = ETKDGMMFF().sample(molecule, np.arange(1))[0]
     turns = HeatBathProposer(tree, terms)
     hot = HeatBathProposer(tree, terms, turns=10 * tree.n_torsions)
     other = hot.propose(x, kT_eV=20 * BOLTZMANN_EV_PER_K * TEMPERATURE_K, rng=np.random.default_rng(0)).positions_A
@@ -321,7 +328,7 @@ def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds:
 def held_out_molecules(limit: int) -> list[str]:
     """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order, spread over it."""
     path = data_folder() / ZINC
-    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
+    flat_smiles = molecule_flat_smiles
     found: list[str] = []
     lines = Path(path).read_text().split()
     for smiles in lines[:: max(1, len(lines) // 3000)]:

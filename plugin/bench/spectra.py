@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import infrared as xtb_infrared
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
 from equidrift.models.molecules.spectra.sampler import Spectra, SpectrumModel, broaden, read_spectra
 from equidrift.models.molecules.spectra.train import matched
 from equidrift.records import SYMBOLS, Molecule
-from equidrift.registry import resolve
 
 SPECTRA = "qm9_spectra.npz"
 HEAVY = 7
@@ -78,7 +78,7 @@ def held_out_spectra(data: QM9, path: Path, pool: NDArray[np.int64], limit: int 
         chosen = np.isin(rows, pool)
         places, rows = places[chosen][:limit], rows[chosen][:limit]
         return spectra.vectors[places], rows
-    infrared = resolve("equidrift.adapters.ase.xtb:infrared")
+    infrared = xtb_infrared
     held = np.random.default_rng(0).permutation(pool[data.split[pool] != 0])
     vectors, kept = [], []
     for row in held[: QUICK if limit is None else limit].tolist():

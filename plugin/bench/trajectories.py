@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_dynamics
 from equidrift.bench import trajectories_molecules as molecules
 from equidrift.bench import unconditional
 from equidrift.bench.machine import commit, machine
@@ -29,7 +30,7 @@ from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
 from equidrift.models.trajectories.data import Dynamics, load_gfn2_md, windows
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.records import Trajectory
-from equidrift.registry import make_trajectory_model, resolve
+from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
 from equidrift.weights import zoo
 
@@ -200,7 +201,7 @@ def hidden(window: NDArray[np.float64], given: NDArray[np.bool_]) -> NDArray[np.
 def limit_rows(name: str, part: Dynamics, count: int) -> list[Row]:
     """What GFN2-xTB itself makes of the last two frames: its dynamics from their difference as velocity (the thermostat's mean path)."""
     try:
-        dynamics = resolve("equidrift.adapters.ase.xtb:gfn2_dynamics")
+        dynamics = gfn2_dynamics
         ades, fdes = [], []
         inner = STRIDE // 2
         for window in windows(part.positions_A[0], FRAMES, STRIDE, count):

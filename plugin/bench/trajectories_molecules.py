@@ -12,6 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.xtb import gfn2_relax
+from equidrift.adapters.openmm.simulation import Langevin
+from equidrift.adapters.rdkit.molecule import flat_smiles as molecule_flat_smiles
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError
 from equidrift.mmff import mmff_system
@@ -19,7 +22,7 @@ from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.arrays import metrics
 from equidrift.models.trajectories.data import Dynamics, load_dynamics, save_dynamics
 from equidrift.records import Molecule, Trajectory
-from equidrift.registry import make_model, make_trajectory_model, resolve
+from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
 
 GIVEN, AHEAD, SAMPLES = 10, 20, 5  # frames given and asked for, samples
@@ -45,7 +48,7 @@ def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
     """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where the files are missing."""
-    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
+    flat_smiles = molecule_flat_smiles
     found: dict[str, list[str]] = {}
     if (folder / "qm9_130831.npz").exists():
         with np.load(folder / "qm9_130831.npz", allow_pickle=False) as file:
@@ -76,7 +79,7 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
         system, start = mmff_system(molecule), make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
     except EquidriftError:
         return None
-    langevin = resolve("equidrift.adapters.openmm.simulation:Langevin")
+    langevin = Langevin
     settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
     inner = round(SPACING_FS / STEP_FS)
     run = langevin(system, start, seed=seed, **settings)
@@ -214,7 +217,7 @@ def chain_rows(data: dict[str, Dynamics], names: Sequence[str], count: int, ener
 def energy_values(molecule: Molecule, made: Array, truth: Array, each: int) -> dict[str, float]:
     """GFN2-xTB energies of some frames of chains (k, t, n, 3) beside those of as many of MD (t, n, 3)."""
     try:
-        energy = resolve("equidrift.adapters.ase.xtb:gfn2_relax")
+        energy = gfn2_relax
         some = made[:, :: max(1, made.shape[1] // each)].reshape(-1, *made.shape[2:])
         known = truth[:: max(1, len(truth) // len(some))][: len(some)]
         e = [energy(molecule, x, 0)[1] for x in (some, known)]
@@ -236,7 +239,7 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
     settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
     rows = []
     for fs in spacings_fs:
-        run = resolve("equidrift.adapters.openmm.simulation:Langevin")(mmff_system(molecule), start, seed=1, **settings)
+        run = Langevin(mmff_system(molecule), start, seed=1, **settings)
         run.run(WARM_STEPS)
         frames = np.array([run.run(round(fs / STEP_FS)).positions_A for _ in range(5)])
         given = Trajectory(molecule, frames[:2], fs * np.arange(2, dtype=np.float64))

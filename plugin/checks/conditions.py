@@ -21,7 +21,7 @@ from equidrift.checks.geometry import FLAT, GeometryCheck
 from equidrift.errors import InputError, InputTypeError
 from equidrift.geometry import superposed
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 HELD_A = 1e-3  # by how much a held atom may be off
 TOLERANCE_A = 0.1  # by how much a sample may miss a distance bound
@@ -366,19 +366,19 @@ def _core(fix: Any) -> Any:
         atoms = [_index(key, "fix") for key in fix]
         return IndexedCore(np.array(atoms, np.int64), _coordinates([_point(value) for value in fix.values()], len(atoms)))
     if isinstance(fix, str | os.PathLike):
-        return resolve("equidrift.adapters.rdkit.core:read_core")(Path(fix))
+        return host_function("rdkit", "read_core")(Path(fix))
     if isinstance(fix, tuple) and len(fix) == 2:
         core, where = fix
         if isinstance(core, str):
             if isinstance(where, Mapping):
                 raise InputTypeError("fix=(SMARTS, coordinates) takes an array (k, 3), one row an atom of the SMARTS")
-            return resolve("equidrift.adapters.rdkit.core:smarts_core")(core, _coordinates(where, None))
+            return host_function("rdkit", "smarts_core")(core, _coordinates(where, None))
         if not isinstance(where, Mapping):
             raise InputTypeError(f"fix=(core, match) takes the match as {{core atom: atom of the molecule}}, not {type(where).__name__}")
-        return resolve("equidrift.adapters.rdkit.core:mol_core")(core, {_index(k, "fix"): _index(v, "fix") for k, v in where.items()})
+        return host_function("rdkit", "mol_core")(core, {_index(k, "fix"): _index(v, "fix") for k, v in where.items()})
     if hasattr(fix, "to_rdkit"):
         fix = fix.to_rdkit()
-    return resolve("equidrift.adapters.rdkit.core:mol_core")(fix)
+    return host_function("rdkit", "mol_core")(fix)
 
 
 def _point(value: Any) -> Any:

@@ -13,7 +13,7 @@ from equidrift.checks.valency import graph_problem
 from equidrift.errors import MoleculeError
 from equidrift.protocols import Relax
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = "no molecule", "sanitisation", "fragment lost", "repeated"
 
@@ -43,10 +43,10 @@ def judge(raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax:
     if positions.shape != (raw[0].n_atoms, 3) or not np.isfinite(positions).all():
         return Draw(seed, NO_COORDINATES)
     try:
-        molecule = resolve("equidrift.adapters.rdkit.validity:kekulised")(raw[0])
+        molecule = host_function("rdkit", "kekulised")(raw[0])
         if problem := graph_problem(molecule):
             return Draw(seed, problem)
-        molecule = resolve("equidrift.adapters.rdkit.validity:perceived")(molecule, positions)
+        molecule = host_function("rdkit", "perceived")(molecule, positions)
     except MoleculeError:
         return Draw(seed, SANITISATION)
     reason = str(GeometryCheck(molecule)(positions[None])[0])

@@ -14,7 +14,7 @@ from equidrift.checks.molecule import Raw
 from equidrift.checks.valency import VALENCES
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import SYMBOLS, Ensemble, Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 ALIASES = {"dipole_D": "mu_D", "alpha": "alpha_bohr3", "cv": "cv_cal_mol_K"}
 
@@ -123,7 +123,7 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
         raise InputError("the fragment has no heavy atom to keep")
     if not np.isfinite(positions).all():
         raise InputError("the fragment's coordinates hold NaN or infinite numbers")
-    molecule = resolve("equidrift.adapters.rdkit.validity:kekulised")(molecule)
+    molecule = host_function("rdkit", "kekulised")(molecule)
     apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
     if len(apart) and apart.min() < _TOO_CLOSE_A:
         raise InputError(f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D")
@@ -157,13 +157,13 @@ def _check_room(molecule: Molecule, model: Any) -> None:
 
 def _as_fragment(what: Any) -> Raw:
     if isinstance(what, str | Path):
-        return _raw_core(resolve("equidrift.adapters.rdkit.core:read_core")(Path(what)))
+        return _raw_core(host_function("rdkit", "read_core")(Path(what)))
     if isinstance(what, Ensemble):
         if len(what) != 1:
             raise InputError(f"the fragment has {len(what)} conformers, and needs one; pick one: ensemble[0]")
         return what.molecule, what.positions_A[0]
     if type(what).__module__.startswith("rdkit."):
-        return _raw_core(resolve("equidrift.adapters.rdkit.core:mol_core")(what))
+        return _raw_core(host_function("rdkit", "mol_core")(what))
     if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], Molecule):
         positions = np.asarray(what[1], np.float64)
         if positions.shape != (what[0].n_atoms, 3):
@@ -176,5 +176,5 @@ def _as_fragment(what: Any) -> Raw:
 
 
 def _raw_core(core: Any) -> Raw:
-    raw: Raw = resolve("equidrift.adapters.rdkit.validity:completed")(core.query, core.positions_A)
+    raw: Raw = host_function("rdkit", "completed")(core.query, core.positions_A)
     return raw

@@ -209,11 +209,11 @@ def _default_model() -> str:
 def _weights() -> Iterator[Finding]:
     """Where each shipped model's weights are, and whether they are what the card says."""
     from equidrift.files.journal import file_sha256
-    from equidrift.registry import resolve
+    from equidrift.weights import list_cards
 
     try:
         folder = Path(importlib.import_module("equidrift.models.zoo").__path__[0])
-        cards = resolve("equidrift.weights:list_cards")()
+        cards = list_cards()
     except Exception as error:  # as in _tried
         yield Finding("weights", "broken", f"{type(error).__name__}: {error}")
         return

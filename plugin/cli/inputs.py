@@ -10,7 +10,6 @@ from typing import Any
 from equidrift.errors import EquidriftError, InputError, MoleculeError
 from equidrift.files.unpacked import STDIN, plain_suffix, unpacked
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 
 READ = (".smi", ".smiles", ".txt", ".csv", ".sdf", ".mol", ".mol2", ".pdb")
 
@@ -38,7 +37,9 @@ def read_inputs(inputs: Sequence[str], charge: int | None = None) -> Iterator[En
     InputError
         at once where a file is missing, empty or of an unknown kind, and behind its last line where it holds no molecule.
     """
-    sources = [resolve("equidrift.adapters.rdkit.io:read_molecules")(text, charge=charge) if is_file(text) else text for text in inputs]
+    from equidrift.adapters.rdkit.io import read_molecules
+
+    sources = [read_molecules(text, charge=charge) if is_file(text) else text for text in inputs]
     return _entries(sources)
 
 

@@ -22,12 +22,13 @@ def command(
 ) -> int:
     """Models that come with the package, one a line; with a NAME, its options."""
     from equidrift.cli.output import print_json, print_table
-    from equidrift.registry import list_models, resolve, third_party_models
+    from equidrift.registry import list_models, third_party_models
+    from equidrift.weights import list_cards
 
     if name is not None:
         return _one(name, as_json)
-    proposals = resolve("equidrift.montecarlo.adapt:MEANINGS")
-    cards = [dict(card) for card in resolve("equidrift.weights:list_cards")()]
+    from equidrift.montecarlo.adapt import MEANINGS as proposals
+    cards = [dict(card) for card in list_cards()]
     broken = {name: problem for name, problem in third_party_models().items() if problem}
     if as_json:
         names = {verb: sorted(table) for verb, table in tables().items()} | {"sample": list_models()}

@@ -19,7 +19,7 @@ from equidrift.engine.refining import UNFAMILIAR, knows_elements, refusals
 from equidrift.errors import InputError
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
-from equidrift.registry import is_path, make_model, make_refiner, resolve
+from equidrift.registry import host_function, is_path, make_model, make_refiner
 from equidrift.seeds import RETRY_STRIDE, sample_rng
 from equidrift.torsions import TorsionTree
 
@@ -185,7 +185,7 @@ class Chain:
         """The force field of this molecule: MMFF94, else UFF, else none."""
         if self.relax == "none":
             return ""
-        return str(resolve("equidrift.adapters.rdkit.etkdg:force_field_of")(molecule))
+        return str(host_function("rdkit", "force_field_of")(molecule))
 
     def _relaxed(
         self, molecule: Molecule, positions_A: NDArray[np.float64]
@@ -203,9 +203,9 @@ class Chain:
             raw = (np.arange(len(positions_A)) % 2 == 1) & (known.reasons(positions_A, GeometryCheck(molecule)(positions_A)) == "")
             raw &= self.refiner is not None and not len(known.pairs)
             held = positions_A.copy()
-            held[~raw] = resolve("equidrift.adapters.rdkit.conditions:relaxed_around")(molecule, positions_A[~raw], known)
+            held[~raw] = host_function("rdkit", "relaxed_around")(molecule, positions_A[~raw], known)
             return held, none
-        relax: Callable[..., Any] = resolve("equidrift.adapters.rdkit.etkdg:field_relax")
+        relax: Callable[..., Any] = host_function("rdkit", "field_relax")
         relaxed, energies = relax(molecule, positions_A, num_threads=self.num_threads)
         return keep_sound(molecule, positions_A, relaxed), energies
 

@@ -17,7 +17,7 @@ from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule
 from equidrift.records import Ensemble, Frozen, Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,10 @@ def _sampled(
 ) -> Iterator[Sampled]:
     import dataclasses
 
+    from equidrift.progress import conformer_bar
+
     window = max(n, settings.window)  # each molecule is whole in one
-    with resolve("equidrift.progress:conformer_bar")(None, shown=progress) as callback:
+    with conformer_bar(None, shown=progress) as callback:
         shown = dataclasses.replace(settings, callback=callback)
         for piece in generate_many(source, n, settings=shown, window=window):
             yield _result(piece, threshold, names.pop(piece.index))
@@ -128,7 +130,7 @@ def _items(whats: Any) -> Iterator[tuple[Any, str]]:
                 f"there is no file {os.fspath(whats)!r}; give a file of molecules, or a list: "
                 "sample_many(['CCO', 'CCN'])"
             )
-        entries = resolve("equidrift.cli.inputs:read_inputs")([os.fspath(whats)])
+        entries = host_function("cli", "read_inputs")([os.fspath(whats)])
         return ((entry.molecule, entry.title) for entry in entries)
     if not isinstance(whats, Iterable):
         raise InputTypeError(

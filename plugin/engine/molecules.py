@@ -299,9 +299,11 @@ def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **op
     MissingDependencyError
         for relax="gfn2" or judge="gfn2" without tblite.
     """
+    from equidrift.progress import conformer_bar
+
     check_count("n", n)
     run, made = Run(), []
-    with resolve("equidrift.progress:conformer_bar")(n, shown=progress, label="molecules") as callback:
+    with conformer_bar(n, shown=progress, label="molecules") as callback:
         try:
             for batch in batches(n, make_settings(model, callback=callback, **options), run):
                 made += batch

@@ -10,7 +10,7 @@ import numpy as np
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.protocols import Relax
 from equidrift.records import Ensemble
-from equidrift.registry import resolve
+from equidrift.registry import host_function, resolve
 
 # name -> "module:function"; function(molecule, positions_A) -> (positions_A, energies_eV)
 RELAXATIONS = {"mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax", "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax"}
@@ -29,7 +29,7 @@ def make_relax(name: Any) -> Relax | None:
     if name not in RELAXATIONS:
         raise UnknownNameError("relaxation", str(name), ["none", *RELAXATIONS])
     if name == "gfn2":
-        resolve("equidrift.adapters.ase.xtb:require_tblite")()
+        host_function("ase", "require_tblite")()
     relax: Relax = resolve(RELAXATIONS[name])
     return relax
 
@@ -88,6 +88,6 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     threshold = check_threshold(rms_A)
     n = len(ensemble)
     order = np.arange(n) if ensemble.energies_eV is None else np.argsort(ensemble.energies_eV, kind="stable")
-    keep = resolve("equidrift.adapters.rdkit.rmsd:distinct")(ensemble.molecule, ensemble.positions_A, threshold, order)
+    keep = host_function("rdkit", "distinct")(ensemble.molecule, ensemble.positions_A, threshold, order)
     pruned = ensemble[np.flatnonzero(keep)]
     return pruned.replace(provenance={**ensemble.provenance, "prune_rms_A": threshold, "pruned": n - len(pruned)})

@@ -25,7 +25,7 @@ from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelEr
 from equidrift.inputs import as_trajectory
 from equidrift.protocols import Callback
 from equidrift.records import Chunk, Trajectory
-from equidrift.registry import make_trajectory_model, resolve
+from equidrift.registry import make_trajectory_model
 from equidrift.seeds import check_seed, sample_seeds
 
 BROKEN = ("redraw", "report")
@@ -358,8 +358,10 @@ _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an int
 
 def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
     """n samples of a job."""
+    from equidrift.progress import frame_bar
+
     batches: list[list[Chunk]] = []
-    with resolve("equidrift.progress:frame_bar")(n * job.n_frames, shown=progress) as report:
+    with frame_bar(n * job.n_frames, shown=progress) as report:
         for chunk in job.chunks(n):
             if chunk.first_frame == 0:
                 batches.append([])

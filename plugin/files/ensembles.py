@@ -25,7 +25,7 @@ from equidrift.files.plain import plain
 from equidrift.files.unpacked import unpacked
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
 from equidrift.records import TITLE, Ensemble, joined
-from equidrift.registry import resolve
+from equidrift.registry import host_function, resolve
 
 # suffix -> "module:function"; function(ensemble, path) writes a whole file
 WRITERS = {
@@ -134,29 +134,34 @@ def load_all(
     UnknownNameError
         for a suffix that is not read.
     """
+    from equidrift.files.npz import load_npz
+    from equidrift.files.trajectories import load_topology
+
     path = unpacked(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        yield resolve("equidrift.files.npz:load_npz")(path)
+        yield load_npz(path)
     elif suffix in BONDLESS:
         yield _frames(path, top, charge)
     elif suffix in ASE_FILES:
         if not Path(path).is_file():
             raise InputError(f"there is no file {os.fspath(path)!r}")
-        molecule = None if top is None else resolve("equidrift.files.trajectories:load_topology")(top, charge=charge)
-        yield from resolve("equidrift.adapters.ase.io:read_ensembles")(path, molecule=molecule, charge=charge)
+        molecule = None if top is None else load_topology(top, charge=charge)
+        yield from host_function("ase", "read_ensembles")(path, molecule=molecule, charge=charge)
     else:
         yield from _records(path, charge, problems)
 
 
 def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensemble:
     """The frames of a trajectory as conformers."""
+    from equidrift.files.trajectories import load_trajectory
+
     if top is None:
         raise InputError(
             f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., --top), a PDB, an SDF or a SMILES with its "
             "atoms in this order"
         )
-    read: Any = resolve("equidrift.files.trajectories:load_trajectory")(path, top, dt_fs=1.0, charge=charge)
+    read: Any = load_trajectory(path, top, dt_fs=1.0, charge=charge)
     ensemble: Ensemble = read.to_ensemble()
     return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
 
@@ -164,7 +169,7 @@ def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensem
 def _records(path: str | os.PathLike[str], charge: int | None, problems: list[str] | None) -> Iterator[Ensemble]:
     """The ensembles of a file of molecules."""
     held: list[Any] = []
-    for record in resolve("equidrift.adapters.rdkit.io:read_molecules")(path, charge=charge):
+    for record in host_function("rdkit", "read_molecules")(path, charge=charge):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
         if problem:
             if problems is None:
@@ -509,8 +514,10 @@ class StreamWriter:
 
     def _convert(self) -> None:
         """The pieces, in order, as one file."""
+        from equidrift.files.npz import load_npz
+
         pieces = (
-            resolve("equidrift.files.npz:load_npz")(self._piece(k)) for k in range(self.state["size"])
+            load_npz(self._piece(k)) for k in range(self.state["size"])
         )
         groups = groupby(pieces, key=lambda piece: piece.molecule.entry())
         whole = [joined(list(group)) for _, group in groups]
@@ -542,7 +549,7 @@ class StandardOutput:
     ) -> None:
         """Print the records."""
         del position, summary
-        records = resolve("equidrift.adapters.rdkit.io:sdf_records")
+        records = host_function("rdkit", "sdf_records")
         for ensemble, first in ensembles:
             for text in records(ensemble, first_sample=first):
                 sys.stdout.write(text)
@@ -579,7 +586,7 @@ def open_stream(
 
 def write_packed(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     """Write one .sdf.gz file; the same ensemble gives the same bytes."""
-    text = "".join(resolve("equidrift.adapters.rdkit.io:sdf_records")(ensemble))
+    text = "".join(host_function("rdkit", "sdf_records")(ensemble))
     Path(path).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 

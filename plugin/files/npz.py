@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
 from equidrift.records import Ensemble, Trajectory
-from equidrift.registry import resolve
 
 FORMAT = "equidrift-ensemble-1"
 TRAJECTORY_FORMAT = "equidrift-trajectory-1"
@@ -99,16 +98,18 @@ def _told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathLike[str]) -> Any:
     """The header, checked and taken out of the arrays; InputError for a file of another kind."""
+    from equidrift.stored import StoredHeader, checked, parsed
+
     told = arrays.pop("header", None)
     if told is None or told.shape or told.dtype.kind != "U":
         raise InputError("the array 'header' is missing, or is no text")
-    data = resolve("equidrift.stored:parsed")(str(told[()]), "the header")
+    data = parsed(str(told[()]), "the header")
     found = data.get("format") if isinstance(data, dict) else None
     if found != expected:
         readers = {FORMAT: "equidrift.load", TRAJECTORY_FORMAT: "equidrift.load_trajectory"}
         hint = f"read it with {readers[found]}" if found in readers else "a newer equidrift may read it"
         raise InputError(f"it has the format {str(found)[:80]!r}, expected {expected!r}; {hint}")
-    return resolve("equidrift.stored:checked")(data, resolve("equidrift.stored:StoredHeader"), "header")
+    return checked(data, StoredHeader, "header")
 
 
 def _check_fields(arrays: Mapping[str, NDArray[Any]], needed: Sequence[str], optional: Sequence[str] = ()) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 
 from equidrift.errors import InputTypeError
 from equidrift.records import LABELS, Molecule
-from equidrift.registry import resolve
 
 _ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "double_bonds")
 _SELDOM = ("isotopes", "atom_maps")  # left out where they say nothing
@@ -54,5 +53,7 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     InputError
         where a field is missing, does not belong, or holds something else than it should; the message names it.
     """
-    fields = resolve("equidrift.stored:molecule_fields")(data)
+    from equidrift.stored import molecule_fields
+
+    fields = molecule_fields(data)
     return Molecule(**{name: tuple(value) if name in LABELS else value for name, value in fields.items()})

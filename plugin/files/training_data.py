@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from equidrift.checks.geometry import GeometryCheck, check_supported
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 VERSION = 1  # of the conversion; part of the packed file's name
 
@@ -71,14 +71,14 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
     InputError
         where no record is usable.
     """
-    data: Any = resolve("equidrift.models.conformers.data:ConformerSet").empty()
-    held_out = resolve("equidrift.models.shared.split:held_out")
+    data: Any = host_function("conformers", "ConformerSet").empty()
+    held_out = host_function("shared", "held_out")
     skipped: list[str] = []
-    for record in resolve("equidrift.adapters.rdkit.io:read_molecules")(path):
+    for record in host_function("rdkit", "read_molecules")(path):
         where = f"{path.name} record {record.index + 1} ({record.title or 'no title'})"
         try:
             molecule, positions = _usable(record)
-            if hold_out and held_out(resolve("equidrift.adapters.rdkit.molecule:flat_smiles")(molecule)) != "train":
+            if hold_out and held_out(host_function("rdkit", "flat_smiles")(molecule)) != "train":
                 continue
             for x, starts in zip(positions, _starts(molecule, positions)):
                 data.add(molecule, level, x, starts)
@@ -108,7 +108,7 @@ def _usable(record: Any) -> tuple[Molecule, NDArray[np.float64]]:
 def _starts(molecule: Molecule, positions_A: NDArray[np.float64]) -> list[list[NDArray[np.float64]]]:
     """The MMFF94 minimum next to each geometry, none where MMFF94 cannot type the molecule."""
     try:
-        relaxed: NDArray[np.float64] = resolve("equidrift.adapters.rdkit.etkdg:mmff_relax")(molecule, positions_A)[0]
+        relaxed: NDArray[np.float64] = host_function("rdkit", "mmff_relax")(molecule, positions_A)[0]
     except MoleculeError:
         return [[] for _ in positions_A]
     return [[x] for x in relaxed]

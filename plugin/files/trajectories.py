@@ -19,7 +19,7 @@ from equidrift.files.journal import synced_size
 from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.outputs import moment, topology_beside
 from equidrift.records import Chunk, Molecule, Trajectory
-from equidrift.registry import resolve
+from equidrift.registry import host_function, resolve
 
 # suffix -> "module:function"; function(trajectory, path) writes a whole file
 WRITERS = {
@@ -74,16 +74,18 @@ def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
     InputError
         where the file is missing or holds no molecule, or several that differ; MoleculeError for what cannot be read.
     """
+    from equidrift.inputs import as_molecule
+
     if isinstance(what, os.PathLike) or (isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())):
         return _topology_file(Path(what), charge)
-    molecule: Molecule = resolve("equidrift.inputs:as_molecule")(what)
+    molecule: Molecule = as_molecule(what)
     return molecule
 
 
 def _topology_file(path: Path, charge: int | None) -> Molecule:
     if path.suffix.lower() not in TOPOLOGIES:
         raise UnknownNameError("topology suffix", path.suffix.lower() or str(path), TOPOLOGIES)
-    records = list(resolve("equidrift.adapters.rdkit.io:read_molecules")(path, charge=charge))
+    records = list(host_function("rdkit", "read_molecules")(path, charge=charge))
     bad = next((record for record in records if record.molecule is None), None)
     if bad is not None:
         raise InputError(f"cannot read the topology {str(path)!r}: {bad.error}")
@@ -126,11 +128,12 @@ def load_trajectory(
         finite or look like nm.
     """
     from equidrift.arguments import check_count
+    from equidrift.files.npz import load_trajectory_npz
 
     check_count("stride", stride)
     file = Path(path)
     if file.suffix.lower() == ".npz":
-        whole: Trajectory = resolve("equidrift.files.npz:load_trajectory_npz")(file)
+        whole: Trajectory = load_trajectory_npz(file)
         return whole[::stride]
     if file.suffix.lower() not in READERS:
         raise UnknownNameError("trajectory suffix", file.suffix.lower() or str(path), [*READERS, ".npz"])
@@ -149,14 +152,14 @@ def _molecule_for(file: Path, topology: Any, charge: int | None) -> Molecule:
     if file.suffix.lower() == ".pdb":
         return _first_molecule(file, charge)
     if READERS[file.suffix.lower()] == _ASE:
-        molecule: Molecule = resolve("equidrift.adapters.ase.io:molecule_of_file")(file, charge)
+        molecule: Molecule = host_function("ase", "molecule_of_file")(file, charge)
         return molecule
     raise InputError(f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order")
 
 
 def _first_molecule(file: Path, charge: int | None) -> Molecule:
     """The molecule of the first MODEL; whether the others are its frames, the checks tell."""
-    records = resolve("equidrift.adapters.rdkit.io:read_molecules")(file, charge=charge)
+    records = host_function("rdkit", "read_molecules")(file, charge=charge)
     record = next(iter(records))
     if record.molecule is None:
         raise InputError(f"cannot read the topology {str(file)!r}: {record.error}")

@@ -26,7 +26,7 @@ from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.outputs import claim, topology_beside
 from equidrift.records import Molecule
-from equidrift.registry import PROPOSERS, resolve
+from equidrift.registry import PROPOSERS, host_function, resolve
 from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
 from equidrift.units import PS_PER_FS
@@ -102,6 +102,8 @@ def make_target(what: str, settings: Settings) -> Target:
     InputError, MoleculeError
         where it cannot be read or has no parameters.
     """
+    from equidrift.mmff import mmff_system
+
     if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
         topology, system, x, molecule = resolve(_RUN + "read_pdb")(what, settings.forcefield, settings.constraints)
         return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
@@ -110,22 +112,24 @@ def make_target(what: str, settings: Settings) -> Target:
     molecule, x = _read(what, settings.seed, settings.charge)
     order = residue_order(molecule)  # OpenMM wants each residue in one piece
     molecule, x = reordered(molecule, order), x[order]
-    system = resolve("equidrift.mmff:mmff_system")(molecule, constraints=settings.constraints)
-    return Target(resolve("equidrift.adapters.openmm.topology:to_topology")(molecule), system, x, molecule, "MMFF94")
+    system = mmff_system(molecule, constraints=settings.constraints)
+    return Target(host_function("openmm", "to_topology")(molecule), system, x, molecule, "MMFF94")
 
 
 def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
     """Graph and a start geometry, made by ETKDG where the input has none."""
+    from equidrift.api import sample
+
     molecule, x = None, None
     if Path(what).suffix.lower() in STRUCTURES:
-        records = list(resolve("equidrift.adapters.rdkit.io:read_molecules")(what, charge=charge))
+        records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
         if len(records) != 1 or records[0].molecule is None:
             raise InputError(f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}")
         molecule = records[0].molecule
         x = None if records[0].positions_A is None else records[0].positions_A[0]
     molecule = molecule or Molecule.from_smiles(what)
     if x is None:
-        x = resolve("equidrift.api:sample")(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
+        x = sample(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
     return molecule, x
 
 
@@ -274,7 +278,7 @@ class Run:
     def _drop(self) -> None:
         """Remove what is there, unless it is this very run, unfinished."""
         checkpoint = checkpoint_of(self.output)
-        read = resolve("equidrift.adapters.openmm.sampler:read_checkpoint")
+        read = host_function("openmm", "read_checkpoint")
         try:
             meta = read(checkpoint)[0]
             unfinished = meta["extra"]["identity"] == self.identity and meta["cycle"] < self.cycles
@@ -309,7 +313,7 @@ class Run:
         options = {"md_steps": self.settings.md_steps, "n_proposals": self.settings.n_proposals, "seed": self.settings.seed}
         if isinstance(proposer, Still):
             options["n_proposals"] = 0
-        return resolve("equidrift.adapters.openmm.sampler:ProposalSampler")(self.simulation, proposer, **options)
+        return host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
 
     def _adapt(self) -> Adapted:
         settings = self.settings
@@ -319,7 +323,7 @@ class Run:
             nonlocal done
             # a seed of its own, so that production does not repeat the numbers of this phase
             options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals, "seed": settings.seed + 1 + done}
-            sampler = resolve("equidrift.adapters.openmm.sampler:ProposalSampler")(self.simulation, proposer, **options)
+            sampler = host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
             frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
             for k in range(cycles):
                 sampler.run(1)
@@ -329,13 +333,13 @@ class Run:
                     self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
             return frames, sampler.statistics
 
-        terms = resolve("equidrift.adapters.openmm.terms:turn_terms")(self.target.system)
+        terms = host_function("openmm", "turn_terms")(self.target.system)
         options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed, "terms": terms}
         return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
         """The sampler and the adaptation's report of a run that has been interrupted, or is to be extended."""
-        extra = resolve("equidrift.adapters.openmm.sampler:read_checkpoint")(checkpoint)[0]["extra"]
+        extra = host_function("openmm", "read_checkpoint")(checkpoint)[0]["extra"]
         if extra["identity"] != self.identity:
             raise InputError(
                 f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
@@ -437,12 +441,14 @@ def run_md(
     InputError, MoleculeError, UnknownNameError
         for an input, an output or an option that cannot be used.
     """
+    from equidrift.progress import phase_bar
+
     if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(Settings)}):
         raise UnknownNameError("option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)])
     if isinstance(settings.get("forcefield"), str):
         settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
     chosen = Settings(**settings)
-    with resolve("equidrift.progress:phase_bar")(shown=progress) as report:
+    with phase_bar(shown=progress) as report:
         run = Run(os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report)
         return run.go()
 

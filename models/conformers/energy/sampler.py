@@ -25,7 +25,7 @@ from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 
 Job = tuple[Molecule, NDArray[Any]]
 Surface = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -189,7 +189,7 @@ class EnergyModel:
         self.check_elements(molecule)
         reference = None
         if self.reference == "MMFF94":
-            reference = resolve("equidrift.adapters.rdkit.mmff_energy:MMFFEnergy")(molecule)
+            reference = host_function("rdkit", "MMFFEnergy")(molecule)
         return EnergySurface(self.network, topology(graph_codes(molecule)), reference)
 
     def check_elements(self, molecule: Molecule) -> None:

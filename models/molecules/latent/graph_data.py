@@ -20,7 +20,7 @@ from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import QM9
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function, resolve
 
 __all__ = [
     "ATOM_SIZES",
@@ -69,7 +69,7 @@ def graph_batch(molecules: Sequence[Molecule], tokens: Sequence[str], length: in
         for an element that the encoder does not know, or a graph that cannot be sanitised.
     """
     parts = [_arrays(molecule) for molecule in molecules]
-    flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
+    flat_smiles = host_function("rdkit", "flat_smiles")
     written = each(selfies_of, (flat_smiles(molecule) for molecule in molecules))
     codes = tokenise(written, tokens, length, strict=False)
     n = max(len(atom) for atom, _ in parts)

@@ -18,7 +18,7 @@ from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.data import Dynamics, molecule_graph
 from equidrift.models.trajectories.integrator.field import Constants, LearnedField, Skeleton, TermConstants, side_by_side, skeleton_of
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A
 
 HALF = 0.5 * KCAL_MOL_PER_MDYN_A
@@ -132,7 +132,7 @@ class ConstantBatches:
     """MMFF94's constants of `each` of the training molecules of a SMILES file, seeded by the step; what MMFF94 cannot type is left out."""
 
     def __init__(self, smiles: Path, *, seed: int, each: int = 10, limit: int = 3000):
-        flat_smiles = resolve("equidrift.adapters.rdkit.molecule:flat_smiles")
+        flat_smiles = host_function("rdkit", "flat_smiles")
         self.seed, self.each, self.known = seed, each, list[Known]()
         for line in smiles.read_text().splitlines()[:limit]:
             try:

@@ -23,7 +23,7 @@ from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dyn
 from equidrift.models.trajectories.integrator.field import skeleton_of
 from equidrift.models.trajectories.integrator.valence import Coordinates, colours, coordinates, fit, fitted
 from equidrift.records import Molecule
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.units import AMU_A2_PER_FS2_EV, BOLTZMANN_AMU_A2_PER_FS2_K
 from equidrift.weights import save_weights
 
@@ -149,7 +149,7 @@ def labels_of(level: str) -> Labels:
     """Who gives the forces of new frames at a level of theory. Raises `InputError` where nobody does."""
     if level != "GFN2-xTB":
         raise InputError(f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0")
-    labels: Labels = resolve("equidrift.adapters.ase.xtb:gfn2_forces")
+    labels: Labels = host_function("ase", "gfn2_forces")
     return labels
 
 

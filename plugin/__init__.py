@@ -18,6 +18,7 @@ _LAZY = {
     "Trajectory": "equidrift.records",
     "sample": "equidrift.api",
     "sample_many": "equidrift.engine.many",
+    "md": "equidrift.montecarlo.run",
     "refine": "equidrift.api",
     "mmff_system": "equidrift.api",
     "swarm": "equidrift.simulate",
@@ -51,8 +52,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "md":  # a module that can be called, since its functions are imported from it
-        return importlib.import_module("equidrift.montecarlo.run")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'equidrift' has no attribute {name!r}")

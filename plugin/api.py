@@ -10,10 +10,10 @@ import numpy as np
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import GeometryCheck, check_supported
-from equidrift.engine import conformers as engine
-from equidrift.engine.conformers import generate
+from equidrift.engine.conformers import BATCH_SIZE, generate
 from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
 from equidrift.engine.relax import by_energy, check_threshold, check_window, make_relax, prune
+from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.engine.trajectories import (
     forecast_job,
     interpolation_job,
@@ -47,7 +47,7 @@ def sample(
     prune_rms_A: float | None = None,
     batch_size: int | None = None,
     progress: bool = False,
-    max_attempts: int = engine.MAX_ATTEMPTS,
+    max_attempts: int = MAX_ATTEMPTS,
     timeout_s: float | None = None,
     sort: str | None = None,
     window_kcal_mol: float | None = None,
@@ -168,7 +168,7 @@ def refine(
     if not callable(getattr(refiner, "refine_many", None)):
         raise InputTypeError(f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}")
     check_supported(ensemble.molecule)
-    size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", engine.BATCH_SIZE))
+    size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", BATCH_SIZE))
     parts = []
     with conformer_bar(len(ensemble), shown=progress) as callback:
         for begin in range(0, len(ensemble), size):

@@ -90,7 +90,6 @@ HOST_FUNCTIONS = {
     "openmm": {
         "ContextMoves": "equidrift.adapters.openmm.sampler:ContextMoves",
         "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
-        "check_count": "equidrift.adapters.openmm.sampler:check_count",
         "from_topology": "equidrift.adapters.openmm.topology:from_topology",
         "read_checkpoint": "equidrift.adapters.openmm.sampler:read_checkpoint",
         "score_force": "equidrift.adapters.openmm.score:score_force",

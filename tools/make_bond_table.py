@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the table of GFN2-xTB bond lengths that the geometry checks and the default chain use.
 
-    make_bond_table.py [--molecules tools/bond_table_molecules.smi] [--out plugin/bond_lengths.json]
+    make_bond_table.py [--molecules tools/bond_table_molecules.smi] [--out plugin/checks/bond_lengths.json]
 
 Each small molecule is embedded, relaxed with MMFF94 or UFF, and then with GFN2-xTB (tblite through ASE). Each of its bonds
 is one reference of its environment: the two elements, the neighbours each has, and the bond order. The table holds the
@@ -71,7 +71,7 @@ def main() -> None:
     """Read the SMILES, write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--molecules", default="tools/bond_table_molecules.smi")
-    parser.add_argument("--out", default="plugin/bond_lengths.json")
+    parser.add_argument("--out", default="plugin/checks/bond_lengths.json")
     args = parser.parse_args()
     lengths: dict[str, list[float]] = {}
     used = []

@@ -15,8 +15,8 @@ from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
 from equidrift.adapters.ase.atoms import from_atoms, trajectory_of
-from equidrift.api import forecast as api_forecast
-from equidrift.arguments import check_count as arguments_check_count
+from equidrift.api import forecast
+from equidrift.arguments import check_count
 from equidrift.engine.trajectories import make_settings
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Molecule, Trajectory
@@ -78,7 +78,6 @@ class DiffusionDynamics(MolecularDynamics):
         if atoms.constraints:
             raise InputError("the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()")
         self.settings = make_settings(model, **(options or {}))
-        check_count = arguments_check_count
         self.block = check_count("block", block)
         self.needed = max(2, int(self.settings.model.min_frames), check_count("frames", frames) if history is None else 0)
         self.seed, self.draws = check_seed(seed), 0
@@ -124,7 +123,6 @@ class DiffusionDynamics(MolecularDynamics):
         times_fs = self.timestep_fs * np.arange(1 - len(self._past), 1)
         past = Trajectory(self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A)
         settings = {"model": self.settings.model, "seed": seed, "steps": self.settings.steps, "broken": self.settings.broken}
-        forecast = api_forecast
         (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
         self._coming.extend(made.positions_A)
 

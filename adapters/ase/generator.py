@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 from ase import Atoms
 
-from equidrift.adapters.ase.atoms import ensemble_of
-from equidrift.adapters.ase.atoms import to_atoms as atoms_to_atoms
+from equidrift.adapters.ase.atoms import ensemble_of, to_atoms
 from equidrift.api import refine, sample
 from equidrift.engine.molecules import generate
 from equidrift.errors import UnknownNameError
@@ -142,7 +141,7 @@ class ConformerGenerator:
             self.ensemble = sample(molecule, options.pop("n"), **options)
             self.molecule = molecule
         labelled = self.ensemble.replace(molecule=molecule)  # the same graph may come under another name
-        images: list[Atoms] = atoms_to_atoms(labelled)
+        images: list[Atoms] = to_atoms(labelled)
         return images
 
     def refine(self, images: Atoms | Sequence[Atoms]) -> list[Atoms]:
@@ -166,7 +165,7 @@ class ConformerGenerator:
         options = {"model": self.parameters["refiner"], "steps": self.parameters["refine_steps"], "progress": self.parameters["progress"]}
         if self.parameters["batch_size"] is not None:
             options["batch_size"] = self.parameters["batch_size"]
-        refined: list[Atoms] = atoms_to_atoms(refine(ensemble, **options))
+        refined: list[Atoms] = to_atoms(refine(ensemble, **options))
         for old, new in zip(images, refined):
             new.info = {**old.info, **new.info, "sample": old.info.get("sample", new.info["sample"])}
         return refined
@@ -249,5 +248,4 @@ class MoleculeGenerator:
             if isinstance(options.get("fragment"), Atoms):
                 options["fragment"] = ensemble_of(options["fragment"])
             self.ensembles = generate(options.pop("n"), **options)
-        to_atoms = atoms_to_atoms
         return [image for ensemble in self.ensembles for image in to_atoms(ensemble)]

@@ -16,9 +16,22 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.optimize.optimize import BaseDynamics
 from numpy.typing import NDArray
 
-from equidrift.adapters.ase.thermostats import check_dynamics, check_went_on, renew, samples_canonically
+from equidrift.adapters.ase.thermostats import (
+    check_dynamics,
+    check_went_on,
+    renew,
+    samples_canonically,
+)
 from equidrift.errors import InputError, InputTypeError
-from equidrift.montecarlo.metropolis import ConstraintMetric, MoveCheck, Statistics, check_proposer, check_whole, metropolis, trusted
+from equidrift.montecarlo.metropolis import (
+    ConstraintMetric,
+    MoveCheck,
+    Statistics,
+    check_proposer,
+    check_whole,
+    metropolis,
+    trusted,
+)
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K
 

@@ -24,7 +24,14 @@ from MDAnalysis.guesser.tables import masses as MASSES
 from MDAnalysis.topology.base import TopologyReaderBase, change_squash
 from numpy.typing import NDArray
 
-from equidrift.errors import CrashError, InputError, InputTypeError, MissingDependencyError, TimeLimitError, UnknownNameError
+from equidrift.errors import (
+    CrashError,
+    InputError,
+    InputTypeError,
+    MissingDependencyError,
+    TimeLimitError,
+    UnknownNameError,
+)
 from equidrift.files.binary import check_binary
 from equidrift.files.trajectories import from_frames
 from equidrift.isolated import run_apart

@@ -9,7 +9,12 @@ from openmm import app, unit
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.mmff import CONSTRAINTS, COULOMB_EXPRESSION, VDW_EXPRESSION, MMFFParameters
-from equidrift.units import COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A, KJ_MOL_PER_KCAL_MOL, NM_PER_A
+from equidrift.units import (
+    COULOMB_KCAL_A_PER_MOL_E2,
+    KCAL_MOL_PER_MDYN_A,
+    KJ_MOL_PER_KCAL_MOL,
+    NM_PER_A,
+)
 
 # Constants of the functional form (Halgren 1996, part I): cubic and quartic bonds, cubic angles, buffers, 1-4 scaling.
 CUBIC_BOND_PER_A = -2.0

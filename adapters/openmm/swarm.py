@@ -12,7 +12,13 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from equidrift.adapters.openmm.simulation import _finite_energy_eV, _openmm_seed, _platform, _positive, prepare
+from equidrift.adapters.openmm.simulation import (
+    _finite_energy_eV,
+    _openmm_seed,
+    _platform,
+    _positive,
+    prepare,
+)
 from equidrift.adapters.openmm.topology import _masses_amu, to_topology, whole_residues
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.outputs import claim

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from openmmtools.mcmc import MCMCMove, openmm, unit
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import plain
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
@@ -54,8 +55,7 @@ class TorsionProposalMove(MCMCMove):
             raise InputTypeError(
                 f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
             )
-        count = host_function("openmm", "check_count")
-        self.n_proposals, self.seed = count("n_proposals", n_proposals), check_seed(seed)
+        self.n_proposals, self.seed = check_count("n_proposals", n_proposals), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
         self._stored = json.dumps(plain(proposer.to_dict()))
         self._proposer: Any = proposer

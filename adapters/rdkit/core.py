@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.molecule import to_mol
-from equidrift.checks.conditions import problems as conditions_problems
+from equidrift.checks.conditions import problems
 from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import Molecule
@@ -88,7 +88,6 @@ class TemplateCore:
 
     def _best(self, molecule: Molecule, mol: Chem.Mol, core: list[int], matches: list[tuple[int, ...]]) -> Match:
         """The first match, by how well bond lengths fit and then by index, that nothing speaks against."""
-        problems = conditions_problems
         ranked = sorted((round(self._misfit(mol, core, match), 1), match) for match in matches)
         first: list[str] | None = None
         for _, match in ranked:

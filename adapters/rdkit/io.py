@@ -18,7 +18,15 @@ from equidrift.adapters.rdkit.pdb import pdb_entries
 from equidrift.adapters.rdkit.perception import refuse_drawing
 from equidrift.adapters.rdkit.tables import csv_rows, mol2_blocks, mol_of_mol2
 from equidrift.errors import EquidriftError, InputError, MoleculeError, UnknownNameError
-from equidrift.files.fields import field_lines, merged_fields, own_fields, parse_fields, properties_of, split_fields, titles_of
+from equidrift.files.fields import (
+    field_lines,
+    merged_fields,
+    own_fields,
+    parse_fields,
+    properties_of,
+    split_fields,
+    titles_of,
+)
 from equidrift.files.pdb import SMILES_REMARK, SMILES_WIDTH
 from equidrift.files.unpacked import unpacked
 from equidrift.records import Ensemble, Molecule

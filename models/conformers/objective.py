@@ -14,7 +14,12 @@ from equidrift.errors import InputError
 from equidrift.geometry import align
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.geometry import geometry_errors
-from equidrift.models.shared.graph_codes import Batch, collate, exchange_hydrogens, with_hydrogen_rows
+from equidrift.models.shared.graph_codes import (
+    Batch,
+    collate,
+    exchange_hydrogens,
+    with_hydrogen_rows,
+)
 
 SAME_BASIN_A = 0.6
 RECYCLED = 0.3  # share of the refiner's batches that stand for a second call

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from equidrift.geometry import Floats
 from equidrift.graph import Graph
-from equidrift.models.torsions.series import Complexes, TrigSeries, centres, pair_index, signed_orders
+from equidrift.models.torsions.series import (
+    Complexes,
+    TrigSeries,
+    centres,
+    pair_index,
+    signed_orders,
+)
 from equidrift.montecarlo.proposals import WrappedMixture
 from equidrift.torsions import TorsionTree
 

@@ -15,7 +15,15 @@ from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.geometry import Floats
 from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.shared.run import load_network
-from equidrift.models.torsions.adaptation import Columns, LocalGeometry, Moments, as_series, fit, flat, mixture_prior
+from equidrift.models.torsions.adaptation import (
+    Columns,
+    LocalGeometry,
+    Moments,
+    as_series,
+    fit,
+    flat,
+    mixture_prior,
+)
 from equidrift.models.torsions.data import TorsionGraph, make_batch
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, sigma_levels
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork

@@ -21,11 +21,21 @@ from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.pedestrians import training_source
 from equidrift.models.trajectories.arrays.train import array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import EDGE_FEATURES, ELEMENTS, NODE_FEATURES, dynamics_source
+from equidrift.models.trajectories.data import (
+    EDGE_FEATURES,
+    ELEMENTS,
+    NODE_FEATURES,
+    dynamics_source,
+)
 from equidrift.models.trajectories.diffusion.egtn import calm
 from equidrift.models.trajectories.diffusion.train import window_plan
 from equidrift.models.trajectories.integrator.table import fit_table
-from equidrift.models.trajectories.integrator.train import field_plan, molecular_runs, molecule_plan, part_runs
+from equidrift.models.trajectories.integrator.train import (
+    field_plan,
+    molecular_runs,
+    molecule_plan,
+    part_runs,
+)
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights

@@ -23,7 +23,13 @@ from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
 from equidrift.bench.machine import commit, machine
 from equidrift.errors import UnknownNameError
-from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, draw_functions, radial_grid, true_kernel
+from equidrift.models.fields.functions.data import (
+    SYSTEMS_1D,
+    SYSTEMS_2D,
+    draw_functions,
+    radial_grid,
+    true_kernel,
+)
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.likelihood import EXACT_VALUES
 from equidrift.models.fields.functions.sampler import FieldModel

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
-from equidrift.adapters.rdkit.validity import kekulised, posebusters_failures
-from equidrift.adapters.rdkit.validity import perceived as validity_perceived
+from equidrift.adapters.rdkit.validity import kekulised, perceived, posebusters_failures
 from equidrift.checks.geometry import NO_COORDINATES, REASONS
 from equidrift.checks.molecule import Draw, Raw, judge
 from equidrift.checks.valency import atoms_stable, edm_atoms_stable
@@ -100,8 +99,7 @@ def _graph_smiles(raw: Raw | None, draw: Draw) -> str:
     """SMILES of a sample that failed for its geometry alone, which validity does not ask for; empty for one that failed before."""
     if raw is None or draw.reason not in REASONS or draw.reason == NO_COORDINATES:
         return ""
-    perceived: Molecule = validity_perceived(_kekulised(raw[0]), np.asarray(raw[1], np.float64))
-    return perceived.smiles
+    return str(perceived(_kekulised(raw[0]), np.asarray(raw[1], np.float64)).smiles)
 
 
 def wasserstein(first: ArrayLike, second: ArrayLike) -> float:

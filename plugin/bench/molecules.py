@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapters.ase.xtb import gfn2_values as xtb_gfn2_values
+from equidrift.adapters.ase.xtb import gfn2_values
 from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.adapters.rdkit.molecule import flat_smiles
-from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors
-from equidrift.adapters.rdkit.validity import perceived as validity_perceived
+from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors, perceived
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import commit, machine
 from equidrift.checks.molecule import Draw, Raw
@@ -227,7 +226,7 @@ class Bench:
             return {}
         there = [k for k, raw in enumerate(made) if raw is not None and raw[0].n_atoms and np.isfinite(raw[1]).all()]
         try:
-            values = np.array([row[name][0] for row in self.each(gfn2_values, [made[k] for k in there])])
+            values = np.array([row[name][0] for row in self.each(values_of_one, [made[k] for k in there])])
         except MissingDependencyError:
             return {}
         good = np.isfinite(values)
@@ -264,7 +263,6 @@ class Known:
         flat = flat_smiles
         bare = {"tetrahedral": np.zeros((0, 5)), "double_bonds": np.zeros((0, 5))}  # RDKit keeps a hydrogen that a tag needs
         graphs = {flat(draw.molecule.replace(**bare)) for draw in draws if draw.molecule is not None}
-        perceived = validity_perceived
         rows = [k for graph in graphs for k in self.rows.get(graph, ())]
         return {perceived(self.data.molecule(k), self.data.positions(k)).smiles for k in rows}
 
@@ -272,7 +270,7 @@ class Known:
 def molecule_of(data: QM9, k: int) -> Raw:
     """Molecule k of QM9 with the stereo of its geometry."""
     molecule, x = data.molecule(k), data.positions(k)
-    return validity_perceived(molecule, x), x
+    return perceived(molecule, x), x
 
 
 def spread(systems: Sequence[Any], count: int) -> list[Any]:
@@ -280,15 +278,15 @@ def spread(systems: Sequence[Any], count: int) -> list[Any]:
     return [systems[k] for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)]
 
 
-def gfn2_values(system: Raw) -> dict[str, NDArray[np.float64]]:
+def values_of_one(system: Raw) -> dict[str, NDArray[np.float64]]:
     """GFN2-xTB's values of one molecule, as arrays of one."""
-    values: dict[str, NDArray[np.float64]] = xtb_gfn2_values([system])
+    values: dict[str, NDArray[np.float64]] = gfn2_values([system])
     return values
 
 
 def gfn2_energy(system: Raw) -> float:
     """GFN2-xTB's energy of a molecule as it is, in eV."""
-    return float(gfn2_values(system)["energy_eV"][0])
+    return float(values_of_one(system)["energy_eV"][0])
 
 
 def mmff(system: Raw | None) -> Raw | None:

@@ -9,7 +9,14 @@ import numpy as np
 
 from equidrift.models.trajectories.arrays import metrics
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.arrays.pedestrians import FRAMES, PAST, SCENES, features, read_tracks, scene_windows
+from equidrift.models.trajectories.arrays.pedestrians import (
+    FRAMES,
+    PAST,
+    SCENES,
+    features,
+    read_tracks,
+    scene_windows,
+)
 
 
 def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
-from equidrift.adapters.rdkit.molecule import flat_smiles as molecule_flat_smiles
-from equidrift.adapters.rdkit.rmsd import rmsd_matrix as rmsd_rmsd_matrix
+from equidrift.adapters.rdkit.molecule import flat_smiles
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
 from equidrift.models.molecules.latent.space import LatentSpace, Made
 from equidrift.records import Molecule
@@ -67,7 +67,6 @@ def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: Laten
 
 def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -> dict[str, Any]:
     """Exact-match rates in % of graphs decoded from their latents."""
-    flat_smiles = molecule_flat_smiles
     table, seeds = z[:, space.slices["graph"]], np.arange(len(z))
     whole, values = space.candidates, {}
     for name, count in (("exact_match", whole), ("exact_match_greedy", 1)):
@@ -82,7 +81,6 @@ def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -
 
 def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dict[str, float]:
     """Heavy-atom RMSD over all symmetries, and the error of bond lengths, of conformers of the same molecules."""
-    rmsd_matrix = rmsd_rmsd_matrix
     rmsd, bonds = [], []
     for (molecule, x), one in zip(items, made):
         if one is None or not np.isfinite(one[1]).all():

@@ -30,7 +30,7 @@ from equidrift.adapters.openmm.terms import turn_terms
 from equidrift.adapters.openmm.topology import to_topology
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide, hybrid_monte_carlo
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
-from equidrift.adapters.rdkit.molecule import flat_smiles as molecule_flat_smiles
+from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
 from equidrift.errors import MoleculeError
@@ -328,7 +328,6 @@ def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds:
 def held_out_molecules(limit: int) -> list[str]:
     """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order, spread over it."""
     path = data_folder() / ZINC
-    flat_smiles = molecule_flat_smiles
     found: list[str] = []
     lines = Path(path).read_text().split()
     for smiles in lines[:: max(1, len(lines) // 3000)]:

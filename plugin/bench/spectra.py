@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapters.ase.xtb import infrared as xtb_infrared
+from equidrift.adapters.ase.xtb import infrared
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
 from equidrift.models.molecules.spectra.sampler import Spectra, SpectrumModel, broaden, read_spectra
@@ -78,7 +78,6 @@ def held_out_spectra(data: QM9, path: Path, pool: NDArray[np.int64], limit: int 
         chosen = np.isin(rows, pool)
         places, rows = places[chosen][:limit], rows[chosen][:limit]
         return spectra.vectors[places], rows
-    infrared = xtb_infrared
     held = np.random.default_rng(0).permutation(pool[data.split[pool] != 0])
     vectors, kept = [], []
     for row in held[: QUICK if limit is None else limit].tolist():

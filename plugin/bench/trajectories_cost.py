@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, linked, molecule_graph, windows
+from equidrift.models.trajectories.data import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    Dynamics,
+    linked,
+    molecule_graph,
+    windows,
+)
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
 from equidrift.records import Trajectory

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.openmm.simulation import Langevin
-from equidrift.adapters.rdkit.molecule import flat_smiles as molecule_flat_smiles
+from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError
 from equidrift.mmff import mmff_system
@@ -48,7 +48,6 @@ def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
     """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where the files are missing."""
-    flat_smiles = molecule_flat_smiles
     found: dict[str, list[str]] = {}
     if (folder / "qm9_130831.npz").exists():
         with np.load(folder / "qm9_130831.npz", allow_pickle=False) as file:

@@ -19,7 +19,13 @@ from torch.nn import functional
 
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.data import Dynamics, array_graph, linked, molecule_graph, windows
+from equidrift.models.trajectories.data import (
+    Dynamics,
+    array_graph,
+    linked,
+    molecule_graph,
+    windows,
+)
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.invent import invent

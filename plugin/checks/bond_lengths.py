@@ -25,7 +25,7 @@ Environment = tuple[int, int, int, int, float]  # element and neighbours of both
 @lru_cache(maxsize=1)
 def _table() -> dict[Environment, tuple[float, float]]:
     """Shortest and longest reference in A of each environment."""
-    text = (files("equidrift") / "bond_lengths.json").read_text(encoding="utf-8")
+    text = (files("equidrift.checks") / "bond_lengths.json").read_text(encoding="utf-8")
     table = {}
     for key, (shortest, longest) in json.loads(text)["bonds_A"].items():
         first, second, order = key.split("-")

@@ -21,9 +21,24 @@ from numpy.typing import NDArray
 from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import Conditions, Known
-from equidrift.checks.geometry import BOND_LENGTH, CLASH, ELEMENTS, MAX_ATOMS, NO_COORDINATES, GeometryCheck, check_supported
+from equidrift.checks.geometry import (
+    BOND_LENGTH,
+    CLASH,
+    ELEMENTS,
+    MAX_ATOMS,
+    NO_COORDINATES,
+    GeometryCheck,
+    check_supported,
+)
 from equidrift.engine.run import MAX_ATTEMPTS, made_by
-from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, error_again
+from equidrift.errors import (
+    EquidriftError,
+    InputError,
+    InputTypeError,
+    ModelError,
+    NoValidSamplesError,
+    error_again,
+)
 from equidrift.protocols import Callback, Relax
 from equidrift.records import Ensemble, Molecule, joined, with_relative_energies
 from equidrift.registry import make_model

@@ -10,9 +10,9 @@ from typing import Any
 
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
-from equidrift.engine import conformers as engine
-from equidrift.engine.conformers import Piece, generate_many, make_settings
+from equidrift.engine.conformers import Piece, Settings, generate_many, make_settings
 from equidrift.engine.relax import check_threshold, make_relax, prune
+from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule
@@ -50,7 +50,7 @@ def sample_many(
     prune_rms_A: float | None = None,
     batch_size: int | None = None,
     progress: bool = False,
-    max_attempts: int = engine.MAX_ATTEMPTS,
+    max_attempts: int = MAX_ATTEMPTS,
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
@@ -97,7 +97,7 @@ def sample_many(
 def _sampled(
     source: Iterator[Molecule | EquidriftError],
     n: int,
-    settings: engine.Settings,
+    settings: Settings,
     threshold: float | None,
     names: dict[int, str],
     progress: bool,

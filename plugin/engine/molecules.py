@@ -23,7 +23,13 @@ from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
 from equidrift.checks.targets import _check_guidance, check_fragment, check_targets
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import made_by
-from equidrift.errors import EquidriftError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    EquidriftError,
+    InputTypeError,
+    ModelError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.protocols import Callback, Relax
 from equidrift.records import Ensemble
 from equidrift.registry import make_molecule_model, resolve

@@ -19,9 +19,23 @@ from numpy.typing import NDArray
 from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.checks.geometry import NO_COORDINATES, GeometryCheck
-from equidrift.checks.trajectory import check_model, check_related, check_trajectory, check_units, even, worth
+from equidrift.checks.trajectory import (
+    check_model,
+    check_related,
+    check_trajectory,
+    check_units,
+    even,
+    worth,
+)
 from equidrift.engine.run import made_by
-from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    EquidriftError,
+    InputError,
+    InputTypeError,
+    ModelError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.inputs import as_trajectory
 from equidrift.protocols import Callback
 from equidrift.records import Chunk, Trajectory

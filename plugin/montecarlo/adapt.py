@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.montecarlo.heat_bath import HeatBathProposer, TurnTerms
 from equidrift.montecarlo.metropolis import Statistics, trusted
-from equidrift.montecarlo.proposals import Histogram, LocalTorsionProposer, histogram_proposer, mixture_proposer, uniform_proposer
+from equidrift.montecarlo.proposals import (
+    Histogram,
+    LocalTorsionProposer,
+    histogram_proposer,
+    mixture_proposer,
+    uniform_proposer,
+)
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-import sys
 import time
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.engine.conformers import generate
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.ensembles import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
@@ -118,8 +117,6 @@ def make_target(what: str, settings: Settings) -> Target:
 
 def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
     """Graph and a start geometry, made by ETKDG where the input has none."""
-    from equidrift.api import sample
-
     molecule, x = None, None
     if Path(what).suffix.lower() in STRUCTURES:
         records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
@@ -129,7 +126,7 @@ def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[n
         x = None if records[0].positions_A is None else records[0].positions_A[0]
     molecule = molecule or Molecule.from_smiles(what)
     if x is None:
-        x = sample(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
+        x = generate(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
     return molecule, x
 
 
@@ -408,7 +405,7 @@ class Run:
         }
 
 
-def run_md(
+def md(
     what: str | os.PathLike[str],
     output: str | os.PathLike[str],
     time_ps: float = 200.0,
@@ -451,13 +448,3 @@ def run_md(
     with phase_bar(shown=progress) as report:
         run = Run(os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report)
         return run.go()
-
-
-class _CallableModule(types.ModuleType):
-    """`equidrift.montecarlo.run` is this module for `from equidrift.montecarlo.run import Run`, and `run_md` when it is called."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        return run_md(*arguments, **options)
-
-
-sys.modules[__name__].__class__ = _CallableModule

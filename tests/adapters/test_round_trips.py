@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift import simulate
+from equidrift import inputs
 from equidrift.adapters.ase import atoms as ase_atoms
 from equidrift.adapters.mdanalysis import universe as mda_universe
-from equidrift.adapters.rdkit import molecule as rdkit_conformers
+from equidrift.adapters.rdkit import molecule as rdkit_molecule
 from equidrift.residues import reordered
 from tests.conftest import MOLECULES, graph_key, make_ensemble
 
 # host -> (Ensemble -> host object, host object -> Ensemble, tolerance of the host's positions in A)
 HOSTS = {
-    "rdkit": (lambda e: e.to_rdkit(), rdkit_conformers.ensemble_of, 0.0),
+    "rdkit": (lambda e: e.to_rdkit(), rdkit_molecule.ensemble_of, 0.0),
     "ase": (lambda e: e.to_ase(), ase_atoms.ensemble_of, 0.0),
-    "openmm": (lambda e: e.to_openmm(), lambda pair: simulate.from_openmm(*pair), 1e-12),
+    "openmm": (lambda e: e.to_openmm(), lambda pair: inputs.from_openmm(*pair), 1e-12),
     "mdanalysis": (lambda e: e.to_mdanalysis(), mda_universe.from_universe, 1e-5),
 }
 

@@ -17,7 +17,14 @@ from equidrift.adapters.rdkit.rmsd import distinct, heavy_copy
 from equidrift.api import refine, sample
 from equidrift.checks.geometry import BOND_LENGTH, check_geometry
 from equidrift.engine import relax
-from equidrift.errors import InputError, InputTypeError, MissingDependencyError, MoleculeError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    InputError,
+    InputTypeError,
+    MissingDependencyError,
+    MoleculeError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import make_ensemble
 from tests.doubles import Shaker, Shrinker

@@ -172,4 +172,4 @@ def test_relaxation_without_parameters_costs_no_computation(calls: list[str]) ->
 def test_md_refuses_an_unknown_option_by_name(tmp_path: Path) -> None:
     with pytest.raises(EquidriftError, match=r"unknown option of md 'temperature'.*temperature_K"):
         equidrift.montecarlo.run("CCCC", tmp_path / "x.xtc", temperature=300)
-    assert md.run_md.__doc__ is not None
+    assert md.md.__doc__ is not None

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import equidrift
-from equidrift import api as trajectories
 from equidrift.cli import forecast, generate, refine, sample
 from equidrift.cli import md as md_command
 from equidrift.engine import conformers as engine
@@ -52,7 +51,7 @@ def options(*functions: Callable[..., Any]) -> set[str]:
 
 def settings_of_md() -> set[str]:
     fields = {UNIT.sub("", name) for name in inspect.signature(md.Settings).parameters}
-    return (options(md.run_md) - {"settings"}) | fields
+    return (options(md.md) - {"settings"}) | fields
 
 
 CASES = {
@@ -62,9 +61,9 @@ CASES = {
     "forecast": (
         forecast,
         options(
-            trajectories.forecast,
-            trajectories.interpolate,
-            trajectories.refine_trajectory,
+            equidrift.forecast,
+            equidrift.interpolate,
+            equidrift.refine_trajectory,
             trajectory_engine.make_settings,
             trajectory_formats.load_trajectory,
         ),

@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.conformers.distance.network import EDGE_FAR, DistanceNetwork, edge_types, element_index, pair_indices
+from equidrift.models.conformers.distance.network import (
+    EDGE_FAR,
+    DistanceNetwork,
+    edge_types,
+    element_index,
+    pair_indices,
+)
 
 WEIGHT_GLOBAL, WEIGHT_LOCAL = 2.0, 5.0  # GeoDiff's weights of the two heads, arXiv:2203.02923
 

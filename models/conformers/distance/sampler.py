@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
-from equidrift.models.conformers.distance.maps import DistanceMap, complete_edges, distance_map, map_gain, pair_geometry
+from equidrift.models.conformers.distance.maps import (
+    DistanceMap,
+    complete_edges,
+    distance_map,
+    map_gain,
+    pair_geometry,
+)
 from equidrift.models.conformers.distance.network import (
     EDGE_FAR,
     DistanceConfig,

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.conformers.distance.network import DistanceConfig, DistanceNetwork
-from equidrift.models.conformers.distance.objective import ConformerSet, DistanceBatch, denoising_loss, stratified_log_sigma
+from equidrift.models.conformers.distance.objective import (
+    ConformerSet,
+    DistanceBatch,
+    denoising_loss,
+    stratified_log_sigma,
+)
 from equidrift.models.conformers.distance.sampler import TASK, DistanceOptions
 from equidrift.models.shared.config import TrainingConfig
 from equidrift.models.shared.run import Task, own_random_state, train

@@ -11,7 +11,12 @@ from equidrift.models.fields.atoms.network import AtomConfig, AtomGram, AtomKern
 from equidrift.models.fields.functions.kernels import Gram
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
-from equidrift.models.fields.functions.objective import STD_FLOOR, FieldDiffusion, LinearBeta, draw_times
+from equidrift.models.fields.functions.objective import (
+    STD_FLOOR,
+    FieldDiffusion,
+    LinearBeta,
+    draw_times,
+)
 
 
 class AtomDiffusion(FieldDiffusion):

@@ -23,8 +23,23 @@ from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.fields.atoms.data import AtomFields, joined
-from equidrift.models.fields.atoms.fit import FitOptions, Run, calibrate, element_means, is_balanced, train_limit, train_score
-from equidrift.models.fields.atoms.inputs import VALUE, as_atom_fields, as_given, as_molecule, numbers_in, unknown
+from equidrift.models.fields.atoms.fit import (
+    FitOptions,
+    Run,
+    calibrate,
+    element_means,
+    is_balanced,
+    train_limit,
+    train_score,
+)
+from equidrift.models.fields.atoms.inputs import (
+    VALUE,
+    as_atom_fields,
+    as_given,
+    as_molecule,
+    numbers_in,
+    unknown,
+)
 from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram, to_matrix
 from equidrift.models.fields.atoms.objective import AtomDiffusion
 from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, gp_posterior, offset

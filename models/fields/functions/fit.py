@@ -15,7 +15,13 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_fields
 from equidrift.models.fields.functions.experts import expert_family, fit_experts
-from equidrift.models.fields.functions.kernels import Kernel, fit_kernel, fitted_family, main_period, make_kernel
+from equidrift.models.fields.functions.kernels import (
+    Kernel,
+    fit_kernel,
+    fitted_family,
+    main_period,
+    make_kernel,
+)
 from equidrift.models.fields.functions.network import NetworkConfig
 from equidrift.models.fields.functions.objective import FieldDiffusion
 from equidrift.models.shared.run import own_random_state

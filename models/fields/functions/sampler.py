@@ -16,7 +16,13 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.models.fields.functions.data import as_array, as_fields, check_count
 from equidrift.models.fields.functions.experts import Experts
-from equidrift.models.fields.functions.fit import Batch, first_diffusion, standardised, start_from, training_batches
+from equidrift.models.fields.functions.fit import (
+    Batch,
+    first_diffusion,
+    standardised,
+    start_from,
+    training_batches,
+)
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork

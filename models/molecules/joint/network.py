@@ -20,7 +20,13 @@ from torch.nn import functional
 
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
-from equidrift.models.shared.layers import Block, NetworkConfig, RadialBasis, attention_bias, pairs_of
+from equidrift.models.shared.layers import (
+    Block,
+    NetworkConfig,
+    RadialBasis,
+    attention_bias,
+    pairs_of,
+)
 from equidrift.models.shared.newton import distances
 
 SIGMA_DATA_A = 1.2  # spread of the heavy atoms' coordinates

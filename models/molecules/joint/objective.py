@@ -17,7 +17,13 @@ from torch.nn import functional
 
 from equidrift.models.molecules.data import PROPERTIES, USUAL
 from equidrift.models.molecules.joint.data import BONDS, TYPES, Heavy
-from equidrift.models.molecules.joint.network import SIGMA_DATA_A, Estimate, JointNetwork, State, Targets
+from equidrift.models.molecules.joint.network import (
+    SIGMA_DATA_A,
+    Estimate,
+    JointNetwork,
+    State,
+    Targets,
+)
 from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances

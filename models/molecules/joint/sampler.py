@@ -17,7 +17,13 @@ from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import Hydrogens, Raw, Tokens
 from equidrift.models.molecules.joint.data import BONDS, MAX_HEAVY, TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
-from equidrift.models.molecules.joint.network import Estimate, JointConfig, JointNetwork, State, Targets
+from equidrift.models.molecules.joint.network import (
+    Estimate,
+    JointConfig,
+    JointNetwork,
+    State,
+    Targets,
+)
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
 from equidrift.models.shared.run import load_network

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.molecules.data import PROPERTIES, SPLITS, load_qm9
 from equidrift.models.molecules.joint.additive import Additive
-from equidrift.models.molecules.joint.data import MAX_HEAVY, TYPES, Heavy, heavy_tokens, property_scale
+from equidrift.models.molecules.joint.data import (
+    MAX_HEAVY,
+    TYPES,
+    Heavy,
+    heavy_tokens,
+    property_scale,
+)
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
 from equidrift.models.shared.config import TrainingConfig, initial

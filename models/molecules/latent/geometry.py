@@ -32,7 +32,14 @@ from equidrift.models.shared.graph_codes import (
     make_codes,
     with_hydrogen_rows,
 )
-from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis, attention_bias, pairs_of
+from equidrift.models.shared.layers import (
+    SIGMA_DATA_A,
+    Block,
+    NetworkConfig,
+    RadialBasis,
+    attention_bias,
+    pairs_of,
+)
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
 from equidrift.models.shared.solvers import ancestral_step

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.molecules.latent.graph_data import ATOM_SIZES, BOND_TYPES, END, PAD, GraphBatch
+from equidrift.models.molecules.latent.graph_data import (
+    ATOM_SIZES,
+    BOND_TYPES,
+    END,
+    PAD,
+    GraphBatch,
+)
 
 WALKS = 7  # lengths 2 .. 8 of the walks whose probabilities tell rings and distances
 READING = 256  # width of what reads the tokens, and of what sketches them

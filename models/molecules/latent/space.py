@@ -24,7 +24,13 @@ from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
 from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
-from equidrift.models.shared.graph_codes import GraphCodes, collate, graph_codes, like_sized, with_hydrogen_rows
+from equidrift.models.shared.graph_codes import (
+    GraphCodes,
+    collate,
+    graph_codes,
+    like_sized,
+    with_hydrogen_rows,
+)
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule

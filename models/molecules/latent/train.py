@@ -22,9 +22,25 @@ from equidrift.models.molecules.latent.geometry import (
     hand,
     qm9_codes,
 )
-from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphBatches, GraphConfig, graph_loss
-from equidrift.models.molecules.latent.graph_data import each, qm9_graphs, selfies_of, tokenise, vocabulary
-from equidrift.models.molecules.latent.network import DiffusionConfig, LatentBatches, LatentDenoiser, diffusion_loss
+from equidrift.models.molecules.latent.graph import (
+    GraphAutoencoder,
+    GraphBatches,
+    GraphConfig,
+    graph_loss,
+)
+from equidrift.models.molecules.latent.graph_data import (
+    each,
+    qm9_graphs,
+    selfies_of,
+    tokenise,
+    vocabulary,
+)
+from equidrift.models.molecules.latent.network import (
+    DiffusionConfig,
+    LatentBatches,
+    LatentDenoiser,
+    diffusion_loss,
+)
 from equidrift.models.molecules.latent.space import LatentSpace
 from equidrift.models.shared.config import TrainingConfig, config_errors, initial
 from equidrift.models.shared.run import Task, fresh, train

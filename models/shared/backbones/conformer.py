@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.models.shared.graph_codes import ATOM_CODES, LEVELS, MAX_HOPS, PAIR_CODES, Batch
-from equidrift.models.shared.layers import SIGMA_DATA_A, Block, NetworkConfig, RadialBasis, attention_bias, pairs_of, signed_volume
+from equidrift.models.shared.layers import (
+    SIGMA_DATA_A,
+    Block,
+    NetworkConfig,
+    RadialBasis,
+    attention_bias,
+    pairs_of,
+    signed_volume,
+)
 from equidrift.models.shared.newton import Held, distances, newton_step
 
 SCALE = 0.3  # of a distance correction: it makes the first steps of the training small

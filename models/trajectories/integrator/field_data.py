@@ -16,7 +16,14 @@ from equidrift.errors import EquidriftError, InputError
 from equidrift.mmff import MMFFParameters, mmff_parameters
 from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.data import Dynamics, molecule_graph
-from equidrift.models.trajectories.integrator.field import Constants, LearnedField, Skeleton, TermConstants, side_by_side, skeleton_of
+from equidrift.models.trajectories.integrator.field import (
+    Constants,
+    LearnedField,
+    Skeleton,
+    TermConstants,
+    side_by_side,
+    skeleton_of,
+)
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A

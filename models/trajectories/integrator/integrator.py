@@ -16,8 +16,20 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.shared.layers import LogRadialBasis
 from equidrift.models.trajectories.integrator.field import FieldConfig, LearnedField, skeleton_of
-from equidrift.models.trajectories.integrator.network import ForceConfig, Graph, Prepared, make_force, pair_vectors, silence
-from equidrift.models.trajectories.integrator.valence import colours, coordinates, fitted, is_covered
+from equidrift.models.trajectories.integrator.network import (
+    ForceConfig,
+    Graph,
+    Prepared,
+    make_force,
+    pair_vectors,
+    silence,
+)
+from equidrift.models.trajectories.integrator.valence import (
+    colours,
+    coordinates,
+    fitted,
+    is_covered,
+)
 
 Force = Callable[[Tensor, float], Tensor]
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equidrift.models.shared.layers import Block, LogRadialBasis, NetworkConfig, attention_bias, pairs_of
+from equidrift.models.shared.layers import (
+    Block,
+    LogRadialBasis,
+    NetworkConfig,
+    attention_bias,
+    pairs_of,
+)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,31 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from equidrift.errors import ConfigError, InputError
-from equidrift.models.shared.config import LICENCE, TRAINING_DATA, Names, TrainingConfig, config_errors, initial
+from equidrift.models.shared.config import (
+    LICENCE,
+    TRAINING_DATA,
+    Names,
+    TrainingConfig,
+    config_errors,
+    initial,
+)
 from equidrift.models.shared.trainer import Progress
-from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, load_dynamics, load_gfn2_md, molecule_graph
+from equidrift.models.trajectories.data import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    Dynamics,
+    load_dynamics,
+    load_gfn2_md,
+    molecule_graph,
+)
 from equidrift.models.trajectories.integrator.field import skeleton_of
-from equidrift.models.trajectories.integrator.valence import Coordinates, colours, coordinates, fit, fitted
+from equidrift.models.trajectories.integrator.valence import (
+    Coordinates,
+    colours,
+    coordinates,
+    fit,
+    fitted,
+)
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.units import AMU_A2_PER_FS2_EV, BOLTZMANN_AMU_A2_PER_FS2_K

@@ -23,9 +23,20 @@ from equidrift.models.trajectories.data import (
     load_dynamics,
     load_gfn2_md,
 )
-from equidrift.models.trajectories.integrator.field_data import ConstantBatches, ForceBatches, Forces, Known, field_loss
+from equidrift.models.trajectories.integrator.field_data import (
+    ConstantBatches,
+    ForceBatches,
+    Forces,
+    Known,
+    field_loss,
+)
 from equidrift.models.trajectories.integrator.integrator import Integrator
-from equidrift.models.trajectories.integrator.objective import Observations, Segments, fine_loss, observer_loss
+from equidrift.models.trajectories.integrator.objective import (
+    Observations,
+    Segments,
+    fine_loss,
+    observer_loss,
+)
 
 LEAST_FRAMES = 40  # of a run's end that is held out
 STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for half of it too

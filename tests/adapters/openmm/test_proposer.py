@@ -10,7 +10,13 @@ from openmm import app, unit
 import equidrift
 from equidrift.adapters.openmm.proposer import ENERGY, OVERLAP, TrajectoryProposer
 from equidrift.adapters.openmm.simulation import prepare
-from equidrift.errors import InputError, InputTypeError, MoleculeError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    InputError,
+    InputTypeError,
+    MoleculeError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.registry import make_trajectory_model
 from tests.doubles import Walker
 

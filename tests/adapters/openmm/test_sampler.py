@@ -21,7 +21,17 @@ from equidrift.montecarlo.proposals import TorsionProposer, Uniform
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 from equidrift.units import KJ_MOL_PER_EV
-from tests.sampling import BUTANE, KT_EV, LOPSIDED, TREE, UNIFORM, p_value, rigid_density, simulation, start_A
+from tests.sampling import (
+    BUTANE,
+    KT_EV,
+    LOPSIDED,
+    TREE,
+    UNIFORM,
+    p_value,
+    rigid_density,
+    simulation,
+    start_A,
+)
 
 
 def state_of(context: openmm.Context) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,12 @@ import pytest
 
 from equidrift.errors import UnknownNameError
 from equidrift.models.conformers.data import ConformerSet
-from equidrift.models.shared.graph_codes import MAX_HOPS, exchange_hydrogens, graph_codes, with_hydrogen_rows
+from equidrift.models.shared.graph_codes import (
+    MAX_HOPS,
+    exchange_hydrogens,
+    graph_codes,
+    with_hydrogen_rows,
+)
 from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule
 from tests.models.networks import conformer, small_set

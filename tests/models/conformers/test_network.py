@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
-from equidrift.models.shared.graph_codes import Batch, collate, graph_codes, pad_positions, with_hydrogen_rows
+from equidrift.models.shared.graph_codes import (
+    Batch,
+    collate,
+    graph_codes,
+    pad_positions,
+    with_hydrogen_rows,
+)
 from equidrift.models.shared.newton import MAX_MOVE_A, distances, newton_step
 from tests.models.networks import conformer, small_network
 

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.fields.functions.kernels import Gram, JitterWarning, Kernel, fit_kernel, fitted_family, main_period, make_kernel
+from equidrift.models.fields.functions.kernels import (
+    Gram,
+    JitterWarning,
+    Kernel,
+    fit_kernel,
+    fitted_family,
+    main_period,
+    make_kernel,
+)
 
 
 def rotation(d: int, dtype: torch.dtype) -> Tensor:

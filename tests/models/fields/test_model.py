@@ -13,7 +13,12 @@ from equidrift.models.fields.functions.data import as_fields, draw_functions
 from equidrift.models.fields.functions.kernels import make_kernel
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig
-from equidrift.models.fields.functions.objective import PARAMETRISATIONS, AnalyticScore, FieldDiffusion, LinearBeta
+from equidrift.models.fields.functions.objective import (
+    PARAMETRISATIONS,
+    AnalyticScore,
+    FieldDiffusion,
+    LinearBeta,
+)
 from equidrift.models.fields.functions.sampler import FieldModel
 
 SE = make_kernel("se", length=0.25, noise=0.0025)

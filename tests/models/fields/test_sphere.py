@@ -14,7 +14,15 @@ from equidrift.models.fields.functions.network import NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta
 from equidrift.models.fields.tracks.prior import TrackPrior
 from equidrift.models.fields.tracks.sampler import TrackModel, distance_km
-from equidrift.models.fields.tracks.sphere import SphereNoising, exp_map, heat_draw, heat_score, log_map, tangent, walk
+from equidrift.models.fields.tracks.sphere import (
+    SphereNoising,
+    exp_map,
+    heat_draw,
+    heat_score,
+    log_map,
+    tangent,
+    walk,
+)
 from equidrift.models.shared.conditioning import conditional_sample
 
 G = torch.Generator()

@@ -16,10 +16,24 @@ from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint import train
 from equidrift.models.molecules.joint.additive import Additive
 from equidrift.models.molecules.joint.assemble import first_places, graph_of
-from equidrift.models.molecules.joint.data import BONDS, CAPACITY, TYPE_OF, TYPES, heavy_tokens, tokens_of
+from equidrift.models.molecules.joint.data import (
+    BONDS,
+    CAPACITY,
+    TYPE_OF,
+    TYPES,
+    heavy_tokens,
+    tokens_of,
+)
 from equidrift.models.molecules.joint.fragments import Fragment
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork, State, Targets
-from equidrift.models.molecules.joint.objective import Batches, blurred, evidence, hidden_share, joint_level, joint_loss
+from equidrift.models.molecules.joint.objective import (
+    Batches,
+    blurred,
+    evidence,
+    hidden_share,
+    joint_level,
+    joint_loss,
+)
 from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.joint.walk import Draws, Walk, categorical
 from equidrift.models.molecules.joint.walk import Path as Way

@@ -17,7 +17,14 @@ from equidrift.errors import InputError, MoleculeError, UnknownNameError, Weight
 from equidrift.models.molecules.data import PROPERTIES, QM9
 from equidrift.models.molecules.latent.geometry import GeometryBatches, hand, qm9_codes
 from equidrift.models.molecules.latent.graph import GraphBatches, unit
-from equidrift.models.molecules.latent.graph_data import graph_batch, qm9_graphs, selfies_of, smiles_of, tokenise, vocabulary
+from equidrift.models.molecules.latent.graph_data import (
+    graph_batch,
+    qm9_graphs,
+    selfies_of,
+    smiles_of,
+    tokenise,
+    vocabulary,
+)
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser, thinned
 from equidrift.models.molecules.latent.sampler import LatentModel
 from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, LatentSpace, plain_codes, slerp

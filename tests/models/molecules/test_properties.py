@@ -14,7 +14,13 @@ from equidrift.adapters.rdkit.qm9 import match_geometry
 from equidrift.adapters.rdkit.validity import kekulised, perceived
 from equidrift.errors import EquidriftError, InputError, MoleculeError, WeightsError
 from equidrift.models.molecules.data import PROPERTIES, QM9, SPLITS, find_qm9, half_of, load_qm9
-from equidrift.models.molecules.properties.sampler import PropertyConfig, PropertyNetwork, load_properties, make_batch, make_network
+from equidrift.models.molecules.properties.sampler import (
+    PropertyConfig,
+    PropertyNetwork,
+    load_properties,
+    make_batch,
+    make_network,
+)
 from equidrift.models.molecules.properties.train import Batches, run_training, set_scales
 from equidrift.models.shared.split import held_out
 from equidrift.records import Molecule

@@ -7,10 +7,26 @@ import pytest
 
 from equidrift.errors import InputError
 from equidrift.models.torsions.adaptation import Columns, Moments, as_series, fit, flat, modes
-from equidrift.models.torsions.flow import Diffusion, DiscreteFlow, local_move, ode_log_prob, sigma_levels
+from equidrift.models.torsions.flow import (
+    Diffusion,
+    DiscreteFlow,
+    local_move,
+    ode_log_prob,
+    sigma_levels,
+)
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.montecarlo.proposals import WrappedMixture
-from tests.torus import CHAINS, balanced, fits, grid, independent_step, integral, pair_count, random_series, two_basins
+from tests.torus import (
+    CHAINS,
+    balanced,
+    fits,
+    grid,
+    independent_step,
+    integral,
+    pair_count,
+    random_series,
+    two_basins,
+)
 
 ORDER = 14  # of the series of a known density
 

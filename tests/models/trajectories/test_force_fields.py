@@ -10,11 +10,37 @@ import torch
 
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_parameters
-from equidrift.models.trajectories.data import EDGE_FEATURES, NODE_FEATURES, Dynamics, load_dynamics, molecule_graph, save_dynamics
-from equidrift.models.trajectories.integrator.field import Constants, FieldConfig, LearnedField, side_by_side, skeleton_of
-from equidrift.models.trajectories.integrator.field_data import ForceBatches, constants_loss, field_loss, force_loss, known_constants
+from equidrift.models.trajectories.data import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    Dynamics,
+    load_dynamics,
+    molecule_graph,
+    save_dynamics,
+)
+from equidrift.models.trajectories.integrator.field import (
+    Constants,
+    FieldConfig,
+    LearnedField,
+    side_by_side,
+    skeleton_of,
+)
+from equidrift.models.trajectories.integrator.field_data import (
+    ForceBatches,
+    constants_loss,
+    field_loss,
+    force_loss,
+    known_constants,
+)
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
-from equidrift.models.trajectories.integrator.valence import Coordinates, colours, coordinates, fit, fitted, is_covered
+from equidrift.models.trajectories.integrator.valence import (
+    Coordinates,
+    colours,
+    coordinates,
+    fit,
+    fitted,
+    is_covered,
+)
 from equidrift.models.trajectories.train import run_training
 from equidrift.records import Molecule
 from equidrift.registry import make_model, resolve

@@ -28,8 +28,22 @@ from equidrift.models.trajectories.data import (
 )
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.flow import Flow, FlowConfig, draw_flow
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, GeoTDM, GeoTDMConfig, centred, draw, geotdm_loss
-from equidrift.models.trajectories.integrator.integrator import Bath, Clock, Integrator, IntegratorConfig, advance, shoot
+from equidrift.models.trajectories.diffusion.geotdm import (
+    FrameBatch,
+    GeoTDM,
+    GeoTDMConfig,
+    centred,
+    draw,
+    geotdm_loss,
+)
+from equidrift.models.trajectories.integrator.integrator import (
+    Bath,
+    Clock,
+    Integrator,
+    IntegratorConfig,
+    advance,
+    shoot,
+)
 from equidrift.models.trajectories.integrator.network import ForceConfig, Graph
 from equidrift.models.trajectories.integrator.objective import Segments, fine_loss
 from equidrift.models.trajectories.train import run_training

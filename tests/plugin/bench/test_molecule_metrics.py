@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equidrift.bench.molecule_metrics import busted, distributions, relaxation, stability, total_variation, validity, wasserstein
+from equidrift.bench.molecule_metrics import (
+    busted,
+    distributions,
+    relaxation,
+    stability,
+    total_variation,
+    validity,
+    wasserstein,
+)
 from equidrift.checks.molecule import Raw
 from equidrift.errors import InputError
 from equidrift.records import Molecule

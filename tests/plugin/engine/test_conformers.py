@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES, check_geometry
 from equidrift.engine import conformers as engine
-from equidrift.engine.conformers import generate, generate_chunks, generate_many, generate_windows, make_settings
+from equidrift.engine import run as engine_run
+from equidrift.engine.conformers import (
+    generate,
+    generate_chunks,
+    generate_many,
+    generate_windows,
+    make_settings,
+)
 from equidrift.errors import (
     EquidriftError,
     InputError,
@@ -23,7 +30,7 @@ from equidrift.errors import (
     NoValidSamplesError,
     UnknownNameError,
 )
-from equidrift.records import Molecule
+from equidrift.records import Molecule, joined
 from equidrift.seeds import RETRY_STRIDE, sample_seeds
 from tests.doubles import Shaker
 
@@ -45,7 +52,7 @@ def test_n_valid_conformers_of_a_flaky_model() -> None:
 def test_redraws_come_from_the_next_attempts_stream() -> None:
     model = Shaker(broken=0.5)
     ensemble = generate(ETHANOL, 20, model=model)
-    streams = [sample_seeds(0, 0, 20, attempt) for attempt in range(engine.MAX_ATTEMPTS)]
+    streams = [sample_seeds(0, 0, 20, attempt) for attempt in range(engine_run.MAX_ATTEMPTS)]
     for k, seed in enumerate(np.asarray(ensemble.seeds).tolist()):
         attempt = [stream[k] for stream in streams].index(seed)
         valid = [check_geometry(ETHANOL, model.sample(ETHANOL, streams[a][k : k + 1]))[0] == "" for a in range(attempt + 1)]
@@ -81,9 +88,9 @@ def test_chunks_join_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "WINDOW", 8)
     chunks = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3)))
     assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
-    joined = engine.joined(chunks)
-    np.testing.assert_array_equal(joined.positions_A, whole.positions_A)
-    assert joined.provenance == whole.provenance
+    whole_again = joined(chunks)
+    np.testing.assert_array_equal(whole_again.positions_A, whole.positions_A)
+    assert whole_again.provenance == whole.provenance
     late = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3), start=24))
     np.testing.assert_array_equal(late[0].positions_A, chunks[3].positions_A)
 

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift.errors import InputError, InputTypeError, MoleculeError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    InputError,
+    InputTypeError,
+    MoleculeError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.records import Molecule
 from tests.doubles import Shaker
 

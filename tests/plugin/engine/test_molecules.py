@@ -14,7 +14,14 @@ from equidrift.checks.targets import check_targets
 from equidrift.checks.valency import DISCONNECTED, NET_CHARGE, OPEN_SHELL, VALENCY
 from equidrift.engine import molecules
 from equidrift.engine.molecules import Run, batches, make_settings
-from equidrift.errors import EquidriftError, InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    EquidriftError,
+    InputError,
+    InputTypeError,
+    ModelError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.records import Ensemble, Molecule
 from tests.doubles import BREAD, Baker, geometry, spoilt
 

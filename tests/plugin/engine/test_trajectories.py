@@ -16,7 +16,13 @@ from equidrift.api import forecast, interpolate, refine_trajectory
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.engine.trajectories import Completion, grid_of, make_settings, windows
-from equidrift.errors import InputError, InputTypeError, ModelError, NoValidSamplesError, UnknownNameError
+from equidrift.errors import (
+    InputError,
+    InputTypeError,
+    ModelError,
+    NoValidSamplesError,
+    UnknownNameError,
+)
 from equidrift.files.plain import plain
 from equidrift.records import Trajectory
 from tests.conftest import make_trajectory

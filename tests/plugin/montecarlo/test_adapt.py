@@ -16,7 +16,14 @@ from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
-from tests.plugin.montecarlo.test_metropolis import BUTANE, TREE, energy, energy_of, expected, p_value
+from tests.plugin.montecarlo.test_metropolis import (
+    BUTANE,
+    TREE,
+    energy,
+    energy_of,
+    expected,
+    p_value,
+)
 
 KELVIN = 1 / BOLTZMANN_EV_PER_K  # kT is one unit of energy
 NONE = np.zeros(0)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from equidrift.errors import InputError
-from equidrift.montecarlo.basins import assign, basin_edges, correlation_time, effective_samples, joint_basins, summary, torsion_basins
+from equidrift.montecarlo.basins import (
+    assign,
+    basin_edges,
+    correlation_time,
+    effective_samples,
+    joint_basins,
+    summary,
+    torsion_basins,
+)
 
 
 def autoregressive(rho: float, n: int, seed: int) -> np.ndarray:

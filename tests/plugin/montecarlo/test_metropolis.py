@@ -19,7 +19,12 @@ from equidrift.montecarlo.metropolis import (
     check_whole,
     metropolis,
 )
-from equidrift.montecarlo.proposals import LocalTorsionProposer, TorsionProposer, Uniform, WrappedMixture
+from equidrift.montecarlo.proposals import (
+    LocalTorsionProposer,
+    TorsionProposer,
+    Uniform,
+    WrappedMixture,
+)
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 

@@ -13,8 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.conformers.distance.maps import complete_edges, distance_map, map_gain, pair_geometry
-from equidrift.models.conformers.distance.sampler import Move, annealed_langevin, geometric_sigmas, reverse_ode, reverse_sde
+from equidrift.models.conformers.distance.maps import (
+    complete_edges,
+    distance_map,
+    map_gain,
+    pair_geometry,
+)
+from equidrift.models.conformers.distance.sampler import (
+    Move,
+    annealed_langevin,
+    geometric_sigmas,
+    reverse_ode,
+    reverse_sde,
+)
 
 LANGEVIN_RATES = (0.01, 0.3, 1.0, 1.5, 1.8)
 

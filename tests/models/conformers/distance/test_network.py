@@ -21,7 +21,11 @@ from equidrift.models.conformers.distance.network import (
     element_index,
     pair_indices,
 )
-from equidrift.models.conformers.distance.objective import DistanceBatch, denoising_loss, stratified_log_sigma
+from equidrift.models.conformers.distance.objective import (
+    DistanceBatch,
+    denoising_loss,
+    stratified_log_sigma,
+)
 
 CHAIN = np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [1, 6]])
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from equidrift._version import __version__
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the user asks for records
+logging.getLogger(__name__).addHandler(
+    logging.NullHandler()
+)  # silent unless the user asks for records
 _LAZY = {
     "Molecule": "equidrift.records",
     "Ensemble": "equidrift.records",

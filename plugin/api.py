@@ -32,10 +32,6 @@ from equidrift.registry import make_refiner
 __all__ = ["mmff_system", "refine", "sample"]
 
 
-
-
-
-
 def sample(
     what: Any,
     n: int = 1,
@@ -106,10 +102,19 @@ def sample(
     check_window(window_kcal_mol)
     if sort not in (None, "energy"):
         raise InputError(f"sort must be 'energy', or None for the order of drawing, not {sort!r}")
-    options: dict[str, Any] = {"seed": seed, "steps": steps, "batch_size": batch_size, "max_attempts": max_attempts}
+    options: dict[str, Any] = {
+        "seed": seed,
+        "steps": steps,
+        "batch_size": batch_size,
+        "max_attempts": max_attempts,
+    }
     options["timeout_s"] = timeout_s
     options["conditions"] = make_conditions(fix, restrain, restraint_tolerance_A)
-    options |= {"relax": make_relax(relax), "options": {"relax": relax} if relax != "none" else None, **model_options}
+    options |= {
+        "relax": make_relax(relax),
+        "options": {"relax": relax} if relax != "none" else None,
+        **model_options,
+    }
     molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
 
     def finished(ensemble: Ensemble) -> Ensemble:
@@ -166,9 +171,15 @@ def refine(
     ensemble = largest_of(as_ensemble(what)) if largest_fragment else as_ensemble(what)
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
     if not callable(getattr(refiner, "refine_many", None)):
-        raise InputTypeError(f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}")
+        raise InputTypeError(
+            f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}"
+        )
     check_supported(ensemble.molecule)
-    size = check_count("batch_size", batch_size) if batch_size is not None else int(getattr(refiner, "batch_size", BATCH_SIZE))
+    size = (
+        check_count("batch_size", batch_size)
+        if batch_size is not None
+        else int(getattr(refiner, "batch_size", BATCH_SIZE))
+    )
     parts = []
     with conformer_bar(len(ensemble), shown=progress) as callback:
         for begin in range(0, len(ensemble), size):
@@ -206,7 +217,9 @@ def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> E
         "kept_input": dict(zip(names.tolist(), counts.tolist())),
     }
     positions = np.where(good[:, None, None], moved, ensemble.positions_A)
-    return ensemble.replace(positions_A=positions, valid=valid, energies_eV=None, log_prob=None, provenance=provenance)
+    return ensemble.replace(
+        positions_A=positions, valid=valid, energies_eV=None, log_prob=None, provenance=provenance
+    )
 
 
 def join_refined(parts: Sequence[Ensemble]) -> Ensemble:
@@ -217,11 +230,13 @@ def join_refined(parts: Sequence[Ensemble]) -> Ensemble:
             kept[reason] = kept.get(reason, 0) + count
     whole = joined(parts)
     counts = {"refined": sum(part.provenance["refined"] for part in parts), "kept_input": kept}
-    original = {key: parts[0].provenance[key] for key in ("drawn", "rejected") if key in parts[0].provenance}
-    provenance = {key: value for key, value in whole.provenance.items() if key not in ("drawn", "rejected")}
+    original = {
+        key: parts[0].provenance[key] for key in ("drawn", "rejected") if key in parts[0].provenance
+    }
+    provenance = {
+        key: value for key, value in whole.provenance.items() if key not in ("drawn", "rejected")
+    }
     return whole.replace(provenance={**provenance, **original, **counts})
-
-
 
 
 def mmff_system(*args: Any, **options: Any) -> Any:
@@ -231,10 +246,15 @@ def mmff_system(*args: Any, **options: Any) -> Any:
     return mmff_system(*args, **options)
 
 
-
-
 def forecast(
-    trajectory: Any, n_frames: int, n: int = 1, *, model: Any = "default", seed: int = 0, progress: bool = False, **options: Any
+    trajectory: Any,
+    n_frames: int,
+    n: int = 1,
+    *,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
 ) -> list[Trajectory]:
     """n continuations of a trajectory by n_frames each.
 
@@ -270,7 +290,9 @@ def forecast(
         for another object, an unknown model.
     """
     check_count("n", n)
-    return run(forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress)
+    return run(
+        forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress
+    )
 
 
 def interpolate(
@@ -308,12 +330,21 @@ def interpolate(
     if given is None:
         return run(interpolation_job(trajectory, n_frames, settings), n, progress)
     if n_frames is not None:
-        raise InputError("give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both")
+        raise InputError(
+            "give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both"
+        )
     return run(masked_job(trajectory, given, settings), n, progress)
 
 
 def refine_trajectory(
-    trajectory: Any, n: int = 1, *, level: float = 0.3, model: Any = "default", seed: int = 0, progress: bool = False, **options: Any
+    trajectory: Any,
+    n: int = 1,
+    *,
+    level: float = 0.3,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
 ) -> list[Trajectory]:
     """n refined versions of a coarse trajectory, by partial noising and denoising (arXiv:2410.13027, interpolation and refinement).
 
@@ -334,21 +365,3 @@ def refine_trajectory(
     check_count("n", n)
     settings = make_settings(model, seed=seed, **{"broken": "report", **options})
     return run(refinement_job(trajectory, level, settings), n, progress)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

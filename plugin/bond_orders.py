@@ -251,7 +251,10 @@ def _bond_costs(skeleton: Skeleton) -> Floats:
     """Cost of the first pi bond of each bond."""
     i, j = skeleton.bonds.T
     costs = np.zeros(len(skeleton.bonds))
-    for a, b in ((skeleton.numbers[i], skeleton.numbers[j]), (skeleton.numbers[j], skeleton.numbers[i])):
+    for a, b in (
+        (skeleton.numbers[i], skeleton.numbers[j]),
+        (skeleton.numbers[j], skeleton.numbers[i]),
+    ):
         oxides = np.array([_OXIDE_COST.get(z, _OTHER_OXIDE_COST) for z in b.tolist()])
         costs = costs + np.where(np.isin(a, (15, 16, 33, 34)), oxides, 0.0)
     if skeleton.positions_A is not None:

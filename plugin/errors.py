@@ -15,7 +15,9 @@ class EquidriftError(Exception):
         return _restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[EquidriftError], args: tuple[Any, ...], fields: dict[str, Any]) -> EquidriftError:
+def _restored(
+    kind: type[EquidriftError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> EquidriftError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(fields)
@@ -39,7 +41,11 @@ class ConfigError(InputError):
 
     def __init__(self, mistakes: Iterable[str]):
         self.mistakes = list(mistakes)
-        super().__init__("\n".join(["the training config does not fit:", *(f"  {line}" for line in self.mistakes)]))
+        super().__init__(
+            "\n".join(
+                ["the training config does not fit:", *(f"  {line}" for line in self.mistakes)]
+            )
+        )
 
 
 class UnknownNameError(InputError):
@@ -97,7 +103,10 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
 
     def __init__(self, message: str, reasons: Mapping[str, int], partial: Any = None):
         self.reasons, self.partial = dict(reasons), partial
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())) or "none drawn"
+        counts = (
+            ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items()))
+            or "none drawn"
+        )
         super().__init__(f"{message} Rejected: {counts}.")
 
 

@@ -28,7 +28,9 @@ def largest_atoms(molecule: Molecule) -> NDArray[np.int64]:
     parts = fragments(molecule)
     if not parts:
         return np.zeros(0, np.int64)
-    weight = [(int((molecule.numbers[p] != 1).sum()), int(molecule.numbers[p].sum())) for p in parts]
+    weight = [
+        (int((molecule.numbers[p] != 1).sum()), int(molecule.numbers[p].sum())) for p in parts
+    ]
     return parts[max(range(len(parts)), key=lambda k: (weight[k], -k))]
 
 

@@ -14,7 +14,9 @@ def align(moving: NDArray, fixed: NDArray) -> NDArray:
     return a @ (u @ v) + fixed.mean(0)
 
 
-def superposed(moving: NDArray[np.float64], onto_from: NDArray[np.float64], onto: NDArray[np.float64]) -> NDArray[np.float64]:
+def superposed(
+    moving: NDArray[np.float64], onto_from: NDArray[np.float64], onto: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """`moving` (n, 3) by the rotation and shift that brings `onto_from` (k, 3) onto `onto` (k, 3) (Kabsch)."""
     a, b = onto_from.mean(0), onto.mean(0)
     u, _, v = np.linalg.svd((onto_from - a).T @ (onto - b))
@@ -38,14 +40,20 @@ def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
     a, b, c, d = (x[..., column, :] for column in np.asarray(atoms, np.int64).reshape(-1, 4).T)
     axis = c - b
     left, right = np.cross(b - a, axis), np.cross(axis, d - c)
-    sine = np.einsum("...i,...i->...", np.cross(left, right), axis) / np.maximum(np.linalg.norm(axis, axis=-1), 1e-300)
+    sine = np.einsum("...i,...i->...", np.cross(left, right), axis) / np.maximum(
+        np.linalg.norm(axis, axis=-1), 1e-300
+    )
     out: Floats = np.arctan2(sine, np.einsum("...i,...i->...", left, right))
     return out
 
 
 def _rotated(arms: Floats, axis: Floats, angle: Floats) -> Floats:
     """Rodrigues' rotation of arms (..., k, 3) about unit axis (..., 3) by angle (...)."""
-    cosine, sine, axis = np.cos(angle)[..., None, None], np.sin(angle)[..., None, None], axis[..., None, :]
+    cosine, sine, axis = (
+        np.cos(angle)[..., None, None],
+        np.sin(angle)[..., None, None],
+        axis[..., None, :],
+    )
     along = np.einsum("...i,...i->...", arms, np.broadcast_to(axis, arms.shape))[..., None]
     out: Floats = arms * cosine + np.cross(axis, arms) * sine + axis * (along * (1 - cosine))
     return out

@@ -69,11 +69,20 @@ def fragments(molecule: Molecule) -> NDArray[np.int64]:
 
 def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
     """Topological classes of atoms by repeated hashing of their surroundings (Morgan, Weisfeiler-Lehman)."""
-    order = {tuple(sorted(pair)): o for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())}
-    kind = np.unique(np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    order = {
+        tuple(sorted(pair)): o
+        for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+    }
+    kind = np.unique(
+        np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True
+    )[1].reshape(-1)
     for _ in range(molecule.n_atoms):
         labels = [
-            (int(kind[i]), *sorted((int(kind[j]), order[min(i, j), max(i, j)]) for j in neighbours[i])) for i in range(molecule.n_atoms)
+            (
+                int(kind[i]),
+                *sorted((int(kind[j]), order[min(i, j), max(i, j)]) for j in neighbours[i]),
+            )
+            for i in range(molecule.n_atoms)
         ]
         index = {label: k for k, label in enumerate(sorted(set(labels)))}
         refined = np.array([index[label] for label in labels])

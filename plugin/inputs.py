@@ -35,7 +35,9 @@ def as_molecule(what: Any) -> Molecule:
     if host == "ase":
         molecule = host_function("ase", "from_atoms")(what)
         return molecule
-    raise InputTypeError(f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line")
+    raise InputTypeError(
+        f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line"
+    )
 
 
 def _host(what: Any) -> str:
@@ -57,12 +59,20 @@ def as_ensemble(what: Any) -> Ensemble:
         ensemble = what
     elif _host(what) == "rdkit":
         ensemble = host_function("rdkit", "ensemble_of")(what)
-    elif _host(what) == "ase" or (isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)):
-        ensemble = host_function("ase", "ensemble_of")([what] if _host(what) == "ase" else list(what))
+    elif _host(what) == "ase" or (
+        isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)
+    ):
+        ensemble = host_function("ase", "ensemble_of")(
+            [what] if _host(what) == "ase" else list(what)
+        )
     else:
-        raise InputTypeError(f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}")
+        raise InputTypeError(
+            f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}"
+        )
     if not len(ensemble):
-        raise InputError("there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)")
+        raise InputError(
+            "there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)"
+        )
     return ensemble
 
 
@@ -79,7 +89,9 @@ def as_trajectory(what: Any) -> Any:
     return what
 
 
-def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges: Any = None) -> Molecule | Ensemble:
+def from_openmm(
+    topology: app.Topology, positions: Any = None, *, formal_charges: Any = None
+) -> Molecule | Ensemble:
     """A Molecule, or with positions an Ensemble whose stereo is that of the first conformer (a Topology carries none).
 
     Parameters
@@ -93,7 +105,9 @@ def from_openmm(topology: app.Topology, positions: Any = None, *, formal_charges
     InputError
         where bond orders, elements or formal charges are missing, or shapes do not fit.
     """
-    record = host_function("openmm", "from_topology")(topology, positions, formal_charges=formal_charges)
+    record = host_function("openmm", "from_topology")(
+        topology, positions, formal_charges=formal_charges
+    )
     if isinstance(record, Molecule) or not len(record):
         return record
     mol = host_function("rdkit", "to_mol")(record.molecule, record.positions_A[:1])

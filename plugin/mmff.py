@@ -31,7 +31,10 @@ COULOMB_EXPRESSION = "qq/(r + 0.005)"  # buffered by 0.05 A
 _TABLES = {
     "bonds": (2, ("bond_k_mdyn_per_A", "bond_r0_A")),
     "angles": (3, ("angle_k_mdyn_A_per_rad2", "angle_theta0_deg", "angle_linear")),
-    "stretch_bends": (3, ("stretch_bend_k_mdyn_per_rad", "stretch_bend_r0_A", "stretch_bend_theta0_deg")),
+    "stretch_bends": (
+        3,
+        ("stretch_bend_k_mdyn_per_rad", "stretch_bend_r0_A", "stretch_bend_theta0_deg"),
+    ),
     "out_of_planes": (4, ("out_of_plane_k_mdyn_A_per_rad2",)),
     "torsions": (4, ("torsion_V_kcal_mol",)),
     "pairs": (2, ("pair_r_star_A", "pair_epsilon_kcal_mol", "pair_is_14")),
@@ -94,7 +97,9 @@ class MMFFParameters(Frozen):
         check_variant(self.variant)
         for name in ("types", "charges_e"):
             if len(getattr(self, name)) != self.n_atoms:
-                raise InputError(f"{name} has {len(getattr(self, name))} entries for {self.n_atoms} atoms")
+                raise InputError(
+                    f"{name} has {len(getattr(self, name))} entries for {self.n_atoms} atoms"
+                )
         for name, (width, columns) in _TABLES.items():
             index = getattr(self, name)
             if index.ndim != 2 or index.shape[1] != width:
@@ -103,7 +108,9 @@ class MMFFParameters(Frozen):
                 raise InputError(f"{name} names an atom outside 0 to {self.n_atoms - 1}")
             for column in columns:
                 if len(getattr(self, column)) != len(index):
-                    raise InputError(f"{column} has {len(getattr(self, column))} rows, but {name} has {len(index)}")
+                    raise InputError(
+                        f"{column} has {len(getattr(self, column))} rows, but {name} has {len(index)}"
+                    )
         for value in vars(self).values():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
@@ -157,11 +164,17 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
     if not molecule.isotopes.any():
         return parameters
     masses = host_function("rdkit", "isotope_masses_amu")(molecule)
-    return dataclasses.replace(parameters, isotope_masses_amu=np.where(molecule.isotopes > 0, masses, 0.0))
+    return dataclasses.replace(
+        parameters, isotope_masses_amu=np.where(molecule.isotopes > 0, masses, 0.0)
+    )
 
 
 def mmff_system(
-    what: Molecule | Chem.Mol | str, variant: str = "MMFF94", *, constraints: str | None = None, hydrogenMass_amu: float | None = None
+    what: Molecule | Chem.Mol | str,
+    variant: str = "MMFF94",
+    *,
+    constraints: str | None = None,
+    hydrogenMass_amu: float | None = None,
 ) -> openmm.System:
     """An OpenMM System that is MMFF94 for any molecule RDKit can type; its energies are RDKit's.
 

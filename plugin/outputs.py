@@ -98,9 +98,7 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "equidrift"
 
 
-def remember_finished(
-    outputs: Sequence[StrPath], command: str, told: Mapping[str, Any]
-) -> None:
+def remember_finished(outputs: Sequence[StrPath], command: str, told: Mapping[str, Any]) -> None:
     """Note in the user's cache that a run has finished, so that the same command knows its files.
 
     Parameters

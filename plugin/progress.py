@@ -10,7 +10,9 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def conformer_bar(total: int | None, *, shown: bool, done: int = 0, label: str = "conformers") -> Iterator[Report | None]:
+def conformer_bar(
+    total: int | None, *, shown: bool, done: int = 0, label: str = "conformers"
+) -> Iterator[Report | None]:
     """A bar over conformers, or what `label` says; yields the engine's callback, None where nothing is shown."""
     if not shown:
         yield None
@@ -43,8 +45,17 @@ def conformer_bar(total: int | None, *, shown: bool, done: int = 0, label: str =
             nonlocal rejected
             rejected += event["drawn"] - event["accepted"]
             elapsed = bar.tasks[0].elapsed or 0.0
-            rate = f"{(bar.tasks[0].completed + event['accepted'] - done) / elapsed:.1f}/s" if elapsed else ""
-            bar.update(task, advance=event["accepted"], rate=rate, rejected=f"{rejected} rejected" if rejected else "")
+            rate = (
+                f"{(bar.tasks[0].completed + event['accepted'] - done) / elapsed:.1f}/s"
+                if elapsed
+                else ""
+            )
+            bar.update(
+                task,
+                advance=event["accepted"],
+                rate=rate,
+                rejected=f"{rejected} rejected" if rejected else "",
+            )
 
         yield report
 
@@ -91,7 +102,11 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
         task = bar.add_task("training", total=1.0, state="")
 
         def report(event: dict[str, Any]) -> None:
-            bar.update(task, completed=event["share"], state=f"step {event['step']}, loss {event['loss']:.4g}")
+            bar.update(
+                task,
+                completed=event["share"],
+                state=f"step {event['step']}, loss {event['loss']:.4g}",
+            )
 
         yield report
 
@@ -126,8 +141,14 @@ def phase_bar(*, shown: bool) -> Iterator[Report | None]:
 
         def report(event: dict[str, Any]) -> None:
             if event["stage"] not in tasks:
-                tasks[event["stage"]] = bar.add_task(event["stage"], total=event["total"], accepted="")
+                tasks[event["stage"]] = bar.add_task(
+                    event["stage"], total=event["total"], accepted=""
+                )
             known = event["acceptance"] == event["acceptance"]
-            bar.update(tasks[event["stage"]], completed=event["done"], accepted=f"{event['acceptance']:.1%} accepted" if known else "")
+            bar.update(
+                tasks[event["stage"]],
+                completed=event["done"],
+                accepted=f"{event['acceptance']:.1%} accepted" if known else "",
+            )
 
         yield report

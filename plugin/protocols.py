@@ -25,7 +25,12 @@ class ConformerModel(Protocol):
     name: str
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]: ...
 
 
@@ -34,7 +39,11 @@ class BatchedConformerModel(ConformerModel, Protocol):
     """A model that mixes molecules in one batch: `sample_many` is `sample` over jobs of (molecule, seeds)."""
 
     def sample_many(
-        self, jobs: Sequence[tuple[Molecule, NDArray[np.int64]]], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.int64]]],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> list[NDArray[np.float64]]: ...
 
 
@@ -48,7 +57,11 @@ class Refiner(Protocol):
     name: str
 
     def refine_many(
-        self, jobs: Sequence[tuple[Molecule, NDArray[np.float64]]], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.float64]]],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> list[NDArray[np.float64]]: ...
 
 
@@ -135,7 +148,11 @@ class MoleculeModel(Protocol):
 class Proposer(Protocol):
     """Proposes a Monte Carlo move; `log_q_ratio` = log q(x | x') - log q(x' | x), None where there is no density."""
 
-    def propose(self, positions_A: NDArray[np.float64], *, kT_eV: float, rng: np.random.Generator) -> Proposal: ...
+    def propose(
+        self, positions_A: NDArray[np.float64], *, kT_eV: float, rng: np.random.Generator
+    ) -> Proposal: ...
 
 
-Relax = Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]  # (molecule, positions_A), and known=Known where atoms are held
+Relax = Callable[
+    ..., tuple[NDArray[np.float64], NDArray[np.float64]]
+]  # (molecule, positions_A), and known=Known where atoms are held

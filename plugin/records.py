@@ -42,7 +42,10 @@ class Frozen:
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
-        plain = {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in fields.items()}
+        plain = {
+            name: dict(value) if isinstance(value, MappingProxyType) else value
+            for name, value in fields.items()
+        }
         return _rebuilt, (type(self), plain)
 
 
@@ -61,7 +64,9 @@ def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: s
         raise InputError(f"{name} must be {wanted} in an array: {error}") from error
     if array.size == 0 and len(shape) > 1:
         array = array.reshape([length or 0 for length in shape])
-    if array.ndim != len(shape) or any(want is not None and have != want for have, want in zip(array.shape, shape)):
+    if array.ndim != len(shape) or any(
+        want is not None and have != want for have, want in zip(array.shape, shape)
+    ):
         wanted = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
         raise InputError(f"{name} has shape {array.shape}, expected {wanted}")
     array.setflags(write=False)
@@ -71,7 +76,9 @@ def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: s
 def _texts(properties: Any, what: str) -> dict[str, str]:
     """Properties by name, as text; numbers are written as Python writes them."""
     if not isinstance(properties, Mapping):
-        raise InputTypeError(f"{what} must be a mapping of names to text, not {type(properties).__name__}")
+        raise InputTypeError(
+            f"{what} must be a mapping of names to text, not {type(properties).__name__}"
+        )
     texts = {}
     for name, value in properties.items():
         check_text(name, f"a name in {what}", MAX_NAME)
@@ -131,15 +138,27 @@ class Molecule(Frozen):
         fix(self, "numbers", _frozen(self.numbers, np.int64, (None,), "numbers"))
         n = len(self.numbers)
         fix(self, "bonds", _frozen(self.bonds, np.int64, (None, 2), "bonds"))
-        fix(self, "bond_orders", _frozen(self.bond_orders, np.float64, (len(self.bonds),), "bond_orders"))
+        fix(
+            self,
+            "bond_orders",
+            _frozen(self.bond_orders, np.float64, (len(self.bonds),), "bond_orders"),
+        )
         fix(self, "formal_charges", _frozen(self.formal_charges, np.int64, (n,), "formal_charges"))
         fix(self, "tetrahedral", _frozen(self.tetrahedral, np.int64, (None, 5), "tetrahedral"))
         fix(self, "double_bonds", _frozen(self.double_bonds, np.int64, (None, 5), "double_bonds"))
-        for label, index in (("bonds", self.bonds), ("tetrahedral", self.tetrahedral), ("double_bonds", self.double_bonds[:, :4])):
+        for label, index in (
+            ("bonds", self.bonds),
+            ("tetrahedral", self.tetrahedral),
+            ("double_bonds", self.double_bonds[:, :4]),
+        ):
             if index.size and (index.min() < 0 or index.max() >= n):
-                raise InputError(f"{label} names atom {int(index.max())}, but the molecule has {n} atoms (0 to {n - 1})")
+                raise InputError(
+                    f"{label} names atom {int(index.max())}, but the molecule has {n} atoms (0 to {n - 1})"
+                )
         if n and not (1 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
-            raise InputError(f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}")
+            raise InputError(
+                f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}"
+            )
         for label in LABELS:
             value = getattr(self, label)
             if value is not None:
@@ -155,18 +174,28 @@ class Molecule(Frozen):
             value = getattr(self, label)
             array = _frozen(value if len(value) else np.zeros(n), np.int64, (n,), label)
             if n and not (0 <= array.min() and array.max() <= most):
-                raise InputError(f"{label} must be 0 to {most}, not {array.min() if array.min() < 0 else array.max()}")
+                raise InputError(
+                    f"{label} must be 0 to {most}, not {array.min() if array.min() < 0 else array.max()}"
+                )
             fix(self, label, array)
-        if isinstance(self.multiplicity, bool) or not isinstance(self.multiplicity, int | np.integer):
+        if isinstance(self.multiplicity, bool) or not isinstance(
+            self.multiplicity, int | np.integer
+        ):
             raise InputTypeError(f"multiplicity must be an integer, not {self.multiplicity!r}")
         if not 1 <= self.multiplicity <= MAX_MULTIPLICITY:
-            raise InputError(f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {self.multiplicity}")
+            raise InputError(
+                f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {self.multiplicity}"
+            )
         fix(self, "multiplicity", int(self.multiplicity))
         if self.bond_orders.size and not np.isin(self.bond_orders, ORDERS).all():
             odd = sorted(set(self.bond_orders[~np.isin(self.bond_orders, ORDERS)].tolist()))
-            raise InputError(f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd[0]:g}")
+            raise InputError(
+                f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd[0]:g}"
+            )
         if n and np.abs(self.formal_charges).max() > MAX_CHARGE:
-            raise InputError(f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not {np.abs(self.formal_charges).max()}")
+            raise InputError(
+                f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not {np.abs(self.formal_charges).max()}"
+            )
         if self.double_bonds.size and not np.isin(self.double_bonds[:, 4], (0, 1)).all():
             raise InputError("double_bonds must say 1 (cis) or 0 (trans) in their last column")
         check_text(self.name, "name", MAX_NAME, lines=True)
@@ -175,9 +204,15 @@ class Molecule(Frozen):
             for text in set(getattr(self, label) or ()) if label != "residue_ids" else ():
                 check_text(text, label, MAX_LABEL)
         if self.residue_ids is not None:
-            fix(self, "residue_ids", tuple(_frozen(self.residue_ids, np.int64, (n,), "residue_ids").tolist()))
+            fix(
+                self,
+                "residue_ids",
+                tuple(_frozen(self.residue_ids, np.int64, (n,), "residue_ids").tolist()),
+            )
             if n and max(map(abs, self.residue_ids)) >= 2**31:
-                raise InputError(f"residue_ids must fit into 32 bits, not {max(map(abs, self.residue_ids))}")
+                raise InputError(
+                    f"residue_ids must fit into 32 bits, not {max(map(abs, self.residue_ids))}"
+                )
         fix(self, "properties", MappingProxyType(_texts(self.properties, "properties")))
 
     @property
@@ -199,14 +234,33 @@ class Molecule(Frozen):
 
     def key(self) -> tuple[Any, ...]:
         """What decides whether two molecules are the same graph in the same atom order, stereo and isotopes included."""
-        bonds = sorted((min(i, j), max(i, j), o) for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist()))
-        stereo = (tuple(map(tuple, self.tetrahedral.tolist())), tuple(map(tuple, self.double_bonds.tolist())))
+        bonds = sorted(
+            (min(i, j), max(i, j), o)
+            for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist())
+        )
+        stereo = (
+            tuple(map(tuple, self.tetrahedral.tolist())),
+            tuple(map(tuple, self.double_bonds.tolist())),
+        )
         isotopes = tuple(self.isotopes.tolist()) if self.isotopes.any() else ()
-        return (tuple(self.numbers.tolist()), tuple(bonds), tuple(self.formal_charges.tolist()), self.multiplicity, stereo, isotopes)
+        return (
+            tuple(self.numbers.tolist()),
+            tuple(bonds),
+            tuple(self.formal_charges.tolist()),
+            self.multiplicity,
+            stereo,
+            isotopes,
+        )
 
     def entry(self) -> tuple[Any, ...]:
         """What decides whether two molecules are the same entry of a library: graph, name, SMILES, maps and properties."""
-        return (self.key(), self.name, self.smiles, tuple(self.atom_maps.tolist()), tuple(sorted(self.properties.items())))
+        return (
+            self.key(),
+            self.name,
+            self.smiles,
+            tuple(self.atom_maps.tolist()),
+            tuple(sorted(self.properties.items())),
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Molecule) and self.key() == other.key()
@@ -222,7 +276,9 @@ class Molecule(Frozen):
         """Read a SMILES; hydrogens are added behind the heavy atoms. Raises `MoleculeError` for what cannot be read."""
         from equidrift.registry import resolve
 
-        molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_smiles")(smiles, name=name)
+        molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_smiles")(
+            smiles, name=name
+        )
         return molecule
 
 
@@ -230,10 +286,14 @@ def _columns(properties: Any, n: int) -> dict[str, tuple[str, ...]]:
     """Properties of n samples: name -> n texts."""
     columns = {}
     if not isinstance(properties, Mapping):
-        raise InputTypeError(f"properties must be a mapping of names to texts, not {type(properties).__name__}")
+        raise InputTypeError(
+            f"properties must be a mapping of names to texts, not {type(properties).__name__}"
+        )
     for name, texts in properties.items():
         if isinstance(texts, str) or len(texts) != n:
-            raise InputError(f"properties[{name!r}] must hold {n} texts, one a sample, not {texts!r:.40}")
+            raise InputError(
+                f"properties[{name!r}] must hold {n} texts, one a sample, not {texts!r:.40}"
+            )
         what = f"properties[{check_text(name, 'a name in properties', MAX_NAME)!r}]"
         columns[name] = tuple(check_text(str(text), what, MAX_VALUE, lines=True) for text in texts)
     return columns
@@ -261,14 +321,29 @@ class Ensemble(Frozen):
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
-        fix(self, "positions_A", _frozen(self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"))
+        fix(
+            self,
+            "positions_A",
+            _frozen(self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"),
+        )
         n = len(self.positions_A)
-        fix(self, "seeds", _frozen(np.arange(n) if self.seeds is None else self.seeds, np.int64, (n,), "seeds"))
-        fix(self, "valid", _frozen(np.ones(n, bool) if self.valid is None else self.valid, bool, (n,), "valid"))
+        fix(
+            self,
+            "seeds",
+            _frozen(np.arange(n) if self.seeds is None else self.seeds, np.int64, (n,), "seeds"),
+        )
+        fix(
+            self,
+            "valid",
+            _frozen(np.ones(n, bool) if self.valid is None else self.valid, bool, (n,), "valid"),
+        )
         for label in ("log_prob", "energies_eV"):
             if getattr(self, label) is not None:
                 fix(self, label, _frozen(getattr(self, label), np.float64, (n,), label))
-        scores = {key: _frozen(value, np.float64, (n,), f"scores[{key!r}]") for key, value in self.scores.items()}
+        scores = {
+            key: _frozen(value, np.float64, (n,), f"scores[{key!r}]")
+            for key, value in self.scores.items()
+        }
         fix(self, "scores", MappingProxyType(scores))
         fix(self, "provenance", MappingProxyType(dict(self.provenance)))
         fix(self, "properties", MappingProxyType(_columns(self.properties, n)))
@@ -288,7 +363,9 @@ class Ensemble(Frozen):
             energies_eV=None if self.energies_eV is None else self.energies_eV[pick],
             valid=self.valid[pick] if self.valid is not None else None,
             scores={key: value[pick] for key, value in self.scores.items()},
-            properties={key: [texts[k] for k in pick.tolist()] for key, texts in self.properties.items()},
+            properties={
+                key: [texts[k] for k in pick.tolist()] for key, texts in self.properties.items()
+            },
         )
 
     def __repr__(self) -> str:
@@ -315,13 +392,17 @@ class Ensemble(Frozen):
         """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the molecule's properties are in it."""
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(self.molecule, self.positions_A)
+        return resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(
+            self.molecule, self.positions_A
+        )
 
     def to_openmm(self) -> tuple[Any, list[Any]]:
         """(Topology, [positions Quantity a conformer])."""
         from equidrift.registry import resolve
 
-        topology: tuple[Any, list[Any]] = resolve("equidrift.adapters.openmm.topology:to_openmm")(self)
+        topology: tuple[Any, list[Any]] = resolve("equidrift.adapters.openmm.topology:to_openmm")(
+            self
+        )
         return topology
 
     def to_mdanalysis(self) -> MDAnalysis.Universe:
@@ -348,7 +429,11 @@ class Trajectory(Frozen):
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
-        fix(self, "positions_A", _frozen(self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"))
+        fix(
+            self,
+            "positions_A",
+            _frozen(self.positions_A, np.float64, (None, self.molecule.n_atoms, 3), "positions_A"),
+        )
         fix(self, "time_fs", _frozen(self.time_fs, np.float64, (len(self.positions_A),), "time_fs"))
         if self.box_A is not None:
             one = np.ndim(self.box_A) == 2
@@ -451,8 +536,12 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
     arrays: dict[str, Any] = {"positions_A": np.concatenate([part.positions_A for part in parts])}
     for name in ("seeds", "valid", "log_prob", "energies_eV"):
         columns = [getattr(part, name) for part in parts]
-        arrays[name] = None if any(column is None for column in columns) else np.concatenate(columns)
-    arrays["scores"] = {key: np.concatenate([part.scores[key] for part in parts]) for key in parts[0].scores}
+        arrays[name] = (
+            None if any(column is None for column in columns) else np.concatenate(columns)
+        )
+    arrays["scores"] = {
+        key: np.concatenate([part.scores[key] for part in parts]) for key in parts[0].scores
+    }
     arrays["properties"] = joined_properties(parts)
     counts: dict[str, Any] = {"drawn": drawn, "rejected": dict(sorted(rejected.items()))}
     if all("kept_input" in part.provenance for part in parts):  # of a refinement
@@ -461,13 +550,18 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
         counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
     elif all("refined" in part.provenance for part in parts):  # of a sampling chain
         counts |= {"refined": sum(part.provenance["refined"] for part in parts)}
-    return with_relative_energies(parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts}))
+    return with_relative_energies(
+        parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts})
+    )
 
 
 def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
     """The properties of the samples of all parts; empty text where a part has none of a name."""
     names = list(dict.fromkeys(name for part in parts for name in part.properties))
-    return {name: [text for part in parts for text in part.properties.get(name, ("",) * len(part))] for name in names}
+    return {
+        name: [text for part in parts for text in part.properties.get(name, ("",) * len(part))]
+        for name in names
+    }
 
 
 @dataclass(frozen=True, eq=False)

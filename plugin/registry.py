@@ -63,7 +63,9 @@ TRAINED_MOLECULE_MODELS = {
     "joint": ("equidrift.models.molecules.joint.sampler:load_joint", "weights"),
     "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),
 }
-TRAINED_TRAJECTORY_MODELS = {"trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")}
+TRAINED_TRAJECTORY_MODELS = {
+    "trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")
+}
 
 
 # host or family -> name -> where the core finds it; the core imports no host and no model by itself
@@ -143,7 +145,11 @@ def host_function(host: str, name: str) -> Any:
 @lru_cache
 def _third_party() -> dict[str, str]:
     """Names and places of other packages' models. Nothing is imported, so that a broken one costs nobody anything."""
-    return {entry.name: entry.value for entry in entry_points(group="equidrift.models") if entry.name not in CONFORMER_MODELS}
+    return {
+        entry.name: entry.value
+        for entry in entry_points(group="equidrift.models")
+        if entry.name not in CONFORMER_MODELS
+    }
 
 
 def third_party_models() -> dict[str, str]:
@@ -151,7 +157,9 @@ def third_party_models() -> dict[str, str]:
     found = {}
     for entry in entry_points(group="equidrift.models"):
         if entry.name in CONFORMER_MODELS:
-            found[entry.name] = f"{_package(entry)} wants a name that equidrift has itself; that one is used"
+            found[entry.name] = (
+                f"{_package(entry)} wants a name that equidrift has itself; that one is used"
+            )
             continue
         try:
             _plugin(entry.name, entry.value)
@@ -171,9 +179,13 @@ def _plugin(name: str, value: str) -> Any:
         factory = resolve(value)
     except Exception as error:  # it is others' code: it can raise anything
         told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(f"the model {name!r} ({value}) of another package cannot be imported ({told}); update or remove it") from error
+        raise ModelError(
+            f"the model {name!r} ({value}) of another package cannot be imported ({told}); update or remove it"
+        ) from error
     if not callable(factory):
-        raise ModelError(f"the model {name!r} of another package is no factory: {value} is {type(factory).__name__}; update or remove it")
+        raise ModelError(
+            f"the model {name!r} of another package is no factory: {value} is {type(factory).__name__}; update or remove it"
+        )
     return factory
 
 
@@ -207,7 +219,9 @@ def is_path(name: str) -> bool:
 def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, Any]) -> Any:
     task = read_card(find(path)).get("task")
     if task not in table:
-        raise WeightsError(f"{path} is a model for task {task!r}; here one for {' or '.join(map(repr, table))} is expected")
+        raise WeightsError(
+            f"{path} is a model for task {task!r}; here one for {' or '.join(map(repr, table))} is expected"
+        )
     factory, argument = table[task]
     made = resolve(factory)(**{argument: path}, **options)
     made.name = Path(path).name  # what is made with a user's own weights says so

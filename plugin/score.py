@@ -47,30 +47,54 @@ class DenoiserScore:
     exact = False
     notice = NOTICE
 
-    def __init__(self, molecule: Molecule, *, sigma_A: float = SIGMA_A, temperature_K: float = 300.0, model: str = "conformer") -> None:
+    def __init__(
+        self,
+        molecule: Molecule,
+        *,
+        sigma_A: float = SIGMA_A,
+        temperature_K: float = 300.0,
+        model: str = "conformer",
+    ) -> None:
         if not RANGE_A[0] <= sigma_A <= RANGE_A[1]:
-            raise InputError(f"sigma_A must lie in {RANGE_A[0]} .. {RANGE_A[1]}, not {sigma_A}; give for example {SIGMA_A}")
+            raise InputError(
+                f"sigma_A must lie in {RANGE_A[0]} .. {RANGE_A[1]}, not {sigma_A}; give for example {SIGMA_A}"
+            )
         if not 0 < temperature_K < math.inf:
-            raise InputError(f"temperature_K must be positive and finite, not {temperature_K}; give that of the thermostat")
+            raise InputError(
+                f"temperature_K must be positive and finite, not {temperature_K}; give that of the thermostat"
+            )
         check_supported(molecule)
-        self.molecule, self.sigma_A, self.temperature_K, self.model = molecule, float(sigma_A), float(temperature_K), model
+        self.molecule, self.sigma_A, self.temperature_K, self.model = (
+            molecule,
+            float(sigma_A),
+            float(temperature_K),
+            model,
+        )
         self._denoiser: Any = None
 
     def jump(self, positions_A: ArrayLike) -> NDArray[np.float64]:
         """The denoised conformers D(y) of noisy positions (n, 3) or (k, n, 3); at large sigma they are averages, so refine them."""
         y = np.asarray(positions_A, np.float64)
         if y.ndim not in (2, 3) or y.shape[-2:] != (self.molecule.n_atoms, 3):
-            raise InputError(f"positions_A has shape {y.shape}, expected (..., {self.molecule.n_atoms}, 3)")
+            raise InputError(
+                f"positions_A has shape {y.shape}, expected (..., {self.molecule.n_atoms}, 3)"
+            )
         if self._denoiser is None:
             model = make_model(self.model)
             if not hasattr(model, "denoise_many"):
-                raise InputError(f"model {self.model!r} has no denoiser; take 'conformer', or weights that `equidrift train` made for it")
+                raise InputError(
+                    f"model {self.model!r} has no denoiser; take 'conformer', or weights that `equidrift train` made for it"
+                )
             self._denoiser = model
         block = y.reshape(-1, *y.shape[-2:])
         centre = block.mean(axis=1, keepdims=True)
         seeds = np.zeros(len(block), np.int64)  # one step down to no noise draws none
-        (clean,) = self._denoiser.denoise_many([(self.molecule, block - centre)], [seeds], self.sigma_A, 1)
-        out: NDArray[np.float64] = (clean - clean.mean(axis=1, keepdims=True) + centre).reshape(y.shape)
+        (clean,) = self._denoiser.denoise_many(
+            [(self.molecule, block - centre)], [seeds], self.sigma_A, 1
+        )
+        out: NDArray[np.float64] = (clean - clean.mean(axis=1, keepdims=True) + centre).reshape(
+            y.shape
+        )
         return out
 
     def forces_eV_A(self, positions_A: ArrayLike) -> NDArray[np.float64]:
@@ -80,13 +104,20 @@ class DenoiserScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        options = {"sigma_A": self.sigma_A, "temperature_K": self.temperature_K, "model": self.model}
+        options = {
+            "sigma_A": self.sigma_A,
+            "temperature_K": self.temperature_K,
+            "model": self.model,
+        }
         return {"molecule": molecule_to_dict(self.molecule), **options}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> DenoiserScore:
         """The score that `to_dict` wrote."""
-        return cls(molecule_from_dict(data["molecule"]), **{key: value for key, value in data.items() if key != "molecule"})
+        return cls(
+            molecule_from_dict(data["molecule"]),
+            **{key: value for key, value in data.items() if key != "molecule"},
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DenoiserScore.from_dict, (self.to_dict(),)

@@ -114,5 +114,3 @@ def swarm(
         progress=progress,
     )
     return result
-
-

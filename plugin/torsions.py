@@ -22,13 +22,9 @@ from equidrift.records import Molecule
 _COLLINEAR = 1e-3  # sine of a bond angle below which a torsion about that bond has no meaning
 
 
-
-
-
-
-
-
-def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool = False) -> NDArray[np.int64]:
+def rotatable_bonds(
+    molecule: Molecule, *, amides: bool = False, hydrogens: bool = False
+) -> NDArray[np.int64]:
     """Bonds that torsion moves may turn: single, in no ring, with a heavy atom to turn on either side.
 
     Parameters
@@ -42,13 +38,19 @@ def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool
     (m, 2) atoms, in the order of the molecule's bonds.
     """
     graph, numbers = Graph(molecule.n_atoms, molecule.bonds), molecule.numbers
-    orders = {frozenset(pair): order for pair, order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())}
+    orders = {
+        frozenset(pair): order
+        for pair, order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+    }
     out = []
     for i, j in molecule.bonds.tolist():
         if orders[frozenset((i, j))] not in (0.0, 1.0) or not graph.is_bridge(i, j):
             continue
         ends = ((i, j), (j, i))
-        if any(not [k for k in graph.neighbours[a] if k != b and (hydrogens or numbers[k] != 1)] for a, b in ends):
+        if any(
+            not [k for k in graph.neighbours[a] if k != b and (hydrogens or numbers[k] != 1)]
+            for a, b in ends
+        ):
             continue
         if any(_linear(a, graph, orders, numbers) for a in (i, j)) or (
             not amides and any(_amide(a, b, graph, orders, numbers) for a, b in ends)
@@ -58,18 +60,28 @@ def rotatable_bonds(molecule: Molecule, *, amides: bool = False, hydrogens: bool
     return np.array(out, np.int64).reshape(-1, 2)
 
 
-def _linear(atom: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]) -> bool:
+def _linear(
+    atom: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]
+) -> bool:
     """An sp centre: its two bonds are on one line, and no torsion is defined there. Without bond orders: a carbon with two neighbours."""
     around = [orders[frozenset((atom, k))] for k in graph.neighbours[atom]]
-    return 3.0 in around or (around.count(2.0) == 2 and len(around) == 2) or (len(around) == 2 and numbers[atom] == 6)
+    return (
+        3.0 in around
+        or (around.count(2.0) == 2 and len(around) == 2)
+        or (len(around) == 2 and numbers[atom] == 6)
+    )
 
 
-def _amide(c: int, n: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]) -> bool:
+def _amide(
+    c: int, n: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]
+) -> bool:
     """Whether c-n is the C-N bond of X-C(=O)-N or X-C(=S)-N; without bond orders an O or S with one neighbour is taken as doubly bound."""
     if numbers[c] != 6 or numbers[n] != 7 or len(graph.neighbours[c]) != 3:
         return False
     return any(
-        numbers[k] in (8, 16) and len(graph.neighbours[k]) == 1 and orders[frozenset((c, k))] in (0.0, 2.0)
+        numbers[k] in (8, 16)
+        and len(graph.neighbours[k]) == 1
+        and orders[frozenset((c, k))] in (0.0, 2.0)
         for k in graph.neighbours[c]
         if k != n
     )
@@ -95,7 +107,9 @@ class TorsionTree:
     atoms : (m, 4) the atoms of each torsion; the fourth is on the side that turns.
     """
 
-    def __init__(self, n_atoms: int, bonds: ArrayLike, rotatable: ArrayLike, numbers: ArrayLike | None = None):
+    def __init__(
+        self, n_atoms: int, bonds: ArrayLike, rotatable: ArrayLike, numbers: ArrayLike | None = None
+    ):
         self.n_atoms = int(n_atoms)
         self.bonds = np.asarray(bonds, np.int64).reshape(-1, 2)
         pairs = np.asarray(rotatable, np.int64).reshape(-1, 2)
@@ -109,7 +123,14 @@ class TorsionTree:
             # The centre of the tree lies on the larger side of every bond; of equal sides on that of the lowest index.
             j_turns = (len(at_j), -at_j[0]) < (len(at_i), -at_i[0])
             fixed, turned, moved = (i, j, at_j) if j_turns else (j, i, at_i)
-            rows.append((_witness(fixed, turned, graph, weights), fixed, turned, _witness(turned, fixed, graph, weights)))
+            rows.append(
+                (
+                    _witness(fixed, turned, graph, weights),
+                    fixed,
+                    turned,
+                    _witness(turned, fixed, graph, weights),
+                )
+            )
             self.moved.append(np.array([k for k in moved if k != turned], np.int64))
         # Outer bonds turn with inner ones: inner first, so that each axis is where it ends up.
         order = sorted(range(len(rows)), key=lambda k: -len(self.moved[k]))
@@ -117,7 +138,9 @@ class TorsionTree:
         self.atoms = np.array(rows, np.int64).reshape(-1, 4)
 
     @classmethod
-    def of(cls, molecule: Molecule, rotatable: ArrayLike | None = None, **options: Any) -> TorsionTree:
+    def of(
+        cls, molecule: Molecule, rotatable: ArrayLike | None = None, **options: Any
+    ) -> TorsionTree:
         """The tree of a molecule; `rotatable` (m, 2) overrides `rotatable_bonds(molecule, **options)`."""
         chosen = rotatable_bonds(molecule, **options) if rotatable is None else rotatable
         return cls(molecule.n_atoms, molecule.bonds, chosen, molecule.numbers)
@@ -150,14 +173,19 @@ class TorsionTree:
         x = self._checked(positions_A)
         phi = np.asarray(phi, np.float64)
         if phi.ndim == 0 or phi.shape[-1] != self.n_torsions:
-            raise InputError(f"phi has shape {phi.shape}, expected (..., {self.n_torsions}): one angle a rotatable bond")
+            raise InputError(
+                f"phi has shape {phi.shape}, expected (..., {self.n_torsions}): one angle a rotatable bond"
+            )
         return self.turn(x, phi - dihedrals(x, self.atoms))
 
     def turn(self, positions_A: ArrayLike, delta: ArrayLike) -> Floats:
         """Turn about each bond by delta (..., m) radians; as `set_torsions` otherwise."""
         x, delta = self._checked(positions_A), np.asarray(delta, np.float64)
         lead = np.broadcast_shapes(x.shape[:-2], delta.shape[:-1])
-        x, delta = np.array(np.broadcast_to(x, (*lead, self.n_atoms, 3))), np.broadcast_to(delta, (*lead, self.n_torsions))
+        x, delta = (
+            np.array(np.broadcast_to(x, (*lead, self.n_atoms, 3))),
+            np.broadcast_to(delta, (*lead, self.n_torsions)),
+        )
         for k in self._order:
             if not np.any(delta[..., k]):
                 continue
@@ -165,7 +193,10 @@ class TorsionTree:
             origin = x[..., turned, :]
             axis = origin - x[..., fixed, :]
             axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
-            x[..., moved, :] = _rotated(x[..., moved, :] - origin[..., None, :], axis, delta[..., k]) + origin[..., None, :]
+            x[..., moved, :] = (
+                _rotated(x[..., moved, :] - origin[..., None, :], axis, delta[..., k])
+                + origin[..., None, :]
+            )
         return x
 
     def _checked(self, positions_A: ArrayLike) -> Floats:
@@ -181,7 +212,10 @@ class TorsionTree:
             for a, b, c in (row[:3], row[1:]):
                 left, right = x[..., a, :] - x[..., b, :], x[..., c, :] - x[..., b, :]
                 area = np.linalg.norm(np.cross(left, right), axis=-1)
-                if np.any(area <= _COLLINEAR * np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)):
+                if np.any(
+                    area
+                    <= _COLLINEAR * np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+                ):
                     raise InputError(
                         f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has no torsion; leave it out of rotatable"
                     )
@@ -205,7 +239,9 @@ def _check_rotatable(i: int, j: int, graph: Graph) -> tuple[list[int], list[int]
         raise InputError(f"rotatable names {i}-{j}, which is no bond; give pairs of bonded atoms")
     at_i, at_j = graph.side(i, j), graph.side(j, i)
     if j in at_i:
-        raise InputError(f"bond {i}-{j} lies in a ring, and turning about it would break the ring; leave it out of rotatable")
+        raise InputError(
+            f"bond {i}-{j} lies in a ring, and turning about it would break the ring; leave it out of rotatable"
+        )
     if len(at_i) == 1 or len(at_j) == 1:
         raise InputError(f"bond {i}-{j} has nothing to turn on one side; leave it out of rotatable")
     return at_i, at_j
@@ -215,5 +251,3 @@ def _witness(atom: int, other: int, graph: Graph, weights: Floats) -> int:
     """The neighbour of `atom` by which its end of a torsion is measured: the heaviest, then the largest branch, then the lowest index."""
     around: Iterable[int] = (k for k in graph.neighbours[atom] if k != other)
     return max(around, key=lambda k: (weights[k], len(graph.side(k, atom)), -k))
-
-

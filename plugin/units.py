@@ -10,7 +10,9 @@ NM_PER_A = 0.1
 BOHR_PER_A = 1 / 0.529177210903
 PS_PER_FS = 1e-3
 BOLTZMANN_EV_PER_K = 8.617333262e-5
-BOLTZMANN_AMU_A2_PER_FS2_K = 8.314462618e-7  # kT over a mass in amu is a square of velocities in A/fs
+BOLTZMANN_AMU_A2_PER_FS2_K = (
+    8.314462618e-7  # kT over a mass in amu is a square of velocities in A/fs
+)
 COULOMB_EV_A_PER_E2 = 14.399645478  # 1 / (4 pi epsilon_0)
 COULOMB_KCAL_A_PER_MOL_E2 = 332.0716  # the value MMFF94 uses
 KCAL_MOL_PER_MDYN_A = 143.9325  # the value MMFF94 uses

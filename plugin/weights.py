@@ -13,7 +13,19 @@ from typing import Any
 
 from equidrift.errors import UnknownNameError, WeightsError
 
-CARD_KEYS = ("name", "description", "family", "config", "elements", "max_atoms", "units", "licence", "training_data", "sha256", "quality")
+CARD_KEYS = (
+    "name",
+    "description",
+    "family",
+    "config",
+    "elements",
+    "max_atoms",
+    "units",
+    "licence",
+    "training_data",
+    "sha256",
+    "quality",
+)
 
 
 def zoo() -> Path:
@@ -34,7 +46,9 @@ def read_card(path: Path | str) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise WeightsError(f"the model card {path} cannot be read ({error}); reinstall equidrift or give another card") from error
+        raise WeightsError(
+            f"the model card {path} cannot be read ({error}); reinstall equidrift or give another card"
+        ) from error
     missing = [key for key in CARD_KEYS if key not in card]
     if missing:
         raise WeightsError(f"the model card {path} lacks {', '.join(missing)}")
@@ -47,7 +61,9 @@ def find(name_or_path: str | Path) -> Path:
     if path.suffix in (".json", ".safetensors"):
         card = path.with_suffix(".json")
         if not card.exists():
-            raise WeightsError(f"no model card {card}; `equidrift train` writes one beside the weights")
+            raise WeightsError(
+                f"no model card {card}; `equidrift train` writes one beside the weights"
+            )
         return card
     known = [p.stem for p in zoo().glob("*.json")]
     if str(name_or_path) not in known:
@@ -77,15 +93,21 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     card = read_card(card_path)
     path = card_path.with_suffix(".safetensors")
     if not path.exists():
-        raise WeightsError(f"no weights beside the card: {path} is missing; reinstall equidrift or train the model again")
+        raise WeightsError(
+            f"no weights beside the card: {path} is missing; reinstall equidrift or train the model again"
+        )
     raw = path.read_bytes()
     if hashlib.sha256(raw).hexdigest() != card["sha256"]:
-        raise WeightsError(f"{path} is truncated or altered: its SHA-256 is not the one in its card; reinstall equidrift or copy it again")
+        raise WeightsError(
+            f"{path} is truncated or altered: its SHA-256 is not the one in its card; reinstall equidrift or copy it again"
+        )
     try:
         state = load(raw)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, card
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }, card
 
 
 def reproducible(card: dict[str, Any]) -> dict[str, Any]:
@@ -103,10 +125,15 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, card.get("dtype", "float32"))
-    tensors = {key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu() for key, v in state.items()}
+    tensors = {
+        key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu()
+        for key, v in state.items()
+    }
     path.touch()  # with the user's file mode: save_file keeps it, and would otherwise write one that others cannot read
     about = json.dumps({"name": str(card["name"]), "licence": str(card["licence"])})
-    save_file(tensors, str(path), metadata={"equidrift": about})  # one key: safetensors writes several in no fixed order
+    save_file(
+        tensors, str(path), metadata={"equidrift": about}
+    )  # one key: safetensors writes several in no fixed order
     card = {**card, "sha256": sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path

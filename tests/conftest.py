@@ -62,7 +62,9 @@ def make_ensemble(name: str) -> Ensemble:
 
 
 @lru_cache
-def make_trajectory(smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, dt_fs: float = 10.0) -> Trajectory:
+def make_trajectory(
+    smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, dt_fs: float = 10.0
+) -> Trajectory:
     """A molecule that drifts and breathes a little: small harmonic motion about an ETKDG geometry."""
     molecule = Molecule.from_smiles(smiles)
     rest = ETKDG().sample(molecule, sample_seeds(0, 0, 1))[0]
@@ -70,7 +72,9 @@ def make_trajectory(smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, d
     amplitude, drift = 0.03 * rng.standard_normal(rest.shape), np.array([0.01, 0.0, -0.02])
     k = np.arange(n_frames)[:, None, None]
     positions_A = rest + amplitude * np.sin(0.4 * k) + drift * k
-    return Trajectory(molecule, positions_A, dt_fs * np.arange(n_frames), provenance={"model": "given"})
+    return Trajectory(
+        molecule, positions_A, dt_fs * np.arange(n_frames), provenance={"model": "given"}
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,10 +99,23 @@ def chiral() -> Ensemble:
 
 def graph_key(molecule: Molecule) -> tuple:
     """The graph with its stereo, however the rows are written: equal for equal molecules in the same atom order."""
-    bonds = sorted((min(i, j), max(i, j), o) for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()))
+    bonds = sorted(
+        (min(i, j), max(i, j), o)
+        for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+    )
     centres = []
     for centre, *around in molecule.tetrahedral.tolist():
         odd = sum(p > q for k, p in enumerate(around) for q in around[k + 1 :]) % 2
         centres.append((centre, *sorted(around), odd))
-    doubles = [(a, i, j, b, cis) if i < j else (b, j, i, a, cis) for a, i, j, b, cis in molecule.double_bonds.tolist()]
-    return molecule.numbers.tolist(), bonds, molecule.formal_charges.tolist(), molecule.multiplicity, sorted(centres), sorted(doubles)
+    doubles = [
+        (a, i, j, b, cis) if i < j else (b, j, i, a, cis)
+        for a, i, j, b, cis in molecule.double_bonds.tolist()
+    ]
+    return (
+        molecule.numbers.tolist(),
+        bonds,
+        molecule.formal_charges.tolist(),
+        molecule.multiplicity,
+        sorted(centres),
+        sorted(doubles),
+    )

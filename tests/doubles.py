@@ -33,17 +33,29 @@ class Shaker:
         self.calls: list[list[tuple[Molecule, NDArray[np.int64]]]] = []
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Any = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
     ) -> NDArray[np.float64]:
         """See `ConformerModel.sample`."""
         return self.sample_many([(molecule, seeds)])[0]
 
     def sample_many(
-        self, jobs: Sequence[tuple[Molecule, NDArray[np.int64]]], *, steps: int | None = None, callback: Any = None
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.int64]]],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
     ) -> list[NDArray[np.float64]]:
         """See `BatchedConformerModel.sample_many`."""
         self.calls.append(list(jobs))
-        return [np.array([self._one(molecule, seed) for seed in seeds.tolist()]) for molecule, seeds in jobs]
+        return [
+            np.array([self._one(molecule, seed) for seed in seeds.tolist()])
+            for molecule, seeds in jobs
+        ]
 
     def _one(self, molecule: Molecule, seed: int) -> NDArray[np.float64]:
         rng = sample_rng(seed)
@@ -60,10 +72,19 @@ class Shrinker:
     name = "shrinker"
 
     def refine_many(
-        self, jobs: Sequence[tuple[Molecule, NDArray[np.float64]]], *, steps: int | None = None, callback: Any = None
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.float64]]],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
     ) -> list[NDArray[np.float64]]:
         """See `Refiner.refine_many`."""
-        return [np.array([frame + 0.001 if k % 2 == 0 else 5 * frame for k, frame in enumerate(positions)]) for _, positions in jobs]
+        return [
+            np.array(
+                [frame + 0.001 if k % 2 == 0 else 5 * frame for k, frame in enumerate(positions)]
+            )
+            for _, positions in jobs
+        ]
 
 
 class Unmoved:
@@ -72,7 +93,11 @@ class Unmoved:
     name = "unmoved"
 
     def refine_many(
-        self, jobs: Sequence[tuple[Molecule, NDArray[np.float64]]], *, steps: int | None = None, callback: Any = None
+        self,
+        jobs: Sequence[tuple[Molecule, NDArray[np.float64]]],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
     ) -> list[NDArray[np.float64]]:
         """See `Refiner.refine_many`."""
         return [np.array(positions) for _, positions in jobs]
@@ -91,7 +116,13 @@ class Walker(LastFrame):
         self.calls: list[tuple[int, int]] = []  # (seeds, frames) of each
 
     def complete(
-        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], *, steps: int | None = None, callback: Any = None
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Any = None,
     ) -> NDArray[np.float64]:
         """See `TrajectoryModel.complete`."""
         self.calls.append((len(seeds), len(given)))
@@ -103,13 +134,30 @@ class Walker(LastFrame):
                 frames[np.flatnonzero(~given)[-1]] *= 3.0
         return made
 
-    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float) -> NDArray[np.float64]:
+    def refine(
+        self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float
+    ) -> NDArray[np.float64]:
         """See `TrajectoryModel`."""
-        noise = [sample_rng(seed).standard_normal(trajectory.positions_A.shape) for seed in seeds.tolist()]
+        noise = [
+            sample_rng(seed).standard_normal(trajectory.positions_A.shape)
+            for seed in seeds.tolist()
+        ]
         return trajectory.positions_A + 0.01 * level * np.array(noise)
 
 
-BREAD = ("CCO", "CC(O)CN", "c1ccoc1", "C[C@H](O)C#N", "CC(=O)OC", "C1CN1C=O", "FC(F)C", "CNC(N)=O", "C/C=C/O", "O=CC1CC1", "NC1=NCO1")
+BREAD = (
+    "CCO",
+    "CC(O)CN",
+    "c1ccoc1",
+    "C[C@H](O)C#N",
+    "CC(=O)OC",
+    "C1CN1C=O",
+    "FC(F)C",
+    "CNC(N)=O",
+    "C/C=C/O",
+    "O=CC1CC1",
+    "NC1=NCO1",
+)
 BREAD += ("CC#CCO",)
 
 
@@ -125,12 +173,21 @@ class Baker:
     elements = (1, 6, 7, 8, 9)
     takes_fragment = True
 
-    def __init__(self, *, share: float = 0.0, faults: Sequence[str] = ("none",), n: int = len(BREAD)) -> None:
+    def __init__(
+        self, *, share: float = 0.0, faults: Sequence[str] = ("none",), n: int = len(BREAD)
+    ) -> None:
         self.share, self.faults, self.breads = share, tuple(faults), BREAD[:n]
-        self.properties = {"gap_eV": (4.0, 10.0), "mu_D": (0.0, 8.0), "homo_eV": (-9.0, -4.0), "lumo_eV": (-3.0, 3.0)}
+        self.properties = {
+            "gap_eV": (4.0, 10.0),
+            "mu_D": (0.0, 8.0),
+            "homo_eV": (-9.0, -4.0),
+            "lumo_eV": (-3.0, 3.0),
+        }
         self.calls: list[dict[str, Any]] = []
 
-    def sample(self, seeds: NDArray[np.int64], **options: Any) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
+    def sample(
+        self, seeds: NDArray[np.int64], **options: Any
+    ) -> list[tuple[Molecule, NDArray[np.float64]] | None]:
         """See `MoleculeModel.sample`."""
         self.calls.append({"count": len(seeds), **options})
         return [self._one(int(seed), options.get("fragment")) for seed in seeds]
@@ -139,13 +196,17 @@ class Baker:
         rng = sample_rng(seed)
         molecule = Molecule.from_smiles(self.breads[rng.integers(len(self.breads))])
         positions = geometry(molecule) + 0.01 * rng.standard_normal((molecule.n_atoms, 3))
-        molecule = molecule.replace(tetrahedral=np.zeros((0, 5)), double_bonds=np.zeros((0, 5)), smiles="")
+        molecule = molecule.replace(
+            tetrahedral=np.zeros((0, 5)), double_bonds=np.zeros((0, 5)), smiles=""
+        )
         if rng.random() < self.share:
             return spoilt(molecule, positions, self.faults[rng.integers(len(self.faults))])
         return molecule, positions
 
 
-def spoilt(molecule: Molecule, positions: NDArray[np.float64], fault: str) -> tuple[Molecule, NDArray[np.float64]] | None:
+def spoilt(
+    molecule: Molecule, positions: NDArray[np.float64], fault: str
+) -> tuple[Molecule, NDArray[np.float64]] | None:
     """A molecule with one fault; see `Baker`."""
     hydrogen = int(np.flatnonzero(molecule.numbers == 1)[-1])
     kept = np.arange(molecule.n_atoms) != hydrogen
@@ -157,14 +218,19 @@ def spoilt(molecule: Molecule, positions: NDArray[np.float64], fault: str) -> tu
         return molecule, positions * 1.6
     if fault == "apart":
         bonded = ~(molecule.bonds == hydrogen).any(1)
-        return molecule.replace(bonds=molecule.bonds[bonded], bond_orders=molecule.bond_orders[bonded]), positions
+        return molecule.replace(
+            bonds=molecule.bonds[bonded], bond_orders=molecule.bond_orders[bonded]
+        ), positions
     if fault == "valency":  # an even number of electrons, but a double bond to a hydrogen
         orders = np.where((molecule.bonds == hydrogen).any(1), 2.0, molecule.bond_orders)
         return molecule.replace(bond_orders=orders), positions
     bonds = ~(molecule.bonds == hydrogen).any(1)
     place = np.cumsum(kept) - 1
     smaller = Molecule(
-        molecule.numbers[kept], place[molecule.bonds[bonds]], molecule.bond_orders[bonds], molecule.formal_charges[kept].copy()
+        molecule.numbers[kept],
+        place[molecule.bonds[bonds]],
+        molecule.bond_orders[bonds],
+        molecule.formal_charges[kept].copy(),
     )
     if fault == "charged":  # a hydride lost, so that every shell is closed
         charges = np.array(smaller.formal_charges)

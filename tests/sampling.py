@@ -19,7 +19,9 @@ from equidrift.units import BOLTZMANN_EV_PER_K
 BUTANE = Molecule.from_smiles("CCCC")
 TREE = TorsionTree.of(BUTANE)
 UNIFORM = TorsionProposer(TREE, Uniform(1), name="uniform")
-LOPSIDED = TorsionProposer(TREE, WrappedMixture([0.6, 0.4], [[np.pi], [1.0]], [[0.5], [1.2]]), name="lopsided")
+LOPSIDED = TorsionProposer(
+    TREE, WrappedMixture([0.6, 0.4], [[np.pi], [1.0]], [[0.5], [1.2]]), name="lopsided"
+)
 KT_EV = BOLTZMANN_EV_PER_K * 300
 BINS = 12
 
@@ -31,7 +33,11 @@ def start_A() -> np.ndarray:
 
 
 def simulation(
-    constraints: str | None = None, *, system: openmm.System | None = None, seed: int = 1, timestep_ps: float = 0.001
+    constraints: str | None = None,
+    *,
+    system: openmm.System | None = None,
+    seed: int = 1,
+    timestep_ps: float = 0.001,
 ) -> app.Simulation:
     """Butane at 300 K on the Reference platform."""
     integrator = openmm.LangevinMiddleIntegrator(300, 1, timestep_ps)
@@ -45,7 +51,13 @@ def simulation(
     return made
 
 
-def rigid_density(energy, positions_A: np.ndarray, tree: TorsionTree = TREE, kT_eV: float = KT_EV, points: int = 360) -> np.ndarray:
+def rigid_density(
+    energy,
+    positions_A: np.ndarray,
+    tree: TorsionTree = TREE,
+    kT_eV: float = KT_EV,
+    points: int = 360,
+) -> np.ndarray:
     """Probability of each of `BINS` bins of the one torsion while everything else stands still, by quadrature."""
     grid = (np.arange(points) + 0.5) / points * 2 * np.pi - np.pi
     u = np.array([energy(x) for x in tree.set_torsions(positions_A, grid[:, None])]) / kT_eV
@@ -61,4 +73,8 @@ def p_value(phi: np.ndarray, expected: np.ndarray) -> float:
     rare = expected * len(phi) < 8
     merge = lambda a: np.append(a[~rare], a[rare].sum()) if a[rare].sum() > 0 else a[~rare]  # noqa: E731
     wanted = merge(expected * len(phi))
-    return float(stats.chisquare(merge(counts.astype(float))[: len(wanted)], wanted * counts.sum() / wanted.sum()).pvalue)
+    return float(
+        stats.chisquare(
+            merge(counts.astype(float))[: len(wanted)], wanted * counts.sum() / wanted.sum()
+        ).pvalue
+    )

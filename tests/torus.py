@@ -24,7 +24,11 @@ def random_series(m: int, seed: int, size: float = 1.0, k1: int = 3, k2: int = 2
 
 def two_basins(m: int = 2) -> WrappedMixture:
     """A target with three basins of unequal weight, not symmetric under phi -> -phi."""
-    return WrappedMixture([0.6, 0.3, 0.1], [[-1.2, 1.0, 0.3][:m], [2.4, -0.5, -2.0][:m], [0.9, 2.7, 1.1][:m]], np.full((3, m), 0.45))
+    return WrappedMixture(
+        [0.6, 0.3, 0.1],
+        [[-1.2, 1.0, 0.3][:m], [2.4, -0.5, -2.0][:m], [0.9, 2.7, 1.1][:m]],
+        np.full((3, m), 0.45),
+    )
 
 
 def grid(bins: int, m: int) -> np.ndarray:
@@ -53,9 +57,14 @@ def fits(phi: np.ndarray, log_prob, bins: int = 12, fine: int = 8) -> float:
     seen = np.bincount(cells(phi, bins), minlength=bins**m).astype(float)
     small = expected < 10
     if small.any():
-        expected, seen = np.append(expected[~small], expected[small].sum()), np.append(seen[~small], seen[small].sum())
+        expected, seen = (
+            np.append(expected[~small], expected[small].sum()),
+            np.append(seen[~small], seen[small].sum()),
+        )
     keep = expected > 0
-    return float(stats.chisquare(seen[keep], expected[keep] * seen[keep].sum() / expected[keep].sum()).pvalue)
+    return float(
+        stats.chisquare(seen[keep], expected[keep] * seen[keep].sum() / expected[keep].sum()).pvalue
+    )
 
 
 def balanced(before: np.ndarray, after: np.ndarray, bins: int = 4) -> float:

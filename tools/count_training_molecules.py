@@ -42,7 +42,11 @@ def main() -> None:
     for name in ("qm9_train", "zinc_train"):
         total += counted([str(s) for s in np.load(DATA / f"gfn2_conformers/{name}.npz")["smiles"]])
     qm9 = [str(s) for s in np.load(DATA / "qm9_130831.npz")["smiles"][::10]]
-    zinc = [line.split()[0] for line in (DATA / "zinc_smiles/zinc_29k.smi").read_text().splitlines()[::5] if line.strip()]
+    zinc = [
+        line.split()[0]
+        for line in (DATA / "zinc_smiles/zinc_29k.smi").read_text().splitlines()[::5]
+        if line.strip()
+    ]
     for smiles, number in ((qm9, FURTHER_QM9), (zinc, FURTHER_ZINC)):
         for element, count in counted(smiles).items():
             total[element] += count * number // len(smiles)

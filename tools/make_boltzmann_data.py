@@ -63,13 +63,20 @@ class Chain:
     def __init__(self, density: Histogram, seed: int, basin: str = ""):
         system = AlanineDipeptideImplicit(constraints=None)
         atoms = list(system.topology.atoms())
-        self.numbers, self.bonds = np.array([atom.element.atomic_number for atom in atoms]), topology_bonds(system.topology)
+        self.numbers, self.bonds = (
+            np.array([atom.element.atomic_number for atom in atoms]),
+            topology_bonds(system.topology),
+        )
         self.names, self.residues = zip(*((atom.name, atom.residue.name) for atom in atoms))
         self.tree = TorsionTree(len(atoms), self.bonds, PHI_PSI, self.numbers)
         self.density, self.basin, self.rng = density, basin, np.random.default_rng(seed)
-        self.integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE_K, FRICTION_PER_PS / unit.picosecond, STEP_FS * unit.femtosecond)
+        self.integrator = openmm.LangevinMiddleIntegrator(
+            TEMPERATURE_K, FRICTION_PER_PS / unit.picosecond, STEP_FS * unit.femtosecond
+        )
         self.integrator.setRandomNumberSeed(seed)
-        self.context = openmm.Context(system.system, self.integrator, openmm.Platform.getPlatformByName("CPU"))
+        self.context = openmm.Context(
+            system.system, self.integrator, openmm.Platform.getPlatformByName("CPU")
+        )
         start = system.positions.value_in_unit(unit.angstrom)
         if basin == "rare":  # the side chain turned into it, then relaxed
             self.place(self.tree.set_torsions(start, np.array([1.0, -0.8])))
@@ -84,19 +91,37 @@ class Chain:
         self.context.setPositions(positions_A * NM_PER_A)
 
     def positions(self) -> np.ndarray:
-        return np.array(self.context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+        return np.array(
+            self.context.getState(positions=True)
+            .getPositions(asNumpy=True)
+            .value_in_unit(unit.angstrom)
+        )
 
     def energy(self) -> float:
-        return float(self.context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)) / KJ_MOL_PER_EV
+        return (
+            float(
+                self.context.getState(energy=True)
+                .getPotentialEnergy()
+                .value_in_unit(unit.kilojoule_per_mole)
+            )
+            / KJ_MOL_PER_EV
+        )
 
     def inside(self, phi: np.ndarray) -> np.ndarray:
         """Whether phi (..., 2) is where this chain may be."""
-        return np.ones(phi.shape[:-1], bool) if not self.basin else rare(phi) == (self.basin == "rare")
+        return (
+            np.ones(phi.shape[:-1], bool) if not self.basin else rare(phi) == (self.basin == "rare")
+        )
 
-    def turned(self, x: np.ndarray, phi: np.ndarray, density: Histogram) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def turned(
+        self, x: np.ndarray, phi: np.ndarray, density: Histogram
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x and copies turned to draws of a density: positions, torsions, and log of exp(-U / kT) / q, the own q for x itself."""
         new = density.sample(POOL, self.rng)
-        pool, angles = np.concatenate([x[None], self.tree.set_torsions(x, new)]), np.vstack([phi, new])
+        pool, angles = (
+            np.concatenate([x[None], self.tree.set_torsions(x, new)]),
+            np.vstack([phi, new]),
+        )
         energies = []
         for member in pool:
             self.place(member)
@@ -138,7 +163,10 @@ def split(density: Histogram) -> dict[str, Histogram]:
     inside = (edges[1:] > RARE[0]) & (edges[:-1] < RARE[1])
     outside = (edges[:-1] < RARE[0]) | (edges[1:] > RARE[1])
     with np.errstate(divide="ignore"):
-        return {name: Histogram(np.log(density.table * part[:, None])) for name, part in (("rare", inside), ("common", outside))}
+        return {
+            name: Histogram(np.log(density.table * part[:, None]))
+            for name, part in (("rare", inside), ("common", outside))
+        }
 
 
 def bennett(forward: np.ndarray, backward: np.ndarray) -> float:
@@ -146,7 +174,9 @@ def bennett(forward: np.ndarray, backward: np.ndarray) -> float:
     low, high = -50.0, 50.0
     for _ in range(80):
         middle = 0.5 * (low + high)
-        surplus = (1 / (1 + np.exp(forward - middle))).sum() - (1 / (1 + np.exp(backward + middle))).sum()
+        surplus = (1 / (1 + np.exp(forward - middle))).sum() - (
+            1 / (1 + np.exp(backward + middle))
+        ).sum()
         low, high = (low, middle) if surplus > 0 else (middle, high)
     return 0.5 * (low + high)
 
@@ -154,7 +184,9 @@ def bennett(forward: np.ndarray, backward: np.ndarray) -> float:
 def reference(args: argparse.Namespace, phi: np.ndarray) -> None:
     """Both basins' chains, and what the benchmark compares with."""
     density = split(proposal_density(phi))
-    chains = {name: Chain(density[name], args.seed + k, name) for k, name in enumerate(("common", "rare"))}
+    chains = {
+        name: Chain(density[name], args.seed + k, name) for k, name in enumerate(("common", "rare"))
+    }
     chains["common"].other, chains["rare"].other = density["rare"], density["common"]
     energies: dict[str, list[float]] = {name: [] for name in chains}
     begun = time.process_time()
@@ -166,21 +198,34 @@ def reference(args: argparse.Namespace, phi: np.ndarray) -> None:
         if (k + 1) % 500 == 0 and k > 0:
             write_reference(args, chains, energies)
             found = json.loads(args.out.read_text())
-            print(f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: {found['delta_F_kT']:.4f} kT", flush=True)
+            print(
+                f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: {found['delta_F_kT']:.4f} kT",
+                flush=True,
+            )
 
 
-def write_reference(args: argparse.Namespace, chains: dict[str, Chain], energies: dict[str, list[float]]) -> None:
+def write_reference(
+    args: argparse.Namespace, chains: dict[str, Chain], energies: dict[str, list[float]]
+) -> None:
     """OUT.json."""
     works = [np.array(chains[name].works) for name in ("common", "rare")]
     delta = bennett(*works)
     n, rng = len(works[0]) // 20 * 20, np.random.default_rng(0)
     blocks = [work[:n].reshape(20, -1) for work in works]
-    drawn = [bennett(*(block[rng.integers(20, size=20)].ravel() for block in blocks)) for _ in range(200)]
+    drawn = [
+        bennett(*(block[rng.integers(20, size=20)].ravel() for block in blocks)) for _ in range(200)
+    ]
     share = np.exp(-delta) / (1 + np.exp(-delta))
     mass = {"common": 1 - share, "rare": share}
-    table = sum(mass[name] * chain.ramachandran / chain.ramachandran.sum() for name, chain in chains.items())
-    weights = np.concatenate([np.full(len(energies[name]), mass[name] / len(energies[name])) for name in energies])
-    values = np.concatenate([energies[name] for name in energies]) / (BOLTZMANN_EV_PER_K * TEMPERATURE_K)
+    table = sum(
+        mass[name] * chain.ramachandran / chain.ramachandran.sum() for name, chain in chains.items()
+    )
+    weights = np.concatenate(
+        [np.full(len(energies[name]), mass[name] / len(energies[name])) for name in energies]
+    )
+    values = np.concatenate([energies[name] for name in energies]) / (
+        BOLTZMANN_EV_PER_K * TEMPERATURE_K
+    )
     order = np.argsort(values)
     at = (np.arange(QUANTILES) + 0.5) / QUANTILES
     quantiles = np.interp(at, np.cumsum(weights[order]) - 0.5 * weights[order], values[order])
@@ -194,7 +239,9 @@ def write_reference(args: argparse.Namespace, chains: dict[str, Chain], energies
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=20000)
     parser.add_argument("--seed", type=int, required=True)
@@ -204,7 +251,12 @@ def main() -> None:
     args = parser.parse_args()
     with np.load(args.histogram, allow_pickle=False) as file:
         frames = file["R"].astype(np.float64)
-    phi = TorsionTree(22, topology_bonds(AlanineDipeptideImplicit().topology), PHI_PSI, file_numbers(args.histogram)).torsions(frames)
+    phi = TorsionTree(
+        22,
+        topology_bonds(AlanineDipeptideImplicit().topology),
+        PHI_PSI,
+        file_numbers(args.histogram),
+    ).torsions(frames)
     if args.reference:
         reference(args, phi)
     else:
@@ -222,18 +274,41 @@ def collect(args: argparse.Namespace, phi: np.ndarray) -> None:
             continue
         state = chain.context.getState(positions=True, forces=True, energy=True)
         positions.append(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
-        kj_mol_nm = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
+        kj_mol_nm = state.getForces(asNumpy=True).value_in_unit(
+            unit.kilojoule_per_mole / unit.nanometer
+        )
         forces.append(kj_mol_nm * NM_PER_A / KJ_MOL_PER_EV)
-        energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV)
+        energies.append(
+            state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV
+        )
         if (k + 1) % 2000 == 0 or k + 1 == args.frames:
-            arrays = {"positions_A": np.array(positions), "forces_eV_A": np.array(forces, np.float32), "energies_eV": np.array(energies)}
-            system = {"numbers": chain.numbers, "bonds": chain.bonds, "names": chain.names, "resnames": chain.residues}
+            arrays = {
+                "positions_A": np.array(positions),
+                "forces_eV_A": np.array(forces, np.float32),
+                "energies_eV": np.array(energies),
+            }
+            system = {
+                "numbers": chain.numbers,
+                "bonds": chain.bonds,
+                "names": chain.names,
+                "resnames": chain.residues,
+            }
             system |= {"torsions": chain.tree.atoms}
-            np.savez(args.out, **arrays, **system, temperature_K=TEMPERATURE_K, rare=chain.odds, ramachandran=chain.ramachandran)
+            np.savez(
+                args.out,
+                **arrays,
+                **system,
+                temperature_K=TEMPERATURE_K,
+                rare=chain.odds,
+                ramachandran=chain.ramachandran,
+            )
             odds, own = np.array(chain.odds), rare(chain.tree.torsions(arrays["positions_A"]))
             blocks = odds[: len(odds) // 20 * 20].reshape(20, -1).mean(axis=1)
-            print(f"{k + 1} frames, {time.process_time() - begun:.0f} s of CPU, P(rare) {odds.mean():.5f} +- {blocks.std() / 19**0.5:.5f} "
-                  f"(own frames {own.mean():.5f}), entered or left {int((np.diff(own) != 0).sum())} times", flush=True)
+            print(
+                f"{k + 1} frames, {time.process_time() - begun:.0f} s of CPU, P(rare) {odds.mean():.5f} +- {blocks.std() / 19**0.5:.5f} "
+                f"(own frames {own.mean():.5f}), entered or left {int((np.diff(own) != 0).sum())} times",
+                flush=True,
+            )
 
 
 def file_numbers(path: Path) -> np.ndarray:

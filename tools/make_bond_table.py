@@ -63,13 +63,19 @@ def relaxed(mol: Chem.Mol, positions_A: np.ndarray) -> np.ndarray | None:
 
 def environment(bond: Chem.Bond) -> str:
     """`Z1.neighbours-Z2.neighbours-order`, the lower pair first."""
-    ends = sorted((atom.GetAtomicNum(), atom.GetDegree()) for atom in (bond.GetBeginAtom(), bond.GetEndAtom()))
-    return "-".join(f"{z}.{neighbours}" for z, neighbours in ends) + f"-{bond.GetBondTypeAsDouble():g}"
+    ends = sorted(
+        (atom.GetAtomicNum(), atom.GetDegree()) for atom in (bond.GetBeginAtom(), bond.GetEndAtom())
+    )
+    return (
+        "-".join(f"{z}.{neighbours}" for z, neighbours in ends) + f"-{bond.GetBondTypeAsDouble():g}"
+    )
 
 
 def main() -> None:
     """Read the SMILES, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--molecules", default="tools/bond_table_molecules.smi")
     parser.add_argument("--out", default="plugin/checks/bond_lengths.json")
     args = parser.parse_args()
@@ -84,7 +90,9 @@ def main() -> None:
             continue
         used.append(smiles)
         for bond in mol.GetBonds():
-            length = float(np.linalg.norm(found[bond.GetBeginAtomIdx()] - found[bond.GetEndAtomIdx()]))
+            length = float(
+                np.linalg.norm(found[bond.GetBeginAtomIdx()] - found[bond.GetEndAtomIdx()])
+            )
             if length < TORN_A:
                 lengths.setdefault(environment(bond), []).append(length)
     table = {key: [round(min(row), 3), round(max(row), 3)] for key, row in sorted(lengths.items())}
@@ -96,7 +104,9 @@ def main() -> None:
         "molecules": len(used),
     }
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table.items())
-    Path(args.out).write_text(f'{{"provenance": {json.dumps(provenance)},\n "bonds_A": {{\n{rows}\n }}}}\n')
+    Path(args.out).write_text(
+        f'{{"provenance": {json.dumps(provenance)},\n "bonds_A": {{\n{rows}\n }}}}\n'
+    )
     print(f"{len(used)} molecules, {len(table)} environments")
 
 

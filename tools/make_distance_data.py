@@ -40,7 +40,11 @@ def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.
     except RuntimeError:  # RDKit's minimiser gives up on some strained cages
         return None
     good = [i for i, (_, energy) in zip(ids, results) if np.isfinite(energy) and energy != -1]
-    return (mol, [mol.GetConformer(i).GetPositions().astype(np.float32) for i in good]) if good else None
+    return (
+        (mol, [mol.GetConformer(i).GetPositions().astype(np.float32) for i in good])
+        if good
+        else None
+    )
 
 
 def write(path: Path, entries: list[tuple[Chem.Mol, list[np.ndarray]]]) -> None:
@@ -59,8 +63,15 @@ def write(path: Path, entries: list[tuple[Chem.Mol, list[np.ndarray]]]) -> None:
     offset = lambda lengths: np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)  # noqa: E731
     part = path.with_suffix(".part.npz")
     np.savez_compressed(
-        part, z=np.concatenate(z), atom_offset=offset(n_atoms), bonds=np.concatenate(bonds), orders=np.concatenate(orders),
-        bond_offset=offset(n_bonds), conf_offset=offset(n_confs), coord_offset=offset(rows), R=np.concatenate(R),
+        part,
+        z=np.concatenate(z),
+        atom_offset=offset(n_atoms),
+        bonds=np.concatenate(bonds),
+        orders=np.concatenate(orders),
+        bond_offset=offset(n_bonds),
+        conf_offset=offset(n_confs),
+        coord_offset=offset(rows),
+        R=np.concatenate(R),
     )
     part.rename(path)
 
@@ -77,11 +88,19 @@ def from_ensemble(source: str, prefix: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("smiles")
     parser.add_argument("prefix")
     parser.add_argument("--ensemble", action="store_true")
-    for name, value in (("per-mol", 2), ("shard", 2500), ("limit", 15000), ("seconds", 1800), ("start", 0)):
+    for name, value in (
+        ("per-mol", 2),
+        ("shard", 2500),
+        ("limit", 15000),
+        ("seconds", 1800),
+        ("start", 0),
+    ):
         parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
     if args.ensemble:

@@ -17,12 +17,18 @@ topology, positions = ensemble.to_openmm()
 integrator = openmm.LangevinMiddleIntegrator(300, 1, STEP_PS)
 integrator.setRandomNumberSeed(1)
 platform = openmm.Platform.getPlatform("Reference")
-simulation = app.Simulation(topology, equidrift.mmff_system(ensemble.molecule), integrator, platform)
+simulation = app.Simulation(
+    topology, equidrift.mmff_system(ensemble.molecule), integrator, platform
+)
 prepare(simulation, positions[0], temperature_K=300, seed=1)
 simulation.step(EQUILIBRATION)
 simulation.context.setTime(0)
 simulation.context.setStepCount(0)
-simulation.reporters.append(app.XTCReporter(str(DATA / "aspirin.xtc"), EVERY, enforcePeriodicBox=False))
+simulation.reporters.append(
+    app.XTCReporter(str(DATA / "aspirin.xtc"), EVERY, enforcePeriodicBox=False)
+)
 with open(DATA / "aspirin.pdb", "w") as stream:
-    app.PDBFile.writeFile(topology, simulation.context.getState(positions=True).getPositions(), stream, keepIds=True)
+    app.PDBFile.writeFile(
+        topology, simulation.context.getState(positions=True).getPositions(), stream, keepIds=True
+    )
 simulation.step(EVERY * FRAMES)

@@ -58,22 +58,43 @@ def dynamics(
         return None
     if not np.isfinite(start).all():
         return None
-    run = Langevin(system, start, temperature_K=temperature_K, friction_per_fs=FRICTION_PER_FS, step_fs=STEP_FS, seed=seed)
+    run = Langevin(
+        system,
+        start,
+        temperature_K=temperature_K,
+        friction_per_fs=FRICTION_PER_FS,
+        step_fs=STEP_FS,
+        seed=seed,
+    )
     run.run(WARM_STEPS)
     inner, kept = max(1, round(spacing_fs / STEP_FS)), []
     for _ in range(bursts):
         run.run(round(apart_fs / STEP_FS))
         kept += [run.run(inner, forces) for _ in range(frames)]
     positions = np.array([state.positions_A for state in kept]).reshape(bursts, frames, -1, 3)
-    pull = np.array([state.forces_eV_A for state in kept], np.float32).reshape(positions.shape) if forces else None
+    pull = (
+        np.array([state.forces_eV_A for state in kept], np.float32).reshape(positions.shape)
+        if forces
+        else None
+    )
     if not np.isfinite(positions).all():
         return None
     positions -= positions.mean((1, 2), keepdims=True)  # near the origin, where float32 is finest
-    return Dynamics(molecule, positions.astype(np.float32), inner * STEP_FS, "MMFF94", temperature_K, FRICTION_PER_FS, pull)
+    return Dynamics(
+        molecule,
+        positions.astype(np.float32),
+        inner * STEP_FS,
+        "MMFF94",
+        temperature_K,
+        FRICTION_PER_FS,
+        pull,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("smiles", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--molecules", type=int, default=1000)
@@ -91,13 +112,22 @@ def main() -> None:
     runs, begun = [], time.process_time()
     for count, k in enumerate(order.tolist()):
         temperature = options.temperatures[count % len(options.temperatures)]
-        settings = {"bursts": options.bursts, "frames": options.frames, "spacing_fs": options.spacing, "apart_fs": options.apart}
-        run = dynamics(lines[k], temperature, **settings, forces=options.forces, seed=options.seed + k)
+        settings = {
+            "bursts": options.bursts,
+            "frames": options.frames,
+            "spacing_fs": options.spacing,
+            "apart_fs": options.apart,
+        }
+        run = dynamics(
+            lines[k], temperature, **settings, forces=options.forces, seed=options.seed + k
+        )
         runs += [run] if run is not None else []
         late = time.process_time() - begun > options.seconds or len(runs) >= options.molecules
         if runs and (late or len(runs) % 50 == 0):
             save_dynamics(options.out, runs)
-            print(f"{len(runs)} molecules, {time.process_time() - begun:.0f} core-seconds", flush=True)
+            print(
+                f"{len(runs)} molecules, {time.process_time() - begun:.0f} core-seconds", flush=True
+            )
         if late:
             break
 

@@ -6,6 +6,7 @@
 Bonds come from the file's SMILES, matched to the geometry by elements, hydrogens and the connections that distances tell; molecules
 where the two disagree are dropped and counted. The format is `equidrift.models.molecules.data.QM9`; about two CPU minutes.
 """
+
 import argparse
 import os
 import time
@@ -21,7 +22,10 @@ from equidrift.models.shared.split import held_out
 def pack(data, limit):
     """The arrays of a `QM9`, and how many molecules were dropped."""
     names = data["prop_names"].tolist()
-    props = np.stack([data["props"][:, names.index(column)] * factor for column, factor in COLUMNS.values()], axis=1)
+    props = np.stack(
+        [data["props"][:, names.index(column)] * factor for column, factor in COLUMNS.values()],
+        axis=1,
+    )
     kept, parts = [], []
     n = len(data["smiles"]) if limit is None else limit
     for k in range(n):
@@ -51,8 +55,12 @@ def pack(data, limit):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--qm9", default=Path(os.environ.get("EQUIDRIFT_DATA", ".")) / "qm9_130831.npz", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--qm9", default=Path(os.environ.get("EQUIDRIFT_DATA", ".")) / "qm9_130831.npz", type=Path
+    )
     parser.add_argument("--out", default=cache_file(), type=Path)
     parser.add_argument("--limit", type=int)
     args = parser.parse_args()
@@ -63,8 +71,12 @@ def main():
     temporary = args.out.with_name(args.out.name + ".tmp.npz")
     np.savez(temporary, **arrays)
     temporary.replace(args.out)
-    parts = ", ".join(f"{name} {int((arrays['split'] == k).sum())}" for k, name in enumerate(SPLITS))
-    print(f"{len(arrays['smiles'])} molecules ({parts}), {dropped} dropped, {time.time() - begun:.0f} s -> {args.out}")
+    parts = ", ".join(
+        f"{name} {int((arrays['split'] == k).sum())}" for k, name in enumerate(SPLITS)
+    )
+    print(
+        f"{len(arrays['smiles'])} molecules ({parts}), {dropped} dropped, {time.time() - begun:.0f} s -> {args.out}"
+    )
 
 
 if __name__ == "__main__":

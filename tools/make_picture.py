@@ -1,6 +1,6 @@
 """Make docs/ensemble.png: conformers of ibuprofen by the default model, laid on one another by their ring and coloured by energy.
 
-    python tools/make_picture.py            (needs the extra xtb, for the energies; matplotlib comes with ASE)
+python tools/make_picture.py            (needs the extra xtb, for the energies; matplotlib comes with ASE)
 """
 
 from __future__ import annotations
@@ -55,10 +55,19 @@ def seen(positions_A: Array, tilt_deg: float, turn_deg: float) -> Array:
     return positions_A @ (about_x @ about_y).T
 
 
-def overlay(axes: Axes, ensemble: Ensemble, positions_A: Array, energies: Array, norm: plt.Normalize, cmap: str) -> None:
+def overlay(
+    axes: Axes,
+    ensemble: Ensemble,
+    positions_A: Array,
+    energies: Array,
+    norm: plt.Normalize,
+    cmap: str,
+) -> None:
     """All conformers as heavy-atom skeletons, the far bonds first."""
     numbers = ensemble.molecule.numbers
-    bonds = np.array([(i, j) for i, j in ensemble.molecule.bonds if numbers[i] > 1 and numbers[j] > 1])
+    bonds = np.array(
+        [(i, j) for i, j in ensemble.molecule.bonds if numbers[i] > 1 and numbers[j] > 1]
+    )
     x = seen(positions_A, -38, -18)
     segments = x[:, bonds][..., :2].reshape(-1, 2, 2)
     depth = x[:, bonds, 2].mean(2).ravel()
@@ -66,9 +75,18 @@ def overlay(axes: Axes, ensemble: Ensemble, positions_A: Array, energies: Array,
     order = np.argsort(depth)
     near = (depth - depth.min()) / np.ptp(depth)
     colours = plt.get_cmap(cmap)(norm(value))
-    colours[np.tile(np.isin(bonds, RING).all(1), len(x))] = (0.29, 0.31, 0.34, 1.0)  # the ring, which all share
+    colours[np.tile(np.isin(bonds, RING).all(1), len(x))] = (
+        0.29,
+        0.31,
+        0.34,
+        1.0,
+    )  # the ring, which all share
     colours[:, :3] = 1 - (1 - colours[:, :3]) * (0.5 + 0.5 * near)[:, None]
-    axes.add_collection(LineCollection(segments[order], colors=colours[order], linewidths=2.4, capstyle="round", zorder=2))
+    axes.add_collection(
+        LineCollection(
+            segments[order], colors=colours[order], linewidths=2.4, capstyle="round", zorder=2
+        )
+    )
     oxygen = x[:, numbers == 8].reshape(-1, 3)
     axes.scatter(oxygen[:, 0], oxygen[:, 1], s=13, color=ELEMENT_COLOURS[8], linewidths=0, zorder=3)
     low, high = segments.reshape(-1, 2).min(0), segments.reshape(-1, 2).max(0)
@@ -86,20 +104,48 @@ def balls(axes: Axes, ensemble: Ensemble, positions_A: Array) -> None:
         if kind == "atom":
             radius = ELEMENT_SIZES[int(numbers[i])]
             fill = ELEMENT_COLOURS[int(numbers[i])]
-            axes.add_patch(plt.Circle(x[i, :2], radius, facecolor=fill, edgecolor="#2b2e33", linewidth=0.5, zorder=rank))
+            axes.add_patch(
+                plt.Circle(
+                    x[i, :2],
+                    radius,
+                    facecolor=fill,
+                    edgecolor="#2b2e33",
+                    linewidth=0.5,
+                    zorder=rank,
+                )
+            )
             shine = x[i, :2] + 0.35 * radius * np.array([-1.0, 1.0])
-            axes.add_patch(plt.Circle(shine, 0.28 * radius, facecolor="white", alpha=0.45, linewidth=0, zorder=rank))
+            axes.add_patch(
+                plt.Circle(
+                    shine, 0.28 * radius, facecolor="white", alpha=0.45, linewidth=0, zorder=rank
+                )
+            )
         else:
-            axes.plot(*x[[i, j], :2].T, color="#2b2e33", linewidth=3.0, solid_capstyle="butt", zorder=rank)
-            axes.plot(*x[[i, j], :2].T, color="#b9bec6", linewidth=2.0, solid_capstyle="butt", zorder=rank)
-    axes.set(xlim=(x[:, 0].min() - 0.4, x[:, 0].max() + 0.4), ylim=(x[:, 1].min() - 0.4, x[:, 1].max() + 0.4), aspect="equal")
+            axes.plot(
+                *x[[i, j], :2].T, color="#2b2e33", linewidth=3.0, solid_capstyle="butt", zorder=rank
+            )
+            axes.plot(
+                *x[[i, j], :2].T, color="#b9bec6", linewidth=2.0, solid_capstyle="butt", zorder=rank
+            )
+    axes.set(
+        xlim=(x[:, 0].min() - 0.4, x[:, 0].max() + 0.4),
+        ylim=(x[:, 1].min() - 0.4, x[:, 1].max() + 0.4),
+        aspect="equal",
+    )
     axes.axis("off")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-n", type=int, default=50)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "ensemble.png")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path(__file__).resolve().parents[1] / "docs" / "ensemble.png",
+    )
     options = parser.parse_args()
 
     ensemble = equidrift.sample(IBUPROFEN, options.n, seed=0)
@@ -118,7 +164,9 @@ def main() -> None:
         balls(axes, ensemble, positions_A[index])
         axes.set_title(f"{energies[index]:.1f} kcal/mol", fontsize=8, color="#33373d", pad=1)
     bar = figure.add_axes((0.1, 0.105, 0.4, 0.025))
-    figure.colorbar(plt.cm.ScalarMappable(norm, cmap), cax=bar, orientation="horizontal", extend="max")
+    figure.colorbar(
+        plt.cm.ScalarMappable(norm, cmap), cax=bar, orientation="horizontal", extend="max"
+    )
     bar.tick_params(labelsize=8)
     bar.set_xlabel("GFN2-xTB energy above the lowest, kcal/mol", fontsize=9)
     options.output.parent.mkdir(exist_ok=True)

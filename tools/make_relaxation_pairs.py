@@ -10,6 +10,7 @@ Chem.AddHs(Chem.MolFromSmiles(smiles[k])) and rows `offset[k]:offset[k+1]` of th
 dropped when its bonds change on the way. The file is rewritten every minute; a stopped run keeps what it had.
 Needs `pip install equidrift[xtb]`. Hold out the test molecules beforehand (see models/conformers/data.py).
 """
+
 import argparse
 import os
 import sys
@@ -34,19 +35,28 @@ def same_bonds(mol, pos_A):
     total = radius[:, None] + radius[None]
     bonded = Chem.GetAdjacencyMatrix(mol).astype(bool)
     free = ~bonded & ~np.eye(len(radius), dtype=bool)
-    return not ((distance[bonded] > 1.3 * total[bonded]).any() or (distance[free] < 1.05 * total[free]).any())
+    return not (
+        (distance[bonded] > 1.3 * total[bonded]).any()
+        or (distance[free] < 1.05 * total[free]).any()
+    )
 
 
 def mmff_hessian_eV_A2(mol, conf_id, floor=0.5, step_A=1e-3):
     """Hessian of MMFF94 by central differences, eigenvalues no smaller than `floor`: a start that quarters BFGS's steps."""
-    field = AllChem.MMFFGetMoleculeForceField(mol, AllChem.MMFFGetMoleculeProperties(mol), confId=conf_id)
+    field = AllChem.MMFFGetMoleculeForceField(
+        mol, AllChem.MMFFGetMoleculeProperties(mol), confId=conf_id
+    )
 
     def gradient(x):
-        field.CalcEnergy(list(x))  # without it RDKit differentiates with the distances of the previous call
+        field.CalcEnergy(
+            list(x)
+        )  # without it RDKit differentiates with the distances of the previous call
         return np.array(field.CalcGrad(list(x)))
 
     x = np.array(field.Positions()).ravel()
-    rows = [(gradient(x + step_A * e) - gradient(x - step_A * e)) / (2 * step_A) for e in np.eye(len(x))]
+    rows = [
+        (gradient(x + step_A * e) - gradient(x - step_A * e)) / (2 * step_A) for e in np.eye(len(x))
+    ]
     value, vector = np.linalg.eigh((np.array(rows) + np.array(rows).T) / 2 * units.kcal / units.mol)
     return (vector * np.maximum(np.abs(value), floor)) @ vector.T
 
@@ -61,7 +71,9 @@ def relax(smiles, n, seed, fmax):
     except RuntimeError:  # RDKit's minimiser gives up on some strained cages
         return
     starts = [mol.GetConformer(i).GetPositions() for i in ids]
-    if not ids or any(flag < 0 for flag, _ in AllChem.MMFFOptimizeMoleculeConfs(mol, maxIters=2000)):
+    if not ids or any(
+        flag < 0 for flag, _ in AllChem.MMFFOptimizeMoleculeConfs(mol, maxIters=2000)
+    ):
         return
     numbers = [a.GetAtomicNum() for a in mol.GetAtoms()]
     charge = Chem.GetFormalCharge(mol)
@@ -82,24 +94,44 @@ def relax(smiles, n, seed, fmax):
 
 def save(path, rows):
     offset = np.cumsum([0] + [len(r[1]) for r in rows])
-    arrays = {name: np.concatenate([r[k] for r in rows]).astype(np.float32) for k, name in ((1, "start"), (2, "mmff"), (3, "gfn2"))}
-    np.savez_compressed(path + ".tmp.npz", smiles=np.array([r[0] for r in rows]), offset=offset, e_mmff=np.array([r[4] for r in rows]),
-                        e_gfn2=np.array([r[5] for r in rows]), **arrays)
+    arrays = {
+        name: np.concatenate([r[k] for r in rows]).astype(np.float32)
+        for k, name in ((1, "start"), (2, "mmff"), (3, "gfn2"))
+    }
+    np.savez_compressed(
+        path + ".tmp.npz",
+        smiles=np.array([r[0] for r in rows]),
+        offset=offset,
+        e_mmff=np.array([r[4] for r in rows]),
+        e_gfn2=np.array([r[5] for r in rows]),
+        **arrays,
+    )
     os.replace(path + ".tmp.npz", path)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("smiles"), parser.add_argument("out")
-    parser.add_argument("--per-mol", type=int, default=2), parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=1e9), parser.add_argument("--fmax", type=float, default=0.01)
+    (
+        parser.add_argument("--per-mol", type=int, default=2),
+        parser.add_argument("--seed", type=int, default=0),
+    )
+    (
+        parser.add_argument("--seconds", type=float, default=1e9),
+        parser.add_argument("--fmax", type=float, default=0.01),
+    )
     args = parser.parse_args()
     rows, begun, saved = [], time.time(), time.time()
     for k, line in enumerate(open(args.smiles)):
         if time.time() - begun > args.seconds:
             break
         if line.strip():
-            rows += [(line.split()[0], *r) for r in relax(line.split()[0], args.per_mol, args.seed + k, args.fmax)]
+            rows += [
+                (line.split()[0], *r)
+                for r in relax(line.split()[0], args.per_mol, args.seed + k, args.fmax)
+            ]
         if rows and time.time() - saved > 60:
             save(args.out, rows)
             saved = time.time()

@@ -84,7 +84,9 @@ def load(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("qm9", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--heavy", type=int, default=7)
@@ -107,11 +109,22 @@ def main():
             skipped += 1
             continue
         smiles = str(qm9["smiles"][row])
-        made.append({"row": row, "smiles": smiles, "numbers": qm9["z"][part], "R": positions, "f": frequencies, "i": intensities})
+        made.append(
+            {
+                "row": row,
+                "smiles": smiles,
+                "numbers": qm9["z"][part],
+                "R": positions,
+                "f": frequencies,
+                "i": intensities,
+            }
+        )
         if (count + 1) % SAVE_EVERY == 0:
             save(options.out, made, qm9["index"])
     save(options.out, made, qm9["index"])
-    print(f"{len(made)} spectra in {options.out}, {skipped} molecules left out, {time.process_time() - begun:.0f} s")
+    print(
+        f"{len(made)} spectra in {options.out}, {skipped} molecules left out, {time.process_time() - begun:.0f} s"
+    )
 
 
 if __name__ == "__main__":

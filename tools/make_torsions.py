@@ -37,8 +37,14 @@ def ensemble(molecule, tree, sweeps, seed):
     rng = np.random.default_rng(seed)
     integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.001)
     integrator.setRandomNumberSeed(int(rng.integers(1, 2**31)))
-    context = openmm.Context(mmff_system(molecule), integrator, openmm.Platform.getPlatformByName("Reference"))
-    proposers = [uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.4), LocalTorsionProposer(tree, 0.7, block_size=2)]
+    context = openmm.Context(
+        mmff_system(molecule), integrator, openmm.Platform.getPlatformByName("Reference")
+    )
+    proposers = [
+        uniform_proposer(tree, block_size=1),
+        LocalTorsionProposer(tree, 0.4),
+        LocalTorsionProposer(tree, 0.7, block_size=2),
+    ]
 
     def energy_eV(x):
         context.setPositions(x * NM_PER_A)
@@ -87,18 +93,27 @@ def candidates(arguments, rng):
     """SMILES of the part asked for, in random order, QM9 and the files mixed one to two."""
     sources = []
     for path in arguments.smiles:
-        sources.append([line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()])
+        sources.append(
+            [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
+        )
     if arguments.qm9:
         with np.load(arguments.qm9) as data:
             sources.append([str(s) for s in data["smiles"]])
     key = resolve("rdkit.Chem:MolFromSmiles"), resolve("rdkit.Chem:MolToSmiles")
     queues = [iter(rng.permutation(np.array(source, object))) for source in sources]
-    turn = [k for k in range(len(queues)) for _ in range(1 if arguments.qm9 and k == len(queues) - 1 else 2)]
+    turn = [
+        k
+        for k in range(len(queues))
+        for _ in range(1 if arguments.qm9 and k == len(queues) - 1 else 2)
+    ]
     while True:
         for k in turn:
             for smiles in queues[k]:
                 mol = key[0](smiles)
-                if mol is not None and held_out(key[1](mol, isomericSmiles=False)) == arguments.part:
+                if (
+                    mol is not None
+                    and held_out(key[1](mol, isomericSmiles=False)) == arguments.part
+                ):
                     yield smiles
                     break
             else:
@@ -122,7 +137,9 @@ def write(path, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("smiles", nargs="*")
     parser.add_argument("--qm9")
@@ -144,7 +161,9 @@ def main():
             tree = TorsionTree.of(molecule)
             if not 1 <= tree.n_torsions <= arguments.max_torsions:
                 continue
-            positions, kT, acceptance = ensemble(molecule, tree, arguments.sweeps, arguments.seed + done)
+            positions, kT, acceptance = ensemble(
+                molecule, tree, arguments.sweeps, arguments.seed + done
+            )
         except (EquidriftError, openmm.OpenMMException) as error:
             print(f"{smiles}: {error}", file=sys.stderr)
             continue

@@ -8,6 +8,7 @@
 from the geometry. Held-out molecules are left out (equidrift.models.shared.split.held_out), whatever the file says;
 --split val packs those of the validation part instead. The format is that of `ConformerSet`.
 """
+
 import argparse
 import time
 
@@ -59,7 +60,12 @@ def from_pairs(path, split):
         mol = Chem.AddHs(Chem.MolFromSmiles(str(smiles)))
         if split_of(mol) == split:
             rows = slice(data["offset"][k], data["offset"][k + 1])
-            yield with_conformer(mol, data["gfn2"][rows]), GFN2, [data["mmff"][rows], data["start"][rows]], data["gfn2"][rows]
+            yield (
+                with_conformer(mol, data["gfn2"][rows]),
+                GFN2,
+                [data["mmff"][rows], data["start"][rows]],
+                data["gfn2"][rows],
+            )
 
 
 def from_ensembles(path, split):
@@ -119,14 +125,21 @@ def matched(smiles, numbers, pos_A):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out"), parser.add_argument("--pairs", nargs="*", default=[])
     parser.add_argument("--ensembles", nargs="*", default=[]), parser.add_argument("--qm9")
-    parser.add_argument("--first", type=int, default=0), parser.add_argument("--count", type=int, default=40000)
+    (
+        parser.add_argument("--first", type=int, default=0),
+        parser.add_argument("--count", type=int, default=40000),
+    )
     parser.add_argument("--split", default="train", choices=["train", "val"])
     args = parser.parse_args()
     begun, packed = time.time(), ConformerSet.empty()
-    sources = [from_pairs(p, args.split) for p in args.pairs] + [from_ensembles(p, args.split) for p in args.ensembles]
+    sources = [from_pairs(p, args.split) for p in args.pairs] + [
+        from_ensembles(p, args.split) for p in args.ensembles
+    ]
     if args.qm9:
         sources.append(from_qm9(args.qm9, args.split, args.first, args.count))
     for source in sources:

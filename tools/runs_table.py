@@ -53,7 +53,11 @@ def cell(value: Any) -> str:
 def table(folder: Path) -> str:
     """The table of the runs in a folder, in the order of the files' names."""
     runs = [read_run(path) for path in sorted(folder.glob("*.yaml"))]
-    rows = [list(FIELDS.values()), ["---"] * len(FIELDS), *([cell(run[key]) for key in FIELDS] for run in runs)]
+    rows = [
+        list(FIELDS.values()),
+        ["---"] * len(FIELDS),
+        *([cell(run[key]) for key in FIELDS] for run in runs),
+    ]
     return HEAD + "\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 

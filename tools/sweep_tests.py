@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in failed:
             failures.setdefault(name, []).append(label)
         last = output.strip().splitlines()[-1] if output.strip() else ""
-        print(f"{label}: {len(failed)} failed, {time.monotonic() - begun:.0f} s; {last}", flush=True)
+        print(
+            f"{label}: {len(failed)} failed, {time.monotonic() - begun:.0f} s; {last}", flush=True
+        )
         if failed and options.show:
             print(output[-options.show :], flush=True)
     for name, labels in failures.items():
@@ -60,7 +62,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("paths", nargs="*", default=["tests"])
     parser.add_argument("--capabilities", nargs="+", choices=CAPABILITIES, default=CAPABILITIES)
     parser.add_argument("--threads", nargs="+", type=int, default=THREADS)
-    parser.add_argument("--seed", type=int, default=1, help="of the order; grows by one a combination")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the order; grows by one a combination"
+    )
     parser.add_argument("--show", type=int, default=0, help="characters of a failed run's output")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds of a combination")
     options = parser.parse_args(own)
@@ -78,7 +82,12 @@ def run(options: argparse.Namespace, capability: str, threads: int, seed: int) -
     command += [f"--randomly-seed={seed}", *options.paths, *options.pytest]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=options.timeout
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=options.timeout,
         )
     except subprocess.TimeoutExpired as error:
         return 124, f"stopped after {options.timeout:.0f} s\n{error.stdout or ''}"

@@ -27,7 +27,9 @@ _CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge")
 _WHOLE = 1e-6  # how far from a whole number a total charge may lie
 _ROUNDING = 0.05  # ... if it is a sum of partial charges, which files round
 
-SAFE = "".join(chr(k) for k in range(32, 127) if chr(k) not in '%"\\')  # ASE's extended XYZ loses backslashes inside quotes
+SAFE = "".join(
+    chr(k) for k in range(32, 127) if chr(k) not in '%"\\'
+)  # ASE's extended XYZ loses backslashes inside quotes
 
 
 def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
@@ -41,15 +43,30 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
     molecule = ensemble.molecule
     graph, provenance = molecule_to_dict(molecule), plain(ensemble.provenance)
     masses = isotope_masses(molecule)
-    labels = {"smiles": molecule.smiles, "name": molecule.name, "model": str(provenance.get("model", "unknown"))}
-    shared: dict[str, Any] = {key: " ".join(text.split()) for key, text in labels.items() if text}  # extended XYZ knows no empty string
+    labels = {
+        "smiles": molecule.smiles,
+        "name": molecule.name,
+        "model": str(provenance.get("model", "unknown")),
+    }
+    shared: dict[str, Any] = {
+        key: " ".join(text.split()) for key, text in labels.items() if text
+    }  # extended XYZ knows no empty string
     shared |= {"charge": molecule.charge, "spin": molecule.multiplicity}
     images = []
     for k, frame in enumerate(ensemble.positions_A):
         own = {name: texts[k] for name, texts in ensemble.properties.items()}
-        record = {"molecule": graph, "provenance": provenance, **({"properties": own} if own else {})}
+        record = {
+            "molecule": graph,
+            "provenance": provenance,
+            **({"properties": own} if own else {}),
+        }
         stored = _mapped(record, lambda text: quote(text, safe=SAFE))
-        info = {**shared, "sample": first_sample + k, **_numbers_of(ensemble, k), "equidrift": stored}
+        info = {
+            **shared,
+            "sample": first_sample + k,
+            **_numbers_of(ensemble, k),
+            "equidrift": stored,
+        }
         atoms = Atoms(molecule.numbers, frame, masses=masses, info=info)
         atoms.set_array(INDEX, np.arange(molecule.n_atoms))
         if molecule.formal_charges.any():
@@ -64,7 +81,9 @@ def isotope_masses(molecule: Molecule) -> NDArray[np.float64] | None:
     """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other atoms. None for one without."""
     if not molecule.isotopes.any():
         return None
-    known: NDArray[np.float64] = host_function("rdkit", "isotope_masses_amu")(molecule, strict=False)
+    known: NDArray[np.float64] = host_function("rdkit", "isotope_masses_amu")(
+        molecule, strict=False
+    )
     return np.where(molecule.isotopes > 0, known, atomic_masses[molecule.numbers])
 
 
@@ -79,7 +98,10 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
     """What belongs to sample k alone."""
-    info: dict[str, Any] = {"seed": int(np.asarray(ensemble.seeds)[k]), "valid": bool(np.asarray(ensemble.valid)[k])}
+    info: dict[str, Any] = {
+        "seed": int(np.asarray(ensemble.seeds)[k]),
+        "valid": bool(np.asarray(ensemble.valid)[k]),
+    }
     if ensemble.scores:
         info["scores"] = {name: float(values[k]) for name, values in ensemble.scores.items()}
     if ensemble.log_prob is not None:
@@ -107,13 +129,17 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
     if len(atoms) and not (1 <= atoms.numbers.min() and atoms.numbers.max() < len(SYMBOLS)):
         low, high = atoms.numbers.min(), atoms.numbers.max()
-        raise MoleculeError(f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}")
+        raise MoleculeError(
+            f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}"
+        )
     stored = stored_molecule(atoms)
     if stored is not None and charge in (None, stored.charge):
         return stored
     if charge is None:
         charge = _charge_of(atoms)
-    molecule: Molecule = host_function("rdkit", "molecule_from_xyz")(atoms.numbers, atoms.positions, charge)
+    molecule: Molecule = host_function("rdkit", "molecule_from_xyz")(
+        atoms.numbers, atoms.positions, charge
+    )
     return molecule.replace(smiles="", name=tidy(str(atoms.info.get("name", "")), lines=True))
 
 
@@ -179,12 +205,17 @@ def stored_molecule(atoms: Atoms) -> Molecule | None:
         return None
     if len(atoms) != molecule.n_atoms or sorted(order.tolist()) != list(range(molecule.n_atoms)):
         return None
-    if not np.array_equal(molecule.numbers[order], atoms.numbers) or atoms.info.get("charge", molecule.charge) != molecule.charge:
+    if (
+        not np.array_equal(molecule.numbers[order], atoms.numbers)
+        or atoms.info.get("charge", molecule.charge) != molecule.charge
+    ):
         return None
     return molecule if np.array_equal(order, np.arange(len(order))) else reordered(molecule, order)
 
 
-def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, molecule: Molecule | None = None) -> Ensemble:
+def ensemble_of(
+    images: Atoms | Sequence[Atoms], *, charge: int | None = None, molecule: Molecule | None = None
+) -> Ensemble:
     """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
 
     Energies are taken where every image has one that is already computed; numbers and words in `info` become properties.
@@ -202,13 +233,18 @@ def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, m
     images = [images] if isinstance(images, Atoms) else list(images)
     if not images:
         raise InputError("there are no images; give at least one ase.Atoms")
-    given, molecule = molecule, from_atoms(images[0], charge=charge) if molecule is None else molecule
+    given, molecule = (
+        molecule,
+        from_atoms(images[0], charge=charge) if molecule is None else molecule,
+    )
     for k, atoms in enumerate(images):
         if not isinstance(atoms, Atoms):
             raise InputTypeError(f"images[{k}] must be an ase.Atoms, not {type(atoms).__name__}")
         other = given is None and k and (stored_molecule(atoms) or molecule) != molecule
         if other or not np.array_equal(atoms.numbers, molecule.numbers):
-            raise InputError(f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule")
+            raise InputError(
+                f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule"
+            )
     info = [atoms.info for atoms in images]
     energies = [_energy_of(atoms) for atoms in images]
     same, own = shared_and_own([_properties_of(i) for i in info])
@@ -220,10 +256,14 @@ def ensemble_of(images: Atoms | Sequence[Atoms], *, charge: int | None = None, m
         np.array([atoms.positions for atoms in images]),
         seeds=_column(info, "seed"),
         log_prob=_column(info, "log_prob"),
-        energies_eV=np.array(energies, float) if all(energy is not None for energy in energies) else None,
+        energies_eV=np.array(energies, float)
+        if all(energy is not None for energy in energies)
+        else None,
         valid=np.array([bool(i.get("valid", True)) for i in info]),
         scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
-        provenance=_mapped(stored["provenance"], unquote) if "provenance" in stored else {"model": "given"},
+        provenance=_mapped(stored["provenance"], unquote)
+        if "provenance" in stored
+        else {"model": "given"},
         properties=own,
     )
 
@@ -233,27 +273,58 @@ def _stored(info: Mapping[str, Any]) -> Mapping[str, Any]:
     stored = info.get("equidrift")
     if not isinstance(stored, Mapping):
         return {}
-    return {name: stored[name] for name in ("molecule", "provenance", "properties") if isinstance(stored.get(name), Mapping)}
+    return {
+        name: stored[name]
+        for name in ("molecule", "provenance", "properties")
+        if isinstance(stored.get(name), Mapping)
+    }
 
 
 def _column(info: Sequence[Mapping[str, Any]], name: str) -> NDArray[Any] | None:
     """The numbers that every image has under a name."""
     values = [i.get(name) for i in info]
-    good = all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in values)
+    good = all(
+        isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        for value in values
+    )
     return np.array(values) if good else None
 
 
-OWN_INFO = ("smiles", "name", "sample", "seed", "model", "charge", "spin", "valid", "scores", "log_prob", "equidrift", "time_fs")
+OWN_INFO = (
+    "smiles",
+    "name",
+    "sample",
+    "seed",
+    "model",
+    "charge",
+    "spin",
+    "valid",
+    "scores",
+    "log_prob",
+    "equidrift",
+    "time_fs",
+)
 
 
 def _properties_of(info: Mapping[str, Any]) -> dict[str, str]:
     """The user's numbers and words in `info`; the words of a plain XYZ comment, which ASE takes for switches, as `comment`."""
     stored = _stored(info)
     if stored:
-        return {name: str(text) for name, text in _mapped(plain(stored.get("properties", {})), unquote).items()}
+        return {
+            name: str(text)
+            for name, text in _mapped(plain(stored.get("properties", {})), unquote).items()
+        }
     words = [key for key, value in info.items() if value is True and key not in OWN_INFO]
-    texts = {key: value for key, value in info.items() if key not in OWN_INFO and isinstance(value, str | int | float | np.number)}
-    found = {tidy(str(key)): tidy(str(value), lines=True) for key, value in texts.items() if not isinstance(value, bool)}
+    texts = {
+        key: value
+        for key, value in info.items()
+        if key not in OWN_INFO and isinstance(value, str | int | float | np.number)
+    }
+    found = {
+        tidy(str(key)): tidy(str(value), lines=True)
+        for key, value in texts.items()
+        if not isinstance(value, bool)
+    }
     return {**({"comment": tidy(" ".join(map(str, words)))} if words else {}), **found}
 
 
@@ -271,11 +342,19 @@ def _energy_of(atoms: Atoms) -> float | None:
 
 
 def from_arrays(
-    numbers: NDArray[np.int64], positions_A: NDArray[np.float64], *, cell: Any = None, molecule: Molecule | None = None
+    numbers: NDArray[np.int64],
+    positions_A: NDArray[np.float64],
+    *,
+    cell: Any = None,
+    molecule: Molecule | None = None,
 ) -> Atoms:
     """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where there is a cell (3 lengths in A, 3 angles)."""
     if molecule is not None:
-        (atoms,) = to_atoms(Ensemble(molecule, np.asarray(positions_A, np.float64)[None], provenance={"model": "given"}))
+        (atoms,) = to_atoms(
+            Ensemble(
+                molecule, np.asarray(positions_A, np.float64)[None], provenance={"model": "given"}
+            )
+        )
     else:
         atoms = Atoms(numbers, np.asarray(positions_A, np.float64))
     if cell is not None and np.any(cell):
@@ -322,7 +401,12 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
     return read
 
 
-Frames = tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]
+Frames = tuple[
+    NDArray[np.float64],
+    NDArray[np.float64] | None,
+    NDArray[np.float64] | None,
+    NDArray[np.int64] | None,
+]
 
 
 def frames_of(images: Sequence[Atoms]) -> Frames:
@@ -336,12 +420,18 @@ def frames_of(images: Sequence[Atoms]) -> Frames:
     numbers = images[0].numbers
     for k, atoms in enumerate(images):
         if not np.array_equal(atoms.numbers, numbers):
-            raise InputError(f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory")
+            raise InputError(
+                f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory"
+            )
     time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
-    timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())  # dynamics carries the first frame's info along
+    timed = bool(
+        np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all()
+    )  # dynamics carries the first frame's info along
     return (
         np.array([atoms.positions for atoms in images], np.float64),
         time_fs if timed else None,
-        np.array([atoms.cell.array for atoms in images]) if all(atoms.pbc.all() for atoms in images) else None,
+        np.array([atoms.cell.array for atoms in images])
+        if all(atoms.pbc.all() for atoms in images)
+        else None,
         np.array(numbers, np.int64),
     )

@@ -36,7 +36,9 @@ class MMFF(Calculator):
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
     default_parameters = {"variant": "MMFF94"}  # noqa: RUF012
 
-    def __init__(self, variant: str = "MMFF94", molecule: Molecule | None = None, **options: Any) -> None:
+    def __init__(
+        self, variant: str = "MMFF94", molecule: Molecule | None = None, **options: Any
+    ) -> None:
         self._given = molecule
         self._graph: Any = None
         self._energy: Any = None
@@ -55,7 +57,12 @@ class MMFF(Calculator):
         changes: list[str] = super().check_state(atoms, tol=tol)
         return changes if self._graph == self._graph_key(atoms) else [*changes, "numbers"]
 
-    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
         """Fill `results`; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
@@ -73,7 +80,12 @@ class MMFF(Calculator):
     def _graph_key(self, atoms: Atoms) -> tuple[Any, ...]:
         """Everything but the positions that decides the graph."""
         order = atoms.arrays.get("equidrift_index", ())
-        return tuple(atoms.numbers), atoms.info.get("charge"), tuple(order), atoms.info.get("equidrift", {}).get("molecule")
+        return (
+            tuple(atoms.numbers),
+            atoms.info.get("charge"),
+            tuple(order),
+            atoms.info.get("equidrift", {}).get("molecule"),
+        )
 
 
 class ScoreCalculator(Calculator):
@@ -119,7 +131,12 @@ class ScoreCalculator(Calculator):
             self._score = DenoiserScore(molecule, **self.parameters)
         return self._score
 
-    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("forces",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("forces",),
+        system_changes: Any = all_changes,
+    ) -> None:
         """Fill `results`; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         self.results = {"forces": self.score_of(self.atoms).forces_eV_A(self.atoms.positions)}
@@ -128,7 +145,11 @@ class ScoreCalculator(Calculator):
         """A copy of the atoms, denoised, without calculator; `info` says that it is a walk-jump sample."""
         denoised = atoms.copy()
         denoised.positions = self.score_of(atoms).jump(atoms.positions)
-        denoised.info["walk_jump"] = {"sigma_A": self.parameters["sigma_A"], "model": self.parameters["model"], "notice": NOTICE}
+        denoised.info["walk_jump"] = {
+            "sigma_A": self.parameters["sigma_A"],
+            "model": self.parameters["model"],
+            "notice": NOTICE,
+        }
         return denoised
 
 
@@ -136,7 +157,14 @@ SAMPLES = 39
 
 
 def complete_atoms(
-    atoms: Atoms, model: Any, name: str | None = None, *, given: Any = None, n: int = SAMPLES, seed: int = 0, **options: Any
+    atoms: Atoms,
+    model: Any,
+    name: str | None = None,
+    *,
+    given: Any = None,
+    n: int = SAMPLES,
+    seed: int = 0,
+    **options: Any,
 ) -> Atoms:
     """A copy of the atoms whose array `name` is complete: known values as they are, others the mean of n samples.
 
@@ -168,22 +196,38 @@ def complete_atoms(
 
 def _check(atoms: Any) -> None:
     if not isinstance(atoms, Atoms):
-        raise InputTypeError(f"expected one ase.Atoms, not {type(atoms).__name__}; for several, call once for each")
+        raise InputTypeError(
+            f"expected one ase.Atoms, not {type(atoms).__name__}; for several, call once for each"
+        )
     if atoms.pbc.any():
-        raise InputError("the atoms are periodic, and a field on atoms knows free molecules alone; set atoms.pbc = False if this is one")
+        raise InputError(
+            "the atoms are periodic, and a field on atoms knows free molecules alone; set atoms.pbc = False if this is one"
+        )
 
 
 def _law(
-    model: Any, atoms: Atoms, known: NDArray[np.float64] | None, given: Any, n: int, seed: int, options: dict[str, Any]
+    model: Any,
+    atoms: Atoms,
+    known: NDArray[np.float64] | None,
+    given: Any,
+    n: int,
+    seed: int,
+    options: dict[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if known is None and given is not None:
-        raise InputError(f"given names known atoms, but the atoms have no array of values; set atoms.arrays[{model.quantity!r}] first")
-    if known is not None and known.ndim == 2 and known.shape[1] == 9:  # ASE's files hold arrays of one or two axes
+        raise InputError(
+            f"given names known atoms, but the atoms have no array of values; set atoms.arrays[{model.quantity!r}] first"
+        )
+    if (
+        known is not None and known.ndim == 2 and known.shape[1] == 9
+    ):  # ASE's files hold arrays of one or two axes
         known = known.reshape(-1, 3, 3)
     if known is None or (given is None and np.isnan(known).any(tuple(range(1, known.ndim))).all()):
         made = model.sample(atoms.numbers, atoms.positions, n, seed, **options)
         return made.mean(0), made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
-    mean, std = model.condition(atoms.numbers, atoms.positions, known, given).mean_std(n, seed, **options)
+    mean, std = model.condition(atoms.numbers, atoms.positions, known, given).mean_std(
+        n, seed, **options
+    )
     return mean, std
 
 
@@ -204,7 +248,9 @@ class FieldCalculator(Calculator):
 
     implemented_properties = ["forces"]  # noqa: RUF012
 
-    def __init__(self, model: Any, known: Any = None, *, n: int = SAMPLES, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, model: Any, known: Any = None, *, n: int = SAMPLES, seed: int = 0, **options: Any
+    ) -> None:
         if model.quantity != "forces" or model.unit != "eV/A":
             what = f"{model.quantity} in {model.unit or 'no unit'}"
             raise InputError(
@@ -214,9 +260,16 @@ class FieldCalculator(Calculator):
         self.model, self.n, self.seed, self.options = model, n, seed, options
         self.known = None if known is None else np.asarray(known, np.float64)
 
-    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("forces",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("forces",),
+        system_changes: Any = all_changes,
+    ) -> None:
         """Fill `results`; called by ASE."""
         super().calculate(atoms, properties, system_changes)
         _check(self.atoms)
-        forces, std = _law(self.model, self.atoms, self.known, None, self.n, self.seed, self.options)
+        forces, std = _law(
+            self.model, self.atoms, self.known, None, self.n, self.seed, self.options
+        )
         self.results = {"forces": forces, "forces_std": std}

@@ -76,10 +76,16 @@ class DiffusionDynamics(MolecularDynamics):
         if not isinstance(atoms, Atoms):
             raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
         if atoms.constraints:
-            raise InputError("the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()")
+            raise InputError(
+                "the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()"
+            )
         self.settings = make_settings(model, **(options or {}))
         self.block = check_count("block", block)
-        self.needed = max(2, int(self.settings.model.min_frames), check_count("frames", frames) if history is None else 0)
+        self.needed = max(
+            2,
+            int(self.settings.model.min_frames),
+            check_count("frames", frames) if history is None else 0,
+        )
         self.seed, self.draws = check_seed(seed), 0
         self.molecule: Molecule = from_atoms(atoms)
         self.timestep_fs = float(timestep) / units.fs
@@ -90,15 +96,25 @@ class DiffusionDynamics(MolecularDynamics):
             atoms.positions = self._past[-1]
         else:
             self._past.append(atoms.positions.copy())
-        super().__init__(atoms, timestep, trajectory=trajectory, logfile=None, loginterval=loginterval, **kwargs)
+        super().__init__(
+            atoms, timestep, trajectory=trajectory, logfile=None, loginterval=loginterval, **kwargs
+        )
         if len(self._past) > 1:
             self._set_momenta()
         if logfile:
-            self.attach(self.closelater(_Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)), loginterval)
+            self.attach(
+                self.closelater(_Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)),
+                loginterval,
+            )
 
     def todict(self) -> dict[str, Any]:
         """What a trajectory's header says."""
-        return {**super().todict(), "model": str(self.settings.model.name), "seed": self.seed, "exact": False}
+        return {
+            **super().todict(),
+            "model": str(self.settings.model.name),
+            "seed": self.seed,
+            "exact": False,
+        }
 
     def step(self) -> None:
         """One frame on."""
@@ -121,8 +137,15 @@ class DiffusionDynamics(MolecularDynamics):
         self.draws += 1
         box_A = self.atoms.cell.array if self.atoms.pbc.all() else None
         times_fs = self.timestep_fs * np.arange(1 - len(self._past), 1)
-        past = Trajectory(self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A)
-        settings = {"model": self.settings.model, "seed": seed, "steps": self.settings.steps, "broken": self.settings.broken}
+        past = Trajectory(
+            self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A
+        )
+        settings = {
+            "model": self.settings.model,
+            "seed": seed,
+            "steps": self.settings.steps,
+            "broken": self.settings.broken,
+        }
         (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
         self._coming.extend(made.positions_A)
 
@@ -152,7 +175,9 @@ class _Logger(MDLogger):
         return math.nan if self.atoms.calc is None else float(super()._potential_energy())
 
 
-def _frames(history: Trajectory | Sequence[Atoms], molecule: Molecule, timestep_fs: float) -> NDArray[np.float64]:
+def _frames(
+    history: Trajectory | Sequence[Atoms], molecule: Molecule, timestep_fs: float
+) -> NDArray[np.float64]:
     """Positions (n, n_atoms, 3) of frames one timestep apart."""
     if isinstance(history, Trajectory):
         past = history

@@ -76,7 +76,11 @@ class ConformerGenerator:
         model = parameters.get("model", self.parameters["model"])
         for name in parameters:
             self._check_option(name, model)
-        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
+        changed = {
+            key: value
+            for key, value in parameters.items()
+            if key not in self.parameters or self._differs(key, value)
+        }
         if changed:
             self.parameters.update(changed)
             self.reset()
@@ -97,17 +101,26 @@ class ConformerGenerator:
                 return
             taken = inspect.signature(resolve(CONFORMER_MODELS[model])).parameters
             anything = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-            if name in taken or (anything and not difflib.get_close_matches(name, known, cutoff=0.75)):
+            if name in taken or (
+                anything and not difflib.get_close_matches(name, known, cutoff=0.75)
+            ):
                 return
             known |= {key for key, p in taken.items() if p.kind is not p.VAR_KEYWORD}
         raise UnknownNameError("option", name, known)
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """The parameters; those that are at their defaults are left out unless `skip_default` is False."""
-        values = {key: getattr(value, "name", value) if key in ("model", "refiner") else value for key, value in self.parameters.items()}
+        values = {
+            key: getattr(value, "name", value) if key in ("model", "refiner") else value
+            for key, value in self.parameters.items()
+        }
         if not skip_default:
             return values
-        return {key: value for key, value in values.items() if key not in self.default_parameters or value != self.default_parameters[key]}
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in self.default_parameters or value != self.default_parameters[key]
+        }
 
     def reset(self) -> None:
         """Forget the kept result."""
@@ -137,10 +150,16 @@ class ConformerGenerator:
         if self.ensemble is None or molecule != self.molecule:
             self.reset()
             refining = ("refiner", "refine_steps")
-            options = {key: value for key, value in self.parameters.items() if value is not None and key not in refining}
+            options = {
+                key: value
+                for key, value in self.parameters.items()
+                if value is not None and key not in refining
+            }
             self.ensemble = sample(molecule, options.pop("n"), **options)
             self.molecule = molecule
-        labelled = self.ensemble.replace(molecule=molecule)  # the same graph may come under another name
+        labelled = self.ensemble.replace(
+            molecule=molecule
+        )  # the same graph may come under another name
         images: list[Atoms] = to_atoms(labelled)
         return images
 
@@ -162,12 +181,20 @@ class ConformerGenerator:
         """
         images = [images] if isinstance(images, Atoms) else list(images)
         ensemble = ensemble_of(images)
-        options = {"model": self.parameters["refiner"], "steps": self.parameters["refine_steps"], "progress": self.parameters["progress"]}
+        options = {
+            "model": self.parameters["refiner"],
+            "steps": self.parameters["refine_steps"],
+            "progress": self.parameters["progress"],
+        }
         if self.parameters["batch_size"] is not None:
             options["batch_size"] = self.parameters["batch_size"]
         refined: list[Atoms] = to_atoms(refine(ensemble, **options))
         for old, new in zip(images, refined):
-            new.info = {**old.info, **new.info, "sample": old.info.get("sample", new.info["sample"])}
+            new.info = {
+                **old.info,
+                **new.info,
+                "sample": old.info.get("sample", new.info["sample"]),
+            }
         return refined
 
 
@@ -224,7 +251,11 @@ class MoleculeGenerator:
         for name in parameters:
             if name not in known:
                 raise UnknownNameError("option", name, known)
-        changed = {key: value for key, value in parameters.items() if key not in self.parameters or self._differs(key, value)}
+        changed = {
+            key: value
+            for key, value in parameters.items()
+            if key not in self.parameters or self._differs(key, value)
+        }
         if changed:
             self.parameters.update(changed)
             self.ensembles = None

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 _MAX_DIGITS = 20  # of a number of atoms, with blanks
-_ULM_HEAD = struct.Struct("<8s16sqqq")  # magic, tag, version, number of items, where their places are
+_ULM_HEAD = struct.Struct(
+    "<8s16sqqq"
+)  # magic, tag, version, number of items, where their places are
 
-FORMAT = ExternalIOFormat(desc="equidrift ensemble", code="+S", module="equidrift.adapters.ase.io", ext="npz")
+FORMAT = ExternalIOFormat(
+    desc="equidrift ensemble", code="+S", module="equidrift.adapters.ase.io", ext="npz"
+)
 
 
 def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
@@ -54,7 +58,9 @@ def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
     save_npz(ensemble_of(images), filename)
 
 
-def write_ase(ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0) -> None:
+def write_ase(
+    ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
+) -> None:
     """Write an Ensemble as .xyz, .extxyz or .traj, the graph and the provenance included.
 
     Parameters
@@ -89,11 +95,15 @@ def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
                     writer.write(atoms)
         else:
             for atoms in images:
-                for key in {"smiles", "name"} & set(atoms.info):  # ASE drops single backslashes when it reads them
+                for key in {"smiles", "name"} & set(
+                    atoms.info
+                ):  # ASE drops single backslashes when it reads them
                     atoms.info[key] = atoms.info[key].replace("\\", "\\\\")
             ase.io.write(name, images, format="extxyz", append=append)
     except OSError as error:
-        raise InputError(f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to") from error
+        raise InputError(
+            f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to"
+        ) from error
 
 
 def read_frames(path: str | os.PathLike[str]) -> Any:
@@ -113,7 +123,9 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
     return positions_A, time_fs, boxes_A, numbers
 
 
-def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None) -> Iterator[Any]:
+def read_ensembles(
+    path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None
+) -> Iterator[Any]:
     """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and are of one molecule are one Ensemble.
 
     Parameters
@@ -127,6 +139,7 @@ def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge
         where the file cannot be read, MoleculeError where bonds cannot be told.
     """
     from equidrift.adapters.ase.atoms import ensemble_of
+
     if molecule is not None:
         yield ensemble_of(_images(path)[0], molecule=molecule)
         return
@@ -136,8 +149,12 @@ def read_ensembles(path: str | os.PathLike[str], *, molecule: Any = None, charge
 
 def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
     """(molecule, its images in a row). An image without a graph is of the last molecule if its bonds are."""
-    from_atoms, graph_of = (resolve(f"equidrift.adapters.ase.atoms:{name}") for name in ("from_atoms", "stored_molecule"))
+    from_atoms, graph_of = (
+        resolve(f"equidrift.adapters.ase.atoms:{name}")
+        for name in ("from_atoms", "stored_molecule")
+    )
     from equidrift.checks.geometry import GeometryCheck as check_of
+
     held: list[Atoms] = []
     molecule: Any = None
     check: Any = None
@@ -179,7 +196,9 @@ def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
         else:
             images, description = list(ase.io.read(name, ":", format="extxyz")), {}
     except Exception as error:  # ASE's readers raise whatever a broken file leads to
-        raise InputError(f"cannot read {name!r}: {type(error).__name__}: {error}; write it again") from error
+        raise InputError(
+            f"cannot read {name!r}: {type(error).__name__}: {error}; write it again"
+        ) from error
     if not images:
         raise InputError(f"{name!r} holds no frames")
     return images, description
@@ -195,18 +214,26 @@ def _check_counts(name: str) -> None:
             if not head.strip() or head.startswith("VEC"):
                 continue
             if not head.strip().isdecimal() or len(head) > _MAX_DIGITS:
-                raise InputError(f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a frame should be")
+                raise InputError(
+                    f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a frame should be"
+                )
             wanted = int(head) + 1  # a comment and the atoms
             found = sum(1 for _ in islice(lines, wanted))
             if found < wanted:
                 there = max(found - 1, 0)
-                raise InputError(f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends after {there} of them")
+                raise InputError(
+                    f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends after {there} of them"
+                )
 
 
 def _check_ulm(name: str) -> None:
     size = os.path.getsize(name)
     with open(name, "rb") as stream:
         head = stream.read(_ULM_HEAD.size)
-    magic, _, _, count, place = _ULM_HEAD.unpack(head) if len(head) == _ULM_HEAD.size else (b"", b"", 0, 0, 0)
+    magic, _, _, count, place = (
+        _ULM_HEAD.unpack(head) if len(head) == _ULM_HEAD.size else (b"", b"", 0, 0, 0)
+    )
     if magic != b"- of Ulm" or count < 0 or not 0 <= place <= size or 8 * count > size - place:
-        raise InputError(f"cannot read {name!r}: its head is not that of ASE's .traj; write it again")
+        raise InputError(
+            f"cannot read {name!r}: its head is not that of ASE's .traj; write it again"
+        )

@@ -95,9 +95,13 @@ class ProposalMonteCarlo(BaseDynamics):
         if not isinstance(atoms, Atoms):
             raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
         if atoms.calc is None:
-            raise InputError("the atoms have no calculator, and the acceptance needs energies; set atoms.calc")
+            raise InputError(
+                "the atoms have no calculator, and the acceptance needs energies; set atoms.calc"
+            )
         if not 0 < temperature_K < math.inf:
-            raise InputError(f"temperature_K must be positive and finite, not {temperature_K}; give for example 300")
+            raise InputError(
+                f"temperature_K must be positive and finite, not {temperature_K}; give for example 300"
+            )
         for name, value in (("n_proposals", n_proposals), ("md_steps", md_steps)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -106,10 +110,18 @@ class ProposalMonteCarlo(BaseDynamics):
         super().__init__(atoms, logfile, trajectory, append_trajectory, loginterval=loginterval)
         if logfile is not None:
             self.attach(self._log, interval=loginterval)
-        self.temperature_K, self.n_proposals, self.seed = float(temperature_K), n_proposals, check_seed(seed)
-        self.proposer = trusted(proposer, atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K)
+        self.temperature_K, self.n_proposals, self.seed = (
+            float(temperature_K),
+            n_proposals,
+            check_seed(seed),
+        )
+        self.proposer = trusted(
+            proposer, atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
+        )
         self.dynamics, self.md_steps, self.exact = dynamics, md_steps, exact
-        self._left: NDArray[np.float64] | None = None  # where the dynamics left the atoms, if moves took them elsewhere
+        self._left: NDArray[np.float64] | None = (
+            None  # where the dynamics left the atoms, if moves took them elsewhere
+        )
         self.check = _move_check(atoms)
         self.metric = ConstraintMetric(self.check.constraints, atoms.get_masses())
         self.metric.prepare(proposer, atoms.get_positions())
@@ -156,10 +168,17 @@ class ProposalMonteCarlo(BaseDynamics):
         atoms, rng = self.atoms, np.random.default_rng([self.seed, self.nsteps])
         x, kT = atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
         _check_box(atoms, self.proposer)
-        options: dict[str, Any] = {"kT_eV": kT, "rng": rng, "statistics": self.statistics, "check": self.check}
+        options: dict[str, Any] = {
+            "kT_eV": kT,
+            "rng": rng,
+            "statistics": self.statistics,
+            "check": self.check,
+        }
         start = self.energy_eV + kT * self.metric(x)
         try:
-            new, u, accepted = metropolis(self.proposer, x, start, self._biased, self.n_proposals, **options)
+            new, u, accepted = metropolis(
+                self.proposer, x, start, self._biased, self.n_proposals, **options
+            )
         except BaseException:  # a refused proposal, or Ctrl-C: the atoms are left where they were
             atoms.set_positions(x, apply_constraint=False)
             raise
@@ -176,7 +195,9 @@ class ProposalMonteCarlo(BaseDynamics):
 
     def _run_dynamics(self) -> None:
         """The steps between moves; after an accepted one the first step must go on from there."""
-        check_dynamics(self.dynamics, self.atoms, self.temperature_K, exact=self.exact)  # temperatures can be set at any time
+        check_dynamics(
+            self.dynamics, self.atoms, self.temperature_K, exact=self.exact
+        )  # temperatures can be set at any time
         steps = self.md_steps
         if self._left is not None:
             moved_to = self.atoms.get_positions()
@@ -190,21 +211,31 @@ class ProposalMonteCarlo(BaseDynamics):
         self.atoms.set_positions(positions_A, apply_constraint=False)
         try:
             energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
-        except (RuntimeError, ArithmeticError, np.linalg.LinAlgError):  # CalculationFailed and SCFError are RuntimeErrors
+        except (
+            RuntimeError,
+            ArithmeticError,
+            np.linalg.LinAlgError,
+        ):  # CalculationFailed and SCFError are RuntimeErrors
             return math.nan
         return energy + BOLTZMANN_EV_PER_K * self.temperature_K * self.metric(positions_A)
 
     def _checked_energy(self) -> float:
         energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
         if not math.isfinite(energy):
-            raise InputError(f"the energy is {energy} eV before any move; optimise the atoms first, or check the calculator")
+            raise InputError(
+                f"the energy is {energy} eV before any move; optimise the atoms first, or check the calculator"
+            )
         return energy
 
     def _log(self) -> None:
         if self.nsteps == 0:
-            self.logfile.write(f"{'step':>8} {'energy/eV':>16} {'proposed':>9} {'accepted':>9} {'NaN':>5}\n")
+            self.logfile.write(
+                f"{'step':>8} {'energy/eV':>16} {'proposed':>9} {'accepted':>9} {'NaN':>5}\n"
+            )
         counts = self.statistics
-        self.logfile.write(f"{self.nsteps:8d} {self.energy_eV:16.6f} {counts.proposed:9d} {counts.accepted:9d} {counts.not_finite:5d}\n")
+        self.logfile.write(
+            f"{self.nsteps:8d} {self.energy_eV:16.6f} {counts.proposed:9d} {counts.accepted:9d} {counts.not_finite:5d}\n"
+        )
 
 
 def _has_free_energy(atoms: Atoms) -> bool:
@@ -229,7 +260,9 @@ def _move_check(atoms: Atoms) -> MoveCheck:
             raise InputError(
                 f"moves cannot keep the constraint {type(constraint).__name__}; use FixAtoms, FixBondLengths or Hookean, or remove it"
             )
-    return MoveCheck(len(atoms), np.array(pairs, np.int64).reshape(-1, 2), np.array(frozen, np.int64))
+    return MoveCheck(
+        len(atoms), np.array(pairs, np.int64).reshape(-1, 2), np.array(frozen, np.int64)
+    )
 
 
 def _check_box(atoms: Atoms, proposer: Any) -> None:

@@ -30,7 +30,12 @@ def require_tblite() -> Any:
 
 
 def gfn2_relax(
-    molecule: Molecule, positions_A: NDArray[np.float64], max_steps: int = 500, *, fmax_eV_A: float = 0.02, known: Known | None = None
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    max_steps: int = 500,
+    *,
+    fmax_eV_A: float = 0.02,
+    known: Known | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Move conformers to the nearest minimum of GFN2-xTB.
 
@@ -55,13 +60,20 @@ def gfn2_relax(
     calculator = require_tblite()
     moved = np.array(positions_A, np.float64)
     if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)")
+        raise InputError(
+            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
+        )
     energies = np.full(len(moved), np.nan)
     for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
         atoms = ase.Atoms(molecule.numbers, moved[k])
         if known is not None:
             atoms.set_constraint(FixAtoms(known.atoms))
-        atoms.calc = calculator(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+        atoms.calc = calculator(
+            method="GFN2-xTB",
+            charge=molecule.charge,
+            multiplicity=molecule.multiplicity,
+            verbosity=0,
+        )
         try:
             BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)
             moved[k], energies[k] = atoms.positions, atoms.get_potential_energy()
@@ -70,7 +82,9 @@ def gfn2_relax(
     return moved, energies
 
 
-def gfn2_values(systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+def gfn2_values(
+    systems: Sequence[tuple[Molecule, NDArray[np.float64]]],
+) -> dict[str, NDArray[np.float64]]:
     """HOMO-LUMO gap and dipole moment by GFN2-xTB: the judge of generated molecules that knows nothing of QM9.
 
     Its gaps are those of a tight-binding Hamiltonian and lie well below B3LYP's; they rank molecules, and their differences mean something.
@@ -94,13 +108,22 @@ def gfn2_values(systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict
     out = np.full((len(systems), 3), np.nan)
     for k, (molecule, x) in enumerate(systems):
         try:
-            calculator = Calculator("GFN2-xTB", np.asarray(molecule.numbers), np.asarray(x) / ase.units.Bohr, charge=molecule.charge)
+            calculator = Calculator(
+                "GFN2-xTB",
+                np.asarray(molecule.numbers),
+                np.asarray(x) / ase.units.Bohr,
+                charge=molecule.charge,
+            )
             calculator.set("verbosity", 0)
             result = calculator.singlepoint()
         except RuntimeError:
             continue
         levels, filled = result.get("orbital-energies"), result.get("orbital-occupations") > 1.0
-        gap = (levels[~filled].min() - levels[filled].max()) * ase.units.Hartree if (~filled).any() else np.nan
+        gap = (
+            (levels[~filled].min() - levels[filled].max()) * ase.units.Hartree
+            if (~filled).any()
+            else np.nan
+        )
         dipole = float(np.linalg.norm(result.get("dipole"))) * ase.units.Bohr / ase.units.Debye
         out[k] = gap, dipole, float(result.get("energy")) * ase.units.Hartree
     return dict(zip(("gap_eV", "mu_D", "energy_eV"), out.T))
@@ -131,7 +154,9 @@ def gfn2_dynamics(
         where tblite is not installed.
     """
     atoms = ase.Atoms(molecule.numbers, positions_A)
-    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    atoms.calc = require_tblite()(
+        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
+    )
     per_force = (ase.units.fs**2) / atoms.get_masses()[:, None]  # eV/A to A/fs^2
     decay = np.exp(-friction_per_fs * step_fs)
     x, v, out = np.array(positions_A, np.float64), np.array(velocities_A_fs, np.float64), []
@@ -152,7 +177,9 @@ def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray
         where tblite is not installed.
     """
     atoms = ase.Atoms(molecule.numbers, np.zeros((molecule.n_atoms, 3)))
-    atoms.calc = require_tblite()(method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0)
+    atoms.calc = require_tblite()(
+        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
+    )
     out = np.full(np.shape(positions_A), np.nan)
     for k, x in enumerate(positions_A):
         atoms.positions = x
@@ -163,7 +190,9 @@ def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray
     return out
 
 
-FMAX_EV_A = 0.005  # a minimum this tight has no false imaginary frequencies above a few tens of wavenumbers
+FMAX_EV_A = (
+    0.005  # a minimum this tight has no false imaginary frequencies above a few tens of wavenumbers
+)
 
 
 IMAGINARY_CM1 = 50.0
@@ -206,11 +235,17 @@ def infrared(
             frequencies = np.asarray(spectrum.get_frequencies())
             intensities = np.asarray(spectrum.intensities)
     except (CalculationFailed, SCFError, RuntimeError) as error:
-        raise MoleculeError(f"GFN2-xTB gives no spectrum of {atoms.get_chemical_formula()}: {error}") from error
+        raise MoleculeError(
+            f"GFN2-xTB gives no spectrum of {atoms.get_chemical_formula()}: {error}"
+        ) from error
     if (frequencies.imag > IMAGINARY_CM1).any():
-        raise MoleculeError(f"{atoms.get_chemical_formula()} is at no minimum: {frequencies.imag.max():.0f}i cm-1")
+        raise MoleculeError(
+            f"{atoms.get_chemical_formula()} is at no minimum: {frequencies.imag.max():.0f}i cm-1"
+        )
     rigid = 5 if is_linear(minimum) else 6
-    kept = np.argsort(np.abs(frequencies), kind="stable")[rigid:]  # the rigid motions are the modes nearest to zero
+    kept = np.argsort(np.abs(frequencies), kind="stable")[
+        rigid:
+    ]  # the rigid motions are the modes nearest to zero
     return minimum, frequencies.real[np.sort(kept)], intensities[np.sort(kept)]
 
 

@@ -20,7 +20,9 @@ class FieldStep(AuxStep):
 
     def _select_time(self, key: Any) -> float:
         if key is not None:
-            raise ValueError("a field has no time of its own; its steps are the trajectory's frames")
+            raise ValueError(
+                "a field has no time of its own; its steps are the trajectory's frames"
+            )
         return float(self.step * self._dt + self._initial_time)
 
     def _select_data(self, key: Any) -> Any:
@@ -40,7 +42,9 @@ class FieldReader(AuxReader):
 
     def __init__(self, auxdata: Any, **options: Any) -> None:
         # MDAnalysis asks for the truth of what it copies readers from, which an array has none of
-        self._auxdata = auxdata if isinstance(auxdata, tuple) else (np.asarray(auxdata, np.float64),)
+        self._auxdata = (
+            auxdata if isinstance(auxdata, tuple) else (np.asarray(auxdata, np.float64),)
+        )
         self._n_steps = len(self._auxdata[0])
         super().__init__(**options)
 
@@ -65,7 +69,14 @@ class FieldReader(AuxReader):
 
 
 def add_field(
-    universe: Any, model: Any, name: str | None = None, *, known: Any = None, n: int = SAMPLES, seed: int = 0, **options: Any
+    universe: Any,
+    model: Any,
+    name: str | None = None,
+    *,
+    known: Any = None,
+    n: int = SAMPLES,
+    seed: int = 0,
+    **options: Any,
 ) -> NDArray[np.float64]:
     """Complete a field in every frame and hang it on the trajectory as the auxiliaries `name` and `name_std`.
 
@@ -89,12 +100,18 @@ def add_field(
     if not hasattr(universe, "trajectory") or not hasattr(universe, "atoms"):
         raise InputTypeError(f"expected an MDAnalysis Universe, not {type(universe).__name__}")
     if not hasattr(universe.atoms, "elements"):
-        raise InputError("the universe has no elements; universe.guess_TopologyAttrs(to_guess=['elements']) makes them")
+        raise InputError(
+            "the universe has no elements; universe.guess_TopologyAttrs(to_guess=['elements']) makes them"
+        )
     name = name or model.quantity
-    numbers = np.array([SYMBOLS.index(str(symbol).capitalize()) for symbol in universe.atoms.elements])
+    numbers = np.array(
+        [SYMBOLS.index(str(symbol).capitalize()) for symbol in universe.atoms.elements]
+    )
     trajectory = universe.trajectory
     if known is not None and len(known) != len(trajectory):
-        raise InputError(f"known holds values of {len(known)} frames, the trajectory has {len(trajectory)}; NaN stands for unknown ones")
+        raise InputError(
+            f"known holds values of {len(known)} frames, the trajectory has {len(trajectory)}; NaN stands for unknown ones"
+        )
     made = []
     for k, frame in enumerate(trajectory):
         there = None if known is None else np.asarray(known[k], np.float64)
@@ -102,9 +119,13 @@ def add_field(
             drawn = model.sample(numbers, frame.positions, n, seed, **options)
             made.append((drawn.mean(0), drawn.std(0, ddof=1)))
         else:
-            made.append(model.condition(numbers, frame.positions, there).mean_std(n, seed, **options))
+            made.append(
+                model.condition(numbers, frame.positions, there).mean_std(n, seed, **options)
+            )
     values, spread = (np.array(part) for part in zip(*made))
     trajectory[0]
     for label, array in ((name, values), (f"{name}_std", spread)):
-        trajectory.add_auxiliary(label, FieldReader(array, dt=trajectory.dt, initial_time=trajectory.ts.time))
+        trajectory.add_auxiliary(
+            label, FieldReader(array, dt=trajectory.dt, initial_time=trajectory.ts.time)
+        )
     return values

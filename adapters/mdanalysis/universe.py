@@ -42,8 +42,13 @@ from equidrift.units import PS_PER_FS
 
 FORMAT = "EQUIDRIFT"
 PER_FRAME = ("seed", "energy_eV", "log_prob")
-READING_S, READING_BYTES_PER_S = 60.0, 1e6  # time that reading a file may take, however slow the disk
-XTC_PRECISION = 5  # digits behind the point in nm: 1e-4 A, where the default of 3 would round bonds to 0.01 A
+READING_S, READING_BYTES_PER_S = (
+    60.0,
+    1e6,
+)  # time that reading a file may take, however slow the disk
+XTC_PRECISION = (
+    5  # digits behind the point in nm: 1e-4 A, where the default of 3 would round bonds to 0.01 A
+)
 TRAJECTORIES = (".xtc", ".dcd", ".h5md")
 AKMA_FS = 48.88821  # CHARMM's unit of time, sqrt(amu A^2 mol/kcal)
 _DCD_TIME = "LAMMPS, VMD and MDTraj write no time in CHARMM's unit into a .dcd"
@@ -91,7 +96,9 @@ def to_topology(molecule: Molecule) -> Topology:
         attrs.Occupancies(np.ones(n)),
         attrs.Tempfactors(np.zeros(n)),
     ]
-    bonds = attrs.Bonds([tuple(bond) for bond in molecule.bonds.tolist()], order=molecule.bond_orders.tolist())
+    bonds = attrs.Bonds(
+        [tuple(bond) for bond in molecule.bonds.tolist()], order=molecule.bond_orders.tolist()
+    )
     per_residue = [
         attrs.Resids(resids),
         attrs.Resnums(resids.copy()),
@@ -110,7 +117,9 @@ def to_topology(molecule: Molecule) -> Topology:
 
 def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
     """(n,) masses of the atoms: of their isotopes, else MDAnalysis' of the elements."""
-    elements = np.array([MASSES.get(symbol.upper(), 0.0) for symbol in molecule.symbols], np.float64)
+    elements = np.array(
+        [MASSES.get(symbol.upper(), 0.0) for symbol in molecule.symbols], np.float64
+    )
     if not molecule.isotopes.any():
         return elements
     known = host_function("rdkit", "isotope_masses_amu")(molecule, strict=False)
@@ -147,23 +156,42 @@ class EnsembleReader(MemoryReader):
         return filename.molecule.n_atoms
 
     def __init__(
-        self, coordinate_array: Ensemble | Trajectory | NDArray[np.float32], per_frame: Any = None, times_ps: Any = None, **kwargs: Any
+        self,
+        coordinate_array: Ensemble | Trajectory | NDArray[np.float32],
+        per_frame: Any = None,
+        times_ps: Any = None,
+        **kwargs: Any,
     ) -> None:
         if isinstance(coordinate_array, Ensemble | Trajectory):
             record = coordinate_array
             if not len(record):
-                raise InputError("the ensemble has no conformer, and a Universe needs a frame; sample some first")
+                raise InputError(
+                    "the ensemble has no conformer, and a Universe needs a frame; sample some first"
+                )
             coordinate_array = np.array(record.positions_A, np.float32)
             if isinstance(record, Trajectory):
                 times_ps = record.time_fs * PS_PER_FS
-                kwargs = {"dimensions": _dimensions(record), "dt": record.dt_fs * PS_PER_FS if len(record) > 1 else 1.0, **kwargs}
+                kwargs = {
+                    "dimensions": _dimensions(record),
+                    "dt": record.dt_fs * PS_PER_FS if len(record) > 1 else 1.0,
+                    **kwargs,
+                }
             else:
-                columns = {"seed": record.seeds, "energy_eV": record.energies_eV, "log_prob": record.log_prob}
-                per_frame = {name: np.array(values) for name, values in columns.items() if values is not None}
+                columns = {
+                    "seed": record.seeds,
+                    "energy_eV": record.energies_eV,
+                    "log_prob": record.log_prob,
+                }
+                per_frame = {
+                    name: np.array(values) for name, values in columns.items() if values is not None
+                }
         self._per_frame, self._times_ps = per_frame or {}, times_ps
         kwargs.setdefault("order", "fac")
         super().__init__(coordinate_array, **kwargs)
-        self._kwargs |= {"per_frame": self._per_frame, "times_ps": times_ps}  # MemoryReader.copy hands these to the copy
+        self._kwargs |= {
+            "per_frame": self._per_frame,
+            "times_ps": times_ps,
+        }  # MemoryReader.copy hands these to the copy
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
         ts = super()._read_next_timestep(ts)
@@ -204,7 +232,9 @@ def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
         where the ensemble is empty; InputTypeError where it is no Ensemble.
     """
     if not isinstance(ensemble, Ensemble | Trajectory):
-        raise InputTypeError(f"expected an Ensemble or a Trajectory, not {type(ensemble).__name__}; equidrift.sample makes one")
+        raise InputTypeError(
+            f"expected an Ensemble or a Trajectory, not {type(ensemble).__name__}; equidrift.sample makes one"
+        )
     return mda.Universe(ensemble)
 
 
@@ -226,7 +256,9 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
         charges do not fit together. The message says what to set.
     """
     if not isinstance(universe, mda.Universe | mda.AtomGroup):
-        raise InputTypeError(f"expected an MDAnalysis Universe or AtomGroup, not {type(universe).__name__}")
+        raise InputTypeError(
+            f"expected an MDAnalysis Universe or AtomGroup, not {type(universe).__name__}"
+        )
     atoms = universe.atoms
     molecule, charged = _graph_of(atoms)
     trajectory = atoms.universe.trajectory
@@ -235,7 +267,9 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
         frames.append(atoms.positions.astype(np.float64))
         data.append({name: ts.data[name] for name in PER_FRAME if name in ts.data})
     trajectory[here]
-    columns = {name: [row[name] for row in data] for name in PER_FRAME if all(name in row for row in data)}
+    columns = {
+        name: [row[name] for row in data] for name in PER_FRAME if all(name in row for row in data)
+    }
     ensemble = Ensemble(
         _complete(molecule, frames[0], charged),
         np.array(frames),
@@ -290,7 +324,9 @@ def _complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -
 def _number(element: str) -> int:
     symbol = str(element).capitalize()
     if symbol not in SYMBOLS[1:]:
-        raise InputError(f"the Universe has an atom of element {element!r}; set universe.atoms.elements to symbols such as 'C'")
+        raise InputError(
+            f"the Universe has an atom of element {element!r}; set universe.atoms.elements to symbols such as 'C'"
+        )
     return SYMBOLS.index(symbol)
 
 
@@ -316,7 +352,9 @@ def _order(order: Any) -> float:
     return number
 
 
-def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None) -> Trajectory:
+def trajectory_of(
+    universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None
+) -> Trajectory:
     """Graph, frames, times and box of a Universe, or of whole molecules in one; unwrapped where there is a box.
 
     Parameters
@@ -340,15 +378,26 @@ def trajectory_of(universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None
         )
     times_ps, dimensions = zip(*((ts.time, _copied(ts.dimensions)) for ts in trajectory))
     trajectory[here]
-    time_fs = np.array(times_ps, np.float64) / PS_PER_FS if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
+    time_fs = (
+        np.array(times_ps, np.float64) / PS_PER_FS
+        if dt_fs is None
+        else float(dt_fs) * np.arange(len(ensemble))
+    )
     join = from_frames
-    read: Trajectory = join(ensemble.molecule, ensemble.positions_A, time_fs, _boxes(dimensions), "MDAnalysis")
+    read: Trajectory = join(
+        ensemble.molecule, ensemble.positions_A, time_fs, _boxes(dimensions), "MDAnalysis"
+    )
     return read
 
 
 def read_frames(
     path: str | os.PathLike[str],
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None, NDArray[np.int64] | None]:
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64] | None,
+    NDArray[np.float64] | None,
+    NDArray[np.int64] | None,
+]:
     """(positions_A, time_fs, boxes_A, None) of a trajectory file.
 
     Times are None for .pdb, which has none, and for a .dcd whose header is not in CHARMM's
@@ -362,9 +411,16 @@ def read_frames(
     check_binary(path)
     limit_s = READING_S + os.path.getsize(path) / READING_BYTES_PER_S
     try:  # in another process: what is broken in a file may end the one that reads it
-        return run_apart(frames_here, os.path.abspath(path), timeout_s=limit_s, what=f"reading {os.fspath(path)!r}")
+        return run_apart(
+            frames_here,
+            os.path.abspath(path),
+            timeout_s=limit_s,
+            what=f"reading {os.fspath(path)!r}",
+        )
     except (CrashError, TimeLimitError) as error:
-        raise InputError(f"cannot read {os.fspath(path)!r}: {error}; it may be damaged, write it again") from error
+        raise InputError(
+            f"cannot read {os.fspath(path)!r}: {error}; it may be damaged, write it again"
+        ) from error
 
 
 def frames_here(path: str) -> Any:
@@ -397,7 +453,9 @@ def _frames_of(path: str, name: str) -> Any:
         raise InputError(f"{path!r} holds no frames")
     positions, times_ps, dimensions = zip(*frames)
     if len({len(frame) for frame in positions}) > 1:
-        raise InputError(f"{path!r} has frames of different numbers of atoms; give the frames of one molecule")
+        raise InputError(
+            f"{path!r} has frames of different numbers of atoms; give the frames of one molecule"
+        )
     time_fs = np.array(times_ps, np.float64) / PS_PER_FS if timed else None
     return np.array(positions), time_fs, _boxes(dimensions), None
 
@@ -439,12 +497,19 @@ def _boxes(dimensions: Any) -> NDArray[np.float64] | None:
     """Cell vectors (n_frames, 3, 3) in A where every frame has a box with a volume, else None."""
     if any(box is None or not (np.asarray(box)[:3] > 0).all() for box in dimensions):
         return None
-    boxes = np.array([mda.lib.mdamath.triclinic_vectors(box, dtype=np.float64) for box in dimensions])
-    return boxes if (np.abs(np.linalg.det(boxes)) > 1.001).all() else None  # PDB's placeholder for no box is 1 A wide
+    boxes = np.array(
+        [mda.lib.mdamath.triclinic_vectors(box, dtype=np.float64) for box in dimensions]
+    )
+    return (
+        boxes if (np.abs(np.linalg.det(boxes)) > 1.001).all() else None
+    )  # PDB's placeholder for no box is 1 A wide
 
 
 def write_trajectory(
-    record: Ensemble | Trajectory, path: str | os.PathLike[str], *, topology: str | os.PathLike[str] | None = None
+    record: Ensemble | Trajectory,
+    path: str | os.PathLike[str],
+    *,
+    topology: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write conformers, or a trajectory with its times and box, as frames of an .xtc (to 1e-4 A), .dcd or .h5md file.
 
@@ -465,8 +530,13 @@ def write_trajectory(
         raise MissingDependencyError("h5py")
     atoms = to_universe(record).atoms
     options: dict[str, Any] = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
-    if suffix == ".dcd" and isinstance(record, Trajectory) and len(record) > 1:  # which counts frames from a first one
-        options = {"dt": record.dt_fs * PS_PER_FS, "istart": max(0, round(float(record.time_fs[0]) / record.dt_fs))}
+    if (
+        suffix == ".dcd" and isinstance(record, Trajectory) and len(record) > 1
+    ):  # which counts frames from a first one
+        options = {
+            "dt": record.dt_fs * PS_PER_FS,
+            "istart": max(0, round(float(record.time_fs[0]) / record.dt_fs)),
+        }
     _write(atoms, path, frames="all", **options)
     if suffix == ".h5md" and isinstance(record, Trajectory) and len(record) > 1:
         _store_dt(path, record.dt_fs * PS_PER_FS)
@@ -487,10 +557,14 @@ def _store_dt(path: str | os.PathLike[str], dt_ps: float) -> None:
 
 def _write(atoms: mda.AtomGroup, path: str | os.PathLike[str], **options: Any) -> None:
     if not Path(path).resolve().parent.is_dir():
-        raise InputError(f"cannot write {os.fspath(path)!r}: there is no such folder; give a path in a folder you can write to")
+        raise InputError(
+            f"cannot write {os.fspath(path)!r}: there is no such folder; give a path in a folder you can write to"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="(?s).*(dimensions|unit cell|unitcell|CRYST1)")  # molecules in vacuum have no box
+            warnings.filterwarnings(
+                "ignore", message="(?s).*(dimensions|unit cell|unitcell|CRYST1)"
+            )  # molecules in vacuum have no box
             atoms.write(os.fspath(path), **options)
     except OSError as error:
         raise InputError(

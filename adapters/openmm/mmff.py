@@ -28,10 +28,24 @@ ARMS = "ax = x1 - x2; ay = y1 - y2; az = z1 - z2; bx = x3 - x2; by = y3 - y2; bz
 # Rounding must not push a cosine past 1, nor a straight angle divide by zero: both would make NaN of a geometry that is only odd.
 NEAR_ONE = "0.999999999999"
 TINY_NM4 = "1e-24"
-GROUPS = ("bond", "angle", "linear angle", "stretch-bend", "out-of-plane", "torsion", "van der Waals", "electrostatics")
+GROUPS = (
+    "bond",
+    "angle",
+    "linear angle",
+    "stretch-bend",
+    "out-of-plane",
+    "torsion",
+    "van der Waals",
+    "electrostatics",
+)
 
 
-def to_system(parameters: MMFFParameters, *, constraints: str | None = None, hydrogenMass_amu: float | None = None) -> openmm.System:
+def to_system(
+    parameters: MMFFParameters,
+    *,
+    constraints: str | None = None,
+    hydrogenMass_amu: float | None = None,
+) -> openmm.System:
     """An OpenMM System whose potential is MMFF94 or MMFF94s.
 
     Each term is a force with a name ("MMFF94 bond") and a force group, numbered as in `GROUPS`; terms the molecule lacks are left out.
@@ -77,12 +91,20 @@ def to_system(parameters: MMFFParameters, *, constraints: str | None = None, hyd
 
 def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[float]:
     """Masses of elements and isotopes in amu, with mass moved from heavy atoms to their hydrogens where asked."""
-    masses = [app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in parameters.numbers]
-    masses = [own or mass for own, mass in zip(parameters.isotope_masses_amu.tolist() or [0.0] * len(masses), masses)]
+    masses = [
+        app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton)
+        for z in parameters.numbers
+    ]
+    masses = [
+        own or mass
+        for own, mass in zip(parameters.isotope_masses_amu.tolist() or [0.0] * len(masses), masses)
+    ]
     if hydrogenMass_amu is None:
         return masses
     if not 0 < hydrogenMass_amu < math.inf:
-        raise InputError(f"hydrogenMass_amu must be positive and finite, not {hydrogenMass_amu}; give for example 1.5")
+        raise InputError(
+            f"hydrogenMass_amu must be positive and finite, not {hydrogenMass_amu}; give for example 1.5"
+        )
     for pair in parameters.bonds.tolist():
         light = [k for k in pair if parameters.numbers[k] == 1]
         if len(light) == 1:
@@ -90,7 +112,9 @@ def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[
             masses[heavy] -= hydrogenMass_amu - masses[light[0]]
             masses[light[0]] = float(hydrogenMass_amu)
             if masses[heavy] <= 0:
-                raise InputError(f"hydrogenMass_amu={hydrogenMass_amu} takes all mass from atom {heavy}; give a smaller one, such as 1.5")
+                raise InputError(
+                    f"hydrogenMass_amu={hydrogenMass_amu} takes all mass from atom {heavy}; give a smaller one, such as 1.5"
+                )
     return masses
 
 
@@ -100,12 +124,18 @@ def _held_bonds(parameters: MMFFParameters) -> set[int]:
 
 def _bond_force(parameters: MMFFParameters, held: set[int]) -> tuple[openmm.Force, int]:
     cubic = CUBIC_BOND_PER_A / NM_PER_A
-    force = openmm.CustomBondForce(f"k*d^2*(1 + d*({cubic!r} + {7 / 12 * cubic**2!r}*d)); d = r - r0")
+    force = openmm.CustomBondForce(
+        f"k*d^2*(1 + d*({cubic!r} + {7 / 12 * cubic**2!r}*d)); d = r - r0"
+    )
     force.addPerBondParameter("k")
     force.addPerBondParameter("r0")
     unit_k = 0.5 * KJ_PER_MDYN_A / NM_PER_A**2
     for row, ((i, j), k, r0) in enumerate(
-        zip(parameters.bonds.tolist(), parameters.bond_k_mdyn_per_A.tolist(), parameters.bond_r0_A.tolist())
+        zip(
+            parameters.bonds.tolist(),
+            parameters.bond_k_mdyn_per_A.tolist(),
+            parameters.bond_r0_A.tolist(),
+        )
     ):
         if row not in held:
             force.addBond(i, j, [k * unit_k, r0 * NM_PER_A])
@@ -113,7 +143,9 @@ def _bond_force(parameters: MMFFParameters, held: set[int]) -> tuple[openmm.Forc
 
 
 def _angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
-    force = openmm.CustomAngleForce(f"k*d^2*(1 + {math.degrees(CUBIC_ANGLE_PER_DEG)!r}*d); d = theta - theta0")
+    force = openmm.CustomAngleForce(
+        f"k*d^2*(1 + {math.degrees(CUBIC_ANGLE_PER_DEG)!r}*d); d = theta - theta0"
+    )
     force.addPerAngleParameter("k")
     force.addPerAngleParameter("theta0")
     for (i, j, k), constant, theta0, linear in zip(
@@ -131,7 +163,9 @@ def _linear_angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     force = openmm.CustomAngleForce("k*(1 + cos(theta))")
     force.addPerAngleParameter("k")
     for (i, j, k), constant, linear in zip(
-        parameters.angles.tolist(), parameters.angle_k_mdyn_A_per_rad2.tolist(), parameters.angle_linear.tolist()
+        parameters.angles.tolist(),
+        parameters.angle_k_mdyn_A_per_rad2.tolist(),
+        parameters.angle_linear.tolist(),
     ):
         if linear:
             force.addAngle(i, j, k, [KJ_PER_MDYN_A * constant])
@@ -158,7 +192,14 @@ def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         parameters.stretch_bend_r0_A.tolist(),
         parameters.stretch_bend_theta0_deg.tolist(),
     ):
-        force.addBond(atoms, [*(c * unit_k for c in constants), *(r * NM_PER_A for r in lengths), math.radians(theta0)])
+        force.addBond(
+            atoms,
+            [
+                *(c * unit_k for c in constants),
+                *(r * NM_PER_A for r in lengths),
+                math.radians(theta0),
+            ],
+        )
     return force, force.getNumBonds()
 
 
@@ -172,7 +213,9 @@ def _out_of_plane_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         "lx = x4 - x2; ly = y4 - y2; lz = z4 - z2;" + ARMS,
     )
     force.addPerBondParameter("k")
-    for (i, j, k, l), constant in zip(parameters.out_of_planes.tolist(), parameters.out_of_plane_k_mdyn_A_per_rad2.tolist()):
+    for (i, j, k, l), constant in zip(
+        parameters.out_of_planes.tolist(), parameters.out_of_plane_k_mdyn_A_per_rad2.tolist()
+    ):
         for atoms in ((i, j, k, l), (i, j, l, k), (k, j, l, i)):
             force.addBond(atoms, [0.5 * KJ_PER_MDYN_A * constant])
     return force, force.getNumBonds()
@@ -184,7 +227,9 @@ def _torsion_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     for atoms, heights in zip(parameters.torsions.tolist(), parameters.torsion_V_kcal_mol.tolist()):
         for n, height in enumerate(heights, start=1):
             if height:
-                force.addTorsion(*atoms, n, math.pi if n == 2 else 0.0, 0.5 * height * KJ_MOL_PER_KCAL_MOL)
+                force.addTorsion(
+                    *atoms, n, math.pi if n == 2 else 0.0, 0.5 * height * KJ_MOL_PER_KCAL_MOL
+                )
     return force, force.getNumTorsions()
 
 
@@ -194,7 +239,9 @@ def _vdw_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     force.addPerBondParameter("epsilon")
     force.addPerBondParameter("rstar")
     for (i, j), epsilon, r_star in zip(
-        parameters.pairs.tolist(), parameters.pair_epsilon_kcal_mol.tolist(), parameters.pair_r_star_A.tolist()
+        parameters.pairs.tolist(),
+        parameters.pair_epsilon_kcal_mol.tolist(),
+        parameters.pair_r_star_A.tolist(),
     ):
         if epsilon:
             force.addBond(i, j, [epsilon * KJ_MOL_PER_KCAL_MOL, r_star * NM_PER_A])

@@ -95,7 +95,9 @@ class TrajectoryProposer:
         **options: Any,
     ) -> None:
         if not isinstance(simulation, app.Simulation):
-            raise InputTypeError(f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}")
+            raise InputTypeError(
+                f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
+            )
         if velocities not in VELOCITIES:
             raise UnknownNameError("way with velocities", str(velocities), VELOCITIES)
         self.simulation, self.velocities = simulation, velocities
@@ -103,23 +105,35 @@ class TrajectoryProposer:
         self.seed, self.calls = check_seed(seed), 0
         self.molecule = _molecule(simulation) if molecule is None else molecule
         _check_particles(simulation.system, self.molecule)
-        self.temperature_K = _temperature_K(simulation.integrator) if temperature_K is None else float(temperature_K)
+        self.temperature_K = (
+            _temperature_K(simulation.integrator) if temperature_K is None else float(temperature_K)
+        )
         n = self.molecule.n_atoms
         kT_eV = BOLTZMANN_EV_PER_K * self.temperature_K
-        self.max_rise_eV = kT_eV * (10 + 5 * math.sqrt(1.5 * n)) if max_rise_eV is None else float(max_rise_eV)
+        self.max_rise_eV = (
+            kT_eV * (10 + 5 * math.sqrt(1.5 * n)) if max_rise_eV is None else float(max_rise_eV)
+        )
         self.min_distance_A = float(min_distance_A)
-        self.every = _steps_between(simulation.integrator, self.settings.model.dt_range_fs, interval_fs)
+        self.every = _steps_between(
+            simulation.integrator, self.settings.model.dt_range_fs, interval_fs
+        )
         self.interval_fs = self.every * _step_fs(simulation.integrator)
         self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
         self.rejected: Counter[str] = Counter()
-        self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)  # (step, time in fs, positions in A)
+        self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(
+            maxlen=HISTORY
+        )  # (step, time in fs, positions in A)
         simulation.reporters.append(self)
 
     # OpenMM's reporter protocol
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
         """Called by OpenMM: the next step at which a frame is due."""
-        return {"steps": self.every - simulation.currentStep % self.every, "periodic": False, "include": ["positions"]}
+        return {
+            "steps": self.every - simulation.currentStep % self.every,
+            "periodic": False,
+            "include": ["positions"],
+        }
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
         """Called by OpenMM: keep a frame. One that does not follow the last by one interval begins a new history."""
@@ -173,7 +187,9 @@ class TrajectoryProposer:
         check_count("n", n)
         history = self.history()
         context = self.simulation.context
-        before = context.getState(positions=True, velocities=True, energy=True, parameters=True, integratorParameters=True)
+        before = context.getState(
+            positions=True, velocities=True, energy=True, parameters=True, integratorParameters=True
+        )
         passed: list[TrajectoryProposal] = []
         reasons: Counter[str] = Counter()
         try:
@@ -203,8 +219,12 @@ class TrajectoryProposer:
         if self.velocities == "redraw":
             self._frames.clear()  # the motion before the jump is not the one behind it
             return
-        steps = int(self.simulation.currentStep) + self.every * np.arange(1 - len(proposal.trajectory), 1)
-        for step, time_fs, frame in zip(steps.tolist(), proposal.trajectory.time_fs.tolist(), proposal.trajectory.positions_A):
+        steps = int(self.simulation.currentStep) + self.every * np.arange(
+            1 - len(proposal.trajectory), 1
+        )
+        for step, time_fs, frame in zip(
+            steps.tolist(), proposal.trajectory.time_fs.tolist(), proposal.trajectory.positions_A
+        ):
             self._frames.append((step, time_fs, frame))
 
     def step(self, n_frames: int, n: int = 1, *, choose: str = "first") -> TrajectoryProposal:
@@ -216,7 +236,11 @@ class TrajectoryProposer:
             raise UnknownNameError("choice", str(choose), CHOICES)
         self.collect()
         proposals = self.propose(n_frames, n)
-        chosen = proposals[0] if choose == "first" else min(proposals, key=lambda proposal: proposal.energy_eV)
+        chosen = (
+            proposals[0]
+            if choose == "first"
+            else min(proposals, key=lambda proposal: proposal.energy_eV)
+        )
         self.apply(chosen)
         return chosen
 
@@ -228,10 +252,14 @@ class TrajectoryProposer:
         except NoValidSamplesError as error:
             self.rejected.update(error.reasons)
             raise
-        self.rejected.update(sum((Counter(trajectory.provenance["rejected"]) for trajectory in made), Counter()))
+        self.rejected.update(
+            sum((Counter(trajectory.provenance["rejected"]) for trajectory in made), Counter())
+        )
         return made
 
-    def _judged(self, trajectory: Trajectory, history: Trajectory, before: openmm.State) -> TrajectoryProposal | str:
+    def _judged(
+        self, trajectory: Trajectory, history: Trajectory, before: openmm.State
+    ) -> TrajectoryProposal | str:
         """The proposal, or why it is refused. Leaves the Context at its end."""
         context = self.simulation.context
         seed = int(trajectory.provenance["seeds"][-1])
@@ -247,14 +275,20 @@ class TrajectoryProposer:
             )
         except InputError:
             return OVERLAP
-        if energy_eV > before.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV + self.max_rise_eV:
+        if (
+            energy_eV
+            > before.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV
+            + self.max_rise_eV
+        ):
             return ENERGY
         if self.velocities == "proposal":
             context.setVelocities(_velocities_A_fs(trajectory, history) * NM_PER_A / PS_PER_FS)
             context.applyVelocityConstraints(context.getIntegrator().getConstraintTolerance())
         context.setTime(before.getTime() + len(trajectory) * self.interval_fs * unit.femtosecond)
         context.setStepCount(before.getStepCount() + len(trajectory) * self.every)
-        return TrajectoryProposal(trajectory, context.getState(positions=True, velocities=True, energy=True), energy_eV)
+        return TrajectoryProposal(
+            trajectory, context.getState(positions=True, velocities=True, energy=True), energy_eV
+        )
 
 
 def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.float64]:
@@ -284,20 +318,26 @@ def _check_particles(system: openmm.System, molecule: Molecule) -> None:
             "molecule=: models continue one molecule without solvent"
         )
     if any(system.isVirtualSite(k) for k in range(n)):
-        raise InputError("the System has virtual sites, which no trajectory model knows; use a System of atoms alone")
+        raise InputError(
+            "the System has virtual sites, which no trajectory model knows; use a System of atoms alone"
+        )
 
 
 def _temperature_K(integrator: openmm.Integrator) -> float:
     if hasattr(integrator, "getTemperature"):
         return float(integrator.getTemperature().value_in_unit(unit.kelvin))
-    raise InputError(f"a {type(integrator).__name__} has no temperature; give temperature_K=, say 300")
+    raise InputError(
+        f"a {type(integrator).__name__} has no temperature; give temperature_K=, say 300"
+    )
 
 
 def _step_fs(integrator: openmm.Integrator) -> float:
     return float(integrator.getStepSize().value_in_unit(unit.femtosecond))
 
 
-def _steps_between(integrator: openmm.Integrator, dt_range_fs: tuple[float, float], interval_fs: float | None) -> int:
+def _steps_between(
+    integrator: openmm.Integrator, dt_range_fs: tuple[float, float], interval_fs: float | None
+) -> int:
     """Integration steps between two frames."""
     step_fs = _step_fs(integrator)
     if interval_fs is None:

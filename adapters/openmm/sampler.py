@@ -85,10 +85,15 @@ class ContextMoves:
         _check_sites(proposer, virtual[self.atoms])
         check_bonds(proposer, known, len(self.atoms))
         self.bonds = known if len(known) or not hasattr(proposer, "tree") else proposer.tree.bonds
-        pairs = np.array([system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())], np.int64).reshape(-1, 2)
+        pairs = np.array(
+            [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())],
+            np.int64,
+        ).reshape(-1, 2)
         crossing = pairs[(local[pairs] >= 0).sum(axis=1) == 1]
         if len(crossing):
-            raise InputError(f"atoms {crossing[0]} are constrained to each other, but the proposer moves only one; put both in atoms")
+            raise InputError(
+                f"atoms {crossing[0]} are constrained to each other, but the proposer moves only one; put both in atoms"
+            )
         constraints = _local_pairs(pairs, local)
         frozen = np.flatnonzero((masses[self.atoms] == 0) & ~virtual[self.atoms])
         self.check = MoveCheck(len(self.atoms), constraints, frozen)
@@ -97,7 +102,13 @@ class ContextMoves:
         self._asked = False  # whether the proposer has said that it can be used here
 
     def apply(
-        self, n: int, *, temperature_K: float, rng: np.random.Generator, statistics: Statistics, velocities: bool = True
+        self,
+        n: int,
+        *,
+        temperature_K: float,
+        rng: np.random.Generator,
+        statistics: Statistics,
+        velocities: bool = True,
     ) -> tuple[int, float, Floats]:
         """n moves from where the Context stands.
 
@@ -123,7 +134,10 @@ class ContextMoves:
         everything = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         x = everything[self.atoms] / NM_PER_A
         if self.periodic:
-            box = np.array(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)) / NM_PER_A
+            box = (
+                np.array(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer))
+                / NM_PER_A
+            )
             check_whole(x, self.bonds, box)
         self.metric.prepare(self.proposer, x)
         kT = BOLTZMANN_EV_PER_K * temperature_K
@@ -150,8 +164,15 @@ class ContextMoves:
         u = self._energy_eV() + kT * self.metric(x)
         statistics.spent("energies", time.perf_counter() - begun)
         if not math.isfinite(u):
-            raise InputError(f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm.simulation.prepare")
-        options: dict[str, Any] = {"kT_eV": kT, "rng": rng, "statistics": statistics, "check": self.check}
+            raise InputError(
+                f"the energy is {u} eV before any move; minimise first, say with equidrift.adapters.openmm.simulation.prepare"
+            )
+        options: dict[str, Any] = {
+            "kT_eV": kT,
+            "rng": rng,
+            "statistics": statistics,
+            "check": self.check,
+        }
         try:
             new, u, accepted = metropolis(self.proposer, x, u, energy, n, **options)
         except BaseException:  # a refused proposal, or Ctrl-C: the Context is left where it was
@@ -175,13 +196,21 @@ class ContextMoves:
         return float(energy.value_in_unit(unit.kilojoule_per_mole)) / KJ_MOL_PER_EV
 
 
-def _moved_atoms(proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | None) -> NDArray[np.int64]:
+def _moved_atoms(
+    proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | None
+) -> NDArray[np.int64]:
     """The particles a proposer moves."""
     n, tree = len(virtual), getattr(proposer, "tree", None)
     if atoms is not None:
         chosen = np.asarray(atoms, np.int64)
-        if chosen.ndim != 1 or len(np.unique(chosen)) < len(chosen) or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < n):
-            raise InputError(f"atoms must be different particles 0 to {n - 1}, got {chosen.tolist()}")
+        if (
+            chosen.ndim != 1
+            or len(np.unique(chosen)) < len(chosen)
+            or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < n)
+        ):
+            raise InputError(
+                f"atoms must be different particles 0 to {n - 1}, got {chosen.tolist()}"
+            )
         return chosen
     if tree is not None and tree.n_atoms == n - virtual.sum():
         return np.flatnonzero(~virtual)
@@ -190,9 +219,17 @@ def _moved_atoms(proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | N
 
 def _system_bonds(system: openmm.System) -> NDArray[np.int64]:
     """Harmonic bonds and constraints; none where there are no harmonic bonds, for then others hold the molecule together."""
-    harmonic = [force for force in system.getForces() if isinstance(force, openmm.HarmonicBondForce)]
-    pairs = [force.getBondParameters(k)[:2] for force in harmonic for k in range(force.getNumBonds())]
-    pairs += [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())] if pairs else []
+    harmonic = [
+        force for force in system.getForces() if isinstance(force, openmm.HarmonicBondForce)
+    ]
+    pairs = [
+        force.getBondParameters(k)[:2] for force in harmonic for k in range(force.getNumBonds())
+    ]
+    pairs += (
+        [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())]
+        if pairs
+        else []
+    )
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -213,7 +250,9 @@ def _check_sites(proposer: Any, virtual: NDArray[np.bool_]) -> None:
 
 def topology_bonds(topology: app.Topology) -> NDArray[np.int64]:
     """(b, 2) bonds of a Topology."""
-    return np.array([(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()], np.int64).reshape(-1, 2)
+    return np.array(
+        [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()], np.int64
+    ).reshape(-1, 2)
 
 
 def check_count(name: str, value: Any, least: int = 0) -> int:
@@ -287,12 +326,21 @@ class ProposalSampler:
         seed: int = 0,
     ) -> None:
         if not isinstance(simulation, app.Simulation):
-            raise InputTypeError(f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}")
+            raise InputTypeError(
+                f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
+            )
         self.simulation, self.proposer, self.seed = simulation, proposer, check_seed(seed)
-        self.md_steps, self.n_proposals = check_count("md_steps", md_steps), check_count("n_proposals", n_proposals)
-        self.temperature_K = sampled_temperature(simulation.context, simulation.integrator, temperature_K, steps=self.md_steps > 0)
+        self.md_steps, self.n_proposals = (
+            check_count("md_steps", md_steps),
+            check_count("n_proposals", n_proposals),
+        )
+        self.temperature_K = sampled_temperature(
+            simulation.context, simulation.integrator, temperature_K, steps=self.md_steps > 0
+        )
         bonds = topology_bonds(simulation.topology)
-        self.moves = ContextMoves(simulation.context, proposer, atoms=atoms, bonds=bonds if len(bonds) else None)
+        self.moves = ContextMoves(
+            simulation.context, proposer, atoms=atoms, bonds=bonds if len(bonds) else None
+        )
         self.statistics = Statistics.of(proposer)
         self.cycle = 0
         self._moved = False  # whether the last cycle's moves drew velocities
@@ -303,7 +351,9 @@ class ProposalSampler:
     def torsions_rad(self) -> Floats:
         """(cycles, m) torsions behind every cycle."""
         tree = getattr(self.proposer, "tree", None)
-        return np.array(self._torsions).reshape(len(self._energies), 0 if tree is None else tree.n_torsions)
+        return np.array(self._torsions).reshape(
+            len(self._energies), 0 if tree is None else tree.n_torsions
+        )
 
     @property
     def energies_eV(self) -> Floats:
@@ -322,7 +372,10 @@ class ProposalSampler:
             self.statistics.spent("dynamics", time.perf_counter() - begun)
             rng = np.random.default_rng([self.seed, self.cycle])
             accepted, energy, x = self.moves.apply(
-                self.n_proposals, temperature_K=self.temperature_K, rng=rng, statistics=self.statistics
+                self.n_proposals,
+                temperature_K=self.temperature_K,
+                rng=rng,
+                statistics=self.statistics,
             )
             self._moved = accepted > 0
             self._energies.append(energy)
@@ -331,7 +384,14 @@ class ProposalSampler:
             self.cycle += 1
             if progress is not None:
                 acceptance = self.statistics.acceptance
-                progress({"stage": "sampling", "done": done + 1, "total": cycles, "acceptance": acceptance})
+                progress(
+                    {
+                        "stage": "sampling",
+                        "done": done + 1,
+                        "total": cycles,
+                        "acceptance": acceptance,
+                    }
+                )
 
     def _dynamics(self) -> None:
         """The steps of one cycle; the first behind an accepted move forgets its velocity once more, in its middle."""
@@ -340,7 +400,12 @@ class ProposalSampler:
             steps -= forgetting_step(self.simulation.integrator, self.simulation.step)
         self.simulation.step(steps)
 
-    def save(self, path: str | Path, files: Sequence[str | Path] = (), extra: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        files: Sequence[str | Path] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a checkpoint from which `load` continues the identical chain (same platform and OpenMM version); old or new, never half.
 
         The Reference platform has one stream of random numbers for the whole process: two Simulations that run in turns there share it.
@@ -353,9 +418,20 @@ class ProposalSampler:
         """
         outputs = {str(name): os.path.getsize(name) for name in files}
         heads = {str(name): Path(name).read_bytes()[:_HEAD].hex() for name in files}
-        meta = {"cycle": self.cycle, "seed": self.seed, "md_steps": self.md_steps, "n_proposals": self.n_proposals, "outputs": outputs}
+        meta = {
+            "cycle": self.cycle,
+            "seed": self.seed,
+            "md_steps": self.md_steps,
+            "n_proposals": self.n_proposals,
+            "outputs": outputs,
+        }
         meta["moved"] = self._moved
-        meta |= {"heads": heads, "statistics": self.statistics.to_dict(), "temperature_K": self.temperature_K, "extra": dict(extra or {})}
+        meta |= {
+            "heads": heads,
+            "statistics": self.statistics.to_dict(),
+            "temperature_K": self.temperature_K,
+            "extra": dict(extra or {}),
+        }
         path, state = Path(path), self.simulation.context.createCheckpoint()
         scratch = path.with_name(path.name + ".part")
         with open(scratch, "wb") as handle:
@@ -381,16 +457,23 @@ class ProposalSampler:
         meta, arrays = read_checkpoint(path)
         for name in ("seed", "md_steps", "n_proposals", "temperature_K"):
             if meta[name] != getattr(self, name):
-                raise InputError(f"the checkpoint {path} has {name}={meta[name]}, not {getattr(self, name)}; use the same, or start anew")
+                raise InputError(
+                    f"the checkpoint {path} has {name}={meta[name]}, not {getattr(self, name)}; use the same, or start anew"
+                )
         try:
             self.simulation.context.loadCheckpoint(arrays["context"].tobytes())
         except openmm.OpenMMException as error:
-            raise InputError(f"the checkpoint {path} belongs to another System, platform or OpenMM version: {error}; start anew") from error
+            raise InputError(
+                f"the checkpoint {path} belongs to another System, platform or OpenMM version: {error}; start anew"
+            ) from error
         for name, size in meta["outputs"].items():
             _cut(Path(name), size, bytes.fromhex(meta["heads"][name]))
         self.cycle, self.statistics = meta["cycle"], Statistics(**meta["statistics"])
         self._moved = bool(meta["moved"])
-        self._torsions, self._energies = list(arrays["torsions_rad"]), arrays["energies_eV"].tolist()
+        self._torsions, self._energies = (
+            list(arrays["torsions_rad"]),
+            arrays["energies_eV"].tolist(),
+        )
         extra: dict[str, Any] = meta["extra"]
         return extra
 
@@ -399,15 +482,21 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray
     """What `ProposalSampler.save` wrote: plain data and arrays. Raises `InputError` for any other file."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            return json.loads(str(data["meta"])), {name: data[name] for name in ("context", "torsions_rad", "energies_eV")}
+            return json.loads(str(data["meta"])), {
+                name: data[name] for name in ("context", "torsions_rad", "energies_eV")
+            }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no checkpoint of a ProposalSampler ({error}); remove it to start anew") from error
+        raise InputError(
+            f"{path} is no checkpoint of a ProposalSampler ({error}); remove it to start anew"
+        ) from error
 
 
 def _cut(path: Path, size: int, head: bytes) -> None:
     """Make a trajectory what it was: shorter, and with the head it had."""
     if not path.is_file() or path.stat().st_size < size:
-        raise InputError(f"{path} is missing or shorter than when the checkpoint was written; put it back, or start anew")
+        raise InputError(
+            f"{path} is missing or shorter than when the checkpoint was written; put it back, or start anew"
+        )
     with open(path, "r+b") as handle:
         handle.write(head)
         handle.truncate(size)
@@ -446,7 +535,9 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
         bonds = topology_bonds(simulation.topology)
         options: dict[str, Any] = {"atoms": atoms, "bonds": bonds if len(bonds) else None}
         if any("groups" in state for state in states):
-            options["energy"] = lambda: self._sampler.computeEnergy(self._state).value_in_unit(unit.kilojoule_per_mole)
+            options["energy"] = lambda: self._sampler.computeEnergy(self._state).value_in_unit(
+                unit.kilojoule_per_mole
+            )
         self.moves = ContextMoves(simulation.context, proposer, **options)
         self.statistics = [Statistics.of(proposer) for _ in states]
 
@@ -454,11 +545,25 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
         """Dynamics, then moves; see `openmm.app.ReplicaExchangeSampler.simulateReplica`."""
         super().simulateReplica(index, steps)
         self._state = self.replicaStateIndex[index]
-        temperature = self.states[self._state].get("temperature", None) or self.simulation.integrator.getTemperature()
-        kelvin = temperature.value_in_unit(unit.kelvin) if unit.is_quantity(temperature) else float(temperature)
+        temperature = (
+            self.states[self._state].get("temperature", None)
+            or self.simulation.integrator.getTemperature()
+        )
+        kelvin = (
+            temperature.value_in_unit(unit.kelvin)
+            if unit.is_quantity(temperature)
+            else float(temperature)
+        )
         rng = np.random.default_rng([self.seed, index, self.currentIteration])
-        accepted, _, _ = self.moves.apply(self.n_proposals, temperature_K=kelvin, rng=rng, statistics=self.statistics[self._state])
+        accepted, _, _ = self.moves.apply(
+            self.n_proposals, temperature_K=kelvin, rng=rng, statistics=self.statistics[self._state]
+        )
         if accepted:
             forgetting_step(self.simulation.integrator, self.simulation.integrator.step)
-            wanted = {"positions": True, "velocities": True, "parameters": True, "integratorParameters": True}
+            wanted = {
+                "positions": True,
+                "velocities": True,
+                "parameters": True,
+                "integratorParameters": True,
+            }
             self.replicaConformation[index] = self.simulation.context.getState(**wanted)

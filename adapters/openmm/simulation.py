@@ -76,7 +76,9 @@ def read_pdb(
             system = field.createSystem(topology, **pme, **options)
     except _OPENMM_ERRORS as error:
         raise _unusable(path, forcefield, error) from error
-    positions_A = np.asarray(pdb.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
+    positions_A = np.asarray(
+        pdb.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64
+    )
     return topology, system, positions_A, _graph(topology)
 
 
@@ -122,8 +124,13 @@ def _graph(topology: app.Topology) -> Molecule:
     atoms = list(topology.atoms())
     missing = [atom.name for atom in atoms if atom.element is None]
     if missing:
-        raise InputError(f"atom {missing[0]} has no element; remove virtual sites and extra particles from the PDB file")
-    bonds = [(bond.atom1.index, bond.atom2.index, _ORDERS.get(bond.type, float(bond.order or 0))) for bond in topology.bonds()]
+        raise InputError(
+            f"atom {missing[0]} has no element; remove virtual sites and extra particles from the PDB file"
+        )
+    bonds = [
+        (bond.atom1.index, bond.atom2.index, _ORDERS.get(bond.type, float(bond.order or 0)))
+        for bond in topology.bonds()
+    ]
     return Molecule(
         numbers=np.array([atom.element.atomic_number for atom in atoms]),
         bonds=np.array([bond[:2] for bond in bonds], np.int64),
@@ -159,12 +166,16 @@ def make_simulation(
     InputError
         where the structure cannot be simulated, or there is no such platform.
     """
-    known = [openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())]
+    known = [
+        openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
+    ]
     if platform is not None and platform not in known:
         raise UnknownNameError("OpenMM platform", platform, known)
     if platform is None and system.getNumParticles() <= REFERENCE_ATOMS:
         platform = "Reference"
-    integrator = openmm.LangevinMiddleIntegrator(temperature_K, friction_per_ps, timestep_fs * PS_PER_FS)
+    integrator = openmm.LangevinMiddleIntegrator(
+        temperature_K, friction_per_ps, timestep_fs * PS_PER_FS
+    )
     integrator.setRandomNumberSeed(seed % (2**31 - 2) + 1)
     extra = () if platform is None else (openmm.Platform.getPlatform(platform),)
     try:
@@ -199,14 +210,20 @@ def energy_of(simulation: app.Simulation) -> Callable[[NDArray[np.float64]], flo
     return energy
 
 
-def write_to(simulation: app.Simulation, path: str | os.PathLike[str], every: int, *, append: bool) -> None:
+def write_to(
+    simulation: app.Simulation, path: str | os.PathLike[str], every: int, *, append: bool
+) -> None:
     """Add a reporter for a .xtc or .dcd file, and write the topology beside it (run.top.pdb)."""
     file = Path(path)
     if not append:
         file.unlink(missing_ok=True)
         with open(topology_beside(file), "w") as handle:
-            app.PDBFile.writeFile(simulation.topology, positions(simulation) * unit.angstrom, handle, keepIds=True)
-    simulation.reporters.append(REPORTERS[file.suffix.lower()](str(file), every, append=append, enforcePeriodicBox=False))
+            app.PDBFile.writeFile(
+                simulation.topology, positions(simulation) * unit.angstrom, handle, keepIds=True
+            )
+    simulation.reporters.append(
+        REPORTERS[file.suffix.lower()](str(file), every, append=append, enforcePeriodicBox=False)
+    )
 
 
 def close_writers(simulation: app.Simulation) -> None:
@@ -243,9 +260,13 @@ class Langevin:
         velocities_A_fs: NDArray[np.float64] | None = None,
     ):
         number = seed % (2**31 - 2) + 1
-        self.integrator = openmm.LangevinMiddleIntegrator(temperature_K, friction_per_fs / PS_PER_FS, step_fs * PS_PER_FS)
+        self.integrator = openmm.LangevinMiddleIntegrator(
+            temperature_K, friction_per_fs / PS_PER_FS, step_fs * PS_PER_FS
+        )
         self.integrator.setRandomNumberSeed(number)
-        self.context = openmm.Context(system, self.integrator, openmm.Platform.getPlatformByName("Reference"))
+        self.context = openmm.Context(
+            system, self.integrator, openmm.Platform.getPlatformByName("Reference")
+        )
         self.context.setPositions(positions_A * NM_PER_A)
         if velocities_A_fs is None:
             self.context.setVelocitiesToTemperature(temperature_K, number)
@@ -256,11 +277,18 @@ class Langevin:
         """The state `steps` steps later."""
         self.integrator.step(steps)
         state = self.context.getState(positions=True, velocities=True, forces=forces)
-        velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.femtosecond)
+        velocities = state.getVelocities(asNumpy=True).value_in_unit(
+            unit.angstrom / unit.femtosecond
+        )
         pull = None
         if forces:
-            pull = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / KJ_MOL_PER_EV
-        return State(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), velocities, pull)
+            pull = (
+                state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom)
+                / KJ_MOL_PER_EV
+            )
+        return State(
+            state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), velocities, pull
+        )
 
 
 class SystemEnergy:
@@ -296,7 +324,9 @@ class SystemEnergy:
     def __call__(self, positions_A: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(positions_A, np.float64)
         if x.ndim != 3 or x.shape[1:] != (self.n_atoms, 3):
-            raise InputError(f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3), in A")
+            raise InputError(
+                f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3), in A"
+            )
         return np.array([self._one(frame) for frame in x])
 
     def _one(self, x: NDArray[np.float64]) -> float:
@@ -326,20 +356,30 @@ def simulation_with(
     return simulation
 
 
-def replica_exchange(simulation: app.Simulation, temperatures_K: Sequence[float], steps: int) -> Callable[[], NDArray[np.float64]]:
+def replica_exchange(
+    simulation: app.Simulation, temperatures_K: Sequence[float], steps: int
+) -> Callable[[], NDArray[np.float64]]:
     """OpenMM's replica exchange: each call runs an iteration of `steps` steps a replica and gives positions_A of the coldest state."""
-    states: list[dict[str, Any]] = [{"temperature": temperature * unit.kelvin} for temperature in temperatures_K]
+    states: list[dict[str, Any]] = [
+        {"temperature": temperature * unit.kelvin} for temperature in temperatures_K
+    ]
     exchange = app.ReplicaExchangeSampler(states, simulation, steps)
 
     def advance() -> NDArray[np.float64]:
         exchange.simulate(1)
         conformation = exchange.replicaConformation[exchange.replicaStateIndex.index(0)]
-        return np.asarray(conformation.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64)
+        return np.asarray(
+            conformation.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64
+        )
 
     return advance
 
 
-STAGES_KJ_MOL_NM = (1000.0, 100.0, 10.0)  # force tolerances: clashes first, the shape of the minimum last
+STAGES_KJ_MOL_NM = (
+    1000.0,
+    100.0,
+    10.0,
+)  # force tolerances: clashes first, the shape of the minimum last
 
 
 def prepare(
@@ -375,16 +415,22 @@ def prepare(
     """
     context = getattr(simulation, "context", simulation)
     if not isinstance(context, openmm.Context):
-        raise InputTypeError(f"expected an openmm.app.Simulation or an openmm.Context, not {type(simulation).__name__}")
+        raise InputTypeError(
+            f"expected an openmm.app.Simulation or an openmm.Context, not {type(simulation).__name__}"
+        )
     if temperature_K is not None:
         _positive("temperature_K", temperature_K, 300)
     if not 0 <= min_distance_A < math.inf:
-        raise InputError(f"min_distance_A must be 0 or a positive length, not {min_distance_A}; give for example 0.5")
+        raise InputError(
+            f"min_distance_A must be 0 or a positive length, not {min_distance_A}; give for example 0.5"
+        )
     velocity_seed = None if seed is None else _openmm_seed(seed)
     system = context.getSystem()
     placed = _positions_A(positions, system.getNumParticles())
     if len(placed) != 1:
-        raise InputError(f"positions hold {len(placed)} conformers, and a Context takes one; call prepare once for each")
+        raise InputError(
+            f"positions hold {len(placed)} conformers, and a Context takes one; call prepare once for each"
+        )
     _check_positions(system, placed[0], min_distance_A)
     try:
         energy = _minimised_eV(context, placed[0], minimize)
@@ -396,7 +442,9 @@ def prepare(
     if temperature_K is None:
         context.setVelocities(np.zeros_like(placed[0]))
     else:
-        context.setVelocitiesToTemperature(temperature_K, *(() if velocity_seed is None else (velocity_seed,)))
+        context.setVelocitiesToTemperature(
+            temperature_K, *(() if velocity_seed is None else (velocity_seed,))
+        )
     return energy
 
 
@@ -416,7 +464,9 @@ def _minimised_eV(
     return energy
 
 
-def _check_positions(system: openmm.System, positions_A: NDArray[np.float64], min_distance_A: float) -> None:
+def _check_positions(
+    system: openmm.System, positions_A: NDArray[np.float64], min_distance_A: float
+) -> None:
     bad = np.flatnonzero(~np.isfinite(positions_A).all(axis=1))
     if len(bad):
         raise InputError(
@@ -456,11 +506,16 @@ def _finite_energy_eV(context: openmm.Context, when: str) -> float:
     """The potential energy, or InputError that names the atom with the worst force."""
     state = context.getState(energy=True, forces=True)
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-    size = np.linalg.norm(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer), axis=1)
+    size = np.linalg.norm(
+        state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer),
+        axis=1,
+    )
     if math.isfinite(energy) and np.isfinite(size).all():
         return float(energy) / KJ_MOL_PER_EV
     broken = np.flatnonzero(~np.isfinite(size))
-    where = f"the force on atom {broken[0]} is not finite" if len(broken) else "the forces are finite"
+    where = (
+        f"the force on atom {broken[0]} is not finite" if len(broken) else "the forces are finite"
+    )
     raise InputError(
         f"the energy {when} is {energy} kJ/mol and {where}; check that the System belongs to this molecule and atom order, "
         "and leave this conformer out or generate it again"
@@ -474,16 +529,22 @@ def _openmm_seed(seed: int) -> int:
 
 def _positive(name: str, value: Any, example: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise InputTypeError(f"{name} must be a number without OpenMM units, not {value!r}; give for example {name}={example}")
+        raise InputTypeError(
+            f"{name} must be a number without OpenMM units, not {value!r}; give for example {name}={example}"
+        )
     if not 0 < value < math.inf:
-        raise InputError(f"{name} must be positive and finite, not {value}; give for example {name}={example}")
+        raise InputError(
+            f"{name} must be positive and finite, not {value}; give for example {name}={example}"
+        )
     return float(value)
 
 
 def _platform(platform: str | openmm.Platform | None) -> openmm.Platform | None:
     if platform is None or isinstance(platform, openmm.Platform):
         return platform
-    known = [openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())]
+    known = [
+        openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
+    ]
     if platform not in known:
         raise UnknownNameError("OpenMM platform", str(platform), known)
     return openmm.Platform.getPlatform(platform)

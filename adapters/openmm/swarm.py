@@ -76,20 +76,29 @@ def swarm(
     _write_topology(topology, positions, topology_path)
 
     def simulate(k: int) -> float:
-        integrator = openmm.LangevinMiddleIntegrator(temperature_K, friction_per_ps, timestep_fs * PS_PER_FS)
+        integrator = openmm.LangevinMiddleIntegrator(
+            temperature_K, friction_per_ps, timestep_fs * PS_PER_FS
+        )
         stream = int(sample_seeds(seed, k, k + 1)[0])
         integrator.setRandomNumberSeed(_openmm_seed(stream))
         extra = () if chosen is None else (chosen, dict(platform_properties or {}))
         simulation = app.Simulation(topology, system, integrator, *extra)
         prepare(simulation, positions[k], temperature_K=temperature_K, seed=stream)
-        simulation.reporters.append(REPORTERS[format](str(paths[k]), every, enforcePeriodicBox=False))
+        simulation.reporters.append(
+            REPORTERS[format](str(paths[k]), every, enforcePeriodicBox=False)
+        )
         simulation.step(n_steps)
         return _finite_energy_eV(simulation.context, f"after {time_ps:g} ps")
 
     return _each(simulate, topology_path, paths, progress)
 
 
-def _each(simulate: Callable[[int], float], topology_path: Path, paths: list[Path], progress: Progress | None) -> SwarmResult:
+def _each(
+    simulate: Callable[[int], float],
+    topology_path: Path,
+    paths: list[Path],
+    progress: Progress | None,
+) -> SwarmResult:
     """Run every conformer; a failing one is noted, and its file removed, so that what is on disk is whole."""
     energies = np.full(len(paths), np.nan)
     failures: dict[int, str] = {}
@@ -100,11 +109,20 @@ def _each(simulate: Callable[[int], float], topology_path: Path, paths: list[Pat
             failures[k] = str(error)
             path.unlink(missing_ok=True)
         if progress is not None:
-            progress({"stage": "swarm", "done": k + 1, "total": len(paths), "failed": len(failures)})
+            progress(
+                {"stage": "swarm", "done": k + 1, "total": len(paths), "failed": len(failures)}
+            )
     if len(failures) == len(paths):
         topology_path.unlink(missing_ok=True)
-        raise NoValidSamplesError("dynamics failed for every conformer.", Counter(failures.values()))
-    return SwarmResult(topology_path, tuple(None if k in failures else path for k, path in enumerate(paths)), energies, failures)
+        raise NoValidSamplesError(
+            "dynamics failed for every conformer.", Counter(failures.values())
+        )
+    return SwarmResult(
+        topology_path,
+        tuple(None if k in failures else path for k, path in enumerate(paths)),
+        energies,
+        failures,
+    )
 
 
 def _plan(time_ps: float, timestep_fs: float, interval_ps: float | None) -> tuple[int, int]:
@@ -112,8 +130,14 @@ def _plan(time_ps: float, timestep_fs: float, interval_ps: float | None) -> tupl
     step_ps = _positive("timestep_fs", timestep_fs, 1) * PS_PER_FS
     n_steps = round(_positive("time_ps", time_ps, 1) / step_ps)
     if n_steps < 1:
-        raise InputError(f"time_ps={time_ps:g} is less than one step of timestep_fs={timestep_fs:g}; give at least {step_ps:g}")
-    every = max(n_steps // 100, 1) if interval_ps is None else round(_positive("interval_ps", interval_ps, 0.01) / step_ps)
+        raise InputError(
+            f"time_ps={time_ps:g} is less than one step of timestep_fs={timestep_fs:g}; give at least {step_ps:g}"
+        )
+    every = (
+        max(n_steps // 100, 1)
+        if interval_ps is None
+        else round(_positive("interval_ps", interval_ps, 0.01) / step_ps)
+    )
     if not 1 <= every <= n_steps:
         raise InputError(
             f"interval_ps={interval_ps:g} must lie between one step ({step_ps:g} ps) and the whole time ({time_ps:g} ps), "
@@ -130,16 +154,22 @@ def _paths(output: str | Path, format: str, n: int) -> tuple[Path, list[Path]]:
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make the folder {base.parent} for output={str(output)!r}: {error.strerror}; choose another") from error
+        raise InputError(
+            f"cannot make the folder {base.parent} for output={str(output)!r}: {error.strerror}; choose another"
+        ) from error
     if not os.access(base.parent, os.W_OK):
-        raise InputError(f"cannot write in the folder {base.parent} of output={str(output)!r}; choose another, or change its permissions")
+        raise InputError(
+            f"cannot write in the folder {base.parent} of output={str(output)!r}; choose another, or change its permissions"
+        )
     width = max(4, len(str(n - 1)))
     return topology, [base.with_name(f"{base.name}_{k:0{width}d}.{format}") for k in range(n)]
 
 
 def _write_topology(topology: app.Topology, positions: list[unit.Quantity], path: Path) -> None:
     """A PDB of the first conformer that has finite coordinates within what its columns can hold."""
-    usable = [frame for frame in positions if np.abs(frame.value_in_unit(unit.angstrom)).max() < 1e4]
+    usable = [
+        frame for frame in positions if np.abs(frame.value_in_unit(unit.angstrom)).max() < 1e4
+    ]
     n_atoms = topology.getNumAtoms()
     frame = usable[0] if usable else unit.Quantity(np.zeros((n_atoms, 3)), unit.nanometer)
     try:
@@ -149,7 +179,9 @@ def _write_topology(topology: app.Topology, positions: list[unit.Quantity], path
         raise InputError(f"cannot write {path}: {error.strerror}; choose another output") from error
 
 
-def _system_for(molecule: Molecule, topology: app.Topology, system: openmm.System | app.ForceField) -> openmm.System:
+def _system_for(
+    molecule: Molecule, topology: app.Topology, system: openmm.System | app.ForceField
+) -> openmm.System:
     """The System to run: given, and of this molecule; or what a ForceField makes of it."""
     if isinstance(system, app.ForceField):
         try:
@@ -162,7 +194,9 @@ def _system_for(molecule: Molecule, topology: app.Topology, system: openmm.Syste
         for k in np.flatnonzero(molecule.isotopes).tolist():  # a force field knows elements only
             system.setParticleMass(k, _masses_amu(molecule)[k])
     if not isinstance(system, openmm.System):
-        raise InputTypeError(f"system must be an openmm.System or app.ForceField, not {type(system).__name__}")
+        raise InputTypeError(
+            f"system must be an openmm.System or app.ForceField, not {type(system).__name__}"
+        )
     _check_same_atoms(molecule, system)
     return system
 

@@ -39,7 +39,9 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
         return None
     first, second = pairs.T
     torsions = [force for force in forces if isinstance(force, openmm.PeriodicTorsionForce)]
-    rows = [force.getTorsionParameters(k) for force in torsions for k in range(force.getNumTorsions())]
+    rows = [
+        force.getTorsionParameters(k) for force in torsions for k in range(force.getNumTorsions())
+    ]
     rows = [row for row in rows if row[6]._value]
     return TurnTerms(
         n_atoms=n,
@@ -57,7 +59,9 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
 
 def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Floats]:
     """(n, n) tables of sigma (A), epsilon (eV) and charge products (eV A), exceptions applied."""
-    charges, sigmas, epsilons = np.array([[value._value for value in force.getParticleParameters(k)] for k in range(n)]).T
+    charges, sigmas, epsilons = np.array(
+        [[value._value for value in force.getParticleParameters(k)] for k in range(n)]
+    ).T
     r0 = 0.5 * (sigmas[:, None] + sigmas) / NM_PER_A
     epsilon = np.sqrt(epsilons[:, None] * epsilons) / KJ_MOL_PER_EV
     coulomb = np.outer(charges, charges) * COULOMB_EV_A_PER_E2

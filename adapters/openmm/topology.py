@@ -41,7 +41,9 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     `equidrift.residues.residue_order`.
     """
     ensemble = whole_residues(ensemble)
-    return to_topology(ensemble.molecule), [unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A]
+    return to_topology(ensemble.molecule), [
+        unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A
+    ]
 
 
 def whole_residues(ensemble: Ensemble) -> Ensemble:
@@ -64,15 +66,26 @@ def to_topology(molecule: Molecule) -> app.Topology:
     keys = residue_keys(molecule)
     atoms: list[Any] = []
     chain = residue = None
-    for k, (number, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
+    for k, (number, charge) in enumerate(
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+    ):
         chain_id, residue_id, insertion_code, residue_name = keys[k]
         if chain is None or chain_id != keys[k - 1][0]:
-            chain, residue = topology.addChain("A" if molecule.chain_ids is None else chain_id), None
+            chain, residue = (
+                topology.addChain("A" if molecule.chain_ids is None else chain_id),
+                None,
+            )
         if residue is None or keys[k] != keys[k - 1]:
             residue = topology.addResidue(residue_name, chain, str(residue_id), insertion_code)
-        atoms.append(topology.addAtom(names[k], app.Element.getByAtomicNumber(number), residue, formalCharge=charge))
+        atoms.append(
+            topology.addAtom(
+                names[k], app.Element.getByAtomicNumber(number), residue, formalCharge=charge
+            )
+        )
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
-        whole = int(order) if order != 1.5 else None  # OpenMM's orders are integers; aromatic is a type
+        whole = (
+            int(order) if order != 1.5 else None
+        )  # OpenMM's orders are integers; aromatic is a type
         topology.addBond(atoms[i], atoms[j], type=BOND_TYPES.get(order), order=whole)
     return topology
 
@@ -87,7 +100,9 @@ def _default_names(molecule: Molecule) -> tuple[str, ...]:
     return tuple(names)
 
 
-def from_topology(topology: app.Topology, positions: Any = None, *, formal_charges: ArrayLike | None = None) -> Molecule | Ensemble:
+def from_topology(
+    topology: app.Topology, positions: Any = None, *, formal_charges: ArrayLike | None = None
+) -> Molecule | Ensemble:
     """The graph of an OpenMM Topology, without stereo (`equidrift.inputs.from_openmm` adds it); with positions, an Ensemble.
 
     A Topology has no spin multiplicity either: a closed shell is assumed.
@@ -106,14 +121,20 @@ def from_topology(topology: app.Topology, positions: Any = None, *, formal_charg
         where bond orders, elements or formal charges are missing, or shapes do not fit; the message names the atoms and the way out.
     """
     if not isinstance(topology, app.Topology):
-        raise InputTypeError(f"topology must be an openmm.app.Topology, not {type(topology).__name__}")
+        raise InputTypeError(
+            f"topology must be an openmm.app.Topology, not {type(topology).__name__}"
+        )
     atoms = list(topology.atoms())
     for atom in atoms:
         if atom.element is None:
-            raise InputError(f"atom {atom.index} ({atom.name}) has no element; remove virtual sites, or set atom.element")
+            raise InputError(
+                f"atom {atom.index} ({atom.name}) has no element; remove virtual sites, or set atom.element"
+            )
     molecule = Molecule(
         numbers=np.array([atom.element.atomic_number for atom in atoms], np.int64),
-        bonds=np.array([(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()], np.int64),
+        bonds=np.array(
+            [(bond.atom1.index, bond.atom2.index) for bond in topology.bonds()], np.int64
+        ),
         bond_orders=np.array([_bond_order(bond) for bond in topology.bonds()], np.float64),
         formal_charges=_formal_charges(atoms, formal_charges),
         atom_names=tuple(atom.name for atom in atoms),
@@ -164,14 +185,21 @@ def residue_id(residue: Any) -> int:
 
 def _positions_A(positions: Any, n_atoms: int) -> NDArray[np.float64]:
     """(k, n_atoms, 3) in A from a Quantity, bare nm, or a list of either."""
-    if not unit.is_quantity(positions) and len(positions) and unit.is_quantity(positions[0]) and np.ndim(_in_nm(positions[0])) == 2:
+    if (
+        not unit.is_quantity(positions)
+        and len(positions)
+        and unit.is_quantity(positions[0])
+        and np.ndim(_in_nm(positions[0])) == 2
+    ):
         array = np.array([_in_nm(frame) for frame in positions], np.float64)
     else:
         array = np.array(_in_nm(positions), np.float64)
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.shape[1:] != (n_atoms, 3):
-        raise InputError(f"positions have shape {array.shape}, expected ({n_atoms}, 3) or (any, {n_atoms}, 3)")
+        raise InputError(
+            f"positions have shape {array.shape}, expected ({n_atoms}, 3) or (any, {n_atoms}, 3)"
+        )
     return array / NM_PER_A
 
 
@@ -187,44 +215,19 @@ def _in_nm(value: Any) -> Any:
 # A careful start -----------------------------------------------------------------------------------------------------------
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 # Dynamics from every conformer ---------------------------------------------------------------------------------------------
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
     """(n,) masses of the atoms: of their isotopes, else OpenMM's of the elements."""
-    elements = np.array([app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton) for z in molecule.numbers])
+    elements = np.array(
+        [
+            app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton)
+            for z in molecule.numbers
+        ]
+    )
     if not molecule.isotopes.any():
         return elements
-    return np.where(molecule.isotopes > 0, host_function("rdkit", "isotope_masses_amu")(molecule), elements)
-
-
-
-
+    return np.where(
+        molecule.isotopes > 0, host_function("rdkit", "isotope_masses_amu")(molecule), elements
+    )

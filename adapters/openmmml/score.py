@@ -30,7 +30,9 @@ class ScorePotentialImpl(MLPotentialImpl):
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = {key: value for key, value in options.items() if key != "modelPath"}
 
-    def addForces(self, topology: Any, system: Any, atoms: Iterable[int] | None, forceGroup: int, **args: Any) -> None:
+    def addForces(
+        self, topology: Any, system: Any, atoms: Iterable[int] | None, forceGroup: int, **args: Any
+    ) -> None:
         """Called by openmmml's createSystem.
 
         Raises
@@ -42,7 +44,9 @@ class ScorePotentialImpl(MLPotentialImpl):
         from equidrift.inputs import from_openmm
 
         if atoms is not None and sorted(atoms) != list(range(topology.getNumAtoms())):
-            raise InputError("the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out")
+            raise InputError(
+                "the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out"
+            )
         options = {**self.options, **args}
         molecule = from_openmm(topology, formal_charges=options.pop("formal_charges", None))
         force = host_function("openmm", "score_force")(molecule, **options)

@@ -48,7 +48,15 @@ class TorsionProposalMove(MCMCMove):
     >>> move = SequenceMove([TorsionProposalMove(proposer, n_proposals=20), LangevinDynamicsMove()])       # doctest: +SKIP
     """
 
-    def __init__(self, proposer: Any, n_proposals: int = 10, *, atoms: ArrayLike | None = None, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        proposer: Any,
+        n_proposals: int = 10,
+        *,
+        atoms: ArrayLike | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         check_proposer(proposer)
         if not hasattr(proposer, "to_dict"):
@@ -76,10 +84,14 @@ class TorsionProposalMove(MCMCMove):
 
     @statistics.setter
     def statistics(self, value: Mapping[str, Any]) -> None:
-        self._statistics = Statistics(**{key: item for key, item in value.items() if key != "n_applied"})
+        self._statistics = Statistics(
+            **{key: item for key, item in value.items() if key != "n_applied"}
+        )
         self.n_applied = int(value["n_applied"])
 
-    def apply(self, thermodynamic_state: Any, sampler_state: Any, context_cache: Any = None) -> None:
+    def apply(
+        self, thermodynamic_state: Any, sampler_state: Any, context_cache: Any = None
+    ) -> None:
         """Try the proposals; see `openmmtools.mcmc.MCMCMove.apply`."""
         try:
             cache = self._get_context_cache(context_cache)
@@ -91,7 +103,9 @@ class TorsionProposalMove(MCMCMove):
                 "and box, and the platform of the ContextCache"
             ) from error
         if self._moves is None or self._moves.context is not context:
-            self._moves = host_function("openmm", "ContextMoves")(context, self.proposer, atoms=self.atoms)
+            self._moves = host_function("openmm", "ContextMoves")(
+                context, self.proposer, atoms=self.atoms
+            )
         if self._moves.virtual:
             context.computeVirtualSites()
         kelvin = float(thermodynamic_state.temperature.value_in_unit_system(_MD))
@@ -100,15 +114,25 @@ class TorsionProposalMove(MCMCMove):
         options = {"temperature_K": kelvin, "rng": rng, "statistics": self._statistics}
         accepted, _, _ = self._moves.apply(self.n_proposals, **options)
         if accepted:
-            sampler_state.update_from_context(context, ignore_velocities=sampler_state.velocities is None)
+            sampler_state.update_from_context(
+                context, ignore_velocities=sampler_state.velocities is None
+            )
 
     def _stream(self, kelvin: float, context: Any, sampler_state: Any) -> np.random.Generator:
         """Random numbers of this use."""
         names = sorted(context.getParameters().items())
-        digest = hashlib.blake2b(f"{self.seed}/{self.n_applied}/{kelvin!r}/{names}".encode(), digest_size=16)
-        for quantity in (sampler_state.positions, sampler_state.velocities, sampler_state.box_vectors):
+        digest = hashlib.blake2b(
+            f"{self.seed}/{self.n_applied}/{kelvin!r}/{names}".encode(), digest_size=16
+        )
+        for quantity in (
+            sampler_state.positions,
+            sampler_state.velocities,
+            sampler_state.box_vectors,
+        ):
             if quantity is not None:
-                digest.update(np.ascontiguousarray(quantity.value_in_unit_system(_MD), np.float64).tobytes())
+                digest.update(
+                    np.ascontiguousarray(quantity.value_in_unit_system(_MD), np.float64).tobytes()
+                )
         return np.random.default_rng(int.from_bytes(digest.digest(), "big"))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,7 +145,9 @@ class TorsionProposalMove(MCMCMove):
         }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._stored, self.n_proposals, self.atoms, self.seed = (state[key] for key in ("proposer", "n_proposals", "atoms", "seed"))
+        self._stored, self.n_proposals, self.atoms, self.seed = (
+            state[key] for key in ("proposer", "n_proposals", "atoms", "seed")
+        )
         self._proposer = self._moves = None
         self.statistics = state["statistics"]
 

@@ -29,7 +29,9 @@ def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
     and half of all cores come out as mirror images.
     """
     if len(known.atoms):
-        options.SetCoordMap({int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())})
+        options.SetCoordMap(
+            {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())}
+        )
         options.useRandomCoords = True
     if len(known.pairs):
         bounds = restrained_bounds(mol, known)
@@ -47,17 +49,27 @@ def restrained_bounds(mol: Chem.Mol, known: Known) -> NDArray[np.float64] | None
     _narrow(bounds, i, j, d, d)
     a, b = known.pairs.T
     upper = np.minimum(known.upper_A, bounds[np.minimum(a, b), np.maximum(a, b)])
-    _narrow(bounds, a, b, np.minimum(np.maximum(known.lower_A, bounds[np.maximum(a, b), np.minimum(a, b)]), upper), upper)
+    _narrow(
+        bounds,
+        a,
+        b,
+        np.minimum(np.maximum(known.lower_A, bounds[np.maximum(a, b), np.minimum(a, b)]), upper),
+        upper,
+    )
     return bounds if DistanceGeometry.DoTriangleSmoothing(bounds) else None
 
 
-def _narrow(bounds: NDArray[np.float64], i: NDArray[np.int64], j: NDArray[np.int64], lower: Any, upper: Any) -> None:
+def _narrow(
+    bounds: NDArray[np.float64], i: NDArray[np.int64], j: NDArray[np.int64], lower: Any, upper: Any
+) -> None:
     """Upper bounds stand above the diagonal of RDKit's matrix, lower bounds below it."""
     bounds[np.minimum(i, j), np.maximum(i, j)] = upper
     bounds[np.maximum(i, j), np.minimum(i, j)] = lower
 
 
-def relaxed_around(molecule: Molecule, positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
+def relaxed_around(
+    molecule: Molecule, positions_A: NDArray[np.float64], known: Known
+) -> NDArray[np.float64]:
     """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held; blocks of NaN are passed through."""
     moved = np.array(positions_A, np.float64)
     finite = np.isfinite(moved).all((1, 2))
@@ -66,7 +78,9 @@ def relaxed_around(molecule: Molecule, positions_A: NDArray[np.float64], known: 
     return moved
 
 
-def relax_held(mol: Chem.Mol, known: Known, max_iterations: int, variant: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def relax_held(
+    mol: Chem.Mol, known: Known, max_iterations: int, variant: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Minimise every conformer of `mol`, held atoms fixed and restraints as flat-bottomed springs; by UFF where MMFF94 has no types.
 
     Returns
@@ -75,14 +89,20 @@ def relax_held(mol: Chem.Mol, known: Known, max_iterations: int, variant: str) -
     """
     with rdBase.BlockLogs():
         typed = rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol)
-        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant=variant) if typed else None
+        properties = (
+            rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant=variant)
+            if typed
+            else None
+        )
     positions, energies = [], []
     for conformer in mol.GetConformers():
         field = _field(mol, properties, conformer.GetId())
         for k in known.atoms.tolist():
             field.AddFixedPoint(k)
         add = field.MMFFAddDistanceConstraint if typed else field.UFFAddDistanceConstraint
-        for (i, j), low, high in zip(known.pairs.tolist(), known.lower_A.tolist(), known.upper_A.tolist()):
+        for (i, j), low, high in zip(
+            known.pairs.tolist(), known.lower_A.tolist(), known.upper_A.tolist()
+        ):
             add(i, j, False, low, min(high, FAR_A), RESTRAINT_K)
         field.Initialize()
         if max_iterations:
@@ -112,7 +132,9 @@ def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.flo
     mol = to_mol(known.molecule)
     options: Any = rdDistGeom.ETKDGv3()
     options.randomSeed, options.numThreads = seed, 1
-    options.SetCoordMap({int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())})
+    options.SetCoordMap(
+        {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())}
+    )
     with rdBase.BlockLogs():
         ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
@@ -121,7 +143,11 @@ def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.flo
         conformer = mol.GetConformer(k)
         conformer.SetPositions(_aligned(conformer.GetPositions(), known))
         field = _field(mol, properties, k)
-        add = field.UFFAddPositionConstraint if properties is None else field.MMFFAddPositionConstraint
+        add = (
+            field.UFFAddPositionConstraint
+            if properties is None
+            else field.MMFFAddPositionConstraint
+        )
         for atom in known.atoms.tolist():
             add(atom, 0.0, TETHER_K)
         # the tether is to where RDKit put the atom: the alignment has brought that near the core

@@ -19,7 +19,12 @@ from equidrift.records import Molecule
 
 READ = (".sdf", ".mol", ".pdb")
 MAX_MATCHES = 2000
-_TYPICAL = {1.0: 1.0, 1.5: 0.93, 2.0: 0.87, 3.0: 0.79}  # bond length over the sum of covalent radii, middle of the ranges in `checks`
+_TYPICAL = {
+    1.0: 1.0,
+    1.5: 0.93,
+    2.0: 0.87,
+    3.0: 0.79,
+}  # bond length over the sum of covalent radii, middle of the ranges in `checks`
 Match = tuple[NDArray[np.int64], NDArray[np.float64], str]
 
 
@@ -42,8 +47,15 @@ class TemplateCore:
 
     def content(self) -> bytes:
         """What decides the match, for the fingerprint of a run."""
-        text = Chem.MolToSmarts(self.query) if self.smarts else Chem.MolToMolBlock(_bare(self.query), kekulize=False)
-        return f"{text}{sorted((self.given or {}).items())}".encode() + np.round(self.positions_A, 6).tobytes()
+        text = (
+            Chem.MolToSmarts(self.query)
+            if self.smarts
+            else Chem.MolToMolBlock(_bare(self.query), kekulize=False)
+        )
+        return (
+            f"{text}{sorted((self.given or {}).items())}".encode()
+            + np.round(self.positions_A, 6).tobytes()
+        )
 
     def match(self, molecule: Molecule) -> Match:
         """(atoms (k,), positions_A (k, 3), note) of the first match that bonds and stereo allow.
@@ -54,9 +66,14 @@ class TemplateCore:
             where the core is not in the molecule, or is in it with other stereo or impossible bonds.
         """
         if self.given is not None:
-            rows, atoms = np.array(list(self.given), np.int64), np.array(list(self.given.values()), np.int64)
+            rows, atoms = (
+                np.array(list(self.given), np.int64),
+                np.array(list(self.given.values()), np.int64),
+            )
             if not (0 <= rows.min() and rows.max() < len(self.positions_A)):
-                raise InputError(f"fix matches core atom {int(rows.max())}, but the core has atoms 0 to {len(self.positions_A) - 1}")
+                raise InputError(
+                    f"fix matches core atom {int(rows.max())}, but the core has atoms 0 to {len(self.positions_A) - 1}"
+                )
             self._check_elements(molecule, rows, atoms)
             return atoms, self.positions_A[rows], ""
         mol = to_mol(molecule)
@@ -68,11 +85,15 @@ class TemplateCore:
             )
         return self._best(molecule, mol, core, matches)
 
-    def _check_elements(self, molecule: Molecule, core: NDArray[np.int64], atoms: NDArray[np.int64]) -> None:
+    def _check_elements(
+        self, molecule: Molecule, core: NDArray[np.int64], atoms: NDArray[np.int64]
+    ) -> None:
         for c, a in zip(core.tolist(), atoms.tolist()):
             symbol = self.query.GetAtomWithIdx(c).GetSymbol()
             if 0 <= a < molecule.n_atoms and symbol != molecule.symbols[a]:
-                raise InputError(f"fix matches core atom {c}, a {symbol}, to atom {a} of {molecule!r}, a {molecule.symbols[a]}")
+                raise InputError(
+                    f"fix matches core atom {c}, a {symbol}, to atom {a} of {molecule!r}, a {molecule.symbols[a]}"
+                )
 
     def _matches(self, mol: Chem.Mol) -> tuple[list[int], list[tuple[int, ...]]]:
         """Core atoms, and the atoms that each match gives them: by bonds as written, else by elements and connections alone."""
@@ -86,7 +107,9 @@ class TemplateCore:
         found = _substructures(mol, heavy.GetMol())
         return core, found or _substructures(_bare(mol), _bare(heavy.GetMol()))
 
-    def _best(self, molecule: Molecule, mol: Chem.Mol, core: list[int], matches: list[tuple[int, ...]]) -> Match:
+    def _best(
+        self, molecule: Molecule, mol: Chem.Mol, core: list[int], matches: list[tuple[int, ...]]
+    ) -> Match:
         """The first match, by how well bond lengths fit and then by index, that nothing speaks against."""
         ranked = sorted((round(self._misfit(mol, core, match), 1), match) for match in matches)
         first: list[str] | None = None
@@ -94,10 +117,20 @@ class TemplateCore:
             atoms, rows = self._with_hydrogens(mol, core, match)
             wrong = problems(molecule, atoms, self.positions_A[rows])
             if not wrong:
-                return atoms, self.positions_A[rows], self._note(mol, match, [other for _, other in ranked])
+                return (
+                    atoms,
+                    self.positions_A[rows],
+                    self._note(mol, match, [other for _, other in ranked]),
+                )
             first = wrong if first is None else first
-        how = "the core is in the molecule only in ways" if len(matches) > 1 else "the core is in the molecule only in a way"
-        raise InputError(f"{how} that its coordinates contradict, in {molecule!r}: {'; '.join((first or [])[:4])}")
+        how = (
+            "the core is in the molecule only in ways"
+            if len(matches) > 1
+            else "the core is in the molecule only in a way"
+        )
+        raise InputError(
+            f"{how} that its coordinates contradict, in {molecule!r}: {'; '.join((first or [])[:4])}"
+        )
 
     def _misfit(self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]) -> float:
         """Sum of squared deviations of the core's bonds from typical lengths, in units of a tenth of the length."""
@@ -107,12 +140,16 @@ class TemplateCore:
         for bond in mol.GetBonds():
             i, j = bond.GetBeginAtom(), bond.GetEndAtom()
             if i.GetIdx() in place and j.GetIdx() in place:
-                d = np.linalg.norm(self.positions_A[place[i.GetIdx()]] - self.positions_A[place[j.GetIdx()]])
+                d = np.linalg.norm(
+                    self.positions_A[place[i.GetIdx()]] - self.positions_A[place[j.GetIdx()]]
+                )
                 ratio = d / (radii[i.GetAtomicNum()] + radii[j.GetAtomicNum()])
                 total += (10.0 * (ratio - _TYPICAL.get(bond.GetBondTypeAsDouble(), 1.0))) ** 2
         return total
 
-    def _with_hydrogens(self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _with_hydrogens(
+        self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Atoms of the molecule and the core's rows for them.
 
         A heavy atom's hydrogens come too, unless the molecule has fewer there: one of them is where the core grows, and which is left free.
@@ -132,7 +169,9 @@ class TemplateCore:
         kinds = {tuple(rank[k] for k in match): match for match in reversed(matches)}
         if len(kinds) < 2:
             return ""
-        others = [list(match) for kind, match in kinds.items() if kind != tuple(rank[k] for k in taken)][:3]
+        others = [
+            list(match) for kind, match in kinds.items() if kind != tuple(rank[k] for k in taken)
+        ][:3]
         more = "at least " if len(matches) >= MAX_MATCHES else ""
         return (
             f"the core is in the molecule in {more}{len(kinds)} different ways; atoms {list(taken)} were taken, others are "
@@ -141,11 +180,17 @@ class TemplateCore:
 
 
 def _hydrogens(mol: Chem.Mol, index: int) -> list[int]:
-    return sorted(other.GetIdx() for other in mol.GetAtomWithIdx(index).GetNeighbors() if other.GetAtomicNum() == 1)
+    return sorted(
+        other.GetIdx()
+        for other in mol.GetAtomWithIdx(index).GetNeighbors()
+        if other.GetAtomicNum() == 1
+    )
 
 
 def _substructures(mol: Chem.Mol, query: Chem.Mol) -> list[tuple[int, ...]]:
-    return sorted(mol.GetSubstructMatches(query, uniquify=False, useChirality=False, maxMatches=MAX_MATCHES))
+    return sorted(
+        mol.GetSubstructMatches(query, uniquify=False, useChirality=False, maxMatches=MAX_MATCHES)
+    )
 
 
 def _bare(mol: Chem.Mol) -> Chem.Mol:
@@ -183,18 +228,26 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
             f"not {type(mol).__name__}"
         )
     if given is not None and not given:
-        raise InputError("the match in fix=(core, match) is empty; name at least one {core atom: atom}")
+        raise InputError(
+            "the match in fix=(core, match) is empty; name at least one {core atom: atom}"
+        )
     if given is None and not any(atom.GetAtomicNum() > 1 for atom in mol.GetAtoms()):
         raise InputError("the core has no heavy atom; give at least one with its coordinates")
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):  # attachment points of a scaffold
         numbers = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
-        raise InputError(f"the core has atoms without an element (attachment points '*') at {numbers}; remove them from it")
+        raise InputError(
+            f"the core has atoms without an element (attachment points '*') at {numbers}; remove them from it"
+        )
     frames = [conformer for conformer in mol.GetConformers() if conformer.Is3D()]
     if len(frames) != 1:
-        raise InputError(f"the core has {len(frames)} conformers in 3D, and needs one; for several, call once for each")
+        raise InputError(
+            f"the core has {len(frames)} conformers in 3D, and needs one; for several, call once for each"
+        )
     positions = frames[0].GetPositions()
     if not np.isfinite(positions).all():
-        raise InputError("the core's coordinates hold NaN or infinite numbers; leave out atoms whose place is not known")
+        raise InputError(
+            "the core's coordinates hold NaN or infinite numbers; leave out atoms whose place is not known"
+        )
     if len(positions) > 1 and not np.ptp(positions, axis=0).any():
         raise InputError("all atoms of the core are in one place: it has no real coordinates")
     query = Chem.Mol(mol)
@@ -207,9 +260,13 @@ def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
     with rdBase.BlockLogs():
         query = Chem.MolFromSmarts(smarts)
     if query is None or not query.GetNumAtoms():
-        raise InputError(f"cannot read the SMARTS {smarts!r} in fix; a plain SMILES of the core will do")
+        raise InputError(
+            f"cannot read the SMARTS {smarts!r} in fix; a plain SMILES of the core will do"
+        )
     if query.GetNumAtoms() != len(positions_A):
-        raise InputError(f"the SMARTS {smarts!r} in fix has {query.GetNumAtoms()} atoms, but {len(positions_A)} rows of coordinates")
+        raise InputError(
+            f"the SMARTS {smarts!r} in fix has {query.GetNumAtoms()} atoms, but {len(positions_A)} rows of coordinates"
+        )
     return TemplateCore(query, positions_A, smarts=True)
 
 
@@ -227,13 +284,19 @@ def read_core(path: Path) -> TemplateCore:
     if not path.is_file():
         raise InputError(f"there is no file {str(path)!r} for the core")
     text = path.read_text(encoding="utf-8", errors="replace")
-    entries = [entry for entry in text.split("$$$$") if entry.strip()] if suffix == ".sdf" else [text]
+    entries = (
+        [entry for entry in text.split("$$$$") if entry.strip()] if suffix == ".sdf" else [text]
+    )
     if len(entries) != 1:
-        raise InputError(f"{str(path)!r} holds {len(entries)} entries, and a core is one; write it to a file of its own")
+        raise InputError(
+            f"{str(path)!r} holds {len(entries)} entries, and a core is one; write it to a file of its own"
+        )
     with rdBase.BlockLogs():
         block = entries[0]
         read = Chem.MolFromPDBBlock if suffix == ".pdb" else Chem.MolFromMolBlock
         mol = read(block, removeHs=False) or read(block, removeHs=False, sanitize=False)
     if mol is None or not mol.GetNumAtoms():
-        raise InputError(f"cannot read a core from {str(path)!r}; expected one molecule with coordinates in {suffix} format")
+        raise InputError(
+            f"cannot read a core from {str(path)!r}; expected one molecule with coordinates in {suffix} format"
+        )
     return mol_core(mol)

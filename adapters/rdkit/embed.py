@@ -60,7 +60,9 @@ def embed_molecule_confs(
     mol.UpdatePropertyCache(strict=False)
     implicit = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
     if implicit:
-        raise InputError(f"mol leaves {implicit} hydrogens implicit; make them explicit: mol = Chem.AddHs(mol)")
+        raise InputError(
+            f"mol leaves {implicit} hydrogens implicit; make them explicit: mol = Chem.AddHs(mol)"
+        )
     if randomSeed < -1:
         raise InputError(f"randomSeed must be 0 or more, or -1 for a fresh seed, not {randomSeed}")
     if model.startswith("etkdg"):

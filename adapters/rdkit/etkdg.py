@@ -36,7 +36,10 @@ PROBE_SEED = 0x5EED
 ENOUGH_RUNGS = 2
 SMALL_RING, CAGE_RINGS = 4, 3
 APART_S = 20.0  # seconds RDKit may take for a cage before its process is ended
-CALL_S, ATOMS_PER_S = 2, 50  # seconds in a call of RDKit: CALL_S, and of each conformer one and one more for each so many atoms
+CALL_S, ATOMS_PER_S = (
+    2,
+    50,
+)  # seconds in a call of RDKit: CALL_S, and of each conformer one and one more for each so many atoms
 CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the embedding has failed
 
 
@@ -77,13 +80,17 @@ class ETKDG:
 
     name = "etkdg"
 
-    def __init__(self, *, num_threads: int = 1, max_attempts: int = 100, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, *, num_threads: int = 1, max_attempts: int = 100, timeout_s: float | None = None
+    ) -> None:
         if num_threads < 0:
             raise InputError(f"num_threads must be 0 (all) or more, not {num_threads}")
         if max_attempts < 1:
             raise InputError(f"max_attempts must be 1 or more, not {max_attempts}")
         if timeout_s is not None and not 0 < timeout_s < math.inf:
-            raise InputError(f"timeout_s must be a number of seconds above 0, or None for no limit; got {timeout_s}")
+            raise InputError(
+                f"timeout_s must be a number of seconds above 0, or None for no limit; got {timeout_s}"
+            )
         self.num_threads = num_threads
         self.max_attempts = max_attempts
         self.timeout_s = timeout_s
@@ -102,7 +109,12 @@ class ETKDG:
         return model
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Embed one conformer a seed.
 
@@ -132,7 +144,14 @@ class ETKDG:
             return nothing
         limit = self.timeout_s or APART_S + len(seeds)
         try:
-            return run_apart(_sampled, self, molecule, np.asarray(seeds), timeout_s=limit, what=f"embedding {molecule!r}")
+            return run_apart(
+                _sampled,
+                self,
+                molecule,
+                np.asarray(seeds),
+                timeout_s=limit,
+                what=f"embedding {molecule!r}",
+            )
         except (TimeLimitError, CrashError):
             return nothing
 
@@ -151,19 +170,32 @@ class ETKDG:
         return positions
 
     def _embed(
-        self, molecule: Molecule, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known | None
+        self,
+        molecule: Molecule,
+        mol: Chem.Mol,
+        seeds: NDArray[np.int64],
+        deadline: float | None,
+        known: Known | None,
     ) -> NDArray[np.float64]:
         """One conformer a seed: all at once, then one by one (RDKit leaves failures out) up the ladder of settings."""
         found = self._call(mol, seeds, deadline, LADDER[0], FIRST_ATTEMPTS, known)
         if len(found) == len(seeds):
             return found
         if len(seeds) > 1:
-            parts = [self._embed(molecule, mol, seeds[k : k + 1], deadline, known) for k in range(len(seeds))]
+            parts = [
+                self._embed(molecule, mol, seeds[k : k + 1], deadline, known)
+                for k in range(len(seeds))
+            ]
             return np.concatenate(parts)
         return self._climb(molecule, mol, seeds, deadline, known)
 
     def _climb(
-        self, molecule: Molecule, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known | None
+        self,
+        molecule: Molecule,
+        mol: Chem.Mol,
+        seeds: NDArray[np.int64],
+        deadline: float | None,
+        known: Known | None,
     ) -> NDArray[np.float64]:
         """The conformer of one seed by the first setting that makes it; NaN where none does."""
         if known is not None:
@@ -172,7 +204,11 @@ class ETKDG:
                 if len(found):
                     return found
             # a core RDKit cannot embed: the force field has to pull it into place
-            free = [found for rung in LADDER if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS))][:1]
+            free = [
+                found
+                for rung in LADDER
+                if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS))
+            ][:1]
             return known.placed(free[0]) if free else _nothing(mol)
         for rung in rungs_of(molecule):
             for further in range(FURTHER_SEEDS):
@@ -198,7 +234,9 @@ class ETKDG:
             if left <= 0:
                 return np.zeros((0, mol.GetNumAtoms(), 3))
             limit = min(limit, math.ceil(left))
-        options = rung.options(int(seeds[0]), self.num_threads, min(attempts, self.max_attempts), limit)
+        options = rung.options(
+            int(seeds[0]), self.num_threads, min(attempts, self.max_attempts), limit
+        )
         if known is not None:
             embed_with(options, mol, known)
         made = embedded(mol, len(seeds), options)
@@ -221,7 +259,9 @@ def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
     in_time = time.monotonic() - begun < options.timeout
     if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
         raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
-    return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(-1, mol.GetNumAtoms(), 3)
+    return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(
+        -1, mol.GetNumAtoms(), 3
+    )
 
 
 def call_limit_s(mol: Chem.Mol, count: int) -> int:
@@ -319,8 +359,15 @@ def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.flo
     """Conformers superposed on the held atoms, without those whose core came out in another shape (its mirror image, say)."""
     if not len(known.atoms):
         return positions_A
-    near = [np.square(superposed(x, x[known.atoms], known.positions_A)[known.atoms] - known.positions_A).sum(1) for x in positions_A]
-    return known.placed(positions_A[[k for k, off in enumerate(near) if off.mean() < CORE_RMS_A**2]])
+    near = [
+        np.square(
+            superposed(x, x[known.atoms], known.positions_A)[known.atoms] - known.positions_A
+        ).sum(1)
+        for x in positions_A
+    ]
+    return known.placed(
+        positions_A[[k for k, off in enumerate(near) if off.mean() < CORE_RMS_A**2]]
+    )
 
 
 def mmff_relax(
@@ -359,7 +406,9 @@ def mmff_relax(
         raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
     moved = np.array(positions_A, np.float64)
     if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)")
+        raise InputError(
+            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
+        )
     energies = np.full(len(moved), np.nan)
     finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
     mol = _to_mol(molecule, moved[finite])
@@ -403,7 +452,9 @@ def field_relax(
     if field and len(finite):
         mol = _to_mol(molecule, moved[finite])
         with rdBase.BlockLogs():
-            results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(mol, numThreads=num_threads, maxIters=UFF_ITERATIONS)
+            results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(
+                mol, numThreads=num_threads, maxIters=UFF_ITERATIONS
+            )
         energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
         moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
     return moved, energies
@@ -450,7 +501,12 @@ class ETKDGMMFF(ETKDG):
         self.max_iterations = max_iterations
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Embed and relax one conformer a seed; see `ETKDG.sample`.
 
@@ -462,4 +518,11 @@ class ETKDGMMFF(ETKDG):
         require_mmff(_to_mol(molecule), molecule)
         positions = super().sample(molecule, seeds, steps=steps, callback=callback)
         known = None if self.conditions is None else self.conditions.of(molecule)
-        return mmff_relax(molecule, positions, self.max_iterations, variant=self.variant, num_threads=self.num_threads, known=known)[0]
+        return mmff_relax(
+            molecule,
+            positions,
+            self.max_iterations,
+            variant=self.variant,
+            num_threads=self.num_threads,
+            known=known,
+        )[0]

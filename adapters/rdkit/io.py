@@ -82,7 +82,9 @@ Parsed = tuple[Molecule, NDArray[np.float64] | None, Mapping[str, str]]
 Entry = tuple[str, Callable[[], Parsed]]
 
 
-def _read(file: Path, reader: Callable[[Path, int | None], Iterator[Entry]], charge: int | None) -> Iterator[Record]:
+def _read(
+    file: Path, reader: Callable[[Path, int | None], Iterator[Entry]], charge: int | None
+) -> Iterator[Record]:
     """Run the parsers that `reader` yields; what one raises stays in its own record."""
     index = -1
     for index, (title, parse) in enumerate(reader(file, charge)):
@@ -92,7 +94,9 @@ def _read(file: Path, reader: Callable[[Path, int | None], Iterator[Entry]], cha
         except EquidriftError as error:
             yield Record(index, title, None, None, str(error))
         else:
-            yield Record(index, molecule.name or molecule.smiles or title, molecule, positions, None, own)
+            yield Record(
+                index, molecule.name or molecule.smiles or title, molecule, positions, None, own
+            )
     if index < 0:
         raise InputError(f"{str(file)!r} holds no molecule")
 
@@ -132,7 +136,9 @@ def _sdf_entry(lines: list[str]) -> Entry:
     title = tidy(lines[0]) if lines else ""
     end = next((k + 1 for k, line in enumerate(lines) if line.startswith("M  END")), len(lines))
     fields = parse_fields(lines[end:])
-    return title or fields.get("smiles", ""), partial(_from_mol_block, "".join(lines[:end]), title, fields)
+    return title or fields.get("smiles", ""), partial(
+        _from_mol_block, "".join(lines[:end]), title, fields
+    )
 
 
 def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
@@ -196,7 +202,9 @@ def _from_mol(mol: Chem.Mol) -> tuple[Molecule, NDArray[np.float64] | None]:
         Chem.AssignStereochemistryFrom3D(mol)
     full = Chem.AddHs(mol, addCoords=not flat)
     molecule: Molecule = from_mol(full)
-    return molecule, None if flat else np.array([conformer.GetPositions() for conformer in full.GetConformers()])
+    return molecule, None if flat else np.array(
+        [conformer.GetPositions() for conformer in full.GetConformers()]
+    )
 
 
 def _from_mol_block(block: str, title: str, fields: Mapping[str, str]) -> Parsed:
@@ -224,13 +232,18 @@ def _block_problem(block: str) -> str:
     if mol is None:
         return "its counts line, atom lines or bond lines are broken"
     mol.UpdatePropertyCache(strict=False)
-    return "; ".join(problem.Message() for problem in Chem.DetectChemistryProblems(mol)) or "its lines break the format"
+    return (
+        "; ".join(problem.Message() for problem in Chem.DetectChemistryProblems(mol))
+        or "its lines break the format"
+    )
 
 
 def _mol_of(ensemble: Ensemble) -> Chem.Mol:
     """The Mol with all conformers, or `InputError` where one is not finite."""
     if not np.isfinite(ensemble.positions_A).all():
-        raise InputError("the ensemble holds NaN positions; keep the valid samples: ensemble[ensemble.valid]")
+        raise InputError(
+            "the ensemble holds NaN positions; keep the valid samples: ensemble[ensemble.valid]"
+        )
     mol: Chem.Mol = labelled_mol(ensemble.molecule, ensemble.positions_A)
     mol.SetProp("_Name", one_line(ensemble.molecule.name or ensemble.molecule.smiles))
     return mol
@@ -255,7 +268,9 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
     molecule = ensemble.molecule
     mol = _mol_of(ensemble)
     smiles = molecule.smiles or Chem.MolToSmiles(Chem.RemoveHs(mol))
-    rows = zip(titles_of(ensemble), properties_of(ensemble), own_fields(ensemble, smiles, first_sample))
+    rows = zip(
+        titles_of(ensemble), properties_of(ensemble), own_fields(ensemble, smiles, first_sample)
+    )
     for name in list(mol.GetPropNames()):
         mol.ClearProp(name)
     for k, (title, properties, own) in enumerate(rows):
@@ -263,7 +278,9 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
         yield f"{Chem.MolToMolBlock(mol, confId=k)}{field_lines(merged_fields(own, properties))}$$$$\n"
 
 
-def write_sdf(ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0) -> None:
+def write_sdf(
+    ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
+) -> None:
     """Write one SDF record a conformer; `append` adds to the file, so that a long run can be written in pieces.
 
     Raises
@@ -333,5 +350,7 @@ def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     Errors as `write_sdf`, and `InputError` for several conformers.
     """
     if len(ensemble) != 1:
-        raise InputError(f"a .mol file holds one conformer, the ensemble has {len(ensemble)}; write .sdf, or pick one: ensemble[0]")
+        raise InputError(
+            f"a .mol file holds one conformer, the ensemble has {len(ensemble)}; write .sdf, or pick one: ensemble[0]"
+        )
     _write(path, next(sdf_records(ensemble)).removesuffix("$$$$\n"), "w")

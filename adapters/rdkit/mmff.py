@@ -14,7 +14,11 @@ from rdkit.Chem import rdForceFieldHelpers
 from equidrift.errors import InputTypeError, MoleculeError
 from equidrift.mmff import MMFFParameters, check_variant
 
-LINEAR_TYPES = (4, 53, 61)  # sp carbon and nitrogen: MMFF's cosine form takes the place of the cubic angle, and there is no stretch-bend
+LINEAR_TYPES = (
+    4,
+    53,
+    61,
+)  # sp carbon and nitrogen: MMFF's cosine form takes the place of the cubic angle, and there is no stretch-bend
 ELEMENTS = frozenset({1, 3, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 20, 26, 29, 30, 35, 53})
 WAY_OUT = "Give your own openmm System or app.ForceField instead of MMFF94."
 
@@ -36,7 +40,9 @@ def parameters(mol: Chem.Mol, variant: str = "MMFF94") -> MMFFParameters:
     """
     check_variant(variant)
     if not isinstance(mol, Chem.Mol):
-        raise InputTypeError(f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read")
+        raise InputTypeError(
+            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read"
+        )
     mol = Chem.Mol(mol)  # MMFF's own aromaticity would otherwise be written into the caller's Mol
     _refuse(mol)
     properties = _properties(mol, variant)
@@ -61,14 +67,20 @@ def _refuse(mol: Chem.Mol) -> None:
         raise MoleculeError("the molecule has no atoms; MMFF94 needs at least one")
     implicit = [atom for atom in mol.GetAtoms() if atom.GetTotalNumHs(includeNeighbors=False)]
     if implicit:
-        raise MoleculeError(f"{_names(implicit)} has hydrogens that are not atoms of the Mol; call Chem.AddHs(mol, addCoords=True) first")
+        raise MoleculeError(
+            f"{_names(implicit)} has hydrogens that are not atoms of the Mol; call Chem.AddHs(mol, addCoords=True) first"
+        )
     radicals = [atom for atom in mol.GetAtoms() if atom.GetNumRadicalElectrons()]
     if radicals:
-        raise MoleculeError(f"{_names(radicals)} carries unpaired electrons, and MMFF94 has no parameters for radicals. {WAY_OUT}")
+        raise MoleculeError(
+            f"{_names(radicals)} carries unpaired electrons, and MMFF94 has no parameters for radicals. {WAY_OUT}"
+        )
     strange = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() not in ELEMENTS]
     if strange:
         known = " ".join(Chem.GetPeriodicTable().GetElementSymbol(z) for z in sorted(ELEMENTS))
-        raise MoleculeError(f"MMFF94 has no parameters for {_names(strange)}; its elements are {known}. {WAY_OUT}")
+        raise MoleculeError(
+            f"MMFF94 has no parameters for {_names(strange)}; its elements are {known}. {WAY_OUT}"
+        )
 
 
 def _names(atoms: list[Chem.Atom]) -> str:
@@ -88,7 +100,11 @@ def _properties(mol: Chem.Mol, variant: str) -> Any:
 
 def _untyped(mol: Chem.Mol) -> list[Chem.Atom]:
     """The atoms RDKit could not type. It says only that there are some, so each atom is tried with its neighbours, the rest cut off."""
-    failing = [group for atom in mol.GetAtoms() if not _typable(mol, group := {atom.GetIdx()} | {n.GetIdx() for n in atom.GetNeighbors()})]
+    failing = [
+        group
+        for atom in mol.GetAtoms()
+        if not _typable(mol, group := {atom.GetIdx()} | {n.GetIdx() for n in atom.GetNeighbors()})
+    ]
     shared = set.intersection(*failing) if failing else set()
     named = shared or set().union(*failing) or set(range(mol.GetNumAtoms()))
     atoms = [mol.GetAtomWithIdx(k) for k in sorted(named)]
@@ -120,7 +136,9 @@ def _array(rows: list[Any], width: int, dtype: Any = np.float64) -> NDArray[Any]
 
 
 def _missing(mol: Chem.Mol, term: str, atoms: tuple[int, ...]) -> MoleculeError:
-    return MoleculeError(f"MMFF94 has no {term} parameter for {_names([mol.GetAtomWithIdx(k) for k in atoms])}. {WAY_OUT}")
+    return MoleculeError(
+        f"MMFF94 has no {term} parameter for {_names([mol.GetAtomWithIdx(k) for k in atoms])}. {WAY_OUT}"
+    )
 
 
 def _bonds(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
@@ -181,7 +199,10 @@ def _out_of_planes(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
             if constant:  # None: not trigonal in MMFF; 0: no force
                 index.append((i, atom.GetIdx(), k, l))
                 k_oop.append(constant)
-    return {"out_of_planes": _array(index, 4, np.int64), "out_of_plane_k_mdyn_A_per_rad2": _array(k_oop, 0)}
+    return {
+        "out_of_planes": _array(index, 4, np.int64),
+        "out_of_plane_k_mdyn_A_per_rad2": _array(k_oop, 0),
+    }
 
 
 def _torsions(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:

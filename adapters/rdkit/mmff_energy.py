@@ -35,9 +35,13 @@ class MMFFEnergy:
         self._mol = to_mol(molecule, np.zeros((1, *self._shape)))
         require_mmff(self._mol, molecule)
         with rdBase.BlockLogs():
-            properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(self._mol, mmffVariant=variant)
+            properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(
+                self._mol, mmffVariant=variant
+            )
             # every pair counts: RDKit picks them by distance when the field is made, and the positions are not known yet
-            self._field = rdForceFieldHelpers.MMFFGetMoleculeForceField(self._mol, properties, nonBondedThresh=1e6)
+            self._field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
+                self._mol, properties, nonBondedThresh=1e6
+            )
         self._field.Initialize()
 
     def __call__(self, positions_A: ArrayLike) -> tuple[float, NDArray[np.float64]]:
@@ -46,6 +50,8 @@ class MMFFEnergy:
         if positions.shape != self._shape:
             raise InputError(f"positions_A has shape {positions.shape}, expected {self._shape}")
         flat = positions.ravel().tolist()
-        energy = self._field.CalcEnergy(flat)  # CalcGrad is right only straight behind CalcEnergy of the same positions
+        energy = self._field.CalcEnergy(
+            flat
+        )  # CalcGrad is right only straight behind CalcEnergy of the same positions
         gradient = np.array(self._field.CalcGrad(flat)).reshape(self._shape)
         return energy / KCAL_MOL_PER_EV, gradient / KCAL_MOL_PER_EV

@@ -68,7 +68,9 @@ def refusing(what: str) -> Iterator[None]:
     except EquidriftError:
         raise
     except (RuntimeError, ValueError, OverflowError) as error:
-        raise MoleculeError(f"cannot read {what}: RDKit cannot handle it ({_first_lines(error)})") from error
+        raise MoleculeError(
+            f"cannot read {what}: RDKit cannot handle it ({_first_lines(error)})"
+        ) from error
 
 
 def _mol_of_inchi(inchi: str) -> Chem.Mol:
@@ -106,11 +108,15 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         for query atoms, which have no element.
     """
     if not isinstance(mol, Chem.Mol):
-        raise InputTypeError(f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read")
+        raise InputTypeError(
+            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read"
+        )
     mol = Chem.AddHs(mol, addCoords=bool(mol.GetNumConformers()))
     Chem.AssignStereochemistry(mol)  # not by force: that would forget STEREOCIS and STEREOTRANS
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
-        raise MoleculeError("the molecule holds an atom without an element ('*' or a query atom); replace it by a real one")
+        raise MoleculeError(
+            "the molecule holds an atom without an element ('*' or a query atom); replace it by a real one"
+        )
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
@@ -211,7 +217,9 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
         where RDKit cannot sanitise the graph.
     """
     rw = Chem.RWMol()
-    for k, (z, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
+    for k, (z, charge) in enumerate(
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+    ):
         atom = Chem.Atom(z)
         atom.SetFormalCharge(charge)
         atom.SetNoImplicit(True)
@@ -308,7 +316,9 @@ def _set_stereo(mol: Chem.Mol, molecule: Molecule) -> None:
         atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CCW)
         row = _tetrahedral_row(atom)
         if row is None or sorted(row) != sorted((centre, a, b, c, d)):
-            raise MoleculeError(f"tetrahedral row {(centre, a, b, c, d)} does not name the neighbours of atom {centre}")
+            raise MoleculeError(
+                f"tetrahedral row {(centre, a, b, c, d)} does not name the neighbours of atom {centre}"
+            )
         if _odd([row.index(k, 1) for k in (a, b, c, d)]):
             atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CW)
     for a, i, j, b, cis in molecule.double_bonds.tolist():
@@ -326,11 +336,15 @@ def _odd(permutation: Sequence[int]) -> bool:
     return bool(sum(p > q for k, p in enumerate(permutation) for q in permutation[k + 1 :]) % 2)
 
 
-def add_conformers(mol: Chem.Mol, positions_A: NDArray[np.float64], *, clear: bool = True) -> list[int]:
+def add_conformers(
+    mol: Chem.Mol, positions_A: NDArray[np.float64], *, clear: bool = True
+) -> list[int]:
     """Add positions_A (k, n, 3) to an RDKit Mol as conformers, RDKit's manner; returns their ids."""
     positions = np.asarray(positions_A, np.float64)
     if positions.ndim != 3 or positions.shape[1:] != (mol.GetNumAtoms(), 3):
-        raise InputError(f"positions_A has shape {positions.shape}, expected (any, {mol.GetNumAtoms()}, 3)")
+        raise InputError(
+            f"positions_A has shape {positions.shape}, expected (any, {mol.GetNumAtoms()}, 3)"
+        )
     if clear:
         mol.RemoveAllConformers()
     ids = []

@@ -58,9 +58,7 @@ def molecule_from_xyz(
         )
     skeleton = Skeleton(z, connect(z, positions), positions)
     structure = fit_charge(skeleton, charge)
-    molecule: Molecule = from_mol(
-        mol_of(skeleton, structure)
-    )
+    molecule: Molecule = from_mol(mol_of(skeleton, structure))
     return molecule
 
 

@@ -14,7 +14,9 @@ _TYPICAL = {1.0: 1.0, 1.5: 0.93, 2.0: 0.87, 3.0: 0.79}
 Bonds = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int8], str]
 
 
-def match_geometry(smiles: str, numbers: NDArray[np.uint8], positions_A: NDArray[np.float32]) -> Bonds | None:
+def match_geometry(
+    smiles: str, numbers: NDArray[np.uint8], positions_A: NDArray[np.float32]
+) -> Bonds | None:
     """Bonds of a geometry whose SMILES is known.
 
     Parameters
@@ -38,7 +40,9 @@ def match_geometry(smiles: str, numbers: NDArray[np.uint8], positions_A: NDArray
         return None
     ratio = _ratios(numbers[heavy], positions_A[heavy])
     pairs = _shortest_pairs(ratio, mol.GetNumBonds())
-    found = pairs is not None and _best_match(mol, numbers[heavy], np.bincount(parent, minlength=len(heavy)), pairs, ratio)
+    found = pairs is not None and _best_match(
+        mol, numbers[heavy], np.bincount(parent, minlength=len(heavy)), pairs, ratio
+    )
     if not found:
         return None
     place = heavy[list(found)]  # atom of the SMILES -> atom of the geometry
@@ -50,7 +54,13 @@ def match_geometry(smiles: str, numbers: NDArray[np.uint8], positions_A: NDArray
     charges = np.zeros(len(numbers), np.int8)
     charges[place] = [atom.GetFormalCharge() for atom in mol.GetAtoms()]
     bonds = np.array(ends, np.uint8).reshape(-1, 2)
-    return bonds, np.array(orders, np.uint8), np.array(aromatic + [False] * len(parent), bool), charges, key
+    return (
+        bonds,
+        np.array(orders, np.uint8),
+        np.array(aromatic + [False] * len(parent), bool),
+        charges,
+        key,
+    )
 
 
 def _ratios(numbers: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -60,7 +70,9 @@ def _ratios(numbers: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.fl
     return ratio
 
 
-def _parents(numbers: NDArray[np.uint8], x: NDArray[np.float32], heavy: NDArray[np.int64]) -> NDArray[np.int64] | None:
+def _parents(
+    numbers: NDArray[np.uint8], x: NDArray[np.float32], heavy: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
     """For each hydrogen the nearest heavy atom (its place among them), None where one is bonded to nothing."""
     radii = COVALENT_RADII_A[numbers]
     hydrogens = np.flatnonzero(numbers == 1)
@@ -68,7 +80,9 @@ def _parents(numbers: NDArray[np.uint8], x: NDArray[np.float32], heavy: NDArray[
         return None
     if not len(hydrogens):
         return np.zeros(0, np.int64)
-    ratio = np.linalg.norm(x[hydrogens, None] - x[None, heavy], axis=-1) / (radii[hydrogens, None] + radii[None, heavy])
+    ratio = np.linalg.norm(x[hydrogens, None] - x[None, heavy], axis=-1) / (
+        radii[hydrogens, None] + radii[None, heavy]
+    )
     parent: NDArray[np.int64] = ratio.argmin(1)
     return parent if ratio.min(1).max() < LONGEST else None
 
@@ -85,7 +99,11 @@ def _shortest_pairs(ratio: NDArray[np.float64], count: int) -> list[tuple[int, i
 
 
 def _best_match(
-    mol: Chem.Mol, numbers: NDArray[np.uint8], hydrogens: NDArray[np.int64], pairs: list[tuple[int, int]], ratio: NDArray[np.float64]
+    mol: Chem.Mol,
+    numbers: NDArray[np.uint8],
+    hydrogens: NDArray[np.int64],
+    pairs: list[tuple[int, int]],
+    ratio: NDArray[np.float64],
 ) -> tuple[int, ...] | None:
     """Heavy atom of the geometry for each of the SMILES, by elements, hydrogens and connections; of several, where orders fit lengths."""
     known = _skeleton(numbers.tolist(), hydrogens.tolist(), pairs)

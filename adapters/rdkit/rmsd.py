@@ -20,7 +20,10 @@ def heavy_copy(molecule: Molecule, positions_A: NDArray[np.float64]) -> Chem.Mol
 
 
 def distinct(
-    molecule: Molecule, positions_A: NDArray[np.float64], threshold_A: float, order: NDArray[np.int64] | None = None
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    threshold_A: float,
+    order: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Which conformers to keep so that no two are closer than the threshold.
 
@@ -49,7 +52,9 @@ def _rmsd(heavy: Chem.Mol, first: int, second: int) -> float:
     return float(rdMolAlign.GetBestRMS(heavy, heavy, prbId=first, refId=second))
 
 
-def rmsd_matrix(molecule: Molecule, first_A: NDArray[np.float64], second_A: NDArray[np.float64]) -> NDArray[np.float64]:
+def rmsd_matrix(
+    molecule: Molecule, first_A: NDArray[np.float64], second_A: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Heavy-atom RMSD in A over all symmetries between every conformer of `first_A` (r, n, 3) and of `second_A` (g, n, 3): (r, g)."""
     heavy = heavy_copy(molecule, np.concatenate([first_A, second_A]))
     r, g = len(first_A), len(second_A)

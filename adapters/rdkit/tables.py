@@ -41,7 +41,9 @@ def csv_rows(file: Path) -> Iterator[tuple[str, Callable[[], Molecule]]]:
                 continue
             yield _entry(header, row, rows.line_num)
     except csv.Error as error:
-        raise InputError(f"{str(file)!r}, line {rows.line_num}: {error}; mend its quotes") from error
+        raise InputError(
+            f"{str(file)!r}, line {rows.line_num}: {error}; mend its quotes"
+        ) from error
 
 
 def _columns(line: str, delimiter: str) -> list[str]:
@@ -79,7 +81,9 @@ def _entry(header: list[str], row: list[str], line: int) -> tuple[str, Callable[
     return title or cells.get(SMILES, ""), partial(_molecule, cells, title, properties, problem)
 
 
-def _molecule(cells: dict[str, str], title: str, properties: dict[str, str], problem: str) -> Molecule:
+def _molecule(
+    cells: dict[str, str], title: str, properties: dict[str, str], problem: str
+) -> Molecule:
     if problem:
         raise MoleculeError(problem)
     return Molecule.from_smiles(cells[SMILES], name=title).replace(properties=properties)
@@ -121,7 +125,9 @@ def mol_of_mol2(block: str) -> Chem.Mol:
         try:
             mol = Chem.MolFromMol2Block(block, removeHs=False)
         except RuntimeError as error:
-            raise MoleculeError(f"cannot read the mol2 block: {str(error).splitlines()[0]}") from error
+            raise MoleculeError(
+                f"cannot read the mol2 block: {str(error).splitlines()[0]}"
+            ) from error
     if mol is None or not mol.GetNumAtoms():
         raise MoleculeError(
             "cannot read the mol2 block: its atom types or bonds do not make a molecule (RDKit reads "

@@ -20,7 +20,12 @@ System = tuple[Molecule, NDArray[np.float64]]
 
 def _unsanitised(molecule: Molecule) -> Chem.Mol:
     """The atoms and bonds as they are, nothing perceived and nothing refused."""
-    types = {1.0: Chem.BondType.SINGLE, 2.0: Chem.BondType.DOUBLE, 3.0: Chem.BondType.TRIPLE, 1.5: Chem.BondType.AROMATIC}
+    types = {
+        1.0: Chem.BondType.SINGLE,
+        2.0: Chem.BondType.DOUBLE,
+        3.0: Chem.BondType.TRIPLE,
+        1.5: Chem.BondType.AROMATIC,
+    }
     rw = Chem.RWMol()
     for z, charge in zip(molecule.numbers.tolist(), molecule.formal_charges.tolist()):
         atom = Chem.Atom(z)
@@ -29,7 +34,9 @@ def _unsanitised(molecule: Molecule) -> Chem.Mol:
         rw.AddAtom(atom)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         if order not in types:
-            raise MoleculeError(f"a bond of order {order:g} is none of {', '.join(f'{known:g}' for known in types)}")
+            raise MoleculeError(
+                f"a bond of order {order:g} is none of {', '.join(f'{known:g}' for known in types)}"
+            )
         rw.AddBond(i, j, types[order])
         if order == 1.5:
             for k in (i, j):
@@ -54,7 +61,9 @@ def kekulised(molecule: Molecule) -> Molecule:
             mol.UpdatePropertyCache(strict=False)
             Chem.Kekulize(mol, clearAromaticFlags=True)
     except (Chem.MolSanitizeException, ValueError) as error:
-        raise MoleculeError(f"the aromatic bonds of {molecule!r} have no Kekule structure") from error
+        raise MoleculeError(
+            f"the aromatic bonds of {molecule!r} have no Kekule structure"
+        ) from error
     orders = np.array([bond.GetBondTypeAsDouble() for bond in mol.GetBonds()])
     return molecule.replace(bond_orders=orders)
 
@@ -120,7 +129,9 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
     for molecule in molecules:
         mol = Chem.RemoveHs(to_mol(molecule))
         log_p, _ = rdMolDescriptors.CalcCrippenDescriptors(mol)
-        rows.append((rdMolDescriptors._CalcMolWt(mol), log_p, rdMolDescriptors.CalcTPSA(mol), QED.qed(mol)))
+        rows.append(
+            (rdMolDescriptors._CalcMolWt(mol), log_p, rdMolDescriptors.CalcTPSA(mol), QED.qed(mol))
+        )
     return np.array(rows, np.float64).reshape(-1, len(DESCRIPTORS))
 
 
@@ -148,4 +159,7 @@ def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
     finally:
         logger.setLevel(level)
     passed = {name: table[name].to_numpy() for name in table.columns}
-    return [tuple(name for name, column in passed.items() if not bool(column[k])) for k in range(len(mols))]
+    return [
+        tuple(name for name, column in passed.items() if not bool(column[k]))
+        for k in range(len(mols))
+    ]

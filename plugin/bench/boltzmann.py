@@ -41,7 +41,9 @@ PUBLISHED = {
 Floats = NDArray[np.float64]
 
 
-def rows(full: bool = False, progress: Callable[[object], None] | None = None, weights: str = "ala2") -> list[dict[str, Any]]:
+def rows(
+    full: bool = False, progress: Callable[[object], None] | None = None, weights: str = "ala2"
+) -> list[dict[str, Any]]:
     """The rows `ala2/boltzmann` and `ala2/...-published`.
 
     Parameters
@@ -58,7 +60,9 @@ def rows(full: bool = False, progress: Callable[[object], None] | None = None, w
     if progress is not None:
         progress("ala2/boltzmann: samples, weights and free energies")
     values = measure(load_boltzmann(weights), load_reference(weights), FULL if full else QUICK)
-    return [{"row": "ala2/boltzmann", "values": values}] + [{"row": f"ala2/{name}", "values": v} for name, v in PUBLISHED.items()]
+    return [{"row": "ala2/boltzmann", "values": values}] + [
+        {"row": f"ala2/{name}", "values": v} for name, v in PUBLISHED.items()
+    ]
 
 
 def load_reference(weights: str = "ala2") -> dict[str, Any]:
@@ -85,7 +89,9 @@ def rare_share(reference: Mapping[str, Any]) -> float:
     return float(1 / (1 + np.exp(reference["delta_F_kT"])))
 
 
-def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int, seed: int = 0) -> dict[str, float]:
+def measure(
+    generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int, seed: int = 0
+) -> dict[str, float]:
     """What the generator is worth: n samples over everything, and n / 2 in either basin for the free energy between them.
 
     Returns
@@ -119,16 +125,27 @@ def measure(generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int,
     found["ess_rare_basin"] = 100 * ess(sides["rare"][1])
     found["acceptance"] = 100 * acceptance(log_w)
     found |= {"delta_F_kT": delta, "delta_F_stderr_kT": error, "delta_F_reference_kT": own}
-    found |= {"delta_F_reference_stderr_kT": reference["delta_F_stderr_kT"], "delta_F_error_kT": abs(delta - own)}
+    found |= {
+        "delta_F_reference_stderr_kT": reference["delta_F_stderr_kT"],
+        "delta_F_error_kT": abs(delta - own),
+    }
     histogram = ramachandran(angles, w, len(target))
     found["ramachandran_tv"] = total_variation(histogram, target)
-    drawn_again = np.random.default_rng(seed).multinomial(round(n * ess(log_w)), target.ravel()).reshape(target.shape)
+    drawn_again = (
+        np.random.default_rng(seed)
+        .multinomial(round(n * ess(log_w)), target.ravel())
+        .reshape(target.shape)
+    )
     found["ramachandran_tv_of_as_many"] = total_variation(drawn_again / drawn_again.sum(), target)
     quantiles = np.asarray(reference["energy_quantiles_kT"])
     found["energy_w2"] = quantile_distance(u / kT, w, quantiles)
     found["energy_w2_raw"] = quantile_distance(u / kT, np.ones(n) / n, quantiles)
     found["profile_error_kT"] = profile_error(sides, delta, torsions, target)
-    return found | {"samples": n, "samples_per_s": n / (drawn - begun), "energies_per_s": n / (done - drawn)}
+    return found | {
+        "samples": n,
+        "samples_per_s": n / (drawn - begun),
+        "energies_per_s": n / (done - drawn),
+    }
 
 
 def acceptance(log_w: Floats, seed: int = 0) -> float:
@@ -161,13 +178,20 @@ def quantile_distance(values: Floats, weights: Floats, quantiles: Floats) -> flo
     return float(np.sqrt(np.mean((mine - quantiles) ** 2)))
 
 
-def profile_error(sides: dict[str, tuple[Floats, Floats]], delta_kT: float, torsions: NDArray[np.int64], target: Floats) -> float:
+def profile_error(
+    sides: dict[str, tuple[Floats, Floats]],
+    delta_kT: float,
+    torsions: NDArray[np.int64],
+    target: Floats,
+) -> float:
     """Root mean square difference (kT) of -log p(phi), both basins sampled apart and joined by their free energies."""
     bins = len(target)
     profile = np.zeros(bins)
     for name, mass in (("common", 1.0), ("rare", np.exp(-delta_kT))):
         positions, log_w = sides[name]
-        profile += mass * ramachandran(dihedrals(positions, torsions), importance_weights(log_w), bins).sum(axis=1)
+        profile += mass * ramachandran(
+            dihedrals(positions, torsions), importance_weights(log_w), bins
+        ).sum(axis=1)
     reference = target.sum(axis=1)
     seen = (profile > 0) & (reference > np.exp(-PROFILE_KT) * reference.max())
     difference = np.log(profile[seen] / profile.sum()) - np.log(reference[seen])

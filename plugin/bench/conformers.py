@@ -42,20 +42,30 @@ ROWS: dict[str, tuple[str, int]] = {
     "se3-distance": ("se3-distance", 100),
 }
 SLOW = ("conformer", "conformer-refine", "se3-distance")  # measured on every third molecule
-DRUG_ROWS = {"etkdg": "etkdg", "etkdg-mmff": "etkdg-mmff", "equidrift": "default", "etkdg-mmff-refine": "etkdg-mmff-refine"}
+DRUG_ROWS = {
+    "etkdg": "etkdg",
+    "etkdg-mmff": "etkdg-mmff",
+    "equidrift": "default",
+    "etkdg-mmff-refine": "etkdg-mmff-refine",
+}
 # solver of se3-distance -> its options; Langevin's step was chosen on the same molecules, in its favour
-SOLVERS: dict[str, dict[str, Any]] = {"sde": {}, "ode": {"solver": "ode"}, "langevin": {"solver": "langevin", "step_rate": 0.3}}
+SOLVERS: dict[str, dict[str, Any]] = {
+    "sde": {},
+    "ode": {"solver": "ode"},
+    "langevin": {"solver": "langevin", "step_rate": 0.3},
+}
 SOLVER_CALLS, SOLVER_EVERY = (20, 50, 100), 9
 # Published figures on QM9 under another protocol (arXiv:2403.01430, "GD-P": 200 test molecules, DFT-free references); for orientation only.
 PUBLISHED = {
     "se3-invariant-diffusion-published": {"COV-R@0.5": 90.81, "AMR-R": 0.2691, "calls": 100},
-    "geodiff-published": {"COV-R@0.5": 90.07, "AMR-R": 0.2090, "COV-P@0.5": 52.79, "AMR-P": 0.4448, "calls": 5000},
+    "geodiff-published": {
+        "COV-R@0.5": 90.07,
+        "AMR-R": 0.2090,
+        "COV-P@0.5": 52.79,
+        "AMR-P": 0.4448,
+        "calls": 5000,
+    },
 }
-
-
-
-
-
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -74,14 +84,18 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """
     folder = data_folder()
     require_tblite()
-    systems = references(folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES)
+    systems = references(
+        folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES
+    )
     say = progress or (lambda message: None)
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
     rows: list[dict[str, Any]] = []
     relax_rate = 0.0
     for row, (name, calls) in ROWS.items():
         say(f"qm9-val/{row}: {name}")
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own_process:  # its peak memory is then the row's
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn")
+        ) as own_process:  # its peak memory is then the row's
             chosen = systems[::3] if row in SLOW else systems
             samples, values = own_process.submit(sampled, name, chosen).result()
         values |= quality(chosen, samples) | {"molecules": len(chosen)}
@@ -102,17 +116,24 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def sampled(
-    name: str, systems: list[System], steps: int | None = None, options: dict[str, Any] | None = None
+    name: str,
+    systems: list[System],
+    steps: int | None = None,
+    options: dict[str, Any] | None = None,
 ) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
     """2K valid samples per molecule, with the share of right stereo among all draws, the speed and the peak memory."""
-    model = make_model(name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {}))
+    model = make_model(
+        name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {})
+    )
     warm = Molecule.from_smiles("CCO")
     model.sample(warm, sample_seeds(1, 0, 1))
     settings = make_settings(model=model, steps=steps)
     samples = [np.zeros((0, molecule.n_atoms, 3)) for molecule, _ in systems]
     wrong = drawn = 0
     begun = time.perf_counter()
-    for n in sorted({2 * len(known) for _, known in systems}):  # the engine draws one n for all it is given
+    for n in sorted(
+        {2 * len(known) for _, known in systems}
+    ):  # the engine draws one n for all it is given
         chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
         for piece in generate_many([systems[k][0] for k in chosen], n, settings=settings):
             if piece.ensemble is None:
@@ -121,11 +142,18 @@ def sampled(
             samples[k] = np.concatenate([samples[k], piece.ensemble.positions_A])
             if len(systems[k][0].tetrahedral) or len(systems[k][0].double_bonds):
                 drawn += piece.ensemble.provenance["drawn"]
-                wrong += sum(piece.ensemble.provenance["rejected"].get(reason, 0) for reason in STEREO_REASONS)
+                wrong += sum(
+                    piece.ensemble.provenance["rejected"].get(reason, 0)
+                    for reason in STEREO_REASONS
+                )
     seconds = time.perf_counter() - begun
     count = sum(len(x) for x in samples)
     memory_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    values = {"stereo": 100.0 * (1 - wrong / max(1, drawn)), "conformers_per_s": count / seconds, "peak_memory_MB": memory_MB}
+    values = {
+        "stereo": 100.0 * (1 - wrong / max(1, drawn)),
+        "conformers_per_s": count / seconds,
+        "peak_memory_MB": memory_MB,
+    }
     return samples, values | {"conformers": count}
 
 
@@ -147,7 +175,10 @@ def drug_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
     for row, name in DRUG_ROWS.items():
         say(f"zinc-val/{row}: {name}")
         samples, values = sampled(name, systems)
-        values |= quality(systems, samples) | {"molecules": len(systems), "calls": 2 if name == "default" or name.endswith("refine") else 0}
+        values |= quality(systems, samples) | {
+            "molecules": len(systems),
+            "calls": 2 if name == "default" or name.endswith("refine") else 0,
+        }
         rows.append({"row": f"zinc-val/{row}", "values": values})
     return rows
 
@@ -155,12 +186,20 @@ def drug_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
 def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[str, float]:
     """Coverage and matching of samples against references."""
     matrix = rmsd_matrix
-    return coverage([matrix(molecule, known, made) for (molecule, known), made in zip(systems, samples)])
+    return coverage(
+        [matrix(molecule, known, made) for (molecule, known), made in zip(systems, samples)]
+    )
 
 
-def energy_released(systems: list[System], samples: list[NDArray[np.float64]], count: int) -> tuple[float, float]:
+def energy_released(
+    systems: list[System], samples: list[NDArray[np.float64]], count: int
+) -> tuple[float, float]:
     """(median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule, relaxations per second on all cores)."""
-    chosen = [k for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int) if len(samples[k])]
+    chosen = [
+        k
+        for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)
+        if len(samples[k])
+    ]
     jobs = [(systems[k][0], samples[k][len(samples[k]) // 2][None]) for k in chosen]
     cores = os.cpu_count() or 1
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
@@ -180,7 +219,9 @@ def relaxed(jobs: list[System]) -> tuple[list[float], float]:
     return [float(b - a) * KCAL_MOL_PER_EV for b, a in zip(before, after)], seconds
 
 
-def refined(systems: list[System], starts: list[NDArray[np.float64]], count: int) -> dict[str, float]:
+def refined(
+    systems: list[System], starts: list[NDArray[np.float64]], count: int
+) -> dict[str, float]:
     """The refiner alone, on ETKDG + MMFF94 conformers."""
     refiner = make_refiner("refine")
     jobs = [(molecule, x) for (molecule, _), x in zip(systems, starts)]
@@ -190,7 +231,11 @@ def refined(systems: list[System], starts: list[NDArray[np.float64]], count: int
     seconds = time.perf_counter() - begun
     right = [np.isin(GeometryCheck(m)(x), STEREO_REASONS) for (m, _), x in zip(systems, moved)]
     values = quality(systems, moved) | {"stereo": 100.0 * (1 - float(np.concatenate(right).mean()))}
-    values |= {"conformers_per_s": sum(map(len, moved)) / seconds, "conformers": sum(map(len, moved)), "calls": refiner.default_steps}
+    values |= {
+        "conformers_per_s": sum(map(len, moved)) / seconds,
+        "conformers": sum(map(len, moved)),
+        "calls": refiner.default_steps,
+    }
     return values | {"energy_released_kcal_mol": energy_released(systems, moved, count)[0]}
 
 
@@ -201,8 +246,8 @@ def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
     whole = 1.0 / (1.0 / mmff + 1.0 / relaxations_per_s)
     for values in by_name.values():
         rate = values["conformers_per_s"]
-        values |= {"over_etkdg-mmff": rate / mmff, "over_etkdg-mmff-gfn2": rate / whole, "over_gfn2": rate / relaxations_per_s}
-
-
-
-
+        values |= {
+            "over_etkdg-mmff": rate / mmff,
+            "over_etkdg-mmff-gfn2": rate / whole,
+            "over_gfn2": rate / relaxations_per_s,
+        }

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 THRESHOLDS_A = (0.05, 0.1, 0.5)
 
 
-def coverage(rmsd_A: Sequence[NDArray[np.float64]], thresholds_A: Sequence[float] = THRESHOLDS_A) -> dict[str, float]:
+def coverage(
+    rmsd_A: Sequence[NDArray[np.float64]], thresholds_A: Sequence[float] = THRESHOLDS_A
+) -> dict[str, float]:
     """COV and AMR over molecules, recall (R) and precision (P).
 
     Parameters
@@ -26,10 +28,14 @@ def coverage(rmsd_A: Sequence[NDArray[np.float64]], thresholds_A: Sequence[float
     values: dict[str, list[float]] = {}
     for matrix in rmsd_A:
         for letter, axis in (("R", 1), ("P", 0)):
-            nearest = matrix.min(axis) if matrix.shape[axis] else np.full(matrix.shape[1 - axis], np.inf)
+            nearest = (
+                matrix.min(axis) if matrix.shape[axis] else np.full(matrix.shape[1 - axis], np.inf)
+            )
             values.setdefault(f"AMR-{letter}", []).append(float(nearest.mean()))
             for t in thresholds_A:
-                values.setdefault(f"COV-{letter}@{t:g}", []).append(100.0 * float((nearest <= t).mean()))
+                values.setdefault(f"COV-{letter}@{t:g}", []).append(
+                    100.0 * float((nearest <= t).mean())
+                )
     means = {key: float(np.mean(rows)) for key, rows in values.items()}
     return means | {f"{key}-median": float(np.median(rows)) for key, rows in values.items()}
 

@@ -36,8 +36,18 @@ from equidrift.models.fields.functions.sampler import FieldModel
 
 TASKS = {"interpolation": 0.0, "generalisation": 4.0}  # where the window of [-2, 2] is moved to
 QUICK, FULL, QUICK_2D, FULL_2D, CONTEXT_2D = 100, 1000, 4, 32, 25
-FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, POINTS_NETWORK_2D = 200, 10, 60, 3, 12, 125
-FLOW = {"steps": 60, "first_std": 1e-3}  # of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03
+FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, POINTS_NETWORK_2D = (
+    200,
+    10,
+    60,
+    3,
+    12,
+    125,
+)
+FLOW = {
+    "steps": 60,
+    "first_std": 1e-3,
+}  # of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03
 FLOW_2D = {"steps": 20, "first_std": 5e-3}
 NETWORKS_2D = ("2d-div-free-network", "2d-div-free-network-32", "2d-div-free-plain-32")
 # arXiv:2307.05431, tables: the table of the authors' code
@@ -73,7 +83,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
             say(f"{system}/{task}")
             rows += system_rows(system, task, test_sets_1d(system, shift, count), targets)
             sets = test_sets_1d(system, shift, FULL_NETWORK if full else QUICK_NETWORK)
-            rows += network_rows(f"{system}/{task}-network", f"field-{system}-network", sets, targets, FLOW)
+            rows += network_rows(
+                f"{system}/{task}-network", f"field-{system}-network", sets, targets, FLOW
+            )
     for system in SYSTEMS_2D:
         say(f"{system}/equivariant")
         sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
@@ -91,12 +103,19 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     return {"name": "fields", "machine": machine(), "commit": commit(), "rows": rows}
 
 
-def system_rows(system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int) -> list[dict[str, Any]]:
+def system_rows(
+    system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int
+) -> list[dict[str, Any]]:
     """Rows of one system: the shipped model, the GP it was drawn from and its diagonal (where there is one), and the papers."""
     rows = []
     model = shipped(system)
     if model is not None:
-        rows.append({"row": f"{system}/{task}", "values": loglik(sets, targets, lambda x, y: log_prob(model, x, y))})
+        rows.append(
+            {
+                "row": f"{system}/{task}",
+                "values": loglik(sets, targets, lambda x, y: log_prob(model, x, y)),
+            }
+        )
     try:
         kernel = true_kernel(system)
     except UnknownNameError:
@@ -104,10 +123,17 @@ def system_rows(system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], 
     if kernel is not None:
         joint = loglik(sets, targets, lambda x, y: kernel.gram(x).log_prob(y))
         rows.append({"row": f"{system}/{task}-gp-optimum", "values": joint})
-        rows.append({"row": f"{system}/{task}-gp-diagonal", "values": summary([diagonal(kernel, n, x, y) / targets for n, x, y in sets])})
+        rows.append(
+            {
+                "row": f"{system}/{task}-gp-diagonal",
+                "values": summary([diagonal(kernel, n, x, y) / targets for n, x, y in sets]),
+            }
+        )
     for name, tables in PUBLISHED.items():
         if task in tables:
-            rows.append({"row": f"{system}/{task}-{name}", "values": {"loglik": tables[task][system]}})
+            rows.append(
+                {"row": f"{system}/{task}-{name}", "values": {"loglik": tables[task][system]}}
+            )
     return rows
 
 
@@ -145,7 +171,13 @@ def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
     rows.append({"row": f"{system}/gp-optimum-125", "values": values})
     for name in NETWORKS_2D:
         say(name)
-        rows += network_rows(f"{system}/{name.removeprefix(system + '-')}-125", f"field-{name}", fewer, targets, FLOW_2D)
+        rows += network_rows(
+            f"{system}/{name.removeprefix(system + '-')}-125",
+            f"field-{name}",
+            fewer,
+            targets,
+            FLOW_2D,
+        )
     return rows
 
 
@@ -162,7 +194,9 @@ def log_prob(model: FieldModel, x: Tensor, y: Tensor) -> Tensor:
     return torch.tensor(model.log_prob(x.numpy(), y.numpy()))
 
 
-def loglik(sets: list[tuple[int, Tensor, Tensor]], targets: int, joint: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float]:
+def loglik(
+    sets: list[tuple[int, Tensor, Tensor]], targets: int, joint: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, float]:
     """Log-likelihood a target: that of context and targets less that of the context."""
     return summary([(joint(x, y) - joint(x[:, :n], y[:, :n])) / targets for n, x, y in sets])
 
@@ -170,7 +204,11 @@ def loglik(sets: list[tuple[int, Tensor, Tensor]], targets: int, joint: Callable
 def summary(parts: list[Tensor]) -> dict[str, float]:
     """Mean and its 95 % error over functions."""
     values = torch.cat(parts)
-    return {"loglik": float(values.mean()), "error": 1.96 * float(values.std()) / math.sqrt(len(values)), "functions": len(values)}
+    return {
+        "loglik": float(values.mean()),
+        "error": 1.96 * float(values.std()) / math.sqrt(len(values)),
+        "functions": len(values),
+    }
 
 
 def test_sets_1d(system: str, shift: float, functions: int) -> list[tuple[int, Tensor, Tensor]]:
@@ -179,7 +217,12 @@ def test_sets_1d(system: str, shift: float, functions: int) -> list[tuple[int, T
     targets = 50 if system in SYSTEMS_1D[:3] else 100
     sets = []
     for n in range(1, 11):
-        x = 4 * torch.rand(functions // 10, n + targets, 1, generator=generator, dtype=torch.float64) - 2 + shift
+        x = (
+            4
+            * torch.rand(functions // 10, n + targets, 1, generator=generator, dtype=torch.float64)
+            - 2
+            + shift
+        )
         sets.append((n, x, draw_functions(system, x, generator)))
     return sets
 
@@ -202,5 +245,9 @@ def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
     weights = torch.linalg.solve(matrix[:, :size, :size], matrix[:, :size, size:])
     flat = y.flatten(1)
     mean = (weights.mT @ flat[:, :size, None])[..., 0]
-    variance = matrix.diagonal(dim1=1, dim2=2)[:, size:] - (weights * matrix[:, :size, size:]).sum(1)
-    return -0.5 * ((flat[:, size:] - mean).square() / variance + (2 * math.pi * variance).log()).sum(1)
+    variance = matrix.diagonal(dim1=1, dim2=2)[:, size:] - (weights * matrix[:, :size, size:]).sum(
+        1
+    )
+    return -0.5 * (
+        (flat[:, size:] - mean).square() / variance + (2 * math.pi * variance).log()
+    ).sum(1)

@@ -29,7 +29,9 @@ PLAIN_MOLECULES, PLAIN_STEPS = 45, 40  # of the fit of the plain kernel
 Law = Callable[[AtomFields], tuple[Tensor, AtomGram]]
 
 
-def atom_rows(folder: Path, full: bool = False, progress: Callable[[object], None] | None = None) -> list[dict[str, Any]]:
+def atom_rows(
+    folder: Path, full: bool = False, progress: Callable[[object], None] | None = None
+) -> list[dict[str, Any]]:
     """The rows of all shipped models of fields on atoms, beside their baselines."""
     rows: list[dict[str, Any]] = []
     for name in ("forces", "virial", "charges"):
@@ -56,12 +58,20 @@ def training(folder: Path, name: str) -> AtomFields:
     """A few training molecules, for the baselines."""
     if name == "charges":
         return qm9_charges(folder, "train", PLAIN_MOLECULES)
-    return joined([rmd17(folder, m, "train", name, PLAIN_MOLECULES // 9) for m in RMD17 if m != UNSEEN])
+    return joined(
+        [rmd17(folder, m, "train", name, PLAIN_MOLECULES // 9) for m in RMD17 if m != UNSEEN]
+    )
 
 
-def set_rows(label: str, model: AtomFieldModel, data: AtomFields, train: AtomFields) -> list[dict[str, Any]]:
+def set_rows(
+    label: str, model: AtomFieldModel, data: AtomFields, train: AtomFields
+) -> list[dict[str, Any]]:
     """Rows of one test set: ours, a GP with a plain kernel on positions, and no knowledge but the mean and the spread."""
-    laws: dict[str, Law] = {"equidrift": model.law, "plain-gp": plain(model, train), "mean": white(model)}
+    laws: dict[str, Law] = {
+        "equidrift": model.law,
+        "plain-gp": plain(model, train),
+        "mean": white(model),
+    }
     rows = []
     for share in SHARES:
         for method, law in laws.items():
@@ -70,38 +80,68 @@ def set_rows(label: str, model: AtomFieldModel, data: AtomFields, train: AtomFie
     return rows
 
 
-def measured(model: AtomFieldModel, data: AtomFields, law: Law, share: float, *, ours: bool) -> dict[str, float]:
+def measured(
+    model: AtomFieldModel, data: AtomFields, law: Law, share: float, *, ours: bool
+) -> dict[str, float]:
     """One row."""
     generator = torch.Generator().manual_seed(20_240_003)
     logs, errors, squares, held = [], [], [], {50: [], 90: []}  # type: ignore[var-annotated]
     for k in range(len(data)):
         one = model.standard(data[slice(k, k + 1)])
-        noise = model.config.noise * torch.randn(one.y.shape, generator=generator, dtype=torch.float64)
+        noise = model.config.noise * torch.randn(
+            one.y.shape, generator=generator, dtype=torch.float64
+        )
         given = given_share(one.mask, share, generator)
         mean, gram = law(one)
         asked = ~given[0]
-        logs.append(conditional(mean, gram, one.y + noise, given) / (int(asked.sum()) * model.components) - math.log(model.scale))
+        logs.append(
+            conditional(mean, gram, one.y + noise, given) / (int(asked.sum()) * model.components)
+            - math.log(model.scale)
+        )
         centre, variance = gp_posterior(mean, gram, one.y, given)
         miss, spread = (one.y - centre)[0, asked].abs(), variance[0, asked].sqrt()
         errors.append(float(miss.mean()) * model.scale)
         squares.append(float(miss.square().mean()) * model.scale**2)
-        quantiles = dict(zip(held, (model.half_width(share, level) if ours else z for level, z in ((0.5, 0.6745), (0.9, 1.6449)))))
+        quantiles = dict(
+            zip(
+                held,
+                (
+                    model.half_width(share, level) if ours else z
+                    for level, z in ((0.5, 0.6745), (0.9, 1.6449))
+                ),
+            )
+        )
         for level, found in held.items():
             found.append(float((miss < quantiles[level] * spread).double().mean()))
-    values = {"loglik": float(np.mean(logs)), "error": 1.96 * float(np.std(logs)) / math.sqrt(len(logs))}
+    values = {
+        "loglik": float(np.mean(logs)),
+        "error": 1.96 * float(np.std(logs)) / math.sqrt(len(logs)),
+    }
     values |= {"MAE": float(np.mean(errors)), "RMSE": math.sqrt(float(np.mean(squares)))}
-    return values | {f"coverage{level}": 100 * float(np.mean(found)) for level, found in held.items()} | {"molecules": len(data)}
+    return (
+        values
+        | {f"coverage{level}": 100 * float(np.mean(found)) for level, found in held.items()}
+        | {"molecules": len(data)}
+    )
 
 
 def conditional(mean: Tensor, gram: AtomGram, y: Tensor, given: Tensor) -> float:
     """log p(asked values | given ones) of the standardised values of one molecule (1, n, p)."""
-    matrix = gram.matrix[0] if gram.matrix is not None else gram.variance * torch.eye(y[0].numel(), dtype=torch.float64)
+    matrix = (
+        gram.matrix[0]
+        if gram.matrix is not None
+        else gram.variance * torch.eye(y[0].numel(), dtype=torch.float64)
+    )
     flat, known = (y - mean).reshape(-1), given[0, :, None].expand(*y.shape[1:]).reshape(-1)
 
     def log_prob(part: Tensor, covariance: Tensor) -> Tensor:
         factor = torch.linalg.cholesky(covariance)
         white = torch.linalg.solve_triangular(factor, part[:, None], upper=False)
-        return -0.5 * white.square().sum() - factor.diagonal().log().sum() - 0.5 * len(part) * math.log(2 * math.pi)
+        return (
+            -0.5 * white.square().sum()
+            - factor.diagonal().log().sum()
+            - 0.5 * len(part) * math.log(2 * math.pi)
+        )
 
     return float(log_prob(flat, matrix) - log_prob(flat[known], matrix[known][:, known]))
 
@@ -111,7 +151,9 @@ def white(model: AtomFieldModel) -> Law:
 
     def law(one: AtomFields) -> tuple[Tensor, AtomGram]:
         _, n, p = one.y.shape
-        return torch.zeros_like(one.y), AtomGram(torch.eye(n * p, dtype=torch.float64)[None], 1.0, n, p)
+        return torch.zeros_like(one.y), AtomGram(
+            torch.eye(n * p, dtype=torch.float64)[None], 1.0, n, p
+        )
 
     return law
 
@@ -124,7 +166,15 @@ def plain(model: AtomFieldModel, train: AtomFields) -> Law:
     columns = range(1) if p in (1, 3) else range(p)
     x = torch.cat([data.x[..., :3]] * len(columns))
     y = data.y if p in (1, 3) else torch.cat([data.y[..., c : c + 1] for c in columns])
-    fit_kernel(kernel, x, y, torch.cat([data.mask] * len(columns)), steps=PLAIN_STEPS, batch=8, noise_floor=model.config.noise**2)
+    fit_kernel(
+        kernel,
+        x,
+        y,
+        torch.cat([data.mask] * len(columns)),
+        steps=PLAIN_STEPS,
+        batch=8,
+        noise_floor=model.config.noise**2,
+    )
 
     def law(one: AtomFields) -> tuple[Tensor, AtomGram]:
         n = one.x.shape[1]
@@ -133,7 +183,9 @@ def plain(model: AtomFieldModel, train: AtomFields) -> Law:
         if matrix is None:
             raise RuntimeError("the plain kernel is not white")
         if p == 6:
-            matrix = (matrix[:, :, None, :, None] * torch.eye(p, dtype=matrix.dtype)[:, None]).reshape(1, n * p, n * p)
+            matrix = (
+                matrix[:, :, None, :, None] * torch.eye(p, dtype=matrix.dtype)[:, None]
+            ).reshape(1, n * p, n * p)
         return torch.zeros_like(one.y), AtomGram(matrix, 1.0, n, p)
 
     return law

@@ -15,7 +15,14 @@ from equidrift.models.fields.functions.objective import AnalyticScore, LinearBet
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.conditioning import conditional_sample
 
-MODEL, SIZES, BASE, CORRECTIONS, SAMPLES, STEPS = "field-se-network", (10, 50, 200), 10, (0, 5, 50), 4, 20
+MODEL, SIZES, BASE, CORRECTIONS, SAMPLES, STEPS = (
+    "field-se-network",
+    (10, 50, 200),
+    10,
+    (0, 5, 50),
+    4,
+    20,
+)
 
 
 def cost_rows() -> list[dict[str, Any]]:
@@ -28,9 +35,19 @@ def cost_rows() -> list[dict[str, Any]]:
     for name in ("context", "query"):
         for size in SIZES:
             known, asked = (size, BASE) if name == "context" else (BASE, size)
-            rows.append({"row": f"cost/{name}-{size}", "values": {"seconds": _seconds(model, known, asked), "samples": SAMPLES}})
+            rows.append(
+                {
+                    "row": f"cost/{name}-{size}",
+                    "values": {"seconds": _seconds(model, known, asked), "samples": SAMPLES},
+                }
+            )
     for m in CORRECTIONS:
-        values = {**_errors(m), "network_calls": STEPS * (1 + m), "seconds": _seconds(model, BASE, BASE, corrections=m), "samples": SAMPLES}
+        values = {
+            **_errors(m),
+            "network_calls": STEPS * (1 + m),
+            "seconds": _seconds(model, BASE, BASE, corrections=m),
+            "samples": SAMPLES,
+        }
         rows.append({"row": f"corrector/M-{m}", "values": values})
     return rows
 
@@ -38,7 +55,12 @@ def cost_rows() -> list[dict[str, Any]]:
 def _seconds(model: FieldModel, known: int, asked: int, **options: Any) -> float:
     generator = torch.Generator().manual_seed(1)
     x = 4 * torch.rand(1, known + asked, 1, generator=generator, dtype=torch.float64) - 2
-    y = true_kernel("se").gram(x).root(torch.randn(x.shape, generator=generator, dtype=torch.float64))[0].numpy()
+    y = (
+        true_kernel("se")
+        .gram(x)
+        .root(torch.randn(x.shape, generator=generator, dtype=torch.float64))[0]
+        .numpy()
+    )
     conditioned = model.condition(x[0, :known].numpy(), y[:known])
     conditioned.sample(x[0, known:].numpy(), 1, steps=1)  # what only the first call costs
     begun = time.perf_counter()
@@ -54,7 +76,9 @@ def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
     generator = torch.Generator().manual_seed(2)
     k = data.gram(x).dense[0]
     context = torch.tensor([0.5, -1.0, 0.8], dtype=torch.float64)
-    known = torch.cat([context, torch.zeros(3, dtype=torch.float64)])[None, :, None].expand(samples, -1, -1)
+    known = torch.cat([context, torch.zeros(3, dtype=torch.float64)])[None, :, None].expand(
+        samples, -1, -1
+    )
     made = conditional_sample(
         OUNoising(limit.gram(x), schedule),
         AnalyticScore(data, limit, schedule).at(x),
@@ -70,5 +94,7 @@ def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
     covariance = k[3:, 3:] - weights @ k[:3, 3:]
     sd = covariance.diagonal().sqrt()
     mean_error = ((made.mean(0) - weights @ context) / sd).abs().max()
-    spread_error = ((torch.tensor(np.cov(made.T.numpy())) - covariance) / (sd[:, None] * sd)).abs().max()
+    spread_error = (
+        ((torch.tensor(np.cov(made.T.numpy())) - covariance) / (sd[:, None] * sd)).abs().max()
+    )
     return {"mean_error_sd": float(mean_error), "covariance_error": float(spread_error)}

@@ -24,7 +24,10 @@ from equidrift.models.fields.tracks.sampler import TrackModel, complete, distanc
 
 Array = NDArray[np.float64]
 POINTS, SAMPLES, QUICK = 25, 16, 30
-TASKS = {"interpolation": slice(0, POINTS, 3), "extrapolation": slice(0, 9)}  # the places that are known
+TASKS = {
+    "interpolation": slice(0, POINTS, 3),
+    "extrapolation": slice(0, 9),
+}  # the places that are known
 
 
 def split(folder: Path | str) -> tuple[Array, Array, Array]:
@@ -35,18 +38,26 @@ def split(folder: Path | str) -> tuple[Array, Array, Array]:
     return days, tracks[order[count:]], tracks[order[:count]]
 
 
-def cyclone_rows(folder: Path | str, full: bool, say: Callable[[object], None] = lambda message: None) -> list[dict[str, Any]]:
+def cyclone_rows(
+    folder: Path | str, full: bool, say: Callable[[object], None] = lambda message: None
+) -> list[dict[str, Any]]:
     """Rows of both tasks; `full` takes all held-out storms."""
     days, train, test = split(folder)
     test = test if full else test[:QUICK]
     methods: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {}
     try:
         model = TrackModel.load("field-cyclones")
-        methods[""] = lambda known: predict(model, days, test, known), lambda kept: model.log_prob(days[kept], test[:, kept])
+        methods[""] = (
+            lambda known: predict(model, days, test, known),
+            lambda kept: model.log_prob(days[kept], test[:, kept]),
+        )
     except UnknownNameError:
         say("field-cyclones is not shipped")
     plane = StereographicGP(days, train)
-    methods["-stereographic-gp"] = lambda known: plane.predict(test, known), lambda kept: plane.log_prob(test, kept)
+    methods["-stereographic-gp"] = (
+        lambda known: plane.predict(test, known),
+        lambda kept: plane.log_prob(test, kept),
+    )
     rows = []
     for suffix, (place, density) in methods.items():
         say(f"cyclones{suffix}")
@@ -56,20 +67,43 @@ def cyclone_rows(folder: Path | str, full: bool, say: Callable[[object], None] =
             asked = np.setdiff1d(np.arange(POINTS), known)
             error = distance_km(place(known)[:, asked], test[:, asked])
             loglik = (joint - density(known)) / len(asked)
-            values = {"error_km": float(error.mean()), "error_km_median": float(np.median(error)), "last_km": float(error[:, -1].mean())}
-            values |= {"loglik": float(loglik.mean()), "error": 1.96 * float(loglik.std()) / math.sqrt(len(test)), "storms": len(test)}
+            values = {
+                "error_km": float(error.mean()),
+                "error_km_median": float(np.median(error)),
+                "last_km": float(error[:, -1].mean()),
+            }
+            values |= {
+                "loglik": float(loglik.mean()),
+                "error": 1.96 * float(loglik.std()) / math.sqrt(len(test)),
+                "storms": len(test),
+            }
             rows.append({"row": f"cyclones/{task}{suffix}", "values": values})
     return rows
 
 
-def predict(model: TrackModel, days: Array, tracks: Array, known: NDArray[np.intp], samples: int = SAMPLES, steps: int = 40) -> Array:
+def predict(
+    model: TrackModel,
+    days: Array,
+    tracks: Array,
+    known: NDArray[np.intp],
+    samples: int = SAMPLES,
+    steps: int = 40,
+) -> Array:
     """Mean directions (F, n, 3) of samples that keep the known places of all tracks at once."""
     generator = torch.Generator().manual_seed(0)
     free = torch.ones(len(days), dtype=torch.bool)
     free[known] = False
     places = torch.tensor(np.repeat(tracks, samples, 0), dtype=torch.float32)
     options: dict[str, Any] = {"corrections": 2, "psi": 2.0, "tau": 1.0}
-    made = complete(model, days, places, free, lambda: torch.randn(places.shape, generator=generator), steps=steps, **options)
+    made = complete(
+        model,
+        days,
+        places,
+        free,
+        lambda: torch.randn(places.shape, generator=generator),
+        steps=steps,
+        **options,
+    )
     mean = made.double().numpy().reshape(len(tracks), samples, *tracks.shape[1:]).mean(1)
     return np.asarray(mean / np.linalg.norm(mean, axis=-1, keepdims=True))
 
@@ -86,7 +120,11 @@ class StereographicGP:
         plane = self.project(train)[0].reshape(-1, 2)
         self.centre, self.scale = plane.mean(0), plane.std(0)
         self.t = torch.tensor(days)[None, :, None]
-        g = torch.tensor((self.project(train)[0] - self.centre) / self.scale).permute(0, 2, 1).reshape(-1, len(days), 1)
+        g = (
+            torch.tensor((self.project(train)[0] - self.centre) / self.scale)
+            .permute(0, 2, 1)
+            .reshape(-1, len(days), 1)
+        )
         self.kernel: Kernel = time_kernel(float(np.ptp(days)))
         fit_kernel(self.kernel, self.t.expand(len(g), -1, -1), g, noise_floor=1e-7)
 
@@ -100,14 +138,21 @@ class StereographicGP:
         """Tracks (F, n, 3) of the posterior mean."""
         matrix = self._gram(np.arange(len(self.t[0])))
         weights = torch.linalg.solve(matrix[known][:, known], matrix[known]).T.numpy()
-        plane = np.einsum("nk,fkc->fnc", weights, (self.project(tracks)[0] - self.centre)[:, known]) + self.centre
+        plane = (
+            np.einsum("nk,fkc->fnc", weights, (self.project(tracks)[0] - self.centre)[:, known])
+            + self.centre
+        )
         square = (plane**2).sum(-1, keepdims=True)
         return np.asarray(np.concatenate([2 * plane, 1 - square], -1) / (1 + square) @ self.frame)
 
     def log_prob(self, tracks: Array, kept: NDArray[np.intp]) -> Array:
         """Log densities (F,) of the kept places."""
         plane, area = self.project(tracks[:, kept])
-        g = torch.tensor((plane - self.centre) / self.scale).permute(0, 2, 1).reshape(-1, len(kept), 1)
+        g = (
+            torch.tensor((plane - self.centre) / self.scale)
+            .permute(0, 2, 1)
+            .reshape(-1, len(kept), 1)
+        )
         logs = self.kernel.gram(self.t[:, kept]).log_prob(g).reshape(len(tracks), 2).sum(1).numpy()
         return np.asarray(logs - area.sum(1) - len(kept) * np.log(self.scale).sum())
 

@@ -34,7 +34,13 @@ QUICK_RELAXED, FULL_RELAXED = 8, 30
 SAME_CORE_A = 0.1  # RMSD below which another reference has the core in the same shape
 CORE_A = 0.2  # RDKit's own tether lets the core drift; further than this is a failure of it
 # row -> model of equidrift.sample, or RDKit's recipe
-ROWS = {"equidrift": "default", "conformer": "conformer", "etkdg-mmff": "etkdg-mmff", "rdkit-coordmap": "", "free": "default"}
+ROWS = {
+    "equidrift": "default",
+    "conformer": "conformer",
+    "etkdg-mmff": "etkdg-mmff",
+    "rdkit-coordmap": "",
+    "free": "default",
+}
 FULL_ONLY = ("conformer",)  # from noise: ten network calls per sample
 
 
@@ -61,8 +67,18 @@ def random_half(molecule: Molecule) -> NDArray[np.int64]:
     chosen = [int(rng.choice(heavy))]
     while len(chosen) < max(2, len(heavy) // 2):
         border = molecule.bonds[np.isin(molecule.bonds, chosen).sum(1) == 1]
-        chosen.append(int(rng.choice([k for k in np.unique(border) if k not in chosen and molecule.numbers[k] > 1])))
-    hydrogens = [k for k in np.unique(molecule.bonds[np.isin(molecule.bonds, chosen).any(1)]) if molecule.numbers[k] == 1]
+        chosen.append(
+            int(
+                rng.choice(
+                    [k for k in np.unique(border) if k not in chosen and molecule.numbers[k] > 1]
+                )
+            )
+        )
+    hydrogens = [
+        k
+        for k in np.unique(molecule.bonds[np.isin(molecule.bonds, chosen).any(1)])
+        if molecule.numbers[k] == 1
+    ]
     return np.array(chosen + hydrogens, np.int64)
 
 
@@ -101,7 +117,9 @@ def matching_A(system: System, samples_A: NDArray[np.float64]) -> float:
     return float(rmsd.min(1).mean())
 
 
-def fix_rows(full: bool = False, progress: Callable[[object], None] | None = None) -> list[dict[str, Any]]:
+def fix_rows(
+    full: bool = False, progress: Callable[[object], None] | None = None
+) -> list[dict[str, Any]]:
     """The rows `fix/...`, with `success` (percent of draws that pass every check), `AMR`, `AMR_median`, `core_moved_A`,
     `samples_per_s` and, where tblite is there, `energy_released_kcal_mol`: what GFN2-xTB relaxation with the core held releases.
 
@@ -137,9 +155,21 @@ def measured(chosen: list[System], row: str, model: str, n_relaxed: int) -> dict
         made.append(samples_A)
         drawn, accepted = drawn + tries, accepted + len(samples_A)
     matched = [matching_A(system, x) for system, x in zip(chosen, made) if len(x)]
-    moved = [np.abs(x[:, s.known.atoms] - s.known.positions_A).max() for s, x in zip(chosen, made) if len(x)]
-    values = {"success": 100.0 * accepted / drawn, "AMR": float(np.mean(matched)), "AMR_median": float(np.median(matched))}
-    values |= {"core_moved_A": float(np.max(moved)), "molecules": len(chosen), "without_sample": sum(not len(x) for x in made)}
+    moved = [
+        np.abs(x[:, s.known.atoms] - s.known.positions_A).max()
+        for s, x in zip(chosen, made)
+        if len(x)
+    ]
+    values = {
+        "success": 100.0 * accepted / drawn,
+        "AMR": float(np.mean(matched)),
+        "AMR_median": float(np.median(matched)),
+    }
+    values |= {
+        "core_moved_A": float(np.max(moved)),
+        "molecules": len(chosen),
+        "without_sample": sum(not len(x) for x in made),
+    }
     values |= {"samples_per_s": accepted / seconds}
     released = energy_released(chosen, made, n_relaxed)
     return values if released is None else values | {"energy_released_kcal_mol": released}
@@ -154,7 +184,9 @@ def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64]
         return np.zeros((0, system.molecule.n_atoms, 3)), SAMPLES
     x = ensemble.positions_A
     if free:
-        x = np.array([superposed(one, one[system.known.atoms], system.known.positions_A) for one in x])
+        x = np.array(
+            [superposed(one, one[system.known.atoms], system.known.positions_A) for one in x]
+        )
     return x, int(ensemble.provenance["drawn"])
 
 
@@ -165,7 +197,9 @@ def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
     return made[(GeometryCheck(system.molecule)(made) == "") & (off < CORE_A)], SAMPLES
 
 
-def energy_released(chosen: list[System], made: list[NDArray[np.float64]], count: int) -> float | None:
+def energy_released(
+    chosen: list[System], made: list[NDArray[np.float64]], count: int
+) -> float | None:
     """Median over molecules of the kcal/mol that GFN2-xTB releases from one sample when the core is held; None without tblite."""
     released = []
     relax = gfn2_relax

@@ -50,7 +50,12 @@ def references(path: Path, limit: int | None) -> list[System]:
 def machine() -> dict[str, Any]:
     """What ran the benchmark."""
     cpu = platform.processor() or platform.machine()
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), "os": platform.system()}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "os": platform.system(),
+    }
 
 
 def commit() -> str:
@@ -59,7 +64,12 @@ def commit() -> str:
 
     try:
         where = Path(__file__).resolve().parent
-        found = subprocess.run(["git", "-C", str(where), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            ["git", "-C", str(where), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except OSError:
         return __version__
     return found.stdout.strip() or __version__

@@ -38,8 +38,13 @@ def stability(raws: Sequence[Raw | None]) -> dict[str, float]:
         if raw is None or not raw[0].n_atoms:
             continue
         molecule, x = raw
-        bonds, distances = atoms_stable(_kekulised(molecule)), _edm(molecule, np.asarray(x, np.float64))
-        counts.update({"atoms": molecule.n_atoms, "stable": int(bonds.sum()), "edm": int(distances.sum())})
+        bonds, distances = (
+            atoms_stable(_kekulised(molecule)),
+            _edm(molecule, np.asarray(x, np.float64)),
+        )
+        counts.update(
+            {"atoms": molecule.n_atoms, "stable": int(bonds.sum()), "edm": int(distances.sum())}
+        )
         counts["molecule_stable"] += bool(bonds.all())
         counts["edm_molecules"] += bool(distances.all())
         counts["connected"] += len(set(fragments(molecule).tolist())) == 1
@@ -62,12 +67,18 @@ def _kekulised(molecule: Molecule) -> Molecule:
 
 
 def _edm(molecule: Molecule, x: NDArray[np.float64]) -> NDArray[np.bool_]:
-    if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all() or set(molecule.numbers.tolist()) - _EDM_ELEMENTS:
+    if (
+        x.shape != (molecule.n_atoms, 3)
+        or not np.isfinite(x).all()
+        or set(molecule.numbers.tolist()) - _EDM_ELEMENTS
+    ):
         return np.zeros(molecule.n_atoms, bool)
     return edm_atoms_stable(molecule.numbers, x)
 
 
-def validity(raws: Sequence[Raw | None], known: Collection[str] = ()) -> tuple[dict[str, float], list[Draw]]:
+def validity(
+    raws: Sequence[Raw | None], known: Collection[str] = ()
+) -> tuple[dict[str, float], list[Draw]]:
     """What is valid, unique and new, in % of all samples, and what became of each.
 
     Parameters
@@ -81,7 +92,10 @@ def validity(raws: Sequence[Raw | None], known: Collection[str] = ()) -> tuple[d
     passes the package's check; `valid_unique`: different valid molecules; `novel`: those of them, in %, that are not known.
     """
     draws = [judge(raw) for raw in raws]
-    graphs = [draw.molecule.smiles if draw.molecule is not None else _graph_smiles(raw, draw) for raw, draw in zip(raws, draws)]
+    graphs = [
+        draw.molecule.smiles if draw.molecule is not None else _graph_smiles(raw, draw)
+        for raw, draw in zip(raws, draws)
+    ]
     valid = [smiles for smiles in graphs if smiles]
     unique = set(valid)
     samples = max(1, len(raws))
@@ -106,7 +120,10 @@ def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
     """Earth mover's distance of two sets of numbers, in their unit. Raises `InputError` where one is empty or not finite."""
     a, b = _checked(first), _checked(second)
     points = np.sort(np.concatenate([a, b]))
-    below = [np.searchsorted(np.sort(values), points[:-1], side="right") / len(values) for values in (a, b)]
+    below = [
+        np.searchsorted(np.sort(values), points[:-1], side="right") / len(values)
+        for values in (a, b)
+    ]
     return float((np.abs(below[0] - below[1]) * np.diff(points)).sum())
 
 
@@ -123,11 +140,15 @@ def total_variation(first: ArrayLike, second: ArrayLike, bins: int = BINS) -> fl
 def _checked(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, np.float64).ravel()
     if not len(array) or not np.isfinite(array).all():
-        raise InputError("a distance of distributions needs at least one number on each side, and finite ones")
+        raise InputError(
+            "a distance of distributions needs at least one number on each side, and finite ones"
+        )
     return array
 
 
-def distributions(made: dict[str, NDArray[np.float64]], reference: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+def distributions(
+    made: dict[str, NDArray[np.float64]], reference: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
     """`NAME_W`, the Wasserstein distance, and `NAME_TV`, the total variation, of each quantity that both have; NaN entries are left out."""
     out: dict[str, float] = {}
     for name, values in made.items():
@@ -154,7 +175,11 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
     if not len(done):
         return {}
     middle = np.median(done, axis=0)
-    return {"relax_rmsd_A": float(middle[0]), "relax_kcal_mol": float(middle[1]), "relaxed": len(done)}
+    return {
+        "relax_rmsd_A": float(middle[0]),
+        "relax_kcal_mol": float(middle[1]),
+        "relaxed": len(done),
+    }
 
 
 def relaxed(system: Raw) -> tuple[float, float]:
@@ -165,7 +190,9 @@ def relaxed(system: Raw) -> tuple[float, float]:
     positions, after = relax(molecule, x[None])
     if not (np.isfinite(before) and np.isfinite(after[0])):
         return np.nan, np.nan
-    return float(rmsd(molecule, x[None], positions)[0, 0]), float(before - after[0]) * KCAL_MOL_PER_EV
+    return float(rmsd(molecule, x[None], positions)[0, 0]), float(
+        before - after[0]
+    ) * KCAL_MOL_PER_EV
 
 
 def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
@@ -177,4 +204,8 @@ def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
         where posebusters is not installed.
     """
     failed = list(each(posebusters_failures, [[system] for system in systems]))
-    return {"posebusters": 100.0 * sum(not names for (names,) in failed) / len(failed)} if failed else {}
+    return (
+        {"posebusters": 100.0 * sum(not names for (names,) in failed) / len(failed)}
+        if failed
+        else {}
+    )

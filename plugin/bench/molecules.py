@@ -50,13 +50,52 @@ OTHERS = {
 BATCH = 125
 # Published on QM9. EDM's look-up without hydrogens' charges (edm_stability) or explicit bonds (molecule_stability), in %.
 PUBLISHED: dict[str, dict[str, float]] = {
-    "edm-published": {"edm_atom_stability": 98.7, "edm_stability": 82.0, "valid": 91.9, "valid_unique": 90.7, "calls": 1000},
-    "geoldm-published": {"edm_atom_stability": 98.9, "edm_stability": 89.4, "valid": 93.8, "valid_unique": 92.7, "calls": 1000},
-    "ldm-3dg-published": {"edm_atom_stability": 32.6, "edm_stability": 0.2, "valid": 100.0, "valid_unique": 95.3, "calls": 500},
-    "ldm-3dg-mmff-published": {"edm_atom_stability": 97.5, "edm_stability": 86.9, "valid": 100.0, "valid_unique": 95.3, "calls": 500},
-    "midi-published": {"atom_stability": 99.8, "molecule_stability": 97.5, "valid": 97.9, "calls": 500},
-    "eqgat-diff-published": {"atom_stability": 99.9, "molecule_stability": 98.7, "valid": 99.0, "calls": 500},
-    "semlaflow-published": {"atom_stability": 99.9, "molecule_stability": 99.6, "valid": 99.4, "calls": 100},
+    "edm-published": {
+        "edm_atom_stability": 98.7,
+        "edm_stability": 82.0,
+        "valid": 91.9,
+        "valid_unique": 90.7,
+        "calls": 1000,
+    },
+    "geoldm-published": {
+        "edm_atom_stability": 98.9,
+        "edm_stability": 89.4,
+        "valid": 93.8,
+        "valid_unique": 92.7,
+        "calls": 1000,
+    },
+    "ldm-3dg-published": {
+        "edm_atom_stability": 32.6,
+        "edm_stability": 0.2,
+        "valid": 100.0,
+        "valid_unique": 95.3,
+        "calls": 500,
+    },
+    "ldm-3dg-mmff-published": {
+        "edm_atom_stability": 97.5,
+        "edm_stability": 86.9,
+        "valid": 100.0,
+        "valid_unique": 95.3,
+        "calls": 500,
+    },
+    "midi-published": {
+        "atom_stability": 99.8,
+        "molecule_stability": 97.5,
+        "valid": 97.9,
+        "calls": 500,
+    },
+    "eqgat-diff-published": {
+        "atom_stability": 99.9,
+        "molecule_stability": 98.7,
+        "valid": 99.0,
+        "calls": 500,
+    },
+    "semlaflow-published": {
+        "atom_stability": 99.9,
+        "molecule_stability": 99.6,
+        "valid": 99.4,
+        "calls": 100,
+    },
 }
 # Mean absolute errors in EDM's protocol (Hoogeboom et al. 2022, table 3; Xu et al. 2023, table 3), in the order of USUAL.
 PUBLISHED_MAE = {
@@ -83,7 +122,9 @@ QUICK = Size(samples=500, embedded=200, conditional=100, relaxed=8, busted=40, e
 FULL = Size(samples=10_000, embedded=1000, conditional=500, relaxed=24, busted=150, energies=600)
 
 
-def run(full: bool = False, progress: Progress | None = None, limit: int | None = None) -> dict[str, Any]:
+def run(
+    full: bool = False, progress: Progress | None = None, limit: int | None = None
+) -> dict[str, Any]:
     """Every row; the quick form takes under ten minutes.
 
     Parameters
@@ -101,10 +142,14 @@ def run(full: bool = False, progress: Progress | None = None, limit: int | None 
     if limit is not None:
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})
     data, say = load_qm9(), progress or (lambda message: None)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
         bench = Bench(data, size, say, map if limit is not None else pool.map)
         rows = bench.sample_rows()
-        rows += [{"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()]
+        rows += [
+            {"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()
+        ]
         rows += bench.conditional_rows()
     rows += other_rows(size, say)
     return {"name": "molecules", "machine": machine(), "commit": commit(), "rows": rows}
@@ -121,34 +166,65 @@ class Bench:
         self.data, self.size, self.say, self.each = data, size, say, each
         self.known = Known(data)
         self.models = {name: model for name in MODELS if (model := shipped(name, say)) is not None}
-        self.targeted = self.models | {name: model for name in (CHOOSER,) if (model := shipped(name, say)) is not None}
+        self.targeted = self.models | {
+            name: model for name in (CHOOSER,) if (model := shipped(name, say)) is not None
+        }
         self.reference = self.quantities(self.chosen("test", 2 * size.embedded))
 
     def chosen(self, split: str, count: int) -> list[Raw]:
         """Random molecules of a part of QM9."""
         rows = self.data.rows(split)
-        return [molecule_of(self.data, int(k)) for k in np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)]
+        return [
+            molecule_of(self.data, int(k))
+            for k in np.random.default_rng(0).choice(rows, min(count, len(rows)), replace=False)
+        ]
 
     def sample_rows(self) -> list[Row]:
         """What the models make, the controls of each, and training molecules in their place."""
         rows = [row for name, model in self.models.items() for row in self.model_rows(name, model)]
         self.say("train/random")
-        return [*rows, {"row": "train/random", "values": self.quality(self.chosen("train", self.size.embedded))[0]}]
+        return [
+            *rows,
+            {
+                "row": "train/random",
+                "values": self.quality(self.chosen("train", self.size.embedded))[0],
+            },
+        ]
 
     def model_rows(self, name: str, model: Any) -> list[Row]:
         """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of its graphs."""
         samples = self.size.samples
         self.say(f"{name}/raw: {samples} samples")
-        parts = [(name, sample_seeds(0, start, min(start + BATCH, samples)), None) for start in range(0, samples, BATCH)]
-        list(self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1)))  # every process has its model by then
+        parts = [
+            (name, sample_seeds(0, start, min(start + BATCH, samples)), None)
+            for start in range(0, samples, BATCH)
+        ]
+        list(
+            self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1))
+        )  # every process has its model by then
         begun = time.perf_counter()
         raws = [raw for part in self.each(sampled, parts) for raw in part]
-        speed = {"molecules_per_s": len(raws) / (time.perf_counter() - begun), "calls": float(getattr(model, "default_steps", 0))}
+        speed = {
+            "molecules_per_s": len(raws) / (time.perf_counter() - begun),
+            "calls": float(getattr(model, "default_steps", 0)),
+        }
         speed["training_minutes"] = training_minutes(name)
         values, draws = self.quality(raws)
-        rows = [{"row": f"{name}/raw", "values": values | {key: value for key, value in speed.items() if value}}]
-        pairs = list(zip(raws, draws))[: self.size.embedded]  # with the stereo that was seen, where there is; what is no molecule stays in
-        chosen = [raw if draw.molecule is None or draw.positions_A is None else (draw.molecule, draw.positions_A) for raw, draw in pairs]
+        rows = [
+            {
+                "row": f"{name}/raw",
+                "values": values | {key: value for key, value in speed.items() if value},
+            }
+        ]
+        pairs = list(zip(raws, draws))[
+            : self.size.embedded
+        ]  # with the stereo that was seen, where there is; what is no molecule stays in
+        chosen = [
+            raw
+            if draw.molecule is None or draw.positions_A is None
+            else (draw.molecule, draw.positions_A)
+            for raw, draw in pairs
+        ]
         control = "rdkit/mmff" if name == "joint" else f"rdkit/mmff-{name}"  # of the same graphs
         for row, relaxed in ((f"{name}/mmff", mmff), (control, embedded)):
             self.say(row)
@@ -163,7 +239,10 @@ class Bench:
         values["novel"] = 100.0 * len(unique - self.known.among(draws)) / max(1, len(unique))
         sound = _sound(draws)
         values |= metrics.distributions(self.quantities(sound), self.reference)
-        for function, count in ((metrics.busted, self.size.busted), (metrics.relaxation, self.size.relaxed)):
+        for function, count in (
+            (metrics.busted, self.size.busted),
+            (metrics.relaxation, self.size.relaxed),
+        ):
             try:
                 values |= function(spread(sound, count), self.each)
             except MissingDependencyError:  # optional packages; their columns are then empty
@@ -176,7 +255,9 @@ class Bench:
         table = descriptors([molecule for molecule, _ in systems])
         out = dict(zip(names, table.T))
         try:
-            out["energy_eV"] = np.array(list(self.each(gfn2_energy, spread(systems, self.size.energies))))
+            out["energy_eV"] = np.array(
+                list(self.each(gfn2_energy, spread(systems, self.size.energies)))
+            )
         except MissingDependencyError:
             pass
         return out
@@ -196,19 +277,38 @@ class Bench:
         for column, name in enumerate(USUAL):
             self.say(f"conditional-{name}")
             index = PROPERTIES.index(name)
-            targets = np.random.default_rng(index).choice(data.props[half, index], count, replace=False)
+            targets = np.random.default_rng(index).choice(
+                data.props[half, index], count, replace=False
+            )
             for label, model in self.targeted.items():
                 if name in model.properties:
                     made = self.conditioned(label, name, targets)
-                    values = errors(judge, made, name, targets) | {"samples": len(made)} | self.independent(made, name, targets)
+                    values = (
+                        errors(judge, made, name, targets)
+                        | {"samples": len(made)}
+                        | self.independent(made, name, targets)
+                    )
                     values["calls"] = int(getattr(model, "default_steps", 0))
-                    shown = {"joint": "equidrift", CHOOSER: f"equidrift-best-of-{getattr(model, 'candidates', 0)}"}.get(label, label)
+                    shown = {
+                        "joint": "equidrift",
+                        CHOOSER: f"equidrift-best-of-{getattr(model, 'candidates', 0)}",
+                    }.get(label, label)
                     rows.append({"row": f"conditional-{name}/{shown}", "values": values})
             for label, made in free.items():
-                rows.append({"row": f"conditional-{name}/{label}-no-target", "values": errors(judge, made, name, targets)})
+                rows.append(
+                    {
+                        "row": f"conditional-{name}/{label}-no-target",
+                        "values": errors(judge, made, name, targets),
+                    }
+                )
             floor = float(np.abs(own[name] - data.props[test, index]).mean())
-            rows.append({"row": f"conditional-{name}/floor", "values": {"MAE": floor, "samples": len(test)}})
-            rows += [{"row": f"conditional-{name}/{paper}", "values": {"MAE": mae[column]}} for paper, mae in PUBLISHED_MAE.items()]
+            rows.append(
+                {"row": f"conditional-{name}/floor", "values": {"MAE": floor, "samples": len(test)}}
+            )
+            rows += [
+                {"row": f"conditional-{name}/{paper}", "values": {"MAE": mae[column]}}
+                for paper, mae in PUBLISHED_MAE.items()
+            ]
         return rows
 
     def conditioned(self, label: str, name: str, targets: NDArray[np.float64]) -> list[Raw | None]:
@@ -217,27 +317,45 @@ class Bench:
         wanted = np.full((len(targets), len(properties)), np.nan)
         wanted[:, properties.index(name)] = targets
         seeds = sample_seeds(4, 0, len(targets))
-        parts = [(label, seeds[k : k + BATCH], wanted[k : k + BATCH]) for k in range(0, len(targets), BATCH)]
+        parts = [
+            (label, seeds[k : k + BATCH], wanted[k : k + BATCH])
+            for k in range(0, len(targets), BATCH)
+        ]
         return [raw for part in self.each(sampled, parts) for raw in part]
 
-    def independent(self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]) -> dict[str, float]:
+    def independent(
+        self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
+    ) -> dict[str, float]:
         """Rank correlation of targets with GFN2-xTB's gap or dipole, which no network here learnt from; empty for other properties."""
         if name not in ("gap_eV", "mu_D"):
             return {}
-        there = [k for k, raw in enumerate(made) if raw is not None and raw[0].n_atoms and np.isfinite(raw[1]).all()]
+        there = [
+            k
+            for k, raw in enumerate(made)
+            if raw is not None and raw[0].n_atoms and np.isfinite(raw[1]).all()
+        ]
         try:
-            values = np.array([row[name][0] for row in self.each(values_of_one, [made[k] for k in there])])
+            values = np.array(
+                [row[name][0] for row in self.each(values_of_one, [made[k] for k in there])]
+            )
         except MissingDependencyError:
             return {}
         good = np.isfinite(values)
         if good.sum() < 3:
             return {}
-        first, second = (np.argsort(np.argsort(column[good])).astype(np.float64) for column in (values, targets[there]))
+        first, second = (
+            np.argsort(np.argsort(column[good])).astype(np.float64)
+            for column in (values, targets[there])
+        )
         return {"gfn2_rank_correlation": float(np.corrcoef(first, second)[0, 1])}
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
-    return [(draw.molecule, draw.positions_A) for draw in draws if draw.molecule is not None and draw.positions_A is not None]
+    return [
+        (draw.molecule, draw.positions_A)
+        for draw in draws
+        if draw.molecule is not None and draw.positions_A is not None
+    ]
 
 
 def shipped(name: str, say: Progress) -> Any:
@@ -261,8 +379,13 @@ class Known:
     def among(self, draws: Iterable[Draw]) -> set[str]:
         """Canonical SMILES of the training molecules that share their constitution with one of these."""
         flat = flat_smiles
-        bare = {"tetrahedral": np.zeros((0, 5)), "double_bonds": np.zeros((0, 5))}  # RDKit keeps a hydrogen that a tag needs
-        graphs = {flat(draw.molecule.replace(**bare)) for draw in draws if draw.molecule is not None}
+        bare = {
+            "tetrahedral": np.zeros((0, 5)),
+            "double_bonds": np.zeros((0, 5)),
+        }  # RDKit keeps a hydrogen that a tag needs
+        graphs = {
+            flat(draw.molecule.replace(**bare)) for draw in draws if draw.molecule is not None
+        }
         rows = [k for graph in graphs for k in self.rows.get(graph, ())]
         return {perceived(self.data.molecule(k), self.data.positions(k)).smiles for k in rows}
 
@@ -275,7 +398,9 @@ def molecule_of(data: QM9, k: int) -> Raw:
 
 def spread(systems: Sequence[Any], count: int) -> list[Any]:
     """At most `count` of them, evenly."""
-    return [systems[k] for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)]
+    return [
+        systems[k] for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)
+    ]
 
 
 def values_of_one(system: Raw) -> dict[str, NDArray[np.float64]]:
@@ -321,7 +446,9 @@ def training_minutes(name: str) -> float:
             card = read_card(find(part))
         except EquidriftError:
             return 0.0
-        told = re.search(r"([\d.]+) minutes", card["description"])  # cards of version 0.1 said it there
+        told = re.search(
+            r"([\d.]+) minutes", card["description"]
+        )  # cards of version 0.1 said it there
         if "run" in card:
             total += float(card["run"]["minutes"])
         elif told:
@@ -348,13 +475,22 @@ def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> 
     return [model.sample(seeds[k : k + 1], targets=targets[k])[0] for k in range(len(seeds))]
 
 
-def errors(judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]) -> dict[str, float]:
+def errors(
+    judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
+) -> dict[str, float]:
     """Mean absolute error of what the judge sees in each sample that is a molecule, valid or not, and the share of those in %."""
-    there = [k for k, raw in enumerate(made) if raw is not None and np.isfinite(raw[1]).all() and raw[0].n_atoms]
+    there = [
+        k
+        for k, raw in enumerate(made)
+        if raw is not None and np.isfinite(raw[1]).all() and raw[0].n_atoms
+    ]
     if not there:
         return {"judged": 0.0}
     values = judge.predict([made[k] for k in there])[name]
-    return {"MAE": float(np.abs(values - targets[there]).mean()), "judged": 100.0 * len(there) / len(made)}
+    return {
+        "MAE": float(np.abs(values - targets[there]).mean()),
+        "judged": 100.0 * len(there) / len(made),
+    }
 
 
 def other_rows(size: Size, say: Progress) -> list[Row]:

@@ -29,11 +29,24 @@ def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
             pick = np.linspace(0, len(x) - 1, limit).astype(int)
             x, real = x[pick], real[pick]
         truth, last = x[:, PAST:, 0], x[:, PAST - 1 : PAST, 0]
-        made = GeometricTrajectoryModel(f"pedestrians-{scene}").alternatives(x[:, :PAST], *features(len(x)), mask=real)[0][:, :, :, 0]
-        steady = last + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (last - x[:, PAST - 2 : PAST - 1, 0])
-        for row, samples in (("equidrift", made.swapaxes(0, 1)), ("constant-velocity", steady[None])):
+        made = GeometricTrajectoryModel(f"pedestrians-{scene}").alternatives(
+            x[:, :PAST], *features(len(x)), mask=real
+        )[0][:, :, :, 0]
+        steady = last + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (
+            last - x[:, PAST - 2 : PAST - 1, 0]
+        )
+        for row, samples in (
+            ("equidrift", made.swapaxes(0, 1)),
+            ("constant-velocity", steady[None]),
+        ):
             ade, fde = metrics.best_of(samples, truth)
-            values = {"ADE": ade, "FDE": fde, "trajectories": len(x), "samples": len(samples), "calls": int(row == "equidrift")}
+            values = {
+                "ADE": ade,
+                "FDE": fde,
+                "trajectories": len(x),
+                "samples": len(samples),
+                "calls": int(row == "equidrift"),
+            }
             rows.append({"row": f"eth-ucy-{scene}/{row}", "values": values})
     for row in ("equidrift", "constant-velocity"):
         each = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]

@@ -25,10 +25,14 @@ def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np
     """QM9 (the packed file in `folder`, or the one found elsewhere) and up to `limit` rows of its test part, spread over it."""
     data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
     rows = data.rows("test")
-    return data, rows if limit is None else rows[np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)]
+    return data, rows if limit is None else rows[
+        np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int)
+    ]
 
 
-def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: LatentSpace | None = None) -> list[dict[str, Any]]:
+def reconstruction_rows(
+    folder: Path, limit: int | None = QUICK, *, space: LatentSpace | None = None
+) -> list[dict[str, Any]]:
     """Exact matches of graphs and RMSD of conformers of test molecules, beside controls.
 
     Parameters
@@ -58,10 +62,25 @@ def reconstruction_rows(folder: Path, limit: int | None = QUICK, *, space: Laten
     rate = {"calls": space.steps, "conformers_per_s": len(items) / (time.perf_counter() - begun)}
     rows.append({"row": "latent/geometry", "values": conformer_quality(items, decoded) | rate})
     refined = space.refined(decoded)
-    rows.append({"row": "latent/geometry-refine", "values": conformer_quality(items, refined) | {"calls": space.steps + 2}})
+    rows.append(
+        {
+            "row": "latent/geometry-refine",
+            "values": conformer_quality(items, refined) | {"calls": space.steps + 2},
+        }
+    )
     alone = space.decode_conformers(molecules, without, seeds)
-    rows.append({"row": "latent/graph-alone", "values": conformer_quality(items, alone) | {"calls": space.steps}})
-    rows.append({"row": "latent/geometry-etkdg-mmff", "values": conformer_quality(items, rdkit_conformers(molecules))})
+    rows.append(
+        {
+            "row": "latent/graph-alone",
+            "values": conformer_quality(items, alone) | {"calls": space.steps},
+        }
+    )
+    rows.append(
+        {
+            "row": "latent/geometry-etkdg-mmff",
+            "values": conformer_quality(items, rdkit_conformers(molecules)),
+        }
+    )
     return rows
 
 
@@ -75,7 +94,9 @@ def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -
             made = space.decode_graphs(table, seeds)
         finally:
             space.candidates = whole
-        values[name] = 100.0 * float(np.mean([m is not None and flat_smiles(m) == key for m, key in zip(made, keys)]))
+        values[name] = 100.0 * float(
+            np.mean([m is not None and flat_smiles(m) == key for m, key in zip(made, keys)])
+        )
     return {"row": "latent/graph", "values": values | {"molecules": len(z), "candidates": whole}}
 
 

@@ -51,21 +51,34 @@ TIMESTEP_PS = 0.002
 PHI_PSI = ((6, 8), (8, 14))  # N-CA and CA-C of openmmtools' alanine dipeptide
 NEGATIVE, POSITIVE = (np.radians(-170), np.radians(-30)), (np.radians(15), np.radians(120))
 LADDER_K = (300.0, 350.0, 410.0, 480.0, 560.0, 650.0)
-MD_STEPS, N_PROPOSALS = 10, 10  # of one cycle; torsions decorrelate within a block, angles within the steps
+MD_STEPS, N_PROPOSALS = (
+    10,
+    10,
+)  # of one cycle; torsions decorrelate within a block, angles within the steps
 ADAPT_CYCLES = 600
-LONG_MD, LONG_MD_NS = ("ala2/ala2_ff96_obc_300K_seed1.npz", "ala2/ala2_ff96_obc_300K_seed2.npz"), 10.0
+LONG_MD, LONG_MD_NS = (
+    ("ala2/ala2_ff96_obc_300K_seed1.npz", "ala2/ala2_ff96_obc_300K_seed2.npz"),
+    10.0,
+)
 ZINC = "zinc_smiles/zinc_29k.smi"
 GB_PLATFORM = "CPU"  # ten times faster than Reference for the implicit water, whatever the size
 DRUGS, DRUG_TORSIONS, DRUG_ADAPT_CYCLES, FITTED_DRUGS = 20, (3, 8), 200, 4
 PLAIN_STEPS = 25  # between frames of plain dynamics
 
 Progress = Callable[[object], None]
-_SAMPLER, _RUN = "equidrift.adapters.openmm.sampler:ProposalSampler", "equidrift.adapters.openmm.simulation:"
+_SAMPLER, _RUN = (
+    "equidrift.adapters.openmm.sampler:ProposalSampler",
+    "equidrift.adapters.openmm.simulation:",
+)
 
 
 def core(phi: Floats) -> np.ndarray:
     """-1 or 1 in the cores of phi, the last core visited between them; 0 before the first."""
-    state = np.where((phi > NEGATIVE[0]) & (phi < NEGATIVE[1]), -1, np.where((phi > POSITIVE[0]) & (phi < POSITIVE[1]), 1, 0))
+    state = np.where(
+        (phi > NEGATIVE[0]) & (phi < NEGATIVE[1]),
+        -1,
+        np.where((phi > POSITIVE[0]) & (phi < POSITIVE[1]), 1, 0),
+    )
     last = np.maximum.accumulate(np.where(state != 0, np.arange(len(phi)), 0))
     return state[last]
 
@@ -80,8 +93,16 @@ def population(phi: Floats) -> dict[str, float]:
     """Share of the positive core among frames, its standard error from the chain's autocorrelation, and its distance from the truth."""
     inside = (core(np.asarray(phi)) > 0).astype(float)
     p = float(inside.mean())
-    error = math.sqrt(inside.var() * float(correlation_time(inside)) / len(inside)) if 0 < p < 1 else math.nan
-    return {"P_positive": p, "P_positive_error": error, "P_error": abs(p - boltzmann.rare_share(boltzmann.load_reference()))}
+    error = (
+        math.sqrt(inside.var() * float(correlation_time(inside)) / len(inside))
+        if 0 < p < 1
+        else math.nan
+    )
+    return {
+        "P_positive": p,
+        "P_positive_error": error,
+        "P_error": abs(p - boltzmann.rare_share(boltzmann.load_reference())),
+    }
 
 
 class Counted(Statistics):
@@ -106,7 +127,9 @@ class Counted(Statistics):
 
     def expect(self, positions_A: Floats, moves: list[Any]) -> list[Any]:
         """Note where a block of proposals starts and leads."""
-        first, *rest = self._inner.tree.torsions(np.stack([positions_A, *(move.positions_A for move in moves)]))[:, 0]
+        first, *rest = self._inner.tree.torsions(
+            np.stack([positions_A, *(move.positions_A for move in moves)])
+        )[:, 0]
         self._here, self._queue = float(first), [float(phi) for phi in rest]
         return moves
 
@@ -124,12 +147,22 @@ class Watched:
         return self.counted.expect(positions_A, [self.inner.propose(positions_A, **options)])[0]
 
     def propose_independent(self, positions_A: Floats, n: int, **options: Any) -> Any:
-        return self.counted.expect(positions_A, self.inner.propose_independent(positions_A, n, **options))
+        return self.counted.expect(
+            positions_A, self.inner.propose_independent(positions_A, n, **options)
+        )
 
 
-def simulation(topology: Any, system: Any, positions_A: Floats, seed: int = 0, platform: str | None = None) -> Any:
+def simulation(
+    topology: Any, system: Any, positions_A: Floats, seed: int = 0, platform: str | None = None
+) -> Any:
     """A minimised Simulation at 300 K, 2 fs per step; platform None takes what suits the size."""
-    options = {"temperature_K": TEMPERATURE_K, "timestep_fs": 2.0, "friction_per_ps": 1.0, "seed": seed, "platform": platform}
+    options = {
+        "temperature_K": TEMPERATURE_K,
+        "timestep_fs": 2.0,
+        "friction_per_ps": 1.0,
+        "seed": seed,
+        "platform": platform,
+    }
     return resolve(_RUN + "make_simulation")(topology, system, positions_A, **options)
 
 
@@ -158,7 +191,9 @@ def fitted(
     def advance(proposer: Any, n: int) -> tuple[Floats, Statistics]:
         nonlocal done
         moves = 1 if isinstance(proposer, HeatBathProposer) else n_proposals
-        sampler = resolve(_SAMPLER)(sim, proposer, md_steps=MD_STEPS, n_proposals=moves, seed=1 + done)
+        sampler = resolve(_SAMPLER)(
+            sim, proposer, md_steps=MD_STEPS, n_proposals=moves, seed=1 + done
+        )
         frames = np.empty((n, tree.n_atoms, 3))
         for k in range(n):
             sampler.run(1)
@@ -167,11 +202,15 @@ def fitted(
         return frames, sampler.statistics
 
     if frames_A is None:
-        proposer = adapt(advance, molecule, tree, kind, cycles, temperature_K=TEMPERATURE_K, terms=terms).proposer
+        proposer = adapt(
+            advance, molecule, tree, kind, cycles, temperature_K=TEMPERATURE_K, terms=terms
+        ).proposer
         return proposer, time.process_time() - begun
     make, energy = resolve(PROPOSERS[kind]), resolve(_RUN + "energy_of")(sim)
     accepted, _ = advance(make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K), cycles)
-    frames_A = recycled(np.concatenate([frames_A, accepted]), tree, energy, temperature_K=TEMPERATURE_K)
+    frames_A = recycled(
+        np.concatenate([frames_A, accepted]), tree, energy, temperature_K=TEMPERATURE_K
+    )
     resolve(_RUN + "put")(sim, accepted[-1])
     proposer = make(molecule, tree, frames_A, temperature_K=TEMPERATURE_K)
     return proposer, time.process_time() - begun
@@ -194,23 +233,40 @@ def alanine(seconds: float, say: Progress) -> list[dict[str, Any]]:
     frames_A, per_ns = long_md(tree)
     rows: dict[str, dict[str, Any]] = {}
     say("ala2/md")
-    sampler = resolve(_SAMPLER)(simulation(topology, system, x, platform=GB_PLATFORM), Still(tree), md_steps=50, n_proposals=0)
+    sampler = resolve(_SAMPLER)(
+        simulation(topology, system, x, platform=GB_PLATFORM),
+        Still(tree),
+        md_steps=50,
+        n_proposals=0,
+    )
     spent = timed(sampler, seconds)
     phi = sampler.torsions_rad[:, 0]
     ns_per_s = sampler.cycle * 50 * TIMESTEP_PS / 1000 / spent
     md = per_ns * ns_per_s
-    rows["md"] = {"crossings_per_s": md, **population(phi), "crossings_seen": crossings(phi), "ns_per_s": ns_per_s}
+    rows["md"] = {
+        "crossings_per_s": md,
+        **population(phi),
+        "crossings_seen": crossings(phi),
+        "ns_per_s": ns_per_s,
+    }
     say("ala2/hmc")
     rows["hmc"] = hybrid(topology, system, x, tree, seconds)
     for row in ("histogram", "torsion"):
         say(f"ala2/{row}")
         sim = simulation(topology, system, x, seed=2, platform=GB_PLATFORM)
-        options: dict[str, Any] = {"cycles": ADAPT_CYCLES, "n_proposals": N_PROPOSALS, "frames_A": frames_A}
+        options: dict[str, Any] = {
+            "cycles": ADAPT_CYCLES,
+            "n_proposals": N_PROPOSALS,
+            "frames_A": frames_A,
+        }
         proposer, adapt_s = fitted(sim, molecule, tree, row, **options)
         rows[row] = proposed(sim, proposer, seconds) | {"adapt_s": adapt_s}
     say("ala2/parallel-tempering")
     rows["parallel-tempering"] = tempering(topology, system, x, tree, seconds)
-    over = {row: {"crossings_per_s_over_md": values["crossings_per_s"] / md} for row, values in rows.items()}
+    over = {
+        row: {"crossings_per_s_over_md": values["crossings_per_s"] / md}
+        for row, values in rows.items()
+    }
     return [{"row": f"ala2/{row}", "values": values | over[row]} for row, values in rows.items()]
 
 
@@ -230,16 +286,25 @@ def proposed(sim: Any, proposer: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def hybrid(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
+def hybrid(
+    topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float
+) -> dict[str, Any]:
     """Hybrid Monte Carlo: 20 steps of 1 fs a move."""
     integrator = hybrid_monte_carlo(TEMPERATURE_K, 20, 0.001)
     sim = simulation_with(integrator, topology, system, x, TEMPERATURE_K, GB_PLATFORM)
-    sampler = resolve(_SAMPLER)(sim, Still(tree), md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K)
+    sampler = resolve(_SAMPLER)(
+        sim, Still(tree), md_steps=1, n_proposals=0, temperature_K=TEMPERATURE_K
+    )
     spent = timed(sampler, seconds)
-    return {"crossings_per_s": crossings(sampler.torsions_rad[:, 0]) / spent, **population(sampler.torsions_rad[:, 0])}
+    return {
+        "crossings_per_s": crossings(sampler.torsions_rad[:, 0]) / spent,
+        **population(sampler.torsions_rad[:, 0]),
+    }
 
 
-def tempering(topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float) -> dict[str, Any]:
+def tempering(
+    topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float
+) -> dict[str, Any]:
     """OpenMM's replica exchange, 50 steps an iteration; the chain is that of the 300 K state."""
     sim = simulation(topology, system, x, seed=3, platform=GB_PLATFORM)
     advance = replica_exchange(sim, LADDER_K, 50)
@@ -264,7 +329,10 @@ def drugs(seconds: float, limit: int, say: Progress) -> list[dict[str, Any]]:
 def ratios(rows: list[dict[str, Any]], prefix: str) -> dict[str, float]:
     """Median and least ratio to dynamics over the molecules that a method was run on."""
     found = [row for row in rows if prefix + "ess_per_s" in row]
-    least, mean = ([row[f"{prefix}{name}ess_per_s"] / row[f"md_{name}ess_per_s"] for row in found] for name in ("", "mean_"))
+    least, mean = (
+        [row[f"{prefix}{name}ess_per_s"] / row[f"md_{name}ess_per_s"] for row in found]
+        for name in ("", "mean_")
+    )
     return {
         "ess_per_s_over_md_median": float(np.median(least)),
         "ess_per_s_over_md_min": float(np.min(least)),
@@ -285,28 +353,39 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     x = ETKDGMMFF().sample(molecule, np.arange(1))[0]
     turns = HeatBathProposer(tree, terms)
     hot = HeatBathProposer(tree, terms, turns=10 * tree.n_torsions)
-    other = hot.propose(x, kT_eV=20 * BOLTZMANN_EV_PER_K * TEMPERATURE_K, rng=np.random.default_rng(0)).positions_A
+    other = hot.propose(
+        x, kT_eV=20 * BOLTZMANN_EV_PER_K * TEMPERATURE_K, rng=np.random.default_rng(0)
+    ).positions_A
     waves = []
     for seed, start in ((11, x), (12, other)):
-        sampler = resolve(_SAMPLER)(simulation(topology, system, start, seed=seed), turns, md_steps=MD_STEPS, n_proposals=1)
+        sampler = resolve(_SAMPLER)(
+            simulation(topology, system, start, seed=seed), turns, md_steps=MD_STEPS, n_proposals=1
+        )
         timed(sampler, seconds)
         waves.append(_waves(sampler.torsions_rad))
     mean = sum(wave.mean(axis=0) for wave in waves) / 2
     variance = sum(np.square(wave - mean).mean(axis=0) for wave in waves) / 2
     spread = np.abs(waves[0].mean(axis=0) - waves[1].mean(axis=0)) / np.sqrt(variance)
     values: dict[str, Any] = {"torsions": tree.n_torsions, "reference_spread": float(spread.max())}
-    plain = resolve(_SAMPLER)(simulation(topology, system, x), Still(tree), md_steps=PLAIN_STEPS, n_proposals=0)
+    plain = resolve(_SAMPLER)(
+        simulation(topology, system, x), Still(tree), md_steps=PLAIN_STEPS, n_proposals=0
+    )
     spent = timed(plain, seconds)
     values |= effective("md_", plain.torsions_rad, mean, variance, spent)
     for prefix, given in (("", terms), ("diffusion_", None))[: 1 + also_fitted]:
         sim = simulation(topology, system, x, seed=1)
         moves = 2 * tree.n_torsions
-        proposer, adapt_s = fitted(sim, molecule, tree, "torsion", cycles=DRUG_ADAPT_CYCLES, n_proposals=moves, terms=given)
+        proposer, adapt_s = fitted(
+            sim, molecule, tree, "torsion", cycles=DRUG_ADAPT_CYCLES, n_proposals=moves, terms=given
+        )
         moves = 1 if isinstance(proposer, HeatBathProposer) else moves
         moved = resolve(_SAMPLER)(sim, proposer, md_steps=MD_STEPS, n_proposals=moves)
         spent = timed(moved, seconds)
         values |= effective(prefix, moved.torsions_rad, mean, variance, spent)
-        values |= {f"{prefix}acceptance": 100 * moved.statistics.acceptance, f"{prefix}adapt_s": adapt_s}
+        values |= {
+            f"{prefix}acceptance": 100 * moved.statistics.acceptance,
+            f"{prefix}adapt_s": adapt_s,
+        }
     return values | {"ess_per_s_over_md": values["ess_per_s"] / values["md_ess_per_s"]}
 
 
@@ -315,14 +394,23 @@ def _waves(phi: Floats) -> Floats:
     return np.concatenate([np.cos(phi), np.sin(phi)], axis=1)
 
 
-def effective(prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds: float) -> dict[str, float]:
+def effective(
+    prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds: float
+) -> dict[str, float]:
     """Effective samples per second of the slowest torsion, and their mean over torsions; the worse of cosine and sine counts.
 
     About the mean and variance of the reference, so that a chain that stayed in one basin counts as the one sample it is.
     """
     waves = _waves(phi)
-    each = (len(waves) / correlation_time(waves, mean, np.maximum(variance, 1e-12))).reshape(2, -1).min(axis=0)
-    return {f"{prefix}ess_per_s": float(each.min()) / seconds, f"{prefix}mean_ess_per_s": float(each.mean()) / seconds}
+    each = (
+        (len(waves) / correlation_time(waves, mean, np.maximum(variance, 1e-12)))
+        .reshape(2, -1)
+        .min(axis=0)
+    )
+    return {
+        f"{prefix}ess_per_s": float(each.min()) / seconds,
+        f"{prefix}mean_ess_per_s": float(each.mean()) / seconds,
+    }
 
 
 def held_out_molecules(limit: int) -> list[str]:
@@ -337,7 +425,10 @@ def held_out_molecules(limit: int) -> list[str]:
             continue
         if held_out(flat_smiles(molecule)) != "test":
             continue
-        if abs(molecule.charge) <= 1 and DRUG_TORSIONS[0] <= TorsionTree.of(molecule).n_torsions <= DRUG_TORSIONS[1]:
+        if (
+            abs(molecule.charge) <= 1
+            and DRUG_TORSIONS[0] <= TorsionTree.of(molecule).n_torsions <= DRUG_TORSIONS[1]
+        ):
             found.append(smiles)
         if len(found) == limit:
             break

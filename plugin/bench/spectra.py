@@ -23,7 +23,9 @@ QUICK = 60
 TOP = (1, 10)
 
 
-def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumModel | None = None) -> list[dict[str, Any]]:
+def spectra_rows(
+    folder: Path, limit: int | None = QUICK, *, model: SpectrumModel | None = None
+) -> list[dict[str, Any]]:
     """Top-1 and top-10 recovery, in %, of the molecule of each held-out spectrum.
 
     The pool is every molecule of QM9 with at most seven heavy atoms, training molecules included, each with QM9's B3LYP geometry; the
@@ -50,7 +52,9 @@ def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumMode
         {"row": "spectra/equidrift", "values": recovery(likelihood, own) | counts},
         {
             "row": "spectra/formula",
-            "values": recovery(np.where(isomers, likelihood, -np.inf), own) | counts | {"isomers": isomers.sum(1).mean()},
+            "values": recovery(np.where(isomers, likelihood, -np.inf), own)
+            | counts
+            | {"isomers": isomers.sum(1).mean()},
         },
         {"row": "spectra/random", "values": chance(np.full(len(rows), len(pool))) | counts},
         {"row": "spectra/formula-random", "values": chance(isomers.sum(1)) | counts},
@@ -59,8 +63,15 @@ def spectra_rows(folder: Path, limit: int | None = QUICK, *, model: SpectrumMode
         known = read_spectra(folder / SPECTRA)
         places, trained = matched(data, known, "train")
         if len(places):
-            likeness = nearest_likeness(data, spectra, known.vectors[places], trained, [m for m, _ in molecules])
-            out.append({"row": "spectra/nearest", "values": recovery(likeness, own) | counts | {"training_spectra": len(places)}})
+            likeness = nearest_likeness(
+                data, spectra, known.vectors[places], trained, [m for m, _ in molecules]
+            )
+            out.append(
+                {
+                    "row": "spectra/nearest",
+                    "values": recovery(likeness, own) | counts | {"training_spectra": len(places)},
+                }
+            )
     return out
 
 
@@ -70,7 +81,9 @@ def small_molecules(data: QM9, heavy: int = HEAVY) -> NDArray[np.int64]:
     return np.flatnonzero(counts <= heavy)
 
 
-def held_out_spectra(data: QM9, path: Path, pool: NDArray[np.int64], limit: int | None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def held_out_spectra(
+    data: QM9, path: Path, pool: NDArray[np.int64], limit: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(spectra (k, bins), rows of `data`) of up to `limit` molecules of the pool that are not of the training part."""
     if path.is_file():
         spectra: Spectra = read_spectra(path)
@@ -98,21 +111,31 @@ def recovery(scores: NDArray[np.float64], own: NDArray[np.int64]) -> dict[str, f
     """
     mine = np.take_along_axis(scores, own[:, None], 1)
     rank = (scores > mine).sum(1) + 0.5 * ((scores == mine).sum(1) - 1)
-    return {f"top-{k}": 100.0 * float((rank < k).mean()) for k in TOP} | {"median_rank": float(np.median(rank)) + 1}
+    return {f"top-{k}": 100.0 * float((rank < k).mean()) for k in TOP} | {
+        "median_rank": float(np.median(rank)) + 1
+    }
 
 
 def chance(sizes: NDArray[np.int64]) -> dict[str, float]:
     """What blind choice among so many candidates recovers, in %."""
-    return {f"top-{k}": 100.0 * float(np.minimum(1.0, k / sizes).mean()) for k in TOP} | {"median_rank": float(np.median(sizes + 1) / 2)}
+    return {f"top-{k}": 100.0 * float(np.minimum(1.0, k / sizes).mean()) for k in TOP} | {
+        "median_rank": float(np.median(sizes + 1) / 2)
+    }
 
 
 def formula_of(molecule: Molecule) -> str:
     """Elements and their counts."""
-    return " ".join(f"{SYMBOLS[z]}{n}" for z, n in sorted(Counter(molecule.numbers.tolist()).items()))
+    return " ".join(
+        f"{SYMBOLS[z]}{n}" for z, n in sorted(Counter(molecule.numbers.tolist()).items())
+    )
 
 
 def nearest_likeness(
-    data: QM9, spectra: NDArray[np.float64], known: NDArray[np.float64], trained: NDArray[np.int64], molecules: Sequence[Molecule]
+    data: QM9,
+    spectra: NDArray[np.float64],
+    known: NDArray[np.float64],
+    trained: NDArray[np.int64],
+    molecules: Sequence[Molecule],
 ) -> NDArray[np.float64]:
     """Minus the distance in composition (queries, candidates) to the training molecule whose root spectrum is nearest."""
     roots, theirs = np.sqrt(spectra), np.sqrt(known)
@@ -124,7 +147,10 @@ def nearest_likeness(
 def composition(molecule: Molecule) -> NDArray[np.float64]:
     """Counts of elements, of bonds by order, and of hydrogens by the element that carries them."""
     kinds = [(z, None) for z in molecule.numbers.tolist()]
-    bonds = [(*sorted(molecule.numbers[[i, j]].tolist()), order) for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders)]
+    bonds = [
+        (*sorted(molecule.numbers[[i, j]].tolist()), order)
+        for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders)
+    ]
     counts: Counter[Any] = Counter([*kinds, *bonds])
     return np.array([counts[key] for key in _KINDS], np.float64)
 

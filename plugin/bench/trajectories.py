@@ -56,7 +56,10 @@ PUBLISHED = {
     "md17-uracil": {"geotdm": (0.074, 0.099), "egnn": (0.154, 0.282)},
 }
 
-PUBLISHED_UNCONDITIONAL = {"charged": (0.0055, 0.556, 0.00978), "md17-ethanol": (0.314, 0.463, 0.0235)}  # tables 4 and 5
+PUBLISHED_UNCONDITIONAL = {
+    "charged": (0.0055, 0.556, 0.00978),
+    "md17-ethanol": (0.314, 0.463, 0.0235),
+}  # tables 4 and 5
 
 Progress = Callable[[object], None]
 Row = dict[str, Any]
@@ -98,7 +101,10 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         say("speed")
         rows += speed(data["aspirin"], 128 if full else 16)
     for system, methods in PUBLISHED.items():
-        rows += [{"row": f"{system}/{name}-published", "values": {"ADE": a, "FDE": f}} for name, (a, f) in methods.items()]
+        rows += [
+            {"row": f"{system}/{name}-published", "values": {"ADE": a, "FDE": f}}
+            for name, (a, f) in methods.items()
+        ]
     for system, (marginal, classification, prediction) in PUBLISHED_UNCONDITIONAL.items():
         values = {"marginal": marginal, "classification": classification, "prediction": prediction}
         rows.append({"row": f"{system}-unconditional/geotdm-published", "values": values})
@@ -114,24 +120,42 @@ def nbody_rows(system: str, limit: int) -> list[Row]:
     data = nbody.part(system, "test", limit)
     truth, given = data.positions[:, GIVEN:], np.arange(FRAMES) < GIVEN
     rows = []
-    for row, name in (("equidrift", f"nbody-{system}"), ("geotdm", f"geotdm-{system}"), ("egnn", f"egnn-{system}")):
+    for row, name in (
+        ("equidrift", f"nbody-{system}"),
+        ("geotdm", f"geotdm-{system}"),
+        ("egnn", f"egnn-{system}"),
+    ):
         if not shipped(name):
             continue
         model = GeometricTrajectoryModel(name, noise=float(row != "egnn"))  # EGNN is deterministic
         begun, made = time.process_time(), []
         for k in range(1 if row == "egnn" else SAMPLES):
             seeds = sample_seeds(0, k * len(data), (k + 1) * len(data))
-            made.append(model.complete_many(data.positions, data.nodes, data.edges, given, seeds)[:, GIVEN:])
+            made.append(
+                model.complete_many(data.positions, data.nodes, data.edges, given, seeds)[:, GIVEN:]
+            )
         ade, fde = metrics.displacement(np.stack(made), truth)
         values = {"ADE": ade, "FDE": fde, "samples": len(made), "trajectories": len(data)}
-        values |= {"ms_per_sample": 1000 * (time.process_time() - begun) / (len(made) * len(data))} | calls(model)
-        values["ADE_median"] = float(np.median(np.linalg.norm(np.stack(made) - truth, axis=-1).mean((0, 2, 3))))
+        values |= {
+            "ms_per_sample": 1000 * (time.process_time() - begun) / (len(made) * len(data))
+        } | calls(model)
+        values["ADE_median"] = float(
+            np.median(np.linalg.norm(np.stack(made) - truth, axis=-1).mean((0, 2, 3)))
+        )
         rows.append({"row": f"{system}/{row}", "values": values})
     last, before = data.positions[:, GIVEN - 1 : GIVEN], data.positions[:, GIVEN - 2 : GIVEN - 1]
     ahead = np.arange(1, FRAMES - GIVEN + 1)[None, :, None, None]
-    for row, made_here in (("last-frame", np.repeat(last, len(ahead[0]), 1)), ("constant-velocity", last + ahead * (last - before))):
+    for row, made_here in (
+        ("last-frame", np.repeat(last, len(ahead[0]), 1)),
+        ("constant-velocity", last + ahead * (last - before)),
+    ):
         ade, fde = metrics.displacement(made_here, truth)
-        rows.append({"row": f"{system}/{row}", "values": {"ADE": ade, "FDE": fde, "trajectories": len(data)}})
+        rows.append(
+            {
+                "row": f"{system}/{row}",
+                "values": {"ADE": ade, "FDE": fde, "trajectories": len(data)},
+            }
+        )
     return rows
 
 
@@ -151,7 +175,10 @@ def calls(model: GeometricTrajectoryModel) -> dict[str, float]:
         }
     config = model.card["config"]
     if isinstance(model.network, EGNN):
-        return {"calls": FRAMES - GIVEN, "layers_per_call": config["layers"] if "layers" in config else EGNNConfig().layers}
+        return {
+            "calls": FRAMES - GIVEN,
+            "layers_per_call": config["layers"] if "layers" in config else EGNNConfig().layers,
+        }
     return {"calls": config.get("steps", 1000), "layers_per_call": 2 * config["network"]["layers"]}
 
 
@@ -160,8 +187,18 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
     part = dynamics.part(0.8, 1.0)
     spacing = STRIDE * dynamics.spacing_fs
     given, times = np.arange(FRAMES) < GIVEN, spacing * np.arange(FRAMES, dtype=np.float64)
-    counts = {"equidrift": 32 if full else 4, "geotdm": 4 if full else 1, "last-frame": 256, "constant-velocity": 256}
-    models = {"equidrift": "default", "geotdm": "geotdm", "last-frame": "last-frame", "constant-velocity": "constant-velocity"}
+    counts = {
+        "equidrift": 32 if full else 4,
+        "geotdm": 4 if full else 1,
+        "last-frame": 256,
+        "constant-velocity": 256,
+    }
+    models = {
+        "equidrift": "default",
+        "geotdm": "geotdm",
+        "last-frame": "last-frame",
+        "constant-velocity": "constant-velocity",
+    }
     rows = []
     for row, model_name in models.items():
         if row == "geotdm" and not shipped("geotdm"):
@@ -170,8 +207,14 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
         chosen = windows(part.positions_A[0], FRAMES, STRIDE, counts[row])
         begun, ades, fdes = time.process_time(), [], []
         for k, window in enumerate(chosen):
-            seeds = sample_seeds(0, k * SAMPLES, (k + 1) * SAMPLES if row in ("equidrift", "geotdm") else k * SAMPLES + 1)
-            made = model.complete(Trajectory(part.molecule, hidden(window, given), times), given, seeds)
+            seeds = sample_seeds(
+                0,
+                k * SAMPLES,
+                (k + 1) * SAMPLES if row in ("equidrift", "geotdm") else k * SAMPLES + 1,
+            )
+            made = model.complete(
+                Trajectory(part.molecule, hidden(window, given), times), given, seeds
+            )
             ade, fde = metrics.displacement(made[:, ~given], window[~given])
             ades.append(ade)
             fdes.append(fde)
@@ -184,9 +227,19 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
         }
         if row == "equidrift":
             mean = make_trajectory_model("default", noise=0.0)
-            one = [mean.complete(Trajectory(part.molecule, hidden(w, given), times), given, sample_seeds(0, 0, 1)) for w in chosen]
-            errors = [metrics.displacement(made[:, ~given], w[~given]) for made, w in zip(one, chosen)]
-            values |= {"ADE_mean_path": float(np.mean([e[0] for e in errors])), "FDE_mean_path": float(np.mean([e[1] for e in errors]))}
+            one = [
+                mean.complete(
+                    Trajectory(part.molecule, hidden(w, given), times), given, sample_seeds(0, 0, 1)
+                )
+                for w in chosen
+            ]
+            errors = [
+                metrics.displacement(made[:, ~given], w[~given]) for made, w in zip(one, chosen)
+            ]
+            values |= {
+                "ADE_mean_path": float(np.mean([e[0] for e in errors])),
+                "FDE_mean_path": float(np.mean([e[1] for e in errors])),
+            }
         rows.append({"row": f"gfn2md17-{name}/{row}", "values": values})
     if full or name in ("ethanol", "uracil"):
         rows += limit_rows(name, part, 6 if full else 2)
@@ -208,19 +261,26 @@ def limit_rows(name: str, part: Dynamics, count: int) -> list[Row]:
             spacing = STRIDE * part.spacing_fs
             velocity = (window[GIVEN - 1] - window[GIVEN - 2]) / spacing
             settings = {"step_fs": spacing / inner, "friction_per_fs": part.friction_per_fs}
-            for _ in range(3):  # shooting, as far as it goes at 5 fs: the velocity that leads from the one to the other
+            for _ in range(
+                3
+            ):  # shooting, as far as it goes at 5 fs: the velocity that leads from the one to the other
                 path = dynamics(part.molecule, window[GIVEN - 2], velocity, steps=inner, **settings)
                 velocity = velocity + 0.5 * (window[GIVEN - 1] - path[-1]) / spacing
             path = dynamics(part.molecule, window[GIVEN - 2], velocity, steps=inner, **settings)
             now = (path[-1] - path[-2]) / (spacing / inner)
-            made = dynamics(part.molecule, window[GIVEN - 1], now, steps=inner * (FRAMES - GIVEN), **settings)[inner - 1 :: inner]
+            made = dynamics(
+                part.molecule, window[GIVEN - 1], now, steps=inner * (FRAMES - GIVEN), **settings
+            )[inner - 1 :: inner]
             ade, fde = metrics.displacement(made, window[GIVEN:])
             ades.append(ade)
             fdes.append(fde)
     except MissingDependencyError:
         return []
     return [
-        {"row": f"gfn2md17-{name}/gfn2-restart", "values": {"ADE": float(np.mean(ades)), "FDE": float(np.mean(fdes)), "windows": count}}
+        {
+            "row": f"gfn2md17-{name}/gfn2-restart",
+            "values": {"ADE": float(np.mean(ades)), "FDE": float(np.mean(fdes)), "windows": count},
+        }
     ]
 
 
@@ -232,7 +292,10 @@ def mean_rows(rows: list[Row]) -> Iterator[Row]:
         if system.startswith("gfn2md17-"):
             found.setdefault(method, []).append(row["values"])
     return (
-        {"row": f"gfn2md17-mean/{method}", "values": {key: float(np.mean([v[key] for v in values])) for key in ("ADE", "FDE")}}
+        {
+            "row": f"gfn2md17-mean/{method}",
+            "values": {key: float(np.mean([v[key] for v in values])) for key in ("ADE", "FDE")},
+        }
         for method, values in found.items()
         if len(values) == 8
     )
@@ -243,7 +306,11 @@ def speed(dynamics: Dynamics, batch: int) -> list[Row]:
     part = dynamics.part(0.8, 1.0)
     window = windows(part.positions_A[0], FRAMES, STRIDE, 1)[0]
     given = np.arange(FRAMES) < GIVEN
-    t = Trajectory(part.molecule, hidden(window, given), STRIDE * part.spacing_fs * np.arange(FRAMES, dtype=np.float64))
+    t = Trajectory(
+        part.molecule,
+        hidden(window, given),
+        STRIDE * part.spacing_fs * np.arange(FRAMES, dtype=np.float64),
+    )
     model = make_trajectory_model("default")
     model.complete(t, given, sample_seeds(2, 0, 1))
     begun = time.process_time()

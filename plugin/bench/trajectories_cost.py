@@ -48,7 +48,10 @@ def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[
     ours = 1000 * (time.process_time() - begun) / batch
     theirs = 1000 * STEPS * published_call(part.molecule, window, 1) / 128
     return [
-        {"row": f"{label}/{name}", "values": {"ms_per_trajectory": ms, "frames": frames, "atoms": part.molecule.n_atoms}}
+        {
+            "row": f"{label}/{name}",
+            "values": {"ms_per_trajectory": ms, "frames": frames, "atoms": part.molecule.n_atoms},
+        }
         for name, ms in (("equidrift", ours), ("geotdm", theirs))
     ]
 
@@ -62,7 +65,10 @@ def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -
     graph.linked = linked(graph, 3)
     x = torch.from_numpy(np.repeat(window[None], batch, 0)).float()
     given = torch.arange(len(window)) < GIVEN
-    clock, tau = torch.arange(len(window), dtype=torch.float32), torch.zeros(batch, dtype=torch.long)
+    clock, tau = (
+        torch.arange(len(window), dtype=torch.float32),
+        torch.zeros(batch, dtype=torch.long),
+    )
     with torch.no_grad():
         model.noise_of(graph, x, x, clock, given, tau)
         begun = time.process_time()

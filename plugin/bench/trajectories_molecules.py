@@ -33,7 +33,9 @@ Array = NDArray[np.float64]
 Row = dict[str, Any]
 
 
-def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str], None]) -> list[Row]:
+def rows(
+    folder: Path, data: dict[str, Dynamics], full: bool, say: Callable[[str], None]
+) -> list[Row]:
     """All rows of this file; `folder` is EQUIDRIFT_DATA."""
     some = ("aspirin", "ethanol", "uracil", "naphthalene")
     say("ten chained windows")
@@ -75,22 +77,36 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
     """
     try:
         molecule = Molecule.from_smiles(smiles)
-        system, start = mmff_system(molecule), make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
+        system, start = (
+            mmff_system(molecule),
+            make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0],
+        )
     except EquidriftError:
         return None
     langevin = Langevin
-    settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
+    settings = {
+        "temperature_K": TEMPERATURE_K,
+        "friction_per_fs": FRICTION_PER_FS,
+        "step_fs": STEP_FS,
+    }
     inner = round(SPACING_FS / STEP_FS)
     run = langevin(system, start, seed=seed, **settings)
     run.run(WARM_STEPS)
     given = [run.run(inner) for _ in range(GIVEN)]
     shared = given[-1].positions_A, given[-1].velocities_A_fs
     again = langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **settings)
-    runs = np.array([[s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)] for each in (run, again)])
+    runs = np.array(
+        [
+            [s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)]
+            for each in (run, again)
+        ]
+    )
     if not np.isfinite(runs).all():
         return None
     runs -= runs[0].mean((0, 1))
-    return Dynamics(molecule, runs.astype(np.float32), SPACING_FS, "MMFF94", TEMPERATURE_K, FRICTION_PER_FS)
+    return Dynamics(
+        molecule, runs.astype(np.float32), SPACING_FS, "MMFF94", TEMPERATURE_K, FRICTION_PER_FS
+    )
 
 
 def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
@@ -110,7 +126,9 @@ def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
     return out
 
 
-def heldout_rows(folder: Path, count: int = 25, say: Callable[[str], None] = lambda text: None) -> list[Row]:
+def heldout_rows(
+    folder: Path, count: int = 25, say: Callable[[str], None] = lambda text: None
+) -> list[Row]:
     """`heldout-qm9/...` and `heldout-zinc/...`: ours, the dynamics themselves from the true state, last frame, constant velocity."""
     rows = []
     for source, runs in heldout(folder, count).items():
@@ -118,8 +136,12 @@ def heldout_rows(folder: Path, count: int = 25, say: Callable[[str], None] = lam
         for method in ("equidrift", "mmff94-restart", "last-frame", "constant-velocity"):
             each = [heldout_values(run, method, k) for k, run in enumerate(runs)]
             names = each[0]
-            values = {name: float(np.nanmean([v.get(name, np.nan) for v in each])) for name in names}
-            rows.append({"row": f"heldout-{source}/{method}", "values": values | {"molecules": len(runs)}})
+            values = {
+                name: float(np.nanmean([v.get(name, np.nan) for v in each])) for name in names
+            }
+            rows.append(
+                {"row": f"heldout-{source}/{method}", "values": values | {"molecules": len(runs)}}
+            )
     return rows
 
 
@@ -132,10 +154,14 @@ def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
         ahead, chain = both[1:, GIVEN : GIVEN + AHEAD], both[1, GIVEN:]
     elif method == "equidrift":
         model = make_trajectory_model("default")
-        ahead = positions_of(model.continue_(given, AHEAD, sample_seeds(3, SAMPLES * number, SAMPLES * (number + 1))))
+        ahead = positions_of(
+            model.continue_(given, AHEAD, sample_seeds(3, SAMPLES * number, SAMPLES * (number + 1)))
+        )
         chain = positions_of(model.continue_(given, LONG, sample_seeds(4, number, number + 1)))[0]
     else:
-        ahead = positions_of(make_trajectory_model(method).continue_(given, AHEAD, sample_seeds(0, 0, 1)))
+        ahead = positions_of(
+            make_trajectory_model(method).continue_(given, AHEAD, sample_seeds(0, 0, 1))
+        )
         chain = None
     ade, fde = metrics.displacement(ahead, truth[:AHEAD])
     values = {"ADE": ade, "FDE": fde}
@@ -150,7 +176,11 @@ def broken_percent(molecule: Molecule, made: Array, truth: Array) -> float:
     """Share of frames (..., n, 3) that fail a check, in percent; faults that the dynamics shows too (a proton that moved on) are none."""
     check = GeometryCheck(molecule)
     usual = {"", *check(truth.reshape(-1, *truth.shape[-2:])[:200]).tolist()}
-    return 100.0 * float(np.mean([reason not in usual for reason in check(made.reshape(-1, *made.shape[-2:])).tolist()]))
+    return 100.0 * float(
+        np.mean(
+            [reason not in usual for reason in check(made.reshape(-1, *made.shape[-2:])).tolist()]
+        )
+    )
 
 
 def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, float]:
@@ -158,13 +188,23 @@ def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, flo
     bonds = molecule.bonds
 
     def lengths(x: Array) -> Array:
-        found: Array = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1).reshape(-1, len(bonds))
+        found: Array = np.linalg.norm(
+            x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1
+        ).reshape(-1, len(bonds))
         return found
 
     ours, theirs = lengths(made), lengths(truth)
     values = {
-        "JSD_bonds": float(np.mean([metrics.jensen_shannon(ours[:, b], theirs[:, b], BINS) for b in range(len(bonds))])),
-        "VACF_error": float(np.abs(metrics.velocity_correlation(made, 10) - metrics.velocity_correlation(truth, 10)).mean()),
+        "JSD_bonds": float(
+            np.mean(
+                [metrics.jensen_shannon(ours[:, b], theirs[:, b], BINS) for b in range(len(bonds))]
+            )
+        ),
+        "VACF_error": float(
+            np.abs(
+                metrics.velocity_correlation(made, 10) - metrics.velocity_correlation(truth, 10)
+            ).mean()
+        ),
         "broken_percent": broken_percent(molecule, made, truth),
         "frames": float(made.shape[0] * made.shape[1]),
     }
@@ -173,7 +213,12 @@ def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, flo
         turned = [metrics.torsions(x, quads).reshape(-1, len(quads)) for x in (made, truth)]
         around = (-np.pi, np.pi)
         values["JSD_torsions"] = float(
-            np.mean([metrics.jensen_shannon(turned[0][:, q], turned[1][:, q], 2 * BINS, around) for q in range(len(quads))])
+            np.mean(
+                [
+                    metrics.jensen_shannon(turned[0][:, q], turned[1][:, q], 2 * BINS, around)
+                    for q in range(len(quads))
+                ]
+            )
         )
     return values
 
@@ -192,7 +237,9 @@ def rotatable(molecule: Molecule) -> NDArray[np.int64]:
     return np.array(quads, np.int64).reshape(-1, 4)
 
 
-def chain_rows(data: dict[str, Dynamics], names: Sequence[str], count: int, energies: int = 8) -> list[Row]:
+def chain_rows(
+    data: dict[str, Dynamics], names: Sequence[str], count: int, energies: int = 8
+) -> list[Row]:
     """Ten chained windows of `count` starts of each molecule, against MD of the test part; GFN2-xTB energies where tblite is there."""
     rows = []
     for name in names:
@@ -202,12 +249,19 @@ def chain_rows(data: dict[str, Dynamics], names: Sequence[str], count: int, ener
         starts = np.linspace(0, len(truth) - GIVEN, count).astype(int)
         model, made = make_trajectory_model("default"), []
         for k, at in enumerate(starts.tolist()):
-            given = Trajectory(part.molecule, truth[at : at + GIVEN], spacing * np.arange(GIVEN, dtype=np.float64))
+            given = Trajectory(
+                part.molecule, truth[at : at + GIVEN], spacing * np.arange(GIVEN, dtype=np.float64)
+            )
             made.append(positions_of(model.continue_(given, CHAINED, sample_seeds(1, k, k + 1)))[0])
         frames = np.stack(made)
-        values = chain_values(part.molecule, frames, truth[None]) | energy_values(part.molecule, frames, truth, energies)
+        values = chain_values(part.molecule, frames, truth[None]) | energy_values(
+            part.molecule, frames, truth, energies
+        )
         rows.append({"row": f"gfn2md17-{name}/equidrift-chained", "values": values})
-    broken = [(values["broken_percent"], values["frames"]) for values in (cast(dict[str, float], row["values"]) for row in rows)]
+    broken = [
+        (values["broken_percent"], values["frames"])
+        for values in (cast(dict[str, float], row["values"]) for row in rows)
+    ]
     total = sum(frames for _, frames in broken)
     mean = {"broken_percent": sum(b * f for b, f in broken) / total, "frames": total}
     return [*rows, {"row": "gfn2md17-mean/equidrift-chained", "values": mean}]
@@ -235,7 +289,11 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
         return []
     molecule = Molecule.from_smiles(next(smiles))
     start = make_model("etkdg-mmff").sample(molecule, sample_seeds(0, 0, 1))[0]
-    settings = {"temperature_K": TEMPERATURE_K, "friction_per_fs": FRICTION_PER_FS, "step_fs": STEP_FS}
+    settings = {
+        "temperature_K": TEMPERATURE_K,
+        "friction_per_fs": FRICTION_PER_FS,
+        "step_fs": STEP_FS,
+    }
     rows = []
     for fs in spacings_fs:
         run = Langevin(mmff_system(molecule), start, seed=1, **settings)
@@ -246,24 +304,41 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
             options = {"temperature_K": TEMPERATURE_K} if method == "equidrift" else {}
             model = make_trajectory_model("default" if method == "equidrift" else method, **options)
             begun = time.process_time()
-            made = positions_of(model.continue_(given, 3, sample_seeds(5, 0, SAMPLES if method == "equidrift" else 1)))
+            made = positions_of(
+                model.continue_(
+                    given, 3, sample_seeds(5, 0, SAMPLES if method == "equidrift" else 1)
+                )
+            )
             seconds = time.process_time() - begun
             ade, fde = metrics.displacement(made, frames[2:])
-            values = {"ADE": ade, "FDE": fde, "bond_error_A": float(np.mean([bond_error(molecule, m, frames) for m in made]))}
+            values = {
+                "ADE": ade,
+                "FDE": fde,
+                "bond_error_A": float(np.mean([bond_error(molecule, m, frames) for m in made])),
+            }
             values |= {"broken_percent": broken_percent(molecule, made, frames), "cpu_s": seconds}
             rows.append({"row": f"spacing-{fs:g}fs/{method}", "values": values})
     return rows
 
 
 def gap_rows(
-    part: Dynamics, system: str, stride: int, had: int, new: int, given: NDArray[np.bool_], count: int, baselines: Sequence[str]
+    part: Dynamics,
+    system: str,
+    stride: int,
+    had: int,
+    new: int,
+    given: NDArray[np.bool_],
+    count: int,
+    baselines: Sequence[str],
 ) -> list[Row]:
     """Ours and baselines on frames that are not given, means over windows."""
     times = stride * part.spacing_fs * np.arange(had + new, dtype=np.float64)
     x = part.positions_A[0].astype(np.float64)
     last = len(x) - (had + new - 1) * stride
     if last < 1:
-        raise InputError(f"{had + new} frames at stride {stride} need a longer trajectory than {len(x)} frames")
+        raise InputError(
+            f"{had + new} frames at stride {stride} need a longer trajectory than {len(x)} frames"
+        )
     starts = np.linspace(0, last - 1, count).astype(int)
     errors: dict[str, list[tuple[float, float, float]]] = {}
     for k, at in enumerate(starts.tolist()):
@@ -271,12 +346,20 @@ def gap_rows(
         hidden = Trajectory(part.molecule, np.where(given[:, None, None], window, np.nan), times)
         for method in ("equidrift", *baselines):
             model = make_trajectory_model("default" if method == "equidrift" else method)
-            seeds = sample_seeds(5, SAMPLES * k, SAMPLES * k + (SAMPLES if method == "equidrift" else 1))
+            seeds = sample_seeds(
+                5, SAMPLES * k, SAMPLES * k + (SAMPLES if method == "equidrift" else 1)
+            )
             made = model.complete(hidden, given, seeds)[:, ~given]
             ade, fde = metrics.displacement(made, window[~given])
-            errors.setdefault(method, []).append((ade, fde, broken_percent(part.molecule, made, window)))
+            errors.setdefault(method, []).append(
+                (ade, fde, broken_percent(part.molecule, made, window))
+            )
     return [
-        {"row": f"{system}/{method}", "values": dict(zip(("ADE", "FDE", "broken_percent"), np.mean(e, 0).tolist())) | {"windows": count}}
+        {
+            "row": f"{system}/{method}",
+            "values": dict(zip(("ADE", "FDE", "broken_percent"), np.mean(e, 0).tolist()))
+            | {"windows": count},
+        }
         for method, e in errors.items()
     ]
 
@@ -286,12 +369,23 @@ def interpolation_rows(data: dict[str, Dynamics], names: Sequence[str], windows:
     given = (np.arange(30) < 5) | (np.arange(30) >= 25)
     rows = []
     for name in names:
-        made = gap_rows(data[name].part(0.8, 1.0), f"interpolate-{name}", 10, 10, 20, given, windows, ("constant-velocity",))
+        made = gap_rows(
+            data[name].part(0.8, 1.0),
+            f"interpolate-{name}",
+            10,
+            10,
+            20,
+            given,
+            windows,
+            ("constant-velocity",),
+        )
         rows += [{**row, "row": row["row"].replace("constant-velocity", "linear")} for row in made]
     return rows
 
 
-def refinement_rows(data: dict[str, Dynamics], names: Sequence[str], windows: int, noise_A: float = 0.1) -> list[Row]:
+def refinement_rows(
+    data: dict[str, Dynamics], names: Sequence[str], windows: int, noise_A: float = 0.1
+) -> list[Row]:
     """Frames with Gaussian noise of 0.1 A on every coordinate: the error of bond lengths and the ADE before and after."""
     rows = []
     for name in names:
@@ -304,12 +398,25 @@ def refinement_rows(data: dict[str, Dynamics], names: Sequence[str], windows: in
             window = x[k * (len(x) - 10) // max(1, windows) :][:10]
             coarse = window + noise_A * np.random.default_rng(k).standard_normal(window.shape)
             spacing = 10 * part.spacing_fs
-            made = model.refine(Trajectory(part.molecule, coarse, spacing * np.arange(10, dtype=np.float64)), sample_seeds(6, k, k + 1))[0]
+            made = model.refine(
+                Trajectory(part.molecule, coarse, spacing * np.arange(10, dtype=np.float64)),
+                sample_seeds(6, k, k + 1),
+            )[0]
             for found, frames in ((before, coarse), (after, made)):
-                found.append((metrics.displacement(frames, window)[0], bond_error(part.molecule, frames, window)))
+                found.append(
+                    (
+                        metrics.displacement(frames, window)[0],
+                        bond_error(part.molecule, frames, window),
+                    )
+                )
         for method, found in (("equidrift", after), ("as-given", before)):
             ade, bond = np.mean(found, 0).tolist()
-            rows.append({"row": f"refine-{name}/{method}", "values": {"ADE": ade, "bond_error_A": bond, "windows": windows}})
+            rows.append(
+                {
+                    "row": f"refine-{name}/{method}",
+                    "values": {"ADE": ade, "bond_error_A": bond, "windows": windows},
+                }
+            )
     return rows
 
 

@@ -45,7 +45,15 @@ class _Judge(nn.Module):
 
     def __init__(self, graph: Graph):
         super().__init__()
-        sizes = EGTNConfig(graph.node.shape[-1], graph.edge.shape[-1], WIDTH, 1, scaled=True, velocities=True, times=False)
+        sizes = EGTNConfig(
+            graph.node.shape[-1],
+            graph.edge.shape[-1],
+            WIDTH,
+            1,
+            scaled=True,
+            velocities=True,
+            times=False,
+        )
         self.egtn, self.head = EGTN(sizes), nn.Linear(2 * WIDTH, 1)
 
     def forward(self, graph: Graph, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +62,9 @@ class _Judge(nn.Module):
         return moved, self.head(torch.cat([h.mean((1, 2)), h.amax((1, 2))], -1))[:, 0]
 
 
-def _trained(graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_Judge, Tensor], Tensor]) -> _Judge:
+def _trained(
+    graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_Judge, Tensor], Tensor]
+) -> _Judge:
     """A judge trained on `loss(judge, indices)`; the user's random state is left alone."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -81,9 +91,13 @@ def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: in
     none = torch.zeros(frames.shape[1], dtype=torch.bool)
 
     def cross_entropy(judge: _Judge, i: Tensor) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(judge(graph[i % k], frames[i], none)[1], label[i])
+        return functional.binary_cross_entropy_with_logits(
+            judge(graph[i % k], frames[i], none)[1], label[i]
+        )
 
-    judge = _trained(graph, len(seen), epochs, seed, lambda network, part: cross_entropy(network, seen[part]))
+    judge = _trained(
+        graph, len(seen), epochs, seed, lambda network, part: cross_entropy(network, seen[part])
+    )
     with torch.no_grad():
         return float(cross_entropy(judge, held))
 
@@ -96,18 +110,27 @@ def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 
 
     def error(judge: _Judge, which: Tensor, i: Tensor) -> Tensor:
         x = which[i]
-        last, ahead = x[:, half - 1 : half], torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None]
+        last, ahead = (
+            x[:, half - 1 : half],
+            torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None],
+        )
         line = last + ahead * (last - x[:, half - 2 : half - 1])
         moved, _ = judge(graph[i], torch.cat([x[:, :half], line], 1), given)
         return (moved[:, half:] - x[:, half:]).square().mean()
 
-    sets = [torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)]
-    judge = _trained(graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part))
+    sets = [
+        torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)
+    ]
+    judge = _trained(
+        graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part)
+    )
     with torch.no_grad():
         return scale**2 * float(error(judge, sets[1], torch.arange(len(real))))
 
 
-def scores(graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[np.int64] | None = None) -> dict[str, float]:
+def scores(
+    graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[np.int64] | None = None
+) -> dict[str, float]:
     """The three scores; the marginals are those of bond lengths where there are bonds, else of coordinates."""
 
     def numbers(x: Array) -> Array:
@@ -131,7 +154,10 @@ def charged_rows(count: int, epochs: int) -> list[Row]:
     """
     real, train = nbody.part("charged", "test", count), nbody.part("charged", "train", count)
     graph, seeds = array_graph(real.nodes, real.edges), sample_seeds(5, 0, count)
-    model, carrier = GeometricTrajectoryModel("geotdm-charged-unconditional"), GeometricTrajectoryModel("nbody-charged", noise=0.0)
+    model, carrier = (
+        GeometricTrajectoryModel("geotdm-charged-unconditional"),
+        GeometricTrajectoryModel("nbody-charged", noise=0.0),
+    )
     drawn = model.sample_many(real.nodes, real.edges, FRAMES, seeds)
     made = {
         "geotdm": drawn,
@@ -140,7 +166,11 @@ def charged_rows(count: int, epochs: int) -> list[Row]:
     }
     truth = real.positions[:, :FRAMES]
     return [
-        {"row": f"charged-unconditional/{name}", "values": scores(graph, x, truth, epochs) | {"epochs": epochs}} for name, x in made.items()
+        {
+            "row": f"charged-unconditional/{name}",
+            "values": scores(graph, x, truth, epochs) | {"epochs": epochs},
+        }
+        for name, x in made.items()
     ]
 
 
@@ -155,13 +185,25 @@ def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> lis
     truth, seen = (windows(part.positions_A[0], FRAMES, STRIDE, count) for part in (test, train))
     graph, seeds = molecule_graph(molecule, test.level, count), sample_seeds(5, 0, count)
     graph.linked = linked(graph, 3)
-    ours, geotdm = make_trajectory_model("default"), make_trajectory_model(str(zoo() / f"geotdm-{name}-unconditional.json"))
+    ours, geotdm = (
+        make_trajectory_model("default"),
+        make_trajectory_model(str(zoo() / f"geotdm-{name}-unconditional.json")),
+    )
 
     def invented(model: ChemistryModel, **options: Any) -> Array:
-        return np.stack([t.positions_A for t in invent(model, molecule, FRAMES, seeds, dt_fs=dt_fs, **options)])
+        return np.stack(
+            [t.positions_A for t in invent(model, molecule, FRAMES, seeds, dt_fs=dt_fs, **options)]
+        )
 
-    made = {"geotdm": invented(geotdm), "equidrift": invented(ours, start_A=seen[:, 0]), "resampled": seen}
+    made = {
+        "geotdm": invented(geotdm),
+        "equidrift": invented(ours, start_A=seen[:, 0]),
+        "resampled": seen,
+    }
     return [
-        {"row": f"gfn2md17-{name}-unconditional/{row}", "values": scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs}}
+        {
+            "row": f"gfn2md17-{name}-unconditional/{row}",
+            "values": scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs},
+        }
         for row, x in made.items()
     ]

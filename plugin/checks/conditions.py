@@ -63,14 +63,20 @@ class Known:
         n = self.molecule.n_atoms
         for label, index in (("fix", self.atoms), ("restrain", self.pairs)):
             if index.size and not (0 <= index.min() and index.max() < n):
-                raise InputError(f"{label} names atom {_outside(index, n)}, but {self.molecule!r} has atoms 0 to {n - 1}")
+                raise InputError(
+                    f"{label} names atom {_outside(index, n)}, but {self.molecule!r} has atoms 0 to {n - 1}"
+                )
         if len(np.unique(self.atoms)) != len(self.atoms):
             raise InputError("fix names an atom twice; give each atom one position")
         if n and len(self.atoms) == n:
-            raise InputError(f"fix holds all {n} atoms of {self.molecule!r}, so nothing is left to sample; leave out what may move")
+            raise InputError(
+                f"fix holds all {n} atoms of {self.molecule!r}, so nothing is left to sample; leave out what may move"
+            )
         wrong = problems(self.molecule, self.atoms, self.positions_A)
         if wrong:
-            raise InputError(f"the fixed coordinates do not fit {self.molecule!r}: {_listed(wrong)}")
+            raise InputError(
+                f"the fixed coordinates do not fit {self.molecule!r}: {_listed(wrong)}"
+            )
         self._bounds()
 
     @property
@@ -99,19 +105,29 @@ class Known:
         normal = np.linalg.svd(self.positions_A - centre)[2][-1]
         if np.abs((self.positions_A - centre) @ normal).max() > PLANAR_A:
             return None
-        image: NDArray[np.float64] = positions_A - 2.0 * np.outer((positions_A - centre) @ normal, normal)
+        image: NDArray[np.float64] = positions_A - 2.0 * np.outer(
+            (positions_A - centre) @ normal, normal
+        )
         return self.placed(image)
 
     def violation_A(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
         """By how much each conformer of positions_A (k, n_atoms, 3) misses each bound: (k, r)."""
-        d = np.linalg.norm(positions_A[:, self.pairs[:, 0]] - positions_A[:, self.pairs[:, 1]], axis=-1)
-        missed: NDArray[np.float64] = np.maximum(np.maximum(self.lower_A - d, d - self.upper_A), 0.0)
+        d = np.linalg.norm(
+            positions_A[:, self.pairs[:, 0]] - positions_A[:, self.pairs[:, 1]], axis=-1
+        )
+        missed: NDArray[np.float64] = np.maximum(
+            np.maximum(self.lower_A - d, d - self.upper_A), 0.0
+        )
         return missed
 
-    def reasons(self, positions_A: NDArray[np.float64], reasons: NDArray[np.str_]) -> NDArray[np.str_]:
+    def reasons(
+        self, positions_A: NDArray[np.float64], reasons: NDArray[np.str_]
+    ) -> NDArray[np.str_]:
         """`reasons` (k,) of a geometry check, with what else is wrong with conformers that passed it."""
         out = reasons.copy()
-        off = np.abs(positions_A[:, self.atoms] - self.positions_A).max((1, 2), initial=0.0) > HELD_A
+        off = (
+            np.abs(positions_A[:, self.atoms] - self.positions_A).max((1, 2), initial=0.0) > HELD_A
+        )
         missed = self.violation_A(positions_A).max(1, initial=0.0) > self.tolerance_A
         out[(out == "") & off] = MOVED
         out[(out == "") & missed] = RESTRAINT
@@ -122,7 +138,10 @@ class Known:
         if not len(self.pairs):
             return {}
         missed = self.violation_A(positions_A)
-        return {"restraints_satisfied": (missed <= HELD_A).sum(1).astype(np.float64), "restraint_violation_A": missed.max(1)}
+        return {
+            "restraints_satisfied": (missed <= HELD_A).sum(1).astype(np.float64),
+            "restraint_violation_A": missed.max(1),
+        }
 
     def describe(self) -> dict[str, Any]:
         """What a sample's provenance says."""
@@ -150,7 +169,9 @@ class Known:
         lower, upper = lower.copy(), upper.copy()
         lower[i, j] = lower[j, i] = d - HELD_A
         upper[i, j] = upper[j, i] = d + HELD_A
-        for (a, b), low, high in zip(self.pairs.tolist(), self.lower_A.tolist(), self.upper_A.tolist()):
+        for (a, b), low, high in zip(
+            self.pairs.tolist(), self.lower_A.tolist(), self.upper_A.tolist()
+        ):
             lower[a, b] = lower[b, a] = max(lower[a, b], low)
             upper[a, b] = upper[b, a] = min(upper[a, b], high)
         lower, upper = smoothed(lower, upper)
@@ -166,7 +187,11 @@ class Known:
             k = int(gap.argmax())
             a, b = self.pairs[k].tolist()
             wanted = f"{self.lower_A[k]:g} to {self.upper_A[k]:g} A"
-            left = f"at most {upper[a, b]:.2f} A" if upper[a, b] < self.lower_A[k] else f"at least {lower[a, b]:.2f} A"
+            left = (
+                f"at most {upper[a, b]:.2f} A"
+                if upper[a, b] < self.lower_A[k]
+                else f"at least {lower[a, b]:.2f} A"
+            )
             raise InputError(
                 f"the distance restraints contradict each other or the molecule: atoms {a} and {b} of {self.molecule!r} are to be {wanted} "
                 f"apart, but bonds, fixed atoms and the other restraints leave {left}. Widen this restraint or another, or remove it"
@@ -187,8 +212,6 @@ def _listed(wrong: Sequence[str]) -> str:
     return "; ".join(wrong[:MAX_LISTED]) + more
 
 
-
-
 @lru_cache(maxsize=256)
 def graph_bounds(molecule: Molecule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper bounds (n, n) in A of the distances in any valid geometry: bonds and clashes of `GeometryCheck`, and triangles."""
@@ -202,13 +225,19 @@ def graph_bounds(molecule: Molecule) -> tuple[NDArray[np.float64], NDArray[np.fl
     return smoothed(lower, upper)
 
 
-def smoothed(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def smoothed(
+    lower: NDArray[np.float64], upper: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance bounds made as tight as triangles make them (Floyd's shortest paths; Crippen and Havel 1988, chapter 5)."""
     lower, upper = lower.copy(), upper.copy()
     for k in range(len(upper)):
         np.minimum(upper, upper[:, k, None] + upper[None, k], out=upper)
     for k in range(len(upper)):
-        np.maximum(lower, np.maximum(lower[:, k, None] - upper[None, k], lower[None, k] - upper[:, k, None]), out=lower)
+        np.maximum(
+            lower,
+            np.maximum(lower[:, k, None] - upper[None, k], lower[None, k] - upper[:, k, None]),
+            out=lower,
+        )
     np.fill_diagonal(lower, 0.0)
     return lower, upper
 
@@ -219,10 +248,17 @@ def part(molecule: Molecule, atoms: NDArray[np.int64]) -> Molecule:
     place[atoms] = np.arange(len(atoms))
     bonds = place[molecule.bonds].reshape(-1, 2)
     inside = (bonds >= 0).all(1)
-    return Molecule(molecule.numbers[atoms], bonds[inside], molecule.bond_orders[inside], molecule.formal_charges[atoms])
+    return Molecule(
+        molecule.numbers[atoms],
+        bonds[inside],
+        molecule.bond_orders[inside],
+        molecule.formal_charges[atoms],
+    )
 
 
-def problems(molecule: Molecule, atoms: NDArray[np.int64], positions_A: NDArray[np.float64]) -> list[str]:
+def problems(
+    molecule: Molecule, atoms: NDArray[np.int64], positions_A: NDArray[np.float64]
+) -> list[str]:
     """What makes it impossible that these atoms of the molecule are there: bonds, clashes and stereo, by name; empty where all is well."""
     check = GeometryCheck(part(molecule, atoms))
     i, j = check.molecule.bonds.T
@@ -256,8 +292,12 @@ def _wrong_stereo(molecule: Molecule, where: Mapping[int, NDArray[np.float64]]) 
         opposite = where[centre] - np.sum([arm / np.linalg.norm(arm) for arm in arms], axis=0)
         corners = [where.get(k, opposite) for k in row]
         edges = [corner - corners[3] for corner in corners[:3]]
-        if np.dot(edges[0], np.cross(edges[1], edges[2])) <= FLAT * np.prod([np.linalg.norm(e) for e in edges]):
-            wrong.append(f"the stereocentre {centre} has the other hand in the core than in the molecule")
+        if np.dot(edges[0], np.cross(edges[1], edges[2])) <= FLAT * np.prod(
+            [np.linalg.norm(e) for e in edges]
+        ):
+            wrong.append(
+                f"the stereocentre {centre} has the other hand in the core than in the molecule"
+            )
     for a, i, j, b, cis in molecule.double_bonds.tolist():
         ends = _end(molecule, where, a, i, j), _end(molecule, where, b, j, i)
         if i not in where or j not in where or ends[0] is None or ends[1] is None:
@@ -267,11 +307,15 @@ def _wrong_stereo(molecule: Molecule, where: Mapping[int, NDArray[np.float64]]) 
         cosine = np.dot(left, right) / (np.linalg.norm(left) * np.linalg.norm(right) + 1e-12)
         if (2 * cis - 1) * cosine <= 0.5:  # as `checks` has it: within 60 degrees of cis or trans
             have, want = ("trans", "cis") if cis else ("cis", "trans")
-            wrong.append(f"the double bond {i}={j} is {have} or twisted in the core, and {want} in the molecule")
+            wrong.append(
+                f"the double bond {i}={j} is {have} or twisted in the core, and {want} in the molecule"
+            )
     return wrong
 
 
-def _end(molecule: Molecule, where: Mapping[int, NDArray[np.float64]], a: int, i: int, j: int) -> NDArray[np.float64] | None:
+def _end(
+    molecule: Molecule, where: Mapping[int, NDArray[np.float64]], a: int, i: int, j: int
+) -> NDArray[np.float64] | None:
     """The direction of substituent a of the double-bond end i, from itself or from the other substituent, which is opposite."""
     if i not in where:
         return None
@@ -292,7 +336,9 @@ class Conditions:
     tolerance_A : by how much a valid sample may miss a bound.
     """
 
-    def __init__(self, core: Any, restraints: Sequence[Restraint], tolerance_A: float = TOLERANCE_A):
+    def __init__(
+        self, core: Any, restraints: Sequence[Restraint], tolerance_A: float = TOLERANCE_A
+    ):
         self.core, self.restraints, self.tolerance_A = core, tuple(restraints), tolerance_A
         self._known: dict[Molecule, Known] = {}
 
@@ -310,12 +356,18 @@ class Conditions:
             parts["atoms"], parts["positions_A"], parts["note"] = self.core.match(molecule)
         if self.restraints:
             table = np.array(self.restraints, np.float64)
-            parts |= {"pairs": table[:, :2].astype(np.int64), "lower_A": table[:, 2], "upper_A": table[:, 3]}
+            parts |= {
+                "pairs": table[:, :2].astype(np.int64),
+                "lower_A": table[:, 2],
+                "upper_A": table[:, 3],
+            }
         return Known(molecule, **parts)
 
     def fingerprint(self) -> str:
         """A hash of everything that decides the samples."""
-        digest = hashlib.sha256(repr((self.restraints, self.tolerance_A if self.restraints else None)).encode())
+        digest = hashlib.sha256(
+            repr((self.restraints, self.tolerance_A if self.restraints else None)).encode()
+        )
         digest.update(self.core.content() if self.core is not None else b"")
         return digest.hexdigest()[:16]
 
@@ -335,7 +387,9 @@ class IndexedCore:
         return self.atoms.tobytes() + np.round(self.positions_A, 6).tobytes()
 
 
-def make_conditions(fix: Any = None, restrain: Any = None, tolerance_A: float | None = None) -> Conditions | None:
+def make_conditions(
+    fix: Any = None, restrain: Any = None, tolerance_A: float | None = None
+) -> Conditions | None:
     """The request behind the arguments `fix` and `restrain`; None where there is nothing to hold.
 
     Parameters
@@ -354,7 +408,9 @@ def make_conditions(fix: Any = None, restrain: Any = None, tolerance_A: float | 
         return None
     tolerance = TOLERANCE_A if tolerance_A is None else tolerance_A
     if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise InputError(f"restraint_tolerance_A must be a number of A, 0 or more, not {tolerance!r}")
+        raise InputError(
+            f"restraint_tolerance_A must be a number of A, 0 or more, not {tolerance!r}"
+        )
     core = None if fix is None else _core(fix)
     return Conditions(core, [] if restrain is None else _restraints(restrain), float(tolerance))
 
@@ -364,18 +420,27 @@ def _core(fix: Any) -> Any:
         if not fix:
             raise InputError("fix holds no atom; give at least one, as {atom index: (x, y, z)}")
         atoms = [_index(key, "fix") for key in fix]
-        return IndexedCore(np.array(atoms, np.int64), _coordinates([_point(value) for value in fix.values()], len(atoms)))
+        return IndexedCore(
+            np.array(atoms, np.int64),
+            _coordinates([_point(value) for value in fix.values()], len(atoms)),
+        )
     if isinstance(fix, str | os.PathLike):
         return host_function("rdkit", "read_core")(Path(fix))
     if isinstance(fix, tuple) and len(fix) == 2:
         core, where = fix
         if isinstance(core, str):
             if isinstance(where, Mapping):
-                raise InputTypeError("fix=(SMARTS, coordinates) takes an array (k, 3), one row an atom of the SMARTS")
+                raise InputTypeError(
+                    "fix=(SMARTS, coordinates) takes an array (k, 3), one row an atom of the SMARTS"
+                )
             return host_function("rdkit", "smarts_core")(core, _coordinates(where, None))
         if not isinstance(where, Mapping):
-            raise InputTypeError(f"fix=(core, match) takes the match as {{core atom: atom of the molecule}}, not {type(where).__name__}")
-        return host_function("rdkit", "mol_core")(core, {_index(k, "fix"): _index(v, "fix") for k, v in where.items()})
+            raise InputTypeError(
+                f"fix=(core, match) takes the match as {{core atom: atom of the molecule}}, not {type(where).__name__}"
+            )
+        return host_function("rdkit", "mol_core")(
+            core, {_index(k, "fix"): _index(v, "fix") for k, v in where.items()}
+        )
     if hasattr(fix, "to_rdkit"):
         fix = fix.to_rdkit()
     return host_function("rdkit", "mol_core")(fix)
@@ -389,17 +454,25 @@ def _coordinates(value: Any, count: int | None) -> NDArray[np.float64]:
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise InputTypeError(f"the coordinates in fix must be numbers (x, y, z) in A, one row an atom; got {value!r}") from error
+        raise InputTypeError(
+            f"the coordinates in fix must be numbers (x, y, z) in A, one row an atom; got {value!r}"
+        ) from error
     if array.ndim != 2 or array.shape[1] != 3 or (count is not None and len(array) != count):
-        raise InputError(f"the coordinates in fix have shape {array.shape}, expected ({'k' if count is None else count}, 3)")
+        raise InputError(
+            f"the coordinates in fix have shape {array.shape}, expected ({'k' if count is None else count}, 3)"
+        )
     if not np.isfinite(array).all():
-        raise InputError("the coordinates in fix hold NaN or infinite numbers; leave out atoms whose place is not known")
+        raise InputError(
+            "the coordinates in fix hold NaN or infinite numbers; leave out atoms whose place is not known"
+        )
     return array
 
 
 def _index(value: Any, label: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputTypeError(f"{label} names atoms by their index, an integer from 0, not {value!r}")
+        raise InputTypeError(
+            f"{label} names atoms by their index, an integer from 0, not {value!r}"
+        )
     return int(value)
 
 
@@ -409,7 +482,9 @@ def read_restraints(path: str | os.PathLike[str]) -> list[list[Any]]:
     if not file.is_file():
         raise InputError(f"there is no restraint file {str(path)!r}")
     rows: list[list[Any]] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(
+        file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1
+    ):
         words = line.partition("#")[0].replace(",", " ").split()
         if not words:
             continue
@@ -418,7 +493,9 @@ def read_restraints(path: str | os.PathLike[str]) -> list[list[Any]]:
             rows.append([int(i), int(j), float(low), float(high)])
         except ValueError as error:
             told = f"line {number} of {str(path)!r} is {line.strip()!r}"
-            raise InputError(f"{told}; expected `i j lower_A upper_A`, atoms counted from 0") from error
+            raise InputError(
+                f"{told}; expected `i j lower_A upper_A`, atoms counted from 0"
+            ) from error
     if not rows:
         raise InputError(f"{str(path)!r} holds no restraint; expected lines `i j lower_A upper_A`")
     return rows
@@ -429,9 +506,13 @@ def _restraints(restrain: Any) -> list[Restraint]:
     try:
         given = [tuple(row) for row in rows]
     except TypeError as error:
-        raise InputTypeError(f"restrain must be a file or rows (i, j, lower_A, upper_A), not {restrain!r}") from error
+        raise InputTypeError(
+            f"restrain must be a file or rows (i, j, lower_A, upper_A), not {restrain!r}"
+        ) from error
     if not given:
-        raise InputError("restrain holds no restraint; give rows (i, j, lower_A, upper_A), or leave it out")
+        raise InputError(
+            "restrain holds no restraint; give rows (i, j, lower_A, upper_A), or leave it out"
+        )
     merged: dict[tuple[int, int], tuple[float, float]] = {}
     for row in given:
         if len(row) != 4:
@@ -454,7 +535,8 @@ def _restraints(restrain: Any) -> list[Restraint]:
 
 
 def _restrained(value: Any) -> int:
-    if isinstance(value, float | np.floating) and float(value).is_integer():  # rows of a float array
+    if (
+        isinstance(value, float | np.floating) and float(value).is_integer()
+    ):  # rows of a float array
         return int(value)
     return _index(value, "restrain")
-

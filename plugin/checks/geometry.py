@@ -29,10 +29,18 @@ _RADII_A = (
     "0 .31 .28 1.28 .96 .84 .76 .71 .66 .57 .58 1.66 1.41 1.21 1.11 1.07 1.05 1.02 1.06 2.03 1.76 1.70 1.60 1.53 1.39 1.39 1.32 1.26 "
     "1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 1.90 1.75 1.64 1.54 1.47 1.46 1.42 1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40"
 )
-COVALENT_RADII_A = np.array([float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55))
+COVALENT_RADII_A = np.array(
+    [float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55)
+)
 
 # Where no reference length of the two elements is known: bond lengths over the sum of covalent radii, by bond order.
-_BOND_RANGE = {1.0: (0.80, 1.30), 1.5: (0.78, 1.20), 2.0: (0.75, 1.20), 3.0: (0.70, 1.05), 0.0: (0.60, 2.00)}
+_BOND_RANGE = {
+    1.0: (0.80, 1.30),
+    1.5: (0.78, 1.20),
+    2.0: (0.75, 1.20),
+    3.0: (0.70, 1.05),
+    0.0: (0.60, 2.00),
+}
 # Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the two (the same set: 1.17, 1.36, 2.62).
 _CLASH_FACTOR = np.array([1.00, 1.10, 1.90])
 FLAT = 0.1  # signed volume over the product of the three edges; a regular tetrahedron has 0.71
@@ -66,8 +74,13 @@ def check_supported(
     _check_connected(molecule)
     unknown = sorted(set(molecule.numbers.tolist()) - set(elements)) if elements is not None else []
     if unknown:
-        names, known = ", ".join(SYMBOLS[z] for z in unknown), " ".join(SYMBOLS[z] for z in sorted(elements or ()))
-        raise MoleculeError(f"{molecule!r} holds the unsupported element {names}; supported are {known}. Replace or remove those atoms")
+        names, known = (
+            ", ".join(SYMBOLS[z] for z in unknown),
+            " ".join(SYMBOLS[z] for z in sorted(elements or ())),
+        )
+        raise MoleculeError(
+            f"{molecule!r} holds the unsupported element {names}; supported are {known}. Replace or remove those atoms"
+        )
     if molecule.multiplicity != 1 or (int(molecule.numbers.sum()) - molecule.charge) % 2:
         raise MoleculeError(
             f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, {int(molecule.numbers.sum()) - molecule.charge} electrons); "
@@ -81,7 +94,9 @@ def check_supported(
             "knows; draw one of its bonds only"
         )
     if molecule.n_atoms > max_atoms:
-        raise MoleculeError(f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens included. Cut it into parts")
+        raise MoleculeError(
+            f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens included. Cut it into parts"
+        )
     if not charges[0] <= molecule.charge <= charges[1]:
         raise MoleculeError(
             f"{molecule!r} has a total charge out of range: {charges[0]:+d} to {charges[1]:+d} are supported. Neutralise some of its groups"
@@ -122,7 +137,9 @@ class GeometryCheck:
         bonded = np.zeros((n, n), bool)
         bonded[bonds[:, 0], bonds[:, 1]] = bonded[bonds[:, 1], bonds[:, 0]] = True
         radii = COVALENT_RADII_A[molecule.numbers]
-        ranges = np.array([_BOND_RANGE.get(order, _BOND_RANGE[0.0]) for order in molecule.bond_orders.tolist()]).reshape(-1, 2)
+        ranges = np.array(
+            [_BOND_RANGE.get(order, _BOND_RANGE[0.0]) for order in molecule.bond_orders.tolist()]
+        ).reshape(-1, 2)
         lengths = radii[bonds[:, 0]] + radii[bonds[:, 1]]
         references = references_A(molecule)
         known = np.isfinite(references[:, 0])
@@ -152,7 +169,9 @@ class GeometryCheck:
         """
         positions = np.asarray(positions_A, np.float64)
         if positions.ndim != 3 or positions.shape[1:] != (self.molecule.n_atoms, 3):
-            raise InputError(f"positions_A has shape {positions.shape}, expected (any, {self.molecule.n_atoms}, 3)")
+            raise InputError(
+                f"positions_A has shape {positions.shape}, expected (any, {self.molecule.n_atoms}, 3)"
+            )
         blocks = [self._block(block) for block in self._blocks(positions)]
         return np.concatenate(blocks) if blocks else np.zeros(0, "U18")
 
@@ -181,12 +200,16 @@ class GeometryCheck:
     def _bond_lengths(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         i, j = self.molecule.bonds.T
         lengths = np.linalg.norm(x[:, i] - x[:, j], axis=-1)
-        wrong: NDArray[np.bool_] = ((lengths < self.shortest_A) | (lengths > self.longest_A)).any(axis=1)
+        wrong: NDArray[np.bool_] = ((lengths < self.shortest_A) | (lengths > self.longest_A)).any(
+            axis=1
+        )
         return wrong
 
     def _clashes(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         step = x[:, self.first] - x[:, self.second]
-        wrong: NDArray[np.bool_] = (np.einsum("kpi,kpi->kp", step, step) < self.clash_sq).any(axis=1)
+        wrong: NDArray[np.bool_] = (np.einsum("kpi,kpi->kp", step, step) < self.clash_sq).any(
+            axis=1
+        )
         return wrong
 
     def _tetrahedral(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -204,7 +227,9 @@ class GeometryCheck:
         left, right = np.cross(a - i, j - i), np.cross(i - j, b - j)
         scale = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
         sign = 2 * self.molecule.double_bonds[:, 4] - 1
-        wrong: NDArray[np.bool_] = (sign * np.einsum("kci,kci->kc", left, right) <= _HALF_TURN * scale).any(axis=1)
+        wrong: NDArray[np.bool_] = (
+            sign * np.einsum("kci,kci->kc", left, right) <= _HALF_TURN * scale
+        ).any(axis=1)
         return wrong
 
     def _cumulated_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -213,7 +238,9 @@ class GeometryCheck:
         left, right = np.cross(a - i, j - i), np.cross(i - j, b - j)
         scale = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
         cosine = np.abs(np.einsum("kci,kci->kc", left, right))
-        wrong: NDArray[np.bool_] = np.where(self.planar, cosine < _HALF_TURN * scale, cosine > _HALF_TURN * scale).any(axis=1)
+        wrong: NDArray[np.bool_] = np.where(
+            self.planar, cosine < _HALF_TURN * scale, cosine > _HALF_TURN * scale
+        ).any(axis=1)
         return wrong
 
 

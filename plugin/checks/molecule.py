@@ -15,10 +15,18 @@ from equidrift.protocols import Relax
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
-NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = "no molecule", "sanitisation", "fragment lost", "repeated"
+NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = (
+    "no molecule",
+    "sanitisation",
+    "fragment lost",
+    "repeated",
+)
 
 
-_MOVED_A, _RELAXED_A = 0.1, 1.0  # how far an atom of a fragment may be from its place, and behind a relaxation
+_MOVED_A, _RELAXED_A = (
+    0.1,
+    1.0,
+)  # how far an atom of a fragment may be from its place, and behind a relaxation
 
 
 Raw = tuple[Molecule, NDArray[np.float64]]
@@ -35,7 +43,9 @@ class Draw:
     energy_eV: float = math.nan
 
 
-def judge(raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax: Relax | None = None) -> Draw:
+def judge(
+    raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax: Relax | None = None
+) -> Draw:
     """Whether what a model made is a molecule, by its explicit bonds and its geometry; a sound one is given its stereo and its SMILES."""
     if raw is None or not raw[0].n_atoms:
         return Draw(seed, NOTHING)
@@ -58,13 +68,21 @@ def judge(raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax:
             return Draw(seed, SANITISATION)
         positions, energy = moved[0], float(energies[0])
         reason = str(GeometryCheck(molecule)(positions[None])[0])
-    if not reason and fragment is not None and not holds(molecule, positions, *fragment, _MOVED_A if relax is None else _RELAXED_A):
+    if (
+        not reason
+        and fragment is not None
+        and not holds(molecule, positions, *fragment, _MOVED_A if relax is None else _RELAXED_A)
+    ):
         reason = FRAGMENT_LOST
     return Draw(seed, reason, molecule, positions, energy) if not reason else Draw(seed, reason)
 
 
 def holds(
-    molecule: Molecule, positions_A: NDArray[np.float64], fragment: Molecule, places_A: NDArray[np.float64], tolerance_A: float
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    fragment: Molecule,
+    places_A: NDArray[np.float64],
+    tolerance_A: float,
 ) -> bool:
     """Whether every heavy atom of a fragment is in the molecule, in its place, and bonded as it was.
 
@@ -79,4 +97,8 @@ def holds(
         return False
     found = dict(zip(heavy.tolist(), nearest.tolist()))
     pairs = {frozenset(pair) for pair in molecule.bonds.tolist()}
-    return all(frozenset((found[i], found[j])) in pairs for i, j in fragment.bonds.tolist() if i in found and j in found)
+    return all(
+        frozenset((found[i], found[j])) in pairs
+        for i, j in fragment.bonds.tolist()
+        if i in found and j in found
+    )

@@ -26,13 +26,19 @@ _RELATIONS = (
 )
 
 
-_ORDERED = (("homo_eV", "lumo_eV"), ("u0_eV", "u298_eV"), ("g298_eV", "h298_eV"))  # the first is below the second
+_ORDERED = (
+    ("homo_eV", "lumo_eV"),
+    ("u0_eV", "u298_eV"),
+    ("g298_eV", "h298_eV"),
+)  # the first is below the second
 
 
 _TOO_CLOSE_A = 0.6
 
 
-def check_targets(targets: Mapping[str, Any], model: Any, *, force: bool = False) -> dict[str, float]:
+def check_targets(
+    targets: Mapping[str, Any], model: Any, *, force: bool = False
+) -> dict[str, float]:
     """Targets by their own names, in the order of the names.
 
     Parameters
@@ -51,16 +57,26 @@ def check_targets(targets: Mapping[str, Any], model: Any, *, force: bool = False
     known: Mapping[str, tuple[float, float]] = getattr(model, "properties", {})
     name = getattr(model, "name", "this model")
     if targets and not known:
-        raise InputError(f"the model {name!r} takes no property targets; leave them out, or use another model, such as 'default'")
+        raise InputError(
+            f"the model {name!r} takes no property targets; leave them out, or use another model, such as 'default'"
+        )
     wanted: dict[str, float] = {}
     for given, value in targets.items():
         label = ALIASES.get(given, given)
         if label not in known:
-            raise UnknownNameError("property", str(given), [*known, *(alias for alias, own in ALIASES.items() if own in known)])
+            raise UnknownNameError(
+                "property",
+                str(given),
+                [*known, *(alias for alias, own in ALIASES.items() if own in known)],
+            )
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-            raise InputTypeError(f"the target of {given} must be a number, not {value!r}; say {given}=7.0")
+            raise InputTypeError(
+                f"the target of {given} must be a number, not {value!r}; say {given}=7.0"
+            )
         if label in wanted:
-            raise InputError(f"{label} has two targets, {wanted[label]:g} and {value:g} (as {given}); give one of them")
+            raise InputError(
+                f"{label} has two targets, {wanted[label]:g} and {value:g} (as {given}); give one of them"
+            )
         _check_range(given, float(value), known[label], force)
         wanted[label] = float(value)
     _check_agreement(wanted)
@@ -74,7 +90,9 @@ def _check_range(name: str, value: float, limits: tuple[float, float], force: bo
         return
     message = f"the target {name}={value:g} lies outside what the model was trained on, {limits[0]:.4g} to {limits[1]:.4g}"
     if not force:
-        raise InputError(f"{message}; give a value in that range, or force=True (--force) to try all the same")
+        raise InputError(
+            f"{message}; give a value in that range, or force=True (--force) to try all the same"
+        )
     warnings.warn(f"{message}; the molecules may be far from it", UserWarning, stacklevel=4)
 
 
@@ -85,7 +103,9 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
             implied = offset + sum(factor * wanted[term] for term, factor in terms.items())
             if abs(implied - wanted[name]) > tolerance:
                 others = " and ".join(f"{term}={wanted[term]:g}" for term in terms)
-                raise InputError(f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; drop one")
+                raise InputError(
+                    f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; drop one"
+                )
     for lower, upper in _ORDERED:
         if lower in wanted and upper in wanted and wanted[lower] >= wanted[upper]:
             raise InputError(
@@ -95,11 +115,17 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
 
 def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
     if isinstance(guidance, bool) or not isinstance(guidance, int | float | np.number):
-        raise InputTypeError(f"guidance must be a number, not {guidance!r}; 1 is plain conditioning, 2 guides harder")
+        raise InputTypeError(
+            f"guidance must be a number, not {guidance!r}; 1 is plain conditioning, 2 guides harder"
+        )
     if not 0 <= guidance < math.inf:
-        raise InputError(f"guidance must be 0 or more, not {guidance}; 1 is plain conditioning, 2 guides harder")
+        raise InputError(
+            f"guidance must be 0 or more, not {guidance}; 1 is plain conditioning, 2 guides harder"
+        )
     if not targets:
-        raise InputError(f"guidance={guidance:g} has nothing to guide to; give a target, say gap_eV=7.0")
+        raise InputError(
+            f"guidance={guidance:g} has nothing to guide to; give a target, say gap_eV=7.0"
+        )
 
 
 def check_fragment(fragment: Any, model: Any) -> Raw:
@@ -117,20 +143,28 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
     """
     name = getattr(model, "name", "this model")
     if not getattr(model, "takes_fragment", False):
-        raise InputError(f"the model {name!r} cannot keep a fragment; use another one, such as 'default'")
+        raise InputError(
+            f"the model {name!r} cannot keep a fragment; use another one, such as 'default'"
+        )
     molecule, positions = _as_fragment(fragment)
     if not (molecule.numbers != 1).any():
         raise InputError("the fragment has no heavy atom to keep")
     if not np.isfinite(positions).all():
         raise InputError("the fragment's coordinates hold NaN or infinite numbers")
     molecule = host_function("rdkit", "kekulised")(molecule)
-    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
+    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)[
+        np.triu_indices(len(positions), 1)
+    ]
     if len(apart) and apart.min() < _TOO_CLOSE_A:
-        raise InputError(f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D")
+        raise InputError(
+            f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D"
+        )
     elements = getattr(model, "elements", (1, 6, 7, 8, 9))
     if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in elements}):
         known = " ".join(SYMBOLS[z] for z in elements)
-        raise InputError(f"the fragment holds {', '.join(unknown)}, which the model {name!r} does not know; it knows {known}")
+        raise InputError(
+            f"the fragment holds {', '.join(unknown)}, which the model {name!r} does not know; it knows {known}"
+        )
     _check_room(molecule, model)
     return molecule, positions
 
@@ -138,7 +172,10 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
 def _check_room(molecule: Molecule, model: Any) -> None:
     """Refuse a fragment that is too large, whose valences are broken, or that nothing can grow from."""
     name, heavy = getattr(model, "name", "this model"), int((molecule.numbers != 1).sum())
-    limits = ((heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"), (molecule.n_atoms, model.max_atoms, "atoms"))
+    limits = (
+        (heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"),
+        (molecule.n_atoms, model.max_atoms, "atoms"),
+    )
     for count, most, what in limits:
         if most is not None and count >= most:
             raise InputError(
@@ -146,13 +183,19 @@ def _check_room(molecule: Molecule, model: Any) -> None:
                 "added. Give a smaller fragment"
             )
     if heavy == molecule.n_atoms:
-        raise InputError("the fragment has no hydrogen that could give way to a bond; give one with a hydrogen where it is to grow")
+        raise InputError(
+            "the fragment has no hydrogen that could give way to a bond; give one with a hydrogen where it is to grow"
+        )
     total = np.zeros(molecule.n_atoms)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         total[[i, j]] += order
-    for k, (z, charge) in enumerate(zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())):
+    for k, (z, charge) in enumerate(
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+    ):
         if total[k] > max(VALENCES.get((z, charge), (0,))):
-            raise InputError(f"atom {k} of the fragment, {SYMBOLS[z]} with charge {charge:+d}, has bonds of {total[k]:g} in all: too many")
+            raise InputError(
+                f"atom {k} of the fragment, {SYMBOLS[z]} with charge {charge:+d}, has bonds of {total[k]:g} in all: too many"
+            )
 
 
 def _as_fragment(what: Any) -> Raw:
@@ -160,14 +203,18 @@ def _as_fragment(what: Any) -> Raw:
         return _raw_core(host_function("rdkit", "read_core")(Path(what)))
     if isinstance(what, Ensemble):
         if len(what) != 1:
-            raise InputError(f"the fragment has {len(what)} conformers, and needs one; pick one: ensemble[0]")
+            raise InputError(
+                f"the fragment has {len(what)} conformers, and needs one; pick one: ensemble[0]"
+            )
         return what.molecule, what.positions_A[0]
     if type(what).__module__.startswith("rdkit."):
         return _raw_core(host_function("rdkit", "mol_core")(what))
     if isinstance(what, tuple) and len(what) == 2 and isinstance(what[0], Molecule):
         positions = np.asarray(what[1], np.float64)
         if positions.shape != (what[0].n_atoms, 3):
-            raise InputError(f"the fragment's coordinates have shape {positions.shape}, expected {(what[0].n_atoms, 3)}")
+            raise InputError(
+                f"the fragment's coordinates have shape {positions.shape}, expected {(what[0].n_atoms, 3)}"
+            )
         return what[0], positions
     raise InputTypeError(
         "fragment must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, an Ensemble or (Molecule, coordinates), "

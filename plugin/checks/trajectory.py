@@ -17,11 +17,15 @@ from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 # Bond lengths over the sum of covalent radii are near 1 in A.
 _UNITS = {"nm": NM_PER_A, "bohr": BOHR_PER_A}
 _UNIT_WINDOW = 1.25  # how far off, as a factor, the median bond may be
-_TORN = 2.0  # no bond is twice as long as its covalent radii; a proton that has changed its partner is,
+_TORN = (
+    2.0  # no bond is twice as long as its covalent radii; a proton that has changed its partner is,
+)
 _APART_A = 4.0  # but not this far away, as an atom across a boundary is
 _SCRAMBLED = 0.3  # share of torn bonds that a boundary does not explain
 _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
-_FASTEST_A_PER_FS = 0.02  # ... the frames are far apart: several times the thermal speed of a small molecule,
+_FASTEST_A_PER_FS = (
+    0.02  # ... the frames are far apart: several times the thermal speed of a small molecule,
+)
 _USUAL = 8.0  # ... or its other steps are as long
 _HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs apart show 1e5 K
 _LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (README)
@@ -71,7 +75,9 @@ def check_finite(trajectory: Trajectory) -> None:
             "the dynamics again with a shorter time step"
         )
     if not np.isfinite(trajectory.time_fs).all():
-        raise InputError("time_fs holds NaN or infinity; give the time of each frame, or dt_fs where the file is read")
+        raise InputError(
+            "time_fs holds NaN or infinity; give the time of each frame, or dt_fs where the file is read"
+        )
 
 
 def check_units(trajectory: Trajectory) -> None:
@@ -87,7 +93,9 @@ def check_units(trajectory: Trajectory) -> None:
             )
 
 
-def _bonds(molecule: Molecule, positions_A: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bonds(
+    molecule: Molecule, positions_A: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bond lengths in A, and over the sums of covalent radii, (n_frames, n_bonds)."""
     i, j = molecule.bonds.T
     radii = COVALENT_RADII_A[molecule.numbers]
@@ -110,13 +118,17 @@ def unwrap(trajectory: Trajectory) -> Trajectory:
         x = unwrapped(trajectory.molecule, trajectory.positions_A, trajectory.box_A)
         changed = int((x != trajectory.positions_A).any(axis=(1, 2)).sum())
         if changed:
-            trajectory = trajectory.replace(positions_A=x, provenance={**trajectory.provenance, "unwrapped_frames": changed})
+            trajectory = trajectory.replace(
+                positions_A=x, provenance={**trajectory.provenance, "unwrapped_frames": changed}
+            )
     _check_torn(trajectory)
     _check_jumps(trajectory)
     return trajectory
 
 
-def unwrapped(molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArray[np.float64]) -> NDArray[np.float64]:
+def unwrapped(
+    molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Nearest images: along the bonds within a frame, and of each fragment's centre from frame to frame.
 
     Parameters
@@ -127,12 +139,16 @@ def unwrapped(molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArr
     x = np.array(positions_A, np.float64)
     boxes = np.broadcast_to(np.asarray(box_A, np.float64), (len(x), 3, 3))
     if not (np.abs(np.linalg.det(boxes)) > 1e-6).all():
-        raise InputError(f"box_A has no volume: {np.asarray(box_A).tolist()}; give three cell vectors as rows in A, or None for no box")
+        raise InputError(
+            f"box_A has no volume: {np.asarray(box_A).tolist()}; give three cell vectors as rows in A, or None for no box"
+        )
     inverse = np.linalg.inv(boxes)
 
     def image(step: NDArray[np.float64]) -> NDArray[np.float64]:
         """The lattice vectors (n_frames, 3) nearest to steps (n_frames, 3)."""
-        lattice: NDArray[np.float64] = np.einsum("fi,fij->fj", np.rint(np.einsum("fi,fij->fj", step, inverse)), boxes)
+        lattice: NDArray[np.float64] = np.einsum(
+            "fi,fij->fj", np.rint(np.einsum("fi,fij->fj", step, inverse)), boxes
+        )
         return lattice
 
     for fragment in _fragments(molecule):
@@ -144,8 +160,6 @@ def unwrapped(molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArr
         jumps = image(np.diff(centre, axis=0, prepend=centre[:1]))
         x[:, atoms] -= np.cumsum(jumps, axis=0)[:, None]
     return x
-
-
 
 
 def _check_torn(trajectory: Trajectory) -> None:
@@ -168,7 +182,9 @@ def _check_torn(trajectory: Trajectory) -> None:
         )
     apart = torn & (lengths > _APART_A)
     if apart.any() and trajectory.box_A is None:
-        raise InputError(f"{first(apart)}: does the molecule jump across a periodic boundary? {_UNWRAP}")
+        raise InputError(
+            f"{first(apart)}: does the molecule jump across a periodic boundary? {_UNWRAP}"
+        )
     if apart.any():
         raise InputError(
             f"{first(apart)}, whatever periodic image is taken: the box is wrong, or the bond broken; cut the trajectory before it breaks"
@@ -310,7 +326,9 @@ def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bo
     if elements is not None:
         check_supported(trajectory.molecule, elements, int(getattr(model, "max_atoms", MAX_ATOMS)))
     if len(trajectory) < 2:
-        raise InputError(f"{trajectory!r} has a single frame, from which no spacing can be told; give at least two frames")
+        raise InputError(
+            f"{trajectory!r} has a single frame, from which no spacing can be told; give at least two frames"
+        )
     _check_spacing(model, trajectory.dt_fs, between)
 
 
@@ -327,10 +345,14 @@ def _check_spacing(model: Any, dt_fs: float, between: bool) -> None:
         out = "write frames more often, or put frames between by equidrift.interpolate"
     ps = " Are the times in ps? time_fs is in fs." if low <= dt_fs * 1000 <= high else ""
     are = "would be" if between else "are"
-    raise InputError(f"frames {are} {dt_fs:g} fs apart, and the model {model.name!r} was trained on {low:g} to {high:g} fs; {out}.{ps}")
+    raise InputError(
+        f"frames {are} {dt_fs:g} fs apart, and the model {model.name!r} was trained on {low:g} to {high:g} fs; {out}.{ps}"
+    )
 
 
-def check_same_atoms(molecule: Molecule, n_atoms: int, numbers: NDArray[np.int64] | None, where: str) -> None:
+def check_same_atoms(
+    molecule: Molecule, n_atoms: int, numbers: NDArray[np.int64] | None, where: str
+) -> None:
     """Refuse frames of other atoms than the topology's. Raises `MoleculeError`.
 
     Parameters
@@ -344,9 +366,13 @@ def check_same_atoms(molecule: Molecule, n_atoms: int, numbers: NDArray[np.int64
         hint = (
             "the trajectory seems to lack hydrogens; write it with all atoms"
             if n_atoms == molecule.n_atoms - hydrogens
-            else ("give the topology of exactly these atoms; of a solvated system, write the molecule alone: select_atoms(...).write(...)")
+            else (
+                "give the topology of exactly these atoms; of a solvated system, write the molecule alone: select_atoms(...).write(...)"
+            )
         )
-        raise MoleculeError(f"{where} has {n_atoms} atoms a frame, but the topology {molecule!r} has {molecule.n_atoms}; {hint}")
+        raise MoleculeError(
+            f"{where} has {n_atoms} atoms a frame, but the topology {molecule!r} has {molecule.n_atoms}; {hint}"
+        )
     if numbers is None:
         return
     wrong = np.flatnonzero(numbers != molecule.numbers)
@@ -356,7 +382,9 @@ def check_same_atoms(molecule: Molecule, n_atoms: int, numbers: NDArray[np.int64
         k = int(wrong[0])
         same = sorted(numbers.tolist()) == sorted(molecule.numbers.tolist())
         hint = (
-            "the atoms come in another order; give a PDB or SDF in the trajectory's order" if same else "give the topology of this molecule"
+            "the atoms come in another order; give a PDB or SDF in the trajectory's order"
+            if same
+            else "give the topology of this molecule"
         )
         raise MoleculeError(
             f"atom {k} is {SYMBOLS[int(numbers[k])]} in {where}, but {molecule.symbols[k]} in the topology {molecule!r}; {hint}"

@@ -38,9 +38,27 @@ GRAPH_REASONS = (DISCONNECTED, OPEN_SHELL, NET_CHARGE, VALENCY)
 _EDM_NUMBERS = (1, 6, 7, 8, 9)
 _EDM_LENGTHS_PM = np.array(
     [
-        [[74, 109, 101, 96, 92], [109, 154, 147, 143, 135], [101, 147, 145, 140, 136], [96, 143, 140, 148, 142], [92, 135, 136, 142, 142]],
-        [[0, 0, 0, 0, 0], [0, 134, 129, 120, 0], [0, 129, 125, 121, 0], [0, 120, 121, 121, 0], [0, 0, 0, 0, 0]],
-        [[0, 0, 0, 0, 0], [0, 120, 116, 113, 0], [0, 116, 110, 0, 0], [0, 113, 0, 0, 0], [0, 0, 0, 0, 0]],
+        [
+            [74, 109, 101, 96, 92],
+            [109, 154, 147, 143, 135],
+            [101, 147, 145, 140, 136],
+            [96, 143, 140, 148, 142],
+            [92, 135, 136, 142, 142],
+        ],
+        [
+            [0, 0, 0, 0, 0],
+            [0, 134, 129, 120, 0],
+            [0, 129, 125, 121, 0],
+            [0, 120, 121, 121, 0],
+            [0, 0, 0, 0, 0],
+        ],
+        [
+            [0, 0, 0, 0, 0],
+            [0, 120, 116, 113, 0],
+            [0, 116, 110, 0, 0],
+            [0, 113, 0, 0, 0],
+            [0, 0, 0, 0, 0],
+        ],
     ],
     np.float64,
 )
@@ -57,14 +75,14 @@ def atoms_stable(molecule: Molecule) -> NDArray[np.bool_]:
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         total[[i, j]] += order if order in (1.0, 2.0, 3.0) else np.nan
     known = zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), total.tolist())
-    return np.array([valence in VALENCES.get((z, charge), ()) for z, charge, valence in known], bool)
+    return np.array(
+        [valence in VALENCES.get((z, charge), ()) for z, charge, valence in known], bool
+    )
 
 
 def is_stable(molecule: Molecule) -> bool:
     """Whether every atom is."""
     return bool(molecule.n_atoms and atoms_stable(molecule).all())
-
-
 
 
 def open_shell(molecule: Molecule) -> bool:
@@ -96,7 +114,9 @@ def edm_orders(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> 
     """
     if unknown := sorted(set(np.asarray(numbers).tolist()) - set(_EDM_NUMBERS)):
         names = ", ".join(SYMBOLS[z] for z in unknown)
-        raise InputError(f"EDM's table of bond lengths has H, C, N, O and F, not {names}; judge such molecules by their explicit bonds")
+        raise InputError(
+            f"EDM's table of bond lengths has H, C, N, O and F, not {names}; judge such molecules by their explicit bonds"
+        )
     kind = np.searchsorted(_EDM_NUMBERS, numbers)
     distance_pm = 100.0 * np.linalg.norm(positions_A[:, None] - positions_A[None], axis=-1)
     typical = _EDM_LENGTHS_PM[:, kind[:, None], kind[None]]
@@ -106,7 +126,9 @@ def edm_orders(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> 
     return orders.astype(np.int64)
 
 
-def edm_atoms_stable(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> NDArray[np.bool_]:
+def edm_atoms_stable(
+    numbers: NDArray[np.int64], positions_A: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Whether each atom has its usual valence by `edm_orders`; formal charges do not exist here. Raises `InputError` as that does."""
     wanted = _EDM_VALENCES[np.searchsorted(_EDM_NUMBERS, numbers)]
     stable: NDArray[np.bool_] = edm_orders(numbers, positions_A).sum(1) == wanted

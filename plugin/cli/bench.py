@@ -20,7 +20,9 @@ BENCHMARKS = {
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(BENCHMARKS))],
-    full: Annotated[bool, typer.Option("--full", help="The form the README quotes; takes longer.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="The form the README quotes; takes longer.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Measure the shipped models beside the baselines."""
@@ -48,7 +50,9 @@ def show(result: Mapping[str, Any]) -> None:
     from equidrift.cli.output import print_table
 
     metrics = list(dict.fromkeys(metric for row in result["rows"] for metric in row["values"]))
-    rows = [[row["row"], *(row["values"].get(metric) for metric in metrics)] for row in result["rows"]]
+    rows = [
+        [row["row"], *(row["values"].get(metric) for metric in metrics)] for row in result["rows"]
+    ]
     print_table(["row", *metrics], rows, title=str(result["name"]))
     machine = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
     typer.echo(f"machine: {machine}; commit {result['commit']}")

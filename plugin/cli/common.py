@@ -13,14 +13,25 @@ from typing import Annotated, Any
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
 
 
-def with_common_options(run: Callable[..., None], command: Callable[..., Any], *, network: bool) -> Callable[..., None]:
+def with_common_options(
+    run: Callable[..., None], command: Callable[..., Any], *, network: bool
+) -> Callable[..., None]:
     """`run` with the signature of `command` and the options that all have; `network`: also --threads."""
     import typer
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no summary: errors only.")]
-    verbose = Annotated[int, typer.Option("-v", "--verbose", count=True, help="Log records too; -vv: all of them.")]
-    threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the networks; as PyTorch has it if not given.")]
+    quiet = Annotated[
+        bool, typer.Option("-q", "--quiet", help="No progress, no summary: errors only.")
+    ]
+    verbose = Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Log records too; -vv: all of them.")
+    ]
+    threads = Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="Threads of the networks; as PyTorch has it if not given."
+        ),
+    ]
     further = [
         inspect.Parameter("quiet", keyword, annotation=quiet, default=False),
         inspect.Parameter("verbose", keyword, annotation=verbose, default=0),
@@ -38,7 +49,9 @@ def with_common_options(run: Callable[..., None], command: Callable[..., Any], *
 
 
 @contextmanager
-def common_options(*, quiet: bool, verbose: int, threads: int | None, keep_stdout: bool) -> Iterator[None]:
+def common_options(
+    *, quiet: bool, verbose: int, threads: int | None, keep_stdout: bool
+) -> Iterator[None]:
     """While this is open: records on stderr, no summary if `quiet`, so many threads; all as before afterwards.
 
     keep_stdout : what the command prints is its result (JSON, or a file on standard output), and is printed even if quiet.

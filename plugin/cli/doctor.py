@@ -16,7 +16,20 @@ from typing import Annotated, Any
 
 import typer
 
-REQUIRED = ("numpy", "torch", "safetensors", "openmm", "openmmtools", "ase", "MDAnalysis", "rdkit", "typer", "rich", "pydantic", "PyYAML")
+REQUIRED = (
+    "numpy",
+    "torch",
+    "safetensors",
+    "openmm",
+    "openmmtools",
+    "ase",
+    "MDAnalysis",
+    "rdkit",
+    "typer",
+    "rich",
+    "pydantic",
+    "PyYAML",
+)
 OPTIONAL = {"tblite": "xtb", "h5py": "h5md", "posebusters": "checks", "plotly": "report"}
 ETHANOL = "CCO"
 
@@ -30,7 +43,9 @@ class Finding:
     detail: str
 
 
-def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> int:
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
     """Versions, devices, hosts, entry points and weights, each tried."""
     from equidrift.cli.output import print_json, print_table
 
@@ -42,7 +57,10 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
         print_json({**report, "findings": [asdict(finding) for finding in findings]})
     else:
         typer.echo(verdict(findings))
-        print_table(("what", "state", "detail"), [(finding.what, finding.state, finding.detail) for finding in findings])
+        print_table(
+            ("what", "state", "detail"),
+            [(finding.what, finding.state, finding.detail) for finding in findings],
+        )
     return 1 if broken else 0
 
 
@@ -72,7 +90,11 @@ def _quiet() -> Iterator[None]:
 
 def examine() -> Iterator[Finding]:
     """Every finding, in the order of the report."""
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs")
+    yield Finding(
+        "python",
+        "ok",
+        f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs",
+    )
     yield _version("equidrift", None)
     for package in REQUIRED:
         yield _version(package, None)
@@ -99,7 +121,11 @@ def _plugins() -> Iterator[Finding]:
     from equidrift.registry import third_party_models
 
     for name, problem in third_party_models().items():
-        yield Finding(f"model of another package: {name}", "not ours" if problem else "ok", problem or "can be imported")
+        yield Finding(
+            f"model of another package: {name}",
+            "not ours" if problem else "ok",
+            problem or "can be imported",
+        )
 
 
 def _version(package: str, extra: str | None) -> Finding:
@@ -129,7 +155,11 @@ def _devices() -> str:
 
     from equidrift.cli.output import count
 
-    names = [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    names = (
+        [f"cuda:{k} {torch.cuda.get_device_name(k)}" for k in range(torch.cuda.device_count())]
+        if torch.cuda.is_available()
+        else []
+    )
     return ", ".join(["cpu", *names]) + f"; torch uses {count(torch.get_num_threads(), 'thread')}"
 
 
@@ -171,18 +201,28 @@ def _mmff() -> str:
 
     ensemble = _ethanol()
     system = mmff_system(ensemble.molecule)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     context.setPositions(ensemble.positions_A[0] * 0.1)
-    energy = context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(openmm.unit.kilojoule_per_mole)
+    energy = (
+        context.getState(getEnergy=True)
+        .getPotentialEnergy()
+        .value_in_unit(openmm.unit.kilojoule_per_mole)
+    )
     return f"{ETHANOL} {energy:.2f} kJ/mol"
 
 
 def _ase() -> str:
     from ase.io.formats import ioformats
 
-    found = [entry for entry in metadata.entry_points(group="ase.ioformats") if entry.name == "equidrift"]
+    found = [
+        entry for entry in metadata.entry_points(group="ase.ioformats") if entry.name == "equidrift"
+    ]
     if not found:
-        raise RuntimeError("the entry point ase.ioformats 'equidrift' is not installed; reinstall equidrift")
+        raise RuntimeError(
+            "the entry point ase.ioformats 'equidrift' is not installed; reinstall equidrift"
+        )
     found[0].load()
     if "equidrift" not in ioformats:
         raise RuntimeError("ASE does not list the format 'equidrift'")
@@ -220,10 +260,18 @@ def _weights() -> Iterator[Finding]:
     for card in cards:
         path = Path(card.get("path") or folder / f"{card['name']}.safetensors")
         if not path.is_file():
-            yield Finding(f"weights: {card['name']}", "broken", f"{path} is missing; reinstall equidrift")
+            yield Finding(
+                f"weights: {card['name']}", "broken", f"{path} is missing; reinstall equidrift"
+            )
         elif file_sha256(path) != card["sha256"]:
-            yield Finding(f"weights: {card['name']}", "broken", f"{path} is not the file of its card (sha256 differs); reinstall equidrift")
+            yield Finding(
+                f"weights: {card['name']}",
+                "broken",
+                f"{path} is not the file of its card (sha256 differs); reinstall equidrift",
+            )
         else:
-            yield Finding(f"weights: {card['name']}", "ok", f"{path}, sha256 {card['sha256'][:12]} fits")
+            yield Finding(
+                f"weights: {card['name']}", "ok", f"{path}, sha256 {card['sha256'][:12]} fits"
+            )
     if not cards:
         yield Finding("weights", "missing", f"no card in {folder}")

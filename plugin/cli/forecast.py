@@ -13,31 +13,82 @@ import typer
 
 
 def command(
-    trajectory: Annotated[Path, typer.Argument(metavar="TRAJ", help=".xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help=".xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz; of several samples OUT_0000, ...")
+    trajectory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRAJ", help=".xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz"
+        ),
     ],
-    top: Annotated[str | None, typer.Option("--top", metavar="TOP", help="Topology: a .pdb, .sdf or .mol file, or a SMILES.")] = None,
-    frames: Annotated[int | None, typer.Option(help="New frames; with --interpolate, between each two neighbours.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help=".xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz; of several samples OUT_0000, ...",
+        ),
+    ],
+    top: Annotated[
+        str | None,
+        typer.Option(
+            "--top", metavar="TOP", help="Topology: a .pdb, .sdf or .mol file, or a SMILES."
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="New frames; with --interpolate, between each two neighbours."),
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="Samples.")] = 1,
-    interpolate: Annotated[bool, typer.Option("--interpolate", help="Fill in frames between; without --frames, what is missing.")] = False,
-    refine: Annotated[bool, typer.Option("--refine", help="Noise and denoise TRAJ, a coarse trajectory.")] = False,
+    interpolate: Annotated[
+        bool,
+        typer.Option(
+            "--interpolate", help="Fill in frames between; without --frames, what is missing."
+        ),
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Noise and denoise TRAJ, a coarse trajectory.")
+    ] = False,
     level: Annotated[float, typer.Option(help="How far --refine noises, above 0 to 1.")] = 0.3,
     model: Annotated[
-        str, typer.Option(help="default, geotdm, last-frame, constant-velocity, or the path of weights you trained.")
+        str,
+        typer.Option(
+            help="default, geotdm, last-frame, constant-velocity, or the path of weights you trained."
+        ),
     ] = "default",
     seed: Annotated[int, typer.Option(help="Same seed, same trajectories.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Network calls of a window; the model's own number if not given.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Network calls of a window; the model's own number if not given."),
+    ] = None,
     stride: Annotated[int, typer.Option(help="Use every STRIDE-th frame of TRAJ.")] = 1,
     dt: Annotated[
-        float | None, typer.Option(metavar="FS", help="Time between the frames of TRAJ, where the file does not tell it.")
+        float | None,
+        typer.Option(
+            metavar="FS", help="Time between the frames of TRAJ, where the file does not tell it."
+        ),
     ] = None,
-    charge: Annotated[int | None, typer.Option(help="Total charge, where bonds must be perceived.")] = None,
-    broken: Annotated[str | None, typer.Option(help="Frames with a broken bond: redraw (--refine: report), or report.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
-    max_attempts: Annotated[int, typer.Option(help="Draws of a sample before it is given up.")] = 20,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
+    charge: Annotated[
+        int | None, typer.Option(help="Total charge, where bonds must be perceived.")
+    ] = None,
+    broken: Annotated[
+        str | None,
+        typer.Option(help="Frames with a broken bond: redraw (--refine: report), or report."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples in one call of the model.")
+    ] = None,
+    max_attempts: Annotated[
+        int, typer.Option(help="Draws of a sample before it is given up.")
+    ] = 20,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the output, and what a run of another command left."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
@@ -62,15 +113,41 @@ def command(
     refuse_inputs(written, files)
     options = model_options(set_ or [])
     broken = broken or ("report" if refine else "redraw")
-    settings = make_settings(model, seed=seed, steps=steps, broken=broken, max_attempts=max_attempts, batch_size=batch_size, **options)
+    settings = make_settings(
+        model,
+        seed=seed,
+        steps=steps,
+        broken=broken,
+        max_attempts=max_attempts,
+        batch_size=batch_size,
+        **options,
+    )
     given = load_trajectory(trajectory, top, dt_fs=dt, stride=stride, charge=charge)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         job = _job(mode, given, frames, level, settings)
     notes = [str(warning.message) for warning in caught]
-    identity = {"mode": mode, "n": n, "frames": frames, "level": level, "stride": stride, "dt": dt, "charge": charge, "requested": model}
-    identity |= {"set": options, "batch": settings.batch_size, "attempts": max_attempts, "suffix": output.suffix.lower()}
-    identity |= {"given": _described(str(trajectory)), "top": top and _described(top), **job.provenance()}
+    identity = {
+        "mode": mode,
+        "n": n,
+        "frames": frames,
+        "level": level,
+        "stride": stride,
+        "dt": dt,
+        "charge": charge,
+        "requested": model,
+    }
+    identity |= {
+        "set": options,
+        "batch": settings.batch_size,
+        "attempts": max_attempts,
+        "suffix": output.suffix.lower(),
+    }
+    identity |= {
+        "given": _described(str(trajectory)),
+        "top": top and _described(top),
+        **job.provenance(),
+    }
     stream = TrajectoryStream(
         output, identity, n=n, topology=True, inputs=files, overwrite=overwrite
     )
@@ -89,11 +166,17 @@ def _mode(interpolate: bool, refine: bool, frames: int | None) -> str:
     from equidrift.errors import InputError
 
     if interpolate and refine:
-        raise InputError("--interpolate and --refine exclude each other; run one, then the other on its result")
+        raise InputError(
+            "--interpolate and --refine exclude each other; run one, then the other on its result"
+        )
     if refine and frames is not None:
-        raise InputError("--refine keeps the frames of TRAJ, so --frames does not go with it; leave it out")
+        raise InputError(
+            "--refine keeps the frames of TRAJ, so --frames does not go with it; leave it out"
+        )
     if not interpolate and not refine and frames is None:
-        raise InputError("--frames is missing: how many new frames? say --frames 20 (or give --interpolate or --refine)")
+        raise InputError(
+            "--frames is missing: how many new frames? say --frames 20 (or give --interpolate or --refine)"
+        )
     return "interpolate" if interpolate else "refine" if refine else "forecast"
 
 
@@ -102,7 +185,11 @@ def _job(mode: str, given: Any, frames: int | None, level: float, settings: Any)
 
     if mode == "interpolate":
         return interpolation_job(given, frames, settings)
-    return refinement_job(given, level, settings) if mode == "refine" else forecast_job(given, frames or 0, settings)
+    return (
+        refinement_job(given, level, settings)
+        if mode == "refine"
+        else forecast_job(given, frames or 0, settings)
+    )
 
 
 def _spacing_fs(given: Any) -> float:
@@ -131,11 +218,21 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
     from equidrift.engine.trajectories import CONTEXT
     from equidrift.progress import frame_bar
 
-    counts: dict[str, Any] = {"samples": n, "frames": job.n_frames, "done": 0, "rejected": {}, "broken_frames": {}} | stream.summary
+    counts: dict[str, Any] = {
+        "samples": n,
+        "frames": job.n_frames,
+        "done": 0,
+        "rejected": {},
+        "broken_frames": {},
+    } | stream.summary
     begun, resumed = time.monotonic(), counts["done"]
     try:
         with frame_bar(n * job.n_frames, shown=shown, done=resumed) as report:
-            for chunk in () if stream.finished else job.chunks(n, stream.position, stream.unfinished(CONTEXT)):
+            for chunk in (
+                ()
+                if stream.finished
+                else job.chunks(n, stream.position, stream.unfinished(CONTEXT))
+            ):
                 counts["done"] += chunk.n_frames
                 for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
                     counts[name] = dict(sorted(sum(fresh, Counter(counts[name])).items()))
@@ -143,10 +240,16 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
                 if report is not None:
                     report(chunk)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"{counts['done']} frames are kept, the same command goes on from there") from error
+        raise KeyboardInterrupt(
+            f"{counts['done']} frames are kept, the same command goes on from there"
+        ) from error
     seconds = time.monotonic() - begun
     made = counts.pop("done") - resumed
-    return counts | {"resumed_from": resumed, "seconds": round(seconds, 3), "frames_per_s": round(made / seconds, 3) if seconds else None}
+    return counts | {
+        "resumed_from": resumed,
+        "seconds": round(seconds, 3),
+        "frames_per_s": round(made / seconds, 3) if seconds else None,
+    }
 
 
 def _kept(job: Any, output: Path) -> dict[str, Any]:
@@ -177,8 +280,13 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
         lines.append(FINISHED_BEFORE)
     elif result["resumed_from"]:
         lines.append(f"  continued from frame {result['resumed_from']}")
-    for name, label in (("rejected", "draws rejected and made again"), ("broken_frames", "frames kept that fail a check")):
-        lines.append(f"  {label}: {', '.join(f'{reason} {number}' for reason, number in result[name].items()) or 'none'}")
+    for name, label in (
+        ("rejected", "draws rejected and made again"),
+        ("broken_frames", "frames kept that fail a check"),
+    ):
+        lines.append(
+            f"  {label}: {', '.join(f'{reason} {number}' for reason, number in result[name].items()) or 'none'}"
+        )
     lines.append("  not exact dynamics: a model's draws")
     lines += [f"  note: {note}" for note in result["notes"]]
     if result["model"] not in ("last-frame", "constant-velocity") and result["frames_per_s"]:

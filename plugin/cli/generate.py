@@ -12,33 +12,72 @@ from typing import Annotated, Any
 
 import typer
 
-OUTPUT_HELP = ".sdf .sdf.gz .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule; - is SDF to stdout."
+OUTPUT_HELP = (
+    ".sdf .sdf.gz .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule; - is SDF to stdout."
+)
 
 # (property, judge) whose values are on another scale than the targets, which are B3LYP's
-OTHER_SCALE = {("gap_eV", "gfn2"): "GFN2-xTB's gap, not to be compared with the target, which is B3LYP's"}
+OTHER_SCALE = {
+    ("gap_eV", "gfn2"): "GFN2-xTB's gap, not to be compared with the target, which is B3LYP's"
+}
 
 
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     n: Annotated[int, typer.Option("-n", help="Molecules, valid and unique.")] = 1,
     target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="PROPERTY=VALUE", help="Such as gap_eV=7.0 or dipole_D=2.5; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="PROPERTY=VALUE",
+            help="Such as gap_eV=7.0 or dipole_D=2.5; may be repeated.",
+        ),
     ] = None,
-    fragment: Annotated[Path | None, typer.Option(metavar="CORE", help="Keep the heavy atoms of this .sdf, .mol or .pdb.")] = None,
-    model: Annotated[str, typer.Option(help="default (joint), latent, or the path of weights you trained.")] = "default",
-    steps: Annotated[int | None, typer.Option(help="Network calls of a sample; the model's own number if not given.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Strength of the targets: 1 is plain conditioning, 2 guides harder.")] = None,
+    fragment: Annotated[
+        Path | None,
+        typer.Option(metavar="CORE", help="Keep the heavy atoms of this .sdf, .mol or .pdb."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="default (joint), latent, or the path of weights you trained.")
+    ] = "default",
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Network calls of a sample; the model's own number if not given."),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Strength of the targets: 1 is plain conditioning, 2 guides harder."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same molecules.")] = 0,
     relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
     judge: Annotated[
-        list[str] | None, typer.Option(help="Who tells what was achieved: network, gfn2 (needs the extra xtb); may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Who tells what was achieved: network, gfn2 (needs the extra xtb); may be repeated."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Take targets outside the range of the training data.")] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
-    max_attempts: Annotated[int, typer.Option(help="Draws a molecule, on average, before the run is given up.")] = 20,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Write all N molecules or none.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take targets outside the range of the training data.")
+    ] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples in one call of the model.")
+    ] = None,
+    max_attempts: Annotated[
+        int, typer.Option(help="Draws a molecule, on average, before the run is given up.")
+    ] = 20,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Write all N molecules or none.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the output, and what a run of another command left."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """New molecules. Interrupted, the same command goes on where it stopped."""
@@ -91,7 +130,9 @@ def _check_suffix(output: Path, n: int) -> None:
 
     suffix = suffix_of(output)
     if n > 1 and suffix not in MANY_MOLECULES:
-        raise InputError(f"a {suffix} file holds one molecule, and {n} are asked for; write {', '.join(MANY_MOLECULES)}")
+        raise InputError(
+            f"a {suffix} file holds one molecule, and {n} are asked for; write {', '.join(MANY_MOLECULES)}"
+        )
 
 
 def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
@@ -102,13 +143,19 @@ def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
     for pair in pairs:
         name, equals, text = (part.strip() for part in pair.partition("="))
         if not equals or not name:
-            raise InputError(f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}")
+            raise InputError(
+                f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}"
+            )
         try:
             value = float(text)
         except ValueError as error:
-            raise InputError(f"--target {pair!r} has a value that is no number; say --target {name}=7.0") from error
+            raise InputError(
+                f"--target {pair!r} has a value that is no number; say --target {name}=7.0"
+            ) from error
         if name in targets:
-            raise InputError(f"--target {name} is given twice, {targets[name]:g} and {value:g}; give it once")
+            raise InputError(
+                f"--target {name} is given twice, {targets[name]:g} and {value:g}; give it once"
+            )
         targets[name] = value
     return targets
 
@@ -148,10 +195,16 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
         if strict or not run.found:
             raise
         short = f"{' '.join(str(error).split())} These are written (--strict for all or none)."
-        told = run.state() | {"achieved": achieved, "short": short, "attempts": settings.max_attempts}
+        told = run.state() | {
+            "achieved": achieved,
+            "short": short,
+            "attempts": settings.max_attempts,
+        }
         writer.write([], (run.drawn, 0), told)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(f"{writer.summary.get('molecules', 0)} molecules are kept, the same command goes on from there") from error
+        raise KeyboardInterrupt(
+            f"{writer.summary.get('molecules', 0)} molecules are kept, the same command goes on from there"
+        ) from error
     writer.finish()
     origin, seconds = provenance(settings), time.monotonic() - begun
     return {
@@ -169,15 +222,25 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
     }
 
 
-def achieved_table(targets: Mapping[str, float], achieved: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def achieved_table(
+    targets: Mapping[str, float], achieved: Mapping[str, Sequence[float]]
+) -> list[dict[str, Any]]:
     """For each target and judge what the molecules have: mean, and mean distance from the target."""
     rows = []
     for score, values in achieved.items():
         name, _, judge = score.partition("/")
         if name in targets and values:
             off = sum(abs(value - targets[name]) for value in values) / len(values)
-            row = {"property": name, "target": targets[name], "judge": judge or "network", "mean": sum(values) / len(values)}
-            if (name, judge) in OTHER_SCALE:  # a difference of two methods is no distance from a target
+            row = {
+                "property": name,
+                "target": targets[name],
+                "judge": judge or "network",
+                "mean": sum(values) / len(values),
+            }
+            if (
+                name,
+                judge,
+            ) in OTHER_SCALE:  # a difference of two methods is no distance from a target
                 rows.append({**row, "scale": OTHER_SCALE[name, judge]})
             else:
                 rows.append({**row, "mean_absolute_error": off})
@@ -189,12 +252,16 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     from equidrift.cli.output import count
     from equidrift.cli.sample import FINISHED_BEFORE
 
-    lines = [f"{count(summary['molecules'], 'molecule')} by {summary['model']} -> {summary['output']}"]
+    lines = [
+        f"{count(summary['molecules'], 'molecule')} by {summary['model']} -> {summary['output']}"
+    ]
     if summary["finished_before"]:
         lines.append(FINISHED_BEFORE)
     elif summary["resumed_from"]:
         lines.append(f"  continued from molecule {summary['resumed_from']}")
-    rejected = ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
+    rejected = (
+        ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
+    )
     lines.append(f"  drawn {summary['drawn']}, rejected: {rejected}")
     for row in summary["targets"]:
         achieved = f"mean {row['mean']:.3g}"
@@ -202,7 +269,9 @@ def summary_text(summary: Mapping[str, Any]) -> str:
             achieved += f", {row['scale']}"
         else:
             achieved += f", off by {row['mean_absolute_error']:.2g} on average"
-        lines.append(f"  {row['property']}: target {row['target']:g}, achieved (judge {row['judge']}) {achieved}")
+        lines.append(
+            f"  {row['property']}: target {row['target']:g}, achieved (judge {row['judge']}) {achieved}"
+        )
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  {summary['seconds']:.1f} s, {summary['molecules_per_s'] or 0:.1f} molecules/s")
     return "\n".join(lines)

@@ -15,7 +15,15 @@ import typer
 from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError, UnknownNameError
 
 logger = logging.getLogger(__name__)
-NETWORKED = ("sample", "refine", "forecast", "generate", "md", "train", "bench")  # commands that take --threads
+NETWORKED = (
+    "sample",
+    "refine",
+    "forecast",
+    "generate",
+    "md",
+    "train",
+    "bench",
+)  # commands that take --threads
 
 FAILED, BAD_INPUT, PIPE_CLOSED = 1, 2, 141
 
@@ -49,7 +57,13 @@ def build() -> Callable[[], None]:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=lambda value: _version() if value else None, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda value: _version() if value else None,
+            help="Show the version.",
+        ),
     ] = False,
 ) -> None:
     """Equivariant diffusion models where molecular simulators already work."""
@@ -63,7 +77,10 @@ def _version() -> None:
 
 
 def _help(
-    context: typer.Context, command: Annotated[str | None, typer.Argument(metavar="[COMMAND]", help="Of which; all if not given.")] = None
+    context: typer.Context,
+    command: Annotated[
+        str | None, typer.Argument(metavar="[COMMAND]", help="Of which; all if not given.")
+    ] = None,
 ) -> int:
     """Help on a command."""
     above = context.parent
@@ -90,14 +107,27 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
     from equidrift.cli.signals import ended_by_signals, exit_code
 
     @wraps(command)
-    def run(*args: Any, quiet: bool = False, verbose: int = 0, threads: int | None = None, **options: Any) -> None:
+    def run(
+        *args: Any,
+        quiet: bool = False,
+        verbose: int = 0,
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
         shown = bool(options.get("as_json")) or str(options.get("output")) == "-"
         begun = time.monotonic()
         try:
-            with common_options(quiet=quiet, verbose=verbose, threads=threads, keep_stdout=shown), ended_by_signals():
+            with (
+                common_options(quiet=quiet, verbose=verbose, threads=threads, keep_stdout=shown),
+                ended_by_signals(),
+            ):
                 logger.debug("%s: %s", command.__module__, options)
                 code = command(*args, **options)
-                logger.info("%s took %.1f s", command.__module__.rpartition(".")[2], time.monotonic() - begun)
+                logger.info(
+                    "%s took %.1f s",
+                    command.__module__.rpartition(".")[2],
+                    time.monotonic() - begun,
+                )
         except KeyboardInterrupt as error:
             typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
             code = exit_code(error)
@@ -106,7 +136,11 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
             code = PIPE_CLOSED
         except EquidriftError as error:
             typer.echo(f"equidrift: {_told(error)}", err=True)
-            code = BAD_INPUT if isinstance(error, ValueError | TypeError | MissingDependencyError) else FAILED
+            code = (
+                BAD_INPUT
+                if isinstance(error, ValueError | TypeError | MissingDependencyError)
+                else FAILED
+            )
         if code:
             raise typer.Exit(code)
 

@@ -13,25 +13,55 @@ _UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
 
 
 def command(
-    what: Annotated[str, typer.Argument(metavar="INPUT", help="A SMILES, or a file: .pdb .sdf .mol")],
-    output: Annotated[Path, typer.Option("-o", "--output", help=".xtc or .dcd; the topology goes beside it: run.top.pdb for run.xtc")],
-    time: Annotated[str, typer.Option(help="Length of the production run, as 200ps or 1ns.")] = "200ps",
+    what: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A SMILES, or a file: .pdb .sdf .mol")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help=".xtc or .dcd; the topology goes beside it: run.top.pdb for run.xtc",
+        ),
+    ],
+    time: Annotated[
+        str, typer.Option(help="Length of the production run, as 200ps or 1ns.")
+    ] = "200ps",
     temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
-    proposals: Annotated[str, typer.Option(help="torsion, heat-bath, mixture, histogram (to 3 torsions), uniform or none.")] = "torsion",
-    forcefield: Annotated[str, typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94.")] = "",
+    proposals: Annotated[
+        str,
+        typer.Option(
+            help="torsion, heat-bath, mixture, histogram (to 3 torsions), uniform or none."
+        ),
+    ] = "torsion",
+    forcefield: Annotated[
+        str,
+        typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94."),
+    ] = "",
     timestep: Annotated[str, typer.Option(help="Step of the dynamics.")] = "2fs",
     friction: Annotated[float, typer.Option(help="1/ps.")] = 1.0,
     constraints: Annotated[str, typer.Option(help="HBonds or none.")] = "HBonds",
-    md_steps: Annotated[int, typer.Option(help="Steps of dynamics between rounds of proposals.")] = 100,
+    md_steps: Annotated[
+        int, typer.Option(help="Steps of dynamics between rounds of proposals.")
+    ] = 100,
     n_proposals: Annotated[int, typer.Option(help="Proposals in a round.")] = 10,
-    adapt: Annotated[str | None, typer.Option(help="Length of the adaptive phase; a tenth of the time, at least 50ps.")] = None,
-    interval: Annotated[str | None, typer.Option(help="Time between frames; every round if not given.")] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(help="Length of the adaptive phase; a tenth of the time, at least 50ps."),
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Time between frames; every round if not given.")
+    ] = None,
     charge: Annotated[
         int | None, typer.Option(help="Total charge of a .pdb; from its hydrogens if not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same chain.")] = 0,
-    platform: Annotated[str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what another run left.")] = False,
+    platform: Annotated[
+        str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output, and what another run left.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Sample a molecule's Boltzmann distribution. Interrupted, the same command goes on; with a longer --time it extends the run."""
@@ -60,7 +90,9 @@ def command(
         try:
             result = run.go()
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt("what was sampled is kept, the same command goes on from there") from error
+            raise KeyboardInterrupt(
+                "what was sampled is kept, the same command goes on from there"
+            ) from error
     if as_json:
         print_json(result)
     else:
@@ -74,7 +106,9 @@ def picoseconds(option: str, text: str) -> float:
 
     match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?\d+)?)\s*(fs|ps|ns|us)\s*", text)
     if match is None:
-        raise InputError(f"{option} takes a number and a unit (fs, ps, ns, us), say 200ps; got {text!r}")
+        raise InputError(
+            f"{option} takes a number and a unit (fs, ps, ns, us), say 200ps; got {text!r}"
+        )
     return float(match[1]) * _UNITS_PS[match[2]]
 
 
@@ -84,7 +118,9 @@ def _print(result: dict[str, Any]) -> None:
 
     adaptation = result["adaptation"]
     conditions = f"{result['potential']} at {result['temperature_K']:g} K"
-    typer.echo(f"{conditions}, {result['time_ps']:g} ps on {result['platform']} -> {result['output']}")
+    typer.echo(
+        f"{conditions}, {result['time_ps']:g} ps on {result['platform']} -> {result['output']}"
+    )
     if adaptation.get("cycles"):
         moves = f"{adaptation['proposer']} proposals that move {adaptation['block_size'] or 'all'} torsions at once"
         moves = adaptation.get("is", moves)
@@ -94,16 +130,26 @@ def _print(result: dict[str, Any]) -> None:
         )
     if "note" in adaptation:
         typer.echo(f"note: {adaptation['note']}")
-    seconds = ", ".join(f"{part} {value:.1f} s" for part, value in result["seconds_by_part"].items())
-    typer.echo(f"{result['seconds']:.1f} s here ({result['ps_per_s']:.1f} ps/s); of the whole run: {seconds}")
+    seconds = ", ".join(
+        f"{part} {value:.1f} s" for part, value in result["seconds_by_part"].items()
+    )
+    typer.echo(
+        f"{result['seconds']:.1f} s here ({result['ps_per_s']:.1f} ps/s); of the whole run: {seconds}"
+    )
     if result["proposed"]:
         failed = f", {result['not_finite']} without a finite energy" if result["not_finite"] else ""
-        typer.echo(f"{result['accepted']} of {result['proposed']} proposals accepted ({result['acceptance']:.1%}){failed}")
+        typer.echo(
+            f"{result['accepted']} of {result['proposed']} proposals accepted ({result['acceptance']:.1%}){failed}"
+        )
     rows = []
     for torsion in result["torsions"]:
         share = result["acceptance_by_torsion"][torsion["torsion"]]
         for k, basin in enumerate(torsion["basins"]):
-            first = [torsion["torsion"], _share(share), f"{torsion['ess']:.0f}"] if k == 0 else ["", "", ""]
+            first = (
+                [torsion["torsion"], _share(share), f"{torsion['ess']:.0f}"]
+                if k == 0
+                else ["", "", ""]
+            )
             rows.append([*first, *_basin(basin)])
     columns = ["torsion", "accepted > 60°", "ESS", "basin/°", "population", "F/kJ/mol", "entries"]
     if rows:
@@ -111,7 +157,11 @@ def _print(result: dict[str, Any]) -> None:
     if rows:
         typer.echo(f"tables: {', '.join(result['tables'])}")
     if len(result["torsions"]) > 1:
-        print_table(["state/°", "population", "F/kJ/mol", "entries"], [_basin(state) for state in result["states"]], title="States")
+        print_table(
+            ["state/°", "population", "F/kJ/mol", "entries"],
+            [_basin(state) for state in result["states"]],
+            title="States",
+        )
     for text in result.get("warnings", []):
         typer.echo(f"warning: {text}", err=True)
 

@@ -16,8 +16,12 @@ INNER = ("self", "name", "weights_sha256", "card")
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The options of this model, for --set.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All shipped weights too, with what was measured.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The options of this model, for --set.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="All shipped weights too, with what was measured.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Models that come with the package, one a line; with a NAME, its options."""
@@ -28,10 +32,13 @@ def command(
     if name is not None:
         return _one(name, as_json)
     from equidrift.montecarlo.adapt import MEANINGS as proposals
+
     cards = [dict(card) for card in list_cards()]
     broken = {name: problem for name, problem in third_party_models().items() if problem}
     if as_json:
-        names = {verb: sorted(table) for verb, table in tables().items()} | {"sample": list_models()}
+        names = {verb: sorted(table) for verb, table in tables().items()} | {
+            "sample": list_models()
+        }
         names["md"] = sorted(proposals)
         print_json({"command": "models", **names, "not_importable": broken, "cards": cards})
         return 0
@@ -55,7 +62,12 @@ def tables() -> dict[str, Mapping[str, str]]:
     """The names of each command's --model, and who makes each."""
     from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, REFINERS, TRAJECTORY_MODELS
 
-    return {"sample": CONFORMER_MODELS, "refine": REFINERS, "forecast": TRAJECTORY_MODELS, "generate": MOLECULE_MODELS}
+    return {
+        "sample": CONFORMER_MODELS,
+        "refine": REFINERS,
+        "forecast": TRAJECTORY_MODELS,
+        "generate": MOLECULE_MODELS,
+    }
 
 
 def summary(path: str) -> str:
@@ -74,9 +86,17 @@ def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
         texts = described(inspect.getdoc(part) or "")
         start = part.__init__ if inspect.isclass(part) else part
         parameters = inspect.signature(start, eval_str=True).parameters
-        if "options" in parameters and (record := _record(parameters["options"].annotation)) is not None:
-            texts = described(inspect.getdoc(record) or "")  # a table of options, each given by its name
-            found |= {field.name: (field.default, texts.get(field.name, "")) for field in dataclasses.fields(record)}
+        if (
+            "options" in parameters
+            and (record := _record(parameters["options"].annotation)) is not None
+        ):
+            texts = described(
+                inspect.getdoc(record) or ""
+            )  # a table of options, each given by its name
+            found |= {
+                field.name: (field.default, texts.get(field.name, ""))
+                for field in dataclasses.fields(record)
+            }
             continue
         for parameter in parameters.values():
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
@@ -87,7 +107,9 @@ def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
 
 def _record(annotation: Any) -> Any:
     """The dataclass in an annotation, if any."""
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if dataclasses.is_dataclass(kind)]
+    kinds = [
+        kind for kind in get_args(annotation) or (annotation,) if dataclasses.is_dataclass(kind)
+    ]
     return kinds[0] if kinds else None
 
 
@@ -109,7 +131,10 @@ def _makers(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 
 def _hands_on(call: Callable[..., Any]) -> bool:
-    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(call).parameters.values())
+    return any(
+        parameter.kind is parameter.VAR_KEYWORD
+        for parameter in inspect.signature(call).parameters.values()
+    )
 
 
 def described(text: str) -> dict[str, str]:
@@ -135,17 +160,25 @@ def _one(name: str, as_json: bool) -> int:
     known = {entry for table in tables().values() for entry in table}
     if name not in known:
         raise UnknownNameError("model", name, known)
-    found = {verb: options_of(resolve(table[name])) for verb, table in tables().items() if name in table}
+    found = {
+        verb: options_of(resolve(table[name])) for verb, table in tables().items() if name in table
+    }
     if as_json:
         plain = {
-            verb: {key: {"default": default, "about": text} for key, (default, text) in options.items()} for verb, options in found.items()
+            verb: {
+                key: {"default": default, "about": text} for key, (default, text) in options.items()
+            }
+            for verb, options in found.items()
         }
         print_json({"command": "models", "model": name, "options": plain})
         return 0
     for verb, options in found.items():
         typer.echo(f"equidrift {verb} --model {name}: {summary(tables()[verb][name])}")
         for key, (default, text) in options.items():
-            typer.echo(f"  --set {key}={'null' if default is None else default}" + (f"  {text}" if text else ""))
+            typer.echo(
+                f"  --set {key}={'null' if default is None else default}"
+                + (f"  {text}" if text else "")
+            )
         if not options:
             typer.echo("  no options")
     return 0
@@ -165,11 +198,21 @@ def _details(card: Mapping[str, Any]) -> list[str]:
     """What a model does, what it learnt from, and its first few figures; all of them are in the card."""
     rows = {name: value for name, value in card["quality"].items() if isinstance(value, Mapping)}
     plain = {name: value for name, value in card["quality"].items() if name not in rows}
-    lines = [f"{name}: {_figures(values)}" for name, values in ({"measured": plain} | rows if plain else rows).items()]
-    return [f"\n{card['name']}: {card['description']}", f"  training data: {card['training_data']}", *(f"  {line}" for line in lines)]
+    lines = [
+        f"{name}: {_figures(values)}"
+        for name, values in ({"measured": plain} | rows if plain else rows).items()
+    ]
+    return [
+        f"\n{card['name']}: {card['description']}",
+        f"  training data: {card['training_data']}",
+        *(f"  {line}" for line in lines),
+    ]
 
 
 def _figures(values: Mapping[str, Any]) -> str:
-    shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    shown = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    ]
     further = len(shown) - SHOWN
     return ", ".join(shown[:SHOWN]) + (f", and {further} more in the card" if further > 0 else "")

@@ -20,5 +20,7 @@ def model_options(pairs: Sequence[str]) -> dict[str, Any]:
         try:
             options[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise InputError(f"--set {pair!r} has a value that is no number, word or list") from error
+            raise InputError(
+                f"--set {pair!r} has a value that is no number, word or list"
+            ) from error
     return options

@@ -22,14 +22,34 @@ _NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
 def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)],
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
-    model: Annotated[str, typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained.")] = "refine",
-    steps: Annotated[int | None, typer.Option(help="Network calls; the model's own number if not given.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Conformers in one call of the model.")] = None,
-    top: Annotated[str | None, typer.Option(help="What tells the bonds: a PDB, SDF or MOL file, or a SMILES.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
+    model: Annotated[
+        str,
+        typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained."),
+    ] = "refine",
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls; the model's own number if not given.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Conformers in one call of the model.")
+    ] = None,
+    top: Annotated[
+        str | None, typer.Option(help="What tells the bonds: a PDB, SDF or MOL file, or a SMILES.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+    ] = None,
+    largest_fragment: Annotated[
+        bool,
+        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
+    ] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the output, and what a run of another command left."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
@@ -49,13 +69,23 @@ def command(
     _check_request(file, top, output, steps, batch_size, charge)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
-    identity: dict[str, Any] = {"file": file_sha256(unpacked(file)), "suffix": suffix_of(output), "version": __version__}
+    identity: dict[str, Any] = {
+        "file": file_sha256(unpacked(file)),
+        "suffix": suffix_of(output),
+        "version": __version__,
+    }
     identity |= {"largest_fragment": largest_fragment, "charge": charge}
-    identity |= {"refiner": model, "options": options, "weights": getattr(refiner, "weights_sha256", None)}
+    identity |= {
+        "refiner": model,
+        "options": options,
+        "weights": getattr(refiner, "weights_sha256", None),
+    }
     identity |= {"steps": steps, "batch": batch_size}
     identity |= {} if top is None else {"top": file_sha256(top) if Path(top).is_file() else top}
     topology = [top] if top is not None and Path(top).is_file() else []
-    writer = open_stream(output, identity, inputs=[file, *topology, *model_files(model)], overwrite=overwrite)
+    writer = open_stream(
+        output, identity, inputs=[file, *topology, *model_files(model)], overwrite=overwrite
+    )
     begun, done = time.monotonic(), writer.summary.get("conformers", 0)
     again = writer.finished
     summary = {**_NOTHING, "kept_input": {}, "failures": []} | writer.summary
@@ -63,7 +93,9 @@ def command(
         size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
         shown = not as_json and sys.stderr.isatty()
         try:
-            _refine_all(file, top, writer, summary, refiner, steps, size, shown, largest_fragment, charge)
+            _refine_all(
+                file, top, writer, summary, refiner, steps, size, shown, largest_fragment, charge
+            )
         except KeyboardInterrupt as error:
             message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
             raise KeyboardInterrupt(message) from error
@@ -72,9 +104,17 @@ def command(
     else:
         writer.discard()
     seconds = time.monotonic() - begun
-    result = {"command": "refine", "output": str(output) if summary["conformers"] else None, "model": model, **summary}
+    result = {
+        "command": "refine",
+        "output": str(output) if summary["conformers"] else None,
+        "model": model,
+        **summary,
+    }
     result |= {"resumed_from": done, "finished_before": again}
-    result |= {"seconds": round(seconds, 3), "conformers_per_s": round((summary["conformers"] - done) / seconds, 3)}
+    result |= {
+        "seconds": round(seconds, 3),
+        "conformers_per_s": round((summary["conformers"] - done) / seconds, 3),
+    }
     text = json.dumps(plain(result)) if as_json else _text(result)
     typer.echo(text, err=str(output) == "-")  # there, stdout holds the records alone
     if not summary["conformers"]:
@@ -100,7 +140,9 @@ def _check_request(
         if value is not None:
             check_count(label, value)
     if str(file) != STDIN and not file.is_file():
-        raise InputError(f"there is no file {str(file)!r}; give conformers as .sdf, .xyz or another format (--help)")
+        raise InputError(
+            f"there is no file {str(file)!r}; give conformers as .sdf, .xyz or another format (--help)"
+        )
     suffix = suffix_of(output)
     if suffix in MANY_MOLECULES:
         return
@@ -112,7 +154,9 @@ def _check_request(
             f"write {', '.join(MANY_MOLECULES)}"
         )
     if suffix == ".mol" and first is not None and len(first) > 1:
-        raise InputError(f"a .mol file holds one conformer, and {str(file)!r} has {len(first)}; write .sdf")
+        raise InputError(
+            f"a .mol file holds one conformer, and {str(file)!r} has {len(first)}; write .sdf"
+        )
 
 
 def _refine_all(
@@ -172,7 +216,9 @@ def _text(result: dict[str, Any]) -> str:
     from equidrift.cli.output import count
     from equidrift.cli.sample import FINISHED_BEFORE
 
-    kept = ", ".join(f"{reason} {number}" for reason, number in result["kept_input"].items()) or "none"
+    kept = (
+        ", ".join(f"{reason} {number}" for reason, number in result["kept_input"].items()) or "none"
+    )
     where = result["output"] or "nothing written"
     lines = [
         f"{count(result['conformers'], 'conformer')} of {count(result['molecules'], 'molecule')} refined by {result['model']} -> {where}",
@@ -183,4 +229,7 @@ def _text(result: dict[str, Any]) -> str:
         lines.append(FINISHED_BEFORE)
     elif result["resumed_from"]:
         lines.append(f"  continued from conformer {result['resumed_from']}")
-    return "\n".join(lines + [f"  failed: {failure['title']}: {failure['error']}" for failure in result["failures"]])
+    return "\n".join(
+        lines
+        + [f"  failed: {failure['title']}: {failure['error']}" for failure in result["failures"]]
+    )

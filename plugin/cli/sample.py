@@ -18,31 +18,71 @@ from equidrift.cli.options import model_options
 MAX_PRUNED = 10_000
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
-INPUT_HELP = "SMILES, InChI, or files: .smi .csv .sdf .mol .mol2 .pdb, each also .gz; - is standard input."
-OUTPUT_HELP = ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
+INPUT_HELP = (
+    "SMILES, InChI, or files: .smi .csv .sdf .mol .mol2 .pdb, each also .gz; - is standard input."
+)
+OUTPUT_HELP = (
+    ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
+)
 CHARGE_HELP = "Total charge of a .pdb's molecule; from its hydrogens if not given."
-FINISHED_BEFORE = "  finished before by this very command; nothing was done (--overwrite makes it anew)"
+FINISHED_BEFORE = (
+    "  finished before by this very command; nothing was done (--overwrite makes it anew)"
+)
 
 
 def command(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUT_HELP)],
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     n: Annotated[int, typer.Option("-n", help="Conformers of each molecule.")] = 1,
-    model: Annotated[str, typer.Option(help="See `equidrift models`, or the path of weights you trained.")] = "default",
+    model: Annotated[
+        str, typer.Option(help="See `equidrift models`, or the path of weights you trained.")
+    ] = "default",
     seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Solver steps; the model's own number if not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Solver steps; the model's own number if not given.")
+    ] = None,
     relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
-    fix: Annotated[Path | None, typer.Option(metavar="CORE", help="Hold the atoms of this .sdf, .mol or .pdb where it has them.")] = None,
-    restrain: Annotated[Path | None, typer.Option(help="Distances to keep: lines `i j lower upper`, indices from 0, A.")] = None,
-    prune: Annotated[float | None, typer.Option(help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples in one call of the model.")] = None,
-    max_attempts: Annotated[int, typer.Option(help="Draws a conformer before it is given up.")] = 20,
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CORE", help="Hold the atoms of this .sdf, .mol or .pdb where it has them."
+        ),
+    ] = None,
+    restrain: Annotated[
+        Path | None,
+        typer.Option(help="Distances to keep: lines `i j lower upper`, indices from 0, A."),
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(
+            help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples in one call of the model.")
+    ] = None,
+    max_attempts: Annotated[
+        int, typer.Option(help="Draws a conformer before it is given up.")
+    ] = 20,
     timeout: Annotated[float | None, typer.Option(help="Seconds a molecule may take.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated.")] = None,
-    largest_fragment: Annotated[bool, typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+    ] = None,
+    largest_fragment: Annotated[
+        bool,
+        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
+    ] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, and what a run of another command left.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the output, and what a run of another command left."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
@@ -60,7 +100,9 @@ def command(
     check_output(output)
     refuse_inputs([output], files)
     check_threshold(prune)
-    _check_request(inputs, output, n, "--prune" if prune is not None else "--strict" if strict else "")
+    _check_request(
+        inputs, output, n, "--prune" if prune is not None else "--strict" if strict else ""
+    )
     own = model_options(set_ or [])
     settings = make_settings(
         model,
@@ -75,7 +117,13 @@ def command(
         **own,
     )
     run = _Run(inputs, output, n, settings, prune, strict, largest_fragment, charge)
-    identity = {**provenance(settings), "requested": model, "batch": settings.batch_size, "attempts": max_attempts, "prune": prune}
+    identity = {
+        **provenance(settings),
+        "requested": model,
+        "batch": settings.batch_size,
+        "attempts": max_attempts,
+        "prune": prune,
+    }
     identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
     identity |= {"largest_fragment": largest_fragment, "charge": charge}
     writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
@@ -95,8 +143,6 @@ def command(
             message = f"{run.counts['conformers']} conformers are written"
         raise KeyboardInterrupt(message) from error
     return run.close(writer, as_json)
-
-
 
 
 def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> None:
@@ -122,7 +168,9 @@ def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> N
 def model_files(model: str) -> list[Path]:
     """The files of a model given by its path: weights and card; none for a name."""
     path = Path(model)
-    return [path, path.with_suffix(".json"), path.with_suffix(".safetensors")] if path.suffix else []
+    return (
+        [path, path.with_suffix(".json"), path.with_suffix(".safetensors")] if path.suffix else []
+    )
 
 
 class _Run:
@@ -194,11 +242,15 @@ class _Run:
                 self._count(piece, ensemble, titles)
             last = pieces[-1]
             done = last.last or last.ensemble is None
-            position = (last.index + 1, 0) if done else (last.index, last.start + len(last.ensemble))
+            position = (
+                (last.index + 1, 0) if done else (last.index, last.start + len(last.ensemble))
+            )
             writer.write(ensembles, position, self.counts)
             self.window = 0
 
-    def _molecules(self, entries: Iterator[Any], done: int, titles: dict[int, str]) -> Iterator[Any]:
+    def _molecules(
+        self, entries: Iterator[Any], done: int, titles: dict[int, str]
+    ) -> Iterator[Any]:
         from equidrift.fragments import largest_fragment
         from equidrift.records import Molecule
 
@@ -231,11 +283,16 @@ class _Run:
             self.first_error = self.first_error or piece.error
             message = " ".join(str(piece.error).split())
             failure = {"index": piece.index, "title": title, "error": message}
-            counts["failures"].append(failure | ({} if ensemble is None else {"written": len(ensemble)}))
+            counts["failures"].append(
+                failure | ({} if ensemble is None else {"written": len(ensemble)})
+            )
         if ensemble is not None:
             counts["conformers"] += len(ensemble)
             counts["drawn"] += ensemble.provenance["drawn"]
-            told = [self.cut.pop(piece.index, None), *map(ensemble.provenance.get, ("fix_note", "note"))]
+            told = [
+                self.cut.pop(piece.index, None),
+                *map(ensemble.provenance.get, ("fix_note", "note")),
+            ]
             for note in told if piece.start == 0 else ():
                 if note:
                     counts["notes"].append({"index": piece.index, "title": title, "note": note})
@@ -290,16 +347,22 @@ def summary_text(summary: dict[str, Any]) -> str:
     """What a person reads at the end of a run."""
     from equidrift.cli.output import count
 
-    made = f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
+    made = (
+        f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
+    )
     lines = [f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}"]
     if summary["finished_before"]:
         lines.append(FINISHED_BEFORE)
     elif summary["resumed_from"]:
         lines.append(f"  continued from conformer {summary['resumed_from']}")
-    rejected = ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"
+    rejected = (
+        ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"
+    )
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
     lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}{pruned}")
-    lines.append(f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s")
+    lines.append(
+        f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s"
+    )
     notes, failures = summary["notes"], summary["failures"]
     lines += [f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]]
     lines += [failure_line(failure) for failure in failures[:MAX_FAILURES_SHOWN]]

@@ -23,9 +23,14 @@ FAMILIES = {
 CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
     "conformers": {
         "conformers": ("", "equidrift.models.conformers.train:ConformerTraining"),
-        "distance": ("task: distance", "equidrift.models.conformers.distance.train:DistanceTraining"),
+        "distance": (
+            "task: distance",
+            "equidrift.models.conformers.distance.train:DistanceTraining",
+        ),
     },
-    "conformer-energy": {"conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")},
+    "conformer-energy": {
+        "conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")
+    },
     "trajectories": {
         "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
         "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
@@ -39,7 +44,10 @@ CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
     "molecules": {
         "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
         "latent": ("model: latent", "equidrift.models.molecules.latent.train:LatentTraining"),
-        "properties": ("model: properties", "equidrift.models.molecules.properties.train:PropertyTraining"),
+        "properties": (
+            "model: properties",
+            "equidrift.models.molecules.properties.train:PropertyTraining",
+        ),
         "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:SpectrumTraining"),
     },
 }
@@ -51,13 +59,29 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 def command(
     family: Annotated[str, typer.Argument(metavar="FAMILY", help=", ".join(FAMILIES))],
     config: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG.yaml", help="What to train on; with --template, of which model it is to be.")
+        Path | None,
+        typer.Argument(
+            metavar="CONFIG.yaml",
+            help="What to train on; with --template, of which model it is to be.",
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where a model or a checkpoint is.")] = False,
-    template_: Annotated[bool, typer.Option("--template", help="Print a config with all fields and their defaults.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train anew where a model or a checkpoint is.")
+    ] = False,
+    template_: Annotated[
+        bool, typer.Option("--template", help="Print a config with all fields and their defaults.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Train a model family on your own molecules."""
@@ -72,7 +96,9 @@ def command(
         typer.echo(template(family, None if config is None else str(config)), nl=False)
         return 0
     if config is None:
-        raise InputError(f"give a config; equidrift train {family} --template > my.yaml writes one to start from")
+        raise InputError(
+            f"give a config; equidrift train {family} --template > my.yaml writes one to start from"
+        )
     settings = read_config(config)
     settings = with_paths(settings, config.parent)
     budget_s = parse_budget(budget)
@@ -80,7 +106,9 @@ def command(
     _claim(config, settings, out, resume=resume, overwrite=overwrite)
 
     with training_bar(shown=not as_json and sys.stderr.isatty()) as progress:
-        result = resolve(FAMILIES[family])(config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress)
+        result = resolve(FAMILIES[family])(
+            config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress
+        )
     summary = {"command": "train", "family": family, "output": str(out), **dict(result or {})}
     if as_json:
         print_json(summary)
@@ -140,9 +168,20 @@ def template(family: str, variant: str | None = None) -> str:
         if about.is_required() or field == "data":
             lines.append(f"{field}: {PLACEHOLDERS[field]}")
         else:
-            value = yaml.safe_dump(about.default, default_flow_style=True, width=1000).splitlines()[0]
+            value = yaml.safe_dump(about.default, default_flow_style=True, width=1000).splitlines()[
+                0
+            ]
             optional.append(f"# {field}: {value}")
-    return "\n".join([*lines, "schedule: {steps: 1000}", *(line for line in optional if not line.startswith("# schedule"))]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                "schedule: {steps: 1000}",
+                *(line for line in optional if not line.startswith("# schedule")),
+            ]
+        )
+        + "\n"
+    )
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -158,7 +197,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{str(path)!r} is no YAML: {error}") from error
     if not isinstance(config, dict):
-        raise InputError(f"{str(path)!r} must hold KEY: VALUE lines, not {type(config).__name__}; see examples/ for one to copy")
+        raise InputError(
+            f"{str(path)!r} must hold KEY: VALUE lines, not {type(config).__name__}; see examples/ for one to copy"
+        )
     return config
 
 
@@ -166,10 +207,16 @@ def with_paths(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The config with `data`, `init` and `validation` as paths from here: a relative one is looked for beside the config first."""
 
     def found(text: Any) -> Any:
-        return str(folder / text) if isinstance(text, str) and Path(text).suffix and (folder / text).is_file() else text
+        return (
+            str(folder / text)
+            if isinstance(text, str) and Path(text).suffix and (folder / text).is_file()
+            else text
+        )
 
     named = {key: config[key] for key in ("data", "init", "validation") if key in config}
-    changed = {key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in named.items()}
+    changed = {
+        key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in named.items()
+    }
     return {**config, **changed}
 
 

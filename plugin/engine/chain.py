@@ -27,7 +27,9 @@ BLOCK = 64
 TURNS = 16  # random turns of a conformer around a core, of which the first new one is taken
 HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 PATIENCE = 3  # candidates in a row that bring nothing new, after which the rest of a block is taken as it comes
-CANDIDATE_STRIDE = 1 << 36  # further candidates of a sample have seeds this far apart: its index lies below it
+CANDIDATE_STRIDE = (
+    1 << 36
+)  # further candidates of a sample have seeds this far apart: its index lies below it
 Job = tuple[Molecule, NDArray[np.int64]]
 
 
@@ -79,7 +81,13 @@ class Chain:
             raise InputError(f"relax must be 'mmff' or 'none' within a chain, not {relax!r}")
         if candidates < 1:
             raise InputError(f"candidates must be 1 or more, not {candidates}")
-        self.name, self.relax, self.candidates, self.mirror, self.num_threads = name, relax, candidates, mirror, num_threads
+        self.name, self.relax, self.candidates, self.mirror, self.num_threads = (
+            name,
+            relax,
+            candidates,
+            mirror,
+            num_threads,
+        )
         threads = {"num_threads": num_threads} if start == "etkdg" else {}
         self.start = make_model(start, **threads, **(start_options or {}))
         self.refiner = make_refiner(refiner, **(refiner_options or {})) if refiner else None
@@ -93,7 +101,9 @@ class Chain:
         """This chain with atoms held and distances kept, by each of its parts."""
         if not hasattr(self.start, "conditioned"):
             name = getattr(self.start, "name", type(self.start).__name__)
-            raise InputError(f"the start {name!r} of the chain {self.name!r} cannot hold atoms or distances; start='etkdg' can")
+            raise InputError(
+                f"the start {name!r} of the chain {self.name!r} cannot hold atoms or distances; start='etkdg' can"
+            )
         model = copy.copy(self)
         model.start, model.conditions = self.start.conditioned(conditions), conditions
         return model
@@ -115,7 +125,12 @@ class Chain:
         return None if self.conditions is None else self.conditions.of(molecule)
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Conformers positions_A (len(seeds), n_atoms, 3); `steps` is the number of calls of the refiner."""
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
@@ -124,7 +139,9 @@ class Chain:
         self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
     ) -> list[NDArray[np.float64]]:
         """`sample` over jobs; the refiner sees all of them in common batches."""
-        return [made.positions_A for made in self.sample_marked(jobs, steps=steps, callback=callback)]
+        return [
+            made.positions_A for made in self.sample_marked(jobs, steps=steps, callback=callback)
+        ]
 
     def sample_marked(
         self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
@@ -143,10 +160,16 @@ class Chain:
         if refiner is None:
             return before
         elements = getattr(refiner, "elements", None)
-        rows = [k for k, (molecule, _, _) in enumerate(starts) if knows_elements(molecule, elements)]
+        rows = [
+            k for k, (molecule, _, _) in enumerate(starts) if knows_elements(molecule, elements)
+        ]
         if not rows:
             return before
-        held = {} if self.conditions is None else {"known": [self.conditions.of(starts[k][0]) for k in rows]}
+        held = (
+            {}
+            if self.conditions is None
+            else {"known": [self.conditions.of(starts[k][0]) for k in rows]}
+        )
         steps = HELD_STEPS if steps is None and held else steps
         refined = refiner.refine_many(
             [(starts[k][0], starts[k][1]) for k in rows], steps=steps, callback=callback, **held
@@ -163,7 +186,9 @@ class Chain:
         if known is not None:
             reasons = known.reasons(after_A, reasons)
             unrefined = known.reasons(before.positions_A, unrefined)
-            reasons[reasons == UNFAMILIAR] = ""  # around a held core bonds are what the core makes of them
+            reasons[reasons == UNFAMILIAR] = (
+                ""  # around a held core bonds are what the core makes of them
+            )
         refined = (reasons == "") | (unrefined != "")
         positions = np.where(refined[:, None, None], after_A, before.positions_A)
         return Marked(positions, refined & np.isfinite(positions).all((1, 2)), before.energies_eV)
@@ -171,14 +196,20 @@ class Chain:
     def origin(self, molecule: Molecule) -> dict[str, str]:
         """What provenance says of a molecule beside the chain's name."""
         out = {} if self.relax == "none" else {"energies": "of the conformer before its refinement"}
-        if self.refiner is not None and not knows_elements(molecule, getattr(self.refiner, "elements", None)):
+        if self.refiner is not None and not knows_elements(
+            molecule, getattr(self.refiner, "elements", None)
+        ):
             missing = sorted(set(molecule.numbers.tolist()) - set(self.refiner.elements))
             names = ", ".join(SYMBOLS[z] for z in missing)
             field = self._field(molecule)
             start = getattr(self.start, "name", "start").upper()
-            out["note"] = f"not refined, {names} was not in the training data: {start}" + (f" + {field}" if field else "")
+            out["note"] = f"not refined, {names} was not in the training data: {start}" + (
+                f" + {field}" if field else ""
+            )
         if "energies" in out:
-            out["energies"] = f"{self._field(molecule)} {out['energies']}" if self._field(molecule) else "none"
+            out["energies"] = (
+                f"{self._field(molecule)} {out['energies']}" if self._field(molecule) else "none"
+            )
         return out
 
     def _field(self, molecule: Molecule) -> str:
@@ -197,13 +228,19 @@ class Chain:
         if molecule.n_atoms == 2:  # two atoms have one number, which no force field gives as well
             return at_reference(molecule, positions_A), none
         known = self.known(molecule)
-        if known is not None:  # held atoms strain the bonds at their border: where MMFF94 has no types, UFF must do
+        if (
+            known is not None
+        ):  # held atoms strain the bonds at their border: where MMFF94 has no types, UFF must do
             # A held core has the geometry of another method, to which MMFF94 bends what is free: each other conformer goes without it,
             # from which the refiner finds its own minima; what is not sound needs it, and distances are kept by its springs.
-            raw = (np.arange(len(positions_A)) % 2 == 1) & (known.reasons(positions_A, GeometryCheck(molecule)(positions_A)) == "")
+            raw = (np.arange(len(positions_A)) % 2 == 1) & (
+                known.reasons(positions_A, GeometryCheck(molecule)(positions_A)) == ""
+            )
             raw &= self.refiner is not None and not len(known.pairs)
             held = positions_A.copy()
-            held[~raw] = host_function("rdkit", "relaxed_around")(molecule, positions_A[~raw], known)
+            held[~raw] = host_function("rdkit", "relaxed_around")(
+                molecule, positions_A[~raw], known
+            )
             return held, none
         relax: Callable[..., Any] = host_function("rdkit", "field_relax")
         relaxed, energies = relax(molecule, positions_A, num_threads=self.num_threads)
@@ -220,7 +257,9 @@ class Chain:
             out[rows] = self._block(molecule, base + block * BLOCK, slots)
         return out
 
-    def _block(self, molecule: Molecule, first: int, slots: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _block(
+        self, molecule: Molecule, first: int, slots: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """The raw conformers of some slots of the block whose first seed is `first`."""
         told = torsions(molecule)
         if self.candidates == 1 or not len(told.atoms):
@@ -229,7 +268,13 @@ class Chain:
         own = np.asarray(self.start.sample(molecule, first + np.arange(count)))
         if not np.isfinite(own[0]).all():  # it hardly embeds at all: no time is lost on candidates
             return own[slots]
-        further = _Stream(lambda begin, n: self.start.sample(molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)), told, count)
+        further = _Stream(
+            lambda begin, n: self.start.sample(
+                molecule, first + CANDIDATE_STRIDE + np.arange(begin, begin + n)
+            ),
+            told,
+            count,
+        )
         mirrors = (1.0, -1.0) if self.mirror and not len(molecule.tetrahedral) else (1.0,)
         known = self.known(molecule)
         if known is not None and known.mirrored(own[0]) is None:
@@ -242,11 +287,20 @@ class Chain:
             while True:
                 x, angles_deg = candidate
                 # a mirror image has the torsions of the other sign; a failed embedding (NaN) is never new
-                hand = next((m for m in mirrors if np.isfinite(angles_deg).all() and told.is_new(m * angles_deg, taken)), None)
+                hand = next(
+                    (
+                        m
+                        for m in mirrors
+                        if np.isfinite(angles_deg).all() and told.is_new(m * angles_deg, taken)
+                    ),
+                    None,
+                )
                 if hand is not None or tries == self.candidates - 1 or stale >= PATIENCE:
                     break
                 candidate, tries, stale = further.next(), tries + 1, stale + 1
-            if hand is None and known is not None:  # around a core RDKit's own torsions are soon used up, xTB's minima are not
+            if (
+                hand is None and known is not None
+            ):  # around a core RDKit's own torsions are soon used up, xTB's minima are not
                 x, hand = self._turned(molecule, known, own[k], told, taken, first + k)
                 angles_deg = told.angles_deg(x[None])[0]
             if hand is not None:
@@ -255,7 +309,13 @@ class Chain:
         return out[slots]
 
     def _turned(
-        self, molecule: Molecule, known: Known, x: NDArray[np.float64], told: Torsions, taken: NDArray[np.float64], seed: int
+        self,
+        molecule: Molecule,
+        known: Known,
+        x: NDArray[np.float64],
+        told: Torsions,
+        taken: NDArray[np.float64],
+        seed: int,
     ) -> tuple[NDArray[np.float64], float | None]:
         """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and None where no turn is new and without fault."""
         tree = TorsionTree.of(molecule)
@@ -265,7 +325,9 @@ class Chain:
         ]
         if not any(free) or not np.isfinite(x).all():
             return x, None
-        made = known.placed(tree.turn(x, sample_rng(seed).uniform(-np.pi, np.pi, (TURNS, len(free))) * free))
+        made = known.placed(
+            tree.turn(x, sample_rng(seed).uniform(-np.pi, np.pi, (TURNS, len(free))) * free)
+        )
         made = made[GeometryCheck(molecule)(made) == ""]
         for one, angles_deg in zip(made, told.angles_deg(made)):
             if told.is_new(angles_deg, taken):
@@ -337,4 +399,6 @@ def etkdg_mmff_refine(**options: Any) -> Chain:
 
 def conformer_refine(**options: Any) -> Chain:
     """The generator from noise, then the refiner: no force field and no embedding inside."""
-    return Chain("conformer-refine", **{"start": "conformer", "relax": "none", "candidates": 1, **options})
+    return Chain(
+        "conformer-refine", **{"start": "conformer", "relax": "none", "candidates": 1, **options}
+    )

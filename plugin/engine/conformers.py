@@ -87,8 +87,6 @@ class Settings:
         return -(-WINDOW // self.block) * self.block
 
 
-
-
 def make_settings(
     model: Any = "default",
     *,
@@ -111,7 +109,11 @@ def make_settings(
         for an unknown model, InputError or InputTypeError for an option out of its range.
     """
     seed = check_seed(seed)
-    for label, value in (("steps", steps), ("batch_size", batch_size), ("max_attempts", max_attempts)):
+    for label, value in (
+        ("steps", steps),
+        ("batch_size", batch_size),
+        ("max_attempts", max_attempts),
+    ):
         if value is not None:
             check_count(label, value)
     check_seconds(timeout_s)
@@ -119,7 +121,9 @@ def make_settings(
     if timeout_s is not None and hasattr(made, "timed"):
         made = made.timed(timeout_s)
     if not callable(getattr(made, "sample", None)):
-        raise InputTypeError(f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}")
+        raise InputTypeError(
+            f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}"
+        )
     if conditions is not None:
         if not hasattr(made, "conditioned"):
             raise InputError(
@@ -130,8 +134,14 @@ def make_settings(
     block = int(getattr(made, "block", 1))
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
     size = -(-size // block) * block
-    told = {**model_options, **({} if timeout_s is None else {"timeout_s": timeout_s}), **(options or {})}
-    return Settings(made, seed, steps, size, max_attempts, relax, timeout_s, told, callback, conditions)
+    told = {
+        **model_options,
+        **({} if timeout_s is None else {"timeout_s": timeout_s}),
+        **(options or {}),
+    }
+    return Settings(
+        made, seed, steps, size, max_attempts, relax, timeout_s, told, callback, conditions
+    )
 
 
 def check_seconds(timeout_s: float | None) -> None:
@@ -139,11 +149,13 @@ def check_seconds(timeout_s: float | None) -> None:
     if timeout_s is None:
         return
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
-        raise InputTypeError(f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example timeout_s=60")
+        raise InputTypeError(
+            f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example timeout_s=60"
+        )
     if not 0 < timeout_s < math.inf:
-        raise InputError(f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit")
-
-
+        raise InputError(
+            f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit"
+        )
 
 
 @dataclass(eq=False)
@@ -157,7 +169,13 @@ class Task:
     error: EquidriftError | None = None
     known: Known | None = None
 
-    COLUMNS = ("positions", "energies", "refined", "seeds", "valid")  # arrays with a row for each sample
+    COLUMNS = (
+        "positions",
+        "energies",
+        "refined",
+        "seeds",
+        "valid",
+    )  # arrays with a row for each sample
 
     def __post_init__(self) -> None:
         n = self.stop - self.start
@@ -183,7 +201,12 @@ class Task:
     def described(self) -> dict[str, Any]:
         """What is known of the task, but for its arrays, as plain values."""
         error = None if self.error is None else [type(self.error).__name__, str(self.error)]
-        return {"place": self.place, "drawn": self.drawn, "reasons": dict(self.reasons), "error": error}
+        return {
+            "place": self.place,
+            "drawn": self.drawn,
+            "reasons": dict(self.reasons),
+            "error": error,
+        }
 
     @property
     def pending(self) -> NDArray[np.int64]:
@@ -235,7 +258,10 @@ def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
     if hasattr(model, "sample_marked"):
         marked = model.sample_marked(pairs, steps=settings.steps)
         return [
-            Block(np.asarray(one.positions_A, np.float64), np.stack([one.refined.astype(float), one.energies_eV], 1))
+            Block(
+                np.asarray(one.positions_A, np.float64),
+                np.stack([one.refined.astype(float), one.energies_eV], 1),
+            )
             for one in marked
         ]
     if len(jobs) > 1 and hasattr(model, "sample_many"):
@@ -256,10 +282,20 @@ def _blocks_safely(jobs: Sequence[Job], settings: Settings) -> list[Block]:
         job = jobs[0]
         if _out_of_memory(error) and len(job.seeds) > settings.block:
             half = -(-len(job.seeds) // 2 // settings.block) * settings.block
-            parts = [Job(job.task, job.slots[part], job.seeds[part]) for part in (slice(half), slice(half, None))]
+            parts = [
+                Job(job.task, job.slots[part], job.seeds[part])
+                for part in (slice(half), slice(half, None))
+            ]
             made = [_blocks_safely([part], settings)[0] for part in parts]
-            return [Block(np.concatenate([b.positions for b in made]), np.concatenate([b.marks for b in made]))]
-        job.task.error = error if isinstance(error, EquidriftError) else _model_error(job.task, error)
+            return [
+                Block(
+                    np.concatenate([b.positions for b in made]),
+                    np.concatenate([b.marks for b in made]),
+                )
+            ]
+        job.task.error = (
+            error if isinstance(error, EquidriftError) else _model_error(job.task, error)
+        )
         return [Block.unmarked(np.full((len(job.seeds), job.task.molecule.n_atoms, 3), np.nan))]
 
 
@@ -324,7 +360,11 @@ def _judge(job: Job, block: Block, settings: Settings) -> None:
             reasons[good] = task.check(moved)
     keep = reasons == ""
     slots = job.slots[keep]
-    task.positions[slots], task.energies[slots], task.seeds[slots] = positions[keep], energies[keep], job.seeds[keep]
+    task.positions[slots], task.energies[slots], task.seeds[slots] = (
+        positions[keep],
+        energies[keep],
+        job.seeds[keep],
+    )
     task.refined[slots] = marks[keep, 0]
     task.valid[slots] = True
     task.drawn += len(positions)
@@ -342,7 +382,11 @@ class _Window:
 
     def __init__(self, tasks: Sequence[Task], settings: Settings, keep: Keep | None) -> None:
         self.tasks, self.settings, self.keep = tasks, settings, keep
-        self.attempt, self.done, self.judged = 0, 0, 0  # attempt, its batches done, rows of the next
+        self.attempt, self.done, self.judged = (
+            0,
+            0,
+            0,
+        )  # attempt, its batches done, rows of the next
         self.begun = time.monotonic()
         self.drawn: list[Block] | None = None  # of the batch that is being judged
         self.pending: list[NDArray[np.int64]] = []
@@ -409,7 +453,10 @@ class _Window:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that is done, as arrays that do not change any more."""
         drawn = self.drawn or []
-        pending = [np.isin(np.arange(len(task.valid)), slots) for task, slots in zip(self.tasks, self.pending)]
+        pending = [
+            np.isin(np.arange(len(task.valid)), slots)
+            for task, slots in zip(self.tasks, self.pending)
+        ]
         meta = {
             "attempt": self.attempt,
             "done": self.done,
@@ -469,7 +516,9 @@ def _report(batch: Sequence[Job], settings: Settings, begun: float) -> None:
     if settings.callback is not None:
         accepted = sum(int(job.task.valid[job.slots].sum()) for job in batch)
         drawn = sum(len(job.seeds) for job in batch)
-        settings.callback({"accepted": accepted, "drawn": drawn, "seconds": time.monotonic() - begun})
+        settings.callback(
+            {"accepted": accepted, "drawn": drawn, "seconds": time.monotonic() - begun}
+        )
 
 
 def _share_time(batch: Sequence[Job], seconds: float) -> None:
@@ -481,7 +530,10 @@ def _share_time(batch: Sequence[Job], seconds: float) -> None:
 
 def _out_of_time(task: Task, limit_s: float) -> NoValidSamplesError:
     found = f"{int(task.valid.sum())} of {len(task.valid)} conformers of {task.molecule!r} are valid after {task.seconds:.1f} s"
-    return NoValidSamplesError(f"only {found}, and timeout_s is {limit_s:g}; give it more time, or less to do.", task.reasons)
+    return NoValidSamplesError(
+        f"only {found}, and timeout_s is {limit_s:g}; give it more time, or less to do.",
+        task.reasons,
+    )
 
 
 def _no_valid(task: Task) -> NoValidSamplesError:
@@ -514,22 +566,27 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
     origin = provenance(settings) | ({} if task.known is None else task.known.describe())
     if hasattr(settings.model, "sample_marked"):
         scores = {**scores, "refined": task.refined}
-        origin |= {"refined": int(np.nansum(task.refined[task.valid])), **settings.model.origin(task.molecule)}
+        origin |= {
+            "refined": int(np.nansum(task.refined[task.valid])),
+            **settings.model.origin(task.molecule),
+        }
     if settings.relax is not None:
-        origin["energies"] = f"of the relaxed conformer by {settings.options.get('relax', 'the relaxation')}"
+        origin["energies"] = (
+            f"of the relaxed conformer by {settings.options.get('relax', 'the relaxation')}"
+        )
     return with_relative_energies(
         Ensemble(
             task.molecule,
             task.positions,
             seeds=task.seeds,
             valid=task.valid,
-            energies_eV=task.energies if np.isfinite(task.energies).any() or settings.relax is not None else None,
+            energies_eV=task.energies
+            if np.isfinite(task.energies).any() or settings.relax is not None
+            else None,
             scores=scores,
             provenance=origin | {"drawn": task.drawn, "rejected": rejected},
         )
     )
-
-
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:
@@ -538,7 +595,9 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
     Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
     """
     if not isinstance(molecule, Molecule):
-        raise InputTypeError(f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')")
+        raise InputTypeError(
+            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
+        )
     elements = getattr(settings.model, "elements", ELEMENTS)
     check_supported(molecule, elements, getattr(settings.model, "max_atoms", MAX_ATOMS))
     settings.known(molecule)
@@ -589,11 +648,9 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     return joined(chunks)
 
 
-
-
-
-
-def generate_chunks(molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any) -> Iterator[Ensemble]:
+def generate_chunks(
+    molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any
+) -> Iterator[Ensemble]:
     """Conformers start..n-1 of one molecule as Ensembles of at most `Settings.window`, in order, in constant memory.
 
     Parameters and errors are `generate`'s; `start` must be where a chunk of an earlier run ended.
@@ -658,7 +715,9 @@ def generate_windows(
         if tasks:
             _run_window(tasks, settings, keep, kept)
         kept = None
-        pieces = [entry if isinstance(entry, Piece) else _piece(entry, n, settings) for entry in entries]
+        pieces = [
+            entry if isinstance(entry, Piece) else _piece(entry, n, settings) for entry in entries
+        ]
         plan.close(pieces[-1])
         yield pieces
 
@@ -667,7 +726,13 @@ class _Plan:
     """Cuts molecules into windows; where one ends follows from where it starts, and from nothing else."""
 
     def __init__(
-        self, source: Iterator[Molecule | EquidriftError], n: int, settings: Settings, window: int, index: int, begin: int
+        self,
+        source: Iterator[Molecule | EquidriftError],
+        n: int,
+        settings: Settings,
+        window: int,
+        index: int,
+        begin: int,
     ) -> None:
         self.source, self.n, self.settings, self.window = source, n, settings, window
         self.index, self.begin = index, begin
@@ -683,10 +748,20 @@ class _Plan:
                 entries.append(Piece(self.index, self.begin, None, refused, True))
                 self._advance()
                 continue
-            if self.molecule is None or (entries and self.n - self.begin > room):  # the end, or it does not fit: the next window's
+            if self.molecule is None or (
+                entries and self.n - self.begin > room
+            ):  # the end, or it does not fit: the next window's
                 break
             stop = min(self.n, self.begin + self.window)
-            entries.append(Task(self.index, self.molecule, self.begin, stop, known=self.settings.known(self.molecule)))
+            entries.append(
+                Task(
+                    self.index,
+                    self.molecule,
+                    self.begin,
+                    stop,
+                    known=self.settings.known(self.molecule),
+                )
+            )
             room -= stop - self.begin
             self.begin = stop
             if stop == self.n:

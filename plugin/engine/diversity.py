@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from equidrift.graph import _connected_without, _in_small_ring, _symmetry_classes
 from equidrift.records import Molecule
 
-CHAIN_DEG, RING_DEG, HYDROGEN_DEG = 60.0, 35.0, 90.0  # differences that make a torsion of a chain, a ring, a polar hydrogen new
+CHAIN_DEG, RING_DEG, HYDROGEN_DEG = (
+    60.0,
+    35.0,
+    90.0,
+)  # differences that make a torsion of a chain, a ring, a polar hydrogen new
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,11 @@ class Torsions:
             return False
         period = 360.0 / self.fold
         gap = np.abs(taken_deg - angles_deg) % period
-        return bool((np.minimum(gap, period - gap) > np.minimum(self.threshold_deg, 0.4 * period)).any(1).all())
+        return bool(
+            (np.minimum(gap, period - gap) > np.minimum(self.threshold_deg, 0.4 * period))
+            .any(1)
+            .all()
+        )
 
 
 @lru_cache(maxsize=1024)
@@ -50,11 +58,15 @@ def torsions(molecule: Molecule) -> Torsions:
         neighbours[j].append(i)
     kind = _symmetry_classes(molecule, neighbours)
     triple = molecule.bonds[molecule.bond_orders == 3.0]
-    linear = set(triple.reshape(-1).tolist())  # a torsion about a bond to a linear centre is undefined
+    linear = set(
+        triple.reshape(-1).tolist()
+    )  # a torsion about a bond to a linear centre is undefined
     rows, folds, thresholds = [], [], []
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
-        rigid = order in (1.5, 3.0) or i in linear or j in linear or _in_small_ring(neighbours, i, j)
+        rigid = (
+            order in (1.5, 3.0) or i in linear or j in linear or _in_small_ring(neighbours, i, j)
+        )
         if rigid or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
@@ -63,21 +75,21 @@ def torsions(molecule: Molecule) -> Torsions:
         rows.append((a, i, j, b))
         folds.append(1 if in_ring else int(np.lcm(_fold(kind, sides[0]), _fold(kind, sides[1]))))
         thresholds.append(RING_DEG if in_ring else HYDROGEN_DEG if hydrogen else CHAIN_DEG)
-    return Torsions(np.array(rows, np.int64).reshape(-1, 4), np.array(folds, np.int64), np.array(thresholds, np.float64))
+    return Torsions(
+        np.array(rows, np.int64).reshape(-1, 4),
+        np.array(folds, np.int64),
+        np.array(thresholds, np.float64),
+    )
 
 
 def _tells(molecule: Molecule, atom: int, side: list[int]) -> bool:
     """Whether turning this end changes more than equivalent hydrogens: it holds a heavy atom, or is an OH, NH or SH."""
     heavy = [k for k in side if molecule.numbers[k] != 1]
-    return molecule.numbers[atom] != 1 and (bool(heavy) or (0 < len(side) < 3 and molecule.numbers[atom] != 6))
+    return molecule.numbers[atom] != 1 and (
+        bool(heavy) or (0 < len(side) < 3 and molecule.numbers[atom] != 6)
+    )
 
 
 def _fold(kind: NDArray[np.int64], side: list[int]) -> int:
     """2 or 3 where the two or three neighbours of an end are all alike (phenyl, tert-butyl, CF3), else 1."""
     return len(side) if 2 <= len(side) <= 3 and len({int(kind[k]) for k in side}) == 1 else 1
-
-
-
-
-
-

@@ -138,7 +138,9 @@ def _items(whats: Any) -> Iterator[tuple[Any, str]]:
             "for one molecule use equidrift.sample"
         )
     pairs = (
-        item if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str) else (item, "")
+        item
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], str)
+        else (item, "")
         for item in whats
     )
     return iter(pairs)

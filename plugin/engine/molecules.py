@@ -45,7 +45,6 @@ JUDGES = {
 }
 
 
-
 @dataclass(frozen=True)
 class Settings:
     """What every draw of a run has in common; `equidrift.generate` explains the fields."""
@@ -90,16 +89,24 @@ def make_settings(
         for targets that are out of range or contradict each other, a fragment that the model cannot hold, or an option out of its range.
     """
     seed = check_seed(seed)
-    for label, value in (("steps", steps), ("batch_size", batch_size), ("max_attempts", max_attempts)):
+    for label, value in (
+        ("steps", steps),
+        ("batch_size", batch_size),
+        ("max_attempts", max_attempts),
+    ):
         if value is not None:
             check_count(label, value)
     made = made_by(make_molecule_model, model, model_options) if isinstance(model, str) else model
     if not callable(getattr(made, "sample", None)) or not hasattr(made, "max_atoms"):
-        raise InputTypeError(f"model must be the name of a molecule model or an object with sample(seeds) and max_atoms, not {model!r}")
+        raise InputTypeError(
+            f"model must be the name of a molecule model or an object with sample(seeds) and max_atoms, not {model!r}"
+        )
     wanted = check_targets(targets or {}, made, force=force)
     if guidance is not None:
         _check_guidance(guidance, wanted)
-    judges = (judge,) if isinstance(judge, str) else tuple(judge or (("network",) if wanted else ()))
+    judges = (
+        (judge,) if isinstance(judge, str) else tuple(judge or (("network",) if wanted else ()))
+    )
     for name in judges:
         if name not in JUDGES:
             raise UnknownNameError("judge", str(name), JUDGES)
@@ -109,29 +116,20 @@ def make_settings(
     size = batch_size or (SLOW_BATCH_SIZE if slow else int(getattr(made, "batch_size", BATCH_SIZE)))
     relaxing = make_relax(relax)
     options = {**model_options, **({"relax": relax} if relaxing is not None else {})}
-    return Settings(made, seed, steps, wanted, guidance, kept, size, max_attempts, relaxing, judges, options, callback)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+    return Settings(
+        made,
+        seed,
+        steps,
+        wanted,
+        guidance,
+        kept,
+        size,
+        max_attempts,
+        relaxing,
+        judges,
+        options,
+        callback,
+    )
 
 
 @dataclass(eq=False)
@@ -144,11 +142,21 @@ class Run:
     seen: dict[str, None] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
-        return {"drawn": self.drawn, "molecules": self.found, "rejected": dict(sorted(self.rejected.items())), "seen": list(self.seen)}
+        return {
+            "drawn": self.drawn,
+            "molecules": self.found,
+            "rejected": dict(sorted(self.rejected.items())),
+            "seen": list(self.seen),
+        }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> Run:
-        return cls(state["drawn"], state["molecules"], Counter(state["rejected"]), dict.fromkeys(state["seen"]))
+        return cls(
+            state["drawn"],
+            state["molecules"],
+            Counter(state["rejected"]),
+            dict.fromkeys(state["seen"]),
+        )
 
 
 def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
@@ -166,7 +174,9 @@ def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
             raise _too_few(n, settings, run)
         size = min(settings.batch_size, limit - run.drawn, _draws_for(n - run.found, run))
         before = run.drawn, run.found
-        made = [_ensemble(draw, settings) for draw in _taken(_drawn(settings, run.drawn, size), n, run)]
+        made = [
+            _ensemble(draw, settings) for draw in _taken(_drawn(settings, run.drawn, size), n, run)
+        ]
         if settings.callback is not None:
             counts = {"accepted": run.found - before[1], "drawn": run.drawn - before[0]}
             settings.callback({**counts, "seconds": time.monotonic() - begun})
@@ -195,7 +205,9 @@ def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
         name = getattr(settings.model, "name", settings.model)
         raise ModelError(f"the model {name!r} failed: {type(error).__name__}: {error}") from error
     if len(made) != count:
-        raise ModelError(f"the model {getattr(settings.model, 'name', settings.model)!r} made {len(made)} of {count} samples")
+        raise ModelError(
+            f"the model {getattr(settings.model, 'name', settings.model)!r} made {len(made)} of {count} samples"
+        )
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds)]
 
@@ -222,17 +234,28 @@ def _too_few(n: int, settings: Settings, run: Run) -> NoValidSamplesError:
         hint = "the fragment may leave little room: give a smaller one, ask for fewer, or raise max_attempts (--max-attempts)"
     elif settings.targets:
         hint = "few molecules may have these properties: ask for fewer, lower the guidance, or raise max_attempts (--max-attempts)"
-    return NoValidSamplesError(f"only {run.found} of {n} molecules are valid and unique after {run.drawn} draws; {hint}.", run.rejected)
+    return NoValidSamplesError(
+        f"only {run.found} of {n} molecules are valid and unique after {run.drawn} draws; {hint}.",
+        run.rejected,
+    )
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
     """Where a run's molecules come from: model, weights, seed, targets, options and version."""
     model = settings.model
-    asked: dict[str, Any] = {"steps": settings.steps, "guidance": settings.guidance, **settings.options}
+    asked: dict[str, Any] = {
+        "steps": settings.steps,
+        "guidance": settings.guidance,
+        **settings.options,
+    }
     known: dict[str, Any] = {"targets": dict(settings.targets)} if settings.targets else {}
     if settings.fragment is not None:
         molecule, positions = settings.fragment
-        known["fragment"] = {"atoms": molecule.n_atoms, "smiles": molecule.smiles, "positions_A": np.round(positions, 6).tolist()}
+        known["fragment"] = {
+            "atoms": molecule.n_atoms,
+            "smiles": molecule.smiles,
+            "positions_A": np.round(positions, 6).tolist(),
+        }
     return known | {
         "model": str(getattr(model, "name", type(model).__name__)),
         "weights_sha256": getattr(model, "weights_sha256", None),
@@ -264,11 +287,20 @@ def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
     for judging in settings.judges:
         values = resolve(JUDGES[judging])(systems)
         suffix = "" if judging == "network" else f"/{judging}"
-        columns |= {f"{name}{suffix}": column for name, column in values.items() if not settings.targets or name in settings.targets}
-    return [e.replace(scores={name: column[k : k + 1] for name, column in columns.items()}) for k, e in enumerate(made)]
+        columns |= {
+            f"{name}{suffix}": column
+            for name, column in values.items()
+            if not settings.targets or name in settings.targets
+        }
+    return [
+        e.replace(scores={name: column[k : k + 1] for name, column in columns.items()})
+        for k, e in enumerate(made)
+    ]
 
 
-def generate(n: int = 1, *, model: Any = "default", progress: bool = False, **options: Any) -> list[Ensemble]:
+def generate(
+    n: int = 1, *, model: Any = "default", progress: bool = False, **options: Any
+) -> list[Ensemble]:
     """n new molecules, valid and unique, each with bonds, charges, stereo and one conformer.
 
     Parameters

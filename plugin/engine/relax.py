@@ -13,7 +13,10 @@ from equidrift.records import Ensemble
 from equidrift.registry import host_function, resolve
 
 # name -> "module:function"; function(molecule, positions_A) -> (positions_A, energies_eV)
-RELAXATIONS = {"mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax", "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax"}
+RELAXATIONS = {
+    "mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax",
+    "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax",
+}
 
 
 def make_relax(name: Any) -> Relax | None:
@@ -38,12 +41,20 @@ def check_threshold(rms_A: float | None) -> float | None:
     """Return a pruning threshold, or raise `InputError` where it is not a number above 0."""
     if rms_A is None:
         return None
-    if isinstance(rms_A, bool) or not isinstance(rms_A, int | float | np.number) or not (0 < rms_A < math.inf):
-        raise InputError(f"prune_rms_A must be a number of A above 0, or None to keep everything; got {rms_A!r}")
+    if (
+        isinstance(rms_A, bool)
+        or not isinstance(rms_A, int | float | np.number)
+        or not (0 < rms_A < math.inf)
+    ):
+        raise InputError(
+            f"prune_rms_A must be a number of A above 0, or None to keep everything; got {rms_A!r}"
+        )
     return float(rms_A)
 
 
-def by_energy(ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float | None = None) -> Ensemble:
+def by_energy(
+    ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float | None = None
+) -> Ensemble:
     """The conformers in order of energy, those too far above the lowest left out.
 
     Parameters
@@ -61,7 +72,9 @@ def by_energy(ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float |
     relative = ensemble.scores.get("relative_energy_kcal_mol")
     if relative is None:
         model = ensemble.provenance.get("model", "?")
-        raise InputError(f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use model='default'")
+        raise InputError(
+            f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use model='default'"
+        )
     order = np.argsort(relative, kind="stable") if sort else np.arange(len(ensemble))
     if window_kcal_mol is not None:
         order = order[~(relative[order] > window_kcal_mol)]
@@ -70,9 +83,13 @@ def by_energy(ensemble: Ensemble, *, sort: bool = True, window_kcal_mol: float |
 
 def check_window(window_kcal_mol: float | None) -> None:
     """Refuse an energy window that is no number above 0."""
-    number = isinstance(window_kcal_mol, int | float | np.number) and not isinstance(window_kcal_mol, bool)
+    number = isinstance(window_kcal_mol, int | float | np.number) and not isinstance(
+        window_kcal_mol, bool
+    )
     if window_kcal_mol is not None and not (number and 0 < window_kcal_mol < math.inf):
-        raise InputError(f"window must be a number of kcal/mol above 0, or None for all; got {window_kcal_mol!r}")
+        raise InputError(
+            f"window must be a number of kcal/mol above 0, or None for all; got {window_kcal_mol!r}"
+        )
 
 
 def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
@@ -87,7 +104,15 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     """
     threshold = check_threshold(rms_A)
     n = len(ensemble)
-    order = np.arange(n) if ensemble.energies_eV is None else np.argsort(ensemble.energies_eV, kind="stable")
-    keep = host_function("rdkit", "distinct")(ensemble.molecule, ensemble.positions_A, threshold, order)
+    order = (
+        np.arange(n)
+        if ensemble.energies_eV is None
+        else np.argsort(ensemble.energies_eV, kind="stable")
+    )
+    keep = host_function("rdkit", "distinct")(
+        ensemble.molecule, ensemble.positions_A, threshold, order
+    )
     pruned = ensemble[np.flatnonzero(keep)]
-    return pruned.replace(provenance={**ensemble.provenance, "prune_rms_A": threshold, "pruned": n - len(pruned)})
+    return pruned.replace(
+        provenance={**ensemble.provenance, "prune_rms_A": threshold, "pruned": n - len(pruned)}
+    )

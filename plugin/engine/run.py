@@ -15,7 +15,11 @@ def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any
     try:
         return make(name, **options)
     except TypeError as error:
-        option = next((key for key in options if f"unexpected keyword argument '{key}'" in str(error)), None)
+        option = next(
+            (key for key in options if f"unexpected keyword argument '{key}'" in str(error)), None
+        )
         if option is None:
             raise
-        raise InputTypeError(f"the model {name!r} has no option {option!r}; check its spelling, or leave it out") from error
+        raise InputTypeError(
+            f"the model {name!r} has no option {option!r}; check its spelling, or leave it out"
+        ) from error

@@ -82,21 +82,29 @@ def make_settings(
         for an unknown model or way with broken frames, InputError or InputTypeError for an option out of its range.
     """
     seed = check_seed(seed)
-    for label, value in (("steps", steps), ("batch_size", batch_size), ("max_attempts", max_attempts)):
+    for label, value in (
+        ("steps", steps),
+        ("batch_size", batch_size),
+        ("max_attempts", max_attempts),
+    ):
         if value is not None:
             check_count(label, value)
     if broken not in BROKEN:
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
     made = made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
-    if not callable(getattr(made, "complete", None)) or not callable(getattr(made, "continue_", None)):
-        raise InputTypeError(f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}")
+    if not callable(getattr(made, "complete", None)) or not callable(
+        getattr(made, "continue_", None)
+    ):
+        raise InputTypeError(
+            f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}"
+        )
     size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
     return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
 
 
-
-
-Draw = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]  # (places of samples, their seeds) -> positions_A
+Draw = Callable[
+    [NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]
+]  # (places of samples, their seeds) -> positions_A
 
 
 class Job(ABC):
@@ -115,7 +123,9 @@ class Job(ABC):
         self.check = GeometryCheck(frame.molecule)
 
     @abstractmethod
-    def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
+    def chunks(
+        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
+    ) -> Iterator[Chunk]:
         """Chunks of n samples, batch by batch, in constant memory.
 
         Parameters
@@ -125,22 +135,38 @@ class Job(ABC):
         """
 
     @abstractmethod
-    def trajectory(self, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
+    def trajectory(
+        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+    ) -> Trajectory:
         """One sample (n_frames, n_atoms, 3) as a Trajectory."""
 
     def position(self, chunk: Chunk, n: int) -> tuple[int, int]:
         """Where a run stands behind a chunk, as `chunks` takes it."""
         frames = chunk.first_frame + chunk.positions_A.shape[1]
-        return (chunk.first_sample + len(chunk.seeds), 0) if frames >= self.n_frames else (chunk.first_sample, frames)
+        return (
+            (chunk.first_sample + len(chunk.seeds), 0)
+            if frames >= self.n_frames
+            else (chunk.first_sample, frames)
+        )
 
     def trajectories(self, batch: Sequence[Chunk]) -> list[Trajectory]:
         """The samples of one batch, their chunks put together, with their provenance."""
         positions_A = np.concatenate([chunk.positions_A for chunk in batch], axis=1)
         samples = []
         for k, frames_A in enumerate(positions_A):
-            rejected, broken = (_sorted_sum(getattr(chunk, name)[k] for chunk in batch) for name in ("rejected", "broken"))
-            origin = self.provenance() | {"sample": batch[0].first_sample + k, "seeds": [int(chunk.seeds[k]) for chunk in batch]}
-            origin |= {"drawn": len(batch) + sum(rejected.values()), "rejected": rejected, "broken_frames": broken}
+            rejected, broken = (
+                _sorted_sum(getattr(chunk, name)[k] for chunk in batch)
+                for name in ("rejected", "broken")
+            )
+            origin = self.provenance() | {
+                "sample": batch[0].first_sample + k,
+                "seeds": [int(chunk.seeds[k]) for chunk in batch],
+            }
+            origin |= {
+                "drawn": len(batch) + sum(rejected.values()),
+                "rejected": rejected,
+                "broken_frames": broken,
+            }
             samples.append(self.trajectory(frames_A, origin))
         return samples
 
@@ -148,7 +174,11 @@ class Job(ABC):
         """Where the frames come from; `exact` is False, since no model samples the dynamics exactly."""
         settings, model = self.settings, self.settings.model
         options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
-        kept = {key: self.frame.provenance[key] for key in ("unwrapped_frames",) if key in self.frame.provenance}
+        kept = {
+            key: self.frame.provenance[key]
+            for key in ("unwrapped_frames",)
+            if key in self.frame.provenance
+        }
         if self.usual:
             kept["faults_of_given_frames"] = sorted(self.usual)
         return kept | {
@@ -164,14 +194,23 @@ class Job(ABC):
         """A chunk of `count` samples, those that break drawn again; `frame` is the first frame of the chunk."""
         made: dict[int, NDArray[np.float64]] = {}
         seeds = np.zeros(count, np.int64)
-        rejected, broken = [Counter[str]() for _ in range(count)], [Counter[str]() for _ in range(count)]
+        rejected, broken = (
+            [Counter[str]() for _ in range(count)],
+            [Counter[str]() for _ in range(count)],
+        )
         pending = np.arange(count)
         for attempt in range(self.settings.max_attempts):
-            seeds[pending] = chunk_seeds(self.settings.seed, sample, sample + count, frame // CHUNK, attempt)[pending]
+            seeds[pending] = chunk_seeds(
+                self.settings.seed, sample, sample + count, frame // CHUNK, attempt
+            )[pending]
             drawn = _told(self.settings.model, self.frame, lambda: draw(pending, seeds[pending]))  # noqa: B023
             again = []
             for k, frames_A in zip(pending.tolist(), drawn):
-                fault = Counter(reason for reason in self.check(frames_A).tolist() if reason and reason not in self.usual)
+                fault = Counter(
+                    reason
+                    for reason in self.check(frames_A).tolist()
+                    if reason and reason not in self.usual
+                )
                 if NO_COORDINATES in fault or (fault and self.settings.broken == "redraw"):
                     rejected[k][min(fault)] += 1
                     again.append(k)
@@ -179,7 +218,14 @@ class Job(ABC):
                     made[k], broken[k] = frames_A, fault
             pending = np.array(again, np.int64)
             if not again:
-                return Chunk(sample, frame, np.array([made[k] for k in range(count)]), seeds, tuple(rejected), tuple(broken))
+                return Chunk(
+                    sample,
+                    frame,
+                    np.array([made[k] for k in range(count)]),
+                    seeds,
+                    tuple(rejected),
+                    tuple(broken),
+                )
         raise NoValidSamplesError(
             f"{len(pending)} of {count} samples have broken frames behind frame {frame} in each of {self.settings.max_attempts} draws by "
             f"{self.settings.model.name!r}; ask for fewer frames, raise max_attempts, or keep such frames by broken='report'.",
@@ -191,14 +237,18 @@ def _sorted_sum(counts: Any) -> dict[str, int]:
     return dict(sorted(sum(counts, Counter()).items()))
 
 
-def _told(model: Any, frame: Trajectory, call: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+def _told(
+    model: Any, frame: Trajectory, call: Callable[[], NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """The model's frames; what it raises is told as the model's error."""
     try:
         return np.asarray(call(), np.float64)
     except EquidriftError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the model {model.name!r} failed on {frame.molecule!r}: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"the model {model.name!r} failed on {frame.molecule!r}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def chunk_seeds(seed: int, start: int, stop: int, chunk: int, attempt: int) -> NDArray[np.int64]:
@@ -221,9 +271,15 @@ class Forecast(Job):
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
         self.past = given.replace(box_A=last_A)[-CONTEXT:]
         self.n_given = len(given)
-        super().__init__(self.past[-1], settings, set(GeometryCheck(given.molecule)(self.past.positions_A).tolist()))
+        super().__init__(
+            self.past[-1],
+            settings,
+            set(GeometryCheck(given.molecule)(self.past.positions_A).tolist()),
+        )
 
-    def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
+    def chunks(
+        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
+    ) -> Iterator[Chunk]:
         """See `Job.chunks`."""
         sample, frame = start
         while sample < n:
@@ -247,21 +303,33 @@ class Forecast(Job):
         calls: dict[str, Any] = {"steps": settings.steps, "callback": settings.callback}
 
         def draw(places: NDArray[np.int64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-            pasts = [self.past.replace(positions_A=past_A[place], time_fs=time_fs) for place in places.tolist()]
+            pasts = [
+                self.past.replace(positions_A=past_A[place], time_fs=time_fs)
+                for place in places.tolist()
+            ]
             if frame == 0:  # the samples share their past
                 made = model.continue_(pasts[0], length, seeds, **calls)
             elif hasattr(model, "continue_many"):
                 made = model.continue_many(pasts, length, seeds, **calls)
             else:
-                made = [model.continue_(past, length, seeds[k : k + 1], **calls)[0] for k, past in enumerate(pasts)]
+                made = [
+                    model.continue_(past, length, seeds[k : k + 1], **calls)[0]
+                    for k, past in enumerate(pasts)
+                ]
             return np.array([sample.positions_A for sample in made])
 
         return draw
 
-    def trajectory(self, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
+    def trajectory(
+        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+    ) -> Trajectory:
         """See `Job.trajectory`."""
         time_fs = self.past.time_fs[-1] + self.dt_fs * np.arange(1, len(positions_A) + 1)
-        return self.frame.replace(positions_A=positions_A, time_fs=time_fs, provenance=provenance | {"given_frames": self.n_given})
+        return self.frame.replace(
+            positions_A=positions_A,
+            time_fs=time_fs,
+            provenance=provenance | {"given_frames": self.n_given},
+        )
 
 
 class Completion(Job):
@@ -280,12 +348,23 @@ class Completion(Job):
         complete: NDArray[np.bool_] = np.asarray(by_frame.all(axis=1))
         size = int(getattr(settings.model, "window", 0)) or len(known)
         self.windows = list(windows(frames, size, int(settings.model.min_frames), complete))
-        super().__init__(whole, settings, set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()))
+        super().__init__(
+            whole,
+            settings,
+            set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()),
+        )
 
-    def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
+    def chunks(
+        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
+    ) -> Iterator[Chunk]:
         """See `Job.chunks`."""
         for sample in range(start[0], n, self.settings.batch_size):
-            yield self._chunk(sample, min(n - sample, self.settings.batch_size), 0, lambda _, seeds: self._filled(seeds))
+            yield self._chunk(
+                sample,
+                min(n - sample, self.settings.batch_size),
+                0,
+                lambda _, seeds: self._filled(seeds),
+            )
 
     def _filled(self, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """(len(seeds), n_frames, n_atoms, 3); known frames are exactly what came in."""
@@ -294,21 +373,37 @@ class Completion(Job):
         for number, (begin, stop, filled) in enumerate(self.windows):
             have = self.known[begin:stop].copy()
             have[:filled] = True
-            streams = seeds if number == 0 else np.concatenate([sample_seeds(int(seed), number, number + 1) for seed in seeds.tolist()])
+            streams = (
+                seeds
+                if number == 0
+                else np.concatenate(
+                    [sample_seeds(int(seed), number, number + 1) for seed in seeds.tolist()]
+                )
+            )
             for group in [np.arange(len(seeds))] if filled == 0 else np.arange(len(seeds))[:, None]:
                 part = self.whole[begin:stop].replace(positions_A=made[group[0], begin:stop])
-                drawn = model.complete(part, have, streams[group], steps=settings.steps, callback=settings.callback)
+                drawn = model.complete(
+                    part, have, streams[group], steps=settings.steps, callback=settings.callback
+                )
                 block = made[group, begin:stop]
                 block[:, ~have] = np.asarray(drawn, np.float64)[:, ~have]
                 made[group, begin:stop] = block
         return made
 
-    def trajectory(self, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
+    def trajectory(
+        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+    ) -> Trajectory:
         """See `Job.trajectory`."""
         if self.known.ndim == 2:
-            return self.whole.replace(positions_A=positions_A, provenance=provenance | {"given_atoms": int(self.known.sum())})
+            return self.whole.replace(
+                positions_A=positions_A,
+                provenance=provenance | {"given_atoms": int(self.known.sum())},
+            )
         places = np.flatnonzero(self.known).tolist()
-        return self.whole.replace(positions_A=positions_A, provenance=provenance | {"given_frames": len(places), "given": places})
+        return self.whole.replace(
+            positions_A=positions_A,
+            provenance=provenance | {"given_frames": len(places), "given": places},
+        )
 
 
 def windows(
@@ -350,21 +445,34 @@ class Refinement(Job):
 
     def __init__(self, coarse: Trajectory, level: float, settings: Settings) -> None:
         if not callable(getattr(settings.model, "refine", None)):
-            raise InputError(f"the model {settings.model.name!r} does not refine trajectories; use one that does, such as 'default'")
+            raise InputError(
+                f"the model {settings.model.name!r} does not refine trajectories; use one that does, such as 'default'"
+            )
         self.n_frames, self.coarse, self.level = len(coarse), coarse, level
         super().__init__(coarse, settings, set())
 
-    def chunks(self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None) -> Iterator[Chunk]:
+    def chunks(
+        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
+    ) -> Iterator[Chunk]:
         """See `Job.chunks`."""
         refine = self.settings.model.refine
         for sample in range(start[0], n, self.settings.batch_size):
             count = min(n - sample, self.settings.batch_size)
-            yield self._chunk(sample, count, 0, lambda _, seeds: refine(self.coarse, seeds, level=self.level))
+            yield self._chunk(
+                sample, count, 0, lambda _, seeds: refine(self.coarse, seeds, level=self.level)
+            )
 
-    def trajectory(self, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
+    def trajectory(
+        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+    ) -> Trajectory:
         """See `Job.trajectory`."""
-        before = _sorted_sum([Counter(reason for reason in self.check(self.coarse.positions_A).tolist() if reason)])
-        return self.coarse.replace(positions_A=positions_A, provenance=provenance | {"level": self.level, "broken_frames_before": before})
+        before = _sorted_sum(
+            [Counter(reason for reason in self.check(self.coarse.positions_A).tolist() if reason)]
+        )
+        return self.coarse.replace(
+            positions_A=positions_A,
+            provenance=provenance | {"level": self.level, "broken_frames_before": before},
+        )
 
 
 _GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
@@ -415,11 +523,17 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
             "for whole frames leave it out"
         )
     if not mask.any() or mask.all():
-        what = "no atom is given" if not mask.any() else "every atom of every frame is given, none is missing"
+        what = (
+            "no atom is given"
+            if not mask.any()
+            else "every atom of every frame is given, none is missing"
+        )
         raise InputError(f"{what}; mark with True what is known, with False what is to be drawn")
     if not np.isfinite(whole.positions_A[mask]).all():
         frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
-        raise InputError(f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it")
+        raise InputError(
+            f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it"
+        )
     complete = mask.all(1)
     if complete.any():
         check_units(whole[complete])
@@ -430,8 +544,14 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
 
 def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:
     """The checked job of `refine_trajectory`."""
-    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0 < level <= 1:
-        raise InputError(f"level must be a number above 0 and at most 1, not {level!r}; give for example 0.3")
+    if (
+        isinstance(level, bool)
+        or not isinstance(level, int | float | np.number)
+        or not 0 < level <= 1
+    ):
+        raise InputError(
+            f"level must be a number above 0 and at most 1, not {level!r}; give for example 0.3"
+        )
     coarse = check_trajectory(as_trajectory(trajectory), whole=False)
     check_model(settings.model, coarse, n_given=len(coarse))
     return Refinement(coarse, float(level), settings)
@@ -449,7 +569,9 @@ def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[
     known = np.zeros(int(place[-1]) + 1, bool)
     known[place] = True
     if known.all():
-        raise InputError("the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours")
+        raise InputError(
+            "the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours"
+        )
     positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
     positions_A[place] = given.positions_A
     time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
@@ -473,7 +595,9 @@ def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
     given = check_trajectory(trajectory, spaced=False)
     steps = np.diff(given.time_fs)
     if not len(steps) or not steps.min() > 0:
-        raise InputError(f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours")
+        raise InputError(
+            f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours"
+        )
     dt_fs = float(steps.min())
     off = np.abs(steps / dt_fs - np.rint(steps / dt_fs))
     if off.max() > _GRID * steps.max() / dt_fs:

@@ -93,11 +93,17 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     folder = target.parent
     if target.is_dir():
-        raise InputError(f"cannot write {str(target)!r}: it is a folder; give the name of a file in it")
+        raise InputError(
+            f"cannot write {str(target)!r}: it is a folder; give the name of a file in it"
+        )
     if not folder.is_dir():
-        raise InputError(f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it, or give another path")
+        raise InputError(
+            f"cannot write {str(target)!r}: there is no folder {str(folder)!r}; make it, or give another path"
+        )
     if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
-        raise InputError(f"cannot write {str(target)!r}: it is not writable; give a path in a folder you can write to")
+        raise InputError(
+            f"cannot write {str(target)!r}: it is not writable; give a path in a folder you can write to"
+        )
     return target
 
 
@@ -114,7 +120,11 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
 
 
 def load_all(
-    path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None, problems: list[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    top: Any = None,
+    charge: int | None = None,
+    problems: list[str] | None = None,
 ) -> Iterator[Ensemble]:
     """The ensembles in a file of any format that is written: records in a row of one molecule are one Ensemble.
 
@@ -166,7 +176,9 @@ def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensem
     return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
 
 
-def _records(path: str | os.PathLike[str], charge: int | None, problems: list[str] | None) -> Iterator[Ensemble]:
+def _records(
+    path: str | os.PathLike[str], charge: int | None, problems: list[str] | None
+) -> Iterator[Ensemble]:
     """The ensembles of a file of molecules."""
     held: list[Any] = []
     for record in host_function("rdkit", "read_molecules")(path, charge=charge):
@@ -198,7 +210,9 @@ def _one_molecule(a: Any, b: Any) -> bool:
     if a.molecule != b.molecule:
         return False
     counts = [record.own.get("sample", "") for record in (a, b)]
-    begun_again = all(count.isdecimal() for count in counts) and int(counts[0][:18]) >= int(counts[1][:18])
+    begun_again = all(count.isdecimal() for count in counts) and int(counts[0][:18]) >= int(
+        counts[1][:18]
+    )
     return a.molecule.name == b.molecule.name or not begun_again
 
 
@@ -220,12 +234,10 @@ def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = 
     ensembles = load_all(path, top=top, charge=charge)
     first = next(ensembles)
     if next(ensembles, None) is not None:
-        raise InputError(f"{os.fspath(path)!r} holds several molecules; read it with equidrift.files.ensembles.load_all")
+        raise InputError(
+            f"{os.fspath(path)!r} holds several molecules; read it with equidrift.files.ensembles.load_all"
+        )
     return first
-
-
-
-
 
 
 class StreamWriter:
@@ -516,9 +528,7 @@ class StreamWriter:
         """The pieces, in order, as one file."""
         from equidrift.files.npz import load_npz
 
-        pieces = (
-            load_npz(self._piece(k)) for k in range(self.state["size"])
-        )
+        pieces = (load_npz(self._piece(k)) for k in range(self.state["size"]))
         groups = groupby(pieces, key=lambda piece: piece.molecule.entry())
         whole = [joined(list(group)) for _, group in groups]
         if len(whole) > 1 and self.suffix not in MANY_MOLECULES:
@@ -597,5 +607,3 @@ def pack(source: Path, target: Path) -> None:
             shutil.copyfileobj(plain, stream)
         packed.flush()
         os.fsync(packed.fileno())
-
-

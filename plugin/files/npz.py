@@ -26,10 +26,23 @@ _SCORE = "score/"
 _MAX_RATIO = 1100  # bytes that deflate can make of one packed byte: 1032
 _MAX_MEMBER = 10_000  # characters of an array's name; bytes that a small member may claim
 _MAX_DIMENSIONS = 8
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 # what zipfile, zlib and numpy raise for broken files
 _DAMAGE = (
-    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError, TypeError),
+    *(
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+    ),
     *(OverflowError, MemoryError, KeyError, IndexError, struct.error),
 )
 
@@ -42,12 +55,23 @@ def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     InputError
         where the path cannot be written, or InputTypeError where the provenance holds something JSON has no form for.
     """
-    header = {"format": FORMAT, "molecule": molecule_to_dict(ensemble.molecule), "provenance": plain(ensemble.provenance)}
+    header = {
+        "format": FORMAT,
+        "molecule": molecule_to_dict(ensemble.molecule),
+        "provenance": plain(ensemble.provenance),
+    }
     if ensemble.properties:
         header["properties"] = plain(ensemble.properties)
-    arrays: dict[str, Any] = {"header": np.array(json.dumps(header)), "positions_A": ensemble.positions_A}
+    arrays: dict[str, Any] = {
+        "header": np.array(json.dumps(header)),
+        "positions_A": ensemble.positions_A,
+    }
     arrays |= {"seeds": ensemble.seeds, "valid": ensemble.valid}
-    arrays |= {name: value for name in ("log_prob", "energies_eV") if (value := getattr(ensemble, name)) is not None}
+    arrays |= {
+        name: value
+        for name in ("log_prob", "energies_eV")
+        if (value := getattr(ensemble, name)) is not None
+    }
     arrays |= {_SCORE + name: value for name, value in ensemble.scores.items()}
     save_arrays(path, arrays)
 
@@ -62,13 +86,23 @@ def save_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise InputError(f"cannot write {str(target)!r}: {error.strerror or error}; give a path in a folder you can write to") from error
+        raise InputError(
+            f"cannot write {str(target)!r}: {error.strerror or error}; give a path in a folder you can write to"
+        ) from error
 
 
 def save_trajectory_npz(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
     """Write a Trajectory, losslessly; errors as `save_npz`."""
-    header = {"format": TRAJECTORY_FORMAT, "molecule": molecule_to_dict(trajectory.molecule), "provenance": plain(trajectory.provenance)}
-    arrays: dict[str, Any] = {"header": np.array(json.dumps(header)), "positions_A": trajectory.positions_A, "time_fs": trajectory.time_fs}
+    header = {
+        "format": TRAJECTORY_FORMAT,
+        "molecule": molecule_to_dict(trajectory.molecule),
+        "provenance": plain(trajectory.provenance),
+    }
+    arrays: dict[str, Any] = {
+        "header": np.array(json.dumps(header)),
+        "positions_A": trajectory.positions_A,
+        "time_fs": trajectory.time_fs,
+    }
     save_arrays(path, arrays | ({} if trajectory.box_A is None else {"box_A": trajectory.box_A}))
 
 
@@ -78,7 +112,9 @@ def load_trajectory_npz(path: str | os.PathLike[str]) -> Trajectory:
     with _told(path, "a trajectory"):
         header = _header(arrays, TRAJECTORY_FORMAT, path)
         _check_fields(arrays, ("positions_A", "time_fs"), ("box_A",))
-        return Trajectory(molecule_from_dict(header.molecule), provenance=header.provenance, **arrays)
+        return Trajectory(
+            molecule_from_dict(header.molecule), provenance=header.provenance, **arrays
+        )
 
 
 def load_any(path: str | os.PathLike[str]) -> Ensemble | Trajectory:
@@ -93,7 +129,9 @@ def _told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     try:
         yield
     except (InputError, InputTypeError) as error:
-        raise InputError(f"{str(path)!r} is an .npz file, but does not hold {what} of equidrift's: {error}") from error
+        raise InputError(
+            f"{str(path)!r} is an .npz file, but does not hold {what} of equidrift's: {error}"
+        ) from error
 
 
 def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathLike[str]) -> Any:
@@ -107,16 +145,24 @@ def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathL
     found = data.get("format") if isinstance(data, dict) else None
     if found != expected:
         readers = {FORMAT: "equidrift.load", TRAJECTORY_FORMAT: "equidrift.load_trajectory"}
-        hint = f"read it with {readers[found]}" if found in readers else "a newer equidrift may read it"
+        hint = (
+            f"read it with {readers[found]}"
+            if found in readers
+            else "a newer equidrift may read it"
+        )
         raise InputError(f"it has the format {str(found)[:80]!r}, expected {expected!r}; {hint}")
     return checked(data, StoredHeader, "header")
 
 
-def _check_fields(arrays: Mapping[str, NDArray[Any]], needed: Sequence[str], optional: Sequence[str] = ()) -> None:
+def _check_fields(
+    arrays: Mapping[str, NDArray[Any]], needed: Sequence[str], optional: Sequence[str] = ()
+) -> None:
     """Refuse arrays that are missing, do not belong, or are of another kind than their names say."""
     missing, odd = sorted(set(needed) - set(arrays)), sorted(set(arrays) - {*needed, *optional})
     if missing or odd:
-        raise InputError(f"arrays are missing ({', '.join(missing) or 'none'}) or unknown ({', '.join(odd)[:200] or 'none'})")
+        raise InputError(
+            f"arrays are missing ({', '.join(missing) or 'none'}) or unknown ({', '.join(odd)[:200] or 'none'})"
+        )
     kinds = {"seeds": "iu", "valid": "b"}
     for name, array in arrays.items():
         if array.dtype.kind not in kinds.get(name, "f"):
@@ -134,23 +180,38 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
     arrays = load_arrays(path)
     with _told(path, "an ensemble"):
         header = _header(arrays, FORMAT, path)
-        scores = {name.removeprefix(_SCORE): arrays.pop(name) for name in list(arrays) if name.startswith(_SCORE)}
+        scores = {
+            name.removeprefix(_SCORE): arrays.pop(name)
+            for name in list(arrays)
+            if name.startswith(_SCORE)
+        }
         _check_fields(arrays, ("positions_A", "seeds", "valid"), ("log_prob", "energies_eV"))
         molecule = molecule_from_dict(header.molecule)
-        return Ensemble(molecule, scores=scores, provenance=header.provenance, properties=header.properties, **arrays)
+        return Ensemble(
+            molecule,
+            scores=scores,
+            provenance=header.provenance,
+            properties=header.properties,
+            **arrays,
+        )
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """Every array of a file, each one's size checked before memory is taken for it; errors as `load_npz`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in archive.infolist()}
+            return {
+                member.filename.removesuffix(".npy"): _array(archive, member)
+                for member in archive.infolist()
+            }
     except FileNotFoundError as error:
         raise InputError(f"there is no file {str(path)!r}") from error
     except InputError as error:
         raise InputError(f"{str(path)!r} is damaged: {error}") from error
     except _DAMAGE as error:
-        raise InputError(f"{str(path)!r} is truncated, damaged or no .npz file ({error}); write it again") from error
+        raise InputError(
+            f"{str(path)!r} is truncated, damaged or no .npz file ({error}); write it again"
+        ) from error
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
@@ -159,17 +220,28 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     if not name.endswith(".npy") or len(name) > _MAX_MEMBER:
         raise InputError(f"it holds {name[:80]!r}, which is no array")
     if member.file_size > _MAX_RATIO * member.compress_size + _MAX_MEMBER:
-        raise InputError(f"the array {name!r} claims {member.file_size} bytes, more than its {member.compress_size} packed ones can hold")
+        raise InputError(
+            f"the array {name!r} claims {member.file_size} bytes, more than its {member.compress_size} packed ones can hold"
+        )
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
-            raise InputError(f"the array {name!r} is of NumPy's format {version}, which is not known")
+            raise InputError(
+                f"the array {name!r} is of NumPy's format {version}, which is not known"
+            )
         shape, fortran, dtype = _HEADERS[version](stream)
         size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or dtype.kind not in "biufU" or len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0:
+        if (
+            dtype.hasobject
+            or dtype.kind not in "biufU"
+            or len(shape) > _MAX_DIMENSIONS
+            or min(shape, default=0) < 0
+        ):
             raise InputError(f"the array {name!r} has the type {dtype} and the shape {shape}")
         if size != member.file_size - stream.tell():
-            raise InputError(f"the array {name!r} should have {size} bytes, and has {member.file_size - stream.tell()}")
+            raise InputError(
+                f"the array {name!r} should have {size} bytes, and has {member.file_size - stream.tell()}"
+            )
         raw = stream.read(size)
         if len(raw) != size:
             raise InputError(f"the array {name!r} ends early")

@@ -33,16 +33,24 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise InputTypeError(f"cannot store a {type(value).__name__} as JSON; give numbers, strings, lists or dicts")
+    raise InputTypeError(
+        f"cannot store a {type(value).__name__} as JSON; give numbers, strings, lists or dicts"
+    )
 
 
 def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
     """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact inverse."""
     data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
-    data |= {"multiplicity": molecule.multiplicity, "name": molecule.name, "smiles": molecule.smiles}
+    data |= {
+        "multiplicity": molecule.multiplicity,
+        "name": molecule.name,
+        "smiles": molecule.smiles,
+    }
     data |= {name: value.tolist() for name in _SELDOM if (value := getattr(molecule, name)).any()}
     data |= {"properties": dict(molecule.properties)} if molecule.properties else {}
-    return data | {name: list(value) for name in LABELS if (value := getattr(molecule, name)) is not None}
+    return data | {
+        name: list(value) for name in LABELS if (value := getattr(molecule, name)) is not None
+    }
 
 
 def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
@@ -56,4 +64,6 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     from equidrift.stored import molecule_fields
 
     fields = molecule_fields(data)
-    return Molecule(**{name: tuple(value) if name in LABELS else value for name, value in fields.items()})
+    return Molecule(
+        **{name: tuple(value) if name in LABELS else value for name, value in fields.items()}
+    )

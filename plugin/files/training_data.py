@@ -19,7 +19,9 @@ from equidrift.registry import host_function
 VERSION = 1  # of the conversion; part of the packed file's name
 
 
-def packed_files(paths: Sequence[str], out: Path, *, level: str, hold_out: bool = False) -> tuple[list[Path], list[str]]:
+def packed_files(
+    paths: Sequence[str], out: Path, *, level: str, hold_out: bool = False
+) -> tuple[list[Path], list[str]]:
     """The .npz files to train on: those given, and one in `out` for each .sdf file.
 
     Parameters
@@ -48,7 +50,9 @@ def packed_files(paths: Sequence[str], out: Path, *, level: str, hold_out: bool 
         if path.suffix.lower() == ".npz":
             packed.append(path)
             continue
-        digest = hashlib.sha256(f"{VERSION}/{level}/{hold_out}/".encode() + path.read_bytes()).hexdigest()[:12]
+        digest = hashlib.sha256(
+            f"{VERSION}/{level}/{hold_out}/".encode() + path.read_bytes()
+        ).hexdigest()[:12]
         target = out / f"{path.stem}-{digest}.npz"
         report = target.with_suffix(".json")
         if not (target.exists() and report.exists()):
@@ -105,10 +109,14 @@ def _usable(record: Any) -> tuple[Molecule, NDArray[np.float64]]:
     return record.molecule, record.positions_A[reasons == ""]
 
 
-def _starts(molecule: Molecule, positions_A: NDArray[np.float64]) -> list[list[NDArray[np.float64]]]:
+def _starts(
+    molecule: Molecule, positions_A: NDArray[np.float64]
+) -> list[list[NDArray[np.float64]]]:
     """The MMFF94 minimum next to each geometry, none where MMFF94 cannot type the molecule."""
     try:
-        relaxed: NDArray[np.float64] = host_function("rdkit", "mmff_relax")(molecule, positions_A)[0]
+        relaxed: NDArray[np.float64] = host_function("rdkit", "mmff_relax")(molecule, positions_A)[
+            0
+        ]
     except MoleculeError:
         return [[] for _ in positions_A]
     return [[x] for x in relaxed]

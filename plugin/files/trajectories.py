@@ -34,7 +34,10 @@ WRITERS = {
 }
 WITHOUT_GRAPH = (".xtc", ".dcd", ".h5md")  # which a topology must go with
 # suffix -> "module:function"; function(path) -> (positions_A, time_fs | None, boxes_A (n_frames, 3, 3) | None, numbers | None)
-_MDA, _ASE = "equidrift.adapters.mdanalysis.universe:read_frames", "equidrift.adapters.ase.io:read_frames"
+_MDA, _ASE = (
+    "equidrift.adapters.mdanalysis.universe:read_frames",
+    "equidrift.adapters.ase.io:read_frames",
+)
 READERS = {
     **dict.fromkeys((".xtc", ".trr", ".dcd", ".h5md", ".nc", ".ncdf", ".pdb"), _MDA),
     **dict.fromkeys((".traj", ".extxyz", ".xyz"), _ASE),
@@ -76,7 +79,9 @@ def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
     """
     from equidrift.inputs import as_molecule
 
-    if isinstance(what, os.PathLike) or (isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())):
+    if isinstance(what, os.PathLike) or (
+        isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())
+    ):
         return _topology_file(Path(what), charge)
     molecule: Molecule = as_molecule(what)
     return molecule
@@ -91,7 +96,9 @@ def _topology_file(path: Path, charge: int | None) -> Molecule:
         raise InputError(f"cannot read the topology {str(path)!r}: {bad.error}")
     molecule: Molecule = records[0].molecule
     if any(record.molecule != molecule for record in records):
-        raise InputError(f"the topology {str(path)!r} holds {len(records)} different molecules; give a file with the trajectory's alone")
+        raise InputError(
+            f"the topology {str(path)!r} holds {len(records)} different molecules; give a file with the trajectory's alone"
+        )
     return molecule
 
 
@@ -136,7 +143,9 @@ def load_trajectory(
         whole: Trajectory = load_trajectory_npz(file)
         return whole[::stride]
     if file.suffix.lower() not in READERS:
-        raise UnknownNameError("trajectory suffix", file.suffix.lower() or str(path), [*READERS, ".npz"])
+        raise UnknownNameError(
+            "trajectory suffix", file.suffix.lower() or str(path), [*READERS, ".npz"]
+        )
     if not file.is_file():
         raise InputError(f"there is no file {str(path)!r}; give a trajectory such as run.xtc")
     positions_A, time_fs, boxes_A, numbers = resolve(READERS[file.suffix.lower()])(file)
@@ -154,7 +163,9 @@ def _molecule_for(file: Path, topology: Any, charge: int | None) -> Molecule:
     if READERS[file.suffix.lower()] == _ASE:
         molecule: Molecule = host_function("ase", "molecule_of_file")(file, charge)
         return molecule
-    raise InputError(f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order")
+    raise InputError(
+        f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order"
+    )
 
 
 def _first_molecule(file: Path, charge: int | None) -> Molecule:
@@ -167,11 +178,19 @@ def _first_molecule(file: Path, charge: int | None) -> Molecule:
     return molecule
 
 
-def _times(time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: int, file: Path) -> NDArray[np.float64]:
+def _times(
+    time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: int, file: Path
+) -> NDArray[np.float64]:
     """Times of the frames, from dt_fs where that is given."""
     if dt_fs is not None:
-        if isinstance(dt_fs, bool) or not isinstance(dt_fs, int | float | np.number) or not 0 < dt_fs < np.inf:
-            raise InputError(f"dt_fs must be a time in fs above 0, not {dt_fs!r}; give for example dt_fs=5")
+        if (
+            isinstance(dt_fs, bool)
+            or not isinstance(dt_fs, int | float | np.number)
+            or not 0 < dt_fs < np.inf
+        ):
+            raise InputError(
+                f"dt_fs must be a time in fs above 0, not {dt_fs!r}; give for example dt_fs=5"
+            )
         first = 0.0 if time_fs is None or not np.isfinite(time_fs[:1]).all() else float(time_fs[0])
         return np.asarray(first + float(dt_fs) * np.arange(n_frames), np.float64)
     if time_fs is None:
@@ -189,7 +208,11 @@ def _times(time_fs: NDArray[np.float64] | None, dt_fs: float | None, n_frames: i
 
 
 def from_frames(
-    molecule: Molecule, positions_A: NDArray[np.float64], time_fs: NDArray[np.float64], boxes_A: NDArray[np.float64] | None, source: str
+    molecule: Molecule,
+    positions_A: NDArray[np.float64],
+    time_fs: NDArray[np.float64],
+    boxes_A: NDArray[np.float64] | None,
+    source: str,
 ) -> Trajectory:
     """The frames of a file as a Trajectory, unwrapped with each frame's own box."""
     trajectory = Trajectory(molecule, positions_A, time_fs, provenance={"source": source})
@@ -245,10 +268,18 @@ class TrajectoryStream(StreamWriter):
     def add(self, chunk: Chunk, position: tuple[int, int], summary: Mapping[str, Any]) -> None:
         """Keep a chunk, and record that the run has come to `position`."""
         self._begin()
-        counts = [{name: dict(getattr(chunk, name)[k]) for name in ("rejected", "broken")} for k in range(len(chunk.seeds))]
+        counts = [
+            {name: dict(getattr(chunk, name)[k]) for name in ("rejected", "broken")}
+            for k in range(len(chunk.seeds))
+        ]
         piece = self._piece(self.state["size"])
         place = np.array([chunk.first_sample, chunk.first_frame])
-        arrays = {"positions_A": chunk.positions_A, "seeds": chunk.seeds, "place": place, "counts": np.array(json.dumps(counts))}
+        arrays = {
+            "positions_A": chunk.positions_A,
+            "seeds": chunk.seeds,
+            "place": place,
+            "counts": np.array(json.dumps(counts)),
+        }
         save_arrays(piece, arrays)
         synced_size(piece)
         self._record(position, self.state["size"] + 1, summary)
@@ -311,8 +342,17 @@ class TrajectoryStream(StreamWriter):
 
 def _chunk_of(arrays: dict[str, NDArray[Any]]) -> Chunk:
     counts = json.loads(str(arrays["counts"][()]))
-    rejected, broken = (tuple(Counter(entry[name]) for entry in counts) for name in ("rejected", "broken"))
-    return Chunk(int(arrays["place"][0]), int(arrays["place"][1]), arrays["positions_A"], arrays["seeds"], rejected, broken)
+    rejected, broken = (
+        tuple(Counter(entry[name]) for entry in counts) for name in ("rejected", "broken")
+    )
+    return Chunk(
+        int(arrays["place"][0]),
+        int(arrays["place"][1]),
+        arrays["positions_A"],
+        arrays["seeds"],
+        rejected,
+        broken,
+    )
 
 
 def sample_paths(path: str | os.PathLike[str], n: int) -> list[Path]:

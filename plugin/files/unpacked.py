@@ -74,14 +74,18 @@ def standard_input() -> Path:
     with open(target, "rb") as plain:
         head = plain.read(_HEAD)
     if not head.strip():
-        raise InputError("standard input is empty; give molecules by a pipe: cat in.smi | equidrift ...")
+        raise InputError(
+            "standard input is empty; give molecules by a pipe: cat in.smi | equidrift ..."
+        )
     return target.rename(target.with_suffix(_suffix_of(head)))
 
 
 def _suffix_of(head: bytes) -> str:
     """The format of a text that begins with `head`."""
     lines = head.decode("utf-8", "replace").splitlines()
-    if "$$$$" in head.decode("utf-8", "replace") or any(line.startswith("M  END") for line in lines):
+    if "$$$$" in head.decode("utf-8", "replace") or any(
+        line.startswith("M  END") for line in lines
+    ):
         return ".sdf"
     if any(line.startswith("@<TRIPOS>") for line in lines):
         return ".mol2"

@@ -64,8 +64,12 @@ class Alternating:
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal of one of them."""
-        proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(positions_A, kT_eV=kT_eV, rng=rng)
-        return Proposal(proposal.positions_A, proposal.log_q_ratio)  # without log_q: the next may come from another density
+        proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(
+            positions_A, kT_eV=kT_eV, rng=rng
+        )
+        return Proposal(
+            proposal.positions_A, proposal.log_q_ratio
+        )  # without log_q: the next may come from another density
 
     def trusted(self, positions_A: Floats, kT_eV: float) -> Alternating:
         """The same of proposers that are reversible here; see `equidrift.montecarlo.metropolis.trusted`."""
@@ -107,7 +111,14 @@ def described(proposer: Any) -> str:
     return f"a table (histogram) of {width} torsion{'s'[: width - 1]}{given}"
 
 
-def uniform(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+def uniform(
+    molecule: Molecule,
+    tree: TorsionTree,
+    frames_A: Floats,
+    *,
+    block_size: int | None = None,
+    **_: Any,
+) -> Any:
     """Uniform torsions."""
     return uniform_proposer(tree, block_size=block_size)
 
@@ -117,13 +128,27 @@ def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any)
     return histogram_proposer(tree, frames_A)
 
 
-def mixture(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, block_size: int | None = None, **_: Any) -> Any:
+def mixture(
+    molecule: Molecule,
+    tree: TorsionTree,
+    frames_A: Floats,
+    *,
+    block_size: int | None = None,
+    **_: Any,
+) -> Any:
     """A mixture of wrapped normals over the torsions."""
     components = int(np.clip(len(frames_A) // 20, 4, 32))
     return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
 
 
-def heat_bath(molecule: Molecule, tree: TorsionTree, frames_A: Floats, *, terms: TurnTerms | None = None, **_: Any) -> Any:
+def heat_bath(
+    molecule: Molecule,
+    tree: TorsionTree,
+    frames_A: Floats,
+    *,
+    terms: TurnTerms | None = None,
+    **_: Any,
+) -> Any:
     """Turns in a surrogate energy, which needs no frames."""
     if terms is None:
         raise InputError(
@@ -171,7 +196,9 @@ def adapt(
     make = resolve(PROPOSERS[kind])
     options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
     if kind != "uniform" and cycles < LEAST_CYCLES:
-        raise InputError(f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a proposer; give it more time")
+        raise InputError(
+            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a proposer; give it more time"
+        )
     if kind == "histogram":
         Histogram.check(len(tree.atoms))
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
@@ -189,16 +216,33 @@ def adapt(
         first = make(molecule, tree, frames[len(frames) // 4 :], **options)
         more, _ = advance(Alternating(first, *explorer.proposers), half)
         frames = np.concatenate([frames[len(frames) // 2 :], more])
-    trials = _trials(advance, lambda size: make(molecule, tree, frames, block_size=size, **options), tree, cycles - 2 * half)
+    trials = _trials(
+        advance,
+        lambda size: make(molecule, tree, frames, block_size=size, **options),
+        tree,
+        cycles - 2 * half,
+    )
     best = max(trials, key=lambda row: row["score"])
     shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
-    report = {"proposer": kind, "cycles": cycles, "frames": len(frames), "block_size": best["block_size"], "trials": shown}
+    report = {
+        "proposer": kind,
+        "cycles": cycles,
+        "frames": len(frames),
+        "block_size": best["block_size"],
+        "trials": shown,
+    }
     report["is"] = described(best["made"])
     return Adapted(best["made"], report)
 
 
 def recycled(
-    frames_A: Floats, tree: TorsionTree, energy: Callable[[Floats], float], *, temperature_K: float, draws: int = 4, seed: int = 0
+    frames_A: Floats,
+    tree: TorsionTree,
+    energy: Callable[[Floats], float],
+    *,
+    temperature_K: float,
+    draws: int = 4,
+    seed: int = 0,
 ) -> Floats:
     """Frames of MD with their torsions drawn anew, so that rare basins have their true weight and more than one face.
 
@@ -225,37 +269,59 @@ def recycled(
     for x, here in zip(frames_A, phi):
         new = density.sample(draws, rng)
         pool = np.concatenate([x[None], tree.set_torsions(x, new)])
-        log_odds = -np.array([energy(member) for member in pool]) / kT_eV - density.log_prob(np.vstack([here, new]))
+        log_odds = -np.array([energy(member) for member in pool]) / kT_eV - density.log_prob(
+            np.vstack([here, new])
+        )
         odds = np.exp(log_odds - np.nanmax(log_odds))
         pools.append(pool)
         weights.append(np.nan_to_num(odds) / np.nansum(odds))
     pool, weight = np.concatenate(pools), np.cumsum(np.concatenate(weights))
-    order = np.searchsorted(weight, (np.arange(len(frames_A)) + rng.random()) / len(frames_A) * weight[-1])
+    order = np.searchsorted(
+        weight, (np.arange(len(frames_A)) + rng.random()) / len(frames_A) * weight[-1]
+    )
     out: Floats = pool[np.minimum(order, len(pool) - 1)]
     return out
 
 
-def _heat_bath(advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float) -> Adapted | None:
+def _heat_bath(
+    advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float
+) -> Adapted | None:
     """Heat-bath turns, if they were asked for by name or a short run accepts enough of them; uniform ones if turns are not reversible."""
     least = max(1, LEAST_CYCLES // 4)
     frames, statistics = advance(turns, least)
     proposer = trusted(turns, frames[0], kT_eV)
-    if kind != "heat-bath" and (proposer is not turns or not statistics.acceptance >= GOOD_SURROGATE):
+    if kind != "heat-bath" and (
+        proposer is not turns or not statistics.acceptance >= GOOD_SURROGATE
+    ):
         return None
     _, more = advance(proposer, max(1, cycles - least))
-    report = {"proposer": kind, "chosen": proposer.name, "cycles": max(cycles, least + 1), "acceptance": more.acceptance, "block_size": 1}
+    report = {
+        "proposer": kind,
+        "chosen": proposer.name,
+        "cycles": max(cycles, least + 1),
+        "acceptance": more.acceptance,
+        "block_size": 1,
+    }
     report["is"] = described(proposer)
     if proposer is not turns:
-        report["note"] = "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
+        report["note"] = (
+            "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
+        )
     elif turns.unread:
-        report["note"] = f"{turns.unread} dihedrals change with more than one bond: no turn reads them, the acceptance does"
+        report["note"] = (
+            f"{turns.unread} dihedrals change with more than one bond: no turn reads them, the acceptance does"
+        )
     return Adapted(proposer, report)
 
 
-def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int) -> list[dict[str, Any]]:
+def _trials(
+    advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int
+) -> list[dict[str, Any]]:
     """A short run with every block size; the score is the geometric mean over torsions of accepted turns, so that none is left behind."""
     whole = make(None)
-    offered = getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)
+    offered = (
+        getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)
+    )
     sizes = [size for size in offered if size is None or size < tree.n_torsions]
     rows = []
     for size in sizes:
@@ -263,6 +329,15 @@ def _trials(advance: Advance, make: Callable[[int | None], Any], tree: TorsionTr
         if len(sizes) == 1:
             return [{"block_size": None, "score": 0.0, "made": proposer}]
         _, statistics = advance(proposer, max(1, cycles // len(sizes)))
-        score = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean())) / max(1, statistics.proposed)
-        rows.append({"block_size": size, "score": score, "acceptance": statistics.acceptance, "made": proposer})
+        score = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean())) / max(
+            1, statistics.proposed
+        )
+        rows.append(
+            {
+                "block_size": size,
+                "score": score,
+                "acceptance": statistics.acceptance,
+                "made": proposer,
+            }
+        )
     return rows

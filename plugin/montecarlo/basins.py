@@ -62,11 +62,17 @@ def correlation_time(
     """
     x = np.asarray(series, np.float64)
     if x.ndim not in (1, 2) or len(x) < 2 or not np.isfinite(x).all():
-        raise InputError(f"series must be two or more finite frames, (n,) or (n, k), not of shape {x.shape}")
+        raise InputError(
+            f"series must be two or more finite frames, (n,) or (n, k), not of shape {x.shape}"
+        )
     columns = x.reshape(len(x), -1)
     means = columns.mean(0) if mean is None else np.broadcast_to(mean, columns.shape[1])
     centred = columns - means
-    variances = np.square(centred).mean(0) if variance is None else np.broadcast_to(variance, columns.shape[1])
+    variances = (
+        np.square(centred).mean(0)
+        if variance is None
+        else np.broadcast_to(variance, columns.shape[1])
+    )
     times = np.array([_correlation_time(x, float(v)) for x, v in zip(centred.T, variances)])
     return times if x.ndim == 2 else times[0]
 
@@ -78,7 +84,9 @@ def _correlation_time(x: NDArray[np.float64], variance: float) -> float:
         return float(n)
     size = 1 << (2 * n - 1).bit_length()
     transform = np.fft.rfft(x, size)
-    rho = np.fft.irfft(np.abs(transform) ** 2, size)[:n] / (n * variance)  # biased: damps the noise of long lags
+    rho = np.fft.irfft(np.abs(transform) ** 2, size)[:n] / (
+        n * variance
+    )  # biased: damps the noise of long lags
     pairs = rho[0 : n - n % 2 : 2] + rho[1:n:2]  # positive for every reversible chain
     negative = np.flatnonzero(pairs <= 0)
     kept = np.minimum.accumulate(pairs[: negative[0]] if len(negative) else pairs)
@@ -99,7 +107,9 @@ def effective_samples(torsions_rad: ArrayLike) -> NDArray[np.float64]:
 def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
     phi = np.asarray(torsions_rad, np.float64)
     if phi.ndim != 2 or len(phi) < 2:
-        raise InputError(f"torsions_rad must be (n_frames, n_torsions) with two frames or more, not of shape {phi.shape}")
+        raise InputError(
+            f"torsions_rad must be (n_frames, n_torsions) with two frames or more, not of shape {phi.shape}"
+        )
     return phi
 
 
@@ -113,10 +123,15 @@ def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
     offset = (np.arange(BINS) + BINS // 2) % BINS - BINS // 2
     kernel = np.exp(-0.5 * (offset * 360 / BINS / SMOOTHING_DEG) ** 2)
     density = np.fft.irfft(np.fft.rfft(counts) * np.fft.rfft(kernel / kernel.sum()), BINS)
-    energy = -np.log(np.maximum(density, 0) + 0.1 * len(angles) / BINS / 100 + 1e-12)  # in kT; the floor keeps noise from making basins
+    energy = -np.log(
+        np.maximum(density, 0) + 0.1 * len(angles) / BINS / 100 + 1e-12
+    )  # in kT; the floor keeps noise from making basins
     minima, barriers = _extrema(energy)
     while len(minima) > 1:
-        around = [(k, energy[barriers[k]] - max(energy[minima[k]], energy[minima[(k + 1) % len(minima)]])) for k in range(len(minima))]
+        around = [
+            (k, energy[barriers[k]] - max(energy[minima[k]], energy[minima[(k + 1) % len(minima)]]))
+            for k in range(len(minima))
+        ]
         k, height = min(around, key=lambda pair: pair[1])
         if height >= SHALLOW_KT:
             return np.sort(barriers * 2 * np.pi / BINS - np.pi + np.pi / BINS)
@@ -138,7 +153,9 @@ def _extrema(energy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np
 
 def _align(minima: NDArray[np.int64], barriers: NDArray[np.int64]) -> NDArray[np.int64]:
     """The barriers in the order of the minima they lie behind."""
-    return np.roll(barriers, -int(np.searchsorted(barriers, minima[0]))) if len(minima) else barriers
+    return (
+        np.roll(barriers, -int(np.searchsorted(barriers, minima[0]))) if len(minima) else barriers
+    )
 
 
 def assign(torsion_rad: ArrayLike, edges_rad: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -163,7 +180,11 @@ def torsion_basins(torsions_rad: ArrayLike, labels: Sequence[str]) -> list[list[
     result = []
     for column, label in zip(phi.T, labels):
         state = assign(column, basin_edges(column))
-        result.append(_basins(state, label, [(_mean_deg(column[state == k]),) for k in range(state.max() + 1)]))
+        result.append(
+            _basins(
+                state, label, [(_mean_deg(column[state == k]),) for k in range(state.max() + 1)]
+            )
+        )
     return result
 
 
@@ -173,15 +194,26 @@ def joint_basins(torsions_rad: ArrayLike, limit: int = MAX_STATES) -> list[Basin
     states = np.stack([assign(column, basin_edges(column)) for column in phi.T], axis=1)
     _, state = np.unique(states, axis=0, return_inverse=True)
     state = state.reshape(-1)
-    centres = [tuple(_mean_deg(column) for column in phi[state == k].T) for k in range(state.max() + 1)]
+    centres = [
+        tuple(_mean_deg(column) for column in phi[state == k].T) for k in range(state.max() + 1)
+    ]
     return _basins(state, "all", centres, limit)
 
 
 def _mean_deg(angles: NDArray[np.float64]) -> float:
-    return float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))) if len(angles) else float("nan")
+    return (
+        float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean())))
+        if len(angles)
+        else float("nan")
+    )
 
 
-def _basins(state: NDArray[np.int64], label: str, centres: Sequence[tuple[float, ...]], limit: int | None = None) -> list[Basin]:
+def _basins(
+    state: NDArray[np.int64],
+    label: str,
+    centres: Sequence[tuple[float, ...]],
+    limit: int | None = None,
+) -> list[Basin]:
     """Populations p_k and F_k = -ln(p_k / p_0) in kT; the error of F is that of the mean of I_k / p_k - I_0 / p_0 (delta method)."""
     counts = np.bincount(state, minlength=len(centres))
     order = [k for k in np.argsort(-counts, kind="stable") if counts[k]][:limit]
@@ -192,10 +224,28 @@ def _basins(state: NDArray[np.int64], label: str, centres: Sequence[tuple[float,
         inside = (state == k).astype(np.float64)
         p, entries = counts[k] / n, int(np.count_nonzero(np.diff(inside) > 0))
         left = bool(np.any(np.diff(inside)))
-        error = float(np.sqrt(inside.var() * correlation_time(inside) / n)) if left else float("nan")
+        error = (
+            float(np.sqrt(inside.var() * correlation_time(inside) / n)) if left else float("nan")
+        )
         influence = inside / p - first
-        spread = 0.0 if k == top else float(np.sqrt(influence.var() * correlation_time(influence) / n)) if left else float("nan")
-        basins.append(Basin(label, centres[k], float(p), error, float(-np.log(p * n / counts[top])), spread, entries))
+        spread = (
+            0.0
+            if k == top
+            else float(np.sqrt(influence.var() * correlation_time(influence) / n))
+            if left
+            else float("nan")
+        )
+        basins.append(
+            Basin(
+                label,
+                centres[k],
+                float(p),
+                error,
+                float(-np.log(p * n / counts[top])),
+                spread,
+                entries,
+            )
+        )
     return basins
 
 

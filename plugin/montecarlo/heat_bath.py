@@ -37,7 +37,9 @@ POINTS = 12
 PAIRS = 0.05  # share of turns about two bonds together: a dozen times as dear, and the only way between some basins
 REVERSIBLE_KT = 1e-4  # odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
 _PROBES_RAD = np.array([0.0, 0.7, 2.3, 4.1])  # angles of each bond in the reversibility test
-MOST_ATOMS = 250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
+MOST_ATOMS = (
+    250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
+)
 _LEAST_A2 = 0.01  # atoms on top of each other: whatever the energy is then, it is too high
 
 
@@ -77,23 +79,42 @@ class TurnTerms:
             ("torsions", 4, ("orders", "phases_rad", "heights_eV")),
         ):
             atoms = getattr(self, index)
-            if atoms.ndim != 2 or atoms.shape[1] != width or (atoms.size and not 0 <= atoms.min() <= atoms.max() < self.n_atoms):
-                raise InputError(f"{index} must be (any, {width}) atoms from 0 to {self.n_atoms - 1}, not of shape {atoms.shape}")
+            if (
+                atoms.ndim != 2
+                or atoms.shape[1] != width
+                or (atoms.size and not 0 <= atoms.min() <= atoms.max() < self.n_atoms)
+            ):
+                raise InputError(
+                    f"{index} must be (any, {width}) atoms from 0 to {self.n_atoms - 1}, not of shape {atoms.shape}"
+                )
             for column in columns:
-                if getattr(self, column).shape != (len(atoms),) or not np.isfinite(getattr(self, column)).all():
-                    raise InputError(f"{column} must be {len(atoms)} finite numbers, one for each row of {index}")
+                if (
+                    getattr(self, column).shape != (len(atoms),)
+                    or not np.isfinite(getattr(self, column)).all()
+                ):
+                    raise InputError(
+                        f"{column} must be {len(atoms)} finite numbers, one for each row of {index}"
+                    )
         ordered = np.sort(self.pairs, axis=1)
         if len(np.unique(ordered, axis=0)) < len(ordered) or (ordered[:, 0] == ordered[:, 1]).any():
-            raise InputError("pairs must be different atoms, each pair once in either order; add up what acts between the same two atoms")
+            raise InputError(
+                "pairs must be different atoms, each pair once in either order; add up what acts between the same two atoms"
+            )
 
     def without(self, torsions: NDArray[np.bool_]) -> TurnTerms:
         """The same terms without the chosen torsions (t,)."""
-        kept = {name: getattr(self, name)[~torsions] for name in ("torsions", "orders", "phases_rad", "heights_eV")}
+        kept = {
+            name: getattr(self, name)[~torsions]
+            for name in ("torsions", "orders", "phases_rad", "heights_eV")
+        }
         return replace(self, **kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
+        return {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in vars(self).items()
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TurnTerms:
@@ -134,29 +155,53 @@ class Turn:
     def __init__(self, tree: TorsionTree, k: int, terms: TurnTerms) -> None:
         self.fixed, self.turned = (int(atom) for atom in tree.atoms[k, 1:3])
         self.moved = tree.moved[k]
-        self.still = np.setdiff1d(np.arange(tree.n_atoms), np.append(self.moved, (self.fixed, self.turned)))
+        self.still = np.setdiff1d(
+            np.arange(tree.n_atoms), np.append(self.moved, (self.fixed, self.turned))
+        )
         place = np.full(tree.n_atoms, -1)
-        place[self.still], place[self.moved] = np.arange(len(self.still)), np.arange(len(self.moved))
+        place[self.still], place[self.moved] = (
+            np.arange(len(self.still)),
+            np.arange(len(self.moved)),
+        )
         inside = np.zeros(tree.n_atoms, bool)
         inside[self.moved] = True
         axis = np.isin(terms.pairs, (self.fixed, self.turned)).any(axis=1)
         across = ~axis & (inside[terms.pairs[:, 0]] != inside[terms.pairs[:, 1]])
-        ends = np.where(inside[terms.pairs[across, :1]], terms.pairs[across, ::-1], terms.pairs[across])
+        ends = np.where(
+            inside[terms.pairs[across, :1]], terms.pairs[across, ::-1], terms.pairs[across]
+        )
         cell = place[ends[:, 0]] * len(self.moved) + place[ends[:, 1]]
         self.cells, order = np.unique(cell, return_index=True)
         self.all_cells = len(self.cells) == len(self.still) * len(self.moved)
         self.form = terms.form
         self.r0 = terms.r0_A[across][order]
-        self.per_r02, self.epsilon, self.coulomb = 1 / self.r0**2, terms.epsilon_eV[across][order], terms.coulomb_eV_A[across][order]
+        self.per_r02, self.epsilon, self.coulomb = (
+            1 / self.r0**2,
+            terms.epsilon_eV[across][order],
+            terms.coulomb_eV_A[across][order],
+        )
         self._dihedrals(terms, place, inside)
 
-    def _dihedrals(self, terms: TurnTerms, place: NDArray[np.int64], inside: NDArray[np.bool_]) -> None:
+    def _dihedrals(
+        self, terms: TurnTerms, place: NDArray[np.int64], inside: NDArray[np.bool_]
+    ) -> None:
         """Cosine terms about this bond, the still end first; a dihedral read backwards is the same, impropers have both ends on a side."""
-        about = (np.sort(terms.torsions[:, 1:3], axis=1) == np.sort((self.fixed, self.turned))).all(axis=1)
-        ours = np.flatnonzero(about & (inside[terms.torsions[:, 0]] != inside[terms.torsions[:, 3]]))
-        rows = np.where(terms.torsions[ours, 1:2] == self.fixed, terms.torsions[ours], terms.torsions[ours, ::-1])
+        about = (np.sort(terms.torsions[:, 1:3], axis=1) == np.sort((self.fixed, self.turned))).all(
+            axis=1
+        )
+        ours = np.flatnonzero(
+            about & (inside[terms.torsions[:, 0]] != inside[terms.torsions[:, 3]])
+        )
+        rows = np.where(
+            terms.torsions[ours, 1:2] == self.fixed,
+            terms.torsions[ours],
+            terms.torsions[ours, ::-1],
+        )
         self.ends = place[rows[:, 0]] * len(self.moved) + place[rows[:, 3]]
-        self.orders, self.factors = terms.orders[ours], terms.heights_eV[ours] * np.exp(-1j * terms.phases_rad[ours])
+        self.orders, self.factors = (
+            terms.orders[ours],
+            terms.heights_eV[ours] * np.exp(-1j * terms.phases_rad[ours]),
+        )
 
     def energies(self, positions_A: Floats, angles_rad: Floats) -> tuple[Floats, Floats]:
         """U* (k,) in eV, up to a constant, at each angle turned by; and the unit axis (3,)."""
@@ -166,21 +211,36 @@ class Turn:
         still, moved = positions_A[self.still] - origin, positions_A[self.moved] - origin
         z, w = still @ axis, moved @ axis
         still, moved = still - z[:, None] * axis, moved - w[:, None] * axis
-        ahead = np.stack([axis[i] * moved[:, j] - axis[j] * moved[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
+        ahead = np.stack(
+            [axis[i] * moved[:, j] - axis[j] * moved[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
+            axis=1,
+        )
         cosine, sine = still @ moved.T, still @ ahead.T
         parts = np.empty((3, cosine.size))
-        constant = (np.einsum("ij,ij->i", still, still) + z * z)[:, None] + np.einsum("ij,ij->i", moved, moved) + w * w
-        parts[0], parts[1], parts[2] = (constant - 2 * z[:, None] * w).ravel(), cosine.ravel(), sine.ravel()
+        constant = (
+            (np.einsum("ij,ij->i", still, still) + z * z)[:, None]
+            + np.einsum("ij,ij->i", moved, moved)
+            + w * w
+        )
+        parts[0], parts[1], parts[2] = (
+            (constant - 2 * z[:, None] * w).ravel(),
+            cosine.ravel(),
+            sine.ravel(),
+        )
         waves = np.exp(1j * angles_rad)
         harmonics = np.stack([np.ones(len(waves)), -2 * waves.real, -2 * waves.imag], axis=1)
-        energy = self._pairs(np.maximum(harmonics @ (parts if self.all_cells else parts[:, self.cells]), _LEAST_A2))
+        energy = self._pairs(
+            np.maximum(harmonics @ (parts if self.all_cells else parts[:, self.cells]), _LEAST_A2)
+        )
         if len(self.ends):
             # turning by t makes the angle between an end and the other t - arg(cosine + i sine): a dihedral of that value
             start = parts[1, self.ends] - 1j * parts[2, self.ends]
             start /= np.abs(start)
             for order in np.unique(self.orders):
                 chosen = self.orders == order
-                energy += (waves**order * (self.factors[chosen] * start[chosen] ** order).sum()).real
+                energy += (
+                    waves**order * (self.factors[chosen] * start[chosen] ** order).sum()
+                ).real
         return energy, axis
 
     def _pairs(self, d2: Floats) -> Floats:
@@ -213,8 +273,16 @@ class Turn:
         """New positions, turned by an angle about the axis that `energies` gave."""
         x, cosine, sine = positions_A.copy(), np.cos(angle_rad), np.sin(angle_rad)
         arms = x[self.moved] - x[self.turned]
-        across = np.stack([axis[i] * arms[:, j] - axis[j] * arms[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)
-        x[self.moved] = x[self.turned] + arms * cosine + across * sine + (arms @ axis * (1 - cosine))[:, None] * axis
+        across = np.stack(
+            [axis[i] * arms[:, j] - axis[j] * arms[:, i] for i, j in ((1, 2), (2, 0), (0, 1))],
+            axis=1,
+        )
+        x[self.moved] = (
+            x[self.turned]
+            + arms * cosine
+            + across * sine
+            + (arms @ axis * (1 - cosine))[:, None] * axis
+        )
         return x
 
 
@@ -227,7 +295,9 @@ def _drawn(energy_eV: Floats, kT_eV: float, rng: np.random.Generator) -> int:
     return min(int(np.searchsorted(total, number * total[-1], side="right")), len(energy_eV) - 1)
 
 
-def _grid(x: Floats, first: Turn, second: Turn, outer: Floats, inner: Floats) -> tuple[Floats, Floats]:
+def _grid(
+    x: Floats, first: Turn, second: Turn, outer: Floats, inner: Floats
+) -> tuple[Floats, Floats]:
     """U* (k, j) of all angles of two bonds, and the positions at the last of them."""
     energy, axis = first.energies(x, outer)
     rows = []
@@ -276,18 +346,33 @@ class HeatBathProposer:
     name = "heat-bath"
 
     def __init__(
-        self, tree: TorsionTree, terms: TurnTerms, *, turns: int | None = None, points: int = POINTS, pairs: float = PAIRS
+        self,
+        tree: TorsionTree,
+        terms: TurnTerms,
+        *,
+        turns: int | None = None,
+        points: int = POINTS,
+        pairs: float = PAIRS,
     ) -> None:
         check_turns(tree)
         if terms.n_atoms != tree.n_atoms:
-            raise InputError(f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; make both of one molecule")
+            raise InputError(
+                f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; make both of one molecule"
+            )
         if points < 2 or (turns is not None and turns < 1):
-            raise InputError(f"turns must be at least 1 and points at least 2, not {turns} and {points}")
+            raise InputError(
+                f"turns must be at least 1 and points at least 2, not {turns} and {points}"
+            )
         if not 0 <= pairs <= 1:
             raise InputError(f"pairs must be a share from 0 to 1, not {pairs}")
         unread = ~one_turn(tree, terms.torsions)
         self.unread = int(unread.sum())
-        self.tree, self.terms, self.points, self.pairs = tree, terms.without(unread), points, float(pairs)
+        self.tree, self.terms, self.points, self.pairs = (
+            tree,
+            terms.without(unread),
+            points,
+            float(pairs),
+        )
         self.turns = tree.n_torsions if turns is None else turns
         self._circles = [Turn(tree, k, self.terms) for k in range(tree.n_torsions)]
 
@@ -314,14 +399,18 @@ class HeatBathProposer:
         shift = step * rng.random() * (1 if rng.random() < 0.5 else -1)
         return np.concatenate([equal, equal + shift])
 
-    def _single(self, x: Floats, circle: Turn, kT_eV: float, rng: np.random.Generator) -> tuple[Floats, float]:
+    def _single(
+        self, x: Floats, circle: Turn, kT_eV: float, rng: np.random.Generator
+    ) -> tuple[Floats, float]:
         """New positions, and the change of U* in eV."""
         angles = self._angles(rng)
         energy, axis = circle.energies(x, angles)
         k = _drawn(energy, kT_eV, rng)
         return (circle.turn(x, axis, angles[k]), float(energy[k] - energy[0])) if k else (x, 0.0)
 
-    def _double(self, x: Floats, first: Turn, second: Turn, kT_eV: float, rng: np.random.Generator) -> tuple[Floats, float]:
+    def _double(
+        self, x: Floats, first: Turn, second: Turn, kT_eV: float, rng: np.random.Generator
+    ) -> tuple[Floats, float]:
         """The same of two bonds together."""
         angles = self._angles(rng)
         outer, axis = first.energies(x, angles[: self.points])
@@ -341,7 +430,9 @@ class HeatBathProposer:
         worst = 0.0
         for i, first in enumerate(self._circles):
             here, axis = first.energies(positions_A, angles)
-            there, _ = first.energies(first.turn(positions_A, axis, angles[-1]), angles - angles[-1])
+            there, _ = first.energies(
+                first.turn(positions_A, axis, angles[-1]), angles - angles[-1]
+            )
             worst = max(worst, _difference(here, there))
             for second in self._circles[i + 1 :]:
                 here, end = _grid(positions_A, first, second, angles, angles)
@@ -363,7 +454,12 @@ class HeatBathProposer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
-        data = {"tree": self.tree.to_dict(), "terms": self.terms.to_dict(), "turns": self.turns, "points": self.points}
+        data = {
+            "tree": self.tree.to_dict(),
+            "terms": self.terms.to_dict(),
+            "turns": self.turns,
+            "points": self.points,
+        }
         data["pairs"] = self.pairs
         return {"proposer": "heat-bath", **data}
 

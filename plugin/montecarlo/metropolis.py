@@ -171,7 +171,9 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
     graph = Graph(n_atoms, pairs)
     for i, j in tree.atoms[:, 1:3].tolist():
         if j not in graph.neighbours[i]:
-            raise InputError(f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of these atoms in this order")
+            raise InputError(
+                f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of these atoms in this order"
+            )
         if not graph.is_bridge(i, j):
             raise InputError(
                 f"the proposer turns about bond {i}-{j}, which lies in a ring of this topology; leave it out of its rotatable bonds"
@@ -209,7 +211,9 @@ class MoveCheck:
                     "back would break detailed balance; use a torsion proposer, or a System with constraints=None, rigidWater=False"
                 )
         if len(self.frozen) and np.abs(new[self.frozen] - old[self.frozen]).max() > STILL_A:
-            raise InputError("the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave out the bonds that turn them")
+            raise InputError(
+                "the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave out the bonds that turn them"
+            )
 
 
 def _distances(x: Floats, pairs: NDArray[np.int64]) -> Floats:
@@ -354,13 +358,19 @@ class _Blocks:
     where the chain stands (`info` holds log_q) stay good, with log q of the new place in their ratio.
     """
 
-    def __init__(self, proposer: Any, kT_eV: float, rng: np.random.Generator, statistics: Statistics) -> None:
+    def __init__(
+        self, proposer: Any, kT_eV: float, rng: np.random.Generator, statistics: Statistics
+    ) -> None:
         self.proposer, self.statistics = proposer, statistics
         self.options: dict[str, Any] = {"kT_eV": kT_eV, "rng": rng}
         self.tree = getattr(proposer, "tree", None) if statistics.labels else None
         self.left: list[Proposal] = []
-        self.angles: list[Floats] = []  # torsions of those left; all of a block at once, as one call costs what many do
-        self.here = self.last = np.zeros(0)  # torsions of the chain's place, and of the proposal handed out
+        self.angles: list[
+            Floats
+        ] = []  # torsions of those left; all of a block at once, as one call costs what many do
+        self.here = self.last = np.zeros(
+            0
+        )  # torsions of the chain's place, and of the proposal handed out
         self.log_q: float | None = None  # of the chain's place, where it moved within a block
 
     def next(self, x: Floats, wanted: int) -> tuple[Proposal, NDArray[np.bool_] | None]:
@@ -369,7 +379,9 @@ class _Blocks:
             begun = time.perf_counter()
             self.left, self.log_q = self._draw(x, wanted)[::-1], None
             if self.tree is not None:
-                self.here, *self.angles = self.tree.torsions(np.stack([x, *(proposal.positions_A for proposal in self.left)]))
+                self.here, *self.angles = self.tree.torsions(
+                    np.stack([x, *(proposal.positions_A for proposal in self.left)])
+                )
             self.statistics.spent("proposals", time.perf_counter() - begun)
         found = self.left.pop()
         if self.log_q is not None:
@@ -383,9 +395,13 @@ class _Blocks:
         if wanted > 1 and hasattr(self.proposer, "propose_independent"):
             return list(self.proposer.propose_independent(x, wanted, **self.options))
         acceptance = self.statistics.acceptance
-        wanted = min(wanted, 1 + int(1 / acceptance)) if acceptance > 0 else wanted  # the rest of a block is lost at the next acceptance
+        wanted = (
+            min(wanted, 1 + int(1 / acceptance)) if acceptance > 0 else wanted
+        )  # the rest of a block is lost at the next acceptance
         if wanted > 1 and hasattr(self.proposer, "propose_many"):
-            return list(self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options))
+            return list(
+                self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options)
+            )
         return [self.proposer.propose(x, **self.options)]
 
     def moved(self, proposal: Proposal) -> None:

@@ -38,14 +38,18 @@ def log_wrapped_normal(delta: ArrayLike, sigma: ArrayLike) -> Floats:
     out[narrow] = -0.5 * (z / t) ** 2 - np.log(t * np.sqrt(_TWO_PI)) + np.log(images)
     if not narrow.all():
         z, t = d[~narrow], s[~narrow]
-        out[~narrow] = np.log1p(sum(2 * np.exp(-0.5 * (n * t) ** 2) * np.cos(n * z) for n in range(1, 9))) - np.log(_TWO_PI)
+        out[~narrow] = np.log1p(
+            sum(2 * np.exp(-0.5 * (n * t) ** 2) * np.cos(n * z) for n in range(1, 9))
+        ) - np.log(_TWO_PI)
     return out
 
 
 def check_turns(tree: TorsionTree) -> TorsionTree:
     """Return `tree`, or raise `InputError` where it has nothing to turn."""
     if not tree.n_torsions:
-        raise InputError("the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable")
+        raise InputError(
+            "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
+        )
     return tree
 
 
@@ -62,7 +66,13 @@ class TorusDensity(Protocol):
 
     n_torsions: int
 
-    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        given: Floats | None = None,
+        block: Block | None = None,
+    ) -> Floats:
         """(n, m) torsions; with a block, those outside it are copied from `given` (m,)."""
         ...
 
@@ -77,11 +87,23 @@ class Uniform:
     def __init__(self, n_torsions: int):
         self.n_torsions = n_torsions
 
-    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
-        return _filled(rng.uniform(-np.pi, np.pi, (n, self.n_torsions if block is None else len(block))), given, block)
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        given: Floats | None = None,
+        block: Block | None = None,
+    ) -> Floats:
+        return _filled(
+            rng.uniform(-np.pi, np.pi, (n, self.n_torsions if block is None else len(block))),
+            given,
+            block,
+        )
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
-        return np.full(len(phi), -np.log(_TWO_PI) * (self.n_torsions if block is None else len(block)))
+        return np.full(
+            len(phi), -np.log(_TWO_PI) * (self.n_torsions if block is None else len(block))
+        )
 
 
 class Histogram:
@@ -106,7 +128,9 @@ class Histogram:
             )
 
     @classmethod
-    def fit(cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None) -> Histogram:
+    def fit(
+        cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None
+    ) -> Histogram:
         """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` (None: `floor_for`) so that no cell is empty.
 
         Raises
@@ -129,12 +153,23 @@ class Histogram:
         floor = floor_for(len(frames)) if floor is None else floor
         return cls(np.log((1 - floor) * density / density.sum() + floor / density.size))
 
-    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        given: Floats | None = None,
+        block: Block | None = None,
+    ) -> Floats:
         table = self.table if block is None else self.table[self._slice(_need(given), block)]
         shape = table.shape
         flat = np.cumsum(table.ravel())
-        cells = np.unravel_index(np.searchsorted(flat, rng.random(n) * flat[-1], side="right").clip(max=flat.size - 1), shape)
-        phi = (np.stack(cells, axis=1) + rng.random((n, len(shape)))) * (_TWO_PI / self.bins) - np.pi
+        cells = np.unravel_index(
+            np.searchsorted(flat, rng.random(n) * flat[-1], side="right").clip(max=flat.size - 1),
+            shape,
+        )
+        phi = (np.stack(cells, axis=1) + rng.random((n, len(shape)))) * (
+            _TWO_PI / self.bins
+        ) - np.pi
         return _filled(phi, given, None if block is None else np.sort(block))
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
@@ -162,7 +197,10 @@ class WrappedMixture:
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, sigmas: ArrayLike):
         w = np.asarray(weights, np.float64)
-        self.means, self.sigmas = np.atleast_2d(np.asarray(means, np.float64)), np.atleast_2d(np.asarray(sigmas, np.float64))
+        self.means, self.sigmas = (
+            np.atleast_2d(np.asarray(means, np.float64)),
+            np.atleast_2d(np.asarray(sigmas, np.float64)),
+        )
         self.weights, self.n_torsions = w / w.sum(), self.means.shape[1]
 
     @classmethod
@@ -192,18 +230,34 @@ class WrappedMixture:
             mass = share.sum(axis=0) + 1e-9
             moment = (share.T @ unit) / mass[:, None]
             weights, means = mass / mass.sum(), np.angle(moment)
-            sigmas = np.sqrt(-2 * np.log(np.clip(np.abs(moment), 1e-4, 1 - 1e-9))).clip(least_sigma_rad)
-        flat = np.full((1, frames.shape[1]), 50.0)  # wrapped so wide, a normal is uniform to the last bit
-        return cls(np.append((1 - floor) * weights, floor), np.vstack([means, 0 * flat]), np.vstack([sigmas, flat]))
+            sigmas = np.sqrt(-2 * np.log(np.clip(np.abs(moment), 1e-4, 1 - 1e-9))).clip(
+                least_sigma_rad
+            )
+        flat = np.full(
+            (1, frames.shape[1]), 50.0
+        )  # wrapped so wide, a normal is uniform to the last bit
+        return cls(
+            np.append((1 - floor) * weights, floor),
+            np.vstack([means, 0 * flat]),
+            np.vstack([sigmas, flat]),
+        )
 
-    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        given: Floats | None = None,
+        block: Block | None = None,
+    ) -> Floats:
         weights, which = self.weights, np.arange(self.n_torsions)
         if block is not None:
             which = block
             log_w = self._log_rest(_need(given)[None], block)[0]
             weights = np.exp(log_w - log_w.max())
         pick = rng.choice(len(weights), n, p=weights / weights.sum())
-        phi = self.means[pick][:, which] + self.sigmas[pick][:, which] * rng.standard_normal((n, len(which)))
+        phi = self.means[pick][:, which] + self.sigmas[pick][:, which] * rng.standard_normal(
+            (n, len(which))
+        )
         return _filled(wrap(phi), given, block)
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
@@ -213,7 +267,9 @@ class WrappedMixture:
     def _log_rest(self, phi: Floats, block: Block) -> Floats:
         """(k, c) log weight of each component given the torsions outside the block, up to a constant."""
         rest = np.setdiff1d(np.arange(self.n_torsions), block)
-        return np.log(self.weights) + _log_components(phi[:, rest], self.means[:, rest], self.sigmas[:, rest])
+        return np.log(self.weights) + _log_components(
+            phi[:, rest], self.means[:, rest], self.sigmas[:, rest]
+        )
 
 
 def _log_components(phi: Floats, means: Floats, sigmas: Floats) -> Floats:
@@ -242,13 +298,17 @@ def _spread(phi: Floats, c: int, rng: np.random.Generator) -> Floats:
 def _frames(phi: ArrayLike) -> Floats:
     frames = np.asarray(phi, np.float64)
     if frames.ndim != 2 or not len(frames) or not np.isfinite(frames).all():
-        raise InputError(f"phi must be (frames, torsions) of finite angles, at least one frame; got shape {frames.shape}")
+        raise InputError(
+            f"phi must be (frames, torsions) of finite angles, at least one frame; got shape {frames.shape}"
+        )
     return frames
 
 
 def _need(given: Floats | None) -> Floats:
     if given is None:
-        raise InputError("a block of torsions is drawn given the others: pass `given`, the torsions of the current state")
+        raise InputError(
+            "a block of torsions is drawn given the others: pass `given`, the torsions of the current state"
+        )
     return np.asarray(given, np.float64)
 
 
@@ -274,14 +334,23 @@ class TorsionProposer:
 
     exact = True
 
-    def __init__(self, tree: TorsionTree, density: Any, *, block_size: int | None = None, name: str = "torsions"):
+    def __init__(
+        self,
+        tree: TorsionTree,
+        density: Any,
+        *,
+        block_size: int | None = None,
+        name: str = "torsions",
+    ):
         check_turns(tree)
         if density.n_torsions != tree.n_torsions:
             raise InputError(
                 f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions"
             )
         if block_size is not None and block_size < 1:
-            raise InputError(f"block_size must be at least 1 or None for all torsions, not {block_size}")
+            raise InputError(
+                f"block_size must be at least 1 or None for all torsions, not {block_size}"
+            )
         self.tree, self.density, self.block_size, self.name = tree, density, block_size, name
 
     @property
@@ -293,25 +362,38 @@ class TorsionProposer:
         """One proposal from one state (n_atoms, 3)."""
         return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
 
-    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+    def propose_many(
+        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
         return [self.propose(x, kT_eV=kT_eV, rng=rng) for x in positions_A]
 
-    def propose_independent(self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+    def propose_independent(
+        self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """n proposals of one block from one state, to be tried one after the other.
 
         They stay valid while only torsions of this block change. `log_q_ratio` is with respect to the state given; after proposal a
         was accepted that of a later b is a.info["log_q"] - b.info["log_q"].
         """
         phi = self.tree.torsions(positions_A)
-        density = self.density.at(positions_A, kT_eV) if hasattr(self.density, "at") else self.density
+        density = (
+            self.density.at(positions_A, kT_eV) if hasattr(self.density, "at") else self.density
+        )
         block = self._block(rng)
         new = density.sample(n, rng, phi, block)
         log_q = density.log_prob(np.vstack([phi[None], new]), block)
         moved = np.arange(self.tree.n_torsions) if block is None else block
         positions = self.tree.set_torsions(positions_A, new)
-        info = {"kind": "independent", "torsions": tuple(moved.tolist()), "log_q_current": float(log_q[0])}
-        return [Proposal(x, float(log_q[0] - q), {**info, "log_q": float(q)}) for x, q in zip(positions, log_q[1:])]
+        info = {
+            "kind": "independent",
+            "torsions": tuple(moved.tolist()),
+            "log_q_current": float(log_q[0]),
+        }
+        return [
+            Proposal(x, float(log_q[0] - q), {**info, "log_q": float(q)})
+            for x, q in zip(positions, log_q[1:])
+        ]
 
     def _block(self, rng: np.random.Generator) -> Block | None:
         """A subset that does not depend on the state, so that its choice cancels in the ratio."""
@@ -325,7 +407,10 @@ class TorsionProposer:
         kind = type(self.density).__name__
         if kind not in _DENSITIES:
             raise InputError(f"a proposer of {kind} has no plain form; pickle it")
-        data = {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self.density).items()}
+        data = {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in vars(self.density).items()
+        }
         return {
             "proposer": "torsions",
             "name": self.name,
@@ -338,7 +423,12 @@ class TorsionProposer:
     def from_dict(cls, data: Mapping[str, Any]) -> TorsionProposer:
         """The proposer that `to_dict` wrote."""
         density = _DENSITIES[data["density"]["kind"]](data["density"])
-        return cls(TorsionTree.from_dict(data["tree"]), density, block_size=data["block_size"], name=data["name"])
+        return cls(
+            TorsionTree.from_dict(data["tree"]),
+            density,
+            block_size=data["block_size"],
+            name=data["name"],
+        )
 
 
 _DENSITIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -375,7 +465,9 @@ class LocalTorsionProposer:
         """One proposal from one state (n_atoms, 3)."""
         return self.propose_many(np.asarray(positions_A)[None], kT_eV=kT_eV, rng=rng)[0]
 
-    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+    def propose_many(
+        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
         m = self.tree.n_torsions
         size = m if self.block_size is None else min(self.block_size, m)
@@ -384,16 +476,26 @@ class LocalTorsionProposer:
         for row, block in zip(delta, blocks):
             row[block] = self.sigma_rad * rng.standard_normal(size)
         moved = self.tree.turn(positions_A, delta)
-        return [Proposal(x, 0.0, {"kind": "local", "torsions": tuple(block.tolist())}) for x, block in zip(moved, blocks)]
+        return [
+            Proposal(x, 0.0, {"kind": "local", "torsions": tuple(block.tolist())})
+            for x, block in zip(moved, blocks)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `proposer_from_dict` is the inverse."""
-        return {"proposer": "local", "tree": self.tree.to_dict(), "sigma_rad": self.sigma_rad, "block_size": self.block_size}
+        return {
+            "proposer": "local",
+            "tree": self.tree.to_dict(),
+            "sigma_rad": self.sigma_rad,
+            "block_size": self.block_size,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LocalTorsionProposer:
         """The proposer that `to_dict` wrote."""
-        return cls(TorsionTree.from_dict(data["tree"]), data["sigma_rad"], block_size=data["block_size"])
+        return cls(
+            TorsionTree.from_dict(data["tree"]), data["sigma_rad"], block_size=data["block_size"]
+        )
 
 
 def uniform_proposer(tree: TorsionTree, *, block_size: int | None = None) -> TorsionProposer:
@@ -402,14 +504,26 @@ def uniform_proposer(tree: TorsionTree, *, block_size: int | None = None) -> Tor
 
 
 def histogram_proposer(
-    tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, bins: int = 36, smoothing_rad: float = 0.12
+    tree: TorsionTree,
+    positions_A: Floats | Sequence[Floats],
+    *,
+    bins: int = 36,
+    smoothing_rad: float = 0.12,
 ) -> TorsionProposer:
     """Up to three torsions from their smoothed histogram over the frames positions_A (k, n_atoms, 3)."""
-    return TorsionProposer(tree, Histogram.fit(tree.torsions(np.asarray(positions_A)), bins, smoothing_rad), name="histogram")
+    return TorsionProposer(
+        tree,
+        Histogram.fit(tree.torsions(np.asarray(positions_A)), bins, smoothing_rad),
+        name="histogram",
+    )
 
 
 def mixture_proposer(
-    tree: TorsionTree, positions_A: Floats | Sequence[Floats], *, components: int = 16, block_size: int | None = None
+    tree: TorsionTree,
+    positions_A: Floats | Sequence[Floats],
+    *,
+    components: int = 16,
+    block_size: int | None = None,
 ) -> TorsionProposer:
     """Torsions from a mixture fitted to the frames positions_A (k, n_atoms, 3)."""
     density = WrappedMixture.fit(tree.torsions(np.asarray(positions_A)), components)

@@ -104,10 +104,14 @@ def make_target(what: str, settings: Settings) -> Target:
     from equidrift.mmff import mmff_system
 
     if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
-        topology, system, x, molecule = resolve(_RUN + "read_pdb")(what, settings.forcefield, settings.constraints)
+        topology, system, x, molecule = resolve(_RUN + "read_pdb")(
+            what, settings.forcefield, settings.constraints
+        )
         return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
     if settings.forcefield:
-        raise InputError(f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file")
+        raise InputError(
+            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file"
+        )
     molecule, x = _read(what, settings.seed, settings.charge)
     order = residue_order(molecule)  # OpenMM wants each residue in one piece
     molecule, x = reordered(molecule, order), x[order]
@@ -121,7 +125,9 @@ def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[n
     if Path(what).suffix.lower() in STRUCTURES:
         records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
         if len(records) != 1 or records[0].molecule is None:
-            raise InputError(f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}")
+            raise InputError(
+                f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}"
+            )
         molecule = records[0].molecule
         x = None if records[0].positions_A is None else records[0].positions_A[0]
     molecule = molecule or Molecule.from_smiles(what)
@@ -204,7 +210,12 @@ class Run:
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        self.output, self.settings, self.progress, self.time_ps = Path(output), settings, progress, time_ps
+        self.output, self.settings, self.progress, self.time_ps = (
+            Path(output),
+            settings,
+            progress,
+            time_ps,
+        )
         self.cycles = max(1, round(time_ps / settings.cycle_ps))
         if not 0 < time_ps < float("inf"):
             raise InputError(f"time must be positive and finite, not {time_ps} ps")
@@ -293,7 +304,10 @@ class Run:
             sampler, report = self._continued(checkpoint)
         else:
             adapted = self._adapt()
-            sampler, report = self._sampler(adapted.proposer), {**adapted.report, "seconds": time.monotonic() - begun}
+            sampler, report = (
+                self._sampler(adapted.proposer),
+                {**adapted.report, "seconds": time.monotonic() - begun},
+            )
             self.simulation.currentStep = 0
             self.simulation.context.setTime(0)
             self._write_to(append=False)
@@ -307,7 +321,11 @@ class Run:
     # The phases ------------------------------------------------------------------------------------------------------------
 
     def _sampler(self, proposer: Any) -> Any:
-        options = {"md_steps": self.settings.md_steps, "n_proposals": self.settings.n_proposals, "seed": self.settings.seed}
+        options = {
+            "md_steps": self.settings.md_steps,
+            "n_proposals": self.settings.n_proposals,
+            "seed": self.settings.seed,
+        }
         if isinstance(proposer, Still):
             options["n_proposals"] = 0
         return host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
@@ -319,19 +337,36 @@ class Run:
         def advance(proposer: Any, cycles: int) -> tuple[NDArray[np.float64], Statistics]:
             nonlocal done
             # a seed of its own, so that production does not repeat the numbers of this phase
-            options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals, "seed": settings.seed + 1 + done}
-            sampler = host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
+            options = {
+                "md_steps": settings.md_steps,
+                "n_proposals": settings.n_proposals,
+                "seed": settings.seed + 1 + done,
+            }
+            sampler = host_function("openmm", "ProposalSampler")(
+                self.simulation, proposer, **options
+            )
             frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
             for k in range(cycles):
                 sampler.run(1)
                 frames[k] = resolve(_RUN + "positions")(self.simulation)
                 done += 1
                 if self.progress is not None:
-                    self.progress({"stage": "adapting", "done": done, "total": total, "acceptance": sampler.statistics.acceptance})
+                    self.progress(
+                        {
+                            "stage": "adapting",
+                            "done": done,
+                            "total": total,
+                            "acceptance": sampler.statistics.acceptance,
+                        }
+                    )
             return frames, sampler.statistics
 
         terms = host_function("openmm", "turn_terms")(self.target.system)
-        options: dict[str, Any] = {"temperature_K": settings.temperature_K, "seed": settings.seed, "terms": terms}
+        options: dict[str, Any] = {
+            "temperature_K": settings.temperature_K,
+            "seed": settings.seed,
+            "terms": terms,
+        }
         return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
@@ -343,17 +378,29 @@ class Run:
                 "another path, or drop it with --overwrite"
             )
         stored = extra["proposer"]
-        sampler = self._sampler(Still(self.tree) if stored["proposer"] == "none" else proposer_from_dict(stored))
+        sampler = self._sampler(
+            Still(self.tree) if stored["proposer"] == "none" else proposer_from_dict(stored)
+        )
         sampler.load(checkpoint)
         self._write_to(append=True)
         return sampler, extra["adaptation"]
 
     def _write_to(self, *, append: bool) -> None:
-        cycles = 1 if self.settings.interval_ps is None else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
-        resolve(_RUN + "write_to")(self.simulation, self.output, cycles * self.settings.md_steps, append=append)
+        cycles = (
+            1
+            if self.settings.interval_ps is None
+            else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
+        )
+        resolve(_RUN + "write_to")(
+            self.simulation, self.output, cycles * self.settings.md_steps, append=append
+        )
 
     def _save(self, sampler: Any, report: Mapping[str, Any]) -> None:
-        extra = {"identity": self.identity, "proposer": sampler.proposer.to_dict(), "adaptation": report}
+        extra = {
+            "identity": self.identity,
+            "proposer": sampler.proposer.to_dict(),
+            "adaptation": report,
+        }
         files = [str(self.output)] if self.output.exists() else []
         sampler.save(checkpoint_of(self.output), files=files, extra=extra)
 
@@ -364,7 +411,14 @@ class Run:
                 sampler.run(1)
                 if self.progress is not None:
                     acceptance = sampler.statistics.acceptance
-                    self.progress({"stage": "sampling", "done": sampler.cycle, "total": self.cycles, "acceptance": acceptance})
+                    self.progress(
+                        {
+                            "stage": "sampling",
+                            "done": sampler.cycle,
+                            "total": self.cycles,
+                            "acceptance": acceptance,
+                        }
+                    )
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     self._save(sampler, report)
                     saved = time.monotonic()
@@ -401,7 +455,11 @@ class Run:
             "seconds": seconds,
             "ps_per_s": done * settings.cycle_ps / seconds if seconds else 0.0,
             "energy_mean_eV": float(sampler.energies_eV.mean()),
-            **({"frames": len(phi), "torsions": [], "states": []} if len(phi) < 2 else summary(phi, labels, settings.temperature_K)),
+            **(
+                {"frames": len(phi), "torsions": [], "states": []}
+                if len(phi) < 2
+                else summary(phi, labels, settings.temperature_K)
+            ),
         }
 
 
@@ -441,10 +499,14 @@ def md(
     from equidrift.progress import phase_bar
 
     if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(Settings)}):
-        raise UnknownNameError("option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)])
+        raise UnknownNameError(
+            "option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)]
+        )
     if isinstance(settings.get("forcefield"), str):
         settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
     chosen = Settings(**settings)
     with phase_bar(shown=progress) as report:
-        run = Run(os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report)
+        run = Run(
+            os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report
+        )
         return run.go()

@@ -133,7 +133,8 @@ def canonical(molecule) -> str:
 
 
 @pytest.mark.parametrize(
-    "name, smiles", [("thiophenecarboxylic.xyz", "O=C(O)c1cccs1"), ("rhodanine.xyz", "O=C1CSC(=S)N1")]
+    "name, smiles",
+    [("thiophenecarboxylic.xyz", "O=C(O)c1cccs1"), ("rhodanine.xyz", "O=C1CSC(=S)N1")],
 )
 def test_sulfur_heterocycle_is_perceived_without_charges(name, smiles):
     assert canonical(from_atoms(case_atoms(name))) == Chem.CanonSmiles(smiles)
@@ -192,7 +193,9 @@ def test_universe_without_formal_charges_gets_them_from_its_bonds(smiles):
 def test_universe_is_refused_when_its_charges_make_a_radical():
     universe = rdkit_universe("CC(=O)[O-]")
     universe.add_TopologyAttr("formalcharges", [0] * 7)
-    with pytest.raises(MoleculeError, match=r"charge \+0 of atom 3 \(O\) does not fit .*set the charges to"):
+    with pytest.raises(
+        MoleculeError, match=r"charge \+0 of atom 3 \(O\) does not fit .*set the charges to"
+    ):
         from_universe(universe)
     universe.atoms.formalcharges = [0, 0, 0, -1, 0, 0, 0]  # as the message says
     assert from_universe(universe).molecule.charge == -1
@@ -212,7 +215,9 @@ def test_hints_for_a_universe_can_be_followed():
     universe.del_TopologyAttr("bonds")
     orders = given.molecule.bond_orders.tolist()
     universe.add_TopologyAttr(mda.core.topologyattrs.Bonds(pairs, order=["odd", *orders[1:]]))
-    with pytest.raises(InputError, match=r"order 'odd'.*topologyattrs\.Bonds\(pairs, order=orders\)"):
+    with pytest.raises(
+        InputError, match=r"order 'odd'.*topologyattrs\.Bonds\(pairs, order=orders\)"
+    ):
         from_universe(universe)
     universe.del_TopologyAttr("bonds")
     universe.add_TopologyAttr(mda.core.topologyattrs.Bonds(pairs, order=orders))
@@ -237,7 +242,9 @@ def test_forecast_and_interpolation_keep_boxes_that_change():
 def test_drawing_flagged_3d_is_refused(name):
     (path,) = CASES.glob(f"*/{name}")
     (record,) = read_molecules(path)
-    assert record.molecule is None and "a flat drawing, though they are said to be 3D" in record.error
+    assert (
+        record.molecule is None and "a flat drawing, though they are said to be 3D" in record.error
+    )
 
 
 @pytest.mark.parametrize("hydrogens", [True, False])

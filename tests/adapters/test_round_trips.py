@@ -37,7 +37,9 @@ def test_pair(name, first, second):
     ensemble = make_ensemble(name)
     back = through(through(ensemble, first), second)
     assert graph_key(back.molecule) == graph_key(ensemble.molecule)
-    np.testing.assert_allclose(back.positions_A, ensemble.positions_A, rtol=0, atol=HOSTS[first][2] + HOSTS[second][2])
+    np.testing.assert_allclose(
+        back.positions_A, ensemble.positions_A, rtol=0, atol=HOSTS[first][2] + HOSTS[second][2]
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -45,7 +47,9 @@ def test_pair(name, first, second):
 @given(order=st.permutations(range(make_ensemble("R and Z").molecule.n_atoms)))
 def test_any_atom_order_survives(host, order):
     ensemble, order = make_ensemble("R and Z"), np.array(order)
-    shuffled = ensemble.replace(molecule=reordered(ensemble.molecule, order), positions_A=ensemble.positions_A[:, order])
+    shuffled = ensemble.replace(
+        molecule=reordered(ensemble.molecule, order), positions_A=ensemble.positions_A[:, order]
+    )
     back = through(shuffled, host)
     assert graph_key(back.molecule) == graph_key(shuffled.molecule)
     np.testing.assert_allclose(back.positions_A, shuffled.positions_A, rtol=0, atol=HOSTS[host][2])
@@ -57,7 +61,9 @@ def test_any_atom_order_survives(host, order):
 def test_positions_are_exact_to_the_hosts_floats(host, shift, scale):
     ensemble = make_ensemble("sulfoxide")
     moved = ensemble.replace(positions_A=ensemble.positions_A * scale + np.array(shift))
-    np.testing.assert_allclose(through(moved, host).positions_A, moved.positions_A, rtol=0, atol=HOSTS[host][2])
+    np.testing.assert_allclose(
+        through(moved, host).positions_A, moved.positions_A, rtol=0, atol=HOSTS[host][2]
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -65,7 +71,9 @@ def test_atom_and_residue_names_survive(host):
     ensemble = make_ensemble("anion")
     n = ensemble.molecule.n_atoms
     named = ensemble.molecule.replace(
-        atom_names=tuple(f"X{k}" for k in range(n)), residue_names=("AAA",) * 3 + ("BBB",) * (n - 3), residue_ids=(4,) * 3 + (9,) * (n - 3)
+        atom_names=tuple(f"X{k}" for k in range(n)),
+        residue_names=("AAA",) * 3 + ("BBB",) * (n - 3),
+        residue_ids=(4,) * 3 + (9,) * (n - 3),
     )
     back = through(ensemble.replace(molecule=named), host).molecule
     for field in ("atom_names", "residue_names", "residue_ids"):

@@ -54,11 +54,17 @@ def test_plain_data_carries_no_weights(score):
     stored = pickle.dumps(score)
     assert len(stored) < 10_000
     again = pickle.loads(stored)
-    assert again.to_dict() == score.to_dict() and again.jump(NOISY) == pytest.approx(score.jump(NOISY), abs=1e-5)
+    assert again.to_dict() == score.to_dict() and again.jump(NOISY) == pytest.approx(
+        score.jump(NOISY), abs=1e-5
+    )
 
 
 def test_it_says_what_it_is(score):
-    assert score.exact is False and "not Boltzmann" in score.notice and "not Boltzmann" in score_force(BUTANE).getName()
+    assert (
+        score.exact is False
+        and "not Boltzmann" in score.notice
+        and "not Boltzmann" in score_force(BUTANE).getName()
+    )
     assert ScoreCalculator.exact is False and "not a force field" in ScoreCalculator.notice
 
 
@@ -80,13 +86,22 @@ def test_walk_and_jump_in_ase():
     atoms.calc = ScoreCalculator(sigma_A=0.3, temperature_K=300)
     with pytest.raises(PropertyNotImplementedError, match="energy"):
         atoms.get_potential_energy()
-    Langevin(atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs, fixcm=False, rng=np.random.default_rng(1)).run(5)
+    Langevin(
+        atoms,
+        2 * units.fs,
+        temperature_K=300,
+        friction=0.1 / units.fs,
+        fixcm=False,
+        rng=np.random.default_rng(1),
+    ).run(5)
     assert np.isfinite(atoms.positions).all() and not np.allclose(atoms.positions, NOISY)
     conformer = atoms.calc.jump(atoms)
     assert bond_error(conformer.positions) < 0.3 * bond_error(atoms.positions)
     assert "not Boltzmann" in conformer.info["walk_jump"]["notice"] and conformer.calc is None
     before = atoms.get_forces()
-    assert atoms.calc.set(sigma_A=0.6) == {"sigma_A": 0.6} and not np.allclose(before, atoms.get_forces())
+    assert atoms.calc.set(sigma_A=0.6) == {"sigma_A": 0.6} and not np.allclose(
+        before, atoms.get_forces()
+    )
 
 
 def system_of(molecule: Molecule) -> openmm.System:
@@ -100,19 +115,31 @@ def test_python_force_serializes_copies_and_enters_a_thermodynamic_state(score):
     system = system_of(BUTANE)
     system.addForce(score_force(BUTANE, sigma_A=0.3))
     again = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
-    for one in (system, again, copy.deepcopy(system), states.ThermodynamicState(system, 300 * unit.kelvin).system):
-        context = openmm.Context(one, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    for one in (
+        system,
+        again,
+        copy.deepcopy(system),
+        states.ThermodynamicState(system, 300 * unit.kelvin).system,
+    ):
+        context = openmm.Context(
+            one, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+        )
         context.setPositions(NOISY * 0.1)
         state = context.getState(forces=True, energy=True)
         forces = state.getForces(asNumpy=True)._value / KJ_MOL_PER_EV / 10
-        assert forces == pytest.approx(score.forces_eV_A(NOISY), abs=1e-5) and state.getPotentialEnergy()._value == 0
+        assert (
+            forces == pytest.approx(score.forces_eV_A(NOISY), abs=1e-5)
+            and state.getPotentialEnergy()._value == 0
+        )
 
 
 def test_walk_in_openmm(score):
     system = system_of(BUTANE)
     system.addForce(score_force(BUTANE, sigma_A=0.3))
     integrator = openmm.LangevinMiddleIntegrator(300, 50, 0.002)
-    simulation = app.Simulation(to_topology(BUTANE), system, integrator, openmm.Platform.getPlatform("Reference"))
+    simulation = app.Simulation(
+        to_topology(BUTANE), system, integrator, openmm.Platform.getPlatform("Reference")
+    )
     simulation.context.setPositions(NOISY * 0.1)
     simulation.step(5)
     walked = simulation.context.getState(positions=True).getPositions(asNumpy=True)._value * 10
@@ -126,7 +153,9 @@ def test_openmmml_potential(score):
     openmmml.MLPotential.registerImplFactory("equidrift-score", ScorePotentialImplFactory())
     topology = to_topology(BUTANE)
     system = openmmml.MLPotential("equidrift-score", sigma_A=0.3).createSystem(topology)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     context.setPositions(NOISY * 0.1)
     forces = context.getState(forces=True).getForces(asNumpy=True)._value / KJ_MOL_PER_EV / 10
     assert forces == pytest.approx(score.forces_eV_A(NOISY), abs=1e-5)

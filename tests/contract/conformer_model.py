@@ -39,26 +39,41 @@ class ConformerModelContract:
 
     def test_shape_and_nan_policy(self, made: tuple[Molecule, np.ndarray]) -> None:
         molecule, positions = made
-        assert positions.shape == (len(SEEDS), molecule.n_atoms, 3) and positions.dtype == np.float64
+        assert (
+            positions.shape == (len(SEEDS), molecule.n_atoms, 3) and positions.dtype == np.float64
+        )
         finite = np.isfinite(positions).reshape(len(SEEDS), -1)
         assert (finite.all(1) | ~finite.any(1)).all(), "a sample is whole, or NaN as a whole"
         assert finite.all(1).any()
 
-    def test_a_sample_depends_on_its_seed_alone(self, model: Any, made: tuple[Molecule, np.ndarray]) -> None:
+    def test_a_sample_depends_on_its_seed_alone(
+        self, model: Any, made: tuple[Molecule, np.ndarray]
+    ) -> None:
         molecule, positions = made
         order = np.array([2, 0])
-        np.testing.assert_allclose(model.sample(molecule, SEEDS[order], steps=self.steps), positions[order], atol=self.tolerance_A)
+        np.testing.assert_allclose(
+            model.sample(molecule, SEEDS[order], steps=self.steps),
+            positions[order],
+            atol=self.tolerance_A,
+        )
 
-    def test_mixed_batches_change_nothing(self, model: Any, made: tuple[Molecule, np.ndarray]) -> None:
+    def test_mixed_batches_change_nothing(
+        self, model: Any, made: tuple[Molecule, np.ndarray]
+    ) -> None:
         if not hasattr(model, "sample_many"):
             pytest.skip("the model takes one molecule at a time")
         molecule, positions = made
         other = Molecule.from_smiles(self.smiles[1])
         blocks = model.sample_many([(other, SEEDS[:1]), (molecule, SEEDS[1:3])], steps=self.steps)
-        assert [block.shape for block in blocks] == [(1, other.n_atoms, 3), (2, molecule.n_atoms, 3)]
+        assert [block.shape for block in blocks] == [
+            (1, other.n_atoms, 3),
+            (2, molecule.n_atoms, 3),
+        ]
         np.testing.assert_allclose(blocks[1], positions[1:3], atol=self.tolerance_A)
 
-    def test_global_random_state_is_left_alone(self, model: Any, made: tuple[Molecule, np.ndarray]) -> None:
+    def test_global_random_state_is_left_alone(
+        self, model: Any, made: tuple[Molecule, np.ndarray]
+    ) -> None:
         before = np.random.get_state()[1].copy()  # noqa: NPY002 - it is this state that must not move
         model.sample(made[0], SEEDS[:1], steps=self.steps)
         assert (np.random.get_state()[1] == before).all()  # noqa: NPY002

@@ -38,7 +38,11 @@ class MoleculeModelContract:
         assert len(made) == len(SEEDS) and any(raw is not None for raw in made)
         for molecule, positions in (raw for raw in made if raw is not None):
             assert 0 < molecule.n_atoms <= model.max_atoms
-            assert positions.shape == (molecule.n_atoms, 3) and positions.dtype == np.float64 and np.isfinite(positions).all()
+            assert (
+                positions.shape == (molecule.n_atoms, 3)
+                and positions.dtype == np.float64
+                and np.isfinite(positions).all()
+            )
             assert not len(molecule.tetrahedral) and not len(molecule.double_bonds)
             assert set(molecule.bond_orders.tolist()) <= {1.0, 1.5, 2.0, 3.0}
 
@@ -60,7 +64,9 @@ class MoleculeModelContract:
             pytest.skip("the model takes no targets")
         name, (least, greatest) = next(iter(model.properties.items()))
         wanted = {name: 0.5 * (least + greatest)}
-        for again, before in zip(model.sample(SEEDS[:2], targets=wanted, guidance=0.0, steps=self.steps), made):
+        for again, before in zip(
+            model.sample(SEEDS[:2], targets=wanted, guidance=0.0, steps=self.steps), made
+        ):
             same_molecule(again, before)
 
     def test_global_random_state_is_left_alone(self, model: Any) -> None:
@@ -68,7 +74,15 @@ class MoleculeModelContract:
         model.sample(SEEDS[:1], steps=self.steps)
         assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
-    @pytest.mark.parametrize("wrong", [{"steps": 0}, {"guidance": -1.0}, {"guidance": float("nan")}, {"targets": {"gap_eV": float("nan")}}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"steps": 0},
+            {"guidance": -1.0},
+            {"guidance": float("nan")},
+            {"targets": {"gap_eV": float("nan")}},
+        ],
+    )
     def test_numbers_that_cannot_be(self, model: Any, wrong: dict[str, Any]) -> None:
         with pytest.raises(InputError, match=str(next(iter(wrong)))[:6]):
             model.sample(SEEDS[:1], **{"targets": {"gap_eV": 7.0}, **wrong})

@@ -68,11 +68,15 @@ def test_baselines(name: str, mask: list[int], expected: list[int]) -> None:
     water = Molecule.from_smiles("O")
     frames = np.ones((4, 3, 3)) * np.arange(4)[:, None, None]
     frames[np.array(mask) == 0] = np.nan
-    made = make_trajectory_model(name).complete(Trajectory(water, frames, np.arange(4)), np.array(mask, bool), np.arange(1))
+    made = make_trajectory_model(name).complete(
+        Trajectory(water, frames, np.arange(4)), np.array(mask, bool), np.arange(1)
+    )
     assert made[0, :, 0, 0].tolist() == expected
 
 
 def test_baseline_needs_frames() -> None:
     one = np.array([True, False])
     with pytest.raises(InputError, match="constant-velocity needs 2 given frames, and there are 1"):
-        make_trajectory_model("constant-velocity").complete(Trajectory(Molecule.from_smiles("O"), np.zeros((2, 3, 3)), [0, 1]), one, one)
+        make_trajectory_model("constant-velocity").complete(
+            Trajectory(Molecule.from_smiles("O"), np.zeros((2, 3, 3)), [0, 1]), one, one
+        )

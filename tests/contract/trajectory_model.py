@@ -49,8 +49,12 @@ class TrajectoryModelContract:
             "random": np.random.default_rng(3).permutation(n) < max(model.min_frames, n // 2),
         }[mask]
         positions_A = np.where(given[:, None, None], trajectory.positions_A, np.nan)
-        made = model.complete(trajectory.replace(positions_A=positions_A), given, SEEDS, steps=self.steps)
-        assert made.shape == (len(SEEDS), *trajectory.positions_A.shape) and made.dtype == np.float64
+        made = model.complete(
+            trajectory.replace(positions_A=positions_A), given, SEEDS, steps=self.steps
+        )
+        assert (
+            made.shape == (len(SEEDS), *trajectory.positions_A.shape) and made.dtype == np.float64
+        )
         assert np.isfinite(made).all()
         for frames in made:
             np.testing.assert_array_equal(frames[given], trajectory.positions_A[given])
@@ -60,7 +64,9 @@ class TrajectoryModelContract:
         assert len(made) == len(SEEDS)
         for sample in made:
             assert len(sample) == 5 and sample.molecule == trajectory.molecule
-            np.testing.assert_allclose(sample.time_fs, trajectory.time_fs[-1] + trajectory.dt_fs * np.arange(1, 6))
+            np.testing.assert_allclose(
+                sample.time_fs, trajectory.time_fs[-1] + trajectory.dt_fs * np.arange(1, 6)
+            )
 
     def test_a_sample_depends_on_its_seed_alone(self, model: Any, trajectory: Trajectory) -> None:
         made = model.continue_(trajectory, 3, SEEDS, steps=self.steps)

@@ -25,7 +25,9 @@ def call(*arguments: object):
 
 
 def test_package_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "equidrift", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "equidrift", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"equidrift {equidrift.__version__}\n"
 
 
@@ -37,7 +39,10 @@ def test_help_command_is_the_help_option() -> None:
     assert wrong.exit_code == 2 and "Did you mean 'sample'" in wrong.output
 
 
-@pytest.mark.parametrize("command", ["sample", "refine", "forecast", "generate", "md", "train", "bench", "models", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["sample", "refine", "forecast", "generate", "md", "train", "bench", "models", "doctor"],
+)
 def test_every_command_can_be_quiet_and_verbose(command: str) -> None:
     text = call(command, "--help").output
     assert "--quiet" in text and "--verbose" in text
@@ -48,7 +53,9 @@ def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.Mo
     seen, before = [], torch.get_num_threads()
     monkeypatch.setitem(registry.CONFORMER_MODELS, "etkdg", "tests.e2e.test_command:watched")
     monkeypatch.setattr(sys.modules[__name__], "SEEN", seen, raising=False)
-    done = call("sample", "CCO", "--model", "etkdg", "--threads", before + 1, "-o", tmp_path / "x.sdf")
+    done = call(
+        "sample", "CCO", "--model", "etkdg", "--threads", before + 1, "-o", tmp_path / "x.sdf"
+    )
     assert done.exit_code == 0, done.output
     assert seen == [before + 1] and torch.get_num_threads() == before
     assert call("sample", "CCO", "--threads", 0, "-o", tmp_path / "y.sdf").exit_code == 2
@@ -83,20 +90,31 @@ def test_records_are_shown_when_asked_for_and_the_logger_is_left_alone(tmp_path:
 
 def test_models_are_a_line_each_and_tell_their_options() -> None:
     plain = call("models").output.splitlines()
-    names = {(verb, name) for verb, table in (("sample", registry.CONFORMER_MODELS), ("refine", registry.REFINERS)) for name in table}
+    names = {
+        (verb, name)
+        for verb, table in (("sample", registry.CONFORMER_MODELS), ("refine", registry.REFINERS))
+        for name in table
+    }
     for verb, name in names:
         assert sum(line.startswith(f"equidrift {verb} --model {name}: ") for line in plain) == 1
     assert len(call("models", "--all").output) > 3 * len("\n".join(plain))
     told = call("models", "default").output
     assert "--set candidates=3" in told and "--set num_threads=0  threads of RDKit" in told
-    assert json.loads(call("models", "conformer", "--json").stdout)["options"]["sample"]["churn"]["default"] == 0.6
+    assert (
+        json.loads(call("models", "conformer", "--json").stdout)["options"]["sample"]["churn"][
+            "default"
+        ]
+        == 0.6
+    )
     assert call("models", "defualt").exit_code == 2
 
 
 def test_listed_options_are_taken() -> None:
     for table in (registry.CONFORMER_MODELS, registry.REFINERS):
         for name, path in table.items():
-            given = {key: default for key, (default, _) in options_of(registry.resolve(path)).items()}
+            given = {
+                key: default for key, (default, _) in options_of(registry.resolve(path)).items()
+            }
             assert registry.resolve(path)(**given).name, name
 
 
@@ -114,7 +132,9 @@ def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         EntryPoint("number", f"{module.__name__}:number", "equidrift.models"),
         EntryPoint("works", f"{module.__name__}:make", "equidrift.models"),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == "equidrift.models" else [])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: entries if group == "equidrift.models" else []
+    )
     registry._third_party.cache_clear()
     yield ["gone", "raises", "number"]
     registry._third_party.cache_clear()
@@ -122,7 +142,9 @@ def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_broken_plugins_are_reported_and_cost_nothing(broken_plugins: list[str]) -> None:
     found = registry.third_party_models()
-    assert {name for name, problem in found.items() if problem} == set(broken_plugins) and found["works"] == ""
+    assert {name for name, problem in found.items() if problem} == set(broken_plugins) and found[
+        "works"
+    ] == ""
     for name in broken_plugins:
         with pytest.raises(ModelError, match=rf"{name}.*update or remove it"):
             registry.make_model(name)

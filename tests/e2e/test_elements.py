@@ -37,10 +37,17 @@ def test_default_answers_for_every_element_and_charge_when_all_are_asked(smiles:
 
 def test_default_keeps_the_force_field_when_silicon_was_not_in_the_training_data() -> None:
     ensemble = equidrift.sample("C[Si](C)(C)C", 3)
-    bonds = ensemble.molecule.bonds[[14 in ensemble.molecule.numbers[bond] for bond in ensemble.molecule.bonds]]
-    lengths = np.linalg.norm(ensemble.positions_A[:, bonds[:, 0]] - ensemble.positions_A[:, bonds[:, 1]], axis=-1)
+    bonds = ensemble.molecule.bonds[
+        [14 in ensemble.molecule.numbers[bond] for bond in ensemble.molecule.bonds]
+    ]
+    lengths = np.linalg.norm(
+        ensemble.positions_A[:, bonds[:, 0]] - ensemble.positions_A[:, bonds[:, 1]], axis=-1
+    )
     assert np.abs(lengths - 1.88).max() < 0.05
-    assert not ensemble.scores["refined"].any() and "Si was not in the training data" in ensemble.provenance["note"]
+    assert (
+        not ensemble.scores["refined"].any()
+        and "Si was not in the training data" in ensemble.provenance["note"]
+    )
 
 
 @pytest.mark.parametrize("name", ["refine", "conformer"])
@@ -57,7 +64,9 @@ def test_ensemble_has_relative_energies_and_prune_keeps_the_lowest() -> None:
 
 
 def test_sample_sorts_by_energy_and_keeps_a_window_when_asked() -> None:
-    relative = equidrift.sample("CCCCO", 8, sort="energy", window_kcal_mol=2.0).scores["relative_energy_kcal_mol"]
+    relative = equidrift.sample("CCCCO", 8, sort="energy", window_kcal_mol=2.0).scores[
+        "relative_energy_kcal_mol"
+    ]
     assert (np.diff(relative) >= 0).all() and relative.max() <= 2.0
     with pytest.raises(InputError, match="gives no energies"):
         equidrift.sample("CCO", 1, model="etkdg", sort="energy")
@@ -68,6 +77,9 @@ def test_sample_sorts_by_energy_and_keeps_a_window_when_asked() -> None:
 def test_allenes_stay_twisted_when_the_force_field_flattens_them() -> None:
     molecule = Molecule.from_smiles("FC=C=CF")
     x = equidrift.sample(molecule, 2).positions_A
-    plane = np.cross(x[:, 0] - x[:, 1], x[:, 3] - x[:, 1]), np.cross(x[:, 1] - x[:, 3], x[:, 4] - x[:, 3])
+    plane = (
+        np.cross(x[:, 0] - x[:, 1], x[:, 3] - x[:, 1]),
+        np.cross(x[:, 1] - x[:, 3], x[:, 4] - x[:, 3]),
+    )
     scale = np.linalg.norm(plane[0], axis=-1) * np.linalg.norm(plane[1], axis=-1)
     assert (np.abs((plane[0] * plane[1]).sum(-1)) < 0.5 * scale).all()

@@ -11,7 +11,13 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "02_ase_generator_optimiser_d
 
 def test_ase_example(tmp_path):
     assert len(EXAMPLE.read_text().splitlines()) <= 25
-    done = subprocess.run([sys.executable, EXAMPLE, "2", "etkdg"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, "2", "etkdg"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and lines[0].endswith("eV/A") and " 0.000 eV above the best" in lines[0]
     assert (tmp_path / "conformers.db").is_file()

@@ -12,7 +12,13 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "08_core_constrained_to_openm
 
 def test_core_constrained_example(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 35
-    done = subprocess.run([sys.executable, EXAMPLE, "2", "default"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, "2", "default"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     for line in lines:

@@ -11,6 +11,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "13_complete_forces.py"
 
 def test_completed_forces_example(tmp_path: Path) -> None:
     assert len(EXAMPLE.read_text().splitlines()) <= 30
-    done = subprocess.run([sys.executable, EXAMPLE, "3"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, "3"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 5 and "nan" not in done.stdout

@@ -20,7 +20,9 @@ def ran(name: str, folder: Path, needs: tuple[str, ...], n: int) -> list[str]:
     assert not missing, "the wheel holds the weights that examples need"
     example = EXAMPLES / name
     assert len(example.read_text().splitlines()) <= 30
-    done = subprocess.run([sys.executable, example, str(n)], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, example, str(n)], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -30,7 +32,9 @@ def test_new_molecules_run_in_openmm(tmp_path: Path) -> None:
     assert lines[0].startswith("3 molecules of ") and len(lines) == 4
     assert all(abs(float(re.findall(r"(-?[\d.]+) kcal/mol", line)[0])) < 500 for line in lines[1:])
     mols = list(Chem.SDMolSupplier(str(tmp_path / "new.sdf"), removeHs=False))
-    assert len({Chem.MolToSmiles(mol) for mol in mols}) == 3 and all(mol.GetConformer().Is3D() for mol in mols)
+    assert len({Chem.MolToSmiles(mol) for mol in mols}) == 3 and all(
+        mol.GetConformer().Is3D() for mol in mols
+    )
 
 
 def test_molecules_with_a_gap_end_in_a_database(tmp_path: Path) -> None:

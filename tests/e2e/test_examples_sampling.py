@@ -16,21 +16,42 @@ def output_of(name: str, argument: str, folder: Path) -> list[str]:
     script = EXAMPLES / name
     assert len(script.read_text().splitlines()) <= 30
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, script, argument], cwd=folder, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, script, argument],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
     return done.stdout.splitlines()
 
 
 def test_openmm(tmp_path):
     lines = output_of("05_openmm_proposals.py", "60", tmp_path)
-    assert "of 300 proposals accepted" in lines[0] and "degrees" in lines[1] and (tmp_path / "butane.xtc").stat().st_size > 0
+    assert (
+        "of 300 proposals accepted" in lines[0]
+        and "degrees" in lines[1]
+        and (tmp_path / "butane.xtc").stat().st_size > 0
+    )
 
 
 def test_openmmtools(tmp_path):
-    lines = [line for line in output_of("06_openmmtools_replica_exchange.py", "2", tmp_path) if "of 20 proposals accepted" in line]
-    assert [line.split()[0] for line in lines] == ["300", "400", "550"] and (tmp_path / "exchange.nc").is_file()
+    lines = [
+        line
+        for line in output_of("06_openmmtools_replica_exchange.py", "2", tmp_path)
+        if "of 20 proposals accepted" in line
+    ]
+    assert [line.split()[0] for line in lines] == ["300", "400", "550"] and (
+        tmp_path / "exchange.nc"
+    ).is_file()
 
 
 def test_ase_with_gfn2(tmp_path):
     pytest.importorskip("tblite")
     lines = output_of("07_ase_gfn2_monte_carlo.py", "3", tmp_path)
-    assert "of 9 accepted, 0 failed" in lines[0] and len(lines) == 4 and (tmp_path / "glycol.traj").is_file()
+    assert (
+        "of 9 accepted, 0 failed" in lines[0]
+        and len(lines) == 4
+        and (tmp_path / "glycol.traj").is_file()
+    )

@@ -25,7 +25,9 @@ def example(name: str, *arguments: object) -> str:
 def test_wind_example(tmp_path: Path) -> None:
     out = example("09_wind_field.py", 40, tmp_path / "wind.safetensors")
     assert "log density of the truth" in out
-    shares = FieldModel.load(tmp_path / "wind.safetensors").diffusion.kernel.log_variance.exp().numpy()
+    shares = (
+        FieldModel.load(tmp_path / "wind.safetensors").diffusion.kernel.log_variance.exp().numpy()
+    )
     assert shares[2::3].sum() > 3 * shares[1::3].sum(), "the divergence-free part should dominate"
 
 
@@ -36,11 +38,15 @@ def test_cyclone_example(tmp_path: Path) -> None:
     assert "day 6: error of the mean" in out and (tmp_path / "c.json").exists()
 
 
-def test_train_fields(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_train_fields(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     x = np.sort(rng.uniform(0, 3, (30, 15, 1)), 1)
     np.savez(tmp_path / "mine.npz", x=x, y=np.sin(4 * x[..., 0] + rng.uniform(0, 6, (30, 1))))
-    (tmp_path / "mine.yaml").write_text("data: mine.npz\nname: sines\nlimit: white\nschedule: {steps: 2}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "data: mine.npz\nname: sines\nlimit: white\nschedule: {steps: 2}\n"
+    )
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
@@ -51,7 +57,11 @@ def test_train_fields(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
     code, out, _ = call("train", "fields", tmp_path / "mine.yaml", "-o", tmp_path / "out", "--json")
     assert code == 0 and json.loads(out)["steps"] == 2
-    assert FieldModel.load(json.loads(out)["weights"]).sample([0.0, 1.0], 2, steps=3).shape == (2, 2, 1)
+    assert FieldModel.load(json.loads(out)["weights"]).sample([0.0, 1.0], 2, steps=3).shape == (
+        2,
+        2,
+        1,
+    )
     assert "--resume" in call("train", "fields", tmp_path / "mine.yaml", "-o", tmp_path / "out")[2]
     for text, message in (
         ("system: saw", "unknown system 'saw'"),

@@ -26,7 +26,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     equidrift.sample("Oc1ccccc1", 1, model="etkdg-mmff", seed=2).save("core.sdf")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", "sample", *map(str, arguments), "--model", "etkdg-mmff"])
+        monkeypatch.setattr(
+            sys, "argv", ["equidrift", "sample", *map(str, arguments), "--model", "etkdg-mmff"]
+        )
         try:
             run()
             code = 0
@@ -39,10 +41,23 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_a_core_file_holds_in_every_molecule_that_has_it(cli: Cli) -> None:
-    code, out, _ = cli("CCOc1ccccc1", "CCO", "Oc1ccc(CCc2ccccc2)cc1", "-n", 3, "--fix", "core.sdf", "-o", "x.sdf", "--json")
+    code, out, _ = cli(
+        "CCOc1ccccc1",
+        "CCO",
+        "Oc1ccc(CCc2ccccc2)cc1",
+        "-n",
+        3,
+        "--fix",
+        "core.sdf",
+        "-o",
+        "x.sdf",
+        "--json",
+    )
     summary = json.loads(out)
     assert code == 1 and summary["molecules"] == 2 and summary["conformers"] == 6
-    assert [f["title"] for f in summary["failures"]] == ["CCO"] and "no substructure" in summary["failures"][0]["error"]
+    assert [f["title"] for f in summary["failures"]] == ["CCO"] and "no substructure" in summary[
+        "failures"
+    ][0]["error"]
     core = load("core.sdf").positions_A[0]
     ensembles = list(load_all("x.sdf"))
     assert len(ensembles) == 2
@@ -67,10 +82,16 @@ def test_restraints_are_in_the_file(cli: Cli) -> None:
     Path("noe.txt").write_text("0 5 3.0 4.5\n")
     code, _, _ = cli("CCCCCC", "-n", 2, "--restrain", "noe.txt", "-o", "x.sdf")
     text = Path("x.sdf").read_text()
-    assert code == 0 and text.count(">  <restraints_satisfied>\n") == 2 and text.count(">  <restraint_violation_A>\n") == 2
+    assert (
+        code == 0
+        and text.count(">  <restraints_satisfied>\n") == 2
+        and text.count(">  <restraint_violation_A>\n") == 2
+    )
 
 
-def test_an_interrupted_run_goes_on_with_its_own_core_only(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on_with_its_own_core_only(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "WINDOW", 4)
     command = ["CCOc1ccccc1", "-n", 12, "--fix", "core.sdf"]
     assert cli(*command, "-o", "whole.sdf")[0] == 0

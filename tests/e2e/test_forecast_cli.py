@@ -47,38 +47,108 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_xtc_and_pdb_are_continued(cli: Cli) -> None:
-    code, out, err = cli(ASPIRIN, "--top", TOP, "--frames", 20, "-n", 3, "-o", "next.xtc", "--model", "walker")
-    assert code == 0 and err == "" and out.startswith("3 trajectories of 20 frames by walker -> next_0000.xtc to next_0002.xtc\n")
+    code, out, err = cli(
+        ASPIRIN, "--top", TOP, "--frames", 20, "-n", 3, "-o", "next.xtc", "--model", "walker"
+    )
+    assert (
+        code == 0
+        and err == ""
+        and out.startswith(
+            "3 trajectories of 20 frames by walker -> next_0000.xtc to next_0002.xtc\n"
+        )
+    )
     assert "topology: next.top.pdb" in out and "not exact dynamics" in out
-    assert sorted(path.name for path in Path().iterdir()) == ["next.top.pdb", *(f"next_000{k}.xtc" for k in range(3))]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "next.top.pdb",
+        *(f"next_000{k}.xtc" for k in range(3)),
+    ]
     for k in range(3):
         made = load_trajectory(f"next_000{k}.xtc", "next.top.pdb")
-        assert len(made) == 20 and made.time_fs[0] == pytest.approx(410, rel=1e-5) and made.dt_fs == pytest.approx(10, rel=1e-5)
+        assert (
+            len(made) == 20
+            and made.time_fs[0] == pytest.approx(410, rel=1e-5)
+            and made.dt_fs == pytest.approx(10, rel=1e-5)
+        )
 
 
 def test_one_sample_is_the_output_itself_and_json_one_object(cli: Cli) -> None:
     code, out, err = cli(
-        ASPIRIN, "--top", TOP, "--frames", 5, "-o", "x.npz", "--model", "walker", "--seed", 7, "--set", "share=0.5", "--json"
+        ASPIRIN,
+        "--top",
+        TOP,
+        "--frames",
+        5,
+        "-o",
+        "x.npz",
+        "--model",
+        "walker",
+        "--seed",
+        7,
+        "--set",
+        "share=0.5",
+        "--json",
     )
     told = json.loads(out)
-    assert code == 0 and err == "" and told["output"] == ["x.npz"] and told["topology"] is None and told["mode"] == "forecast"
-    assert told["seed"] == 7 and told["exact"] is False and told["samples"] == 1 and told["frames"] == 5 and told["model"] == "walker"
+    assert (
+        code == 0
+        and err == ""
+        and told["output"] == ["x.npz"]
+        and told["topology"] is None
+        and told["mode"] == "forecast"
+    )
+    assert (
+        told["seed"] == 7
+        and told["exact"] is False
+        and told["samples"] == 1
+        and told["frames"] == 5
+        and told["model"] == "walker"
+    )
     made = load_trajectory("x.npz")
     assert made.provenance["options"] == {"broken": "redraw", "share": 0.5}
-    assert made.provenance["exact"] is False and made.provenance["seed"] == 7 and made.provenance["rejected"] == told["rejected"]
+    assert (
+        made.provenance["exact"] is False
+        and made.provenance["seed"] == 7
+        and made.provenance["rejected"] == told["rejected"]
+    )
     assert [path.name for path in Path().iterdir()] == ["x.npz"]
 
 
 def test_seeds(cli: Cli) -> None:
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
-        cli(ASPIRIN, "--top", TOP, "--frames", 3, "-o", f"{name}.dcd", "--model", "walker", "--seed", seed)
+        cli(
+            ASPIRIN,
+            "--top",
+            TOP,
+            "--frames",
+            3,
+            "-o",
+            f"{name}.dcd",
+            "--model",
+            "walker",
+            "--seed",
+            seed,
+        )
     a, b, c = (Path(f"{name}.dcd").read_bytes() for name in "abc")
     assert a == b and a != c
 
 
 def test_interpolation_on_the_command_line(cli: Cli) -> None:
     given = load_trajectory(ASPIRIN, TOP)
-    code, out, _ = cli(ASPIRIN, "--top", TOP, "--interpolate", "--frames", 1, "-n", 2, "-o", "x.npz", "--model", "walker", "--json")
+    code, out, _ = cli(
+        ASPIRIN,
+        "--top",
+        TOP,
+        "--interpolate",
+        "--frames",
+        1,
+        "-n",
+        2,
+        "-o",
+        "x.npz",
+        "--model",
+        "walker",
+        "--json",
+    )
     assert code == 0 and json.loads(out)["frames"] == 79
     for k in range(2):
         made = load_trajectory(f"x_000{k}.npz")
@@ -92,7 +162,9 @@ def test_interpolation_on_the_command_line(cli: Cli) -> None:
 
 
 def test_refinement_on_the_command_line(cli: Cli) -> None:
-    code, out, _ = cli(ASPIRIN, "--top", TOP, "--refine", "--level", 0.2, "-o", "x.traj", "--model", "walker")
+    code, out, _ = cli(
+        ASPIRIN, "--top", TOP, "--refine", "--level", 0.2, "-o", "x.traj", "--model", "walker"
+    )
     assert code == 0 and out.startswith("1 trajectory of 40 frames by walker -> x.traj")
     assert len(load_trajectory("x.traj")) == 40
 
@@ -103,8 +175,13 @@ def test_topologies_on_the_command_line(cli: Cli) -> None:
     given.save("t.dcd")
     given.save("t.extxyz")
     for top in (("--top", "top.sdf"), ("--top", SMILES)):
-        assert cli("t.dcd", *top, "--frames", 2, "-o", "x.xtc", "--model", "walker", "--overwrite")[0] == 0
-    assert cli("t.extxyz", "--frames", 2, "-o", "y.extxyz", "--model", "walker", "--stride", 2)[0] == 0
+        assert (
+            cli("t.dcd", *top, "--frames", 2, "-o", "x.xtc", "--model", "walker", "--overwrite")[0]
+            == 0
+        )
+    assert (
+        cli("t.extxyz", "--frames", 2, "-o", "y.extxyz", "--model", "walker", "--stride", 2)[0] == 0
+    )
     assert load_trajectory("y.extxyz").dt_fs == pytest.approx(20)
 
 
@@ -122,7 +199,10 @@ def test_topologies_on_the_command_line(cli: Cli) -> None:
         (("--frames", 5, "--dt", 0), "dt_fs must be a time"),
         (("--frames", 5, "--dt", 0.001), "trained on 1 to 1000 fs"),
         (("--frames", 5, "--broken", "keep"), "unknown way with broken frames 'keep'"),
-        (("--frames", 5, "--set", "share=1.0", "--max-attempts", 2), "1 of 1 samples have broken frames"),
+        (
+            ("--frames", 5, "--set", "share=1.0", "--max-attempts", 2),
+            "1 of 1 samples have broken frames",
+        ),
         (("--frames", 5, "--set", "nonsense=1"), "the model 'walker' has no option 'nonsense'"),
         (("--interpolate",), "none is missing between them"),
         (("--frames", 5, "-o", "x.sdf"), "unknown suffix for a trajectory '.sdf'"),
@@ -131,7 +211,9 @@ def test_topologies_on_the_command_line(cli: Cli) -> None:
         (("--frames", 5, "--top", "CCO"), "has 21 atoms a frame, but the topology"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(cli: Cli, arguments: tuple[object, ...], message: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(
+    cli: Cli, arguments: tuple[object, ...], message: str
+) -> None:
     defaults = () if "--model" in arguments else ("--model", "walker")
     defaults += () if "-o" in arguments else ("-o", "x.xtc")
     defaults += () if "--top" in arguments else ("--top", TOP)
@@ -180,13 +262,17 @@ def test_forecast_refuses_unrelated_conformers(cli: Cli) -> None:
     assert not Path("x.npz").exists()
 
 
-def test_another_command_does_not_overwrite_an_unfinished_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_command_does_not_overwrite_an_unfinished_run(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trajectory_engine, "CHUNK", 2)
     with monkeypatch.context() as patch:
         patch.setattr(trajectory_engine.Forecast, "position", _interrupting(patch))
         code, _, err = cli(ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker")
         assert code == 130 and "the same command goes on from there" in err
-    code, _, err = cli(ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker", "--seed", 1)
+    code, _, err = cli(
+        ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker", "--seed", 1
+    )
     assert code == 2 and "unfinished run of another command" in err
     code, out, _ = cli(ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker")
     assert code == 0 and "continued from frame 2" in out and len(load_trajectory("x.npz")) == 8
@@ -220,13 +306,30 @@ run()
 
 
 def command(out: Path, hook: str = "") -> list[str]:
-    call = ["forecast", ASPIRIN, "--top", TOP, "--frames", 18, "-n", 5, "-o", out.name, "--model", "walker", "--batch-size", 2]
+    call = [
+        "forecast",
+        ASPIRIN,
+        "--top",
+        TOP,
+        "--frames",
+        18,
+        "-n",
+        5,
+        "-o",
+        out.name,
+        "--model",
+        "walker",
+        "--batch-size",
+        2,
+    ]
     call += ["--set", "share=0.1"]
     return [sys.executable, "-c", SLOW.format(hook=hook), *map(str, call)]
 
 
 @pytest.mark.parametrize("suffix", [".xtc", ".extxyz"])
-def test_killed_run_gives_the_same_bytes(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_run_gives_the_same_bytes(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     for folder in (whole, torn):
@@ -236,10 +339,14 @@ def test_killed_run_gives_the_same_bytes(suffix: str, tmp_path: Path, monkeypatc
         hook = stop_at(".journal", 2, before=before)
         killed = subprocess.run(command(torn / f"x{suffix}", hook), cwd=torn, capture_output=True)
         assert killed.returncode == -signal.SIGKILL
-    last = subprocess.run(command(torn / f"x{suffix}"), cwd=torn, check=True, capture_output=True, text=True)
+    last = subprocess.run(
+        command(torn / f"x{suffix}"), cwd=torn, check=True, capture_output=True, text=True
+    )
     assert "continued from frame" in last.stdout
     names = sorted(path.name for path in whole.iterdir())
-    assert names == sorted(path.name for path in torn.iterdir()) and len(names) == 5 + (suffix == ".xtc")
+    assert names == sorted(path.name for path in torn.iterdir()) and len(names) == 5 + (
+        suffix == ".xtc"
+    )
     for name in names:
         assert (whole / name).read_bytes() == (torn / name).read_bytes(), name
 
@@ -249,7 +356,11 @@ def test_killed_run_gives_the_same_bytes(suffix: str, tmp_path: Path, monkeypatc
 
 def example(name: str, *arguments: object, cwd: Path) -> str:
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "examples" / name, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -269,5 +380,10 @@ def test_aspirin_example(tmp_path: Path) -> None:
 def test_openmm_example(tmp_path: Path) -> None:
     out = example("04_openmm_trajectory_proposer.py", 2, "last-frame", cwd=tmp_path)
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0][:4] == ["round", "proposal", "driven", "plain"] and [row[0] for row in rows[1:]] == ["0", "1", "mean", "refused:"]
-    assert np.isfinite([float(x) for row in rows[1:4] for x in row[1:]]).all() and rows[-1][-1] == "False"
+    assert rows[0][:4] == ["round", "proposal", "driven", "plain"] and [
+        row[0] for row in rows[1:]
+    ] == ["0", "1", "mean", "refused:"]
+    assert (
+        np.isfinite([float(x) for row in rows[1:4] for x in row[1:]]).all()
+        and rows[-1][-1] == "False"
+    )

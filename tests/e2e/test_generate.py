@@ -29,21 +29,50 @@ run()
 
 
 def command(out: str, *more: str, hook: str = "") -> list[str]:
-    return [sys.executable, "-c", hook + RUN, "generate", "-o", out, "--model", "baker", "--set", "share=0.4", *more]
+    return [
+        sys.executable,
+        "-c",
+        hook + RUN,
+        "generate",
+        "-o",
+        out,
+        "--model",
+        "baker",
+        "--set",
+        "share=0.4",
+        *more,
+    ]
 
 
 def done(folder: Path, out: str, *more: str, hook: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(out, *more, hook=hook), cwd=folder, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command(out, *more, hook=hook), cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 def test_summary_and_sdf(tmp_path: Path) -> None:
-    ran = done(tmp_path, "new.sdf", "-n", "6", "--target", "gap_eV=7.0", "--target", "dipole_D=2.5", "--guidance", "2")
+    ran = done(
+        tmp_path,
+        "new.sdf",
+        "-n",
+        "6",
+        "--target",
+        "gap_eV=7.0",
+        "--target",
+        "dipole_D=2.5",
+        "--guidance",
+        "2",
+    )
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert lines[0] == "6 molecules by baker -> new.sdf" and "rejected: no molecule" in lines[1]
     assert "gap_eV: target 7, achieved (judge network) mean 5, off by 2 on average" in ran.stdout
     mols = list(Chem.SDMolSupplier(str(tmp_path / "new.sdf"), removeHs=False))
-    assert len({Chem.MolToSmiles(mol) for mol in mols}) == 6 and mols[0].GetProp("gap_eV") == "5" and mols[0].GetConformer().Is3D()
+    assert (
+        len({Chem.MolToSmiles(mol) for mol in mols}) == 6
+        and mols[0].GetProp("gap_eV") == "5"
+        and mols[0].GetConformer().Is3D()
+    )
 
 
 def test_json_traj_and_extxyz(tmp_path: Path) -> None:
@@ -60,9 +89,15 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--target", "gap=7"], "unknown property 'gap'. Did you mean 'gap_eV'?"),
-        (["--target", "gap_eV"], "--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got 'gap_eV'"),
+        (
+            ["--target", "gap_eV"],
+            "--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got 'gap_eV'",
+        ),
         (["--target", "gap_eV=big"], "has a value that is no number"),
-        (["--target", "gap_eV=7", "--target", "gap_eV=6"], "--target gap_eV is given twice, 7 and 6"),
+        (
+            ["--target", "gap_eV=7", "--target", "gap_eV=6"],
+            "--target gap_eV is given twice, 7 and 6",
+        ),
         (["--target", "gap_eV=99"], "lies outside what the model was trained on, 4 to 10"),
         (["--guidance", "2"], "has nothing to guide to"),
         (["--fragment", "none.sdf"], "there is no file 'none.sdf' for the core"),
@@ -70,7 +105,9 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
         (["-n", "0"], "n must be 1 or more"),
     ],
 )
-def test_messages(arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In this process, so that it costs little."""
     import typer.testing
 
@@ -81,7 +118,9 @@ def test_messages(arguments: list[str], message: str, tmp_path: Path, capsys: py
     app.command()(main._guarded(generate.command))
     registry.MOLECULE_MODELS["baker"] = "tests.doubles:Baker"
     try:
-        ran = typer.testing.CliRunner().invoke(app, ["-o", str(tmp_path / "x.sdf"), "--model", "baker", *arguments])
+        ran = typer.testing.CliRunner().invoke(
+            app, ["-o", str(tmp_path / "x.sdf"), "--model", "baker", *arguments]
+        )
     finally:
         del registry.MOLECULE_MODELS["baker"]
     assert ran.exit_code == 2 and message in ran.output, ran.output
@@ -90,7 +129,10 @@ def test_messages(arguments: list[str], message: str, tmp_path: Path, capsys: py
 
 def test_one_molecule_formats_and_force(tmp_path: Path) -> None:
     ran = done(tmp_path, "x.npz", "-n", "2")
-    assert ran.returncode == 2 and "a .npz file holds one molecule, and 2 are asked for; write .sdf" in ran.stderr
+    assert (
+        ran.returncode == 2
+        and "a .npz file holds one molecule, and 2 are asked for; write .sdf" in ran.stderr
+    )
     ran = done(tmp_path, "x.npz", "--target", "gap_eV=12", "--force")
     assert ran.returncode == 0 and "note: the target gap_eV=12 lies outside" in ran.stdout
     assert len(list(load_all(tmp_path / "x.npz"))) == 1
@@ -98,7 +140,11 @@ def test_one_molecule_formats_and_force(tmp_path: Path) -> None:
 
 def test_too_few_fail_with_the_counts(tmp_path: Path) -> None:
     ran = done(tmp_path, "x.sdf", "-n", "20", "--strict")
-    assert ran.returncode == 1 and "of 20 molecules are valid and unique after 400 draws" in ran.stderr and "repeated" in ran.stderr
+    assert (
+        ran.returncode == 1
+        and "of 20 molecules are valid and unique after 400 draws" in ran.stderr
+        and "repeated" in ran.stderr
+    )
     assert not (tmp_path / "x.sdf").exists()
 
 
@@ -108,7 +154,10 @@ def test_too_few_are_written_with_a_note(tmp_path: Path) -> None:
         told = json.loads(ran.stdout)
         assert ran.returncode == 1 and told["finished_before"] is again
         assert 0 < told["molecules"] == (tmp_path / "x.sdf").read_text().count("$$$$") < 20
-        assert "valid and unique after 400 draws" in told["notes"][0] and "--strict" in told["notes"][0]
+        assert (
+            "valid and unique after 400 draws" in told["notes"][0]
+            and "--strict" in told["notes"][0]
+        )
     ran = done(tmp_path, "x.sdf", "-n", "20", "--max-attempts", "30")
     assert ran.returncode == 2 and "draw anew with --overwrite" in ran.stderr
 
@@ -127,13 +176,17 @@ def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> Non
         assert torn.read_bytes() == whole.read_bytes()
     else:
         pair = [ase.io.read(path, ":") for path in (torn, whole)]
-        assert [image.info["smiles"] for image in pair[0]] == [image.info["smiles"] for image in pair[1]]
+        assert [image.info["smiles"] for image in pair[0]] == [
+            image.info["smiles"] for image in pair[1]
+        ]
         assert all((a.positions == b.positions).all() for a, b in zip(*pair))
     assert sorted(path.name for path in tmp_path.iterdir()) == [torn.name, whole.name]
 
 
 def test_another_command_does_not_take_up_the_journal(tmp_path: Path) -> None:
-    assert done(tmp_path, "x.sdf", "-n", "20", "--strict").returncode == 1  # leaves its journal: more attempts would go on
+    assert (
+        done(tmp_path, "x.sdf", "-n", "20", "--strict").returncode == 1
+    )  # leaves its journal: more attempts would go on
     ran = done(tmp_path, "x.sdf", "-n", "3", "--seed", "9")
     assert ran.returncode == 2 and "has an unfinished run of another command" in ran.stderr
     assert done(tmp_path, "x.sdf", "-n", "3", "--seed", "9", "--overwrite").returncode == 0
@@ -149,8 +202,17 @@ def test_gap_of_another_method_is_not_told_as_an_error() -> None:
         ("gap_eV", "gfn2", None),
         ("mu_D", "gfn2", 0.5),
     ]
-    counts = {"molecules": 2, "model": "joint", "output": "x.sdf", "resumed_from": 0, "rejected": {}, "drawn": 2}
+    counts = {
+        "molecules": 2,
+        "model": "joint",
+        "output": "x.sdf",
+        "resumed_from": 0,
+        "rejected": {},
+        "drawn": 2,
+    }
     counts |= {"notes": [], "finished_before": False}
-    lines = summary_text({**counts, "targets": rows, "seconds": 1.0, "molecules_per_s": 2.0}).splitlines()
+    lines = summary_text(
+        {**counts, "targets": rows, "seconds": 1.0, "molecules_per_s": 2.0}
+    ).splitlines()
     told = next(line for line in lines if "judge gfn2" in line and "gap_eV" in line)
     assert "off by" not in told and "B3LYP" in told

@@ -41,9 +41,7 @@ NO_CHARGES
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Cli:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Run a command in an empty folder; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
@@ -96,7 +94,9 @@ def _sdf(smiles: str) -> str:
     return Chem.MolToMolBlock(mol) + "$$$$\n"
 
 
-@pytest.mark.parametrize("text", ["CCO ethanol\nCCN amine\n", CSV, CSV.replace(", b", "").replace(",", ";")])
+@pytest.mark.parametrize(
+    "text", ["CCO ethanol\nCCN amine\n", CSV, CSV.replace(", b", "").replace(",", ";")]
+)
 def test_standard_input_is_read_by_its_content(text: str, cli: Cli) -> None:
     assert formulas(sampled(cli, "-", stdin=text.encode())) == [ETHANOL, AMINE]
     assert formulas(sampled(cli, "-", stdin=_sdf("CCO").encode())) == [ETHANOL]
@@ -113,7 +113,10 @@ def test_csv_names_and_properties_are_kept(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(CSV)
     ethanol, amine = (record.molecule for record in read_molecules(tmp_path / "in.csv"))
     assert ethanol is not None and amine is not None
-    assert ethanol.name == "ethanol" and dict(ethanol.properties) == {"IC50": "12.5", "note": "a, b"}
+    assert ethanol.name == "ethanol" and dict(ethanol.properties) == {
+        "IC50": "12.5",
+        "note": "a, b",
+    }
     assert amine.name == "amine" and not amine.properties
 
 
@@ -180,7 +183,11 @@ def test_compressed_sdf_is_written_and_read_the_same_each_time(cli: Cli) -> None
 @pytest.mark.parametrize("command", ["sample", "refine"])
 def test_standard_output_holds_the_records_alone(command: str, cli: Cli) -> None:
     make_ensemble("imine").save("in.sdf")
-    what = ("sample", "CCO", "-n", 2, "--model", "shaker") if command == "sample" else ("refine", "in.sdf")
+    what = (
+        ("sample", "CCO", "-n", 2, "--model", "shaker")
+        if command == "sample"
+        else ("refine", "in.sdf")
+    )
     for more in ((), ("--json",)):
         code, out, err = cli(*what, "-o", "-", *more)
         assert code == 0 and out.count("$$$$") == 2 and out.endswith("$$$$\n")
@@ -196,7 +203,11 @@ def test_salts_are_refused_with_the_option_and_taken_by_it(cli: Cli) -> None:
     code, _, err = cli("sample", salt, "--model", "etkdg", "-o", "x.sdf")
     assert code == 2 and "--largest-fragment" in err and "largest_fragment=True" in err
     code, out, _ = cli("sample", salt, "--model", "etkdg", "-o", "x.sdf", "--largest-fragment")
-    assert code == 0 and "note: " in out and "the largest fragment was taken: C[C@H](N)C(=O)[O-]" in out
+    assert (
+        code == 0
+        and "note: " in out
+        and "the largest fragment was taken: C[C@H](N)C(=O)[O-]" in out
+    )
     (ensemble,) = load_all("x.sdf")
     assert ensemble.molecule.charge == -1 and len(ensemble.molecule.tetrahedral) == 1
 

@@ -54,7 +54,9 @@ QUICK = ["--adapt", "8ps", "--time", "6ps", "--md-steps", "50", "--n-proposals",
 def test_smiles_prints_basins_with_errors(tmp_path):
     done = run("CCCC", *QUICK, "--proposals", "mixture", "-o", "b.xtc", folder=tmp_path)
     assert "MMFF94 at 300 K, 6 ps on Reference -> b.xtc" in done.stdout
-    assert "then frozen (nothing of that phase is in the result): mixture" in done.stdout.replace("\n", " ")
+    assert "then frozen (nothing of that phase is in the result): mixture" in done.stdout.replace(
+        "\n", " "
+    )
     assert "C0-C1-C2-C3" in done.stdout and "±" in done.stdout and "accepted" in done.stdout
     assert len(mda.Universe(str(tmp_path / "b.top.pdb"), str(tmp_path / "b.xtc")).trajectory) == 60
 
@@ -63,7 +65,10 @@ def test_pdb_with_amber_files_as_json(tmp_path, alanine_dipeptide):
     options = ["--forcefield", "amber96.xml,amber96_obc.xml", "--proposals", "histogram", "--json"]
     done = run(str(alanine_dipeptide), *QUICK, *options, "-o", "a.dcd", folder=tmp_path)
     result = json.loads(done.stdout)
-    assert result["potential"] == "amber96.xml + amber96_obc.xml" and result["cycles"] == result["frames"] == 60
+    assert (
+        result["potential"] == "amber96.xml + amber96_obc.xml"
+        and result["cycles"] == result["frames"] == 60
+    )
     assert len(result["torsions"]) == 2 and 0 < result["acceptance"] < 1
     assert sum(basin["population"] for basin in result["torsions"][0]["basins"]) == pytest.approx(1)
     assert result["adaptation"]["frames"] and result["exact"] is True
@@ -72,7 +77,17 @@ def test_pdb_with_amber_files_as_json(tmp_path, alanine_dipeptide):
 def test_extended_run_equals_a_long_one_and_plain_dynamics_run(tmp_path):
     for name, times in (("long", ["6ps"]), ("two", ["3ps", "6ps"])):
         for span in times:
-            done = run("CCCC", "--proposals", "none", "--time", span, "--json", "-o", f"{name}.xtc", folder=tmp_path)
+            done = run(
+                "CCCC",
+                "--proposals",
+                "none",
+                "--time",
+                span,
+                "--json",
+                "-o",
+                f"{name}.xtc",
+                folder=tmp_path,
+            )
             result = json.loads(done.stdout)
     assert result["resumed_at_cycle"] == 15 and result["cycles"] == 30 and result["proposed"] == 0
     assert (tmp_path / "long.xtc").read_bytes() == (tmp_path / "two.xtc").read_bytes()
@@ -85,20 +100,44 @@ def chain_of(output: Path) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("suffix", [".xtc", pytest.param(".dcd", marks=pytest.mark.slow)])
 def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
-    options = ["CCCO", "--proposals", "uniform", "--adapt", "2ps", "--time", "12ps", "--md-steps", "20", "--json"]
+    options = [
+        "CCCO",
+        "--proposals",
+        "uniform",
+        "--adapt",
+        "2ps",
+        "--time",
+        "12ps",
+        "--md-steps",
+        "20",
+        "--json",
+    ]
     run(*options, "-o", f"whole{suffix}", folder=tmp_path)
     output = tmp_path / f"killed{suffix}"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for count, before in ((3, False), (40, True), (80, False)):  # cycles behind the start or the last kill
+    for count, before in (
+        (3, False),
+        (40, True),
+        (80, False),
+    ):  # cycles behind the start or the last kill
         hook = stop_at(".checkpoint", count, before=before)
-        (tmp_path / "sitecustomize.py").write_text(f"import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n{hook}")
-        killed = subprocess.run(command(*options, "-o", output.name), cwd=tmp_path, env=environment, capture_output=True)
+        (tmp_path / "sitecustomize.py").write_text(
+            f"import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n{hook}"
+        )
+        killed = subprocess.run(
+            command(*options, "-o", output.name), cwd=tmp_path, env=environment, capture_output=True
+        )
         assert killed.returncode == -signal.SIGKILL
     run(*options, "-o", output.name, folder=tmp_path)
     for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}")):
         assert np.array_equal(ours, theirs)
-    universes = [mda.Universe(str(tmp_path / "whole.top.pdb"), str(tmp_path / f"{name}{suffix}")) for name in ("whole", "killed")]
-    frames = [np.array([step.positions.copy() for step in universe.trajectory]) for universe in universes]
+    universes = [
+        mda.Universe(str(tmp_path / "whole.top.pdb"), str(tmp_path / f"{name}{suffix}"))
+        for name in ("whole", "killed")
+    ]
+    frames = [
+        np.array([step.positions.copy() for step in universe.trajectory]) for universe in universes
+    ]
     assert np.array_equal(*frames) and len(frames[0]) == 300
 
 
@@ -126,16 +165,24 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, arguments, message):
 def test_outputs_of_others_are_left_alone(tmp_path):
     (tmp_path / "x.xtc").write_text("mine")
     done = run("CCCC", "-o", "x.xtc", folder=tmp_path, check=False)
-    assert done.exit_code == 2 and "--overwrite" in done.stderr and (tmp_path / "x.xtc").read_text() == "mine"
+    assert (
+        done.exit_code == 2
+        and "--overwrite" in done.stderr
+        and (tmp_path / "x.xtc").read_text() == "mine"
+    )
     assert "trajectory suffix" in run("CCCC", "-o", "x.sdf", folder=tmp_path, check=False).stderr
     options = ["--proposals", "none", "--time", "1ps"]
     run("CCCC", *options, "-o", "y.xtc", folder=tmp_path)
-    done = run("CCCC", *options, "--temperature", "310", "-o", "y.xtc", folder=tmp_path, check=False)
+    done = run(
+        "CCCC", *options, "--temperature", "310", "-o", "y.xtc", folder=tmp_path, check=False
+    )
     assert done.exit_code == 2 and "run of another command" in done.stderr
 
 
 def test_times_with_units():
-    assert [picoseconds("--time", text) for text in ("200ps", "1 ns", "2.5fs", "1e-3us")] == pytest.approx([200, 1000, 0.0025, 1000])
+    assert [
+        picoseconds("--time", text) for text in ("200ps", "1 ns", "2.5fs", "1e-3us")
+    ] == pytest.approx([200, 1000, 0.0025, 1000])
     for bad in ("", "ps", "3", "3 s", "-1ps"):
         with pytest.raises(InputError, match="a number and a unit"):
             picoseconds("--time", bad)
@@ -163,15 +210,22 @@ def test_md_takes_a_box_of_1_A_for_none(tmp_path):
 
 def test_md_refuses_a_box_that_the_cutoff_does_not_fit_into(tmp_path):
     fields = ["--forcefield", "amber14-all.xml"]
-    done = run(str(O01 / "ala2_smallbox.pdb"), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path, check=False)
+    done = run(
+        str(O01 / "ala2_smallbox.pdb"), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path, check=False
+    )
     assert isinstance(done.exception, InputError) or done.exit_code
     text = f"{done.output} {done.exception}"
-    assert "15.0 A wide" in text.replace("\n", " ") and "remove the CRYST1 record" in text.replace("\n", " ")
+    assert "15.0 A wide" in text.replace("\n", " ") and "remove the CRYST1 record" in text.replace(
+        "\n", " "
+    )
 
 
 def test_md_names_the_option_and_the_time_when_adaptation_is_too_short(tmp_path):
     short = ["CCCC", "--proposals", "mixture", "--md-steps", "4000", "-o", "a.xtc"]
-    for options, need in (([], "--adapt 640ps, or --time 6400ps"), (["--adapt", "100ps"], "--adapt 640ps")):
+    for options, need in (
+        ([], "--adapt 640ps, or --time 6400ps"),
+        (["--adapt", "100ps"], "--adapt 640ps"),
+    ):
         done = run(*short, *options, folder=tmp_path, check=False)
         text = " ".join(f"{done.output} {done.exception}".split())
         assert f"needs {need}" in text

@@ -32,9 +32,7 @@ COMMANDS = {
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Cli:
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Run a command in a folder with inputs; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
@@ -111,8 +109,30 @@ def test_topology_never_replaces_a_file_beside_the_trajectory(name: str, cli: Cl
         ("sample", "CCN", "--fix", "in.sdf", "-o", "in.sdf", "--model", "etkdg-mmff"),
         ("refine", "in.sdf", "-o", "in.sdf"),
         ("refine", "in.sdf", "-o", "./in.sdf"),
-        ("forecast", "in.xtc", "--top", "in.pdb", "--frames", 2, "--model", "walker", "-o", "in.xtc"),
-        ("forecast", "in.xtc", "--top", "x.top.pdb", "--frames", 2, "--model", "walker", "-o", "x.xtc"),
+        (
+            "forecast",
+            "in.xtc",
+            "--top",
+            "in.pdb",
+            "--frames",
+            2,
+            "--model",
+            "walker",
+            "-o",
+            "in.xtc",
+        ),
+        (
+            "forecast",
+            "in.xtc",
+            "--top",
+            "x.top.pdb",
+            "--frames",
+            2,
+            "--model",
+            "walker",
+            "-o",
+            "x.xtc",
+        ),
         ("generate", "--fragment", "in.sdf", "--model", "baker", "-o", "in.sdf"),
         ("md", "x.top.pdb", "--proposals", "none", "--time", "0.1ps", "-o", "x.xtc"),
     ],
@@ -128,7 +148,9 @@ def test_command_never_writes_over_an_input(arguments: tuple[object, ...], cli: 
         assert files() == before
 
 
-def test_md_goes_on_with_overwrite_until_it_has_finished(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_md_goes_on_with_overwrite_until_it_has_finished(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from equidrift.montecarlo import run as md
 
     command = ("md", "CCCC", "--proposals", "none", "--time", "1ps", "--overwrite", "--json")
@@ -147,8 +169,6 @@ def test_md_goes_on_with_overwrite_until_it_has_finished(cli: Cli, monkeypatch: 
     told = json.loads(cli(*command, "-o", "x.xtc")[1])
     assert told["resumed_at_cycle"] == 2 and told["cycles"] == 5
     assert json.loads(cli(*command, "-o", "x.xtc")[1])["resumed_at_cycle"] == 0
-
-
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def test_python_blocks(tmp_path: Path) -> None:
 
 def test_bash_blocks(tmp_path: Path) -> None:
     lines = [line.removesuffix(" &&") for block in blocks("bash") for line in block.splitlines()]
-    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("equidrift ")]
+    commands = [
+        shlex.split(line, comments=True)[1:] for line in lines if line.startswith("equidrift ")
+    ]
     assert len(commands) >= 5
     for command in commands:
         if "-n" in command:
@@ -55,25 +57,34 @@ def test_bash_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("marker", ["run", "test"])
 def test_newcomers_commands_are_marked(marker: str) -> None:
-    found = re.findall(rf"<!-- newcomer: {marker} -->\n```bash\n(pip install .*?)```", README, flags=re.DOTALL)
+    found = re.findall(
+        rf"<!-- newcomer: {marker} -->\n```bash\n(pip install .*?)```", README, flags=re.DOTALL
+    )
     assert len(found) == 1 and found[0].count("pip install") == 1
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name
+)
 def test_examples(path: Path, tmp_path: Path) -> None:
     """An example takes the number of conformers and the model, so that it can be run small."""
     assert run_python([str(path), "2", MODEL], tmp_path).strip()
 
 
 def test_first_example_is_short() -> None:
-    assert len((ROOT / "examples" / "01_smiles_to_openmm_to_mdanalysis.py").read_text().splitlines()) <= 25
+    assert (
+        len((ROOT / "examples" / "01_smiles_to_openmm_to_mdanalysis.py").read_text().splitlines())
+        <= 25
+    )
 
 
 def test_every_dependency_has_its_reason() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     lines = config["options"]["install_requires"].split("\n")
-    lines += [line for extra in config["options.extras_require"].values() for line in extra.split("\n")]
+    lines += [
+        line for extra in config["options.extras_require"].values() for line in extra.split("\n")
+    ]
     table = README.partition("## What each dependency is for")[2].partition("\n## ")[0]
     for line in filter(None, lines):
         name = re.split(r"[<>=\[;]", line)[0]

@@ -15,7 +15,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "tools" / "readme_tables.py")
+    spec = importlib.util.spec_from_file_location(
+        "readme_tables", ROOT / "tools" / "readme_tables.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -28,8 +30,26 @@ RESULT = {
     "machine": {"cpu": "test", "cores": 2, "python": "3.12", "os": "Linux"},
     "commit": "abc",
     "rows": [
-        {"row": "qm9-val/etkdg", "values": {"AMR-R": 0.2, "AMR-R-median": 0.1, "stereo": 100.0, "calls": 0, "conformers_per_s": 300.0}},
-        {"row": "qm9-val/equidrift", "values": {"AMR-R": 0.1, "AMR-R-median": 0.05, "stereo": 100.0, "calls": 2, "conformers_per_s": 30.0}},
+        {
+            "row": "qm9-val/etkdg",
+            "values": {
+                "AMR-R": 0.2,
+                "AMR-R-median": 0.1,
+                "stereo": 100.0,
+                "calls": 0,
+                "conformers_per_s": 300.0,
+            },
+        },
+        {
+            "row": "qm9-val/equidrift",
+            "values": {
+                "AMR-R": 0.1,
+                "AMR-R-median": 0.05,
+                "stereo": 100.0,
+                "calls": 2,
+                "conformers_per_s": 30.0,
+            },
+        },
         {"row": "qm9-val/new", "values": {"AMR-R": math.inf, "stereo": 90.0}},
         {"row": "zinc-val/equidrift", "values": {"AMR-R": 0.5, "molecules": 7}},
         {"row": "qm9-val/se3-distance-sde-20", "values": {"AMR-R": 0.3, "COV-R@0.5": 80.0}},
@@ -53,9 +73,14 @@ def test_rows_columns_and_the_best() -> None:
         "| GeoDiff, published ¹ | 0.050 | – | 5000 |",
         "| qm9-val/new | – | 90.0 | – |",
     ]
-    assert "The same on 7 drug-size molecules of ZINC's validation part:" in lines and "| **equidrift** (`default`) | 0.500 |" in lines
+    assert (
+        "The same on 7 drug-size molecules of ZINC's validation part:" in lines
+        and "| **equidrift** (`default`) | 0.500 |" in lines
+    )
     assert lines[lines.index("| solver | 20 calls |") + 2] == "| sde | 0.300 / 80.0 |"
-    assert "| ETKDG (RDKit) | **300.0** |" in lines and lines[-1].endswith("Python 3.12; commit abc.")
+    assert "| ETKDG (RDKit) | **300.0** |" in lines and lines[-1].endswith(
+        "Python 3.12; commit abc."
+    )
     assert sum("GeoDiff" in line for line in lines) == 1, "published rows have no speed"
 
 
@@ -81,18 +106,32 @@ def test_other_tables() -> None:
     ]
     result = {**RESULT, "rows": rows}
     lines = TOOL.trajectories(result).splitlines()
-    assert "| **equidrift** | 0.00123 / 0.5 |" in lines and "| geotdm, published | 0.003 / 0.0079 |" in lines
+    assert (
+        "| **equidrift** | 0.00123 / 0.5 |" in lines
+        and "| geotdm, published | 0.003 / 0.0079 |" in lines
+    )
     assert "| **equidrift** | 0.1 / 0.2 |" in lines
-    assert TOOL.sampling(result).splitlines()[:3] == ["| | crossings per s |", "|---|---:|", "| ala2/md | 0.5 |"]
+    assert TOOL.sampling(result).splitlines()[:3] == [
+        "| | crossings per s |",
+        "|---|---:|",
+        "| ala2/md | 0.5 |",
+    ]
     lines = TOOL.fields(result).splitlines()
-    assert "| **equidrift** | 0.7 |" in lines and "| `gp-optimum` | 0.734 |" in lines and "| fix/free | 0.2 |" in lines
+    assert (
+        "| **equidrift** | 0.7 |" in lines
+        and "| `gp-optimum` | 0.734 |" in lines
+        and "| fix/free | 0.2 |" in lines
+    )
 
 
 def test_cards_get_their_rows(tmp_path: Path) -> None:
     for name in TOOL.CARDS:
         (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "quality": {"kept": 1}}))
     TOOL.update_cards(RESULT, tmp_path)
-    assert json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-val/equidrift"]["AMR-R"] == 0.1
+    assert (
+        json.loads((tmp_path / "refine.json").read_text())["quality"]["qm9-val/equidrift"]["AMR-R"]
+        == 0.1
+    )
     assert json.loads((tmp_path / "se3-distance.json").read_text())["quality"] == {"kept": 1}
 
 
@@ -110,7 +149,10 @@ def test_cards_get_their_rows(tmp_path: Path) -> None:
 )
 def test_every_card_gets_its_own_rows_alone(card: str, row: str, tmp_path: Path) -> None:
     (tmp_path / f"{card}.json").write_text(json.dumps({"name": card}))
-    rows = [{"row": name, "values": {"ADE": 1.0}} for name in (row, "other/equidrift", "se/interpolation-gp-optimum", "spring/last-frame")]
+    rows = [
+        {"row": name, "values": {"ADE": 1.0}}
+        for name in (row, "other/equidrift", "se/interpolation-gp-optimum", "spring/last-frame")
+    ]
     TOOL.update_other_cards({**RESULT, "rows": rows}, tmp_path)
     assert json.loads((tmp_path / f"{card}.json").read_text())["quality"] == {row: {"ADE": 1.0}}
 
@@ -121,7 +163,10 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
         "machine": RESULT["machine"],
         "commit": "abc",
         "rows": [
-            {"row": "joint/raw", "values": {"molecule_stability": 99.25, "valid": 99.0, "MW_W": 1.5, "calls": 50}},
+            {
+                "row": "joint/raw",
+                "values": {"molecule_stability": 99.25, "valid": 99.0, "MW_W": 1.5, "calls": 50},
+            },
             {"row": "qm9/edm-published", "values": {"edm_stability": 82.0}},
             {"row": "conditional-gap_eV/equidrift", "values": {"MAE": 0.1234}},
             {"row": "conditional-mu_D/equidrift", "values": {"MAE": 0.5}},
@@ -131,9 +176,18 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
     }
     text = TOOL.molecules(result)
     assert "| joint/raw | 99.25 | – | 99 |" in text and "| edm-published | – | 82 |" in text
-    assert "| | gap_eV | mu_D |" in text and "| **equidrift** | 0.123 | 0.5 |" in text and "| geoldm, published | 0.587 | – |" in text
+    assert (
+        "| | gap_eV | mu_D |" in text
+        and "| **equidrift** | 0.123 | 0.5 |" in text
+        and "| geoldm, published | 0.587 | – |" in text
+    )
     assert "| reconstruction/graphs | 91 |" in text and text.endswith("commit abc.")
     (tmp_path / "joint.json").write_text(json.dumps({"quality": {"old": {}}}))
     TOOL.update_molecule_cards(result, tmp_path)
     quality = json.loads((tmp_path / "joint.json").read_text())["quality"]
-    assert set(quality) == {"old", "joint/raw", "conditional-gap_eV/equidrift", "conditional-mu_D/equidrift"}
+    assert set(quality) == {
+        "old",
+        "joint/raw",
+        "conditional-gap_eV/equidrift",
+        "conditional-mu_D/equidrift",
+    }

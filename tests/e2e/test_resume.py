@@ -52,7 +52,9 @@ def test_sample_keeps_what_is_done_when_it_is_asked_to_end(
 ) -> None:
     out = tmp_path / "x.sdf"
     # nothing is flushed by time here, and the window is not full: only the signal brings it to disk
-    setup = "import equidrift.engine.conformers as engine, os\n" + f"""
+    setup = (
+        "import equidrift.engine.conformers as engine, os\n"
+        + f"""
 judge, calls = engine._judge, []
 def counted(*arguments):
     calls.append(1)
@@ -63,6 +65,7 @@ def counted(*arguments):
 if os.environ["STOP_AT"] == "0":
     engine._judge = counted
 """
+    )
     command = sample(["CC(O)CN"], 60, out, "--batch-size", 8)
     done = run_until(command, tmp_path, setup=setup)
     assert done.returncode == code and "Traceback" not in done.stderr

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 TOY = ROOT / "examples" / "data" / "toy.sdf"
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> dict:
     monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments), "--json"])
     with pytest.raises(SystemExit) as stop:
         run()
@@ -30,39 +32,83 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
     return json.loads(capsys.readouterr().out)
 
 
-def test_train_resume_refine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_train_resume_refine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     config = ROOT / "examples" / "train_toy.yaml"
     first = call(monkeypatch, capsys, "train", "conformers", config, "--budget", "1s")
-    assert first["conformers"] == 24 and first["skipped"] == [] and first["weights"] == "runs/train_toy/toy.safetensors"
+    assert (
+        first["conformers"] == 24
+        and first["skipped"] == []
+        and first["weights"] == "runs/train_toy/toy.safetensors"
+    )
     seconds = json.loads(Path("runs/train_toy/checkpoint.json").read_text())["seconds"]
-    second = call(monkeypatch, capsys, "train", "conformers", config, "--budget", f"{seconds + 1:.1f}s", "--resume")
+    second = call(
+        monkeypatch,
+        capsys,
+        "train",
+        "conformers",
+        config,
+        "--budget",
+        f"{seconds + 1:.1f}s",
+        "--resume",
+    )
     assert second["steps"] > first["steps"] > 0
-    Path("two.sdf").write_text("".join(part + "$$$$\n" for part in TOY.read_text().split("$$$$\n")[:2]))
-    refined = call(monkeypatch, capsys, "refine", "two.sdf", "--model", second["weights"], "--set", "level=MMFF94", "-o", "out.sdf")
+    Path("two.sdf").write_text(
+        "".join(part + "$$$$\n" for part in TOY.read_text().split("$$$$\n")[:2])
+    )
+    refined = call(
+        monkeypatch,
+        capsys,
+        "refine",
+        "two.sdf",
+        "--model",
+        second["weights"],
+        "--set",
+        "level=MMFF94",
+        "-o",
+        "out.sdf",
+    )
     assert refined["conformers"] == 2 and refined["refined"] == 2 and Path("out.sdf").exists()
 
 
 def test_broken_records_are_reported_and_skipped(tmp_path: Path) -> None:
     good = TOY.read_text().split("$$$$\n")[0]
     lines = good.splitlines(keepends=True)
-    atoms = [line.replace(line[20:30], "    0.0000") if len(line) > 60 else line for line in lines[2:]]
+    atoms = [
+        line.replace(line[20:30], "    0.0000") if len(line) > 60 else line for line in lines[2:]
+    ]
     flat = "".join([lines[0], lines[1].replace("3D", "2D"), *atoms])
-    records = [good, good.replace(" C  ", " Xx ", 1), good.replace(" O  ", " Se ", 1), flat, good.replace(lines[4][:10], "   90.0000", 1)]
+    records = [
+        good,
+        good.replace(" C  ", " Xx ", 1),
+        good.replace(" O  ", " Se ", 1),
+        flat,
+        good.replace(lines[4][:10], "   90.0000", 1),
+    ]
     path = tmp_path / "mine.sdf"
     path.write_text("".join(record + "$$$$\n" for record in records))
     skipped = pack_sdf(path, tmp_path / "x.npz", level="GFN2-xTB")
     data = ConformerSet.load(tmp_path / "x.npz")
     assert len(data) == 1 and data.levels == [LEVELS.index("GFN2-xTB")] and len(data.starts[0]) == 1
-    assert [line.split(" (")[0] for line in skipped] == [f"mine.sdf record {k}" for k in (2, 3, 4, 5)]
-    for line, reason in zip(skipped, ("", "unsupported element Se", "no 3D coordinates", "fails the check of bond length")):
+    assert [line.split(" (")[0] for line in skipped] == [
+        f"mine.sdf record {k}" for k in (2, 3, 4, 5)
+    ]
+    for line, reason in zip(
+        skipped,
+        ("", "unsupported element Se", "no 3D coordinates", "fails the check of bond length"),
+    ):
         assert reason in line
 
 
 def test_packed_once_and_by_content(tmp_path: Path) -> None:
     first = packed_files([str(TOY)], tmp_path, level="MMFF94")
     made = first[0][0].stat().st_mtime_ns
-    assert packed_files([str(TOY)], tmp_path, level="MMFF94") == first and first[0][0].stat().st_mtime_ns == made
+    assert (
+        packed_files([str(TOY)], tmp_path, level="MMFF94") == first
+        and first[0][0].stat().st_mtime_ns == made
+    )
     held = packed_files([str(TOY)], tmp_path, level="MMFF94", hold_out=True)[0][0]
     assert held != first[0][0] and len(ConformerSet.load(held)) <= 24
 
@@ -70,12 +116,18 @@ def test_packed_once_and_by_content(tmp_path: Path) -> None:
 def test_nothing_usable(tmp_path: Path) -> None:
     path = tmp_path / "mine.sdf"
     path.write_text("x\n\nbroken\n$$$$\n")
-    with pytest.raises(InputError, match=r"holds no conformer to train on. The first of 1 skipped records: mine.sdf record 1"):
+    with pytest.raises(
+        InputError,
+        match=r"holds no conformer to train on. The first of 1 skipped records: mine.sdf record 1",
+    ):
         packed_files([str(path)], tmp_path, level="MMFF94")
     assert not list(tmp_path.glob("*.npz"))
 
 
-@pytest.mark.parametrize(("family", "variant"), [(family, variant) for family, variants in train.CONFIGS.items() for variant in variants])
+@pytest.mark.parametrize(
+    ("family", "variant"),
+    [(family, variant) for family, variants in train.CONFIGS.items() for variant in variants],
+)
 def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
     text = train.template(family, variant)
     config = yaml.safe_load(text)
@@ -83,7 +135,9 @@ def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
         assert config.pop("model") == variant
     kind = resolve(train.CONFIGS[family][variant][1])
     kind.model_validate(config)
-    commented = yaml.safe_load("\n".join(line[2:] for line in text.splitlines() if re.match(r"# \w+: (?!equidrift)", line)))
+    commented = yaml.safe_load(
+        "\n".join(line[2:] for line in text.splitlines() if re.match(r"# \w+: (?!equidrift)", line))
+    )
     assert set(config) | set(commented) == set(kind.model_fields), "every field is there"
     kind.model_validate({**commented, **config})
 

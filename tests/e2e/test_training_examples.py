@@ -27,7 +27,9 @@ def checked(family: str, config: dict[str, Any]) -> TrainingConfig:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_config_holds_what_its_family_takes(path: Path) -> None:
     command = re.search(r"(?m)^# equidrift train (\S+) examples/(\S+)", path.read_text())
-    assert command is not None and command[2] == path.name, f"{path.name} must say the command that uses it"
+    assert command is not None and command[2] == path.name, (
+        f"{path.name} must say the command that uses it"
+    )
     checked(command[1], yaml.safe_load(path.read_text())).make_schedule()
 
 

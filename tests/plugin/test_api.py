@@ -39,7 +39,16 @@ def doubles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_public_names() -> None:
-    assert set(dir(equidrift)) >= {"sample", "refine", "mmff_system", "load", "list_models", "Molecule", "Ensemble", "Trajectory"}
+    assert set(dir(equidrift)) >= {
+        "sample",
+        "refine",
+        "mmff_system",
+        "load",
+        "list_models",
+        "Molecule",
+        "Ensemble",
+        "Trajectory",
+    }
     for name in dir(equidrift):
         assert getattr(equidrift, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
@@ -73,19 +82,39 @@ def test_atom_order_of_a_mol_survives() -> None:
         (lambda: sample("C(", model="shaker"), MoleculeError, "cannot read the SMILES 'C\\('"),
         (lambda: sample("C(C)(C)(C)(C)C", model="shaker"), MoleculeError, "valence"),
         (lambda: sample("", model="shaker"), MoleculeError, "SMILES is empty"),
-        (lambda: sample(7, model="shaker"), InputTypeError, "expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not int"),
+        (
+            lambda: sample(7, model="shaker"),
+            InputTypeError,
+            "expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not int",
+        ),
         (lambda: sample(None, model="shaker"), InputTypeError, "not NoneType"),
         (lambda: sample("CC.O", model="shaker"), MoleculeError, "2 fragments"),
         (lambda: sample("[CH3]", model="shaker"), MoleculeError, "radical"),
         (lambda: sample("CCO", 0, model="shaker"), InputError, "n must be 1 or more"),
         (lambda: sample("CCO", model="shakr"), UnknownNameError, "Did you mean 'shaker'"),
-        (lambda: sample("CCO", model="shaker", relax="mmf"), UnknownNameError, "unknown relaxation 'mmf'. Did you mean 'mmff'"),
-        (lambda: sample("CCO", model="shaker", prune_rms_A=0), InputError, "prune_rms_A must be a number of A above 0"),
+        (
+            lambda: sample("CCO", model="shaker", relax="mmf"),
+            UnknownNameError,
+            "unknown relaxation 'mmf'. Did you mean 'mmff'",
+        ),
+        (
+            lambda: sample("CCO", model="shaker", prune_rms_A=0),
+            InputError,
+            "prune_rms_A must be a number of A above 0",
+        ),
         (lambda: sample("CCO", model="shaker", prune_rms_A="a"), InputError, "prune_rms_A"),
         (lambda: refine("CCO", model="shrinker"), InputTypeError, "expected an Ensemble"),
         (lambda: refine([], model="shrinker"), InputTypeError, "expected an Ensemble"),
-        (lambda: refine(make_ensemble("imine")[:0], model="shrinker"), InputError, "no conformer to refine"),
-        (lambda: refine(make_ensemble("imine"), model="shrink"), UnknownNameError, "Did you mean 'shrinker'"),
+        (
+            lambda: refine(make_ensemble("imine")[:0], model="shrinker"),
+            InputError,
+            "no conformer to refine",
+        ),
+        (
+            lambda: refine(make_ensemble("imine"), model="shrink"),
+            UnknownNameError,
+            "Did you mean 'shrinker'",
+        ),
         (lambda: refine(Chem.MolFromSmiles("CC"), model="shrinker"), InputError, "no 3D conformer"),
         (lambda: refine(make_ensemble("imine"), model=Shaker()), InputTypeError, "refine_many"),
     ],
@@ -126,7 +155,9 @@ def test_pruning_knows_symmetry() -> None:
     ensemble = sample("Cc1ccccc1", 1, model="etkdg")
     molecule = ensemble.molecule
     mol = heavy_copy(molecule, ensemble.positions_A)
-    other = next(match for match in mol.GetSubstructMatches(mol, uniquify=False) if match != tuple(range(7)))
+    other = next(
+        match for match in mol.GetSubstructMatches(mol, uniquify=False) if match != tuple(range(7))
+    )
     swapped = ensemble.positions_A[0].copy()
     swapped[:7] = ensemble.positions_A[0][list(other)]
     twins = Ensemble(molecule, [ensemble.positions_A[0], swapped], energies_eV=[1.0, 0.0])
@@ -138,7 +169,9 @@ def test_pruning_knows_symmetry() -> None:
 def test_gfn2_relaxation() -> None:
     ensemble = sample("CO", 2, model="etkdg", relax="gfn2")
     assert ensemble.energies_eV is not None and np.ptp(ensemble.energies_eV) < 0.01
-    assert np.linalg.norm(ensemble.positions_A[:, 0] - ensemble.positions_A[:, 1], axis=-1) == pytest.approx(1.41, abs=0.02)
+    assert np.linalg.norm(
+        ensemble.positions_A[:, 0] - ensemble.positions_A[:, 1], axis=-1
+    ) == pytest.approx(1.41, abs=0.02)
 
 
 def test_gfn2_without_tblite(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +183,9 @@ def test_gfn2_without_tblite(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refine_keeps_what_fails_and_counts_it() -> None:
     ensemble = sample("CCO", 7, model="etkdg")
     refined = refine(ensemble, model="shrinker", batch_size=4)
-    assert refined.provenance["refined"] == 4 and refined.provenance["kept_input"] == {BOND_LENGTH: 3}
+    assert refined.provenance["refined"] == 4 and refined.provenance["kept_input"] == {
+        BOND_LENGTH: 3
+    }
     assert refined.provenance["refiner"] == refined.provenance["model"] == "shrinker"
     assert refined.provenance["input_model"] == "etkdg"
     np.testing.assert_array_equal(refined.positions_A[1], ensemble.positions_A[1])

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HOSTS = {"rdkit", "ase", "openmm", "openmmtools", "MDAnalysis", "openmmml"}
 STDLIB = set(sys.stdlib_module_names)
-SOURCES = sorted(path for folder in ("plugin", "adapters", "models") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("plugin", "adapters", "models") for path in (ROOT / folder).rglob("*.py")
+)
 
 
 def imports(path: Path) -> set[str]:
@@ -43,7 +45,9 @@ def test_allow_list(path: Path) -> None:
     own = {name for name in imports(path) if name.partition(".")[0] == "equidrift"}
     other = tops(path) - {"equidrift"}
     if folder == "plugin" and inner[0] == "cli":
-        probed = {"doctor.py": {"torch", "openmm", "ase"}, "common.py": {"torch"}}.get(inner[-1], set())
+        probed = {"doctor.py": {"torch", "openmm", "ase"}, "common.py": {"torch"}}.get(
+            inner[-1], set()
+        )
         assert other <= {"numpy", "typer", "rich", "yaml", "pydantic"} | probed
     elif folder == "plugin" and inner[0] == "bench":  # the roof: it measures models, and knows them
         assert other <= {"numpy", "torch"}
@@ -62,15 +66,25 @@ def test_allow_list(path: Path) -> None:
         others -= {name for name in others if name.split(".")[2] == inner[0]}
         assert not others, "two hosts meet through records"
     else:
-        assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"} | ({"selfies"} if inner[-1] == "graph_data.py" else set())
+        assert other <= {"numpy", "torch", "safetensors", "yaml", "pydantic"} | (
+            {"selfies"} if inner[-1] == "graph_data.py" else set()
+        )
     roof = folder == "plugin" and inner[0] in ("bench", "cli")
-    if folder != "models" and inner != ["weights.py"] and not roof:  # weights.py holds the folder of the shipped weights
+    if (
+        folder != "models" and inner != ["weights.py"] and not roof
+    ):  # weights.py holds the folder of the shipped weights
         assert not any(name.startswith("equidrift.models") for name in own)
     if folder != "adapters" and not roof:
-        assert not any(name.startswith("equidrift.adapters") for name in own), "reach adapters by registry.host_function"
+        assert not any(name.startswith("equidrift.adapters") for name in own), (
+            "reach adapters by registry.host_function"
+        )
 
 
-FAMILIES = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir() and path.name not in ("shared", "zoo", "__pycache__"))
+FAMILIES = sorted(
+    path.name
+    for path in (ROOT / "models").iterdir()
+    if path.is_dir() and path.name not in ("shared", "zoo", "__pycache__")
+)
 
 
 @pytest.mark.parametrize("family", ["shared", *FAMILIES])
@@ -79,14 +93,23 @@ def test_a_family_imports_shared_and_itself_alone(family: str) -> None:
     for path in sorted((ROOT / "models" / family).rglob("*.py")):
         others = {name for name in imports(path) if name.startswith("equidrift.models.")}
         strange = {name for name in others if ".".join(name.split(".")[:3]) not in mine}
-        assert not strange, f"{path.relative_to(ROOT)} imports {', '.join(sorted(strange))}; what two families use stands in models/shared"
-        dotted = {f"equidrift.models.{name}" for name in re.findall(r'"equidrift\.models\.(\w+)\.[\w.]+:\w+"', path.read_text())}
-        assert dotted <= mine, f"{path.relative_to(ROOT)} names {', '.join(sorted(dotted - mine))} in a string; ask the registry"
+        assert not strange, (
+            f"{path.relative_to(ROOT)} imports {', '.join(sorted(strange))}; what two families use stands in models/shared"
+        )
+        dotted = {
+            f"equidrift.models.{name}"
+            for name in re.findall(r'"equidrift\.models\.(\w+)\.[\w.]+:\w+"', path.read_text())
+        }
+        assert dotted <= mine, (
+            f"{path.relative_to(ROOT)} names {', '.join(sorted(dotted - mine))} in a string; ask the registry"
+        )
 
 
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*(name for name in sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     return {name.partition(".")[0] for name in out.splitlines()[-1].split()}
 
 
@@ -104,6 +127,8 @@ def test_core_loads_no_torch_and_no_host(statement: str) -> None:
     assert not loaded_by(statement) & (HOSTS | {"torch", "scipy", "tblite", "pydantic", "yaml"})
 
 
-@pytest.mark.parametrize("module", ["ase.io", "ase.dynamics", "mdanalysis.universe", "openmm.proposer"])
+@pytest.mark.parametrize(
+    "module", ["ase.io", "ase.dynamics", "mdanalysis.universe", "openmm.proposer"]
+)
 def test_entry_points_and_hosts_modules_load_no_torch(module: str) -> None:
     assert "torch" not in loaded_by(f"import equidrift.adapters.{module}")

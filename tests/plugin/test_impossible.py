@@ -53,7 +53,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def cli(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Cli:
     """Run a command in a folder with inputs; its exit code and stderr."""
     monkeypatch.chdir(tmp_path)
@@ -88,10 +91,17 @@ FORECAST = ("forecast", "in.xtc", "--top", "in.pdb", "--frames", 2, "--model", "
 GENERATE = ("generate", "-n", 2, "--model", "baker")
 MD = ("md", "CCCC", "--time", "1ps", "--adapt", "1ps")
 REQUESTS: list[tuple[object, ...]] = [
-    *((*command, "-o", f"none/x{suffix}") for command, suffix in ((SAMPLE, ".sdf"), (REFINE, ".sdf"))),
+    *(
+        (*command, "-o", f"none/x{suffix}")
+        for command, suffix in ((SAMPLE, ".sdf"), (REFINE, ".sdf"))
+    ),
     *((*command, "-o", "x.nonsense") for command in (SAMPLE, REFINE, FORECAST, GENERATE, MD)),
     *((*command, "-o", "none/x.xtc") for command in (FORECAST, MD)),
-    *((*command, "-o", name) for command in (SAMPLE, REFINE, GENERATE) for name in ("taken.sdf", "folder.sdf")),
+    *(
+        (*command, "-o", name)
+        for command in (SAMPLE, REFINE, GENERATE)
+        for name in ("taken.sdf", "folder.sdf")
+    ),
     (*SAMPLE, "-n", 2, "-o", "x.mol"),
     (*SAMPLE, "CCN", "-o", "x.npz"),
     (*SAMPLE, "CCN", "-o", "x.xtc"),
@@ -117,7 +127,18 @@ REQUESTS: list[tuple[object, ...]] = [
     (*MD, "-o", "x.xtc", "--proposals", "nonsense"),
     (*MD, "-o", "x.xtc", "--proposals", "mixture"),
     (*MD, "-o", "x.xtc", "--platform", "nonsense"),
-    ("md", "CCCCCCC", "--time", "1ps", "--adapt", "16ps", "--proposals", "histogram", "-o", "x.xtc"),
+    (
+        "md",
+        "CCCCCCC",
+        "--time",
+        "1ps",
+        "--adapt",
+        "16ps",
+        "--proposals",
+        "histogram",
+        "-o",
+        "x.xtc",
+    ),
     ("md", "CC.O", "--time", "1ps", "--proposals", "none", "-o", "x.xtc"),
 ]
 
@@ -152,7 +173,14 @@ def test_missing_package_costs_no_computation(
 
 @pytest.mark.parametrize(
     "options",
-    [{"n": 0}, {"prune_rms_A": -1}, {"relax": "x"}, {"seed": -1}, {"fix": "none.sdf"}, {"batch_size": 0}],
+    [
+        {"n": 0},
+        {"prune_rms_A": -1},
+        {"relax": "x"},
+        {"seed": -1},
+        {"fix": "none.sdf"},
+        {"batch_size": 0},
+    ],
     ids=str,
 )
 def test_impossible_call_costs_no_computation(options: dict[str, Any], calls: list[str]) -> None:

@@ -50,7 +50,9 @@ def test_claim_refuses_what_exists_unless_it_is_own_or_overwritten(tmp_path: Pat
     there.write_text("")
     dangling.symlink_to(tmp_path / "nowhere")
     for path in (there, dangling):
-        with pytest.raises(InputError, match=r"exists and is no run of this command; .*--overwrite"):
+        with pytest.raises(
+            InputError, match=r"exists and is no run of this command; .*--overwrite"
+        ):
             claim([path])
         claim([path], own=True)
         claim([path], overwrite=True)
@@ -108,9 +110,7 @@ def test_writer_works_without_a_cache(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("suffix", [".sdf", ".npz"])
 @pytest.mark.parametrize("name", ["part", "window", "journal", "new"])
-def test_writer_leaves_foreign_scratch_files_alone(
-    name: str, suffix: str, tmp_path: Path
-) -> None:
+def test_writer_leaves_foreign_scratch_files_alone(name: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"
     foreign = tmp_path / (f".x.new{suffix}" if name == "new" else f"x{suffix}.{name}")
     foreign.write_text("precious")
@@ -187,7 +187,9 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
         except Killed:
             left = 0
             run()
-            assert path.read_bytes() == whole and [p.name for p in tmp_path.iterdir()] == [path.name]
+            assert path.read_bytes() == whole and [p.name for p in tmp_path.iterdir()] == [
+                path.name
+            ]
             path.unlink()
             continue
         break

@@ -89,7 +89,9 @@ def test_sample_many_offers_what_sample_does() -> None:
 
 
 def test_settings_of_the_engine_are_offered_by_sample() -> None:
-    assert options(engine.make_settings) - {"callback", "conditions", "options"} <= options(equidrift.sample)
+    assert options(engine.make_settings) - {"callback", "conditions", "options"} <= options(
+        equidrift.sample
+    )
 
 
 def test_md_is_a_function_and_a_module() -> None:

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from equidrift.errors import InputError
 from equidrift.records import Ensemble, Molecule, Proposal, Trajectory
 
-WATER: dict[str, Any] = {"numbers": [8, 1, 1], "bonds": [(0, 1), (0, 2)], "bond_orders": [1, 1], "formal_charges": [0, 0, 0]}
+WATER: dict[str, Any] = {
+    "numbers": [8, 1, 1],
+    "bonds": [(0, 1), (0, 2)],
+    "bond_orders": [1, 1],
+    "formal_charges": [0, 0, 0],
+}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,9 @@ def test_molecule_refuses(change: dict[str, Any], message: str) -> None:
 
 def test_molecule_is_a_value() -> None:
     water = Molecule(**WATER)
-    assert water == Molecule(**{**WATER, "bonds": [(1, 0), (0, 2)]}) and hash(water) == hash(Molecule(**WATER))
+    assert water == Molecule(**{**WATER, "bonds": [(1, 0), (0, 2)]}) and hash(water) == hash(
+        Molecule(**WATER)
+    )
     assert water != water.replace(formal_charges=[1, 0, 0])
     assert water.replace(formal_charges=[1, 0, 0]).charge == 1 and water.charge == 0
     assert water.symbols == ["O", "H", "H"]
@@ -72,7 +79,10 @@ def test_molecule_copies_its_arrays() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"positions_A": np.zeros((2, 4, 3))}, r"positions_A has shape \(2, 4, 3\), expected \(any, 3, 3\)"),
+        (
+            {"positions_A": np.zeros((2, 4, 3))},
+            r"positions_A has shape \(2, 4, 3\), expected \(any, 3, 3\)",
+        ),
         ({"seeds": [1]}, "seeds has shape"),
         ({"valid": [True]}, "valid has shape"),
         ({"energies_eV": [0.0]}, "energies_eV has shape"),
@@ -87,7 +97,13 @@ def test_ensemble_refuses(change: dict[str, Any], message: str) -> None:
 @given(st.integers(0, 6), st.data())
 def test_ensemble_picks(n: int, data: st.DataObject) -> None:
     positions = np.arange(n * 9.0).reshape(n, 3, 3)
-    ensemble = Ensemble(Molecule(**WATER), positions, energies_eV=np.arange(n), scores={"s": np.arange(n)}, provenance={"model": "m"})
+    ensemble = Ensemble(
+        Molecule(**WATER),
+        positions,
+        energies_eV=np.arange(n),
+        scores={"s": np.arange(n)},
+        provenance={"model": "m"},
+    )
     pick = data.draw(st.lists(st.integers(0, n - 1), max_size=5)) if n else []
     part = ensemble[np.array(pick, int)]
     assert len(part) == len(pick) and part.provenance["model"] == "m"
@@ -96,7 +112,9 @@ def test_ensemble_picks(n: int, data: st.DataObject) -> None:
 
 
 def test_ensemble_cannot_be_changed() -> None:
-    ensemble = Ensemble(Molecule(**WATER), np.zeros((2, 3, 3)), scores={"s": [1, 2]}, provenance={"model": "m"})
+    ensemble = Ensemble(
+        Molecule(**WATER), np.zeros((2, 3, 3)), scores={"s": [1, 2]}, provenance={"model": "m"}
+    )
     with pytest.raises(ValueError):
         ensemble.positions_A[0] = 1
     with pytest.raises(TypeError):
@@ -112,7 +130,14 @@ def test_trajectory_refuses() -> None:
         Trajectory(Molecule(**WATER), np.zeros((2, 3, 3)), np.zeros(2), box_A=np.zeros(3))
 
 
-WHOLE = Molecule(**WATER, isotopes=[18, 2, 0], atom_maps=[1, 0, 0], name="heavy", smiles="[18OH2]", properties={"id": "7"})
+WHOLE = Molecule(
+    **WATER,
+    isotopes=[18, 2, 0],
+    atom_maps=[1, 0, 0],
+    name="heavy",
+    smiles="[18OH2]",
+    properties={"id": "7"},
+)
 POSITIONS_A = np.arange(18.0).reshape(2, 3, 3)
 RECORDS = {
     "molecule": WHOLE,
@@ -124,7 +149,9 @@ RECORDS = {
         provenance={"model": "m", "options": {"steps": 2}},
         properties={"pose": ["1", "2"]},
     ),
-    "trajectory": Trajectory(WHOLE, POSITIONS_A, [0.0, 1.0], box_A=np.eye(3), provenance={"exact": False}),
+    "trajectory": Trajectory(
+        WHOLE, POSITIONS_A, [0.0, 1.0], box_A=np.eye(3), provenance={"exact": False}
+    ),
     "proposal": Proposal(POSITIONS_A[0], 0.5, {"kind": "jump"}),
 }
 
@@ -135,7 +162,9 @@ def contents(value: Any) -> Any:
         return {f.name: contents(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
         return value.tolist(), value.dtype.str, value.flags.writeable
-    return {key: contents(item) for key, item in value.items()} if hasattr(value, "items") else value
+    return (
+        {key: contents(item) for key, item in value.items()} if hasattr(value, "items") else value
+    )
 
 
 def through_a_worker(record: Any) -> Any:
@@ -143,7 +172,11 @@ def through_a_worker(record: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", RECORDS)
-@pytest.mark.parametrize("way", [lambda r: pickle.loads(pickle.dumps(r)), copy.deepcopy, copy.copy], ids=["pickle", "deepcopy", "copy"])
+@pytest.mark.parametrize(
+    "way",
+    [lambda r: pickle.loads(pickle.dumps(r)), copy.deepcopy, copy.copy],
+    ids=["pickle", "deepcopy", "copy"],
+)
 def test_record_is_the_same_after_a_copy_and_stays_read_only(name: str, way: Any) -> None:
     record = RECORDS[name]
     again = way(record)
@@ -154,7 +187,9 @@ def test_record_is_the_same_after_a_copy_and_stays_read_only(name: str, way: Any
             (again.properties if name == "molecule" else again.provenance)["new"] = 1
 
 
-@pytest.mark.parametrize("method", sorted(set(multiprocessing.get_all_start_methods()) & {"fork", "spawn"}))
+@pytest.mark.parametrize(
+    "method", sorted(set(multiprocessing.get_all_start_methods()) & {"fork", "spawn"})
+)
 def test_records_go_through_the_workers_of_a_pool(method: str) -> None:
     with multiprocessing.get_context(method).Pool(1) as pool:
         for record, again in zip(RECORDS.values(), pool.map(through_a_worker, RECORDS.values())):
@@ -163,12 +198,16 @@ def test_records_go_through_the_workers_of_a_pool(method: str) -> None:
 
 def test_isotopes_make_another_molecule_and_maps_do_not() -> None:
     plain = Molecule(**WATER)
-    assert plain != plain.replace(isotopes=[0, 2, 0]) and plain == plain.replace(atom_maps=[3, 0, 0], name="x", properties={"a": "b"})
+    assert plain != plain.replace(isotopes=[0, 2, 0]) and plain == plain.replace(
+        atom_maps=[3, 0, 0], name="x", properties={"a": "b"}
+    )
     assert plain.isotopes.tolist() == [0, 0, 0] == plain.atom_maps.tolist()
 
 
 def test_properties_of_samples_follow_the_samples() -> None:
     ensemble = RECORDS["ensemble"]
-    assert ensemble[1].properties == {"pose": ("2",)} and ensemble[[1, 0]].properties == {"pose": ("2", "1")}
+    assert ensemble[1].properties == {"pose": ("2",)} and ensemble[[1, 0]].properties == {
+        "pose": ("2", "1")
+    }
     with pytest.raises(InputError, match=r"properties\['pose'\] must hold 2 texts"):
         ensemble.replace(properties={"pose": ["1"]})

@@ -39,7 +39,9 @@ def chain():
     ],
 )
 def test_rotatable_bonds_are_single_open_and_turn_heavy_atoms(smiles, bonds):
-    assert [tuple(sorted(b)) for b in rotatable_bonds(Molecule.from_smiles(smiles)).tolist()] == bonds
+    assert [
+        tuple(sorted(b)) for b in rotatable_bonds(Molecule.from_smiles(smiles)).tolist()
+    ] == bonds
 
 
 def test_options_add_amides_and_hydrogens():
@@ -68,7 +70,9 @@ def test_turning_reaches_the_angles_and_keeps_lengths_angles_and_the_way_back(an
     assert np.abs(wrap(tree.torsions(y) - angles)).max() < 1e-9
     for pairs in (molecule.bonds, _second_neighbours(molecule)):
         i, j = pairs.T
-        assert np.allclose(np.linalg.norm(y[i] - y[j], axis=1), np.linalg.norm(x[i] - x[j], axis=1), atol=1e-9)
+        assert np.allclose(
+            np.linalg.norm(y[i] - y[j], axis=1), np.linalg.norm(x[i] - x[j], axis=1), atol=1e-9
+        )
     assert np.allclose(tree.set_torsions(y, tree.torsions(x)), x, atol=1e-8)
 
 
@@ -103,9 +107,13 @@ def test_rigid_motion_and_reflection_commute_with_turning(chain):
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
     rotation *= np.linalg.det(rotation)
     moved = x[0] @ rotation.T + 5.0
-    assert np.allclose(tree.set_torsions(moved, phi), tree.set_torsions(x[0], phi) @ rotation.T + 5.0, atol=1e-9)
+    assert np.allclose(
+        tree.set_torsions(moved, phi), tree.set_torsions(x[0], phi) @ rotation.T + 5.0, atol=1e-9
+    )
     mirror = np.array([-1.0, 1.0, 1.0])
-    assert np.allclose(tree.set_torsions(x[0] * mirror, -phi), tree.set_torsions(x[0], phi) * mirror, atol=1e-9)
+    assert np.allclose(
+        tree.set_torsions(x[0] * mirror, -phi), tree.set_torsions(x[0], phi) * mirror, atol=1e-9
+    )
 
 
 def test_the_smaller_side_turns_and_the_middle_stands_still(chain):
@@ -119,7 +127,10 @@ def test_the_smaller_side_turns_and_the_middle_stands_still(chain):
 def test_turning_has_jacobian_one():
     molecule = Molecule.from_smiles("OCCO")
     tree = TorsionTree.of(molecule, hydrogens=True)
-    x, delta = ETKDG().sample(molecule, np.arange(1))[0], np.array([0.7, -1.9, 2.5][: tree.n_torsions])
+    x, delta = (
+        ETKDG().sample(molecule, np.arange(1))[0],
+        np.array([0.7, -1.9, 2.5][: tree.n_torsions]),
+    )
     step = 1e-5 * np.eye(x.size).reshape(-1, *x.shape)
     jacobian = (tree.turn(x + step, delta) - tree.turn(x - step, delta)).reshape(x.size, -1) / 2e-5
     assert abs(np.linalg.det(jacobian)) == pytest.approx(1.0, abs=1e-6)
@@ -143,7 +154,9 @@ def test_what_cannot_turn_is_refused(rotatable, said):
 def test_a_terminal_bond_and_a_straight_one_are_refused():
     molecule = Molecule.from_smiles("CC#CC")
     with pytest.raises(InputError, match="nothing to turn"):
-        TorsionTree(molecule.n_atoms, molecule.bonds, [(0, int(np.flatnonzero(molecule.numbers == 1)[0]))])
+        TorsionTree(
+            molecule.n_atoms, molecule.bonds, [(0, int(np.flatnonzero(molecule.numbers == 1)[0]))]
+        )
     tree = TorsionTree(molecule.n_atoms, molecule.bonds, [(0, 1)])
     with pytest.raises(InputError, match="on one line"):
         tree.check_defined(np.outer(np.arange(molecule.n_atoms), [1.2, 0.1, 0.0]))

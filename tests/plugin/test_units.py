@@ -19,13 +19,17 @@ def test_against_ase() -> None:
 
 
 def test_against_openmm() -> None:
-    per_mole = (1 * unit.elementary_charge * unit.volt * unit.AVOGADRO_CONSTANT_NA).value_in_unit(unit.kilojoule_per_mole)
+    per_mole = (1 * unit.elementary_charge * unit.volt * unit.AVOGADRO_CONSTANT_NA).value_in_unit(
+        unit.kilojoule_per_mole
+    )
     assert units.KJ_MOL_PER_EV == pytest.approx(per_mole, rel=1e-6)
     assert (1 * unit.angstrom).value_in_unit(unit.nanometer) == pytest.approx(units.NM_PER_A)
     assert (1 * unit.femtosecond).value_in_unit(unit.picosecond) == pytest.approx(units.PS_PER_FS)
     kT = (unit.MOLAR_GAS_CONSTANT_R * 300 * unit.kelvin).value_in_unit(unit.kilojoule_per_mole)
     assert units.BOLTZMANN_EV_PER_K * 300 * units.KJ_MOL_PER_EV == pytest.approx(kT, rel=1e-6)
-    assert (1 * unit.kilocalorie).value_in_unit(unit.kilojoule) == pytest.approx(units.KJ_MOL_PER_KCAL_MOL)
+    assert (1 * unit.kilocalorie).value_in_unit(unit.kilojoule) == pytest.approx(
+        units.KJ_MOL_PER_KCAL_MOL
+    )
 
 
 def test_symbols_and_radii_are_ases() -> None:

@@ -26,8 +26,14 @@ def test_round_trip(tmp_path: Path, dtype: str) -> None:
     path = save_weights(tmp_path / "model", STATE, {**CARD, "dtype": dtype})
     for name in (path, str(path.with_suffix(".json"))):
         state, card = load_weights(name)
-        assert state["a"].dtype == torch.float32 and torch.equal(state["n"], STATE["n"]) and card["dtype"] == dtype
-        torch.testing.assert_close(state["a"], STATE["a"], atol=0 if dtype == "float32" else 4e-3, rtol=0)
+        assert (
+            state["a"].dtype == torch.float32
+            and torch.equal(state["n"], STATE["n"])
+            and card["dtype"] == dtype
+        )
+        torch.testing.assert_close(
+            state["a"], STATE["a"], atol=0 if dtype == "float32" else 4e-3, rtol=0
+        )
 
 
 def test_truncated_and_tampered(path: Path) -> None:

@@ -23,7 +23,9 @@ def assert_same(back, ensemble, atol=0.0):
     np.testing.assert_allclose(back.positions_A, ensemble.positions_A, rtol=0, atol=atol)
     for field in ("seeds", "energies_eV", "log_prob", "valid"):
         np.testing.assert_array_equal(getattr(back, field), getattr(ensemble, field))
-    assert {k: v.tolist() for k, v in back.scores.items()} == {k: v.tolist() for k, v in ensemble.scores.items()}
+    assert {k: v.tolist() for k, v in back.scores.items()} == {
+        k: v.tolist() for k, v in ensemble.scores.items()
+    }
     assert dict(back.provenance) == dict(ensemble.provenance)
 
 
@@ -33,8 +35,12 @@ def test_lossless(ensemble):
 
 def test_lossless_with_everything(chiral):
     n = chiral.molecule.n_atoms
-    named = chiral.molecule.replace(atom_names=("A",) * n, residue_names=("LIG",) * n, residue_ids=tuple(range(n)))
-    full = chiral.replace(molecule=named, log_prob=np.array([-3.0, -4.0]), valid=np.array([True, False]))
+    named = chiral.molecule.replace(
+        atom_names=("A",) * n, residue_names=("LIG",) * n, residue_ids=tuple(range(n))
+    )
+    full = chiral.replace(
+        molecule=named, log_prob=np.array([-3.0, -4.0]), valid=np.array([True, False])
+    )
     images = ensemble_of(to_atoms(full))
     assert_same(images, full)
 
@@ -42,8 +48,17 @@ def test_lossless_with_everything(chiral):
 def test_info_is_what_users_look_for(chiral):
     images = to_atoms(chiral, first_sample=5)
     info = images[1].info
-    assert info["smiles"] == chiral.molecule.smiles and info["sample"] == 6 and info["seed"] == chiral.seeds[1]
-    assert info["model"] == "etkdg" and info["charge"] == 0 and info["spin"] == 1 and info["scores"] == {"clash": 1.5}
+    assert (
+        info["smiles"] == chiral.molecule.smiles
+        and info["sample"] == 6
+        and info["seed"] == chiral.seeds[1]
+    )
+    assert (
+        info["model"] == "etkdg"
+        and info["charge"] == 0
+        and info["spin"] == 1
+        and info["scores"] == {"clash": 1.5}
+    )
     assert images[1].get_potential_energy() == 0.5 and images[1].calc.results.keys() == {"energy"}
     json.dumps(info)
 
@@ -92,13 +107,19 @@ def test_bare_atoms_are_perceived():
         bare = Atoms(ensemble.molecule.numbers, ensemble.positions_A[0])
         assert graph_key(from_atoms(bare))[1] is not None and from_atoms(bare).charge == 0
     back = ensemble_of([bare, bare])
-    assert graph_key(back.molecule) == graph_key(ensemble.molecule) and back.provenance["model"] == "given"
+    assert (
+        graph_key(back.molecule) == graph_key(ensemble.molecule)
+        and back.provenance["model"] == "given"
+    )
 
 
 def test_charge_of_bare_atoms_comes_from_where_it_is_said():
     ensemble = make_ensemble("anion")
     bare = Atoms(ensemble.molecule.numbers, ensemble.positions_A[0])
-    with pytest.raises(MoleculeError, match=r"charge is not given and no neutral structure fits; charge -1 would fit"):
+    with pytest.raises(
+        MoleculeError,
+        match=r"charge is not given and no neutral structure fits; charge -1 would fit",
+    ):
         from_atoms(bare)
     assert from_atoms(bare, charge=-1).charge == -1
     bare.set_initial_charges(ensemble.molecule.formal_charges)
@@ -122,7 +143,9 @@ def test_images_of_several_molecules_are_refused(chiral):
     with pytest.raises(InputError, match=r"images\[2\] is not the molecule of images\[0\]"):
         ensemble_of([*to_atoms(chiral), to_atoms(make_ensemble("anion"))[0]])
     with pytest.raises(InputError, match=r"images\[1\] is not the molecule"):
-        ensemble_of([to_atoms(make_ensemble("R centre"))[0], to_atoms(make_ensemble("S centre"))[0]])
+        ensemble_of(
+            [to_atoms(make_ensemble("R centre"))[0], to_atoms(make_ensemble("S centre"))[0]]
+        )
 
 
 def test_other_objects_are_refused(chiral):
@@ -149,6 +172,8 @@ def test_energies_already_computed_are_taken_none_is_computed(chiral):
 
 def test_arrays(chiral):
     bare = from_arrays(np.array([8, 1, 1]), np.eye(3), cell=[10, 10, 10, 90, 90, 90])
-    assert bare.pbc.all() and INDEX not in bare.arrays and bare.cell.lengths().tolist() == [10, 10, 10]
+    assert (
+        bare.pbc.all() and INDEX not in bare.arrays and bare.cell.lengths().tolist() == [10, 10, 10]
+    )
     whole = from_arrays(chiral.molecule.numbers, chiral.positions_A[0], molecule=chiral.molecule)
     assert from_atoms(whole) == chiral.molecule and not whole.pbc.any()

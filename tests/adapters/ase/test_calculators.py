@@ -19,12 +19,16 @@ from tests.conftest import make_ensemble
 def test_energies_are_rdkits(ensemble):
     energy = MMFFEnergy(ensemble.molecule)
     expected = mmff_relax(ensemble.molecule, ensemble.positions_A, 0)[1]
-    np.testing.assert_allclose([energy(frame)[0] for frame in ensemble.positions_A], expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(
+        [energy(frame)[0] for frame in ensemble.positions_A], expected, rtol=0, atol=1e-7
+    )
 
 
 def test_gradient_is_the_gradient_in_any_order_of_calls(chiral):
     energy = MMFFEnergy(chiral.molecule)
-    a, b = chiral.positions_A + np.random.default_rng(0).normal(scale=0.1, size=chiral.positions_A.shape)
+    a, b = chiral.positions_A + np.random.default_rng(0).normal(
+        scale=0.1, size=chiral.positions_A.shape
+    )
     first = energy(a)[1]
     energy(b)
     np.testing.assert_array_equal(energy(a)[1], first)
@@ -32,13 +36,17 @@ def test_gradient_is_the_gradient_in_any_order_of_calls(chiral):
     for index in ((0, 0), (3, 2), (-1, 1)):
         step[:] = 0
         step[index] = 1e-5
-        assert first[index] == pytest.approx((energy(a + step)[0] - energy(a - step)[0]) / 2e-5, abs=1e-5)
+        assert first[index] == pytest.approx(
+            (energy(a + step)[0] - energy(a - step)[0]) / 2e-5, abs=1e-5
+        )
 
 
 def test_forces_of_the_calculator(chiral):
     atoms = chiral.to_ase()[0]
     atoms.calc = MMFF()
-    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-4)
+    np.testing.assert_allclose(
+        atoms.get_forces(), calculate_numerical_forces(atoms, eps=1e-4), atol=1e-4
+    )
     assert atoms.get_potential_energy() == atoms.get_potential_energy(force_consistent=True)
 
 
@@ -46,7 +54,9 @@ def test_optimiser_comes_to_rdkits_minimum(chiral):
     atoms = chiral.to_ase()[0]
     atoms.calc = MMFF()
     BFGS(atoms, logfile=None).run(fmax=0.002, steps=500)
-    assert atoms.get_potential_energy() == pytest.approx(mmff_relax(chiral.molecule, chiral.positions_A[:1])[1][0], abs=1e-3)
+    assert atoms.get_potential_energy() == pytest.approx(
+        mmff_relax(chiral.molecule, chiral.positions_A[:1])[1][0], abs=1e-3
+    )
 
 
 def test_variant():
@@ -57,7 +67,9 @@ def test_variant():
     assert atoms.get_potential_energy() == pytest.approx(expected)
     static = atoms.get_potential_energy()
     atoms.calc.set(variant="MMFF94")
-    assert atoms.get_potential_energy() == pytest.approx(mmff_relax(ensemble.molecule, ensemble.positions_A[:1], 0)[1][0])
+    assert atoms.get_potential_energy() == pytest.approx(
+        mmff_relax(ensemble.molecule, ensemble.positions_A[:1], 0)[1][0]
+    )
     assert abs(atoms.get_potential_energy() - static) < 1.0
 
 

@@ -83,7 +83,9 @@ def test_results_are_copies():
 def test_same_molecule_under_another_name(calls):
     generator = ConformerGenerator(model="etkdg", n=1)
     generator.generate("CCO")
-    assert generator.generate(Molecule.from_smiles("CCO", name="ethanol"))[0].info["name"] == "ethanol"
+    assert (
+        generator.generate(Molecule.from_smiles("CCO", name="ethanol"))[0].info["name"] == "ethanol"
+    )
     assert len(calls) == 1
 
 
@@ -103,8 +105,14 @@ def test_bare_atoms(calls):
 def test_parameters():
     generator = ConformerGenerator(model="etkdg-mmff", n=5, variant="MMFF94s", steps=None)
     assert generator.todict() == {"model": "etkdg-mmff", "n": 5, "variant": "MMFF94s"}
-    assert set(generator.todict(skip_default=False)) == {*ConformerGenerator.default_parameters, "variant"}
-    assert ConformerGenerator.default_parameters["model"] == "default" and "variant" not in ConformerGenerator.default_parameters
+    assert set(generator.todict(skip_default=False)) == {
+        *ConformerGenerator.default_parameters,
+        "variant",
+    }
+    assert (
+        ConformerGenerator.default_parameters["model"] == "default"
+        and "variant" not in ConformerGenerator.default_parameters
+    )
     assert repr(generator) == "ConformerGenerator(model='etkdg-mmff', n=5, variant='MMFF94s')"
     json.dumps(generator.todict(skip_default=False))
     assert ConformerGenerator(**generator.todict()).todict() == generator.todict()
@@ -149,7 +157,9 @@ def test_refine_keeps_order_and_info():
     for k, atoms in enumerate(images):
         atoms.info["mine"] = k
     refined = ConformerGenerator(refiner=Shrink(), refine_steps=2, batch_size=2).refine(images[1:])
-    assert [atoms.info["mine"] for atoms in refined] == [1, 2] and [atoms.info["sample"] for atoms in refined] == [1, 2]
+    assert [atoms.info["mine"] for atoms in refined] == [1, 2] and [
+        atoms.info["sample"] for atoms in refined
+    ] == [1, 2]
     for old, new in zip(images[1:], refined):
         np.testing.assert_allclose(new.positions, old.positions * 0.998)
         assert new is not old and from_atoms(new) == from_atoms(old)
@@ -175,14 +185,20 @@ def test_molecule_generator_keeps_its_molecules_until_a_parameter_changes():
     assert len(first) == 3 and len({atoms.info["smiles"] for atoms in first}) == 3
     calls = len(model.calls)
     again = generator.generate()
-    assert len(model.calls) == calls and again[0] is not first[0] and np.array_equal(again[0].positions, first[0].positions)
+    assert (
+        len(model.calls) == calls
+        and again[0] is not first[0]
+        and np.array_equal(again[0].positions, first[0].positions)
+    )
     assert generator.set(n=3) == {} and generator.set(n=4) == {"n": 4}
     assert len(generator.generate()) == 4 and len(model.calls) > calls
     assert from_atoms(first[0]).smiles == first[0].info["smiles"]
 
 
 def test_molecule_generator_refuses_unknown_options_and_bad_targets():
-    with pytest.raises(UnknownNameError, match=r"unknown option 'guidence'\. Did you mean 'guidance'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown option 'guidence'\. Did you mean 'guidance'"
+    ):
         MoleculeGenerator(Baker(), guidence=2.0)
     with pytest.raises(UnknownNameError, match="unknown property 'gap'"):
         MoleculeGenerator(Baker(), targets={"gap": 7.0}).generate()
@@ -192,5 +208,10 @@ def test_molecule_generator_takes_atoms_as_a_fragment():
     ethanol = Molecule.from_smiles("CCO")
     (core,) = Ensemble(ethanol, geometry(ethanol)[None]).to_ase()
     generator = MoleculeGenerator(Baker(n=1), n=1, fragment=core)
-    assert generator.generate()[0].info["smiles"] == "CCO"  # the double makes ethanol alone, a little shaken
-    assert generator.parameters["model"].calls[0]["fragment"][0].numbers.tolist() == ethanol.numbers.tolist()
+    assert (
+        generator.generate()[0].info["smiles"] == "CCO"
+    )  # the double makes ethanol alone, a little shaken
+    assert (
+        generator.parameters["model"].calls[0]["fragment"][0].numbers.tolist()
+        == ethanol.numbers.tolist()
+    )

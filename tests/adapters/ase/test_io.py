@@ -42,9 +42,25 @@ def test_ase_formats_are_lossless(ensemble, tmp_path, suffix, atol):
     assert images[0].info["smiles"] == ensemble.molecule.smiles
 
 
-@pytest.mark.parametrize("name", ["", "12", "T", 'a "quoted" name', "back\\slash 100%", "µ-methyl", "[1, 2]", "x=1", "two\nlines"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "12",
+        "T",
+        'a "quoted" name',
+        "back\\slash 100%",
+        "µ-methyl",
+        "[1, 2]",
+        "x=1",
+        "two\nlines",
+    ],
+)
 def test_any_name_survives_extended_xyz(chiral, tmp_path, name):
-    named = chiral.replace(molecule=chiral.molecule.replace(name=name), provenance={"model": name, "path": {name: [name]}})
+    named = chiral.replace(
+        molecule=chiral.molecule.replace(name=name),
+        provenance={"model": name, "path": {name: [name]}},
+    )
     write_ase(named, tmp_path / "a.xyz")
     assert_same(ensemble_of(ase.io.read(tmp_path / "a.xyz", ":")), named, 1e-8)
     ase.io.write(tmp_path / "b.xyz", named.to_ase(), format="extxyz")
@@ -82,10 +98,18 @@ def test_the_entry_point_is_registered():
 def test_the_entry_point_loads_neither_torch_nor_other_hosts():
     """And without a warning: ASE imports it while `ase.io.formats` is half loaded."""
     code = "import sys, ase.io, equidrift.adapters.ase.io; print(sorted({'torch','rdkit','openmm','MDAnalysis'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]" and "Failed to register" not in done.stderr
 
 
 def test_energies_of_the_file_are_energies(chiral, tmp_path):
     chiral.save(tmp_path / "a.traj")
-    np.testing.assert_allclose([atoms.get_potential_energy() for atoms in ase.io.read(tmp_path / "a.traj", ":")], chiral.energies_eV)
+    np.testing.assert_allclose(
+        [atoms.get_potential_energy() for atoms in ase.io.read(tmp_path / "a.traj", ":")],
+        chiral.energies_eV,
+    )

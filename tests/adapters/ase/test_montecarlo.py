@@ -74,16 +74,33 @@ def test_energies_that_fail_are_rejected_and_counted(trouble):
 
 def test_dynamics_between_moves_observers_log_and_trajectory(tmp_path):
     atoms, log, seen = butane(MMFF()), io.StringIO(), []
-    dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.02 / units.fs, fixcm=False, rng=np.random.default_rng(0))
+    dynamics = Langevin(
+        atoms,
+        1 * units.fs,
+        temperature_K=300,
+        friction=0.02 / units.fs,
+        fixcm=False,
+        rng=np.random.default_rng(0),
+    )
     mc = ProposalMonteCarlo(
-        atoms, UNIFORM, 300, 4, dynamics=dynamics, md_steps=3, logfile=log, trajectory=str(tmp_path / "a.traj"), loginterval=2
+        atoms,
+        UNIFORM,
+        300,
+        4,
+        dynamics=dynamics,
+        md_steps=3,
+        logfile=log,
+        trajectory=str(tmp_path / "a.traj"),
+        loginterval=2,
     )
     mc.attach(lambda: seen.append(mc.nsteps), interval=3)
     flags = list(mc.irun(6))
     assert flags == [False] * 6 + [True] and seen == [0, 3, 6] and dynamics.nsteps == 18
     assert [line.split()[0] for line in log.getvalue().splitlines()] == ["step", "0", "2", "4", "6"]
     images = ase.io.read(tmp_path / "a.traj", ":")
-    assert len(images) == 4 and images[-1].get_potential_energy() == pytest.approx(mc.energy_eV, abs=1e-6)
+    assert len(images) == 4 and images[-1].get_potential_energy() == pytest.approx(
+        mc.energy_eV, abs=1e-6
+    )
     assert mc.run(1) and mc.nsteps == 7
     assert set(mc.statistics.seconds) == {"dynamics", "proposals", "energies"}
 
@@ -101,10 +118,16 @@ def test_momenta_are_drawn_anew_after_accepted_moves_only():
 
 
 def test_same_seed_same_chain_and_it_can_be_taken_up():
-    def run(steps: int, seed: int = 0, first: ProposalMonteCarlo | None = None) -> ProposalMonteCarlo:
+    def run(
+        steps: int, seed: int = 0, first: ProposalMonteCarlo | None = None
+    ) -> ProposalMonteCarlo:
         mc = ProposalMonteCarlo(butane(), UNIFORM, 300, 3, seed=seed)
         if first is not None:
-            mc.atoms.positions, mc.nsteps, mc.energy_eV = first.atoms.positions, first.nsteps, first.energy_eV
+            mc.atoms.positions, mc.nsteps, mc.energy_eV = (
+                first.atoms.positions,
+                first.nsteps,
+                first.energy_eV,
+            )
         mc.run(steps)
         return mc
 
@@ -158,9 +181,19 @@ def test_other_refusals():
         ProposalMonteCarlo(bare, UNIFORM, 300)
     with pytest.raises(InputError, match="same atoms object"):
         other = butane(MMFF())
-        ProposalMonteCarlo(atoms, UNIFORM, 300, dynamics=Langevin(other, units.fs, temperature_K=300, friction=0.01))
+        ProposalMonteCarlo(
+            atoms,
+            UNIFORM,
+            300,
+            dynamics=Langevin(other, units.fs, temperature_K=300, friction=0.01),
+        )
     with pytest.raises(InputError, match="the dynamics keep 400"):
-        ProposalMonteCarlo(atoms, UNIFORM, 300, dynamics=Langevin(atoms, units.fs, temperature_K=400, friction=0.01, fixcm=False))
+        ProposalMonteCarlo(
+            atoms,
+            UNIFORM,
+            300,
+            dynamics=Langevin(atoms, units.fs, temperature_K=400, friction=0.01, fixcm=False),
+        )
     with pytest.raises(InputError, match="energy is nan eV before any move"):
         ProposalMonteCarlo(butane(TorsionEnergy(np.nan, above=-4.0)), UNIFORM, 300)
 

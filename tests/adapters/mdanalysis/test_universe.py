@@ -22,7 +22,8 @@ def test_universe_of_an_ensemble(ensemble):
     assert universe.atoms.elements.tolist() == molecule.symbols == universe.atoms.types.tolist()
     assert universe.atoms.formalcharges.tolist() == molecule.formal_charges.tolist()
     assert {tuple(sorted(bond.indices.tolist())): bond.order for bond in universe.bonds} == {
-        (min(i, j), max(i, j)): order for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+        (min(i, j), max(i, j)): order
+        for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
     }
     assert (universe.atoms.masses > 1).all() and len(set(universe.atoms.names)) == molecule.n_atoms
     assert universe.residues.resnames.tolist() == ["MOL"] and len(universe.trajectory) == 2
@@ -44,7 +45,9 @@ def test_round_trip(ensemble):
 def test_one_conformer_and_one_atom():
     single = make_ensemble("anion")[1]
     assert len(mda.Universe(single).trajectory) == 1
-    np.testing.assert_allclose(from_universe(mda.Universe(single)).positions_A, single.positions_A, atol=1e-5)
+    np.testing.assert_allclose(
+        from_universe(mda.Universe(single)).positions_A, single.positions_A, atol=1e-5
+    )
 
 
 def test_coordinates_are_a_copy(chiral):
@@ -58,8 +61,13 @@ def test_coordinates_are_a_copy(chiral):
 def test_copies_and_pickles_keep_frames_and_data(chiral):
     universe = mda.Universe(chiral)
     for other in (universe.copy(), pickle.loads(pickle.dumps(universe))):
-        assert other.trajectory[1].data["energy_eV"] == 0.5 and other.trajectory[1].data["seed"] == chiral.seeds[1]
-        np.testing.assert_array_equal(other.trajectory.coordinate_array, universe.trajectory.coordinate_array)
+        assert (
+            other.trajectory[1].data["energy_eV"] == 0.5
+            and other.trajectory[1].data["seed"] == chiral.seeds[1]
+        )
+        np.testing.assert_array_equal(
+            other.trajectory.coordinate_array, universe.trajectory.coordinate_array
+        )
 
 
 def test_lists_of_files_still_chain(chiral, tmp_path):
@@ -72,12 +80,21 @@ def test_lists_of_files_still_chain(chiral, tmp_path):
 def test_residues(chiral):
     n = chiral.molecule.n_atoms
     named = chiral.molecule.replace(
-        atom_names=tuple(f"N{k}" for k in range(n)), residue_names=("AAA",) * 4 + ("BBB",) * (n - 4), residue_ids=(3,) * 4 + (8,) * (n - 4)
+        atom_names=tuple(f"N{k}" for k in range(n)),
+        residue_names=("AAA",) * 4 + ("BBB",) * (n - 4),
+        residue_ids=(3,) * 4 + (8,) * (n - 4),
     )
     universe = mda.Universe(chiral.replace(molecule=named))
-    assert universe.residues.resids.tolist() == [3, 8] and universe.select_atoms("resname AAA").n_atoms == 4
+    assert (
+        universe.residues.resids.tolist() == [3, 8]
+        and universe.select_atoms("resname AAA").n_atoms == 4
+    )
     back = from_universe(universe).molecule
-    assert (back.atom_names, back.residue_names, back.residue_ids) == (named.atom_names, named.residue_names, named.residue_ids)
+    assert (back.atom_names, back.residue_names, back.residue_ids) == (
+        named.atom_names,
+        named.residue_names,
+        named.residue_ids,
+    )
 
 
 @pytest.mark.parametrize("suffix, atol", [("xtc", 1.1e-4), ("dcd", 1e-5)])
@@ -86,7 +103,9 @@ def test_trajectory_files(chiral, tmp_path, suffix, atol):
         warnings.simplefilter("error", UserWarning)
         write_trajectory(chiral, tmp_path / f"a.{suffix}", topology=tmp_path / "a.pdb")
     universe = mda.Universe(tmp_path / "a.pdb", tmp_path / f"a.{suffix}")
-    np.testing.assert_allclose([ts.positions.copy() for ts in universe.trajectory], chiral.positions_A, rtol=0, atol=atol)
+    np.testing.assert_allclose(
+        [ts.positions.copy() for ts in universe.trajectory], chiral.positions_A, rtol=0, atol=atol
+    )
     assert len(universe.bonds) == len(chiral.molecule.bonds)
 
 
@@ -144,7 +163,9 @@ def test_what_is_missing_is_named():
     empty = mda.Universe.empty(2, trajectory=True)
     empty.atoms.positions = np.array([[0, 0, 0], [0, 0, 0.74]])
     for read in (from_universe, lambda universe: universe.atoms.convert_to.ase()):
-        with pytest.raises(InputError, match=r"no elements; set them.*add_TopologyAttr\('elements'"):
+        with pytest.raises(
+            InputError, match=r"no elements; set them.*add_TopologyAttr\('elements'"
+        ):
             read(empty)
     empty.add_TopologyAttr("elements", ["H", "Qq"])
     with pytest.raises(InputError, match=r"element 'Qq'"):
@@ -166,11 +187,15 @@ def test_rdkit_bond_orders_are_understood():
 def test_bad_input(chiral, tmp_path):
     with pytest.raises(InputTypeError, match=r"expected an Ensemble or a Trajectory, not str"):
         to_universe("CCO")
-    with pytest.raises(InputTypeError, match=r"expected an MDAnalysis Universe or AtomGroup, not str"):
+    with pytest.raises(
+        InputTypeError, match=r"expected an MDAnalysis Universe or AtomGroup, not str"
+    ):
         from_universe("CCO")
     with pytest.raises(InputError, match=r"no conformer, and a Universe needs a frame"):
         mda.Universe(chiral[:0])
-    with pytest.raises(UnknownNameError, match=r"unknown trajectory suffix '\.xtcc'. Did you mean '\.xtc'"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown trajectory suffix '\.xtcc'. Did you mean '\.xtc'"
+    ):
         write_trajectory(chiral, tmp_path / "a.xtcc")
     with pytest.raises(InputError, match=r"there is no such folder"):
         write_trajectory(chiral, tmp_path / "no" / "a.xtc")

@@ -29,13 +29,19 @@ def system() -> tuple[Any, Any, Any]:
     return alanine_dipeptide(constrained=False)
 
 
-def test_energies_are_those_of_a_context_and_nan_where_there_is_none(system: tuple[Any, Any, Any]) -> None:
+def test_energies_are_those_of_a_context_and_nan_where_there_is_none(
+    system: tuple[Any, Any, Any],
+) -> None:
     topology, openmm_system, x = system
     positions = x * unit.angstrom
     found = SystemEnergy(openmm_system)(np.stack([x, np.full_like(x, np.nan), x + 5.0]))
     simulation = app.Simulation(topology, openmm_system, LangevinMiddleIntegrator(300, 1, 0.001))
     simulation.context.setPositions(positions)
-    kj_mol = simulation.context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    kj_mol = (
+        simulation.context.getState(energy=True)
+        .getPotentialEnergy()
+        .value_in_unit(unit.kilojoule_per_mole)
+    )
     assert found[0] == pytest.approx(kj_mol / KJ_MOL_PER_EV, abs=1e-4)
     assert np.isnan(found[1]) and found[2] == pytest.approx(found[0], abs=1e-4)
 
@@ -55,7 +61,10 @@ def test_shipped_generator_is_worth_its_weights(system: tuple[Any, Any, Any]) ->
     x, log_q = generator.sample(600, 1)
     assert ess(log_weights(log_q, energy(x), generator.temperature_K)) > 0.275
     shipped = system[2][None]
-    handedness = [np.einsum("ki,ki->k", np.cross(y[:, 6] - y[:, 8], y[:, 10] - y[:, 8]), y[:, 14] - y[:, 8]) for y in (shipped, x)]
+    handedness = [
+        np.einsum("ki,ki->k", np.cross(y[:, 6] - y[:, 8], y[:, 10] - y[:, 8]), y[:, 14] - y[:, 8])
+        for y in (shipped, x)
+    ]
     assert np.all(np.sign(handedness[1]) == np.sign(handedness[0]))
     sides = [generator.sample(300, 2, first_torsion_rad=r) for r in ((2.0, 2 * np.pi), (0.0, 2.0))]
     weights = [log_weights(q, energy(y), generator.temperature_K) for y, q in sides]
@@ -68,7 +77,11 @@ def test_proposer_in_openmm_and_its_refusals(system: tuple[Any, Any, Any]) -> No
     positions = x * unit.angstrom
     proposer = proposer_from_dict(BoltzmannProposer("ala2").to_dict())
     assert pickle.loads(pickle.dumps(proposer)).generator.source == "ala2"
-    simulation = app.Simulation(topology, openmm_system, LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.001))
+    simulation = app.Simulation(
+        topology,
+        openmm_system,
+        LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.001),
+    )
     simulation.context.setPositions(positions)
     simulation.minimizeEnergy(maxIterations=50)
     sampler = ProposalSampler(simulation, proposer, md_steps=10, n_proposals=50)
@@ -78,7 +91,11 @@ def test_proposer_in_openmm_and_its_refusals(system: tuple[Any, Any, Any]) -> No
     from openmmtools.testsystems import AlanineDipeptideImplicit
 
     rigid = AlanineDipeptideImplicit()
-    simulation = app.Simulation(rigid.topology, rigid.system, LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.001))
+    simulation = app.Simulation(
+        rigid.topology,
+        rigid.system,
+        LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 0.001),
+    )
     simulation.context.setPositions(rigid.positions)
     with pytest.raises(InputError, match=r"constrained distance.*constraints=None"):
         ProposalSampler(simulation, proposer, md_steps=1, n_proposals=1).run(1)

@@ -22,9 +22,27 @@ from equidrift.units import KJ_MOL_PER_KCAL_MOL, NM_PER_A
 # Acids, amines, nitriles and allenes (linear), small rings, aromatics with every heteroatom, halogens, S, P, Si, ions, sugars.
 MOLECULES = [
     ["CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O", "CC#CC(=O)N", "C=C=CC#N", "[N-]=[N+]=NCc1ccccc1", "C1CC1N"],
-    ["CS(=O)(=O)Nc1nccs1", "COP(=O)(OC)OC", "C[Si](C)(C)Cl", "FC(F)(F)c1cc(Br)ccc1I", "C[N+](C)(C)CC([O-])=O"],
-    ["OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O", "c1ccc2[nH]ccc2c1", "O=c1cc[nH]c(=O)[nH]1", "CSSC", "C/C=C/C(=O)OC"],
-    ["C1CCC2(CC1)OCCO2", "O=[N+]([O-])c1ccco1", "N#[N+]c1ccccc1", "CC(=O)[N-]S(C)(=O)=O", "C1=CC2CC1C2"],
+    [
+        "CS(=O)(=O)Nc1nccs1",
+        "COP(=O)(OC)OC",
+        "C[Si](C)(C)Cl",
+        "FC(F)(F)c1cc(Br)ccc1I",
+        "C[N+](C)(C)CC([O-])=O",
+    ],
+    [
+        "OC[C@H]1O[C@@H](O)[C@H](O)[C@@H](O)[C@@H]1O",
+        "c1ccc2[nH]ccc2c1",
+        "O=c1cc[nH]c(=O)[nH]1",
+        "CSSC",
+        "C/C=C/C(=O)OC",
+    ],
+    [
+        "C1CCC2(CC1)OCCO2",
+        "O=[N+]([O-])c1ccco1",
+        "N#[N+]c1ccccc1",
+        "CC(=O)[N-]S(C)(=O)=O",
+        "C1=CC2CC1C2",
+    ],
     ["C[n+]1ccccc1", "NC(=[NH2+])N", "O=S1CCCC1", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C", "OO"],
 ]
 VARIANTS = ["MMFF94", "MMFF94s"]
@@ -51,7 +69,9 @@ def joined(smiles: list[str]) -> tuple[Chem.Mol, np.ndarray]:
     return mol, np.concatenate(positions)
 
 
-def rdkit_energy_and_gradient(mol: Chem.Mol, x: np.ndarray, variant: str, only: str | None = None) -> tuple[float, np.ndarray]:
+def rdkit_energy_and_gradient(
+    mol: Chem.Mol, x: np.ndarray, variant: str, only: str | None = None
+) -> tuple[float, np.ndarray]:
     mol = Chem.Mol(mol)
     conformer = Chem.Conformer(mol.GetNumAtoms())
     conformer.SetPositions(x)
@@ -61,16 +81,24 @@ def rdkit_energy_and_gradient(mol: Chem.Mol, x: np.ndarray, variant: str, only: 
     if only:
         for term in ("Bond", "Angle", "StretchBend", "Oop", "Torsion", "VdW", "Ele"):
             getattr(properties, f"SetMMFF{term}Term")(term == only)
-    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, nonBondedThresh=1e6, ignoreInterfragInteractions=False)
-    energy = field.CalcEnergy(x.ravel().tolist())  # CalcGrad returns garbage unless CalcEnergy saw the same positions just before
+    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
+        mol, properties, nonBondedThresh=1e6, ignoreInterfragInteractions=False
+    )
+    energy = field.CalcEnergy(
+        x.ravel().tolist()
+    )  # CalcGrad returns garbage unless CalcEnergy saw the same positions just before
     return energy, np.reshape(field.CalcGrad(x.ravel().tolist()), (-1, 3))
 
 
 def context_of(system: openmm.System, platform: str = "Reference") -> openmm.Context:
-    return openmm.Context(system, openmm.VerletIntegrator(0.0005), openmm.Platform.getPlatform(platform))
+    return openmm.Context(
+        system, openmm.VerletIntegrator(0.0005), openmm.Platform.getPlatform(platform)
+    )
 
 
-def energy_and_gradient(context: openmm.Context, x: np.ndarray, groups: int | set[int] = -1) -> tuple[float, np.ndarray]:
+def energy_and_gradient(
+    context: openmm.Context, x: np.ndarray, groups: int | set[int] = -1
+) -> tuple[float, np.ndarray]:
     """kcal/mol and kcal/mol/A."""
     context.setPositions(x * NM_PER_A)
     state = context.getState(energy=True, forces=True, groups=groups)
@@ -123,7 +151,9 @@ def test_forces_are_finite_differences_of_the_energy():
     for atom, axis in np.ndindex(*x.shape):
         shift = np.zeros_like(x)
         shift[atom, axis] = step
-        slope = (energy_and_gradient(context, x + shift)[0] - energy_and_gradient(context, x - shift)[0]) / (2 * step)
+        slope = (
+            energy_and_gradient(context, x + shift)[0] - energy_and_gradient(context, x - shift)[0]
+        ) / (2 * step)
         assert abs(slope - gradient[atom, axis]) < 1e-4 * max(1.0, abs(slope)), (atom, axis)
 
 
@@ -143,7 +173,9 @@ def test_s_variant_differs_at_a_conjugated_nitrogen_only():
 
 def test_energy_is_conserved_without_a_thermostat():
     mol, x = distorted("CC(=O)Nc1ccc(O)cc1", 0.0)
-    context = openmm.Context(mmff_system(mol), openmm.VerletIntegrator(0.0002), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        mmff_system(mol), openmm.VerletIntegrator(0.0002), openmm.Platform.getPlatform("Reference")
+    )
     context.setPositions(x * NM_PER_A)
     openmm.LocalEnergyMinimizer.minimize(context, 10)
     context.setVelocitiesToTemperature(300, 3)
@@ -151,18 +183,28 @@ def test_energy_is_conserved_without_a_thermostat():
     for _ in range(40):
         context.getIntegrator().step(50)
         state = context.getState(energy=True)
-        totals.append((state.getPotentialEnergy() + state.getKineticEnergy()).value_in_unit(unit.kilojoule_per_mole))
+        totals.append(
+            (state.getPotentialEnergy() + state.getKineticEnergy()).value_in_unit(
+                unit.kilojoule_per_mole
+            )
+        )
     assert np.std(totals) < 0.05 and abs(np.mean(totals[-10:]) - np.mean(totals[:10])) < 0.05
 
 
 def test_straight_and_right_angles_give_finite_forces():
     straight = context_of(mmff_system("O"))
-    _, gradient = energy_and_gradient(straight, np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.96, 0, 0]]))
+    _, gradient = energy_and_gradient(
+        straight, np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.96, 0, 0]])
+    )
     assert np.isfinite(gradient).all()
     t_shaped = context_of(mmff_system("C=O"))
-    _, gradient = energy_and_gradient(t_shaped, np.array([[0.0, 0, 0], [0, 1.2, 0], [-1.0, 0, 0], [1.0, 0, 0]]))
+    _, gradient = energy_and_gradient(
+        t_shaped, np.array([[0.0, 0, 0], [0, 1.2, 0], [-1.0, 0, 0], [1.0, 0, 0]])
+    )
     assert np.isfinite(gradient).all()
-    _, gradient = energy_and_gradient(t_shaped, np.array([[0.0, 0, 0], [0, 0, 1.2], [-1.0, 0, 0], [0, 1.0, 0]]))
+    _, gradient = energy_and_gradient(
+        t_shaped, np.array([[0.0, 0, 0], [0, 0, 1.2], [-1.0, 0, 0], [0, 1.0, 0]])
+    )
     assert np.isfinite(gradient).all()
 
 
@@ -170,14 +212,21 @@ def test_smiles_mol_and_molecule_give_the_same_system():
     smiles = "C[C@H](F)C(=O)[O-]"
     texts = {
         openmm.XmlSerializer.serialize(mmff_system(what))
-        for what in (smiles, Chem.MolFromSmiles(smiles), Chem.AddHs(Chem.MolFromSmiles(smiles)), Molecule.from_smiles(smiles))
+        for what in (
+            smiles,
+            Chem.MolFromSmiles(smiles),
+            Chem.AddHs(Chem.MolFromSmiles(smiles)),
+            Molecule.from_smiles(smiles),
+        )
     }
     assert len(texts) == 1
 
 
 def test_forces_are_named_and_grouped_and_physical():
     system = mmff_system("CC#CC(=O)N", "MMFF94s")
-    assert [force.getName() for force in system.getForces()] == [f"MMFF94s {name}" for name in GROUPS]
+    assert [force.getName() for force in system.getForces()] == [
+        f"MMFF94s {name}" for name in GROUPS
+    ]
     assert [force.getForceGroup() for force in system.getForces()] == list(range(len(GROUPS)))
     assert not system.usesPeriodicBoundaryConditions()
     assert [force.getName() for force in mmff_system("[Na+]").getForces()] == []
@@ -204,14 +253,25 @@ def test_hydrogen_mass_is_taken_from_the_heavy_atom():
     plain, heavy = mmff_system("CCO"), mmff_system("CCO", hydrogenMass_amu=3.0)
 
     def masses(system: openmm.System) -> list[float]:
-        return [system.getParticleMass(k).value_in_unit(unit.dalton) for k in range(system.getNumParticles())]
+        return [
+            system.getParticleMass(k).value_in_unit(unit.dalton)
+            for k in range(system.getNumParticles())
+        ]
 
     assert sum(masses(plain)) == pytest.approx(sum(masses(heavy)))
     assert masses(heavy)[3:] == [3.0] * 6
     assert masses(heavy)[0] == pytest.approx(12.011 - 3 * (3 - 1.008), abs=1e-3)
 
 
-@pytest.mark.parametrize("mass, words", [(0, "positive"), (-1, "positive"), (float("nan"), "positive"), (6, "takes all mass from atom 0")])
+@pytest.mark.parametrize(
+    "mass, words",
+    [
+        (0, "positive"),
+        (-1, "positive"),
+        (float("nan"), "positive"),
+        (6, "takes all mass from atom 0"),
+    ],
+)
 def test_impossible_hydrogen_mass(mass, words):
     with pytest.raises(InputError, match=words):
         mmff_system("C", hydrogenMass_amu=mass)
@@ -273,14 +333,20 @@ def _data_molecules() -> list[str]:
     """150 molecules of ZINC and 150 of QM9, spread evenly over the files, and ten more of ZINC for those RDKit cannot embed."""
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder:
-        pytest.skip("EQUIDRIFT_DATA is not set; it names the folder with zinc_smiles/ and qm9_130831.npz")
+        pytest.skip(
+            "EQUIDRIFT_DATA is not set; it names the folder with zinc_smiles/ and qm9_130831.npz"
+        )
     files = Path(folder, "zinc_smiles", "zinc_29k.smi"), Path(folder, "qm9_130831.npz")
     for file in files:
         if not file.exists():
             pytest.skip(f"{file} is not there")
     zinc = files[0].read_text().split()
     qm9 = np.load(files[1])["smiles"].tolist()
-    return zinc[:: len(zinc) // 150][:150] + qm9[50 :: len(qm9) // 150][:150] + zinc[7 :: len(zinc) // 10][:10]
+    return (
+        zinc[:: len(zinc) // 150][:150]
+        + qm9[50 :: len(qm9) // 150][:150]
+        + zinc[7 :: len(zinc) // 10][:10]
+    )
 
 
 @pytest.mark.slow
@@ -299,13 +365,20 @@ def test_three_hundred_molecules(variant, record_property):
         wanted, wanted_gradient = rdkit_energy_and_gradient(mol, x, variant)
         direction = rng.normal(size=x.shape)
         direction /= np.linalg.norm(direction)
-        ahead, behind = (energy_and_gradient(context, x + sign * 1e-4 * direction)[0] for sign in (1, -1))
+        ahead, behind = (
+            energy_and_gradient(context, x + sign * 1e-4 * direction)[0] for sign in (1, -1)
+        )
         slope = np.sum(gradient * direction)
         worst = max(worst, abs(energy - wanted))
         worst_gradient = max(worst_gradient, np.abs(gradient - wanted_gradient).max())
         worst_slope = max(worst_slope, abs((ahead - behind) / 2e-4 - slope) / max(1.0, abs(slope)))
         done += 1
-    for name, value in (("molecules", done), ("energy", worst), ("gradient", worst_gradient), ("slope", worst_slope)):
+    for name, value in (
+        ("molecules", done),
+        ("energy", worst),
+        ("gradient", worst_gradient),
+        ("slope", worst_slope),
+    ):
         record_property(name, value)
     assert done >= 300
     assert worst < CLOSE_KCAL_MOL

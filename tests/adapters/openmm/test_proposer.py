@@ -27,7 +27,12 @@ def simulation(smiles="CCO", step_fs=0.5, integrator=None):
     integrator = integrator or openmm.LangevinMiddleIntegrator(300, 1, step_fs / 1000)
     if hasattr(integrator, "setRandomNumberSeed"):
         integrator.setRandomNumberSeed(1)
-    made = app.Simulation(topology, equidrift.mmff_system(ensemble.molecule), integrator, openmm.Platform.getPlatform("Reference"))
+    made = app.Simulation(
+        topology,
+        equidrift.mmff_system(ensemble.molecule),
+        integrator,
+        openmm.Platform.getPlatform("Reference"),
+    )
     prepare(made, positions[0], temperature_K=300, seed=1)
     return made
 
@@ -64,8 +69,14 @@ def test_proposing_leaves_the_context_alone():
         np.testing.assert_array_equal(old, new)
     assert len(proposals) == 3 and len({p.energy_eV for p in proposals}) == 3
     for proposal in proposals:
-        assert proposal.exact is False and proposal.trajectory.provenance["exact"] is False and len(proposal.trajectory) == 5
-        assert proposal.state.getTime().value_in_unit(unit.femtosecond) == pytest.approx(before[2] + 10)
+        assert (
+            proposal.exact is False
+            and proposal.trajectory.provenance["exact"] is False
+            and len(proposal.trajectory) == 5
+        )
+        assert proposal.state.getTime().value_in_unit(unit.femtosecond) == pytest.approx(
+            before[2] + 10
+        )
         assert proposal.state.getStepCount() == before[3] + 20
         positions = proposal.state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
         np.testing.assert_allclose(positions, proposal.trajectory.positions_A[-1], atol=1e-6)
@@ -79,10 +90,16 @@ def test_applying_moves_the_context_and_dynamics_goes_on():
     proposer.apply(proposal)
     positions, _, time_fs, steps = of(sim.context)
     np.testing.assert_allclose(positions, proposal.trajectory.positions_A[-1], atol=1e-6)
-    assert time_fs == pytest.approx(proposal.trajectory.time_fs[-1]) and sim.currentStep == steps == 8 + 20
+    assert (
+        time_fs == pytest.approx(proposal.trajectory.time_fs[-1])
+        and sim.currentStep == steps == 8 + 20
+    )
     kinetic = sim.context.getState(energy=True).getKineticEnergy() / unit.kilojoule_per_mole
     assert 0.3 < kinetic / (1.5 * 9 * 0.0083145 * 300) < 2.0, "velocities are drawn at 300 K"
-    with pytest.raises(InputError, match=r"2 frames 2 fs apart are needed before .* and 0 were collected; run simulation.step"):
+    with pytest.raises(
+        InputError,
+        match=r"2 frames 2 fs apart are needed before .* and 0 were collected; run simulation.step",
+    ):
         proposer.propose(5)
     proposer.collect()
     assert sim.currentStep == 36 and len(proposer.propose(2)) == 1
@@ -91,7 +108,9 @@ def test_applying_moves_the_context_and_dynamics_goes_on():
 def test_velocities_of_the_proposal_go_on_without_new_frames():
     """Constant velocity, proposed: the velocities are those of the last given step, and the history goes on."""
     sim = simulation(step_fs=0.25)
-    proposer = TrajectoryProposer(sim, "constant-velocity", interval_fs=0.25, frames=2, velocities="proposal", max_rise_eV=100)
+    proposer = TrajectoryProposer(
+        sim, "constant-velocity", interval_fs=0.25, frames=2, velocities="proposal", max_rise_eV=100
+    )
     history = proposer.collect()
     (proposal,) = proposer.propose(3)
     proposer.apply(proposal)
@@ -128,14 +147,23 @@ def test_bad_proposals_are_refused_and_counted():
             return made
 
     sim = simulation()
-    proposer = TrajectoryProposer(sim, Crusher(), interval_fs=2, frames=2, broken="report", max_attempts=3)
+    proposer = TrajectoryProposer(
+        sim, Crusher(), interval_fs=2, frames=2, broken="report", max_attempts=3
+    )
     proposer.collect()
     before = of(sim.context)
-    with pytest.raises(NoValidSamplesError, match=r"[123] of 4 proposals passed the checks in 3 rounds") as told:
+    with pytest.raises(
+        NoValidSamplesError, match=r"[123] of 4 proposals passed the checks in 3 rounds"
+    ) as told:
         proposer.propose(2, 4)
-    assert told.value.reasons[OVERLAP] >= 3 and proposer.rejected[OVERLAP] == told.value.reasons[OVERLAP]
+    assert (
+        told.value.reasons[OVERLAP] >= 3
+        and proposer.rejected[OVERLAP] == told.value.reasons[OVERLAP]
+    )
     np.testing.assert_array_equal(before[0], of(sim.context)[0])
-    picky = TrajectoryProposer(simulation(), Walker(), interval_fs=2, frames=2, max_rise_eV=-1.0, max_attempts=2)
+    picky = TrajectoryProposer(
+        simulation(), Walker(), interval_fs=2, frames=2, max_rise_eV=-1.0, max_attempts=2
+    )
     picky.collect()
     with pytest.raises(NoValidSamplesError, match="raise max_rise_eV") as told:
         picky.propose(2, 4)
@@ -189,7 +217,9 @@ def test_spacing_follows_the_model():
     assert TrajectoryProposer(simulation(), model).interval_fs == pytest.approx(5)
     proposer = TrajectoryProposer(simulation(), model, interval_fs=20)
     proposer.collect()
-    with pytest.raises(InputError, match=r"20 fs apart, and the model 'walker' was trained on 0.1 to 5.2 fs"):
+    with pytest.raises(
+        InputError, match=r"20 fs apart, and the model 'walker' was trained on 0.1 to 5.2 fs"
+    ):
         proposer.propose(2)
 
 
@@ -197,11 +227,19 @@ def test_spacing_follows_the_model():
     ("change", "error", "message"),
     [
         ({"simulation": "sim"}, InputTypeError, "must be an openmm.app.Simulation, not str"),
-        ({"interval_fs": 0.7}, InputError, "interval_fs=0.7 must be a whole number of integration steps of 0.5 fs; give for example 5"),
+        (
+            {"interval_fs": 0.7},
+            InputError,
+            "interval_fs=0.7 must be a whole number of integration steps of 0.5 fs; give for example 5",
+        ),
         ({"interval_fs": -1}, InputError, "whole number of integration steps"),
         ({"velocities": "keep"}, UnknownNameError, "unknown way with velocities 'keep'"),
         ({"model": "last-fram"}, UnknownNameError, "Did you mean 'last-frame'"),
-        ({"molecule": equidrift.Molecule.from_smiles("CCN")}, InputError, "the System has 9 particles, but .* has 10 atoms"),
+        (
+            {"molecule": equidrift.Molecule.from_smiles("CCN")},
+            InputError,
+            "the System has 9 particles, but .* has 10 atoms",
+        ),
         ({"seed": "a"}, InputTypeError, "seed must be an integer"),
     ],
 )
@@ -212,9 +250,16 @@ def test_bad_arguments(change, error, message):
 
 
 def test_no_temperature():
-    with pytest.raises(InputError, match="a VerletIntegrator has no temperature; give temperature_K"):
+    with pytest.raises(
+        InputError, match="a VerletIntegrator has no temperature; give temperature_K"
+    ):
         TrajectoryProposer(simulation(integrator=openmm.VerletIntegrator(0.0005)), Walker())
-    assert TrajectoryProposer(simulation(integrator=openmm.VerletIntegrator(0.0005)), Walker(), temperature_K=250).temperature_K == 250
+    assert (
+        TrajectoryProposer(
+            simulation(integrator=openmm.VerletIntegrator(0.0005)), Walker(), temperature_K=250
+        ).temperature_K
+        == 250
+    )
 
 
 def test_virtual_sites_are_refused():
@@ -238,9 +283,16 @@ def test_constraints_are_kept():
     ensemble = equidrift.sample("CCO", 1, model="etkdg-mmff", seed=1)
     topology, positions = ensemble.to_openmm()
     system = equidrift.mmff_system(ensemble.molecule, constraints="HBonds")
-    sim = app.Simulation(topology, system, openmm.LangevinMiddleIntegrator(300, 1, 0.001), openmm.Platform.getPlatform("Reference"))
+    sim = app.Simulation(
+        topology,
+        system,
+        openmm.LangevinMiddleIntegrator(300, 1, 0.001),
+        openmm.Platform.getPlatform("Reference"),
+    )
     prepare(sim, positions[0], temperature_K=300, seed=1)
     TrajectoryProposer(sim, Walker(), interval_fs=2, frames=2).step(3)
     i, j, length = system.getConstraintParameters(0)
     x = of(sim.context)[0]
-    assert np.linalg.norm(x[i] - x[j]) == pytest.approx(length.value_in_unit(unit.angstrom), abs=1e-4)
+    assert np.linalg.norm(x[i] - x[j]) == pytest.approx(
+        length.value_in_unit(unit.angstrom), abs=1e-4
+    )

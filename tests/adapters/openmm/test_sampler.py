@@ -64,7 +64,9 @@ def test_moves_alone_sample_the_torsion_of_the_users_system(proposer):
     sim.context.setPositions(start_A() * 0.1)
     rng, statistics, phi = np.random.default_rng(0), Statistics.of(proposer), []
     for _ in range(400):
-        _, u, x = moves.apply(30, temperature_K=300, rng=rng, statistics=statistics, velocities=False)
+        _, u, x = moves.apply(
+            30, temperature_K=300, rng=rng, statistics=statistics, velocities=False
+        )
         phi.append(TREE.torsions(x)[0])
     assert u == pytest.approx(energy(x), abs=1e-9)
     assert p_value(np.array(phi), expected) > 0.01
@@ -76,12 +78,20 @@ def test_butane_with_proposals_equals_long_plain_md(constraints):
     """pytest -m slow tests/adapters/test_openmm_sampler.py"""
     shares = []
     for n_proposals, cycles in ((0, 40_000), (3, 12_000)):
-        sampler = ProposalSampler(simulation(constraints, seed=3 + n_proposals), UNIFORM, md_steps=50, n_proposals=n_proposals)
+        sampler = ProposalSampler(
+            simulation(constraints, seed=3 + n_proposals),
+            UNIFORM,
+            md_steps=50,
+            n_proposals=n_proposals,
+        )
         sampler.run(cycles)
         phi = sampler.torsions_rad[200:, 0]
         gauche = np.abs(phi) < 2.0
         # of the inner flank its share among gauche frames: its error among all frames would miss how rarely MD comes to gauche
-        series = [inside.astype(float) for inside in (gauche, gauche & (phi > 0), np.abs(phi[gauche]) < 0.9)]
+        series = [
+            inside.astype(float)
+            for inside in (gauche, gauche & (phi > 0), np.abs(phi[gauche]) < 0.9)
+        ]
         errors = [np.sqrt(x.var() * correlation_time(x) / len(x)) for x in series]
         shares.append((np.array([x.mean() for x in series]), np.array(errors)))
     (md, md_error), (mc, mc_error) = shares
@@ -98,10 +108,15 @@ def test_alanine_dipeptide_with_proposals_equals_ten_nanoseconds_of_plain_md():
     topology, system, x = alanine_dipeptide()
     bonds = [(a.index, b.index) for a, b in topology.bonds()]
     tree = TorsionTree(22, bonds, [(6, 8), (8, 14)])
-    chains = [tree.torsions(np.load(folder / f"ala2_ff96_obc_300K_seed{k}.npz")["R"].astype(float)) for k in (1, 2)]
+    chains = [
+        tree.torsions(np.load(folder / f"ala2_ff96_obc_300K_seed{k}.npz")["R"].astype(float))
+        for k in (1, 2)
+    ]
     integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.002)
     integrator.setRandomNumberSeed(5)
-    sim = app.Simulation(topology, system, integrator, openmm.Platform.getPlatform("CPU"), {"Threads": "1"})
+    sim = app.Simulation(
+        topology, system, integrator, openmm.Platform.getPlatform("CPU"), {"Threads": "1"}
+    )
     sim.context.setPositions(x * 0.1)
     sim.context.setVelocitiesToTemperature(300, 1)
     sampler = ProposalSampler(sim, TorsionProposer(tree, Uniform(2)), md_steps=50, n_proposals=10)
@@ -113,15 +128,27 @@ def test_alanine_dipeptide_with_proposals_equals_ten_nanoseconds_of_plain_md():
         errors = [np.sqrt(u.var() * correlation_time(u) / len(u)) for u in series]
         found.append((np.array([u.mean() for u in series]), np.array(errors)))
     (md, md_error), (mc, mc_error) = found
-    assert (np.abs(md - mc) < 3.5 * np.hypot(md_error, mc_error)).all(), (md, mc, md_error, mc_error)
-    assert (np.hypot(md_error, mc_error) < 0.05).all()  # errors so large that everything agrees would show nothing
+    assert (np.abs(md - mc) < 3.5 * np.hypot(md_error, mc_error)).all(), (
+        md,
+        mc,
+        md_error,
+        mc_error,
+    )
+    assert (
+        np.hypot(md_error, mc_error) < 0.05
+    ).all()  # errors so large that everything agrees would show nothing
 
 
 def rigid_chain() -> tuple[openmm.System, np.ndarray, app.Topology]:
     """Four atoms whose bonds and angles are constrained and nothing pulls: only the constraints decide the torsion."""
     system, topology = openmm.System(), app.Topology()
     residue = topology.addResidue("X", topology.addChain())
-    for mass in (12.0, 12.0, 12.0, 12.0):  # lighter ones in the middle would favour more, but OpenMM's constraint solver diverges
+    for mass in (
+        12.0,
+        12.0,
+        12.0,
+        12.0,
+    ):  # lighter ones in the middle would favour more, but OpenMM's constraint solver diverges
         system.addParticle(mass)
         topology.addAtom("C", app.element.carbon, residue)
     x = np.array([[0.5, 1.4, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [2.0, 1.0, 1.0]])
@@ -148,7 +175,12 @@ def test_constrained_angles_are_weighted_as_dynamics_weigh_them():
         sampler = ProposalSampler(sim, proposer, md_steps, n_proposals)
         sampler.run(cycles)
         series = np.cos(np.outer(sampler.torsions_rad[:, 0], [1, 2]))
-        means.append((series.mean(axis=0), np.sqrt(series.var(axis=0) * correlation_time(series) / len(series))))
+        means.append(
+            (
+                series.mean(axis=0),
+                np.sqrt(series.var(axis=0) * correlation_time(series) / len(series)),
+            )
+        )
         assert sampler.moves.metric.varies
     (md, md_error), (mc, mc_error) = means
     assert (np.abs(md - mc) < 4 * np.hypot(md_error, mc_error)).all()
@@ -158,7 +190,10 @@ def test_constrained_angles_are_weighted_as_dynamics_weigh_them():
 def test_drawing_velocities_often_does_not_heat_stiff_modes():
     """At w dt = 0.57 velocities drawn at whole steps would make the mean square displacement 9 % too large."""
     n, mass, omega = 300, 12.0, 0.57 / 0.002
-    system, well = openmm.System(), openmm.CustomExternalForce(f"0.5*{mass * omega**2!r}*(x^2 + y^2 + z^2)")
+    system, well = (
+        openmm.System(),
+        openmm.CustomExternalForce(f"0.5*{mass * omega**2!r}*(x^2 + y^2 + z^2)"),
+    )
     for k in range(n):
         system.addParticle(mass)
         well.addParticle(k, [])
@@ -198,14 +233,20 @@ def test_rejections_leave_positions_and_velocities_to_the_last_bit():
     sim = simulation()
     before = state_of(sim.context)
     statistics = Statistics()
-    ContextMoves(sim.context, Awful()).apply(5, temperature_K=300, rng=np.random.default_rng(0), statistics=statistics)
+    ContextMoves(sim.context, Awful()).apply(
+        5, temperature_K=300, rng=np.random.default_rng(0), statistics=statistics
+    )
     assert (statistics.proposed, statistics.accepted) == (5, 0)
     assert all(np.array_equal(a, b) for a, b in zip(before, state_of(sim.context)))
 
 
 def test_velocities_are_drawn_anew_after_an_accepted_move_and_respect_constraints():
     sim = simulation("HBonds")
-    moves, statistics, rng = ContextMoves(sim.context, UNIFORM), Statistics.of(UNIFORM), np.random.default_rng(0)
+    moves, statistics, rng = (
+        ContextMoves(sim.context, UNIFORM),
+        Statistics.of(UNIFORM),
+        np.random.default_rng(0),
+    )
     kinetic = []
     for _ in range(150):
         before = state_of(sim.context)[1]
@@ -228,33 +269,51 @@ def test_reporters_are_called_as_in_md_and_files_are_read_back(tmp_path):
     import MDAnalysis as mda
 
     sim = simulation()
-    sim.reporters += [app.XTCReporter(str(tmp_path / "a.xtc"), 20), app.DCDReporter(str(tmp_path / "a.dcd"), 10)]
+    sim.reporters += [
+        app.XTCReporter(str(tmp_path / "a.xtc"), 20),
+        app.DCDReporter(str(tmp_path / "a.dcd"), 10),
+    ]
     ProposalSampler(sim, UNIFORM, md_steps=20, n_proposals=3).run(5)
     assert sim.currentStep == 100
     sim.reporters.clear()
     for name, frames in (("a.xtc", 5), ("a.dcd", 10)):
-        assert len(mda.Universe.empty(BUTANE.n_atoms, trajectory=False).load_new(str(tmp_path / name)).trajectory) == frames
+        assert (
+            len(
+                mda.Universe.empty(BUTANE.n_atoms, trajectory=False)
+                .load_new(str(tmp_path / name))
+                .trajectory
+            )
+            == frames
+        )
 
 
 def test_virtual_sites_follow_the_atoms():
     system = mmff_system(BUTANE)
     site = system.addParticle(0.0)
     system.setVirtualSite(site, openmm.TwoParticleAverageSite(0, 3, 0.5, 0.5))
-    pull = openmm.CustomExternalForce("10*x^2+10*y^2+10*z^2")  # so that the site's place has an energy
+    pull = openmm.CustomExternalForce(
+        "10*x^2+10*y^2+10*z^2"
+    )  # so that the site's place has an energy
     pull.addParticle(site)
     system.addForce(pull)
     for force in system.getForces():
         if isinstance(force, openmm.CMMotionRemover):
             raise AssertionError("not expected")
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     context.setPositions(np.vstack([start_A() * 0.1, [[0, 0, 0]]]))
     context.computeVirtualSites()
     statistics = Statistics.of(UNIFORM)
     moves = ContextMoves(context, UNIFORM)
-    accepted, u, _ = moves.apply(60, temperature_K=300, rng=np.random.default_rng(1), statistics=statistics)
+    accepted, u, _ = moves.apply(
+        60, temperature_K=300, rng=np.random.default_rng(1), statistics=statistics
+    )
     x = context.getState(positions=True).getPositions(asNumpy=True)._value
     assert accepted and x[site] == pytest.approx((x[0] + x[3]) / 2, abs=1e-12)
-    assert u == pytest.approx(context.getState(energy=True).getPotentialEnergy()._value / KJ_MOL_PER_EV, abs=1e-9)
+    assert u == pytest.approx(
+        context.getState(energy=True).getPotentialEnergy()._value / KJ_MOL_PER_EV, abs=1e-9
+    )
 
 
 def test_energy_of_the_integrators_force_groups_decides():
@@ -274,7 +333,9 @@ def test_energy_of_the_integrators_force_groups_decides():
 
 def test_nan_energies_are_rejected_and_counted():
     system = mmff_system(BUTANE)
-    broken = openmm.CustomTorsionForce("sqrt(cos(theta-3.14159265))")  # NaN for half of all torsions
+    broken = openmm.CustomTorsionForce(
+        "sqrt(cos(theta-3.14159265))"
+    )  # NaN for half of all torsions
     broken.addTorsion(0, 1, 2, 3, [])
     system.addForce(broken)
     sim = simulation(system=system)
@@ -294,7 +355,9 @@ def test_same_seed_same_chain_and_resume_is_identical(tmp_path):
     def made(seed: int = 5) -> ProposalSampler:
         return ProposalSampler(simulation(), UNIFORM, md_steps=10, n_proposals=4, seed=seed)
 
-    whole = made()  # one after the other, as the Reference platform has one random stream for all Contexts
+    whole = (
+        made()
+    )  # one after the other, as the Reference platform has one random stream for all Contexts
     whole.run(12)
     first = made()
     first.run(5)
@@ -303,9 +366,17 @@ def test_same_seed_same_chain_and_resume_is_identical(tmp_path):
     again = made()
     assert again.load(tmp_path / "c") == {"note": [1, 2]}
     again.run(7)
-    assert np.array_equal(whole.torsions_rad, again.torsions_rad) and np.array_equal(whole.energies_eV, again.energies_eV)
-    assert all(np.array_equal(a, b) for a, b in zip(state_of(whole.simulation.context), state_of(again.simulation.context)))
-    counts = [{key: value for key, value in s.statistics.to_dict().items() if key != "seconds"} for s in (whole, again)]
+    assert np.array_equal(whole.torsions_rad, again.torsions_rad) and np.array_equal(
+        whole.energies_eV, again.energies_eV
+    )
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(state_of(whole.simulation.context), state_of(again.simulation.context))
+    )
+    counts = [
+        {key: value for key, value in s.statistics.to_dict().items() if key != "seconds"}
+        for s in (whole, again)
+    ]
     assert counts[0] == counts[1]
     other = made(seed=6)
     other.run(12)
@@ -342,9 +413,18 @@ def test_replica_exchange_moves_every_replica_at_its_temperature():
 def test_replica_exchange_repeats_itself():
     def torsions() -> list[float]:
         random.seed(3)
-        sampler = ProposalReplicaExchange([{"temperature": t * unit.kelvin} for t in (300, 400)], simulation(), 5, UNIFORM, n_proposals=3)
+        sampler = ProposalReplicaExchange(
+            [{"temperature": t * unit.kelvin} for t in (300, 400)],
+            simulation(),
+            5,
+            UNIFORM,
+            n_proposals=3,
+        )
         sampler.simulate(6)
-        return [TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0] for c in sampler.replicaConformation]
+        return [
+            TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0]
+            for c in sampler.replicaConformation
+        ]
 
     assert torsions() == torsions()
 
@@ -360,7 +440,10 @@ def test_replica_exchange_takes_weighted_force_groups():
     sampler = ProposalReplicaExchange(states, simulation(system=system), 0, UNIFORM, n_proposals=40)
     sampler.exchangesPerIteration = 0
     sampler.simulate(10)
-    held = [abs(TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0]) for c in sampler.replicaConformation][1]
+    held = [
+        abs(TREE.torsions(c.getPositions(asNumpy=True)._value * 10)[0])
+        for c in sampler.replicaConformation
+    ][1]
     assert held > 2.8 or abs(held - abs(TREE.torsions(start_A())[0])) < 1e-6
     assert sampler.statistics[0].acceptance > 2 * sampler.statistics[1].acceptance
 
@@ -373,7 +456,9 @@ def test_refuses_cartesian_moves_of_constrained_atoms_only():
         constrained = ProposalSampler(simulation("HBonds"), Cartesian(), md_steps=0, n_proposals=1)
         before = state_of(constrained.simulation.context)
         constrained.run(1)
-    assert all(np.array_equal(a, b) for a, b in zip(before, state_of(constrained.simulation.context)))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(before, state_of(constrained.simulation.context))
+    )
     sampler = ProposalSampler(simulation(), Cartesian(), md_steps=1, n_proposals=20)
     sampler.run(3)
     assert sampler.statistics.accepted > 0 and sampler.torsions_rad.shape == (3, 0)
@@ -402,7 +487,9 @@ def test_refuses_torsions_that_end_at_virtual_sites():
     system = mmff_system(BUTANE)
     system.setParticleMass(3, 0)
     system.setVirtualSite(3, openmm.TwoParticleAverageSite(1, 2, 0.5, 0.5))
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     with pytest.raises(InputError, match="ends at a virtual site"):
         ContextMoves(context, UNIFORM)
 
@@ -437,7 +524,9 @@ def test_refuses_other_atoms():
         ProposalSampler(simulation(), other)
     with pytest.raises(InputError, match="different particles 0 to 13"):
         ProposalSampler(simulation(), UNIFORM, atoms=[0, 0])
-    moved = ProposalSampler(simulation(), other, 0, atoms=[0, 1, 2, 3])  # the hydrogens stay behind: allowed, hardly accepted
+    moved = ProposalSampler(
+        simulation(), other, 0, atoms=[0, 1, 2, 3]
+    )  # the hydrogens stay behind: allowed, hardly accepted
     moved.run(1)
     assert moved.statistics.proposed == 10
     with pytest.raises(InputError, match="constrained to each other"):
@@ -448,7 +537,10 @@ def test_refuses_temperatures_that_differ_and_counts_that_are_none():
     with pytest.raises(InputError, match="temperature_K=310, but the integrator keeps 300 K"):
         ProposalSampler(simulation(), UNIFORM, temperature_K=310)
     verlet = app.Simulation(
-        simulation().topology, mmff_system(BUTANE), openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+        simulation().topology,
+        mmff_system(BUTANE),
+        openmm.VerletIntegrator(0.001),
+        openmm.Platform.getPlatform("Reference"),
     )
     with pytest.raises(InputError, match="temperature_K is needed"):
         ProposalSampler(verlet, UNIFORM)

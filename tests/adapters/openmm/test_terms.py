@@ -23,7 +23,9 @@ from tests.sampling import BUTANE, KT_EV, TREE, p_value, rigid_density, simulati
 
 
 def context_of(system: openmm.System, positions_A: np.ndarray) -> openmm.Context:
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference"))
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatform("Reference")
+    )
     context.setPositions(positions_A * 0.1)
     return context
 
@@ -35,13 +37,21 @@ def energy_eV(context: openmm.Context, positions_A: np.ndarray) -> float:
 
 def drug() -> tuple[openmm.System, np.ndarray, TorsionTree]:
     molecule = Molecule.from_smiles("CCOC(=O)c1ccc(NC(=O)CS)cc1")
-    return mmff_system(molecule, constraints="HBonds"), ETKDGMMFF().sample(molecule, np.array([0]))[0], TorsionTree.of(molecule)
+    return (
+        mmff_system(molecule, constraints="HBonds"),
+        ETKDGMMFF().sample(molecule, np.array([0]))[0],
+        TorsionTree.of(molecule),
+    )
 
 
 def peptide() -> tuple[openmm.System, np.ndarray, TorsionTree]:
     made = AlanineDipeptideVacuum()
     bonds = [(bond.atom1.index, bond.atom2.index) for bond in made.topology.bonds()]
-    return made.system, made.positions.value_in_unit(unit.angstrom), TorsionTree(22, bonds, [(6, 8), (8, 14)])
+    return (
+        made.system,
+        made.positions.value_in_unit(unit.angstrom),
+        TorsionTree(22, bonds, [(6, 8), (8, 14)]),
+    )
 
 
 @pytest.mark.parametrize("make", [drug, peptide])
@@ -60,9 +70,14 @@ def test_the_surrogate_is_the_system_itself(make):
 
 def test_nothing_is_rejected_in_mmff():
     system, x, tree = drug()
-    moves, statistics = ContextMoves(context_of(system, x), HeatBathProposer(tree, turn_terms(system))), None
+    moves, statistics = (
+        ContextMoves(context_of(system, x), HeatBathProposer(tree, turn_terms(system))),
+        None,
+    )
     statistics = Statistics.of(moves.proposer)
-    moves.apply(40, temperature_K=300, rng=np.random.default_rng(0), statistics=statistics, velocities=False)
+    moves.apply(
+        40, temperature_K=300, rng=np.random.default_rng(0), statistics=statistics, velocities=False
+    )
     assert statistics.acceptance == 1.0
     assert (statistics.turned > 0).any()
 
@@ -77,9 +92,16 @@ def test_a_surrogate_that_lacks_terms_leaves_the_systems_distribution():
     sim = simulation(system=system)
     expected = rigid_density(lambda x: energy_eV(sim.context, x), start_A())
     sim.context.setPositions(start_A() * 0.1)
-    moves, rng, statistics, phi = ContextMoves(sim.context, proposer), np.random.default_rng(0), Statistics.of(proposer), []
+    moves, rng, statistics, phi = (
+        ContextMoves(sim.context, proposer),
+        np.random.default_rng(0),
+        Statistics.of(proposer),
+        [],
+    )
     for _ in range(500):
-        _, _, x = moves.apply(6, temperature_K=300, rng=rng, statistics=statistics, velocities=False)
+        _, _, x = moves.apply(
+            6, temperature_K=300, rng=rng, statistics=statistics, velocities=False
+        )
         phi.append(TREE.torsions(x)[0])
     assert 0.2 < statistics.acceptance < 0.95
     assert p_value(np.array(phi), expected) > 0.01
@@ -98,4 +120,11 @@ def test_systems_without_terms_to_read_give_none():
 
 def test_heat_bath_by_name_needs_terms():
     with pytest.raises(InputError, match="pair terms that can be read"):
-        adapt(lambda proposer, n: (np.zeros((n, 1, 3)), Statistics()), BUTANE, TREE, "heat-bath", 100, temperature_K=300.0)
+        adapt(
+            lambda proposer, n: (np.zeros((n, 1, 3)), Statistics()),
+            BUTANE,
+            TREE,
+            "heat-bath",
+            100,
+            temperature_K=300.0,
+        )

@@ -50,7 +50,11 @@ def test_moves_sample_the_torsion_of_the_state(contexts):
         context.setPositions(x_A * 0.1)
         return context.getState(energy=True).getPotentialEnergy()._value / KJ_MOL_PER_EV
 
-    expected = rigid_density(energy, start_A(), kT_eV=thermodynamic.kT.value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV)
+    expected = rigid_density(
+        energy,
+        start_A(),
+        kT_eV=thermodynamic.kT.value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV,
+    )
     phi = []
     for _ in range(300):
         move.apply(thermodynamic, sampler, context_cache=contexts)
@@ -63,7 +67,9 @@ MOVES = {
     "alone": lambda: TorsionProposalMove(UNIFORM, 3, seed=4, atoms=range(BUTANE.n_atoms)),
     "local": lambda: TorsionProposalMove(LocalTorsionProposer(TREE, 0.5), 3, seed=4),
     "sequence": lambda: mcmc.SequenceMove([TorsionProposalMove(LOPSIDED, 3, seed=4), dynamics()]),
-    "weighted": lambda: mcmc.WeightedMove([(TorsionProposalMove(LOPSIDED, 3, seed=4), 0.5), (dynamics(), 0.5)]),
+    "weighted": lambda: mcmc.WeightedMove(
+        [(TorsionProposalMove(LOPSIDED, 3, seed=4), 0.5), (dynamics(), 0.5)]
+    ),
 }
 
 
@@ -117,7 +123,10 @@ def test_velocities_change_with_accepted_moves_only(contexts):
     sampler.velocities = 0.1 * np.ones((BUTANE.n_atoms, 3)) * unit.nanometer / unit.picosecond
     changed = []
     for _ in range(30):
-        before, accepted = np.array(sampler.velocities / sampler.velocities.unit), move.statistics["accepted"]
+        before, accepted = (
+            np.array(sampler.velocities / sampler.velocities.unit),
+            move.statistics["accepted"],
+        )
         move.apply(at(), sampler, context_cache=contexts)
         changed.append(not np.array_equal(before, sampler.velocities / sampler.velocities.unit))
         assert changed[-1] is (move.statistics["accepted"] > accepted)
@@ -134,15 +143,22 @@ def test_replica_exchange_with_storage_and_resume(tmp_path, contexts):
     sampler.create(thermodynamic, [start()] * 3, reporter)
     sampler.run()
     counts = [m.statistics[0] for m in sampler.mcmc_moves]
-    assert [c["proposed"] for c in counts] == [15] * 3 and [c["n_applied"] for c in counts] == [3] * 3
+    assert [c["proposed"] for c in counts] == [15] * 3 and [c["n_applied"] for c in counts] == [
+        3
+    ] * 3
     reporter.close()
     del sampler
-    sampler = multistate.ReplicaExchangeSampler.from_storage(multistate.MultiStateReporter(path, open_mode="r+", checkpoint_interval=1))
+    sampler = multistate.ReplicaExchangeSampler.from_storage(
+        multistate.MultiStateReporter(path, open_mode="r+", checkpoint_interval=1)
+    )
     assert [m.statistics[0] for m in sampler.mcmc_moves] == counts
     sampler.energy_context_cache = sampler.sampler_context_cache = contexts
     sampler.extend(2)
     assert [m.statistics[0]["proposed"] for m in sampler.mcmc_moves] == [25] * 3
-    assert sampler.mcmc_moves[0].move_list[0].proposer.density.means.tolist() == LOPSIDED.density.means.tolist()
+    assert (
+        sampler.mcmc_moves[0].move_list[0].proposer.density.means.tolist()
+        == LOPSIDED.density.means.tolist()
+    )
 
 
 def test_refusals(contexts):
@@ -163,4 +179,6 @@ def test_refusals(contexts):
         TorsionProposalMove(UNIFORM, -1)
     other = states.ThermodynamicState(mmff_system("CCC"), 300 * unit.kelvin)
     with pytest.raises(InputError, match="for 14 atoms, but there are 11"):
-        TorsionProposalMove(UNIFORM).apply(other, states.SamplerState(np.zeros((11, 3)) * unit.nanometer), context_cache=contexts)
+        TorsionProposalMove(UNIFORM).apply(
+            other, states.SamplerState(np.zeros((11, 3)) * unit.nanometer), context_cache=contexts
+        )

@@ -46,7 +46,9 @@ def test_held_atoms_stay_and_the_rest_is_valid(core: str, model: str) -> None:
     ensemble = equidrift.sample(IBUPROFEN, 4, model=made, fix=fix, seed=1)
     x = ensemble.positions_A
     assert np.abs(x[:, list(fix)] - np.array(list(fix.values()))).max() < 1e-3
-    assert (check_geometry(IBUPROFEN, x) == "").all() and ensemble.provenance["fixed_atoms"] == list(fix)
+    assert (check_geometry(IBUPROFEN, x) == "").all() and ensemble.provenance[
+        "fixed_atoms"
+    ] == list(fix)
     away = np.linalg.norm(x[0] - x[1:], axis=-1).max()
     assert away > 0.5, "the rest is sampled"
 
@@ -65,7 +67,10 @@ def test_a_sample_is_a_function_of_its_seed_alone() -> None:
     for rows in ([5], [7, 2]):
         np.testing.assert_allclose(model.sample(BUTANOL, seeds[rows]), whole[rows], atol=1e-6)
     fix = held(BUTANOL, [0, 1, 2])
-    one, more = (equidrift.sample(BUTANOL, n, model="etkdg-mmff", fix=fix, batch_size=b) for n, b in ((5, 2), (7, 128)))
+    one, more = (
+        equidrift.sample(BUTANOL, n, model="etkdg-mmff", fix=fix, batch_size=b)
+        for n, b in ((5, 2), (7, 128))
+    )
     np.testing.assert_allclose(one.positions_A, more.positions_A[:5], atol=1e-6)
     assert one.provenance["conditions"] == more.provenance["conditions"]
 
@@ -73,7 +78,9 @@ def test_a_sample_is_a_function_of_its_seed_alone() -> None:
 def test_relaxation_holds_the_atoms_too() -> None:
     fix = held(BUTANOL, [0, 1, 2])
     ensemble = equidrift.sample(BUTANOL, 2, model="etkdg-mmff", fix=fix, relax="mmff")
-    np.testing.assert_allclose(ensemble.positions_A[:, [0, 1, 2]], np.tile(list(fix.values()), (2, 1, 1)), atol=1e-3)
+    np.testing.assert_allclose(
+        ensemble.positions_A[:, [0, 1, 2]], np.tile(list(fix.values()), (2, 1, 1)), atol=1e-3
+    )
     conditions = make_conditions(fix=fix)
     assert conditions is not None and ensemble.energies_eV is not None
     known = conditions.of(BUTANOL)
@@ -81,14 +88,21 @@ def test_relaxation_holds_the_atoms_too() -> None:
     np.testing.assert_allclose(ensemble.energies_eV, energies, atol=1e-6)
     start = known.placed(geometry(BUTANOL)[None])
     moved, lower = mmff_relax(BUTANOL, start, known=known)
-    assert lower[0] < mmff_relax(BUTANOL, start, 0)[1][0] and np.abs(moved - start)[0, [0, 1, 2]].max() == 0
+    assert (
+        lower[0] < mmff_relax(BUTANOL, start, 0)[1][0]
+        and np.abs(moved - start)[0, [0, 1, 2]].max() == 0
+    )
 
 
 def test_what_mmff_cannot_type_is_relaxed_by_uff() -> None:
     borane = Molecule.from_smiles("CCCB(O)O")
     conditions = make_conditions(fix=held(borane, [0, 1]))
     assert conditions is not None
-    made = Chain(refiner=None, num_threads=1).conditioned(conditions).sample(borane, sample_seeds(0, 0, 2))
+    made = (
+        Chain(refiner=None, num_threads=1)
+        .conditioned(conditions)
+        .sample(borane, sample_seeds(0, 0, 2))
+    )
     assert (check_geometry(borane, made) == "").all()
     with pytest.raises(MoleculeError, match="MMFF94"):
         mmff_relax(borane, made, known=conditions.of(borane))
@@ -110,7 +124,9 @@ def test_restraints_are_satisfied_and_reported() -> None:
 
 def test_restraints_and_held_atoms_together() -> None:
     hexane = Molecule.from_smiles("CCCCCC")
-    ensemble = equidrift.sample(hexane, 3, model="etkdg-mmff", fix=held(hexane, [0, 1, 2]), restrain=[(0, 5, 4.0, 5.0)])
+    ensemble = equidrift.sample(
+        hexane, 3, model="etkdg-mmff", fix=held(hexane, [0, 1, 2]), restrain=[(0, 5, 4.0, 5.0)]
+    )
     d = np.linalg.norm(ensemble.positions_A[:, 0] - ensemble.positions_A[:, 5], axis=-1)
     assert (d > 3.9).all() and (d < 5.1).all()
     known = make_conditions(fix=held(hexane, [0, 1, 2]), restrain=[(0, 5, 4.0, 5.0)]).of(hexane)  # type: ignore[union-attr]
@@ -120,13 +136,22 @@ def test_restraints_and_held_atoms_together() -> None:
 
 
 def test_samples_that_miss_are_rejected_by_reason() -> None:
-    known = Known(BUTANOL, np.array([0]), np.zeros((1, 3)), np.array([[0, 4]]), np.array([2.0]), np.array([3.0]))
+    known = Known(
+        BUTANOL,
+        np.array([0]),
+        np.zeros((1, 3)),
+        np.array([[0, 4]]),
+        np.array([2.0]),
+        np.array([3.0]),
+    )
     x = np.stack([geometry(BUTANOL)] * 2)
     x -= x[:, :1]
     x[1] += 0.01
     assert known.reasons(x, np.array(["", ""], "U20")).tolist() == [RESTRAINT, MOVED]
     with pytest.raises(NoValidSamplesError, match="hold fewer atoms, widen the restraints"):
-        equidrift.sample("CC#CC", 1, model="etkdg-mmff", restrain=[(0, 3, 3.0, 3.2)], max_attempts=2)
+        equidrift.sample(
+            "CC#CC", 1, model="etkdg-mmff", restrain=[(0, 3, 3.0, 3.2)], max_attempts=2
+        )
 
 
 def test_models_that_cannot_are_refused() -> None:
@@ -151,7 +176,10 @@ def test_rdkit_manner() -> None:
     ids = embed_molecule_confs(mol, 2, model="etkdg-mmff", randomSeed=1, coordMap=core)
     for i in ids:
         for k, point in core.items():
-            assert isinstance(point, Point3D) and point.Distance(mol.GetConformer(i).GetAtomPosition(k)) < 1e-3
+            assert (
+                isinstance(point, Point3D)
+                and point.Distance(mol.GetConformer(i).GetAtomPosition(k)) < 1e-3
+            )
 
 
 def test_ase_manner() -> None:
@@ -162,6 +190,10 @@ def test_ase_manner() -> None:
     first, again = generator.generate("CCCCO"), generator.generate("CCCCO")
     np.testing.assert_allclose(first[1].positions[:3], list(fix.values()), atol=1e-3)
     np.testing.assert_array_equal(first[0].positions, again[0].positions)
-    assert generator.set(fix=fix) == {} and list(generator.set(fix=held(BUTANOL, [0, 1]))) == ["fix"] and generator.ensemble is None
+    assert (
+        generator.set(fix=fix) == {}
+        and list(generator.set(fix=held(BUTANOL, [0, 1]))) == ["fix"]
+        and generator.ensemble is None
+    )
     with pytest.raises(UnknownNameError, match="fixx"):
         ConformerGenerator(fixx=fix)

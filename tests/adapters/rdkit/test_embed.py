@@ -24,7 +24,10 @@ def test_adds_conformers_and_returns_ids(mol):
     assert ids == [0, 1, 2] and mol.GetNumConformers() == 3
     more = embed_molecule_confs(mol, 2, model="etkdg", randomSeed=1, clearConfs=False)
     assert more == [3, 4] and mol.GetNumConformers() == 5
-    assert embed_molecule_confs(mol, 1, model="etkdg", randomSeed=1) == [0] and mol.GetNumConformers() == 1
+    assert (
+        embed_molecule_confs(mol, 1, model="etkdg", randomSeed=1) == [0]
+        and mol.GetNumConformers() == 1
+    )
 
 
 def test_seeds_and_threads(mol):

@@ -14,14 +14,20 @@ from equidrift.records import Molecule
 from equidrift.seeds import sample_seeds
 
 BUTANOL = Molecule.from_smiles("CC[C@H](C)O")
-IMPOSSIBLE = Molecule.from_smiles("C[C@@H]1CC[C@H]2[C@@H](C)C(=O)O[C@@H]3O[C@@]4(C)CC[C@@H]1[C@]23OO4")
+IMPOSSIBLE = Molecule.from_smiles(
+    "C[C@@H]1CC[C@H]2[C@@H](C)C(=O)O[C@@H]3O[C@@]4(C)CC[C@@H]1[C@]23OO4"
+)
 
 
 @pytest.mark.parametrize("model", [ETKDG(), ETKDGMMFF()])
 def test_fulfils_the_protocol(model):
     assert isinstance(model, ConformerModel)
     positions = model.sample(BUTANOL, sample_seeds(0, 0, 3))
-    assert positions.shape == (3, BUTANOL.n_atoms, 3) and positions.dtype == np.float64 and np.isfinite(positions).all()
+    assert (
+        positions.shape == (3, BUTANOL.n_atoms, 3)
+        and positions.dtype == np.float64
+        and np.isfinite(positions).all()
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -57,8 +63,16 @@ def test_seeds_zero_and_one_differ():
 def test_what_cannot_be_embedded_is_nan_in_its_place():
     positions = ETKDG(max_attempts=2).sample(IMPOSSIBLE, sample_seeds(0, 0, 3))
     assert positions.shape == (3, IMPOSSIBLE.n_atoms, 3) and np.isnan(positions).all()
-    relaxed, energies = mmff_relax(BUTANOL, np.stack([np.full((BUTANOL.n_atoms, 3), np.nan), *ETKDG().sample(BUTANOL, np.array([4]))]))
-    assert np.isnan(relaxed[0]).all() and np.isnan(energies[0]) and np.isfinite(relaxed[1]).all() and np.isfinite(energies[1])
+    relaxed, energies = mmff_relax(
+        BUTANOL,
+        np.stack([np.full((BUTANOL.n_atoms, 3), np.nan), *ETKDG().sample(BUTANOL, np.array([4]))]),
+    )
+    assert (
+        np.isnan(relaxed[0]).all()
+        and np.isnan(energies[0])
+        and np.isfinite(relaxed[1]).all()
+        and np.isfinite(energies[1])
+    )
 
 
 def test_failures_of_a_chunk_keep_their_places(monkeypatch):
@@ -73,7 +87,9 @@ def test_failures_of_a_chunk_keep_their_places(monkeypatch):
         return found[chunk != bad]
 
     monkeypatch.setattr(ETKDG, "_call", call)
-    monkeypatch.setattr(ETKDG, "_climb", lambda self, molecule, *_: np.full((1, molecule.n_atoms, 3), np.nan))
+    monkeypatch.setattr(
+        ETKDG, "_climb", lambda self, molecule, *_: np.full((1, molecule.n_atoms, 3), np.nan)
+    )
     positions = model.sample(BUTANOL, seeds)
     assert np.isnan(positions[1]).all()
     np.testing.assert_array_equal(positions[[0, 2, 3]], expected[[0, 2, 3]])
@@ -94,7 +110,9 @@ def test_runtime_errors_of_the_embedding_are_caught(monkeypatch):
     assert np.isfinite(ETKDG().sample(Molecule.from_smiles("CCCO"), sample_seeds(0, 0, 2))).all()
 
 
-@pytest.mark.parametrize("smiles", ["C1CCCC1", "OC1CCCC1", "C1CCC1", "c1ccc2c(c1)ccc1ccc3ccc4ccc5ccccc5c4c3c12"])
+@pytest.mark.parametrize(
+    "smiles", ["C1CCCC1", "OC1CCCC1", "C1CCC1", "c1ccc2c(c1)ccc1ccc3ccc4ccc5ccccc5c4c3c12"]
+)
 def test_etkdg_embeds_every_seed_when_one_of_its_settings_fails(smiles):
     """RDKit's small-ring torsions give up on cyclopentane, its flat aromatic rings on a helicene."""
     assert np.isfinite(ETKDG().sample(Molecule.from_smiles(smiles), sample_seeds(0, 0, 6))).all()
@@ -106,7 +124,9 @@ def test_etkdg_gives_up_at_once_when_nothing_ever_embeds():
 
 
 def test_strained_cage():
-    assert np.isfinite(ETKDG().sample(Molecule.from_smiles("CC12CC3C(C1=O)N32"), sample_seeds(0, 0, 4))).all()
+    assert np.isfinite(
+        ETKDG().sample(Molecule.from_smiles("CC12CC3C(C1=O)N32"), sample_seeds(0, 0, 4))
+    ).all()
 
 
 def test_time_limit_ends_the_search(monkeypatch):
@@ -140,8 +160,12 @@ def test_energies_are_rdkits():
     from equidrift.adapters.rdkit.molecule import to_mol
 
     mol = to_mol(BUTANOL, positions)
-    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, rdForceFieldHelpers.MMFFGetMoleculeProperties(mol))
-    assert mmff_relax(BUTANOL, positions, 0)[1][0] * 23.0605478 == pytest.approx(field.CalcEnergy(), rel=1e-6)
+    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
+        mol, rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+    )
+    assert mmff_relax(BUTANOL, positions, 0)[1][0] * 23.0605478 == pytest.approx(
+        field.CalcEnergy(), rel=1e-6
+    )
 
 
 def test_untyped_molecule_names_the_way_out():

@@ -20,7 +20,9 @@ def test_smi(tmp_path):
     records = list(read_molecules(path))
     assert [r.index for r in records] == [0, 1, 2, 3]
     assert [r.title for r in records] == ["ethanol of mine", "C1CC", "ethane", "O"]
-    assert records[0].molecule == Molecule.from_smiles("CCO") and records[0].molecule.smiles == "CCO"
+    assert (
+        records[0].molecule == Molecule.from_smiles("CCO") and records[0].molecule.smiles == "CCO"
+    )
     assert records[1].molecule is None and "cannot read the SMILES 'C1CC'" in records[1].error
     assert all(r.positions_A is None for r in records) and records[3].error is None
 
@@ -42,7 +44,9 @@ def test_file_without_molecules(tmp_path, suffix, text):
 
 
 def test_unknown_suffix_and_missing_file(tmp_path):
-    with pytest.raises(UnknownNameError, match=re.escape("unknown suffix '.sdff'. Did you mean '.sdf'?")):
+    with pytest.raises(
+        UnknownNameError, match=re.escape("unknown suffix '.sdff'. Did you mean '.sdf'?")
+    ):
         read_molecules(tmp_path / "a.sdff")
     with pytest.raises(InputError, match=r"there is no file"):
         read_molecules(tmp_path / "a.sdf")
@@ -62,7 +66,10 @@ def test_sdf_round_trip(ensemble, tmp_path):
 
 def assert_same_graph(a: Molecule, b: Molecule) -> None:
     """Equal up to the way stereo rows and aromatic bonds are written, atom order included."""
-    assert a.numbers.tolist() == b.numbers.tolist() and a.formal_charges.tolist() == b.formal_charges.tolist()
+    assert (
+        a.numbers.tolist() == b.numbers.tolist()
+        and a.formal_charges.tolist() == b.formal_charges.tolist()
+    )
     assert sorted(map(sorted, a.bonds.tolist())) == sorted(map(sorted, b.bonds.tolist()))
     assert canonical(a) == canonical(b)
 
@@ -91,7 +98,9 @@ def test_sdf_properties_and_pieces(chiral, tmp_path):
 
 def test_sdf_title_is_the_smiles_where_there_is_no_name(chiral, tmp_path):
     write_sdf(chiral.replace(molecule=chiral.molecule.replace(name="")), tmp_path / "a.sdf")
-    assert next(Chem.SDMolSupplier(str(tmp_path / "a.sdf"))).GetProp("_Name") == chiral.molecule.smiles
+    assert (
+        next(Chem.SDMolSupplier(str(tmp_path / "a.sdf"))).GetProp("_Name") == chiral.molecule.smiles
+    )
     (first, _) = read_molecules(tmp_path / "a.sdf")
     assert (first.molecule.name, first.molecule.smiles) == ("", chiral.molecule.smiles)
 
@@ -99,14 +108,18 @@ def test_sdf_title_is_the_smiles_where_there_is_no_name(chiral, tmp_path):
 def test_sdf_title_is_the_name_where_no_smiles_was_given(chiral, tmp_path):
     write_sdf(chiral.replace(molecule=chiral.molecule.replace(smiles="")), tmp_path / "a.sdf")
     mol = next(Chem.SDMolSupplier(str(tmp_path / "a.sdf")))
-    assert mol.GetProp("_Name") == "R and Z" and Chem.CanonSmiles(mol.GetProp("smiles")) == Chem.CanonSmiles(chiral.molecule.smiles)
+    assert mol.GetProp("_Name") == "R and Z" and Chem.CanonSmiles(
+        mol.GetProp("smiles")
+    ) == Chem.CanonSmiles(chiral.molecule.smiles)
 
 
 def test_broken_record_among_good_ones(chiral, tmp_path):
     path = tmp_path / "some.sdf"
     write_sdf(chiral, path)
     good = path.read_text().split("$$$$\n")[0] + "$$$$\n"
-    five_bonds = Chem.MolToMolBlock(Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), kekulize=False)
+    five_bonds = Chem.MolToMolBlock(
+        Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), kekulize=False
+    )
     no_atoms = "empty\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n$$$$\n"
     broken = ["title\n\n\nnot a counts line\n$$$$\n", f"{five_bonds}$$$$\n", no_atoms]
     truncated = good[: len(good) // 3]
@@ -152,7 +165,9 @@ def test_pdb_round_trip(ensemble, tmp_path):
 def test_pdb_keeps_names(chiral, tmp_path):
     n = chiral.molecule.n_atoms
     names = tuple(f"A{k}" for k in range(n))
-    named = chiral.molecule.replace(atom_names=names, residue_names=("LIG",) * n, residue_ids=(7,) * n)
+    named = chiral.molecule.replace(
+        atom_names=names, residue_names=("LIG",) * n, residue_ids=(7,) * n
+    )
     write_pdb(chiral.replace(molecule=named), tmp_path / "a.pdb")
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert record.molecule.atom_names == names and record.molecule.residue_names == ("LIG",) * n
@@ -211,12 +226,17 @@ def test_peptide_pdb_without_hydrogens(tmp_path):
     Chem.MolToPDBFile(Chem.RemoveHs(full), str(tmp_path / "a.pdb"), flavor=2)
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert record.error is None and record.molecule.n_atoms == full.GetNumAtoms()
-    assert set(record.molecule.residue_names) == {"GLY", "ALA"} and np.isfinite(record.positions_A).all()
+    assert (
+        set(record.molecule.residue_names) == {"GLY", "ALA"}
+        and np.isfinite(record.positions_A).all()
+    )
 
 
 @pytest.mark.parametrize("write", [write_sdf, write_pdb, lambda e, p: write_mol(e[0], p)])
 def test_unwritable_path_and_nan(chiral, tmp_path, write):
-    with pytest.raises(InputError, match=r"cannot write .*give a path in a folder you can write to"):
+    with pytest.raises(
+        InputError, match=r"cannot write .*give a path in a folder you can write to"
+    ):
         write(chiral, tmp_path / "no" / "such.sdf")
     broken = chiral.replace(positions_A=np.full_like(chiral.positions_A, np.nan))
     with pytest.raises(InputError, match=r"ensemble\[ensemble.valid\]"):

@@ -70,7 +70,9 @@ def test_name_that_may_be_two_elements_is_refused(name):
 def test_elements_come_from_names_when_these_allow_one(tmp_path):
     ensemble = make_ensemble("ibuprofen")
     write_pdb(ensemble, tmp_path / "a.pdb")
-    lines = [line[:76] if line.startswith("HETATM") else line for line in (tmp_path / "a.pdb").open()]
+    lines = [
+        line[:76] if line.startswith("HETATM") else line for line in (tmp_path / "a.pdb").open()
+    ]
     (tmp_path / "a.pdb").write_text("\n".join(line.rstrip("\n") for line in lines))
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert graph_key(record.molecule) == graph_key(ensemble.molecule)
@@ -104,7 +106,12 @@ def test_chains_and_insertion_codes_are_kept():
     assert set(molecule.insertion_codes) == {"", "A", "B"} and molecule.charge == 0
     topology, _ = Ensemble(molecule, record.positions_A).to_openmm()
     residues = [(r.name, r.id, r.insertionCode.strip()) for r in topology.residues()]
-    assert residues == [("ACE", "51", ""), ("GLY", "52", "A"), ("GLY", "52", "B"), ("NME", "53", "")]
+    assert residues == [
+        ("ACE", "51", ""),
+        ("GLY", "52", "A"),
+        ("GLY", "52", "B"),
+        ("NME", "53", ""),
+    ]
     (record,) = case("ala2_chains.pdb")
     assert set(record.molecule.chain_ids) == {"B"}
 
@@ -157,7 +164,9 @@ def test_isomers_among_models_are_entries_of_their_own(tmp_path, smiles):
     records = list(read_molecules(tmp_path / "a.pdb"))
     read = {canonical(record.molecule) for record in records}
     wanted = {Chem.CanonSmiles(text) for text in smiles}
-    assert read == wanted or read.issubset(wanted | {Chem.CanonSmiles("C/C=C/C"), Chem.CanonSmiles(r"C/C=C\C")})
+    assert read == wanted or read.issubset(
+        wanted | {Chem.CanonSmiles("C/C=C/C"), Chem.CanonSmiles(r"C/C=C\C")}
+    )
     assert len(records) == len(smiles)
 
 
@@ -235,7 +244,9 @@ def modeller_pdb(tmp_path_factory):
     "sequence, charge",
     [("AAA", 0), ("AFS", 0), ("ADA", -1), ("AKA", 1), ("GGG", 0), ("RPW", 1), ("HCY", 0)],
 )
-def test_peptide_of_openmms_modeller_has_the_charges_of_its_hydrogens(modeller_pdb, sequence, charge):
+def test_peptide_of_openmms_modeller_has_the_charges_of_its_hydrogens(
+    modeller_pdb, sequence, charge
+):
     from openmm import app
 
     path = modeller_pdb(sequence)
@@ -320,7 +331,9 @@ def test_peptide_is_written_in_atom_records_with_chain_and_columns(tmp_path):
     assert graph_key(record.molecule) == graph_key(ensemble.molecule)
 
 
-@pytest.mark.parametrize("name", ["gly_icode.pdb", "ala2_chains.pdb", "pep_KE.pdb", "capped_HID.pdb"])
+@pytest.mark.parametrize(
+    "name", ["gly_icode.pdb", "ala2_chains.pdb", "pep_KE.pdb", "capped_HID.pdb"]
+)
 def test_pdb_file_survives_being_read_and_written(tmp_path, name):
     (record,) = case(name)
     write_pdb(Ensemble(record.molecule, record.positions_A), tmp_path / "a.pdb")
@@ -360,10 +373,16 @@ def test_refine_and_sample_take_the_charge_of_a_ligand(tmp_path):
     assert "charge -1 would fit" in str(entry.molecule)
 
 
-@pytest.mark.parametrize("sequence, name", [("AAA", "H"), ("ASA", "HG"), ("ATA", "HG1"), ("AYA", "HH"), ("ACA", "HG")])
+@pytest.mark.parametrize(
+    "sequence, name", [("AAA", "H"), ("ASA", "HG"), ("ATA", "HG1"), ("AYA", "HH"), ("ACA", "HG")]
+)
 def test_residue_that_lost_an_acidic_hydrogen_is_refused(tmp_path, modeller_pdb, sequence, name):
     lines = modeller_pdb(sequence).read_text().splitlines()
-    lost = next(k for k, line in enumerate(lines) if line[12:16].strip() == name and line[22:26].strip() == "2")
+    lost = next(
+        k
+        for k, line in enumerate(lines)
+        if line[12:16].strip() == name and line[22:26].strip() == "2"
+    )
     (tmp_path / "a.pdb").write_text("\n".join(lines[:lost] + lines[lost + 1 :]))
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert record.molecule is None and "would be an anion" in record.error
@@ -371,7 +390,9 @@ def test_residue_that_lost_an_acidic_hydrogen_is_refused(tmp_path, modeller_pdb,
 
 def without_charges(path: Path) -> None:
     """Drop CONECT, REMARK and the charges, as many programs do not write them."""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith(("CONECT", "REMARK"))]
+    lines = [
+        line for line in path.read_text().splitlines() if not line.startswith(("CONECT", "REMARK"))
+    ]
     path.write_text("\n".join(line[:78] for line in lines))
 
 

@@ -42,7 +42,10 @@ def test_order_is_the_callers(order):
 @pytest.mark.parametrize("name, charge", [("anion", "-1"), ("cation", r"\+1")])
 def test_ion_without_charge_is_refused(name, charge):
     ensemble = make_ensemble(name)
-    with pytest.raises(MoleculeError, match=f"the charge is not given and no neutral structure fits; charge {charge} would fit"):
+    with pytest.raises(
+        MoleculeError,
+        match=f"the charge is not given and no neutral structure fits; charge {charge} would fit",
+    ):
         molecule_from_xyz(ensemble.molecule.numbers, ensemble.positions_A[0])
 
 

@@ -37,7 +37,10 @@ def test_stereo_is_that_of_the_coordinates() -> None:
     positions = geometry(alanine)
     bare = alanine.replace(**NO_TAGS)
     left, right = perceived(bare, positions), perceived(bare, positions * [1, 1, -1])
-    assert {left.smiles, right.smiles} == {canonical_smiles(alanine), canonical_smiles(Molecule.from_smiles("C[C@@H](N)C(=O)O"))}
+    assert {left.smiles, right.smiles} == {
+        canonical_smiles(alanine),
+        canonical_smiles(Molecule.from_smiles("C[C@@H](N)C(=O)O")),
+    }
     assert left.smiles == canonical_smiles(alanine) and left == alanine
     butene = Molecule.from_smiles("C/C=C\\C")
     assert perceived(butene.replace(**NO_TAGS), geometry(butene)).smiles == "C/C=C\\C"
@@ -47,14 +50,18 @@ def test_what_cannot_be_sanitised_is_refused() -> None:
     methane = Molecule.from_smiles("C")
     with pytest.raises(MoleculeError):
         perceived(methane.replace(bond_orders=np.array([2.0, 1.0, 1.0, 1.0])), geometry(methane))
-    radical = Molecule(np.array([6, 1, 1, 1]), np.array([[0, 1], [0, 2], [0, 3]]), np.ones(3), np.zeros(4))
+    radical = Molecule(
+        np.array([6, 1, 1, 1]), np.array([[0, 1], [0, 2], [0, 3]]), np.ones(3), np.zeros(4)
+    )
     with pytest.raises(MoleculeError, match="radical"):
         perceived(radical.replace(multiplicity=2), geometry(methane)[:4])
 
 
 def test_descriptors() -> None:
     values = dict(zip(DESCRIPTORS, descriptors([Molecule.from_smiles("CCO")])[0]))
-    assert values["MW"] == pytest.approx(46.07, abs=0.01) and values["PSA"] == pytest.approx(20.23, abs=0.01)
+    assert values["MW"] == pytest.approx(46.07, abs=0.01) and values["PSA"] == pytest.approx(
+        20.23, abs=0.01
+    )
     assert values["logP"] == pytest.approx(-0.0014, abs=1e-3) and 0 < values["QED"] < 1
     assert descriptors([]).shape == (0, 4)
 
@@ -71,6 +78,8 @@ def test_open_valences_are_completed() -> None:
 def test_posebusters_finds_a_stretched_molecule() -> None:
     pytest.importorskip("posebusters")
     molecule = Molecule.from_smiles("CCO")
-    sound, stretched = posebusters_failures([(molecule, geometry(molecule)), (molecule, 1.4 * geometry(molecule))])
+    sound, stretched = posebusters_failures(
+        [(molecule, geometry(molecule)), (molecule, 1.4 * geometry(molecule))]
+    )
     assert sound == () and "bond_lengths" in stretched
     assert posebusters_failures([]) == []

@@ -27,7 +27,9 @@ def test_a_molecule_without_samples_counts() -> None:
     assert values["COV-R@0.1"] == 50 and values["AMR-R"] == np.inf
 
 
-@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 3)))
+@given(
+    arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(0, 3))
+)
 def test_bounds_and_monotone_thresholds(matrix: np.ndarray) -> None:
     thresholds = (0.0, 0.5, 1.0, 3.0)
     values = coverage([matrix], thresholds)

@@ -27,8 +27,13 @@ test_sets_1d.__test__ = test_sets_2d.__test__ = False  # type: ignore[attr-defin
 @pytest.mark.parametrize("system", ["se", "matern52", "weakly-periodic"])
 def test_shipped_gps_are_near_the_optimum_in_both_windows(system: str) -> None:
     for task, shift in TASKS.items():
-        rows = {r["row"]: r["values"]["loglik"] for r in system_rows(system, task, test_sets_1d(system, shift, 100), 50)}
-        assert rows[f"{system}/{task}"] == pytest.approx(rows[f"{system}/{task}-gp-optimum"], abs=0.03)
+        rows = {
+            r["row"]: r["values"]["loglik"]
+            for r in system_rows(system, task, test_sets_1d(system, shift, 100), 50)
+        }
+        assert rows[f"{system}/{task}"] == pytest.approx(
+            rows[f"{system}/{task}-gp-optimum"], abs=0.03
+        )
         assert rows[f"{system}/{task}-gp-diagonal"] < rows[f"{system}/{task}-gp-optimum"] - 0.5
         assert f"{system}/{task}-geomndp-published" in rows
 
@@ -36,7 +41,9 @@ def test_shipped_gps_are_near_the_optimum_in_both_windows(system: str) -> None:
 def test_variances() -> None:
     generator = torch.Generator().manual_seed(0)
     x = 4 * torch.rand(500, 100, 1, generator=generator) - 2
-    assert float(draw_functions("sawtooth", x, generator).var()) == pytest.approx(SAWTOOTH_VARIANCE, rel=0.02)
+    assert float(draw_functions("sawtooth", x, generator).var()) == pytest.approx(
+        SAWTOOTH_VARIANCE, rel=0.02
+    )
     assert float(draw_functions("mixture", x, generator).var()) == pytest.approx(1.0, rel=0.1)
     assert len(radial_grid()) == 648
 
@@ -57,7 +64,10 @@ def test_unknown_system() -> None:
 
 def test_the_correctors_gain() -> None:
     none, five = _errors(0, 600), _errors(5, 600)
-    assert five["mean_error_sd"] < 0.6 * none["mean_error_sd"] and five["covariance_error"] < 0.6 * none["covariance_error"]
+    assert (
+        five["mean_error_sd"] < 0.6 * none["mean_error_sd"]
+        and five["covariance_error"] < 0.6 * none["covariance_error"]
+    )
 
 
 def test_stereographic_gp() -> None:
@@ -68,9 +78,15 @@ def test_stereographic_gp() -> None:
     plane = StereographicGP(t, tracks)
     known = np.array([0, 6, 12, 18, 24])
     made = plane.predict(tracks, known)
-    assert distance_km(made[:, known], tracks[:, known]).max() < 5 and distance_km(made, tracks).max() < 300
+    assert (
+        distance_km(made[:, known], tracks[:, known]).max() < 5
+        and distance_km(made, tracks).max() < 300
+    )
     a, b = np.array([[0.3, 0.1, np.sqrt(0.9)]]), 1e-4
-    sides = [(lambda v: v / np.linalg.norm(v))(a + b * np.array(d)) for d in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))]
+    sides = [
+        (lambda v: v / np.linalg.norm(v))(a + b * np.array(d))
+        for d in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    ]
     on_sphere = np.linalg.norm(np.cross(sides[0] - a, sides[1] - a))
     flat, log_area = plane.project(np.concatenate([a, *sides]) @ plane.frame)
     on_plane = abs(np.linalg.det(flat[1:] - flat[0]))

@@ -22,14 +22,22 @@ SOME = Size(samples=6, embedded=3, conditional=3, relaxed=0, busted=0, energies=
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dict], list[str]]:
-    np.savez(tmp_path / "qm9_molecules.npz", **{**vars(toy_qm9()), "half_b": np.arange(12) % 2 == 0})
+    np.savez(
+        tmp_path / "qm9_molecules.npz", **{**vars(toy_qm9()), "half_b": np.arange(12) % 2 == 0}
+    )
     monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
     monkeypatch.setattr(benchmark, "QUICK", SOME)
     monkeypatch.setattr(benchmark, "load_properties", network)
-    monkeypatch.setattr(benchmark, "OTHERS", {"reconstruction": "equidrift.models.molecules.nowhere:rows"})
+    monkeypatch.setattr(
+        benchmark, "OTHERS", {"reconstruction": "equidrift.models.molecules.nowhere:rows"}
+    )
     monkeypatch.setitem(registry.MOLECULE_MODELS, "joint", "tests.doubles:Baker")
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "joint-best-of", "tests.plugin.bench.test_molecules:absent")
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "latent", "tests.plugin.bench.test_molecules:absent")
+    monkeypatch.setitem(
+        registry.MOLECULE_MODELS, "joint-best-of", "tests.plugin.bench.test_molecules:absent"
+    )
+    monkeypatch.setitem(
+        registry.MOLECULE_MODELS, "latent", "tests.plugin.bench.test_molecules:absent"
+    )
     benchmark.cached_model.cache_clear()
     said: list[str] = []
     result = benchmark.run(progress=lambda text: said.append(str(text)), limit=6)
@@ -44,14 +52,31 @@ def absent() -> None:
 
 def test_rows(rows: tuple[dict[str, dict], list[str]]) -> None:
     values, said = rows
-    assert {"joint/raw", "joint/mmff", "rdkit/mmff", "train/random", "qm9/eqgat-diff-published"} <= set(values)
-    assert not any("latent" in name for name in values) and any(text.startswith("left out: latent") for text in said)
+    assert {
+        "joint/raw",
+        "joint/mmff",
+        "rdkit/mmff",
+        "train/random",
+        "qm9/eqgat-diff-published",
+    } <= set(values)
+    assert not any("latent" in name for name in values) and any(
+        text.startswith("left out: latent") for text in said
+    )
     assert any(text.startswith("left out: reconstruction") for text in said)
     joint = values["joint/raw"]
-    assert joint["samples"] == 6 and joint["molecule_stability"] == 100.0 and joint["valid_unique"] < 100.0 and joint["molecules_per_s"] > 0
+    assert (
+        joint["samples"] == 6
+        and joint["molecule_stability"] == 100.0
+        and joint["valid_unique"] < 100.0
+        and joint["molecules_per_s"] > 0
+    )
     assert values["train/random"]["novel"] == 0.0 and values["train/random"]["MW_W"] > 0
     assert values["conditional-gap_eV/geoldm-published"] == {"MAE": 0.587}
-    assert {"conditional-gap_eV/equidrift", "conditional-gap_eV/joint-no-target", "conditional-alpha_bohr3/floor"} <= set(values)
+    assert {
+        "conditional-gap_eV/equidrift",
+        "conditional-gap_eV/joint-no-target",
+        "conditional-alpha_bohr3/floor",
+    } <= set(values)
     assert "conditional-alpha_bohr3/equidrift" not in values  # the double takes no such target
     assert values["conditional-gap_eV/equidrift"]["judged"] == 100.0
 
@@ -76,7 +101,9 @@ def test_errors_leave_out_what_is_no_molecule_and_say_how_much() -> None:
 
     ethanol = Molecule.from_smiles("CCO")
     sound, broken = (ethanol, geometry(ethanol)), (ethanol, geometry(ethanol) * np.nan)
-    assert errors(Five(), [sound, None, broken, sound], "gap_eV", np.array([4.0, 9.0, 9.0, 8.0])) == {"MAE": 2.0, "judged": 50.0}
+    assert errors(
+        Five(), [sound, None, broken, sound], "gap_eV", np.array([4.0, 9.0, 9.0, 8.0])
+    ) == {"MAE": 2.0, "judged": 50.0}
     assert errors(Five(), [None], "gap_eV", np.array([4.0])) == {"judged": 0.0}
 
 

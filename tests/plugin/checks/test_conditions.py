@@ -34,7 +34,9 @@ def known(molecule: Molecule, **what: Any) -> Known:
     return conditions.of(molecule)
 
 
-def at(molecule: Molecule, atoms: list[int], moved: dict[int, float] | None = None) -> dict[int, Any]:
+def at(
+    molecule: Molecule, atoms: list[int], moved: dict[int, float] | None = None
+) -> dict[int, Any]:
     """{atom: coordinates}, some of them moved along x."""
     return {k: geometry(molecule)[k] + np.array([(moved or {}).get(k, 0.0), 0, 0]) for k in atoms}
 
@@ -44,7 +46,9 @@ def test_a_core_is_matched_with_its_hydrogens_but_not_where_it_grows(tmp_path: P
     for core in (mol_of(PHENOL), str(tmp_path / "core.sdf"), tmp_path / "core.sdf"):
         told = known(XYLENOL, fix=core)
         elements = [XYLENOL.symbols[k] for k in told.atoms]
-        assert sorted(elements) == ["C"] * 6 + ["H"] * 5 + ["O"] and 2 in told.atoms, "the hydroxyl hydrogen is where the core grows"
+        assert sorted(elements) == ["C"] * 6 + ["H"] * 5 + ["O"] and 2 in told.atoms, (
+            "the hydroxyl hydrogen is where the core grows"
+        )
         np.testing.assert_allclose(told.positions_A[0], geometry(PHENOL)[0], atol=1e-3)
 
 
@@ -53,10 +57,16 @@ def test_a_pdb_without_bond_orders_and_hydrogens(tmp_path: Path) -> None:
     for bond in heavy.GetBonds():
         bond.SetBondType(Chem.BondType.SINGLE)
     path = tmp_path / "ligand.pdb"
-    path.write_text("\n".join(line for line in Chem.MolToPDBBlock(heavy).splitlines() if not line.startswith("CONECT")))
+    path.write_text(
+        "\n".join(
+            line for line in Chem.MolToPDBBlock(heavy).splitlines() if not line.startswith("CONECT")
+        )
+    )
     told = known(ALANINE, fix=path)
     np.testing.assert_array_equal(np.sort(told.atoms), np.arange(6))
-    np.testing.assert_allclose(told.positions_A[np.argsort(told.atoms)], geometry(ALANINE)[:6], atol=2e-3)  # C=O and C-O are told by length
+    np.testing.assert_allclose(
+        told.positions_A[np.argsort(told.atoms)], geometry(ALANINE)[:6], atol=2e-3
+    )  # C=O and C-O are told by length
 
 
 def test_smarts_indices_points_and_given_matches() -> None:
@@ -69,10 +79,16 @@ def test_smarts_indices_points_and_given_matches() -> None:
 
 
 def test_ambiguous_matches_are_told() -> None:
-    told = known(Molecule.from_smiles("Oc1ccc(CCc2ccccc2)cc1"), fix=("c1ccccc1", geometry(PHENOL)[1:7]))
+    told = known(
+        Molecule.from_smiles("Oc1ccc(CCc2ccccc2)cc1"), fix=("c1ccccc1", geometry(PHENOL)[1:7])
+    )
     assert "2 different ways" in told.note or "different ways; atoms" in told.note
-    assert known(PHENOL, fix=("c1ccccc1", geometry(PHENOL)[1:7])).note != "", "a ring can be turned against the hydroxyl"
-    assert known(PHENOL, fix=("Oc1ccccc1", geometry(PHENOL)[:7])).note == "", "a mirror plane makes no difference"
+    assert known(PHENOL, fix=("c1ccccc1", geometry(PHENOL)[1:7])).note != "", (
+        "a ring can be turned against the hydroxyl"
+    )
+    assert known(PHENOL, fix=("Oc1ccccc1", geometry(PHENOL)[:7])).note == "", (
+        "a mirror plane makes no difference"
+    )
 
 
 def test_stereo_chooses_among_matches_and_contradictions_are_refused() -> None:
@@ -85,7 +101,9 @@ def test_stereo_chooses_among_matches_and_contradictions_are_refused() -> None:
         known(ALANINE, fix=at(other, [0, 1, 2, 3]))  # three neighbours tell where the fourth is
     assert len(known(ALANINE, fix=at(other, [0, 1, 2])).atoms) == 3
     cis, trans = Molecule.from_smiles("F/C=C\\F"), Molecule.from_smiles("F/C=C/F")
-    with pytest.raises(InputError, match="double bond 1=2 is cis or twisted in the core, and trans"):
+    with pytest.raises(
+        InputError, match="double bond 1=2 is cis or twisted in the core, and trans"
+    ):
         known(trans, fix=at(cis, [0, 1, 2, 3]))
     with pytest.raises(InputError, match="double bond 1=2"):
         known(trans, fix=at(cis, [1, 2, 4, 5]))  # by its hydrogens
@@ -120,7 +138,9 @@ def test_cores_that_cannot_be(molecule: Molecule, fix: Any, message: str) -> Non
         known(molecule, fix=fix)
 
 
-@pytest.mark.parametrize("fix", [3, {0.5: (0, 0, 0)}, {0: "here"}, ("CC", {0: 1}), (mol_of(BUTANE), [1, 2])])
+@pytest.mark.parametrize(
+    "fix", [3, {0.5: (0, 0, 0)}, {0: "here"}, ("CC", {0: 1}), (mol_of(BUTANE), [1, 2])]
+)
 def test_cores_of_another_kind(fix: Any) -> None:
     with pytest.raises(InputTypeError, match="fix"):
         known(BUTANE, fix=fix)
@@ -146,7 +166,10 @@ def test_files_that_hold_no_core(tmp_path: Path) -> None:
         ([(0, 3, 3, 2)], "lower <= upper"),
         ([(0, 3, np.nan, 2)], "lower <= upper"),
         ([(0, 3, 2, 3), (3, 0, 4, 5)], "two restraints on atoms 0 and 3 contradict"),
-        ([(0, 3, 8, 9)], "contradict each other or the molecule: atoms 0 and 3 .* leave at most 5.93 A"),
+        (
+            [(0, 3, 8, 9)],
+            "contradict each other or the molecule: atoms 0 and 3 .* leave at most 5.93 A",
+        ),
         ([(0, 3, 0.0, 1.2)], "leave at least"),
         ([(0, 1, 1)], r"a restraint is \(i, j"),
         ([], "holds no restraint"),
@@ -165,7 +188,10 @@ def test_restraints_contradict_through_triangles_and_fixed_atoms() -> None:
     apart = float(np.linalg.norm(x[0] - x[9]))
     with pytest.raises(InputError, match="contradict"):
         known(decane, fix={0: x[0], 9: x[9]}, restrain=[(0, 9, apart + 1, apart + 2)])
-    assert len(known(decane, fix={0: x[0], 9: x[9]}, restrain=[(0, 9, apart - 1, apart + 2)]).pairs) == 1
+    assert (
+        len(known(decane, fix={0: x[0], 9: x[9]}, restrain=[(0, 9, apart - 1, apart + 2)]).pairs)
+        == 1
+    )
 
 
 def test_restraint_files(tmp_path: Path) -> None:
@@ -183,7 +209,13 @@ def test_restraint_files(tmp_path: Path) -> None:
 
 def test_fingerprints_tell_requests_apart() -> None:
     x = geometry(PHENOL)
-    requests = [{"fix": {0: x[0]}}, {"fix": {0: x[1]}}, {"fix": {1: x[0]}}, {"fix": mol_of(PHENOL)}, {"restrain": [(0, 3, 1, 4)]}]
+    requests = [
+        {"fix": {0: x[0]}},
+        {"fix": {0: x[1]}},
+        {"fix": {1: x[0]}},
+        {"fix": mol_of(PHENOL)},
+        {"restrain": [(0, 3, 1, 4)]},
+    ]
     prints = [make_conditions(**request).fingerprint() for request in requests]  # type: ignore[union-attr]
     assert len(set(prints)) == len(prints)
     again = [make_conditions(**request).fingerprint() for request in requests]  # type: ignore[union-attr]
@@ -200,14 +232,19 @@ def test_smoothed_bounds_keep_every_geometry_inside(n: int, seed: int) -> None:
     loose = np.maximum(loose, loose.T) * (1 - np.eye(n))
     lower, upper = smoothed(np.maximum(d - loose, 0.0), d + loose)
     assert (lower <= d + 1e-9).all() and (d <= upper + 1e-9).all()
-    assert (upper[:, None] <= upper[:, :, None] + upper[None].transpose(0, 2, 1) + 1e-9).all(), "triangles hold"
+    assert (upper[:, None] <= upper[:, :, None] + upper[None].transpose(0, 2, 1) + 1e-9).all(), (
+        "triangles hold"
+    )
     again = smoothed(lower, upper)
     np.testing.assert_allclose(again[1], upper, atol=1e-9)
 
 
 def test_mirror_images_only_of_planar_cores_and_superposition() -> None:
     x = geometry(XYLENOL)
-    flat, solid = known(XYLENOL, fix=at(XYLENOL, [3, 4, 5, 6, 7, 8])), known(BUTANE, fix=at(BUTANE, [0, 1, 4, 5]))
+    flat, solid = (
+        known(XYLENOL, fix=at(XYLENOL, [3, 4, 5, 6, 7, 8])),
+        known(BUTANE, fix=at(BUTANE, [0, 1, 4, 5])),
+    )
     image = flat.mirrored(x)
     assert image is not None and solid.mirrored(geometry(BUTANE)) is None
     np.testing.assert_allclose(image[flat.atoms], flat.positions_A)

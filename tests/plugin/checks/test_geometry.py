@@ -45,7 +45,20 @@ def test_no_atoms_refused() -> None:
         check_supported(Molecule([], [], [], []))
 
 
-@pytest.mark.parametrize("smiles", ["CCO", "C[NH3+]", "CC(=O)[O-]", "OB(O)c1ccccc1", "C[Si](C)(C)C", "CI", "CBr", "[C-]#[O+]", "[H][H]"])
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "CCO",
+        "C[NH3+]",
+        "CC(=O)[O-]",
+        "OB(O)c1ccccc1",
+        "C[Si](C)(C)C",
+        "CI",
+        "CBr",
+        "[C-]#[O+]",
+        "[H][H]",
+    ],
+)
 def test_supported(smiles: str) -> None:
     check_supported(Molecule.from_smiles(smiles))
 
@@ -63,15 +76,21 @@ def test_embedded_conformers_pass(ensemble: Ensemble) -> None:
 
 def test_mirror_images_fail_where_there_is_a_centre(ensemble: Ensemble) -> None:
     reasons = check_geometry(ensemble.molecule, ensemble.positions_A * [-1, 1, 1])
-    assert reasons.tolist() == [TETRAHEDRAL if len(ensemble.molecule.tetrahedral) else ""] * len(ensemble)
+    assert reasons.tolist() == [TETRAHEDRAL if len(ensemble.molecule.tetrahedral) else ""] * len(
+        ensemble
+    )
 
 
 def test_each_reason() -> None:
     ensemble = make_ensemble("E alkene")
     good = ensemble.positions_A[0]
     molecule = ensemble.molecule
-    flipped = molecule.replace(double_bonds=molecule.double_bonds * [1, 1, 1, 1, 0] + [0, 0, 0, 0, 1])
-    assert check_geometry(molecule, [good, np.full_like(good, np.nan), 2 * good, 0.5 * good]).tolist() == [
+    flipped = molecule.replace(
+        double_bonds=molecule.double_bonds * [1, 1, 1, 1, 0] + [0, 0, 0, 0, 1]
+    )
+    assert check_geometry(
+        molecule, [good, np.full_like(good, np.nan), 2 * good, 0.5 * good]
+    ).tolist() == [
         "",
         NO_COORDINATES,
         BOND_LENGTH,
@@ -111,7 +130,9 @@ def test_invariant_under_rigid_motion(ensemble: Ensemble) -> None:
     assert (check_geometry(ensemble.molecule, ensemble.positions_A @ turn + 7) == "").all()
 
 
-@pytest.mark.parametrize("smiles", ["CI", "C[Si](C)(C)C", "CP(C)C", "CB(O)O", "CS(C)(=O)=O", "[H][H]", "CSSC"])
+@pytest.mark.parametrize(
+    "smiles", ["CI", "C[Si](C)(C)C", "CP(C)C", "CB(O)O", "CS(C)(=O)=O", "[H][H]", "CSSC"]
+)
 def test_check_geometry_rejects_a_bond_when_it_leaves_its_reference_window(smiles: str) -> None:
     molecule = Molecule.from_smiles(smiles)
     check, references = GeometryCheck(molecule), references_A(molecule)
@@ -119,7 +140,9 @@ def test_check_geometry_rejects_a_bond_when_it_leaves_its_reference_window(smile
     np.testing.assert_allclose(check.longest_A, 1.12 * references[:, 1])
 
 
-@pytest.mark.parametrize(("smiles", "planar"), [("FC=C=CF", [False]), ("CN=C=NC", [False]), ("CC=C=C=CC", [True])])
+@pytest.mark.parametrize(
+    ("smiles", "planar"), [("FC=C=CF", [False]), ("CN=C=NC", [False]), ("CC=C=C=CC", [True])]
+)
 def test_check_geometry_knows_the_twist_of_cumulated_bonds(smiles: str, planar: list[bool]) -> None:
     assert cumulated_bonds(Molecule.from_smiles(smiles))[1].tolist() == planar
     assert not len(cumulated_bonds(Molecule.from_smiles("CC=CC=CC"))[0])

@@ -24,9 +24,16 @@ from equidrift.records import Molecule
 from tests.doubles import geometry, spoilt
 
 
-def graph(numbers: list[int], bonds: list[tuple[int, int, float]], charges: list[int] | None = None) -> Molecule:
+def graph(
+    numbers: list[int], bonds: list[tuple[int, int, float]], charges: list[int] | None = None
+) -> Molecule:
     pairs = np.array([bond[:2] for bond in bonds], int).reshape(-1, 2)
-    return Molecule(np.array(numbers), pairs, np.array([b[2] for b in bonds]), np.array(charges or [0] * len(numbers)))
+    return Molecule(
+        np.array(numbers),
+        pairs,
+        np.array([b[2] for b in bonds]),
+        np.array(charges or [0] * len(numbers)),
+    )
 
 
 METHANE = graph([6, 1, 1, 1, 1], [(0, k, 1) for k in range(1, 5)])
@@ -50,7 +57,9 @@ def test_a_carbene_has_paired_electrons_and_still_no_valence() -> None:
 
 
 def test_a_biradical_is_caught_by_its_valences() -> None:
-    trimethylene = graph([6, 6, 6] + [1] * 6, [(0, 1, 1), (1, 2, 1)] + [(k // 2, 3 + k, 1) for k in range(6)])
+    trimethylene = graph(
+        [6, 6, 6] + [1] * 6, [(0, 1, 1), (1, 2, 1)] + [(k // 2, 3 + k, 1) for k in range(6)]
+    )
     assert not open_shell(trimethylene) and graph_problem(trimethylene) == VALENCY
     assert int((~atoms_stable(trimethylene)).sum()) == 2
 
@@ -78,7 +87,13 @@ def test_aromatic_bonds_need_a_kekule_structure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "problem"), [("radical", OPEN_SHELL), ("charged", NET_CHARGE), ("apart", DISCONNECTED), ("valency", VALENCY)]
+    ("fault", "problem"),
+    [
+        ("radical", OPEN_SHELL),
+        ("charged", NET_CHARGE),
+        ("apart", DISCONNECTED),
+        ("valency", VALENCY),
+    ],
 )
 def test_spoilt_molecules(fault: str, problem: str) -> None:
     molecule = Molecule.from_smiles("CC(O)CN")
@@ -97,7 +112,10 @@ def test_edm_reads_orders_from_distances() -> None:
 def test_edm_fails_what_is_stretched_and_what_bears_a_charge() -> None:
     ethane = Molecule.from_smiles("CC")
     positions = ETKDG().sample(ethane, np.array([0]))[0]
-    assert edm_atoms_stable(ethane.numbers, positions).all() and not edm_atoms_stable(ethane.numbers, 1.15 * positions).all()
+    assert (
+        edm_atoms_stable(ethane.numbers, positions).all()
+        and not edm_atoms_stable(ethane.numbers, 1.15 * positions).all()
+    )
     zwitterion = Molecule.from_smiles("C[N+](C)(C)C")
     assert is_stable(zwitterion)
     stable = edm_atoms_stable(zwitterion.numbers, geometry(zwitterion))

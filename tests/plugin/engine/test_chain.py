@@ -27,15 +27,29 @@ class Turner(Shaker):
         x = geometry(molecule) + 0.01 * rng.standard_normal((molecule.n_atoms, 3))
         axis = (x[2] - x[1]) / np.linalg.norm(x[2] - x[1])
         angle = np.radians(rng.choice([0.0, 110.0]))
-        far = [3, 9, 10, 11, 12, 13]  # everything behind the middle bond of butane, hydrogens of atoms 2 and 3
+        far = [
+            3,
+            9,
+            10,
+            11,
+            12,
+            13,
+        ]  # everything behind the middle bond of butane, hydrogens of atoms 2 and 3
         v = x[far] - x[2]
-        x[far] = x[2] + v * np.cos(angle) + np.cross(axis, v) * np.sin(angle) + np.outer(v @ axis, axis) * (1 - np.cos(angle))
+        x[far] = (
+            x[2]
+            + v * np.cos(angle)
+            + np.cross(axis, v) * np.sin(angle)
+            + np.outer(v @ axis, axis) * (1 - np.cos(angle))
+        )
         return x
 
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.CONFORMER_MODELS, "turner", "tests.plugin.engine.test_chain:Turner")
+    monkeypatch.setitem(
+        registry.CONFORMER_MODELS, "turner", "tests.plugin.engine.test_chain:Turner"
+    )
     monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
 
 
@@ -52,11 +66,17 @@ def test_a_sample_is_a_function_of_its_seed_alone() -> None:
     for rows in ([5], [7, 2, 11], [BLOCK + 3, 1], list(range(20))):
         np.testing.assert_array_equal(model.sample(BUTANE, seeds[rows]), whole[rows])
     again = sample_seeds(0, 3, 5, attempt=1)
-    np.testing.assert_array_equal(model.sample(BUTANE, np.concatenate([again, seeds[:2]]))[2:], whole[:2])
+    np.testing.assert_array_equal(
+        model.sample(BUTANE, np.concatenate([again, seeds[:2]]))[2:], whole[:2]
+    )
 
 
 def test_etkdg_chain_with_mmff() -> None:
-    model, molecule, seeds = chain(start="etkdg", relax="mmff", num_threads=1), Molecule.from_smiles("CCCO"), sample_seeds(1, 0, 5)
+    model, molecule, seeds = (
+        chain(start="etkdg", relax="mmff", num_threads=1),
+        Molecule.from_smiles("CCCO"),
+        sample_seeds(1, 0, 5),
+    )
     whole = model.sample(molecule, seeds)
     np.testing.assert_allclose(model.sample(molecule, seeds[[4, 1]]), whole[[4, 1]], atol=1e-6)
 
@@ -65,19 +85,25 @@ def test_the_pick_finds_more() -> None:
     seeds = sample_seeds(0, 0, 2)
     new = 0
     for run in range(8):
-        first, second = torsions(BUTANE).angles_deg(chain(candidates=12, mirror=False).sample(BUTANE, sample_seeds(run, 0, 2)))[:, 0]
+        first, second = torsions(BUTANE).angles_deg(
+            chain(candidates=12, mirror=False).sample(BUTANE, sample_seeds(run, 0, 2))
+        )[:, 0]
         new += abs((second - first + 180.0) % 360.0 - 180.0) > 60.0
     assert new == 8, "two samples of three conformers are different ones"
     assert chain(candidates=1).sample(BUTANE, seeds).shape == (2, 14, 3)
 
 
 @pytest.mark.parametrize(("smiles", "offered"), [("CCC(N)O", True), ("CC[C@H](N)O", False)])
-def test_mirror_images_only_without_stereocentres(smiles: str, offered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirror_images_only_without_stereocentres(
+    smiles: str, offered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     molecule = Molecule.from_smiles(smiles)
     model = chain(start="etkdg", candidates=1, num_threads=1)
     raw = model.start.sample(molecule, sample_seeds(0, 0, 1))[0]
     model.candidates = 2
-    monkeypatch.setattr(model.start, "sample", lambda molecule, seeds, **_: np.repeat(raw[None], len(seeds), axis=0))
+    monkeypatch.setattr(
+        model.start, "sample", lambda molecule, seeds, **_: np.repeat(raw[None], len(seeds), axis=0)
+    )
     made = model.sample(molecule, sample_seeds(0, 0, 3))
     mirrored = [bool(np.allclose(x, raw * [1, 1, -1])) for x in made]
     assert any(mirrored) == offered and np.allclose(made[0], raw)
@@ -94,7 +120,9 @@ def test_chain_relaxes_by_uff_when_mmff94_has_no_types() -> None:
 def test_refiner_sees_all_jobs(tmp_path: Any) -> None:
     model = chain(refiner="refine")
     blocks = model.sample_many([(BUTANE, sample_seeds(0, 0, 2)), (BUTANE, sample_seeds(0, 2, 3))])
-    np.testing.assert_allclose(blocks[0][0], chain().sample(BUTANE, sample_seeds(0, 0, 2))[0] + 0.001)
+    np.testing.assert_allclose(
+        blocks[0][0], chain().sample(BUTANE, sample_seeds(0, 0, 2))[0] + 0.001
+    )
     mine = registry.make_model(str(small_weights(tmp_path)), start="turner", relax="none")
     assert isinstance(mine, Chain) and mine.weights_sha256 == mine.refiner.weights_sha256
     assert mine.refiner.name == mine.name == "small.safetensors"

@@ -35,7 +35,10 @@ from equidrift.seeds import RETRY_STRIDE, sample_seeds
 from tests.doubles import Shaker
 
 ETHANOL = Molecule.from_smiles("CCO")
-OTHERS = [Molecule.from_smiles(smiles) for smiles in ("C", "CCO", "c1ccccc1", "CC(C)CC(=O)O", "C[C@H](F)Cl", "CCCCCCCC")]
+OTHERS = [
+    Molecule.from_smiles(smiles)
+    for smiles in ("C", "CCO", "c1ccccc1", "CC(C)CC(=O)O", "C[C@H](F)Cl", "CCCCCCCC")
+]
 
 
 def test_n_valid_conformers_of_a_flaky_model() -> None:
@@ -55,7 +58,10 @@ def test_redraws_come_from_the_next_attempts_stream() -> None:
     streams = [sample_seeds(0, 0, 20, attempt) for attempt in range(engine_run.MAX_ATTEMPTS)]
     for k, seed in enumerate(np.asarray(ensemble.seeds).tolist()):
         attempt = [stream[k] for stream in streams].index(seed)
-        valid = [check_geometry(ETHANOL, model.sample(ETHANOL, streams[a][k : k + 1]))[0] == "" for a in range(attempt + 1)]
+        valid = [
+            check_geometry(ETHANOL, model.sample(ETHANOL, streams[a][k : k + 1]))[0] == ""
+            for a in range(attempt + 1)
+        ]
         assert valid == [False] * attempt + [True]
 
 
@@ -75,7 +81,10 @@ def test_etkdg_does_not_depend_on_batches() -> None:
     whole = generate(molecule, 12, model="etkdg", seed=5)
     parts = generate(molecule, 12, model="etkdg", seed=5, batch_size=5)
     np.testing.assert_allclose(parts.positions_A, whole.positions_A, atol=1e-4)
-    assert np.abs(generate(molecule, 12, model="etkdg", seed=6).positions_A - whole.positions_A).max() > 0.1
+    assert (
+        np.abs(generate(molecule, 12, model="etkdg", seed=6).positions_A - whole.positions_A).max()
+        > 0.1
+    )
 
 
 def test_first_conformers_do_not_depend_on_n() -> None:
@@ -121,15 +130,25 @@ def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 40), st.data())
-def test_a_run_continues_from_the_end_of_any_window(n: int, window: int, data: st.DataObject) -> None:
+def test_a_run_continues_from_the_end_of_any_window(
+    n: int, window: int, data: st.DataObject
+) -> None:
     made = make_settings(Shaker(broken=0.2), seed=1)
-    source: list[Molecule | EquidriftError] = [OTHERS[0], MoleculeError("broken"), OTHERS[1], Molecule.from_smiles("C.C"), OTHERS[2]]
+    source: list[Molecule | EquidriftError] = [
+        OTHERS[0],
+        MoleculeError("broken"),
+        OTHERS[1],
+        Molecule.from_smiles("C.C"),
+        OTHERS[2],
+    ]
     whole = list(generate_windows(source, n, settings=made, window=window))
     stop = data.draw(st.integers(1, len(whole)))
     last = whole[stop - 1][-1]
     samples = 0 if last.ensemble is None else last.start + len(last.ensemble)
     position = (last.index + 1, 0) if last.last else (last.index, samples)
-    rest = list(generate_windows(source[position[0] :], n, settings=made, window=window, start=position))
+    rest = list(
+        generate_windows(source[position[0] :], n, settings=made, window=window, start=position)
+    )
     assert [[(piece.index, piece.start, piece.last) for piece in pieces] for pieces in rest] == [
         [(piece.index, piece.start, piece.last) for piece in pieces] for pieces in whole[stop:]
     ]
@@ -170,7 +189,9 @@ def test_a_run_continues_within_any_window(
     assert drawn[1] < drawn[0] or stop == 0 or relaxed
 
 
-def test_partial_holds_the_valid_ones_when_there_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_holds_the_valid_ones_when_there_are_too_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(NoValidSamplesError) as caught:
         generate(ETHANOL, 50, model=Shaker(broken=0.9), max_attempts=2)
     partial = caught.value.partial
@@ -203,8 +224,20 @@ def test_a_failing_molecule_costs_only_itself() -> None:
 
     source = [*OTHERS, Molecule.from_smiles("CC.C"), MoleculeError("unreadable"), OTHERS[0]]
     pieces = list(generate_many(source, 3, settings=make_settings(Moody())))
-    assert [piece.error is None for piece in pieces] == [True, True, False, False, True, True, False, False, True]
-    assert isinstance(pieces[2].error, ModelError) and isinstance(pieces[2].error.__cause__, RuntimeError)
+    assert [piece.error is None for piece in pieces] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert isinstance(pieces[2].error, ModelError) and isinstance(
+        pieces[2].error.__cause__, RuntimeError
+    )
     assert "fragments" in str(pieces[6].error) and "unreadable" in str(pieces[7].error)
 
 
@@ -216,11 +249,15 @@ def test_memory_is_halved_not_lost() -> None:
             return super().sample(molecule, seeds)
 
     ensemble = generate(ETHANOL, 20, model=Small())
-    np.testing.assert_array_equal(ensemble.positions_A, generate(ETHANOL, 20, model=Shaker()).positions_A)
+    np.testing.assert_array_equal(
+        ensemble.positions_A, generate(ETHANOL, 20, model=Shaker()).positions_A
+    )
 
 
 def test_no_conformer_possible() -> None:
-    with pytest.raises(NoValidSamplesError, match=r"0 of 5 conformers .* are valid after 100 draws") as caught:
+    with pytest.raises(
+        NoValidSamplesError, match=r"0 of 5 conformers .* are valid after 100 draws"
+    ) as caught:
         generate(ETHANOL, 5, model=Shaker(broken=1.0))
     assert sum(caught.value.reasons.values()) == 100
     with pytest.raises(NoValidSamplesError, match="raise max_attempts"):

@@ -23,12 +23,26 @@ from tests.doubles import Shaker
 
 
 def test_sample_many_yields_each_molecule_with_its_name_or_error() -> None:
-    whats = ["CCO", ("CCN", "amine"), "C(", Molecule.from_smiles("C", name="methane"), 7, ("CC.O", "salt")]
+    whats = [
+        "CCO",
+        ("CCN", "amine"),
+        "C(",
+        Molecule.from_smiles("C", name="methane"),
+        7,
+        ("CC.O", "salt"),
+    ]
     made = list(equidrift.sample_many(whats, 3, model=Shaker(), seed=1))
     assert [entry.index for entry in made] == list(range(6))
     assert [entry.name for entry in made] == ["CCO", "amine", "C(", "methane", "", "salt"]
     errors = [type(entry.error) for entry in made]
-    assert errors == [type(None), type(None), MoleculeError, type(None), InputTypeError, MoleculeError]
+    assert errors == [
+        type(None),
+        type(None),
+        MoleculeError,
+        type(None),
+        InputTypeError,
+        MoleculeError,
+    ]
     for entry in made:
         assert (entry.ensemble is None) == (entry.error is not None)
         if entry.ensemble is not None:

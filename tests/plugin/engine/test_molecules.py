@@ -53,7 +53,9 @@ def test_n_valid_and_unique() -> None:
     counts = made[0].provenance["rejected"]
     assert sum(counts.values()) + len(BREAD) == made[0].provenance["drawn"]
     assert counts[REPEATED] > 0 and set(counts) <= {REPEATED, *FAULTS.values()}
-    assert "C/C=C/O" in {e.molecule.smiles for e in made} and "C[C@H](O)C#N" in {e.molecule.smiles for e in made}
+    assert "C/C=C/O" in {e.molecule.smiles for e in made} and "C[C@H](O)C#N" in {
+        e.molecule.smiles for e in made
+    }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -73,13 +75,20 @@ def test_aromatic_bonds_that_have_no_structure_fail_sanitisation() -> None:
 
 
 def smiles_of(n: int, **options: Any) -> list[str]:
-    return [e.molecule.smiles for e in equidrift.generate(n, model=Baker(share=0.4, faults=tuple(FAULTS)), **options)]
+    return [
+        e.molecule.smiles
+        for e in equidrift.generate(n, model=Baker(share=0.4, faults=tuple(FAULTS)), **options)
+    ]
 
 
 def test_molecules_do_not_depend_on_the_batch_size() -> None:
     whole = equidrift.generate(8, model=Baker(share=0.4, faults=tuple(FAULTS)), seed=5)
-    parts = equidrift.generate(8, model=Baker(share=0.4, faults=tuple(FAULTS)), seed=5, batch_size=3)
-    assert [e.molecule for e in whole] == [e.molecule for e in parts] and whole[0].provenance == parts[0].provenance
+    parts = equidrift.generate(
+        8, model=Baker(share=0.4, faults=tuple(FAULTS)), seed=5, batch_size=3
+    )
+    assert [e.molecule for e in whole] == [e.molecule for e in parts] and whole[
+        0
+    ].provenance == parts[0].provenance
     assert all(np.array_equal(a.positions_A, b.positions_A) for a, b in zip(whole, parts))
     assert smiles_of(8, seed=5) != smiles_of(8, seed=6)
 
@@ -88,9 +97,13 @@ def test_a_run_goes_on_from_its_journal() -> None:
     settings = make_settings(Baker(share=0.4, faults=tuple(FAULTS)), seed=1, batch_size=4)
     whole = [e.molecule.smiles for batch in batches(9, settings, Run()) for e in batch]
     run = Run()
-    first = [e.molecule.smiles for _, batch in zip(range(2), batches(9, settings, run)) for e in batch]
+    first = [
+        e.molecule.smiles for _, batch in zip(range(2), batches(9, settings, run)) for e in batch
+    ]
     again = Run.restored(run.state())
-    assert first + [e.molecule.smiles for batch in batches(9, settings, again) for e in batch] == whole
+    assert (
+        first + [e.molecule.smiles for batch in batches(9, settings, again) for e in batch] == whole
+    )
 
 
 def test_progress_counts_every_draw() -> None:
@@ -102,7 +115,10 @@ def test_progress_counts_every_draw() -> None:
 
 
 def test_too_few_are_an_error_that_counts_reasons() -> None:
-    with pytest.raises(NoValidSamplesError, match=r"only 3 of 5 molecules are valid and unique after 200 draws; .*repeated 197") as caught:
+    with pytest.raises(
+        NoValidSamplesError,
+        match=r"only 3 of 5 molecules are valid and unique after 200 draws; .*repeated 197",
+    ) as caught:
         equidrift.generate(5, model=Baker(n=3))
     assert len({ensemble.molecule.smiles for ensemble in caught.value.partial}) == 3
     with pytest.raises(NoValidSamplesError, match="few molecules may have these properties"):
@@ -111,10 +127,18 @@ def test_too_few_are_an_error_that_counts_reasons() -> None:
 
 def test_targets_reach_the_model_and_scores_tell_what_was_achieved() -> None:
     model = Baker()
-    made = equidrift.generate(2, model=model, targets={"dipole_D": 2.5, "gap_eV": 7}, guidance=2.0, steps=9)
-    assert model.calls[0]["targets"] == {"gap_eV": 7.0, "mu_D": 2.5} and model.calls[0]["guidance"] == 2.0 and model.calls[0]["steps"] == 9
+    made = equidrift.generate(
+        2, model=model, targets={"dipole_D": 2.5, "gap_eV": 7}, guidance=2.0, steps=9
+    )
+    assert (
+        model.calls[0]["targets"] == {"gap_eV": 7.0, "mu_D": 2.5}
+        and model.calls[0]["guidance"] == 2.0
+        and model.calls[0]["steps"] == 9
+    )
     assert dict(made[0].scores) == {"gap_eV": [5.0], "mu_D": [5.0]}
-    assert made[0].provenance["targets"] == {"gap_eV": 7.0, "mu_D": 2.5} and made[0].provenance["judges"] == ["network"]
+    assert made[0].provenance["targets"] == {"gap_eV": 7.0, "mu_D": 2.5} and made[0].provenance[
+        "judges"
+    ] == ["network"]
     assert equidrift.generate(1, model=model)[0].scores == {}
 
 
@@ -123,27 +147,48 @@ def test_targets_reach_the_model_and_scores_tell_what_was_achieved() -> None:
     [
         ({"gap": 7.0}, UnknownNameError, r"unknown property 'gap'. Did you mean 'gap_eV'\?"),
         ({"colour": 7.0}, UnknownNameError, r"unknown property 'colour'.*Known: dipole_D, gap_eV"),
-        ({"gap_eV": 70.0}, InputError, r"gap_eV=70 lies outside what the model was trained on, 4 to 10; .*--force"),
+        (
+            {"gap_eV": 70.0},
+            InputError,
+            r"gap_eV=70 lies outside what the model was trained on, 4 to 10; .*--force",
+        ),
         ({"gap_eV": float("nan")}, InputError, "must be a finite number, not nan"),
         ({"gap_eV": "7"}, InputTypeError, "the target of gap_eV must be a number, not '7'"),
-        ({"mu_D": 1.0, "dipole_D": 2.5}, InputError, r"mu_D has two targets, 1 and 2.5 \(as dipole_D\)"),
-        ({"gap_eV": 7.0, "homo_eV": -6.0, "lumo_eV": -1.0}, InputError, r"contradict .*: lumo_eV=-1 and homo_eV=-6 make gap_eV 5, not 7"),
+        (
+            {"mu_D": 1.0, "dipole_D": 2.5},
+            InputError,
+            r"mu_D has two targets, 1 and 2.5 \(as dipole_D\)",
+        ),
+        (
+            {"gap_eV": 7.0, "homo_eV": -6.0, "lumo_eV": -1.0},
+            InputError,
+            r"contradict .*: lumo_eV=-1 and homo_eV=-6 make gap_eV 5, not 7",
+        ),
         ({"homo_eV": -4.0, "lumo_eV": -3.0, "gap_eV": 5.0}, InputError, "contradict each other"),
     ],
 )
 def test_bad_targets(targets: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message) as caught:
         equidrift.generate(1, model=Baker(), targets=targets)
-    assert isinstance(caught.value, EquidriftError) and isinstance(caught.value, ValueError | TypeError)
+    assert isinstance(caught.value, EquidriftError) and isinstance(
+        caught.value, ValueError | TypeError
+    )
 
 
 def test_more_contradictions() -> None:
     class All(Baker):
         def __init__(self) -> None:
             super().__init__()
-            self.properties |= {name: (-100.0, 100.0) for name in ("u0_eV", "u298_eV", "h298_eV", "g298_eV")} | {"homo_eV": (-9.0, 5.0)}
+            self.properties |= {
+                name: (-100.0, 100.0) for name in ("u0_eV", "u298_eV", "h298_eV", "g298_eV")
+            } | {"homo_eV": (-9.0, 5.0)}
 
-    for high, low in (("h298_eV", "u298_eV"), ("u0_eV", "u298_eV"), ("g298_eV", "h298_eV"), ("homo_eV", "lumo_eV")):
+    for high, low in (
+        ("h298_eV", "u298_eV"),
+        ("u0_eV", "u298_eV"),
+        ("g298_eV", "h298_eV"),
+        ("homo_eV", "lumo_eV"),
+    ):
         with pytest.raises(InputError, match="the targets contradict each other"):
             check_targets({high: 1.0, low: 0.0}, All())
     assert check_targets({"h298_eV": 2.0257, "u298_eV": 2.0, "u0_eV": 1.9}, All())
@@ -151,7 +196,9 @@ def test_more_contradictions() -> None:
 
 
 def test_force_warns_of_a_target_out_of_range() -> None:
-    with pytest.warns(UserWarning, match=r"gap_eV=12 lies outside .* 4 to 10; the molecules may be far from it"):
+    with pytest.warns(
+        UserWarning, match=r"gap_eV=12 lies outside .* 4 to 10; the molecules may be far from it"
+    ):
         assert check_targets({"gap_eV": 12}, Baker(), force=True) == {"gap_eV": 12.0}
 
 
@@ -195,12 +242,21 @@ def core(smiles: str) -> Ensemble:
     ("fragment", "message"),
     [
         (core("CS"), "holds S, which the model 'baker' does not know; it knows H C N O F"),
-        (core("CCCCCCCCCCCCCCC"), "has 47 atoms, .* trained on molecules of at most 20: nothing can be added"),
+        (
+            core("CCCCCCCCCCCCCCC"),
+            "has 47 atoms, .* trained on molecules of at most 20: nothing can be added",
+        ),
         (core("[HH]"), "has no heavy atom"),
         (core("FC(F)(F)F"), "no hydrogen that could give way"),
-        (Ensemble(Molecule.from_smiles("CO"), np.zeros((2, 6, 3))), "has 2 conformers, and needs one"),
+        (
+            Ensemble(Molecule.from_smiles("CO"), np.zeros((2, 6, 3))),
+            "has 2 conformers, and needs one",
+        ),
         (Ensemble(Molecule.from_smiles("CO"), np.full((1, 6, 3), np.nan)), "NaN or infinite"),
-        (Ensemble(Molecule.from_smiles("CO"), np.zeros((1, 6, 3))), r"0.00 A apart; give coordinates in A, in 3D"),
+        (
+            Ensemble(Molecule.from_smiles("CO"), np.zeros((1, 6, 3))),
+            r"0.00 A apart; give coordinates in A, in 3D",
+        ),
         ((Molecule.from_smiles("CO"), np.zeros((2, 3))), r"shape \(2, 3\), expected \(6, 3\)"),
         ("core.cif", "unknown suffix of a core"),
         ("core.sdf", "there is no file 'core.sdf'"),
@@ -214,8 +270,13 @@ def test_bad_fragments(fragment: Any, message: str) -> None:
 
 
 def test_a_fragment_with_too_many_bonds() -> None:
-    molecule = Molecule(np.array([8, 8, 8, 1]), np.array([[0, 1], [0, 2], [0, 3]]), np.ones(3), np.zeros(4))
-    with pytest.raises(InputError, match=r"atom 0 of the fragment, O with charge \+0, has bonds of 3 in all: too many"):
+    molecule = Molecule(
+        np.array([8, 8, 8, 1]), np.array([[0, 1], [0, 2], [0, 3]]), np.ones(3), np.zeros(4)
+    )
+    with pytest.raises(
+        InputError,
+        match=r"atom 0 of the fragment, O with charge \+0, has bonds of 3 in all: too many",
+    ):
         equidrift.generate(1, model=Baker(), fragment=(molecule, np.eye(4, 3) * 1.4))
 
 
@@ -227,7 +288,10 @@ def test_a_fragment_is_kept_or_the_draw_is_rejected(tmp_path: Any) -> None:
     assert settings.fragment is not None and settings.fragment[0] == ethanol
     kept = judge((ethanol, geometry(ethanol)), fragment=settings.fragment)
     assert kept.reason == ""
-    assert judge((ethanol, geometry(ethanol) + 0.5), fragment=settings.fragment).reason == FRAGMENT_LOST
+    assert (
+        judge((ethanol, geometry(ethanol) + 0.5), fragment=settings.fragment).reason
+        == FRAGMENT_LOST
+    )
     other = Molecule.from_smiles("CCN")
     assert judge((other, geometry(other)), fragment=settings.fragment).reason == FRAGMENT_LOST
     mol = Ensemble(ethanol, geometry(ethanol)[None]).to_rdkit()
@@ -237,7 +301,11 @@ def test_a_fragment_is_kept_or_the_draw_is_rejected(tmp_path: Any) -> None:
 def test_relaxation_lowers_what_is_shaken() -> None:
     raw = equidrift.generate(2, model=Baker(), seed=4)
     relaxed = equidrift.generate(2, model=Baker(), seed=4, relax="mmff")
-    assert raw[0].energies_eV is None and relaxed[0].energies_eV is not None and np.isfinite(relaxed[0].energies_eV).all()
+    assert (
+        raw[0].energies_eV is None
+        and relaxed[0].energies_eV is not None
+        and np.isfinite(relaxed[0].energies_eV).all()
+    )
     assert 0 < np.abs(raw[0].positions_A - relaxed[0].positions_A).max() < 2.0
 
 

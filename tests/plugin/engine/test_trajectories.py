@@ -36,13 +36,19 @@ def test_new_frames_go_on_behind_the_given_ones() -> None:
     for k, sample in enumerate(samples):
         np.testing.assert_allclose(sample.time_fs, 110 + 10 * np.arange(1, 8))
         assert sample.molecule == trajectory.molecule and sample.provenance["exact"] is False
-        assert sample.provenance["sample"] == k and sample.provenance["seed"] == 5 and sample.provenance["given_frames"] == 12
+        assert (
+            sample.provenance["sample"] == k
+            and sample.provenance["seed"] == 5
+            and sample.provenance["given_frames"] == 12
+        )
         json.dumps(plain(sample.provenance))
     assert not np.array_equal(samples[0].positions_A, samples[1].positions_A)
 
 
 @pytest.mark.parametrize("chunk", [4, 100])
-def test_sample_k_depends_on_the_seed_and_k_alone(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_k_depends_on_the_seed_and_k_alone(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trajectory_engine, "CHUNK", chunk)
     trajectory = make_trajectory()
     whole = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2)
@@ -64,7 +70,11 @@ def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -
     samples = forecast(make_trajectory(), 10, 2, model=model)
     assert model.calls == [(2, 6 + 4), (1, 6 + 4), (1, 6 + 4), (1, 6 + 2), (1, 6 + 2)]
     for sample in samples:
-        assert len(sample) == 10 and len(sample.provenance["seeds"]) == 3 and sample.provenance["drawn"] == 3
+        assert (
+            len(sample) == 10
+            and len(sample.provenance["seeds"]) == 3
+            and sample.provenance["drawn"] == 3
+        )
         steps = np.abs(np.diff(sample.positions_A, axis=0)).max(axis=(1, 2))
         assert (steps < 0.05).all(), "chunks join without a step"
         assert abs(sample.positions_A[5] - make_trajectory().positions_A[-1]).max() > 0
@@ -74,9 +84,14 @@ def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.Mon
     monkeypatch.setattr(trajectory_engine, "CHUNK", 4)
 
     class Many(Walker):
-        def continue_many(self, trajectories: Any, n_frames: int, seeds: Any, **options: Any) -> list[Trajectory]:
+        def continue_many(
+            self, trajectories: Any, n_frames: int, seeds: Any, **options: Any
+        ) -> list[Trajectory]:
             many.append(len(seeds))
-            return [self.continue_(t, n_frames, seeds[k : k + 1], **options)[0] for k, t in enumerate(trajectories)]
+            return [
+                self.continue_(t, n_frames, seeds[k : k + 1], **options)[0]
+                for k, t in enumerate(trajectories)
+            ]
 
     many: list[int] = []
     samples = forecast(make_trajectory(), 10, 3, model=Many(), seed=1)
@@ -87,9 +102,14 @@ def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.Mon
 
 def test_broken_draws_are_made_again() -> None:
     samples = forecast(make_trajectory(), 5, 20, model=Walker(share=0.4), seed=1)
-    assert {reason for sample in samples for reason in sample.provenance["rejected"]} == {BOND_LENGTH}
+    assert {reason for sample in samples for reason in sample.provenance["rejected"]} == {
+        BOND_LENGTH
+    }
     assert all(sample.provenance["broken_frames"] == {} for sample in samples)
-    assert all(sample.provenance["drawn"] == 1 + sum(sample.provenance["rejected"].values()) for sample in samples)
+    assert all(
+        sample.provenance["drawn"] == 1 + sum(sample.provenance["rejected"].values())
+        for sample in samples
+    )
     assert sum(sample.provenance["drawn"] for sample in samples) > 20
 
 
@@ -101,7 +121,8 @@ def test_broken_frames_are_reported_where_that_is_asked_for() -> None:
 
 def test_never_fewer_in_silence() -> None:
     with pytest.raises(
-        NoValidSamplesError, match=r"2 of 2 samples have broken frames behind frame 0 in each of 3 draws.*broken='report'"
+        NoValidSamplesError,
+        match=r"2 of 2 samples have broken frames behind frame 0 in each of 3 draws.*broken='report'",
     ) as told:
         forecast(make_trajectory(), 5, 2, model=Walker(share=1.0), max_attempts=3)
     assert told.value.reasons == {BOND_LENGTH: 6}
@@ -120,7 +141,9 @@ def test_faults_of_the_given_frames_are_not_the_models() -> None:
 def test_nan_is_never_kept() -> None:
     class Lost(Walker):
         def complete(self, trajectory: Any, given: Any, seeds: Any, **_: Any) -> Any:
-            return np.where(given[:, None, None], trajectory.positions_A, np.nan)[None].repeat(len(seeds), 0)
+            return np.where(given[:, None, None], trajectory.positions_A, np.nan)[None].repeat(
+                len(seeds), 0
+            )
 
     with pytest.raises(NoValidSamplesError) as told:
         forecast(make_trajectory(), 2, model=Lost(), broken="report", max_attempts=2)
@@ -139,32 +162,86 @@ def test_what_a_model_raises_is_told() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda t: forecast(t, 0, model="last-frame"), InputError, "n_frames must be 1 or more, not 0"),
-        (lambda t: forecast(t, 2.5, model="last-frame"), InputTypeError, "n_frames must be an integer"),
+        (
+            lambda t: forecast(t, 0, model="last-frame"),
+            InputError,
+            "n_frames must be 1 or more, not 0",
+        ),
+        (
+            lambda t: forecast(t, 2.5, model="last-frame"),
+            InputTypeError,
+            "n_frames must be an integer",
+        ),
         (lambda t: forecast(t, 5, 0, model="last-frame"), InputError, "n must be 1 or more"),
-        (lambda t: forecast(t, 5, model="last-fram"), UnknownNameError, "unknown trajectory model 'last-fram'. Did you mean 'last-frame'"),
-        (lambda t: forecast(t, 5, model="nowhere.safetensors"), InputError, "no model card nowhere.json"),
-        (lambda t: forecast(t, 5, model=object()), InputTypeError, "object with complete and continue_"),
-        (lambda t: forecast(t, 5, model="last-frame", broken="redrwa"), UnknownNameError, "Did you mean 'redraw'"),
+        (
+            lambda t: forecast(t, 5, model="last-fram"),
+            UnknownNameError,
+            "unknown trajectory model 'last-fram'. Did you mean 'last-frame'",
+        ),
+        (
+            lambda t: forecast(t, 5, model="nowhere.safetensors"),
+            InputError,
+            "no model card nowhere.json",
+        ),
+        (
+            lambda t: forecast(t, 5, model=object()),
+            InputTypeError,
+            "object with complete and continue_",
+        ),
+        (
+            lambda t: forecast(t, 5, model="last-frame", broken="redrwa"),
+            UnknownNameError,
+            "Did you mean 'redraw'",
+        ),
         (lambda t: forecast(t, 5, model="last-frame", seed=-1), InputError, "seed must lie in"),
-        (lambda t: forecast(t, 5, model="last-frame", steps=0), InputError, "steps must be 1 or more"),
-        (lambda t: interpolate(t, model="last-frame"), InputError, "none is missing between them; give n_frames"),
+        (
+            lambda t: forecast(t, 5, model="last-frame", steps=0),
+            InputError,
+            "steps must be 1 or more",
+        ),
+        (
+            lambda t: interpolate(t, model="last-frame"),
+            InputError,
+            "none is missing between them; give n_frames",
+        ),
         (lambda t: interpolate(t, 0, model="last-frame"), InputError, "n_frames must be 1 or more"),
-        (lambda t: interpolate(t[:1], model="last-frame"), InputError, "has no two frames at times that advance"),
+        (
+            lambda t: interpolate(t[:1], model="last-frame"),
+            InputError,
+            "has no two frames at times that advance",
+        ),
         (
             lambda t: interpolate(t.replace(time_fs=[*range(11), 13.5]), model="last-frame"),
             InputError,
             "3.5 fs behind frame 10 is no multiple",
         ),
-        (lambda t: interpolate(t.replace(time_fs=[*range(11), 5]), model="last-frame"), InputError, "at times that advance; sort"),
-        (lambda t: interpolate(t, 30, model=Walker()), InputError, "frames would be 0.322581 fs apart, and .* 1 to 1000 fs; put fewer"),
         (
-            lambda t: interpolate(t.replace(time_fs=1e3 * np.arange(12)), 30, model=Walker(window=20)),
+            lambda t: interpolate(t.replace(time_fs=[*range(11), 5]), model="last-frame"),
+            InputError,
+            "at times that advance; sort",
+        ),
+        (
+            lambda t: interpolate(t, 30, model=Walker()),
+            InputError,
+            "frames would be 0.322581 fs apart, and .* 1 to 1000 fs; put fewer",
+        ),
+        (
+            lambda t: interpolate(
+                t.replace(time_fs=1e3 * np.arange(12)), 30, model=Walker(window=20)
+            ),
             InputError,
             "30 frames are missing in a row, and the model sees 20",
         ),
-        (lambda t: refine_trajectory(t, model="last-frame"), InputError, "'last-frame' does not refine trajectories; use one that does"),
-        (lambda t: refine_trajectory(t, model=Walker(), level=0), InputError, "level must be a number above 0 and at most 1"),
+        (
+            lambda t: refine_trajectory(t, model="last-frame"),
+            InputError,
+            "'last-frame' does not refine trajectories; use one that does",
+        ),
+        (
+            lambda t: refine_trajectory(t, model=Walker(), level=0),
+            InputError,
+            "level must be a number above 0 and at most 1",
+        ),
         (lambda t: refine_trajectory(t, model=Walker(), level=True), InputError, "level must be"),
     ],
 )
@@ -190,7 +267,11 @@ def test_interpolation_fills_gaps_in_time() -> None:
     assert sample.provenance["given"] == kept.tolist()
 
 
-@given(mask=st.lists(st.booleans(), min_size=12, max_size=12), window=st.sampled_from([0, 9, 12, 20]), seed=st.integers(0, 99))
+@given(
+    mask=st.lists(st.booleans(), min_size=12, max_size=12),
+    window=st.sampled_from([0, 9, 12, 20]),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=40, deadline=None)
 def test_any_given_frames_stay_exactly(mask: list[bool], window: int, seed: int) -> None:
     """Forecast, interpolation, upsampling, inpainting: any mask, in one window or many."""
@@ -232,7 +313,11 @@ def test_windows_of_a_long_interpolation_join() -> None:
 
 def test_grid_of_an_interpolation_is_nan_where_nothing_is_given() -> None:
     whole, known = grid_of(make_trajectory(), 1)
-    assert np.isnan(whole.positions_A[~known]).all() and np.isfinite(whole.positions_A[known]).all() and known.sum() == 12
+    assert (
+        np.isnan(whole.positions_A[~known]).all()
+        and np.isfinite(whole.positions_A[known]).all()
+        and known.sum() == 12
+    )
 
 
 def test_refinement_takes_broken_bonds_and_counts_them() -> None:
@@ -242,7 +327,11 @@ def test_refinement_takes_broken_bonds_and_counts_them() -> None:
     samples = refine_trajectory(trajectory.replace(positions_A=x), 2, model=Walker(), level=0.5)
     for sample in samples:
         assert len(sample) == 12 and sample.provenance["level"] == 0.5
-        assert sample.provenance["broken_frames_before"] == {BOND_LENGTH: 1} == sample.provenance["broken_frames"]
+        assert (
+            sample.provenance["broken_frames_before"]
+            == {BOND_LENGTH: 1}
+            == sample.provenance["broken_frames"]
+        )
         assert 0 < np.abs(sample.positions_A - x).max() < 0.1
     assert not np.array_equal(samples[0].positions_A, samples[1].positions_A)
 
@@ -253,7 +342,11 @@ def test_hosts_objects_are_taken() -> None:
     for what in (universe, universe.atoms, trajectory.to_ase()):
         (sample,) = forecast(what, 3, model=Walker(), seed=1)
         np.testing.assert_allclose(sample.time_fs, [120, 130, 140], atol=1e-3)
-        np.testing.assert_allclose(sample.positions_A, forecast(trajectory, 3, model=Walker(), seed=1)[0].positions_A, atol=1e-4)
+        np.testing.assert_allclose(
+            sample.positions_A,
+            forecast(trajectory, 3, model=Walker(), seed=1)[0].positions_A,
+            atol=1e-4,
+        )
     with pytest.raises(InputError, match="hold no times"):
         images = trajectory.to_ase()
         del images[3].info["time_fs"]
@@ -264,7 +357,11 @@ def test_hosts_objects_are_taken() -> None:
 
 def test_trajectory_record() -> None:
     trajectory = make_trajectory()
-    assert trajectory[2:5].time_fs.tolist() == [20, 30, 40] and len(trajectory[[1, 3]]) == 2 and len(trajectory[-1]) == 1
+    assert (
+        trajectory[2:5].time_fs.tolist() == [20, 30, 40]
+        and len(trajectory[[1, 3]]) == 2
+        and len(trajectory[-1]) == 1
+    )
     assert trajectory.dt_fs == pytest.approx(10) and trajectory[::2].dt_fs == pytest.approx(20)
     assert "12 frames, 0 to 110 fs" in repr(trajectory) and "empty" in repr(trajectory[:0])
     assert len(trajectory.to_ensemble()) == 12

@@ -16,7 +16,15 @@ from equidrift.records import Ensemble
 from tests.conftest import make_ensemble
 
 COMMAND = {"inputs": ["CCO"], "n": 4}
-TOLERANCE_A = {".sdf": 1e-4, ".pdb": 1e-3, ".xyz": 1e-6, ".extxyz": 1e-6, ".xtc": 1e-3, ".dcd": 1e-4, ".h5md": 1e-4}
+TOLERANCE_A = {
+    ".sdf": 1e-4,
+    ".pdb": 1e-3,
+    ".xyz": 1e-6,
+    ".extxyz": 1e-6,
+    ".xtc": 1e-3,
+    ".dcd": 1e-4,
+    ".h5md": 1e-4,
+}
 
 
 @pytest.mark.parametrize("suffix", sorted(set(formats.WRITERS) - {".mol"}))
@@ -47,7 +55,9 @@ def test_graph_and_stereo_come_back(suffix: str, ensemble: Ensemble, tmp_path: P
     read = load(tmp_path / f"out{suffix}")
     assert read.molecule == ensemble.molecule or suffix == ".sdf"
     assert read.molecule.numbers.tolist() == ensemble.molecule.numbers.tolist()
-    assert len(read.molecule.tetrahedral) == len(ensemble.molecule.tetrahedral) and len(read) == len(ensemble)
+    assert len(read.molecule.tetrahedral) == len(ensemble.molecule.tetrahedral) and len(
+        read
+    ) == len(ensemble)
 
 
 def test_several_molecules(tmp_path: Path) -> None:
@@ -56,7 +66,9 @@ def test_several_molecules(tmp_path: Path) -> None:
     writer.write([(first, 0), (second, 0)], (2, 0), {})
     writer.finish()
     assert [len(ensemble) for ensemble in load_all(tmp_path / "out.sdf")] == [2, 2]
-    with pytest.raises(InputError, match=r"holds several molecules; read it with equidrift\.formats.load_all"):
+    with pytest.raises(
+        InputError, match=r"holds several molecules; read it with equidrift\.formats.load_all"
+    ):
         load(tmp_path / "out.sdf")
 
 
@@ -74,11 +86,15 @@ def test_broken_record_among_good_ones(tmp_path: Path) -> None:
 
 def test_flat_sdf_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.smi").write_text("CCO\n")
-    with pytest.raises(InputError, match=r"record 1 .* has no 3D coordinates; sample conformers first"):
+    with pytest.raises(
+        InputError, match=r"record 1 .* has no 3D coordinates; sample conformers first"
+    ):
         list(load_all(tmp_path / "in.smi"))
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("x.sdff", ".sdf"), ("x.xzy", ".xyz"), ("x.nzp", ".npz")])
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("x.sdff", ".sdf"), ("x.xzy", ".xyz"), ("x.nzp", ".npz")]
+)
 def test_unknown_suffix(name: str, nearest: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=f"unknown suffix .* Did you mean '{nearest}'"):
         check_output(tmp_path / name)
@@ -113,7 +129,9 @@ def test_read_only_folder(tmp_path: Path) -> None:
 
 def test_read_only_as_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(InputError, match="it is not writable; give a path in a folder you can write to"):
+    with pytest.raises(
+        InputError, match="it is not writable; give a path in a folder you can write to"
+    ):
         check_output(tmp_path / "x.sdf")
 
 

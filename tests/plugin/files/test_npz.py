@@ -18,14 +18,20 @@ from tests.conftest import make_ensemble
 
 def test_round_trip(ensemble, tmp_path):
     n = ensemble.molecule.n_atoms
-    named = ensemble.molecule.replace(atom_names=("A",) * n, residue_names=("R",) * n, residue_ids=tuple(range(n)))
-    full = ensemble.replace(molecule=named, log_prob=np.array([-1.0, np.nan]), valid=np.array([True, False]))
+    named = ensemble.molecule.replace(
+        atom_names=("A",) * n, residue_names=("R",) * n, residue_ids=tuple(range(n))
+    )
+    full = ensemble.replace(
+        molecule=named, log_prob=np.array([-1.0, np.nan]), valid=np.array([True, False])
+    )
     save_npz(full, tmp_path / "a.npz")
     back = load_npz(tmp_path / "a.npz")
     assert molecule_to_dict(back.molecule) == molecule_to_dict(named)
     for field in ("positions_A", "seeds", "log_prob", "energies_eV", "valid"):
         np.testing.assert_array_equal(getattr(back, field), getattr(full, field))
-    assert back.scores["clash"].tolist() == [0.0, 1.5] and dict(back.provenance) == dict(full.provenance)
+    assert back.scores["clash"].tolist() == [0.0, 1.5] and dict(back.provenance) == dict(
+        full.provenance
+    )
 
 
 def test_same_bytes_and_nothing_left_over(chiral, tmp_path):
@@ -45,7 +51,9 @@ def test_the_header_is_json_and_nothing_is_pickled(chiral, tmp_path):
 def test_truncated_and_tampered_files(chiral, tmp_path):
     save_npz(chiral, tmp_path / "a.npz")
     whole = (tmp_path / "a.npz").read_bytes()
-    for k, broken in enumerate((b"", whole[:10], whole[: len(whole) // 2], whole[:-5], b"not a zip at all")):
+    for k, broken in enumerate(
+        (b"", whole[:10], whole[: len(whole) // 2], whole[:-5], b"not a zip at all")
+    ):
         path = tmp_path / f"{k}.npz"
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"is truncated, damaged or no \.npz file"):
@@ -68,7 +76,9 @@ def test_other_files(chiral, tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(InputError, match=r"does not hold an ensemble of equidrift's"):
         load_npz(tmp_path / "other.npz")
-    np.savez(tmp_path / "newer.npz", header=np.array(json.dumps({"format": "equidrift-ensemble-9"})))
+    np.savez(
+        tmp_path / "newer.npz", header=np.array(json.dumps({"format": "equidrift-ensemble-9"}))
+    )
     with pytest.raises(InputError, match=r"a newer equidrift may read it"):
         load_npz(tmp_path / "newer.npz")
     with pytest.raises(InputError, match=r"give a path in a folder you can write to"):
@@ -91,8 +101,12 @@ def test_plain_values():
 def test_molecule_dict(ensemble):
     data = json.loads(json.dumps(molecule_to_dict(ensemble.molecule)))
     assert molecule_from_dict(data) == ensemble.molecule
-    with pytest.raises(InputError, match="the field 'bonds' is missing; the field 'bond' is unknown"):
-        molecule_from_dict({("bond" if key == "bonds" else key): value for key, value in data.items()})
+    with pytest.raises(
+        InputError, match="the field 'bonds' is missing; the field 'bond' is unknown"
+    ):
+        molecule_from_dict(
+            {("bond" if key == "bonds" else key): value for key, value in data.items()}
+        )
 
 
 def test_fixture_is_what_it_says():

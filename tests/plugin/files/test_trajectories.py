@@ -30,7 +30,14 @@ from equidrift.records import Molecule, Trajectory
 from tests.conftest import MOLECULES, make_trajectory
 from tests.doubles import Walker
 
-TOLERANCE_A = {".xtc": 2e-4, ".dcd": 1e-5, ".h5md": 1e-5, ".pdb": 1e-3, ".xyz": 1e-7, ".extxyz": 1e-7}
+TOLERANCE_A = {
+    ".xtc": 2e-4,
+    ".dcd": 1e-5,
+    ".h5md": 1e-5,
+    ".pdb": 1e-3,
+    ".xyz": 1e-7,
+    ".extxyz": 1e-7,
+}
 BOX = np.array([[25.0, 0, 0], [0, 26, 0], [3, -2, 27]])
 
 
@@ -42,13 +49,25 @@ def topology(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITERS))
-def test_every_format_comes_back_with_its_times(suffix: str, topology: Path, tmp_path: Path) -> None:
+def test_every_format_comes_back_with_its_times(
+    suffix: str, topology: Path, tmp_path: Path
+) -> None:
     trajectory = make_trajectory()[4:]
     trajectory.save(tmp_path / f"t{suffix}")
-    read = load_trajectory(tmp_path / f"t{suffix}", topology, dt_fs=10 if suffix == ".pdb" else None)
-    np.testing.assert_allclose(read.positions_A, trajectory.positions_A, atol=TOLERANCE_A.get(suffix, 0))
-    np.testing.assert_allclose(read.time_fs - (read.time_fs[0] - 40 if suffix == ".pdb" else 0), trajectory.time_fs, rtol=1e-6)
-    assert read.box_A is None and (suffix == ".npz" or read.molecule.numbers.tolist() == trajectory.molecule.numbers.tolist())
+    read = load_trajectory(
+        tmp_path / f"t{suffix}", topology, dt_fs=10 if suffix == ".pdb" else None
+    )
+    np.testing.assert_allclose(
+        read.positions_A, trajectory.positions_A, atol=TOLERANCE_A.get(suffix, 0)
+    )
+    np.testing.assert_allclose(
+        read.time_fs - (read.time_fs[0] - 40 if suffix == ".pdb" else 0),
+        trajectory.time_fs,
+        rtol=1e-6,
+    )
+    assert read.box_A is None and (
+        suffix == ".npz" or read.molecule.numbers.tolist() == trajectory.molecule.numbers.tolist()
+    )
 
 
 @pytest.mark.parametrize("suffix", sorted(set(WRITERS) - set(WITHOUT_GRAPH)))
@@ -73,7 +92,9 @@ def test_boxes_come_back_and_unwrap(suffix: str, topology: Path, tmp_path: Path)
     if suffix != ".npz":  # which keeps what it was given
         assert read.provenance["unwrapped_frames"] > 0
         inside = read.positions_A - read.positions_A.mean(axis=1, keepdims=True)
-        np.testing.assert_allclose(inside, whole.positions_A - whole.positions_A.mean(axis=1, keepdims=True), atol=1e-3)
+        np.testing.assert_allclose(
+            inside, whole.positions_A - whole.positions_A.mean(axis=1, keepdims=True), atol=1e-3
+        )
     assert len(equidrift.forecast(read, 2, model=Walker())[0]) == 2
 
 
@@ -83,10 +104,20 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
     ensemble.save(tmp_path / "t.sdf")
     trajectory.save(tmp_path / "t.xtc")
     smiles = "CC(=O)Oc1ccccc1C(=O)O"
-    for what in (topology, str(topology), tmp_path / "t.sdf", smiles, trajectory.molecule, ensemble.to_rdkit(), ensemble.to_ase()[0]):
+    for what in (
+        topology,
+        str(topology),
+        tmp_path / "t.sdf",
+        smiles,
+        trajectory.molecule,
+        ensemble.to_rdkit(),
+        ensemble.to_ase()[0],
+    ):
         read = load_trajectory(tmp_path / "t.xtc", what)
         assert read.molecule.bonds.shape == trajectory.molecule.bonds.shape and len(read) == 12
-    assert load_trajectory(tmp_path / "t.xtc", smiles, stride=5).time_fs == pytest.approx([0, 50, 100], rel=1e-6)
+    assert load_trajectory(tmp_path / "t.xtc", smiles, stride=5).time_fs == pytest.approx(
+        [0, 50, 100], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +132,13 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
         ("t.xtc", "CCO", {}, MoleculeError, "has 21 atoms a frame, but the topology .* has 9"),
         ("t.xtc", "C(", {}, MoleculeError, "cannot read the SMILES"),
         ("t.xtc", 7, {}, InputTypeError, "expected a SMILES, Molecule"),
-        ("t.extxyz", "OC(=O)c1ccccc1OC(C)=O", {}, MoleculeError, "is C in .*come in another order; give a PDB or SDF in the trajectory's"),
+        (
+            "t.extxyz",
+            "OC(=O)c1ccccc1OC(C)=O",
+            {},
+            MoleculeError,
+            "is C in .*come in another order; give a PDB or SDF in the trajectory's",
+        ),
         ("t.xtc", "top.top.pdb", {"dt_fs": 0}, InputError, "dt_fs must be a time in fs above 0"),
         ("t.xtc", "top.top.pdb", {"dt_fs": "a"}, InputError, "dt_fs must be a time in fs above 0"),
         ("t.xtc", "top.top.pdb", {"stride": 0}, InputError, "stride must be 1 or more"),
@@ -110,12 +147,24 @@ def test_topologies(topology: Path, tmp_path: Path) -> None:
         ("torn.xtc", "top.top.pdb", {}, InputError, "cannot read '.*torn.xtc'"),
         ("torn.traj", "top.top.pdb", {}, InputError, "cannot read '.*torn.traj'"),
         ("torn.npz", None, {}, InputError, "truncated, damaged"),
-        ("ensemble.npz", None, {}, InputError, "expected 'equidrift-trajectory-1'; read it with equidrift.load"),
+        (
+            "ensemble.npz",
+            None,
+            {},
+            InputError,
+            "expected 'equidrift-trajectory-1'; read it with equidrift.load",
+        ),
         ("nm.dcd", "top.top.pdb", {}, InputError, "look like nm"),
     ],
 )
 def test_bad_files(
-    path: str, top: Any, options: dict[str, Any], error: type[Exception], message: str, topology: Path, tmp_path: Path
+    path: str,
+    top: Any,
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    topology: Path,
+    tmp_path: Path,
 ) -> None:
     trajectory = make_trajectory()
     for suffix in (".xtc", ".traj", ".npz", ".pdb", ".extxyz"):
@@ -123,7 +172,9 @@ def test_bad_files(
     for suffix in (".xtc", ".traj", ".npz"):
         (tmp_path / f"torn{suffix}").write_bytes((tmp_path / f"t{suffix}").read_bytes()[:50])
     trajectory[:2].to_ensemble().save(tmp_path / "ensemble.npz")
-    trajectory.replace(positions_A=0.1 * trajectory.positions_A, box_A=3 * np.eye(3)).save(tmp_path / "nm.dcd")
+    trajectory.replace(positions_A=0.1 * trajectory.positions_A, box_A=3 * np.eye(3)).save(
+        tmp_path / "nm.dcd"
+    )
     (tmp_path / "two.sdf").write_text("".join(_sdf(smiles) for smiles in ("CCO", "CCN")))
     (tmp_path / "bad.sdf").write_text("nonsense\n$$$$\n")
     (tmp_path / "bare.xyz").write_text("3\n\n" + "O 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
@@ -142,7 +193,10 @@ def test_load_tells_trajectories_from_ensembles(tmp_path: Path) -> None:
     make_trajectory().save(tmp_path / "t.npz")
     with pytest.raises(InputError, match=r"read it with equidrift\.load_trajectory"):
         equidrift.load(tmp_path / "t.npz")
-    assert equidrift.load_trajectory(tmp_path / "t.npz").positions_A.tobytes() == make_trajectory().positions_A.tobytes()
+    assert (
+        equidrift.load_trajectory(tmp_path / "t.npz").positions_A.tobytes()
+        == make_trajectory().positions_A.tobytes()
+    )
 
 
 def test_bad_outputs(tmp_path: Path) -> None:
@@ -158,9 +212,15 @@ def test_ases_own_dynamics_is_read_with_its_time_step(tmp_path: Path) -> None:
     atoms = make_trajectory("CCO")[:1].to_ase()[0]
     atoms.info.clear()
     atoms.calc = MMFF()
-    VelocityVerlet(atoms, 0.5 * units.fs, trajectory=str(tmp_path / "md.traj"), loginterval=4).run(20)
+    VelocityVerlet(atoms, 0.5 * units.fs, trajectory=str(tmp_path / "md.traj"), loginterval=4).run(
+        20
+    )
     read = load_trajectory(tmp_path / "md.traj")
-    assert read.dt_fs == pytest.approx(2.0) and len(read) == 6 and read.molecule.symbols[:3] == ["C", "C", "O"]
+    assert (
+        read.dt_fs == pytest.approx(2.0)
+        and len(read) == 6
+        and read.molecule.symbols[:3] == ["C", "C", "O"]
+    )
 
 
 def test_given_dt_wins_over_the_files() -> None:
@@ -176,17 +236,28 @@ def test_shipped_aspirin_is_sound() -> None:
     read = load_trajectory(path, path.with_suffix(".pdb"))
     assert len(read) == 40 and read.molecule == load_topology(path.with_suffix(".pdb"))
     check = Forecast(read, 1, make_settings("last-frame")).check
-    assert (check(read.positions_A) == "").all() and np.abs(np.diff(read.positions_A, axis=0)).max() > 0.02
+    assert (check(read.positions_A) == "").all() and np.abs(
+        np.diff(read.positions_A, axis=0)
+    ).max() > 0.02
 
 
 def test_sample_paths() -> None:
     assert sample_paths("a/x.xtc", 1) == [Path("a/x.xtc")]
-    assert [p.name for p in sample_paths("a/x.xtc", 3)] == ["x_0000.xtc", "x_0001.xtc", "x_0002.xtc"]
+    assert [p.name for p in sample_paths("a/x.xtc", 3)] == [
+        "x_0000.xtc",
+        "x_0001.xtc",
+        "x_0002.xtc",
+    ]
 
 
-@given(stops=st.lists(st.integers(0, 8), max_size=6), suffix=st.sampled_from([".npz", ".extxyz", ".dcd"]))
+@given(
+    stops=st.lists(st.integers(0, 8), max_size=6),
+    suffix=st.sampled_from([".npz", ".extxyz", ".dcd"]),
+)
 @settings(max_examples=12, deadline=None)
-def test_a_stream_broken_off_anywhere_goes_on(stops: list[int], suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stream_broken_off_anywhere_goes_on(
+    stops: list[int], suffix: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("stream")
     monkey = pytest.MonkeyPatch()
     monkey.setattr(trajectory_engine, "CHUNK", 3)
@@ -194,11 +265,15 @@ def test_a_stream_broken_off_anywhere_goes_on(stops: list[int], suffix: str, tmp
         job = Forecast(make_trajectory("CCO"), 8, make_settings(Walker(share=0.2), batch_size=2))
         for stop in stops:
             _streamed(job, folder / f"torn{suffix}", stop)
-        assert _streamed(job, folder / f"torn{suffix}", None) and _streamed(job, folder / f"whole{suffix}", None)
+        assert _streamed(job, folder / f"torn{suffix}", None) and _streamed(
+            job, folder / f"whole{suffix}", None
+        )
     finally:
         monkey.undo()
     for k in range(3):
-        assert (folder / f"torn_{k:04d}{suffix}").read_bytes() == (folder / f"whole_{k:04d}{suffix}").read_bytes()
+        assert (folder / f"torn_{k:04d}{suffix}").read_bytes() == (
+            folder / f"whole_{k:04d}{suffix}"
+        ).read_bytes()
     assert len(list(folder.iterdir())) == 6
 
 
@@ -224,6 +299,8 @@ def test_another_commands_stream_is_refused(tmp_path: Path) -> None:
 
 def test_molecules_of_one_atom(tmp_path: Path) -> None:
     argon = Molecule(numbers=[18], bonds=np.zeros((0, 2)), bond_orders=[], formal_charges=[0])
-    trajectory = Trajectory(argon, np.arange(4.0)[:, None, None] * 0.1 + np.zeros((4, 1, 3)), 10.0 * np.arange(4))
+    trajectory = Trajectory(
+        argon, np.arange(4.0)[:, None, None] * 0.1 + np.zeros((4, 1, 3)), 10.0 * np.arange(4)
+    )
     (made,) = equidrift.forecast(trajectory, 2, model="constant-velocity")
     np.testing.assert_allclose(made.positions_A[:, 0, 0], [0.4, 0.5])

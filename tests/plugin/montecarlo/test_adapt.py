@@ -27,9 +27,23 @@ from tests.plugin.montecarlo.test_metropolis import (
 
 KELVIN = 1 / BOLTZMANN_EV_PER_K  # kT is one unit of energy
 NONE = np.zeros(0)
-TERMS = TurnTerms(4, "mmff", np.zeros((0, 2), int), NONE, NONE, NONE, np.array([[0, 1, 2, 3]]), np.array([1]), np.zeros(1), np.ones(1))
+TERMS = TurnTerms(
+    4,
+    "mmff",
+    np.zeros((0, 2), int),
+    NONE,
+    NONE,
+    NONE,
+    np.array([[0, 1, 2, 3]]),
+    np.array([1]),
+    np.zeros(1),
+    np.ones(1),
+)
 CARBONS = Molecule(
-    numbers=np.full(4, 6), bonds=np.array([(0, 1), (1, 2), (2, 3)]), bond_orders=np.ones(3), formal_charges=np.zeros(4, np.int64)
+    numbers=np.full(4, 6),
+    bonds=np.array([(0, 1), (1, 2), (2, 3)]),
+    bond_orders=np.ones(3),
+    formal_charges=np.zeros(4, np.int64),
 )
 
 
@@ -45,9 +59,13 @@ def test_recycled_frames_keep_equilibrium_and_mend_what_is_missing():
     assert (again != phi).mean() > 0.5
     assert p_value(again) > 0.01
     lacking = phi[phi > 0]
-    mended = TREE.torsions(recycled(frames_of(lacking), TREE, energy, temperature_K=KELVIN, draws=16))[:, 0]
+    mended = TREE.torsions(
+        recycled(frames_of(lacking), TREE, energy, temperature_K=KELVIN, draws=16)
+    )[:, 0]
     truth = expected()[:12].sum()
-    assert abs((mended < 0).mean() - truth) < 0.5 * truth  # a few draws near the missing wells have the weight of all of them
+    assert (
+        abs((mended < 0).mean() - truth) < 0.5 * truth
+    )  # a few draws near the missing wells have the weight of all of them
 
 
 def test_frames_whose_energy_fails_are_not_taken():
@@ -55,7 +73,9 @@ def test_frames_whose_energy_fails_are_not_taken():
         return math.nan if TREE.torsions(x)[0] < 0 else energy(x)
 
     phi = np.random.default_rng(1).uniform(0.1, 3.0, 200)
-    assert (TREE.torsions(recycled(frames_of(phi), TREE, failing, temperature_K=KELVIN))[:, 0] >= 0).all()
+    assert (
+        TREE.torsions(recycled(frames_of(phi), TREE, failing, temperature_K=KELVIN))[:, 0] >= 0
+    ).all()
 
 
 def accepting(share: float):
@@ -64,7 +84,9 @@ def accepting(share: float):
 
     def advance(proposer, n):
         calls.append((type(proposer).__name__, n))
-        return np.repeat(BUTANE[None], n, axis=0), Statistics(proposed=100, accepted=round(100 * share))
+        return np.repeat(BUTANE[None], n, axis=0), Statistics(
+            proposed=100, accepted=round(100 * share)
+        )
 
     return advance, calls
 

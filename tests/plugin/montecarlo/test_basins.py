@@ -47,7 +47,9 @@ def test_correlation_time_of_odd_cases():
             correlation_time(bad)
 
 
-def hopping(n: int, stay: float, seed: int, weights=(0.5, 0.3, 0.2)) -> tuple[np.ndarray, np.ndarray]:
+def hopping(
+    n: int, stay: float, seed: int, weights=(0.5, 0.3, 0.2)
+) -> tuple[np.ndarray, np.ndarray]:
     """Wells at 180, 60 and -60 degrees, left with probability 1 - stay for a well drawn by its weight."""
     rng = np.random.default_rng(seed)
     drawn, keep = rng.choice(3, n, p=weights), rng.random(n) < stay
@@ -62,7 +64,9 @@ def test_basins_of_three_wells():
     assert len(basin_edges(phi)) == 3
     (basins,) = torsion_basins(phi[:, None], ["t"])
     assert [round(abs(basin.centres_deg[0]) / 60) for basin in basins] == [3, 1, 1]
-    assert [basin.population for basin in basins] == pytest.approx([np.mean(well == k) for k in range(3)], abs=0.003)
+    assert [basin.population for basin in basins] == pytest.approx(
+        [np.mean(well == k) for k in range(3)], abs=0.003
+    )
     assert basins[1].free_energy_kT == pytest.approx(np.log(0.5 / 0.3), abs=0.1)
     assert basins[0].free_energy_error_kT == 0 and all(basin.entries > 500 for basin in basins)
 
@@ -81,12 +85,18 @@ def test_errors_cover_the_truth():
 
 def test_effective_samples_is_the_slower_of_cosine_and_sine():
     phi, _ = hopping(20_000, 0.8, 1)
-    assert effective_samples(phi[:, None])[0] == pytest.approx(20_000 / 9, rel=0.2)  # (1 + 0.8) / (1 - 0.8) = 9
+    assert effective_samples(phi[:, None])[0] == pytest.approx(
+        20_000 / 9, rel=0.2
+    )  # (1 + 0.8) / (1 - 0.8) = 9
 
 
 def test_one_basin_without_structure():
     rng = np.random.default_rng(0)
-    for phi in (rng.uniform(-np.pi, np.pi, 5000), 3.0 + 0.3 * rng.standard_normal(5000), np.full(10, 0.3)):
+    for phi in (
+        rng.uniform(-np.pi, np.pi, 5000),
+        3.0 + 0.3 * rng.standard_normal(5000),
+        np.full(10, 0.3),
+    ):
         assert len(basin_edges(phi)) == 0
         assert set(assign(phi, basin_edges(phi))) == {0}
 
@@ -104,7 +114,9 @@ def test_joint_basins_and_summary():
     states = joint_basins(np.stack([a, b], axis=1), limit=4)
     assert len(states) == 4 and states[0].population == pytest.approx(0.25, abs=0.03)
     result = summary(np.stack([a, b], axis=1), ["a", "b"], 300.0)
-    assert [row["torsion"] for row in result["torsions"]] == ["a", "b"] and len(result["states"]) == 9
+    assert [row["torsion"] for row in result["torsions"]] == ["a", "b"] and len(
+        result["states"]
+    ) == 9
     second = result["torsions"][0]["basins"][1]
     assert second["free_energy_kJ_mol"] == pytest.approx(second["free_energy_kT"] * 2.494, rel=1e-3)
     assert sum(state["population"] for state in result["states"]) == pytest.approx(1)

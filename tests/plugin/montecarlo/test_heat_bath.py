@@ -19,7 +19,16 @@ from tests.torus import balanced, fits
 
 CHAIN = [(k, k + 1) for k in range(5)]
 TREE = TorsionTree(6, CHAIN, [(1, 2), (2, 3), (3, 4)])
-START = np.array([[0.0, 1.0, 0.1], [0.0, 0.0, 0.0], [1.4, -0.5, 0.0], [2.1, 0.3, 1.1], [3.4, 0.1, 1.5], [4.1, 1.2, 1.1]])
+START = np.array(
+    [
+        [0.0, 1.0, 0.1],
+        [0.0, 0.0, 0.0],
+        [1.4, -0.5, 0.0],
+        [2.1, 0.3, 1.1],
+        [3.4, 0.1, 1.5],
+        [4.1, 1.2, 1.1],
+    ]
+)
 
 
 def terms(form: str = "lennard-jones", scale: float = 1.0) -> TurnTerms:
@@ -45,12 +54,16 @@ def energy(x: np.ndarray, found: TurnTerms) -> np.ndarray:
     r = np.linalg.norm(x[:, found.pairs[:, 0]] - x[:, found.pairs[:, 1]], axis=-1)
     if found.form == "mmff":
         s = r / found.r0_A
-        pair = found.epsilon_eV * (1.07 / (s + 0.07)) ** 7 * (1.12 / (s**7 + 0.12) - 2) + found.coulomb_eV_A / (r + 0.05)
+        pair = found.epsilon_eV * (1.07 / (s + 0.07)) ** 7 * (
+            1.12 / (s**7 + 0.12) - 2
+        ) + found.coulomb_eV_A / (r + 0.05)
     else:
         s = (found.r0_A / r) ** 6
         pair = 4 * found.epsilon_eV * (s * s - s) + found.coulomb_eV_A / r
     phi = dihedrals(x, found.torsions)
-    return pair.sum(axis=-1) + (found.heights_eV * (1 + np.cos(found.orders * phi - found.phases_rad))).sum(axis=-1)
+    return pair.sum(axis=-1) + (
+        found.heights_eV * (1 + np.cos(found.orders * phi - found.phases_rad))
+    ).sum(axis=-1)
 
 
 class Target:
@@ -60,11 +73,22 @@ class Target:
         self.found = found
 
     def log_prob(self, phi: np.ndarray) -> np.ndarray:
-        return np.concatenate([-energy(TREE.set_torsions(START, part), self.found) for part in np.array_split(phi, 1 + len(phi) // 20000)])
+        return np.concatenate(
+            [
+                -energy(TREE.set_torsions(START, part), self.found)
+                for part in np.array_split(phi, 1 + len(phi) // 20000)
+            ]
+        )
 
 
 def chain(
-    surrogate: TurnTerms, target: TurnTerms, n: int, *, sign: float = 1.0, seed: int = 0, pairs: float = 0.05
+    surrogate: TurnTerms,
+    target: TurnTerms,
+    n: int,
+    *,
+    sign: float = 1.0,
+    seed: int = 0,
+    pairs: float = 0.05,
 ) -> tuple[np.ndarray, float]:
     """Torsions (n, 3) along a chain of proposals, and the share accepted."""
     proposer, rng = HeatBathProposer(TREE, surrogate, pairs=pairs), np.random.default_rng(seed)
@@ -93,7 +117,9 @@ def test_a_circle_has_the_energy_of_turned_positions(form):
         delta[:, k] = angles
         wanted = energy(TREE.turn(START, delta), found)
         got, _ = Turn(TREE, k, found).energies(START, angles)
-        np.testing.assert_allclose(got - got[0], wanted - wanted[0], atol=1e-9 * np.abs(wanted).max())
+        np.testing.assert_allclose(
+            got - got[0], wanted - wanted[0], atol=1e-9 * np.abs(wanted).max()
+        )
 
 
 def test_the_ratio_is_the_change_of_the_surrogate():
@@ -111,7 +137,9 @@ def test_a_perfect_surrogate_is_always_accepted_and_pairs_of_turns_keep_the_targ
 
 
 TRUE = terms(scale=0.5)
-BAD = replace(TRUE, heights_eV=-0.5 * TRUE.heights_eV, coulomb_eV_A=0 * TRUE.coulomb_eV_A)  # off by the size of kT
+BAD = replace(
+    TRUE, heights_eV=-0.5 * TRUE.heights_eV, coulomb_eV_A=0 * TRUE.coulomb_eV_A
+)  # off by the size of kT
 
 
 def test_chains_keep_the_target_and_balance_with_a_bad_surrogate():
@@ -137,8 +165,13 @@ def test_a_wrong_sign_of_the_ratio_is_found_out():
 def test_plain_data_and_pickle_give_the_same_proposals():
     proposer = HeatBathProposer(TREE, terms("mmff"), turns=4, points=8)
     first = proposer.propose(START, kT_eV=1.0, rng=np.random.default_rng(1)).positions_A
-    for other in (proposer_from_dict(json.loads(json.dumps(proposer.to_dict()))), pickle.loads(pickle.dumps(proposer))):
-        np.testing.assert_array_equal(other.propose(START, kT_eV=1.0, rng=np.random.default_rng(1)).positions_A, first)
+    for other in (
+        proposer_from_dict(json.loads(json.dumps(proposer.to_dict()))),
+        pickle.loads(pickle.dumps(proposer)),
+    ):
+        np.testing.assert_array_equal(
+            other.propose(START, kT_eV=1.0, rng=np.random.default_rng(1)).positions_A, first
+        )
 
 
 def test_what_does_not_fit_is_refused():

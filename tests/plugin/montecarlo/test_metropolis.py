@@ -42,7 +42,11 @@ def energy_of(phi: np.ndarray) -> np.ndarray:
 def energy(x: np.ndarray) -> float:
     """Of one geometry; plain Python, as numpy is slow on four atoms."""
     (x0, y0, z0), (x1, y1, z1), (x2, y2, z2), (x3, y3, z3) = x.tolist()
-    b0, b1, b2 = (x1 - x0, y1 - y0, z1 - z0), (x2 - x1, y2 - y1, z2 - z1), (x3 - x2, y3 - y2, z3 - z2)
+    b0, b1, b2 = (
+        (x1 - x0, y1 - y0, z1 - z0),
+        (x2 - x1, y2 - y1, z2 - z1),
+        (x3 - x2, y3 - y2, z3 - z2),
+    )
     left, right = cross(b0, b1), cross(b1, b2)
     phi = math.atan2(math.sqrt(dot(b1, b1)) * dot(b0, right), dot(left, right))
     return 2.0 * math.cos(3 * phi) + 0.8 * math.cos(phi) + 0.5 * math.sin(phi)
@@ -84,13 +88,17 @@ class WrongSign:
         return Proposal(proposal.positions_A, -proposal.log_q_ratio)
 
 
-def chain(proposer, samples: int, thin: int, seed: int = 1, block: int | None = None) -> tuple[np.ndarray, Statistics]:
+def chain(
+    proposer, samples: int, thin: int, seed: int = 1, block: int | None = None
+) -> tuple[np.ndarray, Statistics]:
     """Torsions behind every `thin` moves; blocks of `block` moves are asked for at once."""
     rng, statistics = np.random.default_rng(seed), Statistics.of(proposer)
     x, u = BUTANE, energy(BUTANE)
     phi = np.empty(samples)
     for k in range(samples):
-        x, u, _ = metropolis(proposer, x, u, energy, block or thin, kT_eV=1.0, rng=rng, statistics=statistics)
+        x, u, _ = metropolis(
+            proposer, x, u, energy, block or thin, kT_eV=1.0, rng=rng, statistics=statistics
+        )
         phi[k] = TREE.torsions(x)[0]
     return phi, statistics
 
@@ -128,7 +136,9 @@ def test_flux_between_cells_balances(name):
     rng, statistics = np.random.default_rng(2), Statistics()
     x, u, cells = BUTANE, energy(BUTANE), []
     for _ in range(5_000):
-        x, u, _ = metropolis(PROPOSERS[name], x, u, energy, 1, kT_eV=1.0, rng=rng, statistics=statistics)
+        x, u, _ = metropolis(
+            PROPOSERS[name], x, u, energy, 1, kT_eV=1.0, rng=rng, statistics=statistics
+        )
         cells.append(int((TREE.torsions(x)[0] + np.pi) / (2 * np.pi) * 6) % 6)
     flux = np.zeros((6, 6))
     np.add.at(flux, (cells[:-1], cells[1:]), 1)
@@ -136,14 +146,18 @@ def test_flux_between_cells_balances(name):
     forward, backward = flux[upper], flux.T[upper]
     busy = forward + backward > 30
     z = (forward - backward)[busy] / np.sqrt((forward + backward)[busy])
-    assert busy.sum() >= 6 and np.abs(z).max() < 4 and (z**2).sum() < stats.chi2.ppf(0.999, busy.sum())
+    assert (
+        busy.sum() >= 6 and np.abs(z).max() < 4 and (z**2).sum() < stats.chi2.ppf(0.999, busy.sum())
+    )
 
 
 def test_blocks_and_single_proposals_accept_alike():
     one = Statistics.of(TREE)
     rng, x, u = np.random.default_rng(3), BUTANE, energy(BUTANE)
     for _ in range(1500):
-        x, u, _ = metropolis(PROPOSERS["bad mixture"], x, u, energy, 1, kT_eV=1.0, rng=rng, statistics=one)
+        x, u, _ = metropolis(
+            PROPOSERS["bad mixture"], x, u, energy, 1, kT_eV=1.0, rng=rng, statistics=one
+        )
     many = chain(PROPOSERS["bad mixture"], 150, 10)[1]
     assert one.proposed == many.proposed == 1500
     assert abs(one.acceptance - many.acceptance) < 0.06
@@ -153,7 +167,13 @@ def test_accept_follows_the_rule_and_rejects_what_is_not_finite():
     rng = np.random.default_rng(0)
     share = np.mean([accept(1.0, 0.3, rng) for _ in range(20_000)])
     assert abs(share - math.exp(-0.7)) < 0.015
-    for delta, ratio in ((math.nan, 0.0), (math.inf, 0.0), (-math.inf, 0.0), (0.0, math.nan), (0.0, -math.inf)):
+    for delta, ratio in (
+        (math.nan, 0.0),
+        (math.inf, 0.0),
+        (-math.inf, 0.0),
+        (0.0, math.nan),
+        (0.0, -math.inf),
+    ):
         assert not any(accept(delta, ratio, rng) for _ in range(50))
     assert all(accept(-1.0, 0.0, rng) for _ in range(50))
 
@@ -169,7 +189,14 @@ def test_every_decision_draws_one_number():
 def test_nan_energies_are_rejected_and_counted():
     statistics = Statistics.of(PROPOSERS["uniform"])
     x, u, accepted = metropolis(
-        PROPOSERS["uniform"], BUTANE, 0.0, lambda x: math.nan, 25, kT_eV=1.0, rng=np.random.default_rng(0), statistics=statistics
+        PROPOSERS["uniform"],
+        BUTANE,
+        0.0,
+        lambda x: math.nan,
+        25,
+        kT_eV=1.0,
+        rng=np.random.default_rng(0),
+        statistics=statistics,
     )
     assert (statistics.not_finite, statistics.proposed, accepted) == (25, 25, 0)
     assert u == 0.0 and x is BUTANE
@@ -181,7 +208,16 @@ def test_impossible_way_back_is_no_broken_energy():
             return Proposal(positions_A + 1, -math.inf)
 
     statistics = Statistics()
-    metropolis(OneWay(), BUTANE, 0.0, lambda x: math.nan, 5, kT_eV=1.0, rng=np.random.default_rng(0), statistics=statistics)
+    metropolis(
+        OneWay(),
+        BUTANE,
+        0.0,
+        lambda x: math.nan,
+        5,
+        kT_eV=1.0,
+        rng=np.random.default_rng(0),
+        statistics=statistics,
+    )
     assert (statistics.proposed, statistics.accepted, statistics.not_finite) == (5, 0, 0)
 
 
@@ -191,10 +227,14 @@ def test_statistics_round_trip_and_count_by_torsion():
     assert again.to_dict() == statistics.to_dict()
     (label,) = statistics.labels
     assert label == "0-1-2-3"
-    assert 0.5 < statistics.turned[0] / statistics.proposed < 0.8  # two thirds of uniform turns exceed 60 degrees
+    assert (
+        0.5 < statistics.turned[0] / statistics.proposed < 0.8
+    )  # two thirds of uniform turns exceed 60 degrees
     assert statistics.by_torsion()[label] == statistics.turned_accepted[0] / statistics.turned[0]
     assert set(statistics.seconds) == {"proposals", "energies"}
-    assert math.isnan(Statistics().acceptance) and Statistics(labels=("a",)).by_torsion() == {"a": None}
+    assert math.isnan(Statistics().acceptance) and Statistics(labels=("a",)).by_torsion() == {
+        "a": None
+    }
 
 
 # What is refused -----------------------------------------------------------------------------------------------------------
@@ -211,7 +251,16 @@ def test_refuses_proposers_without_density():
     with pytest.raises(InexactProposalError, match=r"sampler has no proposal density.*'mixture'"):
         check_proposer(NoDensity())
     with pytest.raises(InexactProposalError, match="returned no log_q_ratio"):
-        metropolis(NoDensity(), BUTANE, 0.0, energy, 1, kT_eV=1.0, rng=np.random.default_rng(0), statistics=Statistics())
+        metropolis(
+            NoDensity(),
+            BUTANE,
+            0.0,
+            energy,
+            1,
+            kT_eV=1.0,
+            rng=np.random.default_rng(0),
+            statistics=Statistics(),
+        )
 
 
 def test_refuses_what_does_not_propose():
@@ -238,7 +287,9 @@ def test_refuses_moves_of_constrained_distances_and_of_frozen_atoms():
     rng = np.random.default_rng(0)
     moved = BUTANE + 0.05 * rng.standard_normal(BUTANE.shape)
     check = MoveCheck(4, np.array([[0, 1], [2, 3]]))
-    with pytest.raises(InputError, match=r"constrained distance of atoms \d and \d by .*constraints=None"):
+    with pytest.raises(
+        InputError, match=r"constrained distance of atoms \d and \d by .*constraints=None"
+    ):
         check(BUTANE, moved)
     check(BUTANE, TREE.turn(BUTANE, np.array([2.0])))
     with pytest.raises(InputError, match="held fixed"):
@@ -249,7 +300,9 @@ def test_refuses_moves_of_constrained_distances_and_of_frozen_atoms():
 def test_refuses_a_molecule_split_across_the_box():
     box = np.diag([10.0, 12.0, 14.0])
     split = BUTANE + np.array([[0, 0, 0], [0, 0, 0], [10, 0, 0], [10, 0, 0]])
-    with pytest.raises(InputError, match=r"atoms 1 and 2 are bonded but .* split across the periodic box"):
+    with pytest.raises(
+        InputError, match=r"atoms 1 and 2 are bonded but .* split across the periodic box"
+    ):
         check_whole(split, TREE.bonds, box)
     check_whole(BUTANE, TREE.bonds, box)
     with pytest.raises(InputError, match="no volume"):

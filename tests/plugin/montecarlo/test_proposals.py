@@ -45,8 +45,12 @@ DENSITIES = {
     "uniform": lambda: Uniform(2),
     "bad histogram": bad_histogram,
     "bad mixture": bad_mixture,
-    "fitted mixture": lambda: WrappedMixture.fit(two_basins().sample(2000, np.random.default_rng(0)), 6),
-    "fitted histogram": lambda: Histogram.fit(two_basins().sample(5000, np.random.default_rng(0)), 24),
+    "fitted mixture": lambda: WrappedMixture.fit(
+        two_basins().sample(2000, np.random.default_rng(0)), 6
+    ),
+    "fitted histogram": lambda: Histogram.fit(
+        two_basins().sample(5000, np.random.default_rng(0)), 24
+    ),
 }
 
 
@@ -54,7 +58,9 @@ DENSITIES = {
 def test_the_wrapped_normal_is_the_sum_of_its_images(sigma):
     x = np.linspace(-3.1, 3.1, 31)
     images = stats.norm.logpdf(x[:, None] + 2 * np.pi * np.arange(-200, 201), scale=sigma)
-    assert np.allclose(log_wrapped_normal(x, sigma), logsumexp(images, axis=1), atol=1e-10, rtol=1e-10)
+    assert np.allclose(
+        log_wrapped_normal(x, sigma), logsumexp(images, axis=1), atol=1e-10, rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -147,7 +153,18 @@ def proposers(tree, x):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["uniform", "uniform, one at a time", "histogram", "mixture", "mixture, one at a time", "bad", "local"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uniform",
+        "uniform, one at a time",
+        "histogram",
+        "mixture",
+        "mixture, one at a time",
+        "bad",
+        "local",
+    ],
+)
 def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
     tree, x = peptide
     phi, _ = run_chain(tree, x, proposers(tree, x)[name], 100_000)
@@ -158,7 +175,9 @@ def test_whole_moves_of_a_molecule_keep_the_target(peptide, name):
 def test_a_short_chain_of_whole_moves_finds_the_weights_and_a_wrong_sign_does_not(peptide):
     tree, x = peptide
     target = two_basins()
-    proposer = TorsionProposer(tree, WrappedMixture([0.15, 0.25, 0.6], target.means, target.sigmas * 1.3))  # weights the wrong way round
+    proposer = TorsionProposer(
+        tree, WrappedMixture([0.15, 0.25, 0.6], target.means, target.sigmas * 1.3)
+    )  # weights the wrong way round
     inside = two_basins().log_prob(grid(60, 2)), grid(60, 2)
     expected = np.exp(inside[0])[inside[1][:, 0] > 0].sum() / np.exp(inside[0]).sum()
     right, _ = run_chain(tree, x, proposer, 6000)
@@ -167,17 +186,23 @@ def test_a_short_chain_of_whole_moves_finds_the_weights_and_a_wrong_sign_does_no
     assert abs((wrong[:, 0] > 0).mean() - expected) > 0.2
 
 
-@pytest.mark.parametrize("name", ["uniform, one at a time", "histogram", "mixture", "mixture, one at a time"])
+@pytest.mark.parametrize(
+    "name", ["uniform, one at a time", "histogram", "mixture", "mixture, one at a time"]
+)
 def test_the_ratio_is_that_of_the_densities_both_ways(peptide, name):
     tree, x = peptide
     proposer = proposers(tree, x)[name]
     rng = np.random.default_rng(4)
     first, second = proposer.propose_independent(x, 2, kT_eV=KT_EV, rng=rng)
     block = np.array(first.info["torsions"]) if proposer.block_size else None
-    old, new = (proposer.density.log_prob(tree.torsions(y)[None], block)[0] for y in (x, first.positions_A))
+    old, new = (
+        proposer.density.log_prob(tree.torsions(y)[None], block)[0] for y in (x, first.positions_A)
+    )
     assert first.log_q_ratio == pytest.approx(old - new, abs=1e-9)
     assert second.info["torsions"] == first.info["torsions"]
-    assert first.info["log_q"] - second.info["log_q"] == pytest.approx(second.log_q_ratio - first.log_q_ratio)
+    assert first.info["log_q"] - second.info["log_q"] == pytest.approx(
+        second.log_q_ratio - first.log_q_ratio
+    )
 
 
 def test_plain_data_and_pickle_give_the_same_proposals(peptide):
@@ -192,7 +217,9 @@ def test_plain_data_and_pickle_give_the_same_proposals(peptide):
 
 def test_many_states_move_as_each_alone_would(peptide):
     tree, x = peptide
-    moves = LocalTorsionProposer(tree).propose_many(np.stack([x, x + 1.0]), kT_eV=KT_EV, rng=np.random.default_rng(0))
+    moves = LocalTorsionProposer(tree).propose_many(
+        np.stack([x, x + 1.0]), kT_eV=KT_EV, rng=np.random.default_rng(0)
+    )
     assert len(moves) == 2
     assert all(move.log_q_ratio == 0.0 and len(move.info["torsions"]) == 1 for move in moves)
 
@@ -200,7 +227,10 @@ def test_many_states_move_as_each_alone_would(peptide):
 def test_what_cannot_be_proposed_is_refused(peptide):
     tree, _ = peptide
     ring = Molecule.from_smiles("C1CCCCC1")
-    for make in (lambda: uniform_proposer(TorsionTree.of(ring)), lambda: LocalTorsionProposer(TorsionTree.of(ring))):
+    for make in (
+        lambda: uniform_proposer(TorsionTree.of(ring)),
+        lambda: LocalTorsionProposer(TorsionTree.of(ring)),
+    ):
         with pytest.raises(InputError, match="no rotatable bond"):
             make()
     with pytest.raises(InputError, match="mixture or block"):

@@ -100,22 +100,6 @@ def distance_map(name: str) -> DistanceMap:
     return MAPS[name]
 
 
-def largest_gain(positions_A: Tensor, edges: Tensor, map_to_move: DistanceMap = degree_normalised_map, n_iterations: int = 50) -> Tensor:
-    """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of arXiv:2403.01430.
-
-    See `map_gain` for what it is on a complete graph.
-    """
-    u = pair_geometry(positions_A)[1]
-    phase = torch.arange(positions_A[0].numel(), dtype=positions_A.dtype, device=positions_A.device)
-    move = torch.cos(1.0 + 2.3 * phase).view(positions_A.shape[1:]).expand_as(positions_A)
-    gain = torch.ones(len(positions_A), dtype=positions_A.dtype, device=positions_A.device)
-    for _ in range(n_iterations):
-        moved = map_to_move(positions_A, stretch(u, move), edges)
-        gain = moved.flatten(1).norm(dim=1) / move.flatten(1).norm(dim=1)
-        move = moved / moved.flatten(1).norm(dim=1).clamp_min(1e-20)[:, None, None]
-    return gain
-
-
 def map_gain(name: str, n: int) -> float:
     """lambda_max of a map times J on the complete graph of n atoms, whatever the coordinates.
 

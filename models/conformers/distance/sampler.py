@@ -64,7 +64,7 @@ def stable_corrector(corrector: Corrector, sigma: float, sigma_next: float, kind
 
     Parameters
     ----------
-    gain : lambda_max of the map, see `distance_maps.largest_gain` and `map_gain`; 0 switches the rule off.
+    gain : lambda_max of the map, see `maps.map_gain`; 0 switches the rule off.
     """
     k = corrector(sigma) if callable(corrector) else corrector
     bound = gain * step_fraction(sigma, sigma_next, kind)

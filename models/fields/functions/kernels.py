@@ -19,7 +19,7 @@ from equidrift.errors import InputError, UnknownNameError
 
 SCALAR = ("se", "matern12", "matern32", "matern52", "periodic", "weakly-periodic", "spectral")
 VECTOR = ("se", "curl-free", "div-free")
-KINDS = ("white", *SCALAR, "curl-free", "div-free")
+KINDS = tuple(dict.fromkeys(("white", *SCALAR, *VECTOR)))
 JITTER_STEPS = (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)  # shares of the variance; above the last one a Gram matrix is called singular
 QUIET_JITTER = 1e-6
 NOISY_SHARE, SHORT = 0.05, 0.1

@@ -20,20 +20,6 @@ def best_of(made: Array, truth: Array) -> tuple[float, float]:
     return float(apart.mean(-1).min(0).mean()), float(apart[..., -1].min(0).mean())
 
 
-def representatives(made: Array, count: int, rounds: int = 20) -> Array:
-    """`count` of the samples (s, t, d): of each cluster of end points (k-means, farthest-point start) the member nearest its centre."""
-    ends = made[:, -1]
-    centres = [ends[np.linalg.norm(ends - ends.mean(0), axis=-1).argmin()]]
-    while len(centres) < count:
-        centres.append(ends[np.min([np.linalg.norm(ends - c, axis=-1) for c in centres], 0).argmax()])
-    centre = np.stack(centres)
-    for _ in range(rounds):
-        owner = np.linalg.norm(ends[:, None] - centre[None], axis=-1).argmin(1)
-        centre = np.stack([ends[owner == k].mean(0) if (owner == k).any() else centre[k] for k in range(count)])
-    nearest = np.linalg.norm(ends[:, None] - centre[None], axis=-1).argmin(0)
-    return made[nearest]
-
-
 def jensen_shannon(first: Array, second: Array, bins: int = 100, bounds: tuple[float, float] | None = None) -> float:
     """Jensen-Shannon distance (natural logarithm, 0 to sqrt(ln 2)) of the histograms of two sets of numbers."""
     low, high = bounds or (float(min(first.min(), second.min())), float(max(first.max(), second.max())))

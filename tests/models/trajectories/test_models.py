@@ -336,8 +336,6 @@ def test_metrics_on_hand_made_cases() -> None:
     assert abs(metrics.torsions(square, np.array([[0, 1, 2, 3]]))[0]) == pytest.approx(np.pi / 2)
     line = np.cumsum(np.ones((1, 6, 2, 3)) * np.array([1.0, -1.0])[None, None, :, None], 1)
     np.testing.assert_allclose(metrics.velocity_correlation(line, 3), 1.0)
-    ends = np.concatenate([np.zeros((5, 2, 2)), np.ones((5, 2, 2))])
-    assert sorted(metrics.representatives(ends, 2)[:, -1, 0].tolist()) == [0.0, 1.0]
 
 
 def test_gaps_and_runs() -> None:

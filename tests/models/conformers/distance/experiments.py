@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.models.conformers.distance.maps import (
+    DistanceMap,
     complete_edges,
+    degree_normalised_map,
     distance_map,
     map_gain,
     pair_geometry,
+    stretch,
 )
 from equidrift.models.conformers.distance.sampler import (
     Move,
@@ -63,6 +66,22 @@ def exact_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
     safe = torch.where(small, torch.ones_like(x), x)
     coth = torch.where(small, 1.0 / x.clamp_min(1e-30) + x / 3.0, 1.0 / torch.tanh(safe))
     return 1.0 / e - e / s2 + d / s2 * coth
+
+
+def largest_gain(positions_A: Tensor, edges: Tensor, map_to_move: DistanceMap = degree_normalised_map, n_iterations: int = 50) -> Tensor:
+    """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of arXiv:2403.01430.
+
+    See `map_gain` for what it is on a complete graph.
+    """
+    u = pair_geometry(positions_A)[1]
+    phase = torch.arange(positions_A[0].numel(), dtype=positions_A.dtype, device=positions_A.device)
+    move = torch.cos(1.0 + 2.3 * phase).view(positions_A.shape[1:]).expand_as(positions_A)
+    gain = torch.ones(len(positions_A), dtype=positions_A.dtype, device=positions_A.device)
+    for _ in range(n_iterations):
+        moved = map_to_move(positions_A, stretch(u, move), edges)
+        gain = moved.flatten(1).norm(dim=1) / move.flatten(1).norm(dim=1)
+        move = moved / moved.flatten(1).norm(dim=1).clamp_min(1e-20)[:, None, None]
+    return gain
 
 
 def random_chain(n: int, seed: int, bond_A: float = 1.5, clash_A: float = 1.5) -> NDArray[np.float64]:

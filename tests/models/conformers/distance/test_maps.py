@@ -129,7 +129,7 @@ def test_padding_changes_nothing() -> None:
 @pytest.mark.parametrize("n", [5, 9, 20])
 @pytest.mark.parametrize("name", list(dm.MAPS))
 def test_gain_on_a_complete_graph_does_not_depend_on_the_coordinates(n: int, name: str) -> None:
-    gain = dm.largest_gain(chains(n), dm.complete_edges(n, dtype=torch.float64), dm.distance_map(name), n_iterations=200)
+    gain = de.largest_gain(chains(n), dm.complete_edges(n, dtype=torch.float64), dm.distance_map(name), n_iterations=200)
     assert torch.allclose(gain, torch.full_like(gain, dm.map_gain(name, n)), rtol=0.01)
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 RUN = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
-from equidrift import formats, trajectory_formats
+from equidrift.files import ensembles, trajectories
 {setup}
 left, how, told = int(os.environ["STOP_AT"]), int(os.environ["STOP_HOW"]), 0
 
@@ -23,8 +23,8 @@ def moment(name):
     if left == 0:
         os.kill(os.getpid(), how)
 
-formats.moment = trajectory_formats.moment = moment
-formats.FLUSH_S = 0.0  # what is done of a window is kept after each batch
+ensembles.moment = trajectories.moment = moment
+ensembles.FLUSH_S = 0.0  # what is done of a window is kept after each batch
 from equidrift.cli.main import run
 try:
     run()
@@ -41,7 +41,7 @@ def run_until(
     Parameters
     ----------
     at : 1 is the first step; 0 lets the command end by itself.
-    setup : lines that run in the child before the command, with `formats` imported.
+    setup : lines that run in the child before the command, with `ensembles` imported.
     """
     environment = {**os.environ, "STOP_AT": str(at), "STOP_HOW": str(int(how))}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

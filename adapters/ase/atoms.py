@@ -390,15 +390,14 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
         where times are missing, or the images are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
     """
     ensemble = ensemble_of(list(images))
-    arrays = frames_of(images)
-    if dt_fs is None and arrays[1] is None:
+    _, time_fs, boxes_A, _ = frames_of(images)
+    if dt_fs is not None:
+        time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
+    if time_fs is None:
         raise InputError(
             "the images hold no times; set atoms.info['time_fs'] of each, or make a Trajectory(molecule, positions_A, time_fs)"
         )
-    time_fs = arrays[1] if dt_fs is None else float(dt_fs) * np.arange(len(ensemble))
-    boxes_A = arrays[2]
-    read: Trajectory = from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
-    return read
+    return from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
 
 
 Frames = tuple[

@@ -119,7 +119,7 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
         from ase.units import fs
 
         dt_fs = float(description["timestep"]) / fs * int(description.get("interval", 1))
-        time_fs = dt_fs * np.arange(len(images))
+        time_fs = dt_fs * np.arange(len(images), dtype=np.float64)
     return positions_A, time_fs, boxes_A, numbers
 
 

@@ -22,6 +22,7 @@ from equidrift.adapters.ase.thermostats import (
     renew,
     samples_canonically,
 )
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.montecarlo.metropolis import (
     ConstraintMetric,
@@ -103,8 +104,7 @@ class ProposalMonteCarlo(BaseDynamics):
                 f"temperature_K must be positive and finite, not {temperature_K}; give for example 300"
             )
         for name, value in (("n_proposals", n_proposals), ("md_steps", md_steps)):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+            check_count(name, value)
         check_dynamics(dynamics, atoms, temperature_K, exact=exact)
         check_proposer(proposer, len(atoms))
         super().__init__(atoms, logfile, trajectory, append_trajectory, loginterval=loginterval)
@@ -198,6 +198,8 @@ class ProposalMonteCarlo(BaseDynamics):
         check_dynamics(
             self.dynamics, self.atoms, self.temperature_K, exact=self.exact
         )  # temperatures can be set at any time
+        if self.dynamics is None:
+            return
         steps = self.md_steps
         if self._left is not None:
             moved_to = self.atoms.get_positions()

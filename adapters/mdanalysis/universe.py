@@ -378,16 +378,13 @@ def trajectory_of(
         )
     times_ps, dimensions = zip(*((ts.time, _copied(ts.dimensions)) for ts in trajectory))
     trajectory[here]
-    time_fs = (
-        np.array(times_ps, np.float64) / PS_PER_FS
-        if dt_fs is None
-        else float(dt_fs) * np.arange(len(ensemble))
-    )
-    join = from_frames
-    read: Trajectory = join(
+    if dt_fs is None:
+        time_fs = np.array(times_ps, np.float64) / PS_PER_FS
+    else:
+        time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
+    return from_frames(
         ensemble.molecule, ensemble.positions_A, time_fs, _boxes(dimensions), "MDAnalysis"
     )
-    return read
 
 
 def read_frames(

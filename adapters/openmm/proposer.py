@@ -305,9 +305,8 @@ def _positions_A(state: openmm.State) -> NDArray[np.float64]:
 def _molecule(simulation: app.Simulation) -> Molecule:
     """The graph in the topology, with the stereo that the present positions show."""
     positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    ensemble = from_openmm(simulation.topology, positions)
-    molecule: Molecule = ensemble.molecule
-    return molecule
+    read = from_openmm(simulation.topology, positions)
+    return read if isinstance(read, Molecule) else read.molecule
 
 
 def _check_particles(system: openmm.System, molecule: Molecule) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from openmm import app, unit
 
 from equidrift.adapters.openmm.integrators import check_integrator, sampled_temperature
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.montecarlo.metropolis import (
     ConstraintMetric,
@@ -255,13 +256,6 @@ def topology_bonds(topology: app.Topology) -> NDArray[np.int64]:
     ).reshape(-1, 2)
 
 
-def check_count(name: str, value: Any, least: int = 0) -> int:
-    """`value` as an int of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
-
-
 def forgetting_step(integrator: openmm.Integrator, step: Callable[[int], None]) -> int:
     """One step that forgets its velocity in its middle, by `step(1)`; how many were taken: 0 for integrators that have no such step.
 
@@ -331,8 +325,8 @@ class ProposalSampler:
             )
         self.simulation, self.proposer, self.seed = simulation, proposer, check_seed(seed)
         self.md_steps, self.n_proposals = (
-            check_count("md_steps", md_steps),
-            check_count("n_proposals", n_proposals),
+            check_count("md_steps", md_steps, 0),
+            check_count("n_proposals", n_proposals, 0),
         )
         self.temperature_K = sampled_temperature(
             simulation.context, simulation.integrator, temperature_K, steps=self.md_steps > 0
@@ -366,7 +360,7 @@ class ProposalSampler:
         # thermostats can be set to another temperature at any time
         integrator, steps = self.simulation.integrator, self.md_steps > 0
         sampled_temperature(self.simulation.context, integrator, self.temperature_K, steps=steps)
-        for done in range(check_count("cycles", cycles)):
+        for done in range(check_count("cycles", cycles, 0)):
             begun = time.perf_counter()
             self._dynamics()
             self.statistics.spent("dynamics", time.perf_counter() - begun)
@@ -530,7 +524,7 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
     ) -> None:
         check_integrator(simulation.integrator)
         super().__init__(states, simulation, stepsPerIteration, reinitializeVelocities)
-        self.n_proposals, self.seed = check_count("n_proposals", n_proposals), check_seed(seed)
+        self.n_proposals, self.seed = check_count("n_proposals", n_proposals, 0), check_seed(seed)
         self._state = 0
         bonds = topology_bonds(simulation.topology)
         options: dict[str, Any] = {"atoms": atoms, "bonds": bonds if len(bonds) else None}

@@ -63,7 +63,7 @@ class TorsionProposalMove(MCMCMove):
             raise InputTypeError(
                 f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
             )
-        self.n_proposals, self.seed = check_count("n_proposals", n_proposals), check_seed(seed)
+        self.n_proposals, self.seed = check_count("n_proposals", n_proposals, 0), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
         self._stored = json.dumps(plain(proposer.to_dict()))
         self._proposer: Any = proposer

@@ -33,7 +33,7 @@ from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.bench import boltzmann
 from equidrift.bench.machine import commit, data_folder, machine
-from equidrift.errors import MoleculeError
+from equidrift.errors import InputError, MoleculeError
 from equidrift.geometry import Floats
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
@@ -350,6 +350,8 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     system = mmff_system(molecule, constraints="HBonds")
     topology = to_topology(molecule)
     terms = turn_terms(system)
+    if terms is None:
+        raise InputError(f"no turn can be read from MMFF94 of {smiles}; take another molecule")
     x = ETKDGMMFF().sample(molecule, np.arange(1))[0]
     turns = HeatBathProposer(tree, terms)
     hot = HeatBathProposer(tree, terms, turns=10 * tree.n_torsions)

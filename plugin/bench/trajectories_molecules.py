@@ -83,18 +83,17 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
         )
     except EquidriftError:
         return None
-    langevin = Langevin
-    settings = {
+    settings: dict[str, Any] = {
         "temperature_K": TEMPERATURE_K,
         "friction_per_fs": FRICTION_PER_FS,
         "step_fs": STEP_FS,
     }
     inner = round(SPACING_FS / STEP_FS)
-    run = langevin(system, start, seed=seed, **settings)
+    run = Langevin(system, start, seed=seed, **settings)
     run.run(WARM_STEPS)
     given = [run.run(inner) for _ in range(GIVEN)]
     shared = given[-1].positions_A, given[-1].velocities_A_fs
-    again = langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **settings)
+    again = Langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **settings)
     runs = np.array(
         [
             [s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)]
@@ -289,7 +288,7 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
         return []
     molecule = Molecule.from_smiles(next(smiles))
     start = make_model("etkdg-mmff").sample(molecule, sample_seeds(0, 0, 1))[0]
-    settings = {
+    settings: dict[str, Any] = {
         "temperature_K": TEMPERATURE_K,
         "friction_per_fs": FRICTION_PER_FS,
         "step_fs": STEP_FS,

@@ -154,7 +154,11 @@ def command(
     again = stream.finished
     summary = _run(job, n, stream, shown=not as_json and sys.stderr.isatty())
     written = stream.close(n, job.trajectories, job.frame)
-    result = {"command": "forecast", "mode": mode, "output": [str(path) for path in written]}
+    result: dict[str, Any] = {
+        "command": "forecast",
+        "mode": mode,
+        "output": [str(path) for path in written],
+    }
     result |= {**_kept(job, output), **summary, "finished_before": again}
     md_s = plain_md_seconds(given.molecule.n_atoms, n * job.n_frames * _spacing_fs(given))
     result |= {"notes": notes, "plain_md_seconds": round(md_s, 3)}

@@ -241,10 +241,10 @@ class _Run:
             for piece, (ensemble, _) in zip(pieces, made):
                 self._count(piece, ensemble, titles)
             last = pieces[-1]
-            done = last.last or last.ensemble is None
-            position = (
-                (last.index + 1, 0) if done else (last.index, last.start + len(last.ensemble))
-            )
+            if last.last or last.ensemble is None:
+                position = (last.index + 1, 0)
+            else:
+                position = (last.index, last.start + len(last.ensemble))
             writer.write(ensembles, position, self.counts)
             self.window = 0
 

@@ -214,7 +214,7 @@ def with_paths(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
 
     named = {key: config[key] for key in ("data", "init", "validation") if key in config}
-    changed = {
+    changed: dict[str, Any] = {
         key: [found(x) for x in v] if isinstance(v, list) else found(v) for key, v in named.items()
     }
     return {**config, **changed}

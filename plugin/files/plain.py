@@ -63,7 +63,8 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     """
     from equidrift.stored import molecule_fields
 
-    fields = molecule_fields(data)
-    return Molecule(
-        **{name: tuple(value) if name in LABELS else value for name, value in fields.items()}
-    )
+    fields: dict[str, Any] = {
+        name: tuple(value) if name in LABELS else value
+        for name, value in molecule_fields(data).items()
+    }
+    return Molecule(**fields)

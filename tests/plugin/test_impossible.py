@@ -162,10 +162,12 @@ def test_missing_package_costs_no_computation(
     def missing() -> None:
         raise MissingDependencyError("tblite", "xtb")
 
-    whole = relax.resolve
-    monkeypatch.setattr(
-        relax, "resolve", lambda path: missing if path.endswith("require_tblite") else whole(path)
-    )
+    whole = relax.host_function
+
+    def without_tblite(host: str, name: str) -> Any:
+        return missing if name == "require_tblite" else whole(host, name)
+
+    monkeypatch.setattr(relax, "host_function", without_tblite)
     command = SAMPLE if name == "sample" else GENERATE
     code, err = cli(*command, "-o", "x.sdf", "--relax", "gfn2")
     assert code == 2 and "tblite is not installed" in err and calls == []
@@ -199,5 +201,5 @@ def test_relaxation_without_parameters_costs_no_computation(calls: list[str]) ->
 
 def test_md_refuses_an_unknown_option_by_name(tmp_path: Path) -> None:
     with pytest.raises(EquidriftError, match=r"unknown option of md 'temperature'.*temperature_K"):
-        equidrift.montecarlo.run("CCCC", tmp_path / "x.xtc", temperature=300)
+        equidrift.md("CCCC", tmp_path / "x.xtc", temperature=300)
     assert md.md.__doc__ is not None

@@ -165,8 +165,8 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
         if left == 0:
             raise Killed(name)
 
-    for module in ("formats", "trajectory_formats"):
-        monkeypatch.setattr(f"equidrift.{module}.moment", moment)
+    for module in ("ensembles", "trajectories"):
+        monkeypatch.setattr(f"equidrift.files.{module}.moment", moment)
 
     def run() -> None:
         writer = StreamWriter(path, COMMAND)

@@ -94,5 +94,5 @@ def test_settings_of_the_engine_are_offered_by_sample() -> None:
     )
 
 
-def test_md_is_a_function_and_a_module() -> None:
-    assert callable(equidrift.montecarlo.run) and equidrift.montecarlo.run.Run is md.Run
+def test_md_is_a_function_of_the_package() -> None:
+    assert equidrift.md is md.md

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from equidrift import api
+from equidrift.adapters.ase import generator as generator_module
 from equidrift.adapters.ase.atoms import from_atoms
 from equidrift.adapters.ase.generator import ConformerGenerator, MoleculeGenerator
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
@@ -20,13 +20,13 @@ from tests.doubles import Baker, geometry
 @pytest.fixture
 def calls(monkeypatch):
     """Every call of `equidrift.sample` from here on."""
-    seen, sample = [], api.sample
+    seen, sample = [], generator_module.sample
 
     def counted(what, *args, **options):
         seen.append((what, args, options))
         return sample(what, *args, **options)
 
-    monkeypatch.setattr(api, "sample", counted)
+    monkeypatch.setattr(generator_module, "sample", counted)
     return seen
 
 

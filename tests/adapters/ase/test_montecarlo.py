@@ -172,7 +172,7 @@ def test_other_refusals():
         ProposalMonteCarlo(_shorter(atoms), UNIFORM, 300)
     with pytest.raises(InputError, match="temperature_K must be positive"):
         ProposalMonteCarlo(atoms, UNIFORM, -1)
-    with pytest.raises(InputError, match="n_proposals must be a whole number"):
+    with pytest.raises(InputError, match="n_proposals must be 1 or more"):
         ProposalMonteCarlo(atoms, UNIFORM, 300, 0)
     with pytest.raises(InputTypeError, match=r"must be an ase\.Atoms"):
         ProposalMonteCarlo("CCCC", UNIFORM, 300)

@@ -545,7 +545,7 @@ def test_refuses_temperatures_that_differ_and_counts_that_are_none():
     with pytest.raises(InputError, match="temperature_K is needed"):
         ProposalSampler(verlet, UNIFORM)
     assert ProposalSampler(verlet, UNIFORM, temperature_K=300).temperature_K == 300
-    with pytest.raises(InputError, match="md_steps must be a whole number"):
+    with pytest.raises(InputTypeError, match="md_steps must be an integer"):
         ProposalSampler(simulation(), UNIFORM, md_steps=1.5)
     with pytest.raises(InputTypeError, match=r"openmm\.app\.Simulation, not Context"):
         ProposalSampler(simulation().context, UNIFORM)

@@ -122,7 +122,7 @@ BUTANE = Molecule.from_smiles("CCCC")
         (BUTANE, {0: (0, 0)}, r"shape \(1, 2\), expected \(1, 3\)"),
         (BUTANE, at(BUTANE, [0, 1], {1: 3.0}), "the bond 0-1"),
         (BUTANE, {0: (0, 0, 0), 2: (0.5, 0, 0)}, "not bonded, but only 0.50 A apart"),
-        (BUTANE, {0: (0, 0, 0), 3: (9, 0, 0)}, "reach 5.93 A at most"),
+        (BUTANE, {0: (0, 0, 0), 3: (9, 0, 0)}, "reach \\d\\.\\d\\d A at most"),
         (BUTANE, ("[#8]", [(0, 0, 0)]), "no substructure"),
         (BUTANE, ("CC", [(0, 0, 0)]), "2 atoms, but 1 rows"),
         (BUTANE, ("C(", [(0, 0, 0)]), "cannot read the SMARTS"),
@@ -168,7 +168,7 @@ def test_files_that_hold_no_core(tmp_path: Path) -> None:
         ([(0, 3, 2, 3), (3, 0, 4, 5)], "two restraints on atoms 0 and 3 contradict"),
         (
             [(0, 3, 8, 9)],
-            "contradict each other or the molecule: atoms 0 and 3 .* leave at most 5.93 A",
+            "contradict each other or the molecule: atoms 0 and 3 .* leave at most \\d\\.\\d\\d A",
         ),
         ([(0, 3, 0.0, 1.2)], "leave at least"),
         ([(0, 1, 1)], r"a restraint is \(i, j"),

@@ -67,7 +67,8 @@ def test_several_molecules(tmp_path: Path) -> None:
     writer.finish()
     assert [len(ensemble) for ensemble in load_all(tmp_path / "out.sdf")] == [2, 2]
     with pytest.raises(
-        InputError, match=r"holds several molecules; read it with equidrift\.formats.load_all"
+        InputError,
+        match=r"holds several molecules; read it with equidrift\.files\.ensembles\.load_all",
     ):
         load(tmp_path / "out.sdf")
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.shared.run import load_network, own_random_state
@@ -71,11 +72,10 @@ class BoltzmannGenerator:
         -------
         positions_A (n, n_atoms, 3), centred and turned at random, and log_prob (n,) per A^(3 n_atoms - 3).
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n must be a whole number of at least 1, not {n!r}")
+        n = check_count("n", n)
         positions, densities = [], []
-        for start in range(0, int(n), _CHUNK):
-            draws = [self._draw(sample_rng(int(s))) for s in sample_seeds(seed, start, min(start + _CHUNK, int(n)))]
+        for start in range(0, n, _CHUNK):
+            draws = [self._draw(sample_rng(int(s))) for s in sample_seeds(seed, start, min(start + _CHUNK, n))]
             latent = torch.from_numpy(np.stack([draw[0] for draw in draws]))
             log_mass = self._into(latent, first_torsion_rad) if first_torsion_rad is not None else 0.0
             y, log_det = self.flow.from_latent(latent)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.fields.atoms.data import AtomFields, joined
 from equidrift.models.fields.atoms.fit import (
@@ -322,8 +323,7 @@ class ConditionedAtoms:
         steps, corrections, psi : of `conditioning.conditional_sample`; the price is steps (1 + corrections) network calls.
         noise : gives standard normal arrays of a shape (n, n_atoms, components) in place of the seed's; for tests of equivariance.
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-            raise InputError(f"n must be a positive integer, not {n!r}")
+        n = check_count("n", n)
         model, data = self.model, self.data
         diffusion = model.diffusion
         mean, gram = model.law(data)

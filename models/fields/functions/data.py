@@ -156,13 +156,6 @@ def as_fields(
     return x_, np.where(known[..., None], y_, 0.0), known
 
 
-def check_count(n: Any) -> int:
-    """A positive number of samples. Raises `InputError` for anything else."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise InputError(f"n must be a positive integer, not {n!r}")
-    return int(n)
-
-
 def as_array(name: str, value: Any) -> NDArray[np.float64]:
     """An array of numbers. Raises `InputTypeError`, with the argument's name, for what is none."""
     try:

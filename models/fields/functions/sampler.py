@@ -13,8 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.data import as_array, as_fields, check_count
+from equidrift.models.fields.functions.data import as_array, as_fields
 from equidrift.models.fields.functions.experts import Experts
 from equidrift.models.fields.functions.fit import (
     Batch,
@@ -294,7 +295,7 @@ class Conditioned:
             for points that do not fit, or lie too far apart.
         """
         model = self.model
-        n = check_count(n)
+        n = check_count("n", n)
         query, _, _ = as_fields(x_query, dimension=model.dimension)
         if query.ndim != 2:
             raise InputError(f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}")

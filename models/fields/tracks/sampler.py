@@ -18,8 +18,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.data import as_array, check_count
+from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
@@ -223,7 +224,7 @@ class ConditionedTrack:
         mode: Mode = "independent",
     ) -> NDArray[np.float64]:
         """n tracks (n, m, 3) at times (m,); a time of the context gives the context's place, and one that is repeated the same place."""
-        query, n = _times(times), check_count(n)
+        query, n = _times(times), check_count("n", n)
         moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
         if np.ptp(moments) > 1.05 * self.model.span:
             asked = f"context and queries span {np.ptp(moments):.4g} days"

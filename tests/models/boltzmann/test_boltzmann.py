@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.errors import InputError, WeightsError
+from equidrift.errors import InputError, InputTypeError, WeightsError
 from equidrift.geometry import dihedrals
 from equidrift.models.boltzmann.coordinates import LOG_ROTATIONS, ZMatrix, wrapped
 from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_torsions
@@ -359,8 +359,7 @@ def test_free_energy_difference_of_one_set_and_its_error() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: g.sample(0), "at least 1"),
-        (lambda g: g.sample(True), "whole number"),
+        (lambda g: g.sample(0), "n must be 1 or more"),
         (lambda g: g.log_prob(np.zeros((2, 3, 3))), r"expected \(k, 4, 3\)"),
         (lambda g: g.sample(3, first_torsion_rad=(2.0, 1.0)), "low < high"),
         (lambda g: log_weights([0.0], [0.0, 1.0], 300), "one per sample"),
@@ -384,6 +383,11 @@ def test_free_energy_difference_of_one_set_and_its_error() -> None:
 def test_bad_input_says_what_to_do(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(toy_generator("peroxide"))
+
+
+def test_number_of_samples_that_is_no_integer_is_refused() -> None:
+    with pytest.raises(InputTypeError, match="n must be an integer, not True"):
+        load_boltzmann().sample(True)
 
 
 def test_other_models_weights_are_refused() -> None:

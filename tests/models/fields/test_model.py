@@ -214,7 +214,7 @@ def test_repeated_points_and_context_points() -> None:
         (lambda m: m.condition([np.nan], [1.0]), "not finite"),
         (lambda m: m.condition([0.0], [np.nan]), "no known value"),
         (lambda m: m.condition([0.0], [1.0]).sample([9.0]), "extend over 9, the model has seen functions over 2"),
-        (lambda m: m.sample([0.0], 0), "n must be a positive integer"),
+        (lambda m: m.sample([0.0], 0), "n must be 1 or more"),
         (lambda m: m.sample([0.0], 1, seed=-1), "seed must lie in"),
         (lambda m: m.log_prob([0.0, 1.0], [[1.0, 2.0, 3.0]]), "y must be"),
         (lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 1.0]]), "the same value everywhere"),

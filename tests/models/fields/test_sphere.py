@@ -100,7 +100,7 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
     assert np.isfinite(model.log_prob(t, tracks[:2], steps=4, probes=1)).all()
     with pytest.raises(InputError, match=r"the model has seen 1\.25"):
         model.sample([0.0, 4.0])
-    with pytest.raises(InputError, match="n must be a positive integer, not 0"):
+    with pytest.raises(InputError, match="n must be 1 or more, not 0"):
         model.sample(t, 0)
     with pytest.raises(InputError, match="no context is given"):
         model.condition([], np.zeros((0, 3)))

@@ -18,6 +18,4 @@ for k, path in enumerate(result.trajectories):
     universe = mda.Universe(str(result.topology), str(path))
     rmsd_A = RMSD(universe, select="not element H").run().results.rmsd[:, 2]
     radius_A = [universe.atoms.radius_of_gyration() for _ in universe.trajectory]
-    print(
-        f"conformer {k}: RMSD {rmsd_A[-1]:.2f} A, radius of gyration {np.mean(radius_A):.2f} A, {result.energies_eV[k]:.2f} eV"
-    )
+    print(f"conformer {k}: RMSD {rmsd_A[-1]:.2f} A, radius of gyration {np.mean(radius_A):.2f} A, {result.energies_eV[k]:.2f} eV")

@@ -15,15 +15,8 @@ system = testsystems.AlanineDipeptideVacuum()
 bonds = [(bond.atom1.index, bond.atom2.index) for bond in system.topology.bonds()]
 tree = TorsionTree(system.topology.getNumAtoms(), bonds, rotatable=[(6, 8), (8, 14)])  # phi and psi
 
-move = SequenceMove(
-    [
-        TorsionProposalMove(uniform_proposer(tree), n_proposals=10, seed=1),
-        LangevinDynamicsMove(n_steps=50),
-    ]
-)
-temperatures = [
-    states.ThermodynamicState(system.system, kelvin * unit.kelvin) for kelvin in (300, 400, 550)
-]
+move = SequenceMove([TorsionProposalMove(uniform_proposer(tree), n_proposals=10, seed=1), LangevinDynamicsMove(n_steps=50)])
+temperatures = [states.ThermodynamicState(system.system, kelvin * unit.kelvin) for kelvin in (300, 400, 550)]
 reporter = multistate.MultiStateReporter("exchange.nc", checkpoint_interval=10)
 sampler = multistate.ReplicaExchangeSampler(mcmc_moves=move, number_of_iterations=iterations)
 sampler.create(temperatures, [states.SamplerState(system.positions)] * 3, reporter)

@@ -15,12 +15,7 @@ with ase.db.connect("gap.db", append=False) as database:
     for atoms in generator.generate():
         atoms.calc = MMFF()
         BFGS(atoms, logfile=None).run(fmax=0.05, steps=300)
-        database.write(
-            atoms,
-            smiles=atoms.info["smiles"],
-            gap_eV=atoms.info["scores"]["gap_eV"],
-            data={"info": atoms.info},
-        )
+        database.write(atoms, smiles=atoms.info["smiles"], gap_eV=atoms.info["scores"]["gap_eV"], data={"info": atoms.info})
 
 rows = sorted(ase.db.connect("gap.db").select(), key=lambda row: abs(row.gap_eV - 7.0))
 for row in rows[:5]:

@@ -56,7 +56,9 @@ class ZMatrix:
         for i, a, b, c in self.torsions.tolist():
             level[i] = 1 + max(level[a], level[b], level[c])
         depth = np.array([level[i] for i in self.torsions[:, 0].tolist()], np.int64)
-        self._levels = [np.flatnonzero(depth == k) for k in range(1, depth.max(initial=0) + 1)]  # rows placed at once
+        self._levels = [
+            np.flatnonzero(depth == k) for k in range(1, depth.max(initial=0) + 1)
+        ]  # rows placed at once
 
     @classmethod
     def of(cls, n_atoms: int, bonds: ArrayLike, numbers: ArrayLike) -> ZMatrix:
@@ -69,25 +71,42 @@ class ZMatrix:
         """
         pairs, z = np.asarray(bonds, np.int64).reshape(-1, 2), np.asarray(numbers, np.int64)
         if n_atoms < LEAST_ATOMS or len(z) != n_atoms:
-            raise InputError(f"internal coordinates need three atoms or more, each with its number; got {n_atoms} atoms, {len(z)} numbers")
+            raise InputError(
+                f"internal coordinates need three atoms or more, each with its number; got {n_atoms} atoms, {len(z)} numbers"
+            )
         if len(pairs) and not 0 <= pairs.min() <= pairs.max() < n_atoms:
-            raise InputError(f"bonds name atoms up to {pairs.max()}, but there are {n_atoms}: give 0 to {n_atoms - 1}")
+            raise InputError(
+                f"bonds name atoms up to {pairs.max()}, but there are {n_atoms}: give 0 to {n_atoms - 1}"
+            )
         graph = Graph(n_atoms, pairs)
         hops = np.array([_hops(graph, i) for i in range(n_atoms)])
         if (hops < 0).any():
-            raise InputError("the bonds leave the molecule in several fragments; give one bonded molecule, all its bonds included")
+            raise InputError(
+                "the bonds leave the molecule in several fragments; give one bonded molecule, all its bonds included"
+            )
         inner = [len(found) > 1 for found in graph.neighbours]
 
         def ranked(i: int) -> list[int]:
-            return sorted(graph.neighbours[i], key=lambda k: (not inner[k], -int(z[k]), -len(graph.side(k, i)), k))
+            return sorted(
+                graph.neighbours[i],
+                key=lambda k: (not inner[k], -int(z[k]), -len(graph.side(k, i)), k),
+            )
 
         first = min(range(n_atoms), key=lambda i: (not inner[i], z[i] == 1, hops[i].sum()))
         second, *others = ranked(first)
         beyond = [k for k in ranked(second) if k != first]
         third, parent = (beyond[0], second) if beyond else (others[0], first)
-        rows = [(first, -1, -1, -1), (second, first, -1, -1), (third, parent, second if parent == first else first, -1)]
+        rows = [
+            (first, -1, -1, -1),
+            (second, first, -1, -1),
+            (third, parent, second if parent == first else first, -1),
+        ]
         placed, queue = {first, second, third}, [first, second, third]
-        frame = {first: (second, third), second: (first, third), third: rows[2][1:3]}  # what the first atom on each refers to
+        frame = {
+            first: (second, third),
+            second: (first, third),
+            third: rows[2][1:3],
+        }  # what the first atom on each refers to
         eldest = {parent: third}
         while queue:
             a = queue.pop(0)
@@ -115,7 +134,13 @@ class ZMatrix:
         sine = (torch.linalg.cross(left, right) * axis).sum(-1) / axis.norm(dim=-1)
         return lengths, angles, torch.atan2(sine, (left * right).sum(-1))
 
-    def to_cartesian(self, lengths: Tensor, angles: Tensor, torsions: Tensor, frame: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def to_cartesian(
+        self,
+        lengths: Tensor,
+        angles: Tensor,
+        torsions: Tensor,
+        frame: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Positions (..., n, 3) in A.
 
         Parameters
@@ -123,19 +148,32 @@ class ZMatrix:
         frame : (origin (..., 3), axes (..., 3, 3)) of the first three atoms as `frame_of` returns; None puts the first atom at the
             origin, the second along x and the third in the xy plane.
         """
-        origin, axes = (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype)) if frame is None else frame
+        origin, axes = (
+            (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype)) if frame is None else frame
+        )
         place: list[Tensor | None] = [None] * self.n_atoms
         first, second, third = self.rows[:3, 0].tolist()
         place[first] = origin.expand(*lengths.shape[:-1], 3)
         x, y = axes[..., 0, :], axes[..., 1, :]
         place[second] = origin + lengths[..., :1] * x
-        corner, towards = (place[second], -1.0) if self.rows[2, 1] == second else (place[first], 1.0)
+        corner, towards = (
+            (place[second], -1.0) if self.rows[2, 1] == second else (place[first], 1.0)
+        )
         theta = angles[..., :1]
         place[third] = corner + lengths[..., 1:2] * (towards * theta.cos() * x + theta.sin() * y)
         for level in self._levels:
             i, a, b, c = self.torsions[level].T
-            at_a, at_b, at_c = (torch.stack([place[k] for k in group.tolist()], dim=-2) for group in (a, b, c))
-            new = _placed(at_a, at_b, at_c, lengths[..., level + 2], angles[..., level + 1], torsions[..., level])
+            at_a, at_b, at_c = (
+                torch.stack([place[k] for k in group.tolist()], dim=-2) for group in (a, b, c)
+            )
+            new = _placed(
+                at_a,
+                at_b,
+                at_c,
+                lengths[..., level + 2],
+                angles[..., level + 1],
+                torsions[..., level],
+            )
             for k, atom in enumerate(i.tolist()):
                 place[atom] = new[..., k, :]
         return torch.stack([p for p in place if p is not None], dim=-2)
@@ -175,17 +213,25 @@ def _hops(graph: Graph, start: int) -> list[int]:
     return [hops.get(k, -1) for k in range(len(graph.neighbours))]
 
 
-def _rotors(rows: list[tuple[int, int, int, int]], graph: Graph, z: NDArray[np.int64]) -> list[list[int]]:
+def _rotors(
+    rows: list[tuple[int, int, int, int]], graph: Graph, z: NDArray[np.int64]
+) -> list[list[int]]:
     """Triples of like end atoms on an atom with one other neighbour: turning them by a third is a relabelling."""
     out = []
     for a in range(len(z)):
-        ends = [i for i, parent, _, c in rows if parent == a and c >= 0 and len(graph.neighbours[i]) == 1]
+        ends = [
+            i
+            for i, parent, _, c in rows
+            if parent == a and c >= 0 and len(graph.neighbours[i]) == 1
+        ]
         if len(ends) == 3 and len(graph.neighbours[a]) == 4 and len(set(z[ends].tolist())) == 1:
             out.append(ends)
     return out
 
 
-def _placed(a: Tensor, b: Tensor, c: Tensor, length: Tensor, angle: Tensor, torsion: Tensor) -> Tensor:
+def _placed(
+    a: Tensor, b: Tensor, c: Tensor, length: Tensor, angle: Tensor, torsion: Tensor
+) -> Tensor:
     """The atom at `length` from a, `angle` to b and `torsion` about a-b to c."""
     axis = (b - a) / (b - a).norm(dim=-1, keepdim=True)
     normal = torch.linalg.cross(c - b, axis)

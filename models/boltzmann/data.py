@@ -49,11 +49,17 @@ class Frames:
     def __post_init__(self) -> None:
         x, n = np.asarray(self.positions_A), len(self.numbers)
         if x.ndim != 3 or x.shape[1:] != (n, 3) or len(x) < 2 or not np.isfinite(x).all():
-            raise InputError(f"positions_A must be finite, (frames, {n}, 3) with two frames or more; got shape {x.shape}")
+            raise InputError(
+                f"positions_A must be finite, (frames, {n}, 3) with two frames or more; got shape {x.shape}"
+            )
         if self.forces_eV_A is not None and np.shape(self.forces_eV_A) != x.shape:
-            raise InputError(f"forces_eV_A has shape {np.shape(self.forces_eV_A)}, expected that of the positions, {x.shape}")
+            raise InputError(
+                f"forces_eV_A has shape {np.shape(self.forces_eV_A)}, expected that of the positions, {x.shape}"
+            )
         if not 0 < self.temperature_K < np.inf:
-            raise InputError(f"temperature_K must be positive, not {self.temperature_K}; give that of the run, for example 300")
+            raise InputError(
+                f"temperature_K must be positive, not {self.temperature_K}; give that of the run, for example 300"
+            )
 
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> Frames:
@@ -70,17 +76,39 @@ class Frames:
         except (OSError, ValueError) as error:
             way = "tools/make_boltzmann_data.py shows how to write one"
             raise InputError(f"{str(path)!r} cannot be read as .npz ({error}); {way}") from error
-        if missing := [key for key in ("positions_A", "numbers", "bonds", "temperature_K") if key not in data and key not in changes]:
-            raise InputError(f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows how to write such a file")
-        fields = {key: data.get(key) for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "weights")}
+        if missing := [
+            key
+            for key in ("positions_A", "numbers", "bonds", "temperature_K")
+            if key not in data and key not in changes
+        ]:
+            raise InputError(
+                f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows how to write such a file"
+            )
+        fields = {
+            key: data.get(key)
+            for key in ("numbers", "bonds", "positions_A", "forces_eV_A", "weights")
+        }
         return cls(**{**fields, "temperature_K": float(data.get("temperature_K", 0)), **changes})
 
     @classmethod
-    def of(cls, trajectory: Trajectory, temperature_K: float, forces_eV_A: ArrayLike | None = None, **fields: Any) -> Frames:
+    def of(
+        cls,
+        trajectory: Trajectory,
+        temperature_K: float,
+        forces_eV_A: ArrayLike | None = None,
+        **fields: Any,
+    ) -> Frames:
         """From a `Trajectory` record, of whatever host it came."""
         forces = None if forces_eV_A is None else np.asarray(forces_eV_A, np.float64)
         molecule = trajectory.molecule
-        return cls(molecule.numbers, molecule.bonds, trajectory.positions_A, forces, temperature_K, **fields)
+        return cls(
+            molecule.numbers,
+            molecule.bonds,
+            trajectory.positions_A,
+            forces,
+            temperature_K,
+            **fields,
+        )
 
     def tree(self) -> ZMatrix:
         """Internal coordinates along the bonds."""
@@ -99,16 +127,26 @@ def soft_torsions(tree: ZMatrix, positions_A: ArrayLike) -> list[int]:
     _, angles, torsions = tree.to_internal(x)
     if float(angles.max()) > LARGEST_ANGLE:
         worst = tree.angles[int(angles.max(0).values.argmax())]
-        raise InputError(f"atoms {worst.tolist()} come close to one line; a Boltzmann generator of linear groups is not built")
-    resultant = torch.sqrt(torch.cos(torsions).mean(0) ** 2 + torch.sin(torsions).mean(0) ** 2).clamp(1e-12, 1.0)
+        raise InputError(
+            f"atoms {worst.tolist()} come close to one line; a Boltzmann generator of linear groups is not built"
+        )
+    resultant = torch.sqrt(
+        torch.cos(torsions).mean(0) ** 2 + torch.sin(torsions).mean(0) ** 2
+    ).clamp(1e-12, 1.0)
     spread = torch.sqrt(-2 * resultant.log()).numpy()
     first = [k for k, row in enumerate(tree.torsions.tolist()) if row[0] in tree.rotors[:, 0]]
     turning = [k for k in np.flatnonzero(spread > SOFT_RAD).tolist() if k not in first]
-    others = {int(k) for row in tree.rotors.tolist() for k in np.flatnonzero(np.isin(tree.torsions[:, 0], row[1:]))}
+    others = {
+        int(k)
+        for row in tree.rotors.tolist()
+        for k in np.flatnonzero(np.isin(tree.torsions[:, 0], row[1:]))
+    }
     return [k for k in turning if k not in others] + first
 
 
-def chart_data(flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int = 1, seed: int = 0) -> tuple[Tensor, Tensor | None]:
+def chart_data(
+    flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int = 1, seed: int = 0
+) -> tuple[Tensor, Tensor | None]:
     """y (copies * k, d) of the frames and grad_y log p(y), float32, None without forces.
 
     Every copy relabels the atoms of each rotor by a random third of a turn, which leaves energies as they are.
@@ -120,7 +158,9 @@ def chart_data(flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int
     for _ in range(copies):
         order = np.tile(np.arange(n), (len(frames.positions_A), 1))
         for members in flow.tree.rotors:
-            turn = rng.integers(3, size=len(order)) if copies > 1 else np.zeros(len(order), np.int64)
+            turn = (
+                rng.integers(3, size=len(order)) if copies > 1 else np.zeros(len(order), np.int64)
+            )
             order[:, members] = members[(np.arange(3) + turn[:, None]) % 3]
         for start in range(0, len(order), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(order)))[:, None]
@@ -128,7 +168,12 @@ def chart_data(flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int
             y = flow.to_chart(x)[0].detach()
             coordinates.append(y.float())
             if frames.forces_eV_A is not None:
-                push = torch.as_tensor(np.asarray(frames.forces_eV_A[rows, order[rows[:, 0]]], np.float64)) / kT_eV
+                push = (
+                    torch.as_tensor(
+                        np.asarray(frames.forces_eV_A[rows, order[rows[:, 0]]], np.float64)
+                    )
+                    / kT_eV
+                )
                 y.requires_grad_()
                 back, log_volume = flow.from_chart(y, flow.tree.frame_of(x))
                 (score,) = torch.autograd.grad((back * push).sum() + log_volume.sum(), y)
@@ -139,7 +184,9 @@ def chart_data(flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int
 class Batches:
     """Batch number `step`: frames drawn from the sets by their shares, the same whenever it is asked for."""
 
-    def __init__(self, sets: Sequence[tuple[Tensor, Tensor | None, Floats, float]], size: int, seed: int):
+    def __init__(
+        self, sets: Sequence[tuple[Tensor, Tensor | None, Floats, float]], size: int, seed: int
+    ):
         """sets : (y, scores, weights, share) of each; the shares need not add up to 1."""
         self.sets, self.size, self.seed = sets, size, seed
         share = np.array([s[3] for s in sets])
@@ -150,7 +197,14 @@ class Batches:
         counts = rng.multinomial(self.size, self.share)
         rows = [rng.integers(len(s[0]), size=k) for s, k in zip(self.sets, counts)]
         y = torch.cat([s[0][row] for s, row in zip(self.sets, rows)])
-        weight = torch.cat([torch.as_tensor(s[2][row % len(s[2])], dtype=y.dtype) for s, row in zip(self.sets, rows)])
+        weight = torch.cat(
+            [
+                torch.as_tensor(s[2][row % len(s[2])], dtype=y.dtype)
+                for s, row in zip(self.sets, rows)
+            ]
+        )
         if any(s[1] is None for s in self.sets):
             return Batch(y, weight)
-        return Batch(y, weight, torch.cat([s[1][row] for s, row in zip(self.sets, rows) if s[1] is not None]))
+        return Batch(
+            y, weight, torch.cat([s[1][row] for s, row in zip(self.sets, rows) if s[1] is not None])
+        )

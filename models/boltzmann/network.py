@@ -79,23 +79,45 @@ class BoltzmannFlow(nn.Module):
         width, features = config.width, 2 * len(self.orders)
         self.folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
         # networks of all splines side by side, each of which sees the torsions before its own
-        known = np.array([[k > np.flatnonzero(row).max(initial=0) for row in self.orders] for k in range(self.m)], bool)
+        known = np.array(
+            [
+                [k > np.flatnonzero(row).max(initial=0) for row in self.orders]
+                for k in range(self.m)
+            ],
+            bool,
+        )
         known = known.reshape(self.m, len(self.orders))
         self.known = torch.from_numpy(np.concatenate([np.ones((self.m, 1)), known, known], axis=1))
         self.splines = nn.ParameterList(
             torch.zeros(self.m, a, b)
-            for a, b in ((1 + features, width // 2), (1 + width // 2, width // 2), (1 + width // 2, 3 * config.bins))
+            for a, b in (
+                (1 + features, width // 2),
+                (1 + width // 2, width // 2),
+                (1 + width // 2, 3 * config.bins),
+            )
         )
         for weights in self.splines[:2]:
             nn.init.normal_(weights, std=max(weights.shape[1], 1) ** -0.5)
-        self.trunk = nn.Sequential(nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.mean, self.log_width = nn.Linear(width + 1 + features, self.n_stiff), nn.Linear(width, self.n_stiff)
-        self.triangle = nn.Parameter(torch.zeros(self.n_stiff, self.n_stiff))  # below the diagonal A's, on it the logs of A's
+        self.trunk = nn.Sequential(
+            nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+        self.mean, self.log_width = (
+            nn.Linear(width + 1 + features, self.n_stiff),
+            nn.Linear(width, self.n_stiff),
+        )
+        self.triangle = nn.Parameter(
+            torch.zeros(self.n_stiff, self.n_stiff)
+        )  # below the diagonal A's, on it the logs of A's
         rng, half = np.random.default_rng(config.seed), self.n_stiff // 2
         # the second half changes given the first, then all are shuffled: by turns a swap of the halves, and at random
         swap = np.roll(np.arange(self.n_stiff), half)
-        self.shuffles = [torch.from_numpy(rng.permutation(self.n_stiff) if k % 2 else swap) for k in range(config.layers)]
-        self.couplings = nn.ModuleList(_mlp(half + width, width, 4 * (self.n_stiff - half)) for _ in self.shuffles)
+        self.shuffles = [
+            torch.from_numpy(rng.permutation(self.n_stiff) if k % 2 else swap)
+            for k in range(config.layers)
+        ]
+        self.couplings = nn.ModuleList(
+            _mlp(half + width, width, 4 * (self.n_stiff - half)) for _ in self.shuffles
+        )
         for module in (self.mean, self.log_width):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
@@ -108,25 +130,41 @@ class BoltzmannFlow(nn.Module):
         b, t = lengths.shape[-1], lengths.shape[-1] + angles.shape[-1]
         share = angles / math.pi
         away = wrapped(torsions[..., self.stiff] - self.centre[t:])
-        raw = torch.cat([lengths.log() - self.centre[:b], torch.logit(share) - self.centre[b:t], 2 * torch.tan(away / 2)], dim=-1)
+        raw = torch.cat(
+            [
+                lengths.log() - self.centre[:b],
+                torch.logit(share) - self.centre[b:t],
+                2 * torch.tan(away / 2),
+            ],
+            dim=-1,
+        )
         soft = torsions[..., self.soft]
         if self.rotors:
             soft = soft + self._shear(away)
         log_volume = self.tree.log_volume(lengths, angles)
-        return torch.cat([wrapped(soft), raw / self.scale], dim=-1), log_volume + self._log_stretch(lengths, share, raw[..., t:])
+        return torch.cat([wrapped(soft), raw / self.scale], dim=-1), log_volume + self._log_stretch(
+            lengths, share, raw[..., t:]
+        )
 
-    def from_chart(self, y: Tensor, frame: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def from_chart(
+        self, y: Tensor, frame: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Positions (..., n, 3) of y and log |dx / dy|; `frame` as in `ZMatrix.to_cartesian`."""
         n = self.tree.n_atoms
         b, t = n - 1, 2 * n - 3
         raw = y[..., self.m :] * self.scale
-        lengths, share = (raw[..., :b] + self.centre[:b]).exp(), torch.sigmoid(raw[..., b:t] + self.centre[b:t])
+        lengths, share = (
+            (raw[..., :b] + self.centre[:b]).exp(),
+            torch.sigmoid(raw[..., b:t] + self.centre[b:t]),
+        )
         away = 2 * torch.atan(raw[..., t:] / 2)
         torsions = y.new_zeros(*y.shape[:-1], n - 3)
         torsions[..., self.stiff] = away + self.centre[t:]
         torsions[..., self.soft] = y[..., : self.m] - (self._shear(away) if self.rotors else 0.0)
         angles = share * math.pi
-        log_volume = self.tree.log_volume(lengths, angles) + self._log_stretch(lengths, share, raw[..., t:])
+        log_volume = self.tree.log_volume(lengths, angles) + self._log_stretch(
+            lengths, share, raw[..., t:]
+        )
         return self.tree.to_cartesian(lengths, angles, torsions, frame), log_volume
 
     def _shear(self, away: Tensor) -> Tensor:
@@ -138,7 +176,11 @@ class BoltzmannFlow(nn.Module):
 
     def _log_stretch(self, lengths: Tensor, share: Tensor, tangent: Tensor) -> Tensor:
         """log |d(b, theta, phi) / du| of the stiff part."""
-        stretch = lengths.log().sum(-1) + (math.pi * share * (1 - share)).log().sum(-1) - (1 + tangent**2 / 4).log().sum(-1)
+        stretch = (
+            lengths.log().sum(-1)
+            + (math.pi * share * (1 - share)).log().sum(-1)
+            - (1 + tangent**2 / 4).log().sum(-1)
+        )
         return stretch + self.scale.log().sum()
 
     # --- the flow: y <-> latent
@@ -155,7 +197,9 @@ class BoltzmannFlow(nn.Module):
         soft, log_soft = latent.new_zeros(len(latent), self.m), latent.new_zeros(len(latent))
         for k in range(self.m):  # torsion by torsion: each is needed for the next
             one = slice(k, k + 1)
-            value, log_slope = self._turn(latent[:, one], self._spline_numbers(soft)[:, one], self.folds[one], inverse=True)
+            value, log_slope = self._turn(
+                latent[:, one], self._spline_numbers(soft)[:, one], self.folds[one], inverse=True
+            )
             soft = torch.cat([soft[:, :k], value, soft[:, k + 1 :]], dim=1)
             log_soft = log_soft + log_slope[:, 0]
         u, log_stiff = self.stiff_from_latent(soft, latent[:, self.m :])
@@ -176,7 +220,9 @@ class BoltzmannFlow(nn.Module):
             t, log_scale, skew, log_tail = _bounded(network(torch.cat([left, seen], dim=1)))
             inner = log_tail.exp() * (_asinh(part) + skew)
             x = torch.cat([left, log_scale.exp() * torch.sinh(inner) + t], dim=1)[:, shuffle]
-            log_det = log_det + (log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)).sum(1)
+            log_det = log_det + (
+                log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)
+            ).sum(1)
         return x, log_det
 
     def stiff_from_latent(self, soft: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,7 +235,9 @@ class BoltzmannFlow(nn.Module):
             inner = _asinh((part - t) * (-log_scale).exp())
             part = torch.sinh(inner * (-log_tail).exp() - skew)
             x = torch.cat([left, part], dim=1)
-            log_det = log_det - (log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)).sum(1)
+            log_det = log_det - (
+                log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)
+            ).sum(1)
         u = torch.linalg.solve_triangular(self._lower(), ((-log_width).exp() * x).T, upper=False).T
         return u + mean, log_det
 
@@ -201,7 +249,11 @@ class BoltzmannFlow(nn.Module):
     def log_base(self, latent: Tensor) -> Tensor:
         """log density of the latent numbers."""
         normal = latent[:, self.m :]
-        return -self.m * math.log(_TWO_PI) - 0.5 * (normal**2).sum(1) - 0.5 * self.n_stiff * math.log(_TWO_PI)
+        return (
+            -self.m * math.log(_TWO_PI)
+            - 0.5 * (normal**2).sum(1)
+            - 0.5 * self.n_stiff * math.log(_TWO_PI)
+        )
 
     def log_prob(self, positions_A: Tensor) -> Tensor:
         """log p(x) (k,) of positions (k, n, 3), per A^(3n - 3)."""
@@ -224,12 +276,18 @@ class BoltzmannFlow(nn.Module):
         x = silu(torch.cat([x, one], dim=2) @ second)
         return (torch.cat([x, one], dim=2) @ last).transpose(0, 1)
 
-    def _turn(self, value: Tensor, numbers: Tensor, folds: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _turn(
+        self, value: Tensor, numbers: Tensor, folds: Tensor, *, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
         """The splines (k, j, 3 bins) of some soft torsions at value (k, j), repeated in every third of the circle for a rotor."""
         turns = value * (folds.to(value.dtype) / _TWO_PI)
         sector = torch.floor(turns).clamp_min(0).minimum(folds - 1)
-        out, log_slope = circular_spline((turns - sector).flatten(), numbers.flatten(0, 1), inverse=inverse)
-        return (sector + out.view(value.shape)) * (_TWO_PI / folds.to(value.dtype)), log_slope.view(value.shape)
+        out, log_slope = circular_spline(
+            (turns - sector).flatten(), numbers.flatten(0, 1), inverse=inverse
+        )
+        return (sector + out.view(value.shape)) * (_TWO_PI / folds.to(value.dtype)), log_slope.view(
+            value.shape
+        )
 
     def _given(self, soft: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the couplings see of the soft torsions, mu and r of equation (2)."""
@@ -250,7 +308,9 @@ class BoltzmannFlow(nn.Module):
         raw = torch.cat([lengths.log(), torch.logit(angles / math.pi)], dim=1)
         around = torch.atan2(stiff.sin().mean(0), stiff.cos().mean(0))
         self.centre.copy_(torch.cat([raw.mean(0), around]))
-        for members in self.rotors.values():  # exactly a third apart, so that their order does not matter
+        for (
+            members
+        ) in self.rotors.values():  # exactly a third apart, so that their order does not matter
             for j in members:
                 self.centre[t + j] = math.copysign(_TWO_PI / 3, float(around[j]))
         tangent = 2 * torch.tan(wrapped(stiff - self.centre[t:].double()) / 2)
@@ -258,7 +318,9 @@ class BoltzmannFlow(nn.Module):
         self.scale.copy_(spread.pow(2).mean(0).sqrt().clamp_min(1e-4))
         y = self.to_chart(positions_A.double())[0]
         features, u = self._features(y[:, : self.m]), y[:, self.m :]
-        normal = features.T @ features + RIDGE * len(u) * torch.eye(features.shape[1], dtype=u.dtype)
+        normal = features.T @ features + RIDGE * len(u) * torch.eye(
+            features.shape[1], dtype=u.dtype
+        )
         linear = torch.linalg.solve(normal, features.T @ u)
         left = u - features @ linear
         covariance = left.T @ left / len(u) + 1e-4 * torch.eye(self.n_stiff, dtype=u.dtype)
@@ -276,11 +338,20 @@ def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tenso
     """
     widths, heights, slopes = numbers.chunk(3, dim=1)
     bins = widths.shape[1]
-    widths, heights = (torch.softmax(v, dim=1) * (1 - _LEAST) + _LEAST / bins for v in (widths, heights))
+    widths, heights = (
+        torch.softmax(v, dim=1) * (1 - _LEAST) + _LEAST / bins for v in (widths, heights)
+    )
     slopes = softplus(slopes + _SLOPE_ONE) + _LEAST
-    left, low = (torch.cat([v.new_zeros(len(v), 1), v.cumsum(1)[:, :-1]], dim=1) for v in (widths, heights))
+    left, low = (
+        torch.cat([v.new_zeros(len(v), 1), v.cumsum(1)[:, :-1]], dim=1) for v in (widths, heights)
+    )
     edges = low if inverse else left
-    k = (torch.searchsorted(edges.detach().contiguous(), x.detach()[:, None].contiguous(), right=True) - 1).clamp(0, bins - 1)
+    k = (
+        torch.searchsorted(
+            edges.detach().contiguous(), x.detach()[:, None].contiguous(), right=True
+        )
+        - 1
+    ).clamp(0, bins - 1)
     after = torch.remainder(k + 1, bins)
     width, height, x0, y0, d0 = (v.gather(1, k)[:, 0] for v in (widths, heights, left, low, slopes))
     d1, s = slopes.gather(1, after)[:, 0], height / width
@@ -311,7 +382,9 @@ def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
     last = nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last
+    )
 
 
 def _bounded(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -338,5 +411,7 @@ def _soft_rotors(tree: ZMatrix, soft: np.ndarray) -> dict[int, list[int]]:
     for members in tree.rotors.tolist():
         first, *others = (row_of[i] for i in members)
         if first in soft and not set(others) & set(soft.tolist()):
-            out[int(np.flatnonzero(soft == first)[0])] = [int(np.flatnonzero(stiff == k)[0]) for k in others]
+            out[int(np.flatnonzero(soft == first)[0])] = [
+                int(np.flatnonzero(stiff == k)[0]) for k in others
+            ]
     return out

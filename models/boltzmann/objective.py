@@ -46,7 +46,10 @@ def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = 0.0) -> Ten
     """
     if batch.score is None:
         return likelihood_loss(flow, batch)
-    soft, u = torch.remainder(batch.y[:, : flow.m].detach(), 2 * torch.pi), batch.y[:, flow.m :].detach().requires_grad_()
+    soft, u = (
+        torch.remainder(batch.y[:, : flow.m].detach(), 2 * torch.pi),
+        batch.y[:, flow.m :].detach().requires_grad_(),
+    )
     with torch.set_grad_enabled(likelihood > 0):
         _, log_soft = flow.soft_to_latent(soft)
     latent, log_stiff = flow.stiff_to_latent(soft, u)
@@ -56,5 +59,7 @@ def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = 0.0) -> Ten
     s = s * (LARGEST / s.norm(dim=1, keepdim=True)).clamp_max(1.0)
     moved, _ = flow.stiff_from_latent(soft, latent.detach())
     surrogate = -(s * moved).sum(1).mean() - likelihood * (batch.weight * log_soft).mean()
-    value = -(batch.weight * (log_q + log_soft + flow.log_base(0 * batch.y)).detach()).mean()  # log_base of zeros: the constants
+    value = -(
+        batch.weight * (log_q + log_soft + flow.log_base(0 * batch.y)).detach()
+    ).mean()  # log_base of zeros: the constants
     return surrogate - surrogate.detach() + value

@@ -42,12 +42,24 @@ class BoltzmannGenerator:
     source : name or path it was loaded from: what a pickle holds instead of the weights.
     """
 
-    def __init__(self, flow: BoltzmannFlow, numbers: ArrayLike, bonds: ArrayLike, temperature_K: float, source: str | None = None):
+    def __init__(
+        self,
+        flow: BoltzmannFlow,
+        numbers: ArrayLike,
+        bonds: ArrayLike,
+        temperature_K: float,
+        source: str | None = None,
+    ):
         self.flow = flow.double().eval().requires_grad_(False)
-        self.numbers, self.bonds = np.asarray(numbers, np.int64), np.asarray(bonds, np.int64).reshape(-1, 2)
+        self.numbers, self.bonds = (
+            np.asarray(numbers, np.int64),
+            np.asarray(bonds, np.int64).reshape(-1, 2),
+        )
         self.temperature_K, self.source = float(temperature_K), source
         if len(self.numbers) != self.n_atoms:
-            raise InputError(f"numbers has {len(self.numbers)} atoms, the flow {self.n_atoms}; give those it was trained on")
+            raise InputError(
+                f"numbers has {len(self.numbers)} atoms, the flow {self.n_atoms}; give those it was trained on"
+            )
 
     @property
     def n_atoms(self) -> int:
@@ -59,7 +71,9 @@ class BoltzmannGenerator:
         """(m, 4) atoms of the torsions that turn, in the order of the flow. Of a rotor its mean phase is drawn, not this one torsion."""
         return self.flow.tree.torsions[self.flow.soft]
 
-    def sample(self, n: int, seed: int = 0, *, first_torsion_rad: tuple[float, float] | None = None) -> tuple[Floats, Floats]:
+    def sample(
+        self, n: int, seed: int = 0, *, first_torsion_rad: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
         """n configurations and their log-densities.
 
         Parameters
@@ -75,9 +89,14 @@ class BoltzmannGenerator:
         n = check_count("n", n)
         positions, densities = [], []
         for start in range(0, n, _CHUNK):
-            draws = [self._draw(sample_rng(int(s))) for s in sample_seeds(seed, start, min(start + _CHUNK, n))]
+            draws = [
+                self._draw(sample_rng(int(s)))
+                for s in sample_seeds(seed, start, min(start + _CHUNK, n))
+            ]
             latent = torch.from_numpy(np.stack([draw[0] for draw in draws]))
-            log_mass = self._into(latent, first_torsion_rad) if first_torsion_rad is not None else 0.0
+            log_mass = (
+                self._into(latent, first_torsion_rad) if first_torsion_rad is not None else 0.0
+            )
             y, log_det = self.flow.from_latent(latent)
             x, log_volume = self.flow.from_chart(y)
             x = x - x.mean(dim=1, keepdim=True)
@@ -92,7 +111,9 @@ class BoltzmannGenerator:
         """
         x = np.asarray(positions_A, np.float64)
         if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
-            raise InputError(f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or ({self.n_atoms}, 3), in A")
+            raise InputError(
+                f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or ({self.n_atoms}, 3), in A"
+            )
         many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3))
         out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).numpy()
         out[~np.isfinite(out)] = -np.inf
@@ -106,7 +127,9 @@ class BoltzmannGenerator:
     def _draw(self, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Latent numbers of one sample, and its rotation."""
         m = self.flow.m
-        latent = np.concatenate([rng.uniform(0, _TWO_PI, m), rng.standard_normal(self.flow.n_stiff)])
+        latent = np.concatenate(
+            [rng.uniform(0, _TWO_PI, m), rng.standard_normal(self.flow.n_stiff)]
+        )
         return latent, _rotation(rng.standard_normal(4))
 
     def _into(self, latent: Tensor, range_rad: tuple[float, float]) -> float:
@@ -131,7 +154,13 @@ class BoltzmannGenerator:
         if self.source is not None:
             return load_boltzmann, (self.source,)
         state = {key: value.numpy() for key, value in self.flow.state_dict().items()}
-        return _rebuilt, (self.flow.config.to_dict(), state, self.numbers, self.bonds, self.temperature_K)
+        return _rebuilt, (
+            self.flow.config.to_dict(),
+            state,
+            self.numbers,
+            self.bonds,
+            self.temperature_K,
+        )
 
 
 def _rebuilt(config: dict[str, Any], state: Mapping[str, Any], *rest: Any) -> BoltzmannGenerator:
@@ -149,8 +178,12 @@ def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
     WeightsError
         where the file is missing or altered, or is another kind of model. UnknownNameError for an unknown name.
     """
-    flow, card = load_network(weights, "boltzmann", lambda sizes: BoltzmannFlow(FlowConfig(**sizes)))
-    return BoltzmannGenerator(flow, card["numbers"], card["bonds"], card["temperature_K"], source=str(weights))
+    flow, card = load_network(
+        weights, "boltzmann", lambda sizes: BoltzmannFlow(FlowConfig(**sizes))
+    )
+    return BoltzmannGenerator(
+        flow, card["numbers"], card["bonds"], card["temperature_K"], source=str(weights)
+    )
 
 
 def _rotation(quaternion: Floats) -> Floats:
@@ -181,30 +214,41 @@ class BoltzmannProposer:
     name = "boltzmann"
 
     def __init__(self, generator: BoltzmannGenerator | str | Path):
-        self.generator = generator if isinstance(generator, BoltzmannGenerator) else load_boltzmann(generator)
+        self.generator = (
+            generator if isinstance(generator, BoltzmannGenerator) else load_boltzmann(generator)
+        )
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal from one state (n_atoms, 3); any kT is exact, that of the training accepts most."""
         return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
 
-    def propose_many(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+    def propose_many(
+        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
         x = np.asarray(positions_A, np.float64)
         old = np.atleast_1d(self.generator.log_prob(x))
         new, log_q = self._drawn(x, len(x), rng)
         return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
 
-    def propose_independent(self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator) -> list[Proposal]:
+    def propose_independent(
+        self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """n proposals from one state, to be tried one after the other: after one was accepted, the others stay valid (`info["log_q"]`)."""
         x = np.asarray(positions_A, np.float64)
         old = np.full(n, self.generator.log_prob(x))
         new, log_q = self._drawn(x[None], n, rng)
         return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
 
-    def _drawn(self, positions_A: Floats, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    def _drawn(
+        self, positions_A: Floats, n: int, rng: np.random.Generator
+    ) -> tuple[Floats, Floats]:
         """n samples in the place and orientation of the states (1 or n, n_atoms, 3), and their log-densities."""
         flow = self.generator.flow
-        uniform, normal = rng.uniform(0, _TWO_PI, (n, flow.m)), rng.standard_normal((n, flow.n_stiff))
+        uniform, normal = (
+            rng.uniform(0, _TWO_PI, (n, flow.m)),
+            rng.standard_normal((n, flow.n_stiff)),
+        )
         latent = torch.from_numpy(np.concatenate([uniform, normal], axis=1))
         y, log_det = flow.from_latent(latent)
         origin, axes = flow.tree.frame_of(torch.from_numpy(positions_A))
@@ -214,7 +258,9 @@ class BoltzmannProposer:
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
         if self.generator.source is None:
-            raise InputError("this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it")
+            raise InputError(
+                "this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it"
+            )
         return {"proposer": "boltzmann", "weights": self.generator.source}
 
     @classmethod
@@ -224,7 +270,10 @@ class BoltzmannProposer:
 
 
 def _info(old: Floats, new: Floats) -> list[dict[str, Any]]:
-    return [{"kind": "independent", "log_q_current": float(a), "log_q": float(b)} for a, b in zip(old, new)]
+    return [
+        {"kind": "independent", "log_q_current": float(a), "log_q": float(b)}
+        for a, b in zip(old, new)
+    ]
 
 
 def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: float) -> Floats:
@@ -237,18 +286,34 @@ def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: floa
     """
     log_q, u = np.asarray(log_prob, np.float64), np.asarray(energies_eV, np.float64)
     if log_q.ndim != 1 or log_q.shape != u.shape or not len(u):
-        raise InputError(f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and {u.shape}")
+        raise InputError(
+            f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and {u.shape}"
+        )
     if not temperature_K > 0:
-        raise InputError(f"temperature_K must be positive, not {temperature_K}; give for example 300")
+        raise InputError(
+            f"temperature_K must be positive, not {temperature_K}; give for example 300"
+        )
     finite = np.isfinite(u) & np.isfinite(log_q)
-    return np.where(finite, -np.where(finite, u, 0.0) / (BOLTZMANN_EV_PER_K * temperature_K) - np.where(finite, log_q, 0.0), -np.inf)
+    return np.where(
+        finite,
+        -np.where(finite, u, 0.0) / (BOLTZMANN_EV_PER_K * temperature_K)
+        - np.where(finite, log_q, 0.0),
+        -np.inf,
+    )
 
 
 def importance_weights(log_w: ArrayLike) -> Floats:
     """(k,) weights that add up to 1, of log-weights. Raises `InputError` where none is finite."""
     log_w = np.asarray(log_w, np.float64)
-    if log_w.ndim != 1 or not np.isfinite(log_w).any() or np.isnan(log_w).any() or np.isposinf(log_w).any():
-        raise InputError(f"log-weights must be (k,), -inf or finite, at least one finite; got shape {log_w.shape}")
+    if (
+        log_w.ndim != 1
+        or not np.isfinite(log_w).any()
+        or np.isnan(log_w).any()
+        or np.isposinf(log_w).any()
+    ):
+        raise InputError(
+            f"log-weights must be (k,), -inf or finite, at least one finite; got shape {log_w.shape}"
+        )
     w = np.exp(log_w - log_w.max())
     out: Floats = w / w.sum()
     return out
@@ -260,7 +325,9 @@ def ess(log_w: ArrayLike) -> float:
     return float(1.0 / (len(w) * np.sum(w**2)))
 
 
-def free_energy_difference(log_w_a: ArrayLike, log_w_b: ArrayLike, seed: int = 0) -> tuple[float, float]:
+def free_energy_difference(
+    log_w_a: ArrayLike, log_w_b: ArrayLike, seed: int = 0
+) -> tuple[float, float]:
     """F_b - F_a in kT and its standard error by bootstrap.
 
     Parameters
@@ -271,7 +338,9 @@ def free_energy_difference(log_w_a: ArrayLike, log_w_b: ArrayLike, seed: int = 0
     a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
     importance_weights(a), importance_weights(b)  # checks them
     rng = np.random.default_rng(seed)
-    same = a.shape == b.shape and bool(np.all(np.isneginf(a) | np.isneginf(b)))  # two regions of one set of samples: drawn together
+    same = a.shape == b.shape and bool(
+        np.all(np.isneginf(a) | np.isneginf(b))
+    )  # two regions of one set of samples: drawn together
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = []
         for _ in range(_BOOTSTRAPS):

@@ -53,7 +53,11 @@ class BoltzmannTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a Boltzmann generator; see `shared.run.train`. InputError too for frames that do not fit each other."""
     return train(BoltzmannTraining, _of_files, config, out, budget_s, resume, progress)
@@ -74,7 +78,9 @@ def fit(
         schedule = c.make_schedule()
     budget_s = check_run(Path(out), budget_s, schedule.steps, resume)
     task = make_task(c, [sets] if isinstance(sets, Frames) else list(sets))
-    return load_boltzmann(run(c, task, schedule, Path(out), budget_s, resume=resume, progress=progress)[0])
+    return load_boltzmann(
+        run(c, task, schedule, Path(out), budget_s, resume=resume, progress=progress)[0]
+    )
 
 
 def _of_files(c: BoltzmannTraining, begun: None, out: Path) -> Task:
@@ -87,7 +93,9 @@ def make_task(c: BoltzmannTraining, sets: list[Frames]) -> Task:
     """What is trained: likelihood first, then path gradients if every set has forces."""
     for name, values in (("shares", c.shares), ("importance", c.importance)):
         if values and (len(values) != len(sets) or min(values) <= 0):
-            raise InputError(f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}")
+            raise InputError(
+                f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}"
+            )
     sets, held = part_frames(sets, c.held_out)
     flow = make_flow(sets, c.seed, c.network)
     batches = training_batches(flow, sets, c)
@@ -103,7 +111,9 @@ def make_task(c: BoltzmannTraining, sets: list[Frames]) -> Task:
 
     frames = sum(len(s.positions_A) for s in sets)
     held_out = held_batches(flow, held, c)
-    return Task(flow, batch, loss, card_of(c, flow, sets), held_out, likelihood, summary={"frames": frames})
+    return Task(
+        flow, batch, loss, card_of(c, flow, sets), held_out, likelihood, summary={"frames": frames}
+    )
 
 
 def training_batches(flow: BoltzmannFlow, sets: Sequence[Frames], c: BoltzmannTraining) -> Batches:
@@ -113,7 +123,11 @@ def training_batches(flow: BoltzmannFlow, sets: Sequence[Frames], c: BoltzmannTr
     chosen: list[tuple[Tensor, Tensor | None, Any, float]] = []
     for k, frames in enumerate(sets):
         y, score = chart_data(flow, frames, kT_eV, copies=c.copies, seed=c.seed + k)
-        weights = np.ones(len(frames.positions_A)) if frames.weights is None else frames.weights / frames.weights.mean()
+        weights = (
+            np.ones(len(frames.positions_A))
+            if frames.weights is None
+            else frames.weights / frames.weights.mean()
+        )
         chosen.append((y, score, weights * importance[k], shares[k]))
     return Batches(chosen, c.batch, c.seed)
 
@@ -131,19 +145,31 @@ def part_frames(sets: Sequence[Frames], share: float) -> tuple[list[Frames], lis
         for rows in (slice(0, n - count), slice(n - count, n)):
             forces = None if frames.forces_eV_A is None else frames.forces_eV_A[rows]
             weights = None if frames.weights is None else frames.weights[rows]
-            parts.append(dataclasses.replace(frames, positions_A=frames.positions_A[rows], forces_eV_A=forces, weights=weights))
+            parts.append(
+                dataclasses.replace(
+                    frames,
+                    positions_A=frames.positions_A[rows],
+                    forces_eV_A=forces,
+                    weights=weights,
+                )
+            )
         kept.append(parts[0])
         held.append(parts[1])
     return kept, held
 
 
-def held_batches(flow: BoltzmannFlow, held: Sequence[Frames], c: BoltzmannTraining) -> Callable[[int], Batch] | None:
+def held_batches(
+    flow: BoltzmannFlow, held: Sequence[Frames], c: BoltzmannTraining
+) -> Callable[[int], Batch] | None:
     """Batches of the frames that are not trained on."""
     if not held:
         return None
     kT_eV = BOLTZMANN_EV_PER_K * held[0].temperature_K
     plain = [dataclasses.replace(frames, forces_eV_A=None) for frames in held]
-    rows = [(chart_data(flow, frames, kT_eV)[0], None, np.ones(len(frames.positions_A)), 1.0) for frames in plain]
+    rows = [
+        (chart_data(flow, frames, kT_eV)[0], None, np.ones(len(frames.positions_A)), 1.0)
+        for frames in plain
+    ]
     return Batches(rows, min(c.batch, sum(len(row[0]) for row in rows)), c.seed)
 
 
@@ -152,7 +178,9 @@ def likelihood(network: nn.Module, batch: Batch) -> Tensor:
     return likelihood_loss(cast(BoltzmannFlow, network), batch)
 
 
-def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None) -> BoltzmannFlow:
+def make_flow(
+    sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None
+) -> BoltzmannFlow:
     """The flow of a molecule, started as the normal distribution of its first set of frames; the user's random state is left alone.
 
     Raises
@@ -162,12 +190,24 @@ def make_flow(sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | N
     """
     first = sets[0]
     for other in sets[1:]:
-        if not np.array_equal(first.numbers, other.numbers) or first.temperature_K != other.temperature_K:
-            raise InputError("the data files are of different molecules or temperatures; a Boltzmann generator is of one system")
+        if (
+            not np.array_equal(first.numbers, other.numbers)
+            or first.temperature_K != other.temperature_K
+        ):
+            raise InputError(
+                "the data files are of different molecules or temperatures; a Boltzmann generator is of one system"
+            )
     tree = first.tree()
     positions = np.concatenate([s.positions_A for s in sets])
     try:
-        config = FlowConfig(**{**tree.to_dict(), "soft": soft_torsions(tree, positions), "seed": seed, **(network or {})})
+        config = FlowConfig(
+            **{
+                **tree.to_dict(),
+                "soft": soft_torsions(tree, positions),
+                "seed": seed,
+                **(network or {}),
+            }
+        )
     except TypeError as error:
         raise InputError(f"the network settings do not fit: {error}") from error
     with own_random_state(seed):

@@ -20,7 +20,13 @@ class ConformerSet:
     On disk an npz of flat arrays with offsets; the pair codes are stored for the upper triangle. `add` appends a conformer.
     """
 
-    def __init__(self, graphs: list[GraphCodes], levels: list[int], targets: list[NDArray], starts: list[list[NDArray]]):
+    def __init__(
+        self,
+        graphs: list[GraphCodes],
+        levels: list[int],
+        targets: list[NDArray],
+        starts: list[list[NDArray]],
+    ):
         self.graphs, self.levels, self.targets, self.starts = graphs, levels, targets, starts
 
     @classmethod
@@ -30,7 +36,9 @@ class ConformerSet:
     def __len__(self) -> int:
         return len(self.graphs)
 
-    def add(self, molecule: Molecule, level: str, target_A: NDArray, starts_A: Sequence[NDArray]) -> None:
+    def add(
+        self, molecule: Molecule, level: str, target_A: NDArray, starts_A: Sequence[NDArray]
+    ) -> None:
         """Append a conformer. Raises `UnknownNameError` for a level of theory that is not in `LEVELS`."""
         if level not in LEVELS:
             raise UnknownNameError("level of theory", level, LEVELS)
@@ -55,7 +63,9 @@ class ConformerSet:
             "tetra": [len(g.tetrahedral) for g in self.graphs],
             "start": [len(s) for s in self.starts],
         }
-        counts: dict[str, Any] = {f"n_{key}": np.array(value, np.int32) for key, value in ends.items()}
+        counts: dict[str, Any] = {
+            f"n_{key}": np.array(value, np.int32) for key, value in ends.items()
+        }
         temporary = Path(f"{path}.tmp.npz")
         np.savez_compressed(
             temporary,
@@ -64,7 +74,9 @@ class ConformerSet:
             tetrahedral=np.concatenate([g.tetrahedral for g in self.graphs]).astype(np.int16),
             level=np.array(self.levels, np.uint8),
             target=np.concatenate(self.targets),
-            start=np.concatenate([s for starts in self.starts for s in starts] or [np.zeros((0, 3), np.float32)]),
+            start=np.concatenate(
+                [s for starts in self.starts for s in starts] or [np.zeros((0, 3), np.float32)]
+            ),
             **counts,
         )
         temporary.replace(path)
@@ -76,12 +88,16 @@ class ConformerSet:
             f = {key: data[key] for key in data.files}
         out = cls.empty()
         a = t = p = s = 0
-        for n, k, m, level in zip(f["n_atom"].tolist(), f["n_tetra"].tolist(), f["n_start"].tolist(), f["level"].tolist()):
+        for n, k, m, level in zip(
+            f["n_atom"].tolist(), f["n_tetra"].tolist(), f["n_start"].tolist(), f["level"].tolist()
+        ):
             pairs = n * (n + 1) // 2
             pair = np.zeros((n, n, len(PAIR_CODES)), np.uint8)
             i, j = np.triu_indices(n)
             pair[i, j] = pair[j, i] = f["pair"][p : p + pairs]
-            out.graphs.append(GraphCodes(f["atom"][a : a + n], pair, f["tetrahedral"][t : t + k].astype(np.int64)))
+            out.graphs.append(
+                GraphCodes(f["atom"][a : a + n], pair, f["tetrahedral"][t : t + k].astype(np.int64))
+            )
             out.levels.append(level)
             out.targets.append(f["target"][a : a + n])
             out.starts.append([f["start"][s + q * n : s + (q + 1) * n] for q in range(m)])

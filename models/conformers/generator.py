@@ -19,9 +19,10 @@ def generator_loss(network: nn.Module, example: Example) -> Tensor:
     """Error of each stage's estimate of the clean conformer, over the error that its noise level leaves to be expected."""
     outs = network(example.batch, example.start, example.level, example.sigma)
     scale = [0.25] * (len(outs) - 1) + [1.0]
-    expected = 0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
-    return sum((s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs)), start=torch.zeros(()))
-
-
-
-
+    expected = (
+        0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
+    )
+    return sum(
+        (s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs)),
+        start=torch.zeros(()),
+    )

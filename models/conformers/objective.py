@@ -43,8 +43,6 @@ class Example:
         return len(self.level)
 
 
-
-
 def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.int64]]:
     """Indices cut into batches of like size, in a fixed order: at most `atoms_per_batch` atoms, padding included."""
     sizes = np.array([g.n_atoms for g in data.graphs])
@@ -53,7 +51,11 @@ def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.in
     while begin < len(order):
         end = begin + 1
         largest = sizes[order[begin]] * 1.15 + 1
-        while end < len(order) and sizes[order[end]] * (end - begin + 1) <= atoms_per_batch and sizes[order[end]] <= largest:
+        while (
+            end < len(order)
+            and sizes[order[end]] * (end - begin + 1) <= atoms_per_batch
+            and sizes[order[end]] <= largest
+        ):
             end += 1
         batches.append(order[begin:end])
         begin = end
@@ -68,15 +70,27 @@ class Batches:
     """
 
     def __init__(
-        self, data: ConformerSet, *, atoms_per_batch: int, seed: int, level_weights: dict[int, float], sigma: tuple[float, float] | None
+        self,
+        data: ConformerSet,
+        *,
+        atoms_per_batch: int,
+        seed: int,
+        level_weights: dict[int, float],
+        sigma: tuple[float, float] | None,
     ):
         self.data, self.atoms, self.seed, self.sigma = data, atoms_per_batch, seed, sigma
         self.rate = np.array([level_weights.get(level, 1.0) for level in data.levels])
         if not (self.rate > 0).any():
-            raise InputError("no conformer is ever drawn: level_weights must be above 0 for a level of the training data")
+            raise InputError(
+                "no conformer is ever drawn: level_weights must be above 0 for a level of the training data"
+            )
         if sigma is None:  # a start that ends in another basin teaches nothing
             data.starts = [
-                [a for a in (align(start, target) for start in starts) if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2]
+                [
+                    a
+                    for a in (align(start, target) for start in starts)
+                    if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2
+                ]
                 for starts, target in zip(data.starts, data.targets)
             ]
         else:
@@ -104,12 +118,18 @@ class Batches:
         epoch = bisect_right(self.starts_at, step) - 1
         if epoch != self.epoch:  # a step of an earlier epoch
             self.epoch, self.plan = epoch, self._epoch_plan(epoch)
-        return self.example(self.plan[step - self.starts_at[epoch]], np.random.default_rng((self.seed, 1 << 32, step)))
+        return self.example(
+            self.plan[step - self.starts_at[epoch]],
+            np.random.default_rng((self.seed, 1 << 32, step)),
+        )
 
     def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
         batch = collate([self.data.graphs[i] for i in rows])
         n = batch.mask.shape[1]
-        start, target = np.zeros((len(rows), n, 3), np.float32), np.zeros((len(rows), n, 3), np.float32)
+        start, target = (
+            np.zeros((len(rows), n, 3), np.float32),
+            np.zeros((len(rows), n, 3), np.float32),
+        )
         sigma = np.zeros(len(rows), np.float32)
         for k, i in enumerate(rows):
             clean = self.data.targets[i] - self.data.targets[i].mean(0)
@@ -121,7 +141,14 @@ class Batches:
             start[k, : len(clean)], target[k, : len(clean)] = moved - moved.mean(0), clean
         level = torch.tensor([self.data.levels[i] for i in rows])
         recycle = self.sigma is None and rng.random() < RECYCLED
-        return Example(batch, torch.from_numpy(start), torch.from_numpy(target), level, torch.from_numpy(sigma), recycle)
+        return Example(
+            batch,
+            torch.from_numpy(start),
+            torch.from_numpy(target),
+            level,
+            torch.from_numpy(sigma),
+            recycle,
+        )
 
 
 def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:
@@ -131,7 +158,11 @@ def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generato
         return clean + rng.uniform(0.0, 0.25) * rng.standard_normal(clean.shape)
     chosen = starts[0 if len(starts) == 1 or rng.random() < 0.65 else 1]
     share = 1.0 if kind < 0.7 else rng.uniform(0.0, 1.0)
-    return clean + share * (chosen - clean) + rng.choice([0.0, 0.01, 0.04]) * rng.standard_normal(clean.shape)
+    return (
+        clean
+        + share * (chosen - clean)
+        + rng.choice([0.0, 0.01, 0.04]) * rng.standard_normal(clean.shape)
+    )
 
 
 def refiner_loss(network: nn.Module, example: Example) -> Tensor:
@@ -149,7 +180,3 @@ def geometry_loss(example: Example, x: Tensor, weights: Tensor | None = None) ->
     """Mean over molecules, with `weights` (b,), of `geometry_errors`."""
     error = geometry_errors(example.batch, x, example.target)
     return (error if weights is None else weights * error).mean()
-
-
-
-

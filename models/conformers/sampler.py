@@ -56,23 +56,33 @@ class NetworkModel:
     max_atoms = 200
     task = ""
 
-    def __init__(self, weights: str, *, level: str = "GFN2-xTB", device: str | torch.device | None = None):
+    def __init__(
+        self, weights: str, *, level: str = "GFN2-xTB", device: str | torch.device | None = None
+    ):
         if level not in LEVELS:
             raise InputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
-        network, self.card = load_network(weights, self.task, lambda sizes: ConformerNetwork(NetworkConfig(**sizes)))
+        network, self.card = load_network(
+            weights, self.task, lambda sizes: ConformerNetwork(NetworkConfig(**sizes))
+        )
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
-        self.elements = tuple(SYMBOLS.index(symbol) for symbol in self.card.get("elements", ())) or tuple(ELEMENTS)
+        self.elements = tuple(
+            SYMBOLS.index(symbol) for symbol in self.card.get("elements", ())
+        ) or tuple(ELEMENTS)
         self.level = LEVELS.index(level)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: ConformerNetwork = network.to(self.device)
 
-    def _run(self, graphs: Sequence[GraphCodes], work: Callable[[Batch, list[int]], list[Tensor]]) -> list[NDArray[np.float64]]:
+    def _run(
+        self, graphs: Sequence[GraphCodes], work: Callable[[Batch, list[int]], list[Tensor]]
+    ) -> list[NDArray[np.float64]]:
         """`work` on batches of like-sized graphs, results in the order given."""
         out: list[NDArray[np.float64] | None] = [None] * len(graphs)
         with torch.inference_mode():
             for rows in like_sized([graph.n_atoms for graph in graphs], PAIRS_PER_BATCH):
-                for row, x in zip(rows, work(collate([graphs[k] for k in rows]).to(self.device), rows)):
+                for row, x in zip(
+                    rows, work(collate([graphs[k] for k in rows]).to(self.device), rows)
+                ):
                     out[row] = x[: graphs[row].n_atoms].cpu().numpy().astype(np.float64)
         return [x for x in out if x is not None]
 
@@ -123,7 +133,12 @@ class RefinerModel(NetworkModel):
             x = pad_positions([starts[r] for r in rows], n).to(self.device)
             held = None
             if known is not None:
-                held = held_tensors([known[where[r][0]] for r in rows], [starts[r].mean(0) for r in rows], n, self.device)
+                held = held_tensors(
+                    [known[where[r][0]] for r in rows],
+                    [starts[r].mean(0) for r in rows],
+                    n,
+                    self.device,
+                )
             for _ in range(steps):
                 x = self.network(batch, x, self._levels(len(rows)), held=held)[-1]
             if callback is not None:
@@ -139,18 +154,25 @@ class RefinerModel(NetworkModel):
         return results
 
 
-def held_tensors(known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]], n: int, device: torch.device) -> Held:
+def held_tensors(
+    known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]], n: int, device: torch.device
+) -> Held:
     """What is known of each row of a batch of `n` padded atoms, in frames with the origins (3,) given."""
     mask, positions = np.zeros((len(known), n), bool), np.zeros((len(known), n, 3), np.float32)
     lower = upper = None
     if any(len(one.pairs) for one in known):
-        lower, upper = np.zeros((len(known), n, n), np.float32), np.full((len(known), n, n), np.inf, np.float32)
+        lower, upper = (
+            np.zeros((len(known), n, n), np.float32),
+            np.full((len(known), n, n), np.inf, np.float32),
+        )
     for k, (one, origin) in enumerate(zip(known, origins_A)):
         mask[k, one.atoms], positions[k, one.atoms] = True, one.positions_A - origin
         if lower is not None and upper is not None:
             for i, j in (one.pairs.T, one.pairs.T[::-1]):
                 lower[k, i, j], upper[k, i, j] = one.lower_A, one.upper_A
-    bounds = [None if table is None else torch.from_numpy(table).to(device) for table in (lower, upper)]
+    bounds = [
+        None if table is None else torch.from_numpy(table).to(device) for table in (lower, upper)
+    ]
     return Held(torch.from_numpy(mask).to(device), torch.from_numpy(positions).to(device), *bounds)
 
 
@@ -167,7 +189,15 @@ class GeneratorModel(NetworkModel):
     task = "generate"
     default_steps = 10
 
-    def __init__(self, weights: str, *, churn: float = 0.6, corrections: int = 2, psi: float = 1.0, **options: Any):
+    def __init__(
+        self,
+        weights: str,
+        *,
+        churn: float = 0.6,
+        corrections: int = 2,
+        psi: float = 1.0,
+        **options: Any,
+    ):
         super().__init__(weights, **options)
         self.churn, self.corrections, self.psi = churn, corrections, psi
         self.conditions: Conditions | None = None
@@ -179,27 +209,56 @@ class GeneratorModel(NetworkModel):
         return model
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Conformers positions_A (len(seeds), n_atoms, 3); `steps` network calls, 10 where None."""
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
-    def sample_many(self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None) -> list[NDArray[np.float64]]:
+    def sample_many(
+        self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
+    ) -> list[NDArray[np.float64]]:
         """`sample` over jobs of (molecule, seeds), molecules mixed in a batch."""
         starts = []
         for molecule, seeds in jobs:
-            starts.append(np.stack([SIGMA_MAX_A * sample_rng(int(s)).standard_normal((molecule.n_atoms, 3)) for s in seeds]))
-        return self.denoise_many([(m, x) for (m, _), x in zip(jobs, starts)], [s for _, s in jobs], SIGMA_MAX_A, steps, callback)
+            starts.append(
+                np.stack(
+                    [
+                        SIGMA_MAX_A * sample_rng(int(s)).standard_normal((molecule.n_atoms, 3))
+                        for s in seeds
+                    ]
+                )
+            )
+        return self.denoise_many(
+            [(m, x) for (m, _), x in zip(jobs, starts)],
+            [s for _, s in jobs],
+            SIGMA_MAX_A,
+            steps,
+            callback,
+        )
 
     def denoise_many(
-        self, jobs: Sequence[Job], seeds: Sequence[NDArray[np.int64]], sigma_A: float, steps: int | None, callback: Callback | None = None
+        self,
+        jobs: Sequence[Job],
+        seeds: Sequence[NDArray[np.int64]],
+        sigma_A: float,
+        steps: int | None,
+        callback: Callback | None = None,
     ) -> list[NDArray[np.float64]]:
         """Denoise positions_A that carry noise of level `sigma_A`; each sample's further noise comes from its own seed."""
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 1000:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
         levels = noise_levels(steps, highest=sigma_A)
-        flat = [(m, x, int(s)) for (m, block), block_seeds in zip(jobs, seeds) for x, s in zip(block, block_seeds)]
+        flat = [
+            (m, x, int(s))
+            for (m, block), block_seeds in zip(jobs, seeds)
+            for x, s in zip(block, block_seeds)
+        ]
 
         known = None if self.conditions is None else [self.conditions.of(m) for m, _, _ in flat]
 
@@ -208,12 +267,16 @@ class GeneratorModel(NetworkModel):
             n = batch.mask.shape[1]
 
             def noise() -> Tensor:
-                return pad_positions([g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n).to(self.device)
+                return pad_positions(
+                    [g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n
+                ).to(self.device)
 
             x = pad_positions([flat[r][1] for r in rows], n).to(self.device)
             noising = ToClean(x, self.churn)
             if known is not None:
-                held = held_tensors([known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device)
+                held = held_tensors(
+                    [known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device
+                )
                 x = self._conditional(batch, noising, held, levels, noise)
             else:
                 for sigma, following in pairwise(levels):
@@ -230,11 +293,22 @@ class GeneratorModel(NetworkModel):
             made = [one.placed(x + origin(one)) for x, one in zip(made, known)]
         out, begin = [], 0
         for molecule, block in jobs:
-            out.append(np.array(made[begin : begin + len(block)], np.float64).reshape(len(block), molecule.n_atoms, 3))
+            out.append(
+                np.array(made[begin : begin + len(block)], np.float64).reshape(
+                    len(block), molecule.n_atoms, 3
+                )
+            )
             begin += len(block)
         return out
 
-    def _conditional(self, batch: Batch, noising: ToClean, held: Held, levels: list[float], noise: Callable[[], Tensor]) -> Tensor:
+    def _conditional(
+        self,
+        batch: Batch,
+        noising: ToClean,
+        held: Held,
+        levels: list[float],
+        noise: Callable[[], Tensor],
+    ) -> Tensor:
         """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler (arXiv:2307.05431); there is none in the last step."""
 
         def estimate(x: Tensor, sigma: float) -> Tensor:
@@ -244,7 +318,15 @@ class GeneratorModel(NetworkModel):
         x = noising.start
         if steps:
             x = conditional_sample(
-                noising, estimate, held.positions, ~held.mask, [*steps, last], noise, corrections=self.corrections, psi=self.psi, tau=TAU_A
+                noising,
+                estimate,
+                held.positions,
+                ~held.mask,
+                [*steps, last],
+                noise,
+                corrections=self.corrections,
+                psi=self.psi,
+                tau=TAU_A,
             )
         return estimate(torch.where(held.mask[..., None], held.positions + last * noise(), x), last)
 
@@ -255,7 +337,9 @@ class GeneratorModel(NetworkModel):
             clean: Tensor = self.network(batch, x, levels, sigmas)[-1]
             return clean
         middle = centre(x, batch.mask)  # the network shrinks noisy molecules towards the origin
-        moved: Tensor = self.network(batch, centred(x, batch.mask), levels, sigmas, held.shifted(-middle))[-1]
+        moved: Tensor = self.network(
+            batch, centred(x, batch.mask), levels, sigmas, held.shifted(-middle)
+        )[-1]
         return moved + middle
 
 
@@ -273,11 +357,20 @@ class ToClean:
         """Noise of level `later` on what has noise of level `earlier`."""
         return y + (later**2 - earlier**2) ** 0.5 * noise
 
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | Callable[[], Tensor] | None) -> Tensor:
+    def reverse(
+        self,
+        y: Tensor,
+        t: float,
+        to: float,
+        score: Tensor,
+        noise: Tensor | Callable[[], Tensor] | None,
+    ) -> Tensor:
         """Towards the clean estimate, by an ancestral step with churn; noise is drawn only where some is added."""
         return ancestral_step(y, score, t, to, 0.0 if noise is None else self.churn, noise)
 
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+    def langevin(
+        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
+    ) -> Tensor:
         """One step on the free atoms, in units of the level's variance: the score is (clean - y) / t^2."""
         move = 0.5 * step * (score - y) + step**0.5 * t * noise
         return torch.where(free[..., None], y + move, y)

@@ -23,7 +23,10 @@ from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
 
-WHAT = {"refine": "moves conformers into the nearest minimum", "generate": "draws conformers from noise"}
+WHAT = {
+    "refine": "moves conformers into the nearest minimum",
+    "generate": "draws conformers from noise",
+}
 
 
 class ConformerTraining(TrainingConfig):
@@ -65,7 +68,11 @@ def _level(name: str) -> str:
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a refiner or a generator; see `shared.run.train`. `data` names .sdf files, or .npz files of `ConformerSet.save`."""
     if config.get("task") == "distance":
@@ -81,7 +88,9 @@ def make_task(c: ConformerTraining, network: ConformerNetwork, out: Path) -> Tas
         data.extend(ConformerSet.load(path))
     if not len(data):
         raise InputError(f"no conformers in {', '.join(c.data)}")
-    rows, held = split([g.atom.tobytes() + g.pair.tobytes() for g in data.graphs], c.held_out, c.seed)
+    rows, held = split(
+        [g.atom.tobytes() + g.pair.tobytes() for g in data.graphs], c.held_out, c.seed
+    )
     batches = _batches(c, data.take(rows))
     unseen = _batches(c, data.take(held)) if len(held) else None
     loss = refiner_loss if c.task == "refine" else generator_loss
@@ -92,7 +101,9 @@ def make_task(c: ConformerTraining, network: ConformerNetwork, out: Path) -> Tas
 def _batches(c: ConformerTraining, data: ConformerSet) -> Batches:
     sigma = (SIGMA_LOG_MEAN, SIGMA_LOG_STD) if c.task == "generate" else None
     weights = {LEVELS.index(level): value for level, value in c.level_weights.items()}
-    return Batches(data, atoms_per_batch=c.atoms_per_batch, seed=c.seed, level_weights=weights, sigma=sigma)
+    return Batches(
+        data, atoms_per_batch=c.atoms_per_batch, seed=c.seed, level_weights=weights, sigma=sigma
+    )
 
 
 def first_network(c: ConformerTraining) -> ConformerNetwork:
@@ -104,7 +115,9 @@ def first_network(c: ConformerTraining) -> ConformerNetwork:
     # a refiner may start a generator, whose further layers begin at zero effect
     state, card = initial(c.init, dict.fromkeys((c.task, "refine")), c.network)
     with own_random_state(c.seed):
-        network = ConformerNetwork(NetworkConfig(**card["config"] | {"noise": c.task == "generate"}))
+        network = ConformerNetwork(
+            NetworkConfig(**card["config"] | {"noise": c.task == "generate"})
+        )
     network.load_state_dict(state, strict=card.get("task") == c.task)
     return network
 

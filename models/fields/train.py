@@ -49,12 +49,18 @@ class FieldTraining(TrainingConfig):
         if (self.data is None) == (self.system is None):
             raise ValueError("give either data: FILE.npz or system: NAME")
         if self.system is not None and self.system not in SYSTEMS_1D + SYSTEMS_2D:
-            raise ValueError(f"unknown system {self.system!r}; known are {', '.join(SYSTEMS_1D + SYSTEMS_2D)}")
+            raise ValueError(
+                f"unknown system {self.system!r}; known are {', '.join(SYSTEMS_1D + SYSTEMS_2D)}"
+            )
         return self
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Fit the limiting kernel, train the network by a time budget, write `out/NAME.safetensors` with its card.
 
@@ -79,18 +85,47 @@ def run_training(
     vector = c.vector or c.system in SYSTEMS_2D
     source = Functions(c.system, c.batch, c.seed) if c.system else None
     x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
-    options: dict[str, Any] = {"mask": mask, "vector": vector, "limit": c.limit, "base": c.base, "start": c.start, "seed": c.seed}
+    options: dict[str, Any] = {
+        "mask": mask,
+        "vector": vector,
+        "limit": c.limit,
+        "base": c.base,
+        "start": c.start,
+        "seed": c.seed,
+    }
     with config_errors():
         if source is None:
-            options |= {"schedule": c.schedule, "batch": c.batch, "out": out, "resume": resume, "progress": progress}
+            options |= {
+                "schedule": c.schedule,
+                "batch": c.batch,
+                "out": out,
+                "resume": resume,
+                "progress": progress,
+            }
             model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s, **options)
         else:
             model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
             if model.networked:
-                how: dict[str, Any] = {"seed": c.seed, "out": out, "resume": resume, "progress": progress}
+                how: dict[str, Any] = {
+                    "seed": c.seed,
+                    "out": out,
+                    "resume": resume,
+                    "progress": progress,
+                }
                 batches = _standard(source, model)
-                model.train(batches, budget_s, c.schedule, held_out=lambda step: batches(UNSEEN + step), **how)
-    path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data, description=_describe(c, model))
+                model.train(
+                    batches,
+                    budget_s,
+                    c.schedule,
+                    held_out=lambda step: batches(UNSEEN + step),
+                    **how,
+                )
+    path = model.save(
+        out / f"{c.name}.safetensors",
+        licence=c.licence,
+        training_data=c.training_data,
+        description=_describe(c, model),
+    )
     return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
 
 
@@ -105,13 +140,19 @@ def _describe(c: FieldTraining, model: FieldModel) -> str:
 
 def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
     points = 100 if system in SYSTEMS_2D else None
-    x, y, mask = Functions(system, count, seed, points)(1 << 30)  # a batch that no step of the training sees
+    x, y, mask = Functions(system, count, seed, points)(
+        1 << 30
+    )  # a batch that no step of the training sees
     if points is not None:
-        mask = torch.ones_like(mask)  # short distances, which tell the noise from the field, are rare in the plane
+        mask = torch.ones_like(
+            mask
+        )  # short distances, which tell the noise from the field, are rare in the plane
     return x.double().numpy(), y.double().numpy(), mask.numpy()
 
 
-def _standard(source: Functions, model: FieldModel) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:
+def _standard(
+    source: Functions, model: FieldModel
+) -> Callable[[int], tuple[Tensor, Tensor, Tensor]]:
     def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
         x, y, mask = source(step)
         return x, (y - model.centre) / model.scale * mask[..., None], mask
@@ -124,5 +165,6 @@ def _arrays(path: Path) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
         with np.load(path, allow_pickle=False) as file:
             return file["x"], file["y"], file["mask"] if "mask" in file.files else None
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"data must be an .npz file with arrays x and y (and mask), {path} is not: {error}") from error
-
+        raise InputError(
+            f"data must be an .npz file with arrays x and y (and mask), {path} is not: {error}"
+        ) from error

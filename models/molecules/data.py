@@ -19,7 +19,19 @@ from equidrift.checks.targets import ALIASES
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 
-__all__ = ["ALIASES", "COLUMNS", "ELEMENTS", "PROPERTIES", "QM9", "SPLITS", "USUAL", "cache_file", "find_qm9", "half_of", "load_qm9"]
+__all__ = [
+    "ALIASES",
+    "COLUMNS",
+    "ELEMENTS",
+    "PROPERTIES",
+    "QM9",
+    "SPLITS",
+    "USUAL",
+    "cache_file",
+    "find_qm9",
+    "half_of",
+    "load_qm9",
+]
 
 # name (its unit last) -> (name in qm9_130831.npz, factor from its unit)
 HARTREE_EV = 27.211386245988
@@ -38,7 +50,14 @@ COLUMNS = {
     "cv_cal_mol_K": ("Heatcapacity_Cv_cal_mol_K", 1.0),
 }
 PROPERTIES = tuple(COLUMNS)
-USUAL = ("alpha_bohr3", "gap_eV", "homo_eV", "lumo_eV", "mu_D", "cv_cal_mol_K")  # the six of EDM's table
+USUAL = (
+    "alpha_bohr3",
+    "gap_eV",
+    "homo_eV",
+    "lumo_eV",
+    "mu_D",
+    "cv_cal_mol_K",
+)  # the six of EDM's table
 ELEMENTS = (1, 6, 7, 8, 9)
 FILE = "qm9_molecules.npz"
 SPLITS = ("train", "val", "test")
@@ -95,7 +114,10 @@ class QM9:
 
     def molecule(self, k: int) -> Molecule:
         """Molecule k, without stereo tags."""
-        atoms, bonds = slice(self.offset[k], self.offset[k + 1]), slice(self.bond_offset[k], self.bond_offset[k + 1])
+        atoms, bonds = (
+            slice(self.offset[k], self.offset[k + 1]),
+            slice(self.bond_offset[k], self.bond_offset[k + 1]),
+        )
         return Molecule(
             numbers=self.numbers[atoms].astype(np.int64),
             bonds=self.bonds[bonds].astype(np.int64),
@@ -107,7 +129,11 @@ class QM9:
 
 def find_qm9(path: Path | str | None = None) -> Path:
     """The packed file: `path`, or the first there is of EQUIDRIFT_DATA's and the cache's. Raises `InputError` where there is none."""
-    places = [Path(path)] if path is not None else [Path(os.environ.get("EQUIDRIFT_DATA") or ".") / FILE, cache_file()]
+    places = (
+        [Path(path)]
+        if path is not None
+        else [Path(os.environ.get("EQUIDRIFT_DATA") or ".") / FILE, cache_file()]
+    )
     for place in places:
         if place.is_file():
             return place

@@ -65,9 +65,13 @@ class BestOf:
             made: list[Raw | None] = self.model.sample(seeds, **options)
             return made
         wanted = np.array([targets.get(name, np.nan) for name in self.properties])
-        return self.sample_many(seeds, np.broadcast_to(wanted, (len(seeds), len(wanted))), **options)
+        return self.sample_many(
+            seeds, np.broadcast_to(wanted, (len(seeds), len(wanted))), **options
+        )
 
-    def sample_many(self, seeds: NDArray[np.int64], wanted: NDArray[np.float64], **options: Any) -> list[Raw | None]:
+    def sample_many(
+        self, seeds: NDArray[np.int64], wanted: NDArray[np.float64], **options: Any
+    ) -> list[Raw | None]:
         """`sample` with a row of targets for each sample, in the order of `properties`, NaN where a property is free."""
         out: list[Raw | None] = []
         size = max(1, CHUNK // self.candidates)
@@ -77,7 +81,9 @@ class BestOf:
             rows = np.repeat(wanted[begin : begin + size], self.candidates, axis=0)
             raws = self.model.sample_many(own, rows, **options)
             misses = self._misses(raws, rows).reshape(-1, self.candidates)
-            out += [raws[k * self.candidates + int(best)] for k, best in enumerate(misses.argmin(1))]
+            out += [
+                raws[k * self.candidates + int(best)] for k, best in enumerate(misses.argmin(1))
+            ]
         return out
 
     def _misses(self, raws: list[Raw | None], rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,12 +94,18 @@ class BestOf:
             values = self.network.predict([raw for k in sound if (raw := raws[k]) is not None])
         except MoleculeError:  # an element that the network does not know
             return misses
-        off = [(values[name] - rows[sound, k]) / self.spread[name] for k, name in enumerate(self.properties) if name in values]
+        off = [
+            (values[name] - rows[sound, k]) / self.spread[name]
+            for k, name in enumerate(self.properties)
+            if name in values
+        ]
         misses[sound] = np.nansum(np.square(off), axis=0)
         return misses
 
 
-def load_selected(weights: str = "joint", network: str = "properties-a", candidates: int = 8, **options: Any) -> BestOf:
+def load_selected(
+    weights: str = "joint", network: str = "properties-a", candidates: int = 8, **options: Any
+) -> BestOf:
     """The joint model with the shipped network that chooses.
 
     Parameters

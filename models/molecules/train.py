@@ -13,11 +13,20 @@ from equidrift.models.molecules.spectra.train import run_training as train_spect
 from equidrift.models.shared.trainer import Progress
 
 # `model:` of the configuration -> who trains it
-MODELS = {"joint": train_joint, "latent": train_latent, "properties": train_properties, "spectra": train_spectra}
+MODELS = {
+    "joint": train_joint,
+    "latent": train_latent,
+    "properties": train_properties,
+    "spectra": train_spectra,
+}
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the model that the key `model` names. Raises `UnknownNameError` for another."""
     name = str(config.get("model", "joint"))

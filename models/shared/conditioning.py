@@ -35,11 +35,15 @@ class Noising(Protocol):
         """A forward draw at `later` of states y at `earlier`; earlier = 0 is the marginal."""
         ...
 
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+    def reverse(
+        self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
+    ) -> Tensor:
         """One reverse step of the SDE, or of the ODE where noise is None."""
         ...
 
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+    def langevin(
+        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
+    ) -> Tensor:
         """One Langevin step at fixed time t, of the free points alone, which leaves p_t(free | known) as it is for small steps."""
         ...
 
@@ -117,11 +121,17 @@ def _check(times: Sequence[float], corrections: int, psi: float, mode: str, ode:
     if mode not in MODES:
         raise UnknownNameError("context noise", mode, MODES)
     if len(times) < 2 or any(b >= a for a, b in pairwise(times)) or times[-1] < 0:
-        raise InputError(f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}")
+        raise InputError(
+            f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}"
+        )
     if corrections < 0 or psi < 0:
-        raise InputError(f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off")
+        raise InputError(
+            f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off"
+        )
     if mode == "hybrid" and ode:
-        raise InputError("the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or leave ode out")
+        raise InputError(
+            "the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or leave ode out"
+        )
 
 
 def _spread(free: Tensor, known: Tensor) -> Tensor:
@@ -130,7 +140,9 @@ def _spread(free: Tensor, known: Tensor) -> Tensor:
     return lead.reshape(*lead.shape, *[1] * (known.ndim - 2))
 
 
-def _forward_path(noising: Noising, clean: Tensor, times: Sequence[float], draw: Callable[[], Tensor]) -> dict[float, Tensor]:
+def _forward_path(
+    noising: Noising, clean: Tensor, times: Sequence[float], draw: Callable[[], Tensor]
+) -> dict[float, Tensor]:
     """One forward path of the context through all times."""
     path: dict[float, Tensor] = {}
     y, earlier = clean, 0.0

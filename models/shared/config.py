@@ -17,9 +17,16 @@ from equidrift.errors import ConfigError, InputError
 from equidrift.models.shared.trainer import Schedule
 from equidrift.weights import load_weights
 
-LICENCE, TRAINING_DATA = "as the training data's owner decides", "user data"  # of a card, if the user says nothing
+LICENCE, TRAINING_DATA = (
+    "as the training data's owner decides",
+    "user data",
+)  # of a card, if the user says nothing
 # `data` of a training config: names, or a single one
-Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
+Names = Annotated[
+    list[str],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
+]
 
 
 class TrainingConfig(BaseModel):
@@ -53,7 +60,9 @@ class TrainingConfig(BaseModel):
         return None
 
 
-def initial(init: str, tasks: Collection[str], network: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def initial(
+    init: str, tasks: Collection[str], network: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """(state dict, card) of the weights that a training begins with.
 
     Parameters
@@ -67,9 +76,13 @@ def initial(init: str, tasks: Collection[str], network: Mapping[str, Any]) -> tu
     """
     state, card = load_weights(init)
     if card.get("task") not in tasks:
-        raise InputError(f"init: {init} is a model for task {card.get('task')!r}, expected {' or '.join(map(repr, tasks))}")
+        raise InputError(
+            f"init: {init} is a model for task {card.get('task')!r}, expected {' or '.join(map(repr, tasks))}"
+        )
     if other := {key: value for key, value in network.items() if card["config"].get(key) != value}:
-        raise InputError(f"init: {init} has another network than the config asks for ({other}); leave `network` out")
+        raise InputError(
+            f"init: {init} has another network than the config asks for ({other}); leave `network` out"
+        )
     return state, card
 
 
@@ -131,7 +144,11 @@ def make_schedule(settings: Mapping[str, Any], **defaults: Any) -> Schedule:
             mistakes.append(f"schedule.{key}: is no setting of the schedule; {hint}")
         elif value is None and key == "steps":
             continue
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        elif (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+        ):
             mistakes.append(f"schedule.{key}: must be a number of 0 or more, not {value!r}")
         elif key in ("steps", "warmup_steps") and value != int(value):
             mistakes.append(f"schedule.{key}: must be a whole number, not {value!r}")
@@ -152,10 +169,16 @@ def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool
         `resume` is not given.
     """
     if budget_s is None and steps is None:
-        raise InputError("how long to train is not given; add --budget 25m, or `steps` to the schedule in the config")
+        raise InputError(
+            "how long to train is not given; add --budget 25m, or `steps` to the schedule in the config"
+        )
     budget_s = math.inf if budget_s is None else budget_s
     if budget_s <= 0:
-        raise InputError(f"the time budget must be positive, not {budget_s} s; for example --budget 25m")
+        raise InputError(
+            f"the time budget must be positive, not {budget_s} s; for example --budget 25m"
+        )
     if (out / "checkpoint.json").exists() and not resume:
-        raise InputError(f"{out} holds a checkpoint; add --resume to go on from it, or give another --output")
+        raise InputError(
+            f"{out} holds a checkpoint; add --resume to go on from it, or give another --output"
+        )
     return budget_s

@@ -19,8 +19,12 @@ HUBER_A = 0.02
 def geometry_errors(batch: Batch, x: Tensor, target: Tensor) -> Tensor:
     """For each molecule (b,) the Huber error of distances, by hops, plus that of coordinates after superposition."""
     mask = batch.mask
-    weight = x.new_tensor(HOP_WEIGHTS)[batch.pair[..., 1].long()] * (mask[:, :, None] & mask[:, None])
-    of_pairs = functional.smooth_l1_loss(distances(x)[1], distances(target)[1], beta=HUBER_A, reduction="none")
+    weight = x.new_tensor(HOP_WEIGHTS)[batch.pair[..., 1].long()] * (
+        mask[:, :, None] & mask[:, None]
+    )
+    of_pairs = functional.smooth_l1_loss(
+        distances(x)[1], distances(target)[1], beta=HUBER_A, reduction="none"
+    )
     of_distances = (weight * of_pairs).sum((1, 2)) / weight.sum((1, 2))
     rotated = superpose(target, x, mask)
     step = ((x - rotated).square().sum(-1) + HUBER_A**2).sqrt() - HUBER_A

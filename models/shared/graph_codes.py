@@ -24,7 +24,15 @@ MAX_HOPS = 7  # further pairs share one code
 
 
 # Sizes of the categorical codes; 0 is padding throughout.
-ATOM_CODES = (len(ELEMENTS) + 1, 4, 8, 6, 7, 3, 4)  # element, charge, degree, hydrogens, smallest ring, aromatic, multiple bonds
+ATOM_CODES = (
+    len(ELEMENTS) + 1,
+    4,
+    8,
+    6,
+    7,
+    3,
+    4,
+)  # element, charge, degree, hydrogens, smallest ring, aromatic, multiple bonds
 
 
 PAIR_CODES = (6, MAX_HOPS + 2, 7, 4)  # bond, hops, smallest common ring, cis or trans
@@ -47,7 +55,12 @@ class GraphCodes:
 def graph_codes(molecule: Molecule) -> GraphCodes:
     """The codes of a Molecule (cached: molecules are immutable)."""
     return make_codes(
-        molecule.numbers, molecule.bonds, molecule.bond_orders, molecule.formal_charges, molecule.tetrahedral, molecule.double_bonds
+        molecule.numbers,
+        molecule.bonds,
+        molecule.bond_orders,
+        molecule.formal_charges,
+        molecule.tetrahedral,
+        molecule.double_bonds,
     )
 
 
@@ -65,7 +78,9 @@ def make_codes(
     for i, j in bonds.tolist():
         neighbours[i].append(j)
         neighbours[j].append(i)
-    hops = np.stack([_distances(neighbours, i) for i in range(n)]) if n else np.zeros((0, 0), np.int64)
+    hops = (
+        np.stack([_distances(neighbours, i) for i in range(n)]) if n else np.zeros((0, 0), np.int64)
+    )
     ring = _common_ring(neighbours, bonds)
     order = np.zeros((n, n), np.uint8)
     order_code = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
@@ -180,7 +195,12 @@ class Batch:
     tetrahedral: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.atom.to(device), self.pair.to(device), self.mask.to(device), self.tetrahedral.to(device))
+        return Batch(
+            self.atom.to(device),
+            self.pair.to(device),
+            self.mask.to(device),
+            self.tetrahedral.to(device),
+        )
 
 
 def collate(graphs: Sequence[GraphCodes]) -> Batch:
@@ -195,14 +215,23 @@ def collate(graphs: Sequence[GraphCodes]) -> Batch:
         m = g.n_atoms
         atom[k, :m], pair[k, :m, :m], mask[k, :m] = g.atom, g.pair, True
         tetrahedral[k, : len(g.tetrahedral)] = g.tetrahedral
-    return Batch(torch.from_numpy(atom), torch.from_numpy(pair), torch.from_numpy(mask), torch.from_numpy(tetrahedral))
+    return Batch(
+        torch.from_numpy(atom),
+        torch.from_numpy(pair),
+        torch.from_numpy(mask),
+        torch.from_numpy(tetrahedral),
+    )
 
 
 def like_sized(sizes: Sequence[int], most_pairs: int) -> list[list[int]]:
     """Indices cut into batches of like size: a tenth apart at most, and at most `most_pairs` pairs of atoms each."""
     out: list[list[int]] = []
     for k in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
-        if out and sizes[k] ** 2 * (len(out[-1]) + 1) <= most_pairs and sizes[k] <= 1.1 * sizes[out[-1][0]]:
+        if (
+            out
+            and sizes[k] ** 2 * (len(out[-1]) + 1) <= most_pairs
+            and sizes[k] <= 1.1 * sizes[out[-1][0]]
+        ):
             out[-1].append(k)
         else:
             out.append([k])

@@ -81,7 +81,11 @@ class Block(nn.Module):
         super().__init__()
         w, p, v = config.width, config.pair_width, config.vectors
         self.to_vectors = nn.Linear(p, v, bias=False)
-        self.pair_norm, self.atom_norm, self.mlp_norm = nn.LayerNorm(p), nn.LayerNorm(w), nn.LayerNorm(w)
+        self.pair_norm, self.atom_norm, self.mlp_norm = (
+            nn.LayerNorm(p),
+            nn.LayerNorm(w),
+            nn.LayerNorm(w),
+        )
         self.from_atoms = nn.Linear(w, 2 * p, bias=False)
         self.pair_in = nn.Linear(p + 4 * v, 2 * p)
         self.pair_out = nn.Linear(2 * p, p, bias=False)
@@ -92,7 +96,9 @@ class Block(nn.Module):
         self.from_attention = nn.Linear(w, w)
         self.mlp = nn.Sequential(nn.Linear(w + v, 2 * w), nn.SiLU(), nn.Linear(2 * w, w))
 
-    def forward(self, h: Tensor, p: Tensor, unit: Tensor, pair_mask: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, p: Tensor, unit: Tensor, pair_mask: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """h (b, n, width), p (b, n, n, pair_width), unit (b, n, n, 3), pair_mask and attention bias (b, n, n)."""
         b, n, w = h.shape
         left, right = self.from_atoms(self.atom_norm(h)).chunk(2, dim=-1)
@@ -103,8 +109,12 @@ class Block(nn.Module):
         back = -torch.einsum("bjvx,bijx->bijv", vector, unit)  # V_j . u_ji
         dot = torch.einsum("bivx,bjvx->bijv", vector, vector)
         # ReLU, not SiLU: on pair tensors the exponential would be a fifth of the time
-        hidden = functional.relu(self.pair_in(torch.cat([q, along, back, dot, along * back], dim=-1)))
-        p = torch.addmm(p.reshape(b * n * n, -1), hidden.view(b * n * n, -1), self.pair_out.weight.t()).view(p.shape)
+        hidden = functional.relu(
+            self.pair_in(torch.cat([q, along, back, dot, along * back], dim=-1))
+        )
+        p = torch.addmm(
+            p.reshape(b * n * n, -1), hidden.view(b * n * n, -1), self.pair_out.weight.t()
+        ).view(p.shape)
         attention = (self.to_attention(p) + bias[..., None]).softmax(dim=2)  # over j
         value = self.values(h).view(b, n, self.heads, -1)
         mixed = torch.einsum("bijh,bjhc->bihc", attention, value).reshape(b, n, w)

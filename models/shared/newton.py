@@ -44,7 +44,14 @@ def distances(x: Tensor) -> tuple[Tensor, Tensor]:
     return r / d[..., None], d
 
 
-def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anchor: Tensor, held: Held | None = None) -> Tensor:
+def newton_step(
+    x: Tensor,
+    start: Tensor,
+    target: Tensor,
+    stiffness: Tensor,
+    anchor: Tensor,
+    held: Held | None = None,
+) -> Tensor:
     """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (arXiv:2403.01430, Gauss-Newton form of the map).
 
     Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive. `held` atoms stay where x has them: their
@@ -55,7 +62,9 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     """
     if x.dtype == torch.float32 and not torch.is_grad_enabled() and x.device.type != "mps":
         wide = None if held is None else held.double()
-        return newton_step(x.double(), start.double(), target.double(), stiffness.double(), anchor.double(), wide).float()
+        return newton_step(
+            x.double(), start.double(), target.double(), stiffness.double(), anchor.double(), wide
+        ).float()
     b, n, _ = x.shape
     unit, d = distances(x)
     if held is not None and held.lower is not None and held.upper is not None:
@@ -67,14 +76,18 @@ def newton_step(x: Tensor, start: Tensor, target: Tensor, stiffness: Tensor, anc
     diagonal = block.sum(3)
     trace = diagonal.detach().diagonal(dim1=-2, dim2=-1).sum(-1)  # the same in every frame
     floor = 1e-5 * trace.amax(1)  # keeps the matrix positive definite in float32
-    diagonal = diagonal + (anchor + floor[:, None])[..., None, None] * torch.eye(3, dtype=x.dtype, device=x.device)
+    diagonal = diagonal + (anchor + floor[:, None])[..., None, None] * torch.eye(
+        3, dtype=x.dtype, device=x.device
+    )
     matrix = torch.diag_embed(diagonal.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2) - block
     pull = stiffness * (target - d)
     force = torch.einsum("bij,bijx->bix", pull, unit) + anchor[..., None] * (start - x)
     if held is not None:
         free = (~held.mask).to(x.dtype)
         keep = free[:, :, None, None, None] * free[:, None, None, :, None]
-        matrix = matrix * keep + torch.diag_embed((1 - free)[..., None].expand(b, n, 3).reshape(b, 3 * n)).view(b, n, 3, n, 3)
+        matrix = matrix * keep + torch.diag_embed(
+            (1 - free)[..., None].expand(b, n, 3).reshape(b, 3 * n)
+        ).view(b, n, 3, n, 3)
         force = force * free[..., None]
     factor, _ = torch.linalg.cholesky_ex(matrix.reshape(b, 3 * n, 3 * n))
     move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor).view(b, n, 3)

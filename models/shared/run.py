@@ -82,7 +82,9 @@ def train(
         c = kind.model_validate(config)
         schedule, begun = c.make_schedule(), c.begin()
     budget_s = check_run(out, budget_s, schedule.steps, resume)
-    path, summary = run(c, make_task(c, begun, out), schedule, out, budget_s, resume=resume, progress=progress)
+    path, summary = run(
+        c, make_task(c, begun, out), schedule, out, budget_s, resume=resume, progress=progress
+    )
     return {"weights": str(path), **summary}
 
 
@@ -98,11 +100,24 @@ def run(
 ) -> tuple[Path, dict[str, Any]]:
     """Train a task; (path of the weights, what was done)."""
     further: dict[str, Any] = {"held_out": task.held_out, "held_out_loss": task.held_out_loss}
-    trainer = fit(task.network, task.batches, task.loss, schedule, budget_s, out=out, resume=resume, progress=progress, **further)
+    trainer = fit(
+        task.network,
+        task.batches,
+        task.loss,
+        schedule,
+        budget_s,
+        out=out,
+        resume=resume,
+        progress=progress,
+        **further,
+    )
     more = task.finish(task.network)
     card = make_card(c, trainer, task.card) | more
     state = {key: value for key, value in trainer.ema.items() if key not in task.unsaved}
-    return save_weights(out / f"{c.name}.safetensors", state, card), {**trainer.summary(), **task.summary}
+    return save_weights(out / f"{c.name}.safetensors", state, card), {
+        **trainer.summary(),
+        **task.summary,
+    }
 
 
 def fit(
@@ -206,7 +221,11 @@ def check_task(weights: str | Path, card: dict[str, Any], task: str | None) -> N
 def reinitialise(network: torch.nn.Module, generator: torch.Generator) -> None:
     """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
     # zero-initialised heads stay as they are, biases included
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and bool(m.weight.detach().any())]
+    linear = [
+        m
+        for m in network.modules()
+        if isinstance(m, torch.nn.Linear) and bool(m.weight.detach().any())
+    ]
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Linear) and module in linear:

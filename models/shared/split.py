@@ -18,13 +18,17 @@ def held_out(key: str) -> str:
     return "test" if bucket < 5 else "val" if bucket < 10 else "train"
 
 
-def split(groups: Sequence[Hashable], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(
+    groups: Sequence[Hashable], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to train on and rows to hold out, whole groups (the rows of one molecule, say) at a time.
 
     Nothing is held out of fewer than `LEAST_GROUPS` groups.
     """
     names = list(dict.fromkeys(groups))
     count = 0 if share == 0 or len(names) < LEAST_GROUPS else max(1, round(share * len(names)))
-    chosen = {names[k] for k in np.random.default_rng([seed, 0x5EED]).permutation(len(names))[:count]}
+    chosen = {
+        names[k] for k in np.random.default_rng([seed, 0x5EED]).permutation(len(names))[:count]
+    }
     held = np.array([group in chosen for group in groups], bool)
     return np.flatnonzero(~held), np.flatnonzero(held)

@@ -65,7 +65,11 @@ class Schedule:
         """Learning rate at a step, `share` of the run being over."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         fall = max(0.0, (share - self.hold) / (1.0 - self.hold))
-        return self.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall))))
+        return (
+            self.learning_rate
+            * warm
+            * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, fall))))
+        )
 
 
 def _warm_average(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
@@ -101,9 +105,14 @@ class Trainer:
     ):
         self.network, self.schedule, self.out = network, schedule, out
         self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, betas=(0.9, 0.98)
+            network.parameters(),
+            lr=schedule.learning_rate,
+            weight_decay=schedule.weight_decay,
+            betas=(0.9, 0.98),
         )
-        self.averaged = AveragedModel(network, multi_avg_fn=_warm_average(schedule.ema), use_buffers=True)
+        self.averaged = AveragedModel(
+            network, multi_avg_fn=_warm_average(schedule.ema), use_buffers=True
+        )
         self.averaged.n_averaged.fill_(1)  # the mean begins with the first weights
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.held_out, self.held_out_loss = held_out, held_out_loss
@@ -118,7 +127,11 @@ class Trainer:
     def card(self) -> dict[str, Any]:
         """What a card says of the run: all of it but `run` is a function of config, data, seed and steps."""
         return {
-            "trained": {"steps": self.step, "samples": self.samples, "held_out_loss": dict(self.held_out_losses)},
+            "trained": {
+                "steps": self.step,
+                "samples": self.samples,
+                "held_out_loss": dict(self.held_out_losses),
+            },
             "run": {"minutes": round(self.seconds / 60, 2)},
         }
 
@@ -137,7 +150,9 @@ class Trainer:
         if self.step == 0 and budget_s > 0:
             self._hold_out("before", loss)
         self.network.train()
-        while self.seconds < budget_s and (self.schedule.steps is None or self.step < self.schedule.steps):
+        while self.seconds < budget_s and (
+            self.schedule.steps is None or self.step < self.schedule.steps
+        ):
             value = self._update(batch(self.step), loss, budget_s)
             running = value if running is None else 0.98 * running + 0.02 * value
             self.seconds = time.perf_counter() - begun
@@ -154,11 +169,21 @@ class Trainer:
 
     def share(self, budget_s: float) -> float:
         """Share of the run that is over: of the steps, or of the time where no steps are set."""
-        return self.seconds / budget_s if self.schedule.steps is None else self.step / max(1, self.schedule.steps)
+        return (
+            self.seconds / budget_s
+            if self.schedule.steps is None
+            else self.step / max(1, self.schedule.steps)
+        )
 
     def _event(self, loss: float, budget_s: float) -> dict[str, float]:
         share = min(1.0, self.share(budget_s))
-        return {"step": self.step, "loss": loss, "samples": self.samples, "seconds": self.seconds, "share": share}
+        return {
+            "step": self.step,
+            "loss": loss,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "share": share,
+        }
 
     def _hold_out(self, when: str, loss: Loss) -> None:
         """The mean loss of the held-out batches with the averaged weights; network and gradients are left as they were."""
@@ -197,14 +222,23 @@ class Trainer:
         from safetensors.torch import save_file
 
         self.out.mkdir(parents=True, exist_ok=True)
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()} | {f"ema.{k}": v for k, v in self.ema.items()}
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()} | {
+            f"ema.{k}": v for k, v in self.ema.items()
+        }
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         name = f"checkpoint-{self.step}.safetensors"
-        unnamed = self.out / "checkpoint.tmp"  # this step may have a checkpoint already: it is replaced whole
+        unnamed = (
+            self.out / "checkpoint.tmp"
+        )  # this step may have a checkpoint already: it is replaced whole
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, str(unnamed))
         unnamed.replace(self.out / name)
-        counters: dict[str, Any] = {"file": name, "step": self.step, "samples": self.samples, "seconds": self.seconds}
+        counters: dict[str, Any] = {
+            "file": name,
+            "step": self.step,
+            "samples": self.samples,
+            "seconds": self.seconds,
+        }
         counters["held_out_losses"] = self.held_out_losses
         temporary = self.out / "checkpoint.json.tmp"
         temporary.write_text(json.dumps(counters))
@@ -225,19 +259,33 @@ class Trainer:
             counters = json.loads(path.read_text())
             tensors = load_file(str(self.out / counters["file"]))
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise WeightsError(f"the checkpoint in {self.out} cannot be read ({error}); give another output folder") from error
+            raise WeightsError(
+                f"the checkpoint in {self.out} cannot be read ({error}); give another output folder"
+            ) from error
         try:
-            self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+            self.network.load_state_dict(
+                {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+            )
         except RuntimeError as error:
-            raise WeightsError(f"the checkpoint in {self.out} is of another network; give another output folder: {error}") from error
-        self.averaged.module.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
+            raise WeightsError(
+                f"the checkpoint in {self.out} is of another network; give another output folder: {error}"
+            ) from error
+        self.averaged.module.load_state_dict(
+            {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
+        )
         self.averaged.n_averaged.fill_(1 + counters["step"])
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimiser."):
                 _, index, name = key.split(".", 2)
                 state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.step, self.samples, self.seconds = counters["step"], counters["samples"], counters["seconds"]
+        self.optimiser.load_state_dict(
+            {"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
+        self.step, self.samples, self.seconds = (
+            counters["step"],
+            counters["samples"],
+            counters["seconds"],
+        )
         self.held_out_losses = dict(counters.get("held_out_losses", {}))
         return True

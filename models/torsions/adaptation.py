@@ -28,7 +28,9 @@ from equidrift.montecarlo.proposals import WrappedMixture
 from equidrift.torsions import TorsionTree
 
 PRIOR_FRAMES = 100  # frames that the prior is worth
-_SMOOTHNESS = 2.0  # frames that the prior is worth further, times the fourth power of the wave number
+_SMOOTHNESS = (
+    2.0  # frames that the prior is worth further, times the fourth power of the wave number
+)
 _FEATURE_ORDER = 3  # geometry enters coefficients up to this order
 _CHUNK = 4096  # frames held as waves at a time
 
@@ -37,7 +39,12 @@ def modes(m: int, k1: int, k2: int) -> NDArray[np.int64]:
     """(M, m) integer wave vectors in the order of a series' coefficients: singles, then pairs."""
     eye = np.eye(m, dtype=np.int64)
     singles = [eye[i] * n for i in range(m) for n in range(1, k1 + 1)]
-    pairs = [eye[i] * n + eye[j] * l for i, j in zip(*pair_index(m)) for n in range(1, k2 + 1) for l in signed_orders(k2)]
+    pairs = [
+        eye[i] * n + eye[j] * l
+        for i, j in zip(*pair_index(m))
+        for n in range(1, k2 + 1)
+        for l in signed_orders(k2)
+    ]
     return np.array(singles + pairs, np.int64).reshape(-1, m)
 
 
@@ -48,7 +55,9 @@ def flat(series: TrigSeries) -> Complexes:
 
 def as_series(coefficients: Complexes, m: int, k1: int, k2: int) -> TrigSeries:
     """The series of (M,) coefficients."""
-    return TrigSeries(coefficients[: m * k1].reshape(m, k1), coefficients[m * k1 :].reshape(-1, k2, 2 * k2))
+    return TrigSeries(
+        coefficients[: m * k1].reshape(m, k1), coefficients[m * k1 :].reshape(-1, k2, 2 * k2)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +72,15 @@ class Columns:
     def of(cls, m: int, orders: tuple[int, int], n_features: int) -> Columns:
         """Every wave with the constant, and the slow ones with each feature."""
         kappa = modes(m, *orders)
-        slow = np.flatnonzero(np.abs(kappa).max(axis=1) <= _FEATURE_ORDER) if n_features else np.zeros(0, np.int64)
+        slow = (
+            np.flatnonzero(np.abs(kappa).max(axis=1) <= _FEATURE_ORDER)
+            if n_features
+            else np.zeros(0, np.int64)
+        )
         wave = np.concatenate([np.arange(len(kappa)), np.repeat(slow, n_features)])
-        feature = np.concatenate([np.zeros(len(kappa), np.int64), np.tile(np.arange(1, n_features + 1), len(slow))])
+        feature = np.concatenate(
+            [np.zeros(len(kappa), np.int64), np.tile(np.arange(1, n_features + 1), len(slow))]
+        )
         return cls(kappa, wave, feature)
 
     def coefficients(self, theta: Complexes, features: Floats) -> Complexes:
@@ -95,11 +110,18 @@ class Moments:
     def of(cls, columns: Columns, phi: Floats, features: Floats) -> Moments:
         """Of frames phi (k, m) with standardised features (k, q)."""
         size = len(columns.wave)
-        same, flipped, linear = np.zeros((size, size), complex), np.zeros((size, size), complex), np.zeros(size, complex)
+        same, flipped, linear = (
+            np.zeros((size, size), complex),
+            np.zeros((size, size), complex),
+            np.zeros(size, complex),
+        )
         g = np.hstack([np.ones((len(phi), 1)), features])
         for start in range(0, len(phi), _CHUNK):
             part = slice(start, start + _CHUNK)
-            waves = np.exp(1j * phi[part] @ columns.kappa.T)[:, columns.wave] * g[part][:, columns.feature]
+            waves = (
+                np.exp(1j * phi[part] @ columns.kappa.T)[:, columns.wave]
+                * g[part][:, columns.feature]
+            )
             same += waves.T @ waves.conj()
             flipped += waves.T @ waves
             linear += waves.sum(axis=0)
@@ -107,16 +129,24 @@ class Moments:
 
     def plus(self, other: Moments) -> Moments:
         """The moments of both sets of frames."""
-        same, flipped, linear = self.same + other.same, self.flipped + other.flipped, self.linear + other.linear
+        same, flipped, linear = (
+            self.same + other.same,
+            self.flipped + other.flipped,
+            self.linear + other.linear,
+        )
         return Moments(self.columns, self.frames + other.frames, same, flipped, linear)
 
 
-def expansion(log_prob: Callable[[Floats], Floats], m: int, orders: tuple[int, int], bins: int = 64) -> Complexes:
+def expansion(
+    log_prob: Callable[[Floats], Floats], m: int, orders: tuple[int, int], bins: int = 64
+) -> Complexes:
     """(M,) coefficients of -log_prob of one or two torsions, cut off at the orders."""
     axes = np.meshgrid(*[centres(bins)] * m, indexing="ij")
     values = -log_prob(np.stack(axes, axis=-1).reshape(-1, m)).reshape((bins,) * m)
     kappa = modes(m, *orders)
-    shift = np.exp(-1j * kappa.sum(axis=1) * (np.pi / bins - np.pi))  # the grid starts half a cell above -pi
+    shift = np.exp(
+        -1j * kappa.sum(axis=1) * (np.pi / bins - np.pi)
+    )  # the grid starts half a cell above -pi
     # both signs of a wave vector fold into one coefficient
     out: Complexes = 2 * np.fft.fftn(values)[tuple(kappa.T)] / bins**m * shift
     return out
@@ -128,7 +158,10 @@ def mixture_prior(phi: Floats, sigmas: Floats, orders: tuple[int, int]) -> Compl
     Likelihood makes better use of few frames than score matching does; the fit then adds what a mixture cannot say.
     """
     mixture = WrappedMixture.fit(phi, int(np.clip(len(phi) // 20, 4, 32)))
-    noised = (WrappedMixture(mixture.weights, mixture.means, np.hypot(mixture.sigmas, sigma)) for sigma in sigmas)
+    noised = (
+        WrappedMixture(mixture.weights, mixture.means, np.hypot(mixture.sigmas, sigma))
+        for sigma in sigmas
+    )
     return np.array([expansion(density.log_prob, phi.shape[1], orders) for density in noised])
 
 

@@ -144,14 +144,23 @@ class FrameBatch:
 KT_300_EV = 0.025852
 
 
-def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT_eV: Sequence[float], seed: int = 0) -> FrameBatch:
+def make_batch(
+    graphs: Sequence[TorsionGraph],
+    positions_A: Sequence[Floats],
+    kT_eV: Sequence[float],
+    seed: int = 0,
+) -> FrameBatch:
     """One batch of frames: graphs[k] with positions_A[k] (n_k, 3)."""
     m = graphs[0].tree.n_torsions
     shifts = np.concatenate([[0], np.cumsum([len(g.atom_codes) for g in graphs])]).tolist()
     p = m * (m - 1) // 2
 
     def joined(name: str, step: Sequence[int]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step)]).T))
+        return torch.from_numpy(
+            np.ascontiguousarray(
+                np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step)]).T
+            )
+        )
 
     frames = range(len(graphs))
     return FrameBatch(
@@ -161,7 +170,11 @@ def make_batch(graphs: Sequence[TorsionGraph], positions_A: Sequence[Floats], kT
         torch.from_numpy(np.concatenate(list(positions_A)).astype(np.float32)),
         joined("edges", shifts),
         torch.from_numpy(np.concatenate([g.edge_codes for g in graphs])),
-        torch.from_numpy(np.ascontiguousarray(np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts)]).T)),
+        torch.from_numpy(
+            np.ascontiguousarray(
+                np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts)]).T
+            )
+        ),
         joined("singles", shifts),
         joined("single_of", [m * k for k in frames]),
         joined("pairs", shifts),
@@ -187,9 +200,13 @@ class FrameSet:
         """Add a file. Raises `InputError` for one that is none of this kind."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                data = {key: file[key] for key in ("smiles", "offset", "R", "frame_offset", "kT_eV")}
+                data = {
+                    key: file[key] for key in ("smiles", "offset", "R", "frame_offset", "kT_eV")
+                }
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} cannot be read as torsion frames ({error}); tools/make_torsions.py writes such files") from error
+            raise InputError(
+                f"{path} cannot be read as torsion frames ({error}); tools/make_torsions.py writes such files"
+            ) from error
         begin = 0
         for k, smiles in enumerate(data["smiles"].tolist()):
             molecule = Molecule.from_smiles(str(smiles))
@@ -197,7 +214,9 @@ class FrameSet:
             rows = (frames.stop - frames.start) * molecule.n_atoms
             positions = data["R"][begin : begin + rows].reshape(-1, molecule.n_atoms, 3)
             begin += rows
-            tree = TorsionTree(molecule.n_atoms, molecule.bonds, rotatable_bonds(molecule), molecule.numbers)
+            tree = TorsionTree(
+                molecule.n_atoms, molecule.bonds, rotatable_bonds(molecule), molecule.numbers
+            )
             self.smiles.append(str(smiles))
             self.graphs.append(TorsionGraph.of(molecule, tree))
             self.frames.append(positions)
@@ -220,8 +239,19 @@ class FrameSet:
 class Batches:
     """`batches(step)`: frames of molecules that have the same number of torsions, drawn from the step's own stream."""
 
-    def __init__(self, data: FrameSet, frames_per_batch: int = 32, frames_per_molecule: int = 2, seed: int = 0):
-        self.data, self.size, self.repeat, self.seed = data, frames_per_batch, frames_per_molecule, seed
+    def __init__(
+        self,
+        data: FrameSet,
+        frames_per_batch: int = 32,
+        frames_per_molecule: int = 2,
+        seed: int = 0,
+    ):
+        self.data, self.size, self.repeat, self.seed = (
+            data,
+            frames_per_batch,
+            frames_per_molecule,
+            seed,
+        )
         counts = np.array([g.tree.n_torsions for g in data.graphs])
         self.groups = {int(m): np.flatnonzero(counts == m) for m in np.unique(counts)}
 

@@ -23,7 +23,10 @@ from equidrift.geometry import Floats, wrap
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.montecarlo.proposals import Block, log_wrapped_normal
 
-SIGMA_MAX, SIGMA_MIN = 3.0, 0.12  # radians; at the upper end a wrapped normal is flat to 2 %, and the start is drawn flat
+SIGMA_MAX, SIGMA_MIN = (
+    3.0,
+    0.12,
+)  # radians; at the upper end a wrapped normal is flat to 2 %, and the start is drawn flat
 _SAFE = 0.9  # of the step at which a map could begin to fold
 _MAX_SPLIT = 4  # parts of one step; beyond that the step is shortened
 _BASIN_RAD = 0.3  # a usual width of a torsional basin
@@ -33,7 +36,9 @@ _NEWTON, _TOLERANCE = 60, 1e-10
 def sigma_levels(n: int) -> Floats:
     """n falling noise levels, in radians; one is the least."""
     if n < 1:
-        raise InputError(f"the number of noise levels must be at least 1, not {n}; give for example 10")
+        raise InputError(
+            f"the number of noise levels must be at least 1, not {n}; give for example 10"
+        )
     return np.geomspace(SIGMA_MIN, SIGMA_MAX, n)[::-1].copy()
 
 
@@ -45,7 +50,11 @@ class Diffusion:
     levels: tuple[TrigSeries, ...]
 
     def __post_init__(self) -> None:
-        if len(self.sigmas) != len(self.levels) or not len(self.levels) or np.any(np.diff(self.sigmas) >= 0):
+        if (
+            len(self.sigmas) != len(self.levels)
+            or not len(self.levels)
+            or np.any(np.diff(self.sigmas) >= 0)
+        ):
             raise InputError("sigmas must fall, with one series a level")
 
     @property
@@ -60,7 +69,11 @@ class Diffusion:
         """The energy at any noise: linear in log sigma between levels, constant beyond."""
         at = np.interp(-np.log(sigma), -np.log(self.sigmas), np.arange(len(self.levels)))
         k, share = int(at), at - int(at)
-        return self.levels[k] if share == 0 else self.levels[k].scaled(1 - share).plus(self.levels[k + 1].scaled(share))
+        return (
+            self.levels[k]
+            if share == 0
+            else self.levels[k].scaled(1 - share).plus(self.levels[k + 1].scaled(share))
+        )
 
 
 class DiscreteFlow:
@@ -70,7 +83,9 @@ class DiscreteFlow:
         self.n_torsions, self.diffusion = diffusion.n_torsions, diffusion
         self.steps: list[tuple[float, TrigSeries]] = []
         sigmas = diffusion.sigmas
-        ends = np.append(sigmas[1:], 0.5 * sigmas[-1])  # the last step leaves some noise: a step to none would not be one to one
+        ends = np.append(
+            sigmas[1:], 0.5 * sigmas[-1]
+        )  # the last step leaves some noise: a step to none would not be one to one
         for sigma, end, level in zip(sigmas, ends, diffusion.levels):
             step = float((sigma - end) * sigma)
             steep = level.steepest() / _SAFE
@@ -78,7 +93,13 @@ class DiscreteFlow:
             part = min(step / parts, 1.0 / steep if steep > 0 else step)
             self.steps += [(part, level)] * parts
 
-    def sample(self, n: int, rng: np.random.Generator, given: Floats | None = None, block: Block | None = None) -> Floats:
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        given: Floats | None = None,
+        block: Block | None = None,
+    ) -> Floats:
         """(n, m) torsions."""
         _whole(block)
         return self.forward(rng.uniform(-np.pi, np.pi, (n, self.n_torsions)))[0]
@@ -119,7 +140,9 @@ def _whole(block: Block | None) -> None:
 def _log_det(matrices: Floats) -> Floats:
     sign, value = np.linalg.slogdet(matrices)
     if not np.all(sign > 0):
-        raise FloatingPointError("a step of the sampler is not one to one; this is a bug in its step control")
+        raise FloatingPointError(
+            "a step of the sampler is not one to one; this is a bug in its step control"
+        )
     out: Floats = value
     return out
 
@@ -150,7 +173,9 @@ def invert(step: float, level: TrigSeries, target: Floats) -> Floats:
         phi, residual = trial, new
         size = np.abs(residual).max(axis=1)
     if size.max() > 1e-8:
-        raise FloatingPointError(f"a step of the sampler could not be inverted: residual {size.max():.1e} rad")
+        raise FloatingPointError(
+            f"a step of the sampler could not be inverted: residual {size.max():.1e} rad"
+        )
     return phi
 
 
@@ -179,7 +204,9 @@ def ode_log_prob(diffusion: Diffusion, phi: Floats, steps: int = 100) -> Floats:
     return total - diffusion.n_torsions * np.log(2 * np.pi)
 
 
-def local_move(diffusion: Diffusion, phi: Floats, depth: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def local_move(
+    diffusion: Diffusion, phi: Floats, depth: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Noise to the level `depth` from the end and back: (phi' (k, m), log q_ratio (k,)) of paths.
 
     Up the states get wrapped normal noise level by level; down each step is a wrapped normal about the score's estimate. The ratio
@@ -197,13 +224,21 @@ def local_move(diffusion: Diffusion, phi: Floats, depth: int, rng: np.random.Gen
         up.append(wrap(up[-1] + np.sqrt(gain) * rng.standard_normal(phi.shape)))
     down = [up[-1]]
     for gain, width, level in zip(gains[::-1], spread[::-1], levels[::-1]):
-        down.append(wrap(down[-1] + gain * level.score(down[-1]) + width * rng.standard_normal(phi.shape)))
+        down.append(
+            wrap(down[-1] + gain * level.score(down[-1]) + width * rng.standard_normal(phi.shape))
+        )
     back = down[::-1]
     ratio = np.zeros(len(phi))
     for k, (gain, width, level) in enumerate(zip(gains, spread, levels)):
-        up_old, up_new = (log_wrapped_normal(path[k + 1] - path[k], np.sqrt(gain)).sum(axis=1) for path in (up, back))
+        up_old, up_new = (
+            log_wrapped_normal(path[k + 1] - path[k], np.sqrt(gain)).sum(axis=1)
+            for path in (up, back)
+        )
         down_old, down_new = (
-            log_wrapped_normal(path[k] - path[k + 1] - gain * level.score(path[k + 1]), width).sum(axis=1) for path in (up, back)
+            log_wrapped_normal(path[k] - path[k + 1] - gain * level.score(path[k + 1]), width).sum(
+                axis=1
+            )
+            for path in (up, back)
         )
         ratio += (up_new + down_old) - (up_old + down_new)
     return back[0], ratio

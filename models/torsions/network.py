@@ -37,7 +37,9 @@ class Block(nn.Module):
         super().__init__()
         self.filter = nn.Sequential(nn.Linear(edge, width), nn.SiLU(), nn.Linear(width, width))
         self.send = nn.Linear(width, width, bias=False)
-        self.update = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
+        self.update = nn.Sequential(
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)
+        )
 
     def forward(self, h: Tensor, edges: Tensor, feature: Tensor) -> Tensor:
         """h (atoms, width) -> the same shape."""
@@ -58,7 +60,9 @@ class TorsionNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(w, config.rbf + 16) for _ in range(config.layers))
         self.end = nn.Linear(2 * w, 2 * w)  # of a single's end: substituent and axis atom
         self.single = nn.Sequential(nn.SiLU(), nn.Linear(2 * w, w))
-        self.side = nn.Linear(4 * w, 2 * w)  # of a pair's side: substituent, far, near and next atom
+        self.side = nn.Linear(
+            4 * w, 2 * w
+        )  # of a pair's side: substituent, far, near and next atom
         self.path = nn.Embedding(MAX_PATH + 2, 2 * w)
         self.couple = nn.Sequential(nn.SiLU(), nn.Linear(2 * w, w))
         self.noise = nn.Sequential(nn.Linear(4, w), nn.SiLU(), nn.Linear(w, 4 * w))
@@ -77,10 +81,16 @@ class TorsionNetwork(nn.Module):
         m, (k1, k2) = batch.n_torsions, (self.config.k1, self.config.k2)
         frames, levels = sigmas.shape
 
-        left, right = (self.end(torch.cat([h[batch.singles[a]], h[batch.singles[j]]], dim=-1)) for a, j in ((0, 1), (3, 2)))
+        left, right = (
+            self.end(torch.cat([h[batch.singles[a]], h[batch.singles[j]]], dim=-1))
+            for a, j in ((0, 1), (3, 2))
+        )
         token = self.single(left + right)
         at = batch.frame_of_single
-        value = self.single_out(nn.functional.silu(token[:, None] * gains[0][at] + gains[1][at])) * scale[at]  # (s, L, K1)
+        value = (
+            self.single_out(nn.functional.silu(token[:, None] * gains[0][at] + gains[1][at]))
+            * scale[at]
+        )  # (s, L, K1)
         n = torch.arange(1, k1 + 1, dtype=torch.float32)
         offset = torsion(x, batch.singles) - phi[batch.single_of]
         wave = torch.polar(torch.ones(len(offset), k1), offset[:, None] * n)
@@ -97,19 +107,39 @@ class TorsionNetwork(nn.Module):
         order = n[:k2, None] + torch.cat([n[:k2].flip(0), n[:k2]])
         return singles, pairs * torch.exp(-0.5 * order * sigmas[..., None, None, None].square())
 
-    def _pairs(self, batch: FrameBatch, h: Tensor, x: Tensor, phi: Tensor, gains: tuple[Tensor, ...], scale: Tensor, out: Tensor) -> Tensor:
+    def _pairs(
+        self,
+        batch: FrameBatch,
+        h: Tensor,
+        x: Tensor,
+        phi: Tensor,
+        gains: tuple[Tensor, ...],
+        scale: Tensor,
+        out: Tensor,
+    ) -> Tensor:
         k2, at, rows = self.config.k2, batch.frame_of_pair, batch.pairs
-        sides = [torch.cat([h[rows[k]] for k in group], dim=-1) for group in ((0, 1, 2, 3), (4, 5, 6, 7))]
+        sides = [
+            torch.cat([h[rows[k]] for k in group], dim=-1) for group in ((0, 1, 2, 3), (4, 5, 6, 7))
+        ]
         first, second = (self.side(side) for side in sides)
         path = self.path(batch.path)
         # the rolled copy makes the two sides tell apart, and both orders together make the sum symmetric
-        tokens = (self.couple(a + b.roll(1, dims=-1) + path) for a, b in ((first, second), (second, first)))
+        tokens = (
+            self.couple(a + b.roll(1, dims=-1) + path)
+            for a, b in ((first, second), (second, first))
+        )
         straight, swapped = (
-            (self.pair_out(nn.functional.silu(t[:, None] * gains[2][at] + gains[3][at])) * scale[at]).unflatten(-1, (k2, 2 * k2))
+            (
+                self.pair_out(nn.functional.silu(t[:, None] * gains[2][at] + gains[3][at]))
+                * scale[at]
+            ).unflatten(-1, (k2, 2 * k2))
             for t in tokens
         )
         # cos(n psi1 + l psi2) seen from the other end: n and |l| change places
-        negative, positive = swapped[..., :k2].flip(-1).transpose(-1, -2).flip(-1), swapped[..., k2:].transpose(-1, -2)
+        negative, positive = (
+            swapped[..., :k2].flip(-1).transpose(-1, -2).flip(-1),
+            swapped[..., k2:].transpose(-1, -2),
+        )
         value = straight + torch.cat([negative, positive], dim=-1)
         i, j = torch.triu_indices(batch.n_torsions, batch.n_torsions, 1)
         n_pairs = len(i)
@@ -119,16 +149,22 @@ class TorsionNetwork(nn.Module):
         delta_1 = torsion(x, rows[:4]) - phi[frame * batch.n_torsions + i[which]]
         delta_2 = torsion(x, rows[4:]) - phi[frame * batch.n_torsions + j[which]]
         angle = delta_1[:, None, None] * n[:, None] + delta_2[:, None, None] * l
-        return out.index_add(0, batch.pair_of, value * torch.polar(torch.ones_like(angle), angle)[:, None])
+        return out.index_add(
+            0, batch.pair_of, value * torch.polar(torch.ones_like(angle), angle)[:, None]
+        )
 
     def _atoms(self, batch: FrameBatch) -> Tensor:
         """(atoms, width) states."""
-        h = torch.stack([table(batch.atom_codes[:, k]) for k, table in enumerate(self.atom)]).sum(dim=0)
+        h = torch.stack([table(batch.atom_codes[:, k]) for k, table in enumerate(self.atom)]).sum(
+            dim=0
+        )
         i, j = batch.edges
         distance = (batch.positions_A[i] - batch.positions_A[j]).norm(dim=-1, keepdim=True)
         points = torch.linspace(*_RBF_A, self.config.rbf)
         wave = torch.exp(-0.5 * ((distance - points) / (points[1] - points[0])).square())
-        code = torch.stack([table(batch.edge_codes[:, k]) for k, table in enumerate(self.pair)]).sum(dim=0)
+        code = torch.stack(
+            [table(batch.edge_codes[:, k]) for k, table in enumerate(self.pair)]
+        ).sum(dim=0)
         feature = torch.cat([wave, code], dim=-1)
         for block in self.blocks:
             h = block(h, batch.edges, feature)

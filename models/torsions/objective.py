@@ -32,7 +32,9 @@ def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[T
         first = waves[..., i, :k2].transpose(-2, -3)  # (..., p, k, K2)
         second = waves[..., j, :k2].transpose(-2, -3)
         second = torch.cat([second.conj().flip(-1), second], dim=-1)
-        t0, t1, t2 = (((first * weight) @ pairs) * second for weight in (torch.ones_like(n), n, n * n))
+        t0, t1, t2 = (
+            ((first * weight) @ pairs) * second for weight in (torch.ones_like(n), n, n * n)
+        )
         to_i, to_j = t1.imag.sum(-1).transpose(-1, -2), (t0.imag * l).sum(-1).transpose(-1, -2)
         score = score.index_add(-1, i, to_i).index_add(-1, j, to_j)
         divergence = divergence + (t2.real.sum(-1) + (t0.real * l * l).sum(-1)).sum(-2)

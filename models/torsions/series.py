@@ -51,7 +51,9 @@ class TrigSeries:
         m, k1 = self.singles.shape
         p, k2, both = self.pairs.shape
         if p != m * (m - 1) // 2 or both != 2 * k2 or k2 > k1:
-            raise InputError(f"pairs of shape {self.pairs.shape} do not go with singles of shape {self.singles.shape}")
+            raise InputError(
+                f"pairs of shape {self.pairs.shape} do not go with singles of shape {self.singles.shape}"
+            )
 
     @classmethod
     def zero(cls, m: int, k1: int, k2: int) -> TrigSeries:
@@ -124,7 +126,9 @@ class TrigSeries:
             if inside[i] and not inside[j]:
                 singles[i, :k2] += self.pairs[p] @ wave[j]
             elif inside[j] and not inside[i]:
-                left = wave[i, k2:] @ self.pairs[p]  # coefficients of exp(i l phi_j), l of either sign; Re folds -l onto l
+                left = (
+                    wave[i, k2:] @ self.pairs[p]
+                )  # coefficients of exp(i l phi_j), l of either sign; Re folds -l onto l
                 singles[j, :k2] += left[k2:] + left[:k2][::-1].conj()
         keep = [p for p, (i, j) in enumerate(zip(*pair_index(m))) if inside[i] and inside[j]]
         return TrigSeries(singles[np.flatnonzero(inside)], self.pairs[keep])
@@ -159,14 +163,21 @@ class TrigSeries:
             ij = -((first * n) @ self.pairs @ (both * l).T).real
             jj = -(first @ self.pairs @ (both * l**2).T).real
             for to, diagonal in zip(pair_index(m), (ii, jj)):
-                np.add.at(rows, to, np.maximum(_greatest(diagonal + ij, (1, 2), k2), _greatest(diagonal - ij, (1, 2), k2)))
+                np.add.at(
+                    rows,
+                    to,
+                    np.maximum(
+                        _greatest(diagonal + ij, (1, 2), k2), _greatest(diagonal - ij, (1, 2), k2)
+                    ),
+                )
         return max(0.0, float(rows.max()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` is the inverse."""
-        return {name: [getattr(self, name).real.tolist(), getattr(self, name).imag.tolist()] for name in ("singles", "pairs")} | {
-            "orders": [self.singles.shape[1], self.pairs.shape[1]]
-        }
+        return {
+            name: [getattr(self, name).real.tolist(), getattr(self, name).imag.tolist()]
+            for name in ("singles", "pairs")
+        } | {"orders": [self.singles.shape[1], self.pairs.shape[1]]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TrigSeries:

@@ -43,7 +43,11 @@ class TorsionTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the network of torsions; see `shared.run.train`."""
     return train(TorsionTraining, make_task, config, out, budget_s, resume, progress)
@@ -53,7 +57,11 @@ def make_task(c: TorsionTraining, network: TorsionNetwork, out: Path) -> Task:
     """What is trained. Raises `InputError` where there are no frames."""
     data = read_frames(c.data)
     rows, held = split(data.smiles, c.held_out, c.seed)
-    unseen = Batches(data.take(held), frames_per_batch=c.frames_per_batch, seed=c.seed) if len(held) else None
+    unseen = (
+        Batches(data.take(held), frames_per_batch=c.frames_per_batch, seed=c.seed)
+        if len(held)
+        else None
+    )
     batches = Batches(data.take(rows), frames_per_batch=c.frames_per_batch, seed=c.seed)
     card = {
         "family": "torsions",
@@ -76,5 +84,7 @@ def read_frames(names: list[str]) -> FrameSet:
         for path in paths:
             data.load(path)
     if not len(data):
-        raise InputError(f"no torsion frames in {', '.join(names)}; tools/make_torsions.py makes them")
+        raise InputError(
+            f"no torsion frames in {', '.join(names)}; tools/make_torsions.py makes them"
+        )
     return data

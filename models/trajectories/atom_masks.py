@@ -37,7 +37,9 @@ CONTEXT = 10  # whole frames before a gap that are read
 LEAST_HELD = 3  # atoms of a frame that a conformer can be placed by
 
 
-def conformer_frame(molecule: Molecule, known_A: NDArray[np.float64], mask: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
+def conformer_frame(
+    molecule: Molecule, known_A: NDArray[np.float64], mask: NDArray[np.bool_], seed: int
+) -> NDArray[np.float64]:
     """A whole frame (n, 3) around the known atoms of it, by ETKDG and MMFF94 with these held.
 
     Raises
@@ -52,13 +54,23 @@ def conformer_frame(molecule: Molecule, known_A: NDArray[np.float64], mask: NDAr
         )
     held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})
     try:
-        made: NDArray[np.float64] = generate(molecule, 1, model="etkdg-mmff", seed=seed, conditions=held).positions_A[0]
+        made: NDArray[np.float64] = generate(
+            molecule, 1, model="etkdg-mmff", seed=seed, conditions=held
+        ).positions_A[0]
     except EquidriftError as error:
-        raise InputError(f"no frame is known whole, and the atoms known of the fullest one cannot be completed: {error}") from error
+        raise InputError(
+            f"no frame is known whole, and the atoms known of the fullest one cannot be completed: {error}"
+        ) from error
     return made
 
 
-def steered(run: IntegratorRun, start: Tensor, known: Tensor, mask: Tensor, guard: Callable[[Tensor], Tensor]) -> Tensor:
+def steered(
+    run: IntegratorRun,
+    start: Tensor,
+    known: Tensor,
+    mask: Tensor,
+    guard: Callable[[Tensor], Tensor],
+) -> Tensor:
     """Frames (b, t, n, 3) from `start` (b, k, n, 3), whole frames that end before them, through known (t, n, 3) where mask (t, n)."""
     v, temperature = run.state(start)
     bath, normals, spacing = run.bath(temperature), run.normals(), run.spacing
@@ -68,7 +80,13 @@ def steered(run: IntegratorRun, start: Tensor, known: Tensor, mask: Tensor, guar
     for k in range(len(mask)):
         before = x
         x, v = advance(
-            lambda y, step: run.force(y, step) + guard(y), x, v, run.clock, bath, run.weight, normals if run.model.noise else None
+            lambda y, step: run.force(y, step) + guard(y),
+            x,
+            v,
+            run.clock,
+            bath,
+            run.weight,
+            normals if run.model.noise else None,
         )
         left = following[k] - k
         ahead = known[following[k].clamp(max=len(mask) - 1), torch.arange(len(left))]
@@ -117,12 +135,16 @@ class FrameNoising:
         a = self.alpha(later) / max(self.alpha(earlier), 1e-12) if later < 1 else 0.0
         return a * y + max(self.std(later) ** 2 - (a * self.std(earlier)) ** 2, 0.0) ** 0.5 * noise
 
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+    def reverse(
+        self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
+    ) -> Tensor:
         """Towards the clean estimate that stands for the score, its noise kept: a step of the probability flow."""
         del noise
         return self.alpha(to) * score + self.std(to) / self.std(t) * (y - self.alpha(t) * score)
 
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+    def langevin(
+        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
+    ) -> Tensor:
         """One step of the free points, in units of the noise's variance."""
         spread = free[..., None] if free.ndim == y.ndim - 1 else free[None, ..., None]
         move = 0.5 * step * (self.alpha(t) * score - y) + step**0.5 * self.std(t) * noise
@@ -148,25 +170,60 @@ def drawn(
         return normal().reshape(b, t * n, d)
 
     made = conditional_sample(
-        noising, score, known.reshape(b, t * n, d), ~mask.reshape(-1), times, draw, corrections=corrections, psi=1.0, tau=0.7
+        noising,
+        score,
+        known.reshape(b, t * n, d),
+        ~mask.reshape(-1),
+        times,
+        draw,
+        corrections=corrections,
+        psi=1.0,
+        tau=0.7,
     )
     return score(made, times[-1]).reshape(b, t, n, d)
 
 
-def drawn_flow(model: Flow, graph: Graph, x: Tensor, clock: Tensor, mask: Tensor, normal: Callable[[], Tensor], steps: int) -> Tensor:
+def drawn_flow(
+    model: Flow,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    mask: Tensor,
+    normal: Callable[[], Tensor],
+    steps: int,
+) -> Tensor:
     """Frames of the flow (b, t, n, d), those in x known where mask (t, n)."""
     whole = mask.all(1)
     line = model.anchors(x, whole)
-    scale = torch.where(whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]).to(x.dtype)
+    scale = torch.where(
+        whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]
+    ).to(x.dtype)
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        return model.estimate(graph, x, y, line, clock, whole, torch.full((len(x),), 1 - time, dtype=x.dtype))
+        return model.estimate(
+            graph, x, y, line, clock, whole, torch.full((len(x),), 1 - time, dtype=x.dtype)
+        )
 
     times = torch.linspace(1.0, 0.02, steps + 1).tolist()
-    return line + scale * drawn(estimate, FrameNoising(lambda t: 1 - t, lambda t: t), (x - line) / scale, mask, times, normal)
+    return line + scale * drawn(
+        estimate,
+        FrameNoising(lambda t: 1 - t, lambda t: t),
+        (x - line) / scale,
+        mask,
+        times,
+        normal,
+    )
 
 
-def drawn_geotdm(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, mask: Tensor, normal: Callable[[], Tensor], steps: int) -> Tensor:
+def drawn_geotdm(
+    model: GeoTDM,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    mask: Tensor,
+    normal: Callable[[], Tensor],
+    steps: int,
+) -> Tensor:
     """Frames of GeoTDM (b, t, n, d), those in x known where mask (t, n)."""
     whole, total = mask.all(1), model.config.steps
     anchor = model.anchors(graph, x, clock, whole)
@@ -181,7 +238,9 @@ def drawn_geotdm(model: GeoTDM, graph: Graph, x: Tensor, clock: Tensor, mask: Te
 
     grid = torch.linspace(total - 1, 0, min(steps, total)).round().long().unique().flip(0)
     noising = FrameNoising(lambda t: kept(t) ** 0.5, lambda t: (1 - kept(t)) ** 0.5)
-    return anchor + drawn(estimate, noising, x - anchor, mask, [(int(k) + 1) / total for k in grid], normal)
+    return anchor + drawn(
+        estimate, noising, x - anchor, mask, [(int(k) + 1) / total for k in grid], normal
+    )
 
 
 def between(
@@ -201,7 +260,11 @@ def between(
         inner = slice(first, last + 1)
         runs = []
         for flip, edge in ((False, first - 1), (True, last + 1)):
-            past = run_of(whole.flip(0), len(whole) - 1 - edge, -1) if flip else run_of(whole, edge, -1)
+            past = (
+                run_of(whole.flip(0), len(whole) - 1 - edge, -1)
+                if flip
+                else run_of(whole, edge, -1)
+            )
             if past is None:
                 continue
             past = slice(max(past.start, past.stop - CONTEXT), past.stop)
@@ -213,7 +276,9 @@ def between(
         here = mask[inner][None].expand(len(out), -1, -1)
         put = torch.where(here[..., None], x[:, inner], out[:, inner]).flatten(0, 1)
         stiff = linked(run.graph, 3).to(x.dtype).repeat_interleave(last - first + 1, 0)
-        out[:, inner] = put_right(put, out[:, inner].flatten(0, 1), stiff, here.flatten(0, 1)).unflatten(0, (len(out), -1))
+        out[:, inner] = put_right(
+            put, out[:, inner].flatten(0, 1), stiff, here.flatten(0, 1)
+        ).unflatten(0, (len(out), -1))
     return out
 
 
@@ -221,11 +286,15 @@ def check_mask(trajectory: Trajectory, given: NDArray[np.bool_]) -> NDArray[np.f
     """Known positions (t, n, 3), 0 where not given. Raises `InputError` for another shape, and for NaN that is marked as given."""
     known = np.array(trajectory.positions_A, np.float64)
     if given.shape != known.shape[:2]:
-        raise InputError(f"given has shape {given.shape}, expected (n_frames,) or (n_frames, n_atoms) = {known.shape[:2]}")
+        raise InputError(
+            f"given has shape {given.shape}, expected (n_frames,) or (n_frames, n_atoms) = {known.shape[:2]}"
+        )
     if not given.any():
         raise InputError("no atom is given in any frame; give at least the atoms of one frame")
     if not np.isfinite(known[given]).all():
         frame, atom = np.argwhere(given & ~np.isfinite(known).all(2))[0]
-        raise InputError(f"atom {atom} of frame {frame} is marked as given and holds NaN or infinity; mark it as not given, or mend it")
+        raise InputError(
+            f"atom {atom} of frame {frame} is marked as given and holds NaN or infinity; mark it as not given, or mend it"
+        )
     known[~given] = 0.0
     return known

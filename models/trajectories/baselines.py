@@ -41,19 +41,25 @@ class _Baseline:
         del steps, callback
         known = np.flatnonzero(given)
         if len(known) < self.min_frames:
-            raise InputError(f"{self.name} needs {self.min_frames} given frames, and there are {len(known)}; give more")
+            raise InputError(
+                f"{self.name} needs {self.min_frames} given frames, and there are {len(known)}; give more"
+            )
         frames = np.array(trajectory.positions_A, np.float64)
         for k in np.flatnonzero(~np.asarray(given)).tolist():
             frames[k] = self._filled(frames, known, k)
         return np.repeat(frames[None], len(seeds), axis=0)
 
-    def continue_(self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any) -> list[Trajectory]:
+    def continue_(
+        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any
+    ) -> list[Trajectory]:
         """The n_frames after the trajectory, one Trajectory per seed; see `TrajectoryModel.continue_`."""
         whole, given = with_blank(trajectory, trajectory.positions_A, n_frames)
         made = self.complete(whole, given, seeds, **options)
         return [continuation(trajectory, frames[~given], {"model": self.name}) for frames in made]
 
-    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    def _filled(
+        self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int
+    ) -> NDArray[np.float64]:
         """Frame k from the frames at the places `known`."""
         raise NotImplementedError
 
@@ -64,7 +70,9 @@ class LastFrame(_Baseline):
     name = "last-frame"
     min_frames = 1
 
-    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    def _filled(
+        self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int
+    ) -> NDArray[np.float64]:
         held: NDArray[np.float64] = frames[known[max(0, int(np.searchsorted(known, k)) - 1)]]
         return held
 
@@ -75,7 +83,9 @@ class ConstantVelocity(_Baseline):
     name = "constant-velocity"
     min_frames = 2
 
-    def _filled(self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    def _filled(
+        self, frames: NDArray[np.float64], known: NDArray[np.int64], k: int
+    ) -> NDArray[np.float64]:
         place = min(max(1, int(np.searchsorted(known, k))), len(known) - 1)
         a, b = known[place - 1], known[place]
         line: NDArray[np.float64] = frames[a] + (frames[b] - frames[a]) * ((k - a) / (b - a))

@@ -60,5 +60,7 @@ class Plan:
     loss: Loss
     training: dict[str, Any]
     prepare: Callable[[nn.Module], None] = lambda network: None
-    finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}  # what the trained network adds to `config`
+    finish: Callable[[nn.Module], dict[str, Any]] = (
+        lambda network: {}
+    )  # what the trained network adds to `config`
     held_out: Batches | None = None

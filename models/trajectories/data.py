@@ -25,25 +25,50 @@ from equidrift.models.trajectories.integrator.objective import Observations, Seg
 from equidrift.records import Molecule
 
 LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
-MASSES = (1.008, 10.81, 12.011, 14.007, 15.999, 18.998, 28.085, 30.974, 32.06, 35.45, 79.904, 126.904)  # amu, as ELEMENTS
+MASSES = (
+    1.008,
+    10.81,
+    12.011,
+    14.007,
+    15.999,
+    18.998,
+    28.085,
+    30.974,
+    32.06,
+    35.45,
+    79.904,
+    126.904,
+)  # amu, as ELEMENTS
 NODE_FEATURES, EDGE_FEATURES = sum(ATOM_CODES) + len(LEVELS), sum(PAIR_CODES)
 
 
 @lru_cache(maxsize=512)
-def _features(molecule: Molecule, level: str) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+def _features(
+    molecule: Molecule, level: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
     if level not in LEVELS:
         raise UnknownNameError("level of theory of a trajectory", level, LEVELS)
     codes = graph_codes(molecule)
-    node = np.concatenate([np.eye(size, dtype=np.float32)[codes.atom[:, k]] for k, size in enumerate(ATOM_CODES)], -1)
-    edge = np.concatenate([np.eye(size, dtype=np.float32)[codes.pair[..., k]] for k, size in enumerate(PAIR_CODES)], -1)
-    which = np.repeat(np.eye(len(LEVELS), dtype=np.float32)[[LEVELS.index(level)]], molecule.n_atoms, 0)
+    node = np.concatenate(
+        [np.eye(size, dtype=np.float32)[codes.atom[:, k]] for k, size in enumerate(ATOM_CODES)], -1
+    )
+    edge = np.concatenate(
+        [np.eye(size, dtype=np.float32)[codes.pair[..., k]] for k, size in enumerate(PAIR_CODES)],
+        -1,
+    )
+    which = np.repeat(
+        np.eye(len(LEVELS), dtype=np.float32)[[LEVELS.index(level)]], molecule.n_atoms, 0
+    )
     mass = np.array([MASSES[ELEMENTS.index(z)] for z in molecule.numbers.tolist()])
     return np.concatenate([node, which], -1), edge, mass
 
 
 def molecule_graph(molecule: Molecule, level: str, copies: int = 1) -> Graph:
     """`copies` equal graphs of a molecule: one-hot codes of atoms, pairs and the level of theory; masses in amu."""
-    node, edge, mass = (torch.from_numpy(part)[None].expand(copies, *part.shape) for part in _features(molecule, level))
+    node, edge, mass = (
+        torch.from_numpy(part)[None].expand(copies, *part.shape)
+        for part in _features(molecule, level)
+    )
     return Graph(node, edge, mass, torch.ones(copies, molecule.n_atoms, dtype=torch.bool))
 
 
@@ -52,7 +77,10 @@ def fingerprint(molecule: Molecule) -> str:
     codes = graph_codes(molecule)
     n = molecule.n_atoms
     rows = [
-        codes.atom[i].tobytes() + b"".join(sorted(codes.pair[i, j].tobytes() + codes.atom[j].tobytes() for j in range(n) if j != i))
+        codes.atom[i].tobytes()
+        + b"".join(
+            sorted(codes.pair[i, j].tobytes() + codes.atom[j].tobytes() for j in range(n) if j != i)
+        )
         for i in range(n)
     ]
     return hashlib.blake2b(b"".join(sorted(rows)), digest_size=8).hexdigest()
@@ -77,7 +105,11 @@ class Dynamics:
         """The share `start` to `stop` of the time, for a time-ordered split."""
         bursts, frames = self.positions_A.shape[:2]
         many = bursts > 1
-        some = slice(round(start * bursts), round(stop * bursts)) if many else slice(round(start * frames), round(stop * frames))
+        some = (
+            slice(round(start * bursts), round(stop * bursts))
+            if many
+            else slice(round(start * frames), round(stop * frames))
+        )
         pick = some if many else (slice(None), some)
         forces = None if self.forces_eV_A is None else self.forces_eV_A[pick]
         return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
@@ -86,15 +118,29 @@ class Dynamics:
 def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
     """Write runs as one npz: a JSON header and the positions, float32, one after the other."""
     header = [
-        {"molecule": molecule_to_dict(r.molecule), "shape": r.positions_A.shape, "spacing_fs": r.spacing_fs, "level": r.level}
-        | {"temperature_K": r.temperature_K, "friction_per_fs": r.friction_per_fs, "forces": r.forces_eV_A is not None}
+        {
+            "molecule": molecule_to_dict(r.molecule),
+            "shape": r.positions_A.shape,
+            "spacing_fs": r.spacing_fs,
+            "level": r.level,
+        }
+        | {
+            "temperature_K": r.temperature_K,
+            "friction_per_fs": r.friction_per_fs,
+            "forces": r.forces_eV_A is not None,
+        }
         for r in runs
     ]
     temporary = Path(f"{path}.tmp.npz")
     flat = np.concatenate([np.asarray(r.positions_A, np.float32).ravel() for r in runs])
-    forces = [np.asarray(r.forces_eV_A, np.float32).ravel() for r in runs if r.forces_eV_A is not None]
+    forces = [
+        np.asarray(r.forces_eV_A, np.float32).ravel() for r in runs if r.forces_eV_A is not None
+    ]
     np.savez_compressed(
-        temporary, header=np.array(json.dumps(header)), positions_A=flat, forces_eV_A=np.concatenate(forces or [flat[:0]])
+        temporary,
+        header=np.array(json.dumps(header)),
+        positions_A=flat,
+        forces_eV_A=np.concatenate(forces or [flat[:0]]),
     )
     temporary.replace(path)
 
@@ -116,7 +162,11 @@ def load_dynamics(path: str | Path) -> list[Dynamics]:
         if entry.pop("forces", False):
             force, force_at = forces[force_at : force_at + size].reshape(shape), force_at + size
         positions = flat[at : at + size].reshape(shape)
-        runs.append(Dynamics(molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force))
+        runs.append(
+            Dynamics(
+                molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force
+            )
+        )
         at += size
     return runs
 
@@ -129,9 +179,13 @@ def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
             molecule = Molecule.from_smiles(str(file["smiles"][()]), name=path.name.split("_")[0])
             if molecule.numbers.tolist() != file["z"].tolist():
                 raise InputError(f"{path} holds atoms in another order than its SMILES")
-            out[molecule.name] = Dynamics(molecule, file["R"][None], float(file["dt_fs"]), "GFN2-xTB", float(file["T"]), 0.01)
+            out[molecule.name] = Dynamics(
+                molecule, file["R"][None], float(file["dt_fs"]), "GFN2-xTB", float(file["T"]), 0.01
+            )
     if not out:
-        raise InputError(f"there are no *_gfn2_*K.npz files in {str(folder)!r}; EQUIDRIFT_DATA/gfn2_md should hold them")
+        raise InputError(
+            f"there are no *_gfn2_*K.npz files in {str(folder)!r}; EQUIDRIFT_DATA/gfn2_md should hold them"
+        )
     return out
 
 
@@ -150,22 +204,31 @@ class SegmentBatches:
     the middle one, fewer where a burst is shorter.
     """
 
-    def __init__(self, runs: Sequence[Dynamics], *, pairs: int, seed: int, step_fs: float, half: int = 10):
+    def __init__(
+        self, runs: Sequence[Dynamics], *, pairs: int, seed: int, step_fs: float, half: int = 10
+    ):
         self.pairs, self.seed, self.runs = pairs, seed, []
         for run in runs:
             stride = max(1, round(step_fs / run.spacing_fs))
             fits = min(half, (run.positions_A.shape[1] - 1) // (2 * stride))
             self.runs += [(run, stride, fits)] if fits else []
         if not self.runs:
-            raise InputError("no run has three frames at the step asked for; give trajectories with more frames")
+            raise InputError(
+                "no run has three frames at the step asked for; give trajectories with more frames"
+            )
 
     def __call__(self, step: int) -> Segments:
         rng = np.random.default_rng([self.seed, step])
         run, stride, half = drawn(self.runs, rng)
         bursts, frames, n, _ = run.positions_A.shape
         count = max(1, self.pairs // (n * n * (2 * half - 1)))
-        burst, start = rng.integers(bursts, size=count), rng.integers(frames - 2 * half * stride, size=count)
-        x = np.stack([run.positions_A[burst, start + k * stride] for k in range(2 * half + 1)], 1).astype(np.float64)
+        burst, start = (
+            rng.integers(bursts, size=count),
+            rng.integers(frames - 2 * half * stride, size=count),
+        )
+        x = np.stack(
+            [run.positions_A[burst, start + k * stride] for k in range(2 * half + 1)], 1
+        ).astype(np.float64)
         graph = molecule_graph(run.molecule, run.level, count)
         return Segments(graph, torch.from_numpy(x), stride * run.spacing_fs, run.friction_per_fs)
 
@@ -180,12 +243,18 @@ def windows(positions_A: NDArray[Any], length: int, stride: int, count: int) -> 
     """
     last = len(positions_A) - (length - 1) * stride
     if last < 1:
-        raise InputError(f"a window of {length} frames, every {stride}th, needs more than the {len(positions_A)} frames there are")
+        raise InputError(
+            f"a window of {length} frames, every {stride}th, needs more than the {len(positions_A)} frames there are"
+        )
     starts = np.linspace(0, last - 1, count).astype(int)
-    return np.stack([positions_A[s : s + (length - 1) * stride + 1 : stride] for s in starts]).astype(np.float64)
+    return np.stack(
+        [positions_A[s : s + (length - 1) * stride + 1 : stride] for s in starts]
+    ).astype(np.float64)
 
 
-_HOPS = sum(PAIR_CODES[:1])  # where the one-hot code of the number of bonds between two atoms begins
+_HOPS = sum(
+    PAIR_CODES[:1]
+)  # where the one-hot code of the number of bonds between two atoms begins
 
 
 def linked(graph: Graph, hops: int) -> torch.Tensor:
@@ -204,7 +273,9 @@ class ObservationBatches:
         for run in runs:
             inner = max(1, round(step_fs / run.spacing_fs))
             strides = [s for s in range(1, 25) if 3.0 <= s * run.spacing_fs <= 12.0 and s >= inner]
-            strides = [s for s in strides if run.positions_A.shape[1] > inner + (self.LENGTH - 1) * s]
+            strides = [
+                s for s in strides if run.positions_A.shape[1] > inner + (self.LENGTH - 1) * s
+            ]
             self.runs += [(run, strides, inner)] if strides else []
 
     def __len__(self) -> int:
@@ -217,12 +288,21 @@ class ObservationBatches:
         stride = usual if usual in strides and rng.random() < 0.5 else int(rng.choice(strides))
         bursts, frames, n, _ = run.positions_A.shape
         count = max(2, self.pairs // (n * n))
-        burst, start = rng.integers(bursts, size=count), rng.integers(inner, frames - (self.LENGTH - 1) * stride, size=count)
-        x = np.stack([run.positions_A[burst, start + k * stride] for k in range(self.LENGTH)], 1).astype(np.float64)
-        before = np.stack([run.positions_A[burst, start + k * stride - inner] for k in range(self.LENGTH)], 1)
+        burst, start = (
+            rng.integers(bursts, size=count),
+            rng.integers(inner, frames - (self.LENGTH - 1) * stride, size=count),
+        )
+        x = np.stack(
+            [run.positions_A[burst, start + k * stride] for k in range(self.LENGTH)], 1
+        ).astype(np.float64)
+        before = np.stack(
+            [run.positions_A[burst, start + k * stride - inner] for k in range(self.LENGTH)], 1
+        )
         v = (x - before) / (inner * run.spacing_fs)
         graph = molecule_graph(run.molecule, run.level, count)
-        return Observations(graph, torch.from_numpy(x), torch.from_numpy(v), stride * run.spacing_fs)
+        return Observations(
+            graph, torch.from_numpy(x), torch.from_numpy(v), stride * run.spacing_fs
+        )
 
 
 class PathBatches:
@@ -274,22 +354,36 @@ class RollBatches:
             raise InputError(
                 f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there are {positions.shape[1]}; lower it"
             )
-        self.x, self.graph = torch.from_numpy(np.asarray(positions, np.float64)), array_graph(nodes, edges)
+        self.x, self.graph = (
+            torch.from_numpy(np.asarray(positions, np.float64)),
+            array_graph(nodes, edges),
+        )
         self.seed, self.single, self.horizon = seed, single, horizon
         self.count = max(2, pairs // positions.shape[2] ** 2)
 
     def __call__(self, step: int) -> Rolls:
         rng = np.random.default_rng([self.seed, step])
-        ahead, count = (1, self.count) if step < self.single else (self.horizon, max(2, self.count // 2))
+        ahead, count = (
+            (1, self.count) if step < self.single else (self.horizon, max(2, self.count // 2))
+        )
         i = torch.from_numpy(rng.integers(len(self.x), size=count))
         k = torch.from_numpy(rng.integers(self.x.shape[1] - ahead - 1, size=count))
         return Rolls(self.graph[i], torch.stack([self.x[i, k + o] for o in range(ahead + 2)], 1))
 
 
-def array_graph(nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None) -> Graph:
+def array_graph(
+    nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None
+) -> Graph:
     """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e); masses (b, n), 1 where not given."""
-    node, edge = torch.as_tensor(np.asarray(nodes, np.float32)), torch.as_tensor(np.asarray(edges, np.float32))
-    mass = torch.ones(node.shape[:2], dtype=torch.float64) if masses is None else torch.as_tensor(np.asarray(masses, np.float64))
+    node, edge = (
+        torch.as_tensor(np.asarray(nodes, np.float32)),
+        torch.as_tensor(np.asarray(edges, np.float32)),
+    )
+    mass = (
+        torch.ones(node.shape[:2], dtype=torch.float64)
+        if masses is None
+        else torch.as_tensor(np.asarray(masses, np.float64))
+    )
     return Graph(node, edge, mass, torch.ones(node.shape[:2], dtype=torch.bool))
 
 
@@ -302,15 +396,24 @@ class Source:
     edge_features: int
 
 
-def array_source(positions: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], *, frames: int) -> Source:
+def array_source(
+    positions: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], *, frames: int
+) -> Source:
     """Windows of plain-array trajectories (k, t, n, d) at any start; the clock counts frames."""
     graph, x = array_graph(nodes, edges), torch.from_numpy(np.asarray(positions, np.float32))
     if x.shape[1] < frames:
-        raise InputError(f"a window has {frames} frames, and the trajectories {x.shape[1]}; set `frames` lower")
+        raise InputError(
+            f"a window has {frames} frames, and the trajectories {x.shape[1]}; set `frames` lower"
+        )
 
-    def draw(rng: np.random.Generator, pairs: int, length: int) -> tuple[Graph, torch.Tensor, torch.Tensor]:
+    def draw(
+        rng: np.random.Generator, pairs: int, length: int
+    ) -> tuple[Graph, torch.Tensor, torch.Tensor]:
         count = max(2, pairs // (x.shape[2] ** 2 * length))
-        i, start = torch.from_numpy(rng.integers(len(x), size=count)), int(rng.integers(x.shape[1] - length + 1))
+        i, start = (
+            torch.from_numpy(rng.integers(len(x), size=count)),
+            int(rng.integers(x.shape[1] - length + 1)),
+        )
         return graph[i], x[i, start : start + length], torch.arange(length, dtype=torch.float32)
 
     return Source(draw, nodes.shape[-1], edges.shape[-1])
@@ -320,18 +423,29 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
     """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch; the clock is in units of 5 fs."""
     usable = [r for r in runs if r.positions_A.shape[1] > (frames - 1) * stride]
     if not usable:
-        raise InputError(f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower")
+        raise InputError(
+            f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower"
+        )
 
-    def draw(rng: np.random.Generator, pairs: int, length: int) -> tuple[Graph, torch.Tensor, torch.Tensor]:
+    def draw(
+        rng: np.random.Generator, pairs: int, length: int
+    ) -> tuple[Graph, torch.Tensor, torch.Tensor]:
         run = usable[int(rng.integers(len(usable)))]
         bursts, total, n, _ = run.positions_A.shape
         count = max(2, pairs // (n * n * length))
-        burst, start = rng.integers(bursts, size=count), rng.integers(total - (length - 1) * stride, size=count)
+        burst, start = (
+            rng.integers(bursts, size=count),
+            rng.integers(total - (length - 1) * stride, size=count),
+        )
         x = np.stack([run.positions_A[burst, start + k * stride] for k in range(length)], 1)
         x = x - x.mean((1, 2), keepdims=True)
         graph = molecule_graph(run.molecule, run.level, count)
         graph.linked = linked(graph, 3)
-        return graph, torch.from_numpy(x), torch.arange(length, dtype=torch.float32) * (stride * run.spacing_fs / 5.0)
+        return (
+            graph,
+            torch.from_numpy(x),
+            torch.arange(length, dtype=torch.float32) * (stride * run.spacing_fs / 5.0),
+        )
 
     return Source(draw, NODE_FEATURES, EDGE_FEATURES)
 
@@ -342,19 +456,39 @@ class FrameBatches:
     given : "forecast", the first `context` frames; "none"; or "any": forecasts, both ends, every k-th frame and random frames in turn.
     """
 
-    def __init__(self, source: Source, *, frames: int, context: int, given: str, pairs: int, seed: int):
-        self.source, self.frames, self.context, self.given, self.pairs, self.seed = source, frames, context, given, pairs, seed
+    def __init__(
+        self, source: Source, *, frames: int, context: int, given: str, pairs: int, seed: int
+    ):
+        self.source, self.frames, self.context, self.given, self.pairs, self.seed = (
+            source,
+            frames,
+            context,
+            given,
+            pairs,
+            seed,
+        )
         self.scale = 1.0
 
     def __call__(self, step: int) -> FrameBatch:
         rng = np.random.default_rng([self.seed, step])
         graph, x, clock = self.source.draw(rng, self.pairs, self.frames)
-        return FrameBatch(graph, x * self.scale, clock, torch.from_numpy(self.mask(rng)), int(rng.integers(2**31)), step)
+        return FrameBatch(
+            graph,
+            x * self.scale,
+            clock,
+            torch.from_numpy(self.mask(rng)),
+            int(rng.integers(2**31)),
+            step,
+        )
 
     def mask(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Which frames are given."""
         t = np.arange(self.frames)
-        kind = self.given if self.given != "any" else str(rng.choice(["forecast", "ends", "every", "random"], p=[0.5, 0.2, 0.15, 0.15]))
+        kind = (
+            self.given
+            if self.given != "any"
+            else str(rng.choice(["forecast", "ends", "every", "random"], p=[0.5, 0.2, 0.15, 0.15]))
+        )
         if kind == "forecast":
             return t < min(self.context, self.frames - 1)
         if kind == "ends":
@@ -362,13 +496,19 @@ class FrameBatches:
             return (t < edge) | (t >= self.frames - edge)
         if kind == "every":
             return t % int(rng.integers(2, 6)) == 0
-        return np.zeros(self.frames, bool) if kind == "none" else rng.permutation(self.frames) < max(2, self.frames // 3)
+        return (
+            np.zeros(self.frames, bool)
+            if kind == "none"
+            else rng.permutation(self.frames) < max(2, self.frames // 3)
+        )
 
     def length(self) -> float:
         """The root mean square distance of the nodes from the window's mean, over some batches: the unit of length."""
         squares = []
         for step in range(8):
-            x = self.source.draw(np.random.default_rng([self.seed, step, 2]), self.pairs, self.frames)[1]
+            x = self.source.draw(
+                np.random.default_rng([self.seed, step, 2]), self.pairs, self.frames
+            )[1]
             squares.append(float((x - x.mean((1, 2), keepdim=True)).square().mean()))
         return float(np.sqrt(np.mean(squares))) or 1.0
 
@@ -377,7 +517,9 @@ class FrameBatches:
         total, count = torch.zeros(len(flow.spread)), torch.zeros(len(flow.spread))
         for step in range(48):
             batch = self(step)
-            residual = (batch.frames - flow.anchors(batch.frames, batch.given)).square().mean((0, 2, 3))
+            residual = (
+                (batch.frames - flow.anchors(batch.frames, batch.given)).square().mean((0, 2, 3))
+            )
             place = distance(batch.given).clamp_max(len(total) - 1)
             total.index_add_(0, place, residual)
             count.index_add_(0, place, torch.ones(len(place)))

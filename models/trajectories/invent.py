@@ -47,21 +47,32 @@ def invent(
     """
     seeds = np.asarray(seeds, np.int64)
     if n_frames < 1 or dt_fs <= 0:
-        raise InputError(f"n_frames must be 1 or more and dt_fs positive, got {n_frames} and {dt_fs}")
+        raise InputError(
+            f"n_frames must be 1 or more and dt_fs positive, got {n_frames} and {dt_fs}"
+        )
     time_fs = dt_fs * np.arange(n_frames, dtype=np.float64)
     if isinstance(model, IntegratorModel):
         made = _thermal(model, molecule, n_frames, seeds, dt_fs, start_A, warm_up_fs)
     else:
         if model.training.get("given") != "none":
-            raise InputError(f"{model.name} was trained to continue given frames; train it with `given: none`, or use the default model")
+            raise InputError(
+                f"{model.name} was trained to continue given frames; train it with `given: none`, or use the default model"
+            )
         if start_A is not None:
-            raise InputError(f"{model.name} draws all frames from noise and takes no start_A; leave it out, or use the default model")
+            raise InputError(
+                f"{model.name} draws all frames from noise and takes no start_A; leave it out, or use the default model"
+            )
         blank = Trajectory(molecule, np.zeros((n_frames, molecule.n_atoms, 3)), time_fs)
         made = model.complete(blank, np.zeros(n_frames, bool), seeds)
     if not np.isfinite(made).all():
-        raise ModelError(f"{model.name} ran away to infinity; train it longer, or give an integrator a start_A nearer to rest")
+        raise ModelError(
+            f"{model.name} ran away to infinity; train it longer, or give an integrator a start_A nearer to rest"
+        )
     common = {"model": model.name, "weights_sha256": model.weights_sha256, "exact": False}
-    return [Trajectory(molecule, x, time_fs, provenance=common | {"seed": int(seed)}) for x, seed in zip(made, seeds)]
+    return [
+        Trajectory(molecule, x, time_fs, provenance=common | {"seed": int(seed)})
+        for x, seed in zip(made, seeds)
+    ]
 
 
 def _thermal(
@@ -75,11 +86,19 @@ def _thermal(
 ) -> NDArray[np.float64]:
     """Frames (s, n_frames, n, 3) of the integrator from a geometry with thermal velocities."""
     if start_A is None:
-        raise InputError(f"{model.name} begins from a geometry; give start_A, for example equidrift.sample(molecule, n).positions_A")
+        raise InputError(
+            f"{model.name} begins from a geometry; give start_A, for example equidrift.sample(molecule, n).positions_A"
+        )
     start = np.asarray(start_A, np.float64)
-    start = np.broadcast_to(start, (len(seeds), molecule.n_atoms, 3)) if start.ndim == 2 and len(start) == molecule.n_atoms else start
+    start = (
+        np.broadcast_to(start, (len(seeds), molecule.n_atoms, 3))
+        if start.ndim == 2 and len(start) == molecule.n_atoms
+        else start
+    )
     if start.shape != (len(seeds), molecule.n_atoms, 3) or not np.isfinite(start).all():
-        raise InputError(f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}")
+        raise InputError(
+            f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}"
+        )
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)
     run = IntegratorRun(model, graph, molecule, dt_fs, seeds)

@@ -53,11 +53,17 @@ class ChemistryModel:
     kinds: tuple[str, ...] = ()
     windowed = True  # all frames of a window are drawn at once; otherwise one after the other, from a whole one
 
-    def __init__(self, weights: str, *, level: str | None = None, device: str | torch.device | None = None):
+    def __init__(
+        self, weights: str, *, level: str | None = None, device: str | torch.device | None = None
+    ):
         network, self.card = load_network(weights, "trajectory", make_network)
         if (kind := self.card["config"]["kind"]) not in self.kinds:
-            raise WeightsError(f"{weights} is a trajectory model of kind {kind!r}, expected kind {' or '.join(self.kinds)}")
-        self.training = dict(self.card["training"])  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
+            raise WeightsError(
+                f"{weights} is a trajectory model of kind {kind!r}, expected kind {' or '.join(self.kinds)}"
+            )
+        self.training = dict(
+            self.card["training"]
+        )  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
         if level is not None and level not in self.training["levels"]:
             raise UnknownNameError("level of theory of this model", level, self.training["levels"])
         self.level = level
@@ -86,15 +92,23 @@ class ChemistryModel:
             where fewer frames are given than the model needs, or frames that are marked as given are not finite.
         """
         given = np.asarray(given, bool)
-        if given.ndim == 2 and given.shape == np.shape(trajectory.positions_A)[:2] and (given.all(1) == given.any(1)).all():
+        if (
+            given.ndim == 2
+            and given.shape == np.shape(trajectory.positions_A)[:2]
+            and (given.all(1) == given.any(1)).all()
+        ):
             given = np.asarray(given.all(axis=1))
         if given.ndim == 2:
             return self._complete_atoms(trajectory, given, np.asarray(seeds, np.int64), steps)
         if int(given.sum()) < self.min_frames:
-            raise InputError(f"{self.name} needs {self.min_frames} given frames, and there are {int(given.sum())}; give more")
+            raise InputError(
+                f"{self.name} needs {self.min_frames} given frames, and there are {int(given.sum())}; give more"
+            )
         known = np.array(trajectory.positions_A, np.float64)
         if not np.isfinite(known[given]).all():
-            raise InputError("frames marked as given hold NaN or infinity; mark them as not given, or mend them")
+            raise InputError(
+                "frames marked as given hold NaN or infinity; mark them as not given, or mend them"
+            )
         known[~given] = 0.0
         centre = known[given].mean((0, 1)) if given.any() else np.zeros(3)
         x = torch.from_numpy(np.where(given[:, None, None], known - centre, 0.0)).to(self.device)
@@ -103,16 +117,24 @@ class ChemistryModel:
         group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // frames_at_once)
         for start in range(0, len(seeds), group):
             part = np.asarray(seeds[start : start + group], np.int64)
-            graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(part)).to(self.device)
+            graph = molecule_graph(
+                trajectory.molecule, self.level_of(trajectory.molecule), len(part)
+            ).to(self.device)
             window = Window(float(trajectory.dt_fs), trajectory.molecule, part, steps, callback)
-            out = self._fill(graph, x[None].expand(len(part), -1, -1, -1), torch.from_numpy(given), window)
+            out = self._fill(
+                graph, x[None].expand(len(part), -1, -1, -1), torch.from_numpy(given), window
+            )
             made.append(out.cpu().double().numpy() + centre)
         samples = np.concatenate(made) if made else np.zeros((0, *known.shape))
         samples[:, given] = np.asarray(trajectory.positions_A)[given]
         return samples
 
     def _complete_atoms(
-        self, trajectory: Trajectory, given: NDArray[np.bool_], seeds: NDArray[np.int64], steps: int | None
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: NDArray[np.int64],
+        steps: int | None,
     ) -> NDArray[np.float64]:
         """`complete` where single atoms are given; one sample at a time where its first whole frame is its own."""
         known = check_mask(trajectory, given)
@@ -121,16 +143,29 @@ class ChemistryModel:
             made = []
             for seed in seeds.tolist():
                 frames, mask = np.array(trajectory.positions_A, np.float64), given.copy()
-                frames[fullest] = conformer_frame(trajectory.molecule, frames[fullest], given[fullest], int(seed))
+                frames[fullest] = conformer_frame(
+                    trajectory.molecule, frames[fullest], given[fullest], int(seed)
+                )
                 mask[fullest] = True
-                made.append(self._complete_atoms(trajectory.replace(positions_A=frames), mask, np.array([seed], np.int64), steps)[0])
+                made.append(
+                    self._complete_atoms(
+                        trajectory.replace(positions_A=frames),
+                        mask,
+                        np.array([seed], np.int64),
+                        steps,
+                    )[0]
+                )
             return np.array(made, np.float64).reshape(len(seeds), *known.shape)
         centre = known[given].mean(0)
         x = torch.from_numpy(np.where(given[..., None], known - centre, 0.0)).to(self.device)
-        graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)).to(self.device)
+        graph = molecule_graph(
+            trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)
+        ).to(self.device)
         window = Window(float(trajectory.dt_fs), trajectory.molecule, seeds, steps)
         with torch.no_grad():
-            out = self._fill_atoms(graph, x[None].expand(len(seeds), -1, -1, -1), torch.from_numpy(given), window)
+            out = self._fill_atoms(
+                graph, x[None].expand(len(seeds), -1, -1, -1), torch.from_numpy(given), window
+            )
         samples: NDArray[np.float64] = out.cpu().double().numpy() + centre
         samples[:, given] = np.asarray(trajectory.positions_A)[given]
         return samples
@@ -145,14 +180,26 @@ class ChemistryModel:
             return self.level
         found = fingerprint(molecule)
         known = [level for level, prints in self.training["known"].items() if found in prints]
-        return known[0] if known else max(self.training["levels"], key=lambda level: int(self.training["molecules"][level]))
+        return (
+            known[0]
+            if known
+            else max(
+                self.training["levels"], key=lambda level: int(self.training["molecules"][level])
+            )
+        )
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
         """Frames (b, t, n, 3) for given ones in x (b, t, n, 3)."""
         raise NotImplementedError
 
     def continue_(
-        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        trajectory: Trajectory,
+        n_frames: int,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> list[Trajectory]:
         """The n_frames after a trajectory, one Trajectory per seed: windows over `complete`, chained."""
         made = []
@@ -164,17 +211,31 @@ class ChemistryModel:
                 new = min(max(1, self.window - len(head)), n_frames - (len(frames) - had))
                 part, mask = with_blank(trajectory, head, new)
                 stream = np.array([link_seed(seed, link)], np.int64)
-                frames = np.concatenate([frames, self.complete(part, mask, stream, steps=steps, callback=callback)[0, len(head) :]])
+                frames = np.concatenate(
+                    [
+                        frames,
+                        self.complete(part, mask, stream, steps=steps, callback=callback)[
+                            0, len(head) :
+                        ],
+                    ]
+                )
                 link += 1
             made.append(frames[had:])
         return self._after(trajectory, made, seeds)
 
-    def _after(self, trajectory: Trajectory, made: Iterable[NDArray[np.float64]], seeds: NDArray[np.int64]) -> list[Trajectory]:
+    def _after(
+        self, trajectory: Trajectory, made: Iterable[NDArray[np.float64]], seeds: NDArray[np.int64]
+    ) -> list[Trajectory]:
         """New frames (n_frames, n, 3) of each seed as what comes after a trajectory."""
         common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
-        return [continuation(trajectory, x, common | {"seed": int(seed)}) for x, seed in zip(made, np.asarray(seeds))]
+        return [
+            continuation(trajectory, x, common | {"seed": int(seed)})
+            for x, seed in zip(made, np.asarray(seeds))
+        ]
 
-    def _coarse(self, trajectory: Trajectory, level: float, least_frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _coarse(
+        self, trajectory: Trajectory, level: float, least_frames: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(positions (t, n, 3) about their centre, the centre (3,)) of a trajectory to be refined.
 
         Raises
@@ -186,11 +247,17 @@ class ChemistryModel:
             raise InputError(f"level must lie above 0 and up to 1, not {level}")
         positions = np.asarray(trajectory.positions_A, np.float64)
         if len(positions) < least_frames or not np.isfinite(positions).all():
-            raise InputError(f"refine needs {least_frames} frames or more, all of them finite; fill gaps by interpolation first")
+            raise InputError(
+                f"refine needs {least_frames} frames or more, all of them finite; fill gaps by interpolation first"
+            )
         centre = positions.mean((0, 1))
         return positions - centre, centre
 
 
 def link_seed(seed: int, link: int) -> int:
     """The seed of a link of a chain; the first link's is the sample's own."""
-    return int(seed) if link == 0 else int(np.random.SeedSequence([int(seed), link]).generate_state(1, np.uint64)[0] >> 1)
+    return (
+        int(seed)
+        if link == 0
+        else int(np.random.SeedSequence([int(seed), link]).generate_state(1, np.uint64)[0] >> 1)
+    )

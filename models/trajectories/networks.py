@@ -24,7 +24,11 @@ def make_network(config: dict[str, Any]) -> Network:
     kind = c.pop("kind")
     if kind == "integrator":
         field = c.pop("field", None)
-        return Integrator(IntegratorConfig(ForceConfig(**c.pop("force")), field=FieldConfig(**field) if field else None, **c))
+        return Integrator(
+            IntegratorConfig(
+                ForceConfig(**c.pop("force")), field=FieldConfig(**field) if field else None, **c
+            )
+        )
     if kind == "egnn":
         return EGNN(EGNNConfig(**c))
     if kind == "modes":

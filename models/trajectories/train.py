@@ -50,12 +50,24 @@ WHAT = {
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a model of trajectories; see `shared.run.train`. `learn: table` is fitted in closed form, whatever the budget."""
     if config.get("learn") == "table":
         return fit_table(config, out, progress)
-    return train(TrajectoryTraining, lambda c, begun, folder: task_of(c, plan_of(c)), config, out, budget_s, resume, progress)
+    return train(
+        TrajectoryTraining,
+        lambda c, begun, folder: task_of(c, plan_of(c)),
+        config,
+        out,
+        budget_s,
+        resume,
+        progress,
+    )
 
 
 def fit_arrays(
@@ -88,19 +100,30 @@ def plan_of(c: TrajectoryTraining) -> Plan:
     if head == "arrays":
         return array_plan(c, *load_arrays(rest))
     if c.kind in ("egnn", "modes") and not (head == "eth-ucy" and c.kind == "modes"):
-        raise InputError(f"kind: {c.kind} learns from plain arrays (nbody:SYSTEM, arrays:FILE), not {c.data[0]}; take integrator or flow")
+        raise InputError(
+            f"kind: {c.kind} learns from plain arrays (nbody:SYSTEM, arrays:FILE), not {c.data[0]}; take integrator or flow"
+        )
     if head == "eth-ucy":
         if c.kind == "integrator":
-            raise InputError("pedestrians obey no force between pairs that could be integrated; take kind: modes or flow")
+            raise InputError(
+                "pedestrians obey no force between pairs that could be integrated; take kind: modes or flow"
+            )
         source = training_source(rest, c.leave_out)
-        return window_plan(c, source, {"node_features": source.node_features, "edge_features": source.edge_features}, "m")
+        return window_plan(
+            c,
+            source,
+            {"node_features": source.node_features, "edge_features": source.edge_features},
+            "m",
+        )
     runs = molecular_runs(c)
     if c.kind == "integrator":
         return field_plan(c, runs) if c.learn == "field" else molecule_plan(c, runs)
     sizes = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
     runs, held = part_runs(runs, c.held_out, c.frames * c.stride, c.seed)
     unseen = dynamics_source(held, stride=c.stride, frames=c.frames) if held else None
-    return window_plan(c, dynamics_source(runs, stride=c.stride, frames=c.frames), sizes, "A", runs, unseen)
+    return window_plan(
+        c, dynamics_source(runs, stride=c.stride, frames=c.frames), sizes, "A", runs, unseen
+    )
 
 
 def task_of(c: TrajectoryTraining, plan: Plan) -> Task:
@@ -134,9 +157,16 @@ def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
         calm(network)
         return network
     state, card = load_weights(c.init)
-    extras = ("field", "table")  # what single molecules were fitted to is no part of a training; a force field may be
-    if {k: v for k, v in card["config"].items() if k not in extras} != {k: v for k, v in config.items() if k not in extras}:
-        raise InputError(f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card")
+    extras = (
+        "field",
+        "table",
+    )  # what single molecules were fitted to is no part of a training; a force field may be
+    if {k: v for k, v in card["config"].items() if k not in extras} != {
+        k: v for k, v in config.items() if k not in extras
+    }:
+        raise InputError(
+            f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card"
+        )
     with own_random_state(c.seed):
         network = make_network(config)
     own = network.state_dict()

@@ -13,7 +13,9 @@ if TYPE_CHECKING:  # the baselines load no torch
     from torch import Tensor
 
 
-def with_blank(trajectory: Trajectory, head_A: NDArray[np.float64], n_frames: int) -> tuple[Trajectory, NDArray[np.bool_]]:
+def with_blank(
+    trajectory: Trajectory, head_A: NDArray[np.float64], n_frames: int
+) -> tuple[Trajectory, NDArray[np.bool_]]:
     """A trajectory to complete: frames head_A (k, n_atoms, 3) and `n_frames` missing ones (NaN), and which are given.
 
     Times begin at 0; the time between frames is that of `trajectory`.
@@ -26,7 +28,9 @@ def with_blank(trajectory: Trajectory, head_A: NDArray[np.float64], n_frames: in
     return whole, np.arange(len(whole)) < len(head_A)
 
 
-def continuation(trajectory: Trajectory, positions_A: NDArray[np.float64], provenance: dict[str, Any]) -> Trajectory:
+def continuation(
+    trajectory: Trajectory, positions_A: NDArray[np.float64], provenance: dict[str, Any]
+) -> Trajectory:
     """New frames (n_frames, n_atoms, 3) with the times that come after a trajectory."""
     time_fs = trajectory.time_fs[-1] + trajectory.dt_fs * np.arange(1, len(positions_A) + 1)
     return with_last_box(trajectory).replace(

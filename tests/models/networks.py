@@ -18,7 +18,15 @@ from equidrift.models.shared.layers import NetworkConfig
 from equidrift.records import Molecule
 from equidrift.weights import save_weights
 
-SIZES: dict[str, Any] = {"width": 16, "pair_width": 8, "vectors": 2, "radial": 6, "stages": 2, "blocks": 1, "newton": 1}
+SIZES: dict[str, Any] = {
+    "width": 16,
+    "pair_width": 8,
+    "vectors": 2,
+    "radial": 6,
+    "stages": 2,
+    "blocks": 1,
+    "newton": 1,
+}
 
 
 def small_network(*, noise: bool = False, seed: int = 0) -> ConformerNetwork:
@@ -60,7 +68,14 @@ def small_weights(folder: Path, task: str = "refine", name: str = "small", seed:
     return save_weights(folder / f"{name}.safetensors", network.state_dict(), card)
 
 
-ENERGY_SIZES: dict[str, Any] = {"width": 12, "rounds": 2, "hidden": 16, "radial": 6, "blocks": 2, "channels": 4}
+ENERGY_SIZES: dict[str, Any] = {
+    "width": 12,
+    "rounds": 2,
+    "hidden": 16,
+    "radial": 6,
+    "blocks": 2,
+    "channels": 4,
+}
 
 
 def small_energy_network(seed: int = 0) -> EnergyNetwork:
@@ -93,7 +108,9 @@ def small_energy_weights(folder: Path) -> Path:
     return save_weights(folder / "small-energy.safetensors", network.state_dict(), card)
 
 
-def small_set(smiles: tuple[str, ...] = ("CCO", "CC=O", "CCN", "COC", "C[C@H](N)C(=O)O")) -> ConformerSet:
+def small_set(
+    smiles: tuple[str, ...] = ("CCO", "CC=O", "CCN", "COC", "C[C@H](N)C(=O)O"),
+) -> ConformerSet:
     """Training data: a target and a start next to it for each molecule."""
     data = ConformerSet.empty()
     rng = np.random.default_rng(0)

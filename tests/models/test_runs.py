@@ -23,7 +23,9 @@ def test_numbers_of_runs_are_each_given_once() -> None:
     assert len(RUNS) > 50 and len(set(numbers)) == len(numbers)
 
 
-@pytest.mark.parametrize("text", ["run: mine\n", "date: 2026-11-28\nrun: mine\nsamples: 3\n", "- mine\n"])
+@pytest.mark.parametrize(
+    "text", ["run: mine\n", "date: 2026-11-28\nrun: mine\nsamples: 3\n", "- mine\n"]
+)
 def test_run_without_all_fields_is_refused(text: str, tmp_path: Path) -> None:
     sys.path.insert(0, str(TOOL.parent))
     try:

@@ -59,14 +59,18 @@ def degree_normalised_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) 
     return chain_rule_map(positions_A, change_A, edges) / degree.clamp_min(_TINY)
 
 
-def gauss_newton_map(positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 16) -> Tensor:
+def gauss_newton_map(
+    positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 16
+) -> Tensor:
     """argmin over Delta c of sum_{i<j} w_ij (u_ij . (Delta c_i - Delta c_j) - Delta d_ij)^2; arXiv:2403.01430.
 
     By `n_iterations` of conjugate gradients on J^T W J from zero, preconditioned by the degrees: the projection on the tangent
     space of valid distance matrices to first order, which needs no corrector.
     """
     u = pair_geometry(positions_A)[1]
-    edges = edges.expand_as(change_A) * (1.0 - torch.eye(change_A.shape[-1], dtype=change_A.dtype, device=change_A.device))
+    edges = edges.expand_as(change_A) * (
+        1.0 - torch.eye(change_A.shape[-1], dtype=change_A.dtype, device=change_A.device)
+    )
     inverse = 1.0 / edges.sum(-1, keepdim=True).clamp_min(_TINY)
     move = torch.zeros_like(positions_A)
     residual = pull(u, edges * change_A)
@@ -90,7 +94,11 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 DistanceMap = Callable[[Tensor, Tensor, Tensor], Tensor]
-MAPS: dict[str, DistanceMap] = {"chain": chain_rule_map, "degree": degree_normalised_map, "gauss-newton": gauss_newton_map}
+MAPS: dict[str, DistanceMap] = {
+    "chain": chain_rule_map,
+    "degree": degree_normalised_map,
+    "gauss-newton": gauss_newton_map,
+}
 
 
 def distance_map(name: str) -> DistanceMap:

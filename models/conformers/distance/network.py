@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
-EDGE_FAR, EDGE_SINGLE, EDGE_DOUBLE, EDGE_TRIPLE, EDGE_AROMATIC, EDGE_HOP2, EDGE_HOP3, EDGE_OTHER = range(8)
+EDGE_FAR, EDGE_SINGLE, EDGE_DOUBLE, EDGE_TRIPLE, EDGE_AROMATIC, EDGE_HOP2, EDGE_HOP3, EDGE_OTHER = (
+    range(8)
+)
 N_EDGE_TYPES = 8
 BOND_TYPE = {1.0: EDGE_SINGLE, 2.0: EDGE_DOUBLE, 3.0: EDGE_TRIPLE, 1.5: EDGE_AROMATIC}
 # prior mean and spread of a distance in A, by edge type
@@ -54,7 +56,9 @@ class DistanceConfig:
         return cls(**{f.name: values[f.name] for f in dataclasses.fields(cls) if f.name in values})
 
 
-def edge_types(n_atoms: int, bonds: NDArray[np.int64], orders: NDArray[np.float64]) -> NDArray[np.int64]:
+def edge_types(
+    n_atoms: int, bonds: NDArray[np.int64], orders: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """Edge type of every pair: bond order, else number of bonds between (2, 3), else far; GeoDiff, arXiv:2203.02923.
 
     Parameters
@@ -132,7 +136,9 @@ class GlobalLayer(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.filter = nn.Linear(hidden, hidden)
         self.value = nn.Linear(hidden, hidden, bias=False)
-        self.out = nn.Sequential(nn.Linear(hidden, hidden), ShiftedSoftplus(), nn.Linear(hidden, hidden))
+        self.out = nn.Sequential(
+            nn.Linear(hidden, hidden), ShiftedSoftplus(), nn.Linear(hidden, hidden)
+        )
 
     def forward(self, x: Tensor, edges: Tensor, envelope: Tensor, scale: Tensor) -> Tensor:
         n = len(x)
@@ -187,7 +193,9 @@ class DistanceNetwork(nn.Module):
         self.heads = nn.ModuleList(self._head(h) for _ in range(2))
         self.register_buffer("prior_mean", torch.tensor(PRIOR_MEAN_A), persistent=False)
         self.register_buffer("prior_spread", torch.tensor(PRIOR_SPREAD_A), persistent=False)
-        self.register_buffer("centres", torch.linspace(0.0, self.config.rbf_max_A, n_rbf), persistent=False)
+        self.register_buffer(
+            "centres", torch.linspace(0.0, self.config.rbf_max_A, n_rbf), persistent=False
+        )
 
     @staticmethod
     def _head(h: int) -> nn.ModuleDict:
@@ -195,7 +203,9 @@ class DistanceNetwork(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         tail = nn.Sequential(nn.SiLU(), nn.Linear(h, h // 2), nn.SiLU(), last)
-        return nn.ModuleDict({"product": nn.Linear(2 * h, h), "edge": nn.Linear(h, h, bias=False), "tail": tail})
+        return nn.ModuleDict(
+            {"product": nn.Linear(2 * h, h), "edge": nn.Linear(h, h, bias=False), "tail": tail}
+        )
 
     def _noise_features(self, sigma: Tensor) -> Tensor:
         """(B,) -> (B, 9)"""
@@ -206,10 +216,14 @@ class DistanceNetwork(nn.Module):
     def _edges(self, e: Tensor, kind: Tensor, sigma: Tensor, shift: Tensor) -> Tensor:
         """Edge features (P, B, h): MLP of the length and the noise, times an embedding of the edge type."""
         width = self.config.rbf_max_A / (self.config.n_rbf - 1)
-        radial = torch.exp(-((e[..., None] - self.centres) / width).square().clamp_max(30.0))  # no denormals: slow
+        radial = torch.exp(
+            -((e[..., None] - self.centres) / width).square().clamp_max(30.0)
+        )  # no denormals: slow
         c_in = torch.rsqrt(9.0 + 6.0 * sigma**2)
         scaled = torch.stack([e * c_in, torch.log1p(e) - 1.0, torch.log(e / sigma + 1.0) - 2.0], -1)
-        hidden = nn.functional.silu(self.length(torch.cat([radial, scaled], -1)) + shift + self.edge_shift(kind))
+        hidden = nn.functional.silu(
+            self.length(torch.cat([radial, scaled], -1)) + shift + self.edge_shift(kind)
+        )
         hidden = self.length_mid(hidden) * (1.0 + self.edge_kind(kind))
         edges: Tensor = nn.functional.silu(self.length_out(nn.functional.silu(hidden)))
         return edges
@@ -236,7 +250,9 @@ class DistanceNetwork(nn.Module):
         e = (x[i] - x[j]).square().sum(-1).clamp_min(1e-10).sqrt()
         table = kinds.permute(1, 2, 0)
         kind = table[i, j]
-        real = torch.ones((), dtype=e.dtype) if mask is None else (mask.T[i] & mask.T[j]).to(e.dtype)
+        real = (
+            torch.ones((), dtype=e.dtype) if mask is None else (mask.T[i] & mask.T[j]).to(e.dtype)
+        )
         size = torch.full((1,), float(n)) if mask is None else mask.sum(1).to(e.dtype)
         scale = torch.rsqrt(size.to(e))[:, None]
         edges, atoms = self._encode(e, elements, table, kind, sigma_A, real, scale)
@@ -256,7 +272,9 @@ class DistanceNetwork(nn.Module):
         shift_edge, shift_atom = self.noise(self._noise_features(sigma)).chunk(2, -1)
         edges = self._edges(e, kind, sigma, shift_edge)
         cutoff = self.config.cutoff_A * torch.sqrt(1.0 + 9.0 * sigma**2)
-        envelope = (0.5 * (torch.cos(math.pi * (e / cutoff).clamp_max(1.0)) + 1.0) * real)[..., None]
+        envelope = (0.5 * (torch.cos(math.pi * (e / cutoff).clamp_max(1.0)) + 1.0) * real)[
+            ..., None
+        ]
         local = unfold_pairs(((kind != EDGE_FAR).to(e.dtype) * real)[..., None], n)
         local = local * (1.0 - torch.eye(n, dtype=e.dtype, device=e.device))[:, :, None, None]
         degree = torch.stack([(table == k).sum(1) for k in range(1, N_EDGE_TYPES)], -1).to(e.dtype)
@@ -268,7 +286,9 @@ class DistanceNetwork(nn.Module):
             near = layer(near, local_edges, local)
         return edges, torch.cat([far, near], -1)
 
-    def _read(self, product: Tensor, edges: Tensor, ends: Tensor, kind: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    def _read(
+        self, product: Tensor, edges: Tensor, ends: Tensor, kind: Tensor, i: Tensor, j: Tensor
+    ) -> Tensor:
         """Residuals (P, B): the global head for far pairs, the local head for the others."""
         h = edges.shape[-1]
         shape = kind.shape
@@ -276,12 +296,16 @@ class DistanceNetwork(nn.Module):
         result = torch.zeros(flat_kind.shape, dtype=edges.dtype, device=edges.device)
         flat_product, flat_edges = product.reshape(-1, product.shape[-1]), edges.reshape(-1, h)
         for which, head in enumerate(self.heads):
-            rows = torch.nonzero((flat_kind == EDGE_FAR) if which == 0 else (flat_kind != EDGE_FAR)).squeeze(-1)
+            rows = torch.nonzero(
+                (flat_kind == EDGE_FAR) if which == 0 else (flat_kind != EDGE_FAR)
+            ).squeeze(-1)
             if not len(rows):
                 continue
             part = ends[..., which * h : (which + 1) * h]
             both = (part.index_select(0, i) + part.index_select(0, j)).reshape(-1, h)
-            hidden = head["product"](flat_product.index_select(0, rows)) + head["edge"](flat_edges.index_select(0, rows))  # type: ignore[index]
+            hidden = head["product"](flat_product.index_select(0, rows)) + head["edge"](
+                flat_edges.index_select(0, rows)
+            )  # type: ignore[index]
             hidden = hidden + both.index_select(0, rows)
             result = result.index_copy(0, rows, head["tail"](hidden).squeeze(-1))  # type: ignore[index]
         return result.view(shape)

@@ -70,7 +70,11 @@ class ConformerSet:
                 continue
             bonds = slice(d["bond_offset"][k], d["bond_offset"][k + 1])
             self.elements.append(index)
-            self.kinds.append(edge_types(len(z), d["bonds"][bonds].astype(np.int64), d["orders"][bonds]).astype(np.int8))
+            self.kinds.append(
+                edge_types(len(z), d["bonds"][bonds].astype(np.int64), d["orders"][bonds]).astype(
+                    np.int8
+                )
+            )
             for c in range(d["conf_offset"][k], d["conf_offset"][k + 1]):
                 r = d["R"][d["coord_offset"][c] : d["coord_offset"][c + 1]]
                 self.positions.append(r - r.mean(0))
@@ -96,13 +100,17 @@ class ConformerSet:
         )
 
 
-def stratified_log_sigma(rng: np.random.Generator, count: int, low_A: float, high_A: float) -> Tensor:
+def stratified_log_sigma(
+    rng: np.random.Generator, count: int, low_A: float, high_A: float
+) -> Tensor:
     """(count,) noise levels in A, log-uniform and spread evenly over the batch (in place of GeoDiff's antithetic pairs)."""
     u = (rng.permutation(count) + rng.random(count)) / count
     return torch.from_numpy(np.exp(np.log(low_A) + u * np.log(high_A / low_A)).astype(np.float32))
 
 
-def denoising_loss(network: DistanceNetwork, batch: DistanceBatch, sigma_A: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def denoising_loss(
+    network: DistanceNetwork, batch: DistanceBatch, sigma_A: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
     """Weighted squared error of the distance score (Gaussian target of arXiv:2403.01430) in units of its preconditioning.
 
     Parameters

@@ -59,7 +59,14 @@ def step_fraction(sigma: float, sigma_next: float, kind: str) -> float:
     return 1.0 - (ratio if kind == "ode" else ratio**2)
 
 
-def stable_corrector(corrector: Corrector, sigma: float, sigma_next: float, kind: str, gain: float, margin: float = 0.9) -> float:
+def stable_corrector(
+    corrector: Corrector,
+    sigma: float,
+    sigma_next: float,
+    kind: str,
+    gain: float,
+    margin: float = 0.9,
+) -> float:
     """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin` (p = 1 ODE, 2 SDE); arXiv:2403.01430.
 
     Parameters
@@ -144,7 +151,9 @@ def _report(callback: Callback | None, step: int, n_steps: int, sigma: float, c:
         callback({"step": step + 1, "steps": n_steps, "sigma_A": sigma, "positions_A": c})
 
 
-def signed_volumes(positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]) -> NDArray[np.float64]:
+def signed_volumes(
+    positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """(r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) of each row `(centre, a, b, c, d)`, in A^3.
 
     Parameters
@@ -228,7 +237,9 @@ class LearnedMove:
     options : map, late map and weights.
     """
 
-    def __init__(self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions):
+    def __init__(
+        self, network: DistanceNetwork, elements: Tensor, kinds: Tensor, options: DistanceOptions
+    ):
         self.network, self.elements, self.kinds, self.options = network, elements, kinds, options
         self.map: DistanceMap = distance_map(options.map)
         self.late_map: DistanceMap = distance_map(options.late_map or options.map)
@@ -237,7 +248,9 @@ class LearnedMove:
     def edges(self, sigma: float) -> Tensor:
         """Weights of the pairs at that noise level, (n, n)."""
         if sigma < self.options.late_sigma_A and self.options.global_weight != 1.0:
-            return self.complete * torch.where(self.kinds == EDGE_FAR, self.options.global_weight, 1.0)
+            return self.complete * torch.where(
+                self.kinds == EDGE_FAR, self.options.global_weight, 1.0
+            )
         return self.complete
 
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
@@ -246,7 +259,9 @@ class LearnedMove:
         d = self.network(c, self.elements.expand(count, n), self.kinds.expand(count, n, n), levels)
         table = d[:, pair_indices(n)[2]].view(count, n, n)
         change = (table - pair_geometry(c)[0]) * self.complete
-        return (self.late_map if sigma < self.options.late_sigma_A else self.map)(c, change, self.edges(sigma))
+        return (self.late_map if sigma < self.options.late_sigma_A else self.map)(
+            c, change, self.edges(sigma)
+        )
 
 
 class SE3Distance:
@@ -271,7 +286,12 @@ class SE3Distance:
         self.card = card or {}
 
     def sample(
-        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Conformers in A, (len(seeds), n, 3); sample k depends on seeds[k] alone. NaN where the stereo came out wrong.
 
@@ -293,35 +313,64 @@ class SE3Distance:
         return result
 
     def draw(
-        self, molecule: Molecule, streams: Sequence[np.random.Generator], n_steps: int, callback: Callback | None = None
+        self,
+        molecule: Molecule,
+        streams: Sequence[np.random.Generator],
+        n_steps: int,
+        callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """One unchecked conformer from each stream, (len(streams), n, 3); the mirror image is left to chance."""
         n = molecule.n_atoms
         if n == 1:
             return np.zeros((len(streams), 1, 3))
         kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
-        move = LearnedMove(self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options)
+        move = LearnedMove(
+            self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options
+        )
         sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
         chunk = max(1, 20000 // (n * (n - 1) // 2))
         parts = []
         for first in range(0, len(streams), chunk):
             some = streams[first : first + chunk]
-            z = np.stack([s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1)
+            z = np.stack(
+                [s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1
+            )
             with torch.no_grad():
-                parts.append(self._solve(move, torch.from_numpy(z).double(), sigmas, callback).numpy())
+                parts.append(
+                    self._solve(move, torch.from_numpy(z).double(), sigmas, callback).numpy()
+                )
         return np.concatenate(parts) if parts else np.zeros((0, n, 3))
 
-    def _solve(self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None) -> Tensor:
+    def _solve(
+        self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None
+    ) -> Tensor:
         """z (steps + 1, B, n, 3): the start, then one block per step."""
         o = self.options
         start = sigmas[0] * z[-1]
         if o.solver == "langevin":
-            return annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=o.step_rate, clip_A=o.clip_A, callback=callback)
+            return annealed_langevin(
+                move,
+                start,
+                sigmas,
+                z.__getitem__,
+                step_rate=o.step_rate,
+                clip_A=o.clip_A,
+                callback=callback,
+            )
         if o.solver not in ("ode", "sde"):
             raise UnknownNameError("solver", o.solver, ("ode", "sde", "langevin"))
         solve = reverse_ode if o.solver == "ode" else reverse_sde
         gain = map_gain(o.map, z.shape[2])
-        return solve(move, start, sigmas, z.__getitem__, corrector=self._corrector, gain=gain, clip_A=o.clip_A, callback=callback)
+        return solve(
+            move,
+            start,
+            sigmas,
+            z.__getitem__,
+            corrector=self._corrector,
+            gain=gain,
+            clip_A=o.clip_A,
+            callback=callback,
+        )
 
     def _corrector(self, sigma: float) -> float:
         """k at this noise level."""
@@ -334,14 +383,22 @@ class SE3Distance:
         if unknown:
             have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
             names = ", ".join(SYMBOLS[z] for z in unknown)
-            raise MoleculeError(f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'")
+            raise MoleculeError(
+                f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'"
+            )
         limit = int(self.card.get("max_atoms", 200))
         if molecule.n_atoms > limit:
-            raise MoleculeError(f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'")
+            raise MoleculeError(
+                f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'"
+            )
 
 
 def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
     """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
-    network, card = load_network(weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes)))
+    network, card = load_network(
+        weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes))
+    )
     numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
-    return SE3Distance(network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card)
+    return SE3Distance(
+        network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card
+    )

@@ -36,7 +36,11 @@ class DistanceTraining(TrainingConfig):
     former in the draws. `held_out` names shards of molecules that are not trained on.
     """
 
-    schedule_defaults: ClassVar[dict[str, Any]] = {"warmup_steps": 300, "weight_decay": 1e-4, "hold": 0.0}
+    schedule_defaults: ClassVar[dict[str, Any]] = {
+        "warmup_steps": 300,
+        "weight_decay": 1e-4,
+        "hold": 0.0,
+    }
 
     task: Literal["distance"]
     data: str
@@ -51,7 +55,11 @@ class DistanceTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the distance network; see `shared.run.train`."""
     return train(DistanceTraining, make_task, config, out, budget_s, resume, progress)
@@ -80,30 +88,49 @@ class NoisyBatches:
         molecules = self.data.draw(rng, self.pairs)
         shape = molecules.positions_A.shape
         sigma = stratified_log_sigma(rng, shape[0], SIGMA_MIN_A, SIGMA_MAX_A)
-        return NoisyBatch(molecules, sigma, torch.from_numpy(rng.standard_normal(shape).astype(np.float32)))
+        return NoisyBatch(
+            molecules, sigma, torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+        )
 
 
 def make_task(c: DistanceTraining, network: DistanceNetwork, out: Path) -> Task:
     """What is trained. Raises `InputError` where the folder holds no shard."""
     folder = Path(c.data)
-    shards = [sorted(folder.glob("gfn2*.npz")), [path for path in sorted(folder.glob("mmff_*.npz")) if "part" not in path.name]]
+    shards = [
+        sorted(folder.glob("gfn2*.npz")),
+        [path for path in sorted(folder.glob("mmff_*.npz")) if "part" not in path.name],
+    ]
     if not any(shards):
-        raise InputError(f"{c.data} holds no gfn2*.npz or mmff_*.npz; tools/make_distance_data.py writes them")
+        raise InputError(
+            f"{c.data} holds no gfn2*.npz or mmff_*.npz; tools/make_distance_data.py writes them"
+        )
     data = open_shards(shards, (c.gfn2_share, 1.0 - c.gfn2_share))
     batches = NoisyBatches(data, c.pairs_per_batch, c.seed)
-    unseen = NoisyBatches(open_shards([[Path(p) for p in c.held_out]], (1.0,)), c.pairs_per_batch, c.seed, UNSEEN) if c.held_out else None
-    return Task(network, batches, loss, card_of(network.config), unseen, summary={"conformers": len(data)})
+    unseen = (
+        NoisyBatches(
+            open_shards([[Path(p) for p in c.held_out]], (1.0,)), c.pairs_per_batch, c.seed, UNSEEN
+        )
+        if c.held_out
+        else None
+    )
+    return Task(
+        network, batches, loss, card_of(network.config), unseen, summary={"conformers": len(data)}
+    )
 
 
 def open_shards(sources: Sequence[Sequence[Path]], shares: Sequence[float]) -> ConformerSet:
     """The conformers of some sources' files, each source with its share of the draws."""
     paths = [path for source in sources for path in source]
-    return ConformerSet(paths, [which for which, source in enumerate(sources) for _ in source], shares)
+    return ConformerSet(
+        paths, [which for which, source in enumerate(sources) for _ in source], shares
+    )
 
 
 def loss(network: nn.Module, batch: NoisyBatch) -> Tensor:
     """The denoising loss of a batch."""
-    return denoising_loss(cast(DistanceNetwork, network), batch.molecules, batch.sigma_A, batch.noise)[0]
+    return denoising_loss(
+        cast(DistanceNetwork, network), batch.molecules, batch.sigma_A, batch.noise
+    )[0]
 
 
 def card_of(sizes: DistanceConfig) -> dict[str, Any]:

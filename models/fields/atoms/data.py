@@ -18,7 +18,18 @@ from equidrift.models.shared.split import held_out
 from equidrift.registry import resolve
 from equidrift.units import KCAL_MOL_PER_EV
 
-RMD17 = ("aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic", "toluene", "uracil")
+RMD17 = (
+    "aspirin",
+    "azobenzene",
+    "benzene",
+    "ethanol",
+    "malonaldehyde",
+    "naphthalene",
+    "paracetamol",
+    "salicylic",
+    "toluene",
+    "uracil",
+)
 UNSEEN = "paracetamol"  # of rMD17, kept from training
 VALIDATION = 100  # of each molecule's 1000 training frames
 
@@ -49,7 +60,9 @@ class AtomFields:
 
 
 def padded(
-    numbers: Sequence[NDArray[np.integer]], positions_A: Sequence[NDArray[np.float64]], values: Sequence[NDArray[np.float64]]
+    numbers: Sequence[NDArray[np.integer]],
+    positions_A: Sequence[NDArray[np.float64]],
+    values: Sequence[NDArray[np.float64]],
 ) -> AtomFields:
     """Fields of molecules: numbers (n_i,), positions_A (n_i, 3), values (n_i, p), NaN where not known."""
     n, p = max(map(len, numbers)), values[0].shape[1]
@@ -57,7 +70,9 @@ def padded(
     for k, (z, r, f) in enumerate(zip(numbers, positions_A, values)):
         x[k, : len(z), :3], x[k, : len(z), 3], y[k, : len(z)] = r - r.mean(0), z, f
     known = np.isfinite(y).all(2)
-    return AtomFields(torch.tensor(x), torch.tensor(np.where(known[..., None], y, 0.0)), torch.tensor(known))
+    return AtomFields(
+        torch.tensor(x), torch.tensor(np.where(known[..., None], y, 0.0)), torch.tensor(known)
+    )
 
 
 def joined(parts: Sequence[AtomFields]) -> AtomFields:
@@ -75,7 +90,9 @@ def joined(parts: Sequence[AtomFields]) -> AtomFields:
     return AtomFields(fill("x"), fill("y"), fill("mask"))
 
 
-def rmd17(folder: Path, molecule: str, split: str, what: str = "forces", most: int | None = None) -> AtomFields:
+def rmd17(
+    folder: Path, molecule: str, split: str, what: str = "forces", most: int | None = None
+) -> AtomFields:
     """Frames of a molecule of rMD17: "forces" in eV/A, or "virial", the symmetric part of r x f about the centre, in eV.
 
     Parameters
@@ -87,13 +104,23 @@ def rmd17(folder: Path, molecule: str, split: str, what: str = "forces", most: i
     if not path.is_file():
         raise InputError(f"there is no {path}; set EQUIDRIFT_DATA to the folder that holds rmd17/")
     with np.load(path) as file:
-        numbers, r, f = file["nuclear_charges"].astype(np.int64), file["coords"], file["forces"] / KCAL_MOL_PER_EV
-    chosen = {"train": slice(VALIDATION, None), "validation": slice(VALIDATION), "test": slice(None)}[split]
+        numbers, r, f = (
+            file["nuclear_charges"].astype(np.int64),
+            file["coords"],
+            file["forces"] / KCAL_MOL_PER_EV,
+        )
+    chosen = {
+        "train": slice(VALIDATION, None),
+        "validation": slice(VALIDATION),
+        "test": slice(None),
+    }[split]
     r, f = r[chosen][:most], f[chosen][:most]
     r = r - r.mean(1, keepdims=True)
     if what == "virial":
         outer = 0.5 * (r[..., :, None] * f[..., None, :] + f[..., :, None] * r[..., None, :])
-        f = np.stack([outer[..., i, j] * (1.0 if i == j else math.sqrt(2.0)) for i, j in PLACES], -1)
+        f = np.stack(
+            [outer[..., i, j] * (1.0 if i == j else math.sqrt(2.0)) for i, j in PLACES], -1
+        )
     return padded([numbers] * len(r), list(r), list(f))
 
 
@@ -107,10 +134,15 @@ def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
     path = folder / "qm9_130831.npz"
     if not path.is_file():
         raise InputError(f"there is no {path}; set EQUIDRIFT_DATA to the folder that holds it")
-    read, key = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_smiles", "flat_smiles"))
+    read, key = (
+        resolve(f"equidrift.adapters.rdkit.molecule:{name}")
+        for name in ("from_smiles", "flat_smiles")
+    )
     bucket = {"validation": "val"}.get(split, split)
     with np.load(path) as file:
-        smiles, offset, z, r, q = (file[name] for name in ("smiles", "offset", "z", "R", "mulliken"))
+        smiles, offset, z, r, q = (
+            file[name] for name in ("smiles", "offset", "z", "R", "mulliken")
+        )
     chosen: list[int] = []
     for k in np.random.default_rng(9).permutation(len(smiles)):
         if held_out(key(read(str(smiles[k])))) == bucket:
@@ -119,4 +151,8 @@ def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
             break
     rows = [slice(offset[k], offset[k + 1]) for k in chosen]
     charges = [q[row].astype(np.float64)[:, None] for row in rows]
-    return padded([z[row].astype(np.int64) for row in rows], [r[row].astype(np.float64) for row in rows], [c - c.mean() for c in charges])
+    return padded(
+        [z[row].astype(np.int64) for row in rows],
+        [r[row].astype(np.float64) for row in rows],
+        [c - c.mean() for c in charges],
+    )

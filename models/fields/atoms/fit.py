@@ -55,7 +55,12 @@ class Run:
 
 
 def train_limit(
-    model: AtomFieldModel, data: AtomFields, schedule: dict[str, Any], budget_s: float, run: Run, held_out: AtomFields | None = None
+    model: AtomFieldModel,
+    data: AtomFields,
+    schedule: dict[str, Any],
+    budget_s: float,
+    run: Run,
+    held_out: AtomFields | None = None,
 ) -> Trainer:
     """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's white part on the values."""
     kernel: AtomKernel = model.diffusion.kernel  # type: ignore[assignment]
@@ -64,10 +69,14 @@ def train_limit(
     def surprise(network: nn.Module, part: AtomFields, mixed: int, short: bool) -> Tensor:
         """Minus the log density per value, in bfloat16 if `short`."""
         generator.manual_seed(mixed)
-        y = part.y + model.config.noise * torch.randn(part.y.shape, generator=generator, dtype=part.y.dtype)
+        y = part.y + model.config.noise * torch.randn(
+            part.y.shape, generator=generator, dtype=part.y.dtype
+        )
         with torch.autocast("cpu", torch.bfloat16, enabled=short):
             mean, gram = network.law(part.x.float(), part.mask)  # type: ignore[operator]
-        return -gram.log_prob((y - mean) * part.mask[..., None]).sum() / (part.mask.sum() * model.components)
+        return -gram.log_prob((y - mean) * part.mask[..., None]).sum() / (
+            part.mask.sum() * model.components
+        )
 
     def held_out_loss(network: nn.Module, part: AtomFields) -> Tensor:
         return surprise(network, part, run.seed ^ NOISE, short=False)
@@ -88,14 +97,18 @@ def train_limit(
     return trainer
 
 
-def train_score(model: AtomFieldModel, data: AtomFields, schedule: dict[str, Any], budget_s: float, run: Run) -> Trainer:
+def train_score(
+    model: AtomFieldModel, data: AtomFields, schedule: dict[str, Any], budget_s: float, run: Run
+) -> Trainer:
     """Train the score's network on values of random subsets of atoms."""
     generator = torch.Generator()
 
     def loss(network: nn.Module, part: Stepped) -> Tensor:
         generator.manual_seed(part.seed(run.seed, SUBSETS))
         known: AtomFields = part.data
-        y = known.y + model.config.noise * torch.randn(known.y.shape, generator=generator, dtype=known.y.dtype)
+        y = known.y + model.config.noise * torch.randn(
+            known.y.shape, generator=generator, dtype=known.y.dtype
+        )
         mask = known.mask & random_subsets(known.mask, generator)
         return model.diffusion.loss(known.x.float(), y * mask[..., None], mask, generator)
 
@@ -124,8 +137,12 @@ def calibrate(model: AtomFieldModel, validation: AtomFields) -> float:
         with torch.no_grad():
             mean, gram = kernel.law(part.x.float(), part.mask)
         values, vectors = torch.linalg.eigh(gram.matrix)
-        here = (vectors.square() * part.mask.repeat_interleave(model.components, 1)[..., None]).sum(1)  # which are of known values
-        away = (vectors.mT @ ((part.y - mean) * part.mask[..., None]).flatten(1)[..., None])[..., 0].square()
+        here = (vectors.square() * part.mask.repeat_interleave(model.components, 1)[..., None]).sum(
+            1
+        )  # which are of known values
+        away = (vectors.mT @ ((part.y - mean) * part.mask[..., None]).flatten(1)[..., None])[
+            ..., 0
+        ].square()
         spread = torch.tensor(factors)[:, None, None] * (values - noise).clamp(min=0) + noise
         total -= 0.5 * (away / spread + here * spread.log()).sum((1, 2))
     best = float(factors[int(total.argmax())])
@@ -134,7 +151,9 @@ def calibrate(model: AtomFieldModel, validation: AtomFields) -> float:
     return best
 
 
-def calibrate_intervals(model: AtomFieldModel, validation: AtomFields, most: int = 150, seed: int = 0) -> None:
+def calibrate_intervals(
+    model: AtomFieldModel, validation: AtomFields, most: int = 150, seed: int = 0
+) -> None:
     """Set `quantiles` to those of deviations over standard deviations, of values of validation molecules that are not given."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(validation), generator=generator)[:most]
@@ -159,7 +178,9 @@ def _batches(data: AtomFields, batch: int, seed: int) -> Callable[[int], AtomFie
         # begins that stick out at the ends are pushed in, so that the smallest and largest are as frequent as the others
         begin = int(torch.randint(-window // 2, len(data) - window // 2, (1,), generator=generator))
         begin = min(max(begin, 0), len(data) - window)
-        return data[order[begin + torch.randint(window, (min(batch, len(data)),), generator=generator)]]
+        return data[
+            order[begin + torch.randint(window, (min(batch, len(data)),), generator=generator)]
+        ]
 
     return draw
 
@@ -179,6 +200,16 @@ def is_balanced(data: AtomFields, rank: str) -> bool:
     size = float(y.square().sum((1, 2)).mean().sqrt())
     net = y.sum(1)
     if rank == "vector":
-        arm = whole.x[..., :3] - whole.x[..., :3].sum(1, keepdim=True) / whole.mask.sum(1)[:, None, None]
-        net = torch.cat([net, torch.linalg.cross(arm * whole.mask[..., None], y).sum(1) / max(1.0, float(arm.square().mean().sqrt()))], 1)
+        arm = (
+            whole.x[..., :3]
+            - whole.x[..., :3].sum(1, keepdim=True) / whole.mask.sum(1)[:, None, None]
+        )
+        net = torch.cat(
+            [
+                net,
+                torch.linalg.cross(arm * whole.mask[..., None], y).sum(1)
+                / max(1.0, float(arm.square().mean().sqrt())),
+            ],
+            1,
+        )
     return float(net.square().mean().sqrt()) < BALANCED * size

@@ -28,11 +28,17 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
     """
     z, r = numbers_in(numbers, "numbers"), numbers_in(positions_A, "positions_A")
     if z.ndim != 1 or not len(z) or r.shape != (len(z), 3):
-        raise InputError(f"a molecule is numbers (n,) and positions_A (n, 3), not arrays of shapes {z.shape} and {r.shape}")
+        raise InputError(
+            f"a molecule is numbers (n,) and positions_A (n, 3), not arrays of shapes {z.shape} and {r.shape}"
+        )
     if (z != np.round(z)).any() or z.min() < 1 or z.max() >= MAX_NUMBER:
-        raise InputError(f"numbers must be atomic numbers from 1 to {MAX_NUMBER - 1}, not {z[:6].tolist()}")
+        raise InputError(
+            f"numbers must be atomic numbers from 1 to {MAX_NUMBER - 1}, not {z[:6].tolist()}"
+        )
     if not np.isfinite(r).all():
-        raise InputError("positions_A hold NaN or infinite numbers; a field is known or not, but an atom has its place")
+        raise InputError(
+            "positions_A hold NaN or infinite numbers; a field is known or not, but an atom has its place"
+        )
     distance = np.linalg.norm(r[:, None] - r[None], axis=-1) + np.eye(len(z)) * 9.9
     if distance.min() < CLOSEST_A:
         i, j = np.unravel_index(distance.argmin(), distance.shape)
@@ -41,7 +47,9 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
     return z.astype(np.int64), r
 
 
-def as_atom_fields(numbers: Any, positions_A: Sequence[Any], values: Sequence[Any], rank: str) -> AtomFields:
+def as_atom_fields(
+    numbers: Any, positions_A: Sequence[Any], values: Sequence[Any], rank: str
+) -> AtomFields:
     """Molecules with their values, checked and padded; arguments as `AtomFieldModel.fit`.
 
     Raises
@@ -53,18 +61,28 @@ def as_atom_fields(numbers: Any, positions_A: Sequence[Any], values: Sequence[An
     count = len(positions_A)
     if len(values) != count or not (shared or len(numbers) == count):
         molecules = "" if shared else f" for {len(numbers)} molecules"
-        raise InputError(f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each per molecule")
+        raise InputError(
+            f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each per molecule"
+        )
     zs, rs, ys = [], [], []
     for k in range(count):
         z, r = as_molecule(numbers if shared else numbers[k], positions_A[k])
         y = numbers_in(values[k], "values")
         if y.shape != (len(z), *VALUE[rank]):
-            raise InputError(f"values of rank {rank!r} on {len(z)} atoms have shape {(len(z), *VALUE[rank])}, not {y.shape}")
+            raise InputError(
+                f"values of rank {rank!r} on {len(z)} atoms have shape {(len(z), *VALUE[rank])}, not {y.shape}"
+            )
         if np.isinf(y).any():
-            raise InputError("values hold infinite numbers; NaN stands for a value that is not known")
+            raise InputError(
+                "values hold infinite numbers; NaN stands for a value that is not known"
+            )
         if rank == "tensor":
-            if np.nanmax(np.abs(y - y.swapaxes(1, 2)), initial=0.0) > 1e-6 * (1 + np.nanmax(np.abs(y), initial=0.0)):
-                raise InputError("tensors must be symmetric: y[k] equal to its transpose; give the antisymmetric part as a vector field")
+            if np.nanmax(np.abs(y - y.swapaxes(1, 2)), initial=0.0) > 1e-6 * (
+                1 + np.nanmax(np.abs(y), initial=0.0)
+            ):
+                raise InputError(
+                    "tensors must be symmetric: y[k] equal to its transpose; give the antisymmetric part as a vector field"
+                )
             y = to_six(torch.tensor(y)).numpy()
         zs.append(z)
         rs.append(r)
@@ -77,12 +95,18 @@ def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
     array = np.asarray(given)
     if array.dtype == bool:
         if array.shape != (n,):
-            raise InputError(f"given has shape {array.shape}, the molecule has {n} atoms; one True or False an atom")
+            raise InputError(
+                f"given has shape {array.shape}, the molecule has {n} atoms; one True or False an atom"
+            )
         return array
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise InputTypeError(f"given must be a mask (n,) or indices of atoms, not an array of {array.dtype} and shape {array.shape}")
+        raise InputTypeError(
+            f"given must be a mask (n,) or indices of atoms, not an array of {array.dtype} and shape {array.shape}"
+        )
     if array.size and not (0 <= array.min() and array.max() < n):
-        raise InputError(f"given names atom {int(array[(array < 0) | (array >= n)][0])}, the molecule has atoms 0 to {n - 1}")
+        raise InputError(
+            f"given names atom {int(array[(array < 0) | (array >= n)][0])}, the molecule has atoms 0 to {n - 1}"
+        )
     mask = np.zeros(n, bool)
     mask[array] = True
     return mask
@@ -98,4 +122,6 @@ def numbers_in(value: ArrayLike, label: str) -> Array:
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputTypeError(f"{label} must be an array of numbers, not {type(value).__name__}") from error
+        raise InputTypeError(
+            f"{label} must be an array of numbers, not {type(value).__name__}"
+        ) from error

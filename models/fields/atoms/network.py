@@ -22,7 +22,9 @@ Rank = Literal["scalar", "vector", "tensor"]
 COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 6}
 PLACES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # of the six components
 MAX_NUMBER = 100
-Edges = tuple[Tensor, Tensor]  # radial filters (B, radial, n, n) and unit vectors from j to i (B, n, n, 3)
+Edges = tuple[
+    Tensor, Tensor
+]  # radial filters (B, radial, n, n) and unit vectors from j to i (B, n, n, 3)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class AtomConfig:
 
 def to_six(tensor: Tensor) -> Tensor:
     """Symmetric matrices (..., 3, 3) as (..., 6), of the same length."""
-    return torch.stack([tensor[..., i, j] * (1.0 if i == j else math.sqrt(2.0)) for i, j in PLACES], -1)
+    return torch.stack(
+        [tensor[..., i, j] * (1.0 if i == j else math.sqrt(2.0)) for i, j in PLACES], -1
+    )
 
 
 def to_matrix(six: Tensor) -> Tensor:
@@ -72,10 +76,14 @@ def edges(x: Tensor, radial: int, cutoff_A: float) -> Edges:
     distance = (difference.square().sum(-1) + 1e-12).sqrt()
     near = distance / cutoff_A
     window = torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near))
-    window = window * (exists[:, :, None] & exists[:, None]) * (1 - torch.eye(x.shape[1], dtype=x.dtype))
+    window = (
+        window * (exists[:, :, None] & exists[:, None]) * (1 - torch.eye(x.shape[1], dtype=x.dtype))
+    )
     centres = torch.linspace(0.6 / cutoff_A, 1.0, radial, dtype=x.dtype)
     filters = (-((near[..., None] - centres) * radial).square()).exp() * window[..., None]
-    return filters.permute(0, 3, 1, 2) / (1 + window.sum(-1))[:, None, :, None].sqrt(), difference / (distance + 1e-6)[..., None]
+    return filters.permute(0, 3, 1, 2) / (1 + window.sum(-1))[
+        :, None, :, None
+    ].sqrt(), difference / (distance + 1e-6)[..., None]
 
 
 class Trunk(nn.Module):
@@ -85,7 +93,9 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         self.element = nn.Embedding(MAX_NUMBER, config.width)
-        self.layers = nn.ModuleList([_VectorLayer(config.width, config.radial) for _ in range(config.layers)])
+        self.layers = nn.ModuleList(
+            [_VectorLayer(config.width, config.radial) for _ in range(config.layers)]
+        )
         # where a value depends on the frame's origin (r x f), atoms must know their place in the molecule
         self.place = nn.Parameter(torch.randn(config.width)) if config.rank == "tensor" else None
 
@@ -95,7 +105,10 @@ class Trunk(nn.Module):
         v = x.new_zeros(*x.shape[:2], 3, self.config.width)
         if self.place is not None:
             keep = (x[..., 3:] > 0).to(x.dtype)
-            v = ((x[..., :3] - (x[..., :3] * keep).sum(1, keepdim=True) / keep.sum(1, keepdim=True)) * keep)[..., None] * self.place
+            v = (
+                (x[..., :3] - (x[..., :3] * keep).sum(1, keepdim=True) / keep.sum(1, keepdim=True))
+                * keep
+            )[..., None] * self.place
         pairs = edges(x, self.config.radial, self.config.cutoff_A)
         for layer in self.layers:
             s, v = layer(s, v, *pairs)
@@ -107,7 +120,10 @@ class Tensors(nn.Module):
 
     def __init__(self, width: int, count: int):
         super().__init__()
-        self.left, self.right = nn.Linear(width, count, bias=False), nn.Linear(width, count, bias=False)
+        self.left, self.right = (
+            nn.Linear(width, count, bias=False),
+            nn.Linear(width, count, bias=False),
+        )
         self.trace = nn.Linear(width, count)
         nn.init.zeros_(self.trace.weight)
 
@@ -134,7 +150,9 @@ class AtomKernel(nn.Module):
         self.trunk = Trunk(config)
         self.invariants = nn.Linear(c, q + 1)
         self.pair = nn.Linear(c, 8) if config.rank == "vector" else None
-        self.pair_radial = nn.Parameter(0.1 * torch.randn(8, config.radial)) if config.rank == "vector" else None
+        self.pair_radial = (
+            nn.Parameter(0.1 * torch.randn(8, config.radial)) if config.rank == "vector" else None
+        )
         if config.rank == "scalar":
             self.mean_out: nn.Module = nn.Sequential(nn.Linear(c, c), nn.SiLU(), nn.Linear(c, 1))
             self.features: nn.Module | None = None
@@ -143,7 +161,9 @@ class AtomKernel(nn.Module):
         else:
             self.mean_out, self.features = Tensors(c, 1), Tensors(c, q)
         self.log_noise = nn.Parameter(torch.tensor(2 * math.log(config.noise)), requires_grad=False)
-        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=False)  # calibration: factor of all but the noise
+        self.log_scale = nn.Parameter(
+            torch.zeros(()), requires_grad=False
+        )  # calibration: factor of all but the noise
 
     def law(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, AtomGram]:
         """Mean (B, n, p) and Gram matrix of molecules x (B, n, 4), of the atoms in `mask` (B, n), or of all."""
@@ -171,14 +191,28 @@ class AtomKernel(nn.Module):
         mean = mean * exists[..., None]
         if project is None:
             return mean
-        return (project @ mean.reshape(len(mean), -1, 1).to(project.dtype)).reshape(mean.shape).to(mean.dtype)
+        return (
+            (project @ mean.reshape(len(mean), -1, 1).to(project.dtype))
+            .reshape(mean.shape)
+            .to(mean.dtype)
+        )
 
-    def _gram(self, s: Tensor, v: Tensor, pairs: Edges, project: Tensor | None, exists: Tensor, keep: Tensor) -> AtomGram:
+    def _gram(
+        self,
+        s: Tensor,
+        v: Tensor,
+        pairs: Edges,
+        project: Tensor | None,
+        exists: Tensor,
+        keep: Tensor,
+    ) -> AtomGram:
         b, n, _ = s.shape
         p = self.components
         here = exists.to(s.dtype)
         a, d = (self.invariants(s) * here[..., None]).split([self.config.features, 1], -1)
-        spread = 0.1 * (a @ a.mT) + torch.diag_embed(torch.nn.functional.softplus(d[..., 0] - 1.0).square() * here)
+        spread = 0.1 * (a @ a.mT) + torch.diag_embed(
+            torch.nn.functional.softplus(d[..., 0] - 1.0).square() * here
+        )
         unit = torch.eye(p, dtype=s.dtype)
         matrix = (spread[:, :, None, :, None] * unit[:, None]).reshape(b, n * p, n * p).double()
         if self.features is not None:
@@ -191,9 +225,13 @@ class AtomKernel(nn.Module):
             matrix = matrix + self._pairs(s, pairs, here)
         matrix = self.log_scale.exp().double() * matrix
         noise = self.log_noise.exp().double()
-        total = noise + (matrix.diagonal(dim1=1, dim2=2).reshape(b, -1).sum(1) / (p * here.sum(1))).clamp(min=1e-6)
+        total = noise + (
+            matrix.diagonal(dim1=1, dim2=2).reshape(b, -1).sum(1) / (p * here.sum(1))
+        ).clamp(min=1e-6)
         rows = keep[:, :, None].expand(b, n, p).reshape(b, -1).double()
-        matrix = matrix * rows[:, :, None] * rows[:, None] + torch.diag_embed(rows * noise + (1 - rows) * total[:, None])
+        matrix = matrix * rows[:, :, None] * rows[:, None] + torch.diag_embed(
+            rows * noise + (1 - rows) * total[:, None]
+        )
         return AtomGram(matrix, float(total.detach().mean()), n, p, keep)
 
     def _pairs(self, s: Tensor, pairs: Edges, here: Tensor) -> Tensor:
@@ -203,7 +241,9 @@ class AtomKernel(nn.Module):
         sizes = torch.einsum("bic,bjc,cr,brij->bij", h, h, self.pair_radial, filters)
         strength = (0.5 * (sizes + sizes.mT)).square().double()
         line = line.double()
-        blocks = strength[..., None, None] * line[..., :, None] * line[..., None, :]  # (B, n, n, 3, 3)
+        blocks = (
+            strength[..., None, None] * line[..., :, None] * line[..., None, :]
+        )  # (B, n, n, 3, 3)
         b, n = s.shape[:2]
         own = torch.diag_embed(blocks.sum(2).permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
         return (own - blocks).permute(0, 1, 3, 2, 4).reshape(b, 3 * n, 3 * n)
@@ -217,13 +257,20 @@ def balance(x: Tensor, rank: Rank) -> Tensor:
     p = COMPONENTS[rank]
     columns = exists[:, :, None, None] * torch.eye(p, dtype=x.dtype)  # (B, n, p, p)
     if rank == "vector":
-        centre = (x[..., :3] * exists[..., None]).sum(1, keepdim=True) / exists.sum(1)[:, None, None]
+        centre = (x[..., :3] * exists[..., None]).sum(1, keepdim=True) / exists.sum(1)[
+            :, None, None
+        ]
         arm = (x[..., :3] - centre) * exists[..., None]
-        turns = torch.linalg.cross(torch.eye(3, dtype=x.dtype).expand(b, n, 3, 3), arm[:, :, None], dim=-1)  # rows: turns about x, y, z
+        turns = torch.linalg.cross(
+            torch.eye(3, dtype=x.dtype).expand(b, n, 3, 3), arm[:, :, None], dim=-1
+        )  # rows: turns about x, y, z
         columns = torch.cat([columns, turns.transpose(2, 3)], -1)
     basis = columns.reshape(b, n * p, -1)
     inner = basis.mT @ basis
-    return torch.diag_embed(torch.ones(b, n * p, dtype=x.dtype)) - basis @ torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ basis.mT
+    return (
+        torch.diag_embed(torch.ones(b, n * p, dtype=x.dtype))
+        - basis @ torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ basis.mT
+    )
 
 
 class AtomGram(Gram):
@@ -239,7 +286,9 @@ class AtomGram(Gram):
         with torch.no_grad():
             values, vectors = torch.linalg.eigh(self.dense)
             values = values.clamp(min=1e-12 * self.variance).sqrt()
-            return (vectors * values[:, None]) @ vectors.mT, (vectors / values[:, None]) @ vectors.mT
+            return (vectors * values[:, None]) @ vectors.mT, (
+                vectors / values[:, None]
+            ) @ vectors.mT
 
     def root(self, z: Tensor) -> Tensor:
         """K^1/2 z."""
@@ -265,18 +314,35 @@ class AtomScore(nn.Module):
         self.config = config
         c, few = config.score_width, 4
         self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
-        self.known_scalar, self.known_vector = nn.Linear(config.width, c), nn.Linear(config.width, few, bias=False)
-        self.enter_scalar = nn.Linear({"scalar": 3, "vector": 2 + few, "tensor": 3 + few}[config.rank], c)
-        self.enter_vector = nn.Linear({"scalar": few, "vector": few + 1, "tensor": 2 * few}[config.rank], c, bias=False)
-        self.layers = nn.ModuleList([_VectorLayer(c, config.radial) for _ in range(config.score_layers)])
+        self.known_scalar, self.known_vector = (
+            nn.Linear(config.width, c),
+            nn.Linear(config.width, few, bias=False),
+        )
+        self.enter_scalar = nn.Linear(
+            {"scalar": 3, "vector": 2 + few, "tensor": 3 + few}[config.rank], c
+        )
+        self.enter_vector = nn.Linear(
+            {"scalar": few, "vector": few + 1, "tensor": 2 * few}[config.rank], c, bias=False
+        )
+        self.layers = nn.ModuleList(
+            [_VectorLayer(c, config.radial) for _ in range(config.score_layers)]
+        )
         self.gate = nn.Linear(c, 1)
-        self.leave: nn.Module = {"scalar": nn.Linear(c, 1), "vector": nn.Linear(c, 1, bias=False), "tensor": Tensors(c, 1)}[config.rank]
-        last = [self.leave.left, self.leave.trace] if isinstance(self.leave, Tensors) else [self.leave]
+        self.leave: nn.Module = {
+            "scalar": nn.Linear(c, 1),
+            "vector": nn.Linear(c, 1, bias=False),
+            "tensor": Tensors(c, 1),
+        }[config.rank]
+        last = (
+            [self.leave.left, self.leave.trace] if isinstance(self.leave, Tensors) else [self.leave]
+        )
         for layer in (self.gate, *last):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, t: Tensor, std: Tensor, u: Tensor, mask: Tensor, known: tuple[Tensor, Tensor, Edges]) -> Tensor:
+    def forward(
+        self, t: Tensor, std: Tensor, u: Tensor, mask: Tensor, known: tuple[Tensor, Tensor, Edges]
+    ) -> Tensor:
         """Times and noise factors (B,); mask (B, n) of the atoms that have a value; `known` of the trunk, of batch B or 1."""
         trunk_s, trunk_v, pairs = known
         here = mask.to(u.dtype)[..., None]
@@ -286,16 +352,33 @@ class AtomScore(nn.Module):
         if self.config.rank == "scalar":
             s, v = [u, u.square(), here], [lines]
         elif self.config.rank == "vector":
-            s, v = [u.square().sum(-1, keepdim=True), here, (u[..., None] * lines).sum(2)], [lines, u[..., None]]
+            s, v = (
+                [u.square().sum(-1, keepdim=True), here, (u[..., None] * lines).sum(2)],
+                [lines, u[..., None]],
+            )
         else:
             turned = to_matrix(u) @ lines
-            s, v = [u[..., :3].sum(-1, keepdim=True), u.square().sum(-1, keepdim=True), here, (turned * lines).sum(2)], [lines, turned]
-        hidden = self.enter_scalar(torch.cat(s, -1)) + self.known_scalar(trunk_s) + self.time(time_features(t, std, 64))[:, None]
+            s, v = (
+                [
+                    u[..., :3].sum(-1, keepdim=True),
+                    u.square().sum(-1, keepdim=True),
+                    here,
+                    (turned * lines).sum(2),
+                ],
+                [lines, turned],
+            )
+        hidden = (
+            self.enter_scalar(torch.cat(s, -1))
+            + self.known_scalar(trunk_s)
+            + self.time(time_features(t, std, 64))[:, None]
+        )
         vectors = self.enter_vector(torch.cat(v, -1))
         for layer in self.layers:
             hidden, vectors = layer(hidden, vectors, *pairs)
         if self.config.rank == "scalar":
             out: Tensor = self.leave(hidden)
         else:
-            out = (self.leave(vectors) if self.config.rank == "vector" else self.leave(hidden, vectors))[..., 0]
+            out = (
+                self.leave(vectors) if self.config.rank == "vector" else self.leave(hidden, vectors)
+            )[..., 0]
         return (out + self.gate(hidden) * u) * here

@@ -25,14 +25,18 @@ class AtomDiffusion(FieldDiffusion):
     def __init__(self, config: AtomConfig, schedule: LinearBeta | None = None):
         super().__init__(AtomKernel(config), NetworkConfig(kind="none"), schedule)  # type: ignore[arg-type]
         self.config = config
-        self.network = AtomScore(config) if config.score_layers else NoNetwork(NetworkConfig(kind="none"))
+        self.network = (
+            AtomScore(config) if config.score_layers else NoNetwork(NetworkConfig(kind="none"))
+        )
 
     def white_score(self, t: Tensor, u: Tensor, mask: Tensor, gram: AtomGram) -> Tensor:
         """grad log p_t of whitened values u = K^-1/2 y."""
         std, _ = self.factors(t)
         if self.gaussian:
             return -u
-        small = next(self.network.parameters()).dtype  # the network is float32 wherever the values are float64
+        small = next(
+            self.network.parameters()
+        ).dtype  # the network is float32 wherever the values are float64
         known = gram.known
         f = self.network(t.to(small), std[:, 0, 0].to(small), u.to(small), mask, known).to(u.dtype)
         return -u + f / (std.to(u.dtype) + STD_FLOOR)
@@ -46,7 +50,9 @@ class AtomDiffusion(FieldDiffusion):
             return -y
         return gram.root(self.white_score(t, gram.whiten(y), mask, gram))
 
-    def loss(self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True) -> Tensor:
+    def loss(
+        self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True
+    ) -> Tensor:
         """Denoising score matching of residuals, in the metric in which the limiting GP is white."""
         with torch.no_grad():
             mean, gram = self.kernel.law(x, mask)  # type: ignore[operator]
@@ -66,8 +72,14 @@ class AtomDiffusion(FieldDiffusion):
             y = (y - mean) * mask[..., None]
             if self.gaussian:
                 return gram.log_prob(y)
-            found = log_likelihood(_White(self, gram), x, gram.whiten(y).float() * mask[..., None], mask, **options)  # type: ignore[arg-type]
-            logs = gram.factor.diagonal(dim1=1, dim2=2).log().reshape(len(y), -1, self.config.components)
+            found = log_likelihood(
+                _White(self, gram), x, gram.whiten(y).float() * mask[..., None], mask, **options
+            )  # type: ignore[arg-type]
+            logs = (
+                gram.factor.diagonal(dim1=1, dim2=2)
+                .log()
+                .reshape(len(y), -1, self.config.components)
+            )
             return found - (logs * mask[..., None]).sum((1, 2))
 
 
@@ -77,7 +89,12 @@ class _White:
     gaussian = False
 
     def __init__(self, diffusion: AtomDiffusion, gram: AtomGram):
-        self.diffusion, self.known, self.schedule, self.kernel = diffusion, gram, diffusion.schedule, self
+        self.diffusion, self.known, self.schedule, self.kernel = (
+            diffusion,
+            gram,
+            diffusion.schedule,
+            self,
+        )
 
     def closed_log_prob(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
         """There is a network."""
@@ -95,6 +112,8 @@ class _White:
 def random_subsets(mask: Tensor, generator: torch.Generator) -> Tensor:
     """Which atoms (B, n) have a value: all of them in two of five molecules, else each with a chance that is even in [0, 1]."""
     share = torch.rand(len(mask), 1, generator=generator)
-    share = torch.where(torch.rand(len(mask), 1, generator=generator) < 0.4, torch.ones_like(share), share)
+    share = torch.where(
+        torch.rand(len(mask), 1, generator=generator) < 0.4, torch.ones_like(share), share
+    )
     chosen = (torch.rand(mask.shape, generator=generator) < share) & mask
     return torch.where(chosen.any(1, keepdim=True), chosen, mask)

@@ -82,7 +82,9 @@ class AtomFieldModel:
     ):
         self.diffusion, self.scale, self.elements = diffusion.eval(), scale, tuple(elements)
         self.means, self.quantity, self.unit = means or {}, quantity, unit
-        self.quantiles: Array = np.broadcast_to([NormalDist().inv_cdf(0.5 + level / 2) for level in LEVELS], (len(SHARES), len(LEVELS)))
+        self.quantiles: Array = np.broadcast_to(
+            [NormalDist().inv_cdf(0.5 + level / 2) for level in LEVELS], (len(SHARES), len(LEVELS))
+        )
         self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
         self.training: dict[str, Any] = {}  # the same for the card
 
@@ -143,9 +145,29 @@ class AtomFieldModel:
         order = torch.randperm(len(data), generator=rng)
         held = max(1, round(validation * len(data)))
         if len(data) < 2:
-            raise InputError("one molecule is too little to learn from: give at least two, some of them calibrate the model")
-        options = FitOptions(rank, quantity, unit, balanced, config or {}, schedule or {}, score_schedule or {}, batch, seed)
-        return cls.fit_fields(data[order[held:]], data[order[:held]], options, budget_s, out=out, resume=resume, progress=progress)
+            raise InputError(
+                "one molecule is too little to learn from: give at least two, some of them calibrate the model"
+            )
+        options = FitOptions(
+            rank,
+            quantity,
+            unit,
+            balanced,
+            config or {},
+            schedule or {},
+            score_schedule or {},
+            batch,
+            seed,
+        )
+        return cls.fit_fields(
+            data[order[held:]],
+            data[order[:held]],
+            options,
+            budget_s,
+            out=out,
+            resume=resume,
+            progress=progress,
+        )
 
     @classmethod
     def fit_fields(
@@ -165,12 +187,21 @@ class AtomFieldModel:
         centred = data.y - offset(means, data.x, balanced)
         scale = float(centred[data.mask].square().mean().sqrt())
         if scale == 0 or not math.isfinite(scale):
-            raise InputError("the values are the same everywhere; there is no distribution to learn")
+            raise InputError(
+                "the values are the same everywhere; there is no distribution to learn"
+            )
         sizes: dict[str, Any] = {"rank": options.rank, "balanced": balanced, **options.config}
         with own_random_state(options.seed):
             diffusion = AtomDiffusion(AtomConfig(**sizes))
         elements = [int(z) for z in torch.unique(data.x[..., 3]) if z > 0]
-        model = cls(diffusion, scale=scale, elements=elements, means=means, quantity=options.quantity, unit=options.unit)
+        model = cls(
+            diffusion,
+            scale=scale,
+            elements=elements,
+            means=means,
+            quantity=options.quantity,
+            unit=options.unit,
+        )
         with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
             run = Run(Path(folder), options.batch, options.seed, resume, progress)
             share = 1.0 if diffusion.gaussian else LIMIT_SHARE
@@ -178,8 +209,13 @@ class AtomFieldModel:
             calibrate(model, validation)
             record, card = first.summary(), first.card()
             if not diffusion.gaussian:
-                second = train_score(model, data, options.score_schedule, budget_s * (1 - share), run)
-                record["score_steps"], record["minutes"] = second.step, (first.seconds + second.seconds) / 60
+                second = train_score(
+                    model, data, options.score_schedule, budget_s * (1 - share), run
+                )
+                record["score_steps"], record["minutes"] = (
+                    second.step,
+                    (first.seconds + second.seconds) / 60,
+                )
                 card["trained"]["score_steps"] = second.step
                 card["run"]["minutes"] = round(record["minutes"], 2)
         model.record, model.training = record, card
@@ -190,7 +226,13 @@ class AtomFieldModel:
         y = (data.y - offset(self.means, data.x, self.config.balanced)) / self.scale
         return AtomFields(data.x, y * data.mask[..., None], data.mask)
 
-    def condition(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None = None) -> ConditionedAtoms:
+    def condition(
+        self,
+        numbers: ArrayLike,
+        positions_A: ArrayLike,
+        values: ArrayLike,
+        given: ArrayLike | None = None,
+    ) -> ConditionedAtoms:
         """The distribution of a molecule's field where some of its values are known.
 
         Parameters
@@ -208,17 +250,26 @@ class AtomFieldModel:
         if not known.any():
             raise InputError("no value is known; call sample of the model itself for the prior")
         if known.all():
-            raise InputError("all values are known and nothing is left to complete; set those to NaN that are not, or name the given atoms")
+            raise InputError(
+                "all values are known and nothing is left to complete; set those to NaN that are not, or name the given atoms"
+            )
         return ConditionedAtoms(self, data)
 
-    def sample(self, numbers: ArrayLike, positions_A: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> Array:
+    def sample(
+        self, numbers: ArrayLike, positions_A: ArrayLike, n: int = 1, seed: int = 0, **options: Any
+    ) -> Array:
         """n fields of a molecule without any known value; shape and options as `ConditionedAtoms.sample`."""
         z, r = as_molecule(numbers, positions_A)
         empty = np.full((len(z), *VALUE[self.config.rank]), np.nan)
         return ConditionedAtoms(self, self._single(z, r, empty, None)).sample(n, seed, **options)
 
     def log_prob(
-        self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, mask: ArrayLike | None = None, **options: Any
+        self,
+        numbers: ArrayLike,
+        positions_A: ArrayLike,
+        values: ArrayLike,
+        mask: ArrayLike | None = None,
+        **options: Any,
     ) -> Array:
         """Log densities (F,) of fields (F, n, ...) or (n, ...) of one molecule at positions (F, n, 3) or (n, 3).
 
@@ -230,15 +281,26 @@ class AtomFieldModel:
         y = y[None] if single else y
         r = numbers_in(positions_A, "positions_A")
         r = np.broadcast_to(r, (len(y), *r.shape)) if r.ndim == 2 else r
-        keep = np.broadcast_to(np.ones(1, bool) if mask is None else np.asarray(mask, bool), y.shape[:2])
+        keep = np.broadcast_to(
+            np.ones(1, bool) if mask is None else np.asarray(mask, bool), y.shape[:2]
+        )
         if len(r) != len(y):
-            raise InputError(f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or one each")
-        return self.log_prob_fields(joined([self._single(numbers, x, one, k & ~unknown(one)) for x, one, k in zip(r, y, keep)]), **options)
+            raise InputError(
+                f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or one each"
+            )
+        return self.log_prob_fields(
+            joined(
+                [self._single(numbers, x, one, k & ~unknown(one)) for x, one, k in zip(r, y, keep)]
+            ),
+            **options,
+        )
 
     def log_prob_fields(self, data: AtomFields, **options: Any) -> Array:
         """`log_prob` of padded fields."""
         found = self.diffusion.log_prob(data.x, self.standard(data).y, data.mask, **options)
-        out: Array = (found.double() - data.mask.sum(1) * self.components * math.log(self.scale)).numpy()
+        out: Array = (
+            found.double() - data.mask.sum(1) * self.components * math.log(self.scale)
+        ).numpy()
         return out
 
     def law(self, data: AtomFields) -> tuple[Tensor, AtomGram]:
@@ -252,31 +314,61 @@ class AtomFieldModel:
         row = self.quantiles[int(np.argmin([abs(share - s) for s in SHARES]))]
         return float(np.interp(level, LEVELS, row))
 
-    def _single(self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None) -> AtomFields:
+    def _single(
+        self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None
+    ) -> AtomFields:
         """One molecule, checked."""
         data = as_atom_fields(numbers, [positions_A], [values], self.config.rank)
         z = data.x[0, :, 3].long().tolist()
         strange = sorted(set(z) - set(self.elements))
         if strange:
-            raise InputError(f"the model has not seen elements {strange}, but {list(self.elements)}; train it on molecules with them")
+            raise InputError(
+                f"the model has not seen elements {strange}, but {list(self.elements)}; train it on molecules with them"
+            )
         if given is None:
             return data
         chosen = as_given(given, len(z))
         if (chosen & ~data.mask[0].numpy()).any():
-            raise InputError(f"values of given atoms {np.flatnonzero(chosen & ~data.mask[0].numpy())[:4].tolist()} are NaN")
+            raise InputError(
+                f"values of given atoms {np.flatnonzero(chosen & ~data.mask[0].numpy())[:4].tolist()} are NaN"
+            )
         mask = torch.tensor(chosen)[None]
         return AtomFields(data.x, data.y * mask[..., None], mask)
 
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""
-        config: dict[str, Any] = {"sizes": dataclasses.asdict(self.config), "schedule": dataclasses.asdict(self.diffusion.schedule)}
-        config |= {"scale": self.scale, "elements": list(self.elements), "means": {str(z): m for z, m in self.means.items()}}
+        config: dict[str, Any] = {
+            "sizes": dataclasses.asdict(self.config),
+            "schedule": dataclasses.asdict(self.diffusion.schedule),
+        }
+        config |= {
+            "scale": self.scale,
+            "elements": list(self.elements),
+            "means": {str(z): m for z, m in self.means.items()},
+        }
         config |= {"quantiles": self.quantiles.tolist()}
         config |= {"quantity": self.quantity, "unit": self.unit}
         description = f"distribution over {self.quantity} on the atoms of molecules"
-        card: dict[str, Any] = {"name": "my-atom-field", "family": "fields", "task": "atom-field", "description": description}
-        card |= {"config": config, "elements": list(self.elements), "max_atoms": 0, "units": f"A, {self.unit or 'as the training data'}"}
-        return {**card, "licence": LICENCE, "training_data": TRAINING_DATA, "quality": {}, **self.training, **more}
+        card: dict[str, Any] = {
+            "name": "my-atom-field",
+            "family": "fields",
+            "task": "atom-field",
+            "description": description,
+        }
+        card |= {
+            "config": config,
+            "elements": list(self.elements),
+            "max_atoms": 0,
+            "units": f"A, {self.unit or 'as the training data'}",
+        }
+        return {
+            **card,
+            "licence": LICENCE,
+            "training_data": TRAINING_DATA,
+            "quality": {},
+            **self.training,
+            **more,
+        }
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
@@ -287,11 +379,20 @@ class AtomFieldModel:
     def load(cls, name_or_path: str | Path) -> AtomFieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another kind of model's."""
         diffusion, card = load_network(
-            name_or_path, "atom-field", lambda c: AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"]))
+            name_or_path,
+            "atom-field",
+            lambda c: AtomDiffusion(AtomConfig(**c["sizes"]), LinearBeta(**c["schedule"])),
         )
         c = card["config"]
         means = {int(z): m for z, m in c["means"].items()}
-        model = cls(diffusion, scale=c["scale"], elements=c["elements"], means=means, quantity=c["quantity"], unit=c["unit"])
+        model = cls(
+            diffusion,
+            scale=c["scale"],
+            elements=c["elements"],
+            means=means,
+            quantity=c["quantity"],
+            unit=c["unit"],
+        )
         if "quantiles" in c:
             model.quantiles = np.array(c["quantiles"])
         return model
@@ -339,14 +440,30 @@ class ConditionedAtoms:
         everywhere = torch.ones(1, known.shape[1], dtype=torch.bool)
 
         def score(y: Tensor, t: float) -> Tensor:
-            return -y if gaussian else diffusion.score(torch.full((n,), t, dtype=y.dtype), data.x, y, everywhere, gram)
+            return (
+                -y
+                if gaussian
+                else diffusion.score(
+                    torch.full((n,), t, dtype=y.dtype), data.x, y, everywhere, gram
+                )
+            )
 
         with torch.no_grad():
             times = diffusion.schedule.times(steps, 1e-3)
             made = conditional_sample(
-                noising, score, known, ~data.mask[0], times, draw, corrections=corrections if any_known else 0, psi=psi, tau=1.0
+                noising,
+                score,
+                known,
+                ~data.mask[0],
+                times,
+                draw,
+                corrections=corrections if any_known else 0,
+                psi=psi,
+                tau=1.0,
             )
-        return self._as_values((made + mean) * model.scale + offset(model.means, data.x, model.config.balanced))
+        return self._as_values(
+            (made + mean) * model.scale + offset(model.means, data.x, model.config.balanced)
+        )
 
     def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:
         """Mean and standard deviation of the values (n_atoms, ...): in closed form where values are known, else of n samples."""
@@ -355,8 +472,13 @@ class ConditionedAtoms:
             known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
             spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
             return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
-        mean, variance = gp_posterior(*self.model.law(self.data), self.model.standard(self.data).y, self.data.mask)
-        centre = self._as_values(mean * self.model.scale + offset(self.model.means, self.data.x, self.model.config.balanced))[0]
+        mean, variance = gp_posterior(
+            *self.model.law(self.data), self.model.standard(self.data).y, self.data.mask
+        )
+        centre = self._as_values(
+            mean * self.model.scale
+            + offset(self.model.means, self.data.x, self.model.config.balanced)
+        )[0]
         width = variance.sqrt() * self.model.scale
         if self.model.config.rank == "tensor":
             width = to_matrix(width)
@@ -372,7 +494,11 @@ class ConditionedAtoms:
             raise InputError(f"level must lie in {LEVELS[0]} .. {LEVELS[-1]}, not {level!r}")
         model, data = self.model, self.data
         mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
-        half = model.half_width(float(data.mask.double().mean()), level) * variance.sqrt() * model.scale
+        half = (
+            model.half_width(float(data.mask.double().mean()), level)
+            * variance.sqrt()
+            * model.scale
+        )
         centre = mean * model.scale + offset(model.means, data.x, model.config.balanced)
         middle, low, high = (self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))
         return middle, low, high
@@ -381,5 +507,7 @@ class ConditionedAtoms:
         """Inside values (k, n, p) in the user's shape, known ones exactly as given."""
         y = torch.where(self.data.mask[..., None], self.data.y, y)
         rank = self.model.config.rank
-        out: Array = (y[..., 0] if rank == "scalar" else to_matrix(y) if rank == "tensor" else y).numpy()
+        out: Array = (
+            y[..., 0] if rank == "scalar" else to_matrix(y) if rank == "tensor" else y
+        ).numpy()
         return out

@@ -55,7 +55,13 @@ class AtomTraining(TrainingConfig):
         return self
 
 
-def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resume: bool, progress: Progress | None) -> dict[str, Any]:
+def train_atoms(
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
     """Fit mean and kernel, calibrate them, train the score's network, write `out/NAME.safetensors` with its card.
 
     Parameters and errors as `fields.train.run_training`; the budget is shared by the two trainings.
@@ -64,19 +70,41 @@ def train_atoms(config: dict[str, Any], out: Path, budget_s: float | None, resum
         c = AtomTraining.model_validate(config)
         make_schedule(c.schedule)
         make_schedule(c.score_schedule)
-    steps = c.schedule.get("steps") if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule else None
+    steps = (
+        c.schedule.get("steps")
+        if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule
+        else None
+    )
     budget_s = check_run(out / "limit", budget_s, steps, resume)
     how: dict[str, Any] = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
-    own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes, "schedule": c.schedule, "score_schedule": c.score_schedule}
+    own: dict[str, Any] = {
+        "balanced": c.balanced,
+        "config": c.sizes,
+        "schedule": c.schedule,
+        "score_schedule": c.score_schedule,
+    }
     own |= {"batch": c.batch, "seed": c.seed}
     with config_errors():
         if c.system is None:
             numbers, positions, values = read_arrays(Path(c.data or ""))
-            model = AtomFieldModel.fit(numbers, positions, values, rank=c.rank, quantity=c.quantity, unit=c.unit, **own, **how)
+            model = AtomFieldModel.fit(
+                numbers,
+                positions,
+                values,
+                rank=c.rank,
+                quantity=c.quantity,
+                unit=c.unit,
+                **own,
+                **how,
+            )
         else:
             train, validation = read_system(c.system)
-            model = AtomFieldModel.fit_fields(train, validation, FitOptions(*SYSTEMS[c.system], **own), **how)
-    path = model.save(out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data)
+            model = AtomFieldModel.fit_fields(
+                train, validation, FitOptions(*SYSTEMS[c.system], **own), **how
+            )
+    path = model.save(
+        out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data
+    )
     return {"weights": str(path), **model.record}
 
 
@@ -84,12 +112,19 @@ def read_system(system: str) -> tuple[Any, Any]:
     """Training and validation fields of a system; of rMD17 one molecule, `UNSEEN`, is left out."""
     data = os.environ.get("EQUIDRIFT_DATA")
     if not data:
-        raise InputError(f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA names; it is not set")
+        raise InputError(
+            f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA names; it is not set"
+        )
     folder = Path(data)
     if system == "qm9-charges":
-        return qm9_charges(folder, "train", QM9_TRAIN), qm9_charges(folder, "validation", QM9_VALIDATION)
+        return qm9_charges(folder, "train", QM9_TRAIN), qm9_charges(
+            folder, "validation", QM9_VALIDATION
+        )
     molecules, what = [m for m in RMD17 if m != UNSEEN], system.partition("-")[2]
-    train, validation = (joined([rmd17(folder, m, split, what) for m in molecules]) for split in ("train", "validation"))
+    train, validation = (
+        joined([rmd17(folder, m, split, what) for m in molecules])
+        for split in ("train", "validation")
+    )
     return train, validation
 
 
@@ -99,11 +134,21 @@ def read_arrays(path: Path) -> tuple[Any, Any, Any]:
         with np.load(path, allow_pickle=False) as file:
             numbers, positions, values = file["numbers"], file["positions_A"], file["values"]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"data must be an .npz file with arrays numbers, positions_A and values, {path} is not: {error}") from error
-    if positions.ndim != 3 or len(values) != len(positions) or numbers.shape not in (positions.shape[:2], positions.shape[1:2]):
+        raise InputError(
+            f"data must be an .npz file with arrays numbers, positions_A and values, {path} is not: {error}"
+        ) from error
+    if (
+        positions.ndim != 3
+        or len(values) != len(positions)
+        or numbers.shape not in (positions.shape[:2], positions.shape[1:2])
+    ):
         raise InputError(
             f"data must hold numbers (n,) or (F, n), positions_A (F, n, 3) and values (F, n, ...), not shapes {numbers.shape}, "
             f"{positions.shape} and {values.shape}"
         )
     rows = np.broadcast_to(numbers, positions.shape[:2])
-    return [z[z > 0] for z in rows], [x[z > 0] for x, z in zip(positions, rows)], [y[z > 0] for y, z in zip(values, rows)]
+    return (
+        [z[z > 0] for z in rows],
+        [x[z > 0] for x, z in zip(positions, rows)],
+        [y[z > 0] for y, z in zip(values, rows)],
+    )

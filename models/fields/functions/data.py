@@ -32,7 +32,9 @@ def true_kernel(system: str) -> Kernel:
         return make_kernel(system, length=0.25, noise=NOISE)
     if system in SYSTEMS_2D:
         return make_kernel(system[3:], 2, length=math.sqrt(5.0), noise=NOISE_2D)
-    raise UnknownNameError("Gaussian system", system, ("se", "matern52", "weakly-periodic", *SYSTEMS_2D))
+    raise UnknownNameError(
+        "Gaussian system", system, ("se", "matern52", "weakly-periodic", *SYSTEMS_2D)
+    )
 
 
 def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,7 +45,9 @@ def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
     terms = torch.randint(10, 21, (b, 1, 1), generator=generator)
     k = torch.arange(1, 21)
     kept = torch.where(k <= terms, (-1.0) ** k / k, torch.zeros(())).to(x.dtype)
-    return -(kept * (2 * math.pi * k * frequency * (x - shift)).sin()).sum(-1, keepdim=True) / math.pi
+    return (
+        -(kept * (2 * math.pi * k * frequency * (x - shift)).sin()).sum(-1, keepdim=True) / math.pi
+    )
 
 
 def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -92,7 +96,12 @@ class Functions:
         if self._grid is None:
             x = 4 * torch.rand(self.size, n, 1, generator=generator) - 2
         else:
-            x = torch.stack([self._grid[torch.randperm(len(self._grid), generator=generator)[:n]] for _ in range(self.size)])
+            x = torch.stack(
+                [
+                    self._grid[torch.randperm(len(self._grid), generator=generator)[:n]]
+                    for _ in range(self.size)
+                ]
+            )
         y = draw_functions(self.system, x, generator)
         count = torch.randint(1, n + 1, (self.size, 1), generator=generator)
         return x, y, torch.arange(n)[None] < count
@@ -124,11 +133,17 @@ def as_fields(
     x_ = as_array("x", x)
     x_ = x_[:, None] if x_.ndim == 1 else x_
     if x_.ndim not in (2, 3) or x_.shape[-2] == 0:
-        raise InputError(f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}")
+        raise InputError(
+            f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}"
+        )
     if not np.isfinite(x_).all():
-        raise InputError("x holds values that are not finite; leave such points out, or mask them with mask= and any finite position")
+        raise InputError(
+            "x holds values that are not finite; leave such points out, or mask them with mask= and any finite position"
+        )
     if dimension is not None and x_.shape[-1] != dimension:
-        raise InputError(f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give (points, {dimension})")
+        raise InputError(
+            f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give (points, {dimension})"
+        )
     if y is None:
         return x_, None, None
     n = x_.shape[-2]
@@ -136,20 +151,30 @@ def as_fields(
     if y_.ndim == 1:
         y_ = y_[None, :, None]
     elif y_.ndim == 2:  # (F, n), or (n, p) of one function
-        single = x_.ndim == 2 and y_.shape[0] == n != y_.shape[1] and components in (None, y_.shape[1])
+        single = (
+            x_.ndim == 2 and y_.shape[0] == n != y_.shape[1] and components in (None, y_.shape[1])
+        )
         y_ = y_[None] if single else y_[..., None]
     if y_.ndim != 3 or y_.shape[1] != n or (x_.ndim == 3 and len(x_) != len(y_)):
-        raise InputError(f"y must be (functions, points) or (functions, points, components) for x of shape {x_.shape}, not {np.shape(y)}")
+        raise InputError(
+            f"y must be (functions, points) or (functions, points, components) for x of shape {x_.shape}, not {np.shape(y)}"
+        )
     if components is not None and y_.shape[-1] != components:
-        raise InputError(f"y has {y_.shape[-1]} components a point, the model was fitted with {components}")
+        raise InputError(
+            f"y has {y_.shape[-1]} components a point, the model was fitted with {components}"
+        )
     x_ = np.broadcast_to(x_ if x_.ndim == 3 else x_[None], (len(y_), *x_.shape[-2:]))
     known: NDArray[np.bool_] = np.asarray(np.isfinite(y_).all(-1))
     if mask is not None:
         mask_ = np.asarray(mask)
         if mask_.dtype != bool or mask_.shape not in (known.shape, known.shape[1:]):
-            raise InputError(f"mask must be bool of shape {known.shape}, True where a value is known, not {mask_.dtype} {mask_.shape}")
+            raise InputError(
+                f"mask must be bool of shape {known.shape}, True where a value is known, not {mask_.dtype} {mask_.shape}"
+            )
         if bool((mask_ & ~known).any()):
-            raise InputError("y is NaN or infinite where mask says it is known; set mask to False there")
+            raise InputError(
+                "y is NaN or infinite where mask says it is known; set mask to False there"
+            )
         known = np.broadcast_to(mask_, known.shape) & known
     if not known.any(-1).all():
         raise InputError("a function has no known value at all; leave it out")
@@ -161,10 +186,14 @@ def as_array(name: str, value: Any) -> NDArray[np.float64]:
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputTypeError(f"{name} must be an array of numbers, not {type(value).__name__} ({error})") from error
+        raise InputTypeError(
+            f"{name} must be an array of numbers, not {type(value).__name__} ({error})"
+        ) from error
 
 
-def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def hurdat_tracks(
+    folder: Path | str, points: int = 25
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(days (n,), unit vectors (storms, n, 3)) of the first `points` six-hourly positions of every gapless HURDAT2 track in folder.
 
     Only the synoptic hours 0, 6, 12 and 18 are taken. Raises `InputError` where AL.csv and EP.csv are not there.
@@ -173,21 +202,37 @@ def hurdat_tracks(folder: Path | str, points: int = 25) -> tuple[NDArray[np.floa
     for name in ("AL.csv", "EP.csv"):
         path = Path(folder) / name
         if not path.is_file():
-            raise InputError(f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that EQUIDRIFT_DATA names")
+            raise InputError(
+                f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that EQUIDRIFT_DATA names"
+            )
         storms: dict[str, list[tuple[datetime, float, float]]] = {}
         with open(path, newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
                 when = datetime.fromisoformat(row["DateTime"])
-                if row["Key"] and row["Lat"] and row["Lon"] and when.hour % 6 == 0 and when.minute == 0:
-                    storms.setdefault(row["Key"], []).append((when, float(row["Lat"]), float(row["Lon"])))
+                if (
+                    row["Key"]
+                    and row["Lat"]
+                    and row["Lon"]
+                    and when.hour % 6 == 0
+                    and when.minute == 0
+                ):
+                    storms.setdefault(row["Key"], []).append(
+                        (when, float(row["Lat"]), float(row["Lon"]))
+                    )
         for track in storms.values():
             head = track[:points]
-            if len(head) == points and all((b[0] - a[0]).total_seconds() == 6 * 3600 for a, b in itertools.pairwise(head)):
-                tracks.append(unit_vectors(np.array([p[1] for p in head]), np.array([p[2] for p in head])))
+            if len(head) == points and all(
+                (b[0] - a[0]).total_seconds() == 6 * 3600 for a, b in itertools.pairwise(head)
+            ):
+                tracks.append(
+                    unit_vectors(np.array([p[1] for p in head]), np.array([p[2] for p in head]))
+                )
     return 0.25 * np.arange(points, dtype=np.float64), np.stack(tracks)
 
 
-def unit_vectors(latitude_deg: NDArray[np.float64], longitude_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit_vectors(
+    latitude_deg: NDArray[np.float64], longitude_deg: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Points of the globe (..., 3) of latitudes and longitudes (...)."""
     a, b = np.radians(latitude_deg), np.radians(longitude_deg)
     return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], -1)

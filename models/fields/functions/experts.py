@@ -19,7 +19,11 @@ from equidrift.errors import InputError
 from equidrift.models.fields.functions.kernels import Gram, Kernel, fit_kernel
 
 HARMONICS = 20
-REFINED, ZOOMS, FINE = 4, 4, 33  # cells looked into, steps of the search inside, points of the final sum
+REFINED, ZOOMS, FINE = (
+    4,
+    4,
+    33,
+)  # cells looked into, steps of the search inside, points of the final sum
 COARSE = 0.2  # noise above which the grid of cells is fine enough by itself
 NOISE_FLOOR = 1e-5  # least variance of the white part of an expert; values have variance 1
 
@@ -34,17 +38,32 @@ class Experts(nn.Module):
     band : (lowest, highest) fundamental frequency.
     """
 
-    def __init__(self, kernels: Sequence[Kernel], span: float | None = None, band: tuple[float, float] = (1.0, 2.0)):
+    def __init__(
+        self,
+        kernels: Sequence[Kernel],
+        span: float | None = None,
+        band: tuple[float, float] = (1.0, 2.0),
+    ):
         super().__init__()
         if span is not None and not (span > 0 and 0 < band[0] < band[1]):
-            raise InputError(f"the harmonic expert needs a positive span and frequencies 0 < low < high, not {span} and {band}")
+            raise InputError(
+                f"the harmonic expert needs a positive span and frequencies 0 < low < high, not {span} and {band}"
+            )
         self.kernels, self.span = nn.ModuleList(kernels), span
         count = len(kernels) + (span is not None)
-        self.log_weight = nn.Parameter(torch.full((count,), -math.log(count), dtype=torch.float64), requires_grad=False)
+        self.log_weight = nn.Parameter(
+            torch.full((count,), -math.log(count), dtype=torch.float64), requires_grad=False
+        )
         power = torch.arange(1, HARMONICS + 1, dtype=torch.float64) ** -2.0
-        self.log_power = nn.Parameter((power / power.sum()).log(), requires_grad=False)  # variance of each harmonic
-        self.log_offset = nn.Parameter(torch.tensor(1e-4, dtype=torch.float64).log(), requires_grad=False)  # of the constant part
-        self.log_noise = nn.Parameter(torch.tensor(0.01, dtype=torch.float64).log(), requires_grad=False)
+        self.log_power = nn.Parameter(
+            (power / power.sum()).log(), requires_grad=False
+        )  # variance of each harmonic
+        self.log_offset = nn.Parameter(
+            torch.tensor(1e-4, dtype=torch.float64).log(), requires_grad=False
+        )  # of the constant part
+        self.log_noise = nn.Parameter(
+            torch.tensor(0.01, dtype=torch.float64).log(), requires_grad=False
+        )
         self.band = nn.Parameter(torch.tensor(band, dtype=torch.float64), requires_grad=False)
 
     def config(self) -> dict[str, object]:
@@ -61,7 +80,9 @@ class Experts(nn.Module):
         """The module of a card's configuration."""
         return cls([Kernel(kinds, noise=1.0) for kinds in config["kernels"]], config["span"])  # type: ignore[arg-type, attr-defined]
 
-    def parts(self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
+    def parts(
+        self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """(log density (B, experts) of noised fields under each expert, fundamental frequencies (B,) of the harmonic one).
 
         x (1, n, 1) and mask (1, n) are shared by the fields y (B, n, 1), as are alpha and std (1, 1, 1); all float64.
@@ -69,7 +90,10 @@ class Experts(nn.Module):
         a2, s2 = alpha.square(), std.square()
         unit = torch.eye(x.shape[1], dtype=y.dtype)
         matrices = [kernel.gram(x, mask).dense for kernel in self.stationary]
-        logs = [Gram(a2 * matrix + s2 * unit, 1.0, x.shape[1], 1, mask).log_prob(y) for matrix in matrices]
+        logs = [
+            Gram(a2 * matrix + s2 * unit, 1.0, x.shape[1], 1, mask).log_prob(y)
+            for matrix in matrices
+        ]
         if self.span is None:
             return torch.stack(logs, -1), None
         harmonic, frequency = self._harmonic(x, y, mask, a2[:, 0, 0], s2[:, 0, 0])
@@ -82,17 +106,23 @@ class Experts(nn.Module):
             x, mask, alpha, std = (u[:1] for u in everything)
             return (self.parts(x, y, mask, alpha, std)[0] + self.log_weight).logsumexp(-1)
         rows = [u.split(1) for u in (x, y, mask, alpha, std)]
-        return torch.cat([(self.parts(*row)[0] + self.log_weight).logsumexp(-1) for row in zip(*rows)])
+        return torch.cat(
+            [(self.parts(*row)[0] + self.log_weight).logsumexp(-1) for row in zip(*rows)]
+        )
 
     def score(self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor) -> Tensor:
         """grad_y log p_t(y) (B, n, 1); arguments as `log_prob`."""
         with torch.enable_grad():
             further = y.requires_grad  # the divergence is wanted as well
             y = y if further else y.detach().requires_grad_()
-            found = torch.autograd.grad(self.log_prob(x, y, mask, alpha, std).sum(), y, create_graph=further)[0]
+            found = torch.autograd.grad(
+                self.log_prob(x, y, mask, alpha, std).sum(), y, create_graph=further
+            )[0]
         return found if further else found.detach()
 
-    def _harmonic(self, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, s2: Tensor) -> tuple[Tensor, Tensor]:
+    def _harmonic(
+        self, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, s2: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(log of the integral of p(f) p_t(y | f) (B,), best f (B,)); to a nat where there are fewer values than waves and no noise."""
         span = float(self.span or 1.0)
         low, high = (float(v) for v in self.band)
@@ -100,7 +130,9 @@ class Experts(nn.Module):
         width = (high - low) / cells
         grid = low + width * (torch.arange(cells, dtype=torch.float64) + 0.5)
         noise = s2 + a2 * self.log_noise.exp()
-        coarse = torch.cat([self._given(part[None], x, y, mask, a2, noise) for part in grid.split(256)], 1)  # (B, cells)
+        coarse = torch.cat(
+            [self._given(part[None], x, y, mask, a2, noise) for part in grid.split(256)], 1
+        )  # (B, cells)
         if float(noise) > COARSE**2:  # peaks are broader than cells
             return coarse.logsumexp(1) - math.log(cells), grid[coarse.argmax(1)]
         # spacing of the last sum: the change of f that moves the highest harmonic by one noise level over the span
@@ -114,8 +146,13 @@ class Experts(nn.Module):
                 value = self._given(trial.flatten(1), x, y, mask, a2, noise).reshape(trial.shape)
                 centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
                 half = half * shrink
-            points = (centre[..., None] + fine * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64)).flatten(1)
-            foreign = (points - grid[top].repeat_interleave(FINE, 1)).abs() > 0.5 * width  # the next cell's, which may be looked into too
+            points = (
+                centre[..., None]
+                + fine * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64)
+            ).flatten(1)
+            foreign = (
+                points - grid[top].repeat_interleave(FINE, 1)
+            ).abs() > 0.5 * width  # the next cell's, which may be looked into too
         inside = self._given(points, x, y, mask, a2, noise).masked_fill(foreign, -math.inf)
         best = points.gather(1, inside.argmax(1, keepdim=True))[:, 0]
         rest = coarse.scatter(1, top, -math.inf)
@@ -126,15 +163,25 @@ class Experts(nn.Module):
         """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their variances (K,)) at frequencies f (B, P); K = 2 H + 1."""
         phase = 2 * math.pi * f[..., None] * x[:, None, :, 0]
         cosine, sine = [phase.cos()], [phase.sin()]
-        for _ in range(1, HARMONICS):  # by addition theorems: trigonometric functions would take most of the time
+        for _ in range(
+            1, HARMONICS
+        ):  # by addition theorems: trigonometric functions would take most of the time
             c, s = cosine[-1], sine[-1]
             cosine.append(c * cosine[0] - s * sine[0])
             sine.append(s * cosine[0] + c * sine[0])
-        root = torch.cat([0.5 * self.log_power, 0.5 * self.log_power, 0.5 * self.log_offset[None]]).exp()
-        waves = torch.stack([*cosine, *sine, torch.ones_like(phase)], -1) * root * mask[:, None, :, None]
+        root = torch.cat(
+            [0.5 * self.log_power, 0.5 * self.log_power, 0.5 * self.log_offset[None]]
+        ).exp()
+        waves = (
+            torch.stack([*cosine, *sine, torch.ones_like(phase)], -1)
+            * root
+            * mask[:, None, :, None]
+        )
         return waves, waves.mT @ waves, root
 
-    def _given(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, noise: Tensor) -> Tensor:
+    def _given(
+        self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, noise: Tensor
+    ) -> Tensor:
         """log N(y; 0, a2 Phi W Phi^T + noise I) (B, P) at frequencies f (1 or B, P)."""
         keep = mask.double()
         waves, product, _ = self._design(f, x, keep)
@@ -147,18 +194,27 @@ class Experts(nn.Module):
             solved = torch.linalg.solve_triangular(factor[0], heard, upper=False).square().sum(1).T
         else:
             heard = (waves.mT @ known[:, None, :, None]).expand(*factor.shape[:-1], 1)
-            solved = torch.linalg.solve_triangular(factor, heard, upper=False)[..., 0].square().sum(-1)
+            solved = (
+                torch.linalg.solve_triangular(factor, heard, upper=False)[..., 0].square().sum(-1)
+            )
         count = keep.sum(-1)[:, None]
         quadratic = (known.square().sum(-1)[:, None] - ratio * solved) / noise
-        logs = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + count * (2 * math.pi * noise).log()
+        logs = (
+            2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            + count * (2 * math.pi * noise).log()
+        )
         return -0.5 * (quadratic + logs)
 
     def amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and f (B,)."""
         keep = mask.double()
-        waves, product, root = (u[:, 0] if u.ndim == 4 else u for u in self._design(f[:, None], x, keep))
+        waves, product, root = (
+            u[:, 0] if u.ndim == 4 else u for u in self._design(f[:, None], x, keep)
+        )
         noise = self.log_noise.exp()
-        covariance = torch.linalg.inv(torch.eye(2 * HARMONICS + 1, dtype=torch.float64) + product / noise)
+        covariance = torch.linalg.inv(
+            torch.eye(2 * HARMONICS + 1, dtype=torch.float64) + product / noise
+        )
         mean = (covariance @ waves.mT @ (y * keep[..., None]))[..., 0] / noise
         return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
 
@@ -169,7 +225,9 @@ class Experts(nn.Module):
         """
         one, noise = torch.ones(1, dtype=torch.float64), self.log_noise.exp()
         trials = [(noise / 2**k).clamp(min=NOISE_FLOOR)[None] for k in range(11)]
-        logs = torch.stack([self._given(f[:, None], x, y, mask, one, trial)[:, 0] for trial in trials])
+        logs = torch.stack(
+            [self._given(f[:, None], x, y, mask, one, trial)[:, 0] for trial in trials]
+        )
         return torch.cat(trials)[torch.logaddexp(logs, logs[:1]).sum(1).argmax()]
 
 
@@ -181,7 +239,16 @@ def expert_family(span: float, spacing: float, period: float | None) -> Experts:
     return Experts(kernels, span, (2 / span, 1 / (1.5 * spacing)))
 
 
-def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds: int = 8, functions: int = 128, seed: int = 0) -> float:
+def fit_experts(
+    experts: Experts,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    *,
+    rounds: int = 8,
+    functions: int = 128,
+    seed: int = 0,
+) -> float:
     """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns the last log-likelihood per value.
 
     The kernels take gradient steps on their share of the likelihood, the harmonic expert has its updates in closed form.
@@ -198,24 +265,45 @@ def fit_experts(experts: Experts, x: Tensor, y: Tensor, mask: Tensor, *, rounds:
             share = (logs - logs.logsumexp(-1, keepdim=True)).exp()
             experts.log_weight.copy_((share.mean(0) + 1e-3).log().log_softmax(-1))
             if experts.span is not None:
-                _update_harmonic(experts, torch.cat([row[1] for row in rows if row[1] is not None]), x, y, mask, share[:, -1])
+                _update_harmonic(
+                    experts,
+                    torch.cat([row[1] for row in rows if row[1] is not None]),
+                    x,
+                    y,
+                    mask,
+                    share[:, -1],
+                )
         for k, kernel in enumerate(experts.stationary):
             if float(share[:, k].sum()) < 1:  # no function is its own
                 continue
-            fit_kernel(kernel, x, y, mask, share=share[:, k] + 1e-9, steps=40 if turn else 80, seed=seed + turn)
+            fit_kernel(
+                kernel,
+                x,
+                y,
+                mask,
+                share=share[:, k] + 1e-9,
+                steps=40 if turn else 80,
+                seed=seed + turn,
+            )
     return value
 
 
-def _update_harmonic(experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, share: Tensor) -> None:
+def _update_harmonic(
+    experts: Experts, f: Tensor, x: Tensor, y: Tensor, mask: Tensor, share: Tensor
+) -> None:
     if float(share.max()) < 0.5:  # no function is its own
         return
     own = share > 0.5
     square = share[own] / share[own].sum() @ experts.amplitudes(f[own], x[own], y[own], mask[own])
-    experts.log_power.copy_((0.5 * (square[:HARMONICS] + square[HARMONICS:-1])).clamp(min=1e-9).log())
+    experts.log_power.copy_(
+        (0.5 * (square[:HARMONICS] + square[HARMONICS:-1])).clamp(min=1e-9).log()
+    )
     experts.log_offset.copy_(square[-1].clamp(min=1e-9).log())
     experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
     # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes; wide margins, for a function
     # beyond the band has no density to speak of
-    low, high = (float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64)))
+    low, high = (
+        float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64))
+    )
     margin = (high - low) * max(0.1, 4 / int(own.sum())) + 1e-3 * high
     experts.band.copy_(torch.tensor([max(low - margin, 0.5 * low), high + margin]))

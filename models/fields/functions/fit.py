@@ -70,9 +70,13 @@ def standardised(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None, vector: boo
     points, values, known = as_fields(x, y, mask)
     d, p = points.shape[-1], values.shape[-1]
     if vector and p != d:
-        raise InputError(f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave vector out for scalars")
+        raise InputError(
+            f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave vector out for scalars"
+        )
     if not vector and p != 1:
-        raise InputError(f"y has {p} components a point; give vector=True for a vector field, or fit one model a component")
+        raise InputError(
+            f"y has {p} components a point; give vector=True for a vector field, or fit one model a component"
+        )
     seen = values[known]
     centre = 0.0 if vector else float(seen.mean())
     scale = float(np.sqrt(np.square(seen - centre).mean()))
@@ -85,7 +89,11 @@ def standardised(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None, vector: boo
 
 
 def first_diffusion(
-    data: Standard, limit: str | Kernel, base: Literal["limit", "experts"], network: NetworkConfig | str, seed: int
+    data: Standard,
+    limit: str | Kernel,
+    base: Literal["limit", "experts"],
+    network: NetworkConfig | str,
+    seed: int,
 ) -> FieldDiffusion:
     """The diffusion with its limiting kernel and experts fitted, and a network of random weights that depend on the seed alone.
 
@@ -100,7 +108,11 @@ def first_diffusion(
         what = f"{data.components} components in {data.dimension} dimensions and {limit!r}"
         raise InputError(f"base='experts' is for scalars on a line with a white limit, not {what}")
     limit = "white" if base == "experts" else limit
-    period = main_period(data.x, data.y, data.span, data.spacing) if line and (limit == "fitted" or base == "experts") else None
+    period = (
+        main_period(data.x, data.y, data.span, data.spacing)
+        if line and (limit == "fitted" or base == "experts")
+        else None
+    )
     kernel = limiting_kernel(limit, data, period)
     if limit == "fitted":
         fit_kernel(kernel, data.x, data.y, data.mask, seed=seed)
@@ -114,11 +126,17 @@ def first_diffusion(
 def training_batches(data: Standard, batch: int, seed: int) -> tuple[Draw, Draw | None]:
     """Batches of functions by step, and those that are held out (all of them at every step; None of few functions)."""
     rows, held = split(range(len(data.x)), HELD_OUT, seed)
-    arrays, unseen = ([a[part] for a in (data.x.float(), data.y.float(), data.mask)] for part in (rows, held))
+    arrays, unseen = (
+        [a[part] for a in (data.x.float(), data.y.float(), data.mask)] for part in (rows, held)
+    )
     size = min(batch, len(arrays[0]))
 
     def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        pick = torch.randint(len(arrays[0]), (size,), generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
+        pick = torch.randint(
+            len(arrays[0]),
+            (size,),
+            generator=torch.Generator().manual_seed(seed * 1_000_003 + step),
+        )
         return arrays[0][pick], arrays[1][pick], arrays[2][pick]
 
     def held_out(step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,9 +161,13 @@ def start_from(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:
     """Take over a saved model's network."""
     state, _ = load_weights(name_or_path)
     try:
-        diffusion.network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
+        diffusion.network.load_state_dict(
+            {k[8:]: v for k, v in state.items() if k.startswith("network.")}
+        )
     except RuntimeError as error:
-        raise InputError(f"start={str(name_or_path)!r} holds another network than the one to be trained: {error}") from error
+        raise InputError(
+            f"start={str(name_or_path)!r} holds another network than the one to be trained: {error}"
+        ) from error
 
 
 def extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
@@ -160,7 +182,9 @@ def limiting_kernel(limit: str | Kernel, data: Standard, period: float | None) -
     """The kernel that `limit` names, not fitted yet. Raises `InputError` for one of other components."""
     if isinstance(limit, Kernel):
         if limit.components != data.components:
-            raise InputError(f"limit is a kernel of {limit.components} components, the values have {data.components}")
+            raise InputError(
+                f"limit is a kernel of {limit.components} components, the values have {data.components}"
+            )
         return limit
     if limit == "fitted":
         return fitted_family(data.components, data.dimension, data.span, data.spacing, period)
@@ -174,9 +198,21 @@ def sizes_of(network: NetworkConfig | str, data: Standard) -> NetworkConfig:
     if network not in ("auto", "none"):
         raise InputError(f"network must be 'auto', 'none' or a NetworkConfig, not {network!r}")
     span, spacing = data.span, data.spacing
-    shape: dict[str, Any] = {"kind": "attention", "width": 96, "layers": 4, "wave_min": spacing / 2, "wave_max": 4 * span}
+    shape: dict[str, Any] = {
+        "kind": "attention",
+        "width": 96,
+        "layers": 4,
+        "wave_min": spacing / 2,
+        "wave_max": 4 * span,
+    }
     if data.vector:
-        shape = {"kind": "vector", "width": 32, "layers": 3, "wave_min": spacing, "wave_max": span / 2}
+        shape = {
+            "kind": "vector",
+            "width": 32,
+            "layers": 3,
+            "wave_min": spacing,
+            "wave_max": span / 2,
+        }
     if network == "none":
         shape["kind"] = "none"
     return NetworkConfig(components=data.components, dimension=data.dimension, **shape)

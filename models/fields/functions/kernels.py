@@ -20,7 +20,14 @@ from equidrift.errors import InputError, UnknownNameError
 SCALAR = ("se", "matern12", "matern32", "matern52", "periodic", "weakly-periodic", "spectral")
 VECTOR = ("se", "curl-free", "div-free")
 KINDS = tuple(dict.fromkeys(("white", *SCALAR, *VECTOR)))
-JITTER_STEPS = (0.0, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3)  # shares of the variance; above the last one a Gram matrix is called singular
+JITTER_STEPS = (
+    0.0,
+    1e-8,
+    1e-6,
+    1e-5,
+    1e-4,
+    1e-3,
+)  # shares of the variance; above the last one a Gram matrix is called singular
 QUIET_JITTER = 1e-6
 NOISY_SHARE, SHORT = 0.05, 0.1
 
@@ -59,15 +66,35 @@ class Kernel(nn.Module):
             if kind not in KINDS or kind == "white":
                 raise UnknownNameError("kernel", kind, KINDS)
         self.kinds, self.components = tuple(kinds), components
-        for name, value in (("log_variance", variance), ("log_length", length), ("log_period", period)):
-            values = [float(value)] * len(kinds) if isinstance(value, int | float) else [float(v) for v in value]
+        for name, value in (
+            ("log_variance", variance),
+            ("log_length", length),
+            ("log_period", period),
+        ):
+            values = (
+                [float(value)] * len(kinds)
+                if isinstance(value, int | float)
+                else [float(v) for v in value]
+            )
             if len(values) != len(kinds) or any(v <= 0 for v in values):
-                raise InputError(f"{name[4:]} must be positive, one for each of {list(kinds)}, not {value}")
-            setattr(self, name, nn.Parameter(torch.tensor(values, dtype=torch.float64).log(), requires_grad=False))
+                raise InputError(
+                    f"{name[4:]} must be positive, one for each of {list(kinds)}, not {value}"
+                )
+            setattr(
+                self,
+                name,
+                nn.Parameter(torch.tensor(values, dtype=torch.float64).log(), requires_grad=False),
+            )
         if noise < 0 or (not kinds and noise == 0):
-            raise InputError(f"the white part of a kernel must be positive where there is nothing else, and never negative, not {noise}")
-        self.log_inner = nn.Parameter(torch.tensor(inner, dtype=torch.float64).log(), requires_grad=False)
-        self.log_noise = nn.Parameter(torch.tensor(max(noise, 1e-30), dtype=torch.float64).log(), requires_grad=False)
+            raise InputError(
+                f"the white part of a kernel must be positive where there is nothing else, and never negative, not {noise}"
+            )
+        self.log_inner = nn.Parameter(
+            torch.tensor(inner, dtype=torch.float64).log(), requires_grad=False
+        )
+        self.log_noise = nn.Parameter(
+            torch.tensor(max(noise, 1e-30), dtype=torch.float64).log(), requires_grad=False
+        )
 
     @property
     def noise(self) -> Tensor:
@@ -77,7 +104,10 @@ class Kernel(nn.Module):
     @property
     def variance(self) -> Tensor:
         """k(x, x) of one component, the white part included; div-free terms in n dimensions count n - 1 times."""
-        shares = [v * (max(1, self.components - 1) if kind == "div-free" else 1.0) for kind, v in zip(self.kinds, self.log_variance.exp())]
+        shares = [
+            v * (max(1, self.components - 1) if kind == "div-free" else 1.0)
+            for kind, v in zip(self.kinds, self.log_variance.exp())
+        ]
         return self.noise + sum(shares, start=torch.zeros((), dtype=torch.float64))
 
     def config(self) -> dict[str, object]:
@@ -91,11 +121,16 @@ class Kernel(nn.Module):
         unit = torch.eye(p, dtype=x.dtype)
         total = x.new_zeros(*difference.shape[:3], p, p)
         # rounding: parameters are float64, points may be float32
-        scale = [t.to(x.dtype) for t in (self.log_variance.exp(), self.log_length.exp(), self.log_period.exp())]
+        scale = [
+            t.to(x.dtype)
+            for t in (self.log_variance.exp(), self.log_length.exp(), self.log_period.exp())
+        ]
         for kind, v, length, period in zip(self.kinds, *scale):
             if kind in ("curl-free", "div-free"):
                 if p != d:
-                    raise InputError(f"the {kind} kernel is for fields of {d} components in {d} dimensions, not {p} components")
+                    raise InputError(
+                        f"the {kind} kernel is for fields of {d} components in {d} dimensions, not {p} components"
+                    )
                 r = difference / length
                 square = r.square().sum(-1)[..., None, None]
                 outer = r[..., :, None] * r[..., None, :]
@@ -114,10 +149,14 @@ class Kernel(nn.Module):
             return Gram(None, float(self.noise.detach()), n, p, mask)
         total = self.variance.to(x.dtype)
         size = n * p
-        matrix = self.between(x, x).reshape(b, size, size) + self.noise.to(x.dtype) * torch.eye(size, dtype=x.dtype)
+        matrix = self.between(x, x).reshape(b, size, size) + self.noise.to(x.dtype) * torch.eye(
+            size, dtype=x.dtype
+        )
         if mask is not None:
             keep = mask[:, :, None].expand(b, n, p).reshape(b, size).to(x.dtype)
-            matrix = matrix * keep[:, :, None] * keep[:, None] + torch.diag_embed((1 - keep) * total)
+            matrix = matrix * keep[:, :, None] * keep[:, None] + torch.diag_embed(
+                (1 - keep) * total
+            )
         return Gram(matrix, float(total.detach()), n, p, mask)
 
 
@@ -140,7 +179,13 @@ def _scalar(kind: str, difference: Tensor, length: Tensor, period: Tensor, inner
 
 
 def make_kernel(
-    name: str, components: int = 1, *, variance: float = 1.0, length: float = 0.25, noise: float | None = None, **more: float
+    name: str,
+    components: int = 1,
+    *,
+    variance: float = 1.0,
+    length: float = 0.25,
+    noise: float | None = None,
+    **more: float,
 ) -> Kernel:
     """A kernel by name: one of `KINDS`, with "noisy-" (5 % of the variance is white) or "short-" (a tenth of the length) before it.
 
@@ -158,7 +203,9 @@ def make_kernel(
     if prefix == "noisy-":
         variance, noise = variance * (1 - NOISY_SHARE), variance * NOISY_SHARE
     length = length * (SHORT if prefix == "short-" else 1.0)
-    return Kernel((kind,), components=components, variance=variance, length=length, noise=noise or 0.0, **more)
+    return Kernel(
+        (kind,), components=components, variance=variance, length=length, noise=noise or 0.0, **more
+    )
 
 
 class Gram:
@@ -167,7 +214,9 @@ class Gram:
     Fields are (B, n, p); a Gram of batch 1 serves every one of them.
     """
 
-    def __init__(self, matrix: Tensor | None, variance: float, n: int, p: int, mask: Tensor | None = None):
+    def __init__(
+        self, matrix: Tensor | None, variance: float, n: int, p: int, mask: Tensor | None = None
+    ):
         self.matrix, self.variance, self.n, self.p, self.mask = matrix, variance, n, p, mask
         self.jitter = 0.0
         self._factor: Tensor | None = None
@@ -190,7 +239,11 @@ class Gram:
     @property
     def dense(self) -> Tensor:
         """The matrix, built where it is a multiple of the unit matrix."""
-        return self.variance * torch.eye(self.n * self.p, dtype=torch.float64)[None] if self.matrix is None else self.matrix
+        return (
+            self.variance * torch.eye(self.n * self.p, dtype=torch.float64)[None]
+            if self.matrix is None
+            else self.matrix
+        )
 
     def _apply(self, matrix: Tensor, y: Tensor) -> Tensor:
         flat = y.reshape(y.shape[0], -1)
@@ -221,7 +274,9 @@ class Gram:
             return y / math.sqrt(self.variance)
         factor = self.factor.expand(len(y), -1, -1) if len(self.factor) != len(y) else self.factor
         flat = y.reshape(len(y), -1, 1)
-        solved = torch.linalg.solve_triangular(factor.mT if transposed else factor, flat, upper=transposed)
+        solved = torch.linalg.solve_triangular(
+            factor.mT if transposed else factor, flat, upper=transposed
+        )
         return solved.reshape(y.shape)
 
     def solve(self, y: Tensor) -> Tensor:
@@ -235,14 +290,25 @@ class Gram:
 
     def log_prob(self, y: Tensor) -> Tensor:
         """log N(y; 0, K) of fields (B, n, p), over the points that are not masked."""
-        keep = torch.ones(y.shape[:2], dtype=y.dtype) if self.mask is None else self.mask.to(y.dtype).expand(y.shape[:2])
+        keep = (
+            torch.ones(y.shape[:2], dtype=y.dtype)
+            if self.mask is None
+            else self.mask.to(y.dtype).expand(y.shape[:2])
+        )
         y = y * keep[..., None]
         count = keep.sum(-1) * self.p
         if self.matrix is None:
-            return -0.5 * (y.square().sum((1, 2)) / self.variance + count * math.log(2 * math.pi * self.variance))
+            return -0.5 * (
+                y.square().sum((1, 2)) / self.variance
+                + count * math.log(2 * math.pi * self.variance)
+            )
         flat = keep[..., None].expand(*keep.shape, self.p).reshape(len(y), -1)
         logs = (self.factor.diagonal(dim1=1, dim2=2).log() * flat).sum(-1)
-        return -0.5 * self.solve_root(y).square().sum((1, 2)) - logs - 0.5 * count * math.log(2 * math.pi)
+        return (
+            -0.5 * self.solve_root(y).square().sum((1, 2))
+            - logs
+            - 0.5 * count * math.log(2 * math.pi)
+        )
 
     def project(self, v: Tensor, free: Tensor) -> Tensor:
         """v_free - K_fk K_kk^-1 v_known at free points, 0 at known ones; free: bool (n,).
@@ -255,7 +321,9 @@ class Gram:
             return torch.where(spread, v, torch.zeros_like(v))
         flat = spread.reshape(-1)
         if len(self.matrix) != 1:
-            raise InputError(f"conditioning needs all samples at the same points, not {len(self.matrix)} sets of points")
+            raise InputError(
+                f"conditioning needs all samples at the same points, not {len(self.matrix)} sets of points"
+            )
         matrix = self.matrix[0]
         if self._weights is None or not torch.equal(self._weights[0], flat):
             factor, _ = _cholesky(matrix[~flat][:, ~flat][None], self.variance)
@@ -291,11 +359,15 @@ def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     if not bool(torch.isfinite(values).all()) or float(values.min()) < -1e-3 * variance:
         least = f"{float(values.min()):.2e}"
-        raise InputError(f"the Gram matrix is not positive (smallest eigenvalue {least}); check the points for NaN and repeats")
+        raise InputError(
+            f"the Gram matrix is not positive (smallest eigenvalue {least}); check the points for NaN and repeats"
+        )
     return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
 
-def fitted_family(components: int, dimension: int, span: float, spacing: float, period: float | None = None) -> Kernel:
+def fitted_family(
+    components: int, dimension: int, span: float, spacing: float, period: float | None = None
+) -> Kernel:
     """The kernel that `fit_kernel` starts from: general enough for most stationary data.
 
     Scalars: two squared exponentials, a Matern-5/2 and, in one dimension, two spectral terms and, with the `period` that the
@@ -305,12 +377,22 @@ def fitted_family(components: int, dimension: int, span: float, spacing: float, 
     if components > 1:
         kinds = ["se", "curl-free", "div-free"] * 2
         lengths = [span / 10] * 3 + [span / 3] * 3
-        return Kernel(kinds, components=components, variance=1 / len(kinds), length=lengths, noise=0.01)
+        return Kernel(
+            kinds, components=components, variance=1 / len(kinds), length=lengths, noise=0.01
+        )
     kinds, lengths, periods = ["se", "se", "matern52"], [span / 10, span / 30, span / 16], [1.0] * 3
     if dimension == 1:
-        kinds, lengths, periods = kinds + ["spectral"] * 2, lengths + [span / 8] * 2, [*periods, span / 4, span / 12]
+        kinds, lengths, periods = (
+            kinds + ["spectral"] * 2,
+            lengths + [span / 8] * 2,
+            [*periods, span / 4, span / 12],
+        )
         if period is not None:
-            kinds, lengths, periods = [*kinds, "weakly-periodic"], [*lengths, span / 8], [*periods, period]
+            kinds, lengths, periods = (
+                [*kinds, "weakly-periodic"],
+                [*lengths, span / 8],
+                [*periods, period],
+            )
     return Kernel(kinds, variance=1 / len(kinds), length=lengths, period=periods, noise=0.01)
 
 
@@ -318,7 +400,9 @@ def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | No
     """The period with the highest peak of power in functions (F, n, 1), among those from half the span to one and a half spacings."""
     frequencies = torch.linspace(2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64)
     phase = 2 * math.pi * x[:256] * frequencies
-    power = ((y[:256] * phase.cos()).sum(1).square() + (y[:256] * phase.sin()).sum(1).square()).mean(0)
+    power = (
+        (y[:256] * phase.cos()).sum(1).square() + (y[:256] * phase.sin()).sum(1).square()
+    ).mean(0)
     # a peak: smooth functions have most power at the lowest frequencies, without one
     around = torch.nn.functional.max_pool1d(power[None, None], 41, stride=1, padding=20)[0, 0]
     peaks = torch.where(power == around, power, torch.zeros(())).clone()
@@ -348,13 +432,24 @@ def fit_kernel(
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = x.double(), y.double()
-    parameters = [kernel.log_variance, kernel.log_length, kernel.log_period, kernel.log_inner, kernel.log_noise]
+    parameters = [
+        kernel.log_variance,
+        kernel.log_length,
+        kernel.log_period,
+        kernel.log_inner,
+        kernel.log_noise,
+    ]
     optimiser = torch.optim.Adam([p.requires_grad_() for p in parameters], lr=0.05)
     value = -math.inf
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = 0.05 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        pick = torch.multinomial(torch.ones(len(x)) if share is None else share, min(batch, len(x)), True, generator=generator)
+        pick = torch.multinomial(
+            torch.ones(len(x)) if share is None else share,
+            min(batch, len(x)),
+            True,
+            generator=generator,
+        )
         chosen = None if mask is None else mask[pick]
         count = y[pick].numel() if chosen is None else float(chosen.sum()) * y.shape[-1]
         optimiser.zero_grad()

@@ -10,7 +10,9 @@ from torch import Tensor
 from equidrift.models.fields.functions.kernels import Gram
 from equidrift.models.fields.functions.objective import FieldDiffusion
 
-EXACT_VALUES = 16  # up to this many values per field the divergence is a trace, above it is estimated
+EXACT_VALUES = (
+    16  # up to this many values per field the divergence is a trace, above it is estimated
+)
 
 
 def log_likelihood(
@@ -67,16 +69,28 @@ def _probes(y: Tensor, mask: Tensor, probes: int, generator: torch.Generator) ->
     if probes == 0:
         units = torch.eye(y[0].numel(), dtype=y.dtype).reshape(-1, 1, *y.shape[1:])
         return units.expand(-1, len(y), -1, -1) * keep
-    return (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1).to(y.dtype) * keep / math.sqrt(probes)
+    return (
+        (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1).to(y.dtype)
+        * keep
+        / math.sqrt(probes)
+    )
 
 
-def _flow(model: FieldDiffusion, gram: Gram, x: Tensor, y: Tensor, mask: Tensor, log_ratio: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _flow(
+    model: FieldDiffusion,
+    gram: Gram,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    log_ratio: Tensor,
+    v: Tensor,
+) -> tuple[Tensor, Tensor]:
     """dy and its divergence per unit of log(std / alpha): dy = -std^2 (y + K grad log p), since dB = 2 std^2 dlog(std / alpha)."""
     std = log_ratio.exp() / (1 + (2 * log_ratio).exp()).sqrt()
     t = model.schedule.time_of(std).expand(len(y))
     with torch.enable_grad():
         y = y.detach().requires_grad_()
-        drift = -float(std) ** 2 * (y + model.score(t, x, y, mask, gram))
+        drift = -(float(std) ** 2) * (y + model.score(t, x, y, mask, gram))
         total = torch.zeros(len(y), dtype=torch.float64)
         for k, probe in enumerate(v):
             gradient = torch.autograd.grad(drift, y, probe, retain_graph=k + 1 < len(v))[0]

@@ -37,14 +37,21 @@ class NetworkConfig:
 
 def make_network(config: NetworkConfig) -> nn.Module:
     """The network of a configuration, with random weights of the current torch generator."""
-    kinds = {"attention": BiDimensionalAttention, "vector": VectorNetwork, "plain": PlainAttention, "none": NoNetwork}
+    kinds = {
+        "attention": BiDimensionalAttention,
+        "vector": VectorNetwork,
+        "plain": PlainAttention,
+        "none": NoNetwork,
+    }
     return kinds[config.kind](config)
 
 
 def time_features(t: Tensor, std: Tensor, width: int) -> Tensor:
     """Sinusoids of the time and of the log of the noise (B,): (B, width)."""
     frequencies = torch.exp(torch.linspace(0.0, math.log(100.0), width // 4, dtype=t.dtype))
-    phase = torch.cat([t[:, None] * frequencies, (std + 1e-4).log()[:, None] * frequencies / 10], -1)
+    phase = torch.cat(
+        [t[:, None] * frequencies, (std + 1e-4).log()[:, None] * frequencies / 10], -1
+    )
     return torch.cat([phase.sin(), phase.cos()], -1)
 
 
@@ -80,15 +87,31 @@ class BiDimensionalAttention(nn.Module):
             nn.init.zeros_(parameter)
         self.rates: Tensor
         pairs = c // config.heads // 2 * config.heads
-        waves = torch.exp(torch.linspace(math.log(config.wave_max), math.log(config.wave_min), pairs))
-        self.register_buffer("rates", (2 * math.pi / waves).reshape(-1, config.heads).T.contiguous(), persistent=False)
+        waves = torch.exp(
+            torch.linspace(math.log(config.wave_max), math.log(config.wave_min), pairs)
+        )
+        self.register_buffer(
+            "rates",
+            (2 * math.pi / waves).reshape(-1, config.heads).T.contiguous(),
+            persistent=False,
+        )
 
-    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor, features: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        t: Tensor,
+        std: Tensor,
+        x: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n, p), mask (B, n) and features (B, n, k)."""
         inputs = [y, y / (std[:, None, None] + 0.05), *([] if features is None else [features])]
         h = self.enter(torch.cat(inputs, -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
         time = self.time(time_features(t, std, 64))
-        angle = (x - x[:, :1])[..., None, None] * self.rates.to(x.dtype)  # (B, n, d, heads, pairs); the shift keeps float32 exact far out
+        angle = (x - x[:, :1])[..., None, None] * self.rates.to(
+            x.dtype
+        )  # (B, n, d, heads, pairs); the shift keeps float32 exact far out
         turn = angle.cos(), angle.sin()
         skips = torch.zeros((), dtype=y.dtype)
         for block in self.blocks:
@@ -101,14 +124,28 @@ class PlainAttention(BiDimensionalAttention):
     """Attention over points that are told their absolute coordinates: no symmetry but that under permutations; a baseline."""
 
     def __init__(self, config: NetworkConfig):
-        super().__init__(dataclasses.replace(config, features=2 * config.radial * config.dimension, dimension=1))
+        super().__init__(
+            dataclasses.replace(config, features=2 * config.radial * config.dimension, dimension=1)
+        )
         self.config = config
 
-    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor, features: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        t: Tensor,
+        std: Tensor,
+        x: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        features: Tensor | None = None,
+    ) -> Tensor:
         """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the coordinates come as waves of several lengths."""
-        length = torch.linspace(math.log(self.config.wave_min), math.log(self.config.wave_max), self.config.radial).exp()
+        length = torch.linspace(
+            math.log(self.config.wave_min), math.log(self.config.wave_max), self.config.radial
+        ).exp()
         phase = (2 * math.pi * x[..., None] / (4 * length)).flatten(2)
-        return super().forward(t, std, torch.zeros_like(x[..., :1]), y, mask, torch.cat([phase.sin(), phase.cos()], -1))
+        return super().forward(
+            t, std, torch.zeros_like(x[..., :1]), y, mask, torch.cat([phase.sin(), phase.cos()], -1)
+        )
 
 
 class _Block(nn.Module):
@@ -118,14 +155,21 @@ class _Block(nn.Module):
         self.heads = config.heads
         self.across_points = _Attention(config)
         self.across_axes = _Attention(config) if config.dimension > 1 else None
-        self.norm, self.norm2 = nn.LayerNorm(c, elementwise_affine=False), nn.LayerNorm(c, elementwise_affine=False)
+        self.norm, self.norm2 = (
+            nn.LayerNorm(c, elementwise_affine=False),
+            nn.LayerNorm(c, elementwise_affine=False),
+        )
         self.film = nn.Linear(c, 4 * c)
         self.mix = nn.Sequential(nn.Linear(c, 3 * c), nn.GELU(), nn.Linear(3 * c, 2 * c))
 
-    def forward(self, h: Tensor, time: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, h: Tensor, time: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
         a, b, c, d = self.film(time)[:, None, None].chunk(4, -1)
         g = self.norm(h) * (1 + a) + b
-        moved = self.across_points(g.transpose(1, 2), tuple(u.transpose(1, 2) for u in turn), mask).transpose(1, 2)
+        moved = self.across_points(
+            g.transpose(1, 2), tuple(u.transpose(1, 2) for u in turn), mask
+        ).transpose(1, 2)
         if self.across_axes is not None:
             moved = moved + self.across_axes(g, None, None)
         h = h + moved
@@ -192,15 +236,23 @@ class VectorNetwork(nn.Module):
         difference = x[:, :, None] - x[:, None]
         distance = (difference.square().sum(-1) + 1e-12).sqrt()
         near = distance / self.config.wave_max
-        window = torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near)) * keep[:, None]
+        window = (
+            torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near))
+            * keep[:, None]
+        )
         window = window * (1 - torch.eye(x.shape[1], dtype=x.dtype))
         # even in the root of the distance: more filters where fields change
-        filters = (-((near[..., None].sqrt() - self.centres.to(x.dtype)) * len(self.centres)).square()).exp() * window[..., None]
+        filters = (
+            -((near[..., None].sqrt() - self.centres.to(x.dtype)) * len(self.centres)).square()
+        ).exp() * window[..., None]
         filters = filters.permute(0, 3, 1, 2) / (1 + window.sum(-1))[:, None, :, None].sqrt()
         line = difference / (distance + 1e-6)[..., None]
         size = torch.stack([y, y / (std[:, None, None] + 0.05)], -1)  # (B, n, d, 2)
         v = size @ self.enter_vector.to(y.dtype)
-        s = self.enter_scalar(torch.log1p(size.square().sum(2))) + self.time(time_features(t, std, 64))[:, None]
+        s = (
+            self.enter_scalar(torch.log1p(size.square().sum(2)))
+            + self.time(time_features(t, std, 64))[:, None]
+        )
         for layer in self.layers:
             s, v = layer(s, v, filters, line)
         return (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
@@ -220,14 +272,24 @@ class _VectorLayer(nn.Module):
         scale = (v.square().sum(2, keepdim=True).mean(-1, keepdim=True) + 1e-3).rsqrt()
         left, right = self.vectors(v * scale).chunk(2, -1)
         sent = self.send(self.norm(s))
-        weights = torch.einsum("kcr,brij->bkcij", self.radial.to(filters.dtype), filters)  # a matrix (n, n) for each channel
+        weights = torch.einsum(
+            "kcr,brij->bkcij", self.radial.to(filters.dtype), filters
+        )  # a matrix (n, n) for each channel
         whole, along, out, scalar = weights.unbind(1)
         vectors = left.permute(0, 3, 1, 2)  # (B, C, n, d)
         moved = whole @ vectors
         dot = torch.einsum("bijd,bcjd->bcij", line, vectors)  # v_j . e_ij, of every pair
-        moved = moved + torch.einsum("bcij,bijd->bcid", along * dot + out * sent.transpose(1, 2)[:, :, None], line)
+        moved = moved + torch.einsum(
+            "bcij,bijd->bcid", along * dot + out * sent.transpose(1, 2)[:, :, None], line
+        )
         moved = moved.permute(0, 2, 3, 1)
         heard = (scalar @ sent.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
-        gate, turn, keep, ds = self.mix(torch.cat([self.norm(s), heard, torch.log1p((moved * right).sum(2).abs())], -1)).chunk(4, -1)
-        v = v + self.update(torch.cat([gate[:, :, None] * moved, turn[:, :, None] * right], -1)) + 0.1 * keep[:, :, None] * v
+        gate, turn, keep, ds = self.mix(
+            torch.cat([self.norm(s), heard, torch.log1p((moved * right).sum(2).abs())], -1)
+        ).chunk(4, -1)
+        v = (
+            v
+            + self.update(torch.cat([gate[:, :, None] * moved, turn[:, :, None] * right], -1))
+            + 0.1 * keep[:, :, None] * v
+        )
         return s + ds, v

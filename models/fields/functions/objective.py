@@ -92,7 +92,9 @@ class OUNoising:
         a = self._decay(earlier, later)
         return a * y + math.sqrt(1 - a * a) * self.gram.root(noise)
 
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+    def reverse(
+        self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
+    ) -> Tensor:
         """One step by the mean of q(y_to | y_t, y_0 = posterior mean): exact for a limiting GP, and stable at every size."""
         alpha, std2 = self.schedule.alpha(t), self.schedule.std(t) ** 2
         clean = (y + std2 * score) / alpha
@@ -102,9 +104,13 @@ class OUNoising:
         a = alpha / alpha_to
         rest = 1 - a * a
         y = alpha_to * rest / std2 * clean + a * std2_to / std2 * y
-        return y + math.sqrt(rest) * self.gram.root(noise)  # the noise of the OU process: exact for the limiting GP
+        return y + math.sqrt(rest) * self.gram.root(
+            noise
+        )  # the noise of the OU process: exact for the limiting GP
 
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+    def langevin(
+        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
+    ) -> Tensor:
         """Langevin dynamics of the free points in the metric of the GP's conditional covariance (`Gram.project`).
 
         Without noise scaling the weights are those of an exact Ornstein-Uhlenbeck step, which hits a target that is the GP's
@@ -122,7 +128,15 @@ class OUNoising:
 
 
 def preconditioned(
-    output: Tensor, y: Tensor, std: Tensor, alpha: Tensor, gram: Gram, kind: Parametrisation, *, std_trick: bool, residual: bool
+    output: Tensor,
+    y: Tensor,
+    std: Tensor,
+    alpha: Tensor,
+    gram: Gram,
+    kind: Parametrisation,
+    *,
+    std_trick: bool,
+    residual: bool,
 ) -> Tensor:
     """K grad log p_t(y) of a network's output f (B, n, p), by parametrisation; std, alpha: (B, 1, 1).
 
@@ -133,11 +147,23 @@ def preconditioned(
     if kind == "y0":
         clean = output + alpha * y if residual else output
         return -(y - alpha * clean) / std.square()
-    score = {"none": gram.mul, "preconditioned-s": gram.root_cheap, "preconditioned-k": lambda f: f}[kind](output)
+    score = {
+        "none": gram.mul,
+        "preconditioned-s": gram.root_cheap,
+        "preconditioned-k": lambda f: f,
+    }[kind](output)
     return score - y if residual else score
 
 
-def denoising_loss(score: Tensor, z: Tensor, std: Tensor, alpha: Tensor, gram: Gram, kind: Parametrisation, mask: Tensor) -> Tensor:
+def denoising_loss(
+    score: Tensor,
+    z: Tensor,
+    std: Tensor,
+    alpha: Tensor,
+    gram: Gram,
+    kind: Parametrisation,
+    mask: Tensor,
+) -> Tensor:
     """Denoising score matching of a preconditioned score against noise z, in the metric of the parametrisation (B.3).
 
     Mean over the known points, sum over components. K: |std s + S z|^2 with s = K grad log p; the others multiply by S^-1 or K^-1;
@@ -154,7 +180,9 @@ def denoising_loss(score: Tensor, z: Tensor, std: Tensor, alpha: Tensor, gram: G
     return (square.sum(-1) / mask.sum(-1)).mean()
 
 
-def draw_times(count: int, schedule: LinearBeta, generator: torch.Generator, late: float = 0.5) -> Tensor:
+def draw_times(
+    count: int, schedule: LinearBeta, generator: torch.Generator, late: float = 0.5
+) -> Tensor:
     """Times (count,) on low-discrepancy grids: a share `late` even in log std, where the likelihood is made, the others even in t."""
     n_late = round(count * late)
     u = torch.rand(2, generator=generator, dtype=torch.float64)
@@ -185,7 +213,9 @@ class AnalyticScore:
 
         def score(y: Tensor, t: float) -> Tensor:
             alpha, std = self.schedule.alpha(t), self.schedule.std(t)
-            operator = torch.linalg.solve(alpha**2 * k_data + std**2 * k_limit, k_limit)  # (A^-1 K)^T = K A^-1
+            operator = torch.linalg.solve(
+                alpha**2 * k_data + std**2 * k_limit, k_limit
+            )  # (A^-1 K)^T = K A^-1
             return -(y.reshape(len(y), -1) @ operator[0]).reshape(y.shape)
 
         return score
@@ -208,9 +238,16 @@ class FieldDiffusion(nn.Module):
         if kind not in PARAMETRISATIONS:
             raise UnknownNameError("parametrisation", kind, PARAMETRISATIONS)
         if experts is not None and (kernel.kinds or not residual or kind == "y0"):
-            raise InputError("experts go with a white limiting kernel, the residual trick, and a score for the network's output")
+            raise InputError(
+                "experts go with a white limiting kernel, the residual trick, and a score for the network's output"
+            )
         self.kernel, self.network, self.experts = kernel, make_network(config), experts
-        self.schedule, self.kind, self.std_trick, self.residual = schedule or LinearBeta(), kind, std_trick, residual
+        self.schedule, self.kind, self.std_trick, self.residual = (
+            schedule or LinearBeta(),
+            kind,
+            std_trick,
+            residual,
+        )
 
     @property
     def gaussian(self) -> bool:
@@ -227,25 +264,41 @@ class FieldDiffusion(nn.Module):
         with torch.no_grad():
             return self.experts.log_prob(x.double(), y.double(), mask, one, 0 * one)
 
-    def score(self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False) -> Tensor:
+    def score(
+        self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False
+    ) -> Tensor:
         """K grad log p_t(y) at times (B,), points (B, n, d), fields (B, n, p); `half` runs the network in bfloat16."""
         std, alpha = self.factors(t)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             output = self.network(t.to(y.dtype), std[:, 0, 0].to(y.dtype), x, y, mask)
         found = preconditioned(
-            output.to(y.dtype), y, std.to(y.dtype), alpha.to(y.dtype), gram, self.kind, std_trick=self.std_trick, residual=self.residual
+            output.to(y.dtype),
+            y,
+            std.to(y.dtype),
+            alpha.to(y.dtype),
+            gram,
+            self.kind,
+            std_trick=self.std_trick,
+            residual=self.residual,
         )
         if self.experts is None:
             return found
         # in place of the limiting GP's score -y, the mixture's; std and the smallest noise of the experts bound it
-        return found + y + gram.variance * self.experts.score(x.double(), y.double(), mask, alpha, std).to(y.dtype)
+        return (
+            found
+            + y
+            + gram.variance
+            * self.experts.score(x.double(), y.double(), mask, alpha, std).to(y.dtype)
+        )
 
     def factors(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(std, alpha) of the noise and of the clean field at times (B,): (B, 1, 1) each."""
         integral = self.schedule.integral(t.double())[:, None, None]
         return (-torch.expm1(-integral)).sqrt(), (-0.5 * integral).exp()
 
-    def loss(self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True) -> Tensor:
+    def loss(
+        self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True
+    ) -> Tensor:
         """Denoising score matching of a batch of functions."""
         t = draw_times(len(x), self.schedule, generator)
         std, alpha = (u.to(y.dtype) for u in self.factors(t))

@@ -52,8 +52,22 @@ class FieldModel:
     span : largest extent of a training function along one coordinate; farther points than that are refused.
     """
 
-    def __init__(self, diffusion: FieldDiffusion, *, centre: float = 0.0, scale: float = 1.0, span: float = math.inf, dimension: int = 1):
-        self.diffusion, self.centre, self.scale, self.span, self.dimension = diffusion.eval(), centre, scale, span, dimension
+    def __init__(
+        self,
+        diffusion: FieldDiffusion,
+        *,
+        centre: float = 0.0,
+        scale: float = 1.0,
+        span: float = math.inf,
+        dimension: int = 1,
+    ):
+        self.diffusion, self.centre, self.scale, self.span, self.dimension = (
+            diffusion.eval(),
+            centre,
+            scale,
+            span,
+            dimension,
+        )
         self.components = diffusion.kernel.components
         self.record: dict[str, Any] = {}  # of the training, for whoever asked for it
         self.training: dict[str, Any] = {}  # the same for the card
@@ -106,7 +120,13 @@ class FieldModel:
         diffusion = first_diffusion(data, limit, base, network, seed)
         if start is not None:
             start_from(diffusion, start)
-        model = cls(diffusion, centre=data.centre, scale=data.scale, span=data.span, dimension=data.dimension)
+        model = cls(
+            diffusion,
+            centre=data.centre,
+            scale=data.scale,
+            span=data.span,
+            dimension=data.dimension,
+        )
         if model.networked:
             batches, held_out = training_batches(data, batch, seed)
             how: dict[str, Any] = {"seed": seed, "out": out, "resume": resume, "progress": progress}
@@ -166,7 +186,9 @@ class FieldModel:
         self.record, self.training = trainer.summary(), trainer.card()
         return trainer
 
-    def condition(self, x_context: ArrayLike, y_context: ArrayLike, mask: ArrayLike | None = None) -> Conditioned:
+    def condition(
+        self, x_context: ArrayLike, y_context: ArrayLike, mask: ArrayLike | None = None
+    ) -> Conditioned:
         """The distribution given values (n,) or (n, p) at points (n, d).
 
         Raises
@@ -179,72 +201,131 @@ class FieldModel:
         for k, j in enumerate(first):
             if j != k and not np.allclose(y[k], y[j], rtol=0, atol=1e-9 * self.scale):
                 both = f"{y[j]} and {y[k]}"
-                raise InputError(f"context points {j} and {k} lie at the same place with other values ({both}); give their mean once")
+                raise InputError(
+                    f"context points {j} and {k} lie at the same place with other values ({both}); give their mean once"
+                )
         keep = known & (first == np.arange(len(x)))
         if not keep.any():
-            raise InputError("no context value is known; call sample of the model itself for the prior")
+            raise InputError(
+                "no context value is known; call sample of the model itself for the prior"
+            )
         return Conditioned(self, x[keep], y[keep])
 
     def sample(self, x_query: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> Array:
         """n functions at points (m, d): (n, m, p). Sample k depends on the seed and k alone. Options as `Conditioned.sample`."""
-        return Conditioned(self, np.zeros((0, self.dimension)), np.zeros((0, self.components))).sample(x_query, n, seed, **options)
+        return Conditioned(
+            self, np.zeros((0, self.dimension)), np.zeros((0, self.components))
+        ).sample(x_query, n, seed, **options)
 
-    def log_prob(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None = None, **options: Any) -> Array:
+    def log_prob(
+        self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None = None, **options: Any
+    ) -> Array:
         """Log densities (F,) of functions (F, n) or (F, n, p); options as `likelihood.log_likelihood`."""
         x_, y_, known = as_fields(x, y, mask, dimension=self.dimension, components=self.components)
         for k in range(len(x_)):
             self._check_span(x_[k][known[k]], options.get("extrapolate", False))
             repeated = _first_equal(x_[k][known[k]], self._tolerance(x_[k]))
             if (repeated != np.arange(len(repeated))).any():
-                raise InputError(f"function {k} has two values at one point; a density over a function has each point once")
+                raise InputError(
+                    f"function {k} has two values at one point; a density over a function has each point once"
+                )
         options.pop("extrapolate", None)
         values = ((torch.tensor(y_) - self.centre) / self.scale) * torch.tensor(known)[..., None]
         # float64 for the Gram matrices of a GP, float32 where a network sets the pace
         dtype = torch.float32 if self.networked else torch.float64
-        found = log_likelihood(self.diffusion, torch.tensor(x_).to(dtype), values.to(dtype), torch.tensor(known), **options)
+        found = log_likelihood(
+            self.diffusion,
+            torch.tensor(x_).to(dtype),
+            values.to(dtype),
+            torch.tensor(known),
+            **options,
+        )
         return found.double().numpy() - known.sum(-1) * self.components * math.log(self.scale)
 
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""
         schedule = dataclasses.asdict(self.diffusion.schedule)
         network = cast(NetworkConfig, self.diffusion.network.config)
-        config: dict[str, Any] = {"network": dataclasses.asdict(network), "kernel": self.diffusion.kernel.config()}
+        config: dict[str, Any] = {
+            "network": dataclasses.asdict(network),
+            "kernel": self.diffusion.kernel.config(),
+        }
         config |= {"schedule": schedule, "parametrisation": self.diffusion.kind}
         if self.diffusion.experts is not None:
             config |= {"experts": self.diffusion.experts.config()}
         config |= {"std_trick": self.diffusion.std_trick, "residual": self.diffusion.residual}
-        config |= {"centre": self.centre, "scale": self.scale, "span": self.span, "dimension": self.dimension}
-        card: dict[str, Any] = {"name": "my-field", "family": "fields", "task": "field", "description": "distribution over functions"}
-        card |= {"config": config, "elements": "any (fields over points)", "max_atoms": 0, "units": "the training data's"}
-        return {**card, "licence": LICENCE, "training_data": TRAINING_DATA, "quality": {}, **self.training, **more}
+        config |= {
+            "centre": self.centre,
+            "scale": self.scale,
+            "span": self.span,
+            "dimension": self.dimension,
+        }
+        card: dict[str, Any] = {
+            "name": "my-field",
+            "family": "fields",
+            "task": "field",
+            "description": "distribution over functions",
+        }
+        card |= {
+            "config": config,
+            "elements": "any (fields over points)",
+            "max_atoms": 0,
+            "units": "the training data's",
+        }
+        return {
+            **card,
+            "licence": LICENCE,
+            "training_data": TRAINING_DATA,
+            "quality": {},
+            **self.training,
+            **more,
+        }
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
         state = {key: value.clone() for key, value in self.diffusion.state_dict().items()}
-        return save_weights(path, {k: v.float() for k, v in state.items()}, self.card(name=Path(path).stem, **card))
+        return save_weights(
+            path, {k: v.float() for k, v in state.items()}, self.card(name=Path(path).stem, **card)
+        )
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> FieldModel:
         """A model by the name of shipped weights or by a path. Raises `WeightsError` for another family's."""
         diffusion, card = load_network(name_or_path, "field", _diffusion)
         c = card["config"]
-        return cls(diffusion, centre=c["centre"], scale=c["scale"], span=c["span"], dimension=c["dimension"])
+        return cls(
+            diffusion,
+            centre=c["centre"],
+            scale=c["scale"],
+            span=c["span"],
+            dimension=c["dimension"],
+        )
 
-    def _single(self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None) -> tuple[Array, Array, NDArray[np.bool_]]:
+    def _single(
+        self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
         """One function's arrays: (n, d), (n, p), (n,)."""
         points, _, _ = as_fields(x, dimension=self.dimension)
         values = as_array("y_context", y)
-        fits = values.shape == (len(points), self.components) or (self.components == 1 and values.shape == (len(points),))
+        fits = values.shape == (len(points), self.components) or (
+            self.components == 1 and values.shape == (len(points),)
+        )
         if points.ndim != 2 or not fits:
             raise InputError(
                 f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
                 f"not {points.shape} and {values.shape}"
             )
-        x_, y_, known = as_fields(points, values.reshape(1, len(points), self.components), None if mask is None else np.asarray(mask)[None])
+        x_, y_, known = as_fields(
+            points,
+            values.reshape(1, len(points), self.components),
+            None if mask is None else np.asarray(mask)[None],
+        )
         return x_[0], y_[0], known[0]
 
     def _tolerance(self, x: Array) -> float:
-        return TOLERANCE * (self.span if math.isfinite(self.span) else max(1.0, float(np.ptp(x)) if x.size else 1.0))
+        return TOLERANCE * (
+            self.span if math.isfinite(self.span) else max(1.0, float(np.ptp(x)) if x.size else 1.0)
+        )
 
     def _check_span(self, x: Array, extrapolate: bool) -> None:
         extent = float(np.ptp(x, axis=0).max()) if len(x) else 0.0
@@ -298,7 +379,9 @@ class Conditioned:
         n = check_count("n", n)
         query, _, _ = as_fields(x_query, dimension=model.dimension)
         if query.ndim != 2:
-            raise InputError(f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}")
+            raise InputError(
+                f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}"
+            )
         points = np.concatenate([self.x, query])
         model._check_span(points, extrapolate)
         first = _first_equal(points, model._tolerance(points))
@@ -318,18 +401,31 @@ class Conditioned:
         score = _score(model.diffusion, x, gram)
         times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
         draw = draws(noise, n, seed, tuple(known.shape), dtype)
-        options: dict[str, Any] = {"corrections": corrections if len(self.x) else 0, "psi": psi, "tau": tau, "mode": mode, "ode": ode}
+        options: dict[str, Any] = {
+            "corrections": corrections if len(self.x) else 0,
+            "psi": psi,
+            "tau": tau,
+            "mode": mode,
+            "ode": ode,
+        }
         with torch.no_grad():
             made = conditional_sample(noising, score, known, free, times, draw, **options)
         return made[:, where].double().numpy() * model.scale + model.centre
 
     def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
         """log p(y at x | context) of functions (F, m, p): the joint's log density less the context's (B.6)."""
-        x_, y_, known = as_fields(x, y, dimension=self.model.dimension, components=self.model.components)
+        x_, y_, known = as_fields(
+            x, y, dimension=self.model.dimension, components=self.model.components
+        )
         f = len(x_)
-        both = [np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1) for a, b in ((self.x, x_), (self.y, y_))]
+        both = [
+            np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1)
+            for a, b in ((self.x, x_), (self.y, y_))
+        ]
         mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
-        return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(self.x[None], self.y[None], **options)
+        return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(
+            self.x[None], self.y[None], **options
+        )
 
 
 def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
@@ -337,7 +433,9 @@ def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
     kernel = Kernel(c["kernel"]["kinds"], components=c["kernel"]["components"], noise=1.0)
     tricks = c["parametrisation"], c["std_trick"], c["residual"]
     experts = Experts.of(c["experts"]) if "experts" in c else None
-    return FieldDiffusion(kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts)
+    return FieldDiffusion(
+        kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts
+    )
 
 
 def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:
@@ -349,11 +447,19 @@ def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor,
     return score
 
 
-def draws(noise: Callable[..., Array] | None, n: int, seed: int, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+def draws(
+    noise: Callable[..., Array] | None,
+    n: int,
+    seed: int,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+) -> Callable[[], Tensor]:
     if noise is not None:
         return lambda: torch.tensor(noise(shape), dtype=dtype)
     streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
-    return lambda: torch.tensor(np.stack([stream.standard_normal(shape[1:]) for stream in streams]), dtype=dtype)
+    return lambda: torch.tensor(
+        np.stack([stream.standard_normal(shape[1:]) for stream in streams]), dtype=dtype
+    )
 
 
 def _first_equal(x: Array, tolerance: float) -> NDArray[np.intp]:

@@ -22,7 +22,9 @@ class TrackPrior(nn.Module):
     def __init__(self, kernel: Kernel, mean: Tensor, axes: Tensor, spread: Tensor):
         super().__init__()
         self.kernel = kernel
-        self.mean, self.axes, self.spread = (nn.Parameter(u.double(), requires_grad=False) for u in (mean, axes, spread))
+        self.mean, self.axes, self.spread = (
+            nn.Parameter(u.double(), requires_grad=False) for u in (mean, axes, spread)
+        )
 
     @classmethod
     def fit(cls, t: Tensor, y: Tensor, seed: int = 0) -> TrackPrior:
@@ -32,7 +34,14 @@ class TrackPrior(nn.Module):
         spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
         g = ((y - mean) @ axes / spread.sqrt()).permute(0, 2, 1).reshape(-1, len(t), 1)
         kernel = time_kernel(float(t[-1] - t[0]) or 1.0)
-        fit_kernel(kernel, t[None, :, None].expand(len(g), -1, -1), g, seed=seed, noise_floor=1e-7, steps=120)
+        fit_kernel(
+            kernel,
+            t[None, :, None].expand(len(g), -1, -1),
+            g,
+            seed=seed,
+            noise_floor=1e-7,
+            steps=120,
+        )
         return cls(kernel, mean, axes, spread)
 
     def score(self, x: Tensor, y: Tensor, variance: Tensor) -> Tensor:
@@ -42,23 +51,36 @@ class TrackPrior(nn.Module):
         mean, takes the place of 1 / variance.
         """
         shared = x[:1] if bool((x == x[:1]).all()) else x
-        values, vectors = torch.linalg.eigh(self.kernel.between(shared.double(), shared.double())[:, :, 0, :, 0])
+        values, vectors = torch.linalg.eigh(
+            self.kernel.between(shared.double(), shared.double())[:, :, 0, :, 0]
+        )
         y = y.double()
         seen = vectors.mT @ ((self.mean - y) @ self.axes)  # (B, n, 3)
         noise = self.kernel.noise + values.clamp(min=0)[..., None]
         pulled = vectors @ (seen / (self.spread * noise + variance.double())) @ self.axes.T
-        return torch.where(variance > FLAT_TO, 3 * variance * (-variance).exp(), torch.ones_like(variance)) * tangent(y, pulled)
+        return torch.where(
+            variance > FLAT_TO, 3 * variance * (-variance).exp(), torch.ones_like(variance)
+        ) * tangent(y, pulled)
 
     def conditional_root(self, x: Tensor, variance: float, free: Tensor) -> Tensor:
         """Roots (3, f, f), one an axis, of the noised process's covariance of the free points given the others."""
         matrix = self.kernel.gram(x.double()).dense
-        total = self.spread[:, None, None] * matrix + variance * torch.eye(matrix.shape[-1], dtype=torch.float64)
+        total = self.spread[:, None, None] * matrix + variance * torch.eye(
+            matrix.shape[-1], dtype=torch.float64
+        )
         carried = torch.linalg.solve(total[:, ~free][:, :, ~free], total[:, ~free][:, :, free])
-        values, vectors = torch.linalg.eigh(total[:, free][:, :, free] - total[:, free][:, :, ~free] @ carried)
+        values, vectors = torch.linalg.eigh(
+            total[:, free][:, :, free] - total[:, free][:, :, ~free] @ carried
+        )
         # the network's errors of slow modes are multiplied by what a mode's variance is over the noise's
         return vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
 
 
 def time_kernel(span: float) -> Kernel:
     """What the kernels in time are fitted from: nearly constant, slow, and rough parts."""
-    return Kernel(["se", "se", "matern52"], variance=[1.0, 0.1, 0.01], length=[10 * span, span, span / 4], noise=1e-4)
+    return Kernel(
+        ["se", "se", "matern52"],
+        variance=[1.0, 0.1, 0.01],
+        length=[10 * span, span, span / 4],
+        noise=1e-4,
+    )

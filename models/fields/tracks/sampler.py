@@ -47,7 +47,9 @@ class TrackModel:
     latitude. Only times that the model was fitted with may be asked for, up to a shift, or any between them.
     """
 
-    def __init__(self, network: BiDimensionalAttention, prior: TrackPrior, schedule: LinearBeta, span: float):
+    def __init__(
+        self, network: BiDimensionalAttention, prior: TrackPrior, schedule: LinearBeta, span: float
+    ):
         self.network, self.prior, self.schedule, self.span = network.eval(), prior, schedule, span
         self.record: dict[str, Any] = {}
 
@@ -77,13 +79,27 @@ class TrackModel:
         t = _times(times)
         y = _tracks(tracks, len(t))
         span = float(np.ptp(t)) or 1.0
-        sizes: dict[str, Any] = {"wave_min": span / len(t), "wave_max": 4 * span, "width": 64, "layers": 3}
-        config = dataclasses.replace(network or NetworkConfig("attention", **sizes), components=3, features=3)
+        sizes: dict[str, Any] = {
+            "wave_min": span / len(t),
+            "wave_max": 4 * span,
+            "width": 64,
+            "layers": 3,
+        }
+        config = dataclasses.replace(
+            network or NetworkConfig("attention", **sizes), components=3, features=3
+        )
         prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
         with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
-        how: dict[str, Any] = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
-        trainer = _train(model, t, y, batch, seed, make_schedule(schedule or {}, weight_decay=0.0), how)
+        how: dict[str, Any] = {
+            "budget_s": budget_s,
+            "out": out,
+            "resume": resume,
+            "progress": progress,
+        }
+        trainer = _train(
+            model, t, y, batch, seed, make_schedule(schedule or {}, weight_decay=0.0), how
+        )
         model.record = trainer.card()
         return model
 
@@ -102,7 +118,14 @@ class TrackModel:
         scale = _scale(variance)
         prior = self.prior.score(x, y, variance).to(y.dtype)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            f = self.network(t.to(y.dtype), scale[:, 0, 0], x, y, torch.ones(y.shape[:2], dtype=torch.bool), scale * prior)
+            f = self.network(
+                t.to(y.dtype),
+                scale[:, 0, 0],
+                x,
+                y,
+                torch.ones(y.shape[:2], dtype=torch.bool),
+                scale * prior,
+            )
         return prior + tangent(y, f.to(y.dtype)) / scale
 
     def condition(self, times: ArrayLike, track: ArrayLike) -> ConditionedTrack:
@@ -114,26 +137,43 @@ class TrackModel:
             raise InputError("no context is given; call sample of the model itself for the prior")
         return ConditionedTrack(self, t, _tracks(as_array("track", track)[None], len(t))[0])
 
-    def sample(self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> NDArray[np.float64]:
+    def sample(
+        self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any
+    ) -> NDArray[np.float64]:
         """n tracks (n, m, 3) at times (m,)."""
-        return ConditionedTrack(self, np.zeros(0), np.zeros((0, 3))).sample(times, n, seed, **options)
+        return ConditionedTrack(self, np.zeros(0), np.zeros((0, 3))).sample(
+            times, n, seed, **options
+        )
 
     def log_prob(
-        self, times: ArrayLike, tracks: ArrayLike, *, steps: int = 60, probes: int = 8, first_std: float = 2e-3, seed: int = 0
+        self,
+        times: ArrayLike,
+        tracks: ArrayLike,
+        *,
+        steps: int = 60,
+        probes: int = 8,
+        first_std: float = 2e-3,
+        seed: int = 0,
     ) -> NDArray[np.float64]:
         """Log densities (F,) on the sphere's surface (per steradian and point), by the flow; `probes` of Hutchinson's estimate."""
         t = _times(times)
         y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
         x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
         generator = torch.Generator().manual_seed(check_seed(seed))
-        signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(probes)
-        std = np.geomspace(first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1)
+        signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(
+            probes
+        )
+        std = np.geomspace(
+            first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1
+        )
         change = torch.zeros(len(y), dtype=torch.float64)
         for low, high in itertools.pairwise(std):  # midpoint rule, one evaluation per step
             middle = math.sqrt(low * high)
             time = self._time_of(middle**2).expand(len(y))
             y = y.detach().requires_grad_()
-            unit = y / y.norm(dim=-1, keepdim=True)  # a field that does not change outwards: its divergence is the surface's
+            unit = y / y.norm(
+                dim=-1, keepdim=True
+            )  # a field that does not change outwards: its divergence is the surface's
             flow = -0.5 * (high**2 - low**2) * self.score(time, x, unit)
             for k, sign in enumerate(signs):
                 gradient = torch.autograd.grad(flow, y, sign, retain_graph=k + 1 < probes)[0]
@@ -142,14 +182,29 @@ class TrackModel:
         return (change - len(t) * math.log(4 * math.pi)).numpy()
 
     def _time_of(self, variance: float) -> Tensor:
-        return self.schedule.time_of(torch.tensor(-math.expm1(-variance), dtype=torch.float64).sqrt())
+        return self.schedule.time_of(
+            torch.tensor(-math.expm1(-variance), dtype=torch.float64).sqrt()
+        )
 
     def save(self, path: str | Path, **more: Any) -> Path:
         """Write PATH.safetensors and its card."""
-        config = {"network": dataclasses.asdict(self.network.config), "schedule": dataclasses.asdict(self.schedule), "span": self.span}
+        config = {
+            "network": dataclasses.asdict(self.network.config),
+            "schedule": dataclasses.asdict(self.schedule),
+            "span": self.span,
+        }
         config |= {"kernel": self.prior.kernel.config()}
-        card: dict[str, Any] = {"name": Path(path).stem, "family": "fields", "task": "track", "config": config}
-        card |= {"description": "distribution over tracks on the globe", "elements": "any (tracks)", "max_atoms": 0}
+        card: dict[str, Any] = {
+            "name": Path(path).stem,
+            "family": "fields",
+            "task": "track",
+            "config": config,
+        }
+        card |= {
+            "description": "distribution over tracks on the globe",
+            "elements": "any (tracks)",
+            "max_atoms": 0,
+        }
         card |= {"units": "days, unit vectors", "licence": LICENCE, "training_data": TRAINING_DATA}
         card |= {"quality": {}, **self.record, **more}
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
@@ -164,7 +219,12 @@ class TrackModel:
         with own_random_state():
             network = BiDimensionalAttention(NetworkConfig(**card["config"]["network"]))
         network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
-        prior = TrackPrior(Kernel(card["config"]["kernel"]["kinds"], noise=1.0), torch.zeros(3), torch.eye(3), torch.ones(3))
+        prior = TrackPrior(
+            Kernel(card["config"]["kernel"]["kinds"], noise=1.0),
+            torch.zeros(3),
+            torch.eye(3),
+            torch.ones(3),
+        )
         prior.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("prior.")})
         return cls(network, prior, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
 
@@ -200,7 +260,15 @@ def _train(
         return model.loss(chosen, x[:, kept].expand(len(chosen), -1, -1), generator)
 
     held_out = (lambda step: unseen) if len(held) else None
-    return train_network(model.network, stepped(pick), loss, schedule, held_out=held_out, held_out_loss=held_out_loss, **how)
+    return train_network(
+        model.network,
+        stepped(pick),
+        loss,
+        schedule,
+        held_out=held_out,
+        held_out_loss=held_out_loss,
+        **how,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +296,9 @@ class ConditionedTrack:
         moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
         if np.ptp(moments) > 1.05 * self.model.span:
             asked = f"context and queries span {np.ptp(moments):.4g} days"
-            raise InputError(f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time")
+            raise InputError(
+                f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time"
+            )
         known = torch.zeros(n, len(moments), 3)
         known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
         free = torch.ones(len(moments), dtype=torch.bool)
@@ -236,15 +306,30 @@ class ConditionedTrack:
         streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
 
         def draw() -> Tensor:
-            return torch.tensor(np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]), dtype=torch.float32)
+            return torch.tensor(
+                np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]),
+                dtype=torch.float32,
+            )
 
-        options: dict[str, Any] = {"corrections": corrections if len(self.t) else 0, "psi": psi, "tau": tau, "mode": mode}
+        options: dict[str, Any] = {
+            "corrections": corrections if len(self.t) else 0,
+            "psi": psi,
+            "tau": tau,
+            "mode": mode,
+        }
         made = complete(self.model, moments, known, free, draw, steps=steps, **options)
         return np.asarray(made[:, where[len(self.t) :]].double().numpy())
 
 
 def complete(
-    model: TrackModel, times: NDArray[np.float64], known: Tensor, free: Tensor, draw: Callable[[], Tensor], *, steps: int, **options: Any
+    model: TrackModel,
+    times: NDArray[np.float64],
+    known: Tensor,
+    free: Tensor,
+    draw: Callable[[], Tensor],
+    *,
+    steps: int,
+    **options: Any,
 ) -> Tensor:
     """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others; options of `conditional_sample`."""
     x = torch.tensor(times, dtype=torch.float32)[None, :, None].expand(len(known), -1, -1)
@@ -254,12 +339,16 @@ def complete(
 
     with torch.no_grad():
         noising = SphereNoising(model.schedule, model.prior, x[:1])
-        return conditional_sample(noising, score, known, free, model.schedule.times(steps, 3e-3), draw, **options)
+        return conditional_sample(
+            noising, score, known, free, model.schedule.times(steps, 3e-3), draw, **options
+        )
 
 
 def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Great-circle distances of unit vectors (..., 3)."""
-    return np.asarray(EARTH_RADIUS_KM * np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1)))
+    return np.asarray(
+        EARTH_RADIUS_KM * np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(-1))
+    )
 
 
 def _scale(variance: Tensor) -> Tensor:
@@ -277,9 +366,13 @@ def _times(times: ArrayLike) -> NDArray[np.float64]:
 def _tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
     y = as_array("tracks", tracks)
     if y.ndim != 3 or y.shape[1:] != (n, 3):
-        raise InputError(f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not of shape {y.shape}; see data.unit_vectors")
+        raise InputError(
+            f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not of shape {y.shape}; see data.unit_vectors"
+        )
     length = np.linalg.norm(y, axis=-1)
     if not bool((np.abs(length - 1) < 1e-3).all()):
         found = f"{length.min():.3g} to {length.max():.3g}"
-        raise InputError(f"tracks must be unit vectors, not of length {found}; data.unit_vectors makes them of degrees")
+        raise InputError(
+            f"tracks must be unit vectors, not of length {found}; data.unit_vectors makes them of degrees"
+        )
     return y / length[..., None]

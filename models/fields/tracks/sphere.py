@@ -88,7 +88,9 @@ class SphereNoising:
     the scale of the noise would never carry them there.
     """
 
-    def __init__(self, schedule: LinearBeta, prior: TrackPrior | None = None, x: Tensor | None = None):
+    def __init__(
+        self, schedule: LinearBeta, prior: TrackPrior | None = None, x: Tensor | None = None
+    ):
         self.schedule, self.process, self.x = schedule, prior, x
         self._roots: tuple[float, Tensor] | None = None  # of the last variance
 
@@ -105,14 +107,18 @@ class SphereNoising:
         y = y / y.norm(dim=-1, keepdim=True).clamp(min=1e-12)  # free points hold zeros
         return heat_draw(y, self._between(earlier, later), noise)
 
-    def reverse(self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None) -> Tensor:
+    def reverse(
+        self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
+    ) -> Tensor:
         """One step of the time-reversed Brownian motion, or of its flow."""
         dB = self._between(to, t)
         if noise is None:
             return exp_map(y, 0.5 * dB * score)
         return exp_map(y, dB * score + math.sqrt(dB) * tangent(y, noise))
 
-    def langevin(self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor) -> Tensor:
+    def langevin(
+        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
+    ) -> Tensor:
         """One Langevin step of the free points: in the prior's metric, with the weights of an exact step for a Gaussian; or on the
         scale of the noise."""
         scale = min(1.0, self._between(0.0, t))
@@ -123,7 +129,9 @@ class SphereNoising:
             pulled = torch.einsum("aij,akj,bka->bia", root, root, score[:, free] @ axes)
             stirred = torch.einsum("aij,bja->bia", root, noise[:, free] @ axes)
             move = torch.zeros_like(y)
-            move[:, free] = ((1 - math.exp(-0.5 * step)) * pulled + math.sqrt(-math.expm1(-step)) * stirred) @ axes.T
+            move[:, free] = (
+                (1 - math.exp(-0.5 * step)) * pulled + math.sqrt(-math.expm1(-step)) * stirred
+            ) @ axes.T
             return torch.where(free[..., None], exp_map(y, tangent(y, move)), y)
         moved = exp_map(y, 0.5 * step * scale * score + math.sqrt(step * scale) * tangent(y, noise))
         return torch.where(free[..., None], moved, y)

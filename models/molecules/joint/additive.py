@@ -41,10 +41,16 @@ class Additive:
     def fit(cls, data: Heavy, mean: Tensor, deviation: Tensor) -> Additive:
         """Least squares over `data`."""
         kinds = functional.one_hot(data.types, KINDS).double() * data.mask[..., None]
-        counts = _pair_counts(kinds @ _elements().double(), functional.one_hot(data.bonds, BONDS)[..., 1:].double())
-        rows = torch.cat([torch.ones(len(data), 1, dtype=torch.float64), kinds.sum(1), counts], dim=1)
+        counts = _pair_counts(
+            kinds @ _elements().double(), functional.one_hot(data.bonds, BONDS)[..., 1:].double()
+        )
+        rows = torch.cat(
+            [torch.ones(len(data), 1, dtype=torch.float64), kinds.sum(1), counts], dim=1
+        )
         wanted = ((data.props - mean) / deviation).double()
-        normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * torch.eye(rows.shape[1], dtype=torch.float64)
+        normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * torch.eye(
+            rows.shape[1], dtype=torch.float64
+        )
         solved = torch.linalg.solve(normal, rows.T @ wanted)
         residual = (rows @ solved - wanted).square().mean(0).sqrt()
         return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()})
@@ -55,15 +61,22 @@ class Additive:
         solved = torch.tensor(card["solved"], dtype=torch.float32)
         bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY))
         for k, (e, f) in enumerate(PAIRS):
-            bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(-1, len(PAIRS), BONDS - 1)[:, k]
+            bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(
+                -1, len(PAIRS), BONDS - 1
+            )[:, k]
         return cls(solved[:, 0], solved[:, 1 : 1 + KINDS], bonds, torch.tensor(card["residual"]))
 
     def card(self) -> dict[str, list[Any]]:
         """The numbers for a card."""
         pairs = torch.stack([self.bonds[:, 1:, e, f] for e, f in PAIRS], dim=1).flatten(1)
-        return {"solved": torch.cat([self.offset[:, None], self.types, pairs], dim=1).tolist(), "residual": self.residual.tolist()}
+        return {
+            "solved": torch.cat([self.offset[:, None], self.types, pairs], dim=1).tolist(),
+            "residual": self.residual.tolist(),
+        }
 
-    def gains(self, types: Tensor, bonds: Tensor, values: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    def gains(
+        self, types: Tensor, bonds: Tensor, values: Tensor, given: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Log-likelihood gains of types (b, 9, 21) and, symmetric, of bonds (b, 9, 9, 4), by the targets (b, 12) that are given.
 
         types, bonds : probabilities, of padding zero; a variable that is known has a single one.
@@ -81,14 +94,23 @@ class Additive:
             expected = self.offset[k].to(types) + own + (mean_b * upper).sum((1, 2))
             spread_t = (types * of_types.square()).sum(-1) - mean_t.square()
             spread_b = (bonds * of_bonds.square()).sum(-1) - mean_b.square()
-            total = spread_t.sum(1) + (spread_b * upper).sum((1, 2)) + self.residual[k].to(types) ** 2
+            total = (
+                spread_t.sum(1) + (spread_b * upper).sum((1, 2)) + self.residual[k].to(types) ** 2
+            )
             miss = values[:, k] - expected
             floor = self.residual[k].to(types) ** 2
-            left_t, left_b = (total[:, None] - spread_t).clamp_min(floor), (total[:, None, None] - spread_b).clamp_min(floor)
+            left_t, left_b = (
+                (total[:, None] - spread_t).clamp_min(floor),
+                (total[:, None, None] - spread_b).clamp_min(floor),
+            )
             shift_t, shift_b = of_types - mean_t[..., None], of_bonds - mean_b[..., None]
             there = given[:, k].to(types)
-            gain_types += there[:, None, None] * _gain(miss[:, None, None], shift_t, left_t[..., None])
-            gain_bonds += there[:, None, None, None] * _gain(miss[:, None, None, None], shift_b, left_b[..., None])
+            gain_types += there[:, None, None] * _gain(
+                miss[:, None, None], shift_t, left_t[..., None]
+            )
+            gain_bonds += there[:, None, None, None] * _gain(
+                miss[:, None, None, None], shift_b, left_b[..., None]
+            )
         return gain_types, gain_bonds
 
 

@@ -25,7 +25,9 @@ Tokens = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 Raw = tuple[Molecule, NDArray[np.float64]]
 
 
-def graph_of(types: NDArray[np.int64], bonds: NDArray[np.int64]) -> tuple[Molecule, NDArray[np.int64]]:
+def graph_of(
+    types: NDArray[np.int64], bonds: NDArray[np.int64]
+) -> tuple[Molecule, NDArray[np.int64]]:
     """(the molecule of types (n,) and bonds (n, n), heavy atoms first, without stereo tags; the atom that each hydrogen sits on)."""
     kinds = np.array(TYPES)[types]
     carrier = np.repeat(np.arange(len(types)), kinds[:, 2])
@@ -41,7 +43,10 @@ def graph_of(types: NDArray[np.int64], bonds: NDArray[np.int64]) -> tuple[Molecu
 
 
 def first_places(
-    types: NDArray[np.int64], bonds: NDArray[np.int64], heavy_A: NDArray[np.float64], rng: np.random.Generator
+    types: NDArray[np.int64],
+    bonds: NDArray[np.int64],
+    heavy_A: NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random.
 
@@ -56,7 +61,12 @@ def first_places(
             u = np.array([_unit(heavy_A[j] - heavy_A[i], rng) for j in near]).reshape(-1, 3)
             flat = bool(multiple[i]) or (element != 6 and bool(multiple[near].any()))
             plane = _plane(heavy_A, bonds, i, int(near[0])) if flat and len(near) == 1 else None
-            out.append(heavy_A[i] + np.concatenate([_directions(u, count, flat, plane, rng), rng.standard_normal((count, 3))])[:count])
+            out.append(
+                heavy_A[i]
+                + np.concatenate(
+                    [_directions(u, count, flat, plane, rng), rng.standard_normal((count, 3))]
+                )[:count]
+            )
     return np.concatenate(out)
 
 
@@ -65,14 +75,20 @@ def _unit(v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float6
     return v / length if length > 1e-3 else _unit(rng.standard_normal(3), rng)
 
 
-def _plane(heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, j: int) -> NDArray[np.float64] | None:
+def _plane(
+    heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, j: int
+) -> NDArray[np.float64] | None:
     """A direction in the plane of the other bonds of j, the only neighbour of the flat atom i, if it has any."""
     others = [k for k in np.flatnonzero(bonds[j]) if k != i]
     return heavy_A[others[0]] - heavy_A[j] if others else None
 
 
 def _directions(
-    u: NDArray[np.float64], count: int, flat: bool, plane: NDArray[np.float64] | None, rng: np.random.Generator
+    u: NDArray[np.float64],
+    count: int,
+    flat: bool,
+    plane: NDArray[np.float64] | None,
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Unit vectors (count, 3), or as many as there is room for, to hydrogens of an atom whose heavy neighbours lie along u (k, 3)."""
     if len(u) == 0:
@@ -81,32 +97,50 @@ def _directions(
         return corners[:count] @ turn
     back = -u.sum(0)
     if len(u) == 1:
-        side = _unit(np.cross(u[0], rng.standard_normal(3)), rng) if plane is None else _unit(plane - (plane @ u[0]) * u[0], rng)
+        side = (
+            _unit(np.cross(u[0], rng.standard_normal(3)), rng)
+            if plane is None
+            else _unit(plane - (plane @ u[0]) * u[0], rng)
+        )
         other = np.cross(u[0], side)
         if flat and count == 1 and plane is None:
             return -u
         turns = 2 * np.pi * (np.arange(2) / 2 if flat else np.arange(3) / 3)
         turns = rng.permutation(turns)[:count]
         lean = np.cos(np.pi / 3) if flat else 1 / 3
-        return -lean * u[0] + (1 - lean**2) ** 0.5 * (np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * other)
+        return -lean * u[0] + (1 - lean**2) ** 0.5 * (
+            np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * other
+        )
     normal = _unit(np.cross(u[0], u[1]), rng)
     if len(u) == 2:
-        back = _unit(back, rng) if np.linalg.norm(back) > 0.2 else _unit(np.cross(normal, u[0]), rng)
+        back = (
+            _unit(back, rng) if np.linalg.norm(back) > 0.2 else _unit(np.cross(normal, u[0]), rng)
+        )
         if count == 1 and flat:
             return back[None]
         signs = rng.permutation([1.0, -1.0])[:count, None]
         return 0.55 * back + signs * 0.83 * normal
-    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[None]
+    return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[
+        None
+    ]
 
 
 class Hydrogens:
     """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
 
-    def __init__(self, *, refine: int = 3, level: str = "B3LYP/6-31G(2df,p)", device: str | torch.device | None = None):
+    def __init__(
+        self,
+        *,
+        refine: int = 3,
+        level: str = "B3LYP/6-31G(2df,p)",
+        device: str | torch.device | None = None,
+    ):
         self.refiner = make_refiner("refine", level=level, device=device)
         self.refine = refine
 
-    def complete(self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None) -> list[Raw | None]:
+    def complete(
+        self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None
+    ) -> list[Raw | None]:
         """(molecule, positions_A (n_atoms, 3)) of each token set, None where its places are not finite."""
         made: list[Raw | None] = [None] * len(tokens)
         known: dict[int, Known] = {}
@@ -127,12 +161,18 @@ class Hydrogens:
                 pass  # what is new fits so badly that the refiner could not hold the fragment; the sample stays as it was drawn
         if self.refine and known:
             jobs = [(molecule, x[None]) for molecule, x in (cast(Raw, made[k]) for k in known)]
-            for k, (molecule, _), moved in zip(known, jobs, self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values()))):
+            for k, (molecule, _), moved in zip(
+                known,
+                jobs,
+                self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values())),
+            ):
                 made[k] = molecule, moved[0]
         return made
 
 
-def hold(fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]) -> NDArray[np.int64]:
+def hold(
+    fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]
+) -> NDArray[np.int64]:
     """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its hydrogens those farthest from a new bond stay."""
     held = list(range(fragment.size))
     x[held] = fragment.positions_A

@@ -28,8 +28,19 @@ TYPES = (
 )
 TYPE_OF = {kind: k for k, kind in enumerate(TYPES)}
 # sums of bond orders that leave a closed shell, hydrogens' bonds included, by element and formal charge
-_VALENCE = {(6, -1): 3, (6, 0): 4, (7, -1): 2, (7, 0): 3, (7, 1): 4, (8, -1): 1, (8, 0): 2, (9, 0): 1}
-CAPACITY = tuple(_VALENCE[z, q] - h for z, q, h in TYPES)  # what is left of them for bonds between heavy atoms
+_VALENCE = {
+    (6, -1): 3,
+    (6, 0): 4,
+    (7, -1): 2,
+    (7, 0): 3,
+    (7, 1): 4,
+    (8, -1): 1,
+    (8, 0): 2,
+    (9, 0): 1,
+}
+CAPACITY = tuple(
+    _VALENCE[z, q] - h for z, q, h in TYPES
+)  # what is left of them for bonds between heavy atoms
 BONDS = 4  # none, single, double, triple: Kekulised
 FEATURES = tuple((*(float(z == e) for e in (6, 7, 8, 9)), float(q), float(h)) for z, q, h in TYPES)
 
@@ -69,17 +80,36 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
     """The molecules `rows` of QM9, tokens centred and padded to `MAX_HEAVY`; molecules with another type or more tokens are left out."""
     types = np.zeros((len(rows), MAX_HEAVY), np.int64)
     bonds = np.zeros((len(rows), MAX_HEAVY, MAX_HEAVY), np.int64)
-    x, mask = np.zeros((len(rows), MAX_HEAVY, 3), np.float32), np.zeros((len(rows), MAX_HEAVY), bool)
+    x, mask = (
+        np.zeros((len(rows), MAX_HEAVY, 3), np.float32),
+        np.zeros((len(rows), MAX_HEAVY), bool),
+    )
     keep = np.zeros(len(rows), bool)
     for r, k in enumerate(rows):
-        atoms, edges = slice(qm9.offset[k], qm9.offset[k + 1]), slice(qm9.bond_offset[k], qm9.bond_offset[k + 1])
-        one = tokens_of(qm9.numbers[atoms], qm9.formal_charges[atoms], qm9.bonds[edges].astype(np.int64), qm9.bond_orders[edges])
+        atoms, edges = (
+            slice(qm9.offset[k], qm9.offset[k + 1]),
+            slice(qm9.bond_offset[k], qm9.bond_offset[k + 1]),
+        )
+        one = tokens_of(
+            qm9.numbers[atoms],
+            qm9.formal_charges[atoms],
+            qm9.bonds[edges].astype(np.int64),
+            qm9.bond_orders[edges],
+        )
         if one is None or not 1 <= len(one[0]) <= MAX_HEAVY:
             continue
         n, place = len(one[0]), qm9.positions_A[atoms][one[2]]
-        types[r, :n], bonds[r, :n, :n], x[r, :n], mask[r, :n] = one[0], one[1], place - place.mean(0), True
+        types[r, :n], bonds[r, :n, :n], x[r, :n], mask[r, :n] = (
+            one[0],
+            one[1],
+            place - place.mean(0),
+            True,
+        )
         keep[r] = True
-    tensors = [torch.from_numpy(a[keep]) for a in (types, bonds, x, mask, qm9.props[rows].astype(np.float32), conditional)]
+    tensors = [
+        torch.from_numpy(a[keep])
+        for a in (types, bonds, x, mask, qm9.props[rows].astype(np.float32), conditional)
+    ]
     return Heavy(*tensors)
 
 

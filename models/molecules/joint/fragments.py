@@ -40,11 +40,15 @@ class Fragment:
         """
         x = np.asarray(positions_A, np.float64)
         if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
-            raise InputError(f"the fragment's positions_A must be finite and of shape ({molecule.n_atoms}, 3), not {x.shape}")
+            raise InputError(
+                f"the fragment's positions_A must be finite and of shape ({molecule.n_atoms}, 3), not {x.shape}"
+            )
         known = sorted({1} | {z for z, _, _ in TYPES})
         if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
             names = ", ".join(SYMBOLS[z] for z in known)
-            raise InputError(f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {names}")
+            raise InputError(
+                f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {names}"
+            )
         heavy = int((molecule.numbers != 1).sum())
         if not heavy:
             raise InputError("the model cannot hold the fragment: it has no heavy atom")
@@ -54,15 +58,30 @@ class Fragment:
                 f"so that nothing could grow; give a fragment of {MAX_HEAVY - 1} or fewer"
             )
         if not np.isin(molecule.bond_orders, (1.0, 2.0, 3.0)).all():
-            raise InputError("the model cannot hold the fragment: bond orders must be 1, 2 or 3; Kekulise it (RDKit: Chem.Kekulize)")
-        made = tokens_of(molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders)
+            raise InputError(
+                "the model cannot hold the fragment: bond orders must be 1, 2 or 3; Kekulise it (RDKit: Chem.Kekulize)"
+            )
+        made = tokens_of(
+            molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders
+        )
         if made is None:
-            raise InputError("the model cannot hold the fragment: an atom has a charge or a number of hydrogens that QM9 has not")
+            raise InputError(
+                "the model cannot hold the fragment: an atom has a charge or a number of hydrogens that QM9 has not"
+            )
         types, bonds, rows = made
         kinds, table = np.array(TYPES)[types], np.array(TYPES)
         allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & (table[:, 2] <= kinds[:, None, 2])
         if not kinds[:, 2].any():
-            raise InputError("the model cannot hold the fragment: it has no hydrogen that a bond to something new could replace")
+            raise InputError(
+                "the model cannot hold the fragment: it has no hydrogen that a bond to something new could replace"
+            )
         is_h = molecule.numbers == 1
-        of = [[j for i, j in np.concatenate([molecule.bonds, molecule.bonds[:, ::-1]]).tolist() if i == row and is_h[j]] for row in rows]
+        of = [
+            [
+                j
+                for i, j in np.concatenate([molecule.bonds, molecule.bonds[:, ::-1]]).tolist()
+                if i == row and is_h[j]
+            ]
+            for row in rows
+        ]
         return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of))

@@ -89,13 +89,20 @@ class TargetEmbedding(nn.Module):
         self.register_buffer("centres", torch.linspace(-3.5, 3.5, CENTRES), persistent=False)
         self.expand = nn.Linear(len(PROPERTIES) * (CENTRES + 2), width)
         self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
-        self.sizes = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, MAX_HEAVY))
+        self.sizes = nn.Sequential(
+            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, MAX_HEAVY)
+        )
 
     def forward(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """(embedding (b, width), logits (b, 9) of the number of tokens)."""
         value, given = targets.values, targets.given.to(targets.values.dtype)
         gauss = torch.exp(-0.5 * ((value[..., None] - self.centres) * (CENTRES / 7.0)).square())
-        features = torch.cat([gauss, value.clamp(-6, 6)[..., None], torch.ones_like(value)[..., None]], dim=-1) * given[..., None]
+        features = (
+            torch.cat(
+                [gauss, value.clamp(-6, 6)[..., None], torch.ones_like(value)[..., None]], dim=-1
+            )
+            * given[..., None]
+        )
         hidden = self.expand(features.flatten(1))
         return self.out(hidden), self.sizes(hidden)
 
@@ -164,11 +171,22 @@ class JointNetwork(nn.Module):
         stages = range(config.stages)
         self.distance = nn.ModuleList([nn.Linear(config.radial, p) for _ in stages])
         self.condition = nn.ModuleList([nn.Linear(w, w) for _ in stages])
-        self.blocks = nn.ModuleList([nn.ModuleList([Block(sizes) for _ in range(config.blocks)]) for _ in stages])
-        self.triangles = nn.ModuleList([nn.ModuleList([Triangles(p, config.triangles) for _ in range(config.blocks)]) for _ in stages])
+        self.blocks = nn.ModuleList(
+            [nn.ModuleList([Block(sizes) for _ in range(config.blocks)]) for _ in stages]
+        )
+        self.triangles = nn.ModuleList(
+            [
+                nn.ModuleList([Triangles(p, config.triangles) for _ in range(config.blocks)])
+                for _ in stages
+            ]
+        )
         self.move = nn.ModuleList([Move(config) for _ in stages])
-        self.to_types = nn.Sequential(nn.LayerNorm(w), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, kinds))
-        self.to_bonds = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, BONDS))
+        self.to_types = nn.Sequential(
+            nn.LayerNorm(w), nn.Linear(w, w), nn.SiLU(), nn.Linear(w, kinds)
+        )
+        self.to_bonds = nn.Sequential(
+            nn.LayerNorm(p), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, BONDS)
+        )
 
     def _known(self, types: Tensor, bonds: Tensor, certain: Tensor) -> tuple[Tensor, Tensor]:
         """(node, pair) features of probabilities: what they are, expected charge and hydrogens, orders summed, powers of the bonds."""
@@ -187,13 +205,31 @@ class JointNetwork(nn.Module):
         node, pair = self._known(state.types, state.bonds + 1.0 / BONDS, certain)
         if previous is None:
             node = torch.cat([node, torch.zeros_like(node)], dim=-1)
-            pair = torch.cat([pair, torch.zeros_like(pair), pair.new_zeros(*pair.shape[:3], 2 + self.config.radial)], dim=-1)
+            pair = torch.cat(
+                [
+                    pair,
+                    torch.zeros_like(pair),
+                    pair.new_zeros(*pair.shape[:3], 2 + self.config.radial),
+                ],
+                dim=-1,
+            )
             flag = node.new_zeros(*node.shape[:2], 2)
         else:
-            more, pair_more = self._known(previous.types.softmax(-1), previous.bonds.softmax(-1), pair_mask)
+            more, pair_more = self._known(
+                previous.types.softmax(-1), previous.bonds.softmax(-1), pair_mask
+            )
             d = distances(previous.x)[1]
             node = torch.cat([node, more], dim=-1)
-            pair = torch.cat([pair, pair_more, torch.ones_like(d)[..., None], d[..., None] * 0.2, self.radial(d)], dim=-1)
+            pair = torch.cat(
+                [
+                    pair,
+                    pair_more,
+                    torch.ones_like(d)[..., None],
+                    d[..., None] * 0.2,
+                    self.radial(d),
+                ],
+                dim=-1,
+            )
             flag = node.new_ones(*node.shape[:2], 2)
         phase = state.sigma.clamp_min(1e-3).log()[..., None] * self.frequencies
         h = self.node(torch.cat([node, flag, phase.sin(), phase.cos()], dim=-1))
@@ -202,7 +238,9 @@ class JointNetwork(nn.Module):
         left, right = self.outer(h).chunk(2, dim=-1)
         p = self.pair(pair) + left[:, :, None] + right[:, None]
         skip = (SIGMA_DATA_A**2 / (state.sigma.square() + SIGMA_DATA_A**2))[..., None]
-        reach = (SIGMA_DATA_A * state.sigma / (state.sigma.square() + SIGMA_DATA_A**2).sqrt())[..., None]
+        reach = (SIGMA_DATA_A * state.sigma / (state.sigma.square() + SIGMA_DATA_A**2).sqrt())[
+            ..., None
+        ]
         x, stages = state.x, []
         moved = torch.zeros_like(x)
         layers = zip(self.distance, self.condition, self.blocks, self.triangles, self.move)

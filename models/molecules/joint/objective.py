@@ -32,10 +32,24 @@ from equidrift.models.shared.schedules import noise_level
 SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed
 BETA_TYPES, BETA_BONDS = 1.5, 4.0  # what a Bayesian flow has gathered at its end
-FLOW_SHARE, FRAGMENT_SHARE = 0.12, 0.10  # of the training samples: a Bayesian flow's evidence; a held fragment
-UNCONDITIONAL, SINGLE = 0.12, 0.7  # of those that may be conditioned: no property given; one alone, else several
-OFTEN = torch.tensor([4.0 if name in USUAL else 1.0 for name in PROPERTIES]).cumsum(0)  # how often a property is the one
-WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)  # of types, bonds (four times as many), places, distances, size
+FLOW_SHARE, FRAGMENT_SHARE = (
+    0.12,
+    0.10,
+)  # of the training samples: a Bayesian flow's evidence; a held fragment
+UNCONDITIONAL, SINGLE = (
+    0.12,
+    0.7,
+)  # of those that may be conditioned: no property given; one alone, else several
+OFTEN = torch.tensor([4.0 if name in USUAL else 1.0 for name in PROPERTIES]).cumsum(
+    0
+)  # how often a property is the one
+WEIGHTS = (
+    1.0,
+    4.0,
+    2.0,
+    0.25,
+    0.1,
+)  # of types, bonds (four times as many), places, distances, size
 
 
 def joint_level(tau: Tensor) -> Tensor:
@@ -55,14 +69,21 @@ def evidence(codes: Tensor, hidden: Tensor, kinds: int) -> Tensor:
 
 def blurred(codes: Tensor, beta: Tensor, kinds: int, noise: Tensor) -> Tensor:
     """Evidence that a Bayesian flow of accuracy beta (...) has gathered (Graves 2023, equation 182)."""
-    logits = beta[..., None] * (kinds * functional.one_hot(codes, kinds) - 1.0) + (beta[..., None] * kinds).sqrt() * noise
+    logits = (
+        beta[..., None] * (kinds * functional.one_hot(codes, kinds) - 1.0)
+        + (beta[..., None] * kinds).sqrt() * noise
+    )
     return logits.softmax(-1) - 1.0 / kinds
 
 
 def symmetric(upper: Tensor) -> Tensor:
     """(b, n, n, ...) with the lower triangle taken from the upper one."""
     n = upper.shape[1]
-    keep = torch.ones(n, n, dtype=torch.bool, device=upper.device).triu().view(1, n, n, *[1] * (upper.ndim - 3))
+    keep = (
+        torch.ones(n, n, dtype=torch.bool, device=upper.device)
+        .triu()
+        .view(1, n, n, *[1] * (upper.ndim - 3))
+    )
     return torch.where(keep, upper, upper.transpose(1, 2))
 
 
@@ -88,8 +109,16 @@ class Batches:
     `repeat` : how often an epoch shows the molecules whose properties may be learnt from.
     """
 
-    def __init__(self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int, repeat: int = 1):
-        self.data, self.mean, self.deviation, self.size, self.seed = data, mean, deviation, min(size, len(data)), seed
+    def __init__(
+        self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int, repeat: int = 1
+    ):
+        self.data, self.mean, self.deviation, self.size, self.seed = (
+            data,
+            mean,
+            deviation,
+            min(size, len(data)),
+            seed,
+        )
         self.rows = np.repeat(np.arange(len(data)), np.where(data.conditional.numpy(), repeat, 1))
         self.per_epoch = len(self.rows) // self.size
         self.epoch, self.order = -1, np.zeros(0, np.int64)
@@ -97,7 +126,10 @@ class Batches:
     def __call__(self, step: int) -> Example:
         epoch, k = divmod(step, self.per_epoch)
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.rows)
+            self.epoch, self.order = (
+                epoch,
+                np.random.default_rng((self.seed, epoch)).permutation(self.rows),
+            )
         rows = self.order[k * self.size : (k + 1) * self.size]
         return self.example(rows, np.random.default_rng((self.seed, 1 << 32, step)))
 
@@ -118,11 +150,22 @@ class Batches:
         hide_bonds &= ~(held[:, :, None] & held[:, None])
         off = pairs_of(clean.mask)
         flows = draw.uniform(b) < FLOW_SHARE
-        types, bonds = evidence(clean.types, hide_types, len(TYPES)), evidence(clean.bonds, hide_bonds, BONDS)
+        types, bonds = (
+            evidence(clean.types, hide_types, len(TYPES)),
+            evidence(clean.bonds, hide_bonds, BONDS),
+        )
         accuracy = (1.0 - torch.stack(shares)).square()
-        soft_types = blurred(clean.types, BETA_TYPES * accuracy[0][:, None].expand(b, n), len(TYPES), draw.normal(b, n, len(TYPES)))
+        soft_types = blurred(
+            clean.types,
+            BETA_TYPES * accuracy[0][:, None].expand(b, n),
+            len(TYPES),
+            draw.normal(b, n, len(TYPES)),
+        )
         soft_bonds = blurred(
-            clean.bonds, BETA_BONDS * accuracy[1][:, None, None].expand(b, n, n), BONDS, symmetric(draw.normal(b, n, n, BONDS))
+            clean.bonds,
+            BETA_BONDS * accuracy[1][:, None, None].expand(b, n, n),
+            BONDS,
+            symmetric(draw.normal(b, n, n, BONDS)),
         )
         types = torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None]
         bonds = torch.where(flows[:, None, None, None], soft_bonds, bonds) * off[..., None]
@@ -133,7 +176,10 @@ class Batches:
         sigma = torch.where(held, torch.minimum(sigma, torch.tensor(SIGMA_MIN_A)), sigma)
         x = clean.x + sigma[..., None] * noise
         middle = centre(x, clean.mask)
-        x, clean.x = (x - middle) * clean.mask[..., None], (clean.x - middle) * clean.mask[..., None]
+        x, clean.x = (
+            (x - middle) * clean.mask[..., None],
+            (clean.x - middle) * clean.mask[..., None],
+        )
         of_types = ((hide_types | flows[:, None]) & clean.mask).float()
         of_bonds = ((hide_bonds | flows[:, None, None]) & off).float()
         return Example(
@@ -149,14 +195,20 @@ class Batches:
     def _fragments(self, mask: Tensor, draw: _Draw) -> Tensor:
         """Tokens (b, n) that are held: a random part of some of the molecules."""
         b, n = mask.shape
-        chosen = (draw.uniform(b) < FRAGMENT_SHARE)[:, None] & (draw.uniform(b, n) < draw.uniform(b, 1)) & mask
+        chosen = (
+            (draw.uniform(b) < FRAGMENT_SHARE)[:, None]
+            & (draw.uniform(b, n) < draw.uniform(b, 1))
+            & mask
+        )
         return chosen & (mask & ~chosen).any(1, keepdim=True)
 
     def _targets(self, clean: Heavy, draw: _Draw) -> Targets:
         """The properties that the network is told: those of molecules that may be conditioned on, often one alone."""
         values = (clean.props - self.mean) / self.deviation
         b, k = values.shape
-        alone = functional.one_hot(torch.searchsorted(OFTEN, draw.uniform(b) * OFTEN[-1]).clamp_max(k - 1), k).bool()
+        alone = functional.one_hot(
+            torch.searchsorted(OFTEN, draw.uniform(b) * OFTEN[-1]).clamp_max(k - 1), k
+        ).bool()
         several = draw.uniform(b, k) < draw.uniform(b, 1)
         given = torch.where((draw.uniform(b) < SINGLE)[:, None], alone, several)
         given &= ((draw.uniform(b) >= UNCONDITIONAL) & clean.conditional)[:, None]
@@ -178,7 +230,9 @@ class _Draw:
 
 def _shared(counts: Tensor, all_of: Tensor) -> Tensor:
     """Weights of the variables that count (b, k), each sample's in all like one, less where few count: their gradient would be loud."""
-    return counts / counts.sum(1, keepdim=True).clamp_min(0.15 * all_of.sum(1, keepdim=True)).clamp_min(1.0)
+    return counts / counts.sum(1, keepdim=True).clamp_min(
+        0.15 * all_of.sum(1, keepdim=True)
+    ).clamp_min(1.0)
 
 
 def joint_loss(network: nn.Module, example: Example) -> Tensor:
@@ -189,20 +243,37 @@ def joint_loss(network: nn.Module, example: Example) -> Tensor:
         with torch.no_grad():
             previous = network(state, example.targets).detached()
     made: Estimate = network(state, example.targets, previous)
-    of_types = functional.cross_entropy(made.types.flatten(0, 1), clean.types.flatten(), reduction="none").view(clean.types.shape)
-    of_bonds = functional.cross_entropy(made.bonds.flatten(0, 2), clean.bonds.flatten(), reduction="none").view(clean.bonds.shape)
+    of_types = functional.cross_entropy(
+        made.types.flatten(0, 1), clean.types.flatten(), reduction="none"
+    ).view(clean.types.shape)
+    of_bonds = functional.cross_entropy(
+        made.bonds.flatten(0, 2), clean.bonds.flatten(), reduction="none"
+    ).view(clean.bonds.shape)
     b = len(clean)
-    types, bonds = (example.type_weight * of_types).sum() / b, (example.bond_weight * of_bonds).sum() / b
-    snr = (1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2).clamp(0.05, 400.0) * example.place_weight
+    types, bonds = (
+        (example.type_weight * of_types).sum() / b,
+        (example.bond_weight * of_bonds).sum() / b,
+    )
+    snr = (1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2).clamp(
+        0.05, 400.0
+    ) * example.place_weight
     share = (1.0, *(0.25 for _ in made.stages[1:]))
     places, near = torch.zeros(()), torch.zeros(())
-    pair = example.place_weight[:, :, None] * clean.mask[:, None] * ~torch.eye(clean.mask.shape[1], dtype=torch.bool)
+    pair = (
+        example.place_weight[:, :, None]
+        * clean.mask[:, None]
+        * ~torch.eye(clean.mask.shape[1], dtype=torch.bool)
+    )
     true = distances(clean.x)[1]
     close = pair * torch.exp(-((true / 2.5) ** 2)) / (0.1 + state.sigma.clamp_max(2.0)[..., None])
     for x, s in zip(reversed(made.stages), share):
-        places = places + s * ((x - clean.x).square().sum(-1) * snr).sum() / example.place_weight.sum()
+        places = (
+            places + s * ((x - clean.x).square().sum(-1) * snr).sum() / example.place_weight.sum()
+        )
         wrong = functional.smooth_l1_loss(distances(x)[1], true, beta=0.05, reduction="none")
         near = near + s * (close * wrong).sum() / pair.sum().clamp_min(1.0)
-    size = functional.cross_entropy(cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1)
+    size = functional.cross_entropy(
+        cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1
+    )
     parts = (types, bonds, places / 3.0, near, size)
     return torch.stack([w * part for w, part in zip(WEIGHTS, parts)]).sum()

@@ -80,14 +80,24 @@ class JointModel:
     ):
         if sampler not in SAMPLERS:
             raise UnknownNameError("sampler of the joint model", sampler, SAMPLERS)
-        network, self.card = load_network(weights, "joint", lambda sizes: JointNetwork(JointConfig(**sizes)))
+        network, self.card = load_network(
+            weights, "joint", lambda sizes: JointNetwork(JointConfig(**sizes))
+        )
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
-        self.sampler, self.path, self.half_precision, self.steer = sampler, path or Path(), half_precision, steer
+        self.sampler, self.path, self.half_precision, self.steer = (
+            sampler,
+            path or Path(),
+            half_precision,
+            steer,
+        )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network: JointNetwork = network.to(self.device)
         scale = self.card["properties"]
-        self.properties = {name: (float(scale[name]["least"]), float(scale[name]["greatest"])) for name in PROPERTIES}
+        self.properties = {
+            name: (float(scale[name]["least"]), float(scale[name]["greatest"]))
+            for name in PROPERTIES
+        }
         self.additive = Additive.of(self.card["additive"])
         self.hydrogens = Hydrogens(refine=refine, level=level, device=self.device)
 
@@ -111,7 +121,9 @@ class JointModel:
             for a target that is not a finite number, a guidance below 0, steps outside 1 .. 1000, or a fragment that cannot be held.
         """
         wanted = None if not targets else self._wanted(targets)
-        return self.sample_many(seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback)
+        return self.sample_many(
+            seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback
+        )
 
     def sample_many(
         self,
@@ -129,14 +141,25 @@ class JointModel:
         if not 1 <= steps <= 1000:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
         if not guidance >= 0:
-            raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
+            raise InputError(
+                f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}"
+            )
         held = None if fragment is None else Fragment.of(*fragment)
-        rows = np.full((len(seeds), len(PROPERTIES)), np.nan) if wanted is None else np.broadcast_to(wanted, (len(seeds), len(PROPERTIES)))
+        rows = (
+            np.full((len(seeds), len(PROPERTIES)), np.nan)
+            if wanted is None
+            else np.broadcast_to(wanted, (len(seeds), len(PROPERTIES)))
+        )
         out: list[Raw | None] = []
         for begin in range(0, len(seeds), CHUNK):
             part = slice(begin, begin + CHUNK)
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision):
-                tokens = self._tokens(Draws.of(seeds[part], steps), self._targets(rows[part]), guidance, held, steps)
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.half_precision),
+            ):
+                tokens = self._tokens(
+                    Draws.of(seeds[part], steps), self._targets(rows[part]), guidance, held, steps
+                )
             out += self.hydrogens.complete(tokens, seeds[part], held)
             if callback is not None:
                 callback({"done": len(out), "total": len(seeds)})
@@ -151,7 +174,9 @@ class JointModel:
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise InputTypeError(f"the target {name} must be a number, not {value!r}")
             if not np.isfinite(value):
-                raise InputError(f"the target {name} must be a finite number, not {value}; leave it out to let the property be free")
+                raise InputError(
+                    f"the target {name} must be a finite number, not {value}; leave it out to let the property be free"
+                )
             row[PROPERTIES.index(known)] = value
         return row
 
@@ -160,16 +185,23 @@ class JointModel:
         mean, deviation = (np.array([one[key] for one in scale]) for key in ("mean", "deviation"))
         given = np.isfinite(rows)
         values = np.where(given, (rows - mean) / deviation, 0.0)
-        return Targets(torch.from_numpy(values.astype(np.float32)).to(self.device), torch.from_numpy(given).to(self.device))
+        return Targets(
+            torch.from_numpy(values.astype(np.float32)).to(self.device),
+            torch.from_numpy(given).to(self.device),
+        )
 
-    def _sizes(self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None) -> Tensor:
+    def _sizes(
+        self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None
+    ) -> Tensor:
         """Numbers of tokens (b,), of p(n | targets), more than a fragment has."""
         free = Targets(targets.values, torch.zeros_like(targets.given))
         unbiased = self.network.size_logits(free).log_softmax(-1)
         logits = (
             torch.tensor(self.card["sizes"], device=self.device).clamp_min(1e-9).log()
         )  # what the network was too short to learn of the rare
-        logits = logits + min(guidance, 1.0) * (self.network.size_logits(targets).log_softmax(-1) - unbiased)
+        logits = logits + min(guidance, 1.0) * (
+            self.network.size_logits(targets).log_softmax(-1) - unbiased
+        )
         if held is not None:
             logits[:, : held.size] = -torch.inf
         return categorical(logits, draws.size.to(logits)) + 1
@@ -183,7 +215,10 @@ class JointModel:
             return lambda state, previous: self.network(state, targets, previous)
 
         def guided(state: State, previous: Estimate | None) -> Estimate:
-            with_, without = self.network(state, targets, previous), self.network(state, nothing, previous)
+            with_, without = (
+                self.network(state, targets, previous),
+                self.network(state, nothing, previous),
+            )
             return Estimate(
                 without.types.log_softmax(-1).lerp(with_.types.log_softmax(-1), guidance),
                 without.bonds.log_softmax(-1).lerp(with_.bonds.log_softmax(-1), guidance),
@@ -193,31 +228,46 @@ class JointModel:
 
         return guided
 
-    def _tokens(self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None, steps: int) -> list[Tokens]:
+    def _tokens(
+        self, draws: Draws, targets: Targets, guidance: float, held: Fragment | None, steps: int
+    ) -> list[Tokens]:
         """(types, bonds, positions_A of the heavy atoms) of each sample."""
         sizes = self._sizes(draws, targets, guidance, held)
         estimate = self._estimator(targets, guidance)
         walk = Walk(sizes, draws, held, steps, self.device)
-        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(walk, estimate, targets, guidance)
+        types, bonds, x = (self._diffuse if self.sampler == "diffusion" else self._flow)(
+            walk, estimate, targets, guidance
+        )
         if held is not None:
             x = x - x[:, :1] + torch.from_numpy(held.positions_A[0]).to(x)
         t, b, p = (a.cpu().numpy() for a in (types, bonds, x.double()))
         return [(t[k, :n], b[k, :n, :n], p[k, :n]) for k, n in enumerate(sizes.tolist())]
 
     def _steered(
-        self, walk: Walk, made: Estimate, codes: tuple[Tensor, Tensor], hidden: tuple[Tensor, Tensor], targets: Targets, guidance: float
+        self,
+        walk: Walk,
+        made: Estimate,
+        codes: tuple[Tensor, Tensor],
+        hidden: tuple[Tensor, Tensor],
+        targets: Targets,
+        guidance: float,
     ) -> Estimate:
         """The estimate, types and bonds that are hidden made likelier as the additive estimate of the targets says (Bayes' rule)."""
         if guidance == 0 or not bool(targets.given.any()):
             return made
         parts = []
-        for logits, code, hide, there in zip((made.types, made.bonds), codes, hidden, (walk.mask, walk.off)):
+        for logits, code, hide, there in zip(
+            (made.types, made.bonds), codes, hidden, (walk.mask, walk.off)
+        ):
             known = functional.one_hot(code.clamp_min(0), logits.shape[-1]).float()
-            parts.append(torch.where(hide[..., None], logits.float().softmax(-1), known) * there[..., None])
+            parts.append(
+                torch.where(hide[..., None], logits.float().softmax(-1), known) * there[..., None]
+            )
         with torch.autocast(self.device.type, enabled=False):
             gains = self.additive.gains(parts[0], parts[1], targets.values, targets.given)
         types, bonds = (
-            logits + self.steer * guidance * gain.clamp(-MAX_GAIN, MAX_GAIN) for logits, gain in zip((made.types, made.bonds), gains)
+            logits + self.steer * guidance * gain.clamp(-MAX_GAIN, MAX_GAIN)
+            for logits, gain in zip((made.types, made.bonds), gains)
         )
         return Estimate(types, bonds, made.x, [])
 
@@ -229,9 +279,16 @@ class JointModel:
         x, previous = walk.x, None
         for k in range(walk.steps):
             hide_types, hide_bonds = walk.hide_again(types, bonds, hide_types, hide_bonds, k, path)
-            state = walk.state(evidence(types.clamp_min(0), hide_types, len(TYPES)), evidence(bonds.clamp_min(0), hide_bonds, BONDS), x, k)
+            state = walk.state(
+                evidence(types.clamp_min(0), hide_types, len(TYPES)),
+                evidence(bonds.clamp_min(0), hide_bonds, BONDS),
+                x,
+                k,
+            )
             previous = walk.allowed(estimate(state, previous))
-            previous = self._steered(walk, previous, (types, bonds), (hide_types, hide_bonds), targets, guidance)
+            previous = self._steered(
+                walk, previous, (types, bonds), (hide_types, hide_bonds), targets, guidance
+            )
             time = (k + 1) / walk.steps
             types, hide_types = walk.reveal(previous.types, types, hide_types, k, path, 0, time)
             bonds, hide_bonds = walk.reveal(previous.bonds, bonds, hide_bonds, k, path, 1, time)
@@ -245,20 +302,35 @@ class JointModel:
         log_bonds = torch.zeros(*known_bonds.shape, BONDS, device=self.device)
         x, made = walk.x, None
         for k in range(walk.steps):
-            types = torch.where(walk.free_types[..., None], log_types.softmax(-1) - 1.0 / len(TYPES), 0.0)
+            types = torch.where(
+                walk.free_types[..., None], log_types.softmax(-1) - 1.0 / len(TYPES), 0.0
+            )
             held = evidence(known_bonds.clamp_min(0), known_bonds < 0, BONDS)
-            bonds = torch.where(walk.free_bonds[..., None], log_bonds.softmax(-1) - 1.0 / BONDS, held)
+            bonds = torch.where(
+                walk.free_bonds[..., None], log_bonds.softmax(-1) - 1.0 / BONDS, held
+            )
             state = walk.state(types, bonds, x, k)
             made = walk.allowed(estimate(state, made))
-            made = self._steered(walk, made, walk.unknown(), (walk.free_types, walk.free_bonds), targets, guidance)
+            made = self._steered(
+                walk, made, walk.unknown(), (walk.free_types, walk.free_bonds), targets, guidance
+            )
             gained = walk.accuracy(k + 1) - walk.accuracy(k)
             for log, logits, u, beta, noise in zip(
-                (log_types, log_bonds), (made.types, made.bonds), walk.uniform(k, 1), (BETA_TYPES, BETA_BONDS), walk.flow_noise()
+                (log_types, log_bonds),
+                (made.types, made.bonds),
+                walk.uniform(k, 1),
+                (BETA_TYPES, BETA_BONDS),
+                walk.flow_noise(),
             ):
                 kinds = logits.shape[-1]
                 drawn = functional.one_hot(categorical(logits, u), kinds)
-                log += beta * gained * (kinds * drawn - 1.0) + (beta * gained * kinds) ** 0.5 * noise
-            types, bonds = made.types.argmax(-1), torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds)
+                log += (
+                    beta * gained * (kinds * drawn - 1.0) + (beta * gained * kinds) ** 0.5 * noise
+                )
+            types, bonds = (
+                made.types.argmax(-1),
+                torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds),
+            )
             x = walk.observed(state.x, made.x, k)
         return types, bonds, x
 

@@ -54,7 +54,11 @@ class JointTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the joint model; see `shared.run.train`."""
     return train(JointTraining, make_task, config, out, budget_s, resume, progress)
@@ -65,7 +69,11 @@ def make_task(c: JointTraining, network: JointNetwork, out: Path) -> Task:
     data = training_molecules(c)
     mean, deviation = property_scale(data.props)
     unseen = validation_molecules(c)
-    held_out = Batches(unseen, mean, deviation, size=c.batch, seed=c.seed, repeat=1) if len(unseen) else None
+    held_out = (
+        Batches(unseen, mean, deviation, size=c.batch, seed=c.seed, repeat=1)
+        if len(unseen)
+        else None
+    )
 
     def loss(model: nn.Module, example: Example) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=c.half_precision):
@@ -81,9 +89,15 @@ def training_molecules(c: JointTraining) -> Heavy:
     qm9 = load_qm9(c.data)
     rows = qm9.rows(SPLITS[0])
     half_b = qm9.half_b[rows]
-    data = heavy_tokens(qm9, rows, conditional={"a": ~half_b, "b": half_b, "both": np.ones_like(half_b)}[c.condition_on])
+    data = heavy_tokens(
+        qm9,
+        rows,
+        conditional={"a": ~half_b, "b": half_b, "both": np.ones_like(half_b)}[c.condition_on],
+    )
     if not len(data):
-        raise InputError(f"no molecule of the training part of {c.data or 'QM9'} can be held: at most 9 heavy atoms of C, N, O and F")
+        raise InputError(
+            f"no molecule of the training part of {c.data or 'QM9'} can be held: at most 9 heavy atoms of C, N, O and F"
+        )
     return data
 
 
@@ -109,11 +123,20 @@ def make_network(c: JointTraining) -> JointNetwork:
 
 def card_of(config: JointConfig, data: Heavy) -> dict[str, Any]:
     """What the card says beside what all cards say: among it the scale and the range of each property."""
-    learnt = data.take(np.flatnonzero(data.conditional.numpy())) if bool(data.conditional.any()) else data
+    learnt = (
+        data.take(np.flatnonzero(data.conditional.numpy()))
+        if bool(data.conditional.any())
+        else data
+    )
     known = learnt.props
     mean, deviation = property_scale(data.props)
-    columns = zip(PROPERTIES, *(row.tolist() for row in (mean, deviation, known.amin(0), known.amax(0))))
-    scale = {name: dict(zip(("mean", "deviation", "least", "greatest"), numbers)) for name, *numbers in columns}
+    columns = zip(
+        PROPERTIES, *(row.tolist() for row in (mean, deviation, known.amin(0), known.amax(0)))
+    )
+    scale = {
+        name: dict(zip(("mean", "deviation", "least", "greatest"), numbers))
+        for name, *numbers in columns
+    }
     return {
         "family": "molecules",
         "task": "joint",

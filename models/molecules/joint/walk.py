@@ -57,15 +57,21 @@ class Draws:
     def of(cls, seeds: NDArray[np.int64], steps: int) -> Draws:
         rngs = [sample_rng(int(s)) for s in seeds]
         size = torch.tensor([g.random() for g in rngs])
-        places = np.stack([g.standard_normal((steps + 1, MAX_HEAVY, 3), dtype=np.float32) for g in rngs])
-        uniform = np.stack([g.random((steps, 3, MAX_HEAVY, MAX_HEAVY + 1), dtype=np.float32) for g in rngs])
+        places = np.stack(
+            [g.standard_normal((steps + 1, MAX_HEAVY, 3), dtype=np.float32) for g in rngs]
+        )
+        uniform = np.stack(
+            [g.random((steps, 3, MAX_HEAVY, MAX_HEAVY + 1), dtype=np.float32) for g in rngs]
+        )
         return cls(size, torch.from_numpy(places), torch.from_numpy(uniform), rngs)
 
 
 class Walk:
     """One batch on its way: what is held, what is free, and the steps that places and categories make."""
 
-    def __init__(self, sizes: Tensor, draws: Draws, held: Fragment | None, steps: int, device: torch.device):
+    def __init__(
+        self, sizes: Tensor, draws: Draws, held: Fragment | None, steps: int, device: torch.device
+    ):
         self.steps, self.draws, self.held, self.device = steps, draws, held, device
         b, n = len(sizes), MAX_HEAVY
         self.mask = torch.arange(n, device=device) < sizes[:, None]
@@ -77,11 +83,17 @@ class Walk:
         self.held_tokens = self.mask & (torch.arange(n, device=device) < count)
         self.held_x = torch.zeros(b, n, 3, device=device)
         if held is not None:
-            self.held_x[:, :count] = torch.from_numpy(held.positions_A - held.positions_A.mean(0)).to(self.held_x)
+            self.held_x[:, :count] = torch.from_numpy(
+                held.positions_A - held.positions_A.mean(0)
+            ).to(self.held_x)
         self.free_types = self.mask
         self.free_bonds = self.off & ~(self.held_tokens[:, :, None] & self.held_tokens[:, None])
         noise = self.places[:, 0]
-        self.x = self.put(self.levels[0] * (noise if held is not None else centred(noise, self.mask)) * self.mask[..., None])
+        self.x = self.put(
+            self.levels[0]
+            * (noise if held is not None else centred(noise, self.mask))
+            * self.mask[..., None]
+        )
 
     def put(self, x: Tensor) -> Tensor:
         """x (b, 9, 3) with the held tokens in their places."""
@@ -105,7 +117,9 @@ class Walk:
     def state(self, types: Tensor, bonds: Tensor, x: Tensor, k: int) -> State:
         """What the network is shown at step k, places centred."""
         if self.held is not None:
-            middle = (x * self.mask[..., None]).sum(1, keepdim=True) / self.mask.sum(1)[:, None, None]
+            middle = (x * self.mask[..., None]).sum(1, keepdim=True) / self.mask.sum(1)[
+                :, None, None
+            ]
             self.held_x = self.held_x - middle
             x = (x - middle) * self.mask[..., None]
         sigma = torch.full(self.mask.shape, self.levels[k], device=self.device)
@@ -121,12 +135,23 @@ class Walk:
             types[:, : self.held.size] = types[:, : self.held.size].masked_fill(~open_, -1e9)
         return Estimate(types, made.bonds, self.put(made.x) * self.mask[..., None], [])
 
-    def reveal(self, logits: Tensor, codes: Tensor, hidden: Tensor, k: int, path: Path, which: int, time: float) -> tuple[Tensor, Tensor]:
+    def reveal(
+        self,
+        logits: Tensor,
+        codes: Tensor,
+        hidden: Tensor,
+        k: int,
+        path: Path,
+        which: int,
+        time: float,
+    ) -> tuple[Tensor, Tensor]:
         """Draw what is hidden, and keep of it hidden what the path says: that of least score."""
         drawn = categorical(logits / path.temperature, self.uniform(k, 1)[which])
         codes = torch.where(hidden, drawn, codes)
         begin, end = (path.types, path.bonds)[which]
-        share = 0.0 if k == self.steps - 1 else min(1.0, max(0.0, 1.0 - (time - begin) / (end - begin)))
+        share = (
+            0.0 if k == self.steps - 1 else min(1.0, max(0.0, 1.0 - (time - begin) / (end - begin)))
+        )
         free = (self.free_types, self.free_bonds)[which]
         if share == 0.0:
             return codes, torch.zeros_like(hidden)
@@ -134,13 +159,28 @@ class Walk:
             free = free.triu()
         gumbel = -(-self.uniform(k, 2)[which].clamp(1e-7, 1 - 1e-7).log()).log()
         sure = logits.log_softmax(-1).gather(-1, codes[..., None])[..., 0]
-        score = (path.confident * sure + gumbel).masked_fill(~hidden, torch.inf).masked_fill(~free, torch.inf).flatten(1)
-        keep = torch.minimum((share * free.flatten(1).sum(1)).round().long(), (hidden & free).flatten(1).sum(1))
+        score = (
+            (path.confident * sure + gumbel)
+            .masked_fill(~hidden, torch.inf)
+            .masked_fill(~free, torch.inf)
+            .flatten(1)
+        )
+        keep = torch.minimum(
+            (share * free.flatten(1).sum(1)).round().long(), (hidden & free).flatten(1).sum(1)
+        )
         rank = score.argsort(1).argsort(1)
         still = (rank < keep[:, None]).view(hidden.shape)
         return codes, (still | still.transpose(1, 2)) if which else still
 
-    def hide_again(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor, k: int, path: Path) -> tuple[Tensor, Tensor]:
+    def hide_again(
+        self,
+        types: Tensor,
+        bonds: Tensor,
+        hide_types: Tensor,
+        hide_bonds: Tensor,
+        k: int,
+        path: Path,
+    ) -> tuple[Tensor, Tensor]:
         """Hide some of what is revealed once more: anything by chance, and what breaks a valence more often."""
         if k == 0:
             return hide_types, hide_bonds
@@ -149,9 +189,13 @@ class Walk:
         of_types = torch.where(broken, max(chance, path.repair), chance)
         of_bonds = torch.maximum(of_types[:, :, None], of_types[:, None])
         first, second = self.uniform(k, 0)
-        return hide_types | ((first < of_types) & self.free_types), hide_bonds | ((second < of_bonds) & self.free_bonds)
+        return hide_types | ((first < of_types) & self.free_types), hide_bonds | (
+            (second < of_bonds) & self.free_bonds
+        )
 
-    def broken(self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor) -> Tensor:
+    def broken(
+        self, types: Tensor, bonds: Tensor, hide_types: Tensor, hide_bonds: Tensor
+    ) -> Tensor:
         """Atoms (b, 9) whose revealed type and bonds cannot be.
 
         Their type has no room for the revealed bonds, or room left when all their bonds are revealed; or they are charged and leave the
@@ -160,15 +204,24 @@ class Walk:
         capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
         orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
         settled = ~(hide_bonds & self.off).any(2)
-        charge = torch.tensor([q for _, q, _ in TYPES], device=self.device)[types.clamp_min(0)] * self.mask
+        charge = (
+            torch.tensor([q for _, q, _ in TYPES], device=self.device)[types.clamp_min(0)]
+            * self.mask
+        )
         lopsided = ~(hide_types & self.mask).any(1) & (charge.sum(1) != 0)
-        wrong = (orders > capacity) | (settled & (orders != capacity)) | (lopsided[:, None] & (charge != 0))
+        wrong = (
+            (orders > capacity)
+            | (settled & (orders != capacity))
+            | (lopsided[:, None] & (charge != 0))
+        )
         return self.mask & ~hide_types & wrong
 
     def ancestral(self, x: Tensor, clean: Tensor, k: int, churn: float) -> Tensor:
         """Places one level on."""
         sigma, following = self.levels[k], self.levels[k + 1]
-        return self.put(ancestral_step(x, clean, sigma, following, churn, lambda: self._noise(k + 1)))
+        return self.put(
+            ancestral_step(x, clean, sigma, following, churn, lambda: self._noise(k + 1))
+        )
 
     def observed(self, x: Tensor, clean: Tensor, k: int) -> Tensor:
         """Places after an observation of the estimate that is as accurate as the levels demand, by Bayes' rule."""
@@ -186,9 +239,13 @@ class Walk:
     def flow_noise(self) -> tuple[Tensor, Tensor]:
         """Standard normal noise for the evidence on types and, symmetric, on bonds."""
         shape = (MAX_HEAVY, len(TYPES) + MAX_HEAVY * BONDS)
-        noise = torch.from_numpy(np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.draws.rngs])).to(self.device)
+        noise = torch.from_numpy(
+            np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.draws.rngs])
+        ).to(self.device)
         pairs = noise[..., len(TYPES) :].view(-1, MAX_HEAVY, MAX_HEAVY, BONDS)
-        keep = torch.ones(MAX_HEAVY, MAX_HEAVY, dtype=torch.bool, device=self.device).triu()[None, :, :, None]
+        keep = torch.ones(MAX_HEAVY, MAX_HEAVY, dtype=torch.bool, device=self.device).triu()[
+            None, :, :, None
+        ]
         return noise[..., : len(TYPES)], torch.where(keep, pairs, pairs.transpose(1, 2))
 
     def _noise(self, k: int) -> Tensor:

@@ -69,7 +69,9 @@ class ConformerEncoder(nn.Module):
 
     def __init__(self, config: GeometryConfig):
         super().__init__()
-        sizes = NetworkConfig(width=config.width, pair_width=config.pair_width, vectors=config.vectors)
+        sizes = NetworkConfig(
+            width=config.width, pair_width=config.pair_width, vectors=config.vectors
+        )
         w, p = sizes.width, sizes.pair_width
         self.atom = nn.ModuleList([nn.Embedding(size, w) for size in ATOM_CODES])
         self.pair = nn.ModuleList([nn.Embedding(size, p) for size in PAIR_CODES])
@@ -77,7 +79,9 @@ class ConformerEncoder(nn.Module):
         self.distance = nn.Linear(sizes.radial, p)
         self.blocks = nn.ModuleList([Block(sizes) for _ in range(config.blocks)])
         self.norm = nn.LayerNorm(w)
-        self.head = nn.Sequential(nn.Linear(2 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, config.latent))
+        self.head = nn.Sequential(
+            nn.Linear(2 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, config.latent)
+        )
 
     def atoms(self, batch: Batch, x: Tensor) -> Tensor:
         """Vectors (b, n, w) of the atoms of conformers x (b, n, 3)."""
@@ -85,7 +89,9 @@ class ConformerEncoder(nn.Module):
         bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
         unit_vectors, d = distances(x)
         h = sum(table(atom[..., k]) for k, table in enumerate(self.atom))
-        p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + self.distance(self.radial(d))
+        p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + self.distance(
+            self.radial(d)
+        )
         for block in self.blocks:
             h, p = block(h, p, unit_vectors, pair_mask, bias)
         out: Tensor = self.norm(h)
@@ -166,10 +172,15 @@ def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
     z = network.encoder(example.batch, example.clean)
     z = unit(z + network.config.noise * example.noise) * example.known
     outs = network.denoise(example.batch, example.noisy, example.sigma, z)
-    expected = 0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
+    expected = (
+        0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
+    )
     loss = torch.zeros(())
     for scale, x in zip([0.25] * (len(outs) - 1) + [1.0], outs):
-        errors = [geometry_errors(example.batch, x, target) for target in (example.clean, example.mirrored)]
+        errors = [
+            geometry_errors(example.batch, x, target)
+            for target in (example.clean, example.mirrored)
+        ]
         loss = loss + scale * (torch.minimum(*errors) / expected).mean()
     return loss
 
@@ -214,13 +225,24 @@ class GeometryBatches:
             noisy[k, : len(x)] = moved - moved.mean(0)
         known = (rng.random((len(rows), 1)) >= WITHOUT).astype(np.float32)
         noise = rng.standard_normal((len(rows), self.latent), np.float32)
-        tensors = (torch.from_numpy(a) for a in (clean, mirrored, noisy, sigma.astype(np.float32), noise, known))
+        tensors = (
+            torch.from_numpy(a)
+            for a in (clean, mirrored, noisy, sigma.astype(np.float32), noise, known)
+        )
         return GeometryExample(batch, *tensors)
 
 
 def qm9_codes(data: QM9, k: int) -> GraphCodes:
     """The graph codes of molecule k without stereo, a hand prescribed to its like hydrogens: what the decoder reads."""
-    atoms, bonds = slice(data.offset[k], data.offset[k + 1]), slice(data.bond_offset[k], data.bond_offset[k + 1])
+    atoms, bonds = (
+        slice(data.offset[k], data.offset[k + 1]),
+        slice(data.bond_offset[k], data.bond_offset[k + 1]),
+    )
     orders = np.where(data.aromatic[bonds], 1.5, data.bond_orders[bonds])
-    numbers, charges = data.numbers[atoms].astype(np.int64), data.formal_charges[atoms].astype(np.int64)
-    return with_hydrogen_rows(make_codes(numbers, data.bonds[bonds].astype(np.int64), orders, charges, NO_ROWS, NO_ROWS))
+    numbers, charges = (
+        data.numbers[atoms].astype(np.int64),
+        data.formal_charges[atoms].astype(np.int64),
+    )
+    return with_hydrogen_rows(
+        make_codes(numbers, data.bonds[bonds].astype(np.int64), orders, charges, NO_ROWS, NO_ROWS)
+    )

@@ -58,7 +58,9 @@ class GraphLayer(nn.Module):
         self.bias = nn.Linear(pairs, heads)
         self.along = nn.Linear((BOND_TYPES - 1) * width, width, bias=False)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, h: Tensor, pair: Tensor, bonds: Tensor, hidden: Tensor) -> Tensor:
         """h (b, n, w), pair (b, n, n, pairs), bonds (b, types, n, n), hidden (b, 1, 1, n): -1e9 at padding."""
@@ -66,7 +68,11 @@ class GraphLayer(nn.Module):
         x = self.norm(h)
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.bias(pair).permute(0, 3, 1, 2) + hidden
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)).transpose(1, 2).reshape(b, n, w)
+        mixed = (
+            functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+            .transpose(1, 2)
+            .reshape(b, n, w)
+        )
         message = (bonds @ x[:, None]).transpose(1, 2).reshape(b, n, -1)
         h = h + self.out(mixed) + self.along(message)
         out: Tensor = h + self.mlp(self.mlp_norm(h))
@@ -82,9 +88,13 @@ class GraphEncoder(nn.Module):
         self.atom = nn.ModuleList([nn.Embedding(size, w) for size in ATOM_SIZES])
         self.rings = nn.Linear(WALKS, w)
         pairs = BOND_TYPES + WALKS
-        self.layers = nn.ModuleList([GraphLayer(w, config.heads, pairs) for _ in range(config.layers)])
+        self.layers = nn.ModuleList(
+            [GraphLayer(w, config.heads, pairs) for _ in range(config.layers)]
+        )
         self.norm = nn.LayerNorm(w)
-        self.head = nn.Sequential(nn.Linear(2 * w, 2 * w), nn.ReLU(), nn.Linear(2 * w, config.latent))
+        self.head = nn.Sequential(
+            nn.Linear(2 * w, 2 * w), nn.ReLU(), nn.Linear(2 * w, config.latent)
+        )
         self.codes, self.length = config.tokens + 2, config.length
         self.written = nn.EmbeddingBag(self.codes * config.length, READING, mode="sum")
         self.reading = nn.Sequential(nn.ReLU(), nn.Linear(READING, config.latent))
@@ -98,7 +108,9 @@ class GraphEncoder(nn.Module):
         mask = atom[..., 0] > 0
         types = functional.one_hot(bond, BOND_TYPES).float()
         walks = _walks((bond > 0).float())
-        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.rings(walks.diagonal(dim1=2, dim2=3).transpose(1, 2))
+        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.rings(
+            walks.diagonal(dim1=2, dim2=3).transpose(1, 2)
+        )
         pair = torch.cat([types, walks.permute(0, 2, 3, 1)], dim=-1)
         bonds = types[..., 1:].permute(0, 3, 1, 2)
         hidden = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -1e9)[:, None, None]
@@ -149,19 +161,27 @@ class DecoderLayer(nn.Module):
         self.norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.latent = nn.Linear(latent, 2 * width)
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width)
+        )
 
-    def forward(self, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """h (b, t, w), z (b, d); `past` holds keys and values of the tokens before. Returns h and the keys and values of all tokens."""
         b, t, w = h.shape
         first, second = self.latent(z)[:, None].chunk(2, dim=-1)
-        q, k, v = self.qkv(self.norm(h) + first).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm(h) + first).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
         # written out: on a CPU the fused kernel's gradient takes half of a training step
         scores = (q * (w // self.heads) ** -0.5) @ k.transpose(-1, -2)
         if past is None:
-            scores = scores + torch.full((t, t), -1e9, dtype=scores.dtype, device=scores.device).triu(1)
+            scores = scores + torch.full(
+                (t, t), -1e9, dtype=scores.dtype, device=scores.device
+            ).triu(1)
         mixed = scores.softmax(-1).to(v.dtype) @ v
         h = h + self.out(mixed.transpose(1, 2).reshape(b, t, w))
         return h + self.mlp(self.mlp_norm(h) + second), (k, v)
@@ -176,10 +196,19 @@ class TokenDecoder(nn.Module):
         self.length = config.length
         self.token, self.place = nn.Embedding(config.tokens + 2, w), nn.Embedding(config.length, w)
         self.latent = nn.Linear(config.latent, w)
-        self.layers = nn.ModuleList([DecoderLayer(w, config.decoder_heads, config.latent) for _ in range(config.decoder_layers)])
+        self.layers = nn.ModuleList(
+            [
+                DecoderLayer(w, config.decoder_heads, config.latent)
+                for _ in range(config.decoder_layers)
+            ]
+        )
         self.norm = nn.LayerNorm(w)
         self.head = nn.Linear(w, config.tokens + 2)
-        self.outline = nn.Sequential(nn.Linear(config.latent, READING), nn.ReLU(), nn.Linear(READING, config.length * (config.tokens + 2)))
+        self.outline = nn.Sequential(
+            nn.Linear(config.latent, READING),
+            nn.ReLU(),
+            nn.Linear(READING, config.length * (config.tokens + 2)),
+        )
 
     def sketch(self, z: Tensor) -> Tensor:
         """What the latent alone says of each token: logits (b, length, tokens + 2)."""
@@ -196,7 +225,9 @@ class TokenDecoder(nn.Module):
         return out
 
     @torch.no_grad()
-    def write(self, z: Tensor, uniform: NDArray[np.float64] | None = None, temperature: float = 1.0) -> NDArray[np.uint8]:
+    def write(
+        self, z: Tensor, uniform: NDArray[np.float64] | None = None, temperature: float = 1.0
+    ) -> NDArray[np.uint8]:
         """Codes (b, length) of the likeliest next token each time, or of one drawn by `uniform` (b, length) numbers."""
         last = torch.full((len(z),), END, dtype=torch.int32, device=z.device)
         past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
@@ -253,7 +284,9 @@ def graph_loss(network: Any, example: GraphExample) -> Tensor:
         z = unit(pooled + network.encoder.read(written))
         tokens = written[:, : int((written != PAD).sum(1).max())].long()
         logits = network.decoder(unit(z + config.noise * example.noise), tokens)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), ignore_index=PAD)
+        loss = functional.cross_entropy(
+            logits.float().flatten(0, 1), tokens.flatten(), ignore_index=PAD
+        )
         if config.contrast:
             other = network.encoder.pool(h, mask & example.kept)
             loss = loss + config.contrast * contrast(pooled, other)
@@ -263,7 +296,9 @@ def graph_loss(network: Any, example: GraphExample) -> Tensor:
 def contrast(z: Tensor, other: Tensor, temperature: float = 0.1) -> Tensor:
     """InfoNCE: each latent (b, d) is to be told from the others by its second view (LDM-3DG, the GSSL term)."""
     z, other = functional.normalize(z, dim=-1), functional.normalize(other, dim=-1)
-    return functional.cross_entropy(z @ other.T / temperature, torch.arange(len(z), device=z.device))
+    return functional.cross_entropy(
+        z @ other.T / temperature, torch.arange(len(z), device=z.device)
+    )
 
 
 class GraphBatches:

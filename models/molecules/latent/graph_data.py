@@ -35,7 +35,11 @@ __all__ = [
     "vocabulary",
 ]
 
-ATOM_SIZES = (len(ELEMENTS) + 1, 8, 6)  # element, charge (-3 .. 3), hydrogens (0 .. 4); 0 is padding
+ATOM_SIZES = (
+    len(ELEMENTS) + 1,
+    8,
+    6,
+)  # element, charge (-3 .. 3), hydrogens (0 .. 4); 0 is padding
 BOND_TYPES = 5  # none, single, double, triple, aromatic
 PAD, END = 0, 1
 _TYPE = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
@@ -85,7 +89,9 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         raise MoleculeError(
             f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}"
         )
-    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol"))
+    from_mol, to_mol = (
+        resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol")
+    )
     molecule = from_mol(to_mol(molecule))
     heavy = np.flatnonzero(molecule.numbers != 1)
     kept = heavy if len(heavy) else np.arange(molecule.n_atoms)
@@ -101,7 +107,9 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             hydrogens[j] += molecule.numbers[i] == 1
     element = [1 + ELEMENTS.index(z) for z in molecule.numbers[kept].tolist()]
     charge = 4 + np.clip(molecule.formal_charges[kept], -3, 3)
-    return np.stack([element, charge, 1 + np.clip(hydrogens[kept], 0, 4)], axis=1).astype(np.uint8), bond
+    return np.stack([element, charge, 1 + np.clip(hydrogens[kept], 0, 4)], axis=1).astype(
+        np.uint8
+    ), bond
 
 
 def qm9_graphs(data: QM9, rows: NDArray[np.int64], codes: NDArray[np.uint8]) -> GraphBatch:
@@ -113,18 +121,26 @@ def qm9_graphs(data: QM9, rows: NDArray[np.int64], codes: NDArray[np.uint8]) -> 
     place = np.cumsum(heavy) - 1 - before[of_atom]  # among the heavy atoms of its molecule
     of_bond = np.repeat(np.arange(len(data)), np.diff(data.bond_offset))
     i, j = (data.bonds[:, k].astype(np.int64) + data.offset[of_bond] for k in (0, 1))
-    hydrogens = np.bincount(i[~heavy[j]], minlength=len(heavy)) + np.bincount(j[~heavy[i]], minlength=len(heavy))
+    hydrogens = np.bincount(i[~heavy[j]], minlength=len(heavy)) + np.bincount(
+        j[~heavy[i]], minlength=len(heavy)
+    )
     element = np.zeros(256, np.uint8)
     element[list(ELEMENTS)] = np.arange(1, len(ELEMENTS) + 1)
     n = int(counts.max())
     atom, bond = np.zeros((len(data), n, 3), np.uint8), np.zeros((len(data), n, n), np.uint8)
-    columns = [element[data.numbers], 4 + np.clip(data.formal_charges, -3, 3), 1 + np.clip(hydrogens, 0, 4)]
+    columns = [
+        element[data.numbers],
+        4 + np.clip(data.formal_charges, -3, 3),
+        1 + np.clip(hydrogens, 0, 4),
+    ]
     atom[of_atom[heavy], place[heavy]] = np.stack(columns, axis=1)[heavy]
     both = heavy[i] & heavy[j]
     kind = np.where(data.aromatic, 4, data.bond_orders)[both]
     for a, b in ((i, j), (j, i)):
         bond[of_bond[both], place[a[both]], place[b[both]]] = kind
-    return GraphBatch(torch.from_numpy(atom[rows]), torch.from_numpy(bond[rows]), torch.from_numpy(codes))
+    return GraphBatch(
+        torch.from_numpy(atom[rows]), torch.from_numpy(bond[rows]), torch.from_numpy(codes)
+    )
 
 
 def selfies_of(smiles: str) -> list[str]:
@@ -132,7 +148,9 @@ def selfies_of(smiles: str) -> list[str]:
     try:
         return list(selfies.split_selfies(selfies.encoder(smiles)))
     except selfies.EncoderError as error:
-        raise MoleculeError(f"SELFIES cannot hold {smiles!r}: {' '.join(str(error).split())}") from error
+        raise MoleculeError(
+            f"SELFIES cannot hold {smiles!r}: {' '.join(str(error).split())}"
+        ) from error
 
 
 @functools.lru_cache(maxsize=65536)
@@ -146,7 +164,9 @@ def vocabulary(sequences: Iterable[Sequence[str]]) -> list[str]:
     return sorted({token for sequence in sequences for token in sequence})
 
 
-def tokenise(sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: int, *, strict: bool = True) -> NDArray[np.uint8]:
+def tokenise(
+    sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: int, *, strict: bool = True
+) -> NDArray[np.uint8]:
     """Codes (n, length) of token sequences, ended by `END`, padded by `PAD`. Not `strict`: unknown tokens are `PAD`, and ends cut off.
 
     Raises
@@ -158,9 +178,13 @@ def tokenise(sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: 
     out = np.zeros((len(sequences), length), np.uint8)
     for k, sequence in enumerate(sequences):
         if strict and len(sequence) + 1 > length:
-            raise InputError(f"a molecule has {len(sequence)} SELFIES tokens, more than the {length - 1} that the decoder writes")
+            raise InputError(
+                f"a molecule has {len(sequence)} SELFIES tokens, more than the {length - 1} that the decoder writes"
+            )
         if strict and (unknown := set(sequence) - set(code)):
-            raise InputError(f"the SELFIES tokens {sorted(unknown)} are not in the decoder's vocabulary")
+            raise InputError(
+                f"the SELFIES tokens {sorted(unknown)} are not in the decoder's vocabulary"
+            )
         codes = [*(code.get(token, PAD) for token in sequence), END][:length]
         out[k, : len(codes)] = codes
     return out

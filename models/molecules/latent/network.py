@@ -90,7 +90,11 @@ class LatentDenoiser(nn.Module):
         self.level = nn.Linear(32, c)
         known = config.properties * (config.centres + 1)
         self.conditions = nn.Linear(known, c) if known else None
-        self.observable = nn.Sequential(nn.Linear(config.observable + 1, c), nn.GELU(), nn.Linear(c, c)) if config.observable else None
+        self.observable = (
+            nn.Sequential(nn.Linear(config.observable + 1, c), nn.GELU(), nn.Linear(c, c))
+            if config.observable
+            else None
+        )
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(c, c), nn.GELU())
         self.first, self.last = nn.Linear(config.latent, w), nn.Linear(w, config.latent)
         self.blocks = nn.ModuleList([ResidualBlock(config) for _ in range(config.blocks)])
@@ -103,20 +107,41 @@ class LatentDenoiser(nn.Module):
         out: Tensor | float = 0.0
         if self.conditions is not None and values is not None:
             known = ~values.isnan()
-            place = ((torch.nan_to_num(values) - self.low) / (self.high - self.low).clamp_min(1e-9)).clamp(-0.2, 1.2)
-            heap = torch.exp(-0.5 * ((place[..., None] - self.centres) * (self.config.centres / 1.2)).square()) * known[..., None]
+            place = (
+                (torch.nan_to_num(values) - self.low) / (self.high - self.low).clamp_min(1e-9)
+            ).clamp(-0.2, 1.2)
+            heap = (
+                torch.exp(
+                    -0.5
+                    * ((place[..., None] - self.centres) * (self.config.centres / 1.2)).square()
+                )
+                * known[..., None]
+            )
             out = out + self.conditions(torch.cat([heap.flatten(1), known.to(heap.dtype)], dim=-1))
         if self.observable is not None and observable is not None:
             known = ~observable.isnan().any(-1, keepdim=True)
-            vector = torch.where(known, (torch.nan_to_num(observable) - self.observed_shift) / self.observed_scale, 0.0)
+            vector = torch.where(
+                known,
+                (torch.nan_to_num(observable) - self.observed_shift) / self.observed_scale,
+                0.0,
+            )
             out = out + self.observable(torch.cat([vector, known.to(vector.dtype)], dim=-1))
         return out
 
-    def forward(self, x: Tensor, sigma: Tensor, values: Tensor | None = None, observable: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        values: Tensor | None = None,
+        observable: Tensor | None = None,
+    ) -> Tensor:
         """The estimate (b, latent) of the clean standardised latents from x (b, latent) of noise levels sigma (b,)."""
         s = sigma[:, None]
         phase = 0.25 * s.log() * self.frequencies
-        c = self.mix(self.level(torch.cat([phase.sin(), phase.cos()], dim=-1)) + self.embedded(values, observable))
+        c = self.mix(
+            self.level(torch.cat([phase.sin(), phase.cos()], dim=-1))
+            + self.embedded(values, observable)
+        )
         h = self.first(x * (s.square() + 1).rsqrt())
         for block in self.blocks:
             h = block(h, c)
@@ -125,7 +150,12 @@ class LatentDenoiser(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, noise: Tensor, steps: int, values: Tensor | None = None, observable: Tensor | None = None, guidance: float = 1.0
+        self,
+        noise: Tensor,
+        steps: int,
+        values: Tensor | None = None,
+        observable: Tensor | None = None,
+        guidance: float = 1.0,
     ) -> Tensor:
         """Latents (b, latent) from standard normal noise, by `steps` steps of Heun's method; guidance 0 ignores the conditions."""
         none = (
@@ -140,10 +170,16 @@ class LatentDenoiser(nn.Module):
                 out: Tensor = self(x, sigma, values, observable)
                 return out
             plain: Tensor = self(x, sigma, *none)
-            return plain if guidance == 0.0 else plain + guidance * (self(x, sigma, values, observable) - plain)
+            return (
+                plain
+                if guidance == 0.0
+                else plain + guidance * (self(x, sigma, values, observable) - plain)
+            )
 
         x = noise * SIGMA_MAX
-        for level, following in pairwise(noise_levels(steps, highest=SIGMA_MAX, lowest=SIGMA_MIN, rho=RHO)):
+        for level, following in pairwise(
+            noise_levels(steps, highest=SIGMA_MAX, lowest=SIGMA_MIN, rho=RHO)
+        ):
             slope = (x - clean(x, level)) / level
             moved = x + (following - level) * slope
             if following > 0:
@@ -175,7 +211,9 @@ def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
     """Denoising error weighed as in EDM: (sigma^2 + 1) / sigma^2."""
     s = example.sigma[:, None]
     with torch.autocast("cpu", torch.bfloat16, enabled=example.clean.device.type == "cpu"):
-        estimate = network(example.clean + s * example.noise, example.sigma, example.values, example.observable)
+        estimate = network(
+            example.clean + s * example.noise, example.sigma, example.values, example.observable
+        )
     error = (estimate - example.clean).square() * example.known
     return (error * (s.square() + 1) / s.square()).sum() / example.known.sum()
 
@@ -192,22 +230,34 @@ class LatentBatches:
         batch: int,
         seed: int,
     ):
-        self.latents, self.values, self.observables, self.batch, self.seed = latents, values, observables, min(batch, len(latents)), seed
+        self.latents, self.values, self.observables, self.batch, self.seed = (
+            latents,
+            values,
+            observables,
+            min(batch, len(latents)),
+            seed,
+        )
 
     def __call__(self, step: int) -> LatentExample:
         rng = np.random.default_rng((self.seed, 1 << 32, step))
         rows = rng.integers(0, len(self.latents), self.batch)
-        sigma = np.exp(SIGMA_LOG_MEAN + SIGMA_LOG_STD * rng.standard_normal(self.batch)).astype(np.float32)
+        sigma = np.exp(SIGMA_LOG_MEAN + SIGMA_LOG_STD * rng.standard_normal(self.batch)).astype(
+            np.float32
+        )
         values = None if self.values is None else torch.from_numpy(thinned(self.values[rows], rng))
         observable = None
         if self.observables is not None:
             vectors = self.observables[rows].copy()
             vectors[rng.random(self.batch) < UNCONDITIONAL] = np.nan
             observable = torch.from_numpy(vectors)
-        noise = torch.from_numpy(rng.standard_normal((self.batch, self.latents.shape[1]), np.float32))
+        noise = torch.from_numpy(
+            rng.standard_normal((self.batch, self.latents.shape[1]), np.float32)
+        )
         clean = torch.from_numpy(self.latents[rows])
         known = (~clean.isnan()).float()
-        return LatentExample(clean.nan_to_num(), known, noise, torch.from_numpy(sigma), values, observable)
+        return LatentExample(
+            clean.nan_to_num(), known, noise, torch.from_numpy(sigma), values, observable
+        )
 
 
 def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -34,15 +34,27 @@ class LatentModel:
     takes_fragment = False
     default_steps = 30
 
-    def __init__(self, weights: str = "latent", *, graph: str | None = None, geometry: str | None = None, **space: Any):
-        self.network, self.card = load_network(weights, "molecules-latent", lambda sizes: LatentDenoiser(DiffusionConfig(**sizes)))
+    def __init__(
+        self,
+        weights: str = "latent",
+        *,
+        graph: str | None = None,
+        geometry: str | None = None,
+        **space: Any,
+    ):
+        self.network, self.card = load_network(
+            weights, "molecules-latent", lambda sizes: LatentDenoiser(DiffusionConfig(**sizes))
+        )
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.max_atoms = int(self.card["max_atoms"])
-        self.properties: Mapping[str, tuple[float, float]] = {name: (low, high) for name, (low, high) in self.card["properties"].items()}
+        self.properties: Mapping[str, tuple[float, float]] = {
+            name: (low, high) for name, (low, high) in self.card["properties"].items()
+        }
         folder = find(weights).parent
         places: dict[str, Any] = {
-            key: beside(folder, given or str(self.card[key])) for key, given in (("graph", graph), ("geometry", geometry))
+            key: beside(folder, given or str(self.card[key]))
+            for key, given in (("graph", graph), ("geometry", geometry))
         }
         self.space = LatentSpace(**{"refine": True, **places, **space})
 
@@ -63,7 +75,14 @@ class LatentModel:
         UnknownNameError
             for a property that the model does not know. InputError for a fragment, which this model cannot hold.
         """
-        return self.sample_many(seeds, self._values(targets), guidance=guidance, fragment=fragment, steps=steps, callback=callback)
+        return self.sample_many(
+            seeds,
+            self._values(targets),
+            guidance=guidance,
+            fragment=fragment,
+            steps=steps,
+            callback=callback,
+        )
 
     def sample_many(
         self,
@@ -77,7 +96,9 @@ class LatentModel:
     ) -> list[Made | None]:
         """`sample` with targets of its own for each sample: wanted (k, properties) or (properties,), NaN where a property is free."""
         if fragment is not None:
-            raise InputError("the latent model cannot hold a fragment; use the joint model, or leave the fragment out")
+            raise InputError(
+                "the latent model cannot hold a fragment; use the joint model, or leave the fragment out"
+            )
         seeds = np.asarray(seeds, np.int64)
         z = self.latents(seeds, wanted, guidance=guidance, steps=steps)
         return self.space.decode(z, seeds, callback=callback) if len(z) else []
@@ -108,24 +129,44 @@ class LatentModel:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
         strength = GUIDANCE if guidance is None else float(guidance)
         if not 0 <= strength < np.inf:
-            raise InputError(f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}")
+            raise InputError(
+                f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}"
+            )
         sizes = self.network.config
         given: list[NDArray[np.float64] | None] = []
-        for table, length, name in ((wanted, sizes.properties, "wanted"), (observable, sizes.observable, "observable")):
+        for table, length, name in (
+            (wanted, sizes.properties, "wanted"),
+            (observable, sizes.observable, "observable"),
+        ):
             if table is None:
                 given.append(None)
                 continue
             rows = np.asarray(table, np.float64)
-            if rows.shape not in ((length,), (len(seeds), length)) or (name == "observable" and not np.isfinite(rows).all()):
-                raise InputError(f"{name} must be of shape ({length},) or ({len(seeds)}, {length}) for {self.name}, not {rows.shape}")
+            if rows.shape not in ((length,), (len(seeds), length)) or (
+                name == "observable" and not np.isfinite(rows).all()
+            ):
+                raise InputError(
+                    f"{name} must be of shape ({length},) or ({len(seeds)}, {length}) for {self.name}, not {rows.shape}"
+                )
             given.append(np.broadcast_to(rows, (len(seeds), length)))
         out = np.zeros((len(seeds), sizes.latent))
         with torch.inference_mode():
             for begin in range(0, len(seeds), BATCH):
                 part = slice(begin, min(begin + BATCH, len(seeds)))
-                noise = np.stack([sample_rng(int(s)).standard_normal(sizes.latent) for s in seeds[part]])
-                values, vectors = (None if table is None else torch.from_numpy(table[part].copy()).float() for table in given)
-                out[part] = self.network.sample(torch.from_numpy(noise).float(), steps, values, vectors, strength).double().numpy()
+                noise = np.stack(
+                    [sample_rng(int(s)).standard_normal(sizes.latent) for s in seeds[part]]
+                )
+                values, vectors = (
+                    None if table is None else torch.from_numpy(table[part].copy()).float()
+                    for table in given
+                )
+                out[part] = (
+                    self.network.sample(
+                        torch.from_numpy(noise).float(), steps, values, vectors, strength
+                    )
+                    .double()
+                    .numpy()
+                )
         return out
 
     def _values(self, targets: Mapping[str, float] | None) -> NDArray[np.float64] | None:

@@ -40,7 +40,9 @@ from equidrift.seeds import sample_rng
 Made = tuple[Molecule, NDArray[np.float64]]
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 NO_ROWS = np.zeros((0, 5), np.int64)
-DECIDED = 0.02  # a chirality measure (`hand`) nearer to 0 than this tells no mirror image from the other
+DECIDED = (
+    0.02  # a chirality measure (`hand`) nearer to 0 than this tells no mirror image from the other
+)
 SAME = 0.999  # cosine of two graph latents above which a decoded graph is taken to be the one that was meant
 CANDIDATES = 8
 TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
@@ -69,13 +71,22 @@ class LatentSpace:
         refine: bool = False,
     ):
         if candidates < 1 or conformers < 1 or not 1 <= steps <= 1000:
-            raise InputError(f"candidates and conformers must be 1 or more and steps in 1 .. 1000, not {candidates}, {conformers}, {steps}")
-        self.graph, self.graph_card = load_network(graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes)))
+            raise InputError(
+                f"candidates and conformers must be 1 or more and steps in 1 .. 1000, not {candidates}, {conformers}, {steps}"
+            )
+        self.graph, self.graph_card = load_network(
+            graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes))
+        )
         self.geometry, self.geometry_card = load_network(
             geometry, "latent-geometry", lambda sizes: GeometryAutoencoder(GeometryConfig(**sizes))
         )
         self.tokens = list(self.graph_card["tokens"])
-        self.candidates, self.conformers, self.steps, self.refine = candidates, conformers, steps, refine
+        self.candidates, self.conformers, self.steps, self.refine = (
+            candidates,
+            conformers,
+            steps,
+            refine,
+        )
         first, second = self.graph.config.latent, self.geometry.config.latent
         self.slices = {
             "graph": slice(0, first),
@@ -86,7 +97,9 @@ class LatentSpace:
 
     # encoding
 
-    def encode(self, molecule: Molecule, positions_A: ArrayLike | None = None) -> NDArray[np.float64]:
+    def encode(
+        self, molecule: Molecule, positions_A: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """The latent of a molecule: (size,) for positions_A (n_atoms, 3) or None, (k, size) for (k, n_atoms, 3).
 
         Raises
@@ -95,7 +108,11 @@ class LatentSpace:
             for an element that the encoder does not know. InputError for positions of another shape, or not finite.
         """
         x = None if positions_A is None else np.asarray(positions_A, np.float64)
-        if x is not None and (x.ndim not in (2, 3) or x.shape[-2:] != (molecule.n_atoms, 3) or not np.isfinite(x).all()):
+        if x is not None and (
+            x.ndim not in (2, 3)
+            or x.shape[-2:] != (molecule.n_atoms, 3)
+            or not np.isfinite(x).all()
+        ):
             raise InputError(
                 f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
             )
@@ -103,7 +120,9 @@ class LatentSpace:
         out = self.encode_many([(molecule, block) for block in blocks])
         return out if x is not None and x.ndim == 3 else out[0]
 
-    def encode_many(self, items: Sequence[tuple[Molecule, NDArray[np.float64] | None]]) -> NDArray[np.float64]:
+    def encode_many(
+        self, items: Sequence[tuple[Molecule, NDArray[np.float64] | None]]
+    ) -> NDArray[np.float64]:
         """Latents (len(items), size) of (molecule, positions_A or None) pairs; errors as `encode`."""
         out = np.zeros((len(items), self.size))
         out[:, self.slices["graph"]] = self.encode_graphs([molecule for molecule, _ in items])
@@ -118,10 +137,17 @@ class LatentSpace:
         """Graph latents (n, d)."""
         with torch.inference_mode():
             blocks = (molecules[k : k + 512] for k in range(0, len(molecules), 512))
-            parts = [self.graph.encoder(graph_batch(block, self.tokens, self.graph.config.length)) for block in blocks]
-        return torch.cat(parts).double().numpy() if parts else np.zeros((0, self.graph.config.latent))
+            parts = [
+                self.graph.encoder(graph_batch(block, self.tokens, self.graph.config.length))
+                for block in blocks
+            ]
+        return (
+            torch.cat(parts).double().numpy() if parts else np.zeros((0, self.graph.config.latent))
+        )
 
-    def encode_codes(self, codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    def encode_codes(
+        self, codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]
+    ) -> NDArray[np.float64]:
         """Conformer latents (n, d) of graph codes and coordinates."""
         out = np.zeros((len(codes), self.geometry.config.latent))
         with torch.inference_mode():
@@ -129,14 +155,21 @@ class LatentSpace:
                 batch = collate([codes[k] for k in rows])
                 x = torch.zeros((*batch.mask.shape, 3))
                 for k, row in enumerate(rows):
-                    x[k, : codes[row].n_atoms] = torch.from_numpy(positions_A[row] - positions_A[row].mean(0))
+                    x[k, : codes[row].n_atoms] = torch.from_numpy(
+                        positions_A[row] - positions_A[row].mean(0)
+                    )
                 out[rows] = self.geometry.encoder(batch, x).double().numpy()
         return out
 
     # decoding
 
     def decode(
-        self, z: ArrayLike, seeds: ArrayLike | None = None, *, steps: int | None = None, callback: Callback | None = None
+        self,
+        z: ArrayLike,
+        seeds: ArrayLike | None = None,
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> list[Made | None]:
         """Molecules and conformers of latents z (size,) or (k, size); None where the graph latent decodes to no atom at all.
 
@@ -149,14 +182,20 @@ class LatentSpace:
         """
         table = np.atleast_2d(np.asarray(z, np.float64))
         if table.ndim != 2 or table.shape[1] != self.size or not np.isfinite(table).all():
-            raise InputError(f"z must be finite and of shape ({self.size},) or (any, {self.size}), not {np.shape(z)}")
-        chosen = np.arange(len(table)) if seeds is None else np.atleast_1d(np.asarray(seeds, np.int64))
+            raise InputError(
+                f"z must be finite and of shape ({self.size},) or (any, {self.size}), not {np.shape(z)}"
+            )
+        chosen = (
+            np.arange(len(table)) if seeds is None else np.atleast_1d(np.asarray(seeds, np.int64))
+        )
         if len(chosen) != len(table):
             raise InputError(f"there are {len(table)} latents but {len(chosen)} seeds")
         molecules = self.decode_graphs(table[:, self.slices["graph"]], chosen)
         return self.decode_conformers(molecules, table, chosen, steps=steps, callback=callback)
 
-    def decode_graphs(self, z: NDArray[np.float64], seeds: NDArray[np.int64]) -> list[Molecule | None]:
+    def decode_graphs(
+        self, z: NDArray[np.float64], seeds: NDArray[np.int64]
+    ) -> list[Molecule | None]:
         """Molecules of graph latents (k, d): the likeliest tokens, or those of the candidates whose graph encodes nearest to the latent."""
         table = unit(torch.from_numpy(np.asarray(z, np.float32)))
         best, near = self._written(table, None)
@@ -167,7 +206,12 @@ class LatentSpace:
             if not len(rows):
                 break
             uniform = np.stack(
-                [np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(self.graph.config.length) for k in rows]
+                [
+                    np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(
+                        self.graph.config.length
+                    )
+                    for k in rows
+                ]
             )
             others, cosine = self._written(table[torch.from_numpy(rows)], uniform)
             for k, other, value in zip(rows.tolist(), others, cosine.tolist()):
@@ -176,12 +220,18 @@ class LatentSpace:
             rows = rows[near[rows] < SAME]
         return best
 
-    def _written(self, z: Tensor, uniform: NDArray[np.float64] | None) -> tuple[list[Molecule | None], NDArray[np.float64]]:
+    def _written(
+        self, z: Tensor, uniform: NDArray[np.float64] | None
+    ) -> tuple[list[Molecule | None], NDArray[np.float64]]:
         """(molecules, cosines of what they encode to with z (k, d); -1 for None) of token sequences."""
         with torch.inference_mode():
             codes = np.concatenate(
                 [
-                    self.graph.decoder.write(part, None if uniform is None else uniform[k * 1024 : (k + 1) * 1024], TEMPERATURE)
+                    self.graph.decoder.write(
+                        part,
+                        None if uniform is None else uniform[k * 1024 : (k + 1) * 1024],
+                        TEMPERATURE,
+                    )
                     for k, part in enumerate(z.split(1024))
                 ]
             )
@@ -196,7 +246,11 @@ class LatentSpace:
     def molecule_of(self, codes: NDArray[np.uint8]) -> Molecule | None:
         """The molecule of a row of token codes, None for one without atoms, or that cannot be sanitised."""
         stop = np.flatnonzero((codes == END) | (codes == PAD))
-        return _read(smiles_of(tuple(self.tokens[c - 2] for c in codes[: stop[0] if len(stop) else None].tolist())))
+        return _read(
+            smiles_of(
+                tuple(self.tokens[c - 2] for c in codes[: stop[0] if len(stop) else None].tolist())
+            )
+        )
 
     def decode_conformers(
         self,
@@ -222,14 +276,22 @@ class LatentSpace:
                 x = self._nearest(codes, shapes, part, [int(seeds[rows[k]]) for k in part], steps)
                 for i, k in enumerate(part):
                     wanted = float(z[rows[k], self.slices["hand"]][0])
-                    out[rows[k]] = (kept[k], turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted))
+                    out[rows[k]] = (
+                        kept[k],
+                        turned(kept[k].numbers, x[i, : codes[k].n_atoms], wanted),
+                    )
                 done += len(part)
                 if callback is not None:
                     callback({"done": done + len(molecules) - len(rows), "total": len(molecules)})
         return self.refined(out) if self.refine else out
 
     def _nearest(
-        self, codes: Sequence[GraphCodes], shapes: NDArray[np.float64], part: list[int], seeds: list[int], steps: int
+        self,
+        codes: Sequence[GraphCodes],
+        shapes: NDArray[np.float64],
+        part: list[int],
+        seeds: list[int],
+        steps: int,
     ) -> NDArray[np.float64]:
         """Conformers (len(part), n, 3) of some of the graphs: of those drawn for each the one that encodes nearest to its latent."""
         batch, z = collate([codes[k] for k in part]), torch.from_numpy(shapes[part]).float()
@@ -237,11 +299,19 @@ class LatentSpace:
         for draw in range(self.conformers if bool(z.any()) else 1):
             noise = torch.zeros((*batch.mask.shape, 3))
             for i, (k, seed) in enumerate(zip(part, seeds)):
-                rng = sample_rng(seed) if draw == 0 else np.random.Generator(np.random.Philox(key=[seed, draw]))
+                rng = (
+                    sample_rng(seed)
+                    if draw == 0
+                    else np.random.Generator(np.random.Philox(key=[seed, draw]))
+                )
                 start = rng.standard_normal((codes[k].n_atoms, 3))
                 noise[i, : len(start)] = torch.from_numpy(start - start.mean(0))
             x = self.geometry.decode(batch, z, noise, steps)
-            cosine = (self.geometry.encoder(batch, x) * z).mean(1).double().numpy() if self.conformers > 1 else np.zeros(len(part))
+            cosine = (
+                (self.geometry.encoder(batch, x) * z).mean(1).double().numpy()
+                if self.conformers > 1
+                else np.zeros(len(part))
+            )
             better = cosine > near
             best[better], near[better] = x.double().numpy()[better], cosine[better]
         return best
@@ -272,8 +342,16 @@ class LatentSpace:
         """
         if n < 2:
             raise InputError(f"n must be at least 2, the two ends, not {n}")
-        ends = [self.encode(*end) if isinstance(end, tuple) else np.asarray(end, np.float64) for end in (a, b)]
-        path = np.stack([np.concatenate([slerp(ends[0][s], ends[1][s], t) for s in self.slices.values()]) for t in np.linspace(0, 1, n)])
+        ends = [
+            self.encode(*end) if isinstance(end, tuple) else np.asarray(end, np.float64)
+            for end in (a, b)
+        ]
+        path = np.stack(
+            [
+                np.concatenate([slerp(ends[0][s], ends[1][s], t) for s in self.slices.values()])
+                for t in np.linspace(0, 1, n)
+            ]
+        )
         return self.decode(path, np.full(n, seed))
 
     def neighbours(
@@ -288,7 +366,11 @@ class LatentSpace:
         UnknownNameError
             for another part. InputError where the lengths do not fit, or k is not positive.
         """
-        parts = {"graph": self.slices["graph"], "geometry": self.slices["geometry"], "all": slice(0, self.size)}
+        parts = {
+            "graph": self.slices["graph"],
+            "geometry": self.slices["geometry"],
+            "all": slice(0, self.size),
+        }
         if part not in parts:
             raise UnknownNameError("part of a latent", part, parts)
         q, table = np.asarray(query, np.float64), np.asarray(library, np.float64)
@@ -322,11 +404,17 @@ def _read(smiles: str) -> Molecule | None:
 
 def plain_codes(molecule: Molecule) -> GraphCodes:
     """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
-    from_mol, to_mol = (resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol"))
-    return graph_codes(from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS))))
+    from_mol, to_mol = (
+        resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol")
+    )
+    return graph_codes(
+        from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS)))
+    )
 
 
-def turned(numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float) -> NDArray[np.float64]:
+def turned(
+    numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float
+) -> NDArray[np.float64]:
     """The conformer x (n, 3) or its mirror image, whichever has the hand `wanted`; where it is next to 0, x itself."""
     return -x if abs(wanted) > DECIDED and hand(numbers, x) * wanted < 0 else x
 

@@ -76,7 +76,11 @@ class LatentTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train one stage of the latent model; see `shared.run.train`. What is made of the data is kept in `out`."""
     return train(LatentTraining, make_task, config, out, budget_s, resume, progress)
@@ -88,7 +92,11 @@ def make_task(c: LatentTraining, begun: None, out: Path) -> Task:
     rows = data.rows("train")[: c.limit]
     task = STAGES[c.stage](c, data, rows, out)
     task.summary["molecules"] = len(rows)
-    common = {"family": "molecules", "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)], "max_atoms": 3 * LENGTH}
+    common = {
+        "family": "molecules",
+        "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
+        "max_atoms": 3 * LENGTH,
+    }
     task.card = common | {"units": "A, eV", "dtype": "bfloat16"} | task.card
     return task
 
@@ -102,7 +110,9 @@ def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Ta
     with config_errors():
         sizes = GraphConfig(**{"tokens": len(tokens), "length": LENGTH, **c.network})
     codes = tokenise(sequences, tokens, sizes.length)
-    batches = GraphBatches(qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed)
+    batches = GraphBatches(
+        qm9_graphs(data, rows, codes), latent=sizes.latent, batch=c.batch, seed=c.seed
+    )
     unseen = data.rows("val")[:VALIDATION]
     written = written_selfies(data.smiles[unseen], out)
     known = [k for k, sequence in enumerate(written) if sequence and set(sequence) <= set(tokens)]
@@ -110,12 +120,16 @@ def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Ta
     if known:
         unseen, written = unseen[known], [written[k] for k in known]
         graphs = qm9_graphs(data, unseen, tokenise(written, tokens, sizes.length))
-        held_out = GraphBatches(graphs, latent=sizes.latent, batch=min(c.batch, len(known)), seed=c.seed)
+        held_out = GraphBatches(
+            graphs, latent=sizes.latent, batch=min(c.batch, len(known)), seed=c.seed
+        )
     network = fresh(lambda: GraphAutoencoder(sizes), c.seed)
     if c.init:
         state, card = load_weights(c.init)
         if card.get("tokens") != tokens:
-            raise InputError(f"init: {c.init} has another vocabulary than the training molecules; leave init out")
+            raise InputError(
+                f"init: {c.init} has another vocabulary than the training molecules; leave init out"
+            )
         network.load_state_dict(state, strict=False)
     card = {"task": "latent-graph", "config": dataclasses.asdict(sizes), "tokens": tokens}
     what = "turns molecular graphs into invariant vectors and back, by SELFIES"
@@ -135,12 +149,16 @@ def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) ->
         try:
             network.decoder.load_state_dict(state, strict=False)
         except RuntimeError as error:
-            raise InputError(f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}") from error
+            raise InputError(
+                f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}"
+            ) from error
     batches = GeometryBatches(data, rows, latent=sizes.latent, batch=c.batch, seed=c.seed)
     unseen = data.rows("val")[:VALIDATION]
     held_out = None
     if len(unseen):
-        held_out = GeometryBatches(data, unseen, latent=sizes.latent, batch=min(c.batch, len(unseen)), seed=c.seed)
+        held_out = GeometryBatches(
+            data, unseen, latent=sizes.latent, batch=min(c.batch, len(unseen)), seed=c.seed
+        )
     card = {"task": "latent-geometry", "config": dataclasses.asdict(sizes)}
     what = "turns conformers into invariant vectors, and graph and vector back"
     return Task(network, batches, geometry_loss, card | {"what": what}, held_out)
@@ -150,7 +168,13 @@ def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -
     """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
     space = LatentSpace(c.graph, c.geometry)
     count = len(rows) if c.conformers is None else min(c.conformers, len(rows))
-    latents = encoded(space, data, rows, out, np.sort(np.random.default_rng(c.seed).permutation(len(rows))[:count]))
+    latents = encoded(
+        space,
+        data,
+        rows,
+        out,
+        np.sort(np.random.default_rng(c.seed).permutation(len(rows))[:count]),
+    )
     shift, scale = np.nanmean(latents, 0), np.maximum(np.nanstd(latents, 0), 1e-3)
     values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
     low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
@@ -158,16 +182,31 @@ def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -
     observed = None if c.observables is None else observables(Path(c.observables), data.index[rows])
     size = 0 if observed is None else observed.shape[1]
     with config_errors():
-        sizes = DiffusionConfig(**{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size})
+        sizes = DiffusionConfig(
+            **{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size}
+        )
     network = fresh(lambda: LatentDenoiser(sizes), c.seed)
     for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
         getattr(network, name).copy_(torch.from_numpy(value))
     if observed is not None:
         network.observed_shift.copy_(torch.from_numpy(np.nanmean(observed, 0)))
         network.observed_scale.copy_(torch.from_numpy(np.maximum(np.nanstd(observed, 0), 1e-6)))
-    batches = LatentBatches(((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed)
-    card = {"task": "molecules-latent", "config": dataclasses.asdict(sizes), "graph": c.graph, "geometry": c.geometry, "properties": ranges}
-    return Task(network, batches, diffusion_loss, card | {"what": "draws molecules with bonds and coordinates through invariant latents"})
+    batches = LatentBatches(
+        ((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed
+    )
+    card = {
+        "task": "molecules-latent",
+        "config": dataclasses.asdict(sizes),
+        "graph": c.graph,
+        "geometry": c.geometry,
+        "properties": ranges,
+    }
+    return Task(
+        network,
+        batches,
+        diffusion_loss,
+        card | {"what": "draws molecules with bonds and coordinates through invariant latents"},
+    )
 
 
 def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
@@ -179,10 +218,14 @@ def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
         where there is no such file, it lacks `index` or `vectors`, or knows none of the molecules.
     """
     if not path.is_file():
-        raise InputError(f"there are no observables {str(path)!r}; give an .npz with `index` (n,) and `vectors` (n, m)")
+        raise InputError(
+            f"there are no observables {str(path)!r}; give an .npz with `index` (n,) and `vectors` (n, m)"
+        )
     with np.load(path, allow_pickle=False) as file:
         if missing := {"index", "vectors"} - set(file.files):
-            raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; observables are `index` (n,) and `vectors` (n, m)")
+            raise InputError(
+                f"{path} lacks {' and '.join(sorted(missing))}; observables are `index` (n,) and `vectors` (n, m)"
+            )
         index, vectors = file["index"], file["vectors"]
     row_of = {int(number): k for k, number in enumerate(index.tolist())}
     places = np.array([row_of.get(number, -1) for number in numbers.tolist()])
@@ -191,17 +234,29 @@ def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
     return np.where(places[:, None] >= 0, vectors[places], np.nan).astype(np.float32)
 
 
-def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path, placed: np.ndarray) -> np.ndarray:
+def encoded(
+    space: LatentSpace, data: QM9, rows: np.ndarray, out: Path, placed: np.ndarray
+) -> np.ndarray:
     """The latents (n, size) of molecules of QM9, with those of the conformers of `placed` among them, NaN for the others'.
 
     They are kept in `out`, so that a resumed run need not make them again.
     """
-    marks = [space.graph_card["sha256"], space.geometry_card["sha256"], rows.tobytes().hex(), placed.tobytes().hex()]
+    marks = [
+        space.graph_card["sha256"],
+        space.geometry_card["sha256"],
+        rows.tobytes().hex(),
+        placed.tobytes().hex(),
+    ]
     path = out / f"latents-{zlib.crc32(' '.join(marks).encode()):08x}.npy"
     if path.exists():
         table: np.ndarray = np.load(path)
         return table
-    codes = tokenise(written_selfies(data.smiles[rows], out), space.tokens, space.graph.config.length, strict=False)
+    codes = tokenise(
+        written_selfies(data.smiles[rows], out),
+        space.tokens,
+        space.graph.config.length,
+        strict=False,
+    )
     graphs = qm9_graphs(data, rows, codes)
     table = np.full((len(rows), space.size), np.nan, np.float32)
     with torch.inference_mode():
@@ -211,7 +266,10 @@ def encoded(space: LatentSpace, data: QM9, rows: np.ndarray, out: Path, placed: 
         shapes = [qm9_codes(data, k) for k in rows[part].tolist()]
         conformers = [data.positions(k) for k in rows[part].tolist()]
         table[part, space.slices["geometry"]] = space.encode_codes(shapes, conformers)
-        hands = [hand(data.numbers[data.offset[k] : data.offset[k + 1]], x) for k, x in zip(rows[part].tolist(), conformers)]
+        hands = [
+            hand(data.numbers[data.offset[k] : data.offset[k + 1]], x)
+            for k, x in zip(rows[part].tolist(), conformers)
+        ]
         table[part, -1] = hands
     out.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npy")

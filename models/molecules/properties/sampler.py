@@ -25,10 +25,20 @@ from equidrift.records import SYMBOLS, Molecule
 from equidrift.weights import load_weights
 
 MAX_HOPS = 4  # code of everything that is further apart than three bonds
-SUMS = ("alpha_bohr3", "zpve_eV", "u0_eV", "u298_eV", "h298_eV", "g298_eV", "cv_cal_mol_K")  # contributions of atoms
+SUMS = (
+    "alpha_bohr3",
+    "zpve_eV",
+    "u0_eV",
+    "u298_eV",
+    "h298_eV",
+    "g298_eV",
+    "cv_cal_mol_K",
+)  # contributions of atoms
 POOLED = ("homo_eV", "lumo_eV", "gap_eV")  # of the whole
 BATCH_SIZE = 64
-_PAIR_PARTS = 4  # scalar and vector messages: from scalars, to vectors, vectors passed on, from vectors
+_PAIR_PARTS = (
+    4  # scalar and vector messages: from scalars, to vectors, vectors passed on, from vectors
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,16 @@ def make_batch(
     bonded, x = np.zeros((b, n, n), np.float32), np.zeros((b, n, 3))
     for k, (z, q, pairs, positions) in enumerate(zip(numbers, charges, bonds, positions_A)):
         m = len(z)
-        element[k, :m], charge[k, :m], x[k, :m] = _CODE[z], np.clip(q, -1, 1) + 1, positions - np.mean(positions, axis=0)
+        element[k, :m], charge[k, :m], x[k, :m] = (
+            _CODE[z],
+            np.clip(q, -1, 1) + 1,
+            positions - np.mean(positions, axis=0),
+        )
         bonded[k, pairs[:, 0], pairs[:, 1]] = bonded[k, pairs[:, 1], pairs[:, 0]] = 1
-    composition = np.stack([(element == code).sum(1) for code in range(1, len(ELEMENTS) + 1)] + [np.ones(b, int)], axis=1)
+    composition = np.stack(
+        [(element == code).sum(1) for code in range(1, len(ELEMENTS) + 1)] + [np.ones(b, int)],
+        axis=1,
+    )
     return PropertyBatch(
         torch.from_numpy(element),
         torch.from_numpy(charge),
@@ -141,7 +158,9 @@ class Layer(nn.Module):
         v = v + self.to_vector(torch.cat([vector, other], dim=-1))
         left, right = self.mix(v).chunk(2, dim=-1)
         length = (right.square().sum(1) + 1e-6).sqrt()
-        add, gate, scale = self.update(self.norm_update(torch.cat([s, length], dim=-1))).split((s.shape[-1], *(v.shape[-1],) * 2), dim=-1)
+        add, gate, scale = self.update(self.norm_update(torch.cat([s, length], dim=-1))).split(
+            (s.shape[-1], *(v.shape[-1],) * 2), dim=-1
+        )
         return s + add + self.dot(scale * (left * right).sum(1)), v + gate[:, None] * left
 
 
@@ -167,7 +186,9 @@ class PropertyNet(nn.Module):
         # what the composition tells of a property (6, 12), and the spread of the rest (12,), set before training
         self.baseline: Tensor
         self.spread: Tensor
-        self.register_buffer("baseline", torch.zeros(len(ELEMENTS) + 1, len(PROPERTIES), dtype=torch.float64))
+        self.register_buffer(
+            "baseline", torch.zeros(len(ELEMENTS) + 1, len(PROPERTIES), dtype=torch.float64)
+        )
         self.register_buffer("spread", torch.ones(len(PROPERTIES), dtype=torch.float64))
 
     def forward(self, batch: PropertyBatch) -> Tensor:
@@ -190,7 +211,9 @@ class PropertyNet(nn.Module):
     def _kernels(self, d: Tensor, hops: Tensor, apart: Tensor) -> list[Tensor]:
         """Of each layer, (b, n, K, n)."""
         width = (self.centres[1] - self.centres[0]) * 1.2
-        shape = torch.exp((-(((d[..., None] - self.centres) / width) ** 2)).clamp_min(-20.0))  # smaller ones are slow and nothing
+        shape = torch.exp(
+            (-(((d[..., None] - self.centres) / width) ** 2)).clamp_min(-20.0)
+        )  # smaller ones are slow and nothing
         features = nn.functional.silu(self.radial(shape) + self.hop(hops))
         kernel = self.kernel(features) * apart[..., None]
         return list(kernel.transpose(2, 3).contiguous().chunk(self.config.layers, dim=2))
@@ -202,11 +225,17 @@ class PropertyNet(nn.Module):
         weight = self.pool(s).float().masked_fill(~mask[..., None], -1e9).softmax(1)
         share = torch.cat([weight, there / there.sum(1, keepdim=True)], dim=-1)
         whole = self.pooled(torch.bmm(share.transpose(1, 2).to(s.dtype), s).flatten(1)).float()
-        charge = (atoms[..., -1:] - atoms[..., -1:].sum(1, keepdim=True) / there.sum(1, keepdim=True)) * there
-        vector = (charge * x).sum(1) + (self.dipole(v).float().squeeze(-1) * there.squeeze(-1)[:, None]).sum(-1)
+        charge = (
+            atoms[..., -1:] - atoms[..., -1:].sum(1, keepdim=True) / there.sum(1, keepdim=True)
+        ) * there
+        vector = (charge * x).sum(1) + (
+            self.dipole(v).float().squeeze(-1) * there.squeeze(-1)[:, None]
+        ).sum(-1)
         mu = (vector.square().sum(-1) + 1e-6).sqrt()
         r2 = (atoms[..., -2] * x.square().sum(-1) * 0.05 + atoms[..., -3]).sum(1)
-        columns = {name: atoms[..., k].sum(1) for k, name in enumerate(SUMS)} | {name: whole[:, k] for k, name in enumerate(POOLED)}
+        columns = {name: atoms[..., k].sum(1) for k, name in enumerate(SUMS)} | {
+            name: whole[:, k] for k, name in enumerate(POOLED)
+        }
         columns |= {"mu_D": mu, "r2_bohr2": r2}
         return torch.stack([columns[name] for name in PROPERTIES], dim=1)
 
@@ -219,10 +248,14 @@ class PropertyNetwork:
     network : trained. name, weights_sha256 : where it comes from.
     """
 
-    def __init__(self, network: PropertyNet, name: str = "properties", weights_sha256: str | None = None) -> None:
+    def __init__(
+        self, network: PropertyNet, name: str = "properties", weights_sha256: str | None = None
+    ) -> None:
         self.network, self.name, self.weights_sha256 = network.eval(), name, weights_sha256
 
-    def predict(self, systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+    def predict(
+        self, systems: Sequence[tuple[Molecule, NDArray[np.float64]]]
+    ) -> dict[str, NDArray[np.float64]]:
         """Properties of (molecule, positions_A (n_atoms, 3)), as arrays (len(systems),) by name; NaN where a coordinate is not finite.
 
         Raises
@@ -234,20 +267,30 @@ class PropertyNetwork:
         for molecule, _ in systems:
             if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if _CODE[z] == 0}):
                 known = " ".join(SYMBOLS[z] for z in ELEMENTS)
-                raise MoleculeError(f"{molecule!r} holds {', '.join(unknown)}, which the property network does not know; it knows {known}")
-        good = [k for k, (molecule, x) in enumerate(systems) if molecule.n_atoms and np.isfinite(x).all()]
+                raise MoleculeError(
+                    f"{molecule!r} holds {', '.join(unknown)}, which the property network does not know; it knows {known}"
+                )
+        good = [
+            k
+            for k, (molecule, x) in enumerate(systems)
+            if molecule.n_atoms and np.isfinite(x).all()
+        ]
         order = sorted(good, key=lambda k: systems[k][0].n_atoms)
         for begin in range(0, len(order), BATCH_SIZE):
             rows = order[begin : begin + BATCH_SIZE]
             graphs, positions = [systems[k][0] for k in rows], [systems[k][1] for k in rows]
             numbers, charges = [g.numbers for g in graphs], [g.formal_charges for g in graphs]
-            out[rows] = self._values(make_batch(numbers, charges, [g.bonds for g in graphs], positions))
+            out[rows] = self._values(
+                make_batch(numbers, charges, [g.bonds for g in graphs], positions)
+            )
         return {name: out[:, k] for k, name in enumerate(PROPERTIES)}
 
     @torch.no_grad()
     def _values(self, batch: PropertyBatch) -> NDArray[np.float64]:
         net = self.network
-        values: NDArray[np.float64] = (batch.composition @ net.baseline + net(batch).double() * net.spread).numpy()
+        values: NDArray[np.float64] = (
+            batch.composition @ net.baseline + net(batch).double() * net.spread
+        ).numpy()
         return values
 
 
@@ -263,11 +306,16 @@ def load_properties(weights: str = "properties") -> PropertyNetwork:
     state, card = load_weights(weights)
     check_task(weights, card, "molecules-properties")
     network = make_network(PropertyConfig(**card["config"]))
-    scales = {key: torch.tensor(card["scales"][key], dtype=torch.float64) for key in ("baseline", "spread")}
+    scales = {
+        key: torch.tensor(card["scales"][key], dtype=torch.float64)
+        for key in ("baseline", "spread")
+    }
     network.load_state_dict(state | scales)
     return PropertyNetwork(network, card["name"], card["sha256"])
 
 
-def network_values(systems: Sequence[tuple[Molecule, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+def network_values(
+    systems: Sequence[tuple[Molecule, NDArray[np.float64]]],
+) -> dict[str, NDArray[np.float64]]:
     """`predict` of the shipped network: the judge `network` of `equidrift.generate`."""
     return load_properties().predict(systems)

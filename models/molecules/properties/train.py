@@ -62,7 +62,10 @@ class Batches:
     def __call__(self, step: int) -> PropertyBatch:
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(np.random.default_rng((self.seed, epoch)))
+            self._epoch, self._order = (
+                epoch,
+                self._shuffled(np.random.default_rng((self.seed, epoch))),
+            )
         return gather(self.data, self._order[place])
 
     def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -71,7 +74,9 @@ class Batches:
         sizes = self.data.sizes
         size = _CHUNK * self.batch
         chunks = [rows[k : k + size] for k in range(0, len(rows), size)]
-        batches = np.concatenate([c[np.argsort(sizes[c], kind="stable")] for c in chunks]).reshape(-1, self.batch)
+        batches = np.concatenate([c[np.argsort(sizes[c], kind="stable")] for c in chunks]).reshape(
+            -1, self.batch
+        )
         order: NDArray[np.int64] = batches[rng.permutation(len(batches))]
         return order
 
@@ -91,7 +96,11 @@ def gather(data: QM9, rows: Sequence[int] | NDArray[np.int64]) -> PropertyBatch:
 
 def set_scales(network: PropertyNet, data: QM9, rows: NDArray[np.int64]) -> None:
     """What the composition tells of each property, by least squares, and the spread of the rest. The dipole has no such part."""
-    counts = np.stack([np.add.reduceat(data.numbers == z, data.offset[:-1]) for z in ELEMENTS] + [np.ones(len(data))], axis=1)
+    counts = np.stack(
+        [np.add.reduceat(data.numbers == z, data.offset[:-1]) for z in ELEMENTS]
+        + [np.ones(len(data))],
+        axis=1,
+    )
     composition, targets = counts[rows].astype(np.float64), data.props[rows]
     baseline = np.linalg.lstsq(composition, targets, rcond=None)[0]
     baseline[:, PROPERTIES.index("mu_D")] = 0.0
@@ -101,7 +110,11 @@ def set_scales(network: PropertyNet, data: QM9, rows: NDArray[np.int64]) -> None
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the network of properties; see `shared.run.train`. Its errors on test molecules are in the card and the summary."""
     return train(PropertyTraining, make_task, config, out, budget_s, resume, progress)
@@ -125,7 +138,9 @@ def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
     def finish(net: nn.Module) -> dict[str, Any]:
         errors = mean_errors(PropertyNetwork(network), data, data.rows("test")[: c.limit])
         task.summary["MAE"] = errors
-        return {"quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}}}
+        return {
+            "quality": {"qm9-test/MAE": {name: round(value, 5) for name, value in errors.items()}}
+        }
 
     card = {
         "family": "molecules",
@@ -140,11 +155,18 @@ def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
     }
     held_out = Batches(data, unseen, c.batch, c.seed) if len(unseen) else None
     batches = Batches(data, rows, c.batch, c.seed)
-    task = Task(network, batches, loss, card, held_out, finish=finish, unsaved=("baseline", "spread"))
+    task = Task(
+        network, batches, loss, card, held_out, finish=finish, unsaved=("baseline", "spread")
+    )
     return task
 
 
-def mean_errors(network: PropertyNetwork, data: QM9, rows: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
+def mean_errors(
+    network: PropertyNetwork, data: QM9, rows: Sequence[int] | NDArray[np.int64]
+) -> dict[str, float]:
     """Mean absolute error of each property over these molecules."""
     made = network.predict([(data.molecule(int(k)), data.positions(int(k))) for k in rows])
-    return {name: float(np.abs(made[name] - data.props[rows, k]).mean()) for k, name in enumerate(PROPERTIES)}
+    return {
+        name: float(np.abs(made[name] - data.props[rows, k]).mean())
+        for k, name in enumerate(PROPERTIES)
+    }

@@ -38,8 +38,12 @@ def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.fl
     """
     f, i = np.asarray(frequencies_cm1, np.float64), np.asarray(intensities, np.float64)
     if f.ndim != 1 or f.shape != i.shape:
-        raise InputError(f"frequencies_cm1 and intensities must be two lists of one length, not of shapes {f.shape} and {i.shape}")
-    lines = np.exp(-0.5 * ((GRID_CM1[:, None] - f) / WIDTH_CM1) ** 2) / (WIDTH_CM1 * np.sqrt(2 * np.pi))
+        raise InputError(
+            f"frequencies_cm1 and intensities must be two lists of one length, not of shapes {f.shape} and {i.shape}"
+        )
+    lines = np.exp(-0.5 * ((GRID_CM1[:, None] - f) / WIDTH_CM1) ** 2) / (
+        WIDTH_CM1 * np.sqrt(2 * np.pi)
+    )
     out: NDArray[np.float64] = lines @ (i * KM_PER_MOL)
     return out
 
@@ -58,9 +62,13 @@ class Spectra:
 def read_spectra(path: Path | str) -> Spectra:
     """Read and broaden the spectra of a file. Raises `InputError` where there is none."""
     if not Path(path).is_file():
-        raise InputError(f"there are no spectra {str(path)!r}; make some with tools/make_spectra.py")
+        raise InputError(
+            f"there are no spectra {str(path)!r}; make some with tools/make_spectra.py"
+        )
     with np.load(path, allow_pickle=False) as data:
-        f = {name: data[name] for name in ("index", "mode_offset", "frequencies_cm1", "intensities")}
+        f = {
+            name: data[name] for name in ("index", "mode_offset", "frequencies_cm1", "intensities")
+        }
     parts = [slice(a, b) for a, b in zip(f["mode_offset"], f["mode_offset"][1:])]
     vectors = np.stack([broaden(f["frequencies_cm1"][p], f["intensities"][p]) for p in parts])
     return Spectra(f["index"].astype(np.int64), vectors)
@@ -88,7 +96,13 @@ class SpectrumNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = ConformerEncoder(
-            GeometryConfig(latent=1, width=config.width, pair_width=config.pair_width, vectors=config.vectors, blocks=config.blocks)
+            GeometryConfig(
+                latent=1,
+                width=config.width,
+                pair_width=config.pair_width,
+                vectors=config.vectors,
+                blocks=config.blocks,
+            )
         )
         w = config.width
         last = nn.Linear(2 * w, config.bins)
@@ -112,7 +126,9 @@ class SpectrumNetwork(nn.Module):
         return (root - self.centre) @ self.whitening
 
 
-def whitening_of(roots: NDArray[np.float64], components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def whitening_of(
+    roots: NDArray[np.float64], components: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(centre (bins,), combinations (bins, components)) that give root spectra (n, bins) unit variance: principal components."""
     centre = roots.mean(0)
     _, sizes, axes = np.linalg.svd(roots - centre, full_matrices=False)
@@ -153,18 +169,29 @@ class SpectrumBatches:
         seed: int,
         jitter_A: float,
     ):
-        self.codes, self.positions, self.roots, self.seed, self.jitter = codes, positions_A, roots, seed, jitter_A
+        self.codes, self.positions, self.roots, self.seed, self.jitter = (
+            codes,
+            positions_A,
+            roots,
+            seed,
+            jitter_A,
+        )
         self.batch = min(batch, len(codes))
 
     def __call__(self, step: int) -> SpectrumExample:
         rng = np.random.default_rng((self.seed, 1 << 32, step))
         rows = rng.choice(len(self.codes), self.batch, replace=False)
-        moved = [self.positions[k] + self.jitter * rng.standard_normal(self.positions[k].shape) for k in rows]
+        moved = [
+            self.positions[k] + self.jitter * rng.standard_normal(self.positions[k].shape)
+            for k in rows
+        ]
         batch, x = padded([self.codes[k] for k in rows], moved)
         return SpectrumExample(batch, x, torch.from_numpy(self.roots[rows]).float())
 
 
-def padded(codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]) -> tuple[Batch, Tensor]:
+def padded(
+    codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]
+) -> tuple[Batch, Tensor]:
     """Graphs and coordinates padded to one size."""
     batch = collate(list(codes))
     x = torch.zeros((*batch.mask.shape, 3))
@@ -182,14 +209,20 @@ class SpectrumModel:
     """
 
     def __init__(self, weights: str = "spectra"):
-        self.network, self.card = load_network(weights, "spectra", lambda sizes: SpectrumNetwork(SpectrumConfig(**sizes)))
+        self.network, self.card = load_network(
+            weights, "spectra", lambda sizes: SpectrumNetwork(SpectrumConfig(**sizes))
+        )
         self.name = str(self.card["name"])
 
-    def predict(self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> NDArray[np.float64]:
+    def predict(
+        self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> NDArray[np.float64]:
         """Expected spectra (n, bins), km/mol per cm^-1 at `GRID_CM1`, of (molecule, positions_A) pairs."""
         return self._all(items)[0] ** 2
 
-    def log_likelihood(self, spectra: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> NDArray[np.float64]:
+    def log_likelihood(
+        self, spectra: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> NDArray[np.float64]:
         """log p(spectrum | molecule) (k, n), up to a constant of each spectrum, of spectra (k, bins) and (molecule, positions_A) pairs.
 
         Raises
@@ -199,12 +232,26 @@ class SpectrumModel:
         """
         table = np.atleast_2d(np.asarray(spectra, np.float64))
         bins = self.network.config.bins
-        if table.ndim != 2 or table.shape[1] != bins or not np.isfinite(table).all() or (table < 0).any():
-            raise InputError(f"spectra must be finite, not negative and of shape (any, {bins}), not {np.shape(spectra)}; see `broaden`")
+        if (
+            table.ndim != 2
+            or table.shape[1] != bins
+            or not np.isfinite(table).all()
+            or (table < 0).any()
+        ):
+            raise InputError(
+                f"spectra must be finite, not negative and of shape (any, {bins}), not {np.shape(spectra)}; see `broaden`"
+            )
         _, mean, log_variance = self._all(items)
         with torch.inference_mode():
-            given = self.network.whitened(torch.from_numpy(np.sqrt(table + 1e-4)).float()).double().numpy()
-        out = [-0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1) for one in given]
+            given = (
+                self.network.whitened(torch.from_numpy(np.sqrt(table + 1e-4)).float())
+                .double()
+                .numpy()
+            )
+        out = [
+            -0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1)
+            for one in given
+        ]
         return np.stack(out)
 
     def rank(
@@ -215,9 +262,15 @@ class SpectrumModel:
         order = np.argsort(-values, kind="stable")
         return order, values[order]
 
-    def _all(self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]) -> tuple[NDArray[np.float64], ...]:
+    def _all(
+        self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
+    ) -> tuple[NDArray[np.float64], ...]:
         codes = [plain_codes(molecule) for molecule, _ in items]
-        sizes = (self.network.config.bins, self.network.config.components, self.network.config.components)
+        sizes = (
+            self.network.config.bins,
+            self.network.config.components,
+            self.network.config.components,
+        )
         out = tuple(np.zeros((len(items), size)) for size in sizes)
         with torch.inference_mode():
             for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):

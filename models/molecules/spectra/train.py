@@ -50,7 +50,11 @@ class SpectrumTraining(TrainingConfig):
 
 
 def run_training(
-    config: dict[str, Any], out: Path, budget_s: float | None, resume: bool = False, progress: Progress | None = None
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train on the spectra of molecules of the training part; see `shared.run.train`."""
     return train(SpectrumTraining, make_task, config, out, budget_s, resume, progress)
@@ -65,9 +69,20 @@ def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
     roots = np.sqrt(spectra.vectors[places] + 1e-4)
     network = first_network(c, sizes, roots)
     unseen, unseen_rows = matched(data, spectra, "val")
-    held_out = spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4)) if len(unseen) else None
+    held_out = (
+        spectrum_batches(c, data, unseen_rows, np.sqrt(spectra.vectors[unseen] + 1e-4))
+        if len(unseen)
+        else None
+    )
     batches = spectrum_batches(c, data, rows, roots)
-    return Task(network, batches, spectrum_loss, card_of(sizes, len(rows)), held_out, summary={"spectra": len(rows)})
+    return Task(
+        network,
+        batches,
+        spectrum_loss,
+        card_of(sizes, len(rows)),
+        held_out,
+        summary={"spectra": len(rows)},
+    )
 
 
 def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray) -> SpectrumNetwork:
@@ -82,17 +97,28 @@ def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray)
     return network
 
 
-def spectrum_batches(c: SpectrumTraining, data: QM9, rows: np.ndarray, roots: np.ndarray) -> SpectrumBatches:
+def spectrum_batches(
+    c: SpectrumTraining, data: QM9, rows: np.ndarray, roots: np.ndarray
+) -> SpectrumBatches:
     """Batches of molecules with the roots of their spectra."""
-    codes, positions = [qm9_codes(data, k) for k in rows.tolist()], [data.positions(k) for k in rows.tolist()]
-    return SpectrumBatches(codes, positions, roots, batch=min(c.batch, len(rows)), seed=c.seed, jitter_A=c.jitter_A)
+    codes, positions = (
+        [qm9_codes(data, k) for k in rows.tolist()],
+        [data.positions(k) for k in rows.tolist()],
+    )
+    return SpectrumBatches(
+        codes, positions, roots, batch=min(c.batch, len(rows)), seed=c.seed, jitter_A=c.jitter_A
+    )
 
 
 def matched(data: QM9, spectra: Spectra, *parts: str) -> tuple[np.ndarray, np.ndarray]:
     """(places in `spectra`, rows of `data`) of the molecules of some parts that both hold."""
     row_of = {int(number): k for k, number in enumerate(data.index.tolist())}
     chosen = {int(k) for part in parts for k in data.rows(part)}
-    pairs = [(p, row_of[number]) for p, number in enumerate(spectra.number.tolist()) if row_of.get(number) in chosen]
+    pairs = [
+        (p, row_of[number])
+        for p, number in enumerate(spectra.number.tolist())
+        if row_of.get(number) in chosen
+    ]
     table = np.array(pairs, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
@@ -100,11 +126,17 @@ def matched(data: QM9, spectra: Spectra, *parts: str) -> tuple[np.ndarray, np.nd
 def begin_with(network: torch.nn.Module, weights: str) -> None:
     """Take over the encoder of a trained geometric autoencoder, but for its head."""
     state, _ = initial(weights, ("latent-geometry",), {})
-    encoder = {key: value for key, value in state.items() if key.startswith("encoder.") and ".head." not in key}
+    encoder = {
+        key: value
+        for key, value in state.items()
+        if key.startswith("encoder.") and ".head." not in key
+    }
     try:
         network.load_state_dict(encoder, strict=False)
     except RuntimeError as error:
-        raise InputError(f"init: {weights} has another encoder than the config asks for; leave `network` out: {error}") from error
+        raise InputError(
+            f"init: {weights} has another encoder than the config asks for; leave `network` out: {error}"
+        ) from error
 
 
 def card_of(sizes: SpectrumConfig, count: int) -> dict[str, Any]:

@@ -42,13 +42,23 @@ class NewtonHead(nn.Module):
         self.hidden = nn.Linear(p, p)
         self.out = nn.Linear(p, 2)
         self.anchor = nn.Linear(config.width, 1)
-        self.by_hops = nn.Parameter(torch.tensor([0.0, 0.0, 4.0, 2.0, 0.0] + [-2.0] * (MAX_HOPS - 3)))
+        self.by_hops = nn.Parameter(
+            torch.tensor([0.0, 0.0, 4.0, 2.0, 0.0] + [-2.0] * (MAX_HOPS - 3))
+        )
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         nn.init.zeros_(self.anchor.weight)
         nn.init.constant_(self.anchor.bias, -1.0)
 
-    def forward(self, x: Tensor, h: Tensor, p: Tensor, hops: Tensor, pair_mask: Tensor, held: Held | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        h: Tensor,
+        p: Tensor,
+        hops: Tensor,
+        pair_mask: Tensor,
+        held: Held | None = None,
+    ) -> Tensor:
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         raw = raw + raw.transpose(1, 2)
         stiffness = functional.softplus(raw[..., 1] + self.by_hops[hops]) * pair_mask
@@ -62,10 +72,6 @@ class NewtonHead(nn.Module):
         return x
 
 
-
-
-
-
 class NoiseAndHand(nn.Module):
     """What only the generator reads: the noise level, and by how much each prescribed tetrahedron has the wrong hand."""
 
@@ -73,11 +79,19 @@ class NoiseAndHand(nn.Module):
         super().__init__()
         w = config.width
         self.sigma = nn.Sequential(nn.Linear(16, w), nn.SiLU(), nn.Linear(w, w))
-        self.volume = nn.ModuleList([nn.Sequential(nn.Linear(3, w), nn.SiLU(), nn.Linear(w, w)) for _ in range(config.stages)])
+        self.volume = nn.ModuleList(
+            [
+                nn.Sequential(nn.Linear(3, w), nn.SiLU(), nn.Linear(w, w))
+                for _ in range(config.stages)
+            ]
+        )
         turns = [nn.Linear(w, 1) for _ in range(config.stages)]
         self.turn = nn.ModuleList(turns)
         # zero at first, so that a refiner's network can be turned into a generator's without losing what it knows
-        last = [module[-1] if isinstance(module, nn.Sequential) else module for module in (self.sigma, *self.volume, *turns)]
+        last = [
+            module[-1] if isinstance(module, nn.Sequential) else module
+            for module in (self.sigma, *self.volume, *turns)
+        ]
         for parameter in (p for module in last for p in module.parameters()):
             nn.init.zeros_(parameter)
         self.frequencies: Tensor
@@ -88,7 +102,9 @@ class NoiseAndHand(nn.Module):
         phase = sigma.clamp_min(1e-3).log()[:, None] * self.frequencies
         return self.sigma(torch.cat([phase.sin(), phase.cos()], dim=-1))
 
-    def of_volumes(self, stage: int, x: Tensor, h: Tensor, tetrahedral: Tensor) -> tuple[Tensor, Tensor]:
+    def of_volumes(
+        self, stage: int, x: Tensor, h: Tensor, tetrahedral: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(change of h, displacement of x): signed volumes enter the centres, and atoms move along the volumes' gradients."""
         if tetrahedral.shape[1] == 0:
             return torch.zeros_like(h), torch.zeros_like(x)
@@ -97,16 +113,18 @@ class NoiseAndHand(nn.Module):
         index = tetrahedral.clamp_min(0)
         corner = x.gather(1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3)).view(b, -1, 4, 3)
         volume, gradient = signed_volume(corner)
-        features = torch.stack([volume, torch.tanh(volume), (volume < 0).to(x.dtype)], dim=-1).clamp(-8, 8)
+        features = torch.stack(
+            [volume, torch.tanh(volume), (volume < 0).to(x.dtype)], dim=-1
+        ).clamp(-8, 8)
         message = self.volume[stage](features) * real
         centre = index[..., :1].expand(-1, -1, w)
         dh = torch.zeros_like(h).scatter_add(1, centre, message)
         strength = self.turn[stage](h.gather(1, centre) + message) * real
         push = (strength[..., None] * gradient).reshape(b, -1, 3)
-        dx = torch.zeros_like(x).scatter_add(1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3), push)
+        dx = torch.zeros_like(x).scatter_add(
+            1, index[..., 1:].reshape(b, -1, 1).expand(-1, -1, 3), push
+        )
         return dh, dx
-
-
 
 
 class ConformerNetwork(nn.Module):
@@ -122,7 +140,12 @@ class ConformerNetwork(nn.Module):
         self.radial = RadialBasis(config.radial, config.cutoff_A)
         self.outer = nn.Linear(w, 2 * p, bias=False)
         self.distance = nn.ModuleList([nn.Linear(config.radial, p) for _ in range(config.stages)])
-        self.blocks = nn.ModuleList([nn.ModuleList([Block(config) for _ in range(config.blocks)]) for _ in range(config.stages)])
+        self.blocks = nn.ModuleList(
+            [
+                nn.ModuleList([Block(config) for _ in range(config.blocks)])
+                for _ in range(config.stages)
+            ]
+        )
         self.newton = nn.ModuleList([NewtonHead(config) for _ in range(config.stages)])
         self.noise = NoiseAndHand(config) if config.noise else None
 
@@ -142,17 +165,26 @@ class ConformerNetwork(nn.Module):
         every atom's features: what else is known of the conformer, from whoever calls.
         """
         atom, pair = batch.atom.int(), batch.pair.int()
-        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.level(level)[:, None]
+        h = (
+            sum(table(atom[..., k]) for k, table in enumerate(self.atom))
+            + self.level(level)[:, None]
+        )
         if condition is not None:
             h = h + condition[:, None]
         left, right = self.outer(h).chunk(2, dim=-1)
-        p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + left[:, :, None] + right[:, None]
+        p = (
+            sum(table(pair[..., k]) for k, table in enumerate(self.pair))
+            + left[:, :, None]
+            + right[:, None]
+        )
         bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
         hops, out = pair[..., 1].long(), []
         if self.noise is not None and sigma is not None:
             h = h + self.noise.of_sigma(sigma)[:, None]
             x = x * (SIGMA_DATA_A / (sigma.square() + SIGMA_DATA_A**2).sqrt())[:, None, None]
-        for stage, (distance, blocks, newton) in enumerate(zip(self.distance, self.blocks, self.newton)):
+        for stage, (distance, blocks, newton) in enumerate(
+            zip(self.distance, self.blocks, self.newton)
+        ):
             if self.noise is not None:
                 dh, dx = self.noise.of_volumes(stage, x, h, batch.tetrahedral)
                 h, x = h + dh, x + dx

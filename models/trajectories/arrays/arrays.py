@@ -46,7 +46,11 @@ class GeometricTrajectoryModel:
 
     def __init__(self, weights: str | Path, *, noise: float = 1.0):
         self.network, self.card = load_network(weights, "trajectory-arrays", make_network)
-        self.noise, self.training, self.name = noise, dict(self.card["training"]), str(self.card["name"])
+        self.noise, self.training, self.name = (
+            noise,
+            dict(self.card["training"]),
+            str(self.card["name"]),
+        )
 
     @classmethod
     def fit(
@@ -81,7 +85,11 @@ class GeometricTrajectoryModel:
         from equidrift.models.trajectories.train import fit_arrays
 
         x, nodes, edges = checked(positions, node_features, edge_features)
-        return cls(fit_arrays(x, nodes, edges, spacing, kind, budget_s, Path(out), resume, progress, settings))
+        return cls(
+            fit_arrays(
+                x, nodes, edges, spacing, kind, budget_s, Path(out), resume, progress, settings
+            )
+        )
 
     def complete(
         self,
@@ -104,7 +112,10 @@ class GeometricTrajectoryModel:
         """
         mask, chosen = np.asarray(given, bool), np.array(list(seeds), np.int64)
         x = np.where(mask[:, None, None], np.asarray(positions, np.float64), 0.0)
-        x, nodes, edges = (np.repeat(np.asarray(a)[None], len(chosen), 0) for a in (x, node_features, edge_features))
+        x, nodes, edges = (
+            np.repeat(np.asarray(a)[None], len(chosen), 0)
+            for a in (x, node_features, edge_features)
+        )
         return self.complete_many(x, nodes, edges, mask, chosen, steps=steps)
 
     def continue_(
@@ -120,7 +131,9 @@ class GeometricTrajectoryModel:
         """The n_frames (seeds, n_frames, nodes, d) after given ones (frames, nodes, d)."""
         x = np.asarray(positions, np.float64)
         whole = np.concatenate([x, np.zeros((n_frames, *x.shape[1:]))])
-        return self.complete(whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps)[:, len(x) :]
+        return self.complete(
+            whole, node_features, edge_features, np.arange(len(whole)) < len(x), seeds, steps=steps
+        )[:, len(x) :]
 
     def complete_many(
         self,
@@ -142,9 +155,16 @@ class GeometricTrajectoryModel:
         x, nodes, edges = checked(x, node_features, edge_features)
         chosen = np.asarray(seeds, np.int64)
         if known.shape != x.shape[1:2] or chosen.shape != x.shape[:1]:
-            raise InputError(f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {known.shape} and {chosen.shape}")
+            raise InputError(
+                f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {known.shape} and {chosen.shape}"
+            )
         self._check_given(known)
-        size = max(1, BATCH_PAIRS // x.shape[2] ** 2 // (1 if isinstance(self.network, CARRIERS) else x.shape[1]))
+        size = max(
+            1,
+            BATCH_PAIRS
+            // x.shape[2] ** 2
+            // (1 if isinstance(self.network, CARRIERS) else x.shape[1]),
+        )
         real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
         out = x.copy()
         for k in range(0, len(x), size):
@@ -152,7 +172,9 @@ class GeometricTrajectoryModel:
             out[s] = self._part(x[s], nodes[s], edges[s], real[s], chosen[s], known, steps)
         out[:, known] = x[:, known]
         if not np.isfinite(out).all():
-            raise ModelError(f"{self.name} ran away to infinity; train it longer, or look whether the given frames are like the training's")
+            raise ModelError(
+                f"{self.name} ran away to infinity; train it longer, or look whether the given frames are like the training's"
+            )
         return out
 
     def sample(
@@ -177,7 +199,10 @@ class GeometricTrajectoryModel:
             for a model that needs given frames, or features that do not fit.
         """
         chosen = np.array(list(seeds), np.int64)
-        nodes, edges = (np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0) for a in (node_features, edge_features))
+        nodes, edges = (
+            np.repeat(np.asarray(a, np.float64)[None], len(chosen), 0)
+            for a in (node_features, edge_features)
+        )
         return self.sample_many(nodes, edges, n_frames, chosen, d=d, steps=steps, carrier=carrier)
 
     def sample_many(
@@ -192,7 +217,11 @@ class GeometricTrajectoryModel:
         carrier: GeometricTrajectoryModel | None = None,
     ) -> NDArray[np.float64]:
         """One trajectory (k, n_frames, nodes, d) for each of k graphs and seeds (k,); see `sample`."""
-        nodes, edges, chosen = np.asarray(node_features, np.float64), np.asarray(edge_features, np.float64), np.asarray(seeds, np.int64)
+        nodes, edges, chosen = (
+            np.asarray(node_features, np.float64),
+            np.asarray(edge_features, np.float64),
+            np.asarray(seeds, np.int64),
+        )
         if self.training.get("given") != "none":
             raise InputError(
                 f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` with `given: none`, or take "
@@ -201,11 +230,17 @@ class GeometricTrajectoryModel:
         if n_frames < 1:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
         blank = np.zeros((len(chosen), n_frames, nodes.shape[1], d))
-        made = self.complete_many(blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps)
+        made = self.complete_many(
+            blank, nodes, edges, np.zeros(n_frames, bool), chosen, steps=steps
+        )
         return made if carrier is None else carrier.carried(made, nodes, edges, chosen)
 
     def carried(
-        self, positions: NDArray[np.float64], node_features: ArrayLike, edge_features: ArrayLike, seeds: ArrayLike
+        self,
+        positions: NDArray[np.float64],
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        seeds: ArrayLike,
     ) -> NDArray[np.float64]:
         """Trajectories (k, t, n, d) made anew from their middle, both ways in time, as this integrator or EGNN has it.
 
@@ -216,10 +251,14 @@ class GeometricTrajectoryModel:
         """
         n_frames = positions.shape[1]
         if n_frames < 5 or not isinstance(self.network, CARRIERS):
-            raise InputError("a carrier must be an integrator or EGNN, and there must be 5 frames or more to find velocities from")
+            raise InputError(
+                "a carrier must be an integrator or EGNN, and there must be 5 frames or more to find velocities from"
+            )
         middle = n_frames // 2
         near = np.arange(max(0, middle - 4), min(n_frames, middle + 5))
-        design = (near - middle)[:, None] ** np.arange(3.0)  # a parabola through each node's nearest frames
+        design = (near - middle)[:, None] ** np.arange(
+            3.0
+        )  # a parabola through each node's nearest frames
         fit = np.einsum("ct,stnd->scnd", np.linalg.pinv(design), positions[:, near])
         start = positions.copy()
         start[:, middle], start[:, middle + 1] = fit[:, 0], fit.sum(1)
@@ -227,7 +266,12 @@ class GeometricTrajectoryModel:
         return self.complete_many(start, node_features, edge_features, given, seeds)
 
     def alternatives(
-        self, positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike, *, mask: NDArray[np.bool_] | None = None
+        self,
+        positions: ArrayLike,
+        node_features: ArrayLike,
+        edge_features: ArrayLike,
+        *,
+        mask: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """All alternative futures (k, count, frames, nodes, 2) of pasts (k, past, nodes, 2), and their probabilities (k, count, nodes).
 
@@ -259,7 +303,9 @@ class GeometricTrajectoryModel:
     def _check_given(self, known: NDArray[np.bool_]) -> None:
         """Raises `InputError` where this network cannot work from these given frames (t,)."""
         if isinstance(self.network, CARRIERS) and int(known.sum()) < 2:
-            raise InputError(f"{self.name} needs 2 given frames, and there are {int(known.sum())}; give more")
+            raise InputError(
+                f"{self.name} needs 2 given frames, and there are {int(known.sum())}; give more"
+            )
         if isinstance(self.network, Modes):
             past, future = self.network.config.past, self.network.config.future
             if int(known[:past].sum()) < past or known[past:].any() or len(known) > past + future:
@@ -282,7 +328,11 @@ class GeometricTrajectoryModel:
         steps: int | None,
     ) -> NDArray[np.float64]:
         graph, given = masked_graph(nodes, edges, real), torch.from_numpy(mask)
-        centre = x[:, mask].mean((1, 2), keepdims=True) if mask.any() else np.zeros((len(x), 1, 1, x.shape[-1]))
+        centre = (
+            x[:, mask].mean((1, 2), keepdims=True)
+            if mask.any()
+            else np.zeros((len(x), 1, 1, x.shape[-1]))
+        )
         y = torch.from_numpy(np.where(mask[None, :, None, None], x - centre, 0.0))
         streams = [sample_rng(int(seed)) for seed in seeds]
         if isinstance(self.network, CARRIERS):
@@ -295,18 +345,24 @@ class GeometricTrajectoryModel:
         shape = x.shape[1:]
 
         def normal() -> torch.Tensor:
-            return torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams])).float()
+            return torch.from_numpy(
+                np.stack([rng.standard_normal(shape) for rng in streams])
+            ).float()
 
         run: Any = draw if isinstance(self.network, GeoTDM) else draw_flow
         clock = torch.arange(x.shape[1], dtype=torch.float32)
-        made: torch.Tensor = run(self.network, graph, y.float() / length, clock, given, normal, steps=steps)
+        made: torch.Tensor = run(
+            self.network, graph, y.float() / length, clock, given, normal, steps=steps
+        )
         return made.double().numpy() * length + centre
 
     def _carrier(self, graph: Graph, streams: list[np.random.Generator]) -> Carry:
         """A function that carries known frames (b, t, n, d) on; the last displacement spread by what the network missed before."""
 
         def spread(missed: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-            normal = torch.from_numpy(np.stack([rng.standard_normal(move.shape[1:]) for rng in streams]))
+            normal = torch.from_numpy(
+                np.stack([rng.standard_normal(move.shape[1:]) for rng in streams])
+            )
             least = torch.minimum(0.25 * size_of(missed), 0.02 * size_of(move))
             return self.noise * least * (normal - normal.mean(1, keepdim=True))
 
@@ -323,7 +379,9 @@ class GeometricTrajectoryModel:
                     v, _ = shoot(force, known[:, -3], known[:, -2], clock, CALLS_TO_START // 2)
                     missed = advance(force, known[:, -2], v, clock)[0] - known[:, -1]
                     first = v - missed / clock.spacing
-                    v, _ = shoot(force, known[:, -2], known[:, -1], clock, CALLS_TO_START // 2 - 1, first)
+                    v, _ = shoot(
+                        force, known[:, -2], known[:, -1], clock, CALLS_TO_START // 2 - 1, first
+                    )
                     if self.noise:
                         v = v + spread(missed, v * clock.spacing) / clock.spacing
                 y, made = known[:, -1], []
@@ -363,8 +421,14 @@ def filled(x: torch.Tensor, given: torch.Tensor, carry: Carry) -> torch.Tensor:
         before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
         sides = [side for side in (before, after) if side is not None]
         length = last - first + 1
-        forward = carry(out[:, before], length) if before and before.stop - before.start > 1 else None
-        backward = carry(out[:, after].flip(1), length).flip(1) if after and after.stop - after.start > 1 else None
+        forward = (
+            carry(out[:, before], length) if before and before.stop - before.start > 1 else None
+        )
+        backward = (
+            carry(out[:, after].flip(1), length).flip(1)
+            if after and after.stop - after.start > 1
+            else None
+        )
         if forward is None and backward is None:  # single frames: a straight line
             ends = [out[:, side.stop - 1 if side is before else side.start] for side in sides]
             share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
@@ -384,7 +448,9 @@ def checked(
     """The three arrays as float64. Raises `InputError` for shapes that do not fit or numbers that are not finite."""
     x, nodes, edges = (np.asarray(a, np.float64) for a in (positions, node_features, edge_features))
     if x.ndim != 4 or x.shape[-1] not in (2, 3):
-        raise InputError(f"positions must be (trajectories, frames, nodes, 2 or 3), got {x.shape}; add an axis for a single trajectory")
+        raise InputError(
+            f"positions must be (trajectories, frames, nodes, 2 or 3), got {x.shape}; add an axis for a single trajectory"
+        )
     k, _, n, _ = x.shape
     if nodes.ndim != 3 or nodes.shape[:2] != (k, n):
         raise InputError(f"node_features must be ({k}, {n}, features), got {nodes.shape}")

@@ -32,15 +32,22 @@ class EGNN(nn.Module):
     def __init__(self, config: EGNNConfig):
         super().__init__()
         self.config = config
-        sizes = EGTNConfig(config.node_features, config.edge_features, config.width, config.layers, scaled=True)
-        self.embed, self.keep = nn.Linear(config.node_features + 1, config.width), mlp(config.width, config.width, 1)
+        sizes = EGTNConfig(
+            config.node_features, config.edge_features, config.width, config.layers, scaled=True
+        )
+        self.embed, self.keep = (
+            nn.Linear(config.node_features + 1, config.width),
+            mlp(config.width, config.width, 1),
+        )
         self.layers = nn.ModuleList([SpatialLayer(sizes) for _ in range(config.layers)])
 
     def forward(self, graph: Graph, before: Tensor, now: Tensor) -> Tensor:
         """The frame (b, n, d) after `now`, in its dtype."""
         centre = now.mean(1, keepdim=True)
         step, start = (now - before).float(), (now - centre).float()
-        h = self.embed(torch.cat([graph.node, (step.square().sum(-1, keepdim=True) + 1e-12).sqrt()], -1))[:, None]
+        h = self.embed(
+            torch.cat([graph.node, (step.square().sum(-1, keepdim=True) + 1e-12).sqrt()], -1)
+        )[:, None]
         both = pairs_of(graph.mask)
         edge, mask = graph.edge[:, None], both[:, None].float()
         x = start[:, None]

@@ -20,10 +20,20 @@ def best_of(made: Array, truth: Array) -> tuple[float, float]:
     return float(apart.mean(-1).min(0).mean()), float(apart[..., -1].min(0).mean())
 
 
-def jensen_shannon(first: Array, second: Array, bins: int = 100, bounds: tuple[float, float] | None = None) -> float:
+def jensen_shannon(
+    first: Array, second: Array, bins: int = 100, bounds: tuple[float, float] | None = None
+) -> float:
     """Jensen-Shannon distance (natural logarithm, 0 to sqrt(ln 2)) of the histograms of two sets of numbers."""
-    low, high = bounds or (float(min(first.min(), second.min())), float(max(first.max(), second.max())))
-    p, q = (np.histogram(np.clip(a, low, high), bins, (low, high if high > low else low + 1.0))[0].astype(float) for a in (first, second))
+    low, high = bounds or (
+        float(min(first.min(), second.min())),
+        float(max(first.max(), second.max())),
+    )
+    p, q = (
+        np.histogram(np.clip(a, low, high), bins, (low, high if high > low else low + 1.0))[
+            0
+        ].astype(float)
+        for a in (first, second)
+    )
     p, q = p / p.sum(), q / q.sum()
     m = 0.5 * (p + q)
 
@@ -37,7 +47,10 @@ def jensen_shannon(first: Array, second: Array, bins: int = 100, bounds: tuple[f
 def marginal(made: Array, truth: Array, bins: int = 50) -> float:
     """Mean absolute difference of the densities of two sets of numbers in the truth's bins (arXiv:2410.13027, metrics)."""
     edges = np.histogram_bin_edges(truth.ravel(), bins)
-    densities = [np.histogram(np.clip(a.ravel(), edges[0], edges[-1]), edges, density=True)[0] for a in (made, truth)]
+    densities = [
+        np.histogram(np.clip(a.ravel(), edges[0], edges[-1]), edges, density=True)[0]
+        for a in (made, truth)
+    ]
     return float(np.abs(densities[0] - densities[1]).mean())
 
 
@@ -46,7 +59,10 @@ def torsions(positions: Array, quads: NDArray[np.int64]) -> Array:
     a, b, c, d = (positions[..., quads[:, k], :] for k in range(4))
     first, axis, last = b - a, c - b, d - c
     u, w = np.cross(first, axis), np.cross(axis, last)
-    angle: Array = np.arctan2((np.cross(u, w) * axis).sum(-1) / np.maximum(np.linalg.norm(axis, axis=-1), 1e-12), (u * w).sum(-1))
+    angle: Array = np.arctan2(
+        (np.cross(u, w) * axis).sum(-1) / np.maximum(np.linalg.norm(axis, axis=-1), 1e-12),
+        (u * w).sum(-1),
+    )
     return angle
 
 

@@ -20,7 +20,10 @@ from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
 from equidrift.models.trajectories.integrator.network import Graph
 
 HEADS = 4
-RELAXED, LEFT = 0.5, 0.02  # weight of all alternatives in the loss at first, and after `relax_steps`
+RELAXED, LEFT = (
+    0.5,
+    0.02,
+)  # weight of all alternatives in the loss at first, and after `relax_steps`
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,33 @@ class Modes(nn.Module):
     def __init__(self, config: ModesConfig):
         super().__init__()
         if config.past < 3:
-            raise InputError(f"past must be 3 frames or more, not {config.past}: a heading is taken from them")
+            raise InputError(
+                f"past must be 3 frames or more, not {config.past}: a heading is taken from them"
+            )
         self.config = config
         w, steps = config.width, 4 * config.past - 2  # positions and velocities of the past
         self.unit: Tensor
         self.register_buffer("unit", torch.ones(()))
-        self.own = nn.Sequential(nn.Linear(steps + config.node_features + 1, w), nn.SiLU(), nn.Linear(w, w))
+        self.own = nn.Sequential(
+            nn.Linear(steps + config.node_features + 1, w), nn.SiLU(), nn.Linear(w, w)
+        )
         self.other = nn.Linear(steps + config.node_features + config.edge_features + 1, w)
         self.seen, self.weigh, self.mix = nn.Linear(w, w), nn.Linear(w, HEADS), nn.Linear(w, w)
         self.view = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(2 * w), nn.Linear(2 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, 2 * w)) for _ in range(config.blocks)
+            nn.Sequential(
+                nn.LayerNorm(2 * w), nn.Linear(2 * w, 2 * w), nn.SiLU(), nn.Linear(2 * w, 2 * w)
+            )
+            for _ in range(config.blocks)
         )
-        self.futures, self.logit = nn.Linear(2 * w, config.count * config.future * 2), nn.Linear(2 * w, config.count)
+        self.futures, self.logit = (
+            nn.Linear(2 * w, config.count * config.future * 2),
+            nn.Linear(2 * w, config.count),
+        )
 
-    def forward(self, graph: Graph, past: Tensor, nodes: int | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, graph: Graph, past: Tensor, nodes: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Futures (b, m, K, future, 2) and logits (b, m, K) of the first `nodes` nodes (None: all) from pasts (b, past, n, 2)."""
         c, m = self.config, nodes or past.shape[2]
         x = past.transpose(1, 2) / self.unit.to(past.dtype)
@@ -69,20 +84,36 @@ class Modes(nn.Module):
         own = torch.arange(m, device=x.device)
         v = pace[:, own, own]
         speed = v.square().sum(-1).mean(-1, keepdim=True).add(1e-8).sqrt()
-        h = self.own(torch.cat([0.4 * seen[:, own, own].flatten(2), v.flatten(2), speed, graph.node[:, :m]], -1))
+        h = self.own(
+            torch.cat(
+                [0.4 * seen[:, own, own].flatten(2), v.flatten(2), speed, graph.node[:, :m]], -1
+            )
+        )
         apart = seen[..., -1, :].square().sum(-1, keepdim=True).add(1e-8).sqrt()
         node = graph.node[:, None].expand(-1, m, -1, -1)
-        g = self.other(torch.cat([0.1 * seen.flatten(3), pace.flatten(3), 0.1 * apart, node, graph.edge[:, :m]], -1))
+        g = self.other(
+            torch.cat(
+                [0.1 * seen.flatten(3), pace.flatten(3), 0.1 * apart, node, graph.edge[:, :m]], -1
+            )
+        )
         g = self.view(g + self.seen(h)[:, :, None])
-        near = graph.mask[:, None] & (apart[..., 0] < c.reach) & ~torch.eye(past.shape[2], dtype=torch.bool, device=x.device)[None, :m]
+        near = (
+            graph.mask[:, None]
+            & (apart[..., 0] < c.reach)
+            & ~torch.eye(past.shape[2], dtype=torch.bool, device=x.device)[None, :m]
+        )
         weight = self.weigh(g).masked_fill(~near[..., None], -1e4)
-        weight = torch.cat([weight, torch.zeros_like(weight[:, :, :1])], 2).softmax(2)[:, :, :-1]  # or look at nobody
+        weight = torch.cat([weight, torch.zeros_like(weight[:, :, :1])], 2).softmax(2)[
+            :, :, :-1
+        ]  # or look at nobody
         crowd = torch.einsum("bmnh,bmnhc->bmhc", weight, g.unflatten(-1, (HEADS, -1))).flatten(2)
         z = torch.cat([h, self.mix(crowd)], -1)
         for block in self.blocks:
             z = z + block(z)
         steady = v[:, :, -2:].mean(2)[:, :, None, None]
-        made = torch.cumsum(steady + self.futures(z).unflatten(-1, (c.count, c.future, 2)), 3).to(x.dtype)
+        made = torch.cumsum(steady + self.futures(z).unflatten(-1, (c.count, c.future, 2)), 3).to(
+            x.dtype
+        )
         made = torch.einsum("bmkte,bmde->bmktd", made, turn) + place[:, :, None, None]
         return made * self.unit.to(past.dtype), self.logit(z)
 
@@ -90,9 +121,15 @@ class Modes(nn.Module):
 def heading(x: Tensor) -> Tensor:
     """Axes (b, m, 2, 2) along and across the way of nodes with pasts (b, m, t, 2); the plane's own where a node never moved."""
     way = x[..., -1, :] - x[..., -4 if x.shape[-2] > 3 else 0, :]
-    way = way + 0.01 * (x[..., -1, :] - x[..., 0, :])  # who stands since a while looks where it came from
+    way = way + 0.01 * (
+        x[..., -1, :] - x[..., 0, :]
+    )  # who stands since a while looks where it came from
     length = way.norm(dim=-1, keepdim=True)
-    along = torch.where(length > 1e-6, way / length.clamp_min(1e-6), torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device))
+    along = torch.where(
+        length > 1e-6,
+        way / length.clamp_min(1e-6),
+        torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device),
+    )
     return torch.stack([along, torch.stack([-along[..., 1], along[..., 0]], -1)], -1)
 
 
@@ -108,9 +145,20 @@ def modes_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     truth = batch.frames[:, c.past :, :nodes].transpose(1, 2)[:, :, None]
     apart = (made - truth).norm(dim=-1) / modes.unit
     whole, end = apart.mean(-1), apart[..., -1]
-    best = functional.cross_entropy(logit.flatten(0, 1), (whole + 0.5 * end).detach().argmin(-1).flatten(), reduction="none")
-    relaxed = max(LEFT, RELAXED * (1 - batch.step / c.relax_steps) ** 2) if batch.step < c.relax_steps else LEFT
-    loss = whole.amin(-1) + 0.5 * end.amin(-1) + relaxed * whole.mean(-1) + 0.05 * best.view(whole.shape[:2])
+    best = functional.cross_entropy(
+        logit.flatten(0, 1), (whole + 0.5 * end).detach().argmin(-1).flatten(), reduction="none"
+    )
+    relaxed = (
+        max(LEFT, RELAXED * (1 - batch.step / c.relax_steps) ** 2)
+        if batch.step < c.relax_steps
+        else LEFT
+    )
+    loss = (
+        whole.amin(-1)
+        + 0.5 * end.amin(-1)
+        + relaxed * whole.mean(-1)
+        + 0.05 * best.view(whole.shape[:2])
+    )
     there = batch.graph.mask[:, :nodes].to(loss.dtype)
     return (loss * there).sum() / there.sum()
 
@@ -120,6 +168,8 @@ def choose(model: Modes, graph: Graph, past: Tensor, streams: list[np.random.Gen
     """One future (b, future, n, 2) of every node, each node's alternative drawn by its probability."""
     made, logit = model(graph, past)
     share = logit.softmax(-1).cumsum(-1)
-    drawn = torch.from_numpy(np.stack([rng.random(past.shape[2]) for rng in streams])).to(share.dtype)
+    drawn = torch.from_numpy(np.stack([rng.random(past.shape[2]) for rng in streams])).to(
+        share.dtype
+    )
     pick = (share < drawn[..., None]).sum(-1).clamp_max(share.shape[-1] - 1)
     return torch.take_along_dim(made, pick[..., None, None, None], 2)[:, :, 0].transpose(1, 2)

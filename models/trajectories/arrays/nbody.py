@@ -51,7 +51,9 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
     if system not in SYSTEMS:
         raise UnknownNameError("N-body system", system, SYSTEMS)
     if not 0 <= start < stop or frames < 1:
-        raise InputError(f"start, stop and frames must be a range of trajectories and a number of frames, got {start}, {stop}, {frames}")
+        raise InputError(
+            f"start, stop and frames must be a range of trajectories and a number of frames, got {start}, {stop}, {frames}"
+        )
     draws = [_start(system, sample_rng((seed << 32) + k)) for k in range(start, stop)]
     x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws))
     run = _leapfrog if system == "gravity" else _euler
@@ -91,7 +93,13 @@ def force(system: str, x: NDArray[np.float64], edges: NDArray[np.float64]) -> ND
     return np.clip(total, -MAX_FORCE, MAX_FORCE)
 
 
-def _euler(system: str, x: NDArray[np.float64], v: NDArray[np.float64], edges: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+def _euler(
+    system: str,
+    x: NDArray[np.float64],
+    v: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    frames: int,
+) -> NDArray[np.float64]:
     """Semi-implicit Euler, after a first kick; the frame at time 0 is not kept."""
     out = np.zeros((len(x), frames, *x.shape[1:]))
     v = v + STEP * force(system, x, edges)
@@ -103,7 +111,13 @@ def _euler(system: str, x: NDArray[np.float64], v: NDArray[np.float64], edges: N
     return out
 
 
-def _leapfrog(system: str, x: NDArray[np.float64], v: NDArray[np.float64], edges: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+def _leapfrog(
+    system: str,
+    x: NDArray[np.float64],
+    v: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    frames: int,
+) -> NDArray[np.float64]:
     """Kick, drift, kick; the frame at time 0 is the first."""
     out = np.zeros((len(x), frames, *x.shape[1:]))
     a = force(system, x, edges)

@@ -34,19 +34,31 @@ def read_tracks(path: str | Path) -> dict[int, dict[int, tuple[float, float]]]:
     try:
         for line in Path(path).read_text().splitlines():
             word = line.split()
-            out.setdefault(int(float(word[0])), {})[int(float(word[1]))] = (float(word[13]), float(word[15]))
+            out.setdefault(int(float(word[0])), {})[int(float(word[1]))] = (
+                float(word[13]),
+                float(word[15]),
+            )
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{str(path)!r} is no ETH-UCY track file ({error}); EQUIDRIFT_DATA/eth_ucy holds them") from error
+        raise InputError(
+            f"{str(path)!r} is no ETH-UCY track file ({error}); EQUIDRIFT_DATA/eth_ucy holds them"
+        ) from error
     return out
 
 
-def scene_windows(tracks: dict[int, dict[int, tuple[float, float]]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def scene_windows(
+    tracks: dict[int, dict[int, tuple[float, float]]],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Windows (k, 20, PEOPLE, 2) around every pedestrian that is there for 20 frames, and who in them is real (k, PEOPLE).
 
     The first is the pedestrian asked about, the others the nearest ones at the last frame of the past, all of which they must be there
     for. Their futures and missing people are filled by the last place of the past, and no one reads them.
     """
-    who = {person: column for column, person in enumerate(sorted({person for frame in tracks.values() for person in frame}))}
+    who = {
+        person: column
+        for column, person in enumerate(
+            sorted({person for frame in tracks.values() for person in frame})
+        )
+    }
     start, stop = min(tracks), max(tracks) + 1
     table = np.full((stop - start, len(who), 2), np.nan)
     for frame, people in tracks.items():
@@ -60,13 +72,17 @@ def scene_windows(tracks: dict[int, dict[int, tuple[float, float]]]) -> tuple[ND
         here = table[first + PAST - 1]
         for person in whole:
             others = seen[seen != person]
-            near = others[np.argsort(np.linalg.norm(here[others] - here[person], axis=-1), kind="stable")][: PEOPLE - 1]
+            near = others[
+                np.argsort(np.linalg.norm(here[others] - here[person], axis=-1), kind="stable")
+            ][: PEOPLE - 1]
             block = np.repeat(table[first : first + FRAMES, person][:, None], PEOPLE, 1)
             block[:PAST, 1 : 1 + len(near)] = table[first : first + PAST, near]
             block[PAST:, 1:] = block[PAST - 1, 1:]
             positions.append(block)
             real.append(np.arange(PEOPLE) <= len(near))
-    return np.array(positions).reshape(-1, FRAMES, PEOPLE, 2), np.array(real, bool).reshape(-1, PEOPLE)
+    return np.array(positions).reshape(-1, FRAMES, PEOPLE, 2), np.array(real, bool).reshape(
+        -1, PEOPLE
+    )
 
 
 def features(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -84,15 +100,23 @@ def training_source(folder: str, leave_out: str | None) -> Source:
     x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     frames = torch.from_numpy(x - x[:, PAST - 1 : PAST, :1]).float()
 
-    def draw(rng: np.random.Generator, pairs: int, length: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    def draw(
+        rng: np.random.Generator, pairs: int, length: int
+    ) -> tuple[Any, torch.Tensor, torch.Tensor]:
         if length != FRAMES:
-            raise InputError(f"pedestrian windows have {FRAMES} frames, 8 of the past; set frames: {FRAMES} and context: {PAST}")
+            raise InputError(
+                f"pedestrian windows have {FRAMES} frames, 8 of the past; set frames: {FRAMES} and context: {PAST}"
+            )
         count = max(2, pairs // (PEOPLE**2 * length))
         i = rng.integers(len(frames), size=count)
         graph = array_graph(*features(count))
         graph.mask = torch.from_numpy(real[i])
         pace = PACE[0] * (PACE[1] / PACE[0]) ** rng.random(count)
         change = np.stack([pace, pace * rng.choice([-1.0, 1.0], count)], -1)
-        return graph, frames[i] * torch.from_numpy(change).float()[:, None, None], torch.arange(length, dtype=torch.float32)
+        return (
+            graph,
+            frames[i] * torch.from_numpy(change).float()[:, None, None],
+            torch.arange(length, dtype=torch.float32),
+        )
 
     return Source(draw, 1, 1)

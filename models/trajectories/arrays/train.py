@@ -25,7 +25,9 @@ from equidrift.models.trajectories.integrator.objective import path_loss
 LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
 
 
-def load_arrays(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
+def load_arrays(
+    path: str | Path,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
     """Positions (k, t, n, 2 or 3), nodes (k, n, f), edges (k, n, n, e) and the spacing (1 where it is not there) of an .npz.
 
     Raises
@@ -41,7 +43,9 @@ def load_arrays(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float
             f"arrays:{path} cannot be read as .npz ({error}); np.savez(path, positions=..., nodes=..., edges=...) writes one"
         ) from error
     if missing := [key for key in ("positions", "nodes", "edges") if key not in held]:
-        raise InputError(f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}")
+        raise InputError(
+            f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}"
+        )
     x, nodes, edges = checked(held["positions"], held["nodes"], held["edges"])
     return x, nodes, edges, float(held.get("spacing", 1.0))
 
@@ -53,7 +57,11 @@ def nbody_plan(c: TrajectoryTraining, system: str) -> Plan:
 
 
 def array_plan(
-    c: TrajectoryTraining, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
+    c: TrajectoryTraining,
+    x: NDArray[np.float64],
+    nodes: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    spacing: float,
 ) -> Plan:
     """Plain arrays: pair forces by path matching, steps of a whole frame, or windows for the others."""
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
@@ -61,31 +69,76 @@ def array_plan(
     unseen_x, unseen_nodes, unseen_edges = x[held], nodes[held], edges[held]
     x, nodes, edges = x[rows], nodes[rows], edges[rows]
     if c.kind in ("flow", "geotdm", "modes"):
-        unseen = array_source(unseen_x, unseen_nodes, unseen_edges, frames=c.frames) if len(held) else None
-        return window_plan(c, array_source(x, nodes, edges, frames=c.frames), sizes, "1", unseen=unseen)
+        unseen = (
+            array_source(unseen_x, unseen_nodes, unseen_edges, frames=c.frames)
+            if len(held)
+            else None
+        )
+        return window_plan(
+            c, array_source(x, nodes, edges, frames=c.frames), sizes, "1", unseen=unseen
+        )
     training = {"spacing": spacing, "trajectories": len(x)}
     if c.kind == "egnn":
-        rolls = RollBatches(x, nodes, edges, pairs=c.pairs_per_batch, seed=c.seed, single=c.interpolate_steps, horizon=c.horizon)
-        further: dict[str, Any] = {"pairs": c.pairs_per_batch, "seed": c.seed, "single": 0, "horizon": c.horizon}
-        held_rolls = RollBatches(unseen_x, unseen_nodes, unseen_edges, **further) if len(held) else None
-        return Plan({"kind": "egnn"} | sizes | c.network, rolls, step_loss, training, held_out=held_rolls)
+        rolls = RollBatches(
+            x,
+            nodes,
+            edges,
+            pairs=c.pairs_per_batch,
+            seed=c.seed,
+            single=c.interpolate_steps,
+            horizon=c.horizon,
+        )
+        further: dict[str, Any] = {
+            "pairs": c.pairs_per_batch,
+            "seed": c.seed,
+            "single": 0,
+            "horizon": c.horizon,
+        }
+        held_rolls = (
+            RollBatches(unseen_x, unseen_nodes, unseen_edges, **further) if len(held) else None
+        )
+        return Plan(
+            {"kind": "egnn"} | sizes | c.network, rolls, step_loss, training, held_out=held_rolls
+        )
     batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
-    held_paths = PathBatches(unseen_x, unseen_nodes, unseen_edges, spacing, c.pairs_per_batch, c.seed, 0) if len(held) else None
+    held_paths = (
+        PathBatches(unseen_x, unseen_nodes, unseen_edges, spacing, c.pairs_per_batch, c.seed, 0)
+        if len(held)
+        else None
+    )
     apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
     reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
     force = sizes | {"blocks": 0} | reach | c.network
-    config = {"kind": "integrator", "longest_step": spacing / LAYERS_PER_FRAME, "observer": False, "force": force}
+    config = {
+        "kind": "integrator",
+        "longest_step": spacing / LAYERS_PER_FRAME,
+        "observer": False,
+        "force": force,
+    }
 
     def finish(made: nn.Module) -> dict[str, Any]:
-        return {"fastest": fastest(cast(Integrator, made), x[:256], nodes[:256], edges[:256], spacing)}
+        return {
+            "fastest": fastest(cast(Integrator, made), x[:256], nodes[:256], edges[:256], spacing)
+        }
 
-    return Plan(config, batches, lambda network, data: path_loss(network.force, data), training, finish=finish, held_out=held_paths)
+    return Plan(
+        config,
+        batches,
+        lambda network, data: path_loss(network.force, data),
+        training,
+        finish=finish,
+        held_out=held_paths,
+    )
 
 
 @torch.no_grad()
 def fastest(
-    network: Integrator, x: NDArray[np.float64], nodes: NDArray[np.float64], edges: NDArray[np.float64], spacing: float
+    network: Integrator,
+    x: NDArray[np.float64],
+    nodes: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    spacing: float,
 ) -> float | None:
     """The bound on speeds, if any, with which training trajectories (k, t, n, d) are forecast best from their first two frames.
 
@@ -95,7 +148,10 @@ def fastest(
     speed = np.linalg.norm(np.diff(x, axis=1), axis=-1) / spacing
     _, force = network.bound(array_graph(nodes, edges))
     found: dict[float | None, float] = {}
-    for bound in (None, *(float(factor * np.quantile(speed, 0.999)) for factor in (1.0, 1.25, 1.5))):
+    for bound in (
+        None,
+        *(float(factor * np.quantile(speed, 0.999)) for factor in (1.0, 1.25, 1.5)),
+    ):
         clock = dataclasses.replace(network.clock(spacing), fastest=bound)
         v, _ = shoot(force, frames[:, 0], frames[:, 1], clock)
         here, error = frames[:, 1], 0.0

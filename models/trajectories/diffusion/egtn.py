@@ -37,7 +37,9 @@ class EGTNConfig:
 
 def sinusoidal(value: Tensor, longest: float = 10000.0) -> Tensor:
     """Sine and cosine features (..., 32) of numbers."""
-    frequency = torch.exp(-math.log(longest) * torch.arange(EMBEDDING // 2, device=value.device) / (EMBEDDING // 2))
+    frequency = torch.exp(
+        -math.log(longest) * torch.arange(EMBEDDING // 2, device=value.device) / (EMBEDDING // 2)
+    )
     phase = value[..., None] * frequency
     return torch.cat([phase.sin(), phase.cos()], -1)
 
@@ -53,7 +55,10 @@ class SpatialLayer(nn.Module):
         super().__init__()
         w = config.width
         self.residual = config.scaled
-        self.ends, self.edge = nn.Linear(w, 2 * w, bias=False), nn.Linear(config.edge_features + 1, w)
+        self.ends, self.edge = (
+            nn.Linear(w, 2 * w, bias=False),
+            nn.Linear(config.edge_features + 1, w),
+        )
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
         self.node, self.move = mlp(2 * w, w, w), mlp(w, w, 1)
 
@@ -62,7 +67,11 @@ class SpatialLayer(nn.Module):
         r = x[:, :, :, None] - x[:, :, None]
         square = r.square().sum(-1, keepdim=True)
         left, right = self.ends(h).chunk(2, -1)
-        m = self.message(left[:, :, :, None] + right[:, :, None] + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1)))
+        m = self.message(
+            left[:, :, :, None]
+            + right[:, :, None]
+            + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1))
+        )
         m = m * mask[..., None]
         weight = self.move(m) / ((square + 1e-8).sqrt() + 1) * mask[..., None]
         x = x + (r * weight).sum(3) / mask.sum(-1, keepdim=True).clamp_min(1.0)
@@ -80,16 +89,24 @@ class TemporalLayer(nn.Module):
         self.query, self.key, self.value = mlp(w, w, w), mlp(w, w, w), mlp(w, w, w)
         self.relative, self.move = nn.Linear(EMBEDDING, w), mlp(w // config.heads, w, 1)
 
-    def forward(self, x: Tensor, h: Tensor, difference: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, h: Tensor, difference: Tensor, drawn: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """difference (b or 1, t, t, 32): embeddings of t - s; drawn (b, t, 1, 1): frames that move (None: all)."""
         b, t, n, w = h.shape
         split = (b, t, n, self.heads, w // self.heads)
         q, k, v = (part(h).view(split) for part in (self.query, self.key, self.value))
         psi = self.relative(difference).view(-1, t, t, self.heads, w // self.heads)
-        score = torch.einsum("btnhc,bsnhc->bnhts", q, k) + torch.einsum("btnhc,btshc->bnhts", q, psi.expand(b, -1, -1, -1, -1))
+        score = torch.einsum("btnhc,bsnhc->bnhts", q, k) + torch.einsum(
+            "btnhc,btshc->bnhts", q, psi.expand(b, -1, -1, -1, -1)
+        )
         a = (score * self.scale).softmax(-1)
-        out = torch.einsum("bnhts,bsnhc->btnhc", a, v) + torch.einsum("bnhts,btshc->btnhc", a, psi.expand(b, -1, -1, -1, -1))
-        push = torch.einsum("bnhts,bsnh->bnts", a, self.move(v)[..., 0])  # sum over heads of a_ts phi(v_s)
+        out = torch.einsum("bnhts,bsnhc->btnhc", a, v) + torch.einsum(
+            "bnhts,btshc->btnhc", a, psi.expand(b, -1, -1, -1, -1)
+        )
+        push = torch.einsum(
+            "bnhts,bsnh->bnts", a, self.move(v)[..., 0]
+        )  # sum over heads of a_ts phi(v_s)
         dx = torch.einsum("bnts,bsnd->btnd", push, x)
         dx = push.sum(-1).permute(0, 2, 1)[..., None] * x - dx
         dh = out.reshape(b, t, n, w)
@@ -109,7 +126,9 @@ class EGTN(nn.Module):
         self.spatial = nn.ModuleList([SpatialLayer(config) for _ in range(config.layers)])
         self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
 
-    def forward(self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool; time (b,): diffusion time, 0 to 1000."""
         b, t, n, _ = x.shape
         parts = [graph.node[:, None].expand(b, t, n, -1)]
@@ -123,7 +142,9 @@ class EGTN(nn.Module):
         edge, mask = graph.edge[:, None], both[:, None].to(x.dtype)
         clock = clock if clock.ndim == 2 else clock[None]
         difference = sinusoidal(clock[:, :, None] - clock[:, None])
-        drawn = (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "cross" else None
+        drawn = (
+            (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "cross" else None
+        )
         for spatial, temporal in zip(self.spatial, self.temporal):
             x, h = spatial(x, h, edge, mask)
             x, h = temporal(x, h, difference, drawn)
@@ -134,7 +155,14 @@ class EGTN(nn.Module):
         """Steps of each node to the frame before and after, and whether its frame is given: (b, t, n, 3)."""
         step = (x[:, 1:] - x[:, :-1]).square().sum(-1).add(1e-12).sqrt()
         none = torch.zeros_like(step[:, :1])
-        return torch.stack([torch.cat([none, step], 1), torch.cat([step, none], 1), given[..., None].expand(x.shape[:3]).to(x.dtype)], -1)
+        return torch.stack(
+            [
+                torch.cat([none, step], 1),
+                torch.cat([step, none], 1),
+                given[..., None].expand(x.shape[:3]).to(x.dtype),
+            ],
+            -1,
+        )
 
 
 @torch.no_grad()

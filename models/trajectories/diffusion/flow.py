@@ -25,7 +25,11 @@ CALLS = 10
 class FlowConfig:
     """`frames`: longest window; `line`: share of the velocity that the line keeps beyond given frames (1 straight on, 0 stay)."""
 
-    network: EGTNConfig = field(default_factory=lambda: EGTNConfig(width=64, layers=4, heads=4, scaled=True, velocities=True))
+    network: EGTNConfig = field(
+        default_factory=lambda: EGTNConfig(
+            width=64, layers=4, heads=4, scaled=True, velocities=True
+        )
+    )
     frames: int = 30
     line: float = 1.0
 
@@ -63,7 +67,16 @@ class Flow(nn.Module):
         """The spread (t,) of each frame's residual."""
         return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
-    def estimate(self, graph: Graph, x: Tensor, y: Tensor, anchor: Tensor, clock: Tensor, given: Tensor, s: Tensor) -> Tensor:
+    def estimate(
+        self,
+        graph: Graph,
+        x: Tensor,
+        y: Tensor,
+        anchor: Tensor,
+        clock: Tensor,
+        given: Tensor,
+        s: Tensor,
+    ) -> Tensor:
         """The clean residual (b, t, n, d) that the network expects under y at flow time s (b,)."""
         scale = self.scale(given)[None, :, None, None].to(x.dtype)
         frames = torch.where(given[None, :, None, None], x, anchor + scale * y)
@@ -92,7 +105,9 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     anchor = flow.anchors(x, batch.given)
     y = (x - anchor) / flow.scale(batch.given)[None, :, None, None].to(x.dtype)
     s4 = s[:, None, None, None]
-    found = flow.estimate(batch.graph, x, s4 * y + (1 - s4) * eps, anchor, batch.clock, batch.given, s)
+    found = flow.estimate(
+        batch.graph, x, s4 * y + (1 - s4) * eps, anchor, batch.clock, batch.given, s
+    )
     share = batch.graph.mask[:, None, :, None].to(x.dtype)
     weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()
     error = (weight * (found - y).square() * share)[:, drawn]

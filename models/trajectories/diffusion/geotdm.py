@@ -37,7 +37,13 @@ class GeoTDM(nn.Module):
         super().__init__()
         self.config = config
         self.denoiser = EGTN(config.network)
-        small = EGTNConfig(config.network.node_features, config.network.edge_features, config.network.width, 2, times=False)
+        small = EGTNConfig(
+            config.network.node_features,
+            config.network.edge_features,
+            config.network.width,
+            2,
+            times=False,
+        )
         self.prior = EGTN(small) if config.prior == "learned" else None
         self.gamma = nn.Parameter(torch.ones(config.frames)) if config.prior == "learned" else None
         beta = torch.linspace(1e-4, 0.02, config.steps, dtype=torch.float64) * (1000 / config.steps)
@@ -58,22 +64,36 @@ class GeoTDM(nn.Module):
             return torch.zeros_like(x)
         if self.config.prior == "com":
             share = graph.mask.to(x.dtype)[:, None, :, None]
-            centre = (known * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * known.shape[1])
+            centre = (known * share).sum((1, 2), keepdim=True) / (
+                share.sum((1, 2), keepdim=True) * known.shape[1]
+            )
             return centre.expand_as(x)
         if self.config.prior == "last" or self.prior is None or self.gamma is None:
             return known[:, -1:].expand_as(x)
         if x.shape[1] > self.config.frames:
-            raise InputError(f"this model was made for windows of {self.config.frames} frames at most, and got {x.shape[1]}; chain windows")
+            raise InputError(
+                f"this model was made for windows of {self.config.frames} frames at most, and got {x.shape[1]}; chain windows"
+            )
         seen = torch.ones(known.shape[:2], dtype=torch.bool, device=x.device)
         moved, h = self.prior(graph, known, clock[given], seen)
-        weight = self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]  # (b, t, s - 1, n)
+        weight = (
+            self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]
+        )  # (b, t, s - 1, n)
         last = 1 - weight.sum(2, keepdim=True)
         return torch.einsum("btsn,bsnd->btnd", torch.cat([weight, last], 2), moved)
 
-    def noise_of(self, graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor) -> Tensor:
+    def noise_of(
+        self, graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
+    ) -> Tensor:
         """The noise (b, t, n, d) that the network sees in the frames not given; x holds the given ones; y the others."""
         frames = torch.where(given[None, :, None, None], x, y)
-        out, _ = self.denoiser(graph, frames, clock, given[None].expand(len(x), -1), tau.to(x.dtype) * (1000 / self.config.steps))
+        out, _ = self.denoiser(
+            graph,
+            frames,
+            clock,
+            given[None].expand(len(x), -1),
+            tau.to(x.dtype) * (1000 / self.config.steps),
+        )
         eps = (out - frames) * (~given)[None, :, None, None] * graph.mask[:, None, :, None]
         return eps if bool(given.any()) else centred(eps, graph)
 
@@ -81,7 +101,9 @@ class GeoTDM(nn.Module):
 def centred(x: Tensor, graph: Graph) -> Tensor:
     """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional diffusion)."""
     share = graph.mask.to(x.dtype)[:, None, :, None]
-    return (x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])) * share
+    return (
+        x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])
+    ) * share
 
 
 @dataclass
@@ -153,10 +175,14 @@ def draw(
     y = (
         eps
         if start is None
-        else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor) + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
+        else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor)
+        + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
     )
     for k, tau in enumerate(grid.tolist()):
-        now, after = kept[tau], kept[grid[k + 1]] if k + 1 < count else torch.ones((), dtype=kept.dtype)
+        now, after = (
+            kept[tau],
+            kept[grid[k + 1]] if k + 1 < count else torch.ones((), dtype=kept.dtype),
+        )
         found = model.noise_of(graph, x, y + anchor, clock, given, torch.full((len(x),), tau))
         beta = 1 - now / after
         y = (y - (beta / (1 - now).sqrt()).to(x.dtype) * found) / (1 - beta).sqrt().to(x.dtype)

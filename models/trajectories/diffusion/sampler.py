@@ -32,21 +32,51 @@ class DiffusionModel(ChemistryModel):
     def _normal(self, graph: Graph, frames: int, seeds: NDArray[np.int64]) -> Callable[[], Tensor]:
         streams = [sample_rng(int(seed)) for seed in seeds]
         shape = (frames, graph.mass.shape[1], 3)
-        return lambda: torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams])).float().to(self.device)
+        return lambda: (
+            torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams]))
+            .float()
+            .to(self.device)
+        )
 
-    def _draw(self, graph: Graph, x: Tensor, given: Tensor, dt_fs: float, seeds: NDArray[np.int64], **options: Any) -> Tensor:
+    def _draw(
+        self,
+        graph: Graph,
+        x: Tensor,
+        given: Tensor,
+        dt_fs: float,
+        seeds: NDArray[np.int64],
+        **options: Any,
+    ) -> Tensor:
         length = float(self.training["length_A"])
         normal = self._normal(graph, x.shape[1], seeds)
         if isinstance(self.network, GeoTDM):
             graph.linked = linked(graph, 3)
             clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
-            return length * draw(self.network, graph, x.float() / length, clock, given.to(self.device), normal, **options)
+            return length * draw(
+                self.network,
+                graph,
+                x.float() / length,
+                clock,
+                given.to(self.device),
+                normal,
+                **options,
+            )
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device) * dt_fs / CLOCK_FS
         flow = cast(Flow, self.network)
-        return length * draw_flow(flow, graph, x.float() / length, clock, given.to(self.device), normal, **options)
+        return length * draw_flow(
+            flow, graph, x.float() / length, clock, given.to(self.device), normal, **options
+        )
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
-        return self._draw(graph, x, given, window.dt_fs, window.seeds, steps=window.steps, callback=window.callback)
+        return self._draw(
+            graph,
+            x,
+            given,
+            window.dt_fs,
+            window.seeds,
+            steps=window.steps,
+            callback=window.callback,
+        )
 
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
         length, steps = float(self.training["length_A"]), window.steps or ATOM_STEPS
@@ -55,11 +85,17 @@ class DiffusionModel(ChemistryModel):
         mask = mask.to(self.device)
         if isinstance(self.network, GeoTDM):
             graph.linked = linked(graph, 3)
-            return length * drawn_geotdm(self.network, graph, x.float() / length, clock, mask, normal, steps)
+            return length * drawn_geotdm(
+                self.network, graph, x.float() / length, clock, mask, normal, steps
+            )
         clock = clock * window.dt_fs / CLOCK_FS
-        return length * drawn_flow(cast(Flow, self.network), graph, x.float() / length, clock, mask, normal, steps)
+        return length * drawn_flow(
+            cast(Flow, self.network), graph, x.float() / length, clock, mask, normal, steps
+        )
 
-    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
+    def refine(
+        self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
+    ) -> NDArray[np.float64]:
         """Partial noising of a coarse trajectory: noised up to the share `level`, and denoised.
 
         Raises
@@ -69,8 +105,16 @@ class DiffusionModel(ChemistryModel):
         """
         positions, centre = self._coarse(trajectory, level, 1)
         seeds = np.asarray(seeds, np.int64)
-        graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)).to(self.device)
+        graph = molecule_graph(
+            trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)
+        ).to(self.device)
         x = torch.from_numpy(positions)[None].expand(len(seeds), -1, -1, -1).to(self.device)
         none = torch.zeros(len(positions), dtype=torch.bool)
         start = x.float() / float(self.training["length_A"])
-        return self._draw(graph, x, none, float(trajectory.dt_fs), seeds, start=start, level=level).cpu().double().numpy() + centre
+        return (
+            self._draw(graph, x, none, float(trajectory.dt_fs), seeds, start=start, level=level)
+            .cpu()
+            .double()
+            .numpy()
+            + centre
+        )

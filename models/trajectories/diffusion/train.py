@@ -18,11 +18,29 @@ from equidrift.models.trajectories.integrator.train import training_of
 
 
 def window_plan(
-    c: TrajectoryTraining, source: Any, sizes: dict[str, int], unit: str, runs: Sequence[Dynamics] = (), unseen: Any = None
+    c: TrajectoryTraining,
+    source: Any,
+    sizes: dict[str, int],
+    unit: str,
+    runs: Sequence[Dynamics] = (),
+    unseen: Any = None,
 ) -> Plan:
     """Windows with masks, for the flow, GeoTDM and alternatives. Lengths are divided by the spread of the data."""
-    batches = FrameBatches(source, frames=c.frames, context=c.context, given=c.given, pairs=c.pairs_per_batch, seed=c.seed)
-    how: dict[str, Any] = {"frames": c.frames, "context": c.context, "given": c.given, "pairs": c.pairs_per_batch, "seed": c.seed}
+    batches = FrameBatches(
+        source,
+        frames=c.frames,
+        context=c.context,
+        given=c.given,
+        pairs=c.pairs_per_batch,
+        seed=c.seed,
+    )
+    how: dict[str, Any] = {
+        "frames": c.frames,
+        "context": c.context,
+        "given": c.given,
+        "pairs": c.pairs_per_batch,
+        "seed": c.seed,
+    }
     held_out = None if unseen is None else FrameBatches(unseen, **how)
     if c.kind == "modes":
         return modes_plan(c, batches, sizes, unit, held_out)
@@ -30,12 +48,18 @@ def window_plan(
     batches.scale = 1.0 / length
     if held_out is not None:
         held_out.scale = batches.scale
-    training = (training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {"given": c.given}
+    training = (training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {
+        "given": c.given
+    }
     if c.kind == "geotdm":
         network = sizes | {"width": 128, "layers": 6} | c.network
         config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
-    network = sizes | {"width": 64, "layers": 4, "heads": 4, "scaled": True, "velocities": True} | c.network
+    network = (
+        sizes
+        | {"width": 64, "layers": 4, "heads": 4, "scaled": True, "velocities": True}
+        | c.network
+    )
     config = {"kind": "flow", "frames": c.frames, "network": network} | c.options
 
     def prepare(made: nn.Module) -> None:
@@ -47,19 +71,36 @@ def window_plan(
 
 
 def modes_plan(
-    c: TrajectoryTraining, batches: FrameBatches, sizes: dict[str, int], unit: str, held_out: FrameBatches | None
+    c: TrajectoryTraining,
+    batches: FrameBatches,
+    sizes: dict[str, int],
+    unit: str,
+    held_out: FrameBatches | None,
 ) -> Plan:
     """`context` frames in, the rest of the window out. Lengths stay as they are; the network knows the ordinary step."""
     if c.context >= c.frames:
-        raise InputError(f"alternatives need frames to come: context {c.context} must be below frames {c.frames}")
-    config = {"kind": "modes", "past": c.context, "future": c.frames - c.context} | sizes | c.network
+        raise InputError(
+            f"alternatives need frames to come: context {c.context} must be below frames {c.frames}"
+        )
+    config = (
+        {"kind": "modes", "past": c.context, "future": c.frames - c.context} | sizes | c.network
+    )
 
     def prepare(made: nn.Module) -> None:
         if not c.init:
             modes = cast(Modes, made)
             with torch.no_grad():  # alternatives that begin apart are all found useful
-                modes.futures.bias.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(c.seed))
+                modes.futures.bias.normal_(
+                    0.0, 0.4, generator=torch.Generator().manual_seed(c.seed)
+                )
             steps = [batches(step).frames.diff(dim=1).square().sum(-1).mean() for step in range(8)]
             modes.unit.copy_(torch.stack(steps).mean().sqrt().clamp_min(1e-9))
 
-    return Plan(config, batches, modes_loss, {"length": 1.0, "unit": unit, "given": "forecast"}, prepare, held_out=held_out)
+    return Plan(
+        config,
+        batches,
+        modes_loss,
+        {"length": 1.0, "unit": unit, "given": "forecast"},
+        prepare,
+        held_out=held_out,
+    )

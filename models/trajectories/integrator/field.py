@@ -25,7 +25,9 @@ from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_M
 
 AMU_A2_PER_FS2_KCAL = AMU_A2_PER_FS2_EV / KCAL_MOL_PER_EV
 SCALE_14 = 0.75
-HOPS = slice(sum(PAIR_CODES[:1]) + 1, sum(PAIR_CODES[:2]))  # the one-hot code of the bonds between two atoms, from 0 on
+HOPS = slice(
+    sum(PAIR_CODES[:1]) + 1, sum(PAIR_CODES[:2])
+)  # the one-hot code of the bonds between two atoms, from 0 on
 FLAT = 0.01  # A^4: below this square of its normal a plane has no torsion
 
 
@@ -61,14 +63,27 @@ class Skeleton:
     near: Tensor
 
 
-def skeleton(node: NDArray[np.float32], edge: NDArray[np.float32], mass: NDArray[np.float64], apart: NDArray[np.int64]) -> Skeleton:
+def skeleton(
+    node: NDArray[np.float32],
+    edge: NDArray[np.float32],
+    mass: NDArray[np.float64],
+    apart: NDArray[np.int64],
+) -> Skeleton:
     """The terms of a molecule: node (n, f) and edge (n, n, e) features, mass (n,), apart (n, n): bonds between two atoms, 0 for none."""
     n = len(node)
     bonds = [(i, j) for i in range(n) for j in range(i + 1, n) if apart[i, j] == 1]
-    place = {pair: k for k, pair in enumerate(bonds)} | {pair[::-1]: k for k, pair in enumerate(bonds)}
+    place = {pair: k for k, pair in enumerate(bonds)} | {
+        pair[::-1]: k for k, pair in enumerate(bonds)
+    }
     beside = [np.flatnonzero(apart[i] == 1).tolist() for i in range(n)]
     angles = [(i, j, k) for j in range(n) for i in beside[j] for k in beside[j] if i < k]
-    torsions = [(i, j, k, m) for j, k in bonds for i in beside[j] for m in beside[k] if i != k and m != j and i != m]
+    torsions = [
+        (i, j, k, m)
+        for j, k in bonds
+        for i in beside[j]
+        for m in beside[k]
+        if i != k and m != j and i != m
+    ]
     planes = [(j, *beside[j]) for j in range(n) if len(beside[j]) == 3]
     far = (apart > 2) | ((apart == 0) & ~np.eye(n, dtype=bool))
     first, second = np.nonzero(np.triu(far, 1))
@@ -96,7 +111,9 @@ def skeleton_of(graph: Graph) -> Skeleton:
     """The terms of the first of equal graphs of a molecule (`data.molecule_graph`), whose edge features hold the bonds between atoms."""
     hops = graph.edge[0, ..., HOPS].cpu().numpy()
     apart = hops.argmax(-1) * (hops.max(-1) > 0)
-    made = skeleton(graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy(), graph.mass[0].cpu().numpy(), apart)
+    made = skeleton(
+        graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy(), graph.mass[0].cpu().numpy(), apart
+    )
     return Skeleton(**{name: part.to(graph.mass.device) for name, part in vars(made).items()})
 
 
@@ -104,11 +121,16 @@ def side_by_side(parts: list[Skeleton]) -> Skeleton:
     """One skeleton of several molecules."""
     atoms = np.cumsum([0, *(len(s.node) for s in parts)]).tolist()
     rows = np.cumsum([0, *(len(s.bonds) for s in parts)]).tolist()
-    by_atom, by_bond = ("bonds", "angles", "torsions", "planes", "pairs"), ("angle_bonds", "torsion_bonds")
+    by_atom, by_bond = (
+        ("bonds", "angles", "torsions", "planes", "pairs"),
+        ("angle_bonds", "torsion_bonds"),
+    )
 
     def joined(name: str) -> Tensor:
         shift = atoms if name in by_atom else rows if name in by_bond else [0] * len(parts)
-        return torch.cat([getattr(s, name) + k if k else getattr(s, name) for s, k in zip(parts, shift)])
+        return torch.cat(
+            [getattr(s, name) + k if k else getattr(s, name) for s, k in zip(parts, shift)]
+        )
 
     return Skeleton(**{name: joined(name) for name in vars(parts[0])})
 
@@ -136,7 +158,9 @@ class Constants(TermConstants):
 def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
     """Two layers; what leaves begins small."""
     last = nn.Linear(width, outside)
-    return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
+    return nn.Sequential(
+        nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last
+    )
 
 
 class LearnedField(nn.Module):
@@ -146,15 +170,34 @@ class LearnedField(nn.Module):
         super().__init__()
         self.config = config
         w = config.width
-        self.node, self.edge = nn.Linear(config.node_features, w), nn.Linear(config.edge_features, w)
+        self.node, self.edge = (
+            nn.Linear(config.node_features, w),
+            nn.Linear(config.edge_features, w),
+        )
         self.message = nn.ModuleList([mlp(2 * w, w, w) for _ in range(config.rounds)])
         self.update = nn.ModuleList([mlp(2 * w, w, w) for _ in range(config.rounds)])
         self.norm = nn.ModuleList([nn.LayerNorm(w) for _ in range(config.rounds)])
-        self.radius = nn.Linear(config.node_features, 2)  # covalent and van der Waals radii: of the element, above all
-        self.of_bond, self.of_angle, self.of_torsion = mlp(3 * w, w, 3), mlp(5 * w, w, 6), mlp(5 * w, w, 4)
+        self.radius = nn.Linear(
+            config.node_features, 2
+        )  # covalent and van der Waals radii: of the element, above all
+        self.of_bond, self.of_angle, self.of_torsion = (
+            mlp(3 * w, w, 3),
+            mlp(5 * w, w, 6),
+            mlp(5 * w, w, 4),
+        )
         self.of_plane, self.of_atom, self.of_pair = mlp(2 * w, w, 1), mlp(w, w, 3), mlp(24, 24, 2)
-        self.to_pair, self.if_near = nn.Linear(w, 24), nn.Linear(1, 24)  # pairs are many: what they read is small
-        for head in (self.of_bond, self.of_angle, self.of_torsion, self.of_plane, self.of_atom, self.of_pair):
+        self.to_pair, self.if_near = (
+            nn.Linear(w, 24),
+            nn.Linear(1, 24),
+        )  # pairs are many: what they read is small
+        for head in (
+            self.of_bond,
+            self.of_angle,
+            self.of_torsion,
+            self.of_plane,
+            self.of_atom,
+            self.of_pair,
+        ):
             final = head[-1]
             if isinstance(final, nn.Linear):
                 nn.init.normal_(final.weight, std=0.01)
@@ -175,7 +218,9 @@ class LearnedField(nn.Module):
         h, e = self.embedded(s)
         covalent, contact = self.radius(s.node).unbind(-1)
         i, j = s.bonds.unbind(1)
-        b = self.of_bond(torch.cat([h[i], h[j], e], -1)) + self.of_bond(torch.cat([h[j], h[i], e], -1))
+        b = self.of_bond(torch.cat([h[i], h[j], e], -1)) + self.of_bond(
+            torch.cat([h[j], h[i], e], -1)
+        )
         length = 0.7 + covalent[i] + 0.7 + covalent[j] + 0.2 * b[:, 0]
         bond = torch.stack([350.0 * torch.exp(b[:, 1].clamp(-4, 3)), length, -2.0 + b[:, 2]], -1)
         i, j, k = s.angles.unbind(1)
@@ -183,28 +228,48 @@ class LearnedField(nn.Module):
         forth = self.of_angle(torch.cat([h[i], first, h[j], second, h[k]], -1))
         back = self.of_angle(torch.cat([h[k], second, h[j], first, h[i]], -1))
         a = forth + back
-        shape = [60.0 * torch.exp(a[:, 0].clamp(-4, 3)), -0.35 + 0.5 * a[:, 1], a[:, 2], 30.0 * a[:, 3]]
-        angle = torch.stack([*shape, 30.0 * (forth[:, 4] + back[:, 5]), 30.0 * (back[:, 4] + forth[:, 5])], -1)
+        shape = [
+            60.0 * torch.exp(a[:, 0].clamp(-4, 3)),
+            -0.35 + 0.5 * a[:, 1],
+            a[:, 2],
+            30.0 * a[:, 3],
+        ]
+        angle = torch.stack(
+            [*shape, 30.0 * (forth[:, 4] + back[:, 5]), 30.0 * (back[:, 4] + forth[:, 5])], -1
+        )
         i, j, k, m = s.torsions.unbind(1)
         middle = e[s.torsion_bonds]
         turn = self.of_torsion(torch.cat([h[i], h[j], middle, h[k], h[m]], -1))
         turn = turn + self.of_torsion(torch.cat([h[m], h[k], middle, h[j], h[i]], -1))
-        flat = 10.0 * self.of_plane(torch.cat([h[s.planes[:, 0]], h[s.planes[:, 1:]].sum(1)], -1))[:, 0]
+        flat = (
+            10.0
+            * self.of_plane(torch.cat([h[s.planes[:, 0]], h[s.planes[:, 1:]].sum(1)], -1))[:, 0]
+        )
         own = self.of_atom(h)
         charges, size, depth = 0.5 * own[:, 0], 1.7 + contact + 0.3 * own[:, 1], own[:, 2]
         i, j = s.pairs.unbind(1)
         each = self.to_pair(h)
-        p = self.of_pair(nn.functional.silu(each[i] + each[j] + self.if_near(s.near[:, None].to(h.dtype))))
+        p = self.of_pair(
+            nn.functional.silu(each[i] + each[j] + self.if_near(s.near[:, None].to(h.dtype)))
+        )
         reach = (size[i] + size[j] + 0.5 * p[:, 0]).clamp(1.5, 6.0)
         well = 0.05 * torch.exp((depth[i] + depth[j] + p[:, 1]).clamp(-6, 3))
         scale = torch.where(s.near, SCALE_14, 1.0).to(h.dtype) * COULOMB_KCAL_A_PER_MOL_E2
         charge = charges[i] * charges[j] * scale
-        return Constants(s, bond, angle, turn, flat, torch.stack([reach, well], -1), charge, 1.0 / s.mass)
+        return Constants(
+            s, bond, angle, turn, flat, torch.stack([reach, well], -1), charge, 1.0 / s.mass
+        )
 
     def accelerations(self, c: Constants, x: Tensor) -> Tensor:
         """Accelerations (b, N, d = 3) at positions x (b, N, 3), in A/fs^2 and the dtype of x."""
         force = torch.zeros_like(x)
-        for atoms, pull in (stretch(c, x), *bend(c, x), *twist(c, x), *out_of_plane(c, x), contact_and_charge(c, x)):
+        for atoms, pull in (
+            stretch(c, x),
+            *bend(c, x),
+            *twist(c, x),
+            *out_of_plane(c, x),
+            contact_and_charge(c, x),
+        ):
             force = force.index_add(1, atoms, pull)
         return force * (AMU_A2_PER_FS2_KCAL * c.inverse_mass.to(x.dtype))[:, None]
 
@@ -261,7 +326,10 @@ def twist(c: Constants, x: Tensor) -> tuple[Pull, Pull, Pull]:
     cosine = (left * right).sum(-1, keepdim=True)
     v1, v2, v3, v4 = (part[:, None].to(x.dtype) for part in c.torsion.unbind(-1))
     slope = v1 + cosine * (2 * v2 + cosine * (3 * v3 + 4 * cosine * v4))
-    on_left, on_right = slope * size * (right - cosine * left), slope * size_right * (left - cosine * right)
+    on_left, on_right = (
+        slope * size * (right - cosine * left),
+        slope * size_right * (left - cosine * right),
+    )
     by_a = torch.linalg.cross(b, on_left)
     by_b = torch.linalg.cross(on_left, a) + torch.linalg.cross(d, on_right)
     by_d = torch.linalg.cross(on_right, b)

@@ -30,7 +30,9 @@ from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_M
 
 HALF = 0.5 * KCAL_MOL_PER_MDYN_A
 CUBIC_ANGLE_PER_RAD = -0.4  # of MMFF94
-STRAIGHT = 0.5  # below this sine of the reference angle the cosine form's constants are left to the forces
+STRAIGHT = (
+    0.5  # below this sine of the reference angle the cosine form's constants are left to the forces
+)
 FORCE_SIZE = 0.02  # amu A/fs^2, a usual force
 
 
@@ -56,10 +58,18 @@ class ForceBatches:
         self.seed, self.frames = seed, frames
         usable = [run for run in runs if run.forces_eV_A is not None]
         if not usable:
-            raise InputError("a force field is learned from forces, and no run has them; make_md.py --forces keeps them")
-        levels = sorted({run.level for run in usable}, key=lambda level: -len([run for run in usable if run.level == level]))
+            raise InputError(
+                "a force field is learned from forces, and no run has them; make_md.py --forces keeps them"
+            )
+        levels = sorted(
+            {run.level for run in usable},
+            key=lambda level: -len([run for run in usable if run.level == level]),
+        )
         shares = [each, *[max(1, each // 5)] * (len(levels) - 1)]
-        self.parts = [([run for run in usable if run.level == level], share) for level, share in zip(levels, shares)]
+        self.parts = [
+            ([run for run in usable if run.level == level], share)
+            for level, share in zip(levels, shares)
+        ]
         self._terms: dict[int, Skeleton] = {}
 
     def terms(self, run: Dynamics) -> Skeleton:
@@ -69,7 +79,9 @@ class ForceBatches:
 
     def __call__(self, step: int) -> Forces:
         rng = np.random.default_rng([self.seed, step])
-        chosen = [runs[int(k)] for runs, each in self.parts for k in rng.integers(len(runs), size=each)]
+        chosen = [
+            runs[int(k)] for runs, each in self.parts for k in rng.integers(len(runs), size=each)
+        ]
         frames, forces = [], []
         for run in chosen:
             x = run.positions_A.reshape(-1, *run.positions_A.shape[2:])
@@ -77,12 +89,17 @@ class ForceBatches:
             frames.append(x[k])
             forces.append(cast(NDArray[np.float32], run.forces_eV_A).reshape(x.shape)[k])
         at, force = (torch.from_numpy(np.concatenate(part, 1)) for part in (frames, forces))
-        return Forces(side_by_side([self.terms(run) for run in chosen]), at, force * AMU_A2_PER_FS2_EV)
+        return Forces(
+            side_by_side([self.terms(run) for run in chosen]), at, force * AMU_A2_PER_FS2_EV
+        )
 
 
 def force_loss(field: LearnedField, batch: Forces) -> Tensor:
     """Mean length of the forces' errors, so that small ones go on counting."""
-    found = field.accelerations(field.constants(batch.terms), batch.frames) * batch.terms.mass.to(batch.frames.dtype)[:, None]
+    found = (
+        field.accelerations(field.constants(batch.terms), batch.frames)
+        * batch.terms.mass.to(batch.frames.dtype)[:, None]
+    )
     return ((found - batch.forces).square().sum(-1) + 1e-8).sqrt().mean() / FORCE_SIZE
 
 
@@ -104,7 +121,12 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
     rows = [bond[tuple(sorted(pair))] for pair in terms.bonds.tolist()]
     bends = {(i, j, k): row for row, (i, j, k) in enumerate(p.angles.tolist())}
     bends |= {(k, j, i): row for (i, j, k), row in bends.items()}
-    crosses = {atoms: tuple(pair) for atoms, pair in zip(map(tuple, p.stretch_bends.tolist()), p.stretch_bend_k_mdyn_per_rad.tolist())}
+    crosses = {
+        atoms: tuple(pair)
+        for atoms, pair in zip(
+            map(tuple, p.stretch_bends.tolist()), p.stretch_bend_k_mdyn_per_rad.tolist()
+        )
+    }
     crosses |= {(k, j, i): (b, a) for (i, j, k), (a, b) in crosses.items()}
     angle = np.full((len(terms.angles), 5), np.nan)
     for place, atoms in enumerate(map(tuple, terms.angles.tolist())):
@@ -112,16 +134,25 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
         theta = np.radians(p.angle_theta0_deg[row]) if row is not None else 0.0
         if row is None or p.angle_linear[row] or np.sin(theta) < STRAIGHT:
             continue
-        s, c, k = np.sin(theta), np.cos(theta), HALF * max(float(p.angle_k_mdyn_A_per_rad2[row]), 0.02)
+        s, c, k = (
+            np.sin(theta),
+            np.cos(theta),
+            HALF * max(float(p.angle_k_mdyn_A_per_rad2[row]), 0.02),
+        )
         one, two = (-2 * HALF * value / s for value in crosses.get(atoms, (0.0, 0.0)))
         angle[place] = (k / s**2, c, c / s**2 - CUBIC_ANGLE_PER_RAD / s, one, two)
-    turns = {tuple(atoms): v for atoms, v in zip(p.torsions.tolist(), p.torsion_V_kcal_mol.tolist())}
+    turns = {
+        tuple(atoms): v for atoms, v in zip(p.torsions.tolist(), p.torsion_V_kcal_mol.tolist())
+    }
     turns |= {atoms[::-1]: v for atoms, v in turns.items()}
     torsion = np.zeros((len(terms.torsions), 4))
     for place, atoms in enumerate(map(tuple, terms.torsions.tolist())):
         v1, v2, v3 = turns.get(atoms, (0.0, 0.0, 0.0))
         torsion[place] = (0.5 * (v1 - 3 * v3), -v2, 2 * v3, 0.0)
-    flat = {row[1]: 4 * HALF * k for row, k in zip(p.out_of_planes.tolist(), p.out_of_plane_k_mdyn_A_per_rad2.tolist())}
+    flat = {
+        row[1]: 4 * HALF * k
+        for row, k in zip(p.out_of_planes.tolist(), p.out_of_plane_k_mdyn_A_per_rad2.tolist())
+    }
     pairs = {tuple(sorted(pair)): k for k, pair in enumerate(p.pairs.tolist())}
     far = [pairs[tuple(sorted(pair))] for pair in terms.pairs.tolist()]
     arrays = {
@@ -132,7 +163,10 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
         "contact": np.stack([p.pair_r_star_A[far], p.pair_epsilon_kcal_mol[far]], -1),
         "charge": p.charges_e[terms.pairs.numpy()].prod(-1) * COULOMB_KCAL_A_PER_MOL_E2,
     }
-    return Known(terms, **{name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in arrays.items()})
+    return Known(
+        terms,
+        **{name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in arrays.items()},
+    )
 
 
 class ConstantBatches:
@@ -145,7 +179,12 @@ class ConstantBatches:
             try:
                 molecule = Molecule.from_smiles(line.split()[0])
                 if held_out(flat_smiles(molecule)) == "train":
-                    self.known.append(known_constants(skeleton_of(molecule_graph(molecule, "MMFF94")), mmff_parameters(molecule)))
+                    self.known.append(
+                        known_constants(
+                            skeleton_of(molecule_graph(molecule, "MMFF94")),
+                            mmff_parameters(molecule),
+                        )
+                    )
             except (EquidriftError, IndexError, KeyError):  # no molecule that MMFF94 types
                 continue
         if not self.known:
@@ -155,12 +194,19 @@ class ConstantBatches:
         rng = np.random.default_rng([self.seed, step, 3])
         chosen = [self.known[int(k)] for k in rng.integers(len(self.known), size=self.each)]
         names = [name for name in vars(chosen[0]) if name != "terms"]
-        return Known(side_by_side([c.terms for c in chosen]), **{name: torch.cat([getattr(c, name) for c in chosen]) for name in names})
+        return Known(
+            side_by_side([c.terms for c in chosen]),
+            **{name: torch.cat([getattr(c, name) for c in chosen]) for name in names},
+        )
 
 
 def off(difference: Tensor, size: float) -> Tensor:
     """Pseudo-Huber mean of differences in units of `size`; 0 for none."""
-    return ((1 + (difference / size).square()).sqrt() - 1).mean() if difference.numel() else difference.sum()
+    return (
+        ((1 + (difference / size).square()).sqrt() - 1).mean()
+        if difference.numel()
+        else difference.sum()
+    )
 
 
 def constants_loss(field: LearnedField, batch: Known) -> Tensor:
@@ -189,4 +235,6 @@ def constants_loss(field: LearnedField, batch: Known) -> Tensor:
 def field_loss(field: nn.Module, batch: Forces | Known) -> Tensor:
     """The loss of either kind of batch."""
     learned = cast(LearnedField, field)
-    return constants_loss(learned, batch) if isinstance(batch, Known) else force_loss(learned, batch)
+    return (
+        constants_loss(learned, batch) if isinstance(batch, Known) else force_loss(learned, batch)
+    )

@@ -92,14 +92,23 @@ def advance(
         v = v + clock.step * force(x, clock.step)
         if clock.fastest is not None:
             mean = v.mean(1, keepdim=True)
-            v = mean + (v - mean) * (clock.fastest / (v - mean).norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
+            v = mean + (v - mean) * (
+                clock.fastest / (v - mean).norm(dim=-1, keepdim=True).clamp_min(1e-300)
+            ).clamp_max(1.0)
         if bath is not None and weight is not None:
             v = bath.kick(v, clock.step, None if normals is None else next(normals), weight)
         x = x + clock.step * v
     return x, v
 
 
-def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int = 6, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def shoot(
+    force: Force,
+    before: Tensor,
+    last: Tensor,
+    clock: Clock,
+    rounds: int = 6,
+    first: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """The velocity at `last` of the path from `before` that meets it one frame later.
 
     Each round adds the miss over the time to the first velocity (the exact answer for a free particle, a contraction while
@@ -111,7 +120,9 @@ def shoot(force: Force, before: Tensor, last: Tensor, clock: Clock, rounds: int 
     velocity (b, n, d), and the miss (b,) that was left: its largest component.
     """
     if first is None:
-        first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(before, clock.step)
+        first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(
+            before, clock.step
+        )
     best, least = torch.zeros_like(first), torch.full((len(first),), torch.inf, dtype=first.dtype)
     for _ in range(rounds):
         x, v = advance(force, before, first, clock)
@@ -135,22 +146,33 @@ class Observer(nn.Module):
     def __init__(self, width: int, pair_width: int, radial: LogRadialBasis):
         super().__init__()
         self.radial = radial
-        self.distance, self.clock = nn.Linear(len(radial.centres), pair_width), nn.Linear(3, pair_width)
-        self.pair = nn.Sequential(nn.SiLU(), nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, 2))
+        self.distance, self.clock = (
+            nn.Linear(len(radial.centres), pair_width),
+            nn.Linear(3, pair_width),
+        )
+        self.pair = nn.Sequential(
+            nn.SiLU(), nn.Linear(pair_width, pair_width), nn.SiLU(), nn.Linear(pair_width, 2)
+        )
         self.own = nn.Sequential(nn.Linear(width + 3, width), nn.SiLU(), nn.Linear(width, 1))
         silence(self.pair, self.own)
         last = self.own[-1]
         if isinstance(last, nn.Linear):
             nn.init.constant_(last.bias, 0.5)
 
-    def forward(self, prepared: Prepared, x: Tensor, miss: Tensor, spacing: float, seen: int) -> Tensor:
+    def forward(
+        self, prepared: Prepared, x: Tensor, miss: Tensor, spacing: float, seen: int
+    ) -> Tensor:
         """The correction (b, n, d) of the velocities at x; spacing in fs, `seen` frames before this one."""
         unit, d = pair_vectors(x)
-        clock = torch.tensor([spacing / 5.0, (spacing / 5.0) ** 2 / 4, 1.0 / (1 + seen)], dtype=prepared.h.dtype)
+        clock = torch.tensor(
+            [spacing / 5.0, (spacing / 5.0) ** 2 / 4, 1.0 / (1 + seen)], dtype=prepared.h.dtype
+        )
         p = prepared.p + self.distance(self.radial(d.to(prepared.h.dtype))) + self.clock(clock)
         gain = self.pair(p)
         gain = (gain + gain.transpose(1, 2)).to(x.dtype) * prepared.pair_mask[..., None]
-        own = self.own(torch.cat([prepared.h, clock.expand(*prepared.h.shape[:2], 3)], -1)).to(x.dtype)
+        own = self.own(torch.cat([prepared.h, clock.expand(*prepared.h.shape[:2], 3)], -1)).to(
+            x.dtype
+        )
         difference = miss[:, :, None] - miss[:, None]
         along = (difference * unit).sum(-1, keepdim=True) * unit
         return (own * miss + (gain[..., :1] * difference + gain[..., 1:] * along).sum(2)) / spacing
@@ -183,9 +205,15 @@ class Integrator(nn.Module):
         self.field = LearnedField(config.field) if config.field is not None else None
         self.keys: Tensor
         self.coefficients: Tensor
-        self.register_buffer("keys", torch.zeros(config.table, dtype=torch.int64), persistent=config.table > 0)
+        self.register_buffer(
+            "keys", torch.zeros(config.table, dtype=torch.int64), persistent=config.table > 0
+        )
         self.register_buffer("coefficients", torch.zeros(config.table), persistent=config.table > 0)
-        self.observer = Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest)) if config.observer else None
+        self.observer = (
+            Observer(f.width, f.pair_width, LogRadialBasis(f.radial, f.shortest, f.longest))
+            if config.observer
+            else None
+        )
 
     def clock(self, spacing: float) -> Clock:
         return Clock(spacing, self.config.longest_step, self.config.fastest)
@@ -213,7 +241,9 @@ class Integrator(nn.Module):
         field, constants = self.field, self.field.constants(terms)
         return lambda x, step: field.accelerations(constants, x)
 
-    def observed(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def observed(
+        self, prepared: Prepared, force: Force, frames: Tensor, spacing: float
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) after the first; gradients in the last."""
         if self.observer is None:
             raise InputError("this integrator has no observer; its config says observer: false")
@@ -226,7 +256,9 @@ class Integrator(nn.Module):
             v = (v + change).detach()
 
     @torch.no_grad()
-    def velocities(self, prepared: Prepared, force: Force, frames: Tensor, spacing: float) -> Tensor:
+    def velocities(
+        self, prepared: Prepared, force: Force, frames: Tensor, spacing: float
+    ) -> Tensor:
         """Velocities (b, n, d) at the last of the frames (b, t, n, d), t >= 2: the half step before it."""
         if self.observer is None:
             return shoot(force, frames[:, -2], frames[:, -1], self.clock(spacing))[0]

@@ -71,7 +71,9 @@ class Graph:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Graph:
         linked = None if self.linked is None else change(self.linked)
-        return Graph(change(self.node), change(self.edge), change(self.mass), change(self.mask), linked)
+        return Graph(
+            change(self.node), change(self.edge), change(self.mass), change(self.mask), linked
+        )
 
 
 @dataclass
@@ -108,10 +110,20 @@ class PairForceNetwork(nn.Module):
         super().__init__()
         self.config = config
         p = config.pair_width
-        self.node, self.edge = nn.Linear(config.node_features, p), nn.Linear(config.edge_features, p)
+        self.node, self.edge = (
+            nn.Linear(config.node_features, p),
+            nn.Linear(config.edge_features, p),
+        )
         self.radial = LogRadialBasis(config.radial, config.shortest, config.longest)
         self.distance = nn.Linear(config.radial, p)
-        self.head = nn.Sequential(nn.SiLU(), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 4))
+        self.head = nn.Sequential(
+            nn.SiLU(),
+            nn.Linear(p, 2 * p),
+            nn.SiLU(),
+            nn.Linear(2 * p, p),
+            nn.SiLU(),
+            nn.Linear(p, 4),
+        )
         self.law = nn.Sequential(nn.SiLU(), nn.Linear(p, p), nn.SiLU(), nn.Linear(p, 4))
         silence(self.head, self.law)
 
@@ -131,8 +143,13 @@ class PairForceNetwork(nn.Module):
         i, j = torch.triu_indices(n, n, 1, device=x.device)
         r = x[:, i] - x[:, j]
         d = (r.square().sum(-1) + 1e-6).sqrt()
-        c = (self.head(prepared.p + self.distance(self.radial(d.to(prepared.p.dtype)))) + prepared.law).to(x.dtype)
-        strength = (c[..., 0] + c[..., 1] * d + (c[..., 2] + c[..., 3] / d) / d) * prepared.pair_mask
+        c = (
+            self.head(prepared.p + self.distance(self.radial(d.to(prepared.p.dtype))))
+            + prepared.law
+        ).to(x.dtype)
+        strength = (
+            c[..., 0] + c[..., 1] * d + (c[..., 2] + c[..., 3] / d) / d
+        ) * prepared.pair_mask
         force = (strength / d)[..., None] * r
         total = torch.zeros_like(x).index_add(1, i, force).index_add(1, j, -force)
         return total * prepared.inverse_mass[..., None]
@@ -148,14 +165,24 @@ class ForceNetwork(nn.Module):
         super().__init__()
         self.config = config
         w, p = config.width, config.pair_width
-        self.node, self.edge = nn.Linear(config.node_features, w), nn.Linear(config.edge_features, p)
+        self.node, self.edge = (
+            nn.Linear(config.node_features, w),
+            nn.Linear(config.edge_features, p),
+        )
         self.outer = nn.Linear(w, 2 * p, bias=False)
         self.radial = LogRadialBasis(config.radial, config.shortest, config.longest)
         self.distance = nn.Linear(config.radial, p)
         self.step = nn.Linear(1, p, bias=False) if config.step_input else None
         sizes = NetworkConfig(width=w, pair_width=p, vectors=config.vectors)
         self.blocks = nn.ModuleList([Block(sizes) for _ in range(config.blocks)])
-        self.head = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, 2 * p), nn.SiLU(), nn.Linear(2 * p, p), nn.SiLU(), nn.Linear(p, 1))
+        self.head = nn.Sequential(
+            nn.LayerNorm(p),
+            nn.Linear(p, 2 * p),
+            nn.SiLU(),
+            nn.Linear(2 * p, p),
+            nn.SiLU(),
+            nn.Linear(p, 1),
+        )
         silence(self.head)
 
     def prepare(self, graph: Graph) -> Prepared:
@@ -176,13 +203,17 @@ class ForceNetwork(nn.Module):
         u, q = unit.to(prepared.h.dtype), d.to(prepared.h.dtype)
         h, p = prepared.h, prepared.p + self.distance(self.radial(q))
         if self.step is not None:
-            square = torch.as_tensor(step, dtype=h.dtype, device=h.device).square().reshape(-1, 1, 1, 1)
+            square = (
+                torch.as_tensor(step, dtype=h.dtype, device=h.device).square().reshape(-1, 1, 1, 1)
+            )
             p = p + self.step(square)
         for block in self.blocks:
             h, p = block(h, p, u, prepared.pair_mask, prepared.bias)
         c = self.head(p)[..., 0]
         reach = 1.0 / (1.0 + (q / self.config.reach) ** 3)
-        strength = (self.config.strength * reach * (c + c.transpose(1, 2)) * prepared.pair_mask).to(x.dtype)
+        strength = (self.config.strength * reach * (c + c.transpose(1, 2)) * prepared.pair_mask).to(
+            x.dtype
+        )
         return (strength[..., None] * unit).sum(2) * prepared.inverse_mass[..., None]
 
 

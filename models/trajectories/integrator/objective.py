@@ -45,10 +45,18 @@ def path_loss(network: Network, batch: Windows) -> Tensor:
         with torch.no_grad():
             two = prepared.repeat(2)
             ends = torch.stack([batch.frames[:, 1:3], batch.frames[:, 2:4]], 1).flatten(0, 1)
-            pieces = meeting_path(lambda x, h: network(two, x, h), ends[:, 0], ends[:, 1], batch.spacing, batch.substeps)
+            pieces = meeting_path(
+                lambda x, h: network(two, x, h),
+                ends[:, 0],
+                ends[:, 1],
+                batch.spacing,
+                batch.substeps,
+            )
         n = batch.substeps
         pieces = pieces.unflatten(0, (-1, 2))
-        path = torch.cat([pieces[:, 0, 1:], pieces[:, 1, 1:-1]], 1)[:, ::2]  # every second point carries enough of the sum
+        path = torch.cat([pieces[:, 0, 1:], pieces[:, 1, 1:-1]], 1)[
+            :, ::2
+        ]  # every second point carries enough of the sum
         weights = (n - torch.arange(-n + 1, n).abs()).to(path.dtype)[::2]
         weights = weights / weights.sum()
     points = path.shape[1]
@@ -69,12 +77,18 @@ def interpolated(frames: Tensor) -> tuple[Tensor, Tensor]:
     node, weight = np.polynomial.legendre.leggauss(5)
     t = np.concatenate([-(node + 1) / 2, (node + 1) / 2])
     at = np.arange(-2, 3)
-    lagrange = np.array([[np.prod([(u - b) / (a - b) for b in at if b != a]) for a in at] for u in t])
+    lagrange = np.array(
+        [[np.prod([(u - b) / (a - b) for b in at if b != a]) for a in at] for u in t]
+    )
     weights = np.tile(weight / 2, 2) * (1 - np.abs(t))
-    return torch.einsum("qo,bond->bqnd", torch.from_numpy(lagrange).to(frames), frames), torch.from_numpy(weights).to(frames)
+    return torch.einsum(
+        "qo,bond->bqnd", torch.from_numpy(lagrange).to(frames), frames
+    ), torch.from_numpy(weights).to(frames)
 
 
-def meeting_path(force: Force, start: Tensor, end: Tensor, spacing: float, substeps: int, rounds: int = 2) -> Tensor:
+def meeting_path(
+    force: Force, start: Tensor, end: Tensor, spacing: float, substeps: int, rounds: int = 2
+) -> Tensor:
     """Points (b, substeps + 1, n, d) of the force's path from `start` that comes nearest to `end`; what is left is spread evenly."""
     step = spacing / substeps
     first = (end - start) / spacing - 0.5 * spacing * force(start, step)
@@ -118,7 +132,9 @@ def fine_loss(network: Network, batch: Segments) -> Tensor:
     """
     x = batch.frames
     b, frames = x.shape[0], x.shape[1] - 2
-    wanted = (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) / batch.step**2 + batch.friction * (x[:, 2:] - x[:, :-2]) / (2 * batch.step)
+    wanted = (x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]) / batch.step**2 + batch.friction * (
+        x[:, 2:] - x[:, :-2]
+    ) / (2 * batch.step)
     prepared = network.prepare(batch.graph).repeat(frames)
     found = network(prepared, x[:, 1:-1].flatten(0, 1), batch.step).unflatten(0, (b, frames))
     mass = batch.graph.mass[:, None, :, None]
@@ -154,5 +170,8 @@ def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:
     total = torch.zeros((), dtype=batch.frames.dtype)
     for k, before, change in model.observed(prepared, force, batch.frames, batch.spacing):
         wanted = batch.velocities[:, k]
-        total = total + ((before + change - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+        total = (
+            total
+            + ((before + change - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
+        )
     return total / (batch.frames.shape[1] - 1)

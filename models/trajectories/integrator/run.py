@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 CONTEXT = 10  # given frames before a gap that are read
 OBSERVABLE_FS = 15.0  # frames further apart say nothing of velocities: fast vibrations have turned over, and thermal ones are drawn
-PRIOR_WORTH = 40.0  # degrees of freedom that the training's temperature counts for, against the measured one
+PRIOR_WORTH = (
+    40.0  # degrees of freedom that the training's temperature counts for, against the measured one
+)
 BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
-BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = 0.12, 0.3, 1.7  # how far bonds and 1-3 distances may go unhindered, and others come
+BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = (
+    0.12,
+    0.3,
+    1.7,
+)  # how far bonds and 1-3 distances may go unhindered, and others come
 
 
 class Guard:
@@ -57,7 +63,14 @@ class Guard:
 class IntegratorRun:
     """One batch of samples of one molecule under way: force, thermostat and random streams."""
 
-    def __init__(self, model: IntegratorModel, graph: Graph, molecule: Molecule, spacing_fs: float, seeds: NDArray[np.int64]):
+    def __init__(
+        self,
+        model: IntegratorModel,
+        graph: Graph,
+        molecule: Molecule,
+        spacing_fs: float,
+        seeds: NDArray[np.int64],
+    ):
         network = cast(Integrator, model.network)
         self.model, self.network, self.graph, self.spacing = model, network, graph, spacing_fs
         with torch.no_grad():
@@ -65,7 +78,9 @@ class IntegratorRun:
         level, field = model.field_of(molecule)
         self.bare, self.force = field is None, field or self.force
         training = model.training
-        expected = training.get("temperatures_K", {}).get(level, training["temperature_K"])  # of the level, where the card tells it
+        expected = training.get("temperatures_K", {}).get(
+            level, training["temperature_K"]
+        )  # of the level, where the card tells it
         self.usual_K = float(expected if model.temperature_K is None else model.temperature_K)
         self.clock = self.network.clock(spacing_fs)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
@@ -75,12 +90,18 @@ class IntegratorRun:
         """Standard normal numbers (b, n, 3) of one sub-step after the other, each sample's from its own stream."""
         shape = (self.graph.mass.shape[1], 3)
         while True:
-            block = np.stack([rng.standard_normal((min(self.clock.count, 100), *shape)) for rng in self.streams], 1)
+            block = np.stack(
+                [rng.standard_normal((min(self.clock.count, 100), *shape)) for rng in self.streams],
+                1,
+            )
             for numbers in torch.from_numpy(block):
                 yield numbers.to(self.graph.mass.device) * self.model.noise
 
     def bath(self, temperature_K: Tensor) -> Bath:
-        return Bath(self.model.friction_per_fs, BOLTZMANN_AMU_A2_PER_FS2_K * temperature_K[:, None] / self.graph.mass)
+        return Bath(
+            self.model.friction_per_fs,
+            BOLTZMANN_AMU_A2_PER_FS2_K * temperature_K[:, None] / self.graph.mass,
+        )
 
     @torch.no_grad()
     def carry(self, given: Tensor, frames: int, direction: int) -> Tensor:
@@ -98,7 +119,9 @@ class IntegratorRun:
         x, out = known[:, -1], []
         v = velocity
         for _ in range(frames):
-            x, v = advance(force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None)
+            x, v = advance(
+                force, x, v, self.clock, bath, self.weight, normals if self.model.noise else None
+            )
             out.append(x)
         return torch.stack(out, 1)
 
@@ -107,28 +130,45 @@ class IntegratorRun:
         usual = self.usual_K
         temperature = torch.full((len(known),), usual, dtype=known.dtype, device=known.device)
         kT_over_mass = self.bath(temperature).kT_over_mass
-        if known.shape[1] == 1 or self.spacing > OBSERVABLE_FS:  # nothing is known of the velocities but the molecule's own: thermal ones
+        if (
+            known.shape[1] == 1 or self.spacing > OBSERVABLE_FS
+        ):  # nothing is known of the velocities but the molecule's own: thermal ones
             numbers = next(self.normals()) * kT_over_mass[..., None].sqrt()
             centre = (known * self.weight[:, None, :, None]).sum(2, keepdim=True)
             drift = (centre[:, -1] - centre[:, -2]) / self.spacing if known.shape[1] > 1 else 0.0
-            return numbers - (numbers * self.weight[..., None]).sum(1, keepdim=True) + drift, temperature
+            return numbers - (numbers * self.weight[..., None]).sum(
+                1, keepdim=True
+            ) + drift, temperature
         heat, v = [], torch.zeros_like(known[:, 0])
-        heavy = (self.graph.mass > 2.0).to(known.dtype)  # between frames 5 fs apart, hydrogens hide how fast they are
-        for k, before, change in self.network.observed(self.prepared, self.force, known, self.spacing):
+        heavy = (self.graph.mass > 2.0).to(
+            known.dtype
+        )  # between frames 5 fs apart, hydrogens hide how fast they are
+        for k, before, change in self.network.observed(
+            self.prepared, self.force, known, self.spacing
+        ):
             v = before + change
             drift = (v * self.weight[..., None]).sum(1, keepdim=True)
             if k >= 4:
                 heat.append(
-                    (self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum((1, 2)) / (3 * heavy.sum(1)).clamp_min(1)
+                    (self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum(
+                        (1, 2)
+                    )
+                    / (3 * heavy.sum(1)).clamp_min(1)
                 )
-        if len(heat) >= 2 and self.model.temperature_K is None:  # drawn towards the training's where few atoms say little
-            measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(0.5 * usual, 1.5 * usual)
+        if (
+            len(heat) >= 2 and self.model.temperature_K is None
+        ):  # drawn towards the training's where few atoms say little
+            measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(
+                0.5 * usual, 1.5 * usual
+            )
             worth = 1.5 * heavy.sum(1) * len(heat)
             temperature = (worth * measured + PRIOR_WORTH * temperature) / (worth + PRIOR_WORTH)
         drift = (v * self.weight[..., None]).sum(1, keepdim=True)
         most = 4.0 * kT_over_mass.sqrt()[..., None]
         relative = v - drift
-        return drift + relative * (most / relative.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0), temperature
+        return drift + relative * (
+            most / relative.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        ).clamp_max(1.0), temperature
 
     @torch.no_grad()
     def refined(self, x: Tensor, level: float) -> Tensor:

@@ -36,7 +36,13 @@ class IntegratorModel(ChemistryModel):
     min_frames = 2
 
     def __init__(
-        self, weights: str, *, temperature_K: float | None = None, friction_per_fs: float | None = None, noise: float = 1.0, **options: Any
+        self,
+        weights: str,
+        *,
+        temperature_K: float | None = None,
+        friction_per_fs: float | None = None,
+        noise: float = 1.0,
+        **options: Any,
     ):
         super().__init__(weights, **options)
         if temperature_K is not None and not 0 < temperature_K < 5000:
@@ -45,14 +51,18 @@ class IntegratorModel(ChemistryModel):
             raise InputError(f"noise must lie in 0 (the mean path) .. 1 (samples), not {noise}")
         self.temperature_K, self.noise = temperature_K, noise
         self._fields: dict[tuple[Molecule, str], Force | None] = {}
-        self.friction_per_fs = float(self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs)
+        self.friction_per_fs = float(
+            self.training["friction_per_fs"] if friction_per_fs is None else friction_per_fs
+        )
 
     def field_of(self, molecule: Molecule) -> tuple[str, Force | None]:
         """The level of theory of a molecule, and its force field (`Integrator.classical`), made once."""
         key = molecule, self.level_of(molecule)
         if key not in self._fields:
             known = fingerprint(molecule) in self.training["known"].get(key[1], ())
-            self._fields[key] = cast(Integrator, self.network).classical(molecule_graph(*key).to(self.device), known)
+            self._fields[key] = cast(Integrator, self.network).classical(
+                molecule_graph(*key).to(self.device), known
+            )
         return key[1], self._fields[key]
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
@@ -67,7 +77,9 @@ class IntegratorModel(ChemistryModel):
             else:
                 one_sided = forward if forward is not None else backward
                 if one_sided is None:
-                    raise InputError(f"{self.name} needs given frames beside the gap of frames {first} to {last}")
+                    raise InputError(
+                        f"{self.name} needs given frames beside the gap of frames {first} to {last}"
+                    )
                 out[:, first : last + 1] = one_sided
             if window.callback is not None:
                 window.callback({"frames": last - first + 1})
@@ -75,10 +87,18 @@ class IntegratorModel(ChemistryModel):
 
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
         run = IntegratorRun(self, graph, window.molecule, window.dt_fs, window.seeds)
-        return between(run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames))
+        return between(
+            run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames)
+        )
 
     def continue_(
-        self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], *, steps: int | None = None, callback: Callback | None = None
+        self,
+        trajectory: Trajectory,
+        n_frames: int,
+        seeds: NDArray[np.int64],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
     ) -> list[Trajectory]:
         """The n_frames after a trajectory, one Trajectory per seed, in one run of whatever length."""
         head = trajectory.positions_A[-CONTEXT:]
@@ -86,7 +106,9 @@ class IntegratorModel(ChemistryModel):
         made = self.complete(whole, given, seeds, steps=steps, callback=callback)[:, ~given]
         return self._after(trajectory, made, seeds)
 
-    def refine(self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3) -> NDArray[np.float64]:
+    def refine(
+        self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
+    ) -> NDArray[np.float64]:
         """A coarse trajectory with every frame noised a little and carried downhill by the learned force.
 
         Raises
@@ -97,8 +119,12 @@ class IntegratorModel(ChemistryModel):
         positions, centre = self._coarse(trajectory, level, 2)
         out = []
         for seed in np.asarray(seeds).tolist():
-            graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(self.device)
+            graph = molecule_graph(trajectory.molecule, self.level_of(trajectory.molecule), 1).to(
+                self.device
+            )
             x = torch.from_numpy(positions)[None].to(self.device)
-            run = IntegratorRun(self, graph, trajectory.molecule, float(trajectory.dt_fs), np.array([seed]))
+            run = IntegratorRun(
+                self, graph, trajectory.molecule, float(trajectory.dt_fs), np.array([seed])
+            )
             out.append(run.refined(x, level)[0].cpu().numpy() + centre)
         return np.stack(out) if out else np.zeros((0, *positions.shape))

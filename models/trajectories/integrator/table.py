@@ -81,7 +81,9 @@ class TableTraining(TrainingConfig):
     ridge: float = Field(default=3e-5, gt=0)
 
 
-def fit_table(config: dict[str, Any], out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def fit_table(
+    config: dict[str, Any], out: Path, progress: Progress | None = None
+) -> dict[str, Any]:
     """Fit a force field to each molecule and write `out/NAME.safetensors` with its card; returns what was done.
 
     Raises
@@ -95,9 +97,13 @@ def fit_table(config: dict[str, Any], out: Path, progress: Progress | None = Non
         c = TableTraining.model_validate(config)
         state, card = initial(c.init, ("trajectory",), {})
     if c.network or c.schedule:
-        raise ConfigError(["learn: table is fitted in closed form; leave `network` and `schedule` out"])
+        raise ConfigError(
+            ["learn: table is fitted in closed form; leave `network` and `schedule` out"]
+        )
     if card["config"].get("kind") != "integrator":
-        raise InputError(f"init: {c.init} is a model of kind {card['config'].get('kind')!r}, expected an integrator")
+        raise InputError(
+            f"init: {c.init} is a model of kind {card['config'].get('kind')!r}, expected an integrator"
+        )
     table: dict[int, float] = {}
     runs = [run for run in read_runs(c) if run.molecule.name not in c.leave_out]
     frames = 0
@@ -105,15 +111,32 @@ def fit_table(config: dict[str, Any], out: Path, progress: Progress | None = Non
         found, used = fit_molecule(c, run.part(*c.share))
         table, frames = table | found, frames + used
         if progress is not None:
-            progress({"step": k + 1, "molecules": len(runs), "frames": frames, "share": (k + 1) / len(runs)})
+            progress(
+                {
+                    "step": k + 1,
+                    "molecules": len(runs),
+                    "frames": frames,
+                    "share": (k + 1) / len(runs),
+                }
+            )
     keys = sorted(table)
-    state |= {"keys": torch.tensor(keys), "coefficients": torch.tensor([table[key] for key in keys])}
+    state |= {
+        "keys": torch.tensor(keys),
+        "coefficients": torch.tensor([table[key] for key in keys]),
+    }
     card["config"] |= {"table": len(keys)}
-    card["config"].setdefault("field", {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES})
+    card["config"].setdefault(
+        "field", {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
+    )
     card["name"], card["quality"] = c.name, {}
     card |= {key: value for key, value, usual in _said(c) if value != usual}
     path = save_weights(out / f"{c.name}.safetensors", state, card)
-    return {"weights": str(path), "molecules": len(runs), "frames": frames, "coefficients": len(keys)}
+    return {
+        "weights": str(path),
+        "molecules": len(runs),
+        "frames": frames,
+        "coefficients": len(keys),
+    }
 
 
 def _said(c: TableTraining) -> tuple[tuple[str, str, str], ...]:
@@ -129,7 +152,9 @@ def read_runs(c: TableTraining) -> list[Dynamics]:
     return runs
 
 
-def fit_molecule(c: TableTraining, run: Dynamics, labels: Labels | None = None) -> tuple[dict[int, float], int]:
+def fit_molecule(
+    c: TableTraining, run: Dynamics, labels: Labels | None = None
+) -> tuple[dict[int, float], int]:
     """(coefficients of one molecule's force field, frames it was fitted to).
 
     Raises
@@ -168,7 +193,9 @@ def finite(x: Array, f: Array) -> tuple[Array, Array]:
 def labels_of(level: str) -> Labels:
     """Who gives the forces of new frames at a level of theory. Raises `InputError` where nobody does."""
     if level != "GFN2-xTB":
-        raise InputError(f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0")
+        raise InputError(
+            f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0"
+        )
     labels: Labels = host_function("ase", "gfn2_forces")
     return labels
 
@@ -182,7 +209,9 @@ def own_frames(own: Coordinates, table: dict[int, float], start: Array, count: i
     v, kept = torch.randn(x.shape, generator=generator, dtype=x.dtype) * size, []
     for step in range(1, APART * max(1, count // STARTS) + 1):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        v = (decay * (v + field.accelerations(x)) + (1 - decay**2) ** 0.5 * size * noise).clamp(-0.3, 0.3)
+        v = (decay * (v + field.accelerations(x)) + (1 - decay**2) ** 0.5 * size * noise).clamp(
+            -0.3, 0.3
+        )
         x = x + v
         if step % APART == 0:
             kept.append(x.numpy().copy())

@@ -61,11 +61,17 @@ def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
             t = load_trajectory(path, c.topology, dt_fs=c.dt_fs)
             spacing = float(t.dt_fs)
             positions = np.asarray(t.positions_A, np.float32)[None]
-            runs.append(Dynamics(t.molecule, positions, spacing, c.level, c.temperature_K, c.friction_per_fs))
+            runs.append(
+                Dynamics(
+                    t.molecule, positions, spacing, c.level, c.temperature_K, c.friction_per_fs
+                )
+            )
     return [run.part(*c.share) for run in runs]
 
 
-def part_runs(runs: Sequence[Dynamics], share: float, length: int, seed: int) -> tuple[list[Dynamics], list[Dynamics]]:
+def part_runs(
+    runs: Sequence[Dynamics], share: float, length: int, seed: int
+) -> tuple[list[Dynamics], list[Dynamics]]:
     """Runs to train on and runs to hold out: whole molecules of many, else the end of each run that leaves `length` frames twice."""
     rows, held = split([run.molecule for run in runs], share, seed)
     if len(held) or share == 0:
@@ -93,8 +99,14 @@ def molecule_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
         )
     runs, held = part_runs(runs, c.held_out, LEAST_FRAMES, c.seed)
     segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
-    unseen = SegmentBatches(held, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS) if held else None
-    observations = ObservationBatches(runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS)
+    unseen = (
+        SegmentBatches(held, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)
+        if held
+        else None
+    )
+    observations = ObservationBatches(
+        runs, pairs=max(c.pairs_per_batch // 6, 16), seed=c.seed, step_fs=STEP_FS
+    )
     usable = len(observations) > 0
     config = integrator_config(c)
 
@@ -103,7 +115,11 @@ def molecule_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
 
     def loss(network: nn.Module, data: Any) -> Tensor:
         model = cast(Integrator, network)
-        return observer_loss(model, data) if isinstance(data, Observations) else fine_loss(model.force, data)
+        return (
+            observer_loss(model, data)
+            if isinstance(data, Observations)
+            else fine_loss(model.force, data)
+        )
 
     return Plan(config, batch, loss, training_of(runs, (0.5, 100.0), 1.0), held_out=unseen)
 
@@ -114,22 +130,44 @@ def field_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
     forces = ForceBatches(runs, seed=c.seed)
     unseen = ForceBatches(held, seed=c.seed) if held else None
     known = ConstantBatches(Path(c.constants), seed=c.seed) if c.constants else None
-    task = integrator_config(c) | {"field": {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}}
+    task = integrator_config(c) | {
+        "field": {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES}
+    }
 
     def batch(step: int) -> Forces | Known:
         return known(step) if known is not None and step < c.constants_steps else forces(step)
 
     training = training_of(runs, (0.5, 100.0), 1.0)
-    return Plan(task, batch, lambda network, data: field_loss(cast(Any, network).field, data), training, held_out=unseen)
+    return Plan(
+        task,
+        batch,
+        lambda network, data: field_loss(cast(Any, network).field, data),
+        training,
+        held_out=unseen,
+    )
 
 
 def integrator_config(c: TrajectoryTraining) -> dict[str, Any]:
     """The card's `config` of an integrator on molecules."""
-    force = {"node_features": NODE_FEATURES, "edge_features": EDGE_FEATURES, "radial": 32, "shortest": 0.8, "step_input": True, "blocks": 2}
-    return {"kind": "integrator", "longest_step": STEP_FS, "observer": True, "force": force | c.network}
+    force = {
+        "node_features": NODE_FEATURES,
+        "edge_features": EDGE_FEATURES,
+        "radial": 32,
+        "shortest": 0.8,
+        "step_input": True,
+        "blocks": 2,
+    }
+    return {
+        "kind": "integrator",
+        "longest_step": STEP_FS,
+        "observer": True,
+        "force": force | c.network,
+    }
 
 
-def training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float) -> dict[str, Any]:
+def training_of(
+    runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None, length_A: float
+) -> dict[str, Any]:
     """What a card says of the dynamics: spacing, thermostat, length, levels, molecules."""
     if spacing_fs is None:
         each = [r.spacing_fs for r in runs]
@@ -141,9 +179,14 @@ def training_of(runs: Sequence[Dynamics], spacing_fs: tuple[float, float] | None
         "friction_per_fs": float(np.median([r.friction_per_fs for r in runs])),
         "length_A": length_A,
         "levels": levels,
-        "molecules": {level: len({r.molecule for r in runs if r.level == level}) for level in levels},
+        "molecules": {
+            level: len({r.molecule for r in runs if r.level == level}) for level in levels
+        },
         "known": {
-            level: found for level in levels if len(found := sorted({fingerprint(r.molecule) for r in runs if r.level == level})) <= 50
+            level: found
+            for level in levels
+            if len(found := sorted({fingerprint(r.molecule) for r in runs if r.level == level}))
+            <= 50
         },
         "frames": int(sum(r.positions_A.shape[0] * r.positions_A.shape[1] for r in runs)),
     }

@@ -26,13 +26,19 @@ from equidrift.models.trajectories.integrator.field import FLAT, Skeleton
 POWERS = {"bond": 4, "angle": 4, "torsion": 6, "plane": 2}  # of planes the even ones: 2 and 4
 CENTRES_A = np.geomspace(1.5, 6.0, 10)
 WIDTH = 0.18  # of the radial Gaussians, in log d
-WALL = {"bond": 0.1, "angle": 0.05, "pair": 0.01}  # amu/fs^2 and the like: what leads back from beyond all that was seen
+WALL = {
+    "bond": 0.1,
+    "angle": 0.05,
+    "pair": 0.01,
+}  # amu/fs^2 and the like: what leads back from beyond all that was seen
 MARGIN = {"bond": 0.03, "angle": 0.05, "pair": 0.05}  # of what was seen
 
 
 def colours(node: NDArray[Any], edge: NDArray[Any]) -> list[bytes]:
     """A hash an atom, equal for atoms that a renumbering may swap (Weisfeiler and Leman's refinement), unlike those of other molecules."""
-    found = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(node)]
+    found = [
+        hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(node)
+    ]
     kinds = np.ascontiguousarray(edge)
     for _ in range(len(found)):
         rows = []
@@ -86,15 +92,24 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
 
     def keys(kind: str, atoms: tuple[int, ...], count: int, start: int = 0) -> list[int]:
         if kind == "plane":  # even powers do not mind the order of the three neighbours
-            return [key_of(f"plane{p}", [(atoms[0],), *((i,) for i in atoms[1:])], colour) for p in range(start, start + count)]
+            return [
+                key_of(f"plane{p}", [(atoms[0],), *((i,) for i in atoms[1:])], colour)
+                for p in range(start, start + count)
+            ]
         return [key_of(f"{kind}{p}", [atoms], colour) for p in range(start, start + count)]
 
     def named(name: str, kinds: Iterable[str]) -> dict[str, NDArray[np.int64]]:
-        return {kind: np.array([key_of(f"{kind}{name}", [a], colour) for a in lists[kind]], np.int64) for kind in kinds if lists[kind]}
+        return {
+            kind: np.array([key_of(f"{kind}{name}", [a], colour) for a in lists[kind]], np.int64)
+            for kind in kinds
+            if lists[kind]
+        }
 
     counts = POWERS | {"pair": len(CENTRES_A) + 1}
     rows_of = {kind: [keys(kind, a, counts[kind], 1) for a in some] for kind, some in lists.items()}
-    powers = {kind: np.array(rows, np.int64).reshape(-1, counts[kind]) for kind, rows in rows_of.items()}
+    powers = {
+        kind: np.array(rows, np.int64).reshape(-1, counts[kind]) for kind, rows in rows_of.items()
+    }
     couplings = {}
     for first, second, shared in (
         ("bond", "bond", 1), ("bond", "angle", 1), ("angle", "angle", 2), ("bond", "torsion", 2), ("angle", "torsion", 2),
@@ -107,8 +122,17 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
             for j, other in enumerate(b)
             if (first != second or i < j) and len(set(one) & set(other)) >= shared
         ]
-        rows = [min(key_of(first + second, [a[i], b[j]], colour), key_of(first + second, [b[j], a[i]], colour)) for i, j in found]
-        couplings[first, second] = torch.tensor(found, dtype=torch.long).reshape(-1, 2), np.array(rows, np.int64)
+        rows = [
+            min(
+                key_of(first + second, [a[i], b[j]], colour),
+                key_of(first + second, [b[j], a[i]], colour),
+            )
+            for i, j in found
+        ]
+        couplings[first, second] = (
+            torch.tensor(found, dtype=torch.long).reshape(-1, 2),
+            np.array(rows, np.int64),
+        )
     atoms = {kind: torch.tensor(some, dtype=torch.long) for kind, some in lists.items() if some}
     lows, highs = named("low", WALL), named("high", WALL)
     return Coordinates(atoms, powers, couplings, named("0", ("bond", "angle")), lows, highs, s.mass)
@@ -132,7 +156,9 @@ def values(kind: str, x: Tensor) -> Tensor:
     return torch.cat([(left * right).sum(-1) * size, (a * right).sum(-1) * length * size], -1)
 
 
-def local_values(c: Coordinates, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+def local_values(
+    c: Coordinates, x: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Coordinates by kind, their gradients (b, m, atoms, 3) and their atoms (m, atoms); torsions as "torsion" and "sine"."""
     q, gradients, atoms = {}, {}, dict(c.atoms)
     with torch.enable_grad():
@@ -141,7 +167,10 @@ def local_values(c: Coordinates, x: Tensor) -> tuple[dict[str, Tensor], dict[str
             found = values(kind, own)
             if kind == "torsion":
                 m = len(index)
-                for name, part, keep in (("torsion", found[:, :m], True), ("sine", found[:, m:], False)):
+                for name, part, keep in (
+                    ("torsion", found[:, :m], True),
+                    ("sine", found[:, m:], False),
+                ):
                     gradients[name] = torch.autograd.grad(part.sum(), own, retain_graph=keep)[0]
                     q[name] = part.detach()
                 atoms["sine"] = index
@@ -157,15 +186,22 @@ def terms(kind: str, q: Tensor) -> tuple[Tensor, Tensor]:
         centre = torch.from_numpy(np.log(CENTRES_A)).to(q)
         off = (q.log()[..., None] - centre) / WIDTH
         bumps = torch.exp(-0.5 * off.square())
-        return torch.cat([bumps, 1 / q[..., None]], -1), torch.cat([-bumps * off / (WIDTH * q[..., None]), -1 / q[..., None].square()], -1)
+        return torch.cat([bumps, 1 / q[..., None]], -1), torch.cat(
+            [-bumps * off / (WIDTH * q[..., None]), -1 / q[..., None].square()], -1
+        )
     count = POWERS[kind]
     powers = range(2, 2 * count + 1, 2) if kind == "plane" else range(1, count + 1)
-    return torch.stack([q**p for p in powers], -1), torch.stack([p * q ** (p - 1) for p in powers], -1)
+    return torch.stack([q**p for p in powers], -1), torch.stack(
+        [p * q ** (p - 1) for p in powers], -1
+    )
 
 
 def is_covered(s: Skeleton, colour: list[bytes], table: dict[int, float]) -> bool:
     """Whether a table holds the coefficients of a molecule, by those of its bonds."""
-    return all(key_of("bond0", [tuple(pair)], colour) in table for pair in s.bonds.tolist()) and len(s.bonds) > 0
+    return (
+        all(key_of("bond0", [tuple(pair)], colour) in table for pair in s.bonds.tolist())
+        and len(s.bonds) > 0
+    )
 
 
 @dataclass
@@ -184,7 +220,11 @@ class Fitted:
         q, gradients, atoms = local_values(self.coordinates, x)
         slope, wall, seen = {}, {}, {}
         for kind, part in q.items():
-            inside = part.clamp(self.low[kind].to(x), self.high[kind].to(x)) if kind in self.low else part
+            inside = (
+                part.clamp(self.low[kind].to(x), self.high[kind].to(x))
+                if kind in self.low
+                else part
+            )
             wall[kind] = WALL.get(kind, 0.0) * (part - inside)
             seen[kind] = (part == inside).to(x)  # products stay as they are beyond
             q[kind] = inside - self.reference[kind].to(x) if kind in self.reference else inside
@@ -216,7 +256,9 @@ def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
     """A molecule's coordinates with the coefficients of a table; what the table lacks is 0."""
 
     def look(keys: NDArray[np.int64]) -> Tensor:
-        return torch.tensor([table.get(k, 0.0) for k in keys.ravel().tolist()], dtype=torch.float64).reshape(keys.shape)
+        return torch.tensor(
+            [table.get(k, 0.0) for k in keys.ravel().tolist()], dtype=torch.float64
+        ).reshape(keys.shape)
 
     return Fitted(
         c,
@@ -231,7 +273,10 @@ def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
 def design(c: Coordinates, x: Tensor, reference: dict[str, Tensor]) -> Tensor:
     """The force (b, 3 n) of each coefficient alone, (b, k, 3 n), in the order of `all_keys`."""
     q, gradients, atoms = local_values(c, x)
-    q = {kind: part - reference[kind].to(x) if kind in reference else part for kind, part in q.items()}
+    q = {
+        kind: part - reference[kind].to(x) if kind in reference else part
+        for kind, part in q.items()
+    }
     b, n = x.shape[:2]
     dense = {}
     for kind, gradient in gradients.items():
@@ -239,15 +284,23 @@ def design(c: Coordinates, x: Tensor, reference: dict[str, Tensor]) -> Tensor:
         whole = torch.zeros(b, m, n, 3, dtype=x.dtype)
         whole.scatter_add_(2, atoms[kind][None, :, :, None].expand(b, m, each, 3), -gradient)
         dense[kind] = whole.flatten(2)
-    parts = [(terms(kind, q[kind])[1][..., None] * dense[kind][:, :, None]).flatten(1, 2) for kind in c.atoms]
+    parts = [
+        (terms(kind, q[kind])[1][..., None] * dense[kind][:, :, None]).flatten(1, 2)
+        for kind in c.atoms
+    ]
     for (first, second), (index, _) in c.couplings.items():
         if len(index):
             i, j = index.unbind(1)
-            parts.append(q[second][:, j, None] * dense[first][:, i] + q[first][:, i, None] * dense[second][:, j])
+            parts.append(
+                q[second][:, j, None] * dense[first][:, i]
+                + q[first][:, i, None] * dense[second][:, j]
+            )
     return torch.cat(parts, 1)
 
 
-def fit(c: Coordinates, frames: NDArray[Any], forces: NDArray[Any], ridge: float = 1e-6, chunk: int = 50) -> dict[int, float]:
+def fit(
+    c: Coordinates, frames: NDArray[Any], forces: NDArray[Any], ridge: float = 1e-6, chunk: int = 50
+) -> dict[int, float]:
     """The table of coefficients that takes frames (t, n, 3) to forces (t, n, 3) in amu A/fs^2, by ridge regression in scaled columns."""
     x = torch.from_numpy(np.asarray(frames, np.float64))
     reference, table = {}, dict[int, float]()
@@ -262,9 +315,14 @@ def fit(c: Coordinates, frames: NDArray[Any], forces: NDArray[Any], ridge: float
             reference[kind] = torch.tensor([table[k] for k in keys.tolist()], dtype=torch.float64)
     keys, place = np.unique(np.concatenate(list(all_keys(c))), return_inverse=True)
     where = torch.from_numpy(place.astype(np.int64))
-    normal, right = torch.zeros(len(keys), len(keys), dtype=torch.float64), torch.zeros(len(keys), dtype=torch.float64)
+    normal, right = (
+        torch.zeros(len(keys), len(keys), dtype=torch.float64),
+        torch.zeros(len(keys), dtype=torch.float64),
+    )
     for start in range(0, len(x), chunk):
-        part = design(c, x[start : start + chunk].float(), {kind: r.float() for kind, r in reference.items()})
+        part = design(
+            c, x[start : start + chunk].float(), {kind: r.float() for kind, r in reference.items()}
+        )
         tied = torch.zeros(len(part), len(keys), part.shape[2]).index_add(1, where, part)
         columns = tied.transpose(1, 2).flatten(0, 1)
         wanted = torch.from_numpy(np.asarray(forces[start : start + chunk], np.float32)).flatten()

@@ -21,7 +21,15 @@ from tests.models.networks import conformer, small_set
 
 
 @pytest.mark.parametrize(
-    ("smiles", "code"), [("C1CC1", 1), ("C1CCC1", 2), ("C1CCCC1", 3), ("c1ccccc1", 4), ("C1CCCCCC1", 5), ("C1CCCCCCCC1", 6)]
+    ("smiles", "code"),
+    [
+        ("C1CC1", 1),
+        ("C1CCC1", 2),
+        ("C1CCCC1", 3),
+        ("c1ccccc1", 4),
+        ("C1CCCCCC1", 5),
+        ("C1CCCCCCCC1", 6),
+    ],
 )
 def test_ring_sizes(smiles: str, code: int) -> None:
     codes = graph_codes(Molecule.from_smiles(smiles))
@@ -31,8 +39,15 @@ def test_ring_sizes(smiles: str, code: int) -> None:
 
 
 def test_the_smallest_common_ring_counts() -> None:
-    codes = graph_codes(Molecule.from_smiles("C1CC12CCCC2"))  # spiro: a three-ring and a five-ring share atom 2
-    assert codes.pair[0, 1, 2] == 1 and codes.pair[3, 4, 2] == 3 and codes.pair[2, 2, 2] == 1 and codes.pair[0, 3, 2] == 0
+    codes = graph_codes(
+        Molecule.from_smiles("C1CC12CCCC2")
+    )  # spiro: a three-ring and a five-ring share atom 2
+    assert (
+        codes.pair[0, 1, 2] == 1
+        and codes.pair[3, 4, 2] == 3
+        and codes.pair[2, 2, 2] == 1
+        and codes.pair[0, 3, 2] == 0
+    )
 
 
 def test_hops_and_bonds() -> None:
@@ -57,9 +72,15 @@ def test_set_survives_the_disk(tmp_path: Path) -> None:
     data.add(molecule, "GFN2-xTB", x, [])
     data.save(tmp_path / "set.npz")
     again = ConformerSet.load(tmp_path / "set.npz")
-    assert [path.name for path in tmp_path.iterdir()] == ["set.npz"] and len(again) == 3 and again.levels == data.levels
+    assert (
+        [path.name for path in tmp_path.iterdir()] == ["set.npz"]
+        and len(again) == 3
+        and again.levels == data.levels
+    )
     for a, b in zip(data.graphs, again.graphs):
-        assert all((getattr(a, name) == getattr(b, name)).all() for name in ("atom", "pair", "tetrahedral"))
+        assert all(
+            (getattr(a, name) == getattr(b, name)).all() for name in ("atom", "pair", "tetrahedral")
+        )
     flat = [[*s.targets, *(x for starts in s.starts for x in starts)] for s in (data, again)]
     for a, b in zip(*flat, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -74,11 +95,18 @@ def test_hydrogens_get_hands() -> None:
     for positions in (x, x * [1, 1, -1]):
         fixed = exchange_hydrogens(handed, positions)
         for _, a, b, c, d in handed.tetrahedral.tolist():
-            assert np.dot(fixed[a] - fixed[d], np.cross(fixed[b] - fixed[d], fixed[c] - fixed[d])) > 0
-        assert sorted(map(tuple, fixed)) == sorted(map(tuple, positions)), "positions are exchanged, not moved"
+            assert (
+                np.dot(fixed[a] - fixed[d], np.cross(fixed[b] - fixed[d], fixed[c] - fixed[d])) > 0
+            )
+        assert sorted(map(tuple, fixed)) == sorted(map(tuple, positions)), (
+            "positions are exchanged, not moved"
+        )
 
 
 def test_held_out_parts_are_stable_and_of_their_size() -> None:
     parts = [held_out("C" * k + "O" * j) for k in range(40) for j in range(40)]
-    assert 0.03 < parts.count("val") / len(parts) < 0.07 and 0.03 < parts.count("test") / len(parts) < 0.07
+    assert (
+        0.03 < parts.count("val") / len(parts) < 0.07
+        and 0.03 < parts.count("test") / len(parts) < 0.07
+    )
     assert held_out("CCO") == held_out("CCO")

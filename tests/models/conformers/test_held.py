@@ -22,7 +22,12 @@ def problem() -> tuple[torch.Tensor, ...]:
     x = 2.0 * torch.randn(2, 6, 3, generator=generator, dtype=torch.float64)
     target = torch.rand(2, 6, 6, generator=generator, dtype=torch.float64) + 1.0
     stiffness = torch.rand(2, 6, 6, generator=generator, dtype=torch.float64)
-    return x, target + target.mT, stiffness + stiffness.mT, torch.rand(2, 6, generator=generator, dtype=torch.float64) + 0.1
+    return (
+        x,
+        target + target.mT,
+        stiffness + stiffness.mT,
+        torch.rand(2, 6, generator=generator, dtype=torch.float64) + 0.1,
+    )
 
 
 def test_held_atoms_are_infinitely_stiff_anchors() -> None:
@@ -42,13 +47,18 @@ def test_violated_bounds_pull_and_satisfied_ones_do_not() -> None:
     d = torch.cdist(x, x)
     none = Held(torch.zeros(2, 6, dtype=torch.bool), x, d - 1.0, d + 1.0)
     torch.testing.assert_close(
-        newton_step(x, x, target, stiffness, anchor, none), newton_step(x, x, target, stiffness, anchor), atol=1e-9, rtol=0
+        newton_step(x, x, target, stiffness, anchor, none),
+        newton_step(x, x, target, stiffness, anchor),
+        atol=1e-9,
+        rtol=0,
     )
     lower, upper = torch.zeros_like(d), torch.full_like(d, torch.inf)
     upper[:, 0, 1] = upper[:, 1, 0] = 2.0
     y = x
     for _ in range(6):
-        y = newton_step(y, x, target, 0.01 * stiffness, 0.01 * anchor, Held(none.mask, x, lower, upper))
+        y = newton_step(
+            y, x, target, 0.01 * stiffness, 0.01 * anchor, Held(none.mask, x, lower, upper)
+        )
     assert (torch.linalg.norm(y[:, 0] - y[:, 1], dim=-1) < 2.1).all() and (d[:, 0, 1] > 2.1).all()
 
 
@@ -64,7 +74,11 @@ def test_the_refiner_holds_atoms_and_moves_the_rest(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved[1], alone[1], atol=1e-4)
     shift = np.array([5.0, -2.0, 1.0])
     far = [Known(molecule, np.array([0, 1, 3]), x[[0, 1, 3]] + shift), Known(other)]
-    np.testing.assert_allclose(refiner.refine_many([(molecule, x[None] + shift), jobs[1]], known=far)[0][0], moved[0][0] + shift, atol=1e-4)
+    np.testing.assert_allclose(
+        refiner.refine_many([(molecule, x[None] + shift), jobs[1]], known=far)[0][0],
+        moved[0][0] + shift,
+        atol=1e-4,
+    )
 
 
 def test_the_generator_holds_atoms(tmp_path: Path) -> None:
@@ -75,7 +89,9 @@ def test_the_generator_holds_atoms(tmp_path: Path) -> None:
     seeds = sample_seeds(0, 0, 5)
     made = model.sample(molecule, seeds, steps=5)
     np.testing.assert_array_equal(made[:, [0, 1, 3]], np.tile(x[[0, 1, 3]] + 4.0, (5, 1, 1)))
-    np.testing.assert_allclose(model.sample(molecule, seeds[[3, 1]], steps=5), made[[3, 1]], atol=1e-4)
+    np.testing.assert_allclose(
+        model.sample(molecule, seeds[[3, 1]], steps=5), made[[3, 1]], atol=1e-4
+    )
     assert np.abs(made[0] - made[1]).max() > 1e-3, "the rest differs from seed to seed"
 
 

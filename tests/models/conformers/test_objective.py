@@ -11,8 +11,15 @@ from equidrift.models.conformers.objective import Batches, geometry_loss, size_b
 from tests.models.networks import small_set
 
 
-def batches(sigma: tuple[float, float] | None = None, seed: int = 0, **options: dict[int, float]) -> Batches:
-    return Batches(small_set(), **{"atoms_per_batch": 30, "level_weights": {}, **options}, seed=seed, sigma=sigma)
+def batches(
+    sigma: tuple[float, float] | None = None, seed: int = 0, **options: dict[int, float]
+) -> Batches:
+    return Batches(
+        small_set(),
+        **{"atoms_per_batch": 30, "level_weights": {}, **options},
+        seed=seed,
+        sigma=sigma,
+    )
 
 
 def test_loss_is_zero_at_the_target_and_in_every_pose() -> None:
@@ -25,7 +32,9 @@ def test_loss_is_zero_at_the_target_and_in_every_pose() -> None:
     noisy = example.target + 0.2 * noise * example.batch.mask[..., None]
     loss = float(geometry_loss(example, noisy))
     assert loss > 0.1
-    example.target = example.target @ q + torch.tensor([1.0, 2.0, 3.0]) * example.batch.mask[..., None]
+    example.target = (
+        example.target @ q + torch.tensor([1.0, 2.0, 3.0]) * example.batch.mask[..., None]
+    )
     assert float(geometry_loss(example, noisy)) == pytest.approx(loss, rel=1e-3)
 
 
@@ -35,9 +44,16 @@ def test_batches_are_functions_of_the_step(sigma: tuple[float, float] | None) ->
     forward = [one(step) for step in range(8)]
     for step in (7, 0, 3):
         example = other(step)
-        assert torch.equal(example.start, forward[step].start) and torch.equal(example.target, forward[step].target)
-        assert torch.equal(example.sigma, forward[step].sigma) and example.recycle == forward[step].recycle
-    assert not all(torch.equal(a.start, batches(sigma, seed=1)(k).start) for k, a in enumerate(forward[:3]))
+        assert torch.equal(example.start, forward[step].start) and torch.equal(
+            example.target, forward[step].target
+        )
+        assert (
+            torch.equal(example.sigma, forward[step].sigma)
+            and example.recycle == forward[step].recycle
+        )
+    assert not all(
+        torch.equal(a.start, batches(sigma, seed=1)(k).start) for k, a in enumerate(forward[:3])
+    )
 
 
 def test_buckets_hold_every_conformer_once() -> None:

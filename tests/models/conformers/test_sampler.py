@@ -37,21 +37,34 @@ def test_protocols(refiner: RefinerModel, tmp_path: Path) -> None:
 
 
 def test_refined_conformers_do_not_depend_on_the_batch(refiner: RefinerModel) -> None:
-    jobs = [(m, np.stack([x, x + 0.05 * np.sin(x)])) for m, x in map(conformer, ("CCO", "C[C@H](N)C(=O)O", "CC=O"))]
+    jobs = [
+        (m, np.stack([x, x + 0.05 * np.sin(x)]))
+        for m, x in map(conformer, ("CCO", "C[C@H](N)C(=O)O", "CC=O"))
+    ]
     together = refiner.refine_many(jobs)
     for (molecule, positions), block in zip(jobs, together):
         for k, x in enumerate(positions):
-            np.testing.assert_allclose(refiner.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-4)
+            np.testing.assert_allclose(
+                refiner.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-4
+            )
 
 
 def test_shipped_refiner_keeps_the_batch_tolerance_with_room_to_spare() -> None:
     """The Newton step's matrix multiplies rounding by its condition number, so that it is solved in float64."""
-    smiles = ("CCO", "OCC=O", "C[C@H](F)/C=C/Br", "CC(=O)Oc1ccccc1C(=O)O", "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O")
+    smiles = (
+        "CCO",
+        "OCC=O",
+        "C[C@H](F)/C=C/Br",
+        "CC(=O)Oc1ccccc1C(=O)O",
+        "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O",
+    )
     jobs = [(m, np.stack([x, x + 0.05 * np.sin(x)])) for m, x in map(conformer, smiles)]
     shipped = RefinerModel("refine")
     for (molecule, positions), block in zip(jobs, shipped.refine_many(jobs)):
         for k, x in enumerate(positions):
-            np.testing.assert_allclose(shipped.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-5)
+            np.testing.assert_allclose(
+                shipped.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-5
+            )
 
 
 def test_nan_conformers_pass_through(refiner: RefinerModel) -> None:
@@ -66,7 +79,9 @@ def test_nan_conformers_pass_through(refiner: RefinerModel) -> None:
 
 @pytest.mark.parametrize("steps", [0, 9])
 def test_steps_out_of_range(refiner: RefinerModel, steps: int) -> None:
-    with pytest.raises(InputError, match=rf"steps must lie in 1 \.\. 8 for the refiner, not {steps}"):
+    with pytest.raises(
+        InputError, match=rf"steps must lie in 1 \.\. 8 for the refiner, not {steps}"
+    ):
         refiner.refine_many([], steps=steps)
 
 

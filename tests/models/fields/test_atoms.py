@@ -18,7 +18,16 @@ from equidrift.models.fields.train import run_training
 from equidrift.registry import resolve
 
 NUMBERS = np.array([6, 8, 1, 1, 1, 1])
-PLACES_A = np.array([[0.0, 0, 0], [1.4, 0.1, 0], [-0.4, 1.0, 0.1], [-0.4, -0.5, 0.9], [-0.4, -0.5, -0.9], [1.8, 0.3, 0.8]])
+PLACES_A = np.array(
+    [
+        [0.0, 0, 0],
+        [1.4, 0.1, 0],
+        [-0.4, 1.0, 0.1],
+        [-0.4, -0.5, 0.9],
+        [-0.4, -0.5, -0.9],
+        [1.8, 0.3, 0.8],
+    ]
+)
 TURN = np.linalg.qr(np.random.default_rng(5).standard_normal((3, 3)))[0]
 VALUES = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 
@@ -37,11 +46,28 @@ def data(rank: str, count: int = 12) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 def fitted(rank: str, **sizes: Any) -> AtomFieldModel:
-    small = {"width": 8, "layers": 1, "radial": 6, "features": 3, "score_width": 8, "score_layers": 1, **sizes}
-    model = AtomFieldModel.fit(*data(rank), rank=rank, config=small, schedule={"steps": 3}, score_schedule={"steps": 2}, batch=4)
+    small = {
+        "width": 8,
+        "layers": 1,
+        "radial": 6,
+        "features": 3,
+        "score_width": 8,
+        "score_layers": 1,
+        **sizes,
+    }
+    model = AtomFieldModel.fit(
+        *data(rank),
+        rank=rank,
+        config=small,
+        schedule={"steps": 3},
+        score_schedule={"steps": 2},
+        batch=4,
+    )
     with torch.no_grad():  # a network of some effect, which that of two steps does not have
         for parameter in model.diffusion.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            parameter += 0.05 * torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(1)
+            )
     return model
 
 
@@ -73,14 +99,32 @@ def test_samples_and_densities_move_along(model: AtomFieldModel) -> None:
         rng = np.random.default_rng(8)
         return lambda shape: change(rng.standard_normal(shape))
 
-    first = model.condition(NUMBERS, positions[0], values[0], given).sample(3, steps=6, noise=noise(lambda z: z))
+    first = model.condition(NUMBERS, positions[0], values[0], given).sample(
+        3, steps=6, noise=noise(lambda z: z)
+    )
     assert np.isfinite(first).all()
-    moved = model.condition(NUMBERS[order], positions[0][order] @ TURN.T + 7, turned(values[0][order], rank), given[order])
+    moved = model.condition(
+        NUMBERS[order],
+        positions[0][order] @ TURN.T + 7,
+        turned(values[0][order], rank),
+        given[order],
+    )
     second = moved.sample(3, steps=6, noise=noise(lambda z: turned_six(z[:, order], rank)))
     np.testing.assert_allclose(second, turned(first[:, order], rank), atol=2e-3 * model.scale)
-    np.testing.assert_allclose(first[:, given], np.broadcast_to(values[0][given], first[:, given].shape), rtol=1e-15, atol=0)
+    np.testing.assert_allclose(
+        first[:, given],
+        np.broadcast_to(values[0][given], first[:, given].shape),
+        rtol=1e-15,
+        atol=0,
+    )
     probability = model.log_prob(NUMBERS, positions[0], values[0], probes=0, steps=6)
-    there = model.log_prob(NUMBERS[order], positions[0][order] @ TURN.T + 7, turned(values[0][order], rank), probes=0, steps=6)
+    there = model.log_prob(
+        NUMBERS[order],
+        positions[0][order] @ TURN.T + 7,
+        turned(values[0][order], rank),
+        probes=0,
+        steps=6,
+    )
     np.testing.assert_allclose(probability, there, atol=0.05, rtol=1e-3)
 
 
@@ -91,17 +135,33 @@ def test_score_turns_in_both_precisions(model: AtomFieldModel, dtype: torch.dtyp
     diffusion = model.diffusion.double() if dtype == torch.float64 else model.diffusion.float()
     out = []
     for turn in (np.eye(3), TURN):
-        x = torch.tensor(np.concatenate([positions[:2] @ turn.T, np.broadcast_to(NUMBERS[:, None], (2, 6, 1))], -1), dtype=dtype)
+        x = torch.tensor(
+            np.concatenate(
+                [positions[:2] @ turn.T, np.broadcast_to(NUMBERS[:, None], (2, 6, 1))], -1
+            ),
+            dtype=dtype,
+        )
         y = torch.tensor(turned(values[:2], rank, turn))
         inner = to_six(y) if rank == "tensor" else y.reshape(2, 6, -1)
         with torch.no_grad():
             mean, gram = diffusion.kernel.law(x)
             mask = torch.ones(2, 6, dtype=torch.bool)
-            score = diffusion.score(torch.tensor([0.3, 0.7], dtype=torch.float64), x, inner / model.scale, mask, gram) + mean
+            score = (
+                diffusion.score(
+                    torch.tensor([0.3, 0.7], dtype=torch.float64),
+                    x,
+                    inner / model.scale,
+                    mask,
+                    gram,
+                )
+                + mean
+            )
         full = to_matrix(score) if rank == "tensor" else score.reshape(values[:2].shape)
         out.append(full.double().numpy())
     model.diffusion.float()
-    np.testing.assert_allclose(out[1], turned(out[0], rank), atol=1e-2 if dtype == torch.float32 else 1e-7)
+    np.testing.assert_allclose(
+        out[1], turned(out[0], rank), atol=1e-2 if dtype == torch.float32 else 1e-7
+    )
 
 
 def test_a_model_without_network_is_its_gp() -> None:
@@ -135,10 +195,17 @@ def test_density_of_some_atoms_is_the_marginal() -> None:
     hidden[3:] = np.nan
     _, gram = model.law(model._single(NUMBERS, positions[0], values[0], None))
     mean, _ = model.law(model._single(NUMBERS, positions[0], values[0], None))
-    inner = (model.standard(model._single(NUMBERS, positions[0], values[0], None)).y - mean)[0, :3, 0]
-    expected = torch.distributions.MultivariateNormal(torch.zeros(3, dtype=torch.float64), gram.matrix[0][:3, :3]).log_prob(inner)
+    inner = (model.standard(model._single(NUMBERS, positions[0], values[0], None)).y - mean)[
+        0, :3, 0
+    ]
+    expected = torch.distributions.MultivariateNormal(
+        torch.zeros(3, dtype=torch.float64), gram.matrix[0][:3, :3]
+    ).log_prob(inner)
     np.testing.assert_allclose(
-        model.log_prob(NUMBERS, positions[0], hidden), float(expected) - 3 * np.log(model.scale), rtol=1e-4, atol=1e-3
+        model.log_prob(NUMBERS, positions[0], hidden),
+        float(expected) - 3 * np.log(model.scale),
+        rtol=1e-4,
+        atol=1e-3,
     )
 
 
@@ -146,7 +213,10 @@ def test_save_and_load(model: AtomFieldModel, tmp_path: Path) -> None:
     _, positions, values = data(model.config.rank)
     model.save(tmp_path / "mine")
     again = AtomFieldModel.load(tmp_path / "mine.safetensors")
-    kept, other = (m.condition(NUMBERS, positions[0], values[0], [0]).sample(1, 2, steps=3) for m in (model, again))
+    kept, other = (
+        m.condition(NUMBERS, positions[0], values[0], [0]).sample(1, 2, steps=3)
+        for m in (model, again)
+    )
     np.testing.assert_allclose(kept, other, atol=1e-5)
     with pytest.raises(WeightsError, match="expected 'atom-field'"):
         AtomFieldModel.load("field-se")
@@ -187,7 +257,15 @@ def test_bad_input(model: AtomFieldModel) -> None:
         ((NUMBERS, x, y, [True, False]), "one True or False an atom"),
         ((NUMBERS, x, y), "nothing is left"),
         ((NUMBERS, x, y * np.nan), "no value is known"),
-        ((NUMBERS, x, np.where(np.arange(6).reshape(6, *[1] * (y.ndim - 1)) == 1, np.nan, y), [0, 1]), "given atoms \\[1\\] are NaN"),
+        (
+            (
+                NUMBERS,
+                x,
+                np.where(np.arange(6).reshape(6, *[1] * (y.ndim - 1)) == 1, np.nan, y),
+                [0, 1],
+            ),
+            "given atoms \\[1\\] are NaN",
+        ),
     ]:
         with pytest.raises(InputError, match=told):
             model.condition(*arguments)
@@ -219,7 +297,11 @@ def test_hosts() -> None:
     atoms.set_array("field", known)
     done = complete_atoms(atoms, model, n=3, steps=3)
     np.testing.assert_array_equal(done.arrays["field"][:2], values[0][:2])
-    assert np.isfinite(done.arrays["field"]).all() and (done.arrays["field_std"][2:] > 0).all() and not done.arrays["field_std"][:2].any()
+    assert (
+        np.isfinite(done.arrays["field"]).all()
+        and (done.arrays["field_std"][2:] > 0).all()
+        and not done.arrays["field_std"][:2].any()
+    )
     assert np.isnan(atoms.arrays["field"][2:]).all()
     with pytest.raises(InputError, match="complete_atoms"):
         calculator(model)
@@ -227,7 +309,9 @@ def test_hosts() -> None:
     with pytest.raises(InputError, match="level"):
         model.condition(NUMBERS, positions[0], known).interval(2.0)
     mean, low, high = model.condition(NUMBERS, positions[0], known).interval(0.5)
-    assert (low[2:] < mean[2:]).all() and (mean[2:] < high[2:]).all() and (low[:2] == high[:2]).all()
+    assert (
+        (low[2:] < mean[2:]).all() and (mean[2:] < high[2:]).all() and (low[:2] == high[:2]).all()
+    )
     atoms.calc = calculator(model, known, n=2, steps=3)
     np.testing.assert_array_equal(atoms.get_forces()[:2], values[0][:2])
     assert atoms.calc.results["forces_std"].shape == (6, 3)

@@ -49,13 +49,23 @@ def test_the_unknown_frequency_is_integrated_over(noise: float, std: float) -> N
     lag = x[0] - x[0].T
     logs = []
     for f in grid.split(500):
-        k = sum(power[h] * torch.cos(2 * math.pi * (h + 1) * f[:, None, None] * lag) for h in range(HARMONICS))
+        k = sum(
+            power[h] * torch.cos(2 * math.pi * (h + 1) * f[:, None, None] * lag)
+            for h in range(HARMONICS)
+        )
         k = k + experts.log_offset.exp()
         covariance = alpha**2 * k + total * torch.eye(18, dtype=torch.float64)
-        logs.append(torch.distributions.MultivariateNormal(torch.zeros(18, dtype=torch.float64), covariance).log_prob(y[:, None, :, 0]))
+        logs.append(
+            torch.distributions.MultivariateNormal(
+                torch.zeros(18, dtype=torch.float64), covariance
+            ).log_prob(y[:, None, :, 0])
+        )
     exact = torch.cat(logs, 1).logsumexp(1) - math.log(len(grid))
     # without noise and with fewer values than waves the peaks are many, and the sum is good to a nat of the whole field
-    assert torch.allclose(found[:, -1], exact, atol=1.0 if std == 0 else 0.02), (found[:, -1], exact)
+    assert torch.allclose(found[:, -1], exact, atol=1.0 if std == 0 else 0.02), (
+        found[:, -1],
+        exact,
+    )
     if std == 0:
         assert frequency is not None and float(frequency[0]) == pytest.approx(2.2, abs=2e-3)
 
@@ -64,25 +74,43 @@ def test_density_is_the_mixtures_and_does_not_see_masked_points() -> None:
     experts = Experts([SE, make_kernel("matern12", length=0.1, noise=0.2)])
     experts.log_weight.copy_(torch.tensor([0.3, 0.7]).log())
     x, y, mask = functions()
-    exact = torch.logsumexp(torch.stack([kernel.gram(x).log_prob(y) for kernel in experts.kernels]) + experts.log_weight[:, None], 0)
+    exact = torch.logsumexp(
+        torch.stack([kernel.gram(x).log_prob(y) for kernel in experts.kernels])
+        + experts.log_weight[:, None],
+        0,
+    )
     both = x.expand(2, -1, -1), y, mask.expand(2, -1), ONE.expand(2, 1, 1), 0 * ONE.expand(2, 1, 1)
     assert torch.allclose(experts.log_prob(*both), exact)
     for mixture in (experts, harmonic()):
         part = mixture.log_prob(x[:, :6], y[:, :6], mask[:, :6], ONE, 0 * ONE)
         hidden = mask.clone()
         hidden[:, 6:] = False
-        assert torch.allclose(mixture.log_prob(x, y * hidden[..., None], hidden, ONE, 0 * ONE), part)
+        assert torch.allclose(
+            mixture.log_prob(x, y * hidden[..., None], hidden, ONE, 0 * ONE), part
+        )
 
 
 @pytest.mark.parametrize("std", [0.05, 0.5])
 def test_score_is_the_gradient_and_invariant(std: float) -> None:
     experts, (x, y, mask) = harmonic(), functions()
     alpha, noise = math.sqrt(1 - std**2) * ONE, std * ONE
-    score = experts.score(x.expand(2, -1, -1), y, mask.expand(2, -1), alpha.expand(2, 1, 1), noise.expand(2, 1, 1))
-    step = 1e-5 * torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    change = experts.log_prob(x, y + step, mask, alpha, noise) - experts.log_prob(x, y - step, mask, alpha, noise)
+    score = experts.score(
+        x.expand(2, -1, -1), y, mask.expand(2, -1), alpha.expand(2, 1, 1), noise.expand(2, 1, 1)
+    )
+    step = 1e-5 * torch.randn(
+        y.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
+    change = experts.log_prob(x, y + step, mask, alpha, noise) - experts.log_prob(
+        x, y - step, mask, alpha, noise
+    )
     assert torch.allclose(change, 2 * (score * step).sum((1, 2)), rtol=1e-3, atol=1e-7)
-    there = experts.score((x + 7).expand(2, -1, -1), y, mask.expand(2, -1), alpha.expand(2, 1, 1), noise.expand(2, 1, 1))
+    there = experts.score(
+        (x + 7).expand(2, -1, -1),
+        y,
+        mask.expand(2, -1),
+        alpha.expand(2, 1, 1),
+        noise.expand(2, 1, 1),
+    )
     assert torch.allclose(score, there, atol=1e-5)
 
 
@@ -108,20 +136,34 @@ def test_a_fit_finds_functions_with_periods_of_their_own(tmp_path: Path) -> None
     assert gain.mean() / 24 > 0.5, "the mixture should be far better than one GP"
     again = FieldModel.load(model.save(tmp_path / "triangles"))
     assert np.allclose(again.log_prob(x[14:], y[14:]), model.log_prob(x[14:], y[14:]), rtol=0.02)
-    made = again.condition(x[15, :18], y[15, :18]).sample(x[15, 18:], 2, seed=1, steps=12, corrections=1)
+    made = again.condition(x[15, :18], y[15, :18]).sample(
+        x[15, 18:], 2, seed=1, steps=12, corrections=1
+    )
     assert np.abs(made[..., 0] - y[15, 18:]).max() < 0.25
 
 
 def test_messages(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 5, 2))
-    with pytest.raises(InputError, match="base='experts' is for scalars on a line with a white limit, not 2 components in 2 dimensions"):
+    with pytest.raises(
+        InputError,
+        match="base='experts' is for scalars on a line with a white limit, not 2 components in 2 dimensions",
+    ):
         FieldModel.fit(x, y, vector=True, base="experts")
     with pytest.raises(InputError, match="positive span and frequencies 0 < low < high"):
         Experts([SE], 2.0, (3.0, 1.0))
     with pytest.raises(InputError, match="experts go with a white limiting kernel"):
         FieldDiffusion(Kernel(["se"]), NetworkConfig("none"), experts=Experts([SE]))
     small = NetworkConfig("attention", width=8, layers=1, heads=1)
-    path = FieldModel.fit(x[..., :1], y[..., 0], limit="white", network=small, schedule={"steps": 0}).save(tmp_path / "small")
+    path = FieldModel.fit(
+        x[..., :1], y[..., 0], limit="white", network=small, schedule={"steps": 0}
+    ).save(tmp_path / "small")
     with pytest.raises(InputError, match="holds another network than the one to be trained"):
-        FieldModel.fit(x[..., :1], y[..., 0], limit="white", network=NetworkConfig(width=16), start=path, schedule={"steps": 0})
+        FieldModel.fit(
+            x[..., :1],
+            y[..., 0],
+            limit="white",
+            network=NetworkConfig(width=16),
+            start=path,
+            schedule={"steps": 0},
+        )

@@ -21,7 +21,9 @@ from equidrift.models.fields.functions.kernels import (
 
 
 def rotation(d: int, dtype: torch.dtype) -> Tensor:
-    q, r = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+    q, r = torch.linalg.qr(
+        torch.randn(d, d, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    )
     return (q * r.diagonal().sign()).to(dtype)
 
 
@@ -30,7 +32,10 @@ def rotation(d: int, dtype: torch.dtype) -> Tensor:
 @pytest.mark.parametrize("d", [2, 3])
 def test_vector_kernels_turn_with_the_points(name: str, d: int, dtype: torch.dtype) -> None:
     x = torch.randn(1, 5, d, generator=torch.Generator().manual_seed(1), dtype=dtype)
-    y, r = torch.randn(1, 5, d, generator=torch.Generator().manual_seed(4), dtype=dtype), rotation(d, dtype)
+    y, r = (
+        torch.randn(1, 5, d, generator=torch.Generator().manual_seed(4), dtype=dtype),
+        rotation(d, dtype),
+    )
     kernel = make_kernel(name, d, length=0.8)
     here, there = kernel.gram(x), kernel.gram(x @ r.T + 3.0)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
@@ -42,41 +47,73 @@ def test_vector_kernels_turn_with_the_points(name: str, d: int, dtype: torch.dty
 def test_values() -> None:
     x = torch.tensor([[[0.0, 0.0], [0.6, 0.0]]], dtype=torch.float64)
     r = 0.6 / 0.5
-    curl, div = (make_kernel(name, 2, length=0.5).between(x, x)[0, 0, :, 1] for name in ("curl-free", "div-free"))
-    assert torch.allclose(curl, math.exp(-0.5 * r * r) * torch.tensor([[1 - r * r, 0.0], [0.0, 1.0]], dtype=torch.float64))
-    assert torch.allclose(div, math.exp(-0.5 * r * r) * torch.tensor([[1.0, 0.0], [0.0, 1 - r * r]], dtype=torch.float64))
+    curl, div = (
+        make_kernel(name, 2, length=0.5).between(x, x)[0, 0, :, 1]
+        for name in ("curl-free", "div-free")
+    )
+    assert torch.allclose(
+        curl,
+        math.exp(-0.5 * r * r) * torch.tensor([[1 - r * r, 0.0], [0.0, 1.0]], dtype=torch.float64),
+    )
+    assert torch.allclose(
+        div,
+        math.exp(-0.5 * r * r) * torch.tensor([[1.0, 0.0], [0.0, 1 - r * r]], dtype=torch.float64),
+    )
     line = torch.tensor([[[0.0], [0.5]]], dtype=torch.float64)
-    assert float(make_kernel("matern12", length=0.5).between(line, line)[0, 0, 0, 1, 0]) == pytest.approx(math.exp(-1))
-    assert float(make_kernel("periodic", period=0.5).between(line, line)[0, 0, 0, 1, 0]) == pytest.approx(1.0)
+    assert float(
+        make_kernel("matern12", length=0.5).between(line, line)[0, 0, 0, 1, 0]
+    ) == pytest.approx(math.exp(-1))
+    assert float(
+        make_kernel("periodic", period=0.5).between(line, line)[0, 0, 0, 1, 0]
+    ) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("name", ["curl-free", "div-free"])
 def test_fields_have_no_curl_or_no_divergence(name: str) -> None:
-    kernel, source = make_kernel(name, 2, length=0.7), torch.tensor([[[0.1, -0.3]]], dtype=torch.float64)
+    kernel, source = (
+        make_kernel(name, 2, length=0.7),
+        torch.tensor([[[0.1, -0.3]]], dtype=torch.float64),
+    )
     at = torch.tensor([0.4, 0.2], dtype=torch.float64)
     for column in range(2):
-        j = torch.autograd.functional.jacobian(lambda u, c=column: kernel.between(u[None, None], source)[0, 0, :, 0, c], at)
+        j = torch.autograd.functional.jacobian(
+            lambda u, c=column: kernel.between(u[None, None], source)[0, 0, :, 0, c], at
+        )
         assert abs(float(j[0, 0] + j[1, 1] if name == "div-free" else j[0, 1] - j[1, 0])) < 1e-12
         assert float(j.abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["se", "matern32", "matern52", "periodic", "weakly-periodic", "white"])
+@pytest.mark.parametrize(
+    "name", ["se", "matern32", "matern52", "periodic", "weakly-periodic", "white"]
+)
 def test_gram_operations_agree_with_matrices(name: str) -> None:
     kernel = make_kernel(name, noise=0.01, period=0.7)
     g = torch.Generator().manual_seed(0)
-    x, y = torch.randn(2, 6, 1, generator=g, dtype=torch.float64), torch.randn(2, 6, 1, generator=g, dtype=torch.float64)
+    x, y = (
+        torch.randn(2, 6, 1, generator=g, dtype=torch.float64),
+        torch.randn(2, 6, 1, generator=g, dtype=torch.float64),
+    )
     gram = kernel.gram(x)
-    k = gram.matrix if gram.matrix is not None else gram.variance * torch.eye(6, dtype=torch.float64).expand(2, 6, 6)
+    k = (
+        gram.matrix
+        if gram.matrix is not None
+        else gram.variance * torch.eye(6, dtype=torch.float64).expand(2, 6, 6)
+    )
     assert torch.allclose(gram.solve(gram.mul(y)), y, atol=1e-8)
     assert torch.allclose(gram.solve_root(gram.root(y)), y) and torch.allclose(gram.mul(y), k @ y)
-    exact = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=torch.float64), k).log_prob(y[..., 0])
+    exact = torch.distributions.MultivariateNormal(torch.zeros(6, dtype=torch.float64), k).log_prob(
+        y[..., 0]
+    )
     assert torch.allclose(gram.log_prob(y), exact)
 
 
 def test_masked_points_do_not_count() -> None:
     kernel = make_kernel("se", noise=0.01)
     g = torch.Generator().manual_seed(0)
-    x, y = torch.randn(1, 6, 1, generator=g, dtype=torch.float64), torch.randn(1, 6, 1, generator=g, dtype=torch.float64)
+    x, y = (
+        torch.randn(1, 6, 1, generator=g, dtype=torch.float64),
+        torch.randn(1, 6, 1, generator=g, dtype=torch.float64),
+    )
     mask = torch.tensor([[True, True, False, True, False, True]])
     part = kernel.gram(x[:, mask[0]]).log_prob(y[:, mask[0]])
     assert torch.allclose(kernel.gram(x, mask).log_prob(y), part)
@@ -109,14 +146,22 @@ def test_a_fit_finds_the_kernel() -> None:
 def test_messages() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'div-free'"):
         make_kernel("divfree", 2)
-    with pytest.raises(InputError, match="curl-free kernel is for fields of 3 components in 3 dimensions, not 2"):
+    with pytest.raises(
+        InputError, match="curl-free kernel is for fields of 3 components in 3 dimensions, not 2"
+    ):
         make_kernel("curl-free", 2).gram(torch.zeros(1, 2, 3))
-    with pytest.raises(InputError, match="white part of a kernel must be positive where there is nothing else"):
+    with pytest.raises(
+        InputError, match="white part of a kernel must be positive where there is nothing else"
+    ):
         Kernel(())
     with pytest.raises(InputError, match="never negative, not -1"):
         make_kernel("se", noise=-1.0)
-    with pytest.raises(InputError, match="conditioning needs all samples at the same points, not 2 sets of points"):
-        make_kernel("se").gram(torch.rand(2, 3, 1)).project(torch.zeros(2, 3, 1), torch.tensor([True, False, False]))
+    with pytest.raises(
+        InputError, match="conditioning needs all samples at the same points, not 2 sets of points"
+    ):
+        make_kernel("se").gram(torch.rand(2, 3, 1)).project(
+            torch.zeros(2, 3, 1), torch.tensor([True, False, False])
+        )
     with pytest.raises(InputError, match="the Gram matrix is not positive"):
         Gram(-torch.eye(4)[None], 1.0, 2, 2).root(torch.ones(1, 2, 2))
     with pytest.raises(InputError, match="length must be positive"):

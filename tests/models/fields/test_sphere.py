@@ -35,11 +35,16 @@ def points(n: int, seed: int = 0) -> torch.Tensor:
 
 def test_maps_are_each_others_inverse() -> None:
     y, z = points(50), points(50, 1)
-    assert torch.allclose(exp_map(y, log_map(y, z)), z) and torch.allclose(log_map(y, z).norm(dim=-1), (y * z).sum(-1).acos())
+    assert torch.allclose(exp_map(y, log_map(y, z)), z) and torch.allclose(
+        log_map(y, z).norm(dim=-1), (y * z).sum(-1).acos()
+    )
 
 
 def test_distance() -> None:
-    a, b = unit_vectors(np.array([0.0, 50.0]), np.array([0.0, 10.0])), unit_vectors(np.array([0.0, 51.0]), np.array([90.0, 10.0]))
+    a, b = (
+        unit_vectors(np.array([0.0, 50.0]), np.array([0.0, 10.0])),
+        unit_vectors(np.array([0.0, 51.0]), np.array([90.0, 10.0])),
+    )
     assert distance_km(a, b) == pytest.approx([6371 * np.pi / 2, 6371 * np.pi / 180])
 
 
@@ -51,12 +56,21 @@ def test_heat_score_is_the_gradient_and_the_two_forms_meet() -> None:
         legendre = [torch.ones_like(x), x]
         for k in range(1, 20):
             legendre.append(((2 * k + 1) * x * legendre[k] - k * legendre[k - 1]) / (k + 1))
-        density = sum((2 * k + 1) * float(np.exp(-0.5 * k * (k + 1) * variance)) * p for k, p in enumerate(legendre[:21]))
+        density = sum(
+            (2 * k + 1) * float(np.exp(-0.5 * k * (k + 1) * variance)) * p
+            for k, p in enumerate(legendre[:21])
+        )
         exact = torch.autograd.grad(density.log().sum(), at)[0]  # type: ignore[union-attr]
-        assert torch.allclose(heat_score(y, origin, torch.tensor(variance, dtype=torch.float64)), exact, atol=1e-6)
+        assert torch.allclose(
+            heat_score(y, origin, torch.tensor(variance, dtype=torch.float64)), exact, atol=1e-6
+        )
     near = exp_map(origin, 0.5 * tangent(origin, y))
-    low, high = (heat_score(near, origin, torch.tensor(v, dtype=torch.float64)) for v in (0.499999, 0.500001))
-    assert float((low - high).norm(dim=-1).max() / low.norm(dim=-1).max()) < 0.15, "Varadhan's form is a limit: 15 % off at the border"
+    low, high = (
+        heat_score(near, origin, torch.tensor(v, dtype=torch.float64)) for v in (0.499999, 0.500001)
+    )
+    assert float((low - high).norm(dim=-1).max() / low.norm(dim=-1).max()) < 0.15, (
+        "Varadhan's form is a limit: 15 % off at the border"
+    )
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.3, 1.5])
@@ -65,7 +79,9 @@ def test_draws_have_the_heat_kernels_mean(variance: float) -> None:
     exact = np.exp(-variance)  # E cos = exp(-l (l + 1) B / 2) at l = 1
     direct = heat_draw(y, variance, torch.randn(20000, 3, generator=G.manual_seed(0)))
     steps = walk(y, torch.tensor(variance), torch.randn(10, 20000, 3, generator=G.manual_seed(1)))
-    assert float(direct[:, 2].mean()) == pytest.approx(exact, abs=0.015) and float(steps[:, 2].mean()) == pytest.approx(exact, abs=0.03)
+    assert float(direct[:, 2].mean()) == pytest.approx(exact, abs=0.015) and float(
+        steps[:, 2].mean()
+    ) == pytest.approx(exact, abs=0.03)
 
 
 def test_reverse_brings_back_a_point_and_langevin_stays() -> None:
@@ -80,21 +96,34 @@ def test_reverse_brings_back_a_point_and_langevin_stays() -> None:
     known, free = torch.zeros(n, 1, 3), torch.tensor([True])
     generator = torch.Generator().manual_seed(3)
     times = schedule.times(40, 1e-2)
-    y = conditional_sample(noising, score, known, free, times, lambda: torch.randn(n, 1, 3, generator=generator), corrections=1, psi=0.5)
+    y = conditional_sample(
+        noising,
+        score,
+        known,
+        free,
+        times,
+        lambda: torch.randn(n, 1, 3, generator=generator),
+        corrections=1,
+        psi=0.5,
+    )
     assert torch.allclose(y.norm(dim=-1), torch.ones(n, 1), atol=1e-5)
     assert float((y * origin).sum(-1).mean()) == pytest.approx(np.exp(-0.05), abs=0.01)
 
 
 def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
     t = np.arange(6) * 0.25
-    tracks = unit_vectors(20 + 2 * t + np.arange(8)[:, None], -40 - 5 * t - 3 * np.arange(8)[:, None])
+    tracks = unit_vectors(
+        20 + 2 * t + np.arange(8)[:, None], -40 - 5 * t - 3 * np.arange(8)[:, None]
+    )
     config = NetworkConfig("attention", width=16, layers=2, heads=2, components=3)
     model = TrackModel.fit(t, tracks, network=config, schedule={"steps": 4}, budget_s=60.0)
     made = model.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4)
     assert made.shape == (2, 4, 3) and np.allclose(made[:, 0], tracks[0, 2], atol=1e-6)
     assert np.allclose(np.linalg.norm(made, axis=-1), 1, atol=1e-5)
     again = TrackModel.load(model.save(tmp_path / "tracks"))
-    assert np.allclose(again.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4), made, atol=1e-5)
+    assert np.allclose(
+        again.condition(t[:3], tracks[0, :3]).sample(t[2:], 2, seed=1, steps=4), made, atol=1e-5
+    )
     shifted = model.condition(t[:3] + 10, tracks[0, :3]).sample(t[2:] + 10, 2, seed=1, steps=4)
     assert np.allclose(shifted, made, atol=1e-3), "times enter by differences alone"
     assert np.isfinite(model.log_prob(t, tracks[:2], steps=4, probes=1)).all()
@@ -113,24 +142,39 @@ def test_uniform_density() -> None:
     config = NetworkConfig(width=8, layers=1, heads=1, components=3)
     model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=config, schedule={"steps": 0})
     model.prior.spread.fill_(1e9)
-    assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx([-2 * np.log(4 * np.pi)], abs=1e-4)
+    assert model.log_prob([0.0, 1.0], np.eye(3)[None, :2], steps=3, probes=1) == pytest.approx(
+        [-2 * np.log(4 * np.pi)], abs=1e-4
+    )
 
 
 def test_prior_is_the_score_of_its_process_and_turns_with_the_globe() -> None:
     """For small noise it is the Gaussian's score; a turned prior and a turned track give a turned score."""
     t = torch.linspace(0, 1, 4, dtype=torch.float64)
-    y = exp_map(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), 0.2 * tangent(torch.tensor([0.0, 0.0, 1.0]), points(40)))[:, None]
-    y = exp_map(y.expand(-1, 4, -1), 0.02 * torch.randn(40, 4, 3, generator=G.manual_seed(3), dtype=torch.float64))
+    y = exp_map(
+        torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),
+        0.2 * tangent(torch.tensor([0.0, 0.0, 1.0]), points(40)),
+    )[:, None]
+    y = exp_map(
+        y.expand(-1, 4, -1),
+        0.02 * torch.randn(40, 4, 3, generator=G.manual_seed(3), dtype=torch.float64),
+    )
     prior, variance = TrackPrior.fit(t, y), torch.full((2, 1, 1), 1e-3, dtype=torch.float64)
     found = prior.score(t[None, :, None], y[:2], variance)
-    k = torch.kron(prior.kernel.gram(t[None, :, None]).matrix[0], prior.axes @ prior.spread.diag() @ prior.axes.T)  # type: ignore[index]
-    law = torch.distributions.MultivariateNormal(prior.mean.repeat(4), k + 1e-3 * torch.eye(12, dtype=torch.float64))
+    k = torch.kron(
+        prior.kernel.gram(t[None, :, None]).matrix[0],
+        prior.axes @ prior.spread.diag() @ prior.axes.T,
+    )  # type: ignore[index]
+    law = torch.distributions.MultivariateNormal(
+        prior.mean.repeat(4), k + 1e-3 * torch.eye(12, dtype=torch.float64)
+    )
     at = y[:2].reshape(2, 12).clone().requires_grad_()
     exact = tangent(y[:2], torch.autograd.grad(law.log_prob(at).sum(), at)[0].reshape(2, 4, 3))
     assert torch.allclose(found, exact, rtol=1e-4, atol=1e-4)
     r = torch.linalg.qr(torch.randn(3, 3, generator=G.manual_seed(5), dtype=torch.float64))[0]
     turned = TrackPrior(prior.kernel, r @ prior.mean, r @ prior.axes, prior.spread)
-    assert torch.allclose(turned.score(t[None, :, None], y[:2] @ r.T, variance), found @ r.T, atol=1e-6)
+    assert torch.allclose(
+        turned.score(t[None, :, None], y[:2] @ r.T, variance), found @ r.T, atol=1e-6
+    )
 
 
 def test_messages(tmp_path: Path) -> None:
@@ -138,7 +182,9 @@ def test_messages(tmp_path: Path) -> None:
         TrackModel.fit([0.0], [[[2.0, 0.0, 0.0]]])
     with pytest.raises(InputError, match=r"unit vectors \(tracks, 2, 3\) for 2 times"):
         TrackModel.fit([0.0, 1.0], [[[1.0, 0.0, 0.0]]])
-    with pytest.raises(InputError, match=r"times must be finite and of shape \(n,\), not of shape \(1, 1\)"):
+    with pytest.raises(
+        InputError, match=r"times must be finite and of shape \(n,\), not of shape \(1, 1\)"
+    ):
         TrackModel.fit([[0.0]], [[[1.0, 0.0, 0.0]]])
     with pytest.raises(InputTypeError, match="times must be an array of numbers"):
         TrackModel.fit(["today"], [[[1.0, 0.0, 0.0]]])

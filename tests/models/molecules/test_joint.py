@@ -41,19 +41,31 @@ from equidrift.models.shared.trainer import Trainer
 from equidrift.records import Molecule
 from equidrift.weights import load_weights
 
-SIZES = {"width": 16, "pair_width": 8, "stages": 2, "blocks": 1, "triangles": 4, "vectors": 4, "radial": 6}
+SIZES = {
+    "width": 16,
+    "pair_width": 8,
+    "stages": 2,
+    "blocks": 1,
+    "triangles": 4,
+    "vectors": 4,
+    "radial": 6,
+}
 RNG = np.random.default_rng(0)
 ALCOHOL = [TYPE_OF[6, 0, 3], TYPE_OF[6, 0, 2], TYPE_OF[8, 0, 1]]
 
 
-def packed(path: Path, smiles: tuple[str, ...] = ("CCO", "C=CC#N", "C1CC1N", "NCC(=O)O", "CCCO", "OCC=O")) -> str:
+def packed(
+    path: Path, smiles: tuple[str, ...] = ("CCO", "C=CC#N", "C1CC1N", "NCC(=O)O", "CCCO", "OCC=O")
+) -> str:
     """A file as tools/make_molecules.py writes it, of places drawn at random."""
     molecules = [Molecule.from_smiles(s) for s in smiles]
     rng = np.random.default_rng(1)
     np.savez(
         path,
         numbers=np.concatenate([m.numbers for m in molecules]).astype(np.uint8),
-        positions_A=np.concatenate([2 * rng.standard_normal((m.n_atoms, 3)) for m in molecules]).astype(np.float32),
+        positions_A=np.concatenate(
+            [2 * rng.standard_normal((m.n_atoms, 3)) for m in molecules]
+        ).astype(np.float32),
         formal_charges=np.concatenate([m.formal_charges for m in molecules]).astype(np.int8),
         offset=np.cumsum([0, *(m.n_atoms for m in molecules)]),
         bonds=np.concatenate([m.bonds for m in molecules]).astype(np.uint8),
@@ -78,28 +90,39 @@ def model() -> JointModel:
 def network() -> JointNetwork:
     torch.manual_seed(0)
     network = JointNetwork(JointConfig(**SIZES))
-    for parameter in network.parameters():  # the heads start at zero, which would be equivariant for nothing
+    for (
+        parameter
+    ) in network.parameters():  # the heads start at zero, which would be equivariant for nothing
         torch.nn.init.normal_(parameter, std=0.3)
     return network.double().eval()
 
 
 def some_state(n: int = 6) -> tuple[State, Targets]:
     g = torch.Generator().manual_seed(3)
-    types = torch.rand(2, n, len(TYPES), generator=g, dtype=torch.float64).softmax(-1) - 1 / len(TYPES)
+    types = torch.rand(2, n, len(TYPES), generator=g, dtype=torch.float64).softmax(-1) - 1 / len(
+        TYPES
+    )
     bonds = (4 * torch.rand(2, n, n, BONDS, generator=g, dtype=torch.float64)).softmax(-1)
     bonds = 0.5 * (bonds + bonds.transpose(1, 2)) - 1 / BONDS
     x = 2 * torch.randn(2, n, 3, generator=g, dtype=torch.float64)
     mask = torch.ones(2, n, dtype=torch.bool)
     sigma = torch.full((2, n), 0.7, dtype=torch.float64)
     sigma[:, 0] = 0.02
-    targets = Targets(torch.randn(2, len(PROPERTIES), generator=g, dtype=torch.float64), torch.rand(2, len(PROPERTIES), generator=g) < 0.5)
+    targets = Targets(
+        torch.randn(2, len(PROPERTIES), generator=g, dtype=torch.float64),
+        torch.rand(2, len(PROPERTIES), generator=g) < 0.5,
+    )
     return State(types, bonds, x - x.mean(1, keepdim=True), sigma, mask), targets
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
-def test_network_is_equivariant_under_rotations_and_reflections(network: JointNetwork, mirror: float) -> None:
+def test_network_is_equivariant_under_rotations_and_reflections(
+    network: JointNetwork, mirror: float
+) -> None:
     state, targets = some_state()
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    turn = torch.linalg.qr(
+        torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    )[0]
     turn = turn * mirror * torch.linalg.det(turn)
     with torch.no_grad():
         first = network(state, targets)
@@ -107,7 +130,9 @@ def test_network_is_equivariant_under_rotations_and_reflections(network: JointNe
         turned = State(state.types, state.bonds, state.x @ turn, state.sigma, state.mask)
         first_turned = network(turned, targets)
         other = network(turned, targets, first_turned)
-    assert float((one.x - state.x).abs().max()) > 0.01, "a network that moves nothing is equivariant for nothing"
+    assert float((one.x - state.x).abs().max()) > 0.01, (
+        "a network that moves nothing is equivariant for nothing"
+    )
     for a, b in ((one.types, other.types), (one.bonds, other.bonds), (one.x @ turn, other.x)):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
@@ -115,10 +140,20 @@ def test_network_is_equivariant_under_rotations_and_reflections(network: JointNe
 def test_network_does_not_see_the_order_of_tokens(network: JointNetwork) -> None:
     state, targets = some_state()
     order = torch.randperm(6, generator=torch.Generator().manual_seed(2))
-    swapped = State(state.types[:, order], state.bonds[:, order][:, :, order], state.x[:, order], state.sigma[:, order], state.mask)
+    swapped = State(
+        state.types[:, order],
+        state.bonds[:, order][:, :, order],
+        state.x[:, order],
+        state.sigma[:, order],
+        state.mask,
+    )
     with torch.no_grad():
         one, other = network(state, targets), network(swapped, targets)
-    for a, b in ((one.types[:, order], other.types), (one.bonds[:, order][:, :, order], other.bonds), (one.x[:, order], other.x)):
+    for a, b in (
+        (one.types[:, order], other.types),
+        (one.bonds[:, order][:, :, order], other.bonds),
+        (one.x[:, order], other.x),
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(one.bonds, one.bonds.transpose(1, 2))
 
@@ -132,17 +167,25 @@ def test_network_does_not_see_padding(network: JointNetwork) -> None:
     wide.mask[:, 6:] = False
     with torch.no_grad():
         one, other = network(state, targets), network(wide, targets)
-    for a, b in ((one.types, other.types[:, :6]), (one.bonds, other.bonds[:, :6, :6]), (one.x, other.x[:, :6])):
+    for a, b in (
+        (one.types, other.types[:, :6]),
+        (one.bonds, other.bonds[:, :6, :6]),
+        (one.x, other.x[:, :6]),
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_targets_that_are_not_given_change_nothing(network: JointNetwork) -> None:
     state, targets = some_state()
-    changed = Targets(torch.where(targets.given, targets.values, targets.values + 5.0), targets.given)
+    changed = Targets(
+        torch.where(targets.given, targets.values, targets.values + 5.0), targets.given
+    )
     with torch.no_grad():
         torch.testing.assert_close(network(state, targets).types, network(state, changed).types)
         told = Targets(targets.values + 0.5, targets.given)
-        assert float((network(state, targets).types - network(state, told).types).abs().max()) > 1e-3
+        assert (
+            float((network(state, targets).types - network(state, told).types).abs().max()) > 1e-3
+        )
 
 
 def test_noise_falls_and_everything_is_revealed() -> None:
@@ -168,26 +211,43 @@ def test_evidence_runs_from_nothing_to_a_corner(beta: float) -> None:
 def test_categorical_draws_by_its_probabilities() -> None:
     logits = torch.tensor([0.1, 0.6, 0.3]).log().expand(20_000, 3)
     drawn = categorical(logits, torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(torch.bincount(drawn) / 20_000, torch.tensor([0.1, 0.6, 0.3]), atol=0.015, rtol=0)
-    assert categorical(torch.zeros(1, 3), torch.ones(1)).item() == 2, "a uniform number of 1 leaves the last kind, not one beyond"
+    torch.testing.assert_close(
+        torch.bincount(drawn) / 20_000, torch.tensor([0.1, 0.6, 0.3]), atol=0.015, rtol=0
+    )
+    assert categorical(torch.zeros(1, 3), torch.ones(1)).item() == 2, (
+        "a uniform number of 1 leaves the last kind, not one beyond"
+    )
 
 
 def test_tokens_and_back() -> None:
     molecule = Molecule.from_smiles("C[NH2+]CC(=O)[O-]")
-    made = tokens_of(molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders)
+    made = tokens_of(
+        molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders
+    )
     assert made is not None
     types, bonds, _ = made
     back, carrier = graph_of(types, bonds)
-    assert sorted(back.numbers.tolist()) == sorted(molecule.numbers.tolist()) and back.charge == 0 and len(carrier) == 7
+    assert (
+        sorted(back.numbers.tolist()) == sorted(molecule.numbers.tolist())
+        and back.charge == 0
+        and len(carrier) == 7
+    )
     np.testing.assert_array_equal(np.array(CAPACITY)[types], bonds.sum(1))
     silane = Molecule.from_smiles("C[SiH3]")
-    assert tokens_of(silane.numbers, silane.formal_charges, silane.bonds, silane.bond_orders) is None
+    assert (
+        tokens_of(silane.numbers, silane.formal_charges, silane.bonds, silane.bond_orders) is None
+    )
 
 
-@pytest.mark.parametrize("smiles", ["C", "CO", "CC#C", "C=CO", "CC(C)(C)N", "C1CC1", "NC=O", "CC(O)C", "[NH3+]CC(=O)[O-]"])
+@pytest.mark.parametrize(
+    "smiles",
+    ["C", "CO", "CC#C", "C=CO", "CC(C)(C)N", "C1CC1", "NC=O", "CC(O)C", "[NH3+]CC(=O)[O-]"],
+)
 def test_hydrogens_start_beside_their_atoms_and_apart(smiles: str) -> None:
     molecule = Molecule.from_smiles(smiles)
-    made = tokens_of(molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders)
+    made = tokens_of(
+        molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders
+    )
     assert made is not None
     types, bonds, heavy = made
     from equidrift.registry import make_model
@@ -204,7 +264,12 @@ def test_hydrogens_start_beside_their_atoms_and_apart(smiles: str) -> None:
 
 def test_too_many_hydrogens_are_still_placed() -> None:
     bonds = np.array([[0, 3, 0], [3, 0, 1], [0, 1, 0]])
-    places = first_places(np.array([TYPE_OF[6, 0, 3]] * 3), bonds, np.array([[0.0, 0, 0], [1.2, 0, 0], [2.6, 0, 0]]), RNG)
+    places = first_places(
+        np.array([TYPE_OF[6, 0, 3]] * 3),
+        bonds,
+        np.array([[0.0, 0, 0], [1.2, 0, 0], [2.6, 0, 0]]),
+        RNG,
+    )
     assert places.shape == (9, 3) and np.isfinite(places).all()
 
 
@@ -225,7 +290,9 @@ def test_broken_valences_are_found() -> None:
     assert again[0][1, :2].all() and not again[0][0].any() and not again[1][0].any()
     hidden = nothing[1].clone()
     hidden[1, 0, 1] = hidden[1, 1, 0] = True
-    assert not walk.broken(types, bonds, nothing[0], hidden).any(), "what is hidden breaks nothing yet"
+    assert not walk.broken(types, bonds, nothing[0], hidden).any(), (
+        "what is hidden breaks nothing yet"
+    )
 
 
 def test_samples_are_mostly_molecules(model: JointModel) -> None:
@@ -239,7 +306,12 @@ def test_samples_are_mostly_molecules(model: JointModel) -> None:
             order[[i, j]] += o
             assert 0.8 < np.linalg.norm(positions[i] - positions[j]) < 1.9
         valence = {(z, q): CAPACITY[k] + h for k, (z, q, h) in enumerate(TYPES)} | {(1, 0): 1}
-        right += sum(valence[z, q] == o for z, q, o in zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), order.tolist()))
+        right += sum(
+            valence[z, q] == o
+            for z, q, o in zip(
+                molecule.numbers.tolist(), molecule.formal_charges.tolist(), order.tolist()
+            )
+        )
         total += molecule.n_atoms
     assert right / total > 0.9
 
@@ -260,7 +332,10 @@ def test_targets_a_sample_equal_targets_of_all(model: JointModel) -> None:
     wanted = np.full((2, len(PROPERTIES)), np.nan)
     wanted[:, PROPERTIES.index("gap_eV")] = 7.0, 5.0
     for k, value in enumerate((7.0, 5.0)):
-        one, other = model.sample_many(np.arange(2), wanted, steps=4)[k], model.sample(np.arange(2), targets={"gap_eV": value}, steps=4)[k]
+        one, other = (
+            model.sample_many(np.arange(2), wanted, steps=4)[k],
+            model.sample(np.arange(2), targets={"gap_eV": value}, steps=4)[k],
+        )
         assert one is not None and other is not None and one[0].key() == other[0].key()
 
 
@@ -268,7 +343,9 @@ def embedded(smiles: str) -> tuple[Molecule, np.ndarray]:
     from equidrift.registry import make_model
 
     molecule = Molecule.from_smiles(smiles)
-    return molecule, make_model("etkdg").sample(molecule, np.array([5]))[0] + np.array([1.0, -2.0, 3.0])
+    return molecule, make_model("etkdg").sample(molecule, np.array([5]))[0] + np.array(
+        [1.0, -2.0, 3.0]
+    )
 
 
 def ethanol() -> tuple[Molecule, np.ndarray]:
@@ -278,7 +355,9 @@ def ethanol() -> tuple[Molecule, np.ndarray]:
 @pytest.mark.parametrize("sampler", ["diffusion", "bfn"])
 def test_a_fragment_is_held_exactly(sampler: Any) -> None:
     molecule, positions = ethanol()
-    for raw in JointModel("joint", sampler=sampler).sample(np.arange(4), fragment=(molecule, positions), steps=12):
+    for raw in JointModel("joint", sampler=sampler).sample(
+        np.arange(4), fragment=(molecule, positions), steps=12
+    ):
         assert raw is not None
         assert (raw[0].numbers > 1).sum() > 3, "something is grown"
         assert hydrogens_kept(raw, molecule, positions) <= 6
@@ -288,7 +367,9 @@ def test_a_fragment_is_held_exactly(sampler: Any) -> None:
 def test_hydrogens_keep_their_places_where_nothing_new_can_take_them_all(sampler: Any) -> None:
     """One atom is grown on eight, so that at most four of octane's eighteen hydrogens can give way."""
     molecule, positions = embedded("CCCCCCCC")
-    for raw in JointModel("joint", sampler=sampler).sample(np.arange(2), fragment=(molecule, positions), steps=12):
+    for raw in JointModel("joint", sampler=sampler).sample(
+        np.arange(2), fragment=(molecule, positions), steps=12
+    ):
         assert raw is not None
         assert 14 <= hydrogens_kept(raw, molecule, positions) <= 18
 
@@ -300,15 +381,26 @@ def hydrogens_kept(raw: Any, molecule: Molecule, positions: np.ndarray) -> int:
     np.testing.assert_array_equal(made.numbers[:size], molecule.numbers[:size])
     np.testing.assert_array_equal(x[:size], positions[:size])
     inside = molecule.bonds.max(1) < size
-    wanted = {(i, j): o for (i, j), o in zip(molecule.bonds[inside].tolist(), molecule.bond_orders[inside].tolist())}
-    assert {(i, j): o for (i, j), o in zip(made.bonds.tolist(), made.bond_orders.tolist()) if max(i, j) < size} == wanted
+    wanted = {
+        (i, j): o
+        for (i, j), o in zip(molecule.bonds[inside].tolist(), molecule.bond_orders[inside].tolist())
+    }
+    assert {
+        (i, j): o
+        for (i, j), o in zip(made.bonds.tolist(), made.bond_orders.tolist())
+        if max(i, j) < size
+    } == wanted
     count = 0
     for atom in range(size):
         here, before = (m.bonds[(m.bonds == atom).any(1)].max(1) for m in (made, molecule))
         here, before = here[made.numbers[here] == 1], before[molecule.numbers[before] == 1]
-        apart = np.linalg.norm(x[here][:, None] - positions[before], axis=-1).reshape(len(here), len(before))
+        apart = np.linalg.norm(x[here][:, None] - positions[before], axis=-1).reshape(
+            len(here), len(before)
+        )
         places = apart.argmin(1) if len(here) else np.zeros(0, int)
-        assert len(here) <= len(before) and len(set(places.tolist())) == len(here), "no hydrogen is added, and none shares a place"
+        assert len(here) <= len(before) and len(set(places.tolist())) == len(here), (
+            "no hydrogen is added, and none shares a place"
+        )
         assert (apart.min(1, initial=np.inf) < 1e-9).all(), "hydrogens that stay keep their places"
         count += len(here)
     return count
@@ -365,10 +457,18 @@ def test_options_that_cannot_be() -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
-    return {"data": packed(tmp_path / "set.npz"), "network": SIZES, "batch": 4, "schedule": {"steps": 6}, "half_precision": False}
+    return {
+        "data": packed(tmp_path / "set.npz"),
+        "network": SIZES,
+        "batch": 4,
+        "schedule": {"steps": 6},
+        "half_precision": False,
+    }
 
 
-def test_resume_equals_an_uninterrupted_run(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_equals_an_uninterrupted_run(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Killed(Exception):
         pass
 
@@ -388,13 +488,17 @@ def test_resume_equals_an_uninterrupted_run(config: dict[str, Any], tmp_path: Pa
     parts = train.run_training(config, tmp_path / "parts", None, resume=True)
     assert whole["steps"] == parts["steps"] == 6 and whole["conditioned"] == 3
     one, other = (load_weights(str(summary["weights"]))[0] for summary in (whole, parts))
-    assert all(bool((one[name] == other[name]).all()) for name in one)  # the files differ in the minutes that their descriptions tell
+    assert all(
+        bool((one[name] == other[name]).all()) for name in one
+    )  # the files differ in the minutes that their descriptions tell
     JointModel(str(parts["weights"])).sample(np.arange(2), targets={"gap_eV": 0.0}, steps=2)
 
 
 def test_half_b_is_never_conditioned_on(config: dict[str, Any]) -> None:
     data = train.training_molecules(train.JointTraining.model_validate(config))
-    batches = Batches(data, torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), size=6, seed=0)
+    batches = Batches(
+        data, torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), size=6, seed=0
+    )
     examples = [batches(step) for step in range(40)]
     given = torch.cat([e.targets.given.any(1)[~e.clean.conditional] for e in examples])
     known = torch.cat([e.targets.given.any(1)[e.clean.conditional] for e in examples])
@@ -404,7 +508,9 @@ def test_half_b_is_never_conditioned_on(config: dict[str, Any]) -> None:
 def test_training_lowers_the_loss(config: dict[str, Any]) -> None:
     c = train.JointTraining.model_validate(config)
     network = train.make_network(c)
-    example = Batches(train.training_molecules(c), torch.zeros(12), torch.ones(12), size=6, seed=0)(0)
+    example = Batches(train.training_molecules(c), torch.zeros(12), torch.ones(12), size=6, seed=0)(
+        0
+    )
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
     for _ in range(30):
@@ -425,7 +531,9 @@ def test_training_lowers_the_loss(config: dict[str, Any]) -> None:
         ({"condition_on": "c"}, "condition_on"),
     ],
 )
-def test_configs_that_do_not_fit(config: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_configs_that_do_not_fit(
+    config: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         train.run_training({**config, **change}, tmp_path / "out", None)
 
@@ -442,8 +550,12 @@ def test_tokens_of_a_file(config: dict[str, Any]) -> None:
     qm9 = load_qm9(config["data"])
     heavy = heavy_tokens(qm9, qm9.rows("train"), conditional=np.ones(len(qm9), bool))
     assert heavy.mask.sum(1).tolist() == [3, 4, 4, 5, 4, 4]
-    torch.testing.assert_close((heavy.x * heavy.mask[..., None]).sum(1), torch.zeros(6, 3), atol=1e-5, rtol=0)
-    np.testing.assert_array_equal(np.array(CAPACITY)[heavy.types.numpy()] * heavy.mask.numpy(), heavy.bonds.sum(2).numpy())
+    torch.testing.assert_close(
+        (heavy.x * heavy.mask[..., None]).sum(1), torch.zeros(6, 3), atol=1e-5, rtol=0
+    )
+    np.testing.assert_array_equal(
+        np.array(CAPACITY)[heavy.types.numpy()] * heavy.mask.numpy(), heavy.bonds.sum(2).numpy()
+    )
 
 
 def test_additive_estimate_is_the_exact_posterior_of_a_sum(config: dict[str, Any]) -> None:
@@ -451,18 +563,25 @@ def test_additive_estimate_is_the_exact_posterior_of_a_sum(config: dict[str, Any
     data = train.training_molecules(train.JointTraining.model_validate(config))
     torch.manual_seed(0)
     kinds, pairs = len(TYPES), 10 * (BONDS - 1)
-    model = Additive.of({"solved": torch.randn(12, 1 + kinds + pairs).tolist(), "residual": [0.5] * 12})
+    model = Additive.of(
+        {"solved": torch.randn(12, 1 + kinds + pairs).tolist(), "residual": [0.5] * 12}
+    )
     types = torch.nn.functional.one_hot(data.types, kinds).double() * data.mask[..., None]
     off = data.mask[:, :, None] & data.mask[:, None] & ~torch.eye(9, dtype=torch.bool)
     bonds = torch.nn.functional.one_hot(data.bonds, BONDS).double() * off[..., None]
 
     def value(types: torch.Tensor, bonds: torch.Tensor, k: int) -> torch.Tensor:
-        element = torch.tensor([[float(z == e) for e in (6, 7, 8, 9)] for z, _, _ in TYPES], dtype=torch.float64)
+        element = torch.tensor(
+            [[float(z == e) for e in (6, 7, 8, 9)] for z, _, _ in TYPES], dtype=torch.float64
+        )
         e = types @ element
         pair = torch.einsum("bijo,bie,oef,bjf->b", bonds, e, model.bonds[k].double(), e)
         return model.offset[k] + (types @ model.types[k].double()).sum(1) + 0.5 * pair
 
-    wanted, given_ = torch.zeros(len(data), 12, dtype=torch.float64), torch.zeros(len(data), 12, dtype=torch.bool)
+    wanted, given_ = (
+        torch.zeros(len(data), 12, dtype=torch.float64),
+        torch.zeros(len(data), 12, dtype=torch.bool),
+    )
     wanted[:, 4], given_[:, 4] = 1.3, True
     soft = types.clone()
     soft[:, 1] = 1.0 / kinds
@@ -482,7 +601,12 @@ def test_additive_estimate_is_the_exact_posterior_of_a_sum(config: dict[str, Any
         tried = bonds.clone()
         tried[:, 0, 2] = tried[:, 2, 0] = torch.nn.functional.one_hot(torch.tensor(order), BONDS)
         each.append(-0.5 * ((1.3 - value(types, tried, 4)) / 0.5) ** 2)
-    torch.testing.assert_close(gain[:, 0, 2].log_softmax(-1), torch.stack(each, dim=1).log_softmax(-1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        gain[:, 0, 2].log_softmax(-1),
+        torch.stack(each, dim=1).log_softmax(-1),
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 def test_additive_fit_finds_what_is_additive(config: dict[str, Any]) -> None:

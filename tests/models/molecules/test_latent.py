@@ -82,7 +82,9 @@ def dataset(items: list[tuple[Molecule, np.ndarray]]) -> QM9:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, molecules: list[tuple[Molecule, np.ndarray]]) -> Path:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, molecules: list[tuple[Molecule, np.ndarray]]
+) -> Path:
     """A folder with the three stages trained for a few steps."""
     folder = tmp_path_factory.mktemp("latent")
     np.savez(folder / "qm9.npz", **vars(dataset(molecules)))
@@ -93,7 +95,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, molecules: list[tuple[Mole
     return folder
 
 
-DECODER = {"width": 16, "pair_width": 8, "vectors": 2, "radial": 6, "stages": 1, "blocks": 1, "newton": 1}
+DECODER = {
+    "width": 16,
+    "pair_width": 8,
+    "vectors": 2,
+    "radial": 6,
+    "stages": 1,
+    "blocks": 1,
+    "newton": 1,
+}
 STAGES = {
     "graph": {
         "latent": 8,
@@ -105,20 +115,39 @@ STAGES = {
         "decoder_heads": 2,
         "contrast": 0.1,
     },
-    "geometry": {"latent": 4, "width": 16, "pair_width": 8, "vectors": 2, "blocks": 1, "decoder": DECODER},
+    "geometry": {
+        "latent": 4,
+        "width": 16,
+        "pair_width": 8,
+        "vectors": 2,
+        "blocks": 1,
+        "decoder": DECODER,
+    },
     "diffusion": {"width": 16, "blocks": 1, "condition": 8, "centres": 4},
 }
 
 
 def settings_of(folder: Path, stage: str, network: dict, steps: int = 3) -> dict:
     places = {key: str(folder / f"{key}.safetensors") for key in ("graph", "geometry")}
-    config = {"stage": stage, "data": str(folder / "qm9.npz"), "name": stage, "network": network, "batch": 4}
-    return config | (places if stage == "diffusion" else {}) | {"schedule": {"steps": steps, "warmup_steps": 1}, "training_data": "toy"}
+    config = {
+        "stage": stage,
+        "data": str(folder / "qm9.npz"),
+        "name": stage,
+        "network": network,
+        "batch": 4,
+    }
+    return (
+        config
+        | (places if stage == "diffusion" else {})
+        | {"schedule": {"steps": steps, "warmup_steps": 1}, "training_data": "toy"}
+    )
 
 
 @pytest.fixture(scope="module")
 def space(trained: Path) -> LatentSpace:
-    return LatentSpace(str(trained / "graph.safetensors"), str(trained / "geometry.safetensors"), steps=2)
+    return LatentSpace(
+        str(trained / "graph.safetensors"), str(trained / "geometry.safetensors"), steps=2
+    )
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +177,10 @@ def test_a_latent_knows_no_frame_and_no_order_of_atoms(space, molecules, seed, w
     molecule, x = molecules[which]
     order = np.random.default_rng(seed).permutation(molecule.n_atoms)
     moved = (x @ rotation(seed).T + np.random.default_rng(seed).standard_normal(3) * 5)[order]
-    assert np.abs(space.encode(permuted(molecule, order), moved) - space.encode(molecule, x)).max() < 1e-5
+    assert (
+        np.abs(space.encode(permuted(molecule, order), moved) - space.encode(molecule, x)).max()
+        < 1e-5
+    )
 
 
 def test_a_latent_knows_geometry_graph_and_hand(space, molecules):
@@ -157,7 +189,9 @@ def test_a_latent_knows_geometry_graph_and_hand(space, molecules):
     mirrored = space.encode(molecule, -x)
     assert abs(z[space.slices["hand"]][0]) > 1e-3
     np.testing.assert_allclose(mirrored[space.slices["hand"]], -z[space.slices["hand"]], atol=1e-9)
-    np.testing.assert_allclose(mirrored[: space.slices["hand"].start], z[: space.slices["hand"].start], atol=1e-5)
+    np.testing.assert_allclose(
+        mirrored[: space.slices["hand"].start], z[: space.slices["hand"].start], atol=1e-5
+    )
     other = space.encode(molecule, x + 0.3 * np.random.default_rng(0).standard_normal(x.shape))
     assert np.abs(other - z)[space.slices["geometry"]].max() > 1e-3
     np.testing.assert_array_equal(other[space.slices["graph"]], z[space.slices["graph"]])
@@ -171,7 +205,9 @@ def test_kekule_and_aromatic_drawings_are_one_graph(space):
         bond_orders=[1, 2] * 3 + [1] * 6,
         formal_charges=[0] * 12,
     )
-    np.testing.assert_allclose(space.encode(kekule), space.encode(from_smiles("c1ccccc1")), atol=1e-5)
+    np.testing.assert_allclose(
+        space.encode(kekule), space.encode(from_smiles("c1ccccc1")), atol=1e-5
+    )
 
 
 def test_a_planar_molecule_has_no_hand():
@@ -197,7 +233,9 @@ def test_of_several_conformers_the_nearest_is_taken(space, trained, molecules):
     part = space.slices["geometry"]
 
     def nearness(made):
-        return np.array([(space.encode(*one)[part] * row[part]).mean() for one, row in zip(made, z)])
+        return np.array(
+            [(space.encode(*one)[part] * row[part]).mean() for one, row in zip(made, z)]
+        )
 
     single, best = (nearness(s.decode_conformers(some, z, np.arange(5))) for s in (space, several))
     assert (best >= single - 1e-4).all() and (best > single + 1e-4).any()
@@ -208,13 +246,27 @@ def test_reconstruction_counts_what_comes_back(tmp_path, space, molecules):
     data.split[:6] = 2
     np.savez(tmp_path / "qm9_molecules.npz", **vars(data))
     rows = {row["row"]: row["values"] for row in reconstruction_rows(tmp_path, 4, space=space)}
-    assert set(rows) == {"latent/graph", "latent/geometry", "latent/geometry-refine", "latent/graph-alone", "latent/geometry-etkdg-mmff"}
-    assert rows["latent/graph"]["molecules"] == 4 and 0 <= rows["latent/graph"]["exact_match"] <= 100
+    assert set(rows) == {
+        "latent/graph",
+        "latent/geometry",
+        "latent/geometry-refine",
+        "latent/graph-alone",
+        "latent/geometry-etkdg-mmff",
+    }
+    assert (
+        rows["latent/graph"]["molecules"] == 4 and 0 <= rows["latent/graph"]["exact_match"] <= 100
+    )
     items = molecules[:3]
     perfect = conformer_quality(items, [(m, x @ rotation(1).T) for m, x in items])
-    assert perfect["rmsd_A"] < 1e-6 and perfect["bond_error_A"] < 1e-6 and perfect["below_0.5_A"] == 100.0
+    assert (
+        perfect["rmsd_A"] < 1e-6
+        and perfect["bond_error_A"] < 1e-6
+        and perfect["below_0.5_A"] == 100.0
+    )
     worse = conformer_quality(items, [items[0], None, (items[2][0], items[2][1] * 1.5)])
-    assert worse["below_0.5_A"] < 100.0 and worse["bond_error_A"] > 0.1  # one is missing, one is blown up
+    assert (
+        worse["below_0.5_A"] < 100.0 and worse["bond_error_A"] > 0.1
+    )  # one is missing, one is blown up
 
 
 def test_decoding_is_determined_by_latent_and_seed(space):
@@ -245,10 +297,15 @@ def test_selfies_keep_the_molecule(smiles):
 
 def test_graphs_of_the_data_set_are_those_of_its_molecules(molecules):
     data = dataset(molecules)
-    codes = tokenise(sequences := [selfies_of(s) for s in data.smiles], tokens := vocabulary(sequences), 24)
+    codes = tokenise(
+        sequences := [selfies_of(s) for s in data.smiles], tokens := vocabulary(sequences), 24
+    )
     at_once = qm9_graphs(data, np.arange(len(data)), codes)
     one_by_one = graph_batch([m for m, _ in molecules], tokens, 24)
-    assert all(torch.equal(getattr(at_once, name), getattr(one_by_one, name)) for name in ("atom", "bond", "tokens"))
+    assert all(
+        torch.equal(getattr(at_once, name), getattr(one_by_one, name))
+        for name in ("atom", "bond", "tokens")
+    )
 
 
 def test_codes_of_the_data_set_are_those_of_its_molecules(molecules):
@@ -262,14 +319,19 @@ def test_batches_depend_on_the_step_alone(molecules):
     data = dataset(molecules)
     tokens = tokenise(sequences := [selfies_of(s) for s in data.smiles], vocabulary(sequences), 24)
     for make in (
-        lambda: GraphBatches(qm9_graphs(data, np.arange(len(data)), tokens), latent=4, batch=4, seed=1),
+        lambda: GraphBatches(
+            qm9_graphs(data, np.arange(len(data)), tokens), latent=4, batch=4, seed=1
+        ),
         lambda: GeometryBatches(data, np.arange(len(data)), latent=4, batch=4, seed=1),
     ):
         batches, fresh = make(), make()
         assert len(batches(0)) == 4
         batches(7)
         assert torch.equal(batches(2).noise, fresh(2).noise)
-        seen = [b(5).graphs.atom if isinstance(b, GraphBatches) else b(5).clean for b in (batches, fresh)]
+        seen = [
+            b(5).graphs.atom if isinstance(b, GraphBatches) else b(5).clean
+            for b in (batches, fresh)
+        ]
         assert torch.equal(*seen)
 
 
@@ -277,7 +339,8 @@ def test_training_resumes_to_the_same_weights(tmp_path, trained):
     whole = settings_of(trained, "graph", STAGES["graph"], steps=4)
     run_training(whole, tmp_path / "a", None, False, None)
     run_training(
-        settings_of(trained, "graph", STAGES["graph"], steps=4) | {"schedule": {"steps": 4, "warmup_steps": 1}},
+        settings_of(trained, "graph", STAGES["graph"], steps=4)
+        | {"schedule": {"steps": 4, "warmup_steps": 1}},
         tmp_path / "b",
         1e-9,
         False,
@@ -285,7 +348,9 @@ def test_training_resumes_to_the_same_weights(tmp_path, trained):
     )
     run_training(whole, tmp_path / "b", None, True, None)
     first, second = (load_weights(tmp_path / run / "graph.safetensors")[0] for run in ("a", "b"))
-    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key]) for key in first
+    )
 
 
 class TestContract(MoleculeModelContract):
@@ -302,47 +367,84 @@ def test_targets_may_differ_from_sample_to_sample(model):
     wanted = np.full((3, len(PROPERTIES)), np.nan)
     wanted[:, 0] = (0.1, 0.5, 0.9)
     whole = model.latents(np.arange(3), wanted, steps=3)
-    np.testing.assert_allclose(model.latents(np.array([1]), wanted[1], steps=3)[0], whole[1], atol=1e-5)
+    np.testing.assert_allclose(
+        model.latents(np.array([1]), wanted[1], steps=3)[0], whole[1], atol=1e-5
+    )
 
 
 def test_a_vector_observable_conditions_the_diffusion(tmp_path, trained, molecules):
-    np.savez(tmp_path / "observed.npz", index=np.arange(6), vectors=np.random.default_rng(0).random((6, 5)))
-    config = settings_of(trained, "diffusion", STAGES["diffusion"]) | {"observables": str(tmp_path / "observed.npz")}
+    np.savez(
+        tmp_path / "observed.npz",
+        index=np.arange(6),
+        vectors=np.random.default_rng(0).random((6, 5)),
+    )
+    config = settings_of(trained, "diffusion", STAGES["diffusion"]) | {
+        "observables": str(tmp_path / "observed.npz")
+    }
     run_training(config, tmp_path / "run", None, False, None)
     model = LatentModel(
         str(tmp_path / "run" / "diffusion.safetensors"),
         graph=str(trained / "graph.safetensors"),
         geometry=str(trained / "geometry.safetensors"),
     )
-    assert model.network.config.observable == 5 and model.latents(np.arange(2), observable=np.ones(5), steps=2).shape == (
+    assert model.network.config.observable == 5 and model.latents(
+        np.arange(2), observable=np.ones(5), steps=2
+    ).shape == (
         2,
         model.space.size,
     )
-    run_training(settings_of(trained, "diffusion", STAGES["diffusion"]) | {"conformers": 8}, tmp_path / "few", None, False, None)
+    run_training(
+        settings_of(trained, "diffusion", STAGES["diffusion"]) | {"conformers": 8},
+        tmp_path / "few",
+        None,
+        False,
+        None,
+    )
     (table,) = (np.load(path) for path in (tmp_path / "few").glob("latents-*.npy"))
-    assert (~np.isnan(table)).all(1).sum() == 8 and not np.isnan(table[:, : model.space.slices["graph"].stop]).any()
+    assert (~np.isnan(table)).all(1).sum() == 8 and not np.isnan(
+        table[:, : model.space.slices["graph"].stop]
+    ).any()
     with pytest.raises(InputError, match="vectors"):
         np.savez(tmp_path / "poor.npz", index=np.arange(6))
-        run_training(config | {"observables": str(tmp_path / "poor.npz")}, tmp_path / "other", None, False, None)
+        run_training(
+            config | {"observables": str(tmp_path / "poor.npz")},
+            tmp_path / "other",
+            None,
+            False,
+            None,
+        )
 
 
 def test_guidance_zero_ignores_the_target(model):
     seeds = np.arange(4)
     plain = model.latents(seeds, steps=3)
-    np.testing.assert_allclose(model.latents(seeds, model._values({"gap_eV": 0.5}), guidance=0.0, steps=3), plain, atol=1e-5)
+    np.testing.assert_allclose(
+        model.latents(seeds, model._values({"gap_eV": 0.5}), guidance=0.0, steps=3),
+        plain,
+        atol=1e-5,
+    )
     assert model.properties["gap_eV"][0] < model.properties["gap_eV"][1]
 
 
 def test_conditions_reach_the_network():
     """With weights that are not zero, a property and an observable change the estimate, and NaN stands for none."""
     torch.manual_seed(0)
-    network = LatentDenoiser(DiffusionConfig(latent=5, width=8, blocks=1, condition=8, properties=2, centres=4, observable=3))
+    network = LatentDenoiser(
+        DiffusionConfig(
+            latent=5, width=8, blocks=1, condition=8, properties=2, centres=4, observable=3
+        )
+    )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x, sigma = torch.randn(2, 5), torch.ones(2)
     none = network(x, sigma, torch.full((2, 2), torch.nan), torch.full((2, 3), torch.nan))
-    assert (network(x, sigma, torch.tensor([[0.3, torch.nan]]).expand(2, -1), None) - network(x, sigma, None, None)).abs().max() > 1e-3
-    assert (network(x, sigma, torch.full((2, 2), torch.nan), torch.rand(2, 3)) - none).abs().max() > 1e-3
+    assert (
+        network(x, sigma, torch.tensor([[0.3, torch.nan]]).expand(2, -1), None)
+        - network(x, sigma, None, None)
+    ).abs().max() > 1e-3
+    assert (
+        network(x, sigma, torch.full((2, 2), torch.nan), torch.rand(2, 3)) - none
+    ).abs().max() > 1e-3
     assert torch.isfinite(none).all()
 
 
@@ -388,7 +490,9 @@ def test_like_sized_batches_hold_everything_once():
 
 
 def test_unit_has_mean_square_one():
-    assert unit(torch.randn(3, 7)).square().mean(1) == pytest.approx(torch.ones(3).numpy(), rel=1e-5)
+    assert unit(torch.randn(3, 7)).square().mean(1) == pytest.approx(
+        torch.ones(3).numpy(), rel=1e-5
+    )
 
 
 def test_messages(space, model, trained, tmp_path, molecules):
@@ -416,7 +520,10 @@ def test_messages(space, model, trained, tmp_path, molecules):
     with pytest.raises(InputError, match="wanted"):
         model.sample_many(np.arange(2), np.zeros((3, len(PROPERTIES))))
     with pytest.raises(WeightsError, match="expected 'latent-graph'"):
-        LatentSpace(graph=str(trained / "geometry.safetensors"), geometry=str(trained / "geometry.safetensors"))
+        LatentSpace(
+            graph=str(trained / "geometry.safetensors"),
+            geometry=str(trained / "geometry.safetensors"),
+        )
     with pytest.raises(InputError, match="does not fit"):
         run_training({"stage": "graph", "colour": 1}, tmp_path / "c", 1.0, False, None)
     with pytest.raises(InputError, match="does not fit"):

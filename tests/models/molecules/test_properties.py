@@ -34,7 +34,9 @@ def toy_qm9() -> QM9:
     graphs = [kekulised(Molecule.from_smiles(smiles)) for smiles in BREAD]
     positions = [geometry(Molecule.from_smiles(smiles)) for smiles in BREAD]
     n = len(graphs)
-    props = np.random.default_rng(0).normal(size=(n, len(PROPERTIES))) + [[g.n_atoms] for g in graphs]
+    props = np.random.default_rng(0).normal(size=(n, len(PROPERTIES))) + [
+        [g.n_atoms] for g in graphs
+    ]
     return QM9(
         numbers=np.concatenate([g.numbers for g in graphs]).astype(np.uint8),
         positions_A=np.concatenate(positions).astype(np.float32),
@@ -73,8 +75,15 @@ def test_rotation_translation_reflection_and_permutation() -> None:
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     order = rng.permutation(molecule.n_atoms)
     place = np.argsort(order)
-    mixed = Molecule(molecule.numbers[order], place[molecule.bonds], molecule.bond_orders, molecule.formal_charges[order])
-    values = judge.predict([(molecule, x), (molecule, x @ turn + 7.0), (molecule, x * [1, 1, -1]), (mixed, x[order])])
+    mixed = Molecule(
+        molecule.numbers[order],
+        place[molecule.bonds],
+        molecule.bond_orders,
+        molecule.formal_charges[order],
+    )
+    values = judge.predict(
+        [(molecule, x), (molecule, x @ turn + 7.0), (molecule, x * [1, 1, -1]), (mixed, x[order])]
+    )
     for name, column in values.items():
         assert np.abs(column - column[0]).max() < 1e-4, name
     assert not np.allclose(judge.predict([(molecule, 1.1 * x)])["gap_eV"], values["gap_eV"][0])
@@ -82,10 +91,15 @@ def test_rotation_translation_reflection_and_permutation() -> None:
 
 def test_a_value_does_not_depend_on_the_batch_and_nan_stays_nan() -> None:
     judge = network()
-    systems = [(Molecule.from_smiles(s), geometry(Molecule.from_smiles(s))) for s in ("CCO", "CC(O)CN", "C")]
+    systems = [
+        (Molecule.from_smiles(s), geometry(Molecule.from_smiles(s)))
+        for s in ("CCO", "CC(O)CN", "C")
+    ]
     together = judge.predict([*systems, (systems[0][0], systems[0][1] * np.nan)])
     for k, system in enumerate(systems):
-        assert all(abs(judge.predict([system])[name][0] - together[name][k]) < 1e-4 for name in PROPERTIES)
+        assert all(
+            abs(judge.predict([system])[name][0] - together[name][k]) < 1e-4 for name in PROPERTIES
+        )
     assert all(np.isnan(together[name][3]) for name in PROPERTIES)
     with pytest.raises(MoleculeError, match="holds S, which the property network does not know"):
         judge.predict([(Molecule.from_smiles("CS"), geometry(Molecule.from_smiles("CS")))])
@@ -94,7 +108,9 @@ def test_a_value_does_not_depend_on_the_batch_and_nan_stays_nan() -> None:
 
 def test_hops_are_bonds_between_atoms() -> None:
     butane = Molecule.from_smiles("CCCC")
-    batch = make_batch([butane.numbers], [butane.formal_charges], [butane.bonds], [geometry(butane)])
+    batch = make_batch(
+        [butane.numbers], [butane.formal_charges], [butane.bonds], [geometry(butane)]
+    )
     heavy = batch.hops[0, :4, :4].tolist()
     assert heavy == [[0, 1, 2, 3], [1, 0, 1, 2], [2, 1, 0, 1], [3, 2, 1, 0]]
     assert batch.hops.max() == 4 and batch.composition[0].tolist() == [10, 4, 0, 0, 0, 1]
@@ -107,7 +123,9 @@ def test_training_resumes_exactly_and_leaves_a_card(toy: Path, tmp_path: Path) -
     def stop(event: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):  # at the first report, that of step 20; the last checkpoint is older
+    with pytest.raises(
+        KeyboardInterrupt
+    ):  # at the first report, that of step 20; the last checkpoint is older
         run_training(config, tmp_path / "torn", None, progress=stop)
     again = run_training(config, tmp_path / "torn", None, resume=True)
     whole = run_training(config, tmp_path / "whole", None)
@@ -117,18 +135,30 @@ def test_training_resumes_exactly_and_leaves_a_card(toy: Path, tmp_path: Path) -
 
 
 def test_scales_survive_the_file(toy: Path, tmp_path: Path) -> None:
-    config = {"data": str(toy), "network": SMALL, "batch": 4, "schedule": {"steps": 1}, "bfloat16": False}
+    config = {
+        "data": str(toy),
+        "network": SMALL,
+        "batch": 4,
+        "schedule": {"steps": 1},
+        "bfloat16": False,
+    }
     done = run_training(config, tmp_path / "out", None)
     data = load_qm9(toy)
     judge = load_properties(done["weights"])
     rows = data.rows("test")
     values = judge.predict([(data.molecule(int(k)), data.positions(int(k))) for k in rows])
-    assert np.abs(values["u0_eV"] - data.props[rows, PROPERTIES.index("u0_eV")]).mean() == pytest.approx(done["MAE"]["u0_eV"], rel=1e-4)
+    assert np.abs(
+        values["u0_eV"] - data.props[rows, PROPERTIES.index("u0_eV")]
+    ).mean() == pytest.approx(done["MAE"]["u0_eV"], rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"colour": 1}, "the training config does not fit"), ({"data": "none.npz"}, "there is no none.npz"), ({}, "how long")],
+    [
+        ({"colour": 1}, "the training config does not fit"),
+        ({"data": "none.npz"}, "there is no none.npz"),
+        ({}, "how long"),
+    ],
 )
 def test_bad_configs(config: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
@@ -144,7 +174,9 @@ def test_batches_depend_on_step_and_seed_alone() -> None:
     data = toy_qm9()
     first, second = Batches(data, np.arange(12), 4, 0), Batches(data, np.arange(12), 4, 0)
     second(7)
-    assert torch.equal(first(5).x, second(5).x) and not torch.equal(first(5).x, Batches(data, np.arange(12), 4, 1)(5).x)
+    assert torch.equal(first(5).x, second(5).x) and not torch.equal(
+        first(5).x, Batches(data, np.arange(12), 4, 1)(5).x
+    )
     assert len(first(0)) == 4 and first.per_epoch == 3
 
 
@@ -152,26 +184,50 @@ def test_batches_depend_on_step_and_seed_alone() -> None:
 def test_bonds_are_found_in_any_order_of_atoms(smiles: str) -> None:
     molecule = Molecule.from_smiles(smiles)
     order = np.random.default_rng(1).permutation(molecule.n_atoms)
-    numbers, x = molecule.numbers[order].astype(np.uint8), geometry(molecule)[order].astype(np.float32)
+    numbers, x = (
+        molecule.numbers[order].astype(np.uint8),
+        geometry(molecule)[order].astype(np.float32),
+    )
     found = match_geometry(smiles, numbers, x)
     assert found is not None
     bonds, orders, _, charges, key = found
     made = perceived(Molecule(numbers, bonds, orders.astype(float), charges), x.astype(float))
-    assert made.smiles == perceived(molecule, geometry(molecule)).smiles and key == flat_smiles(molecule)
+    assert made.smiles == perceived(molecule, geometry(molecule)).smiles and key == flat_smiles(
+        molecule
+    )
 
 
 def test_a_geometry_of_another_molecule_is_no_match() -> None:
     ethanol, ether = Molecule.from_smiles("CCO"), Molecule.from_smiles("COC")
-    assert match_geometry("COC", ethanol.numbers.astype(np.uint8), geometry(ethanol).astype(np.float32)) is None
-    assert match_geometry("COC", ether.numbers.astype(np.uint8), 2 * geometry(ether).astype(np.float32)) is None
-    assert match_geometry("CC", ether.numbers.astype(np.uint8), geometry(ether).astype(np.float32)) is None
-    assert match_geometry("C[CH]C", ether.numbers.astype(np.uint8), geometry(ether).astype(np.float32)) is None
+    assert (
+        match_geometry(
+            "COC", ethanol.numbers.astype(np.uint8), geometry(ethanol).astype(np.float32)
+        )
+        is None
+    )
+    assert (
+        match_geometry(
+            "COC", ether.numbers.astype(np.uint8), 2 * geometry(ether).astype(np.float32)
+        )
+        is None
+    )
+    assert (
+        match_geometry("CC", ether.numbers.astype(np.uint8), geometry(ether).astype(np.float32))
+        is None
+    )
+    assert (
+        match_geometry("C[CH]C", ether.numbers.astype(np.uint8), geometry(ether).astype(np.float32))
+        is None
+    )
 
 
 def test_missing_data_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(EquidriftError, match=r"tools/make_molecules.py --qm9 qm9_130831.npz --out .*equidrift/qm9_molecules.npz"):
+    with pytest.raises(
+        EquidriftError,
+        match=r"tools/make_molecules.py --qm9 qm9_130831.npz --out .*equidrift/qm9_molecules.npz",
+    ):
         find_qm9()
 
 

@@ -36,17 +36,30 @@ def best_of(candidates: int, **options: Any) -> BestOf:
 
 def test_the_nearest_is_kept() -> None:
     seeds = np.arange(12)
-    sizes = [raw[0].n_atoms for raw in best_of(24).sample(seeds, targets={"gap_eV": 9.0}) if raw is not None]
-    plain = [raw[0].n_atoms for raw in best_of(1).sample(seeds, targets={"gap_eV": 9.0}) if raw is not None]
+    sizes = [
+        raw[0].n_atoms
+        for raw in best_of(24).sample(seeds, targets={"gap_eV": 9.0})
+        if raw is not None
+    ]
+    plain = [
+        raw[0].n_atoms
+        for raw in best_of(1).sample(seeds, targets={"gap_eV": 9.0})
+        if raw is not None
+    ]
     ethanol = Molecule.from_smiles("CCO").n_atoms
-    assert sizes.count(ethanol) > plain.count(ethanol) and np.abs(np.array(sizes) - 9).mean() < np.abs(np.array(plain) - 9).mean() / 2
+    assert (
+        sizes.count(ethanol) > plain.count(ethanol)
+        and np.abs(np.array(sizes) - 9).mean() < np.abs(np.array(plain) - 9).mean() / 2
+    )
 
 
 def test_a_sample_depends_on_its_seed_alone() -> None:
     model = best_of(4)
     whole = model.sample(np.arange(6), targets={"gap_eV": 9.0})
     parts = [model.sample(np.array([seed]), targets={"gap_eV": 9.0})[0] for seed in range(6)]
-    assert all(np.array_equal(a[1], b[1]) for a, b in zip(whole, parts) if a is not None and b is not None)
+    assert all(
+        np.array_equal(a[1], b[1]) for a, b in zip(whole, parts) if a is not None and b is not None
+    )
 
 
 def test_valid_draws_go_first_and_without_targets_there_is_one() -> None:

@@ -56,7 +56,9 @@ def gap(model: str, steps: int | None) -> np.ndarray:
 def arrays(name: str, steps: int | None) -> np.ndarray:
     system = nbody.simulate(name.rpartition("-")[2], 0, 1, frames=14)
     model = GeometricTrajectoryModel(name)
-    return model.continue_(system.positions[0, :10], system.nodes[0], system.edges[0], 4, SEEDS.tolist(), steps=steps)
+    return model.continue_(
+        system.positions[0, :10], system.nodes[0], system.edges[0], 4, SEEDS.tolist(), steps=steps
+    )
 
 
 def pedestrians() -> np.ndarray:
@@ -68,12 +70,20 @@ def pedestrians() -> np.ndarray:
 
 def torsions(kind: str) -> np.ndarray:
     proposer = load_torsion(aspirin().molecule, kind=kind)
-    made = proposer.propose_independent(aspirin().positions_A[0], 2, kT_eV=0.0258, rng=np.random.default_rng(0))
-    return np.array([[np.cos(proposer.tree.torsions(p.positions_A)).sum(), p.log_q_ratio] for p in made])
+    made = proposer.propose_independent(
+        aspirin().positions_A[0], 2, kT_eV=0.0258, rng=np.random.default_rng(0)
+    )
+    return np.array(
+        [[np.cos(proposer.tree.torsions(p.positions_A)).sum(), p.log_q_ratio] for p in made]
+    )
 
 
 def field(name: str, dimension: int) -> np.ndarray:
-    x = np.linspace(-0.8, 0.8, 5)[:, None] if dimension == 1 else np.array([[0.0, 0.0], [0.6, 0.1], [-0.3, 0.5]])
+    x = (
+        np.linspace(-0.8, 0.8, 5)[:, None]
+        if dimension == 1
+        else np.array([[0.0, 0.0], [0.6, 0.1], [-0.3, 0.5]])
+    )
     model = FieldModel.load(name)
     known = np.array([[0.3], [0.1]]) if dimension == 1 else np.array([[0.3, 0.1], [0.0, -0.2]])
     return model.condition(x[:2], known).sample(x[2:], 2, seed=3, steps=6, corrections=1)
@@ -90,7 +100,14 @@ def atom_field(name: str) -> np.ndarray:
 
 def joint(sampler: str) -> np.ndarray:
     made = JointModel(sampler=sampler, half_precision=False).sample(SEEDS, steps=8)
-    return np.concatenate([np.zeros(3) if raw is None else [raw[0].n_atoms, raw[0].numbers.sum(), len(raw[0].bonds)] for raw in made])
+    return np.concatenate(
+        [
+            np.zeros(3)
+            if raw is None
+            else [raw[0].n_atoms, raw[0].numbers.sum(), len(raw[0].bonds)]
+            for raw in made
+        ]
+    )
 
 
 def judged(what: str) -> np.ndarray:
@@ -98,11 +115,16 @@ def judged(what: str) -> np.ndarray:
     if what == "spectra":
         return load_spectra().predict(pairs)
     network = load_properties()
-    return np.diff(list(network.predict(pairs).values()), axis=1) / network.network.spread.numpy()[:, None]
+    return (
+        np.diff(list(network.predict(pairs).values()), axis=1)
+        / network.network.spread.numpy()[:, None]
+    )
 
 
 def refined(name: str, steps: int | None = None) -> np.ndarray:
-    return make_refiner(name).refine_many([(aspirin().molecule, aspirin().positions_A[:2])], steps=steps)[0]
+    return make_refiner(name).refine_many(
+        [(aspirin().molecule, aspirin().positions_A[:2])], steps=steps
+    )[0]
 
 
 SAMPLES: dict[str, Callable[[], np.ndarray]] = {
@@ -124,7 +146,9 @@ SAMPLES: dict[str, Callable[[], np.ndarray]] = {
     "field-mixture": lambda: field("field-mixture", 1),
     "field-sawtooth": lambda: field("field-sawtooth", 1),
     "field-2d-div-free": lambda: field("field-2d-div-free", 2),
-    "field-cyclones": lambda: TrackModel.load("field-cyclones").sample(np.arange(4.0) / 4, 2, seed=3, steps=6),
+    "field-cyclones": lambda: TrackModel.load("field-cyclones").sample(
+        np.arange(4.0) / 4, 2, seed=3, steps=6
+    ),
     "atom-forces": lambda: atom_field("atom-forces"),
     "atom-charges": lambda: atom_field("atom-charges"),
     "atom-virial": lambda: atom_field("atom-virial"),
@@ -140,7 +164,12 @@ def losses(name: str) -> np.ndarray:
     """Losses of a short training: of held-out data before and after it, and of its batches."""
     seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        done = trainings.train(name, Path(folder), Path(folder) / "out", progress=lambda event: seen.append(event["loss"]))
+        done = trainings.train(
+            name,
+            Path(folder),
+            Path(folder) / "out",
+            progress=lambda event: seen.append(event["loss"]),
+        )
     return np.array([done["held_out_loss_before"], done["held_out_loss_after"], seen[-1]])
 
 
@@ -157,4 +186,6 @@ def summary(values: np.ndarray) -> dict[str, Any]:
     flat = np.asarray(values, np.float64).ravel()
     some = flat[np.linspace(0, len(flat) - 1, min(KEPT, len(flat))).astype(int)]
     numbers = {"mean": flat.mean(), "spread": flat.std(), "some": some.tolist()}
-    return {"shape": list(np.shape(values))} | {key: np.round(value, 6).tolist() for key, value in numbers.items()}
+    return {"shape": list(np.shape(values))} | {
+        key: np.round(value, 6).tolist() for key, value in numbers.items()
+    }

@@ -36,10 +36,15 @@ class UnitNoise:
         return z.reshape(self.samples, self.n, self.p)
 
 
-def moments(limit: Kernel, data: Kernel, x: Tensor, free: Tensor, scaled: bool, **options: object) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def moments(
+    limit: Kernel, data: Kernel, x: Tensor, free: Tensor, scaled: bool, **options: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(mean, covariance) of the sampler and of the exact posterior at the free points."""
     n, p = x.shape[1], data.components
-    noising, score = OUNoising(limit.gram(x), SCHEDULE, scaled), AnalyticScore(data, limit, SCHEDULE).at(x)
+    noising, score = (
+        OUNoising(limit.gram(x), SCHEDULE, scaled),
+        AnalyticScore(data, limit, SCHEDULE).at(x),
+    )
     context = torch.randn(n, p, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     times = SCHEDULE.times(options.pop("steps"), options.pop("last"))  # type: ignore[arg-type]
     noise = UnitNoise(n, p)
@@ -51,22 +56,61 @@ def moments(limit: Kernel, data: Kernel, x: Tensor, free: Tensor, scaled: bool, 
     k = data.gram(x).matrix[0]
     weights = k[flat][:, ~flat] @ torch.linalg.inv(k[~flat][:, ~flat])
     responses = y[1:] - y[0]
-    return y[0], responses.T @ responses, weights @ context.reshape(-1)[~flat], k[flat][:, flat] - weights @ k[~flat][:, flat]
+    return (
+        y[0],
+        responses.T @ responses,
+        weights @ context.reshape(-1)[~flat],
+        k[flat][:, flat] - weights @ k[~flat][:, flat],
+    )
 
 
-def worst(limit: Kernel, data: Kernel, x: Tensor, free: Tensor, scaled: bool, **options: object) -> float:
+def worst(
+    limit: Kernel, data: Kernel, x: Tensor, free: Tensor, scaled: bool, **options: object
+) -> float:
     mean, covariance, exact_mean, exact = moments(limit, data, x, free, scaled, **options)
     sd = exact.diagonal().sqrt()
-    return max(float(((mean - exact_mean) / sd).abs().max()), float(((covariance - exact) / (sd[:, None] * sd)).abs().max()))
+    return max(
+        float(((mean - exact_mean) / sd).abs().max()),
+        float(((covariance - exact) / (sd[:, None] * sd)).abs().max()),
+    )
 
 
 @pytest.mark.parametrize("mode", ["independent", "path"])
 def test_exact_for_the_limiting_gp(mode: str) -> None:
-    assert worst(DATA, DATA, X, FREE, False, steps=8, last=2e-3, corrections=4, psi=40.0, tau=1.0, mode=mode) < 0.02
+    assert (
+        worst(
+            DATA,
+            DATA,
+            X,
+            FREE,
+            False,
+            steps=8,
+            last=2e-3,
+            corrections=4,
+            psi=40.0,
+            tau=1.0,
+            mode=mode,
+        )
+        < 0.02
+    )
 
 
 def test_exact_for_another_limiting_kernel() -> None:
-    assert worst(make_kernel("white"), DATA, X, FREE, True, steps=180, last=3e-3, corrections=4, psi=4.0, tau=1.0) < 0.02
+    assert (
+        worst(
+            make_kernel("white"),
+            DATA,
+            X,
+            FREE,
+            True,
+            steps=180,
+            last=3e-3,
+            corrections=4,
+            psi=4.0,
+            tau=1.0,
+        )
+        < 0.02
+    )
 
 
 @pytest.mark.parametrize("kind", ["curl-free", "div-free"])
@@ -74,20 +118,56 @@ def test_exact_for_vector_fields(kind: str) -> None:
     x = torch.tensor([[[0.0, 0.0], [0.5, 0.2], [0.2, 0.6], [0.9, 0.4]]], dtype=torch.float64)
     free = torch.tensor([False, False, True, True])
     kernel = make_kernel(kind, 2, length=0.5, noise=0.02)
-    assert worst(kernel, kernel, x, free, False, steps=8, last=2e-3, corrections=4, psi=40.0, tau=1.0) < 0.02
+    assert (
+        worst(kernel, kernel, x, free, False, steps=8, last=2e-3, corrections=4, psi=40.0, tau=1.0)
+        < 0.02
+    )
 
 
 def test_error_falls_with_the_steps_and_without_corrections_it_stays() -> None:
     white = make_kernel("white")
-    errors = [worst(white, DATA, X, FREE, True, steps=n, last=4e-3, corrections=4, psi=4.0, tau=1.0) for n in (15, 30, 60)]
+    errors = [
+        worst(white, DATA, X, FREE, True, steps=n, last=4e-3, corrections=4, psi=4.0, tau=1.0)
+        for n in (15, 30, 60)
+    ]
     assert errors[0] > errors[1] > errors[2]
     assert worst(white, DATA, X, FREE, True, steps=60, last=4e-3, corrections=0) > 5 * errors[2]
 
 
 def test_hybrid_and_ode() -> None:
     white = make_kernel("white")
-    assert worst(white, DATA, X, FREE, True, steps=100, last=4e-3, corrections=1, psi=1.0, tau=1.0, mode="hybrid") < 0.15
-    assert worst(white, DATA, X, FREE, True, steps=60, last=4e-3, corrections=4, psi=4.0, tau=1.0, ode=True) < 0.06
+    assert (
+        worst(
+            white,
+            DATA,
+            X,
+            FREE,
+            True,
+            steps=100,
+            last=4e-3,
+            corrections=1,
+            psi=1.0,
+            tau=1.0,
+            mode="hybrid",
+        )
+        < 0.15
+    )
+    assert (
+        worst(
+            white,
+            DATA,
+            X,
+            FREE,
+            True,
+            steps=60,
+            last=4e-3,
+            corrections=4,
+            psi=4.0,
+            tau=1.0,
+            ode=True,
+        )
+        < 0.06
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,4 +184,6 @@ def test_messages(change: dict, message: str) -> None:
     options = {"times": [1.0, 0.5], **change}
     with pytest.raises(InputError, match=message):
         known = torch.zeros(1, 6, 1)
-        conditional_sample(noising, lambda y, t: -y, known, FREE, options.pop("times"), lambda: known, **options)
+        conditional_sample(
+            noising, lambda y, t: -y, known, FREE, options.pop("times"), lambda: known, **options
+        )

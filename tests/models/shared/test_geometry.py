@@ -24,4 +24,6 @@ def test_superpose_undoes_a_motion_and_keeps_the_hand() -> None:
     kept = MASK[..., None]
     torch.testing.assert_close(superpose(x @ q + 3.0, x, MASK), x * kept, atol=1e-5, rtol=0)
     mirrored = superpose(-(x @ q), x, MASK)
-    assert float((mirrored - x)[1].square().sum()) > 1e-2  # the three atoms of the first lie in a plane
+    assert (
+        float((mirrored - x)[1].square().sum()) > 1e-2
+    )  # the three atoms of the first lie in a plane

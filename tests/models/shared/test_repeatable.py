@@ -29,8 +29,14 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case trained in another process, with another order of hashes."""
     folder = tmp_path_factory.mktemp("elsewhere")
     code = "import sys; from tests.models.shared.test_repeatable import train_all; train_all(sys.argv[1])"
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    subprocess.run([sys.executable, "-c", code, str(folder)], env=environment, check=True, cwd=folder)
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder)], env=environment, check=True, cwd=folder
+    )
     return folder
 
 
@@ -43,7 +49,9 @@ def train_all(folder: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_training_gives_the_same_bytes_in_another_process(name: str, tmp_path: Path, elsewhere: Path) -> None:
+def test_training_gives_the_same_bytes_in_another_process(
+    name: str, tmp_path: Path, elsewhere: Path
+) -> None:
     summary = train(name, tmp_path, tmp_path / "out")
     here, there = result(tmp_path / "out"), result(elsewhere / name / "out")
     assert here[0] == there[0]
@@ -52,12 +60,16 @@ def test_training_gives_the_same_bytes_in_another_process(name: str, tmp_path: P
     losses = here[1]["trained"]["held_out_loss"]
     assert set(losses) == {"before", "after"} and np.isfinite(list(losses.values())).all()
     assert summary["held_out_loss_after"] == losses["after"]
-    if name != "properties":  # the composition of its six molecules tells all, and the unit of its loss is rounding
+    if (
+        name != "properties"
+    ):  # the composition of its six molecules tells all, and the unit of its loss is rounding
         assert losses["after"] != losses["before"]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_training_gives_the_same_bytes_after_a_kill(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_gives_the_same_bytes_after_a_kill(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(name, tmp_path, tmp_path / "whole")
     replace, seen = os.replace, list[str]()
 

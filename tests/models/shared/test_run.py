@@ -72,7 +72,9 @@ def test_loading_a_model_leaves_torchs_random_state_alone(name: str) -> None:
         IntegratorModel,
     ],
 )
-def test_a_loader_names_the_task_when_weights_are_of_another_model(load: Callable[[str], Any]) -> None:
+def test_a_loader_names_the_task_when_weights_are_of_another_model(
+    load: Callable[[str], Any],
+) -> None:
     with pytest.raises(WeightsError, match="refine is a model for task 'refine', expected '"):
         load("refine")
 
@@ -82,7 +84,14 @@ def test_fresh_weights_depend_on_the_seed_alone() -> None:
     for user, seed in ((1, 0), (2, 0), (1, 5)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(user)
-            made.append(fresh(lambda: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Embedding(4, 2), torch.nn.LayerNorm(2)), seed))
+            made.append(
+                fresh(
+                    lambda: torch.nn.Sequential(
+                        torch.nn.Linear(3, 2), torch.nn.Embedding(4, 2), torch.nn.LayerNorm(2)
+                    ),
+                    seed,
+                )
+            )
     first, second, other = ([p.detach() for p in network.parameters()] for network in made)
     assert all(torch.equal(a, b) for a, b in zip(first, second))
     assert not torch.equal(first[0], other[0])

@@ -31,7 +31,9 @@ def test_ancestral_step_leaves_noise_of_the_following_level(churn: float) -> Non
     generator = torch.Generator().manual_seed(0)
     clean = torch.full((200_000,), 3.0)
     x = clean + 2.0 * torch.randn(clean.shape, generator=generator)
-    made = ancestral_step(x, clean, 2.0, 0.7, churn, lambda: torch.randn(clean.shape, generator=generator))
+    made = ancestral_step(
+        x, clean, 2.0, 0.7, churn, lambda: torch.randn(clean.shape, generator=generator)
+    )
     assert float(made.mean()) == pytest.approx(3.0, abs=0.02)
     assert float(made.std()) == pytest.approx(0.7, rel=0.02)
 

@@ -27,11 +27,19 @@ from tests.models.networks import SIZES, small_set, small_weights
 @pytest.fixture
 def config(tmp_path: Path) -> dict[str, Any]:
     small_set().save(tmp_path / "set.npz")
-    return {"task": "refine", "data": str(tmp_path / "set.npz"), "network": SIZES, "atoms_per_batch": 30, "schedule": {"steps": 6}}
+    return {
+        "task": "refine",
+        "data": str(tmp_path / "set.npz"),
+        "network": SIZES,
+        "atoms_per_batch": 30,
+        "schedule": {"steps": 6},
+    }
 
 
 @pytest.mark.parametrize("task", ["refine", "generate"])
-def test_resume_equals_an_uninterrupted_run(config: dict[str, Any], tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_equals_an_uninterrupted_run(
+    config: dict[str, Any], tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = {**config, "task": task}
     run_training(config, tmp_path / "whole", None)
 
@@ -52,7 +60,9 @@ def test_resume_equals_an_uninterrupted_run(config: dict[str, Any], tmp_path: Pa
         run_training(config, tmp_path / "parts", None)
     result = run_training(config, tmp_path / "parts", None, resume=True)
     assert result["steps"] == 6
-    whole, parts = (load_weights(tmp_path / name / "my-model.safetensors")[0] for name in ("whole", "parts"))
+    whole, parts = (
+        load_weights(tmp_path / name / "my-model.safetensors")[0] for name in ("whole", "parts")
+    )
     assert all(torch.equal(whole[key], parts[key]) for key in whole)
 
 
@@ -107,7 +117,13 @@ def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
         ({"init": "refin"}, 1.0, "Did you mean 'refine'"),
     ],
 )
-def test_config_errors(config: dict[str, Any], tmp_path: Path, change: dict[str, Any], budget: float | None, message: str) -> None:
+def test_config_errors(
+    config: dict[str, Any],
+    tmp_path: Path,
+    change: dict[str, Any],
+    budget: float | None,
+    message: str,
+) -> None:
     with pytest.raises(InputError, match=message):
         run_training({**config, **change}, tmp_path / "out", budget)
     assert not (tmp_path / "out").exists()
@@ -119,7 +135,9 @@ def test_checkpoint_without_resume(config: dict[str, Any], tmp_path: Path) -> No
         run_training(config, tmp_path, 1.0)
 
 
-def test_empty_data(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_data(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ConformerSet, "load", lambda path: ConformerSet.empty())
     with pytest.raises(InputError, match="no conformers in"):
         run_training(config, tmp_path, 1.0)
@@ -127,7 +145,12 @@ def test_empty_data(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.
 
 def test_init_takes_the_network_of_its_card(config: dict[str, Any], tmp_path: Path) -> None:
     path = small_weights(tmp_path)
-    config = {**config, "init": str(path), "schedule": {"steps": 1, "learning_rate": 0.0}, "network": {}}
+    config = {
+        **config,
+        "init": str(path),
+        "schedule": {"steps": 1, "learning_rate": 0.0},
+        "network": {},
+    }
     result = run_training(config, tmp_path / "out", None)
     begun, ended = load_weights(path)[0], load_weights(result["weights"])[0]
     assert all(torch.allclose(begun[key], ended[key]) for key in begun)
@@ -135,16 +158,27 @@ def test_init_takes_the_network_of_its_card(config: dict[str, Any], tmp_path: Pa
         run_training({**config, "network": {"width": 64}}, tmp_path / "other", None)
 
 
-def test_a_refiner_starts_a_generator_but_not_the_other_way(config: dict[str, Any], tmp_path: Path) -> None:
-    config = {**config, "init": str(small_weights(tmp_path)), "schedule": {"steps": 1, "learning_rate": 0.0}, "network": {}}
+def test_a_refiner_starts_a_generator_but_not_the_other_way(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config = {
+        **config,
+        "init": str(small_weights(tmp_path)),
+        "schedule": {"steps": 1, "learning_rate": 0.0},
+        "network": {},
+    }
     made = run_training({**config, "task": "generate"}, tmp_path / "generator", None)
     begun, ended = load_weights(config["init"])[0], load_weights(made["weights"])[0]
-    assert all(torch.allclose(begun[key], ended[key], rtol=0.01, atol=1e-3) for key in begun)  # stored as bfloat16
+    assert all(
+        torch.allclose(begun[key], ended[key], rtol=0.01, atol=1e-3) for key in begun
+    )  # stored as bfloat16
     with pytest.raises(InputError, match="is a model for task 'generate'"):
         run_training({**config, "init": made["weights"]}, tmp_path / "other", None)
 
 
-def test_global_random_state_is_left_alone_and_does_not_matter(config: dict[str, Any], tmp_path: Path) -> None:
+def test_global_random_state_is_left_alone_and_does_not_matter(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
     c = train.ConformerTraining.model_validate(config)
     before = torch.get_rng_state()
     first = train.first_network(c).state_dict()
@@ -155,8 +189,17 @@ def test_global_random_state_is_left_alone_and_does_not_matter(config: dict[str,
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_config_errors_are_a_line_each_with_the_field(config: dict[str, Any], tmp_path: Path) -> None:
-    wrong = {"seed": -1, "atoms_per_batch": "many", "colour": 1, "name": "a b", "level": "PM6", "held_out": 0.9}
+def test_config_errors_are_a_line_each_with_the_field(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    wrong = {
+        "seed": -1,
+        "atoms_per_batch": "many",
+        "colour": 1,
+        "name": "a b",
+        "level": "PM6",
+        "held_out": 0.9,
+    }
     with pytest.raises(ConfigError) as caught:
         run_training({**config, **wrong}, tmp_path / "out", 1.0)
     fields = [line.partition(":")[0] for line in caught.value.mistakes]
@@ -170,7 +213,10 @@ def test_config_errors_are_a_line_each_with_the_field(config: dict[str, Any], tm
     ("settings", "message"),
     [
         ({"stepz": 3}, "schedule.stepz: is no setting of the schedule; did you mean steps?"),
-        ({"learning_rate": "fast"}, "schedule.learning_rate: must be a number of 0 or more, not 'fast'"),
+        (
+            {"learning_rate": "fast"},
+            "schedule.learning_rate: must be a number of 0 or more, not 'fast'",
+        ),
         ({"steps": 2.5}, "schedule.steps: must be a whole number, not 2.5"),
         ({"ema": 1.0}, "schedule.ema: must be below 1, not 1.0"),
     ],
@@ -185,7 +231,11 @@ def test_split_keeps_groups_whole_and_few_together() -> None:
     rows, held = split(groups, 0.1, seed=4)
     assert len(held) == 30 and sorted([*rows, *held]) == list(range(300))
     assert not {groups[k] for k in rows} & {groups[k] for k in held}
-    assert len(split(range(7), 0.3, 0)[1]) == 0 and len(split(range(8), 0.01, 0)[1]) == 1 and len(split(range(99), 0.0, 0)[1]) == 0
+    assert (
+        len(split(range(7), 0.3, 0)[1]) == 0
+        and len(split(range(8), 0.01, 0)[1]) == 1
+        and len(split(range(99), 0.0, 0)[1]) == 0
+    )
 
 
 def test_held_out_loss_leaves_the_training_as_it_is(config: dict[str, Any], tmp_path: Path) -> None:
@@ -196,7 +246,11 @@ def test_held_out_loss_leaves_the_training_as_it_is(config: dict[str, Any], tmp_
         with torch.no_grad():
             network.weight.fill_(1.0), network.bias.zero_()
         trainer = Trainer(network, Schedule(steps=4), tmp_path / str(held_out is None), held_out)
-        trainer.fit(lambda step: torch.full((3, 2), float(step)), lambda net, x: net(x).square().mean(), math.inf)
+        trainer.fit(
+            lambda step: torch.full((3, 2), float(step)),
+            lambda net, x: net(x).square().mean(),
+            math.inf,
+        )
         states.append(trainer.ema)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert trainer.held_out_losses["after"] < trainer.held_out_losses["before"]

@@ -34,7 +34,9 @@ ORDER = 14  # of the series of a known density
 def bad_diffusion(m: int, n: int = 3, size: float = 0.12) -> Diffusion:
     """Scores that belong to no density in particular."""
     sigmas = np.geomspace(2.5, 0.3, n)
-    return Diffusion(sigmas, tuple(random_series(m, seed, size / s) for seed, s in enumerate(sigmas)))
+    return Diffusion(
+        sigmas, tuple(random_series(m, seed, size / s) for seed, s in enumerate(sigmas))
+    )
 
 
 def noised(mixture: WrappedMixture, sigma: float) -> WrappedMixture:
@@ -47,8 +49,12 @@ def expanded(log_prob, m: int, k: int) -> TrigSeries:
     bins = 4 * k
     spectrum = np.fft.fftn(-log_prob(grid(bins, m)).reshape((bins,) * m)) / bins**m
     kappa = modes(m, k, k)
-    shift = np.exp(-1j * kappa.sum(axis=1) * (np.pi / bins - np.pi))  # the grid starts half a cell above -pi
-    return as_series(2 * spectrum[tuple(kappa.T)] * shift, m, k, k)  # both signs of a wave vector fold into one
+    shift = np.exp(
+        -1j * kappa.sum(axis=1) * (np.pi / bins - np.pi)
+    )  # the grid starts half a cell above -pi
+    return as_series(
+        2 * spectrum[tuple(kappa.T)] * shift, m, k, k
+    )  # both signs of a wave vector fold into one
 
 
 def true_diffusion(m: int, sigmas) -> tuple[Diffusion, object]:
@@ -82,9 +88,19 @@ def test_score_and_jacobian_are_the_derivatives_of_the_energy(m):
     series, phi, h = random_series(m, 3), np.random.default_rng(0).uniform(-3, 3, (5, m)), 1e-5
     score, jacobian = series.derivatives(phi)
     for k, step in enumerate(h * np.eye(m)):
-        assert np.allclose(score[:, k], -(series.energy(phi + step) - series.energy(phi - step)) / (2 * h), atol=1e-7)
-        assert np.allclose(jacobian[:, :, k], (series.score(phi + step) - series.score(phi - step)) / (2 * h), atol=1e-7)
-    curvature = np.linalg.eigvalsh(-series.derivatives(np.random.default_rng(1).uniform(-np.pi, np.pi, (4000, m)))[1]).max()
+        assert np.allclose(
+            score[:, k],
+            -(series.energy(phi + step) - series.energy(phi - step)) / (2 * h),
+            atol=1e-7,
+        )
+        assert np.allclose(
+            jacobian[:, :, k],
+            (series.score(phi + step) - series.score(phi - step)) / (2 * h),
+            atol=1e-7,
+        )
+    curvature = np.linalg.eigvalsh(
+        -series.derivatives(np.random.default_rng(1).uniform(-np.pi, np.pi, (4000, m)))[1]
+    ).max()
     assert curvature <= series.steepest() < 5 * curvature
 
 
@@ -153,12 +169,16 @@ def local_chain(target, diffusion, depth, sign=1.0):
     for _ in range(2):
         before = phi
         new, ratio = local_move(diffusion, phi, depth, rng)
-        yes = np.log(rng.random(CHAINS)) < target.log_prob(new) - target.log_prob(phi) + sign * ratio
+        yes = (
+            np.log(rng.random(CHAINS)) < target.log_prob(new) - target.log_prob(phi) + sign * ratio
+        )
         phi = np.where(yes[:, None], new, phi)
     return before, phi, yes.mean()
 
 
-@pytest.mark.parametrize(("m", "depth"), [(1, 1), (1, 2), pytest.param(2, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("m", "depth"), [(1, 1), (1, 2), pytest.param(2, 2, marks=pytest.mark.slow)]
+)
 def test_local_moves_with_bad_scores_keep_the_target(m, depth):
     target = two_basins(m)
     before, after, share = local_chain(target, bad_diffusion(m), depth)
@@ -183,14 +203,21 @@ def test_a_wrong_sign_of_the_ratio_is_found_out_in_both_kinds_of_move():
 
 def test_the_mirror_image_has_the_mirrored_density():
     diffusion = bad_diffusion(2)
-    mirrored = Diffusion(diffusion.sigmas, tuple(TrigSeries(s.singles.conj(), s.pairs.conj()) for s in diffusion.levels))
+    mirrored = Diffusion(
+        diffusion.sigmas,
+        tuple(TrigSeries(s.singles.conj(), s.pairs.conj()) for s in diffusion.levels),
+    )
     phi = np.random.default_rng(0).uniform(-3, 3, (20, 2))
-    assert np.allclose(DiscreteFlow(diffusion).log_prob(phi), DiscreteFlow(mirrored).log_prob(-phi), atol=1e-9)
+    assert np.allclose(
+        DiscreteFlow(diffusion).log_prob(phi), DiscreteFlow(mirrored).log_prob(-phi), atol=1e-9
+    )
 
 
 def test_a_batch_gives_what_each_state_gives_alone():
     flow, phi = DiscreteFlow(bad_diffusion(3)), np.random.default_rng(0).uniform(-3, 3, (8, 3))
-    assert np.allclose(flow.log_prob(phi), np.concatenate([flow.log_prob(row[None]) for row in phi]), atol=1e-9)
+    assert np.allclose(
+        flow.log_prob(phi), np.concatenate([flow.log_prob(row[None]) for row in phi]), atol=1e-9
+    )
 
 
 def test_the_closed_form_fit_recovers_the_energy_the_frames_came_from():
@@ -212,7 +239,12 @@ def test_coefficients_follow_the_geometry_they_were_fitted_with():
     phi = 0.6 * rng.standard_normal((20_000, 1)) + 0.4 * feature
     columns = Columns.of(1, (6, 6), 1)
     theta = fit(Moments.of(columns, phi, feature), 0.1, np.zeros(len(columns.wave), complex))
-    best = [grid(360, 1)[as_series(columns.coefficients(theta, np.array([g])), 1, 6, 6).on_grid(360).argmin(), 0] for g in (-1.0, 1.0)]
+    best = [
+        grid(360, 1)[
+            as_series(columns.coefficients(theta, np.array([g])), 1, 6, 6).on_grid(360).argmin(), 0
+        ]
+        for g in (-1.0, 1.0)
+    ]
     assert best == pytest.approx([-0.4, 0.4], abs=0.1)
 
 

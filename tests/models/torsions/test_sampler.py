@@ -38,7 +38,13 @@ def system():
         network = TorsionNetwork(NetworkConfig(width=16, layers=2, k1=4, k2=2))
         for head in (network.single_out, network.pair_out):
             torch.nn.init.normal_(head.weight, std=0.3)
-    return molecule, tree, TorsionGraph.of(molecule, tree), ETKDG().sample(molecule, np.arange(2)), network
+    return (
+        molecule,
+        tree,
+        TorsionGraph.of(molecule, tree),
+        ETKDG().sample(molecule, np.arange(2)),
+        network,
+    )
 
 
 def coefficients(network, graphs, positions):
@@ -53,7 +59,10 @@ def series(pair, frame=0, level=1) -> TrigSeries:
 
 def test_a_mirror_image_has_the_conjugate_series(system):
     _, _, graph, x, network = system
-    here, there = (coefficients(network, [graph], [x[0] * factor]) for factor in (np.ones(3), np.array([-1.0, 1, 1])))
+    here, there = (
+        coefficients(network, [graph], [x[0] * factor])
+        for factor in (np.ones(3), np.array([-1.0, 1, 1]))
+    )
     for a, b in zip(here, there):
         assert torch.allclose(a.conj(), b, atol=1e-4)
         assert a.imag.abs().max() > 1e-3  # handedness is there to be mirrored
@@ -77,26 +86,35 @@ def test_the_local_geometry_is_seen(system):
 
 def test_frames_in_a_batch_do_not_see_each_other(system):
     _, _, graph, x, network = system
-    both, alone = coefficients(network, [graph, graph], list(x)), coefficients(network, [graph], [x[1]])
+    both, alone = (
+        coefficients(network, [graph, graph], list(x)),
+        coefficients(network, [graph], [x[1]]),
+    )
     for a, b in zip(both, alone):
         assert torch.allclose(a[1], b[0], atol=1e-5)
 
 
 def test_the_choice_of_reference_atoms_and_order_changes_the_energy_by_a_constant(system):
     molecule, tree, graph, x, network = system
-    other = TorsionTree(molecule.n_atoms, molecule.bonds, tree.atoms[::-1, 1:3])  # other order, other witnesses
+    other = TorsionTree(
+        molecule.n_atoms, molecule.bonds, tree.atoms[::-1, 1:3]
+    )  # other order, other witnesses
     assert other.atoms.tolist() != tree.atoms.tolist()[::-1]
     first = series(coefficients(network, [graph], [x[0]]))
     second = series(coefficients(network, [TorsionGraph.of(molecule, other)], [x[0]]))
     states = tree.set_torsions(x[0], np.random.default_rng(1).uniform(-3, 3, (6, tree.n_torsions)))
-    assert np.ptp(first.energy(tree.torsions(states)) - second.energy(other.torsions(states))) < 1e-3
+    assert (
+        np.ptp(first.energy(tree.torsions(states)) - second.energy(other.torsions(states))) < 1e-3
+    )
 
 
 def test_torch_and_numpy_agree_on_score_and_divergence(system):
     _, tree, graph, x, network = system
     pair = coefficients(network, [graph], [x[0]])
     phi = np.random.default_rng(0).uniform(-3, 3, (5, tree.n_torsions))
-    score, divergence = score_and_divergence(pair[0][0, 1], pair[1][0, 1], torch.tensor(phi, dtype=torch.float32))
+    score, divergence = score_and_divergence(
+        pair[0][0, 1], pair[1][0, 1], torch.tensor(phi, dtype=torch.float32)
+    )
     expected, jacobian = series(pair).derivatives(phi)
     assert np.allclose(score.numpy(), expected, atol=1e-3)
     assert np.allclose(divergence.numpy(), np.trace(jacobian, axis1=1, axis2=2), atol=1e-2)
@@ -108,9 +126,19 @@ def trained(system, tmp_path_factory):
     molecule, tree, _, x, _ = system
     folder = tmp_path_factory.mktemp("torsions")
     frames = tree.set_torsions(x[0], np.random.default_rng(0).normal(size=(30, tree.n_torsions)))
-    data = {"smiles": np.array([CHIRAL]), "offset": np.array([0, molecule.n_atoms]), "R": frames.reshape(-1, 3).astype(np.float32)}
-    np.savez(folder / "frames.npz", **data, frame_offset=np.array([0, 30]), kT_eV=np.full(30, KT_EV))
-    config = {"data": str(folder / "frames.npz"), "network": {"width": 16, "layers": 2, "k1": 4, "k2": 2}, "frames_per_batch": 4}
+    data = {
+        "smiles": np.array([CHIRAL]),
+        "offset": np.array([0, molecule.n_atoms]),
+        "R": frames.reshape(-1, 3).astype(np.float32),
+    }
+    np.savez(
+        folder / "frames.npz", **data, frame_offset=np.array([0, 30]), kT_eV=np.full(30, KT_EV)
+    )
+    config = {
+        "data": str(folder / "frames.npz"),
+        "network": {"width": 16, "layers": 2, "k1": 4, "k2": 2},
+        "frames_per_batch": 4,
+    }
     done = run_training({**config, "schedule": {"steps": 4}}, folder / "whole", None)
     return done["weights"], config, folder
 
@@ -120,7 +148,10 @@ def test_training_writes_weights_that_the_proposer_reads(system, trained):
     proposer = load_torsion(molecule, weights=trained[0])
     move = proposer.propose(x[0], kT_eV=KT_EV, rng=np.random.default_rng(0))
     assert np.isfinite(move.positions_A).all() and np.isfinite(move.log_q_ratio)
-    assert load_torsion(molecule, weights=trained[0]).block_size is None or proposer.tree.n_torsions > 3
+    assert (
+        load_torsion(molecule, weights=trained[0]).block_size is None
+        or proposer.tree.n_torsions > 3
+    )
 
 
 def test_a_resumed_training_ends_where_an_unbroken_one_does(trained):
@@ -140,7 +171,11 @@ def test_frames_of_another_kind_are_refused(tmp_path):
         FrameSet().load(tmp_path / "other.npz")
     with pytest.raises(InputError, match="no torsion frames"):
         run_training(
-            {"data": str(tmp_path / "empty"), "schedule": {"steps": 1}} | {"data": []} | {"data": [str(_empty(tmp_path))]}, tmp_path, None
+            {"data": str(tmp_path / "empty"), "schedule": {"steps": 1}}
+            | {"data": []}
+            | {"data": [str(_empty(tmp_path))]},
+            tmp_path,
+            None,
         )
 
 
@@ -224,10 +259,14 @@ def test_storage_keeps_the_proposals(peptide, name):
 
 def test_proposals_drawn_ahead_carry_their_densities(peptide):
     molecule, tree, x, frames = peptide
-    proposer = from_frames(molecule.replace(bond_orders=np.zeros(len(molecule.bonds))), tree, frames)
+    proposer = from_frames(
+        molecule.replace(bond_orders=np.zeros(len(molecule.bonds))), tree, frames
+    )
     assert proposer.frozen and proposer.scores.weights is None
     moves = proposer.propose_independent(x, 5, kT_eV=KT_EV, rng=np.random.default_rng(0))
-    back = proposer.propose_independent(moves[0].positions_A, 1, kT_eV=KT_EV, rng=np.random.default_rng(1))[0]
+    back = proposer.propose_independent(
+        moves[0].positions_A, 1, kT_eV=KT_EV, rng=np.random.default_rng(1)
+    )[0]
     assert back.info["log_q_current"] == pytest.approx(moves[0].info["log_q"], abs=1e-6)
     assert len(proposer.propose_independent(x, 5, kT_eV=KT_EV, rng=np.random.default_rng(0))) == 5
 
@@ -249,6 +288,11 @@ def test_refusals(system, peptide):
         load_torsion(molecule, weights=None, positions_A=np.zeros((30, molecule.n_atoms, 3)))
     with pytest.raises(InputError, match="too few"):
         DiffusionProposer(Scores(tree)).adapt(np.zeros((3, tree.n_atoms, 3)), kT_eV=KT_EV)
-    for wrong in ({"kind": "global"}, {"floor": 0.0}, {"depth": 99, "kind": "local"}, {"block_size": 0}):
+    for wrong in (
+        {"kind": "global"},
+        {"floor": 0.0},
+        {"depth": 99, "kind": "local"},
+        {"block_size": 0},
+    ):
         with pytest.raises(InputError, match=next(iter(wrong))):
             DiffusionProposer(Scores(tree), **wrong)

@@ -28,16 +28,24 @@ def test_known_atoms_stay_exactly_and_the_rest_is_a_molecule(kind: str) -> None:
     molecule = trajectory.molecule
     given = masks(molecule.n_atoms, molecule.numbers > 1)[kind]
     positions_A = np.where(given[..., None], trajectory.positions_A, np.nan)
-    made = load_default().complete(trajectory.replace(positions_A=positions_A), given, sample_seeds(1, 0, 2))
+    made = load_default().complete(
+        trajectory.replace(positions_A=positions_A), given, sample_seeds(1, 0, 2)
+    )
     for frames in made:
         np.testing.assert_array_equal(frames[given], trajectory.positions_A[given])
-    if kind != "random":  # half of the atoms known at random, in frames of which none is whole, tears a frame now and then
+    if (
+        kind != "random"
+    ):  # half of the atoms known at random, in frames of which none is whole, tears a frame now and then
         assert (GeometryCheck(molecule)(made.reshape(-1, molecule.n_atoms, 3)) == "").all()
-    again = load_default().complete(trajectory.replace(positions_A=positions_A), given, sample_seeds(1, 1, 2))
+    again = load_default().complete(
+        trajectory.replace(positions_A=positions_A), given, sample_seeds(1, 1, 2)
+    )
     np.testing.assert_allclose(again[0], made[1], atol=1e-4)
     if kind == "led":  # an atom on its way to where it is known does not jump there
         step = np.linalg.norm(np.diff(made, axis=1), axis=-1).max()
-        assert step < 3 * np.linalg.norm(np.diff(trajectory.positions_A, axis=0), axis=-1).max() + 0.3
+        assert (
+            step < 3 * np.linalg.norm(np.diff(trajectory.positions_A, axis=0), axis=-1).max() + 0.3
+        )
 
 
 def test_the_diffusion_model_keeps_atoms_too() -> None:
@@ -52,7 +60,9 @@ def test_a_mask_of_whole_frames_is_a_mask_of_frames() -> None:
     trajectory = make_trajectory("CCO", N_FRAMES, 5.0)
     frames = np.arange(N_FRAMES) < 4
     by_frame = load_default().complete(trajectory, frames, sample_seeds(1, 0, 1))
-    by_atom = load_default().complete(trajectory, np.repeat(frames[:, None], 9, 1), sample_seeds(1, 0, 1))
+    by_atom = load_default().complete(
+        trajectory, np.repeat(frames[:, None], 9, 1), sample_seeds(1, 0, 1)
+    )
     np.testing.assert_array_equal(by_frame, by_atom)
 
 
@@ -60,7 +70,11 @@ def test_interpolate_takes_a_mask() -> None:
     trajectory = make_trajectory("CCO", N_FRAMES, 5.0)
     given = masks(9, trajectory.molecule.numbers > 1)["led"]
     made = equidrift.interpolate(trajectory, given=given, n=2, seed=3)
-    assert len(made) == 2 and len(made[0]) == N_FRAMES and made[0].provenance["given_atoms"] == int(given.sum())
+    assert (
+        len(made) == 2
+        and len(made[0]) == N_FRAMES
+        and made[0].provenance["given_atoms"] == int(given.sum())
+    )
     np.testing.assert_array_equal(made[1].positions_A[given], trajectory.positions_A[given])
 
 

@@ -118,15 +118,29 @@ def test_symmetries_of_both_fields() -> None:
         assert is_covered(skeleton_of(graph), colour, table)
         at = torch.from_numpy(positions)
         with torch.no_grad():
-            found.append((learned.accelerations(learned.constants(skeleton_of(graph)), at), fitted(own, table).accelerations(at)))
+            found.append(
+                (
+                    learned.accelerations(learned.constants(skeleton_of(graph)), at),
+                    fitted(own, table).accelerations(at),
+                )
+            )
     for one, two in zip(*found):
-        np.testing.assert_allclose((one.numpy() @ turn.T)[:, order], two.numpy(), rtol=1e-5, atol=1e-6 * float(one.abs().max()))
+        np.testing.assert_allclose(
+            (one.numpy() @ turn.T)[:, order],
+            two.numpy(),
+            rtol=1e-5,
+            atol=1e-6 * float(one.abs().max()),
+        )
 
 
 def test_another_molecule_is_not_covered() -> None:
-    table = fit(coordinates_of(molecule())[0], shaken(molecule(), 4), np.zeros((4, molecule().n_atoms, 3)))
+    table = fit(
+        coordinates_of(molecule())[0], shaken(molecule(), 4), np.zeros((4, molecule().n_atoms, 3))
+    )
     other = molecule("CCO")
-    assert not is_covered(skeleton_of(molecule_graph(other, "MMFF94")), coordinates_of(other)[1], table)
+    assert not is_covered(
+        skeleton_of(molecule_graph(other, "MMFF94")), coordinates_of(other)[1], table
+    )
 
 
 @pytest.mark.parametrize("smiles", [SMILES, "CC(=O)Oc1ccccc1", "C1CC1N"])
@@ -136,22 +150,57 @@ def test_known_constants_are_mmffs_energy(smiles: str) -> None:
     terms = skeleton_of(molecule_graph(m, "MMFF94"))
     known = known_constants(terms, mmff_parameters(m))
     bond = torch.cat([known.bond, torch.full((len(known.bond), 1), -2.0)], -1)
-    angle = torch.stack([*known.angle[:, :3].unbind(-1), torch.zeros(len(known.angle)), *known.angle[:, 3:].unbind(-1)], -1)
+    angle = torch.stack(
+        [
+            *known.angle[:, :3].unbind(-1),
+            torch.zeros(len(known.angle)),
+            *known.angle[:, 3:].unbind(-1),
+        ],
+        -1,
+    )
     scale = torch.where(terms.near, 0.75, 1.0)
-    made = Constants(terms, bond, angle, known.torsion, known.plane, known.contact, known.charge * scale, 1.0 / terms.mass)
+    made = Constants(
+        terms,
+        bond,
+        angle,
+        known.torsion,
+        known.plane,
+        known.contact,
+        known.charge * scale,
+        1.0 / terms.mass,
+    )
     x = shaken(m, 6, 0.02)
     learned = field()
-    found = learned.accelerations(made, torch.from_numpy(x)).numpy() * terms.mass.numpy()[:, None] / AMU_A2_PER_FS2_EV
+    found = (
+        learned.accelerations(made, torch.from_numpy(x)).numpy()
+        * terms.mass.numpy()[:, None]
+        / AMU_A2_PER_FS2_EV
+    )
     run = resolve("equidrift.adapters.openmm.simulation:Langevin")
     system = resolve("equidrift.mmff:mmff_system")(m)
-    wanted = np.array([run(system, y, temperature_K=300, friction_per_fs=0.01, step_fs=1e-9, seed=0).run(0, True).forces_eV_A for y in x])
+    wanted = np.array(
+        [
+            run(system, y, temperature_K=300, friction_per_fs=0.01, step_fs=1e-9, seed=0)
+            .run(0, True)
+            .forces_eV_A
+            for y in x
+        ]
+    )
     assert np.linalg.norm(found - wanted) < 0.06 * np.linalg.norm(wanted)
 
 
 def test_training_on_constants_and_forces_lowers_both_losses(tmp_path: object) -> None:
     m = molecule("CCO")
     x = shaken(m, 6, 0.03)
-    run = Dynamics(m, x[:, None].astype(np.float32), 5.0, "MMFF94", 300.0, 0.01, 0.5 * np.ones((6, 1, m.n_atoms, 3), np.float32))
+    run = Dynamics(
+        m,
+        x[:, None].astype(np.float32),
+        5.0,
+        "MMFF94",
+        300.0,
+        0.01,
+        0.5 * np.ones((6, 1, m.n_atoms, 3), np.float32),
+    )
     save_dynamics(f"{tmp_path}/f.npz", [run])
     again = load_dynamics(f"{tmp_path}/f.npz")
     np.testing.assert_array_equal(again[0].forces_eV_A, run.forces_eV_A)
@@ -178,7 +227,9 @@ def test_molecules_side_by_side_are_as_alone() -> None:
         both = learned.constants(side_by_side(parts))
         alone = [learned.constants(part) for part in parts]
     for name in ("bond", "angle", "torsion", "plane", "contact", "charge"):
-        assert torch.allclose(getattr(both, name), torch.cat([getattr(c, name) for c in alone]), atol=1e-6)
+        assert torch.allclose(
+            getattr(both, name), torch.cat([getattr(c, name) for c in alone]), atol=1e-6
+        )
 
 
 def test_fit_finds_a_field_it_can_express() -> None:
@@ -207,13 +258,29 @@ def test_default_keeps_a_new_molecule_whole_at_any_spacing(spacing_fs: float) ->
 
 
 @pytest.mark.parametrize("own_frames", [0, 12])
-def test_training_a_table_gives_the_default_the_forces_of_a_molecule(tmp_path: Path, own_frames: int) -> None:
+def test_training_a_table_gives_the_default_the_forces_of_a_molecule(
+    tmp_path: Path, own_frames: int
+) -> None:
     m, forces = molecule("CCO"), resolve("equidrift.adapters.ase.xtb:gfn2_forces")
     x = shaken(m, 60, 0.04)
     f = forces(m, x).astype(np.float32)
-    kept = Dynamics(m, x[:50, None].astype(np.float32), 5.0, "GFN2-xTB", 300.0, 0.01, None if own_frames else f[:50, None])
+    kept = Dynamics(
+        m,
+        x[:50, None].astype(np.float32),
+        5.0,
+        "GFN2-xTB",
+        300.0,
+        0.01,
+        None if own_frames else f[:50, None],
+    )
     save_dynamics(tmp_path / "frames.npz", [kept])
-    config = {"learn": "table", "data": str(tmp_path / "frames.npz"), "share": (0.0, 1.0), "own_frames": own_frames, "ridge": 1e-6}
+    config = {
+        "learn": "table",
+        "data": str(tmp_path / "frames.npz"),
+        "share": (0.0, 1.0),
+        "own_frames": own_frames,
+        "ridge": 1e-6,
+    }
     done = run_training(config, tmp_path, None)
     assert done["frames"] > 50 if own_frames else done["frames"] == 50
     _, force = IntegratorModel(done["weights"], level="GFN2-xTB").field_of(m)
@@ -232,10 +299,18 @@ def test_training_a_table_gives_the_default_the_forces_of_a_molecule(tmp_path: P
         ({"own_frames": 5}, "own_frames: 0"),
     ],
 )
-def test_training_a_table_says_what_is_wrong(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_training_a_table_says_what_is_wrong(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     m = molecule("CCO")
     x = shaken(m, 20).astype(np.float32)[:, None]
-    save_dynamics(tmp_path / "frames.npz", [Dynamics(m, x, 5.0, "MMFF94", 300.0, 0.01, np.ones_like(x))])
+    save_dynamics(
+        tmp_path / "frames.npz", [Dynamics(m, x, 5.0, "MMFF94", 300.0, 0.01, np.ones_like(x))]
+    )
     with pytest.raises(InputError, match=message):
-        run_training({"learn": "table", "data": str(tmp_path / "frames.npz"), "own_frames": 0, **change}, tmp_path / "out", None)
+        run_training(
+            {"learn": "table", "data": str(tmp_path / "frames.npz"), "own_frames": 0, **change},
+            tmp_path / "out",
+            None,
+        )
     assert not (tmp_path / "out").exists()

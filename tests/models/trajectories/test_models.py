@@ -91,7 +91,11 @@ def forecast(model: Integrator, graph: Graph, x: Tensor, spacing: float = 1.0) -
     """Four frames behind x, with the thermostat on and no noise."""
     prepared, force = model.bound(graph)
     v = model.velocities(prepared, force, x, spacing)
-    bath, weight, out = Bath(0.05, torch.full(graph.mass.shape, 10.0)), graph.mass / graph.mass.sum(1, keepdim=True), []
+    bath, weight, out = (
+        Bath(0.05, torch.full(graph.mass.shape, 10.0)),
+        graph.mass / graph.mass.sum(1, keepdim=True),
+        [],
+    )
     y = x[:, -1]
     with torch.no_grad():
         for _ in range(4):
@@ -102,7 +106,9 @@ def forecast(model: Integrator, graph: Graph, x: Tensor, spacing: float = 1.0) -
 
 @pytest.mark.parametrize(("blocks", "observer"), [(0, False), (2, False), (2, True)])
 def test_integrator_symmetries(graph: Graph, frames: Tensor, blocks: int, observer: bool) -> None:
-    config = ForceConfig(width=32, pair_width=16, blocks=blocks, shortest=0.1, longest=10.0, step_input=blocks > 0)
+    config = ForceConfig(
+        width=32, pair_width=16, blocks=blocks, shortest=0.1, longest=10.0, step_input=blocks > 0
+    )
     model = awake(Integrator(IntegratorConfig(config, 0.25, observer)))
     made = forecast(model, graph, frames)  # type: ignore[arg-type]
     moved = (made - frames[:, -1:]).abs().max()
@@ -116,22 +122,38 @@ def test_integrator_symmetries(graph: Graph, frames: Tensor, blocks: int, observ
         error = (forecast(model, graph, given) - wanted).abs().max() / moved  # type: ignore[arg-type]
         assert error < 1e-5, name
     order = torch.tensor([3, 1, 4, 0, 2])
-    shuffled = Graph(graph.node[:, order], graph.edge[:, order][:, :, order], graph.mass[:, order], graph.mask[:, order])
-    assert (forecast(model, shuffled, frames[:, :, order]) - made[:, :, order]).abs().max() / moved < 1e-5  # type: ignore[arg-type]
+    shuffled = Graph(
+        graph.node[:, order],
+        graph.edge[:, order][:, :, order],
+        graph.mass[:, order],
+        graph.mask[:, order],
+    )
+    assert (
+        forecast(model, shuffled, frames[:, :, order]) - made[:, :, order]
+    ).abs().max() / moved < 1e-5  # type: ignore[arg-type]
 
 
 def test_boosted_trajectory_gives_boosted_continuation(graph: Graph, frames: Tensor) -> None:
     config = ForceConfig(width=32, pair_width=16, blocks=1, shortest=0.1, longest=10.0)
     model = awake(Integrator(IntegratorConfig(config, 0.25, True)))
-    made, velocity = forecast(model, graph, frames), torch.tensor([0.7, -1.1, 0.4], dtype=torch.float64)  # type: ignore[arg-type]
+    made, velocity = (
+        forecast(model, graph, frames),
+        torch.tensor([0.7, -1.1, 0.4], dtype=torch.float64),
+    )  # type: ignore[arg-type]
     clock = torch.arange(T + 4, dtype=torch.float64)[None, :, None, None]
     boosted = forecast(model, graph, frames + clock[:, :T] * velocity)  # type: ignore[arg-type]
-    assert (boosted - made - clock[:, T:] * velocity).abs().max() / (made - frames[:, -1:]).abs().max() < 1e-5
+    assert (boosted - made - clock[:, T:] * velocity).abs().max() / (
+        made - frames[:, -1:]
+    ).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("blocks", [0, 2])
-def test_forces_keep_momentum_and_angular_momentum(graph: Graph, frames: Tensor, blocks: int) -> None:
-    model = awake(Integrator(IntegratorConfig(ForceConfig(width=32, pair_width=16, blocks=blocks), 0.1)))
+def test_forces_keep_momentum_and_angular_momentum(
+    graph: Graph, frames: Tensor, blocks: int
+) -> None:
+    model = awake(
+        Integrator(IntegratorConfig(ForceConfig(width=32, pair_width=16, blocks=blocks), 0.1))
+    )
     _, force = model.bound(graph)  # type: ignore[operator]
     x = frames[:, 0]
     a = force(x, 0.1).detach()
@@ -158,11 +180,19 @@ def small(conditioning: str = "concat", **changes: object) -> EGTNConfig:
 @pytest.mark.parametrize("conditioning", ["concat", "cross"])
 @pytest.mark.parametrize("prior", ["learned", "com", "last"])
 def test_geotdm_symmetries(graph: Graph, frames: Tensor, conditioning: str, prior: str) -> None:
-    model = awake(GeoTDM(GeoTDMConfig(small(conditioning), steps=50, prior=prior, frames=T)), 0.1).double()  # type: ignore[arg-type]
+    model = awake(
+        GeoTDM(GeoTDMConfig(small(conditioning), steps=50, prior=prior, frames=T)), 0.1
+    ).double()  # type: ignore[arg-type]
     graph = Graph(graph.node.double(), graph.edge.double(), graph.mass, graph.mask)
     given = torch.tensor([1, 1, 0, 1, 0, 0, 0, 1], dtype=torch.bool)
-    clock, turn, shift = torch.arange(T, dtype=torch.float64), rotation(), torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
-    noise = torch.randn(11, 2, T, N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    clock, turn, shift = (
+        torch.arange(T, dtype=torch.float64),
+        rotation(),
+        torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64),
+    )
+    noise = torch.randn(
+        11, 2, T, N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
 
     def sampled(x: Tensor, turned: Tensor, at: Tensor) -> Tensor:
         numbers = iter(turned)
@@ -180,29 +210,46 @@ def test_special_priors(graph: Graph, frames: Tensor) -> None:
     given, clock = torch.arange(T) < 3, torch.arange(T, dtype=torch.float64)
 
     def anchors(prior: str, mask: Tensor = given) -> Tensor:
-        return GeoTDM(GeoTDMConfig(small(), prior=prior, frames=T)).anchors(graph, frames, clock, mask)  # type: ignore[arg-type]
+        return GeoTDM(GeoTDMConfig(small(), prior=prior, frames=T)).anchors(
+            graph, frames, clock, mask
+        )  # type: ignore[arg-type]
 
     assert (anchors("point") == 0).all()
-    torch.testing.assert_close(anchors("com"), frames[:, :3].mean((1, 2), keepdim=True).expand_as(frames))
+    torch.testing.assert_close(
+        anchors("com"), frames[:, :3].mean((1, 2), keepdim=True).expand_as(frames)
+    )
     assert (anchors("last") == frames[:, 2:3]).all()
     learned = GeoTDM(GeoTDMConfig(small(), frames=T)).double()
     graph = Graph(graph.node.double(), graph.edge.double(), graph.mass, graph.mask)
-    with torch.no_grad():  # no weight on earlier frames, no move by the prior's network: the last frame
+    with (
+        torch.no_grad()
+    ):  # no weight on earlier frames, no move by the prior's network: the last frame
         learned.gamma.zero_()
         for layer in (*learned.prior.spatial, *learned.prior.temporal):
             layer.move[-1].weight.zero_()
             layer.move[-1].bias.zero_()
-    torch.testing.assert_close(learned.anchors(graph, frames, clock, given), frames[:, 2:3].expand_as(frames))
+    torch.testing.assert_close(
+        learned.anchors(graph, frames, clock, given), frames[:, 2:3].expand_as(frames)
+    )
 
 
 def test_unconditional_stays_in_the_subspace(graph: Graph) -> None:
     model = awake(GeoTDM(GeoTDMConfig(small(), steps=50, frames=T)), 0.05)
     generator = torch.Generator().manual_seed(2)
     none = torch.zeros(T, dtype=torch.bool)
-    made = draw(model, graph, torch.zeros(2, T, N, 3), torch.arange(T).float(), none, lambda: torch.randn(2, T, N, 3, generator=generator))  # type: ignore[arg-type]
+    made = draw(
+        model,
+        graph,
+        torch.zeros(2, T, N, 3),
+        torch.arange(T).float(),
+        none,
+        lambda: torch.randn(2, T, N, 3, generator=generator),
+    )  # type: ignore[arg-type]
     assert made.abs().max() > 0.1 and made.mean((1, 2)).abs().max() < 1e-4 * made.abs().max()
     x = torch.randn(2, T, N, 3)
-    torch.testing.assert_close(centred(centred(x, graph), graph), centred(x, graph), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        centred(centred(x, graph), graph), centred(x, graph), atol=1e-6, rtol=0
+    )
 
 
 def test_partial_noising_at_a_low_level_stays_near(graph: Graph, frames: Tensor) -> None:
@@ -213,7 +260,11 @@ def test_partial_noising_at_a_low_level_stays_near(graph: Graph, frames: Tensor)
     def away(level: float) -> float:
         generator = torch.Generator().manual_seed(2)
         normal = lambda: torch.randn(2, T, N, 3, generator=generator)  # noqa: E731
-        return float((draw(model, graph, start, clock, none, normal, start=start, level=level) - start).abs().mean())
+        return float(
+            (draw(model, graph, start, clock, none, normal, start=start, level=level) - start)
+            .abs()
+            .mean()
+        )
 
     assert away(0.02) < away(0.5)
 
@@ -240,7 +291,11 @@ def test_flow_lines() -> None:
 
 def test_fine_loss_knows_a_harmonic_oscillator() -> None:
     """A leapfrog's second difference is exactly its force: the right force has no loss, no force has one in each norm."""
-    x, v, frames = torch.randn(3, 4, 3, dtype=torch.float64), torch.zeros(3, 4, 3, dtype=torch.float64), []
+    x, v, frames = (
+        torch.randn(3, 4, 3, dtype=torch.float64),
+        torch.zeros(3, 4, 3, dtype=torch.float64),
+        [],
+    )
     for _ in range(11):
         frames.append(x)
         v = v - 0.1 * x
@@ -257,7 +312,9 @@ def test_fine_loss_knows_a_harmonic_oscillator() -> None:
         def forward(self, graph: Graph, x: Tensor, step: float) -> Tensor:
             return -self.k * x
 
-    batch = Segments(array_graph(np.ones((3, 4, 1)), np.ones((3, 4, 4, 1))), torch.stack(frames, 1), 0.1)
+    batch = Segments(
+        array_graph(np.ones((3, 4, 1)), np.ones((3, 4, 4, 1))), torch.stack(frames, 1), 0.1
+    )
     assert fine_loss(Spring(1.0), batch) < 1e-20
     assert fine_loss(Spring(0.0), batch) == pytest.approx(2.0)
 
@@ -292,11 +349,18 @@ def test_generators_conserve(system: str) -> None:
     apart = np.linalg.norm(x[:, :, :, None] - x[:, :, None], axis=-1) + 1e9 * np.eye(x.shape[2])
     edges = d.edges[:, None, ..., 0]
     if system == "spring":
-        potential = 0.5 * nbody.SPRING_STRENGTH * (edges * np.where(apart < 1e8, apart, 0) ** 2).sum((2, 3)) / 2
+        potential = (
+            0.5
+            * nbody.SPRING_STRENGTH
+            * (edges * np.where(apart < 1e8, apart, 0) ** 2).sum((2, 3))
+            / 2
+        )
     elif system == "charged":
         potential = (np.where(apart < 1e8, edges / apart, 0)).sum((2, 3)) / 2
     else:
-        potential = -(np.where(apart < 1e8, (apart**2 + nbody.SOFTENING**2) ** -0.5, 0)).sum((2, 3)) / 2
+        potential = (
+            -(np.where(apart < 1e8, (apart**2 + nbody.SOFTENING**2) ** -0.5, 0)).sum((2, 3)) / 2
+        )
     if system == "spring":  # the only one slow enough for velocities by differences of frames
         energy = 0.5 * (v**2).sum((2, 3)) + potential
         assert np.abs(energy - energy[:, 2:3])[:, 1:-1].max() < 1e-3
@@ -308,13 +372,20 @@ def test_generators_conserve(system: str) -> None:
             z = y.copy()
             z[0, 0, 0] += sign * h
             r = np.linalg.norm(z[0, 0] - z[0, 1:], axis=-1)
-            sums.append(float((d.edges[0, 0, 1:, 0] / r).sum() if system == "charged" else -((r**2 + 0.01) ** -0.5).sum()))
+            sums.append(
+                float(
+                    (d.edges[0, 0, 1:, 0] / r).sum()
+                    if system == "charged"
+                    else -((r**2 + 0.01) ** -0.5).sum()
+                )
+            )
         assert force[0, 0, 0] == pytest.approx(-(sums[0] - sums[1]) / (2 * h), rel=1e-5)
 
 
 def test_generators_do_not_depend_on_how_many() -> None:
     np.testing.assert_array_equal(
-        nbody.simulate("spring", 2, 4, frames=2).positions[1], nbody.simulate("spring", 3, 4, frames=2).positions[0]
+        nbody.simulate("spring", 2, 4, frames=2).positions[1],
+        nbody.simulate("spring", 3, 4, frames=2).positions[0],
     )
     with pytest.raises(UnknownNameError, match="springs"):
         nbody.simulate("springs", 0, 1)
@@ -329,9 +400,9 @@ def test_metrics_on_hand_made_cases() -> None:
     paths = np.stack([np.ones((1, 3, 2)), np.zeros((1, 3, 2))])
     assert metrics.best_of(paths, np.zeros((1, 3, 2))) == (0.0, 0.0)
     a = np.zeros(10)
-    assert metrics.jensen_shannon(a, a, bounds=(-1, 1)) == 0 and metrics.jensen_shannon(a, a + 1, bounds=(-1, 1)) == pytest.approx(
-        np.log(2) ** 0.5
-    )
+    assert metrics.jensen_shannon(a, a, bounds=(-1, 1)) == 0 and metrics.jensen_shannon(
+        a, a + 1, bounds=(-1, 1)
+    ) == pytest.approx(np.log(2) ** 0.5)
     square = np.array([[1.0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 1]])
     assert abs(metrics.torsions(square, np.array([[0, 1, 2, 3]]))[0]) == pytest.approx(np.pi / 2)
     line = np.cumsum(np.ones((1, 6, 2, 3)) * np.array([1.0, -1.0])[None, None, :, None], 1)
@@ -341,7 +412,11 @@ def test_metrics_on_hand_made_cases() -> None:
 def test_gaps_and_runs() -> None:
     given = torch.tensor([0, 1, 1, 0, 0, 1], dtype=torch.bool)
     assert gaps(given) == [(0, 0), (3, 4)]
-    assert run_of(given, 2, -1) == slice(1, 3) and run_of(given, 5, 1) == slice(5, 6) and run_of(given, -1, -1) is None
+    assert (
+        run_of(given, 2, -1) == slice(1, 3)
+        and run_of(given, 5, 1) == slice(5, 6)
+        and run_of(given, -1, -1) is None
+    )
 
 
 def test_windows_and_dynamics(tmp_path: Path) -> None:
@@ -349,7 +424,14 @@ def test_windows_and_dynamics(tmp_path: Path) -> None:
     assert windows(x, 3, 4, 5).shape == (5, 3, 1, 3)
     with pytest.raises(InputError, match="needs more than the 20 frames"):
         windows(x, 6, 4, 1)
-    run = Dynamics(Molecule.from_smiles("O"), np.random.default_rng(0).random((2, 4, 3, 3)).astype(np.float32), 0.5, "MMFF94", 300.0, 0.01)
+    run = Dynamics(
+        Molecule.from_smiles("O"),
+        np.random.default_rng(0).random((2, 4, 3, 3)).astype(np.float32),
+        0.5,
+        "MMFF94",
+        300.0,
+        0.01,
+    )
     save_dynamics(tmp_path / "a.npz", [run, run])
     back = load_dynamics(tmp_path / "a.npz")
     assert len(back) == 2 and back[1].molecule == run.molecule and back[1].spacing_fs == 0.5
@@ -360,7 +442,12 @@ def test_windows_and_dynamics(tmp_path: Path) -> None:
 
 def test_molecule_graph_has_one_hot_codes() -> None:
     graph = molecule_graph(Molecule.from_smiles("CO"), "MMFF94", 2)
-    assert graph.node.shape == (2, 6, NODE_FEATURES) and graph.edge.shape == (2, 6, 6, EDGE_FEATURES)
+    assert graph.node.shape == (2, 6, NODE_FEATURES) and graph.edge.shape == (
+        2,
+        6,
+        6,
+        EDGE_FEATURES,
+    )
     assert (graph.node.sum(-1) == 8).all() and (graph.edge.sum(-1) == 4).all()
     assert graph.mass[0, :2].tolist() == pytest.approx([12.011, 15.999])
 
@@ -368,7 +455,14 @@ def test_molecule_graph_has_one_hot_codes() -> None:
 @pytest.mark.parametrize("given", ["forecast", "any", "none"])
 def test_masks_leave_something_to_draw(given: str) -> None:
     d = nbody.simulate("spring", 0, 4, frames=8)
-    batches = FrameBatches(array_source(d.positions, d.nodes, d.edges, frames=8), frames=8, context=3, given=given, pairs=2000, seed=0)
+    batches = FrameBatches(
+        array_source(d.positions, d.nodes, d.edges, frames=8),
+        frames=8,
+        context=3,
+        given=given,
+        pairs=2000,
+        seed=0,
+    )
     masks = [batches(step).given for step in range(30)]
     assert all(not m.all() for m in masks) and all(m.any() for m in masks) == (given != "none")
     assert torch.equal(batches(3).frames, batches(3).frames)
@@ -379,14 +473,32 @@ def test_arrays_train_resume_and_continue(tmp_path: Path) -> None:
     settings = {"interpolate_steps": 15, "pairs_per_batch": 200}
     common = {"spacing": nbody.SPACING, "out": tmp_path / "run"}
     whole = GeometricTrajectoryModel.fit(
-        d.positions, d.nodes, d.edges, schedule={"steps": 20}, spacing=0.1, out=tmp_path / "whole", **settings
+        d.positions,
+        d.nodes,
+        d.edges,
+        schedule={"steps": 20},
+        spacing=0.1,
+        out=tmp_path / "whole",
+        **settings,
     )
-    GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, budget_s=1e-9 + 0.05, **common, **settings)
-    model = GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, resume=True, **common, **settings)
+    GeometricTrajectoryModel.fit(
+        d.positions,
+        d.nodes,
+        d.edges,
+        schedule={"steps": 20},
+        budget_s=1e-9 + 0.05,
+        **common,
+        **settings,
+    )
+    model = GeometricTrajectoryModel.fit(
+        d.positions, d.nodes, d.edges, schedule={"steps": 20}, resume=True, **common, **settings
+    )
     for key, value in whole.network.state_dict().items():
         torch.testing.assert_close(model.network.state_dict()[key], value, atol=0, rtol=0)
     with pytest.raises(InputError, match="--resume"):
-        GeometricTrajectoryModel.fit(d.positions, d.nodes, d.edges, schedule={"steps": 20}, **common, **settings)
+        GeometricTrajectoryModel.fit(
+            d.positions, d.nodes, d.edges, schedule={"steps": 20}, **common, **settings
+        )
     made = model.continue_(d.positions[0, :5], d.nodes[0], d.edges[0], 4, range(2))
     assert made.shape == (2, 4, 5, 3) and np.isfinite(made).all()
     alone = model.continue_(d.positions[0, :5], d.nodes[0], d.edges[0], 4, [1])
@@ -394,7 +506,10 @@ def test_arrays_train_resume_and_continue(tmp_path: Path) -> None:
     given = np.array([1, 1, 1, 0, 0, 1, 1, 0, 1, 0, 0, 1], bool)
     filled = model.complete(d.positions[0], d.nodes[0], d.edges[0], given, [0])
     np.testing.assert_array_equal(filled[0][given], d.positions[0][given])
-    for bad, message in ((d.positions[0], "trajectories, frames"), (np.where(d.positions > 0, np.nan, 1.0), "NaN")):
+    for bad, message in (
+        (d.positions[0], "trajectories, frames"),
+        (np.where(d.positions > 0, np.nan, 1.0), "NaN"),
+    ):
         with pytest.raises(InputError, match=message):
             GeometricTrajectoryModel.fit(bad, d.nodes, d.edges, out=tmp_path / "bad")
 
@@ -416,7 +531,11 @@ def test_window_models_train_on_arrays_of_two_dimensions(tmp_path: Path, kind: s
         context=3,
     )
     made = model.continue_(d.positions[0, :3, :, :2], d.nodes[0], d.edges[0], 5, range(2))
-    assert made.shape == (2, 5, 5, 2) and np.isfinite(made).all() and np.abs(made[0] - made[1]).max() > 1e-6
+    assert (
+        made.shape == (2, 5, 5, 2)
+        and np.isfinite(made).all()
+        and np.abs(made[0] - made[1]).max() > 1e-6
+    )
 
 
 def test_training_config_says_what_is_wrong(tmp_path: Path) -> None:
@@ -439,8 +558,19 @@ def test_fingerprints_do_not_depend_on_the_order_of_atoms() -> None:
 def test_training_on_files_of_ones_own_and_forecasting_with_it(tmp_path: Path) -> None:
     """XTC and PDB in, weights out, frames from them; and what the integrator says of frames too far apart."""
     folder = Path(__file__).parents[3] / "examples" / "data"
-    config = {"kind": "flow", "data": str(folder / "aspirin.xtc"), "topology": str(folder / "aspirin.pdb"), "stride": 1, "frames": 6}
-    config |= {"context": 3, "network": {"width": 16, "layers": 1}, "schedule": {"steps": 2}, "name": "mine"}
+    config = {
+        "kind": "flow",
+        "data": str(folder / "aspirin.xtc"),
+        "topology": str(folder / "aspirin.pdb"),
+        "stride": 1,
+        "frames": 6,
+    }
+    config |= {
+        "context": 3,
+        "network": {"width": 16, "layers": 1},
+        "schedule": {"steps": 2},
+        "name": "mine",
+    }
     done = run_training(config, tmp_path, None)
     model = make_trajectory_model(done["weights"])
     whole = load_trajectory(folder / "aspirin.xtc", folder / "aspirin.pdb")

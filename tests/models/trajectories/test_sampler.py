@@ -45,10 +45,17 @@ def test_symmetries_and_boost(mean_path: Any) -> None:
         "rotation": (t.positions_A @ q, t.time_fs, made @ q),
         "translation": (t.positions_A + shift, t.time_fs, made + shift),
         "time shift": (t.positions_A, t.time_fs + 1000.0, made),
-        "boost": (t.positions_A + 5.0 * np.arange(8)[:, None, None] * velocity, t.time_fs, made + later),
+        "boost": (
+            t.positions_A + 5.0 * np.arange(8)[:, None, None] * velocity,
+            t.time_fs,
+            made + later,
+        ),
     }
     for name, (x, time, wanted) in cases.items():
-        assert np.abs(ends(mean_path, t.replace(positions_A=x, time_fs=time)) - wanted).max() / size < 1e-5, name
+        assert (
+            np.abs(ends(mean_path, t.replace(positions_A=x, time_fs=time)) - wanted).max() / size
+            < 1e-5
+        ), name
     order = np.arange(9)
     order[[3, 4]] = order[[4, 3]]  # two hydrogens of the methyl group: the same graph
     swapped = ends(mean_path, t.replace(positions_A=t.positions_A[:, order]))
@@ -68,7 +75,11 @@ def test_seeds_make_samples_and_noise_makes_them_differ(mean_path: Any) -> None:
 def test_one_given_side_frame_and_backwards() -> None:
     model = make_trajectory_model("default")
     t = make_trajectory("CCO", 10, 5.0)
-    for given in ([0, 0, 0, 0, 0, 0, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0, 0, 0, 1], [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]):
+    for given in (
+        [0, 0, 0, 0, 0, 0, 1, 1, 1, 1],
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        [1, 0, 1, 0, 1, 0, 1, 0, 1, 0],
+    ):
         mask = np.array(given, bool)
         made = model.complete(t, mask, sample_seeds(0, 0, 1))
         assert np.isfinite(made).all()
@@ -86,7 +97,10 @@ def test_interpolation_keeps_bonds() -> None:
     def lengths(x: np.ndarray) -> np.ndarray:
         return np.linalg.norm(x[..., i, :] - x[..., j, :], axis=-1)
 
-    assert 0.7 < (lengths(made) / lengths(t.positions_A).mean(0)).min() and (lengths(made) / lengths(t.positions_A).mean(0)).max() < 1.4
+    assert (
+        0.7 < (lengths(made) / lengths(t.positions_A).mean(0)).min()
+        and (lengths(made) / lengths(t.positions_A).mean(0)).max() < 1.4
+    )
 
 
 def test_refinement_stays_near() -> None:
@@ -114,5 +128,7 @@ def test_options_say_what_is_wrong() -> None:
         make_trajectory_model("default").complete(t, np.arange(4) < 1, sample_seeds(0, 0, 1))
     with pytest.raises(InputError, match="NaN"):
         make_trajectory_model("default").complete(
-            t.replace(positions_A=np.full((4, 9, 3), np.nan)), np.arange(4) < 2, sample_seeds(0, 0, 1)
+            t.replace(positions_A=np.full((4, 9, 3), np.nan)),
+            np.arange(4) < 2,
+            sample_seeds(0, 0, 1),
         )

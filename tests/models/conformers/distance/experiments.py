@@ -51,7 +51,12 @@ def exact_distance_log_density(e: Tensor, d: Tensor, sigma: Tensor | float) -> T
     """
     s2 = 2.0 * torch.as_tensor(sigma, dtype=e.dtype, device=e.device) ** 2
     gap = -torch.expm1(-2.0 * e * d / s2)
-    return torch.log(e / d) - 0.5 * torch.log(2.0 * torch.pi * s2) - (e - d) ** 2 / (2.0 * s2) + torch.log(gap)
+    return (
+        torch.log(e / d)
+        - 0.5 * torch.log(2.0 * torch.pi * s2)
+        - (e - d) ** 2 / (2.0 * s2)
+        + torch.log(gap)
+    )
 
 
 def exact_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
@@ -68,7 +73,12 @@ def exact_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
     return 1.0 / e - e / s2 + d / s2 * coth
 
 
-def largest_gain(positions_A: Tensor, edges: Tensor, map_to_move: DistanceMap = degree_normalised_map, n_iterations: int = 50) -> Tensor:
+def largest_gain(
+    positions_A: Tensor,
+    edges: Tensor,
+    map_to_move: DistanceMap = degree_normalised_map,
+    n_iterations: int = 50,
+) -> Tensor:
     """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of arXiv:2403.01430.
 
     See `map_gain` for what it is on a complete graph.
@@ -84,7 +94,9 @@ def largest_gain(positions_A: Tensor, edges: Tensor, map_to_move: DistanceMap = 
     return gain
 
 
-def random_chain(n: int, seed: int, bond_A: float = 1.5, clash_A: float = 1.5) -> NDArray[np.float64]:
+def random_chain(
+    n: int, seed: int, bond_A: float = 1.5, clash_A: float = 1.5
+) -> NDArray[np.float64]:
     """A self-avoiding random chain, (n, 3) in A, centred: the stand-in for a molecule in arXiv:2403.01430."""
     rng = np.random.default_rng(seed)
     points = [np.zeros(3)]
@@ -128,7 +140,9 @@ def aligned_rmsd(positions_A: Tensor, clean_A: NDArray[np.float64], mirror: bool
     b = torch.from_numpy(clean_A - clean_A.mean(-2, keepdims=True)).to(a.dtype)
     covariance = a.transpose(-2, -1) @ b
     singular = torch.linalg.svdvals(covariance)
-    last = singular[..., 2] if mirror else singular[..., 2] * torch.sign(torch.linalg.det(covariance))
+    last = (
+        singular[..., 2] if mirror else singular[..., 2] * torch.sign(torch.linalg.det(covariance))
+    )
     overlap = singular[..., 0] + singular[..., 1] + last
     square = (a.square().sum((-2, -1)) + b.square().sum((-2, -1)) - 2.0 * overlap) / a.shape[-2]
     return square.clamp_min(0.0).sqrt()
@@ -151,13 +165,24 @@ def run_oracle(clean_A: NDArray[np.float64], edges: Tensor, *, solver: str, map_
     return solve(move, start, sigmas, z.__getitem__, corrector=corrector, gain=gain, clip_A=1e6)
 
 
-def recover_four_regular(steps: int = 100, corrector: float = 6.0, map_name: str = "degree", seed: int = 0) -> dict[str, float]:
+def recover_four_regular(
+    steps: int = 100, corrector: float = 6.0, map_name: str = "degree", seed: int = 0
+) -> dict[str, float]:
     """The paper's first experiment: a 4-regular graph of 10 nodes recovered from noise by the reverse ODE.
 
     Its 20 edges leave 4 of 24 degrees of freedom open, so what can be recovered are the edge lengths.
     """
     clean, edges = random_chain(10, seed=1), four_regular_edges(10)
-    samples = run_oracle(clean, edges, solver="ode", map_name=map_name, steps=steps, corrector=corrector, seed=seed, gain=1.5)
+    samples = run_oracle(
+        clean,
+        edges,
+        solver="ode",
+        map_name=map_name,
+        steps=steps,
+        corrector=corrector,
+        seed=seed,
+        gain=1.5,
+    )
     error = edge_error(samples, clean, edges)
     return {"median_edge_error_A": float(error.median()), "best_edge_error_A": float(error.min())}
 
@@ -168,7 +193,10 @@ def corrector_sweep(correctors: Sequence[float] = (0, 1, 2, 4, 6, 8, 10, 15, 20)
     clean, edges = random_chain(n, seed=2), complete_edges(n, dtype=torch.float64)
     result = {}
     for k in correctors:
-        rmsd = aligned_rmsd(run_oracle(clean, edges, solver=solver, map_name=map_name, steps=steps, corrector=k), clean)
+        rmsd = aligned_rmsd(
+            run_oracle(clean, edges, solver=solver, map_name=map_name, steps=steps, corrector=k),
+            clean,
+        )
         median = float(rmsd.nan_to_num(torch.inf, torch.inf).median())
         result[float(k)] = median if median < 100.0 else float("inf")
     return result
@@ -187,13 +215,26 @@ def against_langevin(
     edges, gain = complete_edges(n, dtype=torch.float64), map_gain("degree", n)
 
     def median(solver: str, count: int, rate: float = 0.0) -> float:
-        samples = run_oracle(chains, edges, solver=solver, steps=count, corrector=corrector, step_rate=rate, gain=gain)
+        samples = run_oracle(
+            chains,
+            edges,
+            solver=solver,
+            steps=count,
+            corrector=corrector,
+            step_rate=rate,
+            gain=gain,
+        )
         return float(aligned_rmsd(samples, chains).median())
 
     rows = []
     for count in steps:
         rates = {rate: median("langevin", count, rate) for rate in LANGEVIN_RATES}
         best = min(rates, key=rates.__getitem__)
-        row = {"steps": float(count), "ode": median("ode", count), "sde": median("sde", count), "langevin": rates[best]}
+        row = {
+            "steps": float(count),
+            "ode": median("ode", count),
+            "sde": median("sde", count),
+            "langevin": rates[best],
+        }
         rows.append({**row, "langevin_rate": best, "langevin_geodiff": rates[0.01]})
     return rows

@@ -43,7 +43,9 @@ def inputs(count: int = 3, n: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(count, n, 3, generator=generator) * 2.0
     elements = torch.from_numpy(element_index(np.array([6, 6, 7, 8, 1, 1, 9])[:n])).expand(count, n)
-    kinds = torch.from_numpy(edge_types(n, CHAIN, np.array([1, 2, 1, 1.5, 1, 1.0]))).expand(count, n, n)
+    kinds = torch.from_numpy(edge_types(n, CHAIN, np.array([1, 2, 1, 1.5, 1, 1.0]))).expand(
+        count, n, n
+    )
     return x, elements, kinds, torch.tensor([0.02, 0.3, 4.0])[:count]
 
 
@@ -54,8 +56,18 @@ def table(d: Tensor, n: int) -> Tensor:
 def test_edge_types() -> None:
     types = edge_types(7, CHAIN, np.array([1, 2, 1, 1.5, 3, 0.0]))
     assert (types == types.T).all()
-    assert types[0, 1] == EDGE_SINGLE and types[1, 2] == EDGE_DOUBLE and types[3, 4] == EDGE_AROMATIC and types[1, 6] == EDGE_OTHER
-    assert types[0, 2] == EDGE_HOP2 and types[0, 3] == EDGE_HOP3 and types[0, 4] == EDGE_FAR and types[0, 0] == EDGE_FAR
+    assert (
+        types[0, 1] == EDGE_SINGLE
+        and types[1, 2] == EDGE_DOUBLE
+        and types[3, 4] == EDGE_AROMATIC
+        and types[1, 6] == EDGE_OTHER
+    )
+    assert (
+        types[0, 2] == EDGE_HOP2
+        and types[0, 3] == EDGE_HOP3
+        and types[0, 4] == EDGE_FAR
+        and types[0, 0] == EDGE_FAR
+    )
     ring = edge_types(3, np.array([[0, 1], [1, 2], [2, 0]]), np.ones(3))
     assert (ring[~np.eye(3, dtype=bool)] == EDGE_SINGLE).all()
 
@@ -64,7 +76,11 @@ def test_network_is_blind_to_rotation_reflection_and_translation() -> None:
     net, (x, elements, kinds, sigma) = network(), inputs()
     q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(2)))[0]
     for rotation in (q, -q):
-        assert torch.allclose(net(x @ rotation.T + 3.0, elements, kinds, sigma), net(x, elements, kinds, sigma), atol=2e-4)
+        assert torch.allclose(
+            net(x @ rotation.T + 3.0, elements, kinds, sigma),
+            net(x, elements, kinds, sigma),
+            atol=2e-4,
+        )
 
 
 def test_network_follows_permutations() -> None:
@@ -78,7 +94,12 @@ def test_network_follows_permutations() -> None:
 def test_padding_and_batching_change_nothing() -> None:
     net, (x, elements, kinds, sigma) = network(), inputs()
     d = table(net(x, elements, kinds, sigma), 7)
-    alone = torch.cat([table(net(x[k : k + 1], elements[k : k + 1], kinds[k : k + 1], sigma[k : k + 1]), 7) for k in range(3)])
+    alone = torch.cat(
+        [
+            table(net(x[k : k + 1], elements[k : k + 1], kinds[k : k + 1], sigma[k : k + 1]), 7)
+            for k in range(3)
+        ]
+    )
     assert torch.allclose(alone, d, atol=1e-4)
 
 
@@ -87,7 +108,11 @@ def test_gradient_reaches_every_parameter_and_matches_differences() -> None:
     x, sigma = x.double().requires_grad_(), sigma.double()
     net(x, elements, kinds, sigma).square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
-    assert torch.autograd.gradcheck(lambda y: net(y, elements[:1], kinds[:1], sigma[1:2]), x[:1].detach().requires_grad_(), atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda y: net(y, elements[:1], kinds[:1], sigma[1:2]),
+        x[:1].detach().requires_grad_(),
+        atol=1e-4,
+    )
 
 
 def test_prediction_tends_to_the_input_at_low_noise_and_to_the_prior_at_high() -> None:
@@ -109,7 +134,11 @@ def test_stratified_noise_levels_cover_the_range() -> None:
 
 def test_loss_falls_on_one_molecule() -> None:
     net, (x, elements, kinds, _) = network(), inputs(1)
-    batch = DistanceBatch(elements.expand(16, 7), kinds.expand(16, 7, 7), (x - x.mean(1, keepdim=True)).expand(16, 7, 3))
+    batch = DistanceBatch(
+        elements.expand(16, 7),
+        kinds.expand(16, 7, 7),
+        (x - x.mean(1, keepdim=True)).expand(16, 7, 3),
+    )
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     losses = []
     rng = np.random.default_rng(0)

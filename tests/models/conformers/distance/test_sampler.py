@@ -18,7 +18,12 @@ from equidrift.records import Molecule
 from equidrift.weights import CARD_KEYS, save_weights
 from tests.models.conformers.distance import experiments as de
 
-STAR = {"numbers": [6, 1, 7, 8, 9], "bonds": [[0, 1], [0, 2], [0, 3], [0, 4]], "bond_orders": [1, 1, 1, 1], "formal_charges": [0] * 5}
+STAR = {
+    "numbers": [6, 1, 7, 8, 9],
+    "bonds": [[0, 1], [0, 2], [0, 3], [0, 4]],
+    "bond_orders": [1, 1, 1, 1],
+    "formal_charges": [0] * 5,
+}
 
 
 def molecule(tetrahedral: list[list[int]] | None = None) -> Molecule:
@@ -38,7 +43,12 @@ def still(c: Tensor, sigma: float) -> Tensor:
 
 def test_schedule() -> None:
     sigmas = ds.geometric_sigmas(5, 10.0, 0.01)
-    assert len(sigmas) == 6 and sigmas[0] == pytest.approx(10.0) and sigmas[4] == pytest.approx(0.01) and sigmas[5] == 0.0
+    assert (
+        len(sigmas) == 6
+        and sigmas[0] == pytest.approx(10.0)
+        and sigmas[4] == pytest.approx(0.01)
+        and sigmas[5] == 0.0
+    )
     with pytest.raises(InputError, match="steps"):
         ds.geometric_sigmas(1, 10.0, 0.01)
 
@@ -49,7 +59,9 @@ def test_stability_rule(kind: str, power: int) -> None:
     k = ds.stable_corrector(20.0, 1.0, 0.5, kind, 1.1)
     assert k * (1 - 0.5**power) * 1.1 == pytest.approx(1.8)
     assert ds.stable_corrector(20.0, 1.0, 1.0, kind, 1.0) == 20.0
-    assert ds.stable_corrector(lambda sigma: 3.0 * sigma, 0.5, 0.49, kind, 1.0) == pytest.approx(1.5)
+    assert ds.stable_corrector(lambda sigma: 3.0 * sigma, 0.5, 0.49, kind, 1.0) == pytest.approx(
+        1.5
+    )
 
 
 def test_solvers_are_exact_for_one_gaussian() -> None:
@@ -63,14 +75,24 @@ def test_solvers_are_exact_for_one_gaussian() -> None:
 
     start = (1 + 20.0**2) ** 0.5 * z[-1]
     assert float(ds.reverse_ode(move, start, sigmas).std()) == pytest.approx(1.0, abs=0.03)
-    assert float(ds.reverse_sde(move, start, sigmas, z.__getitem__).std()) == pytest.approx(1.0, abs=0.03)
-    assert float(ds.annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=0.1).std()) == pytest.approx(1.0, abs=0.15)
+    assert float(ds.reverse_sde(move, start, sigmas, z.__getitem__).std()) == pytest.approx(
+        1.0, abs=0.03
+    )
+    assert float(
+        ds.annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=0.1).std()
+    ) == pytest.approx(1.0, abs=0.15)
 
 
 def test_steps_are_centred_clipped_and_reported() -> None:
     seen: list[dict[str, object]] = []
     start = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)) + 4.0
-    out = ds.reverse_ode(lambda c, s: torch.full_like(c, 1e9) * (c > 0), start, [1.0, 0.5, 0.0], clip_A=0.1, callback=seen.append)
+    out = ds.reverse_ode(
+        lambda c, s: torch.full_like(c, 1e9) * (c > 0),
+        start,
+        [1.0, 0.5, 0.0],
+        clip_A=0.1,
+        callback=seen.append,
+    )
     assert float(out.mean(1).abs().max()) < 1e-5
     assert float((out - ds.recentre(start)).norm(dim=-1).max()) < 0.5
     assert [s["step"] for s in seen] == [1, 2] and seen[0]["sigma_A"] == 1.0
@@ -83,7 +105,10 @@ def test_four_regular_graph_is_recovered_by_the_reverse_ode() -> None:
     """With k = 20 the lengths of all edges come out to a few hundredths of an Angstrom; k = 1 under-moves."""
     assert de.recover_four_regular(steps=400, corrector=20.0)["median_edge_error_A"] < 0.05
     assert de.recover_four_regular(steps=100, corrector=1.0)["median_edge_error_A"] > 0.2
-    assert de.recover_four_regular(map_name="gauss-newton", corrector=1.0)["median_edge_error_A"] < 0.05
+    assert (
+        de.recover_four_regular(map_name="gauss-newton", corrector=1.0)["median_edge_error_A"]
+        < 0.05
+    )
 
 
 def test_corrector_sweep() -> None:
@@ -107,7 +132,9 @@ def test_the_rule_keeps_large_correctors_stable() -> None:
     clean = de.random_chain(20, seed=2)
     edges = complete_edges(20, dtype=torch.float64)
     for solver in ("ode", "sde"):
-        out = de.run_oracle(clean, edges, solver=solver, steps=20, corrector=20.0, gain=map_gain("degree", 20))
+        out = de.run_oracle(
+            clean, edges, solver=solver, steps=20, corrector=20.0, gain=map_gain("degree", 20)
+        )
         assert float(de.aligned_rmsd(out, clean).max()) < 4.0
 
 
@@ -121,7 +148,9 @@ def test_aligned_rmsd() -> None:
     q = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     q *= np.sign(np.linalg.det(q))
     turned = torch.from_numpy(np.stack([clean @ q.T + 3.0, clean @ -q.T]))
-    assert torch.allclose(de.aligned_rmsd(turned, clean), torch.zeros(2, dtype=torch.float64), atol=1e-6)
+    assert torch.allclose(
+        de.aligned_rmsd(turned, clean), torch.zeros(2, dtype=torch.float64), atol=1e-6
+    )
     assert de.aligned_rmsd(turned, clean, mirror=False)[1] > 0.5
 
 
@@ -184,13 +213,19 @@ def test_bad_input_is_named() -> None:
 def test_weights_round_trip(tmp_path: Path) -> None:
     m = model()
     card: dict[str, object] = dict.fromkeys(CARD_KEYS, "test")
-    card |= {"config": vars(m.network.config), "options": {"steps": 6, "solver": "ode"}, "elements": ["H", "C", "N", "O", "F"]}
+    card |= {
+        "config": vars(m.network.config),
+        "options": {"steps": 6, "solver": "ode"},
+        "elements": ["H", "C", "N", "O", "F"],
+    }
     card["task"] = "distance"
     path = save_weights(tmp_path / "w", m.network.state_dict(), {**card, "max_atoms": 20})
     again = ds.load_se3_distance(path, attempts=1)
     assert again.options.steps == 6 and again.options.attempts == 1
     same = ds.SE3Distance(m.network, again.options)
-    assert np.allclose(again.sample(molecule(), np.arange(2)), same.sample(molecule(), np.arange(2)))
+    assert np.allclose(
+        again.sample(molecule(), np.arange(2)), same.sample(molecule(), np.arange(2))
+    )
     big = Molecule(numbers=[1] * 21, bonds=[], bond_orders=[], formal_charges=[0] * 21)
     with pytest.raises(MoleculeError, match="21 atoms"):
         again.sample(big, np.arange(1))
@@ -199,7 +234,12 @@ def test_weights_round_trip(tmp_path: Path) -> None:
 def test_shipped_weights_make_ethanol() -> None:
     """Bond lengths of a few samples lie within 0.1 A of the usual ones, and every sample is whole."""
     bonds = [[0, 1], [1, 2], [0, 3], [0, 4], [0, 5], [1, 6], [1, 7], [2, 8]]
-    ethanol = Molecule(numbers=[6, 6, 8, 1, 1, 1, 1, 1, 1], bonds=bonds, bond_orders=[1] * 8, formal_charges=[0] * 9)
+    ethanol = Molecule(
+        numbers=[6, 6, 8, 1, 1, 1, 1, 1, 1],
+        bonds=bonds,
+        bond_orders=[1] * 8,
+        formal_charges=[0] * 9,
+    )
     out = ds.load_se3_distance().sample(ethanol, np.arange(4), steps=30)
     lengths = np.linalg.norm(out[:, ethanol.bonds[:, 0]] - out[:, ethanol.bonds[:, 1]], axis=-1)
     assert np.abs(lengths - np.array([1.51, 1.41, 1.09, 1.09, 1.09, 1.09, 1.09, 0.96])).max() < 0.1

@@ -30,7 +30,9 @@ def test_trained_model_samples_by_its_path(tmp_path: Path) -> None:
         ({"gfn2_share": 1.5}, "gfn2_share: must be"),
     ],
 )
-def test_training_says_what_is_wrong(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_training_says_what_is_wrong(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     _, config = distance(tmp_path)
     with pytest.raises(InputError, match=message):
         run_training({**config, "schedule": {"steps": 3}, **change}, tmp_path / "out", None)

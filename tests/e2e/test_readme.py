@@ -88,6 +88,8 @@ def test_every_dependency_has_its_reason() -> None:
     table = README.partition("## What each dependency is for")[2].partition("\n## ")[0]
     for line in filter(None, lines):
         name = re.split(r"[<>=\[;]", line)[0]
+        if name == "equidrift":  # an extra that holds another
+            continue
         assert re.search(rf"\b{re.escape(name)}\b", table), f"{name} has no reason in the README"
 
 

@@ -303,9 +303,8 @@ class DistanceNetwork(nn.Module):
                 continue
             part = ends[..., which * h : (which + 1) * h]
             both = (part.index_select(0, i) + part.index_select(0, j)).reshape(-1, h)
-            hidden = head["product"](flat_product.index_select(0, rows)) + head["edge"](
-                flat_edges.index_select(0, rows)
-            )  # type: ignore[index]
+            products, edges = flat_product.index_select(0, rows), flat_edges.index_select(0, rows)
+            hidden = head["product"](products) + head["edge"](edges)  # type: ignore[index]
             hidden = hidden + both.index_select(0, rows)
             result = result.index_copy(0, rows, head["tail"](hidden).squeeze(-1))  # type: ignore[index]
         return result.view(shape)

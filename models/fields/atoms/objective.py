@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -72,9 +72,9 @@ class AtomDiffusion(FieldDiffusion):
             y = (y - mean) * mask[..., None]
             if self.gaussian:
                 return gram.log_prob(y)
-            found = log_likelihood(
-                _White(self, gram), x, gram.whiten(y).float() * mask[..., None], mask, **options
-            )  # type: ignore[arg-type]
+            white = gram.whiten(y).float() * mask[..., None]
+            process = cast(FieldDiffusion, _White(self, gram))
+            found = log_likelihood(process, x, white, mask, **options)
             logs = (
                 gram.factor.diagonal(dim1=1, dim2=2)
                 .log()

@@ -262,6 +262,9 @@ class _Run:
                 if molecule is not whole:
                     taken = molecule.smiles or f"{molecule.n_atoms} atoms"
                     self.cut[index] = f"the largest fragment was taken: {taken}"
+            if isinstance(molecule, Molecule) and (open_places := _open_stereo(molecule)):
+                note = f"open stereo at {open_places}: the conformers mix isomers"
+                self.cut[index] = "; ".join(filter(None, [self.cut.get(index), note]))
             yield molecule
 
     def _finished(self, piece: Any) -> Any:
@@ -369,3 +372,12 @@ def summary_text(summary: dict[str, Any]) -> str:
     if len(failures) > MAX_FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
     return "\n".join(lines)
+
+
+def _open_stereo(molecule: Any) -> str:
+    """The atoms and double bonds whose stereo the input leaves open, at most five by name."""
+    from equidrift.registry import host_function
+
+    found = host_function("rdkit", "open_stereo")(molecule)
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return ", ".join(found[:5]) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -117,6 +118,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         raise MoleculeError(
             "the molecule holds an atom without an element ('*' or a query atom); replace it by a real one"
         )
+    _tell_axial(mol)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
@@ -133,6 +135,21 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         properties=_properties(mol),
         **_residues(mol),
     )
+
+
+def _tell_axial(mol: Chem.Mol) -> None:
+    """Log the axes whose handedness (STEREOATROPCW, STEREOATROPCCW) is not kept."""
+    kinds = (Chem.BondStereo.STEREOATROPCW, Chem.BondStereo.STEREOATROPCCW)
+    axes = [
+        f"{bond.GetBeginAtomIdx()}-{bond.GetEndAtomIdx()}"
+        for bond in mol.GetBonds()
+        if bond.GetStereo() in kinds
+    ]
+    if axes:
+        logging.getLogger("equidrift").warning(
+            "axial stereo of the bonds %s (atoms from 0) is dropped: both hands may come out",
+            ", ".join(axes),
+        )
 
 
 def _properties(mol: Chem.Mol) -> dict[str, str]:

@@ -12,7 +12,7 @@ from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import GeometryCheck, check_supported
 from equidrift.engine.conformers import BATCH_SIZE, generate
 from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
-from equidrift.engine.relax import by_energy, check_threshold, check_window, make_relax, prune
+from equidrift.engine.relax import arranged, check_sort, check_threshold, check_window, make_relax
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.engine.trajectories import (
     forecast_job,
@@ -100,8 +100,7 @@ def sample(
     check_count("n", n)
     threshold = check_threshold(prune_rms_A)
     check_window(window_kcal_mol)
-    if sort not in (None, "energy"):
-        raise InputError(f"sort must be 'energy', or None for the order of drawing, not {sort!r}")
+    check_sort(sort)
     options: dict[str, Any] = {
         "seed": seed,
         "steps": steps,
@@ -117,20 +116,14 @@ def sample(
     }
     molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
 
-    def finished(ensemble: Ensemble) -> Ensemble:
-        kept = ensemble if threshold is None else prune(ensemble, threshold)
-        if sort is None and window_kcal_mol is None:
-            return kept
-        return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
-
     try:
         with conformer_bar(n, shown=progress) as callback:
             ensemble = generate(molecule, n, model=model, callback=callback, **options)
     except NoValidSamplesError as error:
         if error.partial is not None:
-            error.partial = finished(error.partial)
+            error.partial = arranged(error.partial, threshold, sort, window_kcal_mol)
         raise
-    return finished(ensemble)
+    return arranged(ensemble, threshold, sort, window_kcal_mol)
 
 
 def refine(

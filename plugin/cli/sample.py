@@ -58,6 +58,15 @@ def command(
             help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation."
         ),
     ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="energy: the lowest first; else the order of drawing.")
+    ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            metavar="KCAL", help="Drop conformers this many kcal/mol above the lowest, or more."
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Samples in one call of the model.")
     ] = None,
@@ -90,7 +99,7 @@ def command(
     from equidrift.checks.conditions import make_conditions
     from equidrift.cli.inputs import count_molecules
     from equidrift.engine.conformers import make_settings, provenance
-    from equidrift.engine.relax import check_threshold, make_relax
+    from equidrift.engine.relax import check_sort, check_threshold, check_window, make_relax
     from equidrift.files.ensembles import check_output, open_stream, suffix_of
     from equidrift.outputs import refuse_inputs
     from equidrift.progress import conformer_bar
@@ -100,9 +109,11 @@ def command(
     check_output(output)
     refuse_inputs([output], files)
     check_threshold(prune)
-    _check_request(
-        inputs, output, n, "--prune" if prune is not None else "--strict" if strict else ""
-    )
+    check_sort(sort)
+    check_window(window)
+    needs_all = {"--prune": prune is not None, "--sort": sort is not None}
+    needs_all |= {"--window": window is not None, "--strict": strict}
+    _check_request(inputs, output, n, next((name for name in needs_all if needs_all[name]), ""))
     own = model_options(set_ or [])
     settings = make_settings(
         model,
@@ -116,13 +127,16 @@ def command(
         options={"relax": relax} if relax != "none" else None,
         **own,
     )
-    run = _Run(inputs, output, n, settings, prune, strict, largest_fragment, charge)
+    wanted = (prune, sort, window)
+    run = _Run(inputs, output, n, settings, wanted, strict, largest_fragment, charge)
     identity = {
         **provenance(settings),
         "requested": model,
         "batch": settings.batch_size,
         "attempts": max_attempts,
         "prune": prune,
+        "sort": sort,
+        "window": window,
     }
     identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
     identity |= {"largest_fragment": largest_fragment, "charge": charge}
@@ -182,7 +196,7 @@ class _Run:
         output: Path,
         n: int,
         settings: Any,
-        prune: float | None,
+        wanted: tuple[float | None, str | None, float | None],
         strict: bool,
         largest: bool,
         charge: int | None,
@@ -190,7 +204,7 @@ class _Run:
         from equidrift.cli.inputs import describe_inputs
 
         self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
-        self.prune, self.strict, self.largest, self.charge = prune, strict, largest, charge
+        self.wanted, self.strict, self.largest, self.charge = wanted, strict, largest, charge
         self.cut: dict[int, str] = {}  # notes of molecules whose largest fragment was taken
         self.described = describe_inputs(inputs)
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
@@ -225,7 +239,7 @@ class _Run:
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
         source = self._molecules(read_inputs(self.inputs, self.charge), start[0], titles)
-        whole = self.prune is not None or self.strict
+        whole = self.wanted != (None, None, None) or self.strict
         windows = generate_windows(
             source,
             self.n,
@@ -272,11 +286,11 @@ class _Run:
         ensemble = piece.ensemble
         if ensemble is None and not self.strict:
             ensemble = getattr(piece.error, "partial", None)
-        if ensemble is None or self.prune is None:
-            return ensemble
-        from equidrift.engine.relax import prune
+        if ensemble is None:
+            return None
+        from equidrift.engine.relax import arranged
 
-        kept = prune(ensemble, self.prune)
+        kept = arranged(ensemble, *self.wanted)
         self.counts["pruned"] += len(ensemble) - len(kept)
         return kept
 

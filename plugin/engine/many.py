@@ -11,13 +11,15 @@ from typing import Any
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
 from equidrift.engine.conformers import Piece, Settings, generate_many, make_settings
-from equidrift.engine.relax import check_threshold, make_relax, prune
+from equidrift.engine.relax import arranged, check_sort, check_threshold, check_window, make_relax
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule
 from equidrift.records import Ensemble, Frozen, Molecule
 from equidrift.registry import host_function
+
+Wanted = tuple[float | None, str | None, float | None]  # prune_rms_A, sort, window_kcal_mol
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,9 @@ def sample_many(
     batch_size: int | None = None,
     progress: bool = False,
     max_attempts: int = MAX_ATTEMPTS,
+    timeout_s: float | None = None,
+    sort: str | None = None,
+    window_kcal_mol: float | None = None,
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
@@ -63,8 +68,9 @@ def sample_many(
     ----------
     whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a file such
         as library.smi. It is read as it is needed, so a generator may be endless.
-    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, fix, restrain,
-    restraint_tolerance_A, largest_fragment, model_options : as for `equidrift.sample`.
+    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, timeout_s, sort,
+    window_kcal_mol, fix, restrain, restraint_tolerance_A, largest_fragment, model_options : as for
+        `equidrift.sample`.
 
     Yields
     ------
@@ -78,12 +84,15 @@ def sample_many(
     """
     check_count("n", n)
     threshold = check_threshold(prune_rms_A)
+    check_sort(sort)
+    check_window(window_kcal_mol)
     settings = make_settings(
         model,
         seed=seed,
         steps=steps,
         batch_size=batch_size,
         max_attempts=max_attempts,
+        timeout_s=timeout_s,
         conditions=make_conditions(fix, restrain, restraint_tolerance_A),
         relax=make_relax(relax),
         options={"relax": relax} if relax != "none" else None,
@@ -91,14 +100,14 @@ def sample_many(
     )
     names: dict[int, str] = {}
     source = _molecules(_items(whats), names, largest_fragment)
-    return _sampled(source, n, settings, threshold, names, progress)
+    return _sampled(source, n, settings, (threshold, sort, window_kcal_mol), names, progress)
 
 
 def _sampled(
     source: Iterator[Molecule | EquidriftError],
     n: int,
     settings: Settings,
-    threshold: float | None,
+    wanted: Wanted,
     names: dict[int, str],
     progress: bool,
 ) -> Iterator[Sampled]:
@@ -110,15 +119,15 @@ def _sampled(
     with conformer_bar(None, shown=progress) as callback:
         shown = dataclasses.replace(settings, callback=callback)
         for piece in generate_many(source, n, settings=shown, window=window):
-            yield _result(piece, threshold, names.pop(piece.index))
+            yield _result(piece, wanted, names.pop(piece.index))
 
 
-def _result(piece: Piece, threshold: float | None, name: str) -> Sampled:
+def _result(piece: Piece, wanted: Wanted, name: str) -> Sampled:
     ensemble = piece.ensemble
     if ensemble is None:
         ensemble = getattr(piece.error, "partial", None)
-    if ensemble is not None and threshold is not None:
-        ensemble = prune(ensemble, threshold)
+    if ensemble is not None:
+        ensemble = arranged(ensemble, *wanted)
     return Sampled(piece.index, name, ensemble, piece.error)
 
 

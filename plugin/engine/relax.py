@@ -81,6 +81,38 @@ def by_energy(
     return ensemble[order]
 
 
+def check_sort(sort: str | None) -> None:
+    """Refuse an order of conformers that is none."""
+    if sort not in (None, "energy"):
+        raise InputError(f"sort must be 'energy', or None for the order of drawing, not {sort!r}")
+
+
+def arranged(
+    ensemble: Ensemble,
+    prune_rms_A: float | None = None,
+    sort: str | None = None,
+    window_kcal_mol: float | None = None,
+) -> Ensemble:
+    """The conformers that are wanted of those drawn: distinct, low in energy, in order.
+
+    Parameters
+    ----------
+    ensemble : as drawn.
+    prune_rms_A : remove conformers closer than this to one lower in energy; None for none.
+    sort : "energy" for the lowest first, None for the order of drawing.
+    window_kcal_mol : leave out conformers farther than this above the lowest; None for none.
+
+    Raises
+    ------
+    InputError
+        if it is to be sorted or cut by energies that it does not have.
+    """
+    kept = ensemble if prune_rms_A is None else prune(ensemble, prune_rms_A)
+    if sort is None and window_kcal_mol is None:
+        return kept
+    return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
+
+
 def check_window(window_kcal_mol: float | None) -> None:
     """Refuse an energy window that is no number above 0."""
     number = isinstance(window_kcal_mol, int | float | np.number) and not isinstance(

@@ -349,3 +349,14 @@ def test_help_and_version() -> None:
         [*start, "--version"], capture_output=True, text=True, check=True
     ).stdout
     assert version == f"equidrift {equidrift.__version__}\n"
+
+
+def test_conformers_are_sorted_by_energy_within_a_window(cli: Cli) -> None:
+    asked = ("--sort", "energy", "--window", 2, "-o", "x.npz")
+    code, _, err = cli("sample", "CCCCO", "-n", 12, *asked)
+    assert code == 0, err
+    relative = load("x.npz").scores["relative_energy_kcal_mol"]
+    assert 2 <= len(relative) <= 12
+    assert relative[0] == 0 and relative.max() <= 2
+    assert relative.tolist() == sorted(relative.tolist())
+    assert cli("sample", "CCCCO", "--sort", "size", "-o", "y.sdf")[0] == 2

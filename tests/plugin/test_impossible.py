@@ -106,6 +106,8 @@ REQUESTS: list[tuple[object, ...]] = [
     (*SAMPLE, "CCN", "-o", "x.npz"),
     (*SAMPLE, "CCN", "-o", "x.xtc"),
     (*SAMPLE, "-o", "x.sdf", "--prune", 0),
+    (*SAMPLE, "-o", "x.sdf", "--sort", "size"),
+    (*SAMPLE, "-o", "x.sdf", "--window", 0),
     (*SAMPLE, "-o", "x.sdf", "--relax", "nonsense"),
     (*SAMPLE, "-o", "x.sdf", "--seed", -1),
     (*SAMPLE, "-o", "x.sdf", "--batch-size", 0),

@@ -21,7 +21,7 @@ from equidrift.montecarlo import run as md
 # options of the commands that have no counterpart: where results go, and how they are shown
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
 # of commands that read a file themselves: in Python an argument of equidrift.load
-READING_ONLY = {"sample": {"charge"}, "refine": {"charge"}}
+READING_ONLY = {"sample": {"charge"}, "refine": {"charge", "top"}}
 # arguments of the functions that have none
 FUNCTION_ONLY = {"progress", "callback"}
 # the same thing by another name: command -> function
@@ -40,7 +40,7 @@ PYTHON_ONLY = {
     "forecast": {"given", "path", "options"},
     "md": set(),
 }
-UNIT = re.compile(r"(_per)?_(A|K|fs|ps|eV)$")
+UNIT = re.compile(r"(_per)?_(A|K|fs|ps|eV|s|kcal_mol)$")
 
 
 def options(*functions: Callable[..., Any]) -> set[str]:

@@ -18,6 +18,7 @@ from tests.conftest import make_ensemble
 COMMAND = {"inputs": ["CCO"], "n": 4}
 TOLERANCE_A = {
     ".sdf": 1e-4,
+    ".sdf.gz": 1e-4,
     ".pdb": 1e-3,
     ".xyz": 1e-6,
     ".extxyz": 1e-6,
@@ -34,7 +35,7 @@ def test_every_format_is_read_by_its_host(suffix: str, tmp_path: Path) -> None:
     ensemble = make_ensemble("R and Z")
     path = tmp_path / f"out{suffix}"
     save(ensemble, path)
-    if suffix in (".npz", ".sdf", ".pdb"):
+    if suffix in (".npz", ".sdf", ".sdf.gz", ".pdb"):
         positions = load(path).positions_A
     elif suffix in (".xyz", ".extxyz", ".traj"):
         import ase.io

@@ -25,7 +25,7 @@ from equidrift.engine.trajectories import (
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
-from equidrift.inputs import as_ensemble, as_molecule
+from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
 from equidrift.records import Ensemble, Trajectory, joined
 from equidrift.registry import make_refiner
 
@@ -51,6 +51,7 @@ def sample(
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
     largest_fragment: bool = False,
+    stereo: str = "any",
     **model_options: Any,
 ) -> Ensemble:
     """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected draws replaced.
@@ -76,6 +77,8 @@ def sample(
     restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices from 0. `scores` tell how each sample does.
     restraint_tolerance_A : by how much a sample may miss a restraint and still be valid, 0.1 where None.
     largest_fragment : of a salt or solvate take the largest fragment, its charge as it is.
+    stereo : with open stereocentres or double bonds "any" mixes the isomers, "require" refuses the
+        molecule, "enumerate" takes each isomer by itself (`sample_many` for more than one).
     model_options : passed to the model.
 
     Returns
@@ -115,6 +118,13 @@ def sample(
         **model_options,
     }
     molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
+    isomers = isomers_of(molecule, check_stereo(stereo))
+    if len(isomers) > 1:
+        raise InputError(
+            f"{molecule!r} has {len(isomers)} stereoisomers, and sample makes one ensemble; "
+            "take equidrift.sample_many([...], stereo='enumerate'), which yields one of each"
+        )
+    molecule = isomers[0]
 
     try:
         with conformer_bar(n, shown=progress) as callback:

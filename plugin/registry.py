@@ -117,6 +117,7 @@ HOST_FUNCTIONS = {
         "mol_core": "equidrift.adapters.rdkit.core:mol_core",
         "molecule_from_xyz": "equidrift.adapters.rdkit.perception:molecule_from_xyz",
         "open_stereo": "equidrift.adapters.rdkit.stereo:open_stereo",
+        "stereoisomers": "equidrift.adapters.rdkit.stereo:stereoisomers",
         "parameters": "equidrift.adapters.rdkit.mmff:parameters",
         "perceived": "equidrift.adapters.rdkit.validity:perceived",
         "read_core": "equidrift.adapters.rdkit.core:read_core",

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from rdkit import Chem
+from rdkit.Chem.EnumerateStereoisomers import (
+    EnumerateStereoisomers,
+    GetStereoisomerCount,
+    StereoEnumerationOptions,
+)
 
-from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.molecule import from_mol, to_mol
+from equidrift.errors import MoleculeError
 from equidrift.records import Molecule
+
+MAX_ISOMERS = 32  # five open centres
 
 
 def open_stereo(molecule: Molecule) -> tuple[str, ...]:
@@ -26,6 +34,45 @@ def open_stereo(molecule: Molecule) -> tuple[str, ...]:
             if not any(_is_cumulated(atom) for atom in ends):
                 found.append("=".join(_label(atom) for atom in ends))
     return tuple(found)
+
+
+def stereoisomers(molecule: Molecule) -> list[Molecule]:
+    """Every stereoisomer that the labels of a molecule leave open; the molecule if there is one.
+
+    Each has its own SMILES, and a name with the suffix -1, -2 and so on if the molecule has one.
+
+    Raises
+    ------
+    MoleculeError
+        if there may be more than MAX_ISOMERS of them.
+    """
+    mol = to_mol(molecule)
+    options = StereoEnumerationOptions(unique=True)
+    count = GetStereoisomerCount(mol, options)
+    if count > MAX_ISOMERS:
+        raise MoleculeError(
+            f"{molecule!r} may have {count} stereoisomers, and {MAX_ISOMERS} are made at most; "
+            "label some of its stereocentres, or take stereo='any'"
+        )
+    isomers = [
+        (Chem.MolToSmiles(Chem.RemoveHs(isomer)), isomer)
+        for isomer in EnumerateStereoisomers(mol, options)
+    ]
+    if len(isomers) == 1 and not open_stereo(molecule):
+        return [molecule]
+    found = []
+    for number, (smiles, isomer) in enumerate(sorted(isomers, key=lambda pair: pair[0]), start=1):
+        made = from_mol(isomer)
+        name = f"{molecule.name}-{number}" if molecule.name and len(isomers) > 1 else molecule.name
+        found.append(
+            molecule.replace(
+                tetrahedral=made.tetrahedral,
+                double_bonds=made.double_bonds,
+                smiles=smiles,
+                name=name,
+            )
+        )
+    return found
 
 
 def _label(atom: Chem.Atom) -> str:

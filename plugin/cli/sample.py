@@ -82,6 +82,12 @@ def command(
         bool,
         typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
     ] = False,
+    stereo: Annotated[
+        str,
+        typer.Option(
+            help="Open stereo: any (mix the isomers), require (refuse), or enumerate (each one)."
+        ),
+    ] = "any",
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")
@@ -100,7 +106,9 @@ def command(
     from equidrift.cli.inputs import count_molecules
     from equidrift.engine.conformers import make_settings, provenance
     from equidrift.engine.relax import check_sort, check_threshold, check_window, make_relax
-    from equidrift.files.ensembles import check_output, open_stream, suffix_of
+    from equidrift.errors import InputError
+    from equidrift.files.ensembles import MANY_MOLECULES, check_output, open_stream, suffix_of
+    from equidrift.inputs import check_stereo
     from equidrift.outputs import refuse_inputs
     from equidrift.progress import conformer_bar
 
@@ -111,6 +119,12 @@ def command(
     check_threshold(prune)
     check_sort(sort)
     check_window(window)
+    check_stereo(stereo)
+    if stereo == "enumerate" and suffix_of(output) not in MANY_MOLECULES:
+        raise InputError(
+            f"--stereo enumerate may make several molecules, and a {suffix_of(output)} file holds "
+            f"one; write {', '.join(MANY_MOLECULES)}"
+        )
     needs_all = {"--prune": prune is not None, "--sort": sort is not None}
     needs_all |= {"--window": window is not None, "--strict": strict}
     _check_request(inputs, output, n, next((name for name in needs_all if needs_all[name]), ""))
@@ -128,7 +142,7 @@ def command(
         **own,
     )
     wanted = (prune, sort, window)
-    run = _Run(inputs, output, n, settings, wanted, strict, largest_fragment, charge)
+    run = _Run(inputs, output, n, settings, wanted, strict, largest_fragment, charge, stereo)
     identity = {
         **provenance(settings),
         "requested": model,
@@ -139,7 +153,7 @@ def command(
         "window": window,
     }
     identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
-    identity |= {"largest_fragment": largest_fragment, "charge": charge}
+    identity |= {"largest_fragment": largest_fragment, "charge": charge, "stereo": stereo}
     writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
@@ -200,12 +214,14 @@ class _Run:
         strict: bool,
         largest: bool,
         charge: int | None,
+        stereo: str,
     ) -> None:
         from equidrift.cli.inputs import describe_inputs
 
         self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
         self.wanted, self.strict, self.largest, self.charge = wanted, strict, largest, charge
-        self.cut: dict[int, str] = {}  # notes of molecules whose largest fragment was taken
+        self.stereo = stereo
+        self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
         self.described = describe_inputs(inputs)
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
         self.counts |= {"pruned": 0, "failures": [], "notes": []}
@@ -265,21 +281,48 @@ class _Run:
     def _molecules(
         self, entries: Iterator[Any], done: int, titles: dict[int, str]
     ) -> Iterator[Any]:
-        from equidrift.fragments import largest_fragment
         from equidrift.records import Molecule
 
-        for index, entry in enumerate(islice(entries, done, None), start=done):
-            titles[index] = entry.title
-            molecule = entry.molecule
-            if self.largest and isinstance(molecule, Molecule):
+        chosen = islice(self._chosen(entries), done, None)
+        for index, (title, molecule, note) in enumerate(chosen, start=done):
+            titles[index] = title
+            notes = [note]
+            if self.stereo == "any" and isinstance(molecule, Molecule):
+                open_places = _open_stereo(molecule)
+                if open_places:
+                    notes.append(
+                        f"open stereo at {open_places}: the conformers mix isomers "
+                        "(--stereo enumerate makes each)"
+                    )
+            if any(notes):
+                self.cut[index] = "; ".join(filter(None, notes))
+            yield molecule
+
+    def _chosen(self, entries: Iterator[Any]) -> Iterator[tuple[str, Any, str]]:
+        """(title, molecule or what refuses it, note) of everything that is to be sampled."""
+        from equidrift.errors import MoleculeError
+        from equidrift.fragments import largest_fragment
+        from equidrift.inputs import isomers_of
+        from equidrift.records import Molecule
+
+        for entry in entries:
+            molecule, note = entry.molecule, ""
+            if not isinstance(molecule, Molecule):
+                yield entry.title, molecule, note
+                continue
+            if self.largest:
                 whole, molecule = molecule, largest_fragment(molecule)
                 if molecule is not whole:
                     taken = molecule.smiles or f"{molecule.n_atoms} atoms"
-                    self.cut[index] = f"the largest fragment was taken: {taken}"
-            if isinstance(molecule, Molecule) and (open_places := _open_stereo(molecule)):
-                note = f"open stereo at {open_places}: the conformers mix isomers"
-                self.cut[index] = "; ".join(filter(None, [self.cut.get(index), note]))
-            yield molecule
+                    note = f"the largest fragment was taken: {taken}"
+            try:
+                isomers = isomers_of(molecule, self.stereo)
+            except MoleculeError as error:
+                yield entry.title, error, note
+                continue
+            for isomer in isomers:
+                own = isomer.name or isomer.smiles
+                yield own if len(isomers) > 1 else entry.title, isomer, note
 
     def _finished(self, piece: Any) -> Any:
         """What is written of a piece: all of it, or the valid ones where more cannot be found."""

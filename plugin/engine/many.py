@@ -15,7 +15,7 @@ from equidrift.engine.relax import arranged, check_sort, check_threshold, check_
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
-from equidrift.inputs import as_molecule
+from equidrift.inputs import as_molecule, check_stereo, isomers_of
 from equidrift.records import Ensemble, Frozen, Molecule
 from equidrift.registry import host_function
 
@@ -60,6 +60,7 @@ def sample_many(
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
     largest_fragment: bool = False,
+    stereo: str = "any",
     **model_options: Any,
 ) -> Iterator[Sampled]:
     """n valid conformers of each of many molecules, as `equidrift sample` makes them.
@@ -71,6 +72,7 @@ def sample_many(
     n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, timeout_s, sort,
     window_kcal_mol, fix, restrain, restraint_tolerance_A, largest_fragment, model_options : as for
         `equidrift.sample`.
+    stereo : as for `equidrift.sample`; "enumerate" yields an entry for each isomer.
 
     Yields
     ------
@@ -99,7 +101,7 @@ def sample_many(
         **model_options,
     )
     names: dict[int, str] = {}
-    source = _molecules(_items(whats), names, largest_fragment)
+    source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo))
     return _sampled(source, n, settings, (threshold, sort, window_kcal_mol), names, progress)
 
 
@@ -156,18 +158,23 @@ def _items(whats: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _molecules(
-    items: Iterator[tuple[Any, str]], names: dict[int, str], largest_only: bool
+    items: Iterator[tuple[Any, str]], names: dict[int, str], largest_only: bool, stereo: str
 ) -> Iterator[Molecule | EquidriftError]:
-    for index, (what, name) in enumerate(items):
+    index = 0
+    for what, name in items:
         try:
             if isinstance(what, EquidriftError):
                 raise what
             molecule = as_molecule(what)
             molecule = largest(molecule) if largest_only else molecule
             molecule = molecule.replace(name=name) if name and name != molecule.smiles else molecule
+            isomers = isomers_of(molecule, stereo)
         except (InputError, InputTypeError) as error:
             names[index] = name or (what if isinstance(what, str) else "")
+            index += 1
             yield error
             continue
-        names[index] = molecule.name or molecule.smiles
-        yield molecule
+        for isomer in isomers:
+            names[index] = isomer.name or isomer.smiles
+            index += 1
+            yield isomer

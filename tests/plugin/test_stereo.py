@@ -1,0 +1,74 @@
+"""What is done with stereo that an input leaves open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rdkit import Chem
+
+import equidrift
+from equidrift.errors import InputError, MoleculeError, UnknownNameError
+from equidrift.files.ensembles import load_all
+from equidrift.inputs import isomers_of
+from equidrift.records import Ensemble, Molecule
+from tests.e2e.test_cli import Cli, cli
+
+__all__ = ["cli"]
+OPEN = "CC(O)C(F)CC"  # two open centres: four isomers
+HALF = "C[C@H](O)C(F)CC"
+
+
+def stereo_in_space(ensemble: Ensemble) -> set[str]:
+    """The SMILES that RDKit reads from the coordinates."""
+    mol, found = ensemble.to_rdkit(), set()
+    for conformer in mol.GetConformers():
+        Chem.AssignStereochemistryFrom3D(mol, conformer.GetId(), replaceExistingTags=True)
+        found.add(Chem.MolToSmiles(Chem.RemoveHs(mol)))
+    return found
+
+
+def test_open_stereo_is_refused_when_required() -> None:
+    with pytest.raises(MoleculeError, match=r"C1, C3 open.*stereo='enumerate'"):
+        equidrift.sample(OPEN, stereo="require", model="etkdg")
+    made = equidrift.sample("C[C@H](O)[C@H](F)CC", stereo="require", model="etkdg")
+    assert len(made) == 1
+
+
+def test_isomers_are_molecules_of_their_own_when_enumerated() -> None:
+    molecule = Molecule.from_smiles(OPEN, name="mine")
+    isomers = isomers_of(molecule, "enumerate")
+    assert [isomer.name for isomer in isomers] == ["mine-1", "mine-2", "mine-3", "mine-4"]
+    assert len({isomer.smiles for isomer in isomers}) == 4
+    assert len({isomer.key() for isomer in isomers}) == 4
+    assert all(isomer.numbers.tolist() == molecule.numbers.tolist() for isomer in isomers)
+    assert len(isomers_of(Molecule.from_smiles(HALF), "enumerate")) == 2
+    (alone,) = isomers_of(Molecule.from_smiles("CCO"), "enumerate")
+    assert alone == Molecule.from_smiles("CCO")
+    with pytest.raises(MoleculeError, match="128 stereoisomers, and 32 are made at most"):
+        isomers_of(Molecule.from_smiles("C" + "C(F)" * 7 + "O"), "enumerate")
+
+
+def test_conformers_have_the_stereo_of_their_isomer_when_enumerated() -> None:
+    entries = list(equidrift.sample_many([(OPEN, "mine")], 2, stereo="enumerate", model="etkdg"))
+    assert [entry.name for entry in entries] == ["mine-1", "mine-2", "mine-3", "mine-4"]
+    for entry in entries:
+        assert entry.ensemble is not None and len(entry.ensemble) == 2
+        assert stereo_in_space(entry.ensemble) == {entry.ensemble.molecule.smiles}
+    with pytest.raises(InputError, match=r"4 stereoisomers.*sample_many"):
+        equidrift.sample(OPEN, stereo="enumerate", model="etkdg")
+    with pytest.raises(UnknownNameError):
+        equidrift.sample(OPEN, stereo="all", model="etkdg")
+
+
+def test_command_writes_a_record_of_each_isomer(cli: Cli, tmp_path: Path) -> None:
+    Path("in.smi").write_text(f"{OPEN} mine\nCCO ethanol\n")
+    asked = ("--model", "etkdg", "-n", 2, "--stereo", "enumerate", "-o")
+    assert cli("sample", "in.smi", *asked, "out.sdf")[0] == 0
+    names = [ensemble.molecule.name for ensemble in load_all("out.sdf")]
+    assert names == ["mine-1", "mine-2", "mine-3", "mine-4", "ethanol"]
+    code, _, err = cli("sample", OPEN, *asked, "out.npz")
+    assert code == 2 and "may make several molecules" in err
+    asked = ("--model", "etkdg", "--stereo", "require", "-o", "b.sdf")
+    code, out, err = cli("sample", "in.smi", *asked)
+    assert code == 1 and "leaves the stereo of C1, C3 open" in " ".join((out + err).split())

@@ -7,8 +7,10 @@ import os
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rdkit import Chem
 
 from tests.conftest import MOLECULES
 from tests.killing import moments, run_until
@@ -80,18 +82,31 @@ if os.environ["STOP_AT"] == "0":
 
 
 def library(folder: Path, count: int) -> Path:
-    """A .smi file with names: of ZINC where the data are, else the molecules of these tests."""
+    """A .csv with names and a property: of ZINC where the data are, else molecules of the tests."""
     data = Path(os.environ.get("EQUIDRIFT_DATA", "/nowhere")) / "zinc_smiles"
     found = data / "zinc_29k.smi"
     lines = found.read_text().splitlines() if found.is_file() else list(MOLECULES.values())
     smiles = [line.split()[0] for line in lines][:count]
-    path = folder / "library.smi"
-    path.write_text("".join(f"{text} name-{k:04d}\n" for k, text in enumerate(smiles)))
+    path = folder / "library.csv"
+    rows = "".join(f"{text},name-{k:04d},{k / 8}\n" for k, text in enumerate(smiles))
+    path.write_text(f"smiles,name,IC50_uM\n{rows}")
     return path
 
 
+def check_names_and_properties(written: Path, count: int, told: dict[str, Any]) -> None:
+    """Every molecule but the failed ones is there, with its name as title and its property."""
+    failed = {failure["title"] for failure in told["failures"]}
+    found = {}
+    for record in Chem.SDMolSupplier(str(written), removeHs=False):
+        found[record.GetProp("_Name")] = float(record.GetProp("IC50_uM"))
+    wanted = {f"name-{k:04d}": k / 8 for k in range(count)}
+    assert failed <= set(wanted)
+    assert set(wanted) - failed <= set(found)
+    assert found == {name: wanted[name] for name in found}
+
+
 def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> None:
-    """A named library, killed at random steps: identical bytes, and every name there."""
+    """A library killed at random steps: identical bytes, every name and property there."""
     path = library(folder, count)
     whole, torn = folder / "whole.sdf", folder / "torn.sdf"
     setup = "import equidrift.engine.conformers as engine; engine.WINDOW = 64"
@@ -111,6 +126,7 @@ def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> 
     assert torn.read_bytes() == whole.read_bytes()
     told = json.loads(run_until([*command(torn), "--json"], folder, setup=setup).stdout)
     assert told["finished_before"] and told["conformers"] >= 0.95 * n * count
+    check_names_and_properties(torn, count, told)
 
 
 def test_named_library_killed_at_random_steps_gives_the_same_bytes(tmp_path: Path) -> None:

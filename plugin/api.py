@@ -1,4 +1,4 @@
-"""What `import equidrift` offers to call: sample, refine, mmff_system."""
+"""What `import equidrift` offers to call: conformers, trajectories, MMFF94 in OpenMM."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
 from equidrift.records import Ensemble, Trajectory, joined
 from equidrift.registry import make_refiner
 
-__all__ = ["mmff_system", "refine", "sample"]
+__all__ = [
+    "forecast",
+    "interpolate",
+    "mmff_system",
+    "refine",
+    "refine_trajectory",
+    "sample",
+]
 
 
 def sample(

@@ -1,6 +1,7 @@
 """equidrift: equivariant diffusion models where molecular simulators already work.
 
-`import equidrift` loads numpy and the standard library only; torch and the hosts are imported on first use.
+`import equidrift` loads numpy and the standard library only; torch and the hosts are
+imported on first use.
 """
 
 from __future__ import annotations

@@ -61,47 +61,61 @@ def sample(
     stereo: str = "any",
     **model_options: Any,
 ) -> Ensemble:
-    """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected draws replaced.
+    """n valid conformers of a molecule: bonds, stereo and clashes checked, rejected
+    draws replaced.
 
     Parameters
     ----------
-    what : SMILES, Molecule, RDKit Mol (missing hydrogens are added behind its atoms) or ase.Atoms.
+    what : SMILES, Molecule, RDKit Mol (missing hydrogens are added behind its atoms) or
+        ase.Atoms.
     n : conformers wanted, 1 or more.
-    model : a name of `equidrift.list_models()`, or an object with `sample(molecule, seeds, *, steps, callback)`.
-    seed : of the run. Conformer k depends on it and on k, not on the batch size (floats agree to 1e-4 A).
+    model : a name of `equidrift.list_models()`, or an object with `sample(molecule,
+        seeds, *, steps, callback)`.
+    seed : of the run. Conformer k depends on it and on k, not on the batch size (floats
+        agree to 1e-4 A).
     steps : of the model's solver, None for its own default.
-    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra `xtb`). Energies come with it.
-    prune_rms_A : remove conformers closer than this (heavy atoms, all symmetries) to one that stays, after the relaxation; the ensemble
-        may then have fewer than n, and its provenance counts them.
+    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
+        `xtb`). Energies come with it.
+    prune_rms_A : remove conformers closer than this (heavy atoms, all symmetries) to
+        one that stays, after the relaxation; the ensemble may then have fewer than n,
+        and its provenance counts them.
     batch_size : samples in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
     max_attempts : draws a conformer before it is given up.
     timeout_s : seconds the molecule may take, None for no limit.
-    sort : "energy" puts the lowest first; None keeps the order of drawing. Whose energies they are, provenance["energies"] says.
+    sort : "energy" puts the lowest first; None keeps the order of drawing. Whose
+        energies they are, provenance["energies"] says.
     window_kcal_mol : leave out conformers farther than this above the lowest.
-    fix : atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or an RDKit Mol with coordinates, found in the molecule
-        as a substructure; (Mol, {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
-    restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices from 0. `scores` tell how each sample does.
-    restraint_tolerance_A : by how much a sample may miss a restraint and still be valid, 0.1 where None.
-    largest_fragment : of a salt or solvate take the largest fragment, its charge as it is.
-    stereo : with open stereocentres or double bonds "any" mixes the isomers, "require" refuses the
-        molecule, "enumerate" takes each isomer by itself (`sample_many` for more than one).
+    fix : atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or
+        an RDKit Mol with coordinates, found in the molecule as a substructure; (Mol,
+        {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
+    restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows;
+        indices from 0. `scores` tell how each sample does.
+    restraint_tolerance_A : by how much a sample may miss a restraint and still be
+        valid, 0.1 where None.
+    largest_fragment : of a salt or solvate take the largest fragment, its charge as it
+        is.
+    stereo : with open stereocentres or double bonds "any" mixes the isomers, "require"
+        refuses the molecule, "enumerate" takes each isomer by itself (`sample_many` for
+        more than one).
     model_options : passed to the model.
 
     Returns
     -------
-    Ensemble; positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed; provenance["rejected"] counts the draws that
-    failed a check, by reason.
+    Ensemble; positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed;
+    provenance["rejected"] counts the draws that failed a check, by reason.
 
     Raises
     ------
     MoleculeError
         for a molecule that cannot be read or is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted; its `partial` is the Ensemble of those that are valid.
+        where n valid conformers cannot be found, with the reasons counted; its
+        `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
-        for an option out of its range, a core that does not fit the molecule, or restraints that contradict each other; UnknownNameError
-        for an unknown model, with the nearest name.
+        for an option out of its range, a core that does not fit the molecule, or
+        restraints that contradict each other; UnknownNameError for an unknown model,
+        with the nearest name.
     MissingDependencyError
         for relax="gfn2" without tblite.
     """
@@ -153,12 +167,14 @@ def refine(
     largest_fragment: bool = False,
     **model_options: Any,
 ) -> Ensemble:
-    """Conformers from anywhere, moved into the basin of the refiner's level of theory; graph and stereo are kept.
+    """Conformers from anywhere, moved into the basin of the refiner's level of theory;
+    graph and stereo are kept.
 
     Parameters
     ----------
     what : Ensemble, RDKit Mol with conformers, or a list of ase.Atoms of one molecule.
-    model : name of a refiner, or an object with `refine_many(jobs, *, steps, callback)`.
+    model : name of a refiner, or an object with `refine_many(jobs, *, steps,
+        callback)`.
     steps : network calls, None for the model's default.
     batch_size : conformers in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
@@ -167,14 +183,15 @@ def refine(
 
     Returns
     -------
-    Ensemble of the same conformers in the same order. One that fails a check behind the refinement keeps the geometry that came in;
-    `valid` tells whether that one passes, and provenance["refined"] and provenance["kept_input"] (by reason) count both kinds.
+    Ensemble of the same conformers in the same order. One that fails a check behind the
+    refinement keeps the geometry that came in; `valid` tells whether that one passes,
+    and provenance["refined"] and provenance["kept_input"] (by reason) count both kinds.
 
     Raises
     ------
     MoleculeError
-        for a molecule that is not supported, InputError where there are no conformers, InputTypeError for another object,
-        UnknownNameError for an unknown refiner.
+        for a molecule that is not supported, InputError where there are no conformers,
+        InputTypeError for another object, UnknownNameError for an unknown refiner.
     """
     from equidrift.progress import conformer_bar
 
@@ -270,30 +287,38 @@ def forecast(
 
     Parameters
     ----------
-    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or a list of `ase.Atoms` whose `info` holds "time_fs"; files are read
-        by `equidrift.load_trajectory`. Frames evenly spaced, in A; across periodic boundaries it is unwrapped where it has a box.
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or a list of `ase.Atoms`
+        whose `info` holds "time_fs"; files are read by `equidrift.load_trajectory`.
+        Frames evenly spaced, in A; across periodic boundaries it is unwrapped where it
+        has a box.
     n_frames : new frames, at the spacing of the given ones.
     n : samples.
-    model : "default", "geotdm", "last-frame", "constant-velocity", the path of a trained model, or an object with `complete` and
-        `continue_` (see `equidrift.protocols.TrajectoryModel`).
-    seed : of the run. Sample k depends on it and on k alone, not on n or the batch size.
+    model : "default", "geotdm", "last-frame", "constant-velocity", the path of a
+        trained model, or an object with `complete` and `continue_` (see
+        `equidrift.protocols.TrajectoryModel`).
+    seed : of the run. Sample k depends on it and on k alone, not on n or the batch
+        size.
     progress : show a progress bar on stderr.
-    **options : `steps`, network calls of a window (None: the model's own default); `broken`, what happens to a draw in which a bond
-        length, stereo or distance fails the check that the given frames pass: "redraw", or "report", which keeps it; both are counted
-        in the provenance; `max_attempts`, draws of a sample before it is given up (20); `batch_size`, samples in one call of the model;
-        and whatever the model takes.
+    **options : `steps`, network calls of a window (None: the model's own default);
+        `broken`, what happens to a draw in which a bond length, stereo or distance
+        fails the check that the given frames pass: "redraw", or "report", which keeps
+        it; both are counted in the provenance; `max_attempts`, draws of a sample before
+        it is given up (20); `batch_size`, samples in one call of the model; and
+        whatever the model takes.
 
     Returns
     -------
-    n Trajectories of the new frames alone, their times going on from the given ones. provenance: model, weights hash, seeds, draws
-    rejected by reason, broken frames kept by reason, exact=False.
+    n Trajectories of the new frames alone, their times going on from the given ones.
+    provenance: model, weights hash, seeds, draws rejected by reason, broken frames kept
+    by reason, exact=False.
 
     Raises
     ------
     InputError
-        for too few frames, NaN, units that look like nm, unequal times, a spacing the model was not trained on, frames that do
-        not follow each other (unrelated conformers), or jumps across a periodic boundary without a box;
-        MoleculeError for elements or sizes that the model does not know.
+        for too few frames, NaN, units that look like nm, unequal times, a spacing the
+        model was not trained on, frames that do not follow each other (unrelated
+        conformers), or jumps across a periodic boundary without a box; MoleculeError
+        for elements or sizes that the model does not know.
     NoValidSamplesError
         where a sample stays broken, with the reasons counted.
     InputTypeError, UnknownNameError
@@ -316,24 +341,27 @@ def interpolate(
     progress: bool = False,
     **options: Any,
 ) -> list[Trajectory]:
-    """n trajectories through the given frames, with new frames between them; the given ones stay exactly.
+    """n trajectories through the given frames, with new frames between them; the given
+    ones stay exactly.
 
     Parameters
     ----------
     trajectory : as for `forecast`.
-    n_frames : frames to put between each two neighbours. None fills in what is missing of an even grid: times that are whole multiples
-        of the shortest step, say 0, 5, 10, 120, 125 fs.
-    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's own, evenly spaced frames; positions of the
-        others are not read and may be NaN. In place of n_frames.
+    n_frames : frames to put between each two neighbours. None fills in what is missing
+        of an even grid: times that are whole multiples of the shortest step, say 0, 5,
+        10, 120, 125 fs.
+    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's
+        own, evenly spaced frames; positions of the others are not read and may be NaN.
+        In place of n_frames.
     n, model, seed, progress, **options : as for `forecast`.
 
     Returns
     -------
-    n Trajectories, given frames included; provenance["given"] lists their places (provenance["given_atoms"] counts them with `given`).
+    n Trajectories, given frames included; provenance["given"] lists their places
+    (provenance["given_atoms"] counts them with `given`).
 
-    Raises
-    ------
-    As `forecast`; InputError also where nothing is missing, times do not lie on a grid, or a gap is longer than the model sees.
+    Raises ------ As `forecast`; InputError also where nothing is missing, times do not
+    lie on a grid, or a gap is longer than the model sees.
     """
     check_count("n", n)
     settings = make_settings(model, seed=seed, **options)
@@ -356,21 +384,22 @@ def refine_trajectory(
     progress: bool = False,
     **options: Any,
 ) -> list[Trajectory]:
-    """n refined versions of a coarse trajectory, by partial noising and denoising (arXiv:2410.13027, interpolation and refinement).
+    """n refined versions of a coarse trajectory, by partial noising and denoising
+    (arXiv:2410.13027, interpolation and refinement).
 
     Parameters
     ----------
     trajectory : as for `forecast`; its bonds may be wrong.
     level : how far it is noised: above 0 (little changes) to 1 (nothing is kept).
-    n, model, seed, progress, **options : as for `forecast`, but frames that stay broken are reported unless broken="redraw".
+    n, model, seed, progress, **options : as for `forecast`, but frames that stay broken
+        are reported unless broken="redraw".
 
     Returns
     -------
     n Trajectories; provenance counts "broken_frames" and "broken_frames_before".
 
-    Raises
-    ------
-    As `forecast`; InputError also for a level out of its range, or a model that does not refine.
+    Raises ------ As `forecast`; InputError also for a level out of its range, or a
+    model that does not refine.
     """
     check_count("n", n)
     settings = make_settings(model, seed=seed, **{"broken": "report", **options})

@@ -1,8 +1,9 @@
 """Bond orders and formal charges of a known skeleton, every hydrogen explicit.
 
-The structure with the least charge separation, found exactly as an integer linear program.
-RDKit's `DetermineBondOrders` takes the first structure that fits: of 200 ZINC molecules it
-got 3 wrong (a thiophene as [S+]/[O-]) and refused 3, where this got all right.
+The structure with the least charge separation, found exactly as an integer linear
+program. RDKit's `DetermineBondOrders` takes the first structure that fits: of 200 ZINC
+molecules it got 3 wrong (a thiophene as [S+]/[O-]) and refused 3, where this got all
+right.
 """
 
 from __future__ import annotations
@@ -78,10 +79,11 @@ PLANAR_DEG = 335.0  # sum of angles at an sp2 carbon at least; of an sp3 atom it
 class Skeleton:
     """Atoms and which of them are bonded.
 
-    numbers (n,); bonds (m, 2); positions_A (n, 3) or None: geometry rules out what it does not
-    show (an sp carbon that is bent lacks a hydrogen), and decides between structures as good;
-    given (m,) bond orders that a file has, 1 if it says nothing: preferred; fixed (m,) orders
-    1, 2, 3 or 1.5 (aromatic) that are certain, 0 for unknown ones.
+    numbers (n,); bonds (m, 2); positions_A (n, 3) or None: geometry rules out what it
+    does not show (an sp carbon that is bent lacks a hydrogen), and decides between
+    structures as good; given (m,) bond orders that a file has, 1 if it says nothing:
+    preferred; fixed (m,) orders 1, 2, 3 or 1.5 (aromatic) that are certain, 0 for
+    unknown ones.
     """
 
     numbers: Ints
@@ -109,9 +111,8 @@ def best_structure(
     ----------
     totals : (which atoms (n,) bool, their total charge), as many as are known.
 
-    Returns
-    -------
-    Structure, or None if there is none: hydrogens are missing, or the charge does not fit.
+    Returns ------- Structure, or None if there is none: hydrogens are missing, or the
+    charge does not fit.
     """
     rows = _states(skeleton)
     if rows is None:
@@ -156,8 +157,9 @@ def best_structure(
 def fitting_structure(
     skeleton: Skeleton, totals: Sequence[tuple[NDArray[np.bool_], int]]
 ) -> Structure | None:
-    """As `best_structure`, but None also if another charge is much the better, or if only ions
-    of carbon make up for hydrogens that are missing."""
+    """As `best_structure`, but None also if another charge is much the better, or if
+    only ions of carbon make up for hydrogens that are missing.
+    """
     found = best_structure(skeleton, totals)
     if found is None or _hides_missing_hydrogens(skeleton, found):
         return None
@@ -168,7 +170,8 @@ def fitting_structure(
 
 
 def _hides_missing_hydrogens(skeleton: Skeleton, structure: Structure) -> bool:
-    """Whether a carbanion, or a carbocation, balances a charge elsewhere in the molecule.
+    """Whether a carbanion, or a carbocation, balances a charge elsewhere in the
+    molecule.
 
     Neighbours may: ylides, diazo compounds, isocyanides and carbon monoxide.
     """
@@ -185,7 +188,9 @@ def _hides_missing_hydrogens(skeleton: Skeleton, structure: Structure) -> bool:
 
 
 def _states(skeleton: Skeleton) -> tuple[Ints, Ints, Ints, Floats] | None:
-    """(atom, pi bonds, charge, cost) of every state an atom may be in; None if one has none."""
+    """(atom, pi bonds, charge, cost) of every state an atom may be in; None if one has
+    none.
+    """
     degrees = np.bincount(skeleton.bonds.ravel(), minlength=len(skeleton.numbers))
     angles = _angles(skeleton)
     rows: list[tuple[int, int, int, float]] = []

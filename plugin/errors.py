@@ -1,4 +1,7 @@
-"""Every error a user can meet. Each message names the argument, what came, what was expected, and the way out."""
+"""Every error a user can meet.
+
+Each message names the argument, what came, what was expected, and the way out.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ class EquidriftError(Exception):
     """Base class, so that `except EquidriftError` catches all of ours and nothing else."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by content: the arguments of an `__init__` differ from the message that Exception would hand to it."""
+        """Pickle by content: the arguments of an `__init__` differ from the message
+        that Exception would hand to it.
+        """
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -33,11 +38,15 @@ class InputTypeError(EquidriftError, TypeError):
 
 
 class MoleculeError(InputError):
-    """The molecule cannot be read, or cannot be handled: several fragments, radicals, unsupported elements, too many atoms."""
+    """The molecule cannot be read, or cannot be handled: several fragments, radicals,
+    unsupported elements, too many atoms.
+    """
 
 
 class ConfigError(InputError):
-    """A training config does not fit; `mistakes` has a line for each, which begins with its field."""
+    """A training config does not fit; `mistakes` has a line for each, which begins with
+    its field.
+    """
 
     def __init__(self, mistakes: Iterable[str]):
         self.mistakes = list(mistakes)
@@ -49,7 +58,9 @@ class ConfigError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name (model, benchmark, format, option) is not known; the message suggests the nearest one."""
+    """A name (model, benchmark, format, option) is not known; the message suggests the
+    nearest one.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         known = sorted(known)
@@ -75,7 +86,9 @@ class ModelError(EquidriftError, RuntimeError):
 
 
 class TimeLimitError(EquidriftError, RuntimeError):
-    """A call took longer than it was given, and was stopped; `limit_s` is that time in s."""
+    """A call took longer than it was given, and was stopped; `limit_s` is that time in
+    s.
+    """
 
     def __init__(self, message: str, limit_s: float):
         self.limit_s = limit_s
@@ -83,7 +96,9 @@ class TimeLimitError(EquidriftError, RuntimeError):
 
 
 class CrashError(EquidriftError, RuntimeError):
-    """A call took the process down that it ran in, which was not the caller's; `signal` is the signal's number, if any."""
+    """A call took the process down that it ran in, which was not the caller's; `signal`
+    is the signal's number, if any.
+    """
 
     def __init__(self, message: str, signal: int | None = None):
         self.signal = signal
@@ -97,8 +112,8 @@ class InexactProposalError(InputError):
 class NoValidSamplesError(EquidriftError, RuntimeError):
     """Fewer valid samples than asked for were found.
 
-    `reasons` counts why the others were rejected; `partial` holds the valid ones as an Ensemble
-    (of new molecules: a list of Ensembles), None if there are none.
+    `reasons` counts why the others were rejected; `partial` holds the valid ones as an
+    Ensemble (of new molecules: a list of Ensembles), None if there are none.
     """
 
     def __init__(self, message: str, reasons: Mapping[str, int], partial: Any = None):
@@ -111,7 +126,9 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
 
 
 def error_again(kind: str, message: str) -> EquidriftError:
-    """An error of ours made anew from the name of its class and its text, as a journal keeps them."""
+    """An error of ours made anew from the name of its class and its text, as a journal
+    keeps them.
+    """
     found = globals().get(kind)
     made: type[EquidriftError] = ModelError
     if isinstance(found, type) and issubclass(found, EquidriftError):

@@ -24,7 +24,9 @@ def fragments(molecule: Molecule) -> list[NDArray[np.int64]]:
 
 
 def largest_atoms(molecule: Molecule) -> NDArray[np.int64]:
-    """Atoms of the part with most heavy atoms; of equal ones the heavier, then the first."""
+    """Atoms of the part with most heavy atoms; of equal ones the heavier, then the
+    first.
+    """
     parts = fragments(molecule)
     if not parts:
         return np.zeros(0, np.int64)
@@ -35,7 +37,8 @@ def largest_atoms(molecule: Molecule) -> NDArray[np.int64]:
 
 
 def largest_fragment(molecule: Molecule) -> Molecule:
-    """The largest part of a molecule as a Molecule, its charges as they are; a whole one comes back.
+    """The largest part of a molecule as a Molecule, its charges as they are; a whole
+    one comes back.
 
     Name and properties stay; the SMILES is that part's where it can be told.
     """
@@ -70,7 +73,9 @@ def largest_of(ensemble: Ensemble) -> Ensemble:
 
 
 def _rows(rows: NDArray[np.int64], place: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Rows whose first `width` columns name atoms, renumbered; those of other parts are left out."""
+    """Rows whose first `width` columns name atoms, renumbered; those of other parts are
+    left out.
+    """
     kept = rows[(place[rows[:, :width]] >= 0).all(axis=1)].copy()
     kept[:, :width] = place[kept[:, :width]]
     return kept

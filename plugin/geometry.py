@@ -17,7 +17,9 @@ def align(moving: NDArray, fixed: NDArray) -> NDArray:
 def superposed(
     moving: NDArray[np.float64], onto_from: NDArray[np.float64], onto: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """`moving` (n, 3) by the rotation and shift that brings `onto_from` (k, 3) onto `onto` (k, 3) (Kabsch)."""
+    """`moving` (n, 3) by the rotation and shift that brings `onto_from` (k, 3) onto
+    `onto` (k, 3) (Kabsch).
+    """
     a, b = onto_from.mean(0), onto.mean(0)
     u, _, v = np.linalg.svd((onto_from - a).T @ (onto - b))
     u[:, -1] *= np.sign(np.linalg.det(u @ v))
@@ -35,7 +37,9 @@ def wrap(phi: ArrayLike) -> Floats:
 
 
 def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
-    """Torsion angles in radians, IUPAC sign: positions_A (..., n, 3), atoms (m, 4) -> (..., m) in [-pi, pi]."""
+    """Torsion angles in radians, IUPAC sign: positions_A (..., n, 3), atoms (m, 4) ->
+    (..., m) in [-pi, pi].
+    """
     x = np.asarray(positions_A, np.float64)
     a, b, c, d = (x[..., column, :] for column in np.asarray(atoms, np.int64).reshape(-1, 4).T)
     axis = c - b

@@ -18,7 +18,9 @@ class Graph:
             self.neighbours[j].append(i)
 
     def side(self, start: int, other: int) -> list[int]:
-        """Atoms that hang on `start` once the bond to `other` is cut, `start` included; all of a ring bond's component."""
+        """Atoms that hang on `start` once the bond to `other` is cut, `start` included;
+        all of a ring bond's component.
+        """
         seen, stack = {start}, [start]
         while stack:
             i = stack.pop()
@@ -68,7 +70,9 @@ def fragments(molecule: Molecule) -> NDArray[np.int64]:
 
 
 def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
-    """Topological classes of atoms by repeated hashing of their surroundings (Morgan, Weisfeiler-Lehman)."""
+    """Topological classes of atoms by repeated hashing of their surroundings (Morgan,
+    Weisfeiler-Lehman).
+    """
     order = {
         tuple(sorted(pair)): o
         for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def as_molecule(what: Any) -> Molecule:
-    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
+    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an
+    `ase.Atoms`.
 
     Raises
     ------
@@ -41,7 +42,9 @@ def as_molecule(what: Any) -> Molecule:
 
 
 def _host(what: Any) -> str:
-    """The package an object's class, or a base of it, comes from: no host is imported to find out."""
+    """The package an object's class, or a base of it, comes from: no host is imported
+    to find out.
+    """
     packages = {base.__module__.partition(".")[0] for base in type(what).__mro__}
     return next((host for host in ("rdkit", "ase") if host in packages), "")
 
@@ -77,7 +80,9 @@ def as_ensemble(what: Any) -> Ensemble:
 
 
 def as_trajectory(what: Any) -> Any:
-    """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes back as it is, for the checks to judge."""
+    """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes
+    back as it is, for the checks to judge.
+    """
     if isinstance(what, Trajectory):
         return what
     first = what[0] if isinstance(what, list | tuple) and what else what
@@ -92,12 +97,15 @@ def as_trajectory(what: Any) -> Any:
 def from_openmm(
     topology: app.Topology, positions: Any = None, *, formal_charges: Any = None
 ) -> Molecule | Ensemble:
-    """A Molecule, or with positions an Ensemble whose stereo is that of the first conformer (a Topology carries none).
+    """A Molecule, or with positions an Ensemble whose stereo is that of the first
+    conformer (a Topology carries none).
 
     Parameters
     ----------
-    topology : openmm Topology whose bonds have orders and whose atoms have formal charges.
-    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former; Quantities, or bare numbers in nm as everywhere in OpenMM.
+    topology : openmm Topology whose bonds have orders and whose atoms have formal
+        charges.
+    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former;
+        Quantities, or bare numbers in nm as everywhere in OpenMM.
     formal_charges : (n_atoms,) for topologies without them.
 
     Raises
@@ -132,7 +140,8 @@ def isomers_of(molecule: Molecule, stereo: str) -> list[Molecule]:
     Parameters
     ----------
     molecule : as it was read.
-    stereo : "any" takes it as it is, "require" refuses open stereo, "enumerate" gives every isomer.
+    stereo : "any" takes it as it is, "require" refuses open stereo, "enumerate" gives
+        every isomer.
 
     Raises
     ------

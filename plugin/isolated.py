@@ -1,11 +1,14 @@
-"""Calls into native code that may hang or take the process down, made in a child that can die.
+"""Calls into native code that may hang or take the process down, made in a child that
+can die.
 
-`run_apart(function, *args, timeout_s=...)` gives the function's value, or raises what it raised. A call that takes too
-long ends in `TimeLimitError`, one that kills its process in `CrashError`; the caller's process goes on either way.
+`run_apart(function, *args, timeout_s=...)` gives the function's value, or raises what
+it raised. A call that takes too long ends in `TimeLimitError`, one that kills its
+process in `CrashError`; the caller's process goes on either way.
 
-The children are fresh interpreters that import nothing but what the function needs. They do not import the user's
-`__main__`, as `multiprocessing` under spawn would, so that a script without a `__main__` guard works. A child that is
-idle is used again: the first call costs an interpreter's start, the next ones well under a millisecond.
+The children are fresh interpreters that import nothing but what the function needs.
+They do not import the user's `__main__`, as `multiprocessing` under spawn would, so
+that a script without a `__main__` guard works. A child that is idle is used again: the
+first call costs an interpreter's start, the next ones well under a millisecond.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ def run_apart(function: Callable[..., T], *args: Any, timeout_s: float, what: st
 
     Parameters
     ----------
-    function : importable by name (not a lambda, nothing in `__main__`); `functools.partial` of such a function works.
+    function : importable by name (not a lambda, nothing in `__main__`);
+        `functools.partial` of such a function works.
     args : picklable, as the value must be.
-    timeout_s : wall-clock time in s after which the child is killed; the start of a child does not count.
+    timeout_s : wall-clock time in s after which the child is killed; the start of a
+        child does not count.
     what : what is worked on, for the messages; the function's name where empty.
 
     Returns
@@ -49,7 +54,8 @@ def run_apart(function: Callable[..., T], *args: Any, timeout_s: float, what: st
     TimeLimitError
         where the call takes longer than `timeout_s`.
     CrashError
-        where the child dies (abort, segmentation fault, out of memory); `signal` is the signal's number, if any.
+        where the child dies (abort, segmentation fault, out of memory); `signal` is the
+        signal's number, if any.
     InputTypeError
         where the function or an argument cannot be sent to another process.
     Exception
@@ -151,7 +157,9 @@ class _Child:
         return answer  # type: ignore[return-value]  # _raise_dead does not return
 
     def _wait_ready(self, what: str) -> None:
-        """Wait for the child's first word, so that its start is not counted as the call's time."""
+        """Wait for the child's first word, so that its start is not counted as the
+        call's time.
+        """
         if not self.ready and _receive(self.answers) is None:
             self._raise_dead(False, 0.0, what)
         self.ready = True
@@ -249,7 +257,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def serve() -> None:
-    """Answer calls from standard input until it ends. Runs in the child; standard output is kept for the answers."""
+    """Answer calls from standard input until it ends.
+
+    Runs in the child; standard output is kept for the answers.
+    """
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     devnull = os.open(os.devnull, os.O_RDWR)

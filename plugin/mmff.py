@@ -1,7 +1,9 @@
-"""MMFF94 for OpenMM: the parameter record, and the function that joins RDKit's parameters with OpenMM's forces.
+"""MMFF94 for OpenMM: the parameter record, and the function that joins RDKit's
+parameters with OpenMM's forces.
 
-The record carries MMFF's own published units (millidyne, A, degrees, kcal/mol), so that its numbers can be held against the tables
-of Halgren, J. Comput. Chem. 17, 490 (1996) and RDKit's getters; the OpenMM adapter converts once, through `equidrift.units`.
+The record carries MMFF's own published units (millidyne, A, degrees, kcal/mol), so that
+its numbers can be held against the tables of Halgren, J. Comput. Chem. 17, 490 (1996)
+and RDKit's getters; the OpenMM adapter converts once, through `equidrift.units`.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ _TABLES = {
 
 @dataclass(frozen=True, eq=False)
 class MMFFParameters(Frozen):
-    """Every parameter of MMFF94 or MMFF94s for one molecule (dielectric constant 1, no cut-off).
+    """Every parameter of MMFF94 or MMFF94s for one molecule (dielectric constant 1, no
+    cut-off).
 
     Parameters
     ----------
@@ -52,15 +55,20 @@ class MMFFParameters(Frozen):
     types : (n,) numeric MMFF atom types.
     charges_e : (n,) MMFF partial charges.
     bonds : (b, 2) atoms; `bond_k_mdyn_per_A` (b,) and `bond_r0_A` (b,).
-    angles : (a, 3) atoms, centre in the middle; `angle_k_mdyn_A_per_rad2` (a,), `angle_theta0_deg` (a,) and `angle_linear` (a,) bool:
-        the cosine form belongs there, and theta0 does not enter.
-    stretch_bends : (s, 3) atoms i-j-k; `stretch_bend_k_mdyn_per_rad` (s, 2) for the stretches of i-j and of k-j, their reference
-        lengths `stretch_bend_r0_A` (s, 2), and `stretch_bend_theta0_deg` (s,).
-    out_of_planes : (o, 4) atoms, the trigonal centre second; `out_of_plane_k_mdyn_A_per_rad2` (o,) counts for each of the three angles.
+    angles : (a, 3) atoms, centre in the middle; `angle_k_mdyn_A_per_rad2` (a,),
+        `angle_theta0_deg` (a,) and `angle_linear` (a,) bool: the cosine form belongs
+        there, and theta0 does not enter.
+    stretch_bends : (s, 3) atoms i-j-k; `stretch_bend_k_mdyn_per_rad` (s, 2) for the
+        stretches of i-j and of k-j, their reference lengths `stretch_bend_r0_A` (s, 2),
+        and `stretch_bend_theta0_deg` (s,).
+    out_of_planes : (o, 4) atoms, the trigonal centre second;
+        `out_of_plane_k_mdyn_A_per_rad2` (o,) counts for each of the three angles.
     torsions : (t, 4) atoms; `torsion_V_kcal_mol` (t, 3) holds V1, V2, V3.
-    pairs : (p, 2) every pair three or more bonds apart, or in different fragments; `pair_r_star_A` (p,) and
-        `pair_epsilon_kcal_mol` (p,) with the donor-acceptor scaling applied, `pair_is_14` (p,) bool: exactly three bonds apart.
-    isotope_masses_amu : (n,) masses of atoms that are of one isotope, 0 for the others; empty for all of that kind.
+    pairs : (p, 2) every pair three or more bonds apart, or in different fragments;
+        `pair_r_star_A` (p,) and `pair_epsilon_kcal_mol` (p,) with the donor-acceptor
+        scaling applied, `pair_is_14` (p,) bool: exactly three bonds apart.
+    isotope_masses_amu : (n,) masses of atoms that are of one isotope, 0 for the others;
+        empty for all of that kind.
 
     Raises
     ------
@@ -128,7 +136,8 @@ def check_variant(variant: str) -> str:
 
 
 def as_molecule(what: Molecule | Chem.Mol | str) -> Molecule:
-    """A Molecule from a Molecule, a SMILES or an RDKit Mol (missing hydrogens are added behind the atoms given).
+    """A Molecule from a Molecule, a SMILES or an RDKit Mol (missing hydrogens are added
+    behind the atoms given).
 
     Raises
     ------
@@ -153,7 +162,8 @@ def mmff_parameters(what: Molecule | Chem.Mol | str, variant: str = "MMFF94") ->
     Raises
     ------
     MoleculeError
-        for radicals and for atoms that MMFF has no type or parameter for; the message names them.
+        for radicals and for atoms that MMFF has no type or parameter for; the message
+        names them.
     UnknownNameError
         for another variant.
     """
@@ -176,26 +186,33 @@ def mmff_system(
     constraints: str | None = None,
     hydrogenMass_amu: float | None = None,
 ) -> openmm.System:
-    """An OpenMM System that is MMFF94 for any molecule RDKit can type; its energies are RDKit's.
+    """An OpenMM System that is MMFF94 for any molecule RDKit can type; its energies are
+    RDKit's.
 
     Parameters
     ----------
-    what : Molecule, RDKit Mol or SMILES; particles come in its atom order, hydrogens that were missing behind the others.
+    what : Molecule, RDKit Mol or SMILES; particles come in its atom order, hydrogens
+        that were missing behind the others.
     variant : "MMFF94", or "MMFF94s" for flat conjugated nitrogens.
-    constraints : None, or "HBonds": bonds to hydrogen are held at MMFF's reference lengths, and lose their stretching term.
-    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that atom; None keeps the element's.
+    constraints : None, or "HBonds": bonds to hydrogen are held at MMFF's reference
+        lengths, and lose their stretching term.
+    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that
+        atom; None keeps the element's.
 
     Returns
     -------
     openmm.System
-        in the gas phase, without cut-off; one named force and force group a term; no barostat, thermostat or motion remover.
+        in the gas phase, without cut-off; one named force and force group a term; no
+        barostat, thermostat or motion remover.
 
     Raises
     ------
     MoleculeError
-        for radicals and for atoms that MMFF has no type or parameter for; the message names them.
+        for radicals and for atoms that MMFF has no type or parameter for; the message
+        names them.
     InputError
-        for another variant or kind of constraint, or a hydrogen mass that leaves an atom none.
+        for another variant or kind of constraint, or a hydrogen mass that leaves an
+        atom none.
     """
     if constraints is not None and constraints not in CONSTRAINTS:
         raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))

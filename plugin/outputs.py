@@ -1,7 +1,8 @@
 """What a run may write: never an input, and never a file that is not its own.
 
-Every command asks `claim` before its first computation, and every file that it will write
-is named there: outputs, the topology beside a trajectory, journals and checkpoints.
+Every command asks `claim` before its first computation, and every file that it will
+write is named there: outputs, the topology beside a trajectory, journals and
+checkpoints.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def topology_beside(path: StrPath) -> Path:
 
 
 def moment(name: str) -> None:
-    """Called at each step of a write to disk; tests put a hook here that ends the process."""
+    """Called at each step of a write to disk; tests put a hook here that ends the
+    process.
+    """
     del name
 
 
@@ -88,7 +91,9 @@ def moment(name: str) -> None:
 
 
 def cache_folder() -> Path:
-    """The user's cache for equidrift: XDG_CACHE_HOME, else what the system has for caches."""
+    """The user's cache for equidrift: XDG_CACHE_HOME, else what the system has for
+    caches.
+    """
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "equidrift"
     if sys.platform == "win32":
@@ -99,7 +104,8 @@ def cache_folder() -> Path:
 
 
 def remember_finished(outputs: Sequence[StrPath], command: str, told: Mapping[str, Any]) -> None:
-    """Note in the user's cache that a run has finished, so that the same command knows its files.
+    """Note in the user's cache that a run has finished, so that the same command knows
+    its files.
 
     Parameters
     ----------
@@ -123,7 +129,8 @@ def remember_finished(outputs: Sequence[StrPath], command: str, told: Mapping[st
 
 
 def recall_finished(outputs: Sequence[StrPath], command: str) -> dict[str, Any] | None:
-    """What is remembered of the run of this command that wrote these files, None if there is none.
+    """What is remembered of the run of this command that wrote these files, None if
+    there is none.
 
     A file that was changed, replaced or removed since then makes it None.
     """

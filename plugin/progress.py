@@ -13,7 +13,9 @@ Report = Callable[[dict[str, Any]], None]
 def conformer_bar(
     total: int | None, *, shown: bool, done: int = 0, label: str = "conformers"
 ) -> Iterator[Report | None]:
-    """A bar over conformers, or what `label` says; yields the engine's callback, None where nothing is shown."""
+    """A bar over conformers, or what `label` says; yields the engine's callback, None
+    where nothing is shown.
+    """
     if not shown:
         yield None
         return
@@ -62,7 +64,9 @@ def conformer_bar(
 
 @contextmanager
 def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[Any], None] | None]:
-    """A bar over frames; yields a function that takes each `equidrift.records.Chunk`, None where nothing is shown."""
+    """A bar over frames; yields a function that takes each `equidrift.records.Chunk`,
+    None where nothing is shown.
+    """
     with conformer_bar(total, shown=shown, done=done, label="frames") as report:
 
         def chunk_done(chunk: Any) -> None:
@@ -75,7 +79,9 @@ def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[A
 
 @contextmanager
 def training_bar(*, shown: bool) -> Iterator[Report]:
-    """A bar over the share of a training that is done, with step and loss; yields what a trainer reports to."""
+    """A bar over the share of a training that is done, with step and loss; yields what
+    a trainer reports to.
+    """
     if not shown:
         yield lambda event: None
         return
@@ -113,7 +119,9 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
 
 @contextmanager
 def phase_bar(*, shown: bool) -> Iterator[Report | None]:
-    """A bar over the cycles of a simulation, one a phase; yields the callback, None where nothing is shown."""
+    """A bar over the cycles of a simulation, one a phase; yields the callback, None
+    where nothing is shown.
+    """
     if not shown:
         yield None
         return

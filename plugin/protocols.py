@@ -17,9 +17,11 @@ Callback = Callable[[dict[str, Any]], None]
 class ConformerModel(Protocol):
     """Draws conformers of a molecule, one random stream per sample.
 
-    `sample` returns positions_A, float64 (len(seeds), n_atoms, 3). Sample k depends on seeds[k] alone. Whatever the batch, the
-    processor's instructions aside, floats agree to 1e-4 A for models that refine embedded conformers, and to 1e-3 A for those that
-    denoise in many float32 steps. A sample that could not be made is a block of NaN, never missing.
+    `sample` returns positions_A, float64 (len(seeds), n_atoms, 3). Sample k depends on
+    seeds[k] alone. Whatever the batch, the processor's instructions aside, floats agree
+    to 1e-4 A for models that refine embedded conformers, and to 1e-3 A for those that
+    denoise in many float32 steps. A sample that could not be made is a block of NaN,
+    never missing.
     """
 
     name: str
@@ -36,7 +38,9 @@ class ConformerModel(Protocol):
 
 @runtime_checkable
 class BatchedConformerModel(ConformerModel, Protocol):
-    """A model that mixes molecules in one batch: `sample_many` is `sample` over jobs of (molecule, seeds)."""
+    """A model that mixes molecules in one batch: `sample_many` is `sample` over jobs of
+    (molecule, seeds).
+    """
 
     def sample_many(
         self,
@@ -49,9 +53,11 @@ class BatchedConformerModel(ConformerModel, Protocol):
 
 @runtime_checkable
 class Refiner(Protocol):
-    """Moves conformers to the nearest minimum of a level of theory, graph and stereo kept.
+    """Moves conformers to the nearest minimum of a level of theory, graph and stereo
+    kept.
 
-    `refine_many` takes jobs of (molecule, positions_A (k, n_atoms, 3)) and returns the moved positions in the same shapes.
+    `refine_many` takes jobs of (molecule, positions_A (k, n_atoms, 3)) and returns the
+    moved positions in the same shapes.
     """
 
     name: str
@@ -67,13 +73,17 @@ class Refiner(Protocol):
 
 @runtime_checkable
 class TrajectoryModel(Protocol):
-    """Draws the frames of a trajectory that are not given; sample k depends on seeds[k] alone (floats agree to 1e-4 A).
+    """Draws the frames of a trajectory that are not given; sample k depends on seeds[k]
+    alone (floats agree to 1e-4 A).
 
-    min_frames : given frames it needs; dt_range_fs : least and greatest spacing of frames it was trained on.
-    `complete` fills in whatever is not marked as given: forecast, interpolation and inpainting are masks. Rows of
-    `trajectory.positions_A` that are not given are ignored and may be NaN; it returns float64 (len(seeds), n_frames, n_atoms, 3), in
-    which given frames are exactly what came in. `continue_` chains windows of it, and returns the new frames alone.
-    A model that also refines has `refine(trajectory, seeds, *, level) -> float64 (len(seeds), n_frames, n_atoms, 3)`.
+    min_frames : given frames it needs; dt_range_fs : least and greatest spacing of
+        frames it was trained on. `complete` fills in whatever is not marked as given:
+        forecast, interpolation and inpainting are masks. Rows of
+        `trajectory.positions_A` that are not given are ignored and may be NaN; it
+        returns float64 (len(seeds), n_frames, n_atoms, 3), in which given frames are
+        exactly what came in. `continue_` chains windows of it, and returns the new
+        frames alone. A model that also refines has `refine(trajectory, seeds, *, level)
+        -> float64 (len(seeds), n_frames, n_atoms, 3)`.
     """
 
     name: str
@@ -103,7 +113,9 @@ class TrajectoryModel(Protocol):
 
 @runtime_checkable
 class BatchedTrajectoryModel(TrajectoryModel, Protocol):
-    """A model that goes on from several pasts in one batch: `continue_many` is `continue_` with a trajectory of the molecule a seed."""
+    """A model that goes on from several pasts in one batch: `continue_many` is
+    `continue_` with a trajectory of the molecule a seed.
+    """
 
     def continue_many(
         self,
@@ -118,13 +130,17 @@ class BatchedTrajectoryModel(TrajectoryModel, Protocol):
 
 @runtime_checkable
 class MoleculeModel(Protocol):
-    """Draws new molecules, one random stream per sample; sample k depends on seeds[k] alone, given the other arguments.
+    """Draws new molecules, one random stream per sample; sample k depends on seeds[k]
+    alone, given the other arguments.
 
-    max_atoms : most atoms, hydrogens included, a sample has. properties : name -> (least, greatest) value of each property it can be
-    conditioned on, the unit ending the name as in `gap_eV`.
-    `sample` returns for each seed the raw (Molecule without stereo tags, positions_A (n_atoms, 3)) before any check, relaxation or filter,
-    or None where the model made nothing that is a molecule. `targets` maps property -> value; `guidance` 0 ignores them, 1 is plain
-    conditioning, more is classifier-free guidance. `fragment` is a (Molecule, positions_A) to keep, where `takes_fragment` is true.
+    max_atoms : most atoms, hydrogens included, a sample has. properties : name ->
+        (least, greatest) value of each property it can be conditioned on, the unit
+        ending the name as in `gap_eV`. `sample` returns for each seed the raw (Molecule
+        without stereo tags, positions_A (n_atoms, 3)) before any check, relaxation or
+        filter, or None where the model made nothing that is a molecule. `targets` maps
+        property -> value; `guidance` 0 ignores them, 1 is plain conditioning, more is
+        classifier-free guidance. `fragment` is a (Molecule, positions_A) to keep, where
+        `takes_fragment` is true.
     """
 
     name: str
@@ -146,7 +162,9 @@ class MoleculeModel(Protocol):
 
 @runtime_checkable
 class Proposer(Protocol):
-    """Proposes a Monte Carlo move; `log_q_ratio` = log q(x | x') - log q(x' | x), None where there is no density."""
+    """Proposes a Monte Carlo move; `log_q_ratio` = log q(x | x') - log q(x' | x), None
+    where there is no density.
+    """
 
     def propose(
         self, positions_A: NDArray[np.float64], *, kT_eV: float, rng: np.random.Generator

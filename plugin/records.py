@@ -1,4 +1,6 @@
-"""The records that flow between hosts and models: Molecule, Ensemble, Trajectory, Proposal. Immutable; A, eV, fs, K."""
+"""The records that flow between hosts and models: Molecule, Ensemble, Trajectory,
+Proposal. Immutable; A, eV, fs, K.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ ORDERS = (0.0, 1.0, 1.5, 2.0, 3.0)
 
 
 class Frozen:
-    """What immutable dataclasses share: they pickle and copy by their fields, so that arrays stay read-only and mappings work."""
+    """What immutable dataclasses share: they pickle and copy by their fields, so that
+    arrays stay read-only and mappings work.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
@@ -54,7 +58,9 @@ def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 
 def _frozen(value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: str) -> NDArray[Any]:
-    """A read-only copy of `value` with the given dtype; `None` in `shape` matches any length."""
+    """A read-only copy of `value` with the given dtype; `None` in `shape` matches any
+    length.
+    """
     try:
         array = np.array(value, dtype=dtype)
         if dtype is np.int64 and not np.array_equal(array, np.asarray(value)):
@@ -97,17 +103,21 @@ class Molecule(Frozen):
     bonds : (m, 2) atom indices.
     bond_orders : (m,) 1, 2, 3 or 1.5 (aromatic); 0 for a dative or unknown bond.
     formal_charges : (n,) in elementary charges.
-    tetrahedral : (k, 5) rows `(centre, a, b, c, d)`: the signed volume (r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) is positive;
-        d is the centre itself when it has three neighbours and a lone pair.
-    double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis = 1) or 180 degrees (cis = 0).
+    tetrahedral : (k, 5) rows `(centre, a, b, c, d)`: the signed volume (r_a - r_d) .
+        ((r_b - r_d) x (r_c - r_d)) is positive; d is the centre itself when it has
+        three neighbours and a lone pair.
+    double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis
+        = 1) or 180 degrees (cis = 0).
     multiplicity : spin multiplicity 2S+1.
     name, smiles : as the user gave them; either may be empty.
     isotopes : (n,) mass numbers, 0 for the natural mixture; empty for all of that kind.
-    atom_maps : (n,) the user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no numbers.
-    properties : what else came with the molecule, such as the fields of its SDF record: text by name.
+    atom_maps : (n,) the user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no
+        numbers.
+    properties : what else came with the molecule, such as the fields of its SDF record:
+        text by name.
     atom_names, residue_names, residue_ids : optional, one per atom.
-    chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has the
-        id 52 and the insertion code "A".
+    chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has
+        the id 52 and the insertion code "A".
 
     Raises
     ------
@@ -233,7 +243,9 @@ class Molecule(Frozen):
         return dataclasses.replace(self, **changes)
 
     def key(self) -> tuple[Any, ...]:
-        """What decides whether two molecules are the same graph in the same atom order, stereo and isotopes included."""
+        """What decides whether two molecules are the same graph in the same atom order,
+        stereo and isotopes included.
+        """
         bonds = sorted(
             (min(i, j), max(i, j), o)
             for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist())
@@ -253,7 +265,9 @@ class Molecule(Frozen):
         )
 
     def entry(self) -> tuple[Any, ...]:
-        """What decides whether two molecules are the same entry of a library: graph, name, SMILES, maps and properties."""
+        """What decides whether two molecules are the same entry of a library: graph,
+        name, SMILES, maps and properties.
+        """
         return (
             self.key(),
             self.name,
@@ -273,7 +287,10 @@ class Molecule(Frozen):
 
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:
-        """Read a SMILES; hydrogens are added behind the heavy atoms. Raises `MoleculeError` for what cannot be read."""
+        """Read a SMILES; hydrogens are added behind the heavy atoms.
+
+        Raises `MoleculeError` for what cannot be read.
+        """
         from equidrift.registry import resolve
 
         molecule: Molecule = resolve("equidrift.adapters.rdkit.molecule:from_smiles")(
@@ -303,10 +320,12 @@ def _columns(properties: Any, n: int) -> dict[str, tuple[str, ...]]:
 class Ensemble(Frozen):
     """Conformers of one molecule.
 
-    positions_A float64 (n_samples, n_atoms, 3); seeds int64 (n_samples,); log_prob and energies_eV (n_samples,) or None;
-    valid bool (n_samples,); scores: further numbers a sample, by name; provenance: model, weights hash, options, versions;
-    properties: text by name that came with each sample and is not the same for all, such as the fields of an SDF file
-    (what is the same is in `molecule.properties`); the titles of the samples, where they differ, under "_Name".
+    positions_A float64 (n_samples, n_atoms, 3); seeds int64 (n_samples,); log_prob and
+    energies_eV (n_samples,) or None; valid bool (n_samples,); scores: further numbers a
+    sample, by name; provenance: model, weights hash, options, versions; properties:
+    text by name that came with each sample and is not the same for all, such as the
+    fields of an SDF file (what is the same is in `molecule.properties`); the titles of
+    the samples, where they differ, under "_Name".
     """
 
     molecule: Molecule
@@ -376,7 +395,9 @@ class Ensemble(Frozen):
         return dataclasses.replace(self, **changes)
 
     def save(self, path: Any) -> None:
-        """Write to a file; the suffix picks the format (see `equidrift.files.ensembles.WRITERS`)."""
+        """Write to a file; the suffix picks the format (see
+        `equidrift.files.ensembles.WRITERS`).
+        """
         from equidrift.files.ensembles import save
 
         save(self, path)
@@ -389,7 +410,9 @@ class Ensemble(Frozen):
         return images
 
     def to_rdkit(self) -> Chem.Mol:
-        """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the molecule's properties are in it."""
+        """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the
+        molecule's properties are in it.
+        """
         from equidrift.registry import resolve
 
         return resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(
@@ -414,11 +437,12 @@ class Ensemble(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class Trajectory(Frozen):
-    """Frames of one molecule: positions_A (n_frames, n_atoms, 3) and time_fs (n_frames,).
+    """Frames of one molecule: positions_A (n_frames, n_atoms, 3) and time_fs
+    (n_frames,).
 
-    box_A is None, (3, 3) for a box that every frame has, or (n_frames, 3, 3) for one that
-    changes; its rows are the cell's vectors. provenance: model, seeds, options, `exact`,
-    versions.
+    box_A is None, (3, 3) for a box that every frame has, or (n_frames, 3, 3) for one
+    that changes; its rows are the cell's vectors. provenance: model, seeds, options,
+    `exact`, versions.
     """
 
     molecule: Molecule
@@ -466,7 +490,10 @@ class Trajectory(Frozen):
 
     @property
     def dt_fs(self) -> float:
-        """Mean time between frames. Raises `InputError` for a single frame, which has none."""
+        """Mean time between frames.
+
+        Raises `InputError` for a single frame, which has none.
+        """
         if len(self) < 2:
             raise InputError(f"{self!r} has no time between frames; give at least two frames")
         return float(self.time_fs[-1] - self.time_fs[0]) / (len(self) - 1)
@@ -480,7 +507,9 @@ class Trajectory(Frozen):
         return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
 
     def save(self, path: Any) -> None:
-        """Write to a file; the suffix picks the format (see `equidrift.files.trajectories.WRITERS`)."""
+        """Write to a file; the suffix picks the format (see
+        `equidrift.files.trajectories.WRITERS`).
+        """
         from equidrift.files.trajectories import save_trajectory
 
         save_trajectory(self, path)
@@ -505,10 +534,13 @@ class Trajectory(Frozen):
 
 @dataclass(frozen=True)
 class Proposal(Frozen):
-    """A proposed configuration and log q(x | x') - log q(x' | x), None where the proposer has no density.
+    """A proposed configuration and log q(x | x') - log q(x' | x), None where the
+    proposer has no density.
 
-    `info` says how it was made, for statistics: `torsions` (indices of those moved), `kind`, and for proposals whose density does not
-    depend on the current torsions `log_q` (of the proposed state) and `log_q_current`, so that hosts can draw them ahead.
+    `info` says how it was made, for statistics: `torsions` (indices of those moved),
+    `kind`, and for proposals whose density does not depend on the current torsions
+    `log_q` (of the proposed state) and `log_q_current`, so that hosts can draw them
+    ahead.
     """
 
     positions_A: NDArray[np.float64]
@@ -517,7 +549,9 @@ class Proposal(Frozen):
 
 
 def with_relative_energies(ensemble: Ensemble) -> Ensemble:
-    """The ensemble with `scores["relative_energy_kcal_mol"]`, over its lowest conformer, where it has energies."""
+    """The ensemble with `scores["relative_energy_kcal_mol"]`, over its lowest
+    conformer, where it has energies.
+    """
     energies = ensemble.energies_eV
     if energies is None or not np.isfinite(energies).any():
         return ensemble
@@ -526,7 +560,9 @@ def with_relative_energies(ensemble: Ensemble) -> Ensemble:
 
 
 def joined(parts: Sequence[Ensemble]) -> Ensemble:
-    """Ensembles of one molecule, one behind the other; counts of draws and rejections add up."""
+    """Ensembles of one molecule, one behind the other; counts of draws and rejections
+    add up.
+    """
     if len(parts) == 1:
         return parts[0]
     rejected: Counter[str] = Counter()
@@ -556,7 +592,9 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
 
 
 def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
-    """The properties of the samples of all parts; empty text where a part has none of a name."""
+    """The properties of the samples of all parts; empty text where a part has none of a
+    name.
+    """
     names = list(dict.fromkeys(name for part in parts for name in part.properties))
     return {
         name: [text for part in parts for text in part.properties.get(name, ("",) * len(part))]
@@ -566,9 +604,11 @@ def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Frames of some samples: positions_A (n_samples, n_frames, n_atoms, 3) from `first_sample` and `first_frame` on.
+    """Frames of some samples: positions_A (n_samples, n_frames, n_atoms, 3) from
+    `first_sample` and `first_frame` on.
 
-    seeds (n_samples,) made them; rejected counts draws by reason; broken (n_samples,) counts kept frames that fail a check, by reason.
+    seeds (n_samples,) made them; rejected counts draws by reason; broken (n_samples,)
+    counts kept frames that fail a check, by reason.
     """
 
     first_sample: int

@@ -1,4 +1,6 @@
-"""Models by name, and the lazy dotted strings by which the core reaches models and adapters."""
+"""Models by name, and the lazy dotted strings by which the core reaches models and
+adapters.
+"""
 
 from __future__ import annotations
 
@@ -140,13 +142,18 @@ def resolve(path: str) -> Any:
 
 
 def host_function(host: str, name: str) -> Any:
-    """What a host's adapter, or a model family, offers the core under that name (see `HOST_FUNCTIONS`)."""
+    """What a host's adapter, or a model family, offers the core under that name (see
+    `HOST_FUNCTIONS`).
+    """
     return resolve(HOST_FUNCTIONS[host][name])
 
 
 @lru_cache
 def _third_party() -> dict[str, str]:
-    """Names and places of other packages' models. Nothing is imported, so that a broken one costs nobody anything."""
+    """Names and places of other packages' models.
+
+    Nothing is imported, so that a broken one costs nobody anything.
+    """
     return {
         entry.name: entry.value
         for entry in entry_points(group="equidrift.models")
@@ -155,7 +162,9 @@ def _third_party() -> dict[str, str]:
 
 
 def third_party_models() -> dict[str, str]:
-    """Models of other packages, and what is wrong with each: empty if it can be imported."""
+    """Models of other packages, and what is wrong with each: empty if it can be
+    imported.
+    """
     found = {}
     for entry in entry_points(group="equidrift.models"):
         if entry.name in CONFORMER_MODELS:
@@ -176,7 +185,10 @@ def _package(entry: EntryPoint) -> str:
 
 
 def _plugin(name: str, value: str) -> Any:
-    """The factory of another package's model. Raises `ModelError` for whatever its import raises."""
+    """The factory of another package's model.
+
+    Raises `ModelError` for whatever its import raises.
+    """
     try:
         factory = resolve(value)
     except Exception as error:  # it is others' code: it can raise anything
@@ -197,12 +209,14 @@ def list_models() -> list[str]:
 
 
 def make_model(name: str, **options: Any) -> Any:
-    """The conformer model of that name, or of a trained model's path; a refiner's path makes the default chain with that refiner.
+    """The conformer model of that name, or of a trained model's path; a refiner's path
+    makes the default chain with that refiner.
 
     Raises
     ------
     UnknownNameError
-        for another name, with the nearest one; WeightsError for a path without a card, or of another kind of model.
+        for another name, with the nearest one; WeightsError for a path without a card,
+        or of another kind of model.
     """
     if is_path(name):
         return _trained(name, TRAINED_MODELS, options)
@@ -214,7 +228,9 @@ def make_model(name: str, **options: Any) -> Any:
 
 
 def is_path(name: str) -> bool:
-    """Whether a model's name is the path of a card or of weights that `equidrift train` wrote."""
+    """Whether a model's name is the path of a card or of weights that `equidrift train`
+    wrote.
+    """
     return Path(name).suffix in (".safetensors", ".json")
 
 
@@ -240,7 +256,9 @@ def make_refiner(name: str, **options: Any) -> Any:
 
 
 def make_trajectory_model(name: str, **options: Any) -> Any:
-    """The trajectory model of that name, or of a trained one's path; errors as `make_model`."""
+    """The trajectory model of that name, or of a trained one's path; errors as
+    `make_model`.
+    """
     if is_path(name):
         return _trained(name, TRAINED_TRAJECTORY_MODELS, options)
     if name not in TRAJECTORY_MODELS:
@@ -249,7 +267,9 @@ def make_trajectory_model(name: str, **options: Any) -> Any:
 
 
 def make_molecule_model(name: str, **options: Any) -> Any:
-    """The model of new molecules of that name, or of a trained one's path; errors as `make_model`."""
+    """The model of new molecules of that name, or of a trained one's path; errors as
+    `make_model`.
+    """
     if is_path(name):
         return _trained(name, TRAINED_MOLECULE_MODELS, options)
     if name not in MOLECULE_MODELS:

@@ -1,4 +1,6 @@
-"""Residues as PDB files have them: standard names, columns, and the order that keeps them whole."""
+"""Residues as PDB files have them: standard names, columns, and the order that keeps
+them whole.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ WATER = frozenset("HOH WAT H2O TIP3 TIP SOL".split())
 
 
 def is_standard(residue: str) -> bool:
-    """Whether a residue's atoms are ATOM records: an amino acid or a nucleotide of polymers."""
+    """Whether a residue's atoms are ATOM records: an amino acid or a nucleotide of
+    polymers.
+    """
     return residue in AMINO_ACIDS or residue in NUCLEOTIDES
 
 
@@ -30,7 +34,9 @@ def record_types(molecule: Molecule) -> list[str]:
 
 
 def name_column(name: str, symbol: str) -> str:
-    """An atom's name in columns 13-16: the element right-aligned in the first two of them."""
+    """An atom's name in columns 13-16: the element right-aligned in the first two of
+    them.
+    """
     if len(name) < 4 and len(symbol) == 1:
         return f" {name:<3s}"
     return f"{name:<4s}"[:4]
@@ -39,7 +45,8 @@ def name_column(name: str, symbol: str) -> str:
 def hydrogen_names(owner: str, count: int, residue: str) -> list[str]:
     """PDB's names for the `count` hydrogens on the atom named `owner`.
 
-    In amino acids: HA on CA; HB2 and HB3 on CB; HD21 and HD22 on ND2; H, or H1 to H3, on N.
+    In amino acids: HA on CA; HB2 and HB3 on CB; HD21 and HD22 on ND2; H, or H1 to H3,
+    on N.
     """
     stem = "H" + owner[1:]
     if count == 1:
@@ -52,7 +59,9 @@ def hydrogen_names(owner: str, count: int, residue: str) -> list[str]:
 
 
 def residue_keys(molecule: Molecule) -> list[tuple[str, int, str, str]]:
-    """(chain, id, insertion code, name) of each atom's residue; one residue MOL without labels."""
+    """(chain, id, insertion code, name) of each atom's residue; one residue MOL without
+    labels.
+    """
     n = molecule.n_atoms
     return list(
         zip(
@@ -67,10 +76,8 @@ def residue_keys(molecule: Molecule) -> list[tuple[str, int, str, str]]:
 def residue_order(molecule: Molecule) -> NDArray[np.int64]:
     """The order of atoms in which each residue, and each chain, is in one piece.
 
-    Returns
-    -------
-    (n_atoms,) atom `order[k]` comes in place k; residues stand in the order of their first
-    atoms, atoms in that of the molecule.
+    Returns ------- (n_atoms,) atom `order[k]` comes in place k; residues stand in the
+    order of their first atoms, atoms in that of the molecule.
     """
     keys = residue_keys(molecule)
     first: dict[Any, int] = {}

@@ -1,9 +1,12 @@
-"""The conformer model's denoiser as a force: walk-jump sampling (Saremi and Hyvarinen, JMLR 2019, 20, 181) at one noise level.
+"""The conformer model's denoiser as a force: walk-jump sampling (Saremi and Hyvarinen,
+JMLR 2019, 20, 181) at one noise level.
 
-The walk is Langevin dynamics on noisy positions y = x + sigma eps with the score (D(y) - y) / sigma^2 (Tweedie's formula), the jump is
-the denoised D(y). **This is no force field**: the walk samples the model's density of conformers smoothed by sigma, not Boltzmann's, at no
-temperature of any potential; there is no energy; and as D comes straight from a network, the force is no gradient. It makes seeds and
-shows what the model knows. For Boltzmann's distribution use `equidrift md` or `ProposalSampler`.
+The walk is Langevin dynamics on noisy positions y = x + sigma eps with the score (D(y)
+- y) / sigma^2 (Tweedie's formula), the jump is the denoised D(y). **This is no force
+field**: the walk samples the model's density of conformers smoothed by sigma, not
+Boltzmann's, at no temperature of any potential; there is no energy; and as D comes
+straight from a network, the force is no gradient. It makes seeds and shows what the
+model knows. For Boltzmann's distribution use `equidrift md` or `ProposalSampler`.
 """
 
 from __future__ import annotations
@@ -28,20 +31,23 @@ NOTICE = "smoothed walk-jump dynamics of a generative model: not a force field, 
 
 
 class DenoiserScore:
-    """Forces and jumps of one molecule; picklable as plain data (the weights stay where they are).
+    """Forces and jumps of one molecule; picklable as plain data (the weights stay where
+    they are).
 
     Parameters
     ----------
     molecule : whose conformers.
     sigma_A : noise level of the walk.
-    temperature_K : of the thermostat that will drive the walk: forces are kT times the score, so that at this temperature the walk
-        samples the smoothed density, whatever the temperature is.
+    temperature_K : of the thermostat that will drive the walk: forces are kT times the
+        score, so that at this temperature the walk samples the smoothed density,
+        whatever the temperature is.
     model : a conformer model with a denoiser, by name or path.
 
     Raises
     ------
     InputError
-        for a noise level the model was not trained on, or a model without a denoiser. MoleculeError for a molecule it does not know.
+        for a noise level the model was not trained on, or a model without a denoiser.
+        MoleculeError for a molecule it does not know.
     """
 
     exact = False
@@ -73,7 +79,9 @@ class DenoiserScore:
         self._denoiser: Any = None
 
     def jump(self, positions_A: ArrayLike) -> NDArray[np.float64]:
-        """The denoised conformers D(y) of noisy positions (n, 3) or (k, n, 3); at large sigma they are averages, so refine them."""
+        """The denoised conformers D(y) of noisy positions (n, 3) or (k, n, 3); at large
+        sigma they are averages, so refine them.
+        """
         y = np.asarray(positions_A, np.float64)
         if y.ndim not in (2, 3) or y.shape[-2:] != (self.molecule.n_atoms, 3):
             raise InputError(

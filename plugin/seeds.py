@@ -1,4 +1,6 @@
-"""Seeds: one random stream per sample, so that sample k is the same whatever the batch size, order or number of workers."""
+"""Seeds: one random stream per sample, so that sample k is the same whatever the batch
+size, order or number of workers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ RETRY_STRIDE = 1 << 40
 
 
 def check_seed(seed: int) -> int:
-    """Return `seed` as a plain int, or say why it cannot be one. 0 is a seed like any other."""
+    """Return `seed` as a plain int, or say why it cannot be one. 0 is a seed like any
+    other.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise InputTypeError(f"seed must be an integer, not {seed!r}; give for example seed=0")
     if not 0 <= seed < 2**63:
@@ -22,10 +26,12 @@ def check_seed(seed: int) -> int:
 
 
 def sample_seeds(seed: int, start: int, stop: int, attempt: int = 0) -> NDArray[np.int64]:
-    """Seeds of samples start..stop-1 of a run: consecutive numbers behind a hash of the run's seed and the attempt.
+    """Seeds of samples start..stop-1 of a run: consecutive numbers behind a hash of the
+    run's seed and the attempt.
 
-    Consecutive, because RDKit can embed a run of consecutive seeds in one call; hashed, so that two runs with neighbouring
-    seeds share no sample. The hash leaves room below 2**40 for the sample's index.
+    Consecutive, because RDKit can embed a run of consecutive seeds in one call; hashed,
+    so that two runs with neighbouring seeds share no sample. The hash leaves room below
+    2**40 for the sample's index.
     """
     digest = hashlib.blake2b(f"{check_seed(seed)}/{attempt}".encode(), digest_size=8).digest()
     base = int.from_bytes(digest, "big") % (2**62 // RETRY_STRIDE) * RETRY_STRIDE

@@ -1,4 +1,6 @@
-"""Short molecular dynamics from every conformer, with whatever System there is, and MMFF94 where there is none."""
+"""Short molecular dynamics from every conformer, with whatever System there is, and
+MMFF94 where there is none.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class SwarmResult(Frozen):
     ----------
     topology : the PDB file that goes with every trajectory.
     trajectories : one path a conformer, None where that conformer failed.
-    energies_eV : (n_samples,) potential energy of the last step, NaN where that conformer failed.
+    energies_eV : (n_samples,) potential energy of the last step, NaN where that
+        conformer failed.
     failures : conformer index -> what went wrong.
     """
 
@@ -65,32 +68,42 @@ def swarm(
     overwrite: bool = False,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> SwarmResult:
-    """Run Langevin dynamics from every conformer of an ensemble, one trajectory file each.
+    """Run Langevin dynamics from every conformer of an ensemble, one trajectory file
+    each.
 
     Parameters
     ----------
-    ensemble : the starting points; each is minimised, then given velocities at `temperature_K`.
-    system : your own openmm System (particles in the ensemble's atom order) or app.ForceField; None makes MMFF94 of the molecule.
+    ensemble : the starting points; each is minimised, then given velocities at
+        `temperature_K`.
+    system : your own openmm System (particles in the ensemble's atom order) or
+        app.ForceField; None makes MMFF94 of the molecule.
     time_ps : length of each trajectory, rounded to whole steps.
-    output : a folder (existing, or written with a slash at the end) or the beginning of the file names:
-        "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...; "runs/ibu" gives runs/ibu.top.pdb, runs/ibu_0000.xtc, ....
+    output : a folder (existing, or written with a slash at the end) or the beginning of
+        the file names: "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...;
+        "runs/ibu" gives runs/ibu.top.pdb, runs/ibu_0000.xtc, ....
     temperature_K, timestep_fs, friction_per_ps : of the LangevinMiddle integrator.
-    seed : fixes velocities and noise; conformer k has its own stream, whatever happens to the others.
+    seed : fixes velocities and noise; conformer k has its own stream, whatever happens
+        to the others.
     format : "xtc" or "dcd".
     interval_ps : time between frames; None writes a hundred frames.
-    platform, platform_properties : openmm Platform or its name, and its options; None takes OpenMM's fastest.
-    overwrite : replace files of these names that are there; without it they are refused.
-    progress : called with {"stage": "swarm", "done": k, "total": n, "failed": m} after each conformer.
+    platform, platform_properties : openmm Platform or its name, and its options; None
+        takes OpenMM's fastest.
+    overwrite : replace files of these names that are there; without it they are
+        refused.
+    progress : called with {"stage": "swarm", "done": k, "total": n, "failed": m} after
+        each conformer.
 
     Returns
     -------
     SwarmResult
-        with the paths, the final energies, and the conformers that failed: one failing conformer costs only itself.
+        with the paths, the final energies, and the conformers that failed: one failing
+        conformer costs only itself.
 
     Raises
     ------
     InputError
-        for a System of another molecule, a time, step, temperature, format or output that cannot be used, or files that are there.
+        for a System of another molecule, a time, step, temperature, format or output
+        that cannot be used, or files that are there.
     MoleculeError
         where MMFF94 is to be made and lacks parameters; the message names the atoms.
     NoValidSamplesError

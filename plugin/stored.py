@@ -1,6 +1,8 @@
-"""One schema for what our own files hold: each field's type, range and length, checked before anything is made of it.
+"""One schema for what our own files hold: each field's type, range and length, checked
+before anything is made of it.
 
-Only this module of the core imports pydantic, and it is itself imported when a file is read, not before.
+Only this module of the core imports pydantic, and it is itself imported when a file is
+read, not before.
 """
 
 from __future__ import annotations
@@ -71,7 +73,9 @@ class StoredHeader(_Strict):
 
 
 class StoredCounts(_Strict):
-    """What became of the draws of one sample, in a piece of an unfinished trajectory run."""
+    """What became of the draws of one sample, in a piece of an unfinished trajectory
+    run.
+    """
 
     rejected: dict[str, Annotated[StrictInt, Field(ge=0)]]
     broken: dict[str, Annotated[StrictInt, Field(ge=0)]]
@@ -108,7 +112,8 @@ def checked(data: Any, model: type[Model], what: str) -> Model:
     Raises
     ------
     InputError
-        which names the fields that are missing, unknown, of another type or out of their range.
+        which names the fields that are missing, unknown, of another type or out of
+        their range.
     """
     if not isinstance(data, Mapping):
         raise InputError(

@@ -1,4 +1,6 @@
-"""Text from outside, checked once at the door: encodable, without control characters, of a length that makes sense."""
+"""Text from outside, checked once at the door: encodable, without control characters,
+of a length that makes sense.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def check_text(text: Any, what: str, most: int, *, lines: bool = False) -> str:
     InputTypeError
         where it is no string.
     InputError
-        where it is too long, cannot be encoded as UTF-8 (lone surrogates), or holds control characters.
+        where it is too long, cannot be encoded as UTF-8 (lone surrogates), or holds
+        control characters.
     """
     if not isinstance(text, str):
         raise InputTypeError(f"{what} must be text, not {type(text).__name__}")
@@ -59,7 +62,9 @@ def check_text(text: Any, what: str, most: int, *, lines: bool = False) -> str:
 
 
 def tidy(text: str, *, lines: bool = False) -> str:
-    """A text of a file as `check_text` wants it: control characters become spaces, what is not encodable the replacement character."""
+    """A text of a file as `check_text` wants it: control characters become spaces, what
+    is not encodable the replacement character.
+    """
     if text.isprintable():
         return text.strip()
     allowed = _LINES if lines else ""
@@ -89,7 +94,9 @@ def one_line(text: str) -> str:
 
 
 def decoded(raw: bytes) -> str:
-    """The text of a file's bytes: UTF-8, with or without its mark, else Windows' Latin, in which old files are."""
+    """The text of a file's bytes: UTF-8, with or without its mark, else Windows' Latin,
+    in which old files are.
+    """
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:

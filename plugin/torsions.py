@@ -1,9 +1,12 @@
-"""Torsions of rotatable bonds: which bonds, their angles, and rigid turning about them. numpy only.
+"""Torsions of rotatable bonds: which bonds, their angles, and rigid turning about them.
+numpy only.
 
-Turning about a bond keeps every bond length, angle, ring and constraint, and its Jacobian is 1 in Cartesian coordinates, so a
-Metropolis step in torsions needs no further factor. The fragment at the centre of the tree stands still, and each bond turns the side
-away from it (never more than half of the atoms): the new positions depend on the new torsions and the frozen rest alone, whatever
-order or route led there, which is what reversibility asks for in a box or an external field.
+Turning about a bond keeps every bond length, angle, ring and constraint, and its
+Jacobian is 1 in Cartesian coordinates, so a Metropolis step in torsions needs no
+further factor. The fragment at the centre of the tree stands still, and each bond turns
+the side away from it (never more than half of the atoms): the new positions depend on
+the new torsions and the frozen rest alone, whatever order or route led there, which is
+what reversibility asks for in a box or an external field.
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ _COLLINEAR = 1e-3  # sine of a bond angle below which a torsion about that bond 
 def rotatable_bonds(
     molecule: Molecule, *, amides: bool = False, hydrogens: bool = False
 ) -> NDArray[np.int64]:
-    """Bonds that torsion moves may turn: single, in no ring, with a heavy atom to turn on either side.
+    """Bonds that torsion moves may turn: single, in no ring, with a heavy atom to turn
+    on either side.
 
     Parameters
     ----------
-    molecule : the graph; a bond order of 0 (unknown, as in a PDB file) counts as single.
+    molecule : the graph; a bond order of 0 (unknown, as in a PDB file) counts as
+        single.
     amides : count the C-N bond of amides too; they hardly turn below 600 K.
     hydrogens : count bonds that turn hydrogens alone too (methyl, hydroxyl, amine).
 
@@ -63,7 +68,10 @@ def rotatable_bonds(
 def _linear(
     atom: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]
 ) -> bool:
-    """An sp centre: its two bonds are on one line, and no torsion is defined there. Without bond orders: a carbon with two neighbours."""
+    """An sp centre: its two bonds are on one line, and no torsion is defined there.
+
+    Without bond orders: a carbon with two neighbours.
+    """
     around = [orders[frozenset((atom, k))] for k in graph.neighbours[atom]]
     return (
         3.0 in around
@@ -75,7 +83,9 @@ def _linear(
 def _amide(
     c: int, n: int, graph: Graph, orders: Mapping[frozenset[int], float], numbers: NDArray[np.int64]
 ) -> bool:
-    """Whether c-n is the C-N bond of X-C(=O)-N or X-C(=S)-N; without bond orders an O or S with one neighbour is taken as doubly bound."""
+    """Whether c-n is the C-N bond of X-C(=O)-N or X-C(=S)-N; without bond orders an O
+    or S with one neighbour is taken as doubly bound.
+    """
     if numbers[c] != 6 or numbers[n] != 7 or len(graph.neighbours[c]) != 3:
         return False
     return any(
@@ -95,12 +105,14 @@ class TorsionTree:
     n_atoms : of the whole system; atoms that hang on no rotatable bond never move.
     bonds : (b, 2) all covalent bonds.
     rotatable : (m, 2) the bonds to turn about.
-    numbers : (n_atoms,) atomic numbers, to choose the atoms a torsion is measured by; None measures by the lowest indices.
+    numbers : (n_atoms,) atomic numbers, to choose the atoms a torsion is measured by;
+        None measures by the lowest indices.
 
     Raises
     ------
     InputError
-        where a rotatable bond is no bond, is given twice, lies in a ring, or has nothing to turn on one side.
+        where a rotatable bond is no bond, is given twice, lies in a ring, or has
+        nothing to turn on one side.
 
     Attributes
     ----------
@@ -141,7 +153,9 @@ class TorsionTree:
     def of(
         cls, molecule: Molecule, rotatable: ArrayLike | None = None, **options: Any
     ) -> TorsionTree:
-        """The tree of a molecule; `rotatable` (m, 2) overrides `rotatable_bonds(molecule, **options)`."""
+        """The tree of a molecule; `rotatable` (m, 2) overrides
+        `rotatable_bonds(molecule, **options)`.
+        """
         chosen = rotatable_bonds(molecule, **options) if rotatable is None else rotatable
         return cls(molecule.n_atoms, molecule.bonds, chosen, molecule.numbers)
 
@@ -206,7 +220,9 @@ class TorsionTree:
         return x
 
     def check_defined(self, positions_A: ArrayLike) -> None:
-        """Raise `InputError` where three atoms of a torsion lie on one line, so that its angle means nothing."""
+        """Raise `InputError` where three atoms of a torsion lie on one line, so that
+        its angle means nothing.
+        """
         x = self._checked(positions_A)
         for row in self.atoms.tolist():
             for a, b, c in (row[:3], row[1:]):
@@ -248,6 +264,8 @@ def _check_rotatable(i: int, j: int, graph: Graph) -> tuple[list[int], list[int]
 
 
 def _witness(atom: int, other: int, graph: Graph, weights: Floats) -> int:
-    """The neighbour of `atom` by which its end of a torsion is measured: the heaviest, then the largest branch, then the lowest index."""
+    """The neighbour of `atom` by which its end of a torsion is measured: the heaviest,
+    then the largest branch, then the lowest index.
+    """
     around: Iterable[int] = (k for k in graph.neighbours[atom] if k != other)
     return max(around, key=lambda k: (weights[k], len(graph.side(k, atom)), -k))

@@ -1,4 +1,6 @@
-"""The only file with conversion factors. Inside equidrift: A, eV, fs, K, elementary charges; hosts get theirs at the border.
+"""The only file with conversion factors.
+
+Inside equidrift: A, eV, fs, K, elementary charges; hosts get theirs at the border.
 
 CODATA 2018 values; `tests/plugin/test_units.py` compares them with ASE's and OpenMM's.
 """

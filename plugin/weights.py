@@ -1,7 +1,9 @@
-"""Weights: safetensors files with their card inside, checked against a hash; nothing is ever unpickled.
+"""Weights: safetensors files with their card inside, checked against a hash; nothing is
+ever unpickled.
 
-A shipped model `NAME` is `NAME.safetensors` and `NAME.json` (the card) in `models/zoo`. The card names the file's SHA-256, so
-that a truncated or altered file is refused before a single number of it is used.
+A shipped model `NAME` is `NAME.safetensors` and `NAME.json` (the card) in `models/zoo`.
+The card names the file's SHA-256, so that a truncated or altered file is refused before
+a single number of it is used.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ def list_cards() -> list[dict[str, Any]]:
 
 
 def read_card(path: Path | str) -> dict[str, Any]:
-    """Read and check a card. Raises `WeightsError` where it is not JSON or a field is missing."""
+    """Read and check a card.
+
+    Raises `WeightsError` where it is not JSON or a field is missing.
+    """
     path = Path(path)
     try:
         card: dict[str, Any] = json.loads(path.read_text())
@@ -56,7 +61,9 @@ def read_card(path: Path | str) -> dict[str, Any]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The card of a shipped model by name, or of a trained one by its path (card or safetensors file)."""
+    """The card of a shipped model by name, or of a trained one by its path (card or
+    safetensors file).
+    """
     path = Path(name_or_path)
     if path.suffix in (".json", ".safetensors"):
         card = path.with_suffix(".json")
@@ -82,7 +89,8 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     Raises
     ------
     WeightsError
-        where the file is missing, truncated, altered (its hash is not the card's) or not safetensors.
+        where the file is missing, truncated, altered (its hash is not the card's) or
+        not safetensors.
     UnknownNameError
         where no model of that name is shipped.
     """
@@ -111,12 +119,16 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
 
 
 def reproducible(card: dict[str, Any]) -> dict[str, Any]:
-    """The part of a card that is a function of config, data, seed and steps: all but `run`, which tells of the clock."""
+    """The part of a card that is a function of config, data, seed and steps: all but
+    `run`, which tells of the clock.
+    """
     return {key: value for key, value in card.items() if key != "run"}
 
 
 def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) -> Path:
-    """Write a state dict (floats as bfloat16 where the card says so) and its card; returns the safetensors path."""
+    """Write a state dict (floats as bfloat16 where the card says so) and its card;
+    returns the safetensors path.
+    """
     import torch
     from safetensors.torch import save_file
 

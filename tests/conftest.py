@@ -14,7 +14,9 @@ from equidrift.seeds import sample_seeds
 
 
 def pytest_report_header() -> str:
-    """Which floats the run has: a test must hold with all of them (tools/sweep_tests.py)."""
+    """Which floats the run has: a test must hold with all of them
+    (tools/sweep_tests.py).
+    """
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()
@@ -65,7 +67,9 @@ def make_ensemble(name: str) -> Ensemble:
 def make_trajectory(
     smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, dt_fs: float = 10.0
 ) -> Trajectory:
-    """A molecule that drifts and breathes a little: small harmonic motion about an ETKDG geometry."""
+    """A molecule that drifts and breathes a little: small harmonic motion about an
+    ETKDG geometry.
+    """
     molecule = Molecule.from_smiles(smiles)
     rest = ETKDG().sample(molecule, sample_seeds(0, 0, 1))[0]
     rng = np.random.default_rng(1)
@@ -98,7 +102,9 @@ def chiral() -> Ensemble:
 
 
 def graph_key(molecule: Molecule) -> tuple:
-    """The graph with its stereo, however the rows are written: equal for equal molecules in the same atom order."""
+    """The graph with its stereo, however the rows are written: equal for equal
+    molecules in the same atom order.
+    """
     bonds = sorted(
         (min(i, j), max(i, j), o)
         for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())

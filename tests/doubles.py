@@ -24,7 +24,9 @@ def geometry(molecule: Molecule) -> NDArray[np.float64]:
 
 
 class Shaker:
-    """One geometry, shaken a little with each sample's own stream; a share of the samples is broken."""
+    """One geometry, shaken a little with each sample's own stream; a share of the
+    samples is broken.
+    """
 
     name = "shaker"
 
@@ -104,7 +106,9 @@ class Unmoved:
 
 
 class Walker(LastFrame):
-    """The last frame, shaken a little with each sample's own stream; `share` of the draws is broken. Refining shakes by `level`."""
+    """The last frame, shaken a little with each sample's own stream; `share` of the
+    draws is broken. Refining shakes by `level`.
+    """
 
     name = "walker"
     min_frames = 2
@@ -162,9 +166,11 @@ BREAD += ("CC#CCO",)
 
 
 class Baker:
-    """A model of new molecules: a few known ones, in a geometry shaken by the sample's own stream; a share of them is broken.
+    """A model of new molecules: a few known ones, in a geometry shaken by the sample's
+    own stream; a share of them is broken.
 
-    faults : how the broken ones are, in turn: "none", "nan", "radical", "charged", "apart" (two pieces), "valency", "stretched".
+    faults : how the broken ones are, in turn: "none", "nan", "radical", "charged",
+        "apart" (two pieces), "valency", "stretched".
     """
 
     name = "baker"

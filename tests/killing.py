@@ -1,4 +1,6 @@
-"""Commands that end themselves after so many steps of their writes to disk, by any signal."""
+"""Commands that end themselves after so many steps of their writes to disk, by any
+signal.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ finally:
 def run_until(
     arguments: Sequence[object], folder: Path, at: int = 0, how: int = 9, setup: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run `equidrift ARGUMENTS` in a folder; at the step number `at` of its writes it gets the signal.
+    """Run `equidrift ARGUMENTS` in a folder; at the step number `at` of its writes it
+    gets the signal.
 
     Parameters
     ----------

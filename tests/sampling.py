@@ -58,7 +58,9 @@ def rigid_density(
     kT_eV: float = KT_EV,
     points: int = 360,
 ) -> np.ndarray:
-    """Probability of each of `BINS` bins of the one torsion while everything else stands still, by quadrature."""
+    """Probability of each of `BINS` bins of the one torsion while everything else
+    stands still, by quadrature.
+    """
     grid = (np.arange(points) + 0.5) / points * 2 * np.pi - np.pi
     u = np.array([energy(x) for x in tree.set_torsions(positions_A, grid[:, None])]) / kT_eV
     weight = np.exp(u.min() - u).reshape(BINS, -1).sum(axis=1)
@@ -66,7 +68,9 @@ def rigid_density(
 
 
 def p_value(phi: np.ndarray, expected: np.ndarray) -> float:
-    """Of a chi-square test of independent angles against probabilities of bins; bins that expect little are joined."""
+    """Of a chi-square test of independent angles against probabilities of bins; bins
+    that expect little are joined.
+    """
     from scipy import stats
 
     counts, _ = np.histogram(phi, BINS, (-np.pi, np.pi))

@@ -25,7 +25,8 @@ os.replace = _hook
 def stop_at(
     suffix: str, count: int, *, how: signal.Signals = signal.SIGKILL, before: bool = False
 ) -> str:
-    """Python source that ends the process when a file that ends in `suffix` is renamed into place for the `count`-th time.
+    """Python source that ends the process when a file that ends in `suffix` is renamed
+    into place for the `count`-th time.
 
     Journals and checkpoints are written so. `before`: the file is not in its place yet.
     """

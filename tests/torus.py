@@ -1,4 +1,6 @@
-"""Densities on the torus with known normalisation, and Metropolis chains on them: what the exactness tests share."""
+"""Densities on the torus with known normalisation, and Metropolis chains on them: what
+the exactness tests share.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def grid(bins: int, m: int) -> np.ndarray:
 
 
 def integral(log_density: np.ndarray, m: int) -> float:
-    """Of a density given on `grid`; the midpoint rule converges faster than any power for smooth periodic functions."""
+    """Of a density given on `grid`; the midpoint rule converges faster than any power
+    for smooth periodic functions.
+    """
     return float(np.exp(log_density).mean() * (2 * np.pi) ** m)
 
 
@@ -49,7 +53,9 @@ def cells(phi: np.ndarray, bins: int) -> np.ndarray:
 
 
 def fits(phi: np.ndarray, log_prob, bins: int = 12, fine: int = 8) -> float:
-    """p of a chi-square test of states (k, m) against a density; cells with under ten expected are pooled."""
+    """p of a chi-square test of states (k, m) against a density; cells with under ten
+    expected are pooled.
+    """
     m = phi.shape[1]
     points = grid(bins * fine, m)
     mass = np.bincount(cells(points, bins), weights=np.exp(log_prob(points)), minlength=bins**m)
@@ -79,7 +85,9 @@ def balanced(before: np.ndarray, after: np.ndarray, bins: int = 4) -> float:
 
 
 def independent_step(target, density, phi, log_q, rng, sign: float = 1.0):
-    """One Metropolis step of many chains with proposals that do not depend on where they stand: (phi, log_q)."""
+    """One Metropolis step of many chains with proposals that do not depend on where
+    they stand: (phi, log_q).
+    """
     if hasattr(density, "sample_with_log_prob"):
         new, new_q = density.sample_with_log_prob(len(phi), rng)
     else:

@@ -1,4 +1,6 @@
-"""A chain of five sites in OpenMM whose torsional density is known by quadrature: the oracle of heat-bath turns and of foreign terms."""
+"""A chain of five sites in OpenMM whose torsional density is known by quadrature: the
+oracle of heat-bath turns and of foreign terms.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ KT_EV = BOLTZMANN_EV_PER_K * 300
 
 
 def chain() -> openmm.System:
-    """Torsions about both inner bonds, Lennard-Jones, charges and 1-4 exceptions; bonds and angles, which turning leaves alone."""
+    """Torsions about both inner bonds, Lennard-Jones, charges and 1-4 exceptions; bonds
+    and angles, which turning leaves alone.
+    """
     system, bonds, angles = openmm.System(), openmm.HarmonicBondForce(), openmm.HarmonicAngleForce()
     torsions, pairs = openmm.PeriodicTorsionForce(), openmm.NonbondedForce()
     for charge in (0.3, -0.2, 0.1, -0.4, 0.2):
@@ -57,7 +61,9 @@ def energy_of(context: openmm.Context) -> Callable[[np.ndarray], float]:
 
 
 def expectations(context: openmm.Context, points: int = 36) -> np.ndarray:
-    """(6,) means of `observables` while all else stands still, by quadrature over points x points states."""
+    """(6,) means of `observables` while all else stands still, by quadrature over
+    points x points states.
+    """
     energy, axis = energy_of(context), (np.arange(points) + 0.5) / points * 2 * np.pi - np.pi
     phi = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     u = np.array([energy(x) for x in TREE.set_torsions(START, phi)]) / KT_EV
@@ -75,7 +81,9 @@ def observables(phi: np.ndarray) -> np.ndarray:
 
 
 def z_scores(phi: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """(6,) deviations of a chain's means from quadrature's over their errors, by pymbar's statistical inefficiency."""
+    """(6,) deviations of a chain's means from quadrature's over their errors, by
+    pymbar's statistical inefficiency.
+    """
     from pymbar.timeseries import statistical_inefficiency
 
     series = observables(phi)

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Write how many training molecules hold each element into the cards of the refiner and the conformer generator.
+"""Write how many training molecules hold each element into the cards of the refiner and
+the conformer generator.
 
-The files that both were trained on are kept in part: `gfn2_conformers/qm9_train.npz` and `zinc_train.npz`, which are
-counted. Of the rest (18,000 further QM9 molecules, and 653 of 700 ZINC molecules and fragments) only the source is known:
-their share is that of the source, rounded down. A card's `elements` are those with at least MINIMUM molecules.
+The files that both were trained on are kept in part: `gfn2_conformers/qm9_train.npz`
+and `zinc_train.npz`, which are counted. Of the rest (18,000 further QM9 molecules, and
+653 of 700 ZINC molecules and fragments) only the source is known: their share is that
+of the source, rounded down. A card's `elements` are those with at least MINIMUM
+molecules.
 """
 
 from __future__ import annotations

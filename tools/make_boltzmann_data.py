@@ -1,22 +1,33 @@
-"""Equilibrium frames of alanine dipeptide with forces, and a long reference of its (phi, psi): MD with exact torsion moves.
+"""Equilibrium frames of alanine dipeptide with forces, and a long reference of its
+(phi, psi): MD with exact torsion moves.
 
-    python tools/make_boltzmann_data.py OUT.npz --frames 20000 --seed 1 --histogram FRAMES.npz [--basin | --reference]
+    python tools/make_boltzmann_data.py OUT.npz --frames 20000 --seed 1 --histogram
+    FRAMES.npz [--basin | --reference]
 
-`openmmtools.testsystems.AlanineDipeptideImplicit` (ff96 + OBC) at 300 K without constraints. Every cycle runs 40 steps of 1 fs
-(LangevinMiddle, 5 / ps), draws 8 (phi, psi) from a density q, turns the molecule rigidly to each (Jacobian 1), and takes the next state
-from these and the present one with odds exp(-U / kT) / q: a move that keeps the Boltzmann distribution (Tjelmeland, NTNU preprint 2004),
-and whose odds, averaged over cycles, are an unbiased histogram of far less variance than the frames' own. q is half the smoothed
-histogram of FRAMES.npz (key R, in A) and half its part with 0 < phi < 2 rad, the rare basin; it changes the speed, not the result.
+`openmmtools.testsystems.AlanineDipeptideImplicit` (ff96 + OBC) at 300 K without
+constraints. Every cycle runs 40 steps of 1 fs (LangevinMiddle, 5 / ps), draws 8 (phi,
+psi) from a density q, turns the molecule rigidly to each (Jacobian 1), and takes the
+next state from these and the present one with odds exp(-U / kT) / q: a move that keeps
+the Boltzmann distribution (Tjelmeland, NTNU preprint 2004), and whose odds, averaged
+over cycles, are an unbiased histogram of far less variance than the frames' own. q is
+half the smoothed histogram of FRAMES.npz (key R, in A) and half its part with 0 < phi <
+2 rad, the rare basin; it changes the speed, not the result.
 
---basin stays in the rare basin, for training frames there: a segment of MD that leaves it is taken back. --reference runs a chain in
-either basin, and turns states of each into the other by draws from the histogram there; the works of both directions give the free
-energy between the basins by Bennett's ratio (J. Comput. Phys. 1976, 22, 245). It writes OUT.json, small enough for a model's card.
+--basin stays in the rare basin, for training frames there: a segment of MD that leaves
+it is taken back. --reference runs a chain in either basin, and turns states of each
+into the other by draws from the histogram there; the works of both directions give the
+free energy between the basins by Bennett's ratio (J. Comput. Phys. 1976, 22, 245). It
+writes OUT.json, small enough for a model's card.
 
-Velocities are drawn anew every cycle, by one step of infinite friction behind the draw: the integrator's middle step is where a fresh
-velocity leaves its positions' distribution alone, while velocities drawn at a whole step heat a mode of frequency w by (w dt / 2)^2.
+Velocities are drawn anew every cycle, by one step of infinite friction behind the draw:
+the integrator's middle step is where a fresh velocity leaves its positions'
+distribution alone, while velocities drawn at a whole step heat a mode of frequency w by
+(w dt / 2)^2.
 
-Writes positions_A, forces_eV_A, energies_eV, numbers, bonds, names, resnames, temperature_K, rare (frames,) the odds of the rare basin at
-every cycle, and ramachandran (64, 64), the summed odds by the two `torsions` (2, 4), phi and psi up to a half turn, from -pi to pi.
+Writes positions_A, forces_eV_A, energies_eV, numbers, bonds, names, resnames,
+temperature_K, rare (frames,) the odds of the rare basin at every cycle, and
+ramachandran (64, 64), the summed odds by the two `torsions` (2, 4), phi and psi up to a
+half turn, from -pi to pi.
 """
 
 from __future__ import annotations
@@ -116,7 +127,9 @@ class Chain:
     def turned(
         self, x: np.ndarray, phi: np.ndarray, density: Histogram
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x and copies turned to draws of a density: positions, torsions, and log of exp(-U / kT) / q, the own q for x itself."""
+        """x and copies turned to draws of a density: positions, torsions, and log of
+        exp(-U / kT) / q, the own q for x itself.
+        """
         new = density.sample(POOL, self.rng)
         pool, angles = (
             np.concatenate([x[None], self.tree.set_torsions(x, new)]),

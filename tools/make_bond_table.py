@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Make the table of GFN2-xTB bond lengths that the geometry checks and the default chain use.
+"""Make the table of GFN2-xTB bond lengths that the geometry checks and the default
+chain use.
 
-    make_bond_table.py [--molecules tools/bond_table_molecules.smi] [--out plugin/checks/bond_lengths.json]
+    make_bond_table.py [--molecules tools/bond_table_molecules.smi] [--out
+    plugin/checks/bond_lengths.json]
 
-Each small molecule is embedded, relaxed with MMFF94 or UFF, and then with GFN2-xTB (tblite through ASE). Each of its bonds
-is one reference of its environment: the two elements, the neighbours each has, and the bond order. The table holds the
-shortest and the longest reference of each environment, and the SMILES they come from. Needs `equidrift[xtb]`.
+Each small molecule is embedded, relaxed with MMFF94 or UFF, and then with GFN2-xTB
+(tblite through ASE). Each of its bonds is one reference of its environment: the two
+elements, the neighbours each has, and the bond order. The table holds the shortest and
+the longest reference of each environment, and the SMILES they come from. Needs
+`equidrift[xtb]`.
 """
 
 from __future__ import annotations
@@ -33,7 +37,9 @@ TORN_A = 2.9  # a bond longer than this has broken on the way: the reference is 
 
 
 def embedded(mol: Chem.Mol) -> np.ndarray | None:
-    """Coordinates (n_atoms, 3) from RDKit and its force fields, None where it cannot embed."""
+    """Coordinates (n_atoms, 3) from RDKit and its force fields, None where it cannot
+    embed.
+    """
     if mol.GetNumAtoms() == 2:
         return np.array([[0.0, 0.0, 0.0], [1.4, 0.0, 0.0]])
     options = rdDistGeom.ETKDGv3()

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Make MMFF94 conformers for training se3-distance: ETKDGv3 -> MMFF94, exploded geometries dropped.
+"""Make MMFF94 conformers for training se3-distance: ETKDGv3 -> MMFF94, exploded
+geometries dropped.
 
-    make_distance_data.py SMILES.txt OUT_PREFIX [--per-mol 2] [--shard 2500] [--limit 15000] [--seconds 1800] [--start 0]
+    make_distance_data.py SMILES.txt OUT_PREFIX [--per-mol 2] [--shard 2500] [--limit
+    15000] [--seconds 1800] [--start 0]
     make_distance_data.py --ensemble qm9_train.npz OUT_PREFIX          (re-writes gfn2_conformers/*.npz in the same format)
 
-SMILES.txt holds one SMILES a line; unspecified stereo is embedded at random, so that every stereoisomer is seen.
-Written, one file a shard: z uint8 (atoms,), atom_offset (m+1,), bonds uint8 (bonds, 2), orders float32 (bonds,),
-bond_offset (m+1,), conf_offset (m+1,), coord_offset (confs+1,), R float32 (rows, 3) in A. Finished shards are skipped,
+SMILES.txt holds one SMILES a line; unspecified stereo is embedded at random, so that
+every stereoisomer is seen. Written, one file a shard: z uint8 (atoms,), atom_offset
+(m+1,), bonds uint8 (bonds, 2), orders float32 (bonds,), bond_offset (m+1,), conf_offset
+(m+1,), coord_offset (confs+1,), R float32 (rows, 3) in A. Finished shards are skipped,
 so that the same command again continues.
 """
 

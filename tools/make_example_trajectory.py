@@ -1,4 +1,6 @@
-"""examples/data/aspirin.xtc and aspirin.pdb: 40 frames, 10 fs apart, of MMFF94 dynamics at 300 K after 5 ps of equilibration."""
+"""examples/data/aspirin.xtc and aspirin.pdb: 40 frames, 10 fs apart, of MMFF94 dynamics
+at 300 K after 5 ps of equilibration.
+"""
 
 from pathlib import Path
 

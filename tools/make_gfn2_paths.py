@@ -2,9 +2,10 @@
 """Make GFN2-xTB relaxation paths: what `conformer-energy` learns its energies and
 forces from.
 
-    make_gfn2_paths.py OUT [--part train|val|test] [--zinc FILE] [--qm9 FILE] [--qm9-share 0.25]
-                           [--diverse SHARD ...] [--per-mol 2] [--off-path 3] [--steps 80] [--fmax 0.02]
-                           [--molecules N] [--seconds 3000] [--seed 0]
+    make_gfn2_paths.py OUT [--part train|val|test] [--zinc FILE] [--qm9 FILE]
+    [--qm9-share 0.25]
+                           [--diverse SHARD ...] [--per-mol 2] [--off-path 3] [--steps
+                           80] [--fmax 0.02] [--molecules N] [--seconds 3000] [--seed 0]
 
 Molecules come from a file of SMILES (3 to 10 rotatable bonds, at most 60 atoms) and
 from QM9, `--qm9-share` of them, of the part asked for (`held_out` of

@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Make molecular dynamics of many training molecules with the package's own MMFF94 system in OpenMM, for the transferable model.
+"""Make molecular dynamics of many training molecules with the package's own MMFF94
+system in OpenMM, for the transferable model.
 
-    make_md.py SMILES.txt OUT.npz [--molecules 1000] [--bursts 12] [--frames 21] [--spacing 1.0] [--temperatures 300 400 500]
+    make_md.py SMILES.txt OUT.npz [--molecules 1000] [--bursts 12] [--frames 21]
+    [--spacing 1.0] [--temperatures 300 400 500]
                [--forces]
 
-SMILES.txt holds one SMILES a line. Molecules of the validation and test parts (`held_out`) are left out, so are those that MMFF94
-cannot type. Each molecule is embedded by ETKDGv3, relaxed, heated, and run by Langevin dynamics (0.01/fs, 0.5 fs steps) at one of
-the temperatures; of its run --bursts bursts of --frames consecutive frames, --spacing fs apart, are kept, 100 fs between bursts.
---spacing above 2 makes bursts for `kind: flow`, whose frames may lie 5 fs to 10 ps apart. Written: the npz of
-`equidrift.models.trajectories.data.save_dynamics`, anew every 50 molecules. --forces keeps the forces of the frames too, which are
-the better target. What the shipped model was trained on, 0.1 to 0.5 core-seconds a molecule:
+SMILES.txt holds one SMILES a line. Molecules of the validation and test parts
+(`held_out`) are left out, so are those that MMFF94 cannot type. Each molecule is
+embedded by ETKDGv3, relaxed, heated, and run by Langevin dynamics (0.01/fs, 0.5 fs
+steps) at one of the temperatures; of its run --bursts bursts of --frames consecutive
+frames, --spacing fs apart, are kept, 100 fs between bursts. --spacing above 2 makes
+bursts for `kind: flow`, whose frames may lie 5 fs to 10 ps apart. Written: the npz of
+`equidrift.models.trajectories.data.save_dynamics`, anew every 50 molecules. --forces
+keeps the forces of the frames too, which are the better target. What the shipped model
+was trained on, 0.1 to 0.5 core-seconds a molecule:
 
-    make_md.py SMILES.txt forces.npz --molecules 1500 --bursts 12 --frames 1 --apart 60 --forces
-    make_md.py SMILES.txt bursts.npz --molecules 150 --bursts 4 --frames 41
+    make_md.py SMILES.txt forces.npz --molecules 1500 --bursts 12 --frames 1 --apart 60
+    --forces make_md.py SMILES.txt bursts.npz --molecules 150 --bursts 4 --frames 41
 """
 
 from __future__ import annotations
@@ -47,7 +52,9 @@ def dynamics(
     apart_fs: float = 100.0,
     forces: bool = False,
 ) -> Dynamics | None:
-    """The run of one molecule, None where it cannot be made or belongs to a held-out part."""
+    """The run of one molecule, None where it cannot be made or belongs to a held-out
+    part.
+    """
     try:
         molecule = Molecule.from_smiles(smiles)
         if held_out(flat_smiles(molecule)) != "train":

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Pack QM9 as molecules with bonds and formal charges on the atoms of its geometries: the data of `equidrift train molecules`.
+"""Pack QM9 as molecules with bonds and formal charges on the atoms of its geometries:
+the data of `equidrift train molecules`.
 
-    make_molecules.py [--qm9 qm9_130831.npz] [--out ~/.cache/equidrift/qm9_molecules.npz] [--limit N]
+    make_molecules.py [--qm9 qm9_130831.npz] [--out
+    ~/.cache/equidrift/qm9_molecules.npz] [--limit N]
 
-Bonds come from the file's SMILES, matched to the geometry by elements, hydrogens and the connections that distances tell; molecules
-where the two disagree are dropped and counted. The format is `equidrift.models.molecules.data.QM9`; about two CPU minutes.
+Bonds come from the file's SMILES, matched to the geometry by elements, hydrogens and
+the connections that distances tell; molecules where the two disagree are dropped and
+counted. The format is `equidrift.models.molecules.data.QM9`; about two CPU minutes.
 """
 
 import argparse

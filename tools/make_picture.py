@@ -1,4 +1,5 @@
-"""Make docs/ensemble.png: conformers of ibuprofen by the default model, laid on one another by their ring and coloured by energy.
+"""Make docs/ensemble.png: conformers of ibuprofen by the default model, laid on one
+another by their ring and coloured by energy.
 
 python tools/make_picture.py            (needs the extra xtb, for the energies; matplotlib comes with ASE)
 """
@@ -30,7 +31,9 @@ Array = NDArray[np.float64]
 
 
 def aligned(positions_A: Array) -> Array:
-    """Every conformer (k, n, 3) rotated onto the first by its ring, which lies flat, its long axis along x."""
+    """Every conformer (k, n, 3) rotated onto the first by its ring, which lies flat,
+    its long axis along x.
+    """
     ring = positions_A[:, RING]
     moved = positions_A - ring.mean(1, keepdims=True)
     first = moved[0, RING]

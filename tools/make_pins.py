@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write `tests/data/pins.json` anew: samples and trainings at fixed seeds, which tests/models/shared/test_pins.py holds.
+"""Write `tests/data/pins.json` anew: samples and trainings at fixed seeds, which
+tests/models/shared/test_pins.py holds.
 
     make_pins.py [NAME ...]     those names alone, the others stay as they are
 

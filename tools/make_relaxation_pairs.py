@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Make pairs of force-field and GFN2-xTB geometries: what the refiner learns from.
 
-    make_relaxation_pairs.py SMILES.smi OUT.npz [--per-mol 2] [--seed 0] [--seconds 3600] [--fmax 0.01]
+    make_relaxation_pairs.py SMILES.smi OUT.npz [--per-mol 2] [--seed 0] [--seconds
+    3600] [--fmax 0.01]
 
-Each molecule is embedded (ETKDGv3), relaxed with MMFF94 and then with GFN2-xTB (tblite through ASE). Written per
-conformer: the embedded, the MMFF94 and the GFN2-xTB geometry (`start`, `mmff`, `gfn2`, float32, A) and the GFN2-xTB
-energies of the last two (`e_mmff`, `e_gfn2`, eV). `smiles[k]` belongs to conformer k, its atoms are those of
-Chem.AddHs(Chem.MolFromSmiles(smiles[k])) and rows `offset[k]:offset[k+1]` of the arrays are its coordinates. A conformer is
-dropped when its bonds change on the way. The file is rewritten every minute; a stopped run keeps what it had.
-Needs `pip install equidrift[xtb]`. Hold out the test molecules beforehand (see models/conformers/data.py).
+Each molecule is embedded (ETKDGv3), relaxed with MMFF94 and then with GFN2-xTB (tblite
+through ASE). Written per conformer: the embedded, the MMFF94 and the GFN2-xTB geometry
+(`start`, `mmff`, `gfn2`, float32, A) and the GFN2-xTB energies of the last two
+(`e_mmff`, `e_gfn2`, eV). `smiles[k]` belongs to conformer k, its atoms are those of
+Chem.AddHs(Chem.MolFromSmiles(smiles[k])) and rows `offset[k]:offset[k+1]` of the arrays
+are its coordinates. A conformer is dropped when its bonds change on the way. The file
+is rewritten every minute; a stopped run keeps what it had. Needs `pip install
+equidrift[xtb]`. Hold out the test molecules beforehand (see models/conformers/data.py).
 """
 
 import argparse
@@ -28,7 +31,9 @@ RDLogger.DisableLog("rdApp.*")
 
 
 def same_bonds(mol, pos_A):
-    """True when the bonds of `mol` are the only pairs closer than 1.3 (bonded) or 1.05 (others) covalent radii."""
+    """True when the bonds of `mol` are the only pairs closer than 1.3 (bonded) or 1.05
+    (others) covalent radii.
+    """
     table = Chem.GetPeriodicTable()
     radius = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
     distance = np.linalg.norm(pos_A[:, None] - pos_A[None], axis=-1)
@@ -42,7 +47,9 @@ def same_bonds(mol, pos_A):
 
 
 def mmff_hessian_eV_A2(mol, conf_id, floor=0.5, step_A=1e-3):
-    """Hessian of MMFF94 by central differences, eigenvalues no smaller than `floor`: a start that quarters BFGS's steps."""
+    """Hessian of MMFF94 by central differences, eigenvalues no smaller than `floor`: a
+    start that quarters BFGS's steps.
+    """
     field = AllChem.MMFFGetMoleculeForceField(
         mol, AllChem.MMFFGetMoleculeProperties(mol), confId=conf_id
     )
@@ -62,7 +69,9 @@ def mmff_hessian_eV_A2(mol, conf_id, floor=0.5, step_A=1e-3):
 
 
 def relax(smiles, n, seed, fmax):
-    """Yield (start, mmff, gfn2, e_mmff, e_gfn2) of up to `n` conformers of one molecule."""
+    """Yield (start, mmff, gfn2, e_mmff, e_gfn2) of up to `n` conformers of one
+    molecule.
+    """
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
     options = rdDistGeom.ETKDGv3()
     options.randomSeed, options.useSmallRingTorsions, options.pruneRmsThresh = seed, True, 0.1

@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
-"""Make harmonic infrared spectra of small QM9 molecules at GFN2-xTB: what `model: spectra` learns from.
+"""Make harmonic infrared spectra of small QM9 molecules at GFN2-xTB: what `model:
+spectra` learns from.
 
     make_spectra.py QM9.npz OUT.npz [--heavy 7] [--seconds 1200] [--seed 0]
 
-Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and held-out: the split is read from `smiles` by whoever
-trains), in a seeded order, held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry; displacements of 0.01 A
-give the Hessian and the dipole derivatives (`equidrift.adapters.ase.xtb`). About 0.25 core-seconds a molecule.
+Takes QM9 molecules of at most `--heavy` heavy atoms, of all three parts (training and
+held-out: the split is read from `smiles` by whoever trains), in a seeded order,
+held-out ones first. Each is relaxed to its GFN2-xTB minimum from QM9's geometry;
+displacements of 0.01 A give the Hessian and the dipole derivatives
+(`equidrift.adapters.ase.xtb`). About 0.25 core-seconds a molecule.
 
-OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers` and `R` (A, the minimum) ragged by `offset`,
-`frequencies_cm1` and `intensities` ((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
-`equidrift.models.molecules.spectra.sampler.broaden`, as `observables` of the latent diffusion takes them.
-Started again, it goes on after the molecules that OUT.npz holds. Molecules without a minimum or a converged field are left out.
+OUT.npz, one row a molecule: `row` (of QM9.npz), `index` and `smiles` (QM9's), `numbers`
+and `R` (A, the minimum) ragged by `offset`, `frequencies_cm1` and `intensities`
+((D/A)^2/amu) ragged by `mode_offset`. `vectors` are the spectra broadened by
+`equidrift.models.molecules.spectra.sampler.broaden`, as `observables` of the latent
+diffusion takes them. Started again, it goes on after the molecules that OUT.npz holds.
+Molecules without a minimum or a converged field are left out.
 """
 
 import argparse

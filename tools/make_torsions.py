@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Make thermal ensembles of molecules in MMFF94 with well mixed torsions: what the torsion diffusion learns from.
+"""Make thermal ensembles of molecules in MMFF94 with well mixed torsions: what the
+torsion diffusion learns from.
 
-    make_torsions.py OUT_FOLDER FILE.smi... [--qm9 qm9_130831.npz] [--seconds 3600] [--sweeps 70] [--part train] [--seed 0]
+    make_torsions.py OUT_FOLDER FILE.smi... [--qm9 qm9_130831.npz] [--seconds 3600]
+    [--sweeps 70] [--part train] [--seed 0]
 
-Each molecule runs as four replicas at 300, 450, 670 and 1000 K: Langevin dynamics moves everything, torsion moves (uniform and local,
-one or two bonds at a time, accepted by Metropolis: exact) turn the rotatable bonds, neighbouring replicas exchange. Written a file a
-block of molecules: `smiles`, `numbers` and `R` (float32, A) ragged by `offset` (atoms) and `frame_offset`, `kT_eV` a frame,
-`acceptance` a molecule. The atoms are those of `Molecule.from_smiles`. Only molecules of the part asked for are taken.
+Each molecule runs as four replicas at 300, 450, 670 and 1000 K: Langevin dynamics moves
+everything, torsion moves (uniform and local, one or two bonds at a time, accepted by
+Metropolis: exact) turn the rotatable bonds, neighbouring replicas exchange. Written a
+file a block of molecules: `smiles`, `numbers` and `R` (float32, A) ragged by `offset`
+(atoms) and `frame_offset`, `kT_eV` a frame, `acceptance` a molecule. The atoms are
+those of `Molecule.from_smiles`. Only molecules of the part asked for are taken.
 """
 
 import argparse
@@ -90,7 +94,9 @@ def ensemble(molecule, tree, sweeps, seed):
 
 
 def candidates(arguments, rng):
-    """SMILES of the part asked for, in random order, QM9 and the files mixed one to two."""
+    """SMILES of the part asked for, in random order, QM9 and the files mixed one to
+    two.
+    """
     sources = []
     for path in arguments.smiles:
         sources.append(

@@ -2,7 +2,8 @@
 """Measure refiners on GFN2-xTB relaxation paths: how near they come to the minimum, and
 how far above it in energy.
 
-    measure_relaxation.py SHARD.npz [SHARD.npz ...] --refiner conformer-energy:15 [--refiner refine:2 ...]
+    measure_relaxation.py SHARD.npz [SHARD.npz ...] --refiner conformer-energy:15
+    [--refiner refine:2 ...]
 
 Shards are those of make_gfn2_paths.py, of molecules that no refiner was trained on.
 Each refiner starts from the MMFF94 minimum with which a path begins. Measured are the

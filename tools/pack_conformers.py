@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Pack conformers of several sources into the training file of `equidrift train conformers`.
+"""Pack conformers of several sources into the training file of `equidrift train
+conformers`.
 
-    pack_conformers.py OUT.npz [--pairs PAIRS.npz ...] [--ensembles GFN2.npz ...] [--qm9 qm9_130831.npz --first 0 --count 40000]
+    pack_conformers.py OUT.npz [--pairs PAIRS.npz ...] [--ensembles GFN2.npz ...] [--qm9
+    qm9_130831.npz --first 0 --count 40000]
 
---pairs: files of make_relaxation_pairs.py. --ensembles: files of make_gfn2_conformers.py; their MMFF94 starts are made here.
---qm9: B3LYP geometries; atoms are matched to the SMILES by connectivity, and the MMFF94 starts are made here. Stereo is read
-from the geometry. Held-out molecules are left out (equidrift.models.shared.split.held_out), whatever the file says;
---split val packs those of the validation part instead. The format is that of `ConformerSet`.
+--pairs: files of make_relaxation_pairs.py. --ensembles: files of
+make_gfn2_conformers.py; their MMFF94 starts are made here. --qm9: B3LYP geometries;
+atoms are matched to the SMILES by connectivity, and the MMFF94 starts are made here.
+Stereo is read from the geometry. Held-out molecules are left out
+(equidrift.models.shared.split.held_out), whatever the file says; --split val packs
+those of the validation part instead. The format is that of `ConformerSet`.
 """
 
 import argparse
@@ -96,7 +100,9 @@ def from_qm9(path, split, first, count):
 
 
 def matched(smiles, numbers, pos_A):
-    """The SMILES's Mol with the geometry of `pos_A`, whose atoms come in another order; None where they do not fit."""
+    """The SMILES's Mol with the geometry of `pos_A`, whose atoms come in another order;
+    None where they do not fit.
+    """
     mol = Chem.MolFromSmiles(smiles)
     mol = mol and Chem.AddHs(mol)
     if mol is None or mol.GetNumAtoms() != len(numbers):

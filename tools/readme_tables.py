@@ -1,10 +1,12 @@
-"""Rewrite the README's tables and the cards' quality from a benchmark's JSON, so that no number in them is typed by hand.
+"""Rewrite the README's tables and the cards' quality from a benchmark's JSON, so that
+no number in them is typed by hand.
 
     equidrift bench NAME --full --json > docs/bench_NAME.json
     python tools/readme_tables.py
 
-For every NAME measured, the part of README.md between `<!-- table: NAME -->` and `<!-- end table -->` is replaced, and `quality` in the
-cards of the models that the rows of `conformers` measure; nothing else changes.
+For every NAME measured, the part of README.md between `<!-- table: NAME -->` and `<!--
+end table -->` is replaced, and `quality` in the cards of the models that the rows of
+`conformers` measure; nothing else changes.
 """
 
 from __future__ import annotations
@@ -77,7 +79,9 @@ def usable(value: Any) -> bool:
 
 
 def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
-    """A cell: the mean, or `mean / median`; bold where the mean is the best of its column as printed."""
+    """A cell: the mean, or `mean / median`; bold where the mean is the best of its
+    column as printed.
+    """
     _, metrics, decimals, _ = column
     shown = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
     if not shown:
@@ -87,7 +91,9 @@ def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:
-    """A Markdown table of the rows and columns that have a number; published rows take no part in the choice of the best."""
+    """A Markdown table of the rows and columns that have a number; published rows take
+    no part in the choice of the best.
+    """
     with_numbers = [c for c in columns if any(usable(row["values"].get(c[1][0])) for row in rows)]
     lines = [
         "| | " + " | ".join(c[0] for c in with_numbers) + " |",
@@ -113,7 +119,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[
 
 
 def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
-    """A line a method, a column a system; cells hold the metrics (name, digits) with slashes between. Rows without them are left out."""
+    """A line a method, a column a system; cells hold the metrics (name, digits) with
+    slashes between. Rows without them are left out.
+    """
     cells: dict[str, dict[str, str]] = {}
     for row in result["rows"]:
         system, _, method = str(row["row"]).partition("/")
@@ -146,7 +154,9 @@ def method_label(method: str) -> str:
 
 
 def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: str = "") -> str:
-    """A line a row whose name fits the pattern `rows`, a column a metric (name, digits)."""
+    """A line a row whose name fits the pattern `rows`, a column a metric (name,
+    digits).
+    """
     chosen = [row for row in result["rows"] if re.search(rows, str(row["row"]))]
     used = [
         (name, digits)
@@ -206,7 +216,9 @@ def published(row: Mapping[str, Any]) -> bool:
 
 
 def conformers(result: Mapping[str, Any]) -> str:
-    """Both tables of `equidrift bench conformers --json`, with what they were measured on."""
+    """Both tables of `equidrift bench conformers --json`, with what they were measured
+    on.
+    """
     order = list(LABELS)
     rows = sorted(
         result["rows"],
@@ -240,7 +252,10 @@ def conformers(result: Mapping[str, Any]) -> str:
 
 
 def rewritten(readme: str, name: str, text: str) -> str:
-    """The README with another text between the markers of a table. Raises `ValueError` where the markers are not there once."""
+    """The README with another text between the markers of a table.
+
+    Raises `ValueError` where the markers are not there once.
+    """
     made, count = re.subn(
         rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end table -->)",
         lambda m: f"{m[1]}\n{text}\n\n{m[2]}",
@@ -255,14 +270,18 @@ def rewritten(readme: str, name: str, text: str) -> str:
 
 
 def update_cards(result: Mapping[str, Any], folder: Path) -> None:
-    """Put the rows of `CARDS` into the cards of a folder; a row that was not measured keeps what the card says."""
+    """Put the rows of `CARDS` into the cards of a folder; a row that was not measured
+    keeps what the card says.
+    """
     rows = {row["row"]: row["values"] for row in result["rows"]}
     for name, wanted in CARDS.items():
         add_quality(folder / f"{name}.json", {row: rows[row] for row in wanted if row in rows})
 
 
 def own_rows(name: str) -> str:
-    """A pattern of the rows of trajectories, sampling and fields that a card carries; empty for none."""
+    """A pattern of the rows of trajectories, sampling and fields that a card carries;
+    empty for none.
+    """
     fixed = {
         "trajectory": r"^(gfn2md17|heldout|speed|interpolate)-.*/equidrift(-chained)?$",
         "geotdm": "^(gfn2md17-.*|speed-aspirin)/geotdm(-1000)?$",
@@ -297,7 +316,9 @@ def update_other_cards(result: Mapping[str, Any], folder: Path) -> None:
 
 
 def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
-    """Put a model's own rows, those that begin as `MOLECULE_CARDS` says, into its card where there is one."""
+    """Put a model's own rows, those that begin as `MOLECULE_CARDS` says, into its card
+    where there is one.
+    """
     for name, prefixes in MOLECULE_CARDS.items():
         own = {
             str(row["row"]): row["values"]
@@ -393,7 +414,9 @@ def sampling(result: Mapping[str, Any]) -> str:
 
 
 def fields(result: Mapping[str, Any]) -> str:
-    """Log-likelihoods, a line a method and a column a system; then the other rows as they are."""
+    """Log-likelihoods, a line a method and a column a system; then the other rows as
+    they are.
+    """
     parts = []
     for part in ("interpolation", "generalisation", "equivariant"):
         rows = []
@@ -472,7 +495,9 @@ MOLECULE_CARDS = {
 
 
 def molecules(result: Mapping[str, Any]) -> str:
-    """New molecules, their distances from held-out ones, errors of the targeted properties, and the rest row by row."""
+    """New molecules, their distances from held-out ones, errors of the targeted
+    properties, and the rest row by row.
+    """
     own_rows = re.compile("^(qm9/|train/|(joint|latent)/(raw|mmff)$|rdkit/mmff)")
     rows = [
         {**row, "row": str(row["row"]).removeprefix("qm9/")}

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Write `models/zoo/RUNS.md`, the table of all training runs, from one small YAML file per run in `models/zoo/runs/`.
+"""Write `models/zoo/RUNS.md`, the table of all training runs, from one small YAML file
+per run in `models/zoo/runs/`.
 
     runs_table.py            write the table
     runs_table.py --check    exit 1 if the table is not the one of the files
 
-A new run is a new file `NUMBER-NAME.yaml` with the fields of `FIELDS`, failed runs too; then run this script.
+A new run is a new file `NUMBER-NAME.yaml` with the fields of `FIELDS`, failed runs too;
+then run this script.
 """
 
 from __future__ import annotations

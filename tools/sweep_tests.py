@@ -1,11 +1,13 @@
-"""Run the tests with the floats of other processors, other numbers of threads and in random order.
+"""Run the tests with the floats of other processors, other numbers of threads and in
+random order.
 
     python tools/sweep_tests.py                          every combination, all tests
     python tools/sweep_tests.py tests/models --threads 1 --capabilities default -- -x
 
-PyTorch rounds otherwise with each instruction set (`ATEN_CPU_CAPABILITY`) and number of threads
-(`OMP_NUM_THREADS`), so that a test which holds for one seed's floats alone fails in one of them.
-Needs the extra `sweep` (pytest-randomly); what follows `--` goes to pytest.
+PyTorch rounds otherwise with each instruction set (`ATEN_CPU_CAPABILITY`) and number of
+threads (`OMP_NUM_THREADS`), so that a test which holds for one seed's floats alone
+fails in one of them. Needs the extra `sweep` (pytest-randomly); what follows `--` goes
+to pytest.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ NO_TESTS = 5  # pytest's exit code if it found none
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every combination, print a line per combination; 1 if a test failed in one of them."""
+    """Run every combination, print a line per combination; 1 if a test failed in one of
+    them.
+    """
     options = parse(sys.argv[1:] if arguments is None else list(arguments))
     failures: dict[str, list[str]] = {}
     combinations = list(itertools.product(options.capabilities, options.threads))

@@ -1,4 +1,6 @@
-"""Ensemble <-> `ase.Atoms`, one a conformer: the graph travels in `atoms.info`, so that the way back loses nothing."""
+"""Ensemble <-> `ase.Atoms`, one a conformer: the graph travels in `atoms.info`, so that
+the way back loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +37,12 @@ SAFE = "".join(
 def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
     """One `ase.Atoms` a conformer (A, eV).
 
-    `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`), `seed`, `model`, `charge`, `spin` (multiplicity),
-    `valid`, `scores` and `log_prob` where known, and under `equidrift` the molecule and the provenance as JSON values, percent-encoded
-    where strings hold what ASE's extended XYZ would lose. Formal charges become initial charges. A SinglePointCalculator carries the
-    energy where there is one.
+    `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`),
+    `seed`, `model`, `charge`, `spin` (multiplicity), `valid`, `scores` and `log_prob`
+    where known, and under `equidrift` the molecule and the provenance as JSON values,
+    percent-encoded where strings hold what ASE's extended XYZ would lose. Formal
+    charges become initial charges. A SinglePointCalculator carries the energy where
+    there is one.
     """
     molecule = ensemble.molecule
     graph, provenance = molecule_to_dict(molecule), plain(ensemble.provenance)
@@ -78,7 +82,9 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
 
 
 def isotope_masses(molecule: Molecule) -> NDArray[np.float64] | None:
-    """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other atoms. None for one without."""
+    """(n,) masses in amu for a molecule with isotopes: theirs, ASE's for the other
+    atoms. None for one without.
+    """
     if not molecule.isotopes.any():
         return None
     known: NDArray[np.float64] = host_function("rdkit", "isotope_masses_amu")(
@@ -110,20 +116,23 @@ def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
 
 
 def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
-    """The graph of an `ase.Atoms`: the one stored by `to_atoms`, in the atoms' present order, else perceived from the geometry.
+    """The graph of an `ase.Atoms`: the one stored by `to_atoms`, in the atoms' present
+    order, else perceived from the geometry.
 
     Parameters
     ----------
     atoms : every hydrogen explicit; the cell is not looked at.
-    charge : total charge, for atoms without a stored graph; None takes `atoms.info["charge"]`, else the sum of the initial charges
-        if one is not zero (partial charges that a file rounds are fine).
+    charge : total charge, for atoms without a stored graph; None takes
+        `atoms.info["charge"]`, else the sum of the initial charges if one is not zero
+        (partial charges that a file rounds are fine).
 
     Raises
     ------
     InputTypeError
         where `atoms` is not an `ase.Atoms`.
     MoleculeError
-        where there is no stored graph and the bonds cannot be told: ambiguous without a charge, hydrogens missing.
+        where there is no stored graph and the bonds cannot be told: ambiguous without a
+        charge, hydrogens missing.
     """
     if not isinstance(atoms, Atoms):
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
@@ -195,7 +204,9 @@ def _is_integer(text: Any) -> bool:
 
 
 def stored_molecule(atoms: Atoms) -> Molecule | None:
-    """The graph in `atoms.info`, its atoms put in the present order; None where there is none, or it is of other atoms."""
+    """The graph in `atoms.info`, its atoms put in the present order; None where there
+    is none, or it is of other atoms.
+    """
     stored = atoms.info.get("equidrift")
     if not isinstance(stored, Mapping) or "molecule" not in stored:
         return None
@@ -216,9 +227,11 @@ def stored_molecule(atoms: Atoms) -> Molecule | None:
 def ensemble_of(
     images: Atoms | Sequence[Atoms], *, charge: int | None = None, molecule: Molecule | None = None
 ) -> Ensemble:
-    """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way in for atoms from elsewhere.
+    """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way
+    in for atoms from elsewhere.
 
-    Energies are taken where every image has one that is already computed; numbers and words in `info` become properties.
+    Energies are taken where every image has one that is already computed; numbers and
+    words in `info` become properties.
 
     Parameters
     ----------
@@ -228,7 +241,8 @@ def ensemble_of(
     Raises
     ------
     InputError
-        where there are no images, or they are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+        where there are no images, or they are not of one molecule in one order;
+        InputTypeError, MoleculeError as `from_atoms`.
     """
     images = [images] if isinstance(images, Atoms) else list(images)
     if not images:
@@ -307,7 +321,9 @@ OWN_INFO = (
 
 
 def _properties_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """The user's numbers and words in `info`; the words of a plain XYZ comment, which ASE takes for switches, as `comment`."""
+    """The user's numbers and words in `info`; the words of a plain XYZ comment, which
+    ASE takes for switches, as `comment`.
+    """
     stored = _stored(info)
     if stored:
         return {
@@ -335,7 +351,9 @@ def _common_scores(info: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _energy_of(atoms: Atoms) -> float | None:
-    """The energy a calculator has at hand for the present positions; nothing is computed."""
+    """The energy a calculator has at hand for the present positions; nothing is
+    computed.
+    """
     if atoms.calc is None or atoms.calc.calculation_required(atoms, ["energy"]):
         return None
     return float(atoms.get_potential_energy())
@@ -348,7 +366,9 @@ def from_arrays(
     cell: Any = None,
     molecule: Molecule | None = None,
 ) -> Atoms:
-    """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where there is a cell (3 lengths in A, 3 angles)."""
+    """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where
+    there is a cell (3 lengths in A, 3 angles).
+    """
     if molecule is not None:
         (atoms,) = to_atoms(
             Ensemble(
@@ -364,7 +384,9 @@ def from_arrays(
 
 
 def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
-    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic where the trajectory has a box."""
+    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic
+    where the trajectory has a box.
+    """
     images = to_atoms(trajectory.to_ensemble())
     boxes_A = trajectory.boxes_A
     for k, (atoms, time_fs) in enumerate(zip(images, trajectory.time_fs.tolist())):
@@ -377,7 +399,8 @@ def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
 
 
 def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
-    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and the way in for atoms from elsewhere.
+    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and
+    the way in for atoms from elsewhere.
 
     Parameters
     ----------
@@ -387,7 +410,8 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
     Raises
     ------
     InputError
-        where times are missing, or the images are not of one molecule in one order; InputTypeError, MoleculeError as `from_atoms`.
+        where times are missing, or the images are not of one molecule in one order;
+        InputTypeError, MoleculeError as `from_atoms`.
     """
     ensemble = ensemble_of(list(images))
     _, time_fs, boxes_A, _ = frames_of(images)
@@ -409,7 +433,8 @@ Frames = tuple[
 
 
 def frames_of(images: Sequence[Atoms]) -> Frames:
-    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of images with the same atoms.
+    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of
+    images with the same atoms.
 
     Raises
     ------

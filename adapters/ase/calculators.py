@@ -18,9 +18,11 @@ from equidrift.score import NOTICE, SIGMA_A, DenoiserScore
 
 
 class MMFF(Calculator):
-    """Energy and forces of MMFF94 (eV, eV/A) for a molecule in vacuum; the cell is not looked at.
+    """Energy and forces of MMFF94 (eV, eV/A) for a molecule in vacuum; the cell is not
+    looked at.
 
-    The bonds are those `to_atoms` stored in the atoms, else perceived from the first geometry and kept from then on.
+    The bonds are those `to_atoms` stored in the atoms, else perceived from the first
+    geometry and kept from then on.
 
     Parameters
     ----------
@@ -30,7 +32,8 @@ class MMFF(Calculator):
     Raises
     ------
     MoleculeError
-        at the first calculation, where bonds cannot be told or MMFF94 cannot type the molecule.
+        at the first calculation, where bonds cannot be told or MMFF94 cannot type the
+        molecule.
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
@@ -53,7 +56,9 @@ class MMFF(Calculator):
         return changed
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """ASE's changes, and the graph's: ASE does not look at `info`, where charge and bonds are."""
+        """ASE's changes, and the graph's: ASE does not look at `info`, where charge and
+        bonds are.
+        """
         changes: list[str] = super().check_state(atoms, tol=tol)
         return changes if self._graph == self._graph_key(atoms) else [*changes, "numbers"]
 
@@ -89,10 +94,13 @@ class MMFF(Calculator):
 
 
 class ScoreCalculator(Calculator):
-    """Forces kT (D(y) - y) / sigma^2 of noisy positions: smoothed walk-jump dynamics of a generative model, **not** Boltzmann's.
+    """Forces kT (D(y) - y) / sigma^2 of noisy positions: smoothed walk-jump dynamics of
+    a generative model, **not** Boltzmann's.
 
-    There is no energy (asking for one raises `PropertyNotImplementedError`), so thermostats run without logfile, and optimisers not at
-    all. Use Langevin at `temperature_K`, start from a conformer with noise of sigma_A added, and `jump` to a conformer.
+    There is no energy (asking for one raises `PropertyNotImplementedError`), so
+    thermostats run without logfile, and optimisers not at all. Use Langevin at
+    `temperature_K`, start from a conformer with noise of sigma_A added, and `jump` to a
+    conformer.
 
     Parameters
     ----------
@@ -142,7 +150,9 @@ class ScoreCalculator(Calculator):
         self.results = {"forces": self.score_of(self.atoms).forces_eV_A(self.atoms.positions)}
 
     def jump(self, atoms: Atoms) -> Atoms:
-        """A copy of the atoms, denoised, without calculator; `info` says that it is a walk-jump sample."""
+        """A copy of the atoms, denoised, without calculator; `info` says that it is a
+        walk-jump sample.
+        """
         denoised = atoms.copy()
         denoised.positions = self.score_of(atoms).jump(atoms.positions)
         denoised.info["walk_jump"] = {
@@ -166,12 +176,15 @@ def complete_atoms(
     seed: int = 0,
     **options: Any,
 ) -> Atoms:
-    """A copy of the atoms whose array `name` is complete: known values as they are, others the mean of n samples.
+    """A copy of the atoms whose array `name` is complete: known values as they are,
+    others the mean of n samples.
 
     Parameters
     ----------
-    name : of the array, the model's quantity if None. Values that are NaN in it are not known; without such an array none is.
-    given : mask or indices of the atoms whose values are known, all that are not NaN where None.
+    name : of the array, the model's quantity if None. Values that are NaN in it are not
+        known; without such an array none is.
+    given : mask or indices of the atoms whose values are known, all that are not NaN
+        where None.
     options : of `ConditionedAtoms.sample`.
 
     Returns
@@ -181,7 +194,8 @@ def complete_atoms(
     Raises
     ------
     InputTypeError
-        for anything but one `Atoms`; InputError for atoms in a periodic cell, and as `AtomFieldModel.condition`.
+        for anything but one `Atoms`; InputError for atoms in a periodic cell, and as
+        `AtomFieldModel.condition`.
     """
     _check(atoms)
     name = name or model.quantity
@@ -232,12 +246,14 @@ def _law(
 
 
 class FieldCalculator(Calculator):
-    """Forces of a free molecule from an `AtomFieldModel` of forces, and `results["forces_std"]`. It has no energy.
+    """Forces of a free molecule from an `AtomFieldModel` of forces, and
+    `results["forces_std"]`. It has no energy.
 
     Parameters
     ----------
     model : its quantity must be "forces", in eV/A.
-    known : (n_atoms, 3) forces that are known beforehand, NaN where not; they hold for the atoms' own frame.
+    known : (n_atoms, 3) forces that are known beforehand, NaN where not; they hold for
+        the atoms' own frame.
     n, seed, options : as for `complete_atoms`.
 
     Raises

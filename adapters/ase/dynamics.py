@@ -30,29 +30,37 @@ SAME_A = 1e-8
 
 
 class DiffusionDynamics(MolecularDynamics):
-    """Molecular dynamics whose frames a model draws; observers, trajectory and logfile work as for any other dynamics.
+    """Molecular dynamics whose frames a model draws; observers, trajectory and logfile
+    work as for any other dynamics.
 
-    The first frames, which the model needs, are `history`; without it they are made by velocity Verlet with the atoms' calculator, one a
-    step. A calculator is otherwise only asked for what is logged and written; without one, energies are logged as nan. Momenta follow from
-    the differences of positions. No rule of statistics stands behind the steps: `exact` is False.
+    The first frames, which the model needs, are `history`; without it they are made by
+    velocity Verlet with the atoms' calculator, one a step. A calculator is otherwise
+    only asked for what is logged and written; without one, energies are logged as nan.
+    Momenta follow from the differences of positions. No rule of statistics stands
+    behind the steps: `exact` is False.
 
     Parameters
     ----------
-    atoms : every hydrogen explicit, no constraints; bonds as `equidrift` stored them, else perceived.
+    atoms : every hydrogen explicit, no constraints; bonds as `equidrift` stored them,
+        else perceived.
     timestep : time between two frames, in ASE's units: 10 * units.fs.
     model : name of a trajectory model (`equidrift.forecast`), or an object.
-    history : Trajectory, or list of `ase.Atoms` one timestep apart, the last of them the present: the atoms are put there.
-    frames : made by velocity Verlet before the model goes on from them, or more where it needs more; velocities are told from them.
+    history : Trajectory, or list of `ase.Atoms` one timestep apart, the last of them
+        the present: the atoms are put there.
+    frames : made by velocity Verlet before the model goes on from them, or more where
+        it needs more; velocities are told from them.
     seed : of the draws.
     block : frames drawn at a time.
-    options : `steps`, `broken`, `max_attempts`, and whatever the model takes, as in `equidrift.forecast`.
+    options : `steps`, `broken`, `max_attempts`, and whatever the model takes, as in
+        `equidrift.forecast`.
     trajectory, logfile, loginterval, **kwargs : as for `ase.md.md.MolecularDynamics`.
 
     Raises
     ------
     InputError
-        for constraints, a history of other atoms or another spacing, a time step that the model was not trained on, or, at the first
-        step, where there is neither history nor calculator; MoleculeError where bonds cannot be told.
+        for constraints, a history of other atoms or another spacing, a time step that
+        the model was not trained on, or, at the first step, where there is neither
+        history nor calculator; MoleculeError where bonds cannot be told.
     """
 
     exact = False

@@ -1,4 +1,6 @@
-"""`ConformerGenerator` and `MoleculeGenerator`: conformers and new molecules from within ASE, in the manners of its calculators."""
+"""`ConformerGenerator` and `MoleculeGenerator`: conformers and new molecules from
+within ASE, in the manners of its calculators.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,21 @@ from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
 class ConformerGenerator:
     """Makes conformers as `ase.Atoms`, and refines those that are there.
 
-    It behaves as ASE's calculators do: parameters have defaults, `set` changes them and returns what changed, and a result is kept
-    until the molecule (numbers, bonds, charge, stereo) or a parameter changes. Positions are only looked at where atoms come without
-    bonds, to perceive these.
+    It behaves as ASE's calculators do: parameters have defaults, `set` changes them and
+    returns what changed, and a result is kept until the molecule (numbers, bonds,
+    charge, stereo) or a parameter changes. Positions are only looked at where atoms
+    come without bonds, to perceive these.
 
     Parameters
     ----------
-    model : name of a conformer model, see `equidrift.list_models`, or an object with its `sample` method.
+    model : name of a conformer model, see `equidrift.list_models`, or an object with
+        its `sample` method.
     n : conformers of a molecule.
     seed : of the random streams; the same seed gives the same conformers.
-    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`, `max_attempts`, `progress`, `fix`, `restrain` and
-        `restraint_tolerance_A` as in `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the model takes. None
-        leaves a default alone.
+    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`,
+        `max_attempts`, `progress`, `fix`, `restrain` and `restraint_tolerance_A` as in
+        `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the
+        model takes. None leaves a default alone.
 
     Raises
     ------
@@ -72,7 +77,9 @@ class ConformerGenerator:
         return f"ConformerGenerator({', '.join(f'{key}={value!r}' for key, value in self.todict().items())})"
 
     def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters and drop the kept result where one has changed; returns the changes. Raises `UnknownNameError`."""
+        """Change parameters and drop the kept result where one has changed; returns the
+        changes. Raises `UnknownNameError`.
+        """
         model = parameters.get("model", self.parameters["model"])
         for name in parameters:
             self._check_option(name, model)
@@ -87,7 +94,9 @@ class ConformerGenerator:
         return changed
 
     def _differs(self, key: str, value: Any) -> bool:
-        """Whether a parameter would change; what holds arrays counts as changed unless it is the same object."""
+        """Whether a parameter would change; what holds arrays counts as changed unless
+        it is the same object.
+        """
         old = self.parameters[key]
         return old is not value and (key in ("fix", "restrain") or bool(old != value))
 
@@ -109,7 +118,9 @@ class ConformerGenerator:
         raise UnknownNameError("option", name, known)
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
-        """The parameters; those that are at their defaults are left out unless `skip_default` is False."""
+        """The parameters; those that are at their defaults are left out unless
+        `skip_default` is False.
+        """
         values = {
             key: getattr(value, "name", value) if key in ("model", "refiner") else value
             for key, value in self.parameters.items()
@@ -132,17 +143,20 @@ class ConformerGenerator:
 
         Parameters
         ----------
-        what : atoms (bonds as `to_atoms` stored them, else perceived; charge from `atoms.info["charge"]`), SMILES or Molecule.
+        what : atoms (bonds as `to_atoms` stored them, else perceived; charge from
+            `atoms.info["charge"]`), SMILES or Molecule.
 
         Returns
         -------
-        images : n Atoms in A, all valid, in the order of the atoms given; see `equidrift.adapters.ase.atoms.to_atoms` for what
-            `info` holds. Fresh copies at every call.
+        images : n Atoms in A, all valid, in the order of the atoms given; see
+            `equidrift.adapters.ase.atoms.to_atoms` for what `info` holds. Fresh copies
+            at every call.
 
         Raises
         ------
         MoleculeError
-            where the molecule cannot be read, its bonds are ambiguous, or the model cannot handle it.
+            where the molecule cannot be read, its bonds are ambiguous, or the model
+            cannot handle it.
         NoValidSamplesError
             where fewer than n valid conformers are found.
         """
@@ -164,7 +178,8 @@ class ConformerGenerator:
         return images
 
     def refine(self, images: Atoms | Sequence[Atoms]) -> list[Atoms]:
-        """Move conformers into the basin of the refiner's level of theory, graph and stereo kept.
+        """Move conformers into the basin of the refiner's level of theory, graph and
+        stereo kept.
 
         Parameters
         ----------
@@ -172,12 +187,14 @@ class ConformerGenerator:
 
         Returns
         -------
-        images : new Atoms in the same order; what `info` held and the refiner does not change is kept.
+        images : new Atoms in the same order; what `info` held and the refiner does not
+            change is kept.
 
         Raises
         ------
         InputError
-            where the images are of several molecules; MoleculeError where the refiner cannot handle theirs.
+            where the images are of several molecules; MoleculeError where the refiner
+            cannot handle theirs.
         """
         images = [images] if isinstance(images, Atoms) else list(images)
         ensemble = ensemble_of(images)
@@ -199,15 +216,18 @@ class ConformerGenerator:
 
 
 class MoleculeGenerator:
-    """Makes new molecules as `ase.Atoms`, in the manner of `ConformerGenerator`: a result is kept until a parameter changes.
+    """Makes new molecules as `ase.Atoms`, in the manner of `ConformerGenerator`: a
+    result is kept until a parameter changes.
 
     Parameters
     ----------
-    model : name of a molecule model, the path of trained weights, or an object with `MoleculeModel`'s methods.
+    model : name of a molecule model, the path of trained weights, or an object with
+        `MoleculeModel`'s methods.
     n : molecules, valid and unique.
     seed : of the random streams; the same seed gives the same molecules.
-    **options : `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`, `relax`, `judge`, `force`, `batch_size`, `max_attempts` and
-        `progress` as in `equidrift.generate`, and whatever the model takes. None leaves a default alone.
+    **options : `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`,
+        `relax`, `judge`, `force`, `batch_size`, `max_attempts` and `progress` as in
+        `equidrift.generate`, and whatever the model takes. None leaves a default alone.
 
     Raises
     ------
@@ -242,7 +262,9 @@ class MoleculeGenerator:
         self.set(model=model, n=n, seed=seed, **options)
 
     def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters and drop the kept molecules where one has changed; returns the changes. Raises `UnknownNameError`."""
+        """Change parameters and drop the kept molecules where one has changed; returns
+        the changes. Raises `UnknownNameError`.
+        """
         model = parameters.get("model", self.parameters["model"])
         known = set(self.default_parameters)
         if isinstance(model, str) and model in MOLECULE_MODELS:
@@ -262,17 +284,21 @@ class MoleculeGenerator:
         return changed
 
     def _differs(self, key: str, value: Any) -> bool:
-        """Whether a parameter would change; a fragment counts as changed unless it is the same object."""
+        """Whether a parameter would change; a fragment counts as changed unless it is
+        the same object.
+        """
         old = self.parameters[key]
         return old is not value and (key == "fragment" or bool(old != value))
 
     def generate(self) -> list[Atoms]:
-        """n new molecules, one Atoms each: bonds, charges and provenance in `info["equidrift"]`, values of the judges in `info["scores"]`.
+        """n new molecules, one Atoms each: bonds, charges and provenance in
+        `info["equidrift"]`, values of the judges in `info["scores"]`.
 
         Raises
         ------
         NoValidSamplesError
-            where fewer than n valid and unique molecules are found. InputError for targets or a fragment that cannot be.
+            where fewer than n valid and unique molecules are found. InputError for
+            targets or a fragment that cannot be.
         """
         if self.ensembles is None:
             options = {key: value for key, value in self.parameters.items() if value is not None}

@@ -1,6 +1,8 @@
-"""Ensembles and trajectories in ASE's files, and our .npz files in ASE's reader: `ase.io.read("x.npz", ":")` and `ase gui x.npz` work.
+"""Ensembles and trajectories in ASE's files, and our .npz files in ASE's reader:
+`ase.io.read("x.npz", ":")` and `ase gui x.npz` work.
 
-`ase.io.formats` imports this module while it is being imported itself, so nothing of `ase.io` may be imported at the top.
+`ase.io.formats` imports this module while it is being imported itself, so nothing of
+`ase.io` may be imported at the top.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ FORMAT = ExternalIOFormat(
 
 
 def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
-    """The images of a .npz file that `Ensemble.save` or `Trajectory.save` wrote; called by `ase.io.read`.
+    """The images of a .npz file that `Ensemble.save` or `Trajectory.save` wrote; called
+    by `ase.io.read`.
 
     Raises
     ------
@@ -45,12 +48,14 @@ def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
 
 
 def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
-    """Write images of one molecule as a .npz ensemble; called by `ase.io.write(..., format="equidrift")`.
+    """Write images of one molecule as a .npz ensemble; called by `ase.io.write(...,
+    format="equidrift")`.
 
     Raises
     ------
     InputError
-        where the images are of several molecules; MoleculeError where they carry no bonds and these cannot be told.
+        where the images are of several molecules; MoleculeError where they carry no
+        bonds and these cannot be told.
     """
     from equidrift.adapters.ase.atoms import ensemble_of
     from equidrift.files.npz import save_npz
@@ -61,11 +66,13 @@ def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
 def write_ase(
     ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
 ) -> None:
-    """Write an Ensemble as .xyz, .extxyz or .traj, the graph and the provenance included.
+    """Write an Ensemble as .xyz, .extxyz or .traj, the graph and the provenance
+    included.
 
     Parameters
     ----------
-    path : its suffix tells the format (`.part` behind it is ignored); .xyz is extended XYZ too.
+    path : its suffix tells the format (`.part` behind it is ignored); .xyz is extended
+        XYZ too.
     append : add to the file.
     first_sample : number of the first conformer, where a run is written in pieces.
 
@@ -80,7 +87,9 @@ def write_ase(
 
 
 def write_trajectory(trajectory: Any, path: str | os.PathLike[str]) -> None:
-    """Write a Trajectory as .traj, .extxyz or .xyz, times and graph included; errors as `write_ase`."""
+    """Write a Trajectory as .traj, .extxyz or .xyz, times and graph included; errors as
+    `write_ase`.
+    """
     _write(trajectory.to_ase(), os.fspath(path), False)
 
 
@@ -107,9 +116,11 @@ def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
 
 
 def read_frames(path: str | os.PathLike[str]) -> Any:
-    """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see `equidrift.adapters.ase.atoms.frames_of`.
+    """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see
+    `equidrift.adapters.ase.atoms.frames_of`.
 
-    A .traj of ASE's dynamics tells its time step in its header. Raises `InputError` where the file cannot be read.
+    A .traj of ASE's dynamics tells its time step in its header. Raises `InputError`
+    where the file cannot be read.
     """
     from equidrift.adapters.ase.atoms import frames_of
 
@@ -126,11 +137,13 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
 def read_ensembles(
     path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None
 ) -> Iterator[Any]:
-    """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and are of one molecule are one Ensemble.
+    """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and
+    are of one molecule are one Ensemble.
 
     Parameters
     ----------
-    molecule : whose conformers all images are; None takes the graphs stored in the file, and perceives bonds where there are none.
+    molecule : whose conformers all images are; None takes the graphs stored in the
+        file, and perceives bonds where there are none.
     charge : total charge, where bonds are perceived.
 
     Raises
@@ -148,7 +161,10 @@ def read_ensembles(
 
 
 def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
-    """(molecule, its images in a row). An image without a graph is of the last molecule if its bonds are."""
+    """(molecule, its images in a row).
+
+    An image without a graph is of the last molecule if its bonds are.
+    """
     from_atoms, graph_of = (
         resolve(f"equidrift.adapters.ase.atoms:{name}")
         for name in ("from_atoms", "stored_molecule")
@@ -176,7 +192,9 @@ def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any,
 
 
 def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
-    """The Molecule of the first image: the graph stored in it, else perceived; errors as `equidrift.adapters.ase.atoms.from_atoms`."""
+    """The Molecule of the first image: the graph stored in it, else perceived; errors
+    as `equidrift.adapters.ase.atoms.from_atoms`.
+    """
     from equidrift.adapters.ase.atoms import from_atoms
 
     return from_atoms(_images(path)[0][0], charge=charge)
@@ -205,7 +223,9 @@ def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
 
 
 def _check_counts(name: str) -> None:
-    """Refuse a file that promises more than it holds, which ASE would look for, or take memory for; raises `InputError`."""
+    """Refuse a file that promises more than it holds, which ASE would look for, or take
+    memory for; raises `InputError`.
+    """
     if name.lower().endswith(".traj"):
         _check_ulm(name)
         return

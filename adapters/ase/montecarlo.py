@@ -1,4 +1,6 @@
-"""`ProposalMonteCarlo`: accepted proposals in ASE, for any calculator, alone or between the steps of one of ASE's MD classes."""
+"""`ProposalMonteCarlo`: accepted proposals in ASE, for any calculator, alone or between
+the steps of one of ASE's MD classes.
+"""
 
 from __future__ import annotations
 
@@ -38,23 +40,31 @@ from equidrift.units import BOLTZMANN_EV_PER_K
 
 
 class ProposalMonteCarlo(BaseDynamics):
-    """Metropolis moves on `ase.Atoms`; each step runs the dynamics, where there are any, and then tries proposals.
+    """Metropolis moves on `ase.Atoms`; each step runs the dynamics, where there are
+    any, and then tries proposals.
 
-    The calculator, whatever it is, decides; a calculation that fails or gives NaN rejects the move and is counted. Momenta, where the
-    atoms have them, are drawn anew after an accepted move. Step k has its own random stream, so a run can be taken up at any step.
+    The calculator, whatever it is, decides; a calculation that fails or gives NaN
+    rejects the move and is counted. Momenta, where the atoms have them, are drawn anew
+    after an accepted move. Step k has its own random stream, so a run can be taken up
+    at any step.
 
     Parameters
     ----------
-    atoms : with a calculator; FixAtoms and FixBondLengths are respected, other constraints refused.
+    atoms : with a calculator; FixAtoms and FixBondLengths are respected, other
+        constraints refused.
     proposer : with a density, see `equidrift.protocols.Proposer`.
     temperature_K : of the distribution.
-    n_proposals : a step; drawn in one block where the proposer can. A step costs as many energies, and one more where the last failed.
-    dynamics : an ASE thermostat on the same atoms (Langevin with fixcm=False, Bussi, Andersen, NoseHooverChainNVT, ...) at the same
-        temperature, or None for moves alone, which keep bond lengths, angles and everything else that no torsion turns.
+    n_proposals : a step; drawn in one block where the proposer can. A step costs as
+        many energies, and one more where the last failed.
+    dynamics : an ASE thermostat on the same atoms (Langevin with fixcm=False, Bussi,
+        Andersen, NoseHooverChainNVT, ...) at the same temperature, or None for moves
+        alone, which keep bond lengths, angles and everything else that no torsion
+        turns.
     md_steps : of the dynamics in each step.
     seed : of the random streams.
-    exact : False takes dynamics that do not sample the canonical ensemble too (Berendsen's, classes that nobody has checked); the
-        trajectory's description then says so.
+    exact : False takes dynamics that do not sample the canonical ensemble too
+        (Berendsen's, classes that nobody has checked); the trajectory's description
+        then says so.
     logfile, trajectory, loginterval, append_trajectory : as for ASE's MD.
 
     Attributes
@@ -65,8 +75,9 @@ class ProposalMonteCarlo(BaseDynamics):
     Raises
     ------
     InputError
-        for constraints that cannot be kept, a molecule split across the cell, other atoms than the proposer's, dynamics at another
-        temperature or of a class that does not sample the canonical ensemble (`equidrift.adapters.ase.thermostats`).
+        for constraints that cannot be kept, a molecule split across the cell, other
+        atoms than the proposer's, dynamics at another temperature or of a class that
+        does not sample the canonical ensemble (`equidrift.adapters.ase.thermostats`).
     InexactProposalError
         where the proposer has no density.
 
@@ -147,7 +158,9 @@ class ProposalMonteCarlo(BaseDynamics):
         return True
 
     def irun(self, steps: int = 50) -> Iterator[bool]:
-        """As `run`, but a generator that yields before the first step and behind every one."""
+        """As `run`, but a generator that yields before the first step and behind every
+        one.
+        """
         self.max_steps = self.nsteps + steps
         if self.nsteps == 0:
             self.call_observers()
@@ -194,7 +207,9 @@ class ProposalMonteCarlo(BaseDynamics):
         return accepted
 
     def _run_dynamics(self) -> None:
-        """The steps between moves; after an accepted one the first step must go on from there."""
+        """The steps between moves; after an accepted one the first step must go on from
+        there.
+        """
         check_dynamics(
             self.dynamics, self.atoms, self.temperature_K, exact=self.exact
         )  # temperatures can be set at any time

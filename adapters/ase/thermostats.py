@@ -1,10 +1,13 @@
-"""Which of ASE's MD classes may run between Monte Carlo moves, at which temperature, and what they hold that a move must renew.
+"""Which of ASE's MD classes may run between Monte Carlo moves, at which temperature,
+and what they hold that a move must renew.
 
-Moves leave exp(-U / kT) unchanged, so the whole chain is exact if the dynamics does so too. A class is used if it is known to; others,
-also those that ASE adds later, are refused by name. `exact=False` takes them all, and says so in what the run writes.
+Moves leave exp(-U / kT) unchanged, so the whole chain is exact if the dynamics does so
+too. A class is used if it is known to; others, also those that ASE adds later, are
+refused by name. `exact=False` takes them all, and says so in what the run writes.
 
-Some classes keep copies: Nosé-Hoover chains of positions and momenta, BAOAB of the accelerations. After a move `renew` sets them from the
-atoms; chains of thermostats and barostats stay, because their joint density with positions and momenta is a product.
+Some classes keep copies: Nosé-Hoover chains of positions and momenta, BAOAB of the
+accelerations. After a move `renew` sets them from the atoms; chains of thermostats and
+barostats stay, because their joint density with positions and momenta is a product.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ def _of_chain(dynamics: Dynamics) -> float:
 
 
 def _renew_copies(dynamics: Dynamics) -> None:
-    """Nosé-Hoover and Martyna-Tobias-Klein classes integrate these and write them to the atoms."""
+    """Nosé-Hoover and Martyna-Tobias-Klein classes integrate these and write them to
+    the atoms.
+    """
     if not (hasattr(dynamics, "_q") and hasattr(dynamics, "_p")):
         name = type(dynamics).__name__
         raise InputError(
@@ -99,7 +104,8 @@ def check_dynamics(
     Raises
     ------
     InputError
-        for other atoms, another temperature, or in exact mode a class that is not known to sample the canonical ensemble.
+        for other atoms, another temperature, or in exact mode a class that is not known
+        to sample the canonical ensemble.
     """
     if dynamics is None:
         return
@@ -119,12 +125,16 @@ def check_dynamics(
 
 
 def samples_canonically(dynamics: Any) -> bool:
-    """Whether moves between these dynamics keep the Boltzmann distribution; True for None."""
+    """Whether moves between these dynamics keep the Boltzmann distribution; True for
+    None.
+    """
     return dynamics is None or _refusal(dynamics) is None
 
 
 def temperature_of(dynamics: Any) -> float | None:
-    """The temperature the dynamics keep in K, None where they keep none or hold it where nobody knows."""
+    """The temperature the dynamics keep in K, None where they keep none or hold it
+    where nobody knows.
+    """
     known = _known(dynamics)
     if known is not None:
         return known.kelvin(dynamics)
@@ -150,7 +160,9 @@ def renew(dynamics: Any) -> None:
 def check_went_on(
     dynamics: Any, moved_from_A: NDArray[np.float64], moved_to_A: NDArray[np.float64]
 ) -> None:
-    """After the first step that follows a move: refuse dynamics that went back to a copy of their own."""
+    """After the first step that follows a move: refuse dynamics that went back to a
+    copy of their own.
+    """
     now = dynamics.atoms.get_positions()
     if np.abs(now - moved_from_A).max() < np.abs(now - moved_to_A).max():
         raise InputError(

@@ -1,4 +1,6 @@
-"""GFN2-xTB relaxation: tblite's ASE calculator and ASE's BFGS. tblite is optional and imported on first use."""
+"""GFN2-xTB relaxation: tblite's ASE calculator and ASE's BFGS. tblite is optional and
+imported on first use.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from equidrift.records import Molecule
 
 
 def require_tblite() -> Any:
-    """tblite's ASE calculator class. Raises `MissingDependencyError` with the pip line."""
+    """tblite's ASE calculator class.
+
+    Raises `MissingDependencyError` with the pip line.
+    """
     try:
         from tblite.ase import TBLite
     except ImportError as error:
@@ -45,7 +50,8 @@ def gfn2_relax(
     positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
     max_steps : of BFGS, for each conformer; 0 only evaluates the energies.
     fmax_eV_A : largest force on an atom at convergence.
-    known : its atoms are held; distance restraints are not, a sample that leaves them is for the checks to reject.
+    known : its atoms are held; distance restraints are not, a sample that leaves them
+        is for the checks to reject.
 
     Returns
     -------
@@ -85,9 +91,11 @@ def gfn2_relax(
 def gfn2_values(
     systems: Sequence[tuple[Molecule, NDArray[np.float64]]],
 ) -> dict[str, NDArray[np.float64]]:
-    """HOMO-LUMO gap and dipole moment by GFN2-xTB: the judge of generated molecules that knows nothing of QM9.
+    """HOMO-LUMO gap and dipole moment by GFN2-xTB: the judge of generated molecules
+    that knows nothing of QM9.
 
-    Its gaps are those of a tight-binding Hamiltonian and lie well below B3LYP's; they rank molecules, and their differences mean something.
+    Its gaps are those of a tight-binding Hamiltonian and lie well below B3LYP's; they
+    rank molecules, and their differences mean something.
 
     Parameters
     ----------
@@ -95,7 +103,8 @@ def gfn2_values(
 
     Returns
     -------
-    `gap_eV`, `mu_D` and `energy_eV`, (len(systems),); NaN where the self-consistent field failed.
+    `gap_eV`, `mu_D` and `energy_eV`, (len(systems),); NaN where the self-consistent
+    field failed.
 
     Raises
     ------
@@ -138,11 +147,13 @@ def gfn2_dynamics(
     steps: int,
     friction_per_fs: float = 0.0,
 ) -> NDArray[np.float64]:
-    """GFN2-xTB dynamics by leapfrog from one configuration: the mean path of a Langevin thermostat, without its noise.
+    """GFN2-xTB dynamics by leapfrog from one configuration: the mean path of a Langevin
+    thermostat, without its noise.
 
     Parameters
     ----------
-    positions_A, velocities_A_fs : (n_atoms, 3), the velocities those of the half step before.
+    positions_A, velocities_A_fs : (n_atoms, 3), the velocities those of the half step
+        before.
 
     Returns
     -------
@@ -169,7 +180,8 @@ def gfn2_dynamics(
 
 
 def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """GFN2-xTB forces (k, n_atoms, 3) in eV/A of frames positions_A (k, n_atoms, 3); NaN where the self-consistent field failed.
+    """GFN2-xTB forces (k, n_atoms, 3) in eV/A of frames positions_A (k, n_atoms, 3);
+    NaN where the self-consistent field failed.
 
     Raises
     ------
@@ -203,7 +215,8 @@ def infrared(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The harmonic infrared spectrum of the GFN2-xTB minimum next to a geometry.
 
-    Forces and dipoles at displacements of +-0.01 A give the Hessian and the dipole derivatives (ASE's `Infrared`).
+    Forces and dipoles at displacements of +-0.01 A give the Hessian and the dipole
+    derivatives (ASE's `Infrared`).
 
     Parameters
     ----------
@@ -213,12 +226,14 @@ def infrared(
     Returns
     -------
     positions_A : (n, 3), the minimum.
-    frequencies_cm1, intensities : (3n - 6,), or one fewer for a linear molecule; intensities in (D/A)^2/amu.
+    frequencies_cm1, intensities : (3n - 6,), or one fewer for a linear molecule;
+        intensities in (D/A)^2/amu.
 
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed. MoleculeError where the self-consistent field fails, or the geometry reached is no minimum.
+        where tblite is not installed. MoleculeError where the self-consistent field
+        fails, or the geometry reached is no minimum.
     """
     try:
         from tblite.ase import TBLite

@@ -1,4 +1,6 @@
-"""Fields on atoms in MDAnalysis: values of every atom in every frame as an auxiliary of the trajectory, `ts.aux.NAME`."""
+"""Fields on atoms in MDAnalysis: values of every atom in every frame as an auxiliary of
+the trajectory, `ts.aux.NAME`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class FieldStep(AuxStep):
 
 
 class FieldReader(AuxReader):
-    """Values (n_frames, n_atoms, ...) in memory; MDAnalysis registers it as format "EQUIDRIFT-FIELD".
+    """Values (n_frames, n_atoms, ...) in memory; MDAnalysis registers it as format
+    "EQUIDRIFT-FIELD".
 
     Parameters
     ----------
@@ -78,13 +81,15 @@ def add_field(
     seed: int = 0,
     **options: Any,
 ) -> NDArray[np.float64]:
-    """Complete a field in every frame and hang it on the trajectory as the auxiliaries `name` and `name_std`.
+    """Complete a field in every frame and hang it on the trajectory as the auxiliaries
+    `name` and `name_std`.
 
     Parameters
     ----------
     universe : one molecule with elements, at least 2 frames or one.
     model : an `AtomFieldModel`.
-    name : the model's quantity if None; `universe.trajectory.ts.aux.NAME` are the values (n_atoms, ...) of a frame.
+    name : the model's quantity if None; `universe.trajectory.ts.aux.NAME` are the
+        values (n_atoms, ...) of a frame.
     known : (n_frames, n_atoms, ...) values, NaN where not known.
     n, seed, options : of `ConditionedAtoms.sample`.
 
@@ -95,7 +100,8 @@ def add_field(
     Raises
     ------
     InputTypeError
-        for no Universe; InputError for one without elements, known values of another length, and as `AtomFieldModel.condition`.
+        for no Universe; InputError for one without elements, known values of another
+        length, and as `AtomFieldModel.condition`.
     """
     if not hasattr(universe, "trajectory") or not hasattr(universe, "atoms"):
         raise InputTypeError(f"expected an MDAnalysis Universe, not {type(universe).__name__}")

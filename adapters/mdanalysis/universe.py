@@ -1,7 +1,8 @@
-"""Ensemble, Trajectory <-> MDAnalysis Universe; trajectory files; and `atoms.convert_to.ase()`, which MDAnalysis lacks.
+"""Ensemble, Trajectory <-> MDAnalysis Universe; trajectory files; and
+`atoms.convert_to.ase()`, which MDAnalysis lacks.
 
-MDAnalysis registers parsers, readers and converters when their classes are made: `mda.Universe(ensemble)` and `convert_to.ase()`
-work once this module is imported.
+MDAnalysis registers parsers, readers and converters when their classes are made:
+`mda.Universe(ensemble)` and `convert_to.ase()` work once this module is imported.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ _DCD_TIME = "LAMMPS, VMD and MDTraj write no time in CHARMM's unit into a .dcd"
 
 
 class EnsembleParser(TopologyReaderBase):
-    """A record's Molecule as a Topology: ids, names, types, elements, masses, formal charges, bonds with orders, residues."""
+    """A record's Molecule as a Topology: ids, names, types, elements, masses, formal
+    charges, bonds with orders, residues.
+    """
 
     format = FORMAT
 
@@ -70,7 +73,9 @@ class EnsembleParser(TopologyReaderBase):
 
 
 def to_topology(molecule: Molecule) -> Topology:
-    """The molecule as an MDAnalysis Topology; without names of its own, one residue MOL with C1, C2, H1, ..."""
+    """The molecule as an MDAnalysis Topology; without names of its own, one residue MOL
+    with C1, C2, H1, ...
+    """
     n = molecule.n_atoms
     symbols = np.array(molecule.symbols, object)
     chain_ids = np.array(molecule.chain_ids or ("A",) * n, object)
@@ -137,7 +142,8 @@ def _default_names(molecule: Molecule) -> list[str]:
 
 
 class EnsembleReader(MemoryReader):
-    """Conformers, or a Trajectory's frames with their times and box, in a float32 copy of their own.
+    """Conformers, or a Trajectory's frames with their times and box, in a float32 copy
+    of their own.
 
     `ts.data` holds seed, energy_eV and log_prob of a conformer where known.
     """
@@ -203,7 +209,9 @@ class EnsembleReader(MemoryReader):
 
 
 def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:
-    """The box as three lengths and three angles, per frame if it changes; None for no box."""
+    """The box as three lengths and three angles, per frame if it changes; None for no
+    box.
+    """
     if trajectory.box_A is None:
         return None
     boxes = trajectory.box_A.reshape(-1, 3, 3)
@@ -212,7 +220,9 @@ def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:
 
 
 def _not_a_chain(chain_hint: Any) -> Any:
-    """MDAnalysis takes everything with a length for a list of files to chain; records have one too."""
+    """MDAnalysis takes everything with a length for a list of files to chain; records
+    have one too.
+    """
 
     def hint(thing: Any) -> bool:
         return not isinstance(thing, Ensemble | Trajectory) and bool(chain_hint(thing))
@@ -224,7 +234,8 @@ mda._READER_HINTS["CHAIN"] = _not_a_chain(mda._READER_HINTS["CHAIN"])
 
 
 def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
-    """A Universe of the conformers, or a trajectory's frames (A, ps), with names, elements, masses, formal charges and bonds with orders.
+    """A Universe of the conformers, or a trajectory's frames (A, ps), with names,
+    elements, masses, formal charges and bonds with orders.
 
     Raises
     ------
@@ -239,21 +250,22 @@ def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
 
 
 def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
-    """Graph and frames of a Universe, or of whole molecules in one; stereo of the first frame.
+    """Graph and frames of a Universe, or of whole molecules in one; stereo of the first
+    frame.
 
     Parameters
     ----------
-    universe : with elements. Bonds and orders that are missing come from the first frame,
-        formal charges that are missing from the bonds. Every hydrogen must be there. Its place
-        in the trajectory is left as it was.
+    universe : with elements. Bonds and orders that are missing come from the first
+        frame, formal charges that are missing from the bonds. Every hydrogen must be
+        there. Its place in the trajectory is left as it was.
 
     Raises
     ------
     InputTypeError
         if it is neither Universe nor AtomGroup.
     InputError
-        if there are no elements, or bonds lead out of the group; MoleculeError if bonds and
-        charges do not fit together. The message says what to set.
+        if there are no elements, or bonds lead out of the group; MoleculeError if bonds
+        and charges do not fit together. The message says what to set.
     """
     if not isinstance(universe, mda.Universe | mda.AtomGroup):
         raise InputTypeError(
@@ -315,7 +327,9 @@ def _graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
 
 
 def _complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -> Molecule:
-    """The molecule with what a Universe does not have: RDKit's work, reached by the core."""
+    """The molecule with what a Universe does not have: RDKit's work, reached by the
+    core.
+    """
     complete = host_function("rdkit", "complete")
     found: Molecule = complete(molecule, frame_A, charged)
     return found
@@ -355,7 +369,8 @@ def _order(order: Any) -> float:
 def trajectory_of(
     universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None
 ) -> Trajectory:
-    """Graph, frames, times and box of a Universe, or of whole molecules in one; unwrapped where there is a box.
+    """Graph, frames, times and box of a Universe, or of whole molecules in one;
+    unwrapped where there is a box.
 
     Parameters
     ----------
@@ -397,8 +412,8 @@ def read_frames(
 ]:
     """(positions_A, time_fs, boxes_A, None) of a trajectory file.
 
-    Times are None for .pdb, which has none, and for a .dcd whose header is not in CHARMM's
-    unit of time.
+    Times are None for .pdb, which has none, and for a .dcd whose header is not in
+    CHARMM's unit of time.
 
     Raises
     ------
@@ -421,7 +436,9 @@ def read_frames(
 
 
 def frames_here(path: str) -> Any:
-    """`read_frames` in this process; nothing is left beside the file, where MDAnalysis would keep its offsets."""
+    """`read_frames` in this process; nothing is left beside the file, where MDAnalysis
+    would keep its offsets.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return _frames_of(path, _linked(path, folder))
 
@@ -470,8 +487,9 @@ def _copied(dimensions: Any) -> NDArray[np.float32] | None:
 def _tells_time(reader: Any) -> bool:
     """Whether the times of a reader can be believed.
 
-    A .dcd header counts time in CHARMM's unit of 48.89 fs. LAMMPS writes its own unit there,
-    VMD and MDTraj always 1. A time that is round in the header and not in fs gives them away.
+    A .dcd header counts time in CHARMM's unit of 48.89 fs. LAMMPS writes its own unit
+    there, VMD and MDTraj always 1. A time that is round in the header and not in fs
+    gives them away.
     """
     readers = getattr(reader, "readers", [reader])
     return all(_dcd_tells_time(part) for part in readers if getattr(part, "format", "") == "DCD")
@@ -491,7 +509,9 @@ def _is_round(number: float) -> bool:
 
 
 def _boxes(dimensions: Any) -> NDArray[np.float64] | None:
-    """Cell vectors (n_frames, 3, 3) in A where every frame has a box with a volume, else None."""
+    """Cell vectors (n_frames, 3, 3) in A where every frame has a box with a volume,
+    else None.
+    """
     if any(box is None or not (np.asarray(box)[:3] > 0).all() for box in dimensions):
         return None
     boxes = np.array(
@@ -508,17 +528,20 @@ def write_trajectory(
     *,
     topology: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Write conformers, or a trajectory with its times and box, as frames of an .xtc (to 1e-4 A), .dcd or .h5md file.
+    """Write conformers, or a trajectory with its times and box, as frames of an .xtc
+    (to 1e-4 A), .dcd or .h5md file.
 
     Parameters
     ----------
     path : the trajectory; these formats hold no graph.
-    topology : where given, a .pdb file of the first frame, with which the trajectory can be read.
+    topology : where given, a .pdb file of the first frame, with which the trajectory
+        can be read.
 
     Raises
     ------
     UnknownNameError
-        for another suffix, InputError where a path cannot be written, MissingDependencyError for .h5md without h5py.
+        for another suffix, InputError where a path cannot be written,
+        MissingDependencyError for .h5md without h5py.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in TRAJECTORIES:
@@ -542,7 +565,9 @@ def write_trajectory(
 
 
 def _store_dt(path: str | os.PathLike[str], dt_ps: float) -> None:
-    """Add dt to an H5MD file as an observable of each frame: MDAnalysis does not derive it from the times, and takes 1 ps."""
+    """Add dt to an H5MD file as an observable of each frame: MDAnalysis does not derive
+    it from the times, and takes 1 ps.
+    """
     import h5py
 
     with h5py.File(path, "a") as file:
@@ -578,7 +603,8 @@ class ASEConverter(ConverterBase):
     def convert(self, obj: Any) -> Any:
         """Atoms in A with the cell where there is a box.
 
-        A whole Universe with bond orders and formal charges takes its graph along; a part of one, elements and positions only.
+        A whole Universe with bond orders and formal charges takes its graph along; a
+        part of one, elements and positions only.
 
         Raises
         ------
@@ -597,7 +623,9 @@ class ASEConverter(ConverterBase):
 
 
 def _whole_graph(atoms: mda.AtomGroup) -> Molecule | None:
-    """The graph if the group is closed under bonds and has orders and charges, else None."""
+    """The graph if the group is closed under bonds and has orders and charges, else
+    None.
+    """
     try:
         molecule, charged = _graph_of(atoms)
         if not charged or not (len(molecule.bonds) and molecule.bond_orders.all()):

@@ -1,10 +1,14 @@
-"""Which of OpenMM's integrators may run between Monte Carlo moves, and at which temperature.
+"""Which of OpenMM's integrators may run between Monte Carlo moves, and at which
+temperature.
 
-Moves leave exp(-U / kT) of the whole potential energy unchanged. So the steps between them must do the same, in the positions that the
-Context shows, and at the same temperature; what does not is refused by name. Thermostats and barostats that are Forces of the System
-(AndersenThermostat, MonteCarloBarostat and its kin) keep a temperature of their own, which is compared too.
+Moves leave exp(-U / kT) of the whole potential energy unchanged. So the steps between
+them must do the same, in the positions that the Context shows, and at the same
+temperature; what does not is refused by name. Thermostats and barostats that are Forces
+of the System (AndersenThermostat, MonteCarloBarostat and its kin) keep a temperature of
+their own, which is compared too.
 
-A Nosé-Hoover chain keeps its momenta over an accepted move: their joint density with positions and velocities is a product.
+A Nosé-Hoover chain keeps its momenta over an accepted move: their joint density with
+positions and velocities is a product.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ _WAY_OUT = "use LangevinMiddleIntegrator, or leave out the dynamics with md_step
 
 
 def check_integrator(integrator: openmm.Integrator) -> None:
-    """Refuse an integrator whose steps do not keep exp(-U / kT) of the Context's positions.
+    """Refuse an integrator whose steps do not keep exp(-U / kT) of the Context's
+    positions.
 
     Raises
     ------
@@ -70,7 +75,9 @@ def check_integrator(integrator: openmm.Integrator) -> None:
 
 
 def temperatures(integrator: openmm.Integrator) -> dict[str, float]:
-    """What keeps which temperature in K; empty for constant energy, or if nobody can tell."""
+    """What keeps which temperature in K; empty for constant energy, or if nobody can
+    tell.
+    """
     name = type(integrator).__name__
     if isinstance(integrator, openmm.CompoundIntegrator):
         parts = [integrator.getIntegrator(k) for k in range(integrator.getNumIntegrators())]
@@ -93,7 +100,8 @@ def sampled_temperature(
     *,
     steps: bool = True,
 ) -> float:
-    """The temperature to sample at: what integrator, thermostats and barostats keep, or the one given.
+    """The temperature to sample at: what integrator, thermostats and barostats keep, or
+    the one given.
 
     Parameters
     ----------
@@ -104,7 +112,8 @@ def sampled_temperature(
     Raises
     ------
     InputError
-        where two of them differ, none is known, or the integrator cannot be used (`check_integrator`).
+        where two of them differ, none is known, or the integrator cannot be used
+        (`check_integrator`).
     """
     if steps:
         check_integrator(integrator)

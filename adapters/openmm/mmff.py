@@ -1,4 +1,6 @@
-"""MMFF94 and MMFF94s as OpenMM forces: a parameter record becomes a System in the gas phase, without cut-off."""
+"""MMFF94 and MMFF94s as OpenMM forces: a parameter record becomes a System in the gas
+phase, without cut-off.
+"""
 
 from __future__ import annotations
 
@@ -48,19 +50,23 @@ def to_system(
 ) -> openmm.System:
     """An OpenMM System whose potential is MMFF94 or MMFF94s.
 
-    Each term is a force with a name ("MMFF94 bond") and a force group, numbered as in `GROUPS`; terms the molecule lacks are left out.
-    The van der Waals and Coulomb terms run over an explicit list of pairs, since MMFF scales them pair by pair.
+    Each term is a force with a name ("MMFF94 bond") and a force group, numbered as in
+    `GROUPS`; terms the molecule lacks are left out. The van der Waals and Coulomb terms
+    run over an explicit list of pairs, since MMFF scales them pair by pair.
 
     Parameters
     ----------
     parameters : the record of `equidrift.mmff.mmff_parameters`.
-    constraints : None, or "HBonds": bonds to hydrogen are held at their reference lengths, and lose their stretching term.
-    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that atom; None keeps the element's.
+    constraints : None, or "HBonds": bonds to hydrogen are held at their reference
+        lengths, and lose their stretching term.
+    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that
+        atom; None keeps the element's.
 
     Raises
     ------
     InputError
-        for another kind of constraint, or a hydrogen mass that is not positive or leaves the heavy atom none.
+        for another kind of constraint, or a hydrogen mass that is not positive or
+        leaves the heavy atom none.
     """
     if constraints is not None and constraints not in CONSTRAINTS:
         raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))
@@ -90,7 +96,9 @@ def to_system(
 
 
 def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[float]:
-    """Masses of elements and isotopes in amu, with mass moved from heavy atoms to their hydrogens where asked."""
+    """Masses of elements and isotopes in amu, with mass moved from heavy atoms to their
+    hydrogens where asked.
+    """
     masses = [
         app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton)
         for z in parameters.numbers
@@ -175,7 +183,8 @@ def _linear_angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     """The product of the stretches of i-j and k-j with the bend.
 
-    Written in coordinates: OpenMM's `angle()` inside a compound bond costs five times as much.
+    Written in coordinates: OpenMM's `angle()` inside a compound bond costs five times
+    as much.
     """
     force = openmm.CustomCompoundBondForce(
         3,
@@ -204,7 +213,9 @@ def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 
 def _out_of_plane_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
-    """The Wilson angle between the bond j-l and the plane i-j-k, for the three choices of l at the centre j (here p2)."""
+    """The Wilson angle between the bond j-l and the plane i-j-k, for the three choices
+    of l at the centre j (here p2).
+    """
     force = openmm.CustomCompoundBondForce(
         4,
         f"k*asin(max(-{NEAR_ONE}, min({NEAR_ONE}, (cx*lx + cy*ly + cz*lz)/(rc*rl))))^2;"
@@ -222,7 +233,9 @@ def _out_of_plane_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 
 def _torsion_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
-    """V1/2 (1 + cos phi) + V2/2 (1 - cos 2 phi) + V3/2 (1 + cos 3 phi), the periodic form every OpenMM tool knows."""
+    """V1/2 (1 + cos phi) + V2/2 (1 - cos 2 phi) + V3/2 (1 + cos 3 phi), the periodic
+    form every OpenMM tool knows.
+    """
     force = openmm.PeriodicTorsionForce()
     for atoms, heights in zip(parameters.torsions.tolist(), parameters.torsion_V_kcal_mol.tolist()):
         for n, height in enumerate(heights, start=1):
@@ -249,7 +262,9 @@ def _vdw_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
 
 
 def _electrostatic_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
-    """Coulomb with the distance buffered by 0.05 A, and three quarters of it for 1-4 pairs."""
+    """Coulomb with the distance buffered by 0.05 A, and three quarters of it for 1-4
+    pairs.
+    """
     force = openmm.CustomBondForce(COULOMB_EXPRESSION)
     force.addPerBondParameter("qq")
     charges = parameters.charges_e

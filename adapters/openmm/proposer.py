@@ -1,4 +1,7 @@
-"""`TrajectoryProposer`: an OpenMM Simulation that a trajectory model continues. Proposals have no density: nothing here is exact."""
+"""`TrajectoryProposer`: an OpenMM Simulation that a trajectory model continues.
+
+Proposals have no density: nothing here is exact.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class TrajectoryProposal:
     Parameters
     ----------
     trajectory : the new frames; provenance["exact"] is False.
-    state : openmm.State of the last one: positions, velocities, time and step count, for `context.setState`.
+    state : openmm.State of the last one: positions, velocities, time and step count,
+        for `context.setState`.
     energy_eV : its potential energy.
     """
 
@@ -48,31 +52,40 @@ class TrajectoryProposal:
 
 
 class TrajectoryProposer:
-    """Collects the frames a model needs from a Simulation, proposes continuations, and moves the Context to one of them.
+    """Collects the frames a model needs from a Simulation, proposes continuations, and
+    moves the Context to one of them.
 
-    It adds a reporter to the Simulation, and so sees every frame that `simulation.step` passes. What it proposes is judged by the bonds,
-    by overlap and by the System's own energy, but not accepted or refused by any rule that would sample a known distribution.
+    It adds a reporter to the Simulation, and so sees every frame that `simulation.step`
+    passes. What it proposes is judged by the bonds, by overlap and by the System's own
+    energy, but not accepted or refused by any rule that would sample a known
+    distribution.
 
     Parameters
     ----------
     simulation : app.Simulation of one molecule.
     model : name of a trajectory model (`equidrift.forecast`), or an object.
-    molecule : its graph in the order of the particles; None reads it from the Simulation's topology, which then needs bond orders.
-    interval_fs : time between frames, a whole number of integration steps; None takes 10 fs, or the nearest the model was trained on.
-    frames : collected before the model goes on from them, or more where it needs more; velocities are told from them.
-    velocities : "redraw" at the temperature, or "proposal", by differences of the last frames.
+    molecule : its graph in the order of the particles; None reads it from the
+        Simulation's topology, which then needs bond orders.
+    interval_fs : time between frames, a whole number of integration steps; None takes
+        10 fs, or the nearest the model was trained on.
+    frames : collected before the model goes on from them, or more where it needs more;
+        velocities are told from them.
+    velocities : "redraw" at the temperature, or "proposal", by differences of the last
+        frames.
     temperature_K : None takes the integrator's.
-    max_rise_eV : how far the energy may rise above the present one; None takes kT (10 + 5 sqrt(3 N / 2)), five times the spread of the
-        potential energy of N atoms.
+    max_rise_eV : how far the energy may rise above the present one; None takes kT (10 +
+        5 sqrt(3 N / 2)), five times the spread of the potential energy of N atoms.
     min_distance_A : closer pairs of atoms are an overlap.
     seed : of proposals and velocities.
-    **options : `steps`, `broken`, `max_attempts`, `batch_size` and whatever the model takes, as in `equidrift.forecast`.
+    **options : `steps`, `broken`, `max_attempts`, `batch_size` and whatever the model
+        takes, as in `equidrift.forecast`.
 
     Raises
     ------
     InputError
-        for virtual sites, particles that are not the molecule's, a spacing that is no whole number of steps or that the model was not
-        trained on, or no temperature; MoleculeError for elements or sizes that the model does not know.
+        for virtual sites, particles that are not the molecule's, a spacing that is no
+        whole number of steps or that the model was not trained on, or no temperature;
+        MoleculeError for elements or sizes that the model does not know.
     InputTypeError, UnknownNameError
         where `simulation` is no Simulation, or a name is not known.
     """
@@ -136,7 +149,10 @@ class TrajectoryProposer:
         }
 
     def report(self, simulation: app.Simulation, state: openmm.State) -> None:
-        """Called by OpenMM: keep a frame. One that does not follow the last by one interval begins a new history."""
+        """Called by OpenMM: keep a frame.
+
+        One that does not follow the last by one interval begins a new history.
+        """
         step = int(simulation.currentStep)
         if self._frames and step != self._frames[-1][0] + self.every:
             self._frames.clear()
@@ -146,7 +162,9 @@ class TrajectoryProposer:
     # What a user calls
 
     def collect(self) -> Trajectory:
-        """Run plain dynamics until the frames that the model needs are there and the present one is the last; they, as a Trajectory."""
+        """Run plain dynamics until the frames that the model needs are there and the
+        present one is the last; they, as a Trajectory.
+        """
         while len(self._frames) < self.needed or self._frames[-1][0] != self.simulation.currentStep:
             self.simulation.step(self.every - self.simulation.currentStep % self.every)
         return self.history()
@@ -176,12 +194,14 @@ class TrajectoryProposer:
         return Trajectory(self.molecule, np.array(frames), grid, provenance={"source": "openmm"})
 
     def propose(self, n_frames: int, n: int = 1) -> list[TrajectoryProposal]:
-        """n continuations by n_frames each that pass the checks; the Context is left as it was.
+        """n continuations by n_frames each that pass the checks; the Context is left as
+        it was.
 
         Raises
         ------
         InputError
-            as `history`. NoValidSamplesError where too few pass, with the reasons counted.
+            as `history`. NoValidSamplesError where too few pass, with the reasons
+            counted.
         """
         check_count("n_frames", n_frames)
         check_count("n", n)
@@ -228,9 +248,11 @@ class TrajectoryProposer:
             self._frames.append((step, time_fs, frame))
 
     def step(self, n_frames: int, n: int = 1, *, choose: str = "first") -> TrajectoryProposal:
-        """Propose n continuations, and move the Context to the "first", or to the one of "lowest" energy.
+        """Propose n continuations, and move the Context to the "first", or to the one
+        of "lowest" energy.
 
-        Collects frames by plain dynamics before where they are missing. Errors are `propose`'s; then the Context is where it was.
+        Collects frames by plain dynamics before where they are missing. Errors are
+        `propose`'s; then the Context is where it was.
         """
         if choose not in CHOICES:
             raise UnknownNameError("choice", str(choose), CHOICES)
@@ -292,7 +314,9 @@ class TrajectoryProposer:
 
 
 def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.float64]:
-    """Velocities at the last frame, by one-sided differences of second order over the last three."""
+    """Velocities at the last frame, by one-sided differences of second order over the
+    last three.
+    """
     a, b, c = np.concatenate([history.positions_A[-2:], trajectory.positions_A])[-3:]
     velocities: NDArray[np.float64] = (3 * c - 4 * b + a) / (2 * history.dt_fs)
     return velocities

@@ -1,9 +1,13 @@
-"""Monte Carlo moves in OpenMM: `ProposalSampler` around a Simulation, and replica exchange with proposals.
+"""Monte Carlo moves in OpenMM: `ProposalSampler` around a Simulation, and replica
+exchange with proposals.
 
-The System, forces, integrator and platform are the user's. A move sets positions, has virtual sites recomputed, compares energies of the
-force groups the integrator integrates, and is accepted or rejected (`equidrift.montecarlo.metropolis`). After an accepted move velocities are drawn
-anew from Maxwell and Boltzmann's distribution, constraints respected: their density does not depend on the rejected ones, so the joint
-distribution of positions and velocities stays exact. After rejections positions and velocities are what they were, to the last bit.
+The System, forces, integrator and platform are the user's. A move sets positions, has
+virtual sites recomputed, compares energies of the force groups the integrator
+integrates, and is accepted or rejected (`equidrift.montecarlo.metropolis`). After an
+accepted move velocities are drawn anew from Maxwell and Boltzmann's distribution,
+constraints respected: their density does not depend on the rejected ones, so the joint
+distribution of positions and velocities stays exact. After rejections positions and
+velocities are what they were, to the last bit.
 """
 
 from __future__ import annotations
@@ -51,14 +55,18 @@ class ContextMoves:
     ----------
     context : an openmm Context; its System decides what is held fixed.
     proposer : see `equidrift.protocols.Proposer`; it must have a density.
-    atoms : particles the proposer moves, in its order; None: all of them, or all that are no virtual sites.
-    bonds : (b, 2) bonds between particles, to refuse rings; None takes those of a HarmonicBondForce and constraints.
-    energy : () -> potential energy in kJ/mol of the Context as it stands; None takes the integrator's force groups.
+    atoms : particles the proposer moves, in its order; None: all of them, or all that
+        are no virtual sites.
+    bonds : (b, 2) bonds between particles, to refuse rings; None takes those of a
+        HarmonicBondForce and constraints.
+    energy : () -> potential energy in kJ/mol of the Context as it stands; None takes
+        the integrator's force groups.
 
     Raises
     ------
     InputError
-        where proposer and System do not fit: the number of atoms, rings, virtual sites as ends of torsions, constraints to other atoms.
+        where proposer and System do not fit: the number of atoms, rings, virtual sites
+        as ends of torsions, constraints to other atoms.
     InexactProposalError
         where the proposer has no density.
     """
@@ -119,17 +127,20 @@ class ContextMoves:
         temperature_K : of the distribution to keep.
         rng : draws proposals, acceptance, and the seed of new velocities.
         statistics : counts are added here.
-        velocities : draw new ones after an accepted move; False leaves them to the caller.
+        velocities : draw new ones after an accepted move; False leaves them to the
+            caller.
 
         Returns
         -------
         accepted, energy_eV, positions_A
-            how many moves were accepted, and where the Context stands; positions (n_moved_atoms, 3) are the proposer's atoms.
+            how many moves were accepted, and where the Context stands; positions
+            (n_moved_atoms, 3) are the proposer's atoms.
 
         Raises
         ------
         InputError
-            where the energy of the Context as it stands is not finite, or a molecule is split across the periodic box.
+            where the energy of the Context as it stands is not finite, or a molecule is
+            split across the periodic box.
         """
         state = self.context.getState(positions=True)
         everything = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
@@ -219,7 +230,9 @@ def _moved_atoms(
 
 
 def _system_bonds(system: openmm.System) -> NDArray[np.int64]:
-    """Harmonic bonds and constraints; none where there are no harmonic bonds, for then others hold the molecule together."""
+    """Harmonic bonds and constraints; none where there are no harmonic bonds, for then
+    others hold the molecule together.
+    """
     harmonic = [
         force for force in system.getForces() if isinstance(force, openmm.HarmonicBondForce)
     ]
@@ -257,10 +270,13 @@ def topology_bonds(topology: app.Topology) -> NDArray[np.int64]:
 
 
 def forgetting_step(integrator: openmm.Integrator, step: Callable[[int], None]) -> int:
-    """One step that forgets its velocity in its middle, by `step(1)`; how many were taken: 0 for integrators that have no such step.
+    """One step that forgets its velocity in its middle, by `step(1)`; how many were
+    taken: 0 for integrators that have no such step.
 
-    A leapfrog step keeps exp(-U / kT) best (BAOAB: Leimkuhler and Matthews, J. Chem. Phys. 2013, 138, 174102) where its velocity is drawn
-    in the middle; drawn at whole steps only, modes of frequency w end up hotter by (w dt / 2)^2: 8 % for 1,500 / cm at 2 fs.
+    A leapfrog step keeps exp(-U / kT) best (BAOAB: Leimkuhler and Matthews, J. Chem.
+    Phys. 2013, 138, 174102) where its velocity is drawn in the middle; drawn at whole
+    steps only, modes of frequency w end up hotter by (w dt / 2)^2: 8 % for 1,500 / cm
+    at 2 fs.
     """
     if not isinstance(integrator, openmm.LangevinMiddleIntegrator):
         return 0
@@ -274,10 +290,11 @@ def forgetting_step(integrator: openmm.Integrator, step: Callable[[int], None]) 
 
 
 class ProposalSampler:
-    """MD with Monte Carlo moves in between: every cycle runs `md_steps` steps, then tries `n_proposals` moves.
+    """MD with Monte Carlo moves in between: every cycle runs `md_steps` steps, then
+    tries `n_proposals` moves.
 
-    Reporters of the Simulation are called as in MD (moves take no time step). Steps sample what the integrator samples, moves leave
-    exp(-U / kT) unchanged.
+    Reporters of the Simulation are called as in MD (moves take no time step). Steps
+    sample what the integrator samples, moves leave exp(-U / kT) unchanged.
 
     Parameters
     ----------
@@ -287,19 +304,22 @@ class ProposalSampler:
     n_proposals : moves a cycle; drawn in one block where the proposer can.
     temperature_K : None takes the integrator's.
     atoms : particles the proposer moves; None takes all but virtual sites.
-    seed : of the moves; cycle c has its own stream, whatever came before. The integrator's own seed is the user's to set.
+    seed : of the moves; cycle c has its own stream, whatever came before. The
+        integrator's own seed is the user's to set.
 
     Attributes
     ----------
     statistics : `equidrift.montecarlo.metropolis.Statistics`.
     cycle : cycles done.
-    torsions_rad : (cycles, m) of the proposer's torsions behind every cycle; energies_eV (cycles,).
+    torsions_rad : (cycles, m) of the proposer's torsions behind every cycle;
+        energies_eV (cycles,).
 
     Raises
     ------
     InputError, InexactProposalError
-        see `ContextMoves`; also where integrator, thermostat and barostat keep different temperatures, or the integrator does not sample
-        exp(-U / kT) (`equidrift.adapters.openmm.integrators`).
+        see `ContextMoves`; also where integrator, thermostat and barostat keep
+        different temperatures, or the integrator does not sample exp(-U / kT)
+        (`equidrift.adapters.openmm.integrators`).
 
     Examples
     --------
@@ -355,7 +375,9 @@ class ProposalSampler:
         return np.array(self._energies)
 
     def run(self, cycles: int, *, progress: Progress | None = None) -> None:
-        """So many cycles of MD and moves; `progress` gets {"stage", "done", "total", "acceptance"} after each."""
+        """So many cycles of MD and moves; `progress` gets {"stage", "done", "total",
+        "acceptance"} after each.
+        """
         tree = getattr(self.proposer, "tree", None)
         # thermostats can be set to another temperature at any time
         integrator, steps = self.simulation.integrator, self.md_steps > 0
@@ -388,7 +410,9 @@ class ProposalSampler:
                 )
 
     def _dynamics(self) -> None:
-        """The steps of one cycle; the first behind an accepted move forgets its velocity once more, in its middle."""
+        """The steps of one cycle; the first behind an accepted move forgets its
+        velocity once more, in its middle.
+        """
         steps = self.md_steps
         if self._moved and steps:
             steps -= forgetting_step(self.simulation.integrator, self.simulation.step)
@@ -400,14 +424,17 @@ class ProposalSampler:
         files: Sequence[str | Path] = (),
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a checkpoint from which `load` continues the identical chain (same platform and OpenMM version); old or new, never half.
+        """Write a checkpoint from which `load` continues the identical chain (same
+        platform and OpenMM version); old or new, never half.
 
-        The Reference platform has one stream of random numbers for the whole process: two Simulations that run in turns there share it.
+        The Reference platform has one stream of random numbers for the whole process:
+        two Simulations that run in turns there share it.
 
         Parameters
         ----------
         path : of the checkpoint, an npz file that holds no pickle.
-        files : files that reporters append to: their lengths are kept, so that `load` cuts off what was written later.
+        files : files that reporters append to: their lengths are kept, so that `load`
+            cuts off what was written later.
         extra : plain data of the caller, given back by `load`.
         """
         outputs = {str(name): os.path.getsize(name) for name in files}
@@ -441,12 +468,15 @@ class ProposalSampler:
         os.replace(scratch, path)
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Stand where `save` was called; returns its `extra`. Reporters that append must be made after this, as files are cut to length.
+        """Stand where `save` was called; returns its `extra`.
+
+        Reporters that append must be made after this, as files are cut to length.
 
         Raises
         ------
         InputError
-            for a checkpoint of another seed, temperature, number of steps or proposals, or one this Context cannot take.
+            for a checkpoint of another seed, temperature, number of steps or proposals,
+            or one this Context cannot take.
         """
         meta, arrays = read_checkpoint(path)
         for name in ("seed", "md_steps", "n_proposals", "temperature_K"):
@@ -473,7 +503,10 @@ class ProposalSampler:
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What `ProposalSampler.save` wrote: plain data and arrays. Raises `InputError` for any other file."""
+    """What `ProposalSampler.save` wrote: plain data and arrays.
+
+    Raises `InputError` for any other file.
+    """
     try:
         with np.load(path, allow_pickle=False) as data:
             return json.loads(str(data["meta"])), {
@@ -501,9 +534,12 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
 
     Parameters
     ----------
-    states, simulation, stepsPerIteration, reinitializeVelocities : of `openmm.app.ReplicaExchangeSampler`.
-    proposer, n_proposals, atoms : as for `ProposalSampler`; each replica is moved at the temperature and potential of its state.
-    seed : of the moves; every replica has its own stream in every iteration. Exchanges draw from Python's global `random`, as OpenMM's do.
+    states, simulation, stepsPerIteration, reinitializeVelocities : of
+        `openmm.app.ReplicaExchangeSampler`.
+    proposer, n_proposals, atoms : as for `ProposalSampler`; each replica is moved at
+        the temperature and potential of its state.
+    seed : of the moves; every replica has its own stream in every iteration. Exchanges
+        draw from Python's global `random`, as OpenMM's do.
 
     Attributes
     ----------
@@ -536,7 +572,9 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):
         self.statistics = [Statistics.of(proposer) for _ in states]
 
     def simulateReplica(self, index: int, steps: int | None = None) -> None:
-        """Dynamics, then moves; see `openmm.app.ReplicaExchangeSampler.simulateReplica`."""
+        """Dynamics, then moves; see
+        `openmm.app.ReplicaExchangeSampler.simulateReplica`.
+        """
         super().simulateReplica(index, steps)
         self._state = self.replicaStateIndex[index]
         temperature = (

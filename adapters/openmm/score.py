@@ -1,4 +1,6 @@
-"""`score_force`: the conformer model's score as an OpenMM PythonForce, for walk-jump sampling. No force field; see `equidrift.score`."""
+"""`score_force`: the conformer model's score as an OpenMM PythonForce, for walk-jump
+sampling. No force field; see `equidrift.score`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
 
 
 class ScoreComputation:
-    """What the PythonForce calls: no energy (0), and kT times the score as forces. Pickles as plain data, so Systems serialize and copy."""
+    """What the PythonForce calls: no energy (0), and kT times the score as forces.
+
+    Pickles as plain data, so Systems serialize and copy.
+    """
 
     exact = False
     notice = NOTICE
@@ -30,10 +35,11 @@ class ScoreComputation:
 
 
 def score_force(molecule: Molecule, **options: Any) -> openmm.PythonForce:
-    """A PythonForce for a System whose particles are the molecule's atoms in its order: smoothed walk-jump dynamics, **not** Boltzmann's.
+    """A PythonForce for a System whose particles are the molecule's atoms in its order:
+    smoothed walk-jump dynamics, **not** Boltzmann's.
 
-    Drive it with a Langevin integrator at `temperature_K`; the energy it reports is 0 and means nothing. `DenoiserScore.jump` makes
-    conformers of the positions.
+    Drive it with a Langevin integrator at `temperature_K`; the energy it reports is 0
+    and means nothing. `DenoiserScore.jump` makes conformers of the positions.
 
     Parameters
     ----------

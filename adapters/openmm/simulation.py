@@ -1,4 +1,6 @@
-"""What `equidrift md` needs of OpenMM: a System from a PDB and force field files, a Simulation that has been minimised, trajectories."""
+"""What `equidrift md` needs of OpenMM: a System from a PDB and force field files, a
+Simulation that has been minimised, trajectories.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,21 @@ _OPENMM_ERRORS = (
 def read_pdb(
     path: str | os.PathLike[str], forcefield: Sequence[str], constraints: str | None
 ) -> tuple[app.Topology, openmm.System, NDArray[np.float64], Molecule]:
-    """Topology, System, positions_A (n, 3) and graph of a PDB file with any OpenMM force field files.
+    """Topology, System, positions_A (n, 3) and graph of a PDB file with any OpenMM
+    force field files.
 
     Parameters
     ----------
     path : a PDB file with every hydrogen.
-    forcefield : files for `app.ForceField`, for example amber14-all.xml and implicit/obc2.xml.
+    forcefield : files for `app.ForceField`, for example amber14-all.xml and
+        implicit/obc2.xml.
     constraints : "HBonds", "AllBonds", "HAngles" or None.
 
     Raises
     ------
     InputError
-        for a file that cannot be read, or residues the force field has no parameters for.
+        for a file that cannot be read, or residues the force field has no parameters
+        for.
     """
     if not Path(path).is_file():
         raise InputError(f"there is no file {os.fspath(path)!r}")
@@ -213,7 +218,9 @@ def energy_of(simulation: app.Simulation) -> Callable[[NDArray[np.float64]], flo
 def write_to(
     simulation: app.Simulation, path: str | os.PathLike[str], every: int, *, append: bool
 ) -> None:
-    """Add a reporter for a .xtc or .dcd file, and write the topology beside it (run.top.pdb)."""
+    """Add a reporter for a .xtc or .dcd file, and write the topology beside it
+    (run.top.pdb).
+    """
     file = Path(path)
     if not append:
         file.unlink(missing_ok=True)
@@ -241,11 +248,13 @@ class State:
 
 
 class Langevin:
-    """A run of a System under LangevinMiddle on the Reference platform, whose random numbers a seed fixes.
+    """A run of a System under LangevinMiddle on the Reference platform, whose random
+    numbers a seed fixes.
 
     Parameters
     ----------
-    positions_A : (n, 3), where it starts; velocities are drawn from the temperature unless given as velocities_A_fs.
+    positions_A : (n, 3), where it starts; velocities are drawn from the temperature
+        unless given as velocities_A_fs.
     """
 
     def __init__(
@@ -292,11 +301,13 @@ class Langevin:
 
 
 class SystemEnergy:
-    """(k, n, 3) positions in A -> (k,) potential energies in eV; NaN where there is none.
+    """(k, n, 3) positions in A -> (k,) potential energies in eV; NaN where there is
+    none.
 
     Parameters
     ----------
-    system : an openmm System, without constraints: a density of all Cartesian coordinates says nothing of a constrained one.
+    system : an openmm System, without constraints: a density of all Cartesian
+        coordinates says nothing of a constrained one.
     platform : name; CPU uses the threads of OPENMM_CPU_THREADS.
 
     Raises
@@ -359,7 +370,9 @@ def simulation_with(
 def replica_exchange(
     simulation: app.Simulation, temperatures_K: Sequence[float], steps: int
 ) -> Callable[[], NDArray[np.float64]]:
-    """OpenMM's replica exchange: each call runs an iteration of `steps` steps a replica and gives positions_A of the coldest state."""
+    """OpenMM's replica exchange: each call runs an iteration of `steps` steps a replica
+    and gives positions_A of the coldest state.
+    """
     states: list[dict[str, Any]] = [
         {"temperature": temperature * unit.kelvin} for temperature in temperatures_K
     ]
@@ -391,15 +404,18 @@ def prepare(
     min_distance_A: float = 0.5,
     minimize: bool = True,
 ) -> float:
-    """Set positions in a Context, minimise in stages, and draw velocities; look for trouble before and after.
+    """Set positions in a Context, minimise in stages, and draw velocities; look for
+    trouble before and after.
 
     Parameters
     ----------
     simulation : app.Simulation or openmm.Context; left at the minimum.
-    positions : (n_particles, 3) Quantity, or bare numbers in nm as everywhere in OpenMM.
+    positions : (n_particles, 3) Quantity, or bare numbers in nm as everywhere in
+        OpenMM.
     temperature_K : velocities are drawn at this temperature; None leaves them zero.
     seed : of the velocities; None lets OpenMM choose.
-    min_distance_A : closer pairs are refused (virtual sites and periodic images are not looked at); 0 switches the check off.
+    min_distance_A : closer pairs are refused (virtual sites and periodic images are not
+        looked at); 0 switches the check off.
     minimize : False sets the positions as they are.
 
     Returns
@@ -410,8 +426,9 @@ def prepare(
     Raises
     ------
     InputError
-        where positions have the wrong shape, hold NaN or overlapping atoms (the pair is named), where the energy or a force is not
-        finite before or after minimisation, or where temperature, seed or distance cannot be used.
+        where positions have the wrong shape, hold NaN or overlapping atoms (the pair is
+        named), where the energy or a force is not finite before or after minimisation,
+        or where temperature, seed or distance cannot be used.
     """
     context = getattr(simulation, "context", simulation)
     if not isinstance(context, openmm.Context):
@@ -483,9 +500,11 @@ def _check_positions(
 
 
 def closest_pair(positions_A: NDArray[np.float64], below_A: float) -> tuple[int, int, float] | None:
-    """The closest two atoms, (i, j, distance) with i < j, where they are closer than `below_A`, else None.
+    """The closest two atoms, (i, j, distance) with i < j, where they are closer than
+    `below_A`, else None.
 
-    A sweep along x: in this order only atoms a few places apart can be close, so memory stays linear for solvated systems too.
+    A sweep along x: in this order only atoms a few places apart can be close, so memory
+    stays linear for solvated systems too.
     """
     order = np.argsort(positions_A[:, 0], kind="stable")
     sorted_A = positions_A[order]
@@ -523,7 +542,9 @@ def _finite_energy_eV(context: openmm.Context, when: str) -> float:
 
 
 def _openmm_seed(seed: int) -> int:
-    """A seed OpenMM takes: 31 bits, and never 0, which asks OpenMM for a seed of its own."""
+    """A seed OpenMM takes: 31 bits, and never 0, which asks OpenMM for a seed of its
+    own.
+    """
     return check_seed(seed) % (2**31 - 2) + 1
 
 

@@ -53,9 +53,11 @@ def swarm(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> SwarmResult:
-    """Langevin dynamics from every conformer; see `equidrift.simulate.swarm`, which also knows a default System.
+    """Langevin dynamics from every conformer; see `equidrift.simulate.swarm`, which
+    also knows a default System.
 
-    Parameters, results and errors are those of `equidrift.simulate.swarm`; `system` must be given.
+    Parameters, results and errors are those of `equidrift.simulate.swarm`; `system`
+    must be given.
     """
     if not len(ensemble):
         raise InputError("the ensemble holds no conformers; give one with at least one")
@@ -99,7 +101,9 @@ def _each(
     paths: list[Path],
     progress: Progress | None,
 ) -> SwarmResult:
-    """Run every conformer; a failing one is noted, and its file removed, so that what is on disk is whole."""
+    """Run every conformer; a failing one is noted, and its file removed, so that what
+    is on disk is whole.
+    """
     energies = np.full(len(paths), np.nan)
     failures: dict[int, str] = {}
     for k, path in enumerate(paths):
@@ -166,7 +170,9 @@ def _paths(output: str | Path, format: str, n: int) -> tuple[Path, list[Path]]:
 
 
 def _write_topology(topology: app.Topology, positions: list[unit.Quantity], path: Path) -> None:
-    """A PDB of the first conformer that has finite coordinates within what its columns can hold."""
+    """A PDB of the first conformer that has finite coordinates within what its columns
+    can hold.
+    """
     usable = [
         frame for frame in positions if np.abs(frame.value_in_unit(unit.angstrom)).max() < 1e4
     ]
@@ -211,7 +217,9 @@ def _fits(molecule: Molecule, system: openmm.System) -> bool:
 
 
 def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
-    """A System knows masses only; those of each heavy atom and its hydrogens together, so that repartitioned masses pass."""
+    """A System knows masses only; those of each heavy atom and its hydrogens together,
+    so that repartitioned masses pass.
+    """
     n = molecule.n_atoms
     if system.getNumParticles() != n:
         raise InputError(

@@ -1,8 +1,10 @@
-"""What turning about bonds changes in an OpenMM System, as arrays: the surrogate energy of heat-bath moves.
+"""What turning about bonds changes in an OpenMM System, as arrays: the surrogate energy
+of heat-bath moves.
 
-Read are NonbondedForce (as if without cut-off), PeriodicTorsionForce, and the pair terms of an MMFF94 System of `equidrift.mmff_system`.
-Bonds, angles and whatever else rigid turning leaves alone are not needed; implicit solvent and custom forces are left out, and the
-acceptance by the full energy makes up for that.
+Read are NonbondedForce (as if without cut-off), PeriodicTorsionForce, and the pair
+terms of an MMFF94 System of `equidrift.mmff_system`. Bonds, angles and whatever else
+rigid turning leaves alone are not needed; implicit solvent and custom forces are left
+out, and the acceptance by the full energy makes up for that.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ Floats = NDArray[np.float64]
 
 
 def turn_terms(system: openmm.System) -> TurnTerms | None:
-    """The terms of a System; None where it has no pair terms that can be read, or too many atoms for tables of pairs.
+    """The terms of a System; None where it has no pair terms that can be read, or too
+    many atoms for tables of pairs.
 
-    Particles are the atoms; virtual sites are no atoms a torsion turns, so a System with them gives None too.
+    Particles are the atoms; virtual sites are no atoms a torsion turns, so a System
+    with them gives None too.
     """
     n = system.getNumParticles()
     if n > MOST_ATOMS or any(system.isVirtualSite(k) for k in range(n)):
@@ -58,7 +62,9 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
 
 
 def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Floats]:
-    """(n, n) tables of sigma (A), epsilon (eV) and charge products (eV A), exceptions applied."""
+    """(n, n) tables of sigma (A), epsilon (eV) and charge products (eV A), exceptions
+    applied.
+    """
     charges, sigmas, epsilons = np.array(
         [[value._value for value in force.getParticleParameters(k)] for k in range(n)]
     ).T

@@ -1,4 +1,6 @@
-"""Ensemble <-> OpenMM Topology and positions, a careful start of a simulation, and short dynamics from every conformer."""
+"""Ensemble <-> OpenMM Topology and positions, a careful start of a simulation, and
+short dynamics from every conformer.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,15 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     Returns
     -------
     topology : app.Topology
-        chains, residues and atom names as in the Molecule, else one residue MOL with names
-        C1, C2, H1, ...; elements, formal charges and bond orders are set (stereo has no place
-        in a Topology: `from_openmm` reads it back from the positions).
+        chains, residues and atom names as in the Molecule, else one residue MOL with
+        names C1, C2, H1, ...; elements, formal charges and bond orders are set (stereo
+        has no place in a Topology: `from_openmm` reads it back from the positions).
     positions : list of Quantity
         (n_atoms, 3) in nm, one per conformer.
 
-    Notes
-    -----
-    OpenMM wants the atoms of a residue in one piece. If they are not, as in an RDKit peptide
-    whose hydrogens come last, topology and positions have them in the order of
-    `equidrift.residues.residue_order`.
+    Notes ----- OpenMM wants the atoms of a residue in one piece. If they are not, as in
+    an RDKit peptide whose hydrogens come last, topology and positions have them in the
+    order of `equidrift.residues.residue_order`.
     """
     ensemble = whole_residues(ensemble)
     return to_topology(ensemble.molecule), [
@@ -103,14 +103,17 @@ def _default_names(molecule: Molecule) -> tuple[str, ...]:
 def from_topology(
     topology: app.Topology, positions: Any = None, *, formal_charges: ArrayLike | None = None
 ) -> Molecule | Ensemble:
-    """The graph of an OpenMM Topology, without stereo (`equidrift.inputs.from_openmm` adds it); with positions, an Ensemble.
+    """The graph of an OpenMM Topology, without stereo (`equidrift.inputs.from_openmm`
+    adds it); with positions, an Ensemble.
 
     A Topology has no spin multiplicity either: a closed shell is assumed.
 
     Parameters
     ----------
-    topology : its bonds need orders or types, its atoms elements and formal charges (0 counts, None does not).
-    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former; Quantities, or bare numbers in nm as everywhere in OpenMM.
+    topology : its bonds need orders or types, its atoms elements and formal charges (0
+        counts, None does not).
+    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former;
+        Quantities, or bare numbers in nm as everywhere in OpenMM.
     formal_charges : (n_atoms,) for topologies that lack them.
 
     Raises
@@ -118,7 +121,8 @@ def from_topology(
     InputTypeError
         where `topology` is not an app.Topology.
     InputError
-        where bond orders, elements or formal charges are missing, or shapes do not fit; the message names the atoms and the way out.
+        where bond orders, elements or formal charges are missing, or shapes do not fit;
+        the message names the atoms and the way out.
     """
     if not isinstance(topology, app.Topology):
         raise InputTypeError(
@@ -176,7 +180,9 @@ def _formal_charges(atoms: Sequence[Any], given: ArrayLike | None) -> NDArray[np
 
 
 def residue_id(residue: Any) -> int:
-    """The residue's number where it is one (PDB ids may be hexadecimal or letters), else its index counted from 1."""
+    """The residue's number where it is one (PDB ids may be hexadecimal or letters),
+    else its index counted from 1.
+    """
     try:
         return int(residue.id)
     except ValueError:

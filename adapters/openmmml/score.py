@@ -1,6 +1,8 @@
-"""The score as an openmmml potential, `MLPotential("equidrift-score")`: walk-jump sampling, no force field; see `equidrift.score`.
+"""The score as an openmmml potential, `MLPotential("equidrift-score")`: walk-jump
+sampling, no force field; see `equidrift.score`.
 
-openmmml imports this module for every user of any potential: the standard library and openmmml only.
+openmmml imports this module for every user of any potential: the standard library and
+openmmml only.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ class ScorePotentialImplFactory(MLPotentialImplFactory):
 
 
 class ScorePotentialImpl(MLPotentialImpl):
-    """Adds the score as a PythonForce: smoothed walk-jump dynamics of a generative model, **not** Boltzmann's, with no energy.
+    """Adds the score as a PythonForce: smoothed walk-jump dynamics of a generative
+    model, **not** Boltzmann's, with no energy.
 
-    Options, of `MLPotential` or `createSystem`: sigma_A, temperature_K, model; formal_charges for topologies without them.
+    Options, of `MLPotential` or `createSystem`: sigma_A, temperature_K, model;
+    formal_charges for topologies without them.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:

@@ -1,4 +1,6 @@
-"""`TorsionProposalMove`: accepted proposals as an openmmtools MCMCMove, for SequenceMove, WeightedMove and replica exchange."""
+"""`TorsionProposalMove`: accepted proposals as an openmmtools MCMCMove, for
+SequenceMove, WeightedMove and replica exchange.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,15 @@ _MD = unit.md_unit_system  # nm, ps, K
 
 
 class TorsionProposalMove(MCMCMove):
-    """Tries proposals on a sampler state; the state's own System decides, whatever it is (alchemical, restrained, at any temperature).
+    """Tries proposals on a sampler state; the state's own System decides, whatever it
+    is (alchemical, restrained, at any temperature).
 
-    Velocities are drawn anew after an accepted proposal, and stay what they were after rejections. openmmtools rebuilds moves from their
-    state (one copy a thermodynamic state): it is plain data, the proposer as JSON. Random numbers come from (seed, uses of this move,
-    the thermodynamic state, the sampler state), so that copies of one move draw different numbers for different states and replicas, and
-    the same numbers in a repeated run.
+    Velocities are drawn anew after an accepted proposal, and stay what they were after
+    rejections. openmmtools rebuilds moves from their state (one copy a thermodynamic
+    state): it is plain data, the proposer as JSON. Random numbers come from (seed, uses
+    of this move, the thermodynamic state, the sampler state), so that copies of one
+    move draw different numbers for different states and replicas, and the same numbers
+    in a repeated run.
 
     Parameters
     ----------
@@ -40,7 +45,8 @@ class TorsionProposalMove(MCMCMove):
     Raises
     ------
     InexactProposalError
-        where the proposer has no density. InputTypeError where it cannot be written as plain data.
+        where the proposer has no density. InputTypeError where it cannot be written as
+        plain data.
 
     Examples
     --------
@@ -72,14 +78,18 @@ class TorsionProposalMove(MCMCMove):
 
     @property
     def proposer(self) -> Any:
-        """The proposer, rebuilt from plain data after the move was copied or read from storage."""
+        """The proposer, rebuilt from plain data after the move was copied or read from
+        storage.
+        """
         if self._proposer is None:
             self._proposer = proposer_from_dict(json.loads(self._stored))
         return self._proposer
 
     @property
     def statistics(self) -> dict[str, Any]:
-        """What became of the proposals (see `equidrift.montecarlo.metropolis.Statistics`), and n_applied."""
+        """What became of the proposals (see
+        `equidrift.montecarlo.metropolis.Statistics`), and n_applied.
+        """
         return {**self._statistics.to_dict(), "n_applied": self.n_applied}
 
     @statistics.setter

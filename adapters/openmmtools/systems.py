@@ -12,11 +12,15 @@ from equidrift.units import NM_PER_A
 
 
 def alanine_dipeptide(constrained: bool = True) -> tuple[Any, Any, NDArray[np.float64]]:
-    """(Topology, System, positions_A (22, 3)) of alanine dipeptide, ff96 with OBC implicit water, bonds to hydrogen constrained or not."""
+    """(Topology, System, positions_A (22, 3)) of alanine dipeptide, ff96 with OBC
+    implicit water, bonds to hydrogen constrained or not.
+    """
     made = testsystems.AlanineDipeptideImplicit(**({} if constrained else {"constraints": None}))
     return made.topology, made.system, np.asarray(made.positions._value, np.float64) / NM_PER_A
 
 
 def hybrid_monte_carlo(temperature_K: float, n_steps: int, timestep_ps: float) -> Any:
-    """An integrator each of whose steps is one hybrid Monte Carlo move of `n_steps` velocity Verlet steps."""
+    """An integrator each of whose steps is one hybrid Monte Carlo move of `n_steps`
+    velocity Verlet steps.
+    """
     return integrators.HMCIntegrator(temperature_K, nsteps=n_steps, timestep=timestep_ps)

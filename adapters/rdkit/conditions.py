@@ -25,8 +25,9 @@ TETHER_K = 100.0  # kcal/mol/A^2, as in RDKit's own ConstrainedEmbed
 def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
     """Write what is known into RDKit's embedding options.
 
-    From random coordinates, because only then does RDKit put mapped atoms where they belong: from eigenvectors it keeps their distances,
-    and half of all cores come out as mirror images.
+    From random coordinates, because only then does RDKit put mapped atoms where they
+    belong: from eigenvectors it keeps their distances, and half of all cores come out
+    as mirror images.
     """
     if len(known.atoms):
         options.SetCoordMap(
@@ -40,7 +41,9 @@ def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
 
 
 def restrained_bounds(mol: Chem.Mol, known: Known) -> NDArray[np.float64] | None:
-    """RDKit's bounds matrix with held atoms and restraints in it; None where triangles contradict (RDKit's own bounds are tight)."""
+    """RDKit's bounds matrix with held atoms and restraints in it; None where triangles
+    contradict (RDKit's own bounds are tight).
+    """
     bounds = rdDistGeom.GetMoleculeBoundsMatrix(mol)
     i, j = (known.atoms[k] for k in np.triu_indices(len(known.atoms), 1))
     position = np.zeros((mol.GetNumAtoms(), 3))
@@ -70,7 +73,9 @@ def _narrow(
 def relaxed_around(
     molecule: Molecule, positions_A: NDArray[np.float64], known: Known
 ) -> NDArray[np.float64]:
-    """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held; blocks of NaN are passed through."""
+    """positions_A (k, n_atoms, 3) minimised by MMFF94, or UFF, with what is known held;
+    blocks of NaN are passed through.
+    """
     moved = np.array(positions_A, np.float64)
     finite = np.isfinite(moved).all((1, 2))
     mol = to_mol(molecule, moved[finite])
@@ -81,7 +86,8 @@ def relaxed_around(
 def relax_held(
     mol: Chem.Mol, known: Known, max_iterations: int, variant: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Minimise every conformer of `mol`, held atoms fixed and restraints as flat-bottomed springs; by UFF where MMFF94 has no types.
+    """Minimise every conformer of `mol`, held atoms fixed and restraints as
+    flat-bottomed springs; by UFF where MMFF94 has no types.
 
     Returns
     -------
@@ -123,7 +129,8 @@ def _field(mol: Chem.Mol, properties: Any, conformer: int) -> Any:
 
 
 def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.float64]:
-    """What RDKit's users do by hand: ETKDGv3 with coordMap, alignment, MMFF94 with the core tethered, alignment.
+    """What RDKit's users do by hand: ETKDGv3 with coordMap, alignment, MMFF94 with the
+    core tethered, alignment.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""Cores with coordinates, by RDKit: read from a file, given as a Mol or as SMARTS, and matched to molecules as substructures."""
+"""Cores with coordinates, by RDKit: read from a file, given as a Mol or as SMARTS, and
+matched to molecules as substructures.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class TemplateCore:
 
     Parameters
     ----------
-    query : Mol whose atoms are all to be found; hydrogens of a Mol, not of SMARTS, follow the atom they are on.
+    query : Mol whose atoms are all to be found; hydrogens of a Mol, not of SMARTS,
+        follow the atom they are on.
     positions_A : (k, 3).
     smarts : the query is one: it must match as it stands.
     given : {core atom: atom of the molecule} where the user has matched them.
@@ -58,12 +61,14 @@ class TemplateCore:
         )
 
     def match(self, molecule: Molecule) -> Match:
-        """(atoms (k,), positions_A (k, 3), note) of the first match that bonds and stereo allow.
+        """(atoms (k,), positions_A (k, 3), note) of the first match that bonds and
+        stereo allow.
 
         Raises
         ------
         InputError
-            where the core is not in the molecule, or is in it with other stereo or impossible bonds.
+            where the core is not in the molecule, or is in it with other stereo or
+            impossible bonds.
         """
         if self.given is not None:
             rows, atoms = (
@@ -96,7 +101,9 @@ class TemplateCore:
                 )
 
     def _matches(self, mol: Chem.Mol) -> tuple[list[int], list[tuple[int, ...]]]:
-        """Core atoms, and the atoms that each match gives them: by bonds as written, else by elements and connections alone."""
+        """Core atoms, and the atoms that each match gives them: by bonds as written,
+        else by elements and connections alone.
+        """
         if self.smarts:
             core = list(range(self.query.GetNumAtoms()))
             return core, _substructures(mol, self.query)
@@ -110,7 +117,9 @@ class TemplateCore:
     def _best(
         self, molecule: Molecule, mol: Chem.Mol, core: list[int], matches: list[tuple[int, ...]]
     ) -> Match:
-        """The first match, by how well bond lengths fit and then by index, that nothing speaks against."""
+        """The first match, by how well bond lengths fit and then by index, that nothing
+        speaks against.
+        """
         ranked = sorted((round(self._misfit(mol, core, match), 1), match) for match in matches)
         first: list[str] | None = None
         for _, match in ranked:
@@ -133,7 +142,9 @@ class TemplateCore:
         )
 
     def _misfit(self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]) -> float:
-        """Sum of squared deviations of the core's bonds from typical lengths, in units of a tenth of the length."""
+        """Sum of squared deviations of the core's bonds from typical lengths, in units
+        of a tenth of the length.
+        """
         radii = COVALENT_RADII_A
         place = dict(zip(match, core))
         total = 0.0
@@ -152,7 +163,8 @@ class TemplateCore:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Atoms of the molecule and the core's rows for them.
 
-        A heavy atom's hydrogens come too, unless the molecule has fewer there: one of them is where the core grows, and which is left free.
+        A heavy atom's hydrogens come too, unless the molecule has fewer there: one of
+        them is where the core grows, and which is left free.
         """
         atoms, rows = list(match), list(core)
         if not self.smarts:
@@ -220,7 +232,8 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
     Raises
     ------
     InputTypeError
-        where it is no Mol. InputError where it has no heavy atom, no 3D coordinates, several conformers, or NaN.
+        where it is no Mol. InputError where it has no heavy atom, no 3D coordinates,
+        several conformers, or NaN.
     """
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(
@@ -256,7 +269,10 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
 
 
 def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
-    """A core from SMARTS and one row of coordinates an atom of it. Raises `InputError` where they do not fit."""
+    """A core from SMARTS and one row of coordinates an atom of it.
+
+    Raises `InputError` where they do not fit.
+    """
     with rdBase.BlockLogs():
         query = Chem.MolFromSmarts(smarts)
     if query is None or not query.GetNumAtoms():
@@ -271,12 +287,14 @@ def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
 
 
 def read_core(path: Path) -> TemplateCore:
-    """A core from a .sdf, .mol or .pdb file with one entry; bond orders that do not make sense are left open.
+    """A core from a .sdf, .mol or .pdb file with one entry; bond orders that do not
+    make sense are left open.
 
     Raises
     ------
     InputError
-        where the file is missing, broken, or holds several entries; UnknownNameError for another suffix.
+        where the file is missing, broken, or holds several entries; UnknownNameError
+        for another suffix.
     """
     suffix = path.suffix.lower()
     if suffix not in READ:

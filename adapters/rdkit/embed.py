@@ -36,10 +36,13 @@ def embed_molecule_confs(
     model : name of the model, see `equidrift.list_models`.
     randomSeed : 0 or more; -1 draws a fresh seed.
     clearConfs : remove the Mol's conformers first.
-    numThreads : threads for RDKit's own models; 0 is all. The result does not depend on it.
-    pruneRmsThresh : where 0 or more, conformers whose heavy-atom symmetric RMSD to an earlier one is below it (A) are left out,
-        so that fewer ids than `numConfs` come back.
-    coordMap : {atom index: Point3D} to hold; unlike RDKit's, which asks for the distances alone, the atoms then are there to 1e-3 A.
+    numThreads : threads for RDKit's own models; 0 is all. The result does not depend on
+        it.
+    pruneRmsThresh : where 0 or more, conformers whose heavy-atom symmetric RMSD to an
+        earlier one is below it (A) are left out, so that fewer ids than `numConfs` come
+        back.
+    coordMap : {atom index: Point3D} to hold; unlike RDKit's, which asks for the
+        distances alone, the atoms then are there to 1e-3 A.
     **options : passed to `equidrift.sample`.
 
     Returns
@@ -81,7 +84,9 @@ def embed_molecule_confs(
 
 
 def prune_by_rms(mol: Chem.Mol, threshold_A: float) -> list[int]:
-    """Indices of conformers that differ by at least `threshold_A` in heavy-atom symmetric RMSD from every one kept before."""
+    """Indices of conformers that differ by at least `threshold_A` in heavy-atom
+    symmetric RMSD from every one kept before.
+    """
     count = mol.GetNumConformers()
     if count < 2:
         return list(range(count))

@@ -1,4 +1,6 @@
-"""RDKit's ETKDGv3, alone and with MMFF94 relaxation, as conformer models: the fallback, and the control in every table."""
+"""RDKit's ETKDGv3, alone and with MMFF94 relaxation, as conformer models: the fallback,
+and the control in every table.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) 
 
 
 def rdkit_seeds(seeds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Our 63-bit seeds folded to the 2**31 - 2 distinct ones RDKit has; consecutive seeds stay consecutive but for the wrap."""
+    """Our 63-bit seeds folded to the 2**31 - 2 distinct ones RDKit has; consecutive
+    seeds stay consecutive but for the wrap.
+    """
     return np.asarray(seeds, np.int64) % SEEDS + 1
 
 
@@ -68,9 +72,11 @@ class ETKDG:
     Parameters
     ----------
     num_threads : threads RDKit may use; 0 is all of them. Results do not depend on it.
-    max_attempts : embedding attempts a conformer, first from distance geometry, then as many from random coordinates.
-    timeout_s : seconds one call of `sample` may take, None for no limit. Conformers not made by then are NaN,
-        so that with a limit the result depends on the machine's speed.
+    max_attempts : embedding attempts a conformer, first from distance geometry, then as
+        many from random coordinates.
+    timeout_s : seconds one call of `sample` may take, None for no limit. Conformers not
+        made by then are NaN, so that with a limit the result depends on the machine's
+        speed.
 
     Raises
     ------
@@ -97,7 +103,9 @@ class ETKDG:
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> ETKDG:
-        """This model with atoms held and distances kept: by RDKit's coordMap from random coordinates, and its bounds matrix."""
+        """This model with atoms held and distances kept: by RDKit's coordMap from
+        random coordinates, and its bounds matrix.
+        """
         model = copy.copy(self)
         model.conditions = conditions
         return model
@@ -121,7 +129,8 @@ class ETKDG:
         Parameters
         ----------
         molecule : the graph; its stereo is enforced.
-        seeds : (k,) int64. Runs of consecutive seeds are embedded in one call, which halves the cost.
+        seeds : (k,) int64. Runs of consecutive seeds are embedded in one call, which
+            halves the cost.
         steps : ignored, ETKDG has none.
         callback : called with {"done": conformers so far, "total": k}.
 
@@ -134,11 +143,15 @@ class ETKDG:
         return self._sample_here(molecule, seeds, callback)
 
     def never_embeds(self, molecule: Molecule) -> bool:
-        """Whether no setting of RDKit embeds a molecule, so that further draws are in vain."""
+        """Whether no setting of RDKit embeds a molecule, so that further draws are in
+        vain.
+        """
         return self.conditions is None and not rungs_of(molecule)
 
     def _sample_apart(self, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-        """`sample` in a child process: RDKit hangs on a few cages, and no limit of its own ends that."""
+        """`sample` in a child process: RDKit hangs on a few cages, and no limit of its
+        own ends that.
+        """
         nothing = np.full((len(seeds), molecule.n_atoms, 3), np.nan)
         if self.conditions is None and not rungs_of(molecule):
             return nothing
@@ -177,7 +190,9 @@ class ETKDG:
         deadline: float | None,
         known: Known | None,
     ) -> NDArray[np.float64]:
-        """One conformer a seed: all at once, then one by one (RDKit leaves failures out) up the ladder of settings."""
+        """One conformer a seed: all at once, then one by one (RDKit leaves failures
+        out) up the ladder of settings.
+        """
         found = self._call(mol, seeds, deadline, LADDER[0], FIRST_ATTEMPTS, known)
         if len(found) == len(seeds):
             return found
@@ -197,7 +212,9 @@ class ETKDG:
         deadline: float | None,
         known: Known | None,
     ) -> NDArray[np.float64]:
-        """The conformer of one seed by the first setting that makes it; NaN where none does."""
+        """The conformer of one seed by the first setting that makes it; NaN where none
+        does.
+        """
         if known is not None:
             for rung in LADDER[:4]:
                 found = self._call(mol, seeds, deadline, rung, self.max_attempts, known)
@@ -227,7 +244,9 @@ class ETKDG:
         attempts: int,
         known: Known | None = None,
     ) -> NDArray[np.float64]:
-        """What RDKit embeds from consecutive seeds; on some rings it raises RuntimeError, which counts as nothing found."""
+        """What RDKit embeds from consecutive seeds; on some rings it raises
+        RuntimeError, which counts as nothing found.
+        """
         limit = call_limit_s(mol, len(seeds))
         if deadline is not None:
             left = deadline - time.monotonic()
@@ -265,7 +284,9 @@ def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
 
 
 def call_limit_s(mol: Chem.Mol, count: int) -> int:
-    """Seconds RDKit may take for a call: far more than any molecule needs that embeds at all."""
+    """Seconds RDKit may take for a call: far more than any molecule needs that embeds
+    at all.
+    """
     return CALL_S + count * (1 + mol.GetNumAtoms() // ATOMS_PER_S)
 
 
@@ -275,8 +296,10 @@ class Rung:
 
     Parameters
     ----------
-    small_rings : torsion preferences of small rings; their minimiser gives up on cyclopentane.
-    knowledge : flat aromatic rings and linear triple bonds, which a helicene or paracyclophane does not have.
+    small_rings : torsion preferences of small rings; their minimiser gives up on
+        cyclopentane.
+    knowledge : flat aromatic rings and linear triple bonds, which a helicene or
+        paracyclophane does not have.
     random : from random coordinates instead of the metric matrix.
     """
 
@@ -340,7 +363,8 @@ def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
 
 
 def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
-    """The settings that embed a molecule from a fixed seed, one from each kind of start; empty where none does.
+    """The settings that embed a molecule from a fixed seed, one from each kind of
+    start; empty where none does.
 
     What does not embed here is not tried again, sample by sample.
     """
@@ -356,7 +380,9 @@ def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
 
 
 def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
-    """Conformers superposed on the held atoms, without those whose core came out in another shape (its mirror image, say)."""
+    """Conformers superposed on the held atoms, without those whose core came out in
+    another shape (its mirror image, say).
+    """
     if not len(known.atoms):
         return positions_A
     near = [
@@ -388,7 +414,8 @@ def mmff_relax(
     max_iterations : of RDKit's BFGS minimiser; 0 only evaluates the energies.
     variant : "MMFF94" or "MMFF94s".
     num_threads : threads RDKit may use; 0 is all of them.
-    known : atoms to hold and distances to keep; the energies are without the restraints.
+    known : atoms to hold and distances to keep; the energies are without the
+        restraints.
 
     Returns
     -------
@@ -428,7 +455,9 @@ def mmff_relax(
 
 @lru_cache(maxsize=4096)
 def force_field_of(molecule: Molecule) -> str:
-    """The force field that has parameters for a molecule: "MMFF94", else "UFF", else the empty string."""
+    """The force field that has parameters for a molecule: "MMFF94", else "UFF", else
+    the empty string.
+    """
     mol = _to_mol(molecule)
     with rdBase.BlockLogs():
         if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
@@ -439,7 +468,8 @@ def force_field_of(molecule: Molecule) -> str:
 def field_relax(
     molecule: Molecule, positions_A: NDArray[np.float64], *, num_threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conformers moved to the nearest minimum of MMFF94, of UFF where that has no types, and their energies_eV.
+    """Conformers moved to the nearest minimum of MMFF94, of UFF where that has no
+    types, and their energies_eV.
 
     Without either they stay as they are, with energies of NaN.
     """
@@ -478,7 +508,8 @@ class ETKDGMMFF(ETKDG):
     ----------
     variant : "MMFF94" or "MMFF94s".
     max_iterations : of the minimiser.
-    num_threads, max_attempts, timeout_s : as for `ETKDG`; the time limit holds for the embedding.
+    num_threads, max_attempts, timeout_s : as for `ETKDG`; the time limit holds for the
+        embedding.
     """
 
     name = "etkdg-mmff"

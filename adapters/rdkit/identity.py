@@ -1,7 +1,8 @@
-"""Which molecule a record is of: the one its SMILES names, if graph and geometry are that molecule's.
+"""Which molecule a record is of: the one its SMILES names, if graph and geometry are
+that molecule's.
 
-Stereo that is perceived from coordinates alone says more than was meant: an open centre, or a nitrogen that inverts,
-would make each conformer a molecule of its own.
+Stereo that is perceived from coordinates alone says more than was meant: an open
+centre, or a nitrogen that inverts, would make each conformer a molecule of its own.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ def _named(smiles: str) -> Molecule | None:
 def identified(
     seen: Molecule, smiles: str, positions_A: NDArray[np.float64] | None
 ) -> Molecule | None:
-    """`seen`, in its own order, with the stereo that the SMILES says; None where the SMILES names another molecule.
+    """`seen`, in its own order, with the stereo that the SMILES says; None where the
+    SMILES names another molecule.
 
     Parameters
     ----------
     seen : the molecule as perceived, every hydrogen explicit.
     smiles : that the record carries.
-    positions_A : (k, n_atoms, 3), whose stereo must agree; None for a record without coordinates.
+    positions_A : (k, n_atoms, 3), whose stereo must agree; None for a record without
+        coordinates.
     """
     named = _named(smiles)
     if (
@@ -59,7 +62,9 @@ def _graph(molecule: Molecule) -> Molecule:
 
 
 def _places(named: Molecule, seen: Molecule) -> list[NDArray[np.int64]]:
-    """Where the atoms of `named` are in `seen`: as they stand, else every way in which the graphs fit."""
+    """Where the atoms of `named` are in `seen`: as they stand, else every way in which
+    the graphs fit.
+    """
     bare, other = _graph(named), _graph(seen)
     if bare == other:
         return [np.arange(seen.n_atoms)]
@@ -91,7 +96,9 @@ def _hydrogens(molecule: Molecule, k: int) -> list[int]:
 def _with_hydrogens(
     named: Molecule, seen: Molecule, heavy: list[int], match: tuple[int, ...]
 ) -> NDArray[np.int64] | None:
-    """The place of every atom, hydrogens with the atom they are on; None where their numbers differ."""
+    """The place of every atom, hydrogens with the atom they are on; None where their
+    numbers differ.
+    """
     place = np.full(named.n_atoms, -1)
     place[heavy] = match
     if len(heavy) < named.n_atoms:

@@ -1,4 +1,6 @@
-"""Molecules from .smi, .sdf, .mol and .pdb files, and conformers to .sdf, .mol and .pdb files, by RDKit."""
+"""Molecules from .smi, .sdf, .mol and .pdb files, and conformers to .sdf, .mol and .pdb
+files, by RDKit.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,10 @@ PDB_MAX_ATOMS = 99_999
 class Record:
     """One entry of a file.
 
-    index counts from 0; title is the name in the file, else the SMILES; molecule, with its name and properties, is None where
-    `error` says what is wrong with the entry; positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None
-    where it has none in 3D; own: what `equidrift` wrote of this conformer, by field.
+    index counts from 0; title is the name in the file, else the SMILES; molecule, with
+    its name and properties, is None where `error` says what is wrong with the entry;
+    positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None where
+    it has none in 3D; own: what `equidrift` wrote of this conformer, by field.
     """
 
     index: int
@@ -53,12 +56,15 @@ class Record:
 
 
 def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -> Iterator[Record]:
-    """The entries of a .smi/.smiles/.txt, .csv, .sdf, .mol, .mol2 or .pdb file, one at a time; a broken entry costs only itself.
+    """The entries of a .smi/.smiles/.txt, .csv, .sdf, .mol, .mol2 or .pdb file, one at
+    a time; a broken entry costs only itself.
 
     Parameters
     ----------
-    path : the file; its suffix tells the format, and .gz behind it is unpacked; "-" is standard input.
-    charge : total charge of a .pdb file's molecule; None takes it from the hydrogens there.
+    path : the file; its suffix tells the format, and .gz behind it is unpacked; "-" is
+        standard input.
+    charge : total charge of a .pdb file's molecule; None takes it from the hydrogens
+        there.
 
     Raises
     ------
@@ -109,7 +115,10 @@ def _lines(file: Path) -> Iterator[str]:
 
 
 def _smiles_entries(file: Path, charge: int | None) -> Iterator[Entry]:
-    """A line a molecule: SMILES, then a title. Blank lines, lines that begin with '#' and a head line 'smiles ...' are skipped."""
+    """A line a molecule: SMILES, then a title.
+
+    Blank lines, lines that begin with '#' and a head line 'smiles ...' are skipped.
+    """
     del charge
     for line in _lines(file):
         smiles, title = split_smiles(line)
@@ -262,8 +271,9 @@ def _write(path: str | os.PathLike[str], text: str, mode: str) -> None:
 def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
     """The text of one SDF record a conformer.
 
-    The title is the name, else the SMILES. Properties: what came with the molecule and the conformer, then `smiles`, `sample`
-    (counting from `first_sample`), `seed`, `model`, `energy_eV` and `log_prob` where known, and every score by its name.
+    The title is the name, else the SMILES. Properties: what came with the molecule and
+    the conformer, then `smiles`, `sample` (counting from `first_sample`), `seed`,
+    `model`, `energy_eV` and `log_prob` where known, and every score by its name.
     """
     molecule = ensemble.molecule
     mol = _mol_of(ensemble)
@@ -281,7 +291,8 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
 def write_sdf(
     ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
 ) -> None:
-    """Write one SDF record a conformer; `append` adds to the file, so that a long run can be written in pieces.
+    """Write one SDF record a conformer; `append` adds to the file, so that a long run
+    can be written in pieces.
 
     Raises
     ------
@@ -294,8 +305,9 @@ def write_sdf(
 def write_pdb(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     """Write a PDB file with one MODEL per conformer.
 
-    Amino acids and nucleotides are ATOM records, all else HETATM; double and triple bonds are
-    repeated CONECT entries; the SMILES stands in a REMARK. The order of atoms is the molecule's.
+    Amino acids and nucleotides are ATOM records, all else HETATM; double and triple
+    bonds are repeated CONECT entries; the SMILES stands in a REMARK. The order of atoms
+    is the molecule's.
 
     Raises
     ------
@@ -345,7 +357,8 @@ def _named(molecule: Molecule) -> Molecule:
 
 
 def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write a MOL file, which holds one conformer; its fields come after the block, as in SDF.
+    """Write a MOL file, which holds one conformer; its fields come after the block, as
+    in SDF.
 
     Errors as `write_sdf`, and `InputError` for several conformers.
     """

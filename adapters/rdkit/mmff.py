@@ -36,7 +36,8 @@ def parameters(mol: Chem.Mol, variant: str = "MMFF94") -> MMFFParameters:
     InputTypeError
         where `mol` is not an RDKit Mol.
     MoleculeError
-        for implicit hydrogens, radicals, and atoms or terms MMFF has no parameter for; the message names them.
+        for implicit hydrogens, radicals, and atoms or terms MMFF has no parameter for;
+        the message names them.
     """
     check_variant(variant)
     if not isinstance(mol, Chem.Mol):
@@ -99,7 +100,11 @@ def _properties(mol: Chem.Mol, variant: str) -> Any:
 
 
 def _untyped(mol: Chem.Mol) -> list[Chem.Atom]:
-    """The atoms RDKit could not type. It says only that there are some, so each atom is tried with its neighbours, the rest cut off."""
+    """The atoms RDKit could not type.
+
+    It says only that there are some, so each atom is tried with its neighbours, the
+    rest cut off.
+    """
     failing = [
         group
         for atom in mol.GetAtoms()
@@ -112,7 +117,9 @@ def _untyped(mol: Chem.Mol) -> list[Chem.Atom]:
 
 
 def _typable(mol: Chem.Mol, group: set[int]) -> bool:
-    """Whether MMFF types the atoms of `group` when every bond that leaves it ends in hydrogens."""
+    """Whether MMFF types the atoms of `group` when every bond that leaves it ends in
+    hydrogens.
+    """
     part = Chem.RWMol(mol)
     Chem.Kekulize(part, clearAromaticFlags=True)
     for bond in list(part.GetBonds()):
@@ -219,7 +226,9 @@ def _torsions(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
 
 
 def _pairs(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
-    """Pairs beyond 1-3 by the shortest path, between fragments too (RDKit's own force field leaves those out unless asked)."""
+    """Pairs beyond 1-3 by the shortest path, between fragments too (RDKit's own force
+    field leaves those out unless asked).
+    """
     steps = Chem.GetDistanceMatrix(mol)
     first, second = np.nonzero(np.triu(steps >= 3, 1))
     index = list(zip(first.tolist(), second.tolist()))

@@ -15,7 +15,8 @@ from equidrift.units import KCAL_MOL_PER_EV
 
 
 class MMFFEnergy:
-    """MMFF94 of one molecule: `energy_eV, gradient_eV_A = MMFFEnergy(molecule)(positions_A)`.
+    """MMFF94 of one molecule: `energy_eV, gradient_eV_A =
+    MMFFEnergy(molecule)(positions_A)`.
 
     Parameters
     ----------
@@ -45,7 +46,10 @@ class MMFFEnergy:
         self._field.Initialize()
 
     def __call__(self, positions_A: ArrayLike) -> tuple[float, NDArray[np.float64]]:
-        """Energy (eV) and its gradient (eV/A), float64 (n_atoms, 3). Raises `InputError` for positions of another shape."""
+        """Energy (eV) and its gradient (eV/A), float64 (n_atoms, 3).
+
+        Raises `InputError` for positions of another shape.
+        """
         positions = np.asarray(positions_A, np.float64)
         if positions.shape != self._shape:
             raise InputError(f"positions_A has shape {positions.shape}, expected {self._shape}")

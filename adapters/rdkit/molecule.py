@@ -1,4 +1,6 @@
-"""RDKit Mol <-> Molecule, both ways: atom order, bonds, charges, tetrahedral and double-bond stereo, names."""
+"""RDKit Mol <-> Molecule, both ways: atom order, bonds, charges, tetrahedral and
+double-bond stereo, names.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def from_smiles(smiles: str, name: str = "") -> Molecule:
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Tell what RDKit raises for what it thinks cannot be (its own preconditions, broken text) as a `MoleculeError`."""
+    """Tell what RDKit raises for what it thinks cannot be (its own preconditions,
+    broken text) as a `MoleculeError`.
+    """
     try:
         yield
     except EquidriftError:
@@ -99,7 +103,9 @@ def _parse_problem(smiles: str) -> str:
 
 
 def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
-    """The graph of an RDKit Mol. Missing hydrogens are added behind its atoms; the given atoms keep their order.
+    """The graph of an RDKit Mol.
+
+    Missing hydrogens are added behind its atoms; the given atoms keep their order.
 
     Raises
     ------
@@ -158,9 +164,11 @@ def _properties(mol: Chem.Mol) -> dict[str, str]:
 
 
 def _tetrahedral_row(atom: Chem.Atom) -> tuple[int, int, int, int, int] | None:
-    """(centre, a, b, c, d) with positive signed volume, or None where the atom carries no tag.
+    """(centre, a, b, c, d) with positive signed volume, or None where the atom carries
+    no tag.
 
-    Counter-clockwise: seen from the first neighbour, the others (a lone pair last) turn counter-clockwise.
+    Counter-clockwise: seen from the first neighbour, the others (a lone pair last) turn
+    counter-clockwise.
     """
     if atom.GetChiralTag() not in TETRAHEDRAL:
         return None
@@ -189,9 +197,11 @@ def _double_bond_row(bond: Chem.Bond) -> tuple[int, int, int, int, int] | None:
 
 
 def _residues(mol: Chem.Mol) -> dict[str, tuple[Any, ...]]:
-    """The PDB labels of the atoms by field of Molecule; empty unless every heavy atom has them.
+    """The PDB labels of the atoms by field of Molecule; empty unless every heavy atom
+    has them.
 
-    Hydrogens without labels, as `Chem.AddHs` adds them, get those of the atom they sit on.
+    Hydrogens without labels, as `Chem.AddHs` adds them, get those of the atom they sit
+    on.
     """
     info = [atom.GetPDBResidueInfo() for atom in mol.GetAtoms()]
     hydrogens: dict[int, list[int]] = {}
@@ -226,7 +236,8 @@ def _labelled_neighbour(atom: Chem.Atom) -> int | None:
 
 
 def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
-    """An RDKit Mol with every hydrogen explicit, in the Molecule's order; positions_A (k, n, 3) become k conformers.
+    """An RDKit Mol with every hydrogen explicit, in the Molecule's order; positions_A
+    (k, n, 3) become k conformers.
 
     Raises
     ------
@@ -265,13 +276,17 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
 
 
 def flat_smiles(molecule: Molecule) -> str:
-    """RDKit's SMILES without stereo, isotopes and explicit hydrogens: the key by which molecules are held out from training."""
+    """RDKit's SMILES without stereo, isotopes and explicit hydrogens: the key by which
+    molecules are held out from training.
+    """
     natural = molecule.replace(isotopes=np.zeros(molecule.n_atoms))
     return str(Chem.MolToSmiles(Chem.RemoveHs(to_mol(natural)), isomericSmiles=False))
 
 
 def labelled_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
-    """`to_mol` for the user: with atom maps and properties, which would mislead RDKit's canonical ranks on the way."""
+    """`to_mol` for the user: with atom maps and properties, which would mislead RDKit's
+    canonical ranks on the way.
+    """
     mol = to_mol(molecule, positions_A)
     for k in np.flatnonzero(molecule.atom_maps).tolist():
         mol.GetAtomWithIdx(k).SetAtomMapNum(int(molecule.atom_maps[k]))
@@ -285,7 +300,8 @@ def isotope_masses_amu(molecule: Molecule, *, strict: bool = True) -> NDArray[np
 
     Parameters
     ----------
-    strict : refuse isotopes that are not known, as numbers that mark atoms are; else these weigh what the element does.
+    strict : refuse isotopes that are not known, as numbers that mark atoms are; else
+        these weigh what the element does.
 
     Raises
     ------
@@ -320,7 +336,9 @@ def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:
 
 
 def _set_radicals(rw: Chem.RWMol, molecule: Molecule) -> None:
-    """RDKit infers radical electrons from valence when hydrogens are all explicit; nothing to do for closed shells."""
+    """RDKit infers radical electrons from valence when hydrogens are all explicit;
+    nothing to do for closed shells.
+    """
     if molecule.multiplicity == 1:
         for atom in rw.GetAtoms():
             atom.SetNumRadicalElectrons(0)
@@ -356,7 +374,9 @@ def _odd(permutation: Sequence[int]) -> bool:
 def add_conformers(
     mol: Chem.Mol, positions_A: NDArray[np.float64], *, clear: bool = True
 ) -> list[int]:
-    """Add positions_A (k, n, 3) to an RDKit Mol as conformers, RDKit's manner; returns their ids."""
+    """Add positions_A (k, n, 3) to an RDKit Mol as conformers, RDKit's manner; returns
+    their ids.
+    """
     positions = np.asarray(positions_A, np.float64)
     if positions.ndim != 3 or positions.shape[1:] != (mol.GetNumAtoms(), 3):
         raise InputError(
@@ -373,7 +393,8 @@ def add_conformers(
 
 
 def ensemble_of(mol: Chem.Mol) -> Ensemble:
-    """The graph and the 3D conformers of a Mol, in its own order; missing hydrogens are placed behind its atoms.
+    """The graph and the 3D conformers of a Mol, in its own order; missing hydrogens are
+    placed behind its atoms.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""Molecules of PDB files: every atom that is there, and charges from the hydrogens that are.
+"""Molecules of PDB files: every atom that is there, and charges from the hydrogens that
+are.
 
-Bonds come from CONECT records and, where these say nothing, from distances. With hydrogens,
-orders and charges are those that fit them (`equidrift.bond_orders`); without, RDKit's templates
-of residues and the orders in CONECT records tell.
+Bonds come from CONECT records and, where these say nothing, from distances. With
+hydrogens, orders and charges are those that fit them (`equidrift.bond_orders`);
+without, RDKit's templates of residues and the orders in CONECT records tell.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _VARIANTS = {
 def pdb_entries(text: str, stem: str, charge: int | None = None) -> Iterator[Entry]:
     """(title, function that gives the molecule and its positions) of each molecule.
 
-    MODELs of one molecule are its conformers; another molecule, or another stereoisomer, among
-    them is an entry of its own.
+    MODELs of one molecule are its conformers; another molecule, or another
+    stereoisomer, among them is an entry of its own.
 
     Parameters
     ----------
@@ -95,7 +96,9 @@ def _groups(file: PdbFile) -> list[list[Model]]:
 
 
 def _molecules(models: list[Model], file: PdbFile, charge: int | None) -> Iterator[Read]:
-    """The molecules of models with the same atoms: one, unless their bonds or stereo differ."""
+    """The molecules of models with the same atoms: one, unless their bonds or stereo
+    differ.
+    """
     rest = models
     while rest:
         mol = _graph(rest[0], file, charge)
@@ -128,8 +131,8 @@ def _has_bonds(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> NDArray[np.bool_
 def _stereoisomers(mol: Chem.Mol, frames_A: NDArray[np.float64], smiles: str) -> Iterator[Read]:
     """The conformers of each stereoisomer.
 
-    In a file of equidrift's, whose SMILES leaves stereo open, they stay one molecule that has
-    the stereo on which all conformers agree.
+    In a file of equidrift's, whose SMILES leaves stereo open, they stay one molecule
+    that has the stereo on which all conformers agree.
     """
     molecule, positions = _with_hydrogens(mol, frames_A)
     signs = _stereo_signs(molecule, positions)
@@ -148,7 +151,9 @@ def _stereoisomers(mol: Chem.Mol, frames_A: NDArray[np.float64], smiles: str) ->
 
 
 def _with_hydrogens(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> Read:
-    """(molecule with the stereo of the first frame, positions (k, n, 3) with all hydrogens)."""
+    """(molecule with the stereo of the first frame, positions (k, n, 3) with all
+    hydrogens).
+    """
     copy = Chem.Mol(mol)
     add_conformers(copy, frames_A)
     refuse_drawing(copy)
@@ -158,7 +163,9 @@ def _with_hydrogens(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> Read:
 
 
 def _stereo_signs(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.int64]:
-    """1 or -1 per frame and row of stereo: tetrahedral volumes, then sides of double bonds."""
+    """1 or -1 per frame and row of stereo: tetrahedral volumes, then sides of double
+    bonds.
+    """
     x = positions_A
     _, a, b, c, d = molecule.tetrahedral.T
     volumes = np.einsum(
@@ -241,9 +248,10 @@ def _structure(
 ) -> Structure:
     """Orders and charges that the hydrogens ask for.
 
-    A total charge is taken as given. Without one, known residues have what their hydrogens
-    make; the rest has the charge in its records, else it is neutral, or a cation if its
-    hydrogens are too many for that. An anion may as well lack a hydrogen, and is refused.
+    A total charge is taken as given. Without one, known residues have what their
+    hydrogens make; the rest has the charge in its records, else it is neutral, or a
+    cation if its hydrogens are too many for that. An anion may as well lack a hydrogen,
+    and is refused.
     """
     if charge is not None:
         return fit_charge(skeleton, charge)
@@ -269,7 +277,9 @@ def _structure(
 def _unlikely_anion(
     skeleton: Skeleton, structure: Structure, atoms: Model, known: NDArray[np.bool_]
 ) -> str:
-    """The first atom of a known residue that is an anion and rather lacks a hydrogen, or ""."""
+    """The first atom of a known residue that is an anion and rather lacks a hydrogen,
+    or "".
+    """
     around: dict[int, list[int]] = {}
     for i, j in skeleton.bonds.tolist():
         around.setdefault(i, []).append(j)

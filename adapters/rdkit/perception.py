@@ -1,6 +1,7 @@
 """Bonds, bond orders, charges and stereo from a geometry alone.
 
-RDKit finds which atoms are bonded; `equidrift.bond_orders` finds the orders and the charges.
+RDKit finds which atoms are bonded; `equidrift.bond_orders` finds the orders and the
+charges.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def molecule_from_xyz(
     ----------
     numbers : (n,) atomic numbers; every hydrogen must be there.
     positions_A : (n, 3).
-    charge : total charge. None takes the molecule as neutral, and is refused if no neutral
-        structure fits.
+    charge : total charge. None takes the molecule as neutral, and is refused if no
+        neutral structure fits.
 
     Raises
     ------
@@ -63,12 +64,13 @@ def molecule_from_xyz(
 
 
 def complete(molecule: Molecule, positions_A: NDArray[np.float64], charges_known: bool) -> Molecule:
-    """A graph from elsewhere with its bond orders and formal charges; stereo from the geometry.
+    """A graph from elsewhere with its bond orders and formal charges; stereo from the
+    geometry.
 
     Parameters
     ----------
-    molecule : its bonds; an order of 0 is unknown. If all are, and there is no bond, the
-        geometry tells them.
+    molecule : its bonds; an order of 0 is unknown. If all are, and there is no bond,
+        the geometry tells them.
     positions_A : (n, 3).
     charges_known : whether its formal charges are; else they come from the bonds, every
         hydrogen explicit.
@@ -76,7 +78,8 @@ def complete(molecule: Molecule, positions_A: NDArray[np.float64], charges_known
     Raises
     ------
     MoleculeError
-        if charges do not fit the bonds (an acetate with charges of 0 would be a radical).
+        if charges do not fit the bonds (an acetate with charges of 0 would be a
+        radical).
     """
     numbers = molecule.numbers
     if not np.isin(numbers, list(STATES)).all():
@@ -175,7 +178,9 @@ def fit_charge(
 
 
 def mol_of(skeleton: Skeleton, structure: Structure) -> Chem.Mol:
-    """A sanitised Mol of the structure, with the geometry and its stereo if there is one."""
+    """A sanitised Mol of the structure, with the geometry and its stereo if there is
+    one.
+    """
     rw = _bare(skeleton.numbers)
     for atom, charge in zip(rw.GetAtoms(), structure.charges.tolist()):
         atom.SetFormalCharge(charge)
@@ -198,8 +203,8 @@ def mol_of(skeleton: Skeleton, structure: Structure) -> Chem.Mol:
 def refuse_drawing(mol: Chem.Mol) -> None:
     """Raise `MoleculeError` for a flat drawing that says it has three dimensions.
 
-    All its atoms lie in one plane, and one with four neighbours, or an sp3 atom with three,
-    among them: in no conformer do these.
+    All its atoms lie in one plane, and one with four neighbours, or an sp3 atom with
+    three, among them: in no conformer do these.
     """
     x = mol.GetConformer().GetPositions()
     if len(x) < 4:
@@ -227,7 +232,9 @@ def _bare(numbers: NDArray[np.int64]) -> Chem.RWMol:
 
 
 def assign_from_3d(mol: Chem.Mol, confId: int = -1) -> Chem.Mol:
-    """A copy of an RDKit Mol whose tetrahedral and double-bond tags are those of a conformer; the given Mol is not changed."""
+    """A copy of an RDKit Mol whose tetrahedral and double-bond tags are those of a
+    conformer; the given Mol is not changed.
+    """
     mol = Chem.Mol(mol)
     Chem.AssignStereochemistryFrom3D(mol, confId, replaceExistingTags=True)
     return mol

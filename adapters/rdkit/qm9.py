@@ -1,4 +1,6 @@
-"""QM9's SMILES matched to its geometries by RDKit: bonds, orders and formal charges of every atom, in the order of the geometry."""
+"""QM9's SMILES matched to its geometries by RDKit: bonds, orders and formal charges of
+every atom, in the order of the geometry.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,9 @@ def match_geometry(
     smiles : of the molecule, in any atom order.
     numbers : (n,) atomic numbers. positions_A : (n, 3).
 
-    Returns
-    -------
-    (bonds (m, 2), Kekulised orders (m,), aromatic (m,), formal charges (n,), SMILES without stereo), or None where the connections
-    that distances tell are not those of the SMILES.
+    Returns ------- (bonds (m, 2), Kekulised orders (m,), aromatic (m,), formal charges
+    (n,), SMILES without stereo), or None where the connections that distances tell are
+    not those of the SMILES.
     """
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
@@ -73,7 +74,9 @@ def _ratios(numbers: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.fl
 def _parents(
     numbers: NDArray[np.uint8], x: NDArray[np.float32], heavy: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """For each hydrogen the nearest heavy atom (its place among them), None where one is bonded to nothing."""
+    """For each hydrogen the nearest heavy atom (its place among them), None where one
+    is bonded to nothing.
+    """
     radii = COVALENT_RADII_A[numbers]
     hydrogens = np.flatnonzero(numbers == 1)
     if not len(heavy):
@@ -105,7 +108,9 @@ def _best_match(
     pairs: list[tuple[int, int]],
     ratio: NDArray[np.float64],
 ) -> tuple[int, ...] | None:
-    """Heavy atom of the geometry for each of the SMILES, by elements, hydrogens and connections; of several, where orders fit lengths."""
+    """Heavy atom of the geometry for each of the SMILES, by elements, hydrogens and
+    connections; of several, where orders fit lengths.
+    """
     known = _skeleton(numbers.tolist(), hydrogens.tolist(), pairs)
     atoms = list(mol.GetAtoms())
     ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
@@ -121,7 +126,9 @@ def _best_match(
 
 
 def _skeleton(numbers: list[int], hydrogens: list[int], pairs: list[tuple[int, int]]) -> Chem.Mol:
-    """Heavy atoms with single bonds; the isotope tells how many hydrogens an atom has, so that a match respects them."""
+    """Heavy atoms with single bonds; the isotope tells how many hydrogens an atom has,
+    so that a match respects them.
+    """
     rw = Chem.RWMol()
     for z, h in zip(numbers, hydrogens):
         atom = Chem.Atom(int(z))

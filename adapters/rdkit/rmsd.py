@@ -1,4 +1,6 @@
-"""Heavy-atom RMSD over all symmetries, by RDKit: which conformers of a molecule are distinct."""
+"""Heavy-atom RMSD over all symmetries, by RDKit: which conformers of a molecule are
+distinct.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from equidrift.records import Molecule
 
 
 def heavy_copy(molecule: Molecule, positions_A: NDArray[np.float64]) -> Chem.Mol:
-    """The RDKit Mol without its hydrogens, with one conformer a block of positions_A (k, n_atoms, 3)."""
+    """The RDKit Mol without its hydrogens, with one conformer a block of positions_A
+    (k, n_atoms, 3).
+    """
     mol = to_mol(molecule, positions_A)
     with rdBase.BlockLogs():
         heavy: Chem.Mol = Chem.RemoveHs(mol)
@@ -32,7 +36,8 @@ def distinct(
     molecule : the graph.
     positions_A : (k, n_atoms, 3).
     threshold_A : heavy-atom RMSD after the best alignment over all symmetries.
-    order : in which conformers are considered, None for the given order; the first one is always kept.
+    order : in which conformers are considered, None for the given order; the first one
+        is always kept.
 
     Returns
     -------
@@ -55,14 +60,18 @@ def _rmsd(heavy: Chem.Mol, first: int, second: int) -> float:
 def rmsd_matrix(
     molecule: Molecule, first_A: NDArray[np.float64], second_A: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Heavy-atom RMSD in A over all symmetries between every conformer of `first_A` (r, n, 3) and of `second_A` (g, n, 3): (r, g)."""
+    """Heavy-atom RMSD in A over all symmetries between every conformer of `first_A` (r,
+    n, 3) and of `second_A` (g, n, 3): (r, g).
+    """
     heavy = heavy_copy(molecule, np.concatenate([first_A, second_A]))
     r, g = len(first_A), len(second_A)
     return np.array([[_rmsd(heavy, r + k, j) for k in range(g)] for j in range(r)]).reshape(r, g)
 
 
 def heavy_symmetries(molecule: Molecule, limit: int = 10_000) -> NDArray[np.int64]:
-    """Permutations (p, n_atoms) of the heavy atoms that keep the graph, the identity among them; hydrogens stay where they are."""
+    """Permutations (p, n_atoms) of the heavy atoms that keep the graph, the identity
+    among them; hydrogens stay where they are.
+    """
     heavy = np.flatnonzero(molecule.numbers > 1)
     mol = Chem.RWMol(to_mol(molecule))
     for k in np.flatnonzero(molecule.numbers == 1)[::-1].tolist():

@@ -19,7 +19,8 @@ MAX_ISOMERS = 32  # five open centres
 def open_stereo(molecule: Molecule) -> tuple[str, ...]:
     """The stereocentres and double bonds without a stereo label, as `C1` or `C1=C2`.
 
-    Atoms are numbered from 0, in the molecule's order. Cumulated double bonds are left out.
+    Atoms are numbered from 0, in the molecule's order. Cumulated double bonds are left
+    out.
     """
     mol = to_mol(molecule)
     found = []
@@ -37,9 +38,11 @@ def open_stereo(molecule: Molecule) -> tuple[str, ...]:
 
 
 def stereoisomers(molecule: Molecule) -> list[Molecule]:
-    """Every stereoisomer that the labels of a molecule leave open; the molecule if there is one.
+    """Every stereoisomer that the labels of a molecule leave open; the molecule if
+    there is one.
 
-    Each has its own SMILES, and a name with the suffix -1, -2 and so on if the molecule has one.
+    Each has its own SMILES, and a name with the suffix -1, -2 and so on if the molecule
+    has one.
 
     Raises
     ------

@@ -20,8 +20,8 @@ SMILES, NAME = "smiles", "name"  # columns, in any case; the others are properti
 def csv_rows(file: Path) -> Iterator[tuple[str, Callable[[], Molecule]]]:
     """(title, function that reads the molecule) of each row.
 
-    The first line names the columns: `smiles` (or InChI strings in it), `name` if there is one,
-    and whatever else, which becomes the molecule's properties.
+    The first line names the columns: `smiles` (or InChI strings in it), `name` if there
+    is one, and whatever else, which becomes the molecule's properties.
 
     Raises
     ------
@@ -119,7 +119,8 @@ def mol_of_mol2(block: str) -> Chem.Mol:
     Raises
     ------
     MoleculeError
-        if RDKit cannot read it; atom types are to be those of Corina, which most programs write.
+        if RDKit cannot read it; atom types are to be those of Corina, which most
+        programs write.
     """
     with rdBase.BlockLogs():
         try:

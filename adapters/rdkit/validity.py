@@ -1,4 +1,6 @@
-"""What RDKit, and PoseBusters where it is installed, think of generated molecules: sanitisation, stereo, SMILES, descriptors."""
+"""What RDKit, and PoseBusters where it is installed, think of generated molecules:
+sanitisation, stereo, SMILES, descriptors.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def _unsanitised(molecule: Molecule) -> Chem.Mol:
 
 
 def kekulised(molecule: Molecule) -> Molecule:
-    """The molecule with aromatic bonds as single and double ones; the same object where it has none.
+    """The molecule with aromatic bonds as single and double ones; the same object where
+    it has none.
 
     Raises
     ------
@@ -69,7 +72,8 @@ def kekulised(molecule: Molecule) -> Molecule:
 
 
 def perceived(molecule: Molecule, positions_A: NDArray[np.float64]) -> Molecule:
-    """The molecule as RDKit reads its graph (aromatic bonds marked, radicals counted), with the stereo its coordinates show.
+    """The molecule as RDKit reads its graph (aromatic bonds marked, radicals counted),
+    with the stereo its coordinates show.
 
     Parameters
     ----------
@@ -78,7 +82,8 @@ def perceived(molecule: Molecule, positions_A: NDArray[np.float64]) -> Molecule:
 
     Returns
     -------
-    The same atoms and bonds in the same order; `smiles` is canonical, with stereo and without explicit hydrogens.
+    The same atoms and bonds in the same order; `smiles` is canonical, with stereo and
+    without explicit hydrogens.
 
     Raises
     ------
@@ -99,12 +104,15 @@ def _smiles(mol: Chem.Mol) -> str:
 
 
 def canonical_smiles(molecule: Molecule) -> str:
-    """RDKit's canonical SMILES with stereo, without explicit hydrogens: what tells whether two molecules are the same."""
+    """RDKit's canonical SMILES with stereo, without explicit hydrogens: what tells
+    whether two molecules are the same.
+    """
     return _smiles(to_mol(molecule))
 
 
 def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
-    """A Mol and its coordinates with a hydrogen, placed by RDKit, on every open valence.
+    """A Mol and its coordinates with a hydrogen, placed by RDKit, on every open
+    valence.
 
     Raises
     ------
@@ -124,7 +132,9 @@ def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
 
 
 def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
-    """Molecular weight (g/mol), Crippen's logP, polar surface area (A^2) and QED of each, (n, 4) in the order of `DESCRIPTORS`."""
+    """Molecular weight (g/mol), Crippen's logP, polar surface area (A^2) and QED of
+    each, (n, 4) in the order of `DESCRIPTORS`.
+    """
     rows = []
     for molecule in molecules:
         mol = Chem.RemoveHs(to_mol(molecule))
@@ -136,7 +146,8 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
 
 
 def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
-    """For each molecule the names of PoseBusters' checks (its `mol` set: geometry, clashes, flatness, strain) that fail.
+    """For each molecule the names of PoseBusters' checks (its `mol` set: geometry,
+    clashes, flatness, strain) that fail.
 
     Raises
     ------

@@ -1,1 +1,3 @@
-"""Boltzmann generator: all Cartesian coordinates of one small molecule, with an exact density."""
+"""Boltzmann generator: all Cartesian coordinates of one small molecule, with an exact
+density.
+"""

@@ -1,14 +1,19 @@
-"""Cartesian coordinates <-> rigid motion and internal coordinates along the bonds, with the closed-form Jacobian.
+"""Cartesian coordinates <-> rigid motion and internal coordinates along the bonds, with
+the closed-form Jacobian.
 
-Atom i hangs on a bonded atom a, at a distance b, an angle theta (i-a-b) and a torsion phi (i-a-b-c); c is a neighbour of b for the first
-atom on a ("proper"), or that first atom for its siblings, whose torsion is then their phase relative to it about a-b ("improper"). With
-the first atom at r and the frame of the first three atoms as the rotation,
+Atom i hangs on a bonded atom a, at a distance b, an angle theta (i-a-b) and a torsion
+phi (i-a-b-c); c is a neighbour of b for the first atom on a ("proper"), or that first
+atom for its siblings, whose torsion is then their phase relative to it about a-b
+("improper"). With the first atom at r and the frame of the first three atoms as the
+rotation,
 
     dx (3N) = dr dOmega prod_i b_i^2 prod_i sin(theta_i) db dtheta dphi,      |SO(3)| = 8 pi^2                             (1)
 
-(Go and Scheraga, Macromolecules 1976, 9, 535). A density of the internal coordinates and a uniform orientation make a density of the
-Cartesian ones *per unit volume of the translation*, invariant under rotation and translation: log p(x) = log p(b, theta, phi) - log of (1).
-Mirror images differ by the signs of all torsions, so handedness is whatever the density of the torsions says it is.
+(Go and Scheraga, Macromolecules 1976, 9, 535). A density of the internal coordinates
+and a uniform orientation make a density of the Cartesian ones *per unit volume of the
+translation*, invariant under rotation and translation: log p(x) = log p(b, theta, phi)
+- log of (1). Mirror images differ by the signs of all torsions, so handedness is
+whatever the density of the torsions says it is.
 """
 
 from __future__ import annotations
@@ -39,12 +44,13 @@ class ZMatrix:
 
     Parameters
     ----------
-    rows : (n, 4) atoms i, a, b, c in the order they are placed; -1 where there is none (the first three rows).
-    rotors : (r, 3) equivalent atoms on one atom (the hydrogens of a methyl), the proper one first; any may be none.
+    rows : (n, 4) atoms i, a, b, c in the order they are placed; -1 where there is none
+        (the first three rows).
+    rotors : (r, 3) equivalent atoms on one atom (the hydrogens of a methyl), the proper
+        one first; any may be none.
 
-    Attributes
-    ----------
-    bonds (n-1, 2), angles (n-2, 3), torsions (n-3, 4): atoms of each coordinate, in the order of the rows.
+    Attributes ---------- bonds (n-1, 2), angles (n-2, 3), torsions (n-3, 4): atoms of
+    each coordinate, in the order of the rows.
     """
 
     def __init__(self, rows: ArrayLike, rotors: ArrayLike = ()):
@@ -62,12 +68,14 @@ class ZMatrix:
 
     @classmethod
     def of(cls, n_atoms: int, bonds: ArrayLike, numbers: ArrayLike) -> ZMatrix:
-        """A tree that starts in the middle of the molecule and places heavy atoms and large branches first.
+        """A tree that starts in the middle of the molecule and places heavy atoms and
+        large branches first.
 
         Raises
         ------
         InputError
-            for fewer than three atoms, several fragments, or bonds that name other atoms.
+            for fewer than three atoms, several fragments, or bonds that name other
+            atoms.
         """
         pairs, z = np.asarray(bonds, np.int64).reshape(-1, 2), np.asarray(numbers, np.int64)
         if n_atoms < LEAST_ATOMS or len(z) != n_atoms:
@@ -122,7 +130,9 @@ class ZMatrix:
         return cls(rows, _rotors(rows, graph, z))
 
     def to_internal(self, positions_A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Bond lengths (..., n-1) in A, angles (..., n-2) in (0, pi) and torsions (..., n-3) in [-pi, pi] of (..., n, 3)."""
+        """Bond lengths (..., n-1) in A, angles (..., n-2) in (0, pi) and torsions (...,
+        n-3) in [-pi, pi] of (..., n, 3).
+        """
         i, a = (positions_A[..., column, :] for column in self.bonds.T)
         lengths = (i - a).norm(dim=-1)
         i, a, b = (positions_A[..., column, :] for column in self.angles.T)
@@ -145,8 +155,9 @@ class ZMatrix:
 
         Parameters
         ----------
-        frame : (origin (..., 3), axes (..., 3, 3)) of the first three atoms as `frame_of` returns; None puts the first atom at the
-            origin, the second along x and the third in the xy plane.
+        frame : (origin (..., 3), axes (..., 3, 3)) of the first three atoms as
+            `frame_of` returns; None puts the first atom at the origin, the second along
+            x and the third in the xy plane.
         """
         origin, axes = (
             (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype)) if frame is None else frame
@@ -179,7 +190,9 @@ class ZMatrix:
         return torch.stack([p for p in place if p is not None], dim=-2)
 
     def frame_of(self, positions_A: Tensor) -> tuple[Tensor, Tensor]:
-        """Place (..., 3) of the first atom and axes (..., 3, 3), rows x y z, of the first three."""
+        """Place (..., 3) of the first atom and axes (..., 3, 3), rows x y z, of the
+        first three.
+        """
         a, b, c = (positions_A[..., k, :] for k in self.rows[:3, 0].tolist())
         x = (b - a) / (b - a).norm(dim=-1, keepdim=True)
         y = c - b
@@ -188,7 +201,9 @@ class ZMatrix:
         return a, torch.stack([x, y, torch.linalg.cross(x, y)], dim=-2)
 
     def log_volume(self, lengths: Tensor, angles: Tensor) -> Tensor:
-        """(...) log of dx / (dr db dtheta dphi): equation (1) with the rotations integrated."""
+        """(...) log of dx / (dr db dtheta dphi): equation (1) with the rotations
+        integrated.
+        """
         return 2 * lengths.log().sum(-1) + angles.sin().log().sum(-1) + LOG_ROTATIONS
 
     def to_dict(self) -> dict[str, Any]:
@@ -216,7 +231,9 @@ def _hops(graph: Graph, start: int) -> list[int]:
 def _rotors(
     rows: list[tuple[int, int, int, int]], graph: Graph, z: NDArray[np.int64]
 ) -> list[list[int]]:
-    """Triples of like end atoms on an atom with one other neighbour: turning them by a third is a relabelling."""
+    """Triples of like end atoms on an atom with one other neighbour: turning them by a
+    third is a relabelling.
+    """
     out = []
     for a in range(len(z)):
         ends = [

@@ -34,7 +34,8 @@ class Frames:
     positions_A : (k, n, 3); molecules whole.
     forces_eV_A : (k, n, 3) of the potential they were sampled from, or None.
     temperature_K : they were sampled at.
-    weights : (k,) what each counts in the likelihood (of a run that was biased), or None.
+    weights : (k,) what each counts in the likelihood (of a run that was biased), or
+        None.
     share : of the batches, against other sets of frames.
     """
 
@@ -63,7 +64,8 @@ class Frames:
 
     @classmethod
     def load(cls, path: str | Path, **changes: Any) -> Frames:
-        """From an .npz with positions_A, numbers, bonds, temperature_K, and forces_eV_A and weights where there are any.
+        """From an .npz with positions_A, numbers, bonds, temperature_K, and forces_eV_A
+        and weights where there are any.
 
         Raises
         ------
@@ -116,12 +118,14 @@ class Frames:
 
 
 def soft_torsions(tree: ZMatrix, positions_A: ArrayLike) -> list[int]:
-    """Torsions of the tree that turn in the frames (k, n, 3): those that vary by more than `SOFT_RAD`, and of every rotor the first.
+    """Torsions of the tree that turn in the frames (k, n, 3): those that vary by more
+    than `SOFT_RAD`, and of every rotor the first.
 
     Raises
     ------
     InputError
-        where three atoms along the tree come close to one line, so that a torsion means nothing.
+        where three atoms along the tree come close to one line, so that a torsion means
+        nothing.
     """
     x = torch.as_tensor(np.asarray(positions_A, np.float64))
     _, angles, torsions = tree.to_internal(x)
@@ -147,10 +151,11 @@ def soft_torsions(tree: ZMatrix, positions_A: ArrayLike) -> list[int]:
 def chart_data(
     flow: BoltzmannFlow, frames: Frames, kT_eV: float, *, copies: int = 1, seed: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """y (copies * k, d) of the frames and grad_y log p(y), float32, None without forces.
+    """y (copies * k, d) of the frames and grad_y log p(y), float32, None without
+    forces.
 
-    Every copy relabels the atoms of each rotor by a random third of a turn, which leaves energies as they are.
-    log p(y) = -U(x(y)) / kT + log |dx / dy|.
+    Every copy relabels the atoms of each rotor by a random third of a turn, which
+    leaves energies as they are. log p(y) = -U(x(y)) / kT + log |dx / dy|.
     """
     rng = np.random.default_rng(seed)
     coordinates, scores = [], []
@@ -182,7 +187,9 @@ def chart_data(
 
 
 class Batches:
-    """Batch number `step`: frames drawn from the sets by their shares, the same whenever it is asked for."""
+    """Batch number `step`: frames drawn from the sets by their shares, the same
+    whenever it is asked for.
+    """
 
     def __init__(
         self, sets: Sequence[tuple[Tensor, Tensor | None, Floats, float]], size: int, seed: int

@@ -1,15 +1,19 @@
-"""The flow: uniform angles and normal numbers <-> internal coordinates, smooth, with a closed-form log-determinant both ways.
+"""The flow: uniform angles and normal numbers <-> internal coordinates, smooth, with a
+closed-form log-determinant both ways.
 
-Coordinates y = (s, u). Soft torsions s (those that turn) stay on their circle; bond lengths, angles and stiff torsions become unbounded
-and about unit-sized u = (log b - m) / d, (logit(theta / pi) - m) / d and (2 tan((phi - m) / 2)) / d, so that every geometry with positive
-bonds has a density above zero. Of a rotor (methyl) the mean phase of its three atoms is the soft coordinate, and its spline has period
-2 pi / 3: relabelling the hydrogens by a third of a turn leaves p(s) exactly unchanged.
+Coordinates y = (s, u). Soft torsions s (those that turn) stay on their circle; bond
+lengths, angles and stiff torsions become unbounded and about unit-sized u = (log b - m)
+/ d, (logit(theta / pi) - m) / d and (2 tan((phi - m) / 2)) / d, so that every geometry
+with positive bonds has a density above zero. Of a rotor (methyl) the mean phase of its
+three atoms is the soft coordinate, and its spline has period 2 pi / 3: relabelling the
+hydrogens by a third of a turn leaves p(s) exactly unchanged.
 
     p(s) = prod_k p(s_k | s_1 .. s_{k-1})         circular rational-quadratic splines (Durkan et al. 2019; Rezende et al. 2020)      (1)
     w = exp(r(s)) A (u - mu(s))                   A lower triangular: the full covariance of the stiff part about its mean          (2)
     e = C_L(s) o ... o C_1(s) (w)                 couplings  x_B -> exp(a) S(x_B) + t,  S(x) = sinh(exp(d) (asinh(x) + k))           (3)
 
-with a, t, k, d of x_A and s. All maps but the splines are infinitely smooth, so forces of the flow exist everywhere.
+with a, t, k, d of x_A and s. All maps but the splines are infinitely smooth, so forces
+of the flow exist everywhere.
 """
 
 from __future__ import annotations
@@ -40,8 +44,9 @@ class FlowConfig:
     ----------
     rows, rotors : of the `ZMatrix`.
     soft : indices of the torsions that turn, in the order of equation (1).
-    width : of the hidden layers; layers : couplings; bins : of the splines (of a rotor's for a third of the circle);
-        harmonics : of the torsions, as the networks see them.
+    width : of the hidden layers; layers : couplings; bins : of the splines (of a
+        rotor's for a third of the circle); harmonics : of the torsions, as the networks
+        see them.
     """
 
     rows: Sequence[Sequence[int]]
@@ -59,7 +64,10 @@ class FlowConfig:
 
 
 class BoltzmannFlow(nn.Module):
-    """A density of all coordinates of one molecule. Positions in A; log-densities per A^(3n - 3), see `coordinates`."""
+    """A density of all coordinates of one molecule.
+
+    Positions in A; log-densities per A^(3n - 3), see `coordinates`.
+    """
 
     centre: Tensor
     scale: Tensor
@@ -149,7 +157,9 @@ class BoltzmannFlow(nn.Module):
     def from_chart(
         self, y: Tensor, frame: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Positions (..., n, 3) of y and log |dx / dy|; `frame` as in `ZMatrix.to_cartesian`."""
+        """Positions (..., n, 3) of y and log |dx / dy|; `frame` as in
+        `ZMatrix.to_cartesian`.
+        """
         n = self.tree.n_atoms
         b, t = n - 1, 2 * n - 3
         raw = y[..., self.m :] * self.scale
@@ -168,7 +178,9 @@ class BoltzmannFlow(nn.Module):
         return self.tree.to_cartesian(lengths, angles, torsions, frame), log_volume
 
     def _shear(self, away: Tensor) -> Tensor:
-        """What turns the first torsion of each rotor into the mean phase of its three: a shear, of determinant 1."""
+        """What turns the first torsion of each rotor into the mean phase of its three:
+        a shear, of determinant 1.
+        """
         out = away.new_zeros(*away.shape[:-1], self.m)
         for k, members in self.rotors.items():
             out[..., k] = away[..., members].sum(-1) / 3
@@ -186,14 +198,18 @@ class BoltzmannFlow(nn.Module):
     # --- the flow: y <-> latent
 
     def to_latent(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent numbers of y (k, d), the first m uniform on [0, 2 pi) and the rest normal under the flow, and log |d latent / dy|."""
+        """Latent numbers of y (k, d), the first m uniform on [0, 2 pi) and the rest
+        normal under the flow, and log |d latent / dy|.
+        """
         soft = torch.remainder(y[:, : self.m], _TWO_PI)
         turned, log_soft = self.soft_to_latent(soft)
         x, log_stiff = self.stiff_to_latent(soft, y[:, self.m :])
         return torch.cat([turned, x], dim=1), log_soft + log_stiff
 
     def from_latent(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `to_latent`: y (k, d), soft torsions in [0, 2 pi), and log |dy / d latent|."""
+        """The inverse of `to_latent`: y (k, d), soft torsions in [0, 2 pi), and log |dy
+        / d latent|.
+        """
         soft, log_soft = latent.new_zeros(len(latent), self.m), latent.new_zeros(len(latent))
         for k in range(self.m):  # torsion by torsion: each is needed for the next
             one = slice(k, k + 1)
@@ -206,12 +222,16 @@ class BoltzmannFlow(nn.Module):
         return torch.cat([soft, u], dim=1), log_soft + log_stiff
 
     def soft_to_latent(self, soft: Tensor) -> tuple[Tensor, Tensor]:
-        """Equation (1): numbers uniform on [0, 2 pi) of the soft torsions (k, m) in [0, 2 pi), and the log-determinant."""
+        """Equation (1): numbers uniform on [0, 2 pi) of the soft torsions (k, m) in [0,
+        2 pi), and the log-determinant.
+        """
         turned, log_slope = self._turn(soft, self._spline_numbers(soft), self.folds, inverse=False)
         return turned, log_slope.sum(1)
 
     def stiff_to_latent(self, soft: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Equations (2) and (3): normal numbers of u (k, n_stiff) given the soft torsions, and the log-determinant."""
+        """Equations (2) and (3): normal numbers of u (k, n_stiff) given the soft
+        torsions, and the log-determinant.
+        """
         seen, mean, log_width = self._given(soft)
         x = log_width.exp() * ((u - mean) @ self._lower().T)
         log_det = log_width.sum(1) + self.triangle.diagonal().sum()
@@ -263,12 +283,16 @@ class BoltzmannFlow(nn.Module):
     # --- parts
 
     def _features(self, soft: Tensor) -> Tensor:
-        """1 and the sines and cosines of the soft torsions and of their multiples, sums and differences."""
+        """1 and the sines and cosines of the soft torsions and of their multiples, sums
+        and differences.
+        """
         turns = soft @ torch.as_tensor(self.orders, dtype=soft.dtype).T
         return torch.cat([soft.new_ones(len(soft), 1), turns.sin(), turns.cos()], dim=1)
 
     def _spline_numbers(self, soft: Tensor) -> Tensor:
-        """(k, m, 3 bins) of the splines of all soft torsions; those of torsion j depend on the torsions before j alone."""
+        """(k, m, 3 bins) of the splines of all soft torsions; those of torsion j depend
+        on the torsions before j alone.
+        """
         x = self._features(soft) * self.known.to(soft.dtype)[:, None]
         one = x.new_ones(*x.shape[:2], 1)
         first, second, last = self.splines
@@ -279,7 +303,9 @@ class BoltzmannFlow(nn.Module):
     def _turn(
         self, value: Tensor, numbers: Tensor, folds: Tensor, *, inverse: bool
     ) -> tuple[Tensor, Tensor]:
-        """The splines (k, j, 3 bins) of some soft torsions at value (k, j), repeated in every third of the circle for a rotor."""
+        """The splines (k, j, 3 bins) of some soft torsions at value (k, j), repeated in
+        every third of the circle for a rotor.
+        """
         turns = value * (folds.to(value.dtype) / _TWO_PI)
         sector = torch.floor(turns).clamp_min(0).minimum(folds - 1)
         out, log_slope = circular_spline(
@@ -301,7 +327,9 @@ class BoltzmannFlow(nn.Module):
 
     @torch.no_grad()
     def start_from(self, positions_A: Tensor) -> None:
-        """Set centres and scales of the chart, and A and mu of equation (2), from frames (k, n, 3): then the flow starts as a normal."""
+        """Set centres and scales of the chart, and A and mu of equation (2), from
+        frames (k, n, 3): then the flow starts as a normal.
+        """
         lengths, angles, torsions = self.tree.to_internal(positions_A.double())
         t = lengths.shape[-1] + angles.shape[-1]
         stiff = torsions[:, self.stiff]
@@ -330,11 +358,13 @@ class BoltzmannFlow(nn.Module):
 
 
 def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-    """A monotone rational-quadratic map of the circle [0, 1) onto itself, and the log of its slope (of its inverse's, with `inverse`).
+    """A monotone rational-quadratic map of the circle [0, 1) onto itself, and the log
+    of its slope (of its inverse's, with `inverse`).
 
     Parameters
     ----------
-    x : (k,); numbers : (k, 3 bins), logits of the bins' widths and heights and the slopes at their borders, the first slope also the last.
+    x : (k,); numbers : (k, 3 bins), logits of the bins' widths and heights and the
+        slopes at their borders, the first slope also the last.
     """
     widths, heights, slopes = numbers.chunk(3, dim=1)
     bins = widths.shape[1]
@@ -370,7 +400,9 @@ def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tenso
 
 
 def _orders(k: int, harmonics: int) -> np.ndarray:
-    """(f, k) whole numbers: the multiples, sums and differences of k angles that the networks see."""
+    """(f, k) whole numbers: the multiples, sums and differences of k angles that the
+    networks see.
+    """
     eye = np.eye(k, dtype=np.int64)
     pairs = [eye[i] + sign * eye[j] for i in range(k) for j in range(i) for sign in (1, -1)]
     rows = [h * row for h in range(1, harmonics + 1) for row in eye] + pairs
@@ -378,7 +410,9 @@ def _orders(k: int, harmonics: int) -> np.ndarray:
 
 
 def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers; the last starts at zero, so that a flow starts as the identity."""
+    """Two hidden layers; the last starts at zero, so that a flow starts as the
+    identity.
+    """
     last = nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -388,7 +422,9 @@ def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def _bounded(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Shift, log scale, skew and log tail of a coupling; all but the shift bounded, so that no sample overflows."""
+    """Shift, log scale, skew and log tail of a coupling; all but the shift bounded, so
+    that no sample overflows.
+    """
     shift, others = numbers.tensor_split([numbers.shape[1] // 4], dim=1)
     log_scale, skew, log_tail = torch.tanh(others).chunk(3, dim=1)
     return shift, log_scale, skew, 0.5 * log_tail

@@ -1,12 +1,15 @@
-"""Losses: maximum likelihood, and the path gradient of the same divergence where the forces at the frames are known.
+"""Losses: maximum likelihood, and the path gradient of the same divergence where the
+forces at the frames are known.
 
-With f: y -> latent, g its inverse and q the flow's density, KL(p | q) is, seen from the latent side, E_p[log p~(f(y)) - log q0(f(y))]; the
-explicit dependence of p~ on the parameters averages to zero, and what is left is
+With f: y -> latent, g its inverse and q the flow's density, KL(p | q) is, seen from the
+latent side, E_p[log p~(f(y)) - log q0(f(y))]; the explicit dependence of p~ on the
+parameters averages to zero, and what is left is
 
     d KL = -E_p[ s(y) . d g(z) at z = f(y) ],    s = grad log p - grad log q                                                   (1)
 
-(Vaitl, Nicoli, Nakajima and Kessel, ICML 2022; Vaitl, Winkler, Richter and Kessel, ICLR 2024). Every frame brings as many numbers as it has
-coordinates, and the noise of (1) vanishes with s: this is what a small network and few frames need.
+(Vaitl, Nicoli, Nakajima and Kessel, ICML 2022; Vaitl, Winkler, Richter and Kessel, ICLR
+2024). Every frame brings as many numbers as it has coordinates, and the noise of (1)
+vanishes with s: this is what a small network and few frames need.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ LARGEST = 100.0  # norm of s beyond which a frame counts no more: in a clash for
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """y (k, d) in the flow's chart; weight (k,) of the likelihood; score (k, d) = grad_y log p(y), None where forces are unknown."""
+    """y (k, d) in the flow's chart; weight (k,) of the likelihood; score (k, d) =
+    grad_y log p(y), None where forces are unknown.
+    """
 
     y: Tensor
     weight: Tensor
@@ -39,10 +44,12 @@ def likelihood_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:
 
 
 def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = 0.0) -> Tensor:
-    """A number whose value is the negative log-likelihood, and whose gradient is (1) for p(u | s), plus `likelihood` times that of p(s).
+    """A number whose value is the negative log-likelihood, and whose gradient is (1)
+    for p(u | s), plus `likelihood` times that of p(s).
 
-    KL(p | q) = KL(p(s) | q(s)) + E KL(p(u | s) | q(u | s)), s the soft torsions, and (1) holds for each conditional. Weights enter p(s)
-    alone: given the soft torsions, s of (1) vanishes at the optimum whatever the density of the frames.
+    KL(p | q) = KL(p(s) | q(s)) + E KL(p(u | s) | q(u | s)), s the soft torsions, and
+    (1) holds for each conditional. Weights enter p(s) alone: given the soft torsions, s
+    of (1) vanishes at the optimum whatever the density of the frames.
     """
     if batch.score is None:
         return likelihood_loss(flow, batch)

@@ -1,8 +1,10 @@
-"""Samples with an exact density: the generator, the Monte Carlo proposer made of it, importance weights and free energies.
+"""Samples with an exact density: the generator, the Monte Carlo proposer made of it,
+importance weights and free energies.
 
-Densities are per A^(3n - 3): over all Cartesian coordinates, per unit volume of the translation, uniform in orientation (`coordinates`). So
-w = exp(-U / kT) / q needs no further factor for a molecule in free space, and its mean over samples of q is Z / V, with V the volume of
-the translation and Z the configurational integral in A^(3n).
+Densities are per A^(3n - 3): over all Cartesian coordinates, per unit volume of the
+translation, uniform in orientation (`coordinates`). So w = exp(-U / kT) / q needs no
+further factor for a molecule in free space, and its mean over samples of q is Z / V,
+with V the volume of the translation and Z the configurational integral in A^(3n).
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class BoltzmannGenerator:
     flow : a trained `BoltzmannFlow`; used in float64.
     numbers : (n,) atomic numbers; bonds : (b, 2).
     temperature_K : it was trained for.
-    source : name or path it was loaded from: what a pickle holds instead of the weights.
+    source : name or path it was loaded from: what a pickle holds instead of the
+        weights.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class BoltzmannGenerator:
 
     @property
     def soft_torsions(self) -> NDArray[np.int64]:
-        """(m, 4) atoms of the torsions that turn, in the order of the flow. Of a rotor its mean phase is drawn, not this one torsion."""
+        """(m, 4) atoms of the torsions that turn, in the order of the flow.
+
+        Of a rotor its mean phase is drawn, not this one torsion.
+        """
         return self.flow.tree.torsions[self.flow.soft]
 
     def sample(
@@ -79,12 +85,12 @@ class BoltzmannGenerator:
         Parameters
         ----------
         n : how many; seed : of the run: sample k is the same whatever n.
-        first_torsion_rad : (low, high), low < high <= low + 2 pi: only samples whose first soft torsion lies there; the density is then
-            that of the flow within this range, so that the mean weight is the configurational integral over it.
+        first_torsion_rad : (low, high), low < high <= low + 2 pi: only samples whose
+            first soft torsion lies there; the density is then that of the flow within
+            this range, so that the mean weight is the configurational integral over it.
 
-        Returns
-        -------
-        positions_A (n, n_atoms, 3), centred and turned at random, and log_prob (n,) per A^(3 n_atoms - 3).
+        Returns ------- positions_A (n, n_atoms, 3), centred and turned at random, and
+        log_prob (n,) per A^(3 n_atoms - 3).
         """
         n = check_count("n", n)
         positions, densities = [], []
@@ -105,9 +111,11 @@ class BoltzmannGenerator:
         return np.concatenate(positions), np.concatenate(densities)
 
     def log_prob(self, positions_A: ArrayLike) -> Floats:
-        """(k,) log-densities of positions_A (k, n_atoms, 3), or one of (n_atoms, 3); any orientation and place.
+        """(k,) log-densities of positions_A (k, n_atoms, 3), or one of (n_atoms, 3);
+        any orientation and place.
 
-        -inf where the geometry has no density: three atoms along the tree on one line, two at one place.
+        -inf where the geometry has no density: three atoms along the tree on one line,
+        two at one place.
         """
         x = np.asarray(positions_A, np.float64)
         if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
@@ -133,7 +141,9 @@ class BoltzmannGenerator:
         return latent, _rotation(rng.standard_normal(4))
 
     def _into(self, latent: Tensor, range_rad: tuple[float, float]) -> float:
-        """Move the first torsion's uniform numbers into a range, in place; the log of the share that lies there."""
+        """Move the first torsion's uniform numbers into a range, in place; the log of
+        the share that lies there.
+        """
         low, high = self._range(range_rad)
         latent[:, 0] = torch.remainder(low + latent[:, 0] / _TWO_PI * (high - low), _TWO_PI)
         return math.log((high - low) / _TWO_PI)
@@ -176,7 +186,8 @@ def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
     Raises
     ------
     WeightsError
-        where the file is missing or altered, or is another kind of model. UnknownNameError for an unknown name.
+        where the file is missing or altered, or is another kind of model.
+        UnknownNameError for an unknown name.
     """
     flow, card = load_network(
         weights, "boltzmann", lambda sizes: BoltzmannFlow(FlowConfig(**sizes))
@@ -199,11 +210,13 @@ def _rotation(quaternion: Floats) -> Floats:
 
 
 class BoltzmannProposer:
-    """Independent Monte Carlo moves of all coordinates: every proposal is a new sample of the generator.
+    """Independent Monte Carlo moves of all coordinates: every proposal is a new sample
+    of the generator.
 
-    The place of the molecule and the orientation of its first three atoms stay, so the move is exact in an external field or a box too;
-    log_q_ratio = log q(x) - log q(x') with the density of `BoltzmannGenerator`. Bond lengths change: hosts refuse it on a System
-    with constraints, where this density has no meaning.
+    The place of the molecule and the orientation of its first three atoms stay, so the
+    move is exact in an external field or a box too; log_q_ratio = log q(x) - log q(x')
+    with the density of `BoltzmannGenerator`. Bond lengths change: hosts refuse it on a
+    System with constraints, where this density has no meaning.
 
     Parameters
     ----------
@@ -219,7 +232,9 @@ class BoltzmannProposer:
         )
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
-        """One proposal from one state (n_atoms, 3); any kT is exact, that of the training accepts most."""
+        """One proposal from one state (n_atoms, 3); any kT is exact, that of the
+        training accepts most.
+        """
         return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
 
     def propose_many(
@@ -234,7 +249,9 @@ class BoltzmannProposer:
     def propose_independent(
         self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
     ) -> list[Proposal]:
-        """n proposals from one state, to be tried one after the other: after one was accepted, the others stay valid (`info["log_q"]`)."""
+        """n proposals from one state, to be tried one after the other: after one was
+        accepted, the others stay valid (`info["log_q"]`).
+        """
         x = np.asarray(positions_A, np.float64)
         old = np.full(n, self.generator.log_prob(x))
         new, log_q = self._drawn(x[None], n, rng)
@@ -243,7 +260,9 @@ class BoltzmannProposer:
     def _drawn(
         self, positions_A: Floats, n: int, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """n samples in the place and orientation of the states (1 or n, n_atoms, 3), and their log-densities."""
+        """n samples in the place and orientation of the states (1 or n, n_atoms, 3),
+        and their log-densities.
+        """
         flow = self.generator.flow
         uniform, normal = (
             rng.uniform(0, _TWO_PI, (n, flow.m)),
@@ -256,7 +275,9 @@ class BoltzmannProposer:
         return x.numpy(), (flow.log_base(latent) - log_det - log_volume).numpy()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
+        """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the
+        inverse.
+        """
         if self.generator.source is None:
             raise InputError(
                 "this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it"
@@ -303,7 +324,10 @@ def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: floa
 
 
 def importance_weights(log_w: ArrayLike) -> Floats:
-    """(k,) weights that add up to 1, of log-weights. Raises `InputError` where none is finite."""
+    """(k,) weights that add up to 1, of log-weights.
+
+    Raises `InputError` where none is finite.
+    """
     log_w = np.asarray(log_w, np.float64)
     if (
         log_w.ndim != 1
@@ -320,7 +344,9 @@ def importance_weights(log_w: ArrayLike) -> Floats:
 
 
 def ess(log_w: ArrayLike) -> float:
-    """Kish's effective sample size over the number of samples, (sum w)^2 / (k sum w^2): 1 for a perfect generator."""
+    """Kish's effective sample size over the number of samples, (sum w)^2 / (k sum w^2):
+    1 for a perfect generator.
+    """
     w = importance_weights(log_w)
     return float(1.0 / (len(w) * np.sum(w**2)))
 
@@ -332,8 +358,9 @@ def free_energy_difference(
 
     Parameters
     ----------
-    log_w_a, log_w_b : (k,) log-weights of samples drawn within each region, each from a density normalised there
-        (`sample(first_torsion_rad=...)`). For one set of samples over everything give it twice, -inf where a sample is not in the region.
+    log_w_a, log_w_b : (k,) log-weights of samples drawn within each region, each from a
+        density normalised there (`sample(first_torsion_rad=...)`). For one set of
+        samples over everything give it twice, -inf where a sample is not in the region.
     """
     a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
     importance_weights(a), importance_weights(b)  # checks them

@@ -1,4 +1,6 @@
-"""`equidrift train boltzmann CONFIG`: a Boltzmann generator of the user's own molecule, from frames of its own dynamics."""
+"""`equidrift train boltzmann CONFIG`: a Boltzmann generator of the user's own molecule,
+from frames of its own dynamics.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,13 @@ LEAST_FRAMES = 10  # that are held out; of fewer the loss says nothing
 class BoltzmannTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares` is how much of every batch each gives (all alike
-    if left out) and `importance` what its frames count in the likelihood: a run confined to a rare basin has a large share and an
-    importance of (population of the basin) / share. After `likelihood_steps` the torsions' density p(s) stays as it is (measured on alanine
-    dipeptide: 6,000 frames are overfitted after a few thousand steps), unless `likelihood` > 0, and the rest goes on by path gradients,
-    which need forces.
+    `data` names .npz files (`Frames.load`) of one molecule at one temperature; `shares`
+    is how much of every batch each gives (all alike if left out) and `importance` what
+    its frames count in the likelihood: a run confined to a rare basin has a large share
+    and an importance of (population of the basin) / share. After `likelihood_steps` the
+    torsions' density p(s) stays as it is (measured on alanine dipeptide: 6,000 frames
+    are overfitted after a few thousand steps), unless `likelihood` > 0, and the rest
+    goes on by path gradients, which need forces.
     """
 
     schedule_defaults: ClassVar[dict[str, Any]] = {"ema": 0.995, "warmup_steps": 50}
@@ -59,7 +63,10 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a Boltzmann generator; see `shared.run.train`. InputError too for frames that do not fit each other."""
+    """Train a Boltzmann generator; see `shared.run.train`.
+
+    InputError too for frames that do not fit each other.
+    """
     return train(BoltzmannTraining, _of_files, config, out, budget_s, resume, progress)
 
 
@@ -72,7 +79,9 @@ def fit(
     progress: Progress | None = None,
     **settings: Any,
 ) -> BoltzmannGenerator:
-    """A generator of the molecule in these frames; as `run_training`, with its other `settings` by name."""
+    """A generator of the molecule in these frames; as `run_training`, with its other
+    `settings` by name.
+    """
     with config_errors():
         c = BoltzmannTraining.model_validate({**settings, "data": ["frames"]})
         schedule = c.make_schedule()
@@ -133,7 +142,9 @@ def training_batches(flow: BoltzmannFlow, sets: Sequence[Frames], c: BoltzmannTr
 
 
 def part_frames(sets: Sequence[Frames], share: float) -> tuple[list[Frames], list[Frames]]:
-    """Each set without its last frames, and these: neighbours in time are alike, so that a block is held out, not single frames."""
+    """Each set without its last frames, and these: neighbours in time are alike, so
+    that a block is held out, not single frames.
+    """
     kept, held = [], []
     for frames in sets:
         n = len(frames.positions_A)
@@ -181,12 +192,14 @@ def likelihood(network: nn.Module, batch: Batch) -> Tensor:
 def make_flow(
     sets: Sequence[Frames], seed: int = 0, network: dict[str, Any] | None = None
 ) -> BoltzmannFlow:
-    """The flow of a molecule, started as the normal distribution of its first set of frames; the user's random state is left alone.
+    """The flow of a molecule, started as the normal distribution of its first set of
+    frames; the user's random state is left alone.
 
     Raises
     ------
     InputError
-        where the sets are not of one molecule and temperature, or `network` has an unknown key.
+        where the sets are not of one molecule and temperature, or `network` has an
+        unknown key.
     """
     first = sets[0]
     for other in sets[1:]:

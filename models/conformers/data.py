@@ -1,4 +1,6 @@
-"""Molecules in, tensors out: the graph codes that the conformer networks read, and batches of molecules padded to one size."""
+"""Molecules in, tensors out: the graph codes that the conformer networks read, and
+batches of molecules padded to one size.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from equidrift.records import Molecule
 
 
 class ConformerSet:
-    """Training data: graphs, target geometries with their level of theory, and geometries to start from.
+    """Training data: graphs, target geometries with their level of theory, and
+    geometries to start from.
 
-    On disk an npz of flat arrays with offsets; the pair codes are stored for the upper triangle. `add` appends a conformer.
+    On disk an npz of flat arrays with offsets; the pair codes are stored for the upper
+    triangle. `add` appends a conformer.
     """
 
     def __init__(
@@ -39,7 +43,10 @@ class ConformerSet:
     def add(
         self, molecule: Molecule, level: str, target_A: NDArray, starts_A: Sequence[NDArray]
     ) -> None:
-        """Append a conformer. Raises `UnknownNameError` for a level of theory that is not in `LEVELS`."""
+        """Append a conformer.
+
+        Raises `UnknownNameError` for a level of theory that is not in `LEVELS`.
+        """
         if level not in LEVELS:
             raise UnknownNameError("level of theory", level, LEVELS)
         self.graphs.append(graph_codes(molecule))
@@ -56,7 +63,9 @@ class ConformerSet:
             mine.extend(theirs)
 
     def save(self, path: str | Path) -> None:
-        """Write the npz (a temporary file first, so that a stopped run leaves no half file)."""
+        """Write the npz (a temporary file first, so that a stopped run leaves no half
+        file).
+        """
         upper = [g.pair[np.triu_indices(g.n_atoms)] for g in self.graphs]
         ends = {
             "atom": [g.n_atoms for g in self.graphs],

@@ -27,7 +27,8 @@ RECYCLED = 0.3  # share of the refiner's batches that stand for a second call
 
 @dataclass
 class Example:
-    """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,) in A (0 for the refiner).
+    """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,)
+    in A (0 for the refiner).
 
     `recycle`: start from what the network makes of the start, as a second call would.
     """
@@ -44,7 +45,9 @@ class Example:
 
 
 def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.int64]]:
-    """Indices cut into batches of like size, in a fixed order: at most `atoms_per_batch` atoms, padding included."""
+    """Indices cut into batches of like size, in a fixed order: at most
+    `atoms_per_batch` atoms, padding included.
+    """
     sizes = np.array([g.n_atoms for g in data.graphs])
     order = np.argsort(sizes, kind="stable")
     batches, begin = [], 0
@@ -63,10 +66,11 @@ def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.in
 
 
 class Batches:
-    """Batch number `step` of an endless, seeded sequence; each epoch shuffles the members within a size and the batches.
+    """Batch number `step` of an endless, seeded sequence; each epoch shuffles the
+    members within a size and the batches.
 
-    `level_weights` says how often a conformer of a level comes. `sigma`: mean and deviation of ln(noise level / A) for the
-    generator; None makes the refiner's starts.
+    `level_weights` says how often a conformer of a level comes. `sigma`: mean and
+    deviation of ln(noise level / A) for the generator; None makes the refiner's starts.
     """
 
     def __init__(
@@ -152,7 +156,9 @@ class Batches:
 
 
 def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:
-    """A geometry that the refiner may be given: a start as it is, one on the way to the target, or noise on the target."""
+    """A geometry that the refiner may be given: a start as it is, one on the way to the
+    target, or noise on the target.
+    """
     kind = rng.random()
     if not starts or kind < 0.12:
         return clean + rng.uniform(0.0, 0.25) * rng.standard_normal(clean.shape)
@@ -166,7 +172,9 @@ def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generato
 
 
 def refiner_loss(network: nn.Module, example: Example) -> Tensor:
-    """Huber error of all distances, by hops, and of aligned coordinates, of each stage's estimate."""
+    """Huber error of all distances, by hops, and of aligned coordinates, of each
+    stage's estimate.
+    """
     start = example.start
     if example.recycle:
         with torch.no_grad():

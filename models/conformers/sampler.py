@@ -1,4 +1,6 @@
-"""The generator and the refiner, as the protocols have them: batches by size, float32 inside, float64 at the border."""
+"""The generator and the refiner, as the protocols have them: batches by size, float32
+inside, float64 at the border.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class NetworkModel:
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
+    weights : name of a shipped model, or the path of a card or safetensors file that
+        `equidrift train` wrote.
     level : level of theory whose geometries are wanted, one of `LEVELS`.
     device : torch device; None is CUDA where there is one, else the CPU.
     """
@@ -91,7 +94,9 @@ class NetworkModel:
 
 
 class RefinerModel(NetworkModel):
-    """Moves conformers into the nearest minimum of a level of theory (GFN2-xTB), graph and stereo kept."""
+    """Moves conformers into the nearest minimum of a level of theory (GFN2-xTB), graph
+    and stereo kept.
+    """
 
     task = "refine"
     default_steps = 2
@@ -108,9 +113,12 @@ class RefinerModel(NetworkModel):
 
         Parameters
         ----------
-        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay NaN.
-        steps : network calls, 1 to 8, 2 where None; each starts from the result of the one before.
-        known : one per job: the atoms to hold, which must be in their places already, and the distances to keep.
+        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN
+            stay NaN.
+        steps : network calls, 1 to 8, 2 where None; each starts from the result of the
+            one before.
+        known : one per job: the atoms to hold, which must be in their places already,
+            and the distances to keep.
 
         Raises
         ------
@@ -157,7 +165,9 @@ class RefinerModel(NetworkModel):
 def held_tensors(
     known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]], n: int, device: torch.device
 ) -> Held:
-    """What is known of each row of a batch of `n` padded atoms, in frames with the origins (3,) given."""
+    """What is known of each row of a batch of `n` padded atoms, in frames with the
+    origins (3,) given.
+    """
     mask, positions = np.zeros((len(known), n), bool), np.zeros((len(known), n, 3), np.float32)
     lower = upper = None
     if any(len(one.pairs) for one in known):
@@ -183,7 +193,8 @@ class GeneratorModel(NetworkModel):
     ----------
     weights, options : as for `NetworkModel`.
     churn : noise added back in each step, 0 for the ODE.
-    corrections, psi : of the conditional sampler, where atoms are held: Langevin steps at each low level, and what they sum to.
+    corrections, psi : of the conditional sampler, where atoms are held: Langevin steps
+        at each low level, and what they sum to.
     """
 
     task = "generate"
@@ -203,7 +214,9 @@ class GeneratorModel(NetworkModel):
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> GeneratorModel:
-        """This model with atoms held and distances kept: known atoms are noised to the level of each step (arXiv:2307.05431)."""
+        """This model with atoms held and distances kept: known atoms are noised to the
+        level of each step (arXiv:2307.05431).
+        """
         model = copy.copy(self)
         model.conditions = conditions
         return model
@@ -216,7 +229,9 @@ class GeneratorModel(NetworkModel):
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` network calls, 10 where None."""
+        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` network calls, 10
+        where None.
+        """
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
     def sample_many(
@@ -249,7 +264,9 @@ class GeneratorModel(NetworkModel):
         steps: int | None,
         callback: Callback | None = None,
     ) -> list[NDArray[np.float64]]:
-        """Denoise positions_A that carry noise of level `sigma_A`; each sample's further noise comes from its own seed."""
+        """Denoise positions_A that carry noise of level `sigma_A`; each sample's
+        further noise comes from its own seed.
+        """
         steps = self.default_steps if steps is None else steps
         if not 1 <= steps <= 1000:
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
@@ -309,7 +326,9 @@ class GeneratorModel(NetworkModel):
         levels: list[float],
         noise: Callable[[], Tensor],
     ) -> Tensor:
-        """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler (arXiv:2307.05431); there is none in the last step."""
+        """Conformers (b, n, 3) around held atoms, by the Langevin-corrected sampler
+        (arXiv:2307.05431); there is none in the last step.
+        """
 
         def estimate(x: Tensor, sigma: float) -> Tensor:
             return self._clean(batch, x, sigma, held)
@@ -331,7 +350,9 @@ class GeneratorModel(NetworkModel):
         return estimate(torch.where(held.mask[..., None], held.positions + last * noise(), x), last)
 
     def _clean(self, batch: Batch, x: Tensor, sigma: float, held: Held | None = None) -> Tensor:
-        """The network's estimate of the clean conformers from x (b, n, 3) of noise level sigma."""
+        """The network's estimate of the clean conformers from x (b, n, 3) of noise
+        level sigma.
+        """
         levels, sigmas = self._levels(len(x)), torch.full((len(x),), sigma, device=self.device)
         if held is None:
             clean: Tensor = self.network(batch, x, levels, sigmas)[-1]
@@ -344,7 +365,9 @@ class GeneratorModel(NetworkModel):
 
 
 class ToClean:
-    """Noise on coordinates, times being its levels in A, where an estimate of the clean conformer (b, n, 3) stands for the score."""
+    """Noise on coordinates, times being its levels in A, where an estimate of the clean
+    conformer (b, n, 3) stands for the score.
+    """
 
     def __init__(self, start: Tensor, churn: float):
         self.start, self.churn = start, churn
@@ -365,13 +388,17 @@ class ToClean:
         score: Tensor,
         noise: Tensor | Callable[[], Tensor] | None,
     ) -> Tensor:
-        """Towards the clean estimate, by an ancestral step with churn; noise is drawn only where some is added."""
+        """Towards the clean estimate, by an ancestral step with churn; noise is drawn
+        only where some is added.
+        """
         return ancestral_step(y, score, t, to, 0.0 if noise is None else self.churn, noise)
 
     def langevin(
         self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
     ) -> Tensor:
-        """One step on the free atoms, in units of the level's variance: the score is (clean - y) / t^2."""
+        """One step on the free atoms, in units of the level's variance: the score is
+        (clean - y) / t^2.
+        """
         move = 0.5 * step * (score - y) + step**0.5 * t * noise
         return torch.where(free[..., None], y + move, y)
 
@@ -382,7 +409,9 @@ def origin(known: Known) -> NDArray[np.float64]:
 
 
 def turned_rows(codes: GraphCodes, known: Known) -> GraphCodes:
-    """Codes whose hydrogen tetrahedra have the hand that held atoms give them: there it is decided which like hydrogen is which."""
+    """Codes whose hydrogen tetrahedra have the hand that held atoms give them: there it
+    is decided which like hydrogen is which.
+    """
     place = np.full((codes.n_atoms, 3), np.nan)
     place[known.atoms] = known.positions_A
     rows = codes.tetrahedral.copy()

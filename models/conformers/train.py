@@ -1,4 +1,6 @@
-"""`equidrift train conformers CONFIG`: the refiner (`task: refine`) or the generator from noise (`task: generate`)."""
+"""`equidrift train conformers CONFIG`: the refiner (`task: refine`) or the generator
+from noise (`task: generate`).
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,11 @@ WHAT = {
 class ConformerTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `level` is the level of theory of the geometries in .sdf files; `hold_out` leaves the 10 % of their molecules out that
-    belong to the validation and test parts. `held_out`: share of the molecules that is not trained on and tells the loss before
-    and after. With `task: distance` it is `distance.train.DistanceTraining` that says it.
+    `level` is the level of theory of the geometries in .sdf files; `hold_out` leaves
+    the 10 % of their molecules out that belong to the validation and test parts.
+    `held_out`: share of the molecules that is not trained on and tells the loss before
+    and after. With `task: distance` it is `distance.train.DistanceTraining` that says
+    it.
     """
 
     task: Literal["refine", "generate"]
@@ -74,14 +78,21 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a refiner or a generator; see `shared.run.train`. `data` names .sdf files, or .npz files of `ConformerSet.save`."""
+    """Train a refiner or a generator; see `shared.run.train`.
+
+    `data` names .sdf files, or .npz files of `ConformerSet.save`.
+    """
     if config.get("task") == "distance":
         return train_distance(config, out, budget_s, resume, progress)
     return train(ConformerTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: ConformerTraining, network: ConformerNetwork, out: Path) -> Task:
-    """What is trained. Raises `InputError` for data without a usable conformer; what is read from .sdf files is kept in `out`."""
+    """What is trained.
+
+    Raises `InputError` for data without a usable conformer; what is read from .sdf
+    files is kept in `out`.
+    """
     data = ConformerSet.empty()
     paths, skipped = packed_files(c.data, out, level=c.level, hold_out=c.hold_out)
     for path in paths:
@@ -107,7 +118,9 @@ def _batches(c: ConformerTraining, data: ConformerSet) -> Batches:
 
 
 def first_network(c: ConformerTraining) -> ConformerNetwork:
-    """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
+    """The network of a config, with the weights of `init` or random ones; the user's
+    random state is left alone.
+    """
     if c.init is None:
         sizes = NetworkConfig(**{"noise": c.task == "generate", **c.network})
         network: ConformerNetwork = fresh(lambda: ConformerNetwork(sizes), c.seed)

@@ -1,4 +1,6 @@
-"""`equidrift train fields CONFIG`: a distribution over functions, from a user's arrays or from a system of arXiv:2307.05431."""
+"""`equidrift train fields CONFIG`: a distribution over functions, from a user's arrays
+or from a system of arXiv:2307.05431.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
 class FieldTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `data` is an .npz file with x, y and, if values are missing, mask, shaped as `FieldModel.fit` takes them; `system` draws fresh
-    functions for each batch instead. `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights whose network,
-    of the same sizes, training starts from.
-    With `kind: atoms` it is `atoms.train.AtomTraining` that says it.
+    `data` is an .npz file with x, y and, if values are missing, mask, shaped as
+    `FieldModel.fit` takes them; `system` draws fresh functions for each batch instead.
+    `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights
+    whose network, of the same sizes, training starts from. With `kind: atoms` it is
+    `atoms.train.AtomTraining` that says it.
     """
 
     kind: str = Field(default="points", pattern="^points$")
@@ -62,19 +65,22 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Fit the limiting kernel, train the network by a time budget, write `out/NAME.safetensors` with its card.
+    """Fit the limiting kernel, train the network by a time budget, write
+    `out/NAME.safetensors` with its card.
 
     Parameters
     ----------
     config : the fields of `FieldTraining`.
     out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    budget_s : seconds of training in all, those before a resume included; None where
+        `schedule` sets `steps`.
     resume : go on from the checkpoint in `out`.
 
     Raises
     ------
     InputError
-        for a config that does not fit, data that cannot be read, or a folder that holds a checkpoint when `resume` is not given.
+        for a config that does not fit, data that cannot be read, or a folder that holds
+        a checkpoint when `resume` is not given.
     """
     if config.get("kind") == "atoms":
         return train_atoms(config, out, budget_s, resume, progress)

@@ -1,8 +1,11 @@
-"""QM9 as molecules: atoms, bonds, formal charges, B3LYP geometries and the twelve properties, in flat arrays.
+"""QM9 as molecules: atoms, bonds, formal charges, B3LYP geometries and the twelve
+properties, in flat arrays.
 
-The arrays are packed once by `tools/make_molecules.py` from `qm9_130831.npz`. Molecules are held out as everywhere in the
-package; those of the training part are in disjoint halves, so that a network which judges properties (half b) never saw what a
-conditioned generator learnt from (half a), as in EDM's protocol (Hoogeboom et al., ICML 2022, section 5.2).
+The arrays are packed once by `tools/make_molecules.py` from `qm9_130831.npz`. Molecules
+are held out as everywhere in the package; those of the training part are in disjoint
+halves, so that a network which judges properties (half b) never saw what a conditioned
+generator learnt from (half a), as in EDM's protocol (Hoogeboom et al., ICML 2022,
+section 5.2).
 """
 
 from __future__ import annotations
@@ -65,18 +68,23 @@ _SALT = "half/"
 
 
 def half_of(key: str) -> str:
-    """'a' (generators) or 'b' (the judge of properties) for the key of a training molecule; see `held_out` for the key."""
+    """'a' (generators) or 'b' (the judge of properties) for the key of a training
+    molecule; see `held_out` for the key.
+    """
     return "ab"[zlib.crc32((_SALT + key).encode()) % 2]
 
 
 @dataclass(frozen=True, eq=False)
 class QM9:
-    """Molecules in flat arrays; molecule k has the atoms offset[k]:offset[k+1] and the bonds bond_offset[k]:bond_offset[k+1].
+    """Molecules in flat arrays; molecule k has the atoms offset[k]:offset[k+1] and the
+    bonds bond_offset[k]:bond_offset[k+1].
 
-    numbers uint8 (atoms,); positions_A float32 (atoms, 3), B3LYP/6-31G(2df,p); formal_charges int8 (atoms,).
-    bonds uint8 (bonds, 2), atoms counted within their molecule; bond_orders uint8 (bonds,): 1, 2 or 3, Kekulised; aromatic bool (bonds,).
-    smiles (n,): RDKit's without stereo and explicit hydrogens, the key of the split; index (n,): QM9's number.
-    props float64 (n, 12) in the order and units of `PROPERTIES`; split uint8 (n,): index into `SPLITS`; half_b bool (n,).
+    numbers uint8 (atoms,); positions_A float32 (atoms, 3), B3LYP/6-31G(2df,p);
+    formal_charges int8 (atoms,). bonds uint8 (bonds, 2), atoms counted within their
+    molecule; bond_orders uint8 (bonds,): 1, 2 or 3, Kekulised; aromatic bool (bonds,).
+    smiles (n,): RDKit's without stereo and explicit hydrogens, the key of the split;
+    index (n,): QM9's number. props float64 (n, 12) in the order and units of
+    `PROPERTIES`; split uint8 (n,): index into `SPLITS`; half_b bool (n,).
     """
 
     numbers: NDArray[np.uint8]
@@ -102,7 +110,9 @@ class QM9:
         return np.diff(self.offset)
 
     def rows(self, split: str, half: str | None = None) -> NDArray[np.int64]:
-        """Indices of the molecules of a part ('train', 'val', 'test'), of one half ('a', 'b') of it where that is given."""
+        """Indices of the molecules of a part ('train', 'val', 'test'), of one half
+        ('a', 'b') of it where that is given.
+        """
         chosen = self.split == SPLITS.index(split)
         if half is not None:
             chosen &= self.half_b == (half == "b")
@@ -128,7 +138,9 @@ class QM9:
 
 
 def find_qm9(path: Path | str | None = None) -> Path:
-    """The packed file: `path`, or the first there is of EQUIDRIFT_DATA's and the cache's. Raises `InputError` where there is none."""
+    """The packed file: `path`, or the first there is of EQUIDRIFT_DATA's and the
+    cache's. Raises `InputError` where there is none.
+    """
     places = (
         [Path(path)]
         if path is not None

@@ -1,7 +1,10 @@
-"""Of several draws the one that comes nearest to the targets, by a network of properties that the judge shares no molecule with.
+"""Of several draws the one that comes nearest to the targets, by a network of
+properties that the judge shares no molecule with.
 
-The network that chooses is trained on half a of QM9's training molecules, the one that conditions the generators; the judge of
-`equidrift generate` and of the benchmark is trained on half b from other random weights, so that a choice gains nothing from its errors.
+The network that chooses is trained on half a of QM9's training molecules, the one that
+conditions the generators; the judge of `equidrift generate` and of the benchmark is
+trained on half b from other random weights, so that a choice gains nothing from its
+errors.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ CHUNK = 256  # draws held at a time
 
 
 class BestOf:
-    """A model of molecules that draws `candidates` for each sample and keeps the one nearest to the targets.
+    """A model of molecules that draws `candidates` for each sample and keeps the one
+    nearest to the targets.
 
     Parameters
     ----------
@@ -72,7 +76,9 @@ class BestOf:
     def sample_many(
         self, seeds: NDArray[np.int64], wanted: NDArray[np.float64], **options: Any
     ) -> list[Raw | None]:
-        """`sample` with a row of targets for each sample, in the order of `properties`, NaN where a property is free."""
+        """`sample` with a row of targets for each sample, in the order of `properties`,
+        NaN where a property is free.
+        """
         out: list[Raw | None] = []
         size = max(1, CHUNK // self.candidates)
         for begin in range(0, len(seeds), size):
@@ -87,7 +93,9 @@ class BestOf:
         return out
 
     def _misses(self, raws: list[Raw | None], rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far each draw is from its targets, in units of the properties' spread, squared; draws that are not valid come last."""
+        """How far each draw is from its targets, in units of the properties' spread,
+        squared; draws that are not valid come last.
+        """
         sound = [k for k, raw in enumerate(raws) if not judge(raw).reason]
         misses = np.full(len(raws), np.inf)
         try:
@@ -110,7 +118,8 @@ def load_selected(
 
     Parameters
     ----------
-    weights : a model of molecules by name or path. network : weights of the network that chooses. candidates : draws per sample.
+    weights : a model of molecules by name or path. network : weights of the network
+        that chooses. candidates : draws per sample.
     options : of the model.
     """
     return BestOf(make_molecule_model(weights, **options), load_properties(network), candidates)

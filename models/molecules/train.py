@@ -28,7 +28,10 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train the model that the key `model` names. Raises `UnknownNameError` for another."""
+    """Train the model that the key `model` names.
+
+    Raises `UnknownNameError` for another.
+    """
     name = str(config.get("model", "joint"))
     if name not in MODELS:
         raise UnknownNameError("model of family molecules", name, MODELS)

@@ -1,11 +1,14 @@
-"""The Langevin-corrected conditional sampler (arXiv:2307.05431): any model's noising and score, and what is already known.
+"""The Langevin-corrected conditional sampler (arXiv:2307.05431): any model's noising
+and score, and what is already known.
 
-A state is one tensor (samples, points, ...) that holds known and free points side by side; `free` says which is which. The
-sampler never looks inside: a `Noising` moves states forward and back in time, and `score(y, t)` is handed from one of its
-methods to the other, in whatever form (preconditioned or not) the two have agreed on.
+A state is one tensor (samples, points, ...) that holds known and free points side by
+side; `free` says which is which. The sampler never looks inside: a `Noising` moves
+states forward and back in time, and `score(y, t)` is handed from one of its methods to
+the other, in whatever form (preconditioned or not) the two have agreed on.
 
-The result is exact as the outer steps shrink and the corrections grow in number, given a perfect score. Without corrections it
-is the well known replacement method, which is not: the free points never learn what the context's noise hid from them.
+The result is exact as the outer steps shrink and the corrections grow in number, given
+a perfect score. Without corrections it is the well known replacement method, which is
+not: the free points never learn what the context's noise hid from them.
 """
 
 from __future__ import annotations
@@ -25,14 +28,19 @@ MODES = ("independent", "path", "hybrid")
 
 
 class Noising(Protocol):
-    """A forward process that can be drawn from, reversed and corrected. Times fall from 1 (noise) to 0 (data)."""
+    """A forward process that can be drawn from, reversed and corrected.
+
+    Times fall from 1 (noise) to 0 (data).
+    """
 
     def prior(self, noise: Tensor) -> Tensor:
         """A state of the limiting distribution, made of standard normal noise."""
         ...
 
     def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
-        """A forward draw at `later` of states y at `earlier`; earlier = 0 is the marginal."""
+        """A forward draw at `later` of states y at `earlier`; earlier = 0 is the
+        marginal.
+        """
         ...
 
     def reverse(
@@ -44,7 +52,9 @@ class Noising(Protocol):
     def langevin(
         self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
     ) -> Tensor:
-        """One Langevin step at fixed time t, of the free points alone, which leaves p_t(free | known) as it is for small steps."""
+        """One Langevin step at fixed time t, of the free points alone, which leaves
+        p_t(free | known) as it is for small steps.
+        """
         ...
 
 
@@ -74,11 +84,13 @@ def conditional_sample(
     draw : gives fresh standard normal noise in the shape of `known` at every call.
     corrections : M, Langevin steps after each outer step whose time is below tau.
     psi : what the M steps of one outer step sum to; one step is psi / M.
-    mode : the context's noise. "independent" draws it anew for each step; "path" keeps one forward path and replays it in reverse;
-        "hybrid" draws it anew and merges one Langevin step into each reverse step: one score call per step, the M - 1 others left out.
+    mode : the context's noise. "independent" draws it anew for each step; "path" keeps
+        one forward path and replays it in reverse; "hybrid" draws it anew and merges
+        one Langevin step into each reverse step: one score call per step, the M - 1
+        others left out.
     ode : step by the probability flow instead of the SDE.
-    step_weight : (t, to) -> factor of the Langevin step; B.5 has beta(t) dt, None is 1, which keeps correcting at late times
-        where beta dt vanishes.
+    step_weight : (t, to) -> factor of the Langevin step; B.5 has beta(t) dt, None is 1,
+        which keeps correcting at late times where beta dt vanishes.
 
     Returns
     -------

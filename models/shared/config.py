@@ -30,7 +30,9 @@ Names = Annotated[
 
 
 class TrainingConfig(BaseModel):
-    """What the training YAML of every family may say; families add their own fields. Unknown keys are errors.
+    """What the training YAML of every family may say; families add their own fields.
+
+    Unknown keys are errors.
 
     Attributes
     ----------
@@ -56,7 +58,9 @@ class TrainingConfig(BaseModel):
         return make_schedule(self.schedule, **self.schedule_defaults)
 
     def begin(self) -> Any:
-        """What can be made, and so checked, before any data is read: the network, in most families."""
+        """What can be made, and so checked, before any data is read: the network, in
+        most families.
+        """
         return None
 
 
@@ -67,7 +71,8 @@ def initial(
 
     Parameters
     ----------
-    init : name or path. tasks : what its card's task may be. network : sizes that the config asks for.
+    init : name or path. tasks : what its card's task may be. network : sizes that the
+        config asks for.
 
     Raises
     ------
@@ -88,7 +93,8 @@ def initial(
 
 @contextmanager
 def config_errors() -> Iterator[None]:
-    """What a training config is refused with, as a `ConfigError`: a line per mistake, each with its field.
+    """What a training config is refused with, as a `ConfigError`: a line per mistake,
+    each with its field.
 
     An `InputError` from within goes through as it is.
     """
@@ -134,7 +140,11 @@ def _unknown_argument(message: str) -> str:
 
 
 def make_schedule(settings: Mapping[str, Any], **defaults: Any) -> Schedule:
-    """The schedule of a config. Raises `ConfigError` for keys that it has not, or values that are no numbers above 0."""
+    """The schedule of a config.
+
+    Raises `ConfigError` for keys that it has not, or values that are no numbers above
+    0.
+    """
     known = {field.name for field in dataclasses.fields(Schedule)}
     mistakes = []
     for key, value in settings.items():
@@ -165,8 +175,8 @@ def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool
     Raises
     ------
     InputError
-        where neither a budget nor steps are given, for a budget that is not positive, or a folder `out` that holds a checkpoint when
-        `resume` is not given.
+        where neither a budget nor steps are given, for a budget that is not positive,
+        or a folder `out` that holds a checkpoint when `resume` is not given.
     """
     if budget_s is None and steps is None:
         raise InputError(

@@ -17,7 +17,9 @@ HUBER_A = 0.02
 
 
 def geometry_errors(batch: Batch, x: Tensor, target: Tensor) -> Tensor:
-    """For each molecule (b,) the Huber error of distances, by hops, plus that of coordinates after superposition."""
+    """For each molecule (b,) the Huber error of distances, by hops, plus that of
+    coordinates after superposition.
+    """
     mask = batch.mask
     weight = x.new_tensor(HOP_WEIGHTS)[batch.pair[..., 1].long()] * (
         mask[:, :, None] & mask[:, None]
@@ -45,7 +47,9 @@ def centred(x: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def superpose(moving: Tensor, fixed: Tensor, mask: Tensor) -> Tensor:
-    """`moving` (b, n, 3) rotated and shifted onto `fixed` over the masked atoms; no gradient flows through it."""
+    """`moving` (b, n, 3) rotated and shifted onto `fixed` over the masked atoms; no
+    gradient flows through it.
+    """
     w = mask[..., None].to(fixed.dtype)
     a, b = centred(moving, mask), centred(fixed, mask)
     u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)

@@ -40,7 +40,9 @@ PAIR_CODES = (6, MAX_HOPS + 2, 7, 4)  # bond, hops, smallest common ring, cis or
 
 @dataclass(frozen=True)
 class GraphCodes:
-    """What the networks know of a graph: atom (n, 7) and pair (n, n, 4) codes, and signed tetrahedra (k, 5)."""
+    """What the networks know of a graph: atom (n, 7) and pair (n, n, 4) codes, and
+    signed tetrahedra (k, 5).
+    """
 
     atom: NDArray[np.uint8]
     pair: NDArray[np.uint8]
@@ -121,7 +123,9 @@ def _distances(neighbours: list[list[int]], start: int) -> NDArray[np.int64]:
 
 
 def _common_ring(neighbours: list[list[int]], bonds: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Code of the smallest ring that holds both atoms: 0 none, 1 to 5 for 3 to 7 members, 6 for more."""
+    """Code of the smallest ring that holds both atoms: 0 none, 1 to 5 for 3 to 7
+    members, 6 for more.
+    """
     n = len(neighbours)
     out = np.zeros((n, n), np.uint8)
     seen: set[frozenset[int]] = set()
@@ -158,9 +162,11 @@ def _shortest_cycle(neighbours: list[list[int]], i: int, j: int) -> list[int]:
 
 
 def with_hydrogen_rows(codes: GraphCodes) -> GraphCodes:
-    """Codes with a tetrahedron for every centre that carries two or three hydrogens, neighbours in index order.
+    """Codes with a tetrahedron for every centre that carries two or three hydrogens,
+    neighbours in index order.
 
-    Like hydrogens can be exchanged, so a hand can be prescribed to their labels: the generator then has one answer to give.
+    Like hydrogens can be exchanged, so a hand can be prescribed to their labels: the
+    generator then has one answer to give.
     """
     is_h = codes.atom[:, 0] == 1 + ELEMENTS.index(1)
     rows = []
@@ -173,7 +179,9 @@ def with_hydrogen_rows(codes: GraphCodes) -> GraphCodes:
 
 
 def exchange_hydrogens(codes: GraphCodes, positions: NDArray) -> NDArray:
-    """A copy of positions (n, 3) with like hydrogens exchanged so that every tetrahedron of `with_hydrogen_rows` is positive."""
+    """A copy of positions (n, 3) with like hydrogens exchanged so that every
+    tetrahedron of `with_hydrogen_rows` is positive.
+    """
     x = np.array(positions)
     is_h = codes.atom[:, 0] == 1 + ELEMENTS.index(1)
     for row in codes.tetrahedral.tolist():
@@ -187,7 +195,9 @@ def exchange_hydrogens(codes: GraphCodes, positions: NDArray) -> NDArray:
 
 @dataclass
 class Batch:
-    """Graphs padded to one size: atom (b, n, 7), pair (b, n, n, 4), mask (b, n), tetrahedra (b, t, 5) padded by -1."""
+    """Graphs padded to one size: atom (b, n, 7), pair (b, n, n, 4), mask (b, n),
+    tetrahedra (b, t, 5) padded by -1.
+    """
 
     atom: Tensor
     pair: Tensor
@@ -224,7 +234,9 @@ def collate(graphs: Sequence[GraphCodes]) -> Batch:
 
 
 def like_sized(sizes: Sequence[int], most_pairs: int) -> list[list[int]]:
-    """Indices cut into batches of like size: a tenth apart at most, and at most `most_pairs` pairs of atoms each."""
+    """Indices cut into batches of like size: a tenth apart at most, and at most
+    `most_pairs` pairs of atoms each.
+    """
     out: list[list[int]] = []
     for k in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
         if (
@@ -239,7 +251,9 @@ def like_sized(sizes: Sequence[int], most_pairs: int) -> list[list[int]]:
 
 
 def pad_positions(positions: Sequence[NDArray[np.float64]], n: int) -> Tensor:
-    """Positions (n_k, 3) padded with zeros to (b, n, 3), float32, each centred on its own mean."""
+    """Positions (n_k, 3) padded with zeros to (b, n, 3), float32, each centred on its
+    own mean.
+    """
     out = np.zeros((len(positions), n, 3), np.float32)
     for k, x in enumerate(positions):
         out[k, : len(x)] = x - x.mean(0)

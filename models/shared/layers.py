@@ -12,7 +12,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps). `noise`: reads a noise level sigma."""
+    """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps).
+
+    `noise`: reads a noise level sigma.
+    """
 
     width: int = 128
     pair_width: int = 48
@@ -40,7 +43,9 @@ class Gaussians(nn.Module):
 
 
 class RadialBasis(Gaussians):
-    """Gaussians in the distance, narrow where bonds are: even steps in log(1 + d), from 0.7 A on."""
+    """Gaussians in the distance, narrow where bonds are: even steps in log(1 + d), from
+    0.7 A on.
+    """
 
     def __init__(self, count: int, cutoff_A: float):
         low, high = math.log1p(0.7), math.log1p(cutoff_A)
@@ -69,13 +74,17 @@ def pairs_of(mask: Tensor) -> Tensor:
 
 
 def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention's logits (b, n, n): 0 between nodes of mask (b, n), -1e9 elsewhere."""
+    """What is added to attention's logits (b, n, n): 0 between nodes of mask (b, n),
+    -1e9 elsewhere.
+    """
     both = mask[:, :, None] & mask[:, None]
     return torch.zeros(both.shape, dtype=dtype, device=mask.device).masked_fill(~both, -1e9)
 
 
 class Block(nn.Module):
-    """One round of messages: pairs -> vectors on atoms -> invariants of those on pairs -> pairs -> atoms."""
+    """One round of messages: pairs -> vectors on atoms -> invariants of those on pairs
+    -> pairs -> atoms.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -99,7 +108,9 @@ class Block(nn.Module):
     def forward(
         self, h: Tensor, p: Tensor, unit: Tensor, pair_mask: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """h (b, n, width), p (b, n, n, pair_width), unit (b, n, n, 3), pair_mask and attention bias (b, n, n)."""
+        """h (b, n, width), p (b, n, n, pair_width), unit (b, n, n, 3), pair_mask and
+        attention bias (b, n, n).
+        """
         b, n, w = h.shape
         left, right = self.from_atoms(self.atom_norm(h)).chunk(2, dim=-1)
         q = self.pair_norm(p) + left[:, :, None] + right[:, None]
@@ -128,7 +139,9 @@ SIGMA_DATA_A = 1.4  # spread of the coordinates of a conformer
 
 
 def signed_volume(corner: Tensor) -> tuple[Tensor, Tensor]:
-    """(a - d) . ((b - d) x (c - d)) of corners (..., 4, 3), and its gradient with respect to them, of bounded length."""
+    """(a - d) . ((b - d) x (c - d)) of corners (..., 4, 3), and its gradient with
+    respect to them, of bounded length.
+    """
     a, b, c = (corner[..., k, :] - corner[..., 3, :] for k in range(3))
     bc, ca, ab = torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)
     gradient = torch.stack([bc, ca, ab, -(bc + ca + ab)], dim=-2)

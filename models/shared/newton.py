@@ -10,7 +10,9 @@ from torch import Tensor
 
 @dataclass
 class Held:
-    """What is known beforehand: atoms `mask` (b, n) are at `positions` (b, n, 3), distances within `lower` and `upper` (b, n, n), in A."""
+    """What is known beforehand: atoms `mask` (b, n) are at `positions` (b, n, 3),
+    distances within `lower` and `upper` (b, n, n), in A.
+    """
 
     mask: Tensor
     positions: Tensor
@@ -38,7 +40,9 @@ MAX_MOVE_A = 4.0  # of an atom in one Newton step; longer steps are shortened as
 
 
 def distances(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit vectors (b, n, n, 3) from j to i and distances (b, n, n); safe to differentiate where atoms coincide."""
+    """Unit vectors (b, n, n, 3) from j to i and distances (b, n, n); safe to
+    differentiate where atoms coincide.
+    """
     r = x[:, :, None] - x[:, None]
     d = (r.square().sum(-1) + 1e-8).sqrt()
     return r / d[..., None], d
@@ -52,13 +56,17 @@ def newton_step(
     anchor: Tensor,
     held: Held | None = None,
 ) -> Tensor:
-    """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i - s_i|^2 (arXiv:2403.01430, Gauss-Newton form of the map).
+    """One Gauss-Newton step on sum_ij w_ij (d_ij - t_ij)^2 / 2 + sum_i a_i |x_i -
+    s_i|^2 (arXiv:2403.01430, Gauss-Newton form of the map).
 
-    Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n), positive. `held` atoms stay where x has them: their
-    anchors are infinitely stiff, so that their rows and columns leave the matrix. A violated bound pulls to its nearer end.
+    Shapes: x, start (b, n, 3); target, stiffness (b, n, n), symmetric; anchor (b, n),
+    positive. `held` atoms stay where x has them: their anchors are infinitely stiff, so
+    that their rows and columns leave the matrix. A violated bound pulls to its nearer
+    end.
 
-    Without gradients the step is solved in float64: the matrix has condition numbers of 1e5, by which float32 would carry the
-    rounding of a batch's order into the fourth digit of an Angstrom.
+    Without gradients the step is solved in float64: the matrix has condition numbers of
+    1e5, by which float32 would carry the rounding of a batch's order into the fourth
+    digit of an Angstrom.
     """
     if x.dtype == torch.float32 and not torch.is_grad_enabled() and x.device.type != "mps":
         wide = None if held is None else held.double()

@@ -1,7 +1,8 @@
 """One skeleton for every training run, and one way to load what it made.
 
-A family says what its config holds (`TrainingConfig`) and makes a `Task` of it: network, batches, loss, and what its card says beside
-what all cards say. `train` does the rest.
+A family says what its config holds (`TrainingConfig`) and makes a `Task` of it:
+network, batches, loss, and what its card says beside what all cards say. `train` does
+the rest.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ class Task:
     ----------
     network : with its first weights.
     batches, loss : the batch of each step, and the loss of a network on a batch.
-    card : family, task, config, elements, max_atoms, units, dtype and what else the family's loader reads; `what` becomes the
-        beginning of the description.
-    held_out, held_out_loss : batches that are not trained on, and their loss if it is not `loss`.
+    card : family, task, config, elements, max_atoms, units, dtype and what else the
+        family's loader reads; `what` becomes the beginning of the description.
+    held_out, held_out_loss : batches that are not trained on, and their loss if it is
+        not `loss`.
     summary : what `train` returns beside what every run tells.
-    finish : what the trained network adds to the card. It is called when the network holds the averaged weights.
+    finish : what the trained network adds to the card. It is called when the network
+        holds the averaged weights.
     unsaved : entries of the state dict that are left out of the weights file.
     """
 
@@ -60,7 +63,8 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train by a time budget and write `out/NAME.safetensors` with its card; returns what was done.
+    """Train by a time budget and write `out/NAME.safetensors` with its card; returns
+    what was done.
 
     Parameters
     ----------
@@ -68,7 +72,8 @@ def train(
     make_task : the task of a config, of what its `begin` made, and of the folder `out`.
     config : the fields of `kind`.
     out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where `schedule` sets `steps`.
+    budget_s : seconds of training in all, those before a resume included; None where
+        `schedule` sets `steps`.
     resume : go on from the checkpoint in `out`.
 
     Raises
@@ -76,7 +81,8 @@ def train(
     ConfigError
         for a config that does not fit.
     InputError
-        for data that cannot be used, or a folder `out` that holds a checkpoint when `resume` is not given.
+        for data that cannot be used, or a folder `out` that holds a checkpoint when
+        `resume` is not given.
     """
     with config_errors():
         c = kind.model_validate(config)
@@ -137,7 +143,8 @@ def fit(
 
     Parameters
     ----------
-    out : folder of checkpoints, a temporary one if not given. resume : go on from the checkpoint there.
+    out : folder of checkpoints, a temporary one if not given. resume : go on from the
+        checkpoint there.
     """
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
         trainer = Trainer(network, schedule, Path(folder), held_out, held_out_loss)
@@ -166,11 +173,13 @@ def make_card(c: TrainingConfig, trainer: Trainer, own: dict[str, Any]) -> dict[
 
 @contextmanager
 def own_random_state(seed: int | None = None) -> Iterator[None]:
-    """Torch's random state is put back at the end, so that a network's first weights are not drawn from the user's.
+    """Torch's random state is put back at the end, so that a network's first weights
+    are not drawn from the user's.
 
     Parameters
     ----------
-    seed : what is drawn within depends on it alone; None where what is drawn is replaced anyway.
+    seed : what is drawn within depends on it alone; None where what is drawn is
+        replaced anyway.
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
@@ -179,7 +188,9 @@ def own_random_state(seed: int | None = None) -> Iterator[None]:
 
 
 def fresh(make: Callable[[], torch.nn.Module], seed: int) -> Any:
-    """A network of random weights that depend on the seed alone; the user's random state is left alone."""
+    """A network of random weights that depend on the seed alone; the user's random
+    state is left alone.
+    """
     with own_random_state(seed):
         network = make()
     reinitialise(network, torch.Generator().manual_seed(seed))
@@ -189,7 +200,8 @@ def fresh(make: Callable[[], torch.nn.Module], seed: int) -> Any:
 def load_network(
     weights: str | Path, task: str | None, make: Callable[[dict[str, Any]], torch.nn.Module]
 ) -> tuple[Any, dict[str, Any]]:
-    """(network in evaluation mode, card) of a shipped model's name, or of the path of a card or weights.
+    """(network in evaluation mode, card) of a shipped model's name, or of the path of a
+    card or weights.
 
     Parameters
     ----------
@@ -219,7 +231,9 @@ def check_task(weights: str | Path, card: dict[str, Any], task: str | None) -> N
 
 
 def reinitialise(network: torch.nn.Module, generator: torch.Generator) -> None:
-    """Redraw the linear layers and embeddings from `generator`, so that a run does not depend on the global random state."""
+    """Redraw the linear layers and embeddings from `generator`, so that a run does not
+    depend on the global random state.
+    """
     # zero-initialised heads stay as they are, biases included
     linear = [
         m

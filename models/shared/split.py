@@ -1,4 +1,6 @@
-"""Which data are trained on: the parts of the shipped models, and what is held out of a user's."""
+"""Which data are trained on: the parts of the shipped models, and what is held out of a
+user's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ LEAST_GROUPS = 8  # molecules, trajectories or functions that there must be befo
 
 
 def held_out(key: str) -> str:
-    """'test', 'val' or 'train' for a molecule's key: its RDKit SMILES without stereo and explicit hydrogens."""
+    """'test', 'val' or 'train' for a molecule's key: its RDKit SMILES without stereo
+    and explicit hydrogens.
+    """
     bucket = zlib.crc32(key.encode()) % 100
     return "test" if bucket < 5 else "val" if bucket < 10 else "train"
 
@@ -21,7 +25,8 @@ def held_out(key: str) -> str:
 def split(
     groups: Sequence[Hashable], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on and rows to hold out, whole groups (the rows of one molecule, say) at a time.
+    """Rows to train on and rows to hold out, whole groups (the rows of one molecule,
+    say) at a time.
 
     Nothing is held out of fewer than `LEAST_GROUPS` groups.
     """

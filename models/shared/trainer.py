@@ -1,7 +1,9 @@
-"""The one training loop: averaged weights, clipping, time budget, held-out loss, full checkpoints and exact resume.
+"""The one training loop: averaged weights, clipping, time budget, held-out loss, full
+checkpoints and exact resume.
 
-A checkpoint is a safetensors file (network, averaged weights, optimiser) and a JSON file (step, samples, seconds). Batches come from
-`batch(step)`, a function of the step number, so a resumed run sees exactly the batches that an uninterrupted one sees.
+A checkpoint is a safetensors file (network, averaged weights, optimiser) and a JSON
+file (step, samples, seconds). Batches come from `batch(step)`, a function of the step
+number, so a resumed run sees exactly the batches that an uninterrupted one sees.
 """
 
 from __future__ import annotations
@@ -50,7 +52,11 @@ def stepped(batches: Batches) -> Batches:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Optimiser settings. With `steps` the learning rate follows the step number, without it the share of the time budget."""
+    """Optimiser settings.
+
+    With `steps` the learning rate follows the step number, without it the share of the
+    time budget.
+    """
 
     learning_rate: float = 1e-3
     warmup_steps: int = 200
@@ -73,7 +79,9 @@ class Schedule:
 
 
 def _warm_average(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential moving average that forgets the first weights: after n steps it keeps n / (9 + n), and `ema` at most."""
+    """An exponential moving average that forgets the first weights: after n steps it
+    keeps n / (9 + n), and `ema` at most.
+    """
 
     @torch.no_grad()
     def average(averaged: Tensors, current: Tensors, n: Tensor | int) -> None:
@@ -87,12 +95,14 @@ def _warm_average(ema: float) -> Callable[[Tensors, Tensors, Tensor | int], None
 
 
 class Trainer:
-    """Trains `network` on `loss(network, batch(step))`; the folder `out` keeps the checkpoint.
+    """Trains `network` on `loss(network, batch(step))`; the folder `out` keeps the
+    checkpoint.
 
     Parameters
     ----------
-    held_out : as `batch`, but of data that is not trained on: the mean loss of its first batches before and after
-        the training (with the averaged weights) goes into the card. `held_out_loss` if it is not the training's.
+    held_out : as `batch`, but of data that is not trained on: the mean loss of its
+        first batches before and after the training (with the averaged weights) goes
+        into the card. `held_out_loss` if it is not the training's.
     """
 
     def __init__(
@@ -125,7 +135,9 @@ class Trainer:
         return state
 
     def card(self) -> dict[str, Any]:
-        """What a card says of the run: all of it but `run` is a function of config, data, seed and steps."""
+        """What a card says of the run: all of it but `run` is a function of config,
+        data, seed and steps.
+        """
         return {
             "trained": {
                 "steps": self.step,
@@ -143,7 +155,9 @@ class Trainer:
     def fit(
         self, batch: Batches, loss: Loss, budget_s: float, progress: Progress | None = None
     ) -> None:
-        """Train until the budget (this run and those before it) or the number of steps is used up; always leaves a checkpoint."""
+        """Train until the budget (this run and those before it) or the number of steps
+        is used up; always leaves a checkpoint.
+        """
         begun = time.perf_counter() - self.seconds
         saved = time.perf_counter()
         running: float | None = None
@@ -168,7 +182,9 @@ class Trainer:
         self.save()
 
     def share(self, budget_s: float) -> float:
-        """Share of the run that is over: of the steps, or of the time where no steps are set."""
+        """Share of the run that is over: of the steps, or of the time where no steps
+        are set.
+        """
         return (
             self.seconds / budget_s
             if self.schedule.steps is None
@@ -186,7 +202,9 @@ class Trainer:
         }
 
     def _hold_out(self, when: str, loss: Loss) -> None:
-        """The mean loss of the held-out batches with the averaged weights; network and gradients are left as they were."""
+        """The mean loss of the held-out batches with the averaged weights; network and
+        gradients are left as they were.
+        """
         if self.held_out is None:
             return
         was = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
@@ -218,7 +236,9 @@ class Trainer:
         return float(value.detach())
 
     def save(self) -> None:
-        """Write the checkpoint; the JSON comes last, so that a kill in between leaves the old pair or the new one readable."""
+        """Write the checkpoint; the JSON comes last, so that a kill in between leaves
+        the old pair or the new one readable.
+        """
         from safetensors.torch import save_file
 
         self.out.mkdir(parents=True, exist_ok=True)
@@ -248,7 +268,10 @@ class Trainer:
                 old.unlink()
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in `out`; False where there is none. Raises `WeightsError` for one that does not fit."""
+        """Go on from the checkpoint in `out`; False where there is none.
+
+        Raises `WeightsError` for one that does not fit.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

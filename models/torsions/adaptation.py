@@ -1,10 +1,14 @@
-"""Fitting the scores of one system in closed form: score matching for a trigonometric series is a linear least-squares problem.
+"""Fitting the scores of one system in closed form: score matching for a trigonometric
+series is a linear least-squares problem.
 
-With U = theta . f the loss of Hyvaerinen, E[|grad U|^2 / 2 - lap U], is quadratic in theta. Its matrix and vector need only means of
-exp(i (kappa +- kappa') phi) over the frames, and wrapped normal noise multiplies such a mean by exp(-|kappa +- kappa'|^2 sigma^2 / 2):
-one pass over the frames gives the noised fit at every level, with no noise drawn. Coefficients may depend linearly on features of the
-frozen local geometry. Pseudo-frames spread over the torus hold theta at its prior (the transferable model, or flat): without them score
-matching at low noise is free to invent basins where nothing was seen.
+With U = theta . f the loss of Hyvaerinen, E[|grad U|^2 / 2 - lap U], is quadratic in
+theta. Its matrix and vector need only means of exp(i (kappa +- kappa') phi) over the
+frames, and wrapped normal noise multiplies such a mean by exp(-|kappa +- kappa'|^2
+sigma^2 / 2): one pass over the frames gives the noised fit at every level, with no
+noise drawn. Coefficients may depend linearly on features of the frozen local geometry.
+Pseudo-frames spread over the torus hold theta at its prior (the transferable model, or
+flat): without them score matching at low noise is free to invent basins where nothing
+was seen.
 """
 
 from __future__ import annotations
@@ -36,7 +40,9 @@ _CHUNK = 4096  # frames held as waves at a time
 
 
 def modes(m: int, k1: int, k2: int) -> NDArray[np.int64]:
-    """(M, m) integer wave vectors in the order of a series' coefficients: singles, then pairs."""
+    """(M, m) integer wave vectors in the order of a series' coefficients: singles, then
+    pairs.
+    """
     eye = np.eye(m, dtype=np.int64)
     singles = [eye[i] * n for i in range(m) for n in range(1, k1 + 1)]
     pairs = [
@@ -62,7 +68,9 @@ def as_series(coefficients: Complexes, m: int, k1: int, k2: int) -> TrigSeries:
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What a coefficient multiplies: a wave (index into kappa), and a feature of the geometry (0 is the constant)."""
+    """What a coefficient multiplies: a wave (index into kappa), and a feature of the
+    geometry (0 is the constant).
+    """
 
     kappa: NDArray[np.int64]
     wave: NDArray[np.int64]
@@ -95,9 +103,11 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Sums over frames that every fit needs; those of two sets of frames add up, so a run can go on collecting.
+    """Sums over frames that every fit needs; those of two sets of frames add up, so a
+    run can go on collecting.
 
-    With w (C,) a column's exp(i kappa phi) times its feature: same sums w w'*, flipped sums w w', linear sums w.
+    With w (C,) a column's exp(i kappa phi) times its feature: same sums w w'*, flipped
+    sums w w', linear sums w.
     """
 
     columns: Columns
@@ -153,9 +163,11 @@ def expansion(
 
 
 def mixture_prior(phi: Floats, sigmas: Floats, orders: tuple[int, int]) -> Complexes:
-    """(L, M) energies of a mixture of wrapped normals fitted to frames phi (k, 1 or 2), noised in closed form.
+    """(L, M) energies of a mixture of wrapped normals fitted to frames phi (k, 1 or 2),
+    noised in closed form.
 
-    Likelihood makes better use of few frames than score matching does; the fit then adds what a mixture cannot say.
+    Likelihood makes better use of few frames than score matching does; the fit then
+    adds what a mixture cannot say.
     """
     mixture = WrappedMixture.fit(phi, int(np.clip(len(phi) // 20, 4, 32)))
     noised = (
@@ -166,7 +178,9 @@ def mixture_prior(phi: Floats, sigmas: Floats, orders: tuple[int, int]) -> Compl
 
 
 def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:
-    """theta (C,) of the energy at noise sigma; `prior` (C,) is where it stays without frames."""
+    """theta (C,) of the energy at noise sigma; `prior` (C,) is where it stays without
+    frames.
+    """
     kappa = moments.columns.kappa[moments.columns.wave].astype(float)
     dots = kappa @ kappa.T
     square = np.diag(dots)
@@ -190,7 +204,8 @@ def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:
 
 
 class LocalGeometry:
-    """Cosines of the bond angles at the ends of the rotatable bonds: features that no torsion changes.
+    """Cosines of the bond angles at the ends of the rotatable bonds: features that no
+    torsion changes.
 
     Standardised by the frames of `learn`, and clipped at four standard deviations.
     """

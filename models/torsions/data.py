@@ -1,4 +1,6 @@
-"""Molecules and frames in, index arrays and batches out: what the torsion network reads."""
+"""Molecules and frames in, index arrays and batches out: what the torsion network
+reads.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,14 @@ class TorsionGraph:
     Parameters
     ----------
     atom_codes : (n, 7); see `models.conformers.data.GraphCodes`.
-    edges : (e, 2) ordered pairs of atoms up to three bonds apart whose distance no torsion changes; edge_codes (e, 4).
-    singles : (s, 4) atoms a-j-k-b for every substituent a and b of each rotatable bond j-k; single_of (s,) its torsion.
-    pairs : (r, 8) atoms a-q-p-next of one torsion and of the other for every substituent a at the ends q that face away, p the near
-        ends and `next` the first atom on the way to the other bond; pair_of (r,) index among `series.pair_index`, path (r,) bonds between.
+    edges : (e, 2) ordered pairs of atoms up to three bonds apart whose distance no
+        torsion changes; edge_codes (e, 4).
+    singles : (s, 4) atoms a-j-k-b for every substituent a and b of each rotatable bond
+        j-k; single_of (s,) its torsion.
+    pairs : (r, 8) atoms a-q-p-next of one torsion and of the other for every
+        substituent a at the ends q that face away, p the near ends and `next` the first
+        atom on the way to the other bond; pair_of (r,) index among `series.pair_index`,
+        path (r,) bonds between.
     """
 
     tree: TorsionTree
@@ -86,7 +92,9 @@ class TorsionGraph:
 
 
 def _moving_pairs(tree: TorsionTree) -> NDArray[np.bool_]:
-    """(n, n) whether turning changes the distance of two atoms: they lie off the axis on either side of a rotatable bond."""
+    """(n, n) whether turning changes the distance of two atoms: they lie off the axis
+    on either side of a rotatable bond.
+    """
     out = np.zeros((tree.n_atoms, tree.n_atoms), bool)
     for moved, (_, fixed, turned, _) in zip(tree.moved, tree.atoms.tolist()):
         inner, outer = np.zeros(tree.n_atoms, bool), np.ones(tree.n_atoms, bool)
@@ -98,7 +106,9 @@ def _moving_pairs(tree: TorsionTree) -> NDArray[np.bool_]:
 
 
 def _way(graph: Graph, first: Sequence[int], second: Sequence[int]) -> list[int]:
-    """Atoms from the far end of one bond to the far end of another, both bonds included; three where they share an atom."""
+    """Atoms from the far end of one bond to the far end of another, both bonds
+    included; three where they share an atom.
+    """
     best: list[int] = []
     for start in first:
         before = {start: -1}
@@ -237,7 +247,9 @@ class FrameSet:
 
 
 class Batches:
-    """`batches(step)`: frames of molecules that have the same number of torsions, drawn from the step's own stream."""
+    """`batches(step)`: frames of molecules that have the same number of torsions, drawn
+    from the step's own stream.
+    """
 
     def __init__(
         self,

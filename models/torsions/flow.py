@@ -1,14 +1,18 @@
 """Sampling a diffusion on the torus, with the density of what was really drawn.
 
-Noise is wrapped normal with standard deviation sigma (variance exploding). `levels` of falling sigma each have a score, the gradient of
-a `TrigSeries`. The deterministic sampler takes the explicit steps of the probability flow d phi / d sigma = -sigma s(phi, sigma),
+Noise is wrapped normal with standard deviation sigma (variance exploding). `levels` of
+falling sigma each have a score, the gradient of a `TrigSeries`. The deterministic
+sampler takes the explicit steps of the probability flow d phi / d sigma = -sigma s(phi,
+sigma),
 
     phi' = phi + (sigma_k - sigma_(k+1)) sigma_k s_k(phi),
 
-and its density is that of these steps, not of the flow they approximate: uniform at the start, and for each step the exact
-log-determinant of I + g Ds. A step whose map could fold (g times the steepest curvature near 1, bounded over the whole torus) is split,
-so that every map is one to one; it is inverted by Newton's method on the convex function whose gradient it is.
-The stochastic sampler of local moves keeps the whole path of noising and denoising in the ratio, which needs no inverse.
+and its density is that of these steps, not of the flow they approximate: uniform at the
+start, and for each step the exact log-determinant of I + g Ds. A step whose map could
+fold (g times the steepest curvature near 1, bounded over the whole torus) is split, so
+that every map is one to one; it is inverted by Newton's method on the convex function
+whose gradient it is. The stochastic sampler of local moves keeps the whole path of
+noising and denoising in the ratio, which needs no inverse.
 """
 
 from __future__ import annotations
@@ -44,7 +48,9 @@ def sigma_levels(n: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Diffusion:
-    """Scores of one molecule at one frozen geometry: levels[k] is the energy whose negative gradient is the score at sigmas[k]."""
+    """Scores of one molecule at one frozen geometry: levels[k] is the energy whose
+    negative gradient is the score at sigmas[k].
+    """
 
     sigmas: Floats
     levels: tuple[TrigSeries, ...]
@@ -77,7 +83,9 @@ class Diffusion:
 
 
 class DiscreteFlow:
-    """The deterministic sampler of a `Diffusion` as a chain of one-to-one maps, a `TorusDensity`."""
+    """The deterministic sampler of a `Diffusion` as a chain of one-to-one maps, a
+    `TorusDensity`.
+    """
 
     def __init__(self, diffusion: Diffusion):
         self.n_torsions, self.diffusion = diffusion.n_torsions, diffusion
@@ -150,8 +158,8 @@ def _log_det(matrices: Floats) -> Floats:
 def invert(step: float, level: TrigSeries, target: Floats) -> Floats:
     """phi with phi + step * score(phi) = target, for a step that cannot fold.
 
-    The map is the gradient of the strictly convex phi^2 / 2 - step * U, so Newton's method with a line search on the residual ends at
-    the one solution.
+    The map is the gradient of the strictly convex phi^2 / 2 - step * U, so Newton's
+    method with a line search on the residual ends at the one solution.
     """
     phi, eye = target.copy(), np.eye(target.shape[1])
     score, jacobian = level.derivatives(phi)
@@ -180,10 +188,12 @@ def invert(step: float, level: TrigSeries, target: Floats) -> Floats:
 
 
 def ode_log_prob(diffusion: Diffusion, phi: Floats, steps: int = 100) -> Floats:
-    """Log density of the continuous probability flow, with the exact divergence, by the classical Runge-Kutta method in log sigma.
+    """Log density of the continuous probability flow, with the exact divergence, by the
+    classical Runge-Kutta method in log sigma.
 
-    This is the density of the flow itself, from the least level to the largest where it starts uniform; no sampler of few steps has it,
-    so it is for judging a model, not for acceptance.
+    This is the density of the flow itself, from the least level to the largest where it
+    starts uniform; no sampler of few steps has it, so it is for judging a model, not
+    for acceptance.
     """
     points = np.linspace(np.log(diffusion.sigmas[-1]), np.log(diffusion.sigmas[0]), steps + 1)
 
@@ -207,10 +217,12 @@ def ode_log_prob(diffusion: Diffusion, phi: Floats, steps: int = 100) -> Floats:
 def local_move(
     diffusion: Diffusion, phi: Floats, depth: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Noise to the level `depth` from the end and back: (phi' (k, m), log q_ratio (k,)) of paths.
+    """Noise to the level `depth` from the end and back: (phi' (k, m), log q_ratio (k,))
+    of paths.
 
-    Up the states get wrapped normal noise level by level; down each step is a wrapped normal about the score's estimate. The ratio
-    holds all 2 depth factors of the path walked and of the same path walked back, so it is exact whatever the score.
+    Up the states get wrapped normal noise level by level; down each step is a wrapped
+    normal about the score's estimate. The ratio holds all 2 depth factors of the path
+    walked and of the same path walked back, so it is exact whatever the score.
     """
     if not 1 <= depth <= len(diffusion.sigmas):
         raise InputError(f"depth must be 1 to {len(diffusion.sigmas)} noise levels, not {depth}")

@@ -1,9 +1,13 @@
-"""The transferable score network: a molecule at its frozen local geometry gives the coefficients of a `TrigSeries` a noise level.
+"""The transferable score network: a molecule at its frozen local geometry gives the
+coefficients of a `TrigSeries` a noise level.
 
-A graph network reads distances that no torsion changes (bonds, angles, rigid parts). Every pair of substituents across a rotatable bond
-then adds a series in its own dihedral, and every pair of substituents at the far ends of two bonds a series in theirs, with even
-coefficients (cosines). Those dihedrals differ from the torsions by frozen offsets, which become phases: handedness enters there alone,
-so a mirror image has the mirrored score exactly, and rotations, translations and the choice of reference atoms change nothing.
+A graph network reads distances that no torsion changes (bonds, angles, rigid parts).
+Every pair of substituents across a rotatable bond then adds a series in its own
+dihedral, and every pair of substituents at the far ends of two bonds a series in
+theirs, with even coefficients (cosines). Those dihedrals differ from the torsions by
+frozen offsets, which become phases: handedness enters there alone, so a mirror image
+has the mirrored score exactly, and rotations, translations and the choice of reference
+atoms change nothing.
 """
 
 from __future__ import annotations
@@ -73,7 +77,9 @@ class TorsionNetwork(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, batch: FrameBatch, sigmas: Tensor) -> tuple[Tensor, Tensor]:
-        """singles (frames, L, m, K1) and pairs (frames, L, m (m - 1) / 2, K2, 2 K2), complex, at sigmas (frames, L) radians."""
+        """singles (frames, L, m, K1) and pairs (frames, L, m (m - 1) / 2, K2, 2 K2),
+        complex, at sigmas (frames, L) radians.
+        """
         h, x = self._atoms(batch), batch.positions_A
         gains = self._gains(sigmas, batch.log_kT)
         scale = torch.exp(-batch.log_kT)[:, None, None]  # energies over kT
@@ -171,7 +177,9 @@ class TorsionNetwork(nn.Module):
         return h
 
     def _gains(self, sigmas: Tensor, log_kT: Tensor) -> tuple[Tensor, ...]:
-        """Four tensors (frames, L, width): scale and shift of the singles' and the pairs' tokens."""
+        """Four tensors (frames, L, width): scale and shift of the singles' and the
+        pairs' tokens.
+        """
         kT = log_kT[:, None].expand_as(sigmas)
         feature = torch.stack([sigmas.log(), kT, sigmas.clamp(max=2.0), sigmas.log() * kT], dim=-1)
         scale_1, shift_1, scale_2, shift_2 = self.noise(feature).chunk(4, dim=-1)
@@ -179,7 +187,9 @@ class TorsionNetwork(nn.Module):
 
 
 def torsion(x: Tensor, atoms: Tensor) -> Tensor:
-    """Dihedral angles (t,) of atoms (4, t) at x (n, 3), sign as in `equidrift.geometry.dihedrals`."""
+    """Dihedral angles (t,) of atoms (4, t) at x (n, 3), sign as in
+    `equidrift.geometry.dihedrals`.
+    """
     a, b, c, d = (x[k] for k in atoms)
     axis = c - b
     left, right = torch.linalg.cross(b - a, axis), torch.linalg.cross(axis, d - c)

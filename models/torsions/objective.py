@@ -1,4 +1,6 @@
-"""The loss: implicit score matching of noised torsions, with the exact divergence of the series."""
+"""The loss: implicit score matching of noised torsions, with the exact divergence of
+the series.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ LEVELS, NOISES = 4, 4  # noise levels per frame, and draws of noise per level
 
 
 def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-    """Score (..., k, m) and its divergence (..., k) of phi (..., k, m); the torch twin of `TrigSeries.derivatives`.
+    """Score (..., k, m) and its divergence (..., k) of phi (..., k, m); the torch twin
+    of `TrigSeries.derivatives`.
 
-    singles (..., m, K1) and pairs (..., p, K2, 2 K2) complex; leading axes are the same.
+    singles (..., m, K1) and pairs (..., p, K2, 2 K2) complex; leading axes are the
+    same.
     """
     m, k1 = singles.shape[-2:]
     k2 = pairs.shape[-2]
@@ -42,14 +46,18 @@ def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[T
 
 
 def squared_kernel_score(sigma: Tensor) -> Tensor:
-    """E |d log WN / d x|^2 of a wrapped normal: 1 / sigma^2 when narrow, exp(-sigma^2) * 2 when wide."""
+    """E |d log WN / d x|^2 of a wrapped normal: 1 / sigma^2 when narrow, exp(-sigma^2)
+    * 2 when wide.
+    """
     narrow = sigma.clamp(max=1.0).square().reciprocal()
     wide = 2 * torch.exp(-sigma.square())
     return torch.where(sigma < 1.0, narrow, torch.maximum(wide, torch.full_like(wide, 1e-3)))
 
 
 def torsion_loss(network: nn.Module, batch: FrameBatch) -> Tensor:
-    """E [|s|^2 / 2 + div s] over noised torsions, each level weighted by the kernel's own score, a torsion."""
+    """E [|s|^2 / 2 + div s] over noised torsions, each level weighted by the kernel's
+    own score, a torsion.
+    """
     frames, m = batch.n_frames, batch.n_torsions
     # stratified levels, log-uniform a little beyond those the sampler visits
     generator = torch.Generator().manual_seed(batch.seed)

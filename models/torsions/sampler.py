@@ -1,4 +1,6 @@
-"""The torsion proposer: scores of a network, of a fit to the user's own frames, or of both; independent, block and local moves."""
+"""The torsion proposer: scores of a network, of a fit to the user's own frames, or of
+both; independent, block and local moves.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,11 @@ class Scores:
     Parameters
     ----------
     tree : the torsions.
-    molecule, weights : a network's view of it; `weights` None starts flat, and a fit to frames is all there is.
+    molecule, weights : a network's view of it; `weights` None starts flat, and a fit to
+        frames is all there is.
     n_levels : noise levels.
-    use_geometry : whether the fit lets coefficients depend on bond angles; None does so for one or two torsions.
+    use_geometry : whether the fit lets coefficients depend on bond angles; None does so
+        for one or two torsions.
     """
 
     tree: TorsionTree
@@ -123,7 +127,9 @@ class Scores:
         return out
 
     def learn(self, positions_A: Floats, kT_eV: float) -> None:
-        """Refit with further frames (k, n, 3) at the temperature of the run: closed form, all levels."""
+        """Refit with further frames (k, n, 3) at the temperature of the run: closed
+        form, all levels.
+        """
         positions = np.asarray(positions_A, np.float64)
         if self._moments is None:
             if len(positions) < _LEAST_FRAMES:
@@ -172,7 +178,9 @@ class Scores:
         return diffusion
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data without the frames' moments: `from_dict` gives scores that draw the same, but cannot learn on."""
+        """Plain data without the frames' moments: `from_dict` gives scores that draw
+        the same, but cannot learn on.
+        """
         data: dict[str, Any] = {
             "tree": self.tree.to_dict(),
             "n_levels": self.n_levels,
@@ -210,12 +218,14 @@ class Scores:
 
 
 class Conditioned:
-    """A `TorusDensity` at one frozen geometry: the discretised flow, or for one or two torsions a table of the least noise level.
+    """A `TorusDensity` at one frozen geometry: the discretised flow, or for one or two
+    torsions a table of the least noise level.
 
     Parameters
     ----------
     diffusion : of all torsions.
-    floor : share of uniform proposals, so that no region is closed to a model that is wrong there.
+    floor : share of uniform proposals, so that no region is closed to a model that is
+        wrong there.
     """
 
     def __init__(self, diffusion: Diffusion, floor: float):
@@ -302,11 +312,14 @@ class DiffusionProposer(TorsionProposer):
 
     Parameters
     ----------
-    scores : what to draw from; `adapt` refits it to the user's own frames until `freeze`.
-    kind : "independent" draws from the prior (all torsions or a block), with the density of the discretised sampler; "local" noises to
-        the level `depth` and back, with the probabilities of both paths.
+    scores : what to draw from; `adapt` refits it to the user's own frames until
+        `freeze`.
+    kind : "independent" draws from the prior (all torsions or a block), with the
+        density of the discretised sampler; "local" noises to the level `depth` and
+        back, with the probabilities of both paths.
     block_size : None moves all torsions, a number a random subset given the others.
-    floor : share of uniform proposals among independent ones; None takes 2 %, and from 500 frames on that of ten frames among them.
+    floor : share of uniform proposals among independent ones; None takes 2 %, and from
+        500 frames on that of ten frames among them.
     depth : noise levels that local moves climb.
     """
 
@@ -333,12 +346,14 @@ class DiffusionProposer(TorsionProposer):
         )  # worth a trial: larger blocks cost more than they save
 
     def adapt(self, positions_A: Floats, *, kT_eV: float) -> None:
-        """Learn from frames (k, n_atoms, 3) of a short run or of the chain's own burn-in.
+        """Learn from frames (k, n_atoms, 3) of a short run or of the chain's own
+        burn-in.
 
         Raises
         ------
         InputError
-            once the proposer is frozen: a chain whose proposals change with its past does not keep the Boltzmann distribution.
+            once the proposer is frozen: a chain whose proposals change with its past
+            does not keep the Boltzmann distribution.
         """
         if self.frozen:
             raise InputError(
@@ -355,7 +370,10 @@ class DiffusionProposer(TorsionProposer):
     def propose_independent(
         self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
     ) -> list[Proposal]:
-        """Up to n proposals from one state; see `TorsionProposer.propose_independent`. A block gets two draws, a local move one."""
+        """Up to n proposals from one state; see `TorsionProposer.propose_independent`.
+
+        A block gets two draws, a local move one.
+        """
         phi, block = self.tree.torsions(positions_A), self._block(rng)
         moved = tuple(range(self.tree.n_torsions)) if block is None else tuple(block.tolist())
         diffusion = self.scores.at(positions_A, kT_eV)
@@ -425,11 +443,13 @@ def load_torsion(
 
     Parameters
     ----------
-    molecule : the graph; one without bond orders (from a PDB file), or None, starts without the network.
+    molecule : the graph; one without bond orders (from a PDB file), or None, starts
+        without the network.
     tree : torsions to move; None takes `rotatable_bonds(molecule)`.
     weights : shipped name or path; None starts flat.
     positions_A, kT_eV : frames (k, n, 3) of a short run to adapt to at once.
-    kind, block_size : see `DiffusionProposer`; None for block_size moves up to three torsions at once, and pairs of more.
+    kind, block_size : see `DiffusionProposer`; None for block_size moves up to three
+        torsions at once, and pairs of more.
 
     Raises
     ------
@@ -466,7 +486,9 @@ def from_frames(
     weights: str | None = "torsions",
     **_: Any,
 ) -> DiffusionProposer:
-    """What `equidrift.montecarlo.adapt` makes of the frames (k, n, 3) of a run's adaptive phase: adapted and frozen."""
+    """What `equidrift.montecarlo.adapt` makes of the frames (k, n, 3) of a run's
+    adaptive phase: adapted and frozen.
+    """
     kT = BOLTZMANN_EV_PER_K * temperature_K
     proposer = load_torsion(
         molecule, tree=tree, weights=weights, positions_A=frames_A, kT_eV=kT, block_size=block_size

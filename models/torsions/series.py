@@ -1,9 +1,12 @@
-"""Energies on the torus as trigonometric series of single torsions and of pairs: what a score network says of one molecule.
+"""Energies on the torus as trigonometric series of single torsions and of pairs: what a
+score network says of one molecule.
 
 U(phi) = sum_i Re sum_n a_in exp(i n phi_i)  +  sum_(i<j) Re sum_nl b_ijnl exp(i (n phi_i + l phi_j)),   n > 0, l of either sign.
 
-The score is -grad U. Gradient and Hessian are closed expressions, so that the divergence of the probability flow and the determinant
-of a step of the sampler are exact and cost as much as the score. Float64 throughout; one series serves hundreds of states at once.
+The score is -grad U. Gradient and Hessian are closed expressions, so that the
+divergence of the probability flow and the determinant of a step of the sampler are
+exact and cost as much as the score. Float64 throughout; one series serves hundreds of
+states at once.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ _GRID = 48  # points per torsion on which extrema of the second derivatives are 
 
 @lru_cache
 def pair_index(m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(i, j), each (m (m - 1) / 2,), of the pairs in the order that `TrigSeries.pairs` has."""
+    """(i, j), each (m (m - 1) / 2,), of the pairs in the order that `TrigSeries.pairs`
+    has.
+    """
     i, j = np.triu_indices(m, 1)
     return i, j
 
@@ -41,7 +46,8 @@ class TrigSeries:
     Parameters
     ----------
     singles : (m, K1) complex coefficients a.
-    pairs : (m (m - 1) / 2, K2, 2 K2) complex coefficients b; l runs over `signed_orders(K2)`. K2 may not exceed K1.
+    pairs : (m (m - 1) / 2, K2, 2 K2) complex coefficients b; l runs over
+        `signed_orders(K2)`. K2 may not exceed K1.
     """
 
     singles: Complexes
@@ -73,7 +79,9 @@ class TrigSeries:
         return TrigSeries(self.singles + other.singles, self.pairs + other.pairs)
 
     def _waves(self, phi: Floats) -> tuple[Complexes, Complexes, Complexes]:
-        """exp(i n phi) (k, m, K1), and per pair exp(i n phi_i) (p, k, K2) and exp(i l phi_j) (p, k, 2 K2)."""
+        """exp(i n phi) (k, m, K1), and per pair exp(i n phi_i) (p, k, K2) and exp(i l
+        phi_j) (p, k, 2 K2).
+        """
         k1, k2 = self.singles.shape[1], self.pairs.shape[1]
         waves = np.exp(1j * phi)[..., None] ** np.arange(1, k1 + 1)
         i, j = pair_index(self.n_torsions)
@@ -116,7 +124,9 @@ class TrigSeries:
         return score, jacobian
 
     def given(self, phi: Floats, block: NDArray[np.int64]) -> TrigSeries:
-        """The series of the torsions of a block, the others held at phi (m,); constants are dropped."""
+        """The series of the torsions of a block, the others held at phi (m,); constants
+        are dropped.
+        """
         m, k2 = self.n_torsions, self.pairs.shape[1]
         singles = self.singles.copy()
         wave = np.exp(1j * np.asarray(phi, np.float64))[:, None] ** signed_orders(k2)
@@ -148,9 +158,11 @@ class TrigSeries:
         return single[:, :1] + single[:, 1] + (waves[:, :k2] @ self.pairs[0] @ both.T).real
 
     def steepest(self) -> float:
-        """An upper bound of the Hessian's largest eigenvalue anywhere on the torus (0 for a flat energy).
+        """An upper bound of the Hessian's largest eigenvalue anywhere on the torus (0
+        for a flat energy).
 
-        Gershgorin's discs over the extrema of each term's second derivatives, bounded from a grid by the theorem of Ehlich and Zeller.
+        Gershgorin's discs over the extrema of each term's second derivatives, bounded
+        from a grid by the theorem of Ehlich and Zeller.
         """
         m, (k1, k2) = self.n_torsions, (self.singles.shape[1], self.pairs.shape[1])
         x = centres(_GRID)
@@ -189,7 +201,9 @@ class TrigSeries:
 
 
 def _greatest(values: Floats, axes: tuple[int, ...], order: int) -> Floats:
-    """Upper bound of a trigonometric polynomial of that order from its values on the grid."""
+    """Upper bound of a trigonometric polynomial of that order from its values on the
+    grid.
+    """
     high, low = values.max(axis=axes), values.min(axis=axes)
     out: Floats = (high + low) / 2 + (high - low) / 2 / np.cos(np.pi * order / _GRID) ** len(axes)
     return out

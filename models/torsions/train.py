@@ -1,4 +1,6 @@
-"""`equidrift train torsions CONFIG`: the transferable score network on thermal ensembles of many molecules."""
+"""`equidrift train torsions CONFIG`: the transferable score network on thermal
+ensembles of many molecules.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ from equidrift.records import SYMBOLS
 
 
 class TorsionTraining(TrainingConfig):
-    """What a training YAML may say. Unknown keys are errors. `data` names .npz files of tools/make_torsions.py, or folders of them."""
+    """What a training YAML may say.
+
+    Unknown keys are errors. `data` names .npz files of tools/make_torsions.py, or
+    folders of them.
+    """
 
     name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
     data: Names
@@ -77,7 +83,10 @@ def make_task(c: TorsionTraining, network: TorsionNetwork, out: Path) -> Task:
 
 
 def read_frames(names: list[str]) -> FrameSet:
-    """The frames of files, and of all .npz files in folders. Raises `InputError` where there are none."""
+    """The frames of files, and of all .npz files in folders.
+
+    Raises `InputError` where there are none.
+    """
     data = FrameSet()
     for name in names:
         paths = sorted(Path(name).glob("*.npz")) if Path(name).is_dir() else [Path(name)]

@@ -1,9 +1,13 @@
-"""Trajectories of which some atoms are known in some frames: `complete` for masks (n_frames, n_atoms).
+"""Trajectories of which some atoms are known in some frames: `complete` for masks
+(n_frames, n_atoms).
 
-Diffusion models draw what is missing by the Langevin-corrected conditional sampler (arXiv:2307.05431), known atoms noised to the level of
-each step. The integrator runs from the nearest frame of which all is known, its known atoms led along their path: they arrive by their
-last `LEAD` steps where a gap precedes, and after each step bonds, angles and torsions to them are put right. That is steering, and no exact
-conditional of the learned dynamics. Where no frame is whole, the one with most atoms is first completed by held conformers.
+Diffusion models draw what is missing by the Langevin-corrected conditional sampler
+(arXiv:2307.05431), known atoms noised to the level of each step. The integrator runs
+from the nearest frame of which all is known, its known atoms led along their path: they
+arrive by their last `LEAD` steps where a gap precedes, and after each step bonds,
+angles and torsions to them are put right. That is steering, and no exact conditional of
+the learned dynamics. Where no frame is whole, the one with most atoms is first
+completed by held conformers.
 """
 
 from __future__ import annotations
@@ -40,7 +44,8 @@ LEAST_HELD = 3  # atoms of a frame that a conformer can be placed by
 def conformer_frame(
     molecule: Molecule, known_A: NDArray[np.float64], mask: NDArray[np.bool_], seed: int
 ) -> NDArray[np.float64]:
-    """A whole frame (n, 3) around the known atoms of it, by ETKDG and MMFF94 with these held.
+    """A whole frame (n, 3) around the known atoms of it, by ETKDG and MMFF94 with these
+    held.
 
     Raises
     ------
@@ -71,7 +76,9 @@ def steered(
     mask: Tensor,
     guard: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Frames (b, t, n, 3) from `start` (b, k, n, 3), whole frames that end before them, through known (t, n, 3) where mask (t, n)."""
+    """Frames (b, t, n, 3) from `start` (b, k, n, 3), whole frames that end before them,
+    through known (t, n, 3) where mask (t, n).
+    """
     v, temperature = run.state(start)
     bath, normals, spacing = run.bath(temperature), run.normals(), run.spacing
     stiff = linked(run.graph, 3).to(start.dtype)
@@ -102,7 +109,9 @@ def steered(
 
 
 def put_right(x: Tensor, like: Tensor, stiff: Tensor, held: Tensor) -> Tensor:
-    """x (b, n, 3) with the near distances of `like`, held atoms unmoved: a few Newton steps (arXiv:2403.01430)."""
+    """x (b, n, 3) with the near distances of `like`, held atoms unmoved: a few Newton
+    steps (arXiv:2403.01430).
+    """
     if not bool(held.any()):
         return x
     target = (like[:, :, None] - like[:, None]).norm(dim=-1)
@@ -114,14 +123,18 @@ def put_right(x: Tensor, like: Tensor, stiff: Tensor, held: Tensor) -> Tensor:
 
 
 def next_known(mask: Tensor) -> Tensor:
-    """(t, n) the first frame, this one or a later, in which an atom is known; far beyond the end where there is none."""
+    """(t, n) the first frame, this one or a later, in which an atom is known; far
+    beyond the end where there is none.
+    """
     t = len(mask)
     where = torch.where(mask, torch.arange(t)[:, None], 10 * t + 10 * LEAD)
     return where.flip(0).cummin(0).values.flip(0)
 
 
 class FrameNoising:
-    """`conditioning.Noising` of frames whose clean value a model estimates: y_t = alpha(t) y_0 + std(t) noise; times fall from 1 to 0."""
+    """`conditioning.Noising` of frames whose clean value a model estimates: y_t =
+    alpha(t) y_0 + std(t) noise; times fall from 1 to 0.
+    """
 
     def __init__(self, alpha: Callable[[float], float], std: Callable[[float], float]):
         self.alpha, self.std = alpha, std
@@ -138,7 +151,9 @@ class FrameNoising:
     def reverse(
         self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
     ) -> Tensor:
-        """Towards the clean estimate that stands for the score, its noise kept: a step of the probability flow."""
+        """Towards the clean estimate that stands for the score, its noise kept: a step
+        of the probability flow.
+        """
         del noise
         return self.alpha(to) * score + self.std(to) / self.std(t) * (y - self.alpha(t) * score)
 
@@ -160,7 +175,9 @@ def drawn(
     normal: Callable[[], Tensor],
     corrections: int = 2,
 ) -> Tensor:
-    """Clean frames (b, t, n, d) given known ones where mask (t, n), `estimate(y, t)` being the model's clean frames."""
+    """Clean frames (b, t, n, d) given known ones where mask (t, n), `estimate(y, t)`
+    being the model's clean frames.
+    """
     b, t, n, d = known.shape
 
     def score(y: Tensor, time: float) -> Tensor:
@@ -250,7 +267,8 @@ def between(
     blend: Callable[[Tensor, Tensor], Tensor],
     guard: Callable[[Tensor], Any],
 ) -> Tensor:
-    """Frames (b, t, n, 3) of the integrator: from the whole frames on either side of each gap of x, through what is known in it.
+    """Frames (b, t, n, 3) of the integrator: from the whole frames on either side of
+    each gap of x, through what is known in it.
 
     blend : joins two runs (b, g, n, 3). guard : makes the guard of whole frames.
     """
@@ -283,7 +301,10 @@ def between(
 
 
 def check_mask(trajectory: Trajectory, given: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Known positions (t, n, 3), 0 where not given. Raises `InputError` for another shape, and for NaN that is marked as given."""
+    """Known positions (t, n, 3), 0 where not given.
+
+    Raises `InputError` for another shape, and for NaN that is marked as given.
+    """
     known = np.array(trajectory.positions_A, np.float64)
     if given.shape != known.shape[:2]:
         raise InputError(

@@ -1,4 +1,6 @@
-"""Trajectory models that learn nothing: the last frame held, and constant velocity. numpy only; every seed gives the same frames."""
+"""Trajectory models that learn nothing: the last frame held, and constant velocity.
+numpy only; every seed gives the same frames.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class _Baseline:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """The frames not given, as the rule of this baseline fills them; see `TrajectoryModel.complete`.
+        """The frames not given, as the rule of this baseline fills them; see
+        `TrajectoryModel.complete`.
 
         Raises
         ------
@@ -52,7 +55,9 @@ class _Baseline:
     def continue_(
         self, trajectory: Trajectory, n_frames: int, seeds: NDArray[np.int64], **options: Any
     ) -> list[Trajectory]:
-        """The n_frames after the trajectory, one Trajectory per seed; see `TrajectoryModel.continue_`."""
+        """The n_frames after the trajectory, one Trajectory per seed; see
+        `TrajectoryModel.continue_`.
+        """
         whole, given = with_blank(trajectory, trajectory.positions_A, n_frames)
         made = self.complete(whole, given, seeds, **options)
         return [continuation(trajectory, frames[~given], {"model": self.name}) for frames in made]
@@ -78,7 +83,9 @@ class LastFrame(_Baseline):
 
 
 class ConstantVelocity(_Baseline):
-    """A straight line through the given frames on both sides, or through the two nearest where one side has none."""
+    """A straight line through the given frames on both sides, or through the two
+    nearest where one side has none.
+    """
 
     name = "constant-velocity"
     min_frames = 2

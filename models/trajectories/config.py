@@ -53,7 +53,9 @@ class TrajectoryTraining(TrainingConfig):
 
 @dataclasses.dataclass
 class Plan:
-    """What one kind of model brings to a training: the card's `config`, batches, loss, and what the card says of the data."""
+    """What one kind of model brings to a training: the card's `config`, batches, loss,
+    and what the card says of the data.
+    """
 
     config: dict[str, Any]
     batch: Batches

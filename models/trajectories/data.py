@@ -1,4 +1,6 @@
-"""Trajectories in, tensors out: the graph features of molecules, molecular dynamics of many molecules in one file, windows."""
+"""Trajectories in, tensors out: the graph features of molecules, molecular dynamics of
+many molecules in one file, windows.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def _features(
 
 
 def molecule_graph(molecule: Molecule, level: str, copies: int = 1) -> Graph:
-    """`copies` equal graphs of a molecule: one-hot codes of atoms, pairs and the level of theory; masses in amu."""
+    """`copies` equal graphs of a molecule: one-hot codes of atoms, pairs and the level
+    of theory; masses in amu.
+    """
     node, edge, mass = (
         torch.from_numpy(part)[None].expand(copies, *part.shape)
         for part in _features(molecule, level)
@@ -88,9 +92,11 @@ def fingerprint(molecule: Molecule) -> str:
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames `spacing_fs` apart, bursts at any distance.
+    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames
+    `spacing_fs` apart, bursts at any distance.
 
-    forces_eV_A : the forces of these frames, where they were kept; noise-free targets, and frames may then lie at any distance.
+    forces_eV_A : the forces of these frames, where they were kept; noise-free targets,
+        and frames may then lie at any distance.
     """
 
     molecule: Molecule
@@ -116,7 +122,9 @@ class Dynamics:
 
 
 def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
-    """Write runs as one npz: a JSON header and the positions, float32, one after the other."""
+    """Write runs as one npz: a JSON header and the positions, float32, one after the
+    other.
+    """
     header = [
         {
             "molecule": molecule_to_dict(r.molecule),
@@ -172,7 +180,9 @@ def load_dynamics(path: str | Path) -> list[Dynamics]:
 
 
 def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
-    """The eight GFN2-MD17 trajectories (0.5 fs, 500 K) of a folder by the molecule's name. Raises `InputError` where there is none."""
+    """The eight GFN2-MD17 trajectories (0.5 fs, 500 K) of a folder by the molecule's
+    name. Raises `InputError` where there is none.
+    """
     out = {}
     for path in sorted(Path(folder).glob("*_gfn2_*K.npz")):
         with np.load(path, allow_pickle=False) as file:
@@ -190,7 +200,9 @@ def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
 
 
 def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[Any, ...]:
-    """One of the tuples whose first member is a run: each level of theory equally often, then each run of it."""
+    """One of the tuples whose first member is a run: each level of theory equally
+    often, then each run of it.
+    """
     levels = sorted({entry[0].level for entry in runs})
     level = levels[int(rng.integers(len(levels)))] if len(levels) > 1 else levels[0]
     among = [entry for entry in runs if entry[0].level == level]
@@ -198,10 +210,12 @@ def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[An
 
 
 class SegmentBatches:
-    """Batch number `step` of an endless, seeded sequence of short runs of consecutive frames, one molecule per batch.
+    """Batch number `step` of an endless, seeded sequence of short runs of consecutive
+    frames, one molecule per batch.
 
-    pairs : pairs of atoms in a batch, so that batches cost the same; step_fs : wanted between frames; half : frames on either side of
-    the middle one, fewer where a burst is shorter.
+    pairs : pairs of atoms in a batch, so that batches cost the same; step_fs : wanted
+        between frames; half : frames on either side of the middle one, fewer where a
+        burst is shorter.
     """
 
     def __init__(
@@ -234,7 +248,8 @@ class SegmentBatches:
 
 
 def windows(positions_A: NDArray[Any], length: int, stride: int, count: int) -> NDArray[np.float64]:
-    """`count` windows (count, length, n, 3) of every `stride`-th frame of a trajectory (frames, n, 3), their starts equally spaced.
+    """`count` windows (count, length, n, 3) of every `stride`-th frame of a trajectory
+    (frames, n, 3), their starts equally spaced.
 
     Raises
     ------
@@ -258,12 +273,16 @@ _HOPS = sum(
 
 
 def linked(graph: Graph, hops: int) -> torch.Tensor:
-    """Pairs (b, n, n) of a molecule's graph that at most `hops` bonds keep apart; an atom is not linked with itself."""
+    """Pairs (b, n, n) of a molecule's graph that at most `hops` bonds keep apart; an
+    atom is not linked with itself.
+    """
     return graph.edge[..., _HOPS + 2 : _HOPS + 2 + hops].sum(-1) > 0
 
 
 class ObservationBatches:
-    """Ten frames at a random spacing of 3 to 12 fs, with the velocities of the half step before each, one molecule per batch."""
+    """Ten frames at a random spacing of 3 to 12 fs, with the velocities of the half
+    step before each, one molecule per batch.
+    """
 
     LENGTH = 8
 
@@ -306,7 +325,9 @@ class ObservationBatches:
 
 
 class PathBatches:
-    """Five neighbouring frames of plain-array trajectories, for `path_loss`; the first `interpolate_steps` take interpolated paths."""
+    """Five neighbouring frames of plain-array trajectories, for `path_loss`; the first
+    `interpolate_steps` take interpolated paths.
+    """
 
     def __init__(
         self,
@@ -337,7 +358,9 @@ class PathBatches:
 
 
 class RollBatches:
-    """Consecutive frames of plain-array trajectories, for `step_loss`: one to come in the first `single` batches, then `horizon`."""
+    """Consecutive frames of plain-array trajectories, for `step_loss`: one to come in
+    the first `single` batches, then `horizon`.
+    """
 
     def __init__(
         self,
@@ -374,7 +397,9 @@ class RollBatches:
 def array_graph(
     nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None
 ) -> Graph:
-    """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e); masses (b, n), 1 where not given."""
+    """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e);
+    masses (b, n), 1 where not given.
+    """
     node, edge = (
         torch.as_tensor(np.asarray(nodes, np.float32)),
         torch.as_tensor(np.asarray(edges, np.float32)),
@@ -389,7 +414,9 @@ def array_graph(
 
 @dataclass
 class Source:
-    """Windows to train on: `draw(rng, pairs, frames)` gives a graph, frames (b, t, n, d) and their clock (t,)."""
+    """Windows to train on: `draw(rng, pairs, frames)` gives a graph, frames (b, t, n,
+    d) and their clock (t,).
+    """
 
     draw: Callable[[np.random.Generator, int, int], tuple[Graph, torch.Tensor, torch.Tensor]]
     node_features: int
@@ -399,7 +426,9 @@ class Source:
 def array_source(
     positions: NDArray[Any], nodes: NDArray[Any], edges: NDArray[Any], *, frames: int
 ) -> Source:
-    """Windows of plain-array trajectories (k, t, n, d) at any start; the clock counts frames."""
+    """Windows of plain-array trajectories (k, t, n, d) at any start; the clock counts
+    frames.
+    """
     graph, x = array_graph(nodes, edges), torch.from_numpy(np.asarray(positions, np.float32))
     if x.shape[1] < frames:
         raise InputError(
@@ -420,7 +449,9 @@ def array_source(
 
 
 def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> Source:
-    """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch; the clock is in units of 5 fs."""
+    """Windows of every `stride`-th frame of molecular dynamics, one molecule per batch;
+    the clock is in units of 5 fs.
+    """
     usable = [r for r in runs if r.positions_A.shape[1] > (frames - 1) * stride]
     if not usable:
         raise InputError(
@@ -453,7 +484,8 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
 class FrameBatches:
     """Batch number `step` of an endless, seeded sequence of windows with masks.
 
-    given : "forecast", the first `context` frames; "none"; or "any": forecasts, both ends, every k-th frame and random frames in turn.
+    given : "forecast", the first `context` frames; "none"; or "any": forecasts, both
+        ends, every k-th frame and random frames in turn.
     """
 
     def __init__(
@@ -503,7 +535,9 @@ class FrameBatches:
         )
 
     def length(self) -> float:
-        """The root mean square distance of the nodes from the window's mean, over some batches: the unit of length."""
+        """The root mean square distance of the nodes from the window's mean, over some
+        batches: the unit of length.
+        """
         squares = []
         for step in range(8):
             x = self.source.draw(
@@ -513,7 +547,9 @@ class FrameBatches:
         return float(np.sqrt(np.mean(squares))) or 1.0
 
     def spread(self, flow: Flow) -> torch.Tensor:
-        """The deviation (frames,) of residuals from the flow's line at each distance from a given frame, over some batches."""
+        """The deviation (frames,) of residuals from the flow's line at each distance
+        from a given frame, over some batches.
+        """
         total, count = torch.zeros(len(flow.spread)), torch.zeros(len(flow.spread))
         for step in range(48):
             batch = self(step)

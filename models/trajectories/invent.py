@@ -1,7 +1,9 @@
-"""Trajectories of a molecule from nothing: the unconditional models, or thermal motion from a geometry.
+"""Trajectories of a molecule from nothing: the unconditional models, or thermal motion
+from a geometry.
 
-A model that was trained with `given: none` draws all frames at once. The learned integrator has an equivariant prior of another
-kind: any geometry (a conformer, say) with velocities of the wanted temperature, warmed up and carried on.
+A model that was trained with `given: none` draws all frames at once. The learned
+integrator has an equivariant prior of another kind: any geometry (a conformer, say)
+with velocities of the wanted temperature, warmed up and carried on.
 """
 
 from __future__ import annotations
@@ -30,18 +32,20 @@ def invent(
     start_A: ArrayLike | None = None,
     warm_up_fs: float = WARM_UP_FS,
 ) -> list[Trajectory]:
-    """One plausible trajectory of n_frames per seed, in no relation to any given one; centred where the model has no start.
+    """One plausible trajectory of n_frames per seed, in no relation to any given one;
+    centred where the model has no start.
 
     Parameters
     ----------
-    start_A : geometries (n, 3) or (len(seeds), n, 3) to begin from: integrators need them (`equidrift.sample` draws conformers),
-        unconditional diffusion takes none.
+    start_A : geometries (n, 3) or (len(seeds), n, 3) to begin from: integrators need
+        them (`equidrift.sample` draws conformers), unconditional diffusion takes none.
     warm_up_fs : time that an integrator forgets the start in, before the first frame.
 
     Raises
     ------
     InputError
-        for a model that only continues, a start that is missing, not wanted or of another shape, or fewer than 1 frame.
+        for a model that only continues, a start that is missing, not wanted or of
+        another shape, or fewer than 1 frame.
     ModelError
         where a badly trained model runs away.
     """
@@ -84,7 +88,9 @@ def _thermal(
     start_A: ArrayLike | None,
     warm_up_fs: float,
 ) -> NDArray[np.float64]:
-    """Frames (s, n_frames, n, 3) of the integrator from a geometry with thermal velocities."""
+    """Frames (s, n_frames, n, 3) of the integrator from a geometry with thermal
+    velocities.
+    """
     if start_A is None:
         raise InputError(
             f"{model.name} begins from a geometry; give start_A, for example equidrift.sample(molecule, n).positions_A"

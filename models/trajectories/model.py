@@ -1,4 +1,6 @@
-"""What the trajectory models of molecules share: weights, graph, windows and chains (A, fs, K)."""
+"""What the trajectory models of molecules share: weights, graph, windows and chains (A,
+fs, K).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
 
 @dataclass(frozen=True)
 class Window:
-    """What a model is asked to fill, beside the frames: time between frames, molecule, a seed per sample, steps."""
+    """What a model is asked to fill, beside the frames: time between frames, molecule,
+    a seed per sample, steps.
+    """
 
     dt_fs: float
     molecule: Molecule
@@ -36,13 +40,15 @@ class Window:
 
 
 class ChemistryModel:
-    """What the trajectory models of molecules share: weights, the graph, windows and chains.
+    """What the trajectory models of molecules share: weights, the graph, windows and
+    chains.
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
-    level : level of theory of the dynamics, one of `LEVELS`. None: the one whose training held this molecule, else the one that
-        was trained on most molecules.
+    weights : name of a shipped model, or the path of a card or safetensors file that
+        `equidrift train` wrote.
+    level : level of theory of the dynamics, one of `LEVELS`. None: the one whose
+        training held this molecule, else the one that was trained on most molecules.
     device : torch device; None is CUDA where there is one, else the CPU.
     """
 
@@ -82,14 +88,17 @@ class ChemistryModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they came; see `protocols.TrajectoryModel`.
+        """Samples (len(seeds), n_frames, n_atoms, 3) with the given frames as they
+        came; see `protocols.TrajectoryModel`.
 
-        given : (n_frames,), or (n_frames, n_atoms) where some atoms are known in some frames (`atom_masks`).
+        given : (n_frames,), or (n_frames, n_atoms) where some atoms are known in some
+            frames (`atom_masks`).
 
         Raises
         ------
         InputError
-            where fewer frames are given than the model needs, or frames that are marked as given are not finite.
+            where fewer frames are given than the model needs, or frames that are marked
+            as given are not finite.
         """
         given = np.asarray(given, bool)
         if (
@@ -136,7 +145,9 @@ class ChemistryModel:
         seeds: NDArray[np.int64],
         steps: int | None,
     ) -> NDArray[np.float64]:
-        """`complete` where single atoms are given; one sample at a time where its first whole frame is its own."""
+        """`complete` where single atoms are given; one sample at a time where its first
+        whole frame is its own.
+        """
         known = check_mask(trajectory, given)
         if not self.windowed and not given.all(1).any():
             fullest = int(given.sum(1).argmax())
@@ -201,7 +212,9 @@ class ChemistryModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed: windows over `complete`, chained."""
+        """The n_frames after a trajectory, one Trajectory per seed: windows over
+        `complete`, chained.
+        """
         made = []
         for seed in np.asarray(seeds).tolist():
             frames, link = np.array(trajectory.positions_A[-CONTEXT:]), 0
@@ -236,7 +249,8 @@ class ChemistryModel:
     def _coarse(
         self, trajectory: Trajectory, level: float, least_frames: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(positions (t, n, 3) about their centre, the centre (3,)) of a trajectory to be refined.
+        """(positions (t, n, 3) about their centre, the centre (3,)) of a trajectory to
+        be refined.
 
         Raises
         ------

@@ -1,8 +1,10 @@
-"""`equidrift train trajectories CONFIG`: the integrator, the flow or GeoTDM, on molecules, N-body systems or pedestrians.
+"""`equidrift train trajectories CONFIG`: the integrator, the flow or GeoTDM, on
+molecules, N-body systems or pedestrians.
 
-Where the frames come from (`data`): trajectory files of yours (XTC, DCD, .traj, .extxyz, ... with `topology`), .npz files of
-tools/make_md.py, a folder of GFN2-MD17 files, `arrays:FILE.npz` (positions, nodes, edges, spacing), `nbody:charged` (spring, gravity),
-or `eth-ucy:FOLDER`, less the scene `leave_out`.
+Where the frames come from (`data`): trajectory files of yours (XTC, DCD, .traj,
+.extxyz, ... with `topology`), .npz files of tools/make_md.py, a folder of GFN2-MD17
+files, `arrays:FILE.npz` (positions, nodes, edges, spacing), `nbody:charged` (spring,
+gravity), or `eth-ucy:FOLDER`, less the scene `leave_out`.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train a model of trajectories; see `shared.run.train`. `learn: table` is fitted in closed form, whatever the budget."""
+    """Train a model of trajectories; see `shared.run.train`.
+
+    `learn: table` is fitted in closed form, whatever the budget.
+    """
     if config.get("learn") == "table":
         return fit_table(config, out, progress)
     return train(
@@ -93,7 +98,9 @@ def fit_arrays(
 
 
 def plan_of(c: TrajectoryTraining) -> Plan:
-    """The plan of a config: N-body, pedestrians and .npz of one's own are plain arrays, all else molecules."""
+    """The plan of a config: N-body, pedestrians and .npz of one's own are plain arrays,
+    all else molecules.
+    """
     head, _, rest = c.data[0].partition(":")
     if head == "nbody":
         return nbody_plan(c, rest)
@@ -151,7 +158,9 @@ def task_of(c: TrajectoryTraining, plan: Plan) -> Task:
 
 
 def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
-    """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
+    """The network of a config, with the weights of `init` or random ones; the user's
+    random state is left alone.
+    """
     if c.init is None:
         network: Network = fresh(lambda: make_network(config), c.seed)
         calm(network)

@@ -1,4 +1,6 @@
-"""Given and missing frames of a trajectory, numpy only: what every trajectory model and baseline cuts and joins."""
+"""Given and missing frames of a trajectory, numpy only: what every trajectory model and
+baseline cuts and joins.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:  # the baselines load no torch
 def with_blank(
     trajectory: Trajectory, head_A: NDArray[np.float64], n_frames: int
 ) -> tuple[Trajectory, NDArray[np.bool_]]:
-    """A trajectory to complete: frames head_A (k, n_atoms, 3) and `n_frames` missing ones (NaN), and which are given.
+    """A trajectory to complete: frames head_A (k, n_atoms, 3) and `n_frames` missing
+    ones (NaN), and which are given.
 
     Times begin at 0; the time between frames is that of `trajectory`.
     """
@@ -39,7 +42,9 @@ def continuation(
 
 
 def with_last_box(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with the box of its last frame: that of new frames is not foretold."""
+    """The trajectory with the box of its last frame: that of new frames is not
+    foretold.
+    """
     boxes_A = trajectory.boxes_A
     return trajectory if boxes_A is None else trajectory.replace(box_A=boxes_A[-1])
 
@@ -53,7 +58,9 @@ def gaps(given: NDArray[np.bool_] | Tensor) -> list[tuple[int, int]]:
 
 
 def run_of(given: NDArray[np.bool_] | Tensor, edge: int, way: int) -> slice | None:
-    """The run of given frames that ends (way -1) or begins (way 1) at `edge`; None where there is none."""
+    """The run of given frames that ends (way -1) or begins (way 1) at `edge`; None
+    where there is none.
+    """
     if not 0 <= edge < len(given):
         return None
     k = edge

@@ -1,7 +1,10 @@
-"""Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine dipeptide against long reference sampling.
+"""Rows `ala2/boltzmann` of `equidrift bench sampling`: the generator of alanine
+dipeptide against long reference sampling.
 
-The reference is in the generator's card, as `tools/make_boltzmann_data.py --reference` wrote it: chains of MD with exact torsion moves in
-either basin (the rare one is 0 < phi < 2 rad), joined by Bennett's ratio; the Ramachandran table by the odds of all tried torsions.
+The reference is in the generator's card, as `tools/make_boltzmann_data.py --reference`
+wrote it: chains of MD with exact torsion moves in either basin (the rare one is 0 < phi
+< 2 rad), joined by Bennett's ratio; the Ramachandran table by the odds of all tried
+torsions.
 """
 
 from __future__ import annotations
@@ -66,7 +69,8 @@ def rows(
 
 
 def load_reference(weights: str = "ala2") -> dict[str, Any]:
-    """What the card of a generator says of long sampling, with `ramachandran` (bins, bins) filled in.
+    """What the card of a generator says of long sampling, with `ramachandran` (bins,
+    bins) filled in.
 
     Raises
     ------
@@ -92,15 +96,16 @@ def rare_share(reference: Mapping[str, Any]) -> float:
 def measure(
     generator: BoltzmannGenerator, reference: Mapping[str, Any], n: int, seed: int = 0
 ) -> dict[str, float]:
-    """What the generator is worth: n samples over everything, and n / 2 in either basin for the free energy between them.
+    """What the generator is worth: n samples over everything, and n / 2 in either basin
+    for the free energy between them.
 
-    Returns
-    -------
-    ess, in per cent; acceptance, in per cent, of independent Metropolis moves; delta_F_kT of the rare basin over the rest with its
-    bootstrap error, that of the reference, and delta_F_error_kT the difference; ramachandran_tv of the reweighted (phi, psi) on the
-    reference's bins, and what as many draws from the reference itself would have; energy_w2 (kT) of reweighted samples, and raw;
-    profile_error_kT, the root mean square difference of the free energy along phi where the reference is below 8 kT; samples_per_s and
-    energies_per_s, each on its own.
+    Returns ------- ess, in per cent; acceptance, in per cent, of independent Metropolis
+    moves; delta_F_kT of the rare basin over the rest with its bootstrap error, that of
+    the reference, and delta_F_error_kT the difference; ramachandran_tv of the
+    reweighted (phi, psi) on the reference's bins, and what as many draws from the
+    reference itself would have; energy_w2 (kT) of reweighted samples, and raw;
+    profile_error_kT, the root mean square difference of the free energy along phi where
+    the reference is below 8 kT; samples_per_s and energies_per_s, each on its own.
     """
     _, system, _ = alanine_dipeptide(constrained=False)
     energy = SystemEnergy(system)
@@ -149,7 +154,9 @@ def measure(
 
 
 def acceptance(log_w: Floats, seed: int = 0) -> float:
-    """Acceptance of independent moves among the samples in equilibrium: states by weight, proposals as drawn."""
+    """Acceptance of independent moves among the samples in equilibrium: states by
+    weight, proposals as drawn.
+    """
     rng = np.random.default_rng(seed)
     states = rng.choice(len(log_w), len(log_w), p=importance_weights(log_w))
     return float(np.exp(np.minimum(0.0, log_w[rng.permutation(len(log_w))] - log_w[states])).mean())
@@ -169,7 +176,9 @@ def total_variation(a: Floats, b: Floats) -> float:
 
 
 def quantile_distance(values: Floats, weights: Floats, quantiles: Floats) -> float:
-    """Wasserstein-2 distance of weighted numbers to a distribution given by its mid-quantiles."""
+    """Wasserstein-2 distance of weighted numbers to a distribution given by its
+    mid-quantiles.
+    """
     finite = np.isfinite(values) & (weights > 0)
     v, w = values[finite], weights[finite]
     order = np.argsort(v)
@@ -184,7 +193,9 @@ def profile_error(
     torsions: NDArray[np.int64],
     target: Floats,
 ) -> float:
-    """Root mean square difference (kT) of -log p(phi), both basins sampled apart and joined by their free energies."""
+    """Root mean square difference (kT) of -log p(phi), both basins sampled apart and
+    joined by their free energies.
+    """
     bins = len(target)
     profile = np.zeros(bins)
     for name, mass in (("common", 1.0), ("rare", np.exp(-delta_kT))):

@@ -1,9 +1,12 @@
-"""`equidrift bench conformers`: all models on held-out molecules with GFN2-xTB references (GeoDiff's protocol, arXiv:2203.02923).
+"""`equidrift bench conformers`: all models on held-out molecules with GFN2-xTB
+references (GeoDiff's protocol, arXiv:2203.02923).
 
-2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the validation part), heavy-atom RMSD over
-all symmetries, the energy that GFN2-xTB releases when it relaxes the samples, and speed measured in the same run. System A
-stands against annealed Langevin at equal numbers of calls. Where the data folder holds `gfn2_conformers/zinc_val.npz` (drug-size
-references, made like the others), a second part of the table is measured on it.
+2K samples for K references of `gfn2_conformers/qm9_val.npz` (105 QM9 molecules of the
+validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
+when it relaxes the samples, and speed measured in the same run. System A stands against
+annealed Langevin at equal numbers of calls. Where the data folder holds
+`gfn2_conformers/zinc_val.npz` (drug-size references, made like the others), a second
+part of the table is measured on it.
 """
 
 from __future__ import annotations
@@ -73,8 +76,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : all 105 molecules (every third for the slow models from noise) and 30 relaxations a row; else 24 of each, in under ten
-        minutes.
+    full : all 105 molecules (every third for the slow models from noise) and 30
+        relaxations a row; else 24 of each, in under ten minutes.
     progress : called with a line of text before every row.
 
     Raises
@@ -121,7 +124,9 @@ def sampled(
     steps: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> tuple[list[NDArray[np.float64]], dict[str, float]]:
-    """2K valid samples per molecule, with the share of right stereo among all draws, the speed and the peak memory."""
+    """2K valid samples per molecule, with the share of right stereo among all draws,
+    the speed and the peak memory.
+    """
     model = make_model(
         name, **({"num_threads": 0} if name in ("etkdg", "etkdg-mmff") else {}), **(options or {})
     )
@@ -158,7 +163,9 @@ def sampled(
 
 
 def solver_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
-    """System A's SDE and ODE against annealed Langevin with the same network, at equal numbers of calls."""
+    """System A's SDE and ODE against annealed Langevin with the same network, at equal
+    numbers of calls.
+    """
     rows = []
     for solver, options in SOLVERS.items():
         for calls in SOLVER_CALLS:
@@ -194,7 +201,9 @@ def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[s
 def energy_released(
     systems: list[System], samples: list[NDArray[np.float64]], count: int
 ) -> tuple[float, float]:
-    """(median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule, relaxations per second on all cores)."""
+    """(median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule,
+    relaxations per second on all cores).
+    """
     chosen = [
         k
         for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)
@@ -209,7 +218,9 @@ def energy_released(
 
 
 def relaxed(jobs: list[System]) -> tuple[list[float], float]:
-    """(kcal/mol released by each relaxation, seconds they took), on one core, by plain BFGS to 0.01 eV/A."""
+    """(kcal/mol released by each relaxation, seconds they took), on one core, by plain
+    BFGS to 0.01 eV/A.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     relax = gfn2_relax
     before = [relax(molecule, positions, 0)[1][0] for molecule, positions in jobs]
@@ -240,7 +251,9 @@ def refined(
 
 
 def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
-    """Speeds as ratios of this run: over ETKDG + MMFF94, and over GFN2-xTB relaxation, all on every core."""
+    """Speeds as ratios of this run: over ETKDG + MMFF94, and over GFN2-xTB relaxation,
+    all on every core.
+    """
     by_name = {row["row"]: row["values"] for row in rows}
     mmff = by_name["qm9-val/etkdg-mmff"]["conformers_per_s"]
     whole = 1.0 / (1.0 / mmff + 1.0 / relaxations_per_s)

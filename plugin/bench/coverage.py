@@ -1,4 +1,6 @@
-"""Coverage and matching of ensembles (GeoDiff's protocol, arXiv:2203.02923): what `equidrift bench conformers` counts. numpy only."""
+"""Coverage and matching of ensembles (GeoDiff's protocol, arXiv:2203.02923): what
+`equidrift bench conformers` counts. numpy only.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,9 @@ def coverage(
     rmsd_A : one matrix (references, samples) a molecule.
     thresholds_A : for COV; an RMSD below or equal counts.
 
-    Returns
-    -------
-    COV in %, AMR in A: means over molecules, and medians under the same names with `-median`. A molecule without samples
-    covers nothing and has an AMR that is infinite; nothing is dropped.
+    Returns ------- COV in %, AMR in A: means over molecules, and medians under the same
+    names with `-median`. A molecule without samples covers nothing and has an AMR that
+    is infinite; nothing is dropped.
     """
     values: dict[str, list[float]] = {}
     for matrix in rmsd_A:

@@ -1,9 +1,12 @@
-"""`equidrift bench fields`: log-likelihood per target of the regression suites of arXiv:2307.05431, beside GPs and the published rows.
+"""`equidrift bench fields`: log-likelihood per target of the regression suites of
+arXiv:2307.05431, beside GPs and the published rows.
 
-1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for generalisation, in [2, 6]. 2D: 25 context
-points of the radial grid, all 623 others as targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
-the difference of two joints (B.6). Rows by method: no suffix is the shipped default, `-network` a score network under white noising
-that knows no kernel (1D) or one on top of the fitted limit (2D), `-32` what was fitted to 32 functions.
+1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for
+generalisation, in [2, 6]. 2D: 25 context points of the radial grid, all 623 others as
+targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
+the difference of two joints (B.6). Rows by method: no suffix is the shipped default,
+`-network` a score network under white noising that knows no kernel (1D) or one on top
+of the fitted limit (2D), `-32` what was fitted to 32 functions.
 """
 
 from __future__ import annotations
@@ -106,7 +109,9 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 def system_rows(
     system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int
 ) -> list[dict[str, Any]]:
-    """Rows of one system: the shipped model, the GP it was drawn from and its diagonal (where there is one), and the papers."""
+    """Rows of one system: the shipped model, the GP it was drawn from and its diagonal
+    (where there is one), and the papers.
+    """
     rows = []
     model = shipped(system)
     if model is not None:
@@ -154,7 +159,9 @@ def network_rows(
 
 
 def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
-    """div-free fields: the GP fitted to 32 functions on all points; networks, on 125 points, fitted to many functions and to 32."""
+    """div-free fields: the GP fitted to 32 functions on all points; networks, on 125
+    points, fitted to many functions and to 32.
+    """
     system, rows = "2d-div-free", []
     sets = test_sets_2d(system, FULL_2D if full else QUICK_2D)
     try:
@@ -212,7 +219,9 @@ def summary(parts: list[Tensor]) -> dict[str, float]:
 
 
 def test_sets_1d(system: str, shift: float, functions: int) -> list[tuple[int, Tensor, Tensor]]:
-    """(context size, x, y) for 1 to 10 context points; the random stream is not the training's."""
+    """(context size, x, y) for 1 to 10 context points; the random stream is not the
+    training's.
+    """
     generator = torch.Generator().manual_seed(20_240_001 + int(shift))
     targets = 50 if system in SYSTEMS_1D[:3] else 100
     sets = []
@@ -238,7 +247,9 @@ def test_sets_2d(system: str, functions: int) -> list[tuple[int, Tensor, Tensor]
 
 
 def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
-    """Log density of the targets under the GP posterior's marginals (B,): each value by itself."""
+    """Log density of the targets under the GP posterior's marginals (B,): each value by
+    itself.
+    """
     gram = kernel.gram(x)
     size = n * kernel.components
     matrix = gram.dense

@@ -1,9 +1,13 @@
-"""Fields on atoms: the rows `forces-.../...`, `virial-.../...` and `charges-.../...` of `equidrift bench fields`.
+"""Fields on atoms: the rows `forces-.../...`, `virial-.../...` and `charges-.../...` of
+`equidrift bench fields`.
 
-Test frames of nine molecules of rMD17, the frames of one that was not trained on (`UNSEEN`), and test molecules of QM9, with 10, 50 and
-90 % of the atoms given. `loglik` is that of the values asked given the others, per number, under the limiting GP; for it alone values carry
-fresh noise of the size of the model's white part (1e-3 of their spread): balanced fields are exact in some directions, and without noise
-have no density. `coverage50`, `coverage90` are in percent, of the intervals of `ConditionedAtoms.interval`, calibrated on validation data.
+Test frames of nine molecules of rMD17, the frames of one that was not trained on
+(`UNSEEN`), and test molecules of QM9, with 10, 50 and 90 % of the atoms given. `loglik`
+is that of the values asked given the others, per number, under the limiting GP; for it
+alone values carry fresh noise of the size of the model's white part (1e-3 of their
+spread): balanced fields are exact in some directions, and without noise have no
+density. `coverage50`, `coverage90` are in percent, of the intervals of
+`ConditionedAtoms.interval`, calibrated on validation data.
 """
 
 from __future__ import annotations
@@ -66,7 +70,9 @@ def training(folder: Path, name: str) -> AtomFields:
 def set_rows(
     label: str, model: AtomFieldModel, data: AtomFields, train: AtomFields
 ) -> list[dict[str, Any]]:
-    """Rows of one test set: ours, a GP with a plain kernel on positions, and no knowledge but the mean and the spread."""
+    """Rows of one test set: ours, a GP with a plain kernel on positions, and no
+    knowledge but the mean and the spread.
+    """
     laws: dict[str, Law] = {
         "equidrift": model.law,
         "plain-gp": plain(model, train),
@@ -126,7 +132,9 @@ def measured(
 
 
 def conditional(mean: Tensor, gram: AtomGram, y: Tensor, given: Tensor) -> float:
-    """log p(asked values | given ones) of the standardised values of one molecule (1, n, p)."""
+    """log p(asked values | given ones) of the standardised values of one molecule (1,
+    n, p).
+    """
     matrix = (
         gram.matrix[0]
         if gram.matrix is not None
@@ -159,7 +167,9 @@ def white(model: AtomFieldModel) -> Law:
 
 
 def plain(model: AtomFieldModel, train: AtomFields) -> Law:
-    """A GP over positions alone: squared exponentials and a Matern kernel, for vectors also curl-free and divergence-free ones."""
+    """A GP over positions alone: squared exponentials and a Matern kernel, for vectors
+    also curl-free and divergence-free ones.
+    """
     p = model.components
     data = model.standard(train)
     kernel = fitted_family(p if p == 3 else 1, 3, 8.0, 1.0)

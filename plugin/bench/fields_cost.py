@@ -1,4 +1,6 @@
-"""What conditional samples cost against the size of context and query, and what the corrector's steps buy."""
+"""What conditional samples cost against the size of context and query, and what the
+corrector's steps buy.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ MODEL, SIZES, BASE, CORRECTIONS, SAMPLES, STEPS = (
 
 
 def cost_rows() -> list[dict[str, Any]]:
-    """Seconds of 4 conditional samples of the network for each size, and the corrector's rows; none where no network is shipped."""
+    """Seconds of 4 conditional samples of the network for each size, and the
+    corrector's rows; none where no network is shipped.
+    """
     try:
         model = FieldModel.load(MODEL)
     except UnknownNameError:
@@ -69,7 +73,9 @@ def _seconds(model: FieldModel, known: int, asked: int, **options: Any) -> float
 
 
 def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
-    """Largest errors of mean and covariance, in posterior standard deviations, with an exact score under white noising."""
+    """Largest errors of mean and covariance, in posterior standard deviations, with an
+    exact score under white noising.
+    """
     data, limit, schedule = true_kernel("se"), make_kernel("white"), LinearBeta()
     x = torch.tensor([-0.6, -0.2, 0.35, -0.4, 0.1, 0.6], dtype=torch.float64)[None, :, None]
     free = torch.tensor([False] * 3 + [True] * 3)

@@ -1,7 +1,9 @@
-"""Cyclone tracks: the shipped `TrackModel` beside a stereographic GP on the same held-out storms of HURDAT2 (the paper has IBTrACS).
+"""Cyclone tracks: the shipped `TrackModel` beside a stereographic GP on the same
+held-out storms of HURDAT2 (the paper has IBTrACS).
 
-A track is 25 places, six hours apart. Interpolation: every third place is known; extrapolation: the first nine (two days). The error
-is the great-circle distance of the mean prediction; log-likelihoods are per place, in nats per steradian.
+A track is 25 places, six hours apart. Interpolation: every third place is known;
+extrapolation: the first nine (two days). The error is the great-circle distance of the
+mean prediction; log-likelihoods are per place, in nats per steradian.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ TASKS = {
 
 
 def split(folder: Path | str) -> tuple[Array, Array, Array]:
-    """(days (25,), training tracks, test tracks (a tenth)): the split that the shipped weights were trained with."""
+    """(days (25,), training tracks, test tracks (a tenth)): the split that the shipped
+    weights were trained with.
+    """
     days, tracks = hurdat_tracks(folder, POINTS)
     order = np.random.default_rng(0).permutation(len(tracks))
     count = len(tracks) // 10
@@ -89,7 +93,9 @@ def predict(
     samples: int = SAMPLES,
     steps: int = 40,
 ) -> Array:
-    """Mean directions (F, n, 3) of samples that keep the known places of all tracks at once."""
+    """Mean directions (F, n, 3) of samples that keep the known places of all tracks at
+    once.
+    """
     generator = torch.Generator().manual_seed(0)
     free = torch.ones(len(days), dtype=torch.bool)
     free[known] = False
@@ -109,7 +115,9 @@ def predict(
 
 
 class StereographicGP:
-    """A GP in time for the two coordinates of the tracks' stereographic projection about their mean direction."""
+    """A GP in time for the two coordinates of the tracks' stereographic projection
+    about their mean direction.
+    """
 
     def __init__(self, days: Array, train: Array):
         mean = train.reshape(-1, 3).mean(0)
@@ -129,7 +137,9 @@ class StereographicGP:
         fit_kernel(self.kernel, self.t.expand(len(g), -1, -1), g, noise_floor=1e-7)
 
     def project(self, tracks: Array) -> tuple[Array, Array]:
-        """(plane coordinates (..., 2), log of the sphere's area for one of the plane's (...))."""
+        """(plane coordinates (..., 2), log of the sphere's area for one of the plane's
+        (...)).
+        """
         a, b, c = np.moveaxis(tracks @ self.frame.T, -1, 0)
         plane = np.stack([a, b], -1) / (1 + c)[..., None]
         return plane, 2 * np.log(2 / (1 + (plane**2).sum(-1)))

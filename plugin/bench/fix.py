@@ -1,9 +1,11 @@
 """Conformers around a held core: the rows `fix/...` of `equidrift bench fields`.
 
-Of each molecule of `gfn2_conformers/qm9_val.npz` (held out) one GFN2-xTB conformer gives its coordinates to a random connected half of the
-heavy atoms, with their hydrogens. Twenty samples are made around that core. AMR: of every reference that has the core in the same shape,
-the RMSD of the other heavy atoms to the best sample, in the frame of the core, over the symmetries that leave the core alone; mean over
-references, then over molecules.
+Of each molecule of `gfn2_conformers/qm9_val.npz` (held out) one GFN2-xTB conformer
+gives its coordinates to a random connected half of the heavy atoms, with their
+hydrogens. Twenty samples are made around that core. AMR: of every reference that has
+the core in the same shape, the RMSD of the other heavy atoms to the best sample, in the
+frame of the core, over the symmetries that leave the core alone; mean over references,
+then over molecules.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ FULL_ONLY = ("conformer",)  # from noise: ten network calls per sample
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A molecule, its core as held, the references that share it, and the symmetries (p, n) that leave the core alone."""
+    """A molecule, its core as held, the references that share it, and the symmetries
+    (p, n) that leave the core alone.
+    """
 
     molecule: Molecule
     known: Known
@@ -61,7 +65,9 @@ class System:
 
 
 def random_half(molecule: Molecule) -> NDArray[np.int64]:
-    """A connected half of the heavy atoms (rounded down, at least 2), with their hydrogens; the same for the same molecule."""
+    """A connected half of the heavy atoms (rounded down, at least 2), with their
+    hydrogens; the same for the same molecule.
+    """
     rng = np.random.default_rng(zlib.crc32(molecule.smiles.encode()))
     heavy = np.flatnonzero(molecule.numbers > 1)
     chosen = [int(rng.choice(heavy))]
@@ -102,7 +108,9 @@ def systems(limit: int) -> list[System]:
 
 
 def symmetries(molecule: Molecule, known: Known) -> NDArray[np.int64]:
-    """Permutations (p, n) of the heavy atoms that keep the graph and each held atom; hydrogens stay."""
+    """Permutations (p, n) of the heavy atoms that keep the graph and each held atom;
+    hydrogens stay.
+    """
     found = heavy_symmetries(molecule)
     keep = np.flatnonzero(known.held)
     fixed: NDArray[np.int64] = found[(found[:, keep] == keep).all(1)]
@@ -110,7 +118,9 @@ def symmetries(molecule: Molecule, known: Known) -> NDArray[np.int64]:
 
 
 def matching_A(system: System, samples_A: NDArray[np.float64]) -> float:
-    """Mean over references of the RMSD of the rest to the best of samples_A (k, n, 3), which are in the core's frame."""
+    """Mean over references of the RMSD of the rest to the best of samples_A (k, n, 3),
+    which are in the core's frame.
+    """
     moved = samples_A[:, system.symmetries[:, system.rest]]  # (k, p, rest, 3)
     step = moved[None] - system.references_A[:, None, None, system.rest]
     rmsd = np.sqrt(np.square(step).sum(-1).mean(-1)).min(2)
@@ -120,8 +130,9 @@ def matching_A(system: System, samples_A: NDArray[np.float64]) -> float:
 def fix_rows(
     full: bool = False, progress: Callable[[object], None] | None = None
 ) -> list[dict[str, Any]]:
-    """The rows `fix/...`, with `success` (percent of draws that pass every check), `AMR`, `AMR_median`, `core_moved_A`,
-    `samples_per_s` and, where tblite is there, `energy_released_kcal_mol`: what GFN2-xTB relaxation with the core held releases.
+    """The rows `fix/...`, with `success` (percent of draws that pass every check),
+    `AMR`, `AMR_median`, `core_moved_A`, `samples_per_s` and, where tblite is there,
+    `energy_released_kcal_mol`: what GFN2-xTB relaxation with the core held releases.
 
     Raises
     ------
@@ -176,7 +187,9 @@ def measured(chosen: list[System], row: str, model: str, n_relaxed: int) -> dict
 
 
 def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64], int]:
-    """(valid samples, draws) of a model, the core held; or of free sampling, superposed on the core afterwards."""
+    """(valid samples, draws) of a model, the core held; or of free sampling, superposed
+    on the core afterwards.
+    """
     conditions = None if free else system.conditions
     try:
         ensemble = generate(system.molecule, SAMPLES, model=model, conditions=conditions)
@@ -191,7 +204,10 @@ def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64]
 
 
 def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
-    """RDKit's own way: coordMap, alignment on the core, MMFF94 with the core tethered. Draws that fail are not drawn again."""
+    """RDKit's own way: coordMap, alignment on the core, MMFF94 with the core tethered.
+
+    Draws that fail are not drawn again.
+    """
     made = coordmap_baseline(system.known, SAMPLES)
     off = np.square(made[:, system.known.atoms] - system.known.positions_A).sum(2).mean(1) ** 0.5
     return made[(GeometryCheck(system.molecule)(made) == "") & (off < CORE_A)], SAMPLES
@@ -200,7 +216,9 @@ def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
 def energy_released(
     chosen: list[System], made: list[NDArray[np.float64]], count: int
 ) -> float | None:
-    """Median over molecules of the kcal/mol that GFN2-xTB releases from one sample when the core is held; None without tblite."""
+    """Median over molecules of the kcal/mol that GFN2-xTB releases from one sample when
+    the core is held; None without tblite.
+    """
     released = []
     relax = gfn2_relax
     for k in np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int):

@@ -22,7 +22,10 @@ System = tuple[Molecule, NDArray[np.float64]]
 
 
 def data_folder() -> Path:
-    """The folder of the benchmark data. Raises `InputError` where EQUIDRIFT_DATA does not name it."""
+    """The folder of the benchmark data.
+
+    Raises `InputError` where EQUIDRIFT_DATA does not name it.
+    """
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():
         raise InputError(
@@ -33,7 +36,9 @@ def data_folder() -> Path:
 
 
 def references(path: Path, limit: int | None) -> list[System]:
-    """(molecule, reference positions_A (K, n, 3)) of an ensemble file of GFN2-xTB conformers."""
+    """(molecule, reference positions_A (K, n, 3)) of an ensemble file of GFN2-xTB
+    conformers.
+    """
     with np.load(path, allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
     out = []

@@ -1,6 +1,8 @@
-"""How good a set of generated molecules is: stability by bonds and by distances apart, validity, uniqueness, novelty, distributions.
+"""How good a set of generated molecules is: stability by bonds and by distances apart,
+validity, uniqueness, novelty, distributions.
 
-Shares are of all samples, those that are no molecule included, and nothing is filtered or matched in size before it is counted.
+Shares are of all samples, those that are no molecule included, and nothing is filtered
+or matched in size before it is counted.
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ _EDM_ELEMENTS = {1, 6, 7, 8, 9}
 
 
 def stability(raws: Sequence[Raw | None]) -> dict[str, float]:
-    """Atoms and molecules, in %, that are stable by their explicit bonds and by EDM's look-up, and molecules that hang together.
+    """Atoms and molecules, in %, that are stable by their explicit bonds and by EDM's
+    look-up, and molecules that hang together.
 
-    A sample that is no molecule counts as an unstable one; its atoms are not there to be counted.
+    A sample that is no molecule counts as an unstable one; its atoms are not there to
+    be counted.
     """
     counts: Counter[str] = Counter()
     for raw in raws:
@@ -86,10 +90,10 @@ def validity(
     raws : samples as they were made.
     known : canonical SMILES with stereo of the training molecules.
 
-    Returns
-    -------
-    `valid`: the graph is connected, closed-shell, neutral, of right valences, and RDKit sanitises it; `sound`: valid, and its geometry
-    passes the package's check; `valid_unique`: different valid molecules; `novel`: those of them, in %, that are not known.
+    Returns ------- `valid`: the graph is connected, closed-shell, neutral, of right
+    valences, and RDKit sanitises it; `sound`: valid, and its geometry passes the
+    package's check; `valid_unique`: different valid molecules; `novel`: those of them,
+    in %, that are not known.
     """
     draws = [judge(raw) for raw in raws]
     graphs = [
@@ -110,14 +114,19 @@ def validity(
 
 
 def _graph_smiles(raw: Raw | None, draw: Draw) -> str:
-    """SMILES of a sample that failed for its geometry alone, which validity does not ask for; empty for one that failed before."""
+    """SMILES of a sample that failed for its geometry alone, which validity does not
+    ask for; empty for one that failed before.
+    """
     if raw is None or draw.reason not in REASONS or draw.reason == NO_COORDINATES:
         return ""
     return str(perceived(_kekulised(raw[0]), np.asarray(raw[1], np.float64)).smiles)
 
 
 def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
-    """Earth mover's distance of two sets of numbers, in their unit. Raises `InputError` where one is empty or not finite."""
+    """Earth mover's distance of two sets of numbers, in their unit.
+
+    Raises `InputError` where one is empty or not finite.
+    """
     a, b = _checked(first), _checked(second)
     points = np.sort(np.concatenate([a, b]))
     below = [
@@ -128,7 +137,10 @@ def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def total_variation(first: ArrayLike, second: ArrayLike, bins: int = BINS) -> float:
-    """Half the L1 distance of two histograms over their common range, 0 to 1. Errors as `wasserstein`."""
+    """Half the L1 distance of two histograms over their common range, 0 to 1.
+
+    Errors as `wasserstein`.
+    """
     a, b = _checked(first), _checked(second)
     limits = (min(a.min(), b.min()), max(a.max(), b.max()))
     if limits[0] == limits[1]:
@@ -149,7 +161,9 @@ def _checked(values: ArrayLike) -> NDArray[np.float64]:
 def distributions(
     made: dict[str, NDArray[np.float64]], reference: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
-    """`NAME_W`, the Wasserstein distance, and `NAME_TV`, the total variation, of each quantity that both have; NaN entries are left out."""
+    """`NAME_W`, the Wasserstein distance, and `NAME_TV`, the total variation, of each
+    quantity that both have; NaN entries are left out.
+    """
     out: dict[str, float] = {}
     for name, values in made.items():
         a, b = (side[np.isfinite(side)] for side in (values, reference.get(name, np.zeros(0))))
@@ -159,7 +173,8 @@ def distributions(
 
 
 def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
-    """How far GFN2-xTB moves molecules to its nearest minimum (median heavy-atom RMSD), and the energy that it releases (median).
+    """How far GFN2-xTB moves molecules to its nearest minimum (median heavy-atom RMSD),
+    and the energy that it releases (median).
 
     Parameters
     ----------
@@ -183,7 +198,9 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
 
 
 def relaxed(system: Raw) -> tuple[float, float]:
-    """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB; NaN where it failed."""
+    """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB;
+    NaN where it failed.
+    """
     relax, rmsd = gfn2_relax, rmsd_matrix
     molecule, x = system
     before = relax(molecule, x[None], 0)[1][0]
@@ -196,7 +213,8 @@ def relaxed(system: Raw) -> tuple[float, float]:
 
 
 def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
-    """Share of molecules, in %, that pass all of PoseBusters' checks; `each` as in `relaxation`.
+    """Share of molecules, in %, that pass all of PoseBusters' checks; `each` as in
+    `relaxation`.
 
     Raises
     ------

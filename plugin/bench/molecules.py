@@ -1,10 +1,13 @@
-"""`equidrift bench molecules`: new molecules on QM9, with every control (EDM's protocol, arXiv:2203.17003).
+"""`equidrift bench molecules`: new molecules on QM9, with every control (EDM's
+protocol, arXiv:2203.17003).
 
-Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by MMFF94, beside RDKit's embedding of the same
-graphs (`rdkit/mmff...`) and random training molecules; distances of distributions are to held-out molecules, with no matching of
-sizes. Rows `conditional-PROPERTY/NAME` hold mean absolute errors: targets drawn from the generators' half of the data, values by the
-judge, which was trained on the other half and whose own error is the row `floor`. Rows of models whose weights are not there are left
-out, and said to be.
+Rows `NAME/raw` and `NAME/mmff` are samples of a model as it makes them and relaxed by
+MMFF94, beside RDKit's embedding of the same graphs (`rdkit/mmff...`) and random
+training molecules; distances of distributions are to held-out molecules, with no
+matching of sizes. Rows `conditional-PROPERTY/NAME` hold mean absolute errors: targets
+drawn from the generators' half of the data, values by the judge, which was trained on
+the other half and whose own error is the row `floor`. Rows of models whose weights are
+not there are left out, and said to be.
 """
 
 from __future__ import annotations
@@ -108,7 +111,9 @@ PUBLISHED_MAE = {
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: samples, of RDKit's control, of the conditional rows a property, relaxed, busted, and single energies."""
+    """How much is measured: samples, of RDKit's control, of the conditional rows a
+    property, relaxed, busted, and single energies.
+    """
 
     samples: int
     embedded: int
@@ -160,7 +165,9 @@ def _one_thread() -> None:
 
 
 class Bench:
-    """One run of the benchmark: the data, how much is measured, who is told, and what applies a function to each of several."""
+    """One run of the benchmark: the data, how much is measured, who is told, and what
+    applies a function to each of several.
+    """
 
     def __init__(self, data: QM9, size: Size, say: Progress, each: metrics.Each) -> None:
         self.data, self.size, self.say, self.each = data, size, say, each
@@ -180,7 +187,9 @@ class Bench:
         ]
 
     def sample_rows(self) -> list[Row]:
-        """What the models make, the controls of each, and training molecules in their place."""
+        """What the models make, the controls of each, and training molecules in their
+        place.
+        """
         rows = [row for name, model in self.models.items() for row in self.model_rows(name, model)]
         self.say("train/random")
         return [
@@ -192,7 +201,9 @@ class Bench:
         ]
 
     def model_rows(self, name: str, model: Any) -> list[Row]:
-        """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of its graphs."""
+        """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of
+        its graphs.
+        """
         samples = self.size.samples
         self.say(f"{name}/raw: {samples} samples")
         parts = [
@@ -250,7 +261,9 @@ class Bench:
         return values | {"samples": len(raws)}, draws
 
     def quantities(self, systems: Sequence[Raw]) -> dict[str, NDArray[np.float64]]:
-        """Molecular weight, logP, PSA and QED of all, and GFN2-xTB's energy of some where tblite is installed."""
+        """Molecular weight, logP, PSA and QED of all, and GFN2-xTB's energy of some
+        where tblite is installed.
+        """
         names = DESCRIPTORS
         table = descriptors([molecule for molecule, _ in systems])
         out = dict(zip(names, table.T))
@@ -263,7 +276,9 @@ class Bench:
         return out
 
     def conditional_rows(self) -> list[Row]:
-        """For each of the six usual properties the errors of each model, of samples without targets, of the judge, and as published."""
+        """For each of the six usual properties the errors of each model, of samples
+        without targets, of the judge, and as published.
+        """
         try:
             judge = load_properties()
         except UnknownNameError:
@@ -326,7 +341,9 @@ class Bench:
     def independent(
         self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
     ) -> dict[str, float]:
-        """Rank correlation of targets with GFN2-xTB's gap or dipole, which no network here learnt from; empty for other properties."""
+        """Rank correlation of targets with GFN2-xTB's gap or dipole, which no network
+        here learnt from; empty for other properties.
+        """
         if name not in ("gap_eV", "mu_D"):
             return {}
         there = [
@@ -368,7 +385,9 @@ def shipped(name: str, say: Progress) -> Any:
 
 
 class Known:
-    """Canonical SMILES of the training molecules, stereo from their geometries, made for those that are asked for alone."""
+    """Canonical SMILES of the training molecules, stereo from their geometries, made
+    for those that are asked for alone.
+    """
 
     def __init__(self, data: QM9) -> None:
         self.data = data
@@ -377,7 +396,9 @@ class Known:
             self.rows.setdefault(str(data.smiles[k]), []).append(k)
 
     def among(self, draws: Iterable[Draw]) -> set[str]:
-        """Canonical SMILES of the training molecules that share their constitution with one of these."""
+        """Canonical SMILES of the training molecules that share their constitution with
+        one of these.
+        """
         flat = flat_smiles
         bare = {
             "tetrahedral": np.zeros((0, 5)),
@@ -415,7 +436,9 @@ def gfn2_energy(system: Raw) -> float:
 
 
 def mmff(system: Raw | None) -> Raw | None:
-    """The molecule in the MMFF94 minimum next to its geometry; as it is where MMFF94 has no parameters."""
+    """The molecule in the MMFF94 minimum next to its geometry; as it is where MMFF94
+    has no parameters.
+    """
     if system is None:
         return None
     molecule, x = system
@@ -427,7 +450,9 @@ def mmff(system: Raw | None) -> Raw | None:
 
 
 def embedded(system: Raw | None) -> Raw | None:
-    """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None where RDKit cannot."""
+    """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None where RDKit
+    cannot.
+    """
     if system is None:
         return None
     molecule, _ = system
@@ -439,7 +464,9 @@ def embedded(system: Raw | None) -> Raw | None:
 
 
 def training_minutes(name: str) -> float:
-    """Minutes of training that the cards of a model and of its autoencoders tell; 0 where they tell none."""
+    """Minutes of training that the cards of a model and of its autoencoders tell; 0
+    where they tell none.
+    """
     total = 0.0
     for part in PARTS[name]:
         try:
@@ -463,7 +490,9 @@ def cached_model(name: str) -> Any:
 
 
 def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> list[Raw | None]:
-    """Samples of (model, seeds, wanted): raw; wanted (k, properties) has a row of targets a sample, NaN where there is none."""
+    """Samples of (model, seeds, wanted): raw; wanted (k, properties) has a row of
+    targets a sample, NaN where there is none.
+    """
     name, seeds, wanted = part
     model = cached_model(name)
     if wanted is None:
@@ -478,7 +507,9 @@ def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> 
 def errors(
     judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Mean absolute error of what the judge sees in each sample that is a molecule, valid or not, and the share of those in %."""
+    """Mean absolute error of what the judge sees in each sample that is a molecule,
+    valid or not, and the share of those in %.
+    """
     there = [
         k
         for k, raw in enumerate(made)
@@ -494,7 +525,9 @@ def errors(
 
 
 def other_rows(size: Size, say: Progress) -> list[Row]:
-    """Reconstruction by the autoencoders and recovery from spectra, where their weights and data are there."""
+    """Reconstruction by the autoencoders and recovery from spectra, where their weights
+    and data are there.
+    """
     rows: list[Row] = []
     folder = Path(os.environ.get("EQUIDRIFT_DATA") or ".")
     for name, path in OTHERS.items():

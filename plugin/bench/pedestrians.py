@@ -1,4 +1,6 @@
-"""Forecasts of ETH-UCY pedestrians, each scene by the model that was trained on the others."""
+"""Forecasts of ETH-UCY pedestrians, each scene by the model that was trained on the
+others.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from equidrift.models.trajectories.arrays.pedestrians import (
 
 
 def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
-    """Best of 20 on each scene, by the model that was trained on the others: its 20 alternatives are the 20."""
+    """Best of 20 on each scene, by the model that was trained on the others: its 20
+    alternatives are the 20.
+    """
     rows: list[dict[str, Any]] = []
     for scene, files in SCENES.items():
         parts = [scene_windows(read_tracks(folder / f"{n}.txt")) for n in files]

@@ -1,4 +1,6 @@
-"""Rows of `equidrift bench molecules` on the autoencoders: how much of a held-out molecule comes back from its latent."""
+"""Rows of `equidrift bench molecules` on the autoencoders: how much of a held-out
+molecule comes back from its latent.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SAME_CONFORMER_A = 0.5
 
 
 def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np.int64]]:
-    """QM9 (the packed file in `folder`, or the one found elsewhere) and up to `limit` rows of its test part, spread over it."""
+    """QM9 (the packed file in `folder`, or the one found elsewhere) and up to `limit`
+    rows of its test part, spread over it.
+    """
     data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
     rows = data.rows("test")
     return data, rows if limit is None else rows[
@@ -33,17 +37,20 @@ def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np
 def reconstruction_rows(
     folder: Path, limit: int | None = QUICK, *, space: LatentSpace | None = None
 ) -> list[dict[str, Any]]:
-    """Exact matches of graphs and RMSD of conformers of test molecules, beside controls.
+    """Exact matches of graphs and RMSD of conformers of test molecules, beside
+    controls.
 
     Parameters
     ----------
-    folder : of the data; limit : test molecules, None for all; space : another latent space than the shipped one.
+    folder : of the data; limit : test molecules, None for all; space : another latent
+        space than the shipped one.
 
-    Returns
-    -------
-    Rows `latent/graph` (exact-match rates, %, of canonical SMILES without stereo, over tokens alone too), `latent/geometry` and
-    `latent/geometry-refine` (heavy-atom RMSD in A of the conformer decoded from the true graph and the conformer's latent, without and with
-    the refiner), `latent/graph-alone` (the same without the conformer's latent) and `rdkit/mmff` (ETKDG and MMFF94).
+    Returns ------- Rows `latent/graph` (exact-match rates, %, of canonical SMILES
+    without stereo, over tokens alone too), `latent/geometry` and
+    `latent/geometry-refine` (heavy-atom RMSD in A of the conformer decoded from the
+    true graph and the conformer's latent, without and with the refiner),
+    `latent/graph-alone` (the same without the conformer's latent) and `rdkit/mmff`
+    (ETKDG and MMFF94).
     """
     data, numbers = held_out_molecules(folder, limit)
     items = [(data.molecule(k), data.positions(k)) for k in numbers.tolist()]
@@ -101,7 +108,9 @@ def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -
 
 
 def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dict[str, float]:
-    """Heavy-atom RMSD over all symmetries, and the error of bond lengths, of conformers of the same molecules."""
+    """Heavy-atom RMSD over all symmetries, and the error of bond lengths, of conformers
+    of the same molecules.
+    """
     rmsd, bonds = [], []
     for (molecule, x), one in zip(items, made):
         if one is None or not np.isfinite(one[1]).all():
@@ -122,7 +131,9 @@ def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dic
 
 
 def rdkit_conformers(molecules: Sequence[Molecule]) -> list[Made | None]:
-    """An ETKDG conformer, relaxed in MMFF94, of each molecule; None where there is none."""
+    """An ETKDG conformer, relaxed in MMFF94, of each molecule; None where there is
+    none.
+    """
     chain = ETKDGMMFF()
     made: list[Made | None] = []
     for molecule in molecules:

@@ -1,18 +1,25 @@
-"""`equidrift bench sampling`: barriers crossed and effective samples per second, every method on the same System, one core each.
+"""`equidrift bench sampling`: barriers crossed and effective samples per second, every
+method on the same System, one core each.
 
-Seconds are CPU seconds of the one thread that every method runs on, so that a busy machine changes nothing; a sampler's time counts
-whole, and fitting a proposer is stated apart (`adapt_s`).
+Seconds are CPU seconds of the one thread that every method runs on, so that a busy
+machine changes nothing; a sampler's time counts whole, and fitting a proposer is stated
+apart (`adapt_s`).
 
-Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo, torsion proposals from a histogram and from the
-diffusion, parallel tempering. A crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen after every
-cycle. Dynamics crosses too rarely for the time given: its rate is that of the 10 ns in EQUIDRIFT_DATA times the ns per second of this
-run (`crossings_seen` is what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of their own, with
-torsions drawn anew (`equidrift.montecarlo.adapt.recycled`). `P_error` is the distance of P(phi > 0) from the long reference's.
+Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo,
+torsion proposals from a histogram and from the diffusion, parallel tempering. A
+crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi, seen
+after every cycle. Dynamics crosses too rarely for the time given: its rate is that of
+the 10 ns in EQUIDRIFT_DATA times the ns per second of this run (`crossings_seen` is
+what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of
+their own, with torsions drawn anew (`equidrift.montecarlo.adapt.recycled`). `P_error`
+is the distance of P(phi > 0) from the long reference's.
 
-Twenty held-out drug-like ZINC molecules with 3 to 8 rotatable bonds in MMFF94: effective samples per second of the slowest torsion, as
-a sample is new when all of its torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain that never leaves a
-basin looks decorrelated to itself, so both methods are judged by the mean and variance of a third run: two chains with proposals, one of
-them from turned torsions, whose means differ by at most `reference_spread` standard deviations.
+Twenty held-out drug-like ZINC molecules with 3 to 8 rotatable bonds in MMFF94:
+effective samples per second of the slowest torsion, as a sample is new when all of its
+torsions are, against dynamics alone; `mean` is the mean over torsions instead. A chain
+that never leaves a basin looks decorrelated to itself, so both methods are judged by
+the mean and variance of a third run: two chains with proposals, one of them from turned
+torsions, whose means differ by at most `reference_spread` standard deviations.
 """
 
 from __future__ import annotations
@@ -73,7 +80,9 @@ _SAMPLER, _RUN = (
 
 
 def core(phi: Floats) -> np.ndarray:
-    """-1 or 1 in the cores of phi, the last core visited between them; 0 before the first."""
+    """-1 or 1 in the cores of phi, the last core visited between them; 0 before the
+    first.
+    """
     state = np.where(
         (phi > NEGATIVE[0]) & (phi < NEGATIVE[1]),
         -1,
@@ -90,7 +99,9 @@ def crossings(phi: Floats) -> int:
 
 
 def population(phi: Floats) -> dict[str, float]:
-    """Share of the positive core among frames, its standard error from the chain's autocorrelation, and its distance from the truth."""
+    """Share of the positive core among frames, its standard error from the chain's
+    autocorrelation, and its distance from the truth.
+    """
     inside = (core(np.asarray(phi)) > 0).astype(float)
     p = float(inside.mean())
     error = (
@@ -106,9 +117,11 @@ def population(phi: Floats) -> dict[str, float]:
 
 
 class Counted(Statistics):
-    """A host's statistics that also follow the proposals which change the sign of the first torsion.
+    """A host's statistics that also follow the proposals which change the sign of the
+    first torsion.
 
-    `watched` wraps a proposer so that the torsions of each proposal are known when it is judged; hosts judge them in order.
+    `watched` wraps a proposer so that the torsions of each proposal are known when it
+    is judged; hosts judge them in order.
     """
 
     def __init__(self, proposer: Any) -> None:
@@ -155,7 +168,9 @@ class Watched:
 def simulation(
     topology: Any, system: Any, positions_A: Floats, seed: int = 0, platform: str | None = None
 ) -> Any:
-    """A minimised Simulation at 300 K, 2 fs per step; platform None takes what suits the size."""
+    """A minimised Simulation at 300 K, 2 fs per step; platform None takes what suits
+    the size.
+    """
     options = {
         "temperature_K": TEMPERATURE_K,
         "timestep_fs": 2.0,
@@ -185,7 +200,9 @@ def fitted(
     terms: Any = None,
     frames_A: Floats | None = None,
 ) -> tuple[Any, float]:
-    """The proposer that `equidrift md` would use, or one that begins with frames of long MD; and the CPU seconds that adaptation took."""
+    """The proposer that `equidrift md` would use, or one that begins with frames of
+    long MD; and the CPU seconds that adaptation took.
+    """
     begun, done = time.process_time(), 0
 
     def advance(proposer: Any, n: int) -> tuple[Floats, Statistics]:
@@ -305,7 +322,9 @@ def hybrid(
 def tempering(
     topology: Any, system: Any, x: Floats, tree: TorsionTree, seconds: float
 ) -> dict[str, Any]:
-    """OpenMM's replica exchange, 50 steps an iteration; the chain is that of the 300 K state."""
+    """OpenMM's replica exchange, 50 steps an iteration; the chain is that of the 300 K
+    state.
+    """
     sim = simulation(topology, system, x, seed=3, platform=GB_PLATFORM)
     advance = replica_exchange(sim, LADDER_K, 50)
     begun, phi = time.process_time(), []
@@ -316,7 +335,9 @@ def tempering(
 
 
 def drugs(seconds: float, limit: int, say: Progress) -> list[dict[str, Any]]:
-    """The rows of held-out ZINC molecules: all together, the learned proposals alone on the first of them, and one row per molecule."""
+    """The rows of held-out ZINC molecules: all together, the learned proposals alone on
+    the first of them, and one row per molecule.
+    """
     names = held_out_molecules(limit)
     rows = [drug(smiles, seconds, k < FITTED_DRUGS, say) for k, smiles in enumerate(names)]
     return [
@@ -343,7 +364,9 @@ def ratios(rows: list[dict[str, Any]], prefix: str) -> dict[str, float]:
 
 
 def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[str, Any]:
-    """One molecule: dynamics, `--proposals torsion`, and where asked the learned proposals alone."""
+    """One molecule: dynamics, `--proposals torsion`, and where asked the learned
+    proposals alone.
+    """
     molecule = Molecule.from_smiles(smiles)
     tree = TorsionTree.of(molecule)
     say(f"drugs/torsion {smiles}: {tree.n_torsions} rotatable bonds")
@@ -399,9 +422,11 @@ def _waves(phi: Floats) -> Floats:
 def effective(
     prefix: str, phi: Floats, mean: Floats, variance: Floats, seconds: float
 ) -> dict[str, float]:
-    """Effective samples per second of the slowest torsion, and their mean over torsions; the worse of cosine and sine counts.
+    """Effective samples per second of the slowest torsion, and their mean over
+    torsions; the worse of cosine and sine counts.
 
-    About the mean and variance of the reference, so that a chain that stayed in one basin counts as the one sample it is.
+    About the mean and variance of the reference, so that a chain that stayed in one
+    basin counts as the one sample it is.
     """
     waves = _waves(phi)
     each = (
@@ -416,7 +441,9 @@ def effective(
 
 
 def held_out_molecules(limit: int) -> list[str]:
-    """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order, spread over it."""
+    """ZINC molecules of the test part with 3 to 8 rotatable bonds, in the file's order,
+    spread over it.
+    """
     path = data_folder() / ZINC
     found: list[str] = []
     lines = Path(path).read_text().split()
@@ -442,7 +469,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per molecule and method either way.
+    full : 60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per
+        molecule and method either way.
     progress : called with a line of text before every row.
 
     Raises

@@ -1,4 +1,6 @@
-"""Rows of `equidrift bench molecules` on spectra: which of many molecules a spectrum belongs to."""
+"""Rows of `equidrift bench molecules` on spectra: which of many molecules a spectrum
+belongs to.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,16 @@ def spectra_rows(
 ) -> list[dict[str, Any]]:
     """Top-1 and top-10 recovery, in %, of the molecule of each held-out spectrum.
 
-    The pool is every molecule of QM9 with at most seven heavy atoms, training molecules included, each with QM9's B3LYP geometry; the
-    spectra are of GFN2-xTB minima. Held-out spectra are read from `qm9_spectra.npz` in `folder` (of tools/make_spectra.py), or made on
-    the spot.
+    The pool is every molecule of QM9 with at most seven heavy atoms, training molecules
+    included, each with QM9's B3LYP geometry; the spectra are of GFN2-xTB minima.
+    Held-out spectra are read from `qm9_spectra.npz` in `folder` (of
+    tools/make_spectra.py), or made on the spot.
 
-    Returns
-    -------
-    Rows `spectra/equidrift`; `spectra/formula` where the pool is the isomers alone; the baselines `spectra/random`,
-    `spectra/formula-random` and, where the file holds training spectra, `spectra/nearest` (candidates by the likeness of their elements,
-    bonds and hydrogens to the training molecule whose spectrum is nearest).
+    Returns ------- Rows `spectra/equidrift`; `spectra/formula` where the pool is the
+    isomers alone; the baselines `spectra/random`, `spectra/formula-random` and, where
+    the file holds training spectra, `spectra/nearest` (candidates by the likeness of
+    their elements, bonds and hydrogens to the training molecule whose spectrum is
+    nearest).
     """
     data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
     pool = small_molecules(data)
@@ -84,7 +87,9 @@ def small_molecules(data: QM9, heavy: int = HEAVY) -> NDArray[np.int64]:
 def held_out_spectra(
     data: QM9, path: Path, pool: NDArray[np.int64], limit: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(spectra (k, bins), rows of `data`) of up to `limit` molecules of the pool that are not of the training part."""
+    """(spectra (k, bins), rows of `data`) of up to `limit` molecules of the pool that
+    are not of the training part.
+    """
     if path.is_file():
         spectra: Spectra = read_spectra(path)
         places, rows = matched(data, spectra, "test", "val")
@@ -105,7 +110,8 @@ def held_out_spectra(
 
 
 def recovery(scores: NDArray[np.float64], own: NDArray[np.int64]) -> dict[str, float]:
-    """Share in % of queries whose own candidate is among the best 1 and 10 of scores (queries, candidates), and its median rank.
+    """Share in % of queries whose own candidate is among the best 1 and 10 of scores
+    (queries, candidates), and its median rank.
 
     Ties count half.
     """
@@ -137,7 +143,9 @@ def nearest_likeness(
     trained: NDArray[np.int64],
     molecules: Sequence[Molecule],
 ) -> NDArray[np.float64]:
-    """Minus the distance in composition (queries, candidates) to the training molecule whose root spectrum is nearest."""
+    """Minus the distance in composition (queries, candidates) to the training molecule
+    whose root spectrum is nearest.
+    """
     roots, theirs = np.sqrt(spectra), np.sqrt(known)
     nearest = [trained[int(np.square(theirs - one).sum(1).argmin())] for one in roots]
     table = np.stack([composition(m) for m in molecules])
@@ -145,7 +153,9 @@ def nearest_likeness(
 
 
 def composition(molecule: Molecule) -> NDArray[np.float64]:
-    """Counts of elements, of bonds by order, and of hydrogens by the element that carries them."""
+    """Counts of elements, of bonds by order, and of hydrogens by the element that
+    carries them.
+    """
     kinds = [(z, None) for z in molecule.numbers.tolist()]
     bonds = [
         (*sorted(molecule.numbers[[i, j]].tolist()), order)

@@ -1,7 +1,9 @@
-"""`equidrift bench trajectories`: forecasts of N-body systems, pedestrians and GFN2-MD17, physics, speed (arXiv:2410.13027).
+"""`equidrift bench trajectories`: forecasts of N-body systems, pedestrians and
+GFN2-MD17, physics, speed (arXiv:2410.13027).
 
-N-body: 10 -> 20 frames, mean of 5 samples, 2000 test trajectories simulated anew (the quick form: 128). GFN2-MD17 (a stand-in,
-never MD17): every 10th frame of the last 20 % of each trajectory, windows of 30, 10 -> 20, mean of 5. Rows of a model whose weights
+N-body: 10 -> 20 frames, mean of 5 samples, 2000 test trajectories simulated anew (the
+quick form: 128). GFN2-MD17 (a stand-in, never MD17): every 10th frame of the last 20 %
+of each trajectory, windows of 30, 10 -> 20, mean of 5. Rows of a model whose weights
 are not shipped are left out.
 """
 
@@ -70,8 +72,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : every test trajectory, more windows per molecule, the GFN2-xTB limit of every molecule; else a few of each, in under ten
-        minutes.
+    full : every test trajectory, more windows per molecule, the GFN2-xTB limit of every
+        molecule; else a few of each, in under ten minutes.
     progress : called with a line of text before every part.
     """
     say = progress or (lambda message: None)
@@ -116,7 +118,9 @@ def shipped(name: str) -> bool:
 
 
 def nbody_rows(system: str, limit: int) -> list[Row]:
-    """Ours, GeoTDM and the baselines on the first `limit` test trajectories of a system."""
+    """Ours, GeoTDM and the baselines on the first `limit` test trajectories of a
+    system.
+    """
     data = nbody.part(system, "test", limit)
     truth, given = data.positions[:, GIVEN:], np.arange(FRAMES) < GIVEN
     rows = []
@@ -162,9 +166,10 @@ def nbody_rows(system: str, limit: int) -> list[Row]:
 def calls(model: GeometricTrajectoryModel) -> dict[str, float]:
     """Network calls of a sample, and the layers of each.
 
-    GeoTDM: a call of the denoiser is a spatial and a temporal part in each of its layers. EGNN: a call is a frame. The integrator: a
-    layer is one evaluation of the pair force and the kick and drift after it; a call is two frames of them, or one where it looks for
-    the velocities. `force_evaluations` counts all of them.
+    GeoTDM: a call of the denoiser is a spatial and a temporal part in each of its
+    layers. EGNN: a call is a frame. The integrator: a layer is one evaluation of the
+    pair force and the kick and drift after it; a call is two frames of them, or one
+    where it looks for the velocities. `force_evaluations` counts all of them.
     """
     if isinstance(model.network, Integrator):
         layers, frames = model.network.clock(float(model.training["spacing"])).count, FRAMES - GIVEN
@@ -247,12 +252,16 @@ def molecule_rows(name: str, dynamics: Dynamics, full: bool) -> list[Row]:
 
 
 def hidden(window: NDArray[np.float64], given: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The window with the frames that are not given blotted out, so that no model can read them."""
+    """The window with the frames that are not given blotted out, so that no model can
+    read them.
+    """
     return np.where(given[:, None, None], window, np.nan)
 
 
 def limit_rows(name: str, part: Dynamics, count: int) -> list[Row]:
-    """What GFN2-xTB itself makes of the last two frames: its dynamics from their difference as velocity (the thermostat's mean path)."""
+    """What GFN2-xTB itself makes of the last two frames: its dynamics from their
+    difference as velocity (the thermostat's mean path).
+    """
     try:
         dynamics = gfn2_dynamics
         ades, fdes = [], []
@@ -302,7 +311,9 @@ def mean_rows(rows: list[Row]) -> Iterator[Row]:
 
 
 def speed(dynamics: Dynamics, batch: int) -> list[Row]:
-    """CPU seconds of 128 aspirin trajectories of 20 frames: ours measured on `batch` of them, GeoTDM on one call of a few."""
+    """CPU seconds of 128 aspirin trajectories of 20 frames: ours measured on `batch` of
+    them, GeoTDM on one call of a few.
+    """
     part = dynamics.part(0.8, 1.0)
     window = windows(part.positions_A[0], FRAMES, STRIDE, 1)[0]
     given = np.arange(FRAMES) < GIVEN

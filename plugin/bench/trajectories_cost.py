@@ -1,4 +1,6 @@
-"""What a forecast costs against the number of frames and of atoms, ours and GeoTDM at its published size, in CPU milliseconds."""
+"""What a forecast costs against the number of frames and of atoms, ours and GeoTDM at
+its published size, in CPU milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ MOLECULES = ("ethanol", "toluene", "aspirin")  # 9, 15 and 21 atoms, 20 new fram
 
 
 def rows(data: Mapping[str, Dynamics], batch: int) -> list[dict[str, Any]]:
-    """Milliseconds per trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for `equidrift` and `geotdm`."""
+    """Milliseconds per trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for
+    `equidrift` and `geotdm`.
+    """
     cases = [(f"cost-frames-{frames}", "aspirin", frames) for frames in NEW_FRAMES]
     cases += [(f"cost-atoms-{data[name].molecule.n_atoms}", name, 20) for name in MOLECULES]
     return [row for label, name, frames in cases for row in _case(label, data[name], frames, batch)]
@@ -57,7 +61,9 @@ def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[
 
 
 def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -> float:
-    """CPU seconds of one network call for 128 trajectories, at the published sizes (6 layers, width 128); measured on `batch`."""
+    """CPU seconds of one network call for 128 trajectories, at the published sizes (6
+    layers, width 128); measured on `batch`.
+    """
     config = GeoTDMConfig(EGTNConfig(NODE_FEATURES, EDGE_FEATURES))
     with torch.random.fork_rng(devices=[]):
         model = GeoTDM(config).eval()

@@ -1,4 +1,6 @@
-"""The molecular rows of `equidrift bench trajectories` beyond GFN2-MD17: held-out molecules, spacings, gaps, refinement, long chains."""
+"""The molecular rows of `equidrift bench trajectories` beyond GFN2-MD17: held-out
+molecules, spacings, gaps, refinement, long chains.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def rows(
 
 
 def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
-    """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where the files are missing."""
+    """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where
+    the files are missing.
+    """
     found: dict[str, list[str]] = {}
     if (folder / "qm9_130831.npz").exists():
         with np.load(folder / "qm9_130831.npz", allow_pickle=False) as file:
@@ -70,10 +74,12 @@ def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
 
 
 def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
-    """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and given frames of which they share.
+    """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and
+    given frames of which they share.
 
-    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other random numbers after the given frames, and
-    is what a perfect sampler would draw that knew the velocities. None where the molecule cannot be made.
+    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other
+    random numbers after the given frames, and is what a perfect sampler would draw that
+    knew the velocities. None where the molecule cannot be made.
     """
     try:
         molecule = Molecule.from_smiles(smiles)
@@ -109,7 +115,9 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
 
 
 def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
-    """Dynamics of `count` held-out molecules of each source, made once and kept in $EQUIDRIFT_CACHE (else the temporary folder)."""
+    """Dynamics of `count` held-out molecules of each source, made once and kept in
+    $EQUIDRIFT_CACHE (else the temporary folder).
+    """
     cache = Path(os.environ.get("EQUIDRIFT_CACHE") or Path(tempfile.gettempdir()) / "equidrift")
     out = {}
     for source, smiles in heldout_smiles(folder).items():
@@ -128,7 +136,9 @@ def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
 def heldout_rows(
     folder: Path, count: int = 25, say: Callable[[str], None] = lambda text: None
 ) -> list[Row]:
-    """`heldout-qm9/...` and `heldout-zinc/...`: ours, the dynamics themselves from the true state, last frame, constant velocity."""
+    """`heldout-qm9/...` and `heldout-zinc/...`: ours, the dynamics themselves from the
+    true state, last frame, constant velocity.
+    """
     rows = []
     for source, runs in heldout(folder, count).items():
         say(f"held-out molecules of {source}")
@@ -145,7 +155,9 @@ def heldout_rows(
 
 
 def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
-    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one run of 100 frames against as many of MD."""
+    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one run
+    of 100 frames against as many of MD.
+    """
     molecule, both = run.molecule, run.positions_A.astype(np.float64)
     truth = both[0, GIVEN:]
     given = Trajectory(molecule, both[0, :GIVEN], SPACING_FS * np.arange(GIVEN, dtype=np.float64))
@@ -172,7 +184,9 @@ def positions_of(made: Sequence[Trajectory]) -> Array:
 
 
 def broken_percent(molecule: Molecule, made: Array, truth: Array) -> float:
-    """Share of frames (..., n, 3) that fail a check, in percent; faults that the dynamics shows too (a proton that moved on) are none."""
+    """Share of frames (..., n, 3) that fail a check, in percent; faults that the
+    dynamics shows too (a proton that moved on) are none.
+    """
     check = GeometryCheck(molecule)
     usual = {"", *check(truth.reshape(-1, *truth.shape[-2:])[:200]).tolist()}
     return 100.0 * float(
@@ -183,7 +197,9 @@ def broken_percent(molecule: Molecule, made: Array, truth: Array) -> float:
 
 
 def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, float]:
-    """Bonds, torsions, velocities and broken frames of chains (k, t, n, 3) against dynamics (m, t, n, 3)."""
+    """Bonds, torsions, velocities and broken frames of chains (k, t, n, 3) against
+    dynamics (m, t, n, 3).
+    """
     bonds = molecule.bonds
 
     def lengths(x: Array) -> Array:
@@ -223,7 +239,9 @@ def chain_values(molecule: Molecule, made: Array, truth: Array) -> dict[str, flo
 
 
 def rotatable(molecule: Molecule) -> NDArray[np.int64]:
-    """One quadruple a, b, c, d (q, 4) for each bond b-c whose ends both have further neighbours."""
+    """One quadruple a, b, c, d (q, 4) for each bond b-c whose ends both have further
+    neighbours.
+    """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     for i, j in molecule.bonds.tolist():
         neighbours[i].append(j)
@@ -239,7 +257,9 @@ def rotatable(molecule: Molecule) -> NDArray[np.int64]:
 def chain_rows(
     data: dict[str, Dynamics], names: Sequence[str], count: int, energies: int = 8
 ) -> list[Row]:
-    """Ten chained windows of `count` starts of each molecule, against MD of the test part; GFN2-xTB energies where tblite is there."""
+    """Ten chained windows of `count` starts of each molecule, against MD of the test
+    part; GFN2-xTB energies where tblite is there.
+    """
     rows = []
     for name in names:
         part = data[name].part(0.8, 1.0)
@@ -267,7 +287,9 @@ def chain_rows(
 
 
 def energy_values(molecule: Molecule, made: Array, truth: Array, each: int) -> dict[str, float]:
-    """GFN2-xTB energies of some frames of chains (k, t, n, 3) beside those of as many of MD (t, n, 3)."""
+    """GFN2-xTB energies of some frames of chains (k, t, n, 3) beside those of as many
+    of MD (t, n, 3).
+    """
     try:
         energy = gfn2_relax
         some = made[:, :: max(1, made.shape[1] // each)].reshape(-1, *made.shape[2:])
@@ -282,7 +304,9 @@ def energy_values(molecule: Molecule, made: Array, truth: Array, each: int) -> d
 
 
 def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.0)) -> list[Row]:
-    """Two frames given and three ahead at several spacings, of the first held-out QM9 molecule; 10 ps is left to the long form."""
+    """Two frames given and three ahead at several spacings, of the first held-out QM9
+    molecule; 10 ps is left to the long form.
+    """
     smiles = heldout_smiles(folder).get("qm9")
     if smiles is None:
         return []
@@ -364,7 +388,9 @@ def gap_rows(
 
 
 def interpolation_rows(data: dict[str, Dynamics], names: Sequence[str], windows: int) -> list[Row]:
-    """Five frames given at both ends, 20 between (arXiv:2410.13027), beside the straight line between the ends."""
+    """Five frames given at both ends, 20 between (arXiv:2410.13027), beside the
+    straight line between the ends.
+    """
     given = (np.arange(30) < 5) | (np.arange(30) >= 25)
     rows = []
     for name in names:
@@ -385,7 +411,9 @@ def interpolation_rows(data: dict[str, Dynamics], names: Sequence[str], windows:
 def refinement_rows(
     data: dict[str, Dynamics], names: Sequence[str], windows: int, noise_A: float = 0.1
 ) -> list[Row]:
-    """Frames with Gaussian noise of 0.1 A on every coordinate: the error of bond lengths and the ADE before and after."""
+    """Frames with Gaussian noise of 0.1 A on every coordinate: the error of bond
+    lengths and the ADE before and after.
+    """
     rows = []
     for name in names:
         part = data[name].part(0.8, 1.0)
@@ -420,7 +448,9 @@ def refinement_rows(
 
 
 def bond_error(molecule: Molecule, made: Array, truth: Array) -> float:
-    """Root mean square difference of bond lengths from the truth's mean ones, less the truth's own: how far bonds are from usual."""
+    """Root mean square difference of bond lengths from the truth's mean ones, less the
+    truth's own: how far bonds are from usual.
+    """
     i, j = molecule.bonds.T
     lengths = [np.linalg.norm(x[:, i] - x[:, j], axis=-1) for x in (made, truth)]
     return float(np.sqrt(((lengths[0] - lengths[1].mean(0)) ** 2).mean()))

@@ -1,9 +1,11 @@
-"""Scores of invented trajectories (arXiv:2410.13027): marginals, how well a small network tells them from real ones, and what a small
-network learns from them about real ones.
+"""Scores of invented trajectories (arXiv:2410.13027): marginals, how well a small
+network tells them from real ones, and what a small network learns from them about real
+ones.
 
-The small network is one layer of EGTN of width 16 (in place of EqMotion, whose code is not ours), trained with Adam at 5e-3 in batches
-of 128. Cross-entropy is that of a held-out fifth, ln 2 = .693 where the two cannot be told apart. The floor of each score is what
-a second set of real trajectories gets.
+The small network is one layer of EGTN of width 16 (in place of EqMotion, whose code is
+not ours), trained with Adam at 5e-3 in batches of 128. Cross-entropy is that of a
+held-out fifth, ln 2 = .693 where the two cannot be told apart. The floor of each score
+is what a second set of real trajectories gets.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ def _trained(
 
 
 def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
-    """Cross-entropy of a classifier on a fifth that it did not see; made and real (k, t, n, d), `graph` of the k."""
+    """Cross-entropy of a classifier on a fifth that it did not see; made and real (k,
+    t, n, d), `graph` of the k.
+    """
     k = len(made)
     frames = torch.from_numpy(np.concatenate([made, real])).float()
     label = torch.cat([torch.zeros(k), torch.ones(len(real))])
@@ -103,7 +107,9 @@ def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: in
 
 
 def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
-    """Mean squared error on real trajectories of a forecaster, first half to second, that was trained on made ones."""
+    """Mean squared error on real trajectories of a forecaster, first half to second,
+    that was trained on made ones.
+    """
     half = made.shape[1] // 2
     given = torch.arange(made.shape[1]) < half
     scale = float(real.std())
@@ -131,7 +137,9 @@ def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 
 def scores(
     graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[np.int64] | None = None
 ) -> dict[str, float]:
-    """The three scores; the marginals are those of bond lengths where there are bonds, else of coordinates."""
+    """The three scores; the marginals are those of bond lengths where there are bonds,
+    else of coordinates.
+    """
 
     def numbers(x: Array) -> Array:
         if bonds is not None:
@@ -148,9 +156,11 @@ def scores(
 
 
 def charged_rows(count: int, epochs: int) -> list[Row]:
-    """`count` invented trajectories of charged particles, with the charges of the test part, against that part.
+    """`count` invented trajectories of charged particles, with the charges of the test
+    part, against that part.
 
-    geotdm: unconditional GeoTDM. equidrift: its samples, carried anew by the learned forces. resampled: training trajectories, the floor.
+    geotdm: unconditional GeoTDM. equidrift: its samples, carried anew by the learned
+    forces. resampled: training trajectories, the floor.
     """
     real, train = nbody.part("charged", "test", count), nbody.part("charged", "train", count)
     graph, seeds = array_graph(real.nodes, real.edges), sample_seeds(5, 0, count)
@@ -175,10 +185,12 @@ def charged_rows(count: int, epochs: int) -> list[Row]:
 
 
 def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> list[Row]:
-    """`count` invented trajectories of a molecule of GFN2-MD17 against the last fifth of its dynamics.
+    """`count` invented trajectories of a molecule of GFN2-MD17 against the last fifth
+    of its dynamics.
 
-    geotdm: unconditional GeoTDM. equidrift: thermal velocities on geometries of the first 60 %, warmed up by the learned integrator.
-    resampled: windows of the first 60 %, the floor.
+    geotdm: unconditional GeoTDM. equidrift: thermal velocities on geometries of the
+    first 60 %, warmed up by the learned integrator. resampled: windows of the first 60
+    %, the floor.
     """
     train, test = dynamics.part(0.0, 0.6), dynamics.part(0.8, 1.0)
     molecule, dt_fs = test.molecule, STRIDE * test.spacing_fs

@@ -1,9 +1,11 @@
-"""How long a bond should be: GFN2-xTB reference lengths by environment, from `bond_lengths.json`.
+"""How long a bond should be: GFN2-xTB reference lengths by environment, from
+`bond_lengths.json`.
 
-An environment is the two elements, the number of neighbours each has, and the bond order. The table is made by
-`tools/make_bond_table.py` from small molecules. A bond of an environment that is not in it takes the references of all
-environments of its elements and order; a pair of elements that is not in it at all takes a wide window around the
-sum of its covalent radii.
+An environment is the two elements, the number of neighbours each has, and the bond
+order. The table is made by `tools/make_bond_table.py` from small molecules. A bond of
+an environment that is not in it takes the references of all environments of its
+elements and order; a pair of elements that is not in it at all takes a wide window
+around the sum of its covalent radii.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def _table() -> dict[Environment, tuple[float, float]]:
 
 @lru_cache(maxsize=1)
 def _pairs() -> dict[tuple[int, int, float], tuple[float, float]]:
-    """Shortest and longest reference in A of two elements and a bond order, over all environments."""
+    """Shortest and longest reference in A of two elements and a bond order, over all
+    environments.
+    """
     pairs: dict[tuple[int, int, float], tuple[float, float]] = {}
     for (z, _, other, _, order), (shortest, longest) in _table().items():
         low, high = pairs.get((z, other, order), (shortest, longest))
@@ -61,7 +65,9 @@ def _reference(environment: Environment) -> tuple[float, float]:
 
 
 def references_A(molecule: Molecule) -> NDArray[np.float64]:
-    """(m, 2) shortest and longest GFN2-xTB reference of each bond's environment; NaN for elements without one."""
+    """(m, 2) shortest and longest GFN2-xTB reference of each bond's environment; NaN
+    for elements without one.
+    """
     rows: Iterable[tuple[float, float]] = map(_reference, environments(molecule))
     return np.array(list(rows), np.float64).reshape(-1, 2)
 

@@ -1,7 +1,9 @@
-"""What is known of a molecule beforehand: atoms held at given coordinates, and distances within bounds. numpy only.
+"""What is known of a molecule beforehand: atoms held at given coordinates, and
+distances within bounds. numpy only.
 
-A request (`Conditions`) is made once and serves many molecules; for each of them it becomes a record of indices (`Known`), which is
-where everything that cannot be is refused: models then only see what a geometry can satisfy.
+A request (`Conditions`) is made once and serves many molecules; for each of them it
+becomes a record of indices (`Known`), which is where everything that cannot be is
+refused: models then only see what a geometry can satisfy.
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ class Known:
         return mask
 
     def placed(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-        """positions_A (..., n_atoms, 3), each conformer superposed on the held atoms, and these exactly where they belong."""
+        """positions_A (..., n_atoms, 3), each conformer superposed on the held atoms,
+        and these exactly where they belong.
+        """
         moved = np.array(positions_A, np.float64)
         if not len(self.atoms):
             return moved
@@ -98,7 +102,9 @@ class Known:
         return moved
 
     def mirrored(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """The mirror image (n_atoms, 3) of a placed conformer that keeps the held atoms, None where they lie in no plane."""
+        """The mirror image (n_atoms, 3) of a placed conformer that keeps the held
+        atoms, None where they lie in no plane.
+        """
         if not len(self.atoms):
             return positions_A * [1.0, 1.0, -1.0]
         centre = self.positions_A.mean(0)
@@ -111,7 +117,9 @@ class Known:
         return self.placed(image)
 
     def violation_A(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-        """By how much each conformer of positions_A (k, n_atoms, 3) misses each bound: (k, r)."""
+        """By how much each conformer of positions_A (k, n_atoms, 3) misses each bound:
+        (k, r).
+        """
         d = np.linalg.norm(
             positions_A[:, self.pairs[:, 0]] - positions_A[:, self.pairs[:, 1]], axis=-1
         )
@@ -123,7 +131,9 @@ class Known:
     def reasons(
         self, positions_A: NDArray[np.float64], reasons: NDArray[np.str_]
     ) -> NDArray[np.str_]:
-        """`reasons` (k,) of a geometry check, with what else is wrong with conformers that passed it."""
+        """`reasons` (k,) of a geometry check, with what else is wrong with conformers
+        that passed it.
+        """
         out = reasons.copy()
         off = (
             np.abs(positions_A[:, self.atoms] - self.positions_A).max((1, 2), initial=0.0) > HELD_A
@@ -134,7 +144,9 @@ class Known:
         return out
 
     def scores(self, positions_A: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """What is reported of each sample: how many restraints it satisfies, and by how much it misses the worst."""
+        """What is reported of each sample: how many restraints it satisfies, and by how
+        much it misses the worst.
+        """
         if not len(self.pairs):
             return {}
         missed = self.violation_A(positions_A)
@@ -151,7 +163,9 @@ class Known:
         return parts | ({"restraints": len(self.pairs)} if len(self.pairs) else {})
 
     def bounds_A(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper bounds (n, n) of all distances that bonds, held atoms and restraints leave, smoothed by triangles."""
+        """Lower and upper bounds (n, n) of all distances that bonds, held atoms and
+        restraints leave, smoothed by triangles.
+        """
         return self._bounds()
 
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -214,7 +228,9 @@ def _listed(wrong: Sequence[str]) -> str:
 
 @lru_cache(maxsize=256)
 def graph_bounds(molecule: Molecule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bounds (n, n) in A of the distances in any valid geometry: bonds and clashes of `GeometryCheck`, and triangles."""
+    """Lower and upper bounds (n, n) in A of the distances in any valid geometry: bonds
+    and clashes of `GeometryCheck`, and triangles.
+    """
     check, n = GeometryCheck(molecule), molecule.n_atoms
     i, j = molecule.bonds.T
     lower, upper = np.zeros((n, n)), np.full((n, n), np.inf)
@@ -228,7 +244,9 @@ def graph_bounds(molecule: Molecule) -> tuple[NDArray[np.float64], NDArray[np.fl
 def smoothed(
     lower: NDArray[np.float64], upper: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance bounds made as tight as triangles make them (Floyd's shortest paths; Crippen and Havel 1988, chapter 5)."""
+    """Distance bounds made as tight as triangles make them (Floyd's shortest paths;
+    Crippen and Havel 1988, chapter 5).
+    """
     lower, upper = lower.copy(), upper.copy()
     for k in range(len(upper)):
         np.minimum(upper, upper[:, k, None] + upper[None, k], out=upper)
@@ -259,7 +277,9 @@ def part(molecule: Molecule, atoms: NDArray[np.int64]) -> Molecule:
 def problems(
     molecule: Molecule, atoms: NDArray[np.int64], positions_A: NDArray[np.float64]
 ) -> list[str]:
-    """What makes it impossible that these atoms of the molecule are there: bonds, clashes and stereo, by name; empty where all is well."""
+    """What makes it impossible that these atoms of the molecule are there: bonds,
+    clashes and stereo, by name; empty where all is well.
+    """
     check = GeometryCheck(part(molecule, atoms))
     i, j = check.molecule.bonds.T
     d = np.linalg.norm(positions_A[i] - positions_A[j], axis=-1)
@@ -282,7 +302,9 @@ def _pair(molecule: Molecule, i: int, j: int) -> str:
 
 
 def _wrong_stereo(molecule: Molecule, where: Mapping[int, NDArray[np.float64]]) -> list[str]:
-    """Stereo that the given coordinates decide, against the graph's: one missing neighbour is opposite to those that are there."""
+    """Stereo that the given coordinates decide, against the graph's: one missing
+    neighbour is opposite to those that are there.
+    """
     wrong = []
     for centre, *row in molecule.tetrahedral.tolist():
         present = [k for k in row if k in where]
@@ -316,7 +338,9 @@ def _wrong_stereo(molecule: Molecule, where: Mapping[int, NDArray[np.float64]]) 
 def _end(
     molecule: Molecule, where: Mapping[int, NDArray[np.float64]], a: int, i: int, j: int
 ) -> NDArray[np.float64] | None:
-    """The direction of substituent a of the double-bond end i, from itself or from the other substituent, which is opposite."""
+    """The direction of substituent a of the double-bond end i, from itself or from the
+    other substituent, which is opposite.
+    """
     if i not in where:
         return None
     if a in where:
@@ -327,11 +351,14 @@ def _end(
 
 
 class Conditions:
-    """A request to hold a core, or to keep distances, for any molecule. Made by `make_conditions`.
+    """A request to hold a core, or to keep distances, for any molecule.
+
+    Made by `make_conditions`.
 
     Parameters
     ----------
-    core : an object with `match(molecule) -> (atoms, positions_A, note)` and `content() -> bytes`, or None.
+    core : an object with `match(molecule) -> (atoms, positions_A, note)` and `content()
+        -> bytes`, or None.
     restraints : (i, j, lower_A, upper_A) rows.
     tolerance_A : by how much a valid sample may miss a bound.
     """
@@ -343,7 +370,10 @@ class Conditions:
         self._known: dict[Molecule, Known] = {}
 
     def of(self, molecule: Molecule) -> Known:
-        """What is known of this molecule. Raises `InputError` where the core or the restraints do not fit it."""
+        """What is known of this molecule.
+
+        Raises `InputError` where the core or the restraints do not fit it.
+        """
         if molecule not in self._known:
             if len(self._known) > 1000:
                 self._known.clear()
@@ -390,13 +420,17 @@ class IndexedCore:
 def make_conditions(
     fix: Any = None, restrain: Any = None, tolerance_A: float | None = None
 ) -> Conditions | None:
-    """The request behind the arguments `fix` and `restrain`; None where there is nothing to hold.
+    """The request behind the arguments `fix` and `restrain`; None where there is
+    nothing to hold.
 
     Parameters
     ----------
-    fix : the path of a .sdf, .mol or .pdb file or an RDKit Mol, with coordinates, matched as a substructure; (Mol, {core atom: atom}) with
-        the match given; (SMARTS, coordinates (k, 3)); or {atom index: (x, y, z)} as RDKit's coordMap has it. All in A.
-    restrain : the path of a file with lines `i j lower upper`, or such rows: atom indices from 0 and distances in A.
+    fix : the path of a .sdf, .mol or .pdb file or an RDKit Mol, with coordinates,
+        matched as a substructure; (Mol, {core atom: atom}) with the match given;
+        (SMARTS, coordinates (k, 3)); or {atom index: (x, y, z)} as RDKit's coordMap has
+        it. All in A.
+    restrain : the path of a file with lines `i j lower upper`, or such rows: atom
+        indices from 0 and distances in A.
     tolerance_A : by how much a valid sample may miss a restraint, 0.1 where None.
 
     Raises
@@ -477,7 +511,10 @@ def _index(value: Any, label: str) -> int:
 
 
 def read_restraints(path: str | os.PathLike[str]) -> list[list[Any]]:
-    """The rows `i j lower upper` of a file; '#' begins a comment. Raises `InputError` for a line that is none."""
+    """The rows `i j lower upper` of a file; '#' begins a comment.
+
+    Raises `InputError` for a line that is none.
+    """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"there is no restraint file {str(path)!r}")

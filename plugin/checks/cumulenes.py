@@ -1,4 +1,6 @@
-"""Cumulated double bonds: which atoms tell whether an allene is twisted and a butatriene flat. numpy only."""
+"""Cumulated double bonds: which atoms tell whether an allene is twisted and a
+butatriene flat. numpy only.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ CARBON = 6
 
 
 def cumulated_bonds(molecule: Molecule) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The ends of every chain of two or more cumulated double bonds that has substituents at both.
+    """The ends of every chain of two or more cumulated double bonds that has
+    substituents at both.
 
-    Returns
-    -------
-    (k, 4) rows (a, i, j, b): i and j are the ends, a and b a substituent of each; and (k,) whether the ends lie in a
-    plane, which they do after an odd number of double bonds. Chains within a ring are left out: there the ring decides.
+    Returns ------- (k, 4) rows (a, i, j, b): i and j are the ends, a and b a
+    substituent of each; and (k,) whether the ends lie in a plane, which they do after
+    an odd number of double bonds. Chains within a ring are left out: there the ring
+    decides.
     """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     double: list[list[int]] = [[] for _ in range(molecule.n_atoms)]

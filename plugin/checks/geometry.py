@@ -1,4 +1,6 @@
-"""What a molecule and a conformer must satisfy: supported graphs; sane bonds, no clashes, the right stereo. numpy only."""
+"""What a molecule and a conformer must satisfy: supported graphs; sane bonds, no
+clashes, the right stereo. numpy only.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +68,8 @@ def check_supported(
     Raises
     ------
     MoleculeError
-        for no atoms, several fragments, an open shell, an unsupported element, too many atoms, or a charge out of range;
-        each message says what came and the way out.
+        for no atoms, several fragments, an open shell, an unsupported element, too many
+        atoms, or a charge out of range; each message says what came and the way out.
     """
     if molecule.n_atoms == 0:
         raise MoleculeError("the molecule has no atoms; give one such as 'CCO'")
@@ -124,7 +126,8 @@ def _check_connected(molecule: Molecule) -> None:
 
 
 class GeometryCheck:
-    """The tables of one molecule, so that many batches of its conformers are checked quickly.
+    """The tables of one molecule, so that many batches of its conformers are checked
+    quickly.
 
     Parameters
     ----------
@@ -233,7 +236,9 @@ class GeometryCheck:
         return wrong
 
     def _cumulated_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Ends of an allene more than 30 degrees from a right angle, or of a butatriene more than 60 from a plane."""
+        """Ends of an allene more than 30 degrees from a right angle, or of a butatriene
+        more than 60 from a plane.
+        """
         a, i, j, b = (x[:, column] for column in self.cumulated.T)
         left, right = np.cross(a - i, j - i), np.cross(i - j, b - j)
         scale = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
@@ -245,7 +250,8 @@ class GeometryCheck:
 
 
 def check_geometry(molecule: Molecule, positions_A: ArrayLike) -> NDArray[np.str_]:
-    """The first thing wrong with each conformer: one of `REASONS`, or the empty string for a valid one.
+    """The first thing wrong with each conformer: one of `REASONS`, or the empty string
+    for a valid one.
 
     Parameters
     ----------

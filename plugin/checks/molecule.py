@@ -46,7 +46,9 @@ class Draw:
 def judge(
     raw: Raw | None, seed: int = 0, *, fragment: Raw | None = None, relax: Relax | None = None
 ) -> Draw:
-    """Whether what a model made is a molecule, by its explicit bonds and its geometry; a sound one is given its stereo and its SMILES."""
+    """Whether what a model made is a molecule, by its explicit bonds and its geometry;
+    a sound one is given its stereo and its SMILES.
+    """
     if raw is None or not raw[0].n_atoms:
         return Draw(seed, NOTHING)
     positions = np.asarray(raw[1], np.float64)
@@ -84,9 +86,11 @@ def holds(
     places_A: NDArray[np.float64],
     tolerance_A: float,
 ) -> bool:
-    """Whether every heavy atom of a fragment is in the molecule, in its place, and bonded as it was.
+    """Whether every heavy atom of a fragment is in the molecule, in its place, and
+    bonded as it was.
 
-    Orders of bonds are not compared, since a ring has several Kekule structures, and the check of valences has seen them.
+    Orders of bonds are not compared, since a ring has several Kekule structures, and
+    the check of valences has seen them.
     """
     heavy = np.flatnonzero(fragment.numbers != 1)
     distance = np.linalg.norm(positions_A[None] - places_A[heavy, None], axis=-1)

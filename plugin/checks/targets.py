@@ -1,4 +1,6 @@
-"""Targets and fragments of a request for new molecules, checked before anything is drawn."""
+"""Targets and fragments of a request for new molecules, checked before anything is
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def check_targets(
     UnknownNameError
         for another property, with the nearest one.
     InputError, InputTypeError
-        for a value that is no finite number or out of range, a property given twice, or values that contradict each other.
+        for a value that is no finite number or out of range, a property given twice, or
+        values that contradict each other.
     """
     known: Mapping[str, tuple[float, float]] = getattr(model, "properties", {})
     name = getattr(model, "name", "this model")
@@ -129,17 +132,21 @@ def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
 
 
 def check_fragment(fragment: Any, model: Any) -> Raw:
-    """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic bonds as single and double ones.
+    """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic
+    bonds as single and double ones.
 
     Parameters
     ----------
-    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble of one, or (Molecule, positions_A), of one piece or
-        several. Its heavy atoms and their bonds are kept; a hydrogen, or an open valence, is where something may grow.
+    fragment : a .sdf, .mol or .pdb file, an RDKit Mol with one conformer, an Ensemble
+        of one, or (Molecule, positions_A), of one piece or several. Its heavy atoms and
+        their bonds are kept; a hydrogen, or an open valence, is where something may
+        grow.
 
     Raises
     ------
     InputError, InputTypeError
-        where there is none, or the model cannot hold it: another element or charge than it knows, too many atoms, no room to grow.
+        where there is none, or the model cannot hold it: another element or charge than
+        it knows, too many atoms, no room to grow.
     """
     name = getattr(model, "name", "this model")
     if not getattr(model, "takes_fragment", False):
@@ -170,7 +177,9 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
 
 
 def _check_room(molecule: Molecule, model: Any) -> None:
-    """Refuse a fragment that is too large, whose valences are broken, or that nothing can grow from."""
+    """Refuse a fragment that is too large, whose valences are broken, or that nothing
+    can grow from.
+    """
     name, heavy = getattr(model, "name", "this model"), int((molecule.numbers != 1).sum())
     limits = (
         (heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"),

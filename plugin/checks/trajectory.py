@@ -1,4 +1,6 @@
-"""What a trajectory must satisfy before a model continues it: finite, in A, whole across periodic boundaries, evenly spaced in time."""
+"""What a trajectory must satisfy before a model continues it: finite, in A, whole
+across periodic boundaries, evenly spaced in time.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,14 @@ _UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 
 def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True) -> Trajectory:
-    """The trajectory ready for a model: unwrapped where its box is known, its times on an even grid.
+    """The trajectory ready for a model: unwrapped where its box is known, its times on
+    an even grid.
 
     Parameters
     ----------
     trajectory : what a user gave.
-    whole : whether its bonds must hold together; False for a coarse trajectory that is to be refined.
+    whole : whether its bonds must hold together; False for a coarse trajectory that is
+        to be refined.
     spaced : whether its times must be even; False for one whose gaps are to be filled.
 
     Raises
@@ -46,8 +50,9 @@ def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True
     InputTypeError
         for another object.
     InputError
-        for no frames or NaN, units that look like nm or bohr, atoms in another order than the topology's, jumps across a periodic
-        boundary without a box, or unequal time steps; each message says the way out.
+        for no frames or NaN, units that look like nm or bohr, atoms in another order
+        than the topology's, jumps across a periodic boundary without a box, or unequal
+        time steps; each message says the way out.
     """
     if not isinstance(trajectory, Trajectory):
         raise InputTypeError(
@@ -107,12 +112,14 @@ def _bonds(
 
 
 def unwrap(trajectory: Trajectory) -> Trajectory:
-    """The trajectory with its molecule whole and without jumps, by nearest images where box_A is known.
+    """The trajectory with its molecule whole and without jumps, by nearest images where
+    box_A is known.
 
     Raises
     ------
     InputError
-        for a box without volume; and, box or not, for bonds that are torn or steps that no dynamics makes.
+        for a box without volume; and, box or not, for bonds that are torn or steps that
+        no dynamics makes.
     """
     if trajectory.box_A is not None:
         x = unwrapped(trajectory.molecule, trajectory.positions_A, trajectory.box_A)
@@ -129,7 +136,8 @@ def unwrap(trajectory: Trajectory) -> Trajectory:
 def unwrapped(
     molecule: Molecule, positions_A: NDArray[np.float64], box_A: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Nearest images: along the bonds within a frame, and of each fragment's centre from frame to frame.
+    """Nearest images: along the bonds within a frame, and of each fragment's centre
+    from frame to frame.
 
     Parameters
     ----------
@@ -198,7 +206,9 @@ _UNWRAP = (
 
 
 def _check_jumps(trajectory: Trajectory) -> None:
-    """Refuse steps of the whole molecule that no dynamics makes: longer than its other steps and than the fastest motion."""
+    """Refuse steps of the whole molecule that no dynamics makes: longer than its other
+    steps and than the fastest motion.
+    """
     centre = trajectory.positions_A.mean(axis=1)
     steps = np.linalg.norm(np.diff(centre, axis=0), axis=1)
     if not len(steps):
@@ -224,7 +234,8 @@ def even(trajectory: Trajectory) -> Trajectory:
     Raises
     ------
     InputError
-        where time does not advance, steps are unequal, or single-precision times (XTC) are too late to tell the spacing.
+        where time does not advance, steps are unequal, or single-precision times (XTC)
+        are too late to tell the spacing.
     """
     if len(trajectory) < 2:
         return trajectory
@@ -257,9 +268,9 @@ def even(trajectory: Trajectory) -> Trajectory:
 def check_related(trajectory: Trajectory) -> None:
     """Refuse frames that no dynamics makes in a row, such as unrelated conformers.
 
-    Their steps, taken as velocities, are those of a temperature far above any molecule's:
-    finite steps of real dynamics show a lower one than it has. Nothing can be foretold from
-    such frames, and what a model draws from them is without meaning.
+    Their steps, taken as velocities, are those of a temperature far above any
+    molecule's: finite steps of real dynamics show a lower one than it has. Nothing can
+    be foretold from such frames, and what a model draws from them is without meaning.
 
     Raises
     ------
@@ -314,7 +325,8 @@ def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bo
     Raises
     ------
     InputError
-        for too few frames, or a spacing outside the trained range. MoleculeError for elements, sizes or charges that it does not know.
+        for too few frames, or a spacing outside the trained range. MoleculeError for
+        elements, sizes or charges that it does not know.
     """
     name, need = model.name, int(model.min_frames)
     if n_given < need:

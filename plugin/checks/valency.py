@@ -1,9 +1,12 @@
-"""Whether atoms, bonds and charges make a closed-shell molecule, told from the explicit bonds; and EDM's test, from distances alone.
+"""Whether atoms, bonds and charges make a closed-shell molecule, told from the explicit
+bonds; and EDM's test, from distances alone.
 
-The two stability metrics are not comparable and are always reported apart. The first takes the bonds that a model made and asks that
-each atom's bond orders fit its formal charge, one octet rule an element and charge, so that a radical or an atom with the wrong charge
-never counts as stable (the flaw that PropMolFlow found in tables which allow, say, a neutral carbon with three bonds). The second is
-the look-up of Hoogeboom et al. (ICML 2022): it knows no charges, and calls 95 % of QM9's own molecules stable.
+The two stability metrics are not comparable and are always reported apart. The first
+takes the bonds that a model made and asks that each atom's bond orders fit its formal
+charge, one octet rule an element and charge, so that a radical or an atom with the
+wrong charge never counts as stable (the flaw that PropMolFlow found in tables which
+allow, say, a neutral carbon with three bonds). The second is the look-up of Hoogeboom
+et al. (ICML 2022): it knows no charges, and calls 95 % of QM9's own molecules stable.
 """
 
 from __future__ import annotations
@@ -69,7 +72,8 @@ _EDM_VALENCES = np.array([1, 4, 3, 2, 1])
 def atoms_stable(molecule: Molecule) -> NDArray[np.bool_]:
     """Whether the bond orders of each atom fit its formal charge, (n_atoms,) bool.
 
-    Aromatic bonds (order 1.5) have no sum that tells: such atoms count as unstable, so give a Kekulised molecule.
+    Aromatic bonds (order 1.5) have no sum that tells: such atoms count as unstable, so
+    give a Kekulised molecule.
     """
     total = np.zeros(molecule.n_atoms)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
@@ -86,14 +90,18 @@ def is_stable(molecule: Molecule) -> bool:
 
 
 def open_shell(molecule: Molecule) -> bool:
-    """Whether the electrons cannot all be paired: an odd number of them, or a multiplicity other than 1."""
+    """Whether the electrons cannot all be paired: an odd number of them, or a
+    multiplicity other than 1.
+    """
     return molecule.multiplicity != 1 or (int(molecule.numbers.sum()) - molecule.charge) % 2 == 1
 
 
 def graph_problem(molecule: Molecule) -> str:
-    """The first thing wrong with a graph of explicit bonds: one of `GRAPH_REASONS`, the empty string where there is nothing.
+    """The first thing wrong with a graph of explicit bonds: one of `GRAPH_REASONS`, the
+    empty string where there is nothing.
 
-    Neutral as a whole: what a model of neutral molecules makes with a net charge has lost or gained an electron.
+    Neutral as a whole: what a model of neutral molecules makes with a net charge has
+    lost or gained an electron.
     """
     if molecule.n_atoms == 0 or len(set(fragments(molecule).tolist())) != 1:
         return DISCONNECTED
@@ -129,7 +137,9 @@ def edm_orders(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> 
 def edm_atoms_stable(
     numbers: NDArray[np.int64], positions_A: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Whether each atom has its usual valence by `edm_orders`; formal charges do not exist here. Raises `InputError` as that does."""
+    """Whether each atom has its usual valence by `edm_orders`; formal charges do not
+    exist here. Raises `InputError` as that does.
+    """
     wanted = _EDM_VALENCES[np.searchsorted(_EDM_NUMBERS, numbers)]
     stable: NDArray[np.bool_] = edm_orders(numbers, positions_A).sum(1) == wanted
     return stable

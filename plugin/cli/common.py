@@ -1,4 +1,6 @@
-"""Options that every command has: what is said on the terminal, and how many threads the networks take."""
+"""Options that every command has: what is said on the terminal, and how many threads
+the networks take.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 
 def with_common_options(
     run: Callable[..., None], command: Callable[..., Any], *, network: bool
 ) -> Callable[..., None]:
-    """`run` with the signature of `command` and the options that all have; `network`: also --threads."""
+    """`run` with the signature of `command` and the options that all have; `network`:
+    also --threads.
+    """
     import typer
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -52,9 +56,11 @@ def with_common_options(
 def common_options(
     *, quiet: bool, verbose: int, threads: int | None, keep_stdout: bool
 ) -> Iterator[None]:
-    """While this is open: records on stderr, no summary if `quiet`, so many threads; all as before afterwards.
+    """While this is open: records on stderr, no summary if `quiet`, so many threads;
+    all as before afterwards.
 
-    keep_stdout : what the command prints is its result (JSON, or a file on standard output), and is printed even if quiet.
+    keep_stdout : what the command prints is its result (JSON, or a file on standard
+        output), and is printed even if quiet.
     """
     with ExitStack() as stack:
         stack.enter_context(_records(logging.ERROR if quiet else LEVELS[min(verbose, 2)]))

@@ -1,4 +1,6 @@
-"""equidrift doctor: whether each host, entry point, device and weights file works, by trying it."""
+"""equidrift doctor: whether each host, entry point, device and weights file works, by
+trying it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ ETHANOL = "CCO"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; state is ok, missing (optional), broken or not ours (another package's model)."""
+    """One line of the report; state is ok, missing (optional), broken or not ours
+    (another package's model).
+    """
 
     what: str
     state: str
@@ -117,7 +121,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    """Models of other packages; a broken one is theirs to mend, and nothing of equidrift's is broken by it."""
+    """Models of other packages; a broken one is theirs to mend, and nothing of
+    equidrift's is broken by it.
+    """
     from equidrift.registry import third_party_models
 
     for name, problem in third_party_models().items():

@@ -204,14 +204,17 @@ def _spacing_fs(given: Any) -> float:
 def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
     """About how long as much plain dynamics takes in MMFF94, 1 fs a step, on one core.
 
-    OpenMM's Reference platform makes 18,600 steps/s for 31 atoms; pairs grow with the square.
+    OpenMM's Reference platform makes 18,600 steps/s for 31 atoms; pairs grow with the
+    square.
     """
     steps_per_s = 18_600.0 * (31.0 / n_atoms) ** 2
     return time_fs / steps_per_s
 
 
 def _described(text: str) -> str:
-    """What stands for an input in the run's fingerprint: a file by its name and content, a SMILES by itself."""
+    """What stands for an input in the run's fingerprint: a file by its name and
+    content, a SMILES by itself.
+    """
     from equidrift.files.journal import file_sha256
 
     return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
@@ -257,7 +260,9 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
 
 
 def _kept(job: Any, output: Path) -> dict[str, Any]:
-    """The topology beside the result where its format holds no graph, and where the frames come from."""
+    """The topology beside the result where its format holds no graph, and where the
+    frames come from.
+    """
     from equidrift.files.trajectories import topology_path
 
     origin = job.provenance()

@@ -1,4 +1,6 @@
-"""equidrift generate: new molecules with bonds, charges and conformers, streamed to disk."""
+"""equidrift generate: new molecules with bonds, charges and conformers, streamed to
+disk.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,10 @@ def _check_suffix(output: Path, n: int) -> None:
 
 
 def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
-    """PROPERTY=VALUE pairs. Raises `InputError` for anything else, and for a property given twice."""
+    """PROPERTY=VALUE pairs.
+
+    Raises `InputError` for anything else, and for a property given twice.
+    """
     from equidrift.errors import InputError
 
     targets: dict[str, float] = {}
@@ -225,7 +230,9 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
 def achieved_table(
     targets: Mapping[str, float], achieved: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
-    """For each target and judge what the molecules have: mean, and mean distance from the target."""
+    """For each target and judge what the molecules have: mean, and mean distance from
+    the target.
+    """
     rows = []
     for score, values in achieved.items():
         name, _, judge = score.partition("/")

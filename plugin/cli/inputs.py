@@ -28,14 +28,17 @@ def is_file(text: str) -> bool:
 
 
 def read_inputs(inputs: Sequence[str], charge: int | None = None) -> Iterator[Entry]:
-    """Every molecule of INPUT..., in order, one at a time; a broken one costs only itself.
+    """Every molecule of INPUT..., in order, one at a time; a broken one costs only
+    itself.
 
-    charge is the total charge of molecules in .pdb files; None takes it from their hydrogens.
+    charge is the total charge of molecules in .pdb files; None takes it from their
+    hydrogens.
 
     Raises
     ------
     InputError
-        at once where a file is missing, empty or of an unknown kind, and behind its last line where it holds no molecule.
+        at once where a file is missing, empty or of an unknown kind, and behind its
+        last line where it holds no molecule.
     """
     from equidrift.adapters.rdkit.io import read_molecules
 
@@ -71,7 +74,9 @@ def count_molecules(inputs: Sequence[str], limit: int) -> int:
 
 
 def describe_inputs(inputs: Sequence[str]) -> list[str]:
-    """What stands for the inputs in a run's fingerprint: SMILES themselves, files by name and content."""
+    """What stands for the inputs in a run's fingerprint: SMILES themselves, files by
+    name and content.
+    """
     from equidrift.files.journal import file_sha256
 
     return [

@@ -29,7 +29,10 @@ FAILED, BAD_INPUT, PIPE_CLOSED = 1, 2, 141
 
 
 def build() -> Callable[[], None]:
-    """The Typer application. Each command's module imports what it needs only when the command runs."""
+    """The Typer application.
+
+    Each command's module imports what it needs only when the command runs.
+    """
     from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
@@ -99,7 +102,8 @@ def _help(
 
 
 def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[..., None]:
-    """A command whose errors are a line on stderr, those of a config a line each, and an exit code.
+    """A command whose errors are a line on stderr, those of a config a line each, and
+    an exit code.
 
     1 : a part failed. 2 : bad input. 130 : Ctrl-C. 143 : SIGTERM.
     """

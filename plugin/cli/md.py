@@ -64,7 +64,10 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Sample a molecule's Boltzmann distribution. Interrupted, the same command goes on; with a longer --time it extends the run."""
+    """Sample a molecule's Boltzmann distribution.
+
+    Interrupted, the same command goes on; with a longer --time it extends the run.
+    """
     from equidrift.cli.output import print_json
     from equidrift.montecarlo.run import Run, Settings
     from equidrift.progress import phase_bar

@@ -1,4 +1,6 @@
-"""equidrift models: every name that --model takes, what each does, and the options that --set takes."""
+"""equidrift models: every name that --model takes, what each does, and the options that
+--set takes.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ def summary(path: str) -> str:
 
 
 def options_of(factory: Callable[..., Any]) -> dict[str, tuple[Any, str]]:
-    """The options of a model: name -> (default, what it is). Where a factory hands on the rest, those of what it makes."""
+    """The options of a model: name -> (default, what it is).
+
+    Where a factory hands on the rest, those of what it makes.
+    """
     found: dict[str, tuple[Any, str]] = {}
     for part in _makers(factory):
         texts = described(inspect.getdoc(part) or "")
@@ -195,7 +200,9 @@ def _row(card: Mapping[str, Any]) -> list[Any]:
 
 
 def _details(card: Mapping[str, Any]) -> list[str]:
-    """What a model does, what it learnt from, and its first few figures; all of them are in the card."""
+    """What a model does, what it learnt from, and its first few figures; all of them
+    are in the card.
+    """
     rows = {name: value for name, value in card["quality"].items() if isinstance(value, Mapping)}
     plain = {name: value for name, value in card["quality"].items() if name not in rows}
     lines = [

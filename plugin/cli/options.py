@@ -7,7 +7,10 @@ from typing import Any
 
 
 def model_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs, values read as YAML scalars. Raises `InputError` for anything else."""
+    """KEY=VALUE pairs, values read as YAML scalars.
+
+    Raises `InputError` for anything else.
+    """
     import yaml
 
     from equidrift.errors import InputError

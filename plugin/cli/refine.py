@@ -1,4 +1,6 @@
-"""equidrift refine: conformers from a file, moved into the basin of the refiner's level of theory."""
+"""equidrift refine: conformers from a file, moved into the basin of the refiner's level
+of theory.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Refine conformers from anywhere; graph and stereo are kept. Interrupted, the same command goes on where it stopped."""
+    """Refine conformers from anywhere; graph and stereo are kept.
+
+    Interrupted, the same command goes on where it stopped.
+    """
     from equidrift._version import __version__
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
@@ -171,7 +176,9 @@ def _refine_all(
     largest: bool,
     charge: int | None,
 ) -> None:
-    """Every molecule of the file, batch by batch, from where the writer's journal stands."""
+    """Every molecule of the file, batch by batch, from where the writer's journal
+    stands.
+    """
     from equidrift.api import refine_part
     from equidrift.checks.geometry import check_supported
     from equidrift.errors import InputError

@@ -100,7 +100,10 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Conformers of molecules. Interrupted, the same command goes on where it stopped."""
+    """Conformers of molecules.
+
+    Interrupted, the same command goes on where it stopped.
+    """
     from equidrift.arguments import check_count
     from equidrift.checks.conditions import make_conditions
     from equidrift.cli.inputs import count_molecules
@@ -174,7 +177,9 @@ def command(
 
 
 def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> None:
-    """Refuse, before any work, what the output cannot hold; `whole` is the option that holds molecules."""
+    """Refuse, before any work, what the output cannot hold; `whole` is the option that
+    holds molecules.
+    """
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
     from equidrift.files.ensembles import MANY_MOLECULES, suffix_of
@@ -237,7 +242,9 @@ class _Run:
 
     @property
     def kept(self) -> int:
-        """Conformers on disk or on their way there, those of the window that is made included."""
+        """Conformers on disk or on their way there, those of the window that is made
+        included.
+        """
         return int(self.counts["conformers"]) + self.window
 
     def stream(self, writer: Any, callback: Any) -> None:
@@ -299,7 +306,9 @@ class _Run:
             yield molecule
 
     def _chosen(self, entries: Iterator[Any]) -> Iterator[tuple[str, Any, str]]:
-        """(title, molecule or what refuses it, note) of everything that is to be sampled."""
+        """(title, molecule or what refuses it, note) of everything that is to be
+        sampled.
+        """
         from equidrift.errors import MoleculeError
         from equidrift.fragments import largest_fragment
         from equidrift.inputs import isomers_of
@@ -325,7 +334,9 @@ class _Run:
                 yield own if len(isomers) > 1 else entry.title, isomer, note
 
     def _finished(self, piece: Any) -> Any:
-        """What is written of a piece: all of it, or the valid ones where more cannot be found."""
+        """What is written of a piece: all of it, or the valid ones where more cannot be
+        found.
+        """
         ensemble = piece.ensemble
         if ensemble is None and not self.strict:
             ensemble = getattr(piece.error, "partial", None)
@@ -432,7 +443,9 @@ def summary_text(summary: dict[str, Any]) -> str:
 
 
 def _open_stereo(molecule: Any) -> str:
-    """The atoms and double bonds whose stereo the input leaves open, at most five by name."""
+    """The atoms and double bonds whose stereo the input leaves open, at most five by
+    name.
+    """
     from equidrift.registry import host_function
 
     found = host_function("rdkit", "open_stereo")(molecule)

@@ -28,7 +28,9 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """While this is open, SIGTERM and SIGHUP raise `Ended`, unless somebody else handles them."""
+    """While this is open, SIGTERM and SIGHUP raise `Ended`, unless somebody else
+    handles them.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         del frame

@@ -120,7 +120,9 @@ def command(
 def _claim(
     config: Path, settings: dict[str, Any], out: Path, *, resume: bool, overwrite: bool
 ) -> None:
-    """Refuse to write the model over what is read, or over a model that this run did not make."""
+    """Refuse to write the model over what is read, or over a model that this run did
+    not make.
+    """
     from equidrift.errors import InputError
     from equidrift.outputs import claim
 
@@ -143,7 +145,8 @@ def _claim(
 
 
 def template(family: str, variant: str | None = None) -> str:
-    """A config of a family as YAML: what must be given first, then the rest with its defaults, commented out.
+    """A config of a family as YAML: what must be given first, then the rest with its
+    defaults, commented out.
 
     Raises `UnknownNameError` for a variant that the family has not.
     """
@@ -185,7 +188,10 @@ def template(family: str, variant: str | None = None) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A YAML file as a dict. Raises `InputError` for a missing or broken file, or one that is no table of keys."""
+    """A YAML file as a dict.
+
+    Raises `InputError` for a missing or broken file, or one that is no table of keys.
+    """
     import yaml
 
     from equidrift.errors import InputError
@@ -204,7 +210,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def with_paths(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The config with `data`, `init` and `validation` as paths from here: a relative one is looked for beside the config first."""
+    """The config with `data`, `init` and `validation` as paths from here: a relative
+    one is looked for beside the config first.
+    """
 
     def found(text: Any) -> Any:
         return (

@@ -1,4 +1,6 @@
-"""Chains of models: embed with RDKit or draw from noise, pick what is new, relax, refine. `default` is the one that measured best."""
+"""Chains of models: embed with RDKit or draw from noise, pick what is new, relax,
+refine. `default` is the one that measured best.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ Job = tuple[Molecule, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Marked:
-    """Conformers positions_A (k, n_atoms, 3), whether each is refined (k,), and the energy before that, energies_eV (k,)."""
+    """Conformers positions_A (k, n_atoms, 3), whether each is refined (k,), and the
+    energy before that, energies_eV (k,).
+    """
 
     positions_A: NDArray[np.float64]
     refined: NDArray[np.bool_]
@@ -45,19 +49,22 @@ class Marked:
 class Chain:
     """Starts, the pick of new ones among candidates, a force field, and the refiner.
 
-    Samples are made in blocks of 64 consecutive indices. Within a block, each sample takes the first of a few candidates that
-    differs from the samples before it in some torsion; where none does, its own draw. Everything in a block follows from its
-    first seed, so a sample is a function of its seed alone (which holds the index), and the first m of n samples are those
-    of a run of m.
+    Samples are made in blocks of 64 consecutive indices. Within a block, each sample
+    takes the first of a few candidates that differs from the samples before it in some
+    torsion; where none does, its own draw. Everything in a block follows from its first
+    seed, so a sample is a function of its seed alone (which holds the index), and the
+    first m of n samples are those of a run of m.
 
     Parameters
     ----------
     name : for provenance.
     start : model that makes the candidates.
-    relax : "mmff" or "none", between start and refiner. UFF does it where MMFF94 has no types.
+    relax : "mmff" or "none", between start and refiner. UFF does it where MMFF94 has no
+        types.
     refiner : name of the refiner, or None.
     candidates : draws a sample at most, 1 for no pick.
-    mirror : offer mirror images of candidates too, for molecules without prescribed stereocentres.
+    mirror : offer mirror images of candidates too, for molecules without prescribed
+        stereocentres.
     num_threads : threads of RDKit, 0 for all.
     """
 
@@ -132,7 +139,9 @@ class Chain:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` is the number of calls of the refiner."""
+        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` is the number of
+        calls of the refiner.
+        """
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
     def sample_many(
@@ -146,10 +155,12 @@ class Chain:
     def sample_marked(
         self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
     ) -> list[Marked]:
-        """`sample_many` with what is known of each conformer: whether it is refined, and its energy before that.
+        """`sample_many` with what is known of each conformer: whether it is refined,
+        and its energy before that.
 
-        The refiner is asked only for molecules of elements that it was trained on. Where its geometry fails a check, or
-        spoils a bond, the conformer keeps the one before.
+        The refiner is asked only for molecules of elements that it was trained on.
+        Where its geometry fails a check, or spoils a bond, the conformer keeps the one
+        before.
         """
         starts = []
         for molecule, seeds in jobs:
@@ -221,7 +232,9 @@ class Chain:
     def _relaxed(
         self, molecule: Molecule, positions_A: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Conformers relaxed by a force field, and their energies_eV (NaN where it has none)."""
+        """Conformers relaxed by a force field, and their energies_eV (NaN where it has
+        none).
+        """
         none = np.full(len(positions_A), np.nan)
         if self.relax == "none":
             return positions_A, none
@@ -317,7 +330,9 @@ class Chain:
         taken: NDArray[np.float64],
         seed: int,
     ) -> tuple[NDArray[np.float64], float | None]:
-        """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and None where no turn is new and without fault."""
+        """x (n_atoms, 3) with what hangs on the core turned at random, and 1; x and
+        None where no turn is new and without fault.
+        """
         tree = TorsionTree.of(molecule)
         free = [
             not known.held[moved].any() or not np.delete(known.held, [*moved, *row[1:3]]).any()
@@ -336,7 +351,9 @@ class Chain:
 
 
 def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Conformers (k, 2, 3) of a diatomic molecule with the GFN2-xTB bond length; as they are where none is known."""
+    """Conformers (k, 2, 3) of a diatomic molecule with the GFN2-xTB bond length; as
+    they are where none is known.
+    """
     length = references_A(molecule).mean()
     step = positions_A[:, 1] - positions_A[:, 0]
     scale = length / np.linalg.norm(step, axis=-1, keepdims=True)
@@ -350,7 +367,9 @@ def at_reference(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArra
 def keep_sound(
     molecule: Molecule, before_A: NDArray[np.float64], after_A: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """`after_A`, but for conformers whose stereo or cumulated bonds a force field has spoilt (MMFF94 flattens allenes)."""
+    """`after_A`, but for conformers whose stereo or cumulated bonds a force field has
+    spoilt (MMFF94 flattens allenes).
+    """
     check = GeometryCheck(molecule)
     spoilt = np.isin(check(after_A), (CUMULATED, DOUBLE_BOND, TETRAHEDRAL))
     if not spoilt.any():
@@ -368,7 +387,9 @@ def _mirrored(positions_A: NDArray[np.float64], known: Known | None) -> NDArray[
 
 
 class _Stream:
-    """Conformers and their torsions, drawn in chunks as they are asked for, one after the other."""
+    """Conformers and their torsions, drawn in chunks as they are asked for, one after
+    the other.
+    """
 
     def __init__(self, draw: Callable[[int, int], Any], told: Torsions, wanted: int):
         self.draw, self.told, self.chunk, self.drawn = draw, told, max(4, min(16, wanted // 2)), 0
@@ -383,7 +404,9 @@ class _Stream:
 
 
 def default(**options: Any) -> Chain:
-    """The default of `equidrift sample`: ETKDG, the pick of new conformers, MMFF94, the refiner."""
+    """The default of `equidrift sample`: ETKDG, the pick of new conformers, MMFF94, the
+    refiner.
+    """
     return Chain("default", **options)
 
 
@@ -398,7 +421,9 @@ def etkdg_mmff_refine(**options: Any) -> Chain:
 
 
 def conformer_refine(**options: Any) -> Chain:
-    """The generator from noise, then the refiner: no force field and no embedding inside."""
+    """The generator from noise, then the refiner: no force field and no embedding
+    inside.
+    """
     return Chain(
         "conformer-refine", **{"start": "conformer", "relax": "none", "candidates": 1, **options}
     )

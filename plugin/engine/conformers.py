@@ -1,8 +1,10 @@
 """Seeds -> batches -> samples -> checks -> drawn again until n are valid -> Ensemble.
 
-Work goes through windows: runs of (molecule, range of sample indices) in the caller's order, each small enough to hold in memory. Inside a
-window the samples are put into batches by molecule size; behind it, pieces leave in the caller's order. A window depends only on where it
-starts, so a run that is continued from the end of any window makes what an uninterrupted run makes.
+Work goes through windows: runs of (molecule, range of sample indices) in the caller's
+order, each small enough to hold in memory. Inside a window the samples are put into
+batches by molecule size; behind it, pieces leave in the caller's order. A window
+depends only on where it starts, so a run that is continued from the end of any window
+makes what an uninterrupted run makes.
 """
 
 from __future__ import annotations
@@ -73,12 +75,16 @@ class Settings:
     conditions: Conditions | None = None
 
     def known(self, molecule: Molecule) -> Known | None:
-        """What is known of a molecule beforehand; raises `InputError` where that does not fit it."""
+        """What is known of a molecule beforehand; raises `InputError` where that does
+        not fit it.
+        """
         return None if self.conditions is None else self.conditions.of(molecule)
 
     @property
     def block(self) -> int:
-        """Samples the model couples: every range it is given starts at a multiple of this."""
+        """Samples the model couples: every range it is given starts at a multiple of
+        this.
+        """
         return int(getattr(self.model, "block", 1))
 
     @property
@@ -106,7 +112,8 @@ def make_settings(
     Raises
     ------
     UnknownNameError
-        for an unknown model, InputError or InputTypeError for an option out of its range.
+        for an unknown model, InputError or InputTypeError for an option out of its
+        range.
     """
     seed = check_seed(seed)
     for label, value in (
@@ -216,7 +223,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Piece:
-    """What leaves the engine: samples start.. of the molecule with that index, or the error that it met. `last` closes the molecule."""
+    """What leaves the engine: samples start.. of the molecule with that index, or the
+    error that it met. `last` closes the molecule.
+    """
 
     index: int
     start: int
@@ -236,8 +245,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Block:
-    """What a model made of one job: positions_A (k, n_atoms, 3), and marks (k, 2), NaN where it gives none:
-    whether each is refined, and its energy in eV by the model."""
+    """What a model made of one job: positions_A (k, n_atoms, 3), and marks (k, 2), NaN
+    where it gives none: whether each is refined, and its energy in eV by the model.
+    """
 
     positions: NDArray[np.float64]
     marks: NDArray[np.float64]
@@ -272,7 +282,9 @@ def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
 
 
 def _blocks_safely(jobs: Sequence[Job], settings: Settings) -> list[Block]:
-    """`blocks_of`, in halves when the device runs out of memory; a molecule the model refuses costs only itself."""
+    """`blocks_of`, in halves when the device runs out of memory; a molecule the model
+    refuses costs only itself.
+    """
     try:
         return blocks_of(jobs, settings)
     except (EquidriftError, RuntimeError, ValueError, MemoryError) as error:
@@ -317,8 +329,8 @@ def _batches(
 ) -> list[list[Job]]:
     """Pending samples as batches of molecules of similar size.
 
-    A batch holds at most `batch_size` samples, and at most BATCH_ATOMS atoms unless one block
-    of samples has more.
+    A batch holds at most `batch_size` samples, and at most BATCH_ATOMS atoms unless one
+    block of samples has more.
     """
     batches: list[list[Job]] = []
     room = 0
@@ -374,10 +386,10 @@ def _judge(job: Job, block: Block, settings: Settings) -> None:
 class _Window:
     """The tasks of a window, being filled batch by batch.
 
-    After each batch, and within a batch each time that relaxation has taken RELAX_S, `keep` is
-    given everything that is done as arrays. A later process that hands them in as `kept` goes on
-    from there, and makes what an uninterrupted one makes: which samples are drawn together
-    follows from what was pending when the attempt began.
+    After each batch, and within a batch each time that relaxation has taken RELAX_S,
+    `keep` is given everything that is done as arrays. A later process that hands them
+    in as `kept` goes on from there, and makes what an uninterrupted one makes: which
+    samples are drawn together follows from what was pending when the attempt began.
     """
 
     def __init__(self, tasks: Sequence[Task], settings: Settings, keep: Keep | None) -> None:
@@ -590,7 +602,8 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:
-    """Refuse what the model of these settings cannot handle, or what cannot be held as asked.
+    """Refuse what the model of these settings cannot handle, or what cannot be held as
+    asked.
 
     Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
     """
@@ -612,16 +625,19 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     ----------
     molecule : one fragment, closed shell.
     n : conformers wanted, 1 or more.
-    model : a name of `equidrift.list_models()`, or an object with `sample(molecule, seeds, *, steps, callback)`.
+    model : a name of `equidrift.list_models()`, or an object with `sample(molecule,
+        seeds, *, steps, callback)`.
     seed : of the run. Conformer k depends on it and on k alone, not on the batch size.
     steps : of the model's solver, None for its own default.
     batch_size : samples in one call of the model, None for its own default.
     max_attempts : draws a conformer before it is given up.
     timeout_s : seconds a molecule may take, None for no limit.
-    relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to valid samples, which are then checked again.
-        It is called with no samples first, and may refuse the molecule then.
+    relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to
+        valid samples, which are then checked again. It is called with no samples first,
+        and may refuse the molecule then.
     callback : called with {"accepted", "drawn", "seconds"} behind every batch.
-    conditions : of `equidrift.checks.conditions.make_conditions`: atoms to hold and distances to keep.
+    conditions : of `equidrift.checks.conditions.make_conditions`: atoms to hold and
+        distances to keep.
 
     Returns
     -------
@@ -632,8 +648,8 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
     MoleculeError
         for a molecule that is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted; its `partial` is the
-        Ensemble of those that are valid.
+        where n valid conformers cannot be found, with the reasons counted; its
+        `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
         for an option out of its range.
     """
@@ -651,9 +667,11 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
 def generate_chunks(
     molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any
 ) -> Iterator[Ensemble]:
-    """Conformers start..n-1 of one molecule as Ensembles of at most `Settings.window`, in order, in constant memory.
+    """Conformers start..n-1 of one molecule as Ensembles of at most `Settings.window`,
+    in order, in constant memory.
 
-    Parameters and errors are `generate`'s; `start` must be where a chunk of an earlier run ended.
+    Parameters and errors are `generate`'s; `start` must be where a chunk of an earlier
+    run ended.
     """
     settings = make_settings(model, **options)
     check_count("n", n)
@@ -676,15 +694,16 @@ def generate_many(
 
     Parameters
     ----------
-    molecules : molecules, or the error met in reading one, which comes out again in its place.
+    molecules : molecules, or the error met in reading one, which comes out again in its
+        place.
     n : conformers of each.
     settings : of `make_settings`.
-    start : (molecules done, samples done of the next): where to go on. `molecules` must begin with the first of them not done.
+    start : (molecules done, samples done of the next): where to go on. `molecules` must
+        begin with the first of them not done.
     window : samples held at a time, None for `Settings.window`.
 
-    Yields
-    ------
-    Pieces in the order of the molecules. A molecule that fails yields its error and costs only itself.
+    Yields ------ Pieces in the order of the molecules. A molecule that fails yields its
+    error and costs only itself.
     """
     for pieces in generate_windows(molecules, n, settings=settings, start=start, window=window):
         yield from pieces
@@ -700,7 +719,8 @@ def generate_windows(
     keep: Keep | None = None,
     kept: Mapping[str, NDArray[Any]] | None = None,
 ) -> Iterator[list[Piece]]:
-    """`generate_many` by windows: after each list of pieces a run can be broken off and continued.
+    """`generate_many` by windows: after each list of pieces a run can be broken off and
+    continued.
 
     Parameters are `generate_many`'s, and
 
@@ -723,7 +743,9 @@ def generate_windows(
 
 
 class _Plan:
-    """Cuts molecules into windows; where one ends follows from where it starts, and from nothing else."""
+    """Cuts molecules into windows; where one ends follows from where it starts, and
+    from nothing else.
+    """
 
     def __init__(
         self,

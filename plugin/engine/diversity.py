@@ -1,4 +1,6 @@
-"""Which of several raw conformers is new: torsions folded by symmetry, compared with those already taken. numpy only."""
+"""Which of several raw conformers is new: torsions folded by symmetry, compared with
+those already taken. numpy only.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ CHAIN_DEG, RING_DEG, HYDROGEN_DEG = (
 
 @dataclass(frozen=True)
 class Torsions:
-    """Atoms (k, 4) of the torsions that tell conformers apart, their rotational folds (k,) and thresholds (k,) in degrees."""
+    """Atoms (k, 4) of the torsions that tell conformers apart, their rotational folds
+    (k,) and thresholds (k,) in degrees.
+    """
 
     atoms: NDArray[np.int64]
     fold: NDArray[np.int64]
@@ -35,7 +39,9 @@ class Torsions:
         return np.degrees(np.arctan2(y, (n1 * n2).sum(-1)))
 
     def is_new(self, angles_deg: NDArray[np.float64], taken_deg: NDArray[np.float64]) -> bool:
-        """Whether torsions (k,) differ from each row of `taken_deg` (m, k) by more than the threshold in at least one."""
+        """Whether torsions (k,) differ from each row of `taken_deg` (m, k) by more than
+        the threshold in at least one.
+        """
         if not len(taken_deg):
             return True
         if not len(self.atoms):
@@ -51,7 +57,9 @@ class Torsions:
 
 @lru_cache(maxsize=1024)
 def torsions(molecule: Molecule) -> Torsions:
-    """The torsions of a Molecule: one a bond between heavy atoms that can turn or pucker; 3-rings and methyl-like rotors are left out."""
+    """The torsions of a Molecule: one a bond between heavy atoms that can turn or
+    pucker; 3-rings and methyl-like rotors are left out.
+    """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     for i, j in molecule.bonds.tolist():
         neighbours[i].append(j)
@@ -83,7 +91,9 @@ def torsions(molecule: Molecule) -> Torsions:
 
 
 def _tells(molecule: Molecule, atom: int, side: list[int]) -> bool:
-    """Whether turning this end changes more than equivalent hydrogens: it holds a heavy atom, or is an OH, NH or SH."""
+    """Whether turning this end changes more than equivalent hydrogens: it holds a heavy
+    atom, or is an OH, NH or SH.
+    """
     heavy = [k for k in side if molecule.numbers[k] != 1]
     return molecule.numbers[atom] != 1 and (
         bool(heavy) or (0 < len(side) < 3 and molecule.numbers[atom] != 6)
@@ -91,5 +101,7 @@ def _tells(molecule: Molecule, atom: int, side: list[int]) -> bool:
 
 
 def _fold(kind: NDArray[np.int64], side: list[int]) -> int:
-    """2 or 3 where the two or three neighbours of an end are all alike (phenyl, tert-butyl, CF3), else 1."""
+    """2 or 3 where the two or three neighbours of an end are all alike (phenyl,
+    tert-butyl, CF3), else 1.
+    """
     return len(side) if 2 <= len(side) <= 3 and len({int(kind[k]) for k in side}) == 1 else 1

@@ -31,8 +31,8 @@ class Sampled(Frozen):
     index : its place in the input, from 0.
     name : its name, else its SMILES.
     ensemble : its conformers, None if there are none.
-    error : what is wrong, None if nothing is. With fewer valid conformers than asked for there
-        are both: `ensemble` holds the valid ones.
+    error : what is wrong, None if nothing is. With fewer valid conformers than asked
+        for there are both: `ensemble` holds the valid ones.
     """
 
     index: int
@@ -67,17 +67,19 @@ def sample_many(
 
     Parameters
     ----------
-    whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a file such
-        as library.smi. It is read as it is needed, so a generator may be endless.
-    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, timeout_s, sort,
-    window_kcal_mol, fix, restrain, restraint_tolerance_A, largest_fragment, model_options : as for
-        `equidrift.sample`.
+    whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a
+        file such as library.smi. It is read as it is needed, so a generator may be
+        endless.
+    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts,
+    timeout_s, sort,
+    window_kcal_mol, fix, restrain, restraint_tolerance_A, largest_fragment,
+        model_options : as for `equidrift.sample`.
     stereo : as for `equidrift.sample`; "enumerate" yields an entry for each isomer.
 
     Yields
     ------
-    Sampled, one for each molecule, in the order of the input. A molecule that cannot be read or
-    sampled costs only itself: its `error` says why.
+    Sampled, one for each molecule, in the order of the input. A molecule that cannot be
+    read or sampled costs only itself: its `error` says why.
 
     Raises
     ------

@@ -1,8 +1,10 @@
-"""New molecules: targets and fragments checked, draws judged one by one, repeats left out, until n are valid and unique.
+"""New molecules: targets and fragments checked, draws judged one by one, repeats left
+out, until n are valid and unique.
 
-Draw k of a run has its own seed and is judged by itself, in order, so that the molecules of a run do not depend on the batch size, and
-a run that was broken off goes on from the number of its draws. What a model makes is never repaired: it is taken as it is, or
-rejected for a reason that is counted.
+Draw k of a run has its own seed and is judged by itself, in order, so that the
+molecules of a run do not depend on the batch size, and a run that was broken off goes
+on from the number of its draws. What a model makes is never repaired: it is taken as it
+is, or rejected for a reason that is counted.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ def make_settings(
     UnknownNameError
         for an unknown model, property, relaxation or judge, with the nearest name.
     InputError, InputTypeError
-        for targets that are out of range or contradict each other, a fragment that the model cannot hold, or an option out of its range.
+        for targets that are out of range or contradict each other, a fragment that the
+        model cannot hold, or an option out of its range.
     """
     seed = check_seed(seed)
     for label, value in (
@@ -134,7 +137,10 @@ def make_settings(
 
 @dataclass(eq=False)
 class Run:
-    """Where a run stands: draws judged, molecules found, reasons counted, SMILES seen. `state` and `restored` are its journal."""
+    """Where a run stands: draws judged, molecules found, reasons counted, SMILES seen.
+
+    `state` and `restored` are its journal.
+    """
 
     drawn: int = 0
     found: int = 0
@@ -160,12 +166,14 @@ class Run:
 
 
 def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
-    """The molecules found in each batch of draws, until the run has n of them; `run` is brought up to date before each is handed out.
+    """The molecules found in each batch of draws, until the run has n of them; `run` is
+    brought up to date before each is handed out.
 
     Raises
     ------
     NoValidSamplesError
-        where n cannot be found in `max_attempts` draws a molecule; ModelError where the model fails.
+        where n cannot be found in `max_attempts` draws a molecule; ModelError where the
+        model fails.
     """
     begun = time.monotonic()
     limit = max(LEAST_DRAWS, n * settings.max_attempts)
@@ -184,7 +192,9 @@ def batches(n: int, settings: Settings, run: Run) -> Iterator[list[Ensemble]]:
 
 
 def _draws_for(missing: int, run: Run) -> int:
-    """How many draws will probably do; it depends on where the run stands alone, so that a continued run draws in the same batches."""
+    """How many draws will probably do; it depends on where the run stands alone, so
+    that a continued run draws in the same batches.
+    """
     rate = (run.found + 1.0) / (run.drawn + 1.0)
     return max(1, math.ceil(1.1 * missing / rate))
 
@@ -241,7 +251,9 @@ def _too_few(n: int, settings: Settings, run: Run) -> NoValidSamplesError:
 
 
 def provenance(settings: Settings) -> dict[str, Any]:
-    """Where a run's molecules come from: model, weights, seed, targets, options and version."""
+    """Where a run's molecules come from: model, weights, seed, targets, options and
+    version.
+    """
     model = settings.model
     asked: dict[str, Any] = {
         "steps": settings.steps,
@@ -279,7 +291,9 @@ def _ensemble(draw: Draw, settings: Settings) -> Ensemble:
 
 
 def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
-    """With each judge's values of the targets (without any, of all it knows) as scores `NAME`, or `NAME/judge` for another judge."""
+    """With each judge's values of the targets (without any, of all it knows) as scores
+    `NAME`, or `NAME/judge` for another judge.
+    """
     if not made:
         return []
     columns: dict[str, NDArray[np.float64]] = {}
@@ -301,39 +315,49 @@ def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
 def generate(
     n: int = 1, *, model: Any = "default", progress: bool = False, **options: Any
 ) -> list[Ensemble]:
-    """n new molecules, valid and unique, each with bonds, charges, stereo and one conformer.
+    """n new molecules, valid and unique, each with bonds, charges, stereo and one
+    conformer.
 
     Parameters
     ----------
     n : molecules wanted, 1 or more.
-    model : "default" (the joint model), "latent", the path of weights you trained, or an object with `MoleculeModel`'s methods.
+    model : "default" (the joint model), "latent", the path of weights you trained, or
+        an object with `MoleculeModel`'s methods.
     progress : show a progress bar on stderr.
-    targets : property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends the name. `scores` then tell what a network of
-        properties, trained on other molecules than the model, makes of each.
-    guidance : strength of the targets: 0 ignores them, 1 is plain conditioning, more is classifier-free guidance; None is the model's own.
-    fragment : a molecule whose heavy atoms are kept where they are, while its hydrogens may give way: a .sdf, .mol or .pdb file, an
-        RDKit Mol, an Ensemble of one or (Molecule, positions_A).
-    seed : of the run. The molecules depend on it and not on the batch size (floats agree to 1e-4 A).
+    targets : property -> value, such as {"gap_eV": 7.0, "dipole_D": 2.5}; the unit ends
+        the name. `scores` then tell what a network of properties, trained on other
+        molecules than the model, makes of each.
+    guidance : strength of the targets: 0 ignores them, 1 is plain conditioning, more is
+        classifier-free guidance; None is the model's own.
+    fragment : a molecule whose heavy atoms are kept where they are, while its hydrogens
+        may give way: a .sdf, .mol or .pdb file, an RDKit Mol, an Ensemble of one or
+        (Molecule, positions_A).
+    seed : of the run. The molecules depend on it and not on the batch size (floats
+        agree to 1e-4 A).
     steps : network calls of a sample, None for the model's default.
     batch_size : samples in one call of the model.
     max_attempts : draws a molecule asked for, before the run is given up.
-    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra `xtb`).
-    judge : "network", "gfn2" (gap and dipole, the extra `xtb`) or both; None is "network" where there are targets.
+    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
+        `xtb`).
+    judge : "network", "gfn2" (gap and dipole, the extra `xtb`) or both; None is
+        "network" where there are targets.
     force : take targets outside the range of the training data, with a warning.
 
     Returns
     -------
-    n Ensembles of one conformer; `molecule.smiles` is canonical, with stereo. provenance["rejected"] counts the draws of the run that
-    were rejected, by reason.
+    n Ensembles of one conformer; `molecule.smiles` is canonical, with stereo.
+    provenance["rejected"] counts the draws of the run that were rejected, by reason.
 
     Raises
     ------
     NoValidSamplesError
-        where n valid and unique molecules cannot be found, with the reasons counted; its `partial` lists those found.
+        where n valid and unique molecules cannot be found, with the reasons counted;
+        its `partial` lists those found.
     UnknownNameError
         for an unknown model or property, with the nearest name.
     InputError, InputTypeError
-        for targets out of range or in contradiction, a fragment the model cannot hold, or an option out of its range.
+        for targets out of range or in contradiction, a fragment the model cannot hold,
+        or an option out of its range.
     MissingDependencyError
         for relax="gfn2" or judge="gfn2" without tblite.
     """

@@ -1,4 +1,6 @@
-"""Which conformers keep what a refiner made of them: it is right for what it was trained on, and only there. numpy only."""
+"""Which conformers keep what a refiner made of them: it is right for what it was
+trained on, and only there. numpy only.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ UNKNOWN_A = 0.10  # how far a bond of an environment without reference may move
 
 
 def knows_elements(molecule: Molecule, elements: Collection[int] | None) -> bool:
-    """Whether every element of a molecule is among those a model was trained on; None is any."""
+    """Whether every element of a molecule is among those a model was trained on; None
+    is any.
+    """
     return elements is None or set(molecule.numbers.tolist()) <= set(elements)
 
 
@@ -29,8 +33,9 @@ def unfamiliar_bonds(
 ) -> NDArray[np.bool_]:
     """Conformers a bond of which the refiner has spoilt, (k,).
 
-    A bond is spoilt if it was moved by more than MOVED_A, and is farther from the references of its environment than it
-    was; where the environment has none, if it was moved by more than UNKNOWN_A.
+    A bond is spoilt if it was moved by more than MOVED_A, and is farther from the
+    references of its environment than it was; where the environment has none, if it was
+    moved by more than UNKNOWN_A.
     """
     i, j = molecule.bonds.T
     before = np.linalg.norm(before_A[:, i] - before_A[:, j], axis=-1)  # (k, m)
@@ -56,7 +61,8 @@ def refusals(
     after_A: NDArray[np.float64],
     check: GeometryCheck | None = None,
 ) -> NDArray[np.str_]:
-    """Why the refined geometry of each conformer is not to be used; the empty string where it is.
+    """Why the refined geometry of each conformer is not to be used; the empty string
+    where it is.
 
     Parameters
     ----------

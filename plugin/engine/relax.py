@@ -38,7 +38,9 @@ def make_relax(name: Any) -> Relax | None:
 
 
 def check_threshold(rms_A: float | None) -> float | None:
-    """Return a pruning threshold, or raise `InputError` where it is not a number above 0."""
+    """Return a pruning threshold, or raise `InputError` where it is not a number above
+    0.
+    """
     if rms_A is None:
         return None
     if (
@@ -61,7 +63,8 @@ def by_energy(
     ----------
     ensemble : with `scores["relative_energy_kcal_mol"]`.
     sort : put the lowest first.
-    window_kcal_mol : keep conformers up to this far above the lowest, None for all. One without energy is kept last.
+    window_kcal_mol : keep conformers up to this far above the lowest, None for all. One
+        without energy is kept last.
 
     Raises
     ------
@@ -98,9 +101,11 @@ def arranged(
     Parameters
     ----------
     ensemble : as drawn.
-    prune_rms_A : remove conformers closer than this to one lower in energy; None for none.
+    prune_rms_A : remove conformers closer than this to one lower in energy; None for
+        none.
     sort : "energy" for the lowest first, None for the order of drawing.
-    window_kcal_mol : leave out conformers farther than this above the lowest; None for none.
+    window_kcal_mol : leave out conformers farther than this above the lowest; None for
+        none.
 
     Raises
     ------
@@ -125,9 +130,11 @@ def check_window(window_kcal_mol: float | None) -> None:
 
 
 def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
-    """Keep conformers that differ from every kept one by at least `rms_A` in heavy-atom RMSD over all symmetries.
+    """Keep conformers that differ from every kept one by at least `rms_A` in heavy-atom
+    RMSD over all symmetries.
 
-    Those of low energy are kept first where energies are known, else those that come first. The provenance counts what went.
+    Those of low energy are kept first where energies are known, else those that come
+    first. The provenance counts what went.
 
     Parameters
     ----------

@@ -11,7 +11,9 @@ MAX_ATTEMPTS = 20
 
 
 def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
-    """`make(name, **options)`; an option that the model lacks is the caller's mistake, and told as such."""
+    """`make(name, **options)`; an option that the model lacks is the caller's mistake,
+    and told as such.
+    """
     try:
         return make(name, **options)
     except TypeError as error:

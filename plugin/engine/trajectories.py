@@ -1,7 +1,9 @@
-"""Jobs that draw frames: seeds -> chunks of frames -> checks -> drawn again until no bond is broken -> Trajectory.
+"""Jobs that draw frames: seeds -> chunks of frames -> checks -> drawn again until no
+bond is broken -> Trajectory.
 
-A job goes through batches of samples, and a forecast within each through chunks of frames, so that long runs are streamed and continued.
-Sample k depends on the run's seed and on k alone.
+A job goes through batches of samples, and a forecast within each through chunks of
+frames, so that long runs are streamed and continued. Sample k depends on the run's seed
+and on k alone.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def make_settings(
     Raises
     ------
     UnknownNameError
-        for an unknown model or way with broken frames, InputError or InputTypeError for an option out of its range.
+        for an unknown model or way with broken frames, InputError or InputTypeError for
+        an option out of its range.
     """
     seed = check_seed(seed)
     for label, value in (
@@ -130,8 +133,10 @@ class Job(ABC):
 
         Parameters
         ----------
-        start : (samples done, frames done of the next batch), where an earlier run ended behind a chunk.
-        done_A : (batch, any, n_atoms, 3) the last frames of that batch (CONTEXT of them, or all), where its frames done are not 0.
+        start : (samples done, frames done of the next batch), where an earlier run
+            ended behind a chunk.
+        done_A : (batch, any, n_atoms, 3) the last frames of that batch (CONTEXT of
+            them, or all), where its frames done are not 0.
         """
 
     @abstractmethod
@@ -171,7 +176,9 @@ class Job(ABC):
         return samples
 
     def provenance(self) -> dict[str, Any]:
-        """Where the frames come from; `exact` is False, since no model samples the dynamics exactly."""
+        """Where the frames come from; `exact` is False, since no model samples the
+        dynamics exactly.
+        """
         settings, model = self.settings, self.settings.model
         options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
         kept = {
@@ -191,7 +198,9 @@ class Job(ABC):
         }
 
     def _chunk(self, sample: int, count: int, frame: int, draw: Draw) -> Chunk:
-        """A chunk of `count` samples, those that break drawn again; `frame` is the first frame of the chunk."""
+        """A chunk of `count` samples, those that break drawn again; `frame` is the
+        first frame of the chunk.
+        """
         made: dict[int, NDArray[np.float64]] = {}
         seeds = np.zeros(count, np.int64)
         rejected, broken = (
@@ -295,7 +304,9 @@ class Forecast(Job):
             sample, frame = sample + count, 0
 
     def _drawer(self, past_A: NDArray[np.float64], frame: int) -> Draw:
-        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3), in one call where the model can."""
+        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3),
+        in one call where the model can.
+        """
         model, settings = self.settings.model, self.settings
         length = min(CHUNK, self.n_frames - frame)
         time_fs = self.past.time_fs[-1] + self.dt_fs * (frame + np.arange(1 - past_A.shape[1], 1))
@@ -333,12 +344,14 @@ class Forecast(Job):
 
 
 class Completion(Job):
-    """The frames of a trajectory that are not known, in overlapping windows where it is longer than the model sees (`model.window`).
+    """The frames of a trajectory that are not known, in overlapping windows where it is
+    longer than the model sees (`model.window`).
 
     Parameters
     ----------
     whole : rows that are not known may be NaN.
-    known : (n_frames,) bool, or (n_frames, n_atoms) where single atoms are known; these frames stand in windows as known ones do.
+    known : (n_frames,) bool, or (n_frames, n_atoms) where single atoms are known; these
+        frames stand in windows as known ones do.
     """
 
     def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
@@ -409,7 +422,8 @@ class Completion(Job):
 def windows(
     known: NDArray[np.bool_], size: int, min_frames: int, complete: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[int, int, int]]:
-    """(begin, stop, frames at its start that are filled by then) of windows of at most `size` frames that have something to fill in.
+    """(begin, stop, frames at its start that are filled by then) of windows of at most
+    `size` frames that have something to fill in.
 
     complete : frames with nothing to fill in, `known` where None.
 
@@ -494,7 +508,9 @@ def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
 
 
 def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
-    """The checked job of `forecast`; a `UserWarning` says when it is not worth its cost."""
+    """The checked job of `forecast`; a `UserWarning` says when it is not worth its
+    cost.
+    """
     check_count("n_frames", n_frames)
     given = check_trajectory(as_trajectory(trajectory))
     check_model(settings.model, given, n_given=len(given))
@@ -558,7 +574,9 @@ def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinem
 
 
 def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
-    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are given)."""
+    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are
+    given).
+    """
     if n_frames is not None:
         check_count("n_frames", n_frames)
         given = check_trajectory(trajectory)
@@ -591,7 +609,9 @@ def _between(
 
 
 def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
-    """(checked trajectory, its frames' places on the grid of the shortest step, that step)."""
+    """(checked trajectory, its frames' places on the grid of the shortest step, that
+    step).
+    """
     given = check_trajectory(trajectory, spaced=False)
     steps = np.diff(given.time_fs)
     if not len(steps) or not steps.min() > 0:

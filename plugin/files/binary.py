@@ -1,4 +1,6 @@
-"""Binary trajectory files: magic numbers, counts and sizes held against the file's length before a native reader sees them."""
+"""Binary trajectory files: magic numbers, counts and sizes held against the file's
+length before a native reader sees them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _HDF5, _NETCDF3 = b"\x89HDF\r\n\x1a\n", (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 
 
 def check_binary(path: str | os.PathLike[str]) -> None:
-    """Refuse a file whose structure is broken; other suffixes than those of binary trajectories pass.
+    """Refuse a file whose structure is broken; other suffixes than those of binary
+    trajectories pass.
 
     Raises
     ------

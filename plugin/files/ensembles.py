@@ -1,4 +1,6 @@
-"""Ensembles in files: the suffix picks the format, and long runs are streamed so that they can be broken off and continued."""
+"""Ensembles in files: the suffix picks the format, and long runs are streamed so that
+they can be broken off and continued.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     UnknownNameError
         for a suffix that is not written.
     InputError
-        where the folder is missing or cannot be written to, or the path is a folder itself.
+        where the folder is missing or cannot be written to, or the path is a folder
+        itself.
     MissingDependencyError
         for .h5md without h5py.
     """
@@ -89,7 +92,9 @@ def check_output(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """Make sure, before any work, that there is a folder for this file; errors as `check_output`."""
+    """Make sure, before any work, that there is a folder for this file; errors as
+    `check_output`.
+    """
     target = Path(path)
     folder = target.parent
     if target.is_dir():
@@ -113,7 +118,8 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     UnknownNameError
-        for a suffix that is not written, with the nearest one. InputError where the path cannot be written.
+        for a suffix that is not written, with the nearest one. InputError where the
+        path cannot be written.
     """
     target = check_output(path)
     resolve(WRITERS[suffix_of(path)])(ensemble, target)
@@ -126,21 +132,24 @@ def load_all(
     charge: int | None = None,
     problems: list[str] | None = None,
 ) -> Iterator[Ensemble]:
-    """The ensembles in a file of any format that is written: records in a row of one molecule are one Ensemble.
+    """The ensembles in a file of any format that is written: records in a row of one
+    molecule are one Ensemble.
 
     Parameters
     ----------
     path : .npz, .sdf, .mol, .pdb, .xyz, .extxyz, .traj, .xtc, .trr, .dcd, .h5md or .nc.
-    top : what tells the bonds, as for `equidrift.load_trajectory`: needed for trajectories, which have none; for .xyz, .extxyz
-        and .traj it takes the place of the graph in the file, or of perception.
+    top : what tells the bonds, as for `equidrift.load_trajectory`: needed for
+        trajectories, which have none; for .xyz, .extxyz and .traj it takes the place of
+        the graph in the file, or of perception.
     charge : total charge, where bonds are perceived.
-    problems : where given, broken records are left out and described here; where None, the first one raises.
+    problems : where given, broken records are left out and described here; where None,
+        the first one raises.
 
     Raises
     ------
     InputError
-        where there is no such file, a record cannot be read, or one has no 3D coordinates; MoleculeError where bonds are
-        ambiguous.
+        where there is no such file, a record cannot be read, or one has no 3D
+        coordinates; MoleculeError where bonds are ambiguous.
     UnknownNameError
         for a suffix that is not read.
     """
@@ -206,7 +215,9 @@ def _problem(record: Any, where: str) -> str:
 
 
 def _one_molecule(a: Any, b: Any) -> bool:
-    """Whether records that follow each other are of one ensemble: of one molecule, and of one entry where we wrote them."""
+    """Whether records that follow each other are of one ensemble: of one molecule, and
+    of one entry where we wrote them.
+    """
     if a.molecule != b.molecule:
         return False
     counts = [record.own.get("sample", "") for record in (a, b)]
@@ -217,7 +228,9 @@ def _one_molecule(a: Any, b: Any) -> bool:
 
 
 def _grouped(records: Sequence[Any]) -> Ensemble:
-    """Records of one molecule as an Ensemble: what all share is the molecule's, what differs each conformer's."""
+    """Records of one molecule as an Ensemble: what all share is the molecule's, what
+    differs each conformer's.
+    """
     molecules = [record.molecule for record in records for _ in record.positions_A]
     same, own = shared_and_own([molecule.properties for molecule in molecules])
     if len({molecule.name for molecule in molecules}) > 1:
@@ -230,7 +243,9 @@ def _grouped(records: Sequence[Any]) -> Ensemble:
 
 
 def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None) -> Ensemble:
-    """The Ensemble in a file that holds one molecule; `load_all` reads the others, and explains the arguments and errors."""
+    """The Ensemble in a file that holds one molecule; `load_all` reads the others, and
+    explains the arguments and errors.
+    """
     ensembles = load_all(path, top=top, charge=charge)
     first = next(ensembles)
     if next(ensembles, None) is not None:
@@ -241,20 +256,23 @@ def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = 
 
 
 class StreamWriter:
-    """Writes pieces to OUT so that a run that ends at any moment goes on where it stopped.
+    """Writes pieces to OUT so that a run that ends at any moment goes on where it
+    stopped.
 
-    What is written goes to OUT.part (for formats that cannot be added to: a folder of .npz
-    pieces). After every piece a small journal, OUT.journal, records how much of it counts;
-    OUT.window holds what is done of the window that is being made. Opening cuts off what the
-    journal does not count; `finish` moves the whole to OUT. A continued run gives the bytes of
-    one that was left alone.
+    What is written goes to OUT.part (for formats that cannot be added to: a folder of
+    .npz pieces). After every piece a small journal, OUT.journal, records how much of it
+    counts; OUT.window holds what is done of the window that is being made. Opening cuts
+    off what the journal does not count; `finish` moves the whole to OUT. A continued
+    run gives the bytes of one that was left alone.
 
     Parameters
     ----------
     path : OUT.
-    command : everything that decides the result; a journal of another command is refused.
+    command : everything that decides the result; a journal of another command is
+        refused.
     inputs : the files that the run reads, which are never written.
-    overwrite : drop what another, unfinished command has left, and replace what is there.
+    overwrite : drop what another, unfinished command has left, and replace what is
+        there.
 
     Attributes
     ----------
@@ -263,8 +281,8 @@ class StreamWriter:
     Raises
     ------
     InputError
-        if OUT cannot be written, is an input, exists and is no run of this command, or has the
-        journal of another command.
+        if OUT cannot be written, is an input, exists and is no run of this command, or
+        has the journal of another command.
     """
 
     grows = True  # whether formats that can be added to are; else pieces are kept until the end
@@ -322,7 +340,9 @@ class StreamWriter:
         position: tuple[int, int],
         summary: Mapping[str, Any],
     ) -> None:
-        """Add ensembles, each with the index of its first sample; the run has come to `position`."""
+        """Add ensembles, each with the index of its first sample; the run has come to
+        `position`.
+        """
         self._begin()
         size = self.state["size"]
         if self.appended:
@@ -338,18 +358,22 @@ class StreamWriter:
         self._record(position, size, summary)
 
     def rewind(self, size: int) -> None:
-        """Forget what was written after the part had this `size` (`state["size"]` at that time)."""
+        """Forget what was written after the part had this `size` (`state["size"]` at
+        that time).
+        """
         self.state["size"] = size
         if self.appended and self.part.is_file():
             os.truncate(self.part, size)
 
     def hold(self, arrays: Mapping[str, Any], summary: Mapping[str, Any] | None = None) -> None:
-        """Keep what is done of the window that is being made; on disk every FLUSH_S at least.
+        """Keep what is done of the window that is being made; on disk every FLUSH_S at
+        least.
 
         Parameters
         ----------
         arrays : of the engine, given back by `held` to a run that goes on from here.
-        summary : what the run wants to remember, where that is more than at the last piece.
+        summary : what the run wants to remember, where that is more than at the last
+            piece.
         """
         self._held = (arrays, summary)
         if time.monotonic() - self._flushed_s >= FLUSH_S:
@@ -371,7 +395,9 @@ class StreamWriter:
         self._flushed_s = time.monotonic()
 
     def held(self) -> dict[str, Any] | None:
-        """What an earlier process did of the window that begins at `position`, None if nothing."""
+        """What an earlier process did of the window that begins at `position`, None if
+        nothing.
+        """
         try:
             arrays = load_arrays(self.window)
         except InputError:  # none, or one that something else has damaged: the window is made anew
@@ -380,7 +406,9 @@ class StreamWriter:
         return arrays if str(arrays.pop(_PLACE, "")) == place else None
 
     def _begin(self) -> None:
-        """The journal stands before anything else of the run does: it tells whose the rest is."""
+        """The journal stands before anything else of the run does: it tells whose the
+        rest is.
+        """
         if not self.journal.exists():
             self._write_journal()
         if not self.appended:
@@ -423,7 +451,9 @@ class StreamWriter:
         self.finished = True
 
     def discard(self) -> None:
-        """Remove everything unfinished; the journal last, since it tells whose the rest is."""
+        """Remove everything unfinished; the journal last, since it tells whose the rest
+        is.
+        """
         for path in (self.window, self.fresh):
             path.unlink(missing_ok=True)
         if self.part.is_dir():
@@ -502,7 +532,9 @@ class StreamWriter:
         return bool(state["closing"] and gone and all(path.exists() for path in self.outputs))
 
     def _whole(self, state: Mapping[str, Any]) -> bool:
-        """Whether everything that the journal counts is there; what it does not count is cut off."""
+        """Whether everything that the journal counts is there; what it does not count
+        is cut off.
+        """
         size = state["size"]
         if not self.appended:
             return all(self._piece(k).is_file() for k in range(size))
@@ -544,7 +576,9 @@ class StreamWriter:
 
 
 class StandardOutput:
-    """Takes the place of a `StreamWriter` for OUT "-": SDF records, and nothing that could go on."""
+    """Takes the place of a `StreamWriter` for OUT "-": SDF records, and nothing that
+    could go on.
+    """
 
     finished, position, window = False, (0, 0), None
 
@@ -588,7 +622,9 @@ def open_stream(
     inputs: Sequence[str | os.PathLike[str]] = (),
     overwrite: bool = False,
 ) -> StreamWriter | StandardOutput:
-    """A `StreamWriter`, or what prints to standard output for "-"; errors as `StreamWriter`."""
+    """A `StreamWriter`, or what prints to standard output for "-"; errors as
+    `StreamWriter`.
+    """
     if os.fspath(path) == STDOUT:
         return StandardOutput()
     return StreamWriter(path, command, inputs=inputs, overwrite=overwrite)

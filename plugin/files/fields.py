@@ -1,4 +1,6 @@
-"""The data fields of an SDF record: the user's, which pass through, and ours, which say what a conformer is."""
+"""The data fields of an SDF record: the user's, which pass through, and ours, which say
+what a conformer is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _HEAD = re.compile(r">.*?<(.*)>")
 
 
 def parse_fields(lines: Iterable[str]) -> dict[str, str]:
-    """Field -> value of the lines after a mol block; a name that comes twice gets a number."""
+    """Field -> value of the lines after a mol block; a name that comes twice gets a
+    number.
+    """
     fields: dict[str, list[str]] = {}
     values: list[str] | None = None
     for line in lines:
@@ -53,7 +57,9 @@ def split_fields(fields: Mapping[str, str]) -> tuple[dict[str, str], dict[str, s
 
 
 def merged_fields(own: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, str]:
-    """The user's fields, then ours; one of the user's that has the name of one of ours gets `INPUT` before it."""
+    """The user's fields, then ours; one of the user's that has the name of one of ours
+    gets `INPUT` before it.
+    """
     fields = {}
     for name, value in properties.items():
         while name in own or name in OPTIONAL or name in fields:
@@ -63,7 +69,9 @@ def merged_fields(own: Mapping[str, Any], properties: Mapping[str, str]) -> dict
 
 
 def field_lines(fields: Mapping[str, str]) -> str:
-    """Fields as an SDF record holds them; a blank line would end a value, and becomes a line with a full stop."""
+    """Fields as an SDF record holds them; a blank line would end a value, and becomes a
+    line with a full stop.
+    """
     return "".join(
         f">  <{_field_name(name)}>\n{_field_value(value)}\n\n" for name, value in fields.items()
     )
@@ -96,7 +104,9 @@ def own_fields(ensemble: Ensemble, smiles: str, first_sample: int) -> list[dict[
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Fields of an Ensemble from our fields of its samples; those that are missing or broken in one row are left out."""
+    """Fields of an Ensemble from our fields of its samples; those that are missing or
+    broken in one row are left out.
+    """
     columns: dict[str, Any] = {"valid": [row.get("valid") != "False" for row in rows]}
     for name, field, kind in (
         ("seeds", "seed", int),
@@ -139,7 +149,9 @@ def titles_of(ensemble: Ensemble) -> list[str]:
 
 
 def properties_of(ensemble: Ensemble) -> list[dict[str, str]]:
-    """The user's properties of each sample: the molecule's, and its own that are not empty."""
+    """The user's properties of each sample: the molecule's, and its own that are not
+    empty.
+    """
     own = {name: texts for name, texts in ensemble.properties.items() if name != TITLE}
     return [
         {

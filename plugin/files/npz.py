@@ -1,4 +1,6 @@
-"""Ensembles and trajectories as .npz files: plain arrays, with JSON for what is not an array. Nothing is ever pickled."""
+"""Ensembles and trajectories as .npz files: plain arrays, with JSON for what is not an
+array. Nothing is ever pickled.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +50,15 @@ _DAMAGE = (
 
 
 def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write an Ensemble, losslessly. The file appears whole or not at all; the same Ensemble gives the same bytes.
+    """Write an Ensemble, losslessly.
+
+    The file appears whole or not at all; the same Ensemble gives the same bytes.
 
     Raises
     ------
     InputError
-        where the path cannot be written, or InputTypeError where the provenance holds something JSON has no form for.
+        where the path cannot be written, or InputTypeError where the provenance holds
+        something JSON has no form for.
     """
     header = {
         "format": FORMAT,
@@ -77,7 +82,10 @@ def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
-    """Write arrays to a file that appears whole or not at all. Raises `InputError` where the path cannot be written."""
+    """Write arrays to a file that appears whole or not at all.
+
+    Raises `InputError` where the path cannot be written.
+    """
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -135,7 +143,9 @@ def _told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathLike[str]) -> Any:
-    """The header, checked and taken out of the arrays; InputError for a file of another kind."""
+    """The header, checked and taken out of the arrays; InputError for a file of another
+    kind.
+    """
     from equidrift.stored import StoredHeader, checked, parsed
 
     told = arrays.pop("header", None)
@@ -157,7 +167,9 @@ def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathL
 def _check_fields(
     arrays: Mapping[str, NDArray[Any]], needed: Sequence[str], optional: Sequence[str] = ()
 ) -> None:
-    """Refuse arrays that are missing, do not belong, or are of another kind than their names say."""
+    """Refuse arrays that are missing, do not belong, or are of another kind than their
+    names say.
+    """
     missing, odd = sorted(set(needed) - set(arrays)), sorted(set(arrays) - {*needed, *optional})
     if missing or odd:
         raise InputError(
@@ -175,7 +187,8 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
     Raises
     ------
     InputError
-        where there is no such file, it is truncated or damaged, or it is no ensemble of ours.
+        where there is no such file, it is truncated or damaged, or it is no ensemble of
+        ours.
     """
     arrays = load_arrays(path)
     with _told(path, "an ensemble"):
@@ -197,7 +210,9 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """Every array of a file, each one's size checked before memory is taken for it; errors as `load_npz`."""
+    """Every array of a file, each one's size checked before memory is taken for it;
+    errors as `load_npz`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return {
@@ -215,7 +230,9 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array; InputError where its header promises another size than the member has, or objects instead of numbers."""
+    """One array; InputError where its header promises another size than the member has,
+    or objects instead of numbers.
+    """
     name = member.filename
     if not name.endswith(".npy") or len(name) > _MAX_MEMBER:
         raise InputError(f"it holds {name[:80]!r}, which is no array")

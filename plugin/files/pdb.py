@@ -1,7 +1,9 @@
-"""The atoms of a PDB file as its columns say, model by model: nothing dropped, nothing guessed.
+"""The atoms of a PDB file as its columns say, model by model: nothing dropped, nothing
+guessed.
 
-Why not a library: RDKit drops an atom whose only location is B, and takes CL1 for carbon; gemmi
-reads a coordinate 0.0x0 as 0 and moves the atoms of a residue together; both in silence.
+Why not a library: RDKit drops an atom whose only location is B, and takes CL1 for
+carbon; gemmi reads a coordinate 0.0x0 as 0 and moves the atoms of a residue together;
+both in silence.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ _HYBRID_36 = 36
 class PdbAtom:
     """One ATOM or HETATM record.
 
-    name as in columns 13-16, blanks included; isotope 2 for deuterium, else 0; charge None if
-    the columns are blank; line counts from 1.
+    name as in columns 13-16, blanks included; isotope 2 for deuterium, else 0; charge
+    None if the columns are blank; line counts from 1.
     """
 
     serial: str
@@ -63,7 +65,8 @@ class PdbAtom:
 
 @dataclass(frozen=True)
 class PdbFile:
-    """models: the atoms of each MODEL; bonds: (serial, serial, order) of CONECT; title; smiles.
+    """models: the atoms of each MODEL; bonds: (serial, serial, order) of CONECT; title;
+    smiles.
 
     smiles is what equidrift wrote in a REMARK, or empty.
     """
@@ -77,13 +80,15 @@ class PdbFile:
 def read_pdb(text: str) -> PdbFile:
     """The models of a PDB file.
 
-    Of alternative locations, the one with the highest occupancy of its residue is taken, the
-    first of equals; an atom whose locations do not include that one is kept. Which, is logged.
+    Of alternative locations, the one with the highest occupancy of its residue is
+    taken, the first of equals; an atom whose locations do not include that one is kept.
+    Which, is logged.
 
     Raises
     ------
     MoleculeError
-        for a record that breaks the format, an element that cannot be told, or no atoms.
+        for a record that breaks the format, an element that cannot be told, or no
+        atoms.
     """
     models: list[list[PdbAtom]] = []
     lines = text.splitlines()
@@ -206,12 +211,16 @@ def _orders(conect: Counter[tuple[str, str]]) -> tuple[tuple[str, str, int], ...
 
 
 def _names_are_aligned(lines: Iterable[str]) -> bool:
-    """Whether some atom's name leaves column 13 blank, so that its place tells the element."""
+    """Whether some atom's name leaves column 13 blank, so that its place tells the
+    element.
+    """
     return any(line[12:13] == " " for line in lines if line.startswith(("ATOM", "HETATM")))
 
 
 def _element(line: str, name: str, residue: str, number: int, aligned: bool) -> tuple[str, int]:
-    """(symbol, isotope) from columns 77-78; if these are blank, from a name that allows one."""
+    """(symbol, isotope) from columns 77-78; if these are blank, from a name that allows
+    one.
+    """
     text = line[76:78].strip().upper()
     if text == "D":
         return "H", 2

@@ -1,4 +1,6 @@
-"""Records as plain JSON values and back: what npz files, `ase.Atoms.info` and checkpoints carry."""
+"""Records as plain JSON values and back: what npz files, `ase.Atoms.info` and
+checkpoints carry.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _SELDOM = ("isotopes", "atom_maps")  # left out where they say nothing
 
 
 def plain(value: Any) -> Any:
-    """`value` with numpy scalars, arrays, tuples, mappings and paths turned into what JSON knows.
+    """`value` with numpy scalars, arrays, tuples, mappings and paths turned into what
+    JSON knows.
 
     Raises
     ------
@@ -39,7 +42,9 @@ def plain(value: Any) -> Any:
 
 
 def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
-    """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact inverse."""
+    """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact
+    inverse.
+    """
     data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
     data |= {
         "multiplicity": molecule.multiplicity,
@@ -59,7 +64,8 @@ def molecule_from_dict(data: Mapping[str, Any]) -> Molecule:
     Raises
     ------
     InputError
-        where a field is missing, does not belong, or holds something else than it should; the message names it.
+        where a field is missing, does not belong, or holds something else than it
+        should; the message names it.
     """
     from equidrift.stored import molecule_fields
 

@@ -1,4 +1,6 @@
-"""A user's own conformers (.sdf) as training data: read by RDKit, checked, and packed into the arrays that the networks read."""
+"""A user's own conformers (.sdf) as training data: read by RDKit, checked, and packed
+into the arrays that the networks read.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def packed_files(
     Parameters
     ----------
     paths : .npz and .sdf files.
-    out : folder for what is packed. A file whose content was packed there before is not read again.
+    out : folder for what is packed. A file whose content was packed there before is not
+        read again.
     level : level of theory of the geometries in .sdf files.
     hold_out : leave out molecules that belong to the validation and test parts.
 
@@ -38,7 +41,8 @@ def packed_files(
     Raises
     ------
     InputError
-        for a missing file, or an .sdf without a usable conformer; UnknownNameError for another suffix.
+        for a missing file, or an .sdf without a usable conformer; UnknownNameError for
+        another suffix.
     """
     packed, skipped = [], []
     for text in paths:
@@ -64,11 +68,13 @@ def packed_files(
 
 
 def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) -> list[str]:
-    """Write the conformers of an .sdf file as a `ConformerSet`, each with its MMFF94 minimum to start from.
+    """Write the conformers of an .sdf file as a `ConformerSet`, each with its MMFF94
+    minimum to start from.
 
     Returns
     -------
-    A line for each record that was skipped: broken, not supported, without 3D coordinates, or with a geometry that fails a check.
+    A line for each record that was skipped: broken, not supported, without 3D
+    coordinates, or with a geometry that fails a check.
 
     Raises
     ------
@@ -97,7 +103,10 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
 
 
 def _usable(record: Any) -> tuple[Molecule, NDArray[np.float64]]:
-    """Molecule and geometries of a record. Raises `MoleculeError` that says what is wrong with it."""
+    """Molecule and geometries of a record.
+
+    Raises `MoleculeError` that says what is wrong with it.
+    """
     if record.molecule is None:
         raise MoleculeError(record.error)
     check_supported(record.molecule)
@@ -112,7 +121,9 @@ def _usable(record: Any) -> tuple[Molecule, NDArray[np.float64]]:
 def _starts(
     molecule: Molecule, positions_A: NDArray[np.float64]
 ) -> list[list[NDArray[np.float64]]]:
-    """The MMFF94 minimum next to each geometry, none where MMFF94 cannot type the molecule."""
+    """The MMFF94 minimum next to each geometry, none where MMFF94 cannot type the
+    molecule.
+    """
     try:
         relaxed: NDArray[np.float64] = host_function("rdkit", "mmff_relax")(molecule, positions_A)[
             0

@@ -1,4 +1,6 @@
-"""Trajectories in files: read with their topology, written by suffix, and streamed so that a run can be broken off and continued."""
+"""Trajectories in files: read with their topology, written by suffix, and streamed so
+that a run can be broken off and continued.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ _BOX_TOLERANCE_A = 1e-3
 
 
 def check_trajectory_output(path: str | os.PathLike[str]) -> Path:
-    """Make sure, before any work, that a trajectory of this name can be written; errors as `equidrift.files.ensembles.check_output`."""
+    """Make sure, before any work, that a trajectory of this name can be written; errors
+    as `equidrift.files.ensembles.check_output`.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:
         raise UnknownNameError("suffix for a trajectory", suffix or os.fspath(path), WRITERS)
@@ -55,12 +59,14 @@ def check_trajectory_output(path: str | os.PathLike[str]) -> Path:
 
 
 def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
-    """Write a Trajectory; the suffix picks the format (`WRITERS`). .xtc rounds to 1e-4 A; .pdb and .xyz readers of others drop the times.
+    """Write a Trajectory; the suffix picks the format (`WRITERS`). .xtc rounds to 1e-4
+    A; .pdb and .xyz readers of others drop the times.
 
     Raises
     ------
     UnknownNameError
-        for a suffix that is not written, with the nearest one. InputError where the path cannot be written.
+        for a suffix that is not written, with the nearest one. InputError where the
+        path cannot be written.
     """
     target = check_trajectory_output(path)
     resolve(WRITERS[target.suffix.lower()])(trajectory, target)
@@ -70,12 +76,14 @@ def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> Non
 
 
 def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
-    """The Molecule of a topology: a .pdb, .sdf or .mol file, a SMILES, or anything that `equidrift.sample` takes.
+    """The Molecule of a topology: a .pdb, .sdf or .mol file, a SMILES, or anything that
+    `equidrift.sample` takes.
 
     Raises
     ------
     InputError
-        where the file is missing or holds no molecule, or several that differ; MoleculeError for what cannot be read.
+        where the file is missing or holds no molecule, or several that differ;
+        MoleculeError for what cannot be read.
     """
     from equidrift.inputs import as_molecule
 
@@ -110,29 +118,33 @@ def load_trajectory(
     stride: int = 1,
     charge: int | None = None,
 ) -> Trajectory:
-    """Read a trajectory: .xtc .trr .dcd .h5md .nc .pdb by MDAnalysis, .traj .extxyz .xyz by ASE, or our own .npz.
+    """Read a trajectory: .xtc .trr .dcd .h5md .nc .pdb by MDAnalysis, .traj .extxyz
+    .xyz by ASE, or our own .npz.
 
     Parameters
     ----------
     path : the file.
-    topology : a .pdb, .sdf or .mol file, SMILES, Molecule, RDKit Mol or `ase.Atoms` with the trajectory's atoms in its order. None for
-        files that know their molecule: .npz, .pdb, and .traj, .extxyz and .xyz, whose bonds are perceived where they carry none.
-    dt_fs : time between the frames of the file; needed where it holds no times (.xyz, ASE's .traj), and right where they are wrong.
+    topology : a .pdb, .sdf or .mol file, SMILES, Molecule, RDKit Mol or `ase.Atoms`
+        with the trajectory's atoms in its order. None for files that know their
+        molecule: .npz, .pdb, and .traj, .extxyz and .xyz, whose bonds are perceived
+        where they carry none.
+    dt_fs : time between the frames of the file; needed where it holds no times (.xyz,
+        ASE's .traj), and right where they are wrong.
     stride : keep every stride-th frame.
     charge : total charge, where bonds are perceived.
 
     Returns
     -------
-    Trajectory in A and fs. If the file has a box, the molecule is made whole and its jumps
-    are undone, with each frame's own box (provenance["unwrapped_frames"]).
+    Trajectory in A and fs. If the file has a box, the molecule is made whole and its
+    jumps are undone, with each frame's own box (provenance["unwrapped_frames"]).
 
     Raises
     ------
     UnknownNameError
         for a suffix that is not read.
     InputError
-        where a file is missing or damaged, times are missing, atoms do not fit the topology (MoleculeError), or positions are not
-        finite or look like nm.
+        where a file is missing or damaged, times are missing, atoms do not fit the
+        topology (MoleculeError), or positions are not finite or look like nm.
     """
     from equidrift.arguments import check_count
     from equidrift.files.npz import load_trajectory_npz
@@ -169,7 +181,9 @@ def _molecule_for(file: Path, topology: Any, charge: int | None) -> Molecule:
 
 
 def _first_molecule(file: Path, charge: int | None) -> Molecule:
-    """The molecule of the first MODEL; whether the others are its frames, the checks tell."""
+    """The molecule of the first MODEL; whether the others are its frames, the checks
+    tell.
+    """
     records = host_function("rdkit", "read_molecules")(file, charge=charge)
     record = next(iter(records))
     if record.molecule is None:
@@ -234,15 +248,17 @@ def from_frames(
 
 
 class TrajectoryStream(StreamWriter):
-    """Keeps chunks of frames until a run is whole, then writes one file for each sample.
+    """Keeps chunks of frames until a run is whole, then writes one file for each
+    sample.
 
-    Parameters, errors and journal are `StreamWriter`'s; `position` is (samples done, frames
-    done of the next batch).
+    Parameters, errors and journal are `StreamWriter`'s; `position` is (samples done,
+    frames done of the next batch).
 
     Parameters
     ----------
     n : samples, each a file of its own (`sample_paths`).
-    topology : whether the topology goes beside formats that hold no graph (`topology_path`).
+    topology : whether the topology goes beside formats that hold no graph
+        (`topology_path`).
     """
 
     grows = False
@@ -297,7 +313,9 @@ class TrajectoryStream(StreamWriter):
             yield batch
 
     def unfinished(self, frames: int) -> NDArray[np.float64] | None:
-        """The last `frames` frames (n_samples, any, n_atoms, 3) of the batch that is under way, None where none is."""
+        """The last `frames` frames (n_samples, any, n_atoms, 3) of the batch that is
+        under way, None where none is.
+        """
         if not self.position[1]:
             return None
         parts: list[NDArray[np.float64]] = []
@@ -315,13 +333,15 @@ class TrajectoryStream(StreamWriter):
         trajectories: Callable[[list[Chunk]], list[Trajectory]],
         first: Trajectory | None = None,
     ) -> list[Path]:
-        """Write the samples, each to its file, and remove the pieces; the paths of the samples.
+        """Write the samples, each to its file, and remove the pieces; the paths of the
+        samples.
 
         Parameters
         ----------
         n : samples.
         trajectories : what a batch of chunks is as Trajectories.
-        first : frames of which the topology is written, where one goes beside the format.
+        first : frames of which the topology is written, where one goes beside the
+            format.
         """
         paths = sample_paths(self.path, n)
         if self.finished:
@@ -370,7 +390,9 @@ def topology_path(path: str | os.PathLike[str]) -> Path | None:
 
 
 def save_topology(trajectory: Trajectory, path: str | os.PathLike[str]) -> Path | None:
-    """Write the topology of OUT from the first frame (`topology_path`); its path, None if not needed."""
+    """Write the topology of OUT from the first frame (`topology_path`); its path, None
+    if not needed.
+    """
     topology = topology_path(path)
     if topology is None:
         return None

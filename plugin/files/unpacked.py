@@ -23,13 +23,14 @@ def unpacked(path: str | os.PathLike[str]) -> Path:
 
     Parameters
     ----------
-    path : a file; "-" is standard input, whose content tells its format (SDF, CSV with a column
-        `smiles`, mol2 or PDB, else SMILES).
+    path : a file; "-" is standard input, whose content tells its format (SDF, CSV with
+        a column `smiles`, mol2 or PDB, else SMILES).
 
     Raises
     ------
     InputError
-        if a .gz file is damaged. A missing file comes back as it is, for the reader to judge.
+        if a .gz file is damaged. A missing file comes back as it is, for the reader to
+        judge.
     """
     if os.fspath(path) == STDIN:
         return standard_input()

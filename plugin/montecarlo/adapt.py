@@ -1,7 +1,9 @@
-"""Fitting a proposer to the system at hand: a short run explores, the proposer is fitted to its frames and frozen before production.
+"""Fitting a proposer to the system at hand: a short run explores, the proposer is
+fitted to its frames and frozen before production.
 
-While a proposer still changes with the chain's own past, the chain is no Markov chain, and its samples are not exact. So nothing of this
-phase counts, and what comes out never changes again.
+While a proposer still changes with the chain's own past, the chain is no Markov chain,
+and its samples are not exact. So nothing of this phase counts, and what comes out never
+changes again.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Still:
 
 
 class Alternating:
-    """Several proposers in turn, each drawn with equal odds whatever the state, so that the choice cancels in the ratio."""
+    """Several proposers in turn, each drawn with equal odds whatever the state, so that
+    the choice cancels in the ratio.
+    """
 
     exact, name = True, "alternating"
 
@@ -72,7 +76,9 @@ class Alternating:
         )  # without log_q: the next may come from another density
 
     def trusted(self, positions_A: Floats, kT_eV: float) -> Alternating:
-        """The same of proposers that are reversible here; see `equidrift.montecarlo.metropolis.trusted`."""
+        """The same of proposers that are reversible here; see
+        `equidrift.montecarlo.metropolis.trusted`.
+        """
         return Alternating(*(trusted(proposer, positions_A, kT_eV) for proposer in self.proposers))
 
 
@@ -98,7 +104,9 @@ _LARGEST_TABLE = 2  # torsions; more at once are drawn by the diffusion
 
 
 def described(proposer: Any) -> str:
-    """What a proposer is, in words for results and people: its name alone does not say whether a diffusion or a table draws."""
+    """What a proposer is, in words for results and people: its name alone does not say
+    whether a diffusion or a table draws.
+    """
     if proposer.name != "torsion":
         return MEANINGS.get(proposer.name, str(proposer.name))
     m = proposer.tree.n_torsions
@@ -169,17 +177,20 @@ def adapt(
     seed: int = 0,
     terms: TurnTerms | None = None,
 ) -> Adapted:
-    """Explore with simple moves, fit, run the fitted proposer and fit again, then choose how many torsions move at once.
+    """Explore with simple moves, fit, run the fitted proposer and fit again, then
+    choose how many torsions move at once.
 
-    "torsion" explores with heat-bath turns where there are terms for them, and stays with them where at least `GOOD_SURROGATE` of them
-    are accepted: then the surrogate is the force field but for what a fit would have to learn first.
+    "torsion" explores with heat-bath turns where there are terms for them, and stays
+    with them where at least `GOOD_SURROGATE` of them are accepted: then the surrogate
+    is the force field but for what a fit would have to learn first.
 
     Parameters
     ----------
     advance : runs cycles of dynamics and moves with a proposer.
     molecule, tree : whose torsions.
     kind : a name of `equidrift.registry.PROPOSERS`, or "none".
-    cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform", which need none.
+    cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform",
+        which need none.
     temperature_K : of the run.
     seed : of the fits.
     terms : of the System, for heat-bath turns; None where it has none that can be read.
@@ -187,7 +198,8 @@ def adapt(
     Raises
     ------
     UnknownNameError
-        for another kind. InputError where there are too few cycles to fit anything, or the histogram has too many torsions.
+        for another kind. InputError where there are too few cycles to fit anything, or
+        the histogram has too many torsions.
     """
     if kind == "none":
         return Adapted(Still(tree), {"proposer": kind, "cycles": 0})
@@ -244,10 +256,13 @@ def recycled(
     draws: int = 4,
     seed: int = 0,
 ) -> Floats:
-    """Frames of MD with their torsions drawn anew, so that rare basins have their true weight and more than one face.
+    """Frames of MD with their torsions drawn anew, so that rare basins have their true
+    weight and more than one face.
 
-    Every frame is turned to `draws` torsions of a flattened histogram of all frames, q; it and its copies are weighted by exp(-U / kT) / q
-    among themselves (all that was tried counts, also what a chain would have rejected), and as many frames are taken by weight.
+    Every frame is turned to `draws` torsions of a flattened histogram of all frames, q;
+    it and its copies are weighted by exp(-U / kT) / q among themselves (all that was
+    tried counts, also what a chain would have rejected), and as many frames are taken
+    by weight.
 
     Parameters
     ----------
@@ -286,7 +301,9 @@ def recycled(
 def _heat_bath(
     advance: Advance, turns: HeatBathProposer, kind: str, cycles: int, kT_eV: float
 ) -> Adapted | None:
-    """Heat-bath turns, if they were asked for by name or a short run accepts enough of them; uniform ones if turns are not reversible."""
+    """Heat-bath turns, if they were asked for by name or a short run accepts enough of
+    them; uniform ones if turns are not reversible.
+    """
     least = max(1, LEAST_CYCLES // 4)
     frames, statistics = advance(turns, least)
     proposer = trusted(turns, frames[0], kT_eV)
@@ -317,7 +334,9 @@ def _heat_bath(
 def _trials(
     advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int
 ) -> list[dict[str, Any]]:
-    """A short run with every block size; the score is the geometric mean over torsions of accepted turns, so that none is left behind."""
+    """A short run with every block size; the score is the geometric mean over torsions
+    of accepted turns, so that none is left behind.
+    """
     whole = make(None)
     offered = (
         getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)

@@ -1,7 +1,9 @@
-"""What a chain of torsions says: autocorrelation, effective samples, torsional basins with their populations and free energies.
+"""What a chain of torsions says: autocorrelation, effective samples, torsional basins
+with their populations and free energies.
 
-One chain at one temperature needs no multistate estimator: the population of a basin is the share of its frames, and every error comes
-from the autocorrelation of the series it is the mean of (tests hold it against pymbar's statistical inefficiency).
+One chain at one temperature needs no multistate estimator: the population of a basin is
+the share of its frames, and every error comes from the autocorrelation of the series it
+is the mean of (tests hold it against pymbar's statistical inefficiency).
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ LEAST_ENTRIES = 10  # of a basin: with fewer, populations and their errors are g
 class Basin:
     """A basin of one torsion, or a combination of basins of all of them.
 
-    population_error and free_energy_error_kT are standard errors; NaN where the chain never left or entered the basin, so that it
-    tells nothing of them. entries counts how often the chain came in. Free energies are relative to the most populated basin.
+    population_error and free_energy_error_kT are standard errors; NaN where the chain
+    never left or entered the basin, so that it tells nothing of them. entries counts
+    how often the chain came in. Free energies are relative to the most populated basin.
     """
 
     torsion: str
@@ -43,17 +46,20 @@ class Basin:
 def correlation_time(
     series: ArrayLike, mean: ArrayLike | None = None, variance: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Integrated autocorrelation time 1 + 2 sum_t rho(t) in frames, by Geyer's initial positive sequence (Stat. Sci. 1992, 7, 473).
+    """Integrated autocorrelation time 1 + 2 sum_t rho(t) in frames, by Geyer's initial
+    positive sequence (Stat. Sci. 1992, 7, 473).
 
     Parameters
     ----------
     series : (n,) or (n, k) observables of one chain.
-    mean, variance : () or (k,) of the distribution where they are known, so that a chain which stayed in one basin counts as the
-        one sample that it is; None takes the series' own.
+    mean, variance : () or (k,) of the distribution where they are known, so that a
+        chain which stayed in one basin counts as the one sample that it is; None takes
+        the series' own.
 
     Returns
     -------
-    (k,) or scalar array, at least 1; n where a series is constant, for it tells nothing.
+    (k,) or scalar array, at least 1; n where a series is constant, for it tells
+    nothing.
 
     Raises
     ------
@@ -94,7 +100,8 @@ def _correlation_time(x: NDArray[np.float64], variance: float) -> float:
 
 
 def effective_samples(torsions_rad: ArrayLike) -> NDArray[np.float64]:
-    """Effective samples (m,) of each torsion: frames over the longer of the correlation times of its cosine and its sine.
+    """Effective samples (m,) of each torsion: frames over the longer of the correlation
+    times of its cosine and its sine.
 
     Parameters
     ----------
@@ -114,9 +121,11 @@ def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
 
 
 def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
-    """Borders (k,) in rad, ascending in -pi .. pi, between the k basins of one torsion; empty where there is one basin only.
+    """Borders (k,) in rad, ascending in -pi .. pi, between the k basins of one torsion;
+    empty where there is one basin only.
 
-    The minima of the smoothed histogram, the shallowest removed until every barrier is `SHALLOW_KT` above the lower of its maxima.
+    The minima of the smoothed histogram, the shallowest removed until every barrier is
+    `SHALLOW_KT` above the lower of its maxima.
     """
     angles = np.asarray(torsion_rad, np.float64)
     counts, _ = np.histogram(np.mod(angles + np.pi, 2 * np.pi), BINS, (0, 2 * np.pi))
@@ -143,7 +152,9 @@ def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
 
 
 def _extrema(energy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Minima of a circular profile in ascending order, and the maximum behind each of them."""
+    """Minima of a circular profile in ascending order, and the maximum behind each of
+    them.
+    """
     n = len(energy)
     minima = np.flatnonzero((energy < np.roll(energy, 1)) & (energy <= np.roll(energy, -1)))
     ends = np.append(minima[1:], minima[:1] + n) if len(minima) else minima
@@ -159,7 +170,9 @@ def _align(minima: NDArray[np.int64], barriers: NDArray[np.int64]) -> NDArray[np
 
 
 def assign(torsion_rad: ArrayLike, edges_rad: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The basin 0 .. k-1 of each frame: basin j begins at edge j, the last wraps around."""
+    """The basin 0 .. k-1 of each frame: basin j begins at edge j, the last wraps
+    around.
+    """
     phi = (np.asarray(torsion_rad, np.float64) + np.pi) % (2 * np.pi) - np.pi
     if not len(edges_rad):
         return np.zeros(len(phi), np.int64)
@@ -167,7 +180,8 @@ def assign(torsion_rad: ArrayLike, edges_rad: NDArray[np.float64]) -> NDArray[np
 
 
 def torsion_basins(torsions_rad: ArrayLike, labels: Sequence[str]) -> list[list[Basin]]:
-    """The basins of each torsion, most populated first, with standard errors from the autocorrelation of the chain.
+    """The basins of each torsion, most populated first, with standard errors from the
+    autocorrelation of the chain.
 
     Parameters
     ----------
@@ -189,7 +203,9 @@ def torsion_basins(torsions_rad: ArrayLike, labels: Sequence[str]) -> list[list[
 
 
 def joint_basins(torsions_rad: ArrayLike, limit: int = MAX_STATES) -> list[Basin]:
-    """The most populated combinations of the torsions' basins, at most `limit`; see `torsion_basins`."""
+    """The most populated combinations of the torsions' basins, at most `limit`; see
+    `torsion_basins`.
+    """
     phi = _frames(torsions_rad)
     states = np.stack([assign(column, basin_edges(column)) for column in phi.T], axis=1)
     _, state = np.unique(states, axis=0, return_inverse=True)
@@ -214,7 +230,9 @@ def _basins(
     centres: Sequence[tuple[float, ...]],
     limit: int | None = None,
 ) -> list[Basin]:
-    """Populations p_k and F_k = -ln(p_k / p_0) in kT; the error of F is that of the mean of I_k / p_k - I_0 / p_0 (delta method)."""
+    """Populations p_k and F_k = -ln(p_k / p_0) in kT; the error of F is that of the
+    mean of I_k / p_k - I_0 / p_0 (delta method).
+    """
     counts = np.bincount(state, minlength=len(centres))
     order = [k for k in np.argsort(-counts, kind="stable") if counts[k]][:limit]
     n, top = len(state), order[0]
@@ -250,9 +268,11 @@ def _basins(
 
 
 def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float) -> dict[str, Any]:
-    """ESS, basins of each torsion and joint basins as plain values; free energies in kT and kJ/mol where the name says so.
+    """ESS, basins of each torsion and joint basins as plain values; free energies in kT
+    and kJ/mol where the name says so.
 
-    "warnings" names the basins of a torsion that were entered fewer than `LEAST_ENTRIES` times.
+    "warnings" names the basins of a torsion that were entered fewer than
+    `LEAST_ENTRIES` times.
     """
     from equidrift.units import KJ_MOL_PER_EV
 
@@ -280,7 +300,9 @@ def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float
 
 
 def rare_entries(basins: Sequence[Basin]) -> list[str]:
-    """A line for each basin of a torsion that was entered too seldom for its population to be trusted; none if there is one basin."""
+    """A line for each basin of a torsion that was entered too seldom for its population
+    to be trusted; none if there is one basin.
+    """
     if len(basins) < 2:
         return []
     return [

@@ -1,18 +1,26 @@
-"""Heat bath of single torsions in a surrogate energy, judged by the host's own: what turning changes, for many angles at once. numpy only.
+"""Heat bath of single torsions in a surrogate energy, judged by the host's own: what
+turning changes, for many angles at once. numpy only.
 
-Turning about a bond changes a few dihedrals and the distances between the two sides, and with the axis as z the squared distance of two
-atoms is a + b cos(angle) + c sin(angle): one small matrix product gives the distances at every angle, so that dozens of angles cost what
-one call of a simulation engine does. A proposal is a series of turns, each drawn with odds exp(-U* / kT) among two dozen angles.
+Turning about a bond changes a few dihedrals and the distances between the two sides,
+and with the axis as z the squared distance of two atoms is a + b cos(angle) + c
+sin(angle): one small matrix product gives the distances at every angle, so that dozens
+of angles cost what one call of a simulation engine does. A proposal is a series of
+turns, each drawn with odds exp(-U* / kT) among two dozen angles.
 
-Every turn (about one bond, or now and then two together) is a reversible kernel of exp(-U* / kT), and so is a series of them drawn at
-random; a proposal x -> x' thus has log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with
-min(1, exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat. 2005, 14, 795). U* decides the speed
-alone; where it holds every term that torsions change, nothing is ever rejected.
+Every turn (about one bond, or now and then two together) is a reversible kernel of
+exp(-U* / kT), and so is a series of them drawn at random; a proposal x -> x' thus has
+log q(x | x') - log q(x' | x) = (U*(x') - U*(x)) / kT, and the host accepts with min(1,
+exp(-(dU - dU*) / kT)) (delayed acceptance: Christen and Fox, J. Comput. Graph. Stat.
+2005, 14, 795). U* decides the speed alone; where it holds every term that torsions
+change, nothing is ever rejected.
 
-For this U* must be one function of the positions, whichever bond turns. A dihedral over four atoms bonded in a row changes with its
-middle bond alone; one over other atoms may change with several bonds, and a turn that knew it only in part would draw from odds that
-differ from the odds of the way back. So a dihedral is read only if `one_turn` proves from its atoms and the tree that no other bond
-changes it; all others are left to the acceptance by the full energy. `irreversibility_kT` measures what is left of such faults.
+For this U* must be one function of the positions, whichever bond turns. A dihedral over
+four atoms bonded in a row changes with its middle bond alone; one over other atoms may
+change with several bonds, and a turn that knew it only in part would draw from odds
+that differ from the odds of the way back. So a dihedral is read only if `one_turn`
+proves from its atoms and the tree that no other bond changes it; all others are left to
+the acceptance by the full energy. `irreversibility_kT` measures what is left of such
+faults.
 """
 
 from __future__ import annotations
@@ -50,9 +58,12 @@ class TurnTerms:
     Parameters
     ----------
     n_atoms : of the molecule.
-    form : "lennard-jones", 4 epsilon ((r0 / r)^12 - (r0 / r)^6) + q / r; or "mmff", the buffered 14-7 form and q / (r + 0.05 A).
-    pairs : (p, 2) atoms, each pair once; r0_A, epsilon_eV, coulomb_eV_A : (p,) of each, scaling of 1-4 pairs applied.
-    torsions : (t, 4) atoms; orders (t,), phases_rad (t,), heights_eV (t,) : height (1 + cos(order phi - phase)).
+    form : "lennard-jones", 4 epsilon ((r0 / r)^12 - (r0 / r)^6) + q / r; or "mmff", the
+        buffered 14-7 form and q / (r + 0.05 A).
+    pairs : (p, 2) atoms, each pair once; r0_A, epsilon_eV, coulomb_eV_A : (p,) of each,
+        scaling of 1-4 pairs applied.
+    torsions : (t, 4) atoms; orders (t,), phases_rad (t,), heights_eV (t,) : height (1 +
+        cos(order phi - phase)).
 
     Raises
     ------
@@ -128,10 +139,13 @@ class TurnTerms:
 
 
 def one_turn(tree: TorsionTree, torsions: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which dihedrals (t, 4) change with at most one bond of the tree, as a cosine of the angle turned by.
+    """Which dihedrals (t, 4) change with at most one bond of the tree, as a cosine of
+    the angle turned by.
 
-    Turning about a bond leaves a dihedral alone if none of its atoms turns, or none stays, those of the bond itself aside. A dihedral
-    whose two middle atoms are the bond has both ends turn with it, or neither, or changes by exactly the angle. Anything else fails.
+    Turning about a bond leaves a dihedral alone if none of its atoms turns, or none
+    stays, those of the bond itself aside. A dihedral whose two middle atoms are the
+    bond has both ends turn with it, or neither, or changes by exactly the angle.
+    Anything else fails.
     """
     proved = np.ones(len(torsions), bool)
     for k in range(tree.n_torsions):
@@ -185,7 +199,9 @@ class Turn:
     def _dihedrals(
         self, terms: TurnTerms, place: NDArray[np.int64], inside: NDArray[np.bool_]
     ) -> None:
-        """Cosine terms about this bond, the still end first; a dihedral read backwards is the same, impropers have both ends on a side."""
+        """Cosine terms about this bond, the still end first; a dihedral read backwards
+        is the same, impropers have both ends on a side.
+        """
         about = (np.sort(terms.torsions[:, 1:3], axis=1) == np.sort((self.fixed, self.turned))).all(
             axis=1
         )
@@ -204,7 +220,9 @@ class Turn:
         )
 
     def energies(self, positions_A: Floats, angles_rad: Floats) -> tuple[Floats, Floats]:
-        """U* (k,) in eV, up to a constant, at each angle turned by; and the unit axis (3,)."""
+        """U* (k,) in eV, up to a constant, at each angle turned by; and the unit axis
+        (3,).
+        """
         origin = positions_A[self.turned]
         axis = origin - positions_A[self.fixed]
         axis = axis / np.sqrt(axis @ axis)
@@ -287,7 +305,9 @@ class Turn:
 
 
 def _drawn(energy_eV: Floats, kT_eV: float, rng: np.random.Generator) -> int:
-    """An index drawn with odds exp(-U / kT); 0, which is to stay, where an energy is not finite."""
+    """An index drawn with odds exp(-U / kT); 0, which is to stay, where an energy is
+    not finite.
+    """
     number = rng.random()
     if not np.isfinite(energy_eV).all():
         return 0
@@ -309,7 +329,9 @@ def _grid(
 
 
 def _difference(here: Floats, there: Floats) -> float:
-    """How far two tables of energies of the same states differ, up to a constant and relative to energies beyond 1 eV."""
+    """How far two tables of energies of the same states differ, up to a constant and
+    relative to energies beyond 1 eV.
+    """
     least = min(here.min(), there.min())
     if not np.isfinite(least):
         return 0.0  # nothing turns where an energy is not finite
@@ -319,27 +341,33 @@ def _difference(here: Floats, there: Floats) -> float:
 
 
 class HeatBathProposer:
-    """Turns about bonds drawn at random, each from the surrogate's own odds among `2 points` angles.
+    """Turns about bonds drawn at random, each from the surrogate's own odds among `2
+    points` angles.
 
-    The angles are those `points` equal turns make of the present one, and the same shifted by a random step to either side: from any
-    of them the other ones are found with the same odds, which is what makes the choice reversible.
+    The angles are those `points` equal turns make of the present one, and the same
+    shifted by a random step to either side: from any of them the other ones are found
+    with the same odds, which is what makes the choice reversible.
 
     Parameters
     ----------
     tree : the torsions.
-    terms : the surrogate energy; the closer to the host's, the more is accepted. Dihedrals that `one_turn` does not prove are left out.
+    terms : the surrogate energy; the closer to the host's, the more is accepted.
+        Dihedrals that `one_turn` does not prove are left out.
     turns : of one proposal; None takes as many as there are torsions.
     points : equal turns of a circle.
-    pairs : share of turns about two bonds together, `points` angles of the first times `2 points` of the second.
+    pairs : share of turns about two bonds together, `points` angles of the first times
+        `2 points` of the second.
 
     Attributes
     ----------
-    unread : dihedrals of the terms that were left out, to be judged by the acceptance alone.
+    unread : dihedrals of the terms that were left out, to be judged by the acceptance
+        alone.
 
     Raises
     ------
     InputError
-        where there is nothing to turn, counts are too small, or the terms are for another number of atoms.
+        where there is nothing to turn, counts are too small, or the terms are for
+        another number of atoms.
     """
 
     exact = True
@@ -421,10 +449,12 @@ class HeatBathProposer:
         return second.turn(ways[k], inner[k][1], angles[j]), float(energy[k, j] - energy[0, 0])
 
     def irreversibility_kT(self, positions_A: Floats, kT_eV: float) -> float:
-        """How far the odds of the same states, seen from both ends of a turn about one or two bonds, differ at most; 0 is reversible.
+        """How far the odds of the same states, seen from both ends of a turn about one
+        or two bonds, differ at most; 0 is reversible.
 
-        Every bond, and every pair of bonds, is turned from positions_A (n_atoms, 3) to the last of a few angles, and the energies of
-        all angles are compared with those seen from there. An energy that is no function of the positions alone fails.
+        Every bond, and every pair of bonds, is turned from positions_A (n_atoms, 3) to
+        the last of a few angles, and the energies of all angles are compared with those
+        seen from there. An energy that is no function of the positions alone fails.
         """
         angles = _PROBES_RAD
         worst = 0.0
@@ -441,7 +471,9 @@ class HeatBathProposer:
         return worst / kT_eV
 
     def trusted(self, positions_A: Floats, kT_eV: float) -> Any:
-        """This proposer, or if its turns are not reversible here uniform turns, with a warning: what hosts call before the first move."""
+        """This proposer, or if its turns are not reversible here uniform turns, with a
+        warning: what hosts call before the first move.
+        """
         found = self.irreversibility_kT(positions_A, kT_eV)
         if found <= REVERSIBLE_KT:
             return self
@@ -453,7 +485,9 @@ class HeatBathProposer:
         return uniform_proposer(self.tree, block_size=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the inverse."""
+        """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the
+        inverse.
+        """
         data = {
             "tree": self.tree.to_dict(),
             "terms": self.terms.to_dict(),

@@ -1,7 +1,9 @@
-"""Metropolis-Hastings with learned proposals: acceptance, what is refused, and the record of what happened. Every host uses this.
+"""Metropolis-Hastings with learned proposals: acceptance, what is refused, and the
+record of what happened. Every host uses this.
 
-A move from x to x' is accepted with probability min(1, exp(-(U(x') - U(x)) / kT + log q(x | x') - log q(x' | x))), which leaves
-exp(-U / kT) unchanged whatever the proposer is (Hastings, Biometrika 1970, 57, 97). Energies that are not finite reject the move.
+A move from x to x' is accepted with probability min(1, exp(-(U(x') - U(x)) / kT + log
+q(x | x') - log q(x' | x))), which leaves exp(-U / kT) unchanged whatever the proposer
+is (Hastings, Biometrika 1970, 57, 97). Energies that are not finite reject the move.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ Check = Callable[[Floats, Floats], None]
 
 
 def accept(delta_u_over_kT: float, log_q_ratio: float, rng: np.random.Generator) -> bool:
-    """Whether a move is accepted; one uniform number is drawn whatever comes, so that the stream does not depend on the energies.
+    """Whether a move is accepted; one uniform number is drawn whatever comes, so that
+    the stream does not depend on the energies.
 
     Parameters
     ----------
@@ -49,10 +52,14 @@ class Statistics:
     ----------
     labels : names of the torsions, empty where the proposer has none.
     proposed, accepted : moves.
-    not_finite : moves rejected because their energy was NaN or infinite, or could not be computed.
-    turned, turned_accepted : (m,) moves that turned torsion k by more than 60 degrees, and those of them that were accepted.
-    energy_sum_kT, work_sum_kT : sums over finite moves of |dU| / kT, and over accepted ones of dU / kT.
-    seconds : wall time of "proposals", "energies" and whatever the host adds ("dynamics").
+    not_finite : moves rejected because their energy was NaN or infinite, or could not
+        be computed.
+    turned, turned_accepted : (m,) moves that turned torsion k by more than 60 degrees,
+        and those of them that were accepted.
+    energy_sum_kT, work_sum_kT : sums over finite moves of |dU| / kT, and over accepted
+        ones of dU / kT.
+    seconds : wall time of "proposals", "energies" and whatever the host adds
+        ("dynamics").
     """
 
     labels: tuple[str, ...] = ()
@@ -83,7 +90,9 @@ class Statistics:
         return self.accepted / self.proposed if self.proposed else math.nan
 
     def by_torsion(self) -> dict[str, float | None]:
-        """Share of the moves that turned a torsion by more than 60 degrees which were accepted; None where none did."""
+        """Share of the moves that turned a torsion by more than 60 degrees which were
+        accepted; None where none did.
+        """
         counts = zip(self.labels, self.turned_accepted.tolist(), self.turned.tolist(), strict=True)
         return {label: yes / moves if moves else None for label, yes, moves in counts}
 
@@ -125,8 +134,8 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
     Raises
     ------
     InputTypeError
-        where it has no `propose`. InexactProposalError where it says that it has no density. InputError where it is for another
-        number of atoms.
+        where it has no `propose`. InexactProposalError where it says that it has no
+        density. InputError where it is for another number of atoms.
     """
     name = getattr(proposer, "name", type(proposer).__name__)
     if not callable(getattr(proposer, "propose", None)):
@@ -146,22 +155,27 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
 
 
 def trusted(proposer: Any, positions_A: Floats, kT_eV: float) -> Any:
-    """The proposer, or what it says to use instead of itself for this system (`HeatBathProposer.trusted`); asked once, at the start."""
+    """The proposer, or what it says to use instead of itself for this system
+    (`HeatBathProposer.trusted`); asked once, at the start.
+    """
     ask = getattr(proposer, "trusted", None)
     return proposer if ask is None else ask(positions_A, kT_eV)
 
 
 def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
-    """Refuse to turn about what the host's own topology does not know as a bond outside rings.
+    """Refuse to turn about what the host's own topology does not know as a bond outside
+    rings.
 
     Parameters
     ----------
-    bonds : (b, 2) bonds of the host; where it knows none the proposer's own are trusted.
+    bonds : (b, 2) bonds of the host; where it knows none the proposer's own are
+        trusted.
 
     Raises
     ------
     InputError
-        which names the bond: the proposer may have been made of another graph (a disulfide bridge or a link that is missing there).
+        which names the bond: the proposer may have been made of another graph (a
+        disulfide bridge or a link that is missing there).
     """
     from equidrift.graph import Graph
 
@@ -182,7 +196,9 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class MoveCheck:
-    """What every move must keep: shape, atoms held fixed, constrained distances. Called with (old, new) positions in A.
+    """What every move must keep: shape, atoms held fixed, constrained distances.
+
+    Called with (old, new) positions in A.
 
     Parameters
     ----------
@@ -222,11 +238,14 @@ def _distances(x: Floats, pairs: NDArray[np.int64]) -> Floats:
 
 
 class ConstraintMetric:
-    """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add to U / kT where a torsion changes it.
+    """-log sqrt(det Z), Z = J M^-1 J^T of the constraints: what rigid constraints add
+    to U / kT where a torsion changes it.
 
-    Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates (Fixman, PNAS 1974, 71, 3050). Z couples constraints
-    that share an atom through the angle between them. Turning about a bond keeps the angles between bonds, so for constrained bonds
-    nothing changes and this is skipped; where angles are constrained too (HAngles), a torsion about a neighbouring bond changes det Z.
+    Constrained dynamics samples exp(-U / kT) sqrt(det Z) in internal coordinates
+    (Fixman, PNAS 1974, 71, 3050). Z couples constraints that share an atom through the
+    angle between them. Turning about a bond keeps the angles between bonds, so for
+    constrained bonds nothing changes and this is skipped; where angles are constrained
+    too (HAngles), a torsion about a neighbouring bond changes det Z.
 
     Parameters
     ----------
@@ -264,7 +283,8 @@ class ConstraintMetric:
 
 
 def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) -> None:
-    """Refuse a periodic molecule that is split across the box: rigid turning needs its atoms side by side.
+    """Refuse a periodic molecule that is split across the box: rigid turning needs its
+    atoms side by side.
 
     Parameters
     ----------
@@ -306,14 +326,16 @@ def metropolis(
 
     Parameters
     ----------
-    proposer : see `equidrift.protocols.Proposer`; one with `propose_many` is asked for blocks.
+    proposer : see `equidrift.protocols.Proposer`; one with `propose_many` is asked for
+        blocks.
     positions_A : (n_atoms, 3) where the chain stands, and energy_eV its energy there.
     energy : positions_A -> eV; NaN or infinite where there is none.
     n : moves.
     kT_eV : thermal energy.
     rng : draws the proposals and the acceptance.
     statistics : counts are added here.
-    check : called with (old, new) before each energy; raises for a move the host cannot take.
+    check : called with (old, new) before each energy; raises for a move the host cannot
+        take.
 
     Returns
     -------
@@ -354,8 +376,9 @@ def metropolis(
 class _Blocks:
     """Proposals one at a time, drawn in blocks where the proposer can.
 
-    What is left of a block once the chain has moved is dropped, as it started elsewhere; but proposals whose density does not depend on
-    where the chain stands (`info` holds log_q) stay good, with log q of the new place in their ratio.
+    What is left of a block once the chain has moved is dropped, as it started
+    elsewhere; but proposals whose density does not depend on where the chain stands
+    (`info` holds log_q) stay good, with log q of the new place in their ratio.
     """
 
     def __init__(
@@ -374,7 +397,9 @@ class _Blocks:
         self.log_q: float | None = None  # of the chain's place, where it moved within a block
 
     def next(self, x: Floats, wanted: int) -> tuple[Proposal, NDArray[np.bool_] | None]:
-        """The next proposal from x, and which torsions it turns by more than 60 degrees."""
+        """The next proposal from x, and which torsions it turns by more than 60
+        degrees.
+        """
         if not self.left:
             begun = time.perf_counter()
             self.left, self.log_q = self._draw(x, wanted)[::-1], None

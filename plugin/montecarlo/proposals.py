@@ -1,8 +1,10 @@
-"""Proposers of torsion moves with exact densities: uniform, histogram, mixture of wrapped normals, and small steps. numpy only.
+"""Proposers of torsion moves with exact densities: uniform, histogram, mixture of
+wrapped normals, and small steps. numpy only.
 
-Every proposer here draws new torsions from a density on the torus and turns the molecule rigidly (`equidrift.torsions`), so that
-`log_q_ratio` = log q(phi | phi') - log q(phi' | phi) is exact. A density may depend on whatever the move leaves alone: the local
-geometry, and in block moves the torsions outside the block.
+Every proposer here draws new torsions from a density on the torus and turns the
+molecule rigidly (`equidrift.torsions`), so that `log_q_ratio` = log q(phi | phi') - log
+q(phi' | phi) is exact. A density may depend on whatever the move leaves alone: the
+local geometry, and in block moves the torsions outside the block.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ _MAX_CELLS = 4_000_000  # of a histogram
 
 
 def log_wrapped_normal(delta: ArrayLike, sigma: ArrayLike) -> Floats:
-    """Log density on the circle of a normal with standard deviation `sigma` (radians), wrapped; the arguments broadcast.
+    """Log density on the circle of a normal with standard deviation `sigma` (radians),
+    wrapped; the arguments broadcast.
 
-    Below one radian the sum over the nearest images is exact to rounding, above it the Fourier series is.
+    Below one radian the sum over the nearest images is exact to rounding, above it the
+    Fourier series is.
     """
     d, s = np.broadcast_arrays(wrap(delta), np.asarray(sigma, np.float64))
     out = np.empty(d.shape)
@@ -54,7 +58,8 @@ def check_turns(tree: TorsionTree) -> TorsionTree:
 
 
 def floor_for(frames: int) -> float:
-    """Share of uniform proposals for a density fitted to so many frames: what ten of them are, from 0.1 to 2 %.
+    """Share of uniform proposals for a density fitted to so many frames: what ten of
+    them are, from 0.1 to 2 %.
 
     Uniform draws open what no frame has shown, and are nearly all rejected.
     """
@@ -77,7 +82,9 @@ class TorusDensity(Protocol):
         ...
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
-        """(k,) log densities of phi (k, m); with a block, of phi[:, block] given the rest of the row."""
+        """(k,) log densities of phi (k, m); with a block, of phi[:, block] given the
+        rest of the row.
+        """
         ...
 
 
@@ -121,7 +128,9 @@ class Histogram:
 
     @staticmethod
     def check(m: int, bins: int = 36) -> None:
-        """Raise `InputError` if m torsions are too many to fill the cells of a histogram."""
+        """Raise `InputError` if m torsions are too many to fill the cells of a
+        histogram.
+        """
         if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
             raise InputError(
                 f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
@@ -131,12 +140,14 @@ class Histogram:
     def fit(
         cls, phi: ArrayLike, bins: int = 36, smoothing_rad: float = 0.12, floor: float | None = None
     ) -> Histogram:
-        """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share `floor` (None: `floor_for`) so that no cell is empty.
+        """Counts of phi (k, m) smoothed by a wrapped normal, plus a uniform share
+        `floor` (None: `floor_for`) so that no cell is empty.
 
         Raises
         ------
         InputError
-            for more than three torsions, whose cells no run fills; take the mixture or block moves.
+            for more than three torsions, whose cells no run fills; take the mixture or
+            block moves.
         """
         frames = _frames(phi)
         m = frames.shape[1]
@@ -187,7 +198,8 @@ class Histogram:
 
 
 class WrappedMixture:
-    """A mixture whose components are products of wrapped normals: any conditional of it is a mixture again.
+    """A mixture whose components are products of wrapped normals: any conditional of it
+    is a mixture again.
 
     Parameters
     ----------
@@ -214,9 +226,11 @@ class WrappedMixture:
         iterations: int = 60,
         seed: int = 0,
     ) -> WrappedMixture:
-        """Expectation maximisation on phi (k, m), plus a uniform component of weight `floor`, so that no place is forbidden.
+        """Expectation maximisation on phi (k, m), plus a uniform component of weight
+        `floor`, so that no place is forbidden.
 
-        The M step takes circular means and resultant lengths: the moments that fix a wrapped normal.
+        The M step takes circular means and resultant lengths: the moments that fix a
+        wrapped normal.
         """
         frames = _frames(phi)
         c = min(components, len(frames))
@@ -265,7 +279,9 @@ class WrappedMixture:
         return everything if block is None else everything - _log_sum(self._log_rest(phi, block))
 
     def _log_rest(self, phi: Floats, block: Block) -> Floats:
-        """(k, c) log weight of each component given the torsions outside the block, up to a constant."""
+        """(k, c) log weight of each component given the torsions outside the block, up
+        to a constant.
+        """
         rest = np.setdiff1d(np.arange(self.n_torsions), block)
         return np.log(self.weights) + _log_components(
             phi[:, rest], self.means[:, rest], self.sigmas[:, rest]
@@ -285,7 +301,9 @@ def _log_sum(x: Floats) -> Floats:
 
 
 def _spread(phi: Floats, c: int, rng: np.random.Generator) -> Floats:
-    """c starting points, each drawn with odds that grow with the distance to those before (k-means++ on the torus)."""
+    """c starting points, each drawn with odds that grow with the distance to those
+    before (k-means++ on the torus).
+    """
     chosen: list[Floats] = [phi[rng.integers(len(phi))]]
     nearest = np.full(len(phi), np.inf)
     for _ in range(c - 1):
@@ -322,13 +340,16 @@ def _filled(phi: Floats, given: Floats | None, block: Block | None) -> Floats:
 
 
 class TorsionProposer:
-    """Draws torsions from a density that the current torsions do not enter, all at once or block by block.
+    """Draws torsions from a density that the current torsions do not enter, all at once
+    or block by block.
 
     Parameters
     ----------
     tree : the torsions and how to turn them.
-    density : what to draw from. One with a method `at(positions_A, kT_eV)` is asked for the density at that frozen geometry.
-    block_size : None draws all torsions; a number draws a random subset of up to so many, given the others.
+    density : what to draw from. One with a method `at(positions_A, kT_eV)` is asked for
+        the density at that frozen geometry.
+    block_size : None draws all torsions; a number draws a random subset of up to so
+        many, given the others.
     name : as statistics show it.
     """
 
@@ -373,8 +394,9 @@ class TorsionProposer:
     ) -> list[Proposal]:
         """n proposals of one block from one state, to be tried one after the other.
 
-        They stay valid while only torsions of this block change. `log_q_ratio` is with respect to the state given; after proposal a
-        was accepted that of a later b is a.info["log_q"] - b.info["log_q"].
+        They stay valid while only torsions of this block change. `log_q_ratio` is with
+        respect to the state given; after proposal a was accepted that of a later b is
+        a.info["log_q"] - b.info["log_q"].
         """
         phi = self.tree.torsions(positions_A)
         density = (
@@ -396,7 +418,9 @@ class TorsionProposer:
         ]
 
     def _block(self, rng: np.random.Generator) -> Block | None:
-        """A subset that does not depend on the state, so that its choice cancels in the ratio."""
+        """A subset that does not depend on the state, so that its choice cancels in the
+        ratio.
+        """
         m = self.tree.n_torsions
         if self.block_size is None or self.block_size >= m:
             return None
@@ -439,12 +463,15 @@ _DENSITIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 class LocalTorsionProposer:
-    """Small steps: a wrapped normal about the current torsions of a random block. Symmetric, so log_q_ratio is 0.
+    """Small steps: a wrapped normal about the current torsions of a random block.
+
+    Symmetric, so log_q_ratio is 0.
 
     Parameters
     ----------
     sigma_rad : standard deviation of the step.
-    block_size : how many torsions move at once, drawn anew for every proposal; None moves all.
+    block_size : how many torsions move at once, drawn anew for every proposal; None
+        moves all.
     """
 
     exact = True
@@ -510,7 +537,9 @@ def histogram_proposer(
     bins: int = 36,
     smoothing_rad: float = 0.12,
 ) -> TorsionProposer:
-    """Up to three torsions from their smoothed histogram over the frames positions_A (k, n_atoms, 3)."""
+    """Up to three torsions from their smoothed histogram over the frames positions_A
+    (k, n_atoms, 3).
+    """
     return TorsionProposer(
         tree,
         Histogram.fit(tree.torsions(np.asarray(positions_A)), bins, smoothing_rad),

@@ -1,4 +1,6 @@
-"""Exact sampling of one molecule in OpenMM, from input to basins: what `equidrift md` runs."""
+"""Exact sampling of one molecule in OpenMM, from input to basins: what `equidrift md`
+runs.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,10 @@ _RUN = "equidrift.adapters.openmm.simulation:"
 class Settings:
     """Everything that decides a run's result but its length.
 
-    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and n_proposals make one cycle; adapt_ps None takes a
-    tenth of the time, at least 50 ps; platform None takes the fastest for the size. Frames are written every interval_ps. charge is
-    that of the molecule in a .pdb file; None takes it from its hydrogens.
+    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and
+    n_proposals make one cycle; adapt_ps None takes a tenth of the time, at least 50 ps;
+    platform None takes the fastest for the size. Frames are written every interval_ps.
+    charge is that of the molecule in a .pdb file; None takes it from its hydrogens.
     """
 
     temperature_K: float = 300.0
@@ -84,7 +87,9 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph, and the force field in words."""
+    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph,
+    and the force field in words.
+    """
 
     topology: Any
     system: Any
@@ -94,7 +99,8 @@ class Target:
 
 
 def make_target(what: str, settings: Settings) -> Target:
-    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given (without them in MMFF94 too).
+    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given
+    (without them in MMFF94 too).
 
     Raises
     ------
@@ -181,7 +187,8 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 class Run:
-    """One simulation on disk: OUT (.xtc or .dcd), its topology (run.top.pdb for run.xtc), and OUT.checkpoint.
+    """One simulation on disk: OUT (.xtc or .dcd), its topology (run.top.pdb for
+    run.xtc), and OUT.checkpoint.
 
     From the checkpoint it continues or is extended.
 
@@ -192,7 +199,8 @@ class Run:
     time_ps : length of the production run.
     settings : see `Settings`.
     overwrite : drop what is there.
-    progress : called with {"stage": "adapting" | "sampling", "done", "total", "acceptance"}.
+    progress : called with {"stage": "adapting" | "sampling", "done", "total",
+        "acceptance"}.
 
     Raises
     ------
@@ -248,7 +256,9 @@ class Run:
         return self.settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
 
     def _check_times(self) -> None:
-        """Refuse an adaptive phase too short to fit a proposer, before anything is computed."""
+        """Refuse an adaptive phase too short to fit a proposer, before anything is
+        computed.
+        """
         settings = self.settings
         cycles = max(1, round(self.adapt_ps / settings.cycle_ps))
         if settings.proposals in ("none", "uniform") or cycles >= LEAST_CYCLES:
@@ -297,7 +307,9 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def go(self) -> dict[str, Any]:
-        """Adapt, sample, and say what was found, as plain values; continues where a checkpoint stands."""
+        """Adapt, sample, and say what was found, as plain values; continues where a
+        checkpoint stands.
+        """
         checkpoint = checkpoint_of(self.output)
         begun = time.monotonic()
         if checkpoint.exists():
@@ -370,7 +382,9 @@ class Run:
         return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
 
     def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
-        """The sampler and the adaptation's report of a run that has been interrupted, or is to be extended."""
+        """The sampler and the adaptation's report of a run that has been interrupted,
+        or is to be extended.
+        """
         extra = host_function("openmm", "read_checkpoint")(checkpoint)[0]["extra"]
         if extra["identity"] != self.identity:
             raise InputError(
@@ -472,24 +486,26 @@ def md(
     progress: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Sample a molecule's Boltzmann distribution by dynamics and proposals: `equidrift.montecarlo.run(...)`.
+    """Sample a molecule's Boltzmann distribution by dynamics and proposals:
+    `equidrift.montecarlo.run(...)`.
 
     Parameters
     ----------
     what : a SMILES, or a .pdb, .sdf or .mol file.
-    output : .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc), and a checkpoint,
-        from which the same call continues, and one with a longer `time_ps` extends the run.
+    output : .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc), and a
+        checkpoint, from which the same call continues, and one with a longer `time_ps`
+        extends the run.
     time_ps : length of the production run.
     overwrite : replace what is there.
     progress : show a progress bar on stderr.
-    settings : the fields of `equidrift.montecarlo.run.Settings`: temperature_K, proposals, timestep_fs,
-        friction_per_ps, constraints, md_steps, n_proposals, adapt_ps, interval_ps, seed, platform,
-        forcefield, charge.
+    settings : the fields of `equidrift.montecarlo.run.Settings`: temperature_K,
+        proposals, timestep_fs, friction_per_ps, constraints, md_steps, n_proposals,
+        adapt_ps, interval_ps, seed, platform, forcefield, charge.
 
     Returns
     -------
-    What `equidrift md --json` prints: basins with populations and free energies (kJ/mol) and their
-    errors, acceptance, times, paths.
+    What `equidrift md --json` prints: basins with populations and free energies
+    (kJ/mol) and their errors, acceptance, times, paths.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Names of torsions that a reader knows: ALA2 phi, LYS5 chi1; else atom names; always unique."""
+"""Names of torsions that a reader knows: ALA2 phi, LYS5 chi1; else atom names; always
+unique.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _BACKBONE = {("N", "CA"): ("phi", ("C", "C")), ("CA", "C"): ("psi", ("N", "N"))}
 
 
 def named_tree(molecule: Molecule, tree: TorsionTree | None = None) -> TorsionTree:
-    """The torsions of a molecule, those of amino acids measured by the atoms that IUPAC names.
+    """The torsions of a molecule, those of amino acids measured by the atoms that IUPAC
+    names.
 
     psi is N-CA-C-N, not N-CA-C-O, which is half a turn away.
     """
@@ -72,7 +75,9 @@ def _named(molecule: Molecule, row: Sequence[int], name: str) -> int:
 
 
 def _peptide_name(molecule: Molecule, row: Sequence[int]) -> str:
-    """phi, psi, chi1 ... for the bond in the middle of an amino acid's torsion, else empty."""
+    """phi, psi, chi1 ... for the bond in the middle of an amino acid's torsion, else
+    empty.
+    """
     keys = residue_keys(molecule)
     b, c = row[1:3]
     if molecule.atom_names is None or keys[b] != keys[c] or keys[b][3] not in AMINO_ACIDS:
@@ -102,7 +107,9 @@ def _neighbours(molecule: Molecule) -> list[list[int]]:
 
 
 def _iupac_row(molecule: Molecule, around: list[list[int]], row: list[int]) -> list[int]:
-    """The torsion's atoms with the outer ones as IUPAC takes them, if it names the torsion."""
+    """The torsion's atoms with the outer ones as IUPAC takes them, if it names the
+    torsion.
+    """
     kind = _peptide_name(molecule, row)
     if not kind:
         return row
@@ -127,7 +134,9 @@ def _outer(
 
 
 def _side_chain(rank: int, up: bool) -> list[str]:
-    """Names that an outer atom of a side chain's torsion may have, the first that is there."""
+    """Names that an outer atom of a side chain's torsion may have, the first that is
+    there.
+    """
     if not up and rank == 0:
         return ["N"]
     letter = _REMOTENESS[rank + 1 if up else rank - 1]

@@ -1,4 +1,6 @@
-"""Small files that chemists have, each of a kind that was read wrongly once (issue 12, part D)."""
+"""Small files that chemists have, each of a kind that was read wrongly once (issue 12,
+part D).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every pair of hosts: a molecule goes into one, on into another and back, and nothing of it is lost."""
+"""Every pair of hosts: a molecule goes into one, on into another and back, and nothing
+of it is lost.
+"""
 
 from __future__ import annotations
 

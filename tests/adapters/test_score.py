@@ -1,4 +1,6 @@
-"""The score as a force in ASE, OpenMM and openmmml: what it is, that it pickles and serializes, and that a walk jumps to conformers."""
+"""The score as a force in ASE, OpenMM and openmmml: what it is, that it pickles and
+serializes, and that a walk jumps to conformers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Trajectories in MDAnalysis, ASE and OpenMM: frames written by us are read by each with the right times and units."""
+"""Trajectories in MDAnalysis, ASE and OpenMM: frames written by us are read by each
+with the right times and units.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from tests.doubles import Walker
 
 
 class Radii(AnalysisBase):
-    """Time and radius of gyration of each frame; picklable, so that it runs in parallel."""
+    """Time and radius of gyration of each frame; picklable, so that it runs in
+    parallel.
+    """
 
     _analysis_algorithm_is_parallelizable = True
 
@@ -143,7 +147,9 @@ def test_openmm_reads_our_files(tmp_path):
 
 @pytest.mark.parametrize("format", ["xtc", "dcd"])
 def test_openmm_reporters_files_are_read(format, tmp_path):
-    """A swarm's trajectory, 2 fs between frames: times, units and frames as OpenMM reported them."""
+    """A swarm's trajectory, 2 fs between frames: times, units and frames as OpenMM
+    reported them.
+    """
     ensemble = equidrift.sample("CCO", 1, model="etkdg", seed=1)
     result = equidrift.swarm(
         ensemble,

@@ -1,4 +1,7 @@
-"""What every conformer model promises. A test class inherits `ConformerModelContract` and says how its model is made."""
+"""What every conformer model promises.
+
+A test class inherits `ConformerModelContract` and says how its model is made.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ SEEDS = sample_seeds(7, 0, 4)
 
 
 class ConformerModelContract:
-    """Inherit, and override `make`. `steps`: of the solver, to keep a test short; `tolerance_A`: see `ConformerModel`."""
+    """Inherit, and override `make`.
+
+    `steps`: of the solver, to keep a test short; `tolerance_A`: see `ConformerModel`.
+    """
 
     steps: int | None = None
     smiles = ("CCO", "OCC=O")

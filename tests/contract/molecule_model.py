@@ -1,4 +1,7 @@
-"""What every model of new molecules promises. A test class inherits `MoleculeModelContract` and says how its model is made."""
+"""What every model of new molecules promises.
+
+A test class inherits `MoleculeModelContract` and says how its model is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every trajectory model of the registry under the one contract, and the baselines' rules."""
+"""Every trajectory model of the registry under the one contract, and the baselines'
+rules.
+"""
 
 from __future__ import annotations
 

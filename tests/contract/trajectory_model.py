@@ -1,4 +1,7 @@
-"""What every trajectory model promises. A test class inherits `TrajectoryModelContract` and says how its model is made."""
+"""What every trajectory model promises.
+
+A test class inherits `TrajectoryModelContract` and says how its model is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What all commands have in common: help, version, threads, records, quiet; and models of other packages that do not load."""
+"""What all commands have in common: help, version, threads, records, quiet; and models
+of other packages that do not load.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_listed_options_are_taken() -> None:
 
 @pytest.fixture
 def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Three models of other packages: no module, an import that raises, no factory; and one that works."""
+    """Three models of other packages: no module, an import that raises, no factory; and
+    one that works.
+    """
     module = type(sys)("a_plugin_that_is_no_factory")
     module.number = 3
     module.make = watched

@@ -1,4 +1,6 @@
-"""The default model answers for every element and charge it claims, and says what it did not refine."""
+"""The default model answers for every element and charge it claims, and says what it
+did not refine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`equidrift sample --fix` and `--restrain` on the command line: files in, files out, resume, and what is refused."""
+"""`equidrift sample --fix` and `--restrain` on the command line: files in, files out,
+resume, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Run `equidrift sample ... --model etkdg-mmff` in a folder that holds core.sdf; its exit code, stdout and stderr."""
+    """Run `equidrift sample ... --model etkdg-mmff` in a folder that holds core.sdf;
+    its exit code, stdout and stderr.
+    """
     monkeypatch.chdir(tmp_path)
     equidrift.sample("Oc1ccccc1", 1, model="etkdg-mmff", seed=2).save("core.sdf")
 

@@ -1,4 +1,6 @@
-"""`equidrift forecast` as a user or a script meets it, killed and continued; and the two examples."""
+"""`equidrift forecast` as a user or a script meets it, killed and continued; and the
+two examples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`equidrift generate` as a user runs it: summary, JSON, files, messages, kill -9 and resume. A double stands for the model."""
+"""`equidrift generate` as a user runs it: summary, JSON, files, messages, kill -9 and
+resume. A double stands for the model.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Inputs and outputs that chemists have: compressed files, tables, pipes, InChI, mol2, salts."""
+"""Inputs and outputs that chemists have: compressed files, tables, pipes, InChI, mol2,
+salts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""equidrift md as a user runs it: results, refusals, and the identical chain after kill -9."""
+"""equidrift md as a user runs it: results, refusals, and the identical chain after kill
+-9.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every command: no input is written over, no file of somebody else without --overwrite."""
+"""Every command: no input is written over, no file of somebody else without
+--overwrite.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ def test_newcomers_commands_are_marked(marker: str) -> None:
     "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name
 )
 def test_examples(path: Path, tmp_path: Path) -> None:
-    """An example takes the number of conformers and the model, so that it can be run small."""
+    """An example takes the number of conformers and the model, so that it can be run
+    small.
+    """
     assert run_python([str(path), "2", MODEL], tmp_path).strip()
 
 

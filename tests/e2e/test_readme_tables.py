@@ -1,4 +1,6 @@
-"""The README's measured numbers are those of the committed benchmark, put there by the script."""
+"""The README's measured numbers are those of the committed benchmark, put there by the
+script.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A run ended at any moment, then the same command: the same bytes as a run that was left alone."""
+"""A run ended at any moment, then the same command: the same bytes as a run that was
+left alone.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ if os.environ["STOP_AT"] == "0":
 
 
 def library(folder: Path, count: int) -> Path:
-    """A .csv with names and a property: of ZINC where the data are, else molecules of the tests."""
+    """A .csv with names and a property: of ZINC where the data are, else molecules of
+    the tests.
+    """
     data = Path(os.environ.get("EQUIDRIFT_DATA", "/nowhere")) / "zinc_smiles"
     found = data / "zinc_29k.smi"
     lines = found.read_text().splitlines() if found.is_file() else list(MOLECULES.values())
@@ -94,7 +98,9 @@ def library(folder: Path, count: int) -> Path:
 
 
 def check_names_and_properties(written: Path, count: int, told: dict[str, Any]) -> None:
-    """Every molecule but the failed ones is there, with its name as title and its property."""
+    """Every molecule but the failed ones is there, with its name as title and its
+    property.
+    """
     failed = {failure["title"] for failure in told["failures"]}
     found = {}
     for record in Chem.SDMolSupplier(str(written), removeHs=False):

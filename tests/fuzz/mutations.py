@@ -1,4 +1,6 @@
-"""Broken input, made from good input by a seed: SMILES and files of every format that is read."""
+"""Broken input, made from good input by a seed: SMILES and files of every format that
+is read.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ NUMBERS = (
 
 
 def mutated_smiles(seed: int) -> str:
-    """A SMILES with one to four changes; every tenth is of the corpus, with at most one."""
+    """A SMILES with one to four changes; every tenth is of the corpus, with at most
+    one.
+    """
     rng = random.Random(seed)
     if seed % 10 == 0:
         text, changes = CORPUS[seed // 10 % len(CORPUS)], rng.randint(0, 1)
@@ -122,7 +126,9 @@ def mutated_bytes(raw: bytes, seed: int) -> bytes:
 
 
 def good_files(folder: Path) -> dict[str, bytes]:
-    """Suffix -> bytes of a sound file: of our own writers, and of hosts for those that only others write."""
+    """Suffix -> bytes of a sound file: of our own writers, and of hosts for those that
+    only others write.
+    """
     import MDAnalysis
 
     molecule = Molecule.from_smiles(r"[2H]C[C@H](F)/C=C\C(=O)N", name="a name").replace(

@@ -1,7 +1,9 @@
-"""No input, however broken, brings anything but a result or an error of ours: no crash, no hang, no bare exception.
+"""No input, however broken, brings anything but a result or an error of ours: no crash,
+no hang, no bare exception.
 
-The short form is part of every run; `pytest -m slow tests/fuzz` throws 10,000 SMILES and files at reading, checking and
-writing, and 1,000 SMILES at sampling. A seed that failed stays in `FOUND`.
+The short form is part of every run; `pytest -m slow tests/fuzz` throws 10,000 SMILES
+and files at reading, checking and writing, and 1,000 SMILES at sampling. A seed that
+failed stays in `FOUND`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""docs/architecture.md says what the imports are: rooms from the roof to the ground, and three paths through them."""
+"""docs/architecture.md says what the imports are: rooms from the roof to the ground,
+and three paths through them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def room_of(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of the core that a file imports anywhere in it, type checkers' imports left out."""
+    """Modules of the core that a file imports anywhere in it, type checkers' imports
+    left out.
+    """
     names: set[str] = set()
 
     def visit(node: ast.AST) -> None:

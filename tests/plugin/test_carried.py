@@ -1,4 +1,6 @@
-"""Everything that comes in goes out: names, properties, isotopes and atom maps, through every format that is written and read."""
+"""Everything that comes in goes out: names, properties, isotopes and atom maps, through
+every format that is written and read.
+"""
 
 from __future__ import annotations
 
@@ -292,7 +294,9 @@ def test_atom_maps_reach_the_sdf(tmp_path):
 
 
 def test_plain_xyz_of_conformers_is_refined(tmp_path, monkeypatch):
-    """As crest writes it: several conformers, the energy as comment, nothing about bonds."""
+    """As crest writes it: several conformers, the energy as comment, nothing about
+    bonds.
+    """
     ensemble = made("CC(=O)Nc1ccccc1", 3)
     lines = []
     for k, frame in enumerate(ensemble.positions_A):

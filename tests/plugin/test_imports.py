@@ -1,4 +1,6 @@
-"""Imports point one way: plugin <- models, plugin <- adapters; the core never loads torch or a host by itself."""
+"""Imports point one way: plugin <- models, plugin <- adapters; the core never loads
+torch or a host by itself.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SOURCES = sorted(
 
 
 def imports(path: Path) -> set[str]:
-    """Every module a file imports, wherever in it, but not those for type checkers only."""
+    """Every module a file imports, wherever in it, but not those for type checkers
+    only.
+    """
     found: set[str] = set()
     skipped: set[ast.AST] = set()
     for node in ast.walk(ast.parse(path.read_text())):

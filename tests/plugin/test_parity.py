@@ -1,4 +1,6 @@
-"""The command line and Python offer the same, but for what only one of them has a use for."""
+"""The command line and Python offer the same, but for what only one of them has a use
+for.
+"""
 
 from __future__ import annotations
 

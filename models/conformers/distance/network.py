@@ -1,17 +1,25 @@
-"""GeoDiff-type dual network for distance scores: a SchNet encoder on all pairs, a GIN encoder on local pairs, two edge heads.
+"""GeoDiff-type dual network for distance scores: a SchNet encoder on all pairs, a GIN
+encoder on local pairs, two edge heads.
 
-Written from the descriptions of GeoDiff (arXiv:2203.02923) and system A (arXiv:2403.01430). Departures, each on purpose:
+Written from the descriptions of GeoDiff (arXiv:2203.02923) and system A
+(arXiv:2403.01430). Departures, each on purpose:
 
-* pairs are dense and undirected: every edge feature is computed once for i < j, in exact-size batches, without a scatter extension;
-* the filters of SchNet's interactions are linear in one shared, deeper edge encoding (the per-layer filter networks took half the time);
-* the network is told the noise level (log sigma enters the edge encoder and the atoms), since training time is short;
-* the heads predict the clean distance behind a preconditioning (below) from which the distance score follows as
-  (d - e) / (2 sigma^2), arXiv:2403.01430, distance distribution; lengths enter as radial basis functions next to the raw, scaled length;
-* the cut-off of 10 A widens with the noise, r_c = 10 A sqrt(1 + 9 sigma^2), so that the graph is complete at high noise.
+* pairs are dense and undirected: every edge feature is computed once for i < j, in
+  exact-size batches, without a scatter extension;
+* the filters of SchNet's interactions are linear in one shared, deeper edge encoding
+  (the per-layer filter networks took half the time);
+* the network is told the noise level (log sigma enters the edge encoder and the atoms),
+  since training time is short;
+* the heads predict the clean distance behind a preconditioning (below) from which the
+  distance score follows as (d - e) / (2 sigma^2), arXiv:2403.01430, distance
+  distribution; lengths enter as radial basis functions next to the raw, scaled length;
+* the cut-off of 10 A widens with the noise, r_c = 10 A sqrt(1 + 9 sigma^2), so that the
+  graph is complete at high noise.
 
-Preconditioning: for an edge class with prior mean mu and spread s (over molecules), the clean distance given a noisy one e is, to
-linear order, c_skip e + (1 - c_skip) mu with c_skip = s^2 / (s^2 + 2 sigma^2), left uncertain by c_out = sqrt(2) sigma s /
-sqrt(s^2 + 2 sigma^2). The head predicts the rest in units of c_out.
+Preconditioning: for an edge class with prior mean mu and spread s (over molecules), the
+clean distance given a noisy one e is, to linear order, c_skip e + (1 - c_skip) mu with
+c_skip = s^2 / (s^2 + 2 sigma^2), left uncertain by c_out = sqrt(2) sigma s / sqrt(s^2 +
+2 sigma^2). The head predicts the rest in units of c_out.
 """
 
 from __future__ import annotations
@@ -59,7 +67,8 @@ class DistanceConfig:
 def edge_types(
     n_atoms: int, bonds: NDArray[np.int64], orders: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Edge type of every pair: bond order, else number of bonds between (2, 3), else far; GeoDiff, arXiv:2203.02923.
+    """Edge type of every pair: bond order, else number of bonds between (2, 3), else
+    far; GeoDiff, arXiv:2203.02923.
 
     Parameters
     ----------
@@ -94,7 +103,9 @@ def element_index(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @functools.lru_cache(maxsize=256)
 def pair_indices(n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(i, j, full) for n atoms: the P = n(n-1)/2 pairs i < j, and for each ordered pair of the (n, n) table its row in that list."""
+    """(i, j, full) for n atoms: the P = n(n-1)/2 pairs i < j, and for each ordered pair
+    of the (n, n) table its row in that list.
+    """
     i, j = torch.triu_indices(n, n, 1)
     full = torch.zeros(n, n, dtype=torch.long)
     full[i, j] = full[j, i] = torch.arange(len(i))
@@ -102,7 +113,9 @@ def pair_indices(n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Unfold(torch.autograd.Function):
-    """(P, ...) values of pairs -> (n * n, ...) table, by gathering; the gradient gathers too (index_add is slow on CPU)."""
+    """(P, ...) values of pairs -> (n * n, ...) table, by gathering; the gradient
+    gathers too (index_add is slow on CPU).
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, n: int) -> Tensor:
@@ -116,7 +129,9 @@ class _Unfold(torch.autograd.Function):
 
 
 def unfold_pairs(values: Tensor, n: int) -> Tensor:
-    """(P, B, h) -> (n, n, B, h), symmetric; the diagonal holds the first pair and has to be masked."""
+    """(P, B, h) -> (n, n, B, h), symmetric; the diagonal holds the first pair and has
+    to be masked.
+    """
     table: Tensor = _Unfold.apply(values, n)
     return table.view(n, n, *values.shape[1:])
 
@@ -164,7 +179,8 @@ class LocalLayer(nn.Module):
 
 
 class DistanceNetwork(nn.Module):
-    """Predicts the clean distance of every pair from noisy coordinates, invariant to E(3), equivariant to permutation.
+    """Predicts the clean distance of every pair from noisy coordinates, invariant to
+    E(3), equivariant to permutation.
 
     Parameters
     ----------
@@ -214,7 +230,9 @@ class DistanceNetwork(nn.Module):
         return torch.cat([level, torch.sin(waves), torch.cos(waves)], 1)
 
     def _edges(self, e: Tensor, kind: Tensor, sigma: Tensor, shift: Tensor) -> Tensor:
-        """Edge features (P, B, h): MLP of the length and the noise, times an embedding of the edge type."""
+        """Edge features (P, B, h): MLP of the length and the noise, times an embedding
+        of the edge type.
+        """
         width = self.config.rbf_max_A / (self.config.n_rbf - 1)
         radial = torch.exp(
             -((e[..., None] - self.centres) / width).square().clamp_max(30.0)
@@ -289,7 +307,9 @@ class DistanceNetwork(nn.Module):
     def _read(
         self, product: Tensor, edges: Tensor, ends: Tensor, kind: Tensor, i: Tensor, j: Tensor
     ) -> Tensor:
-        """Residuals (P, B): the global head for far pairs, the local head for the others."""
+        """Residuals (P, B): the global head for far pairs, the local head for the
+        others.
+        """
         h = edges.shape[-1]
         shape = kind.shape
         flat_kind = kind.reshape(-1)

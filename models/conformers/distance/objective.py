@@ -1,4 +1,6 @@
-"""What se3-distance learns: noisy coordinates, clean distances of pairs, and GeoDiff's denoising loss (arXiv:2203.02923) on them."""
+"""What se3-distance learns: noisy coordinates, clean distances of pairs, and GeoDiff's
+denoising loss (arXiv:2203.02923) on them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ WEIGHT_GLOBAL, WEIGHT_LOCAL = 2.0, 5.0  # GeoDiff's weights of the two heads, ar
 
 @dataclass(frozen=True)
 class DistanceBatch:
-    """Molecules of one size: elements (B, n), kinds (B, n, n), positions_A (B, n, 3) with the centre at the origin."""
+    """Molecules of one size: elements (B, n), kinds (B, n, n), positions_A (B, n, 3)
+    with the centre at the origin.
+    """
 
     elements: Tensor
     kinds: Tensor
@@ -32,12 +36,14 @@ class DistanceBatch:
 
 
 class ConformerSet:
-    """Conformers from the npz files of `tools/make_distance_data.py`, drawn in batches of one size.
+    """Conformers from the npz files of `tools/make_distance_data.py`, drawn in batches
+    of one size.
 
     Parameters
     ----------
     paths : files; every file belongs to a source (its position in `shares`).
-    shares : for each file, its source's share of the draws is divided among its conformers.
+    shares : for each file, its source's share of the draws is divided among its
+        conformers.
     """
 
     def __init__(self, paths: Sequence[Path], sources: Sequence[int], shares: Sequence[float]):
@@ -103,7 +109,9 @@ class ConformerSet:
 def stratified_log_sigma(
     rng: np.random.Generator, count: int, low_A: float, high_A: float
 ) -> Tensor:
-    """(count,) noise levels in A, log-uniform and spread evenly over the batch (in place of GeoDiff's antithetic pairs)."""
+    """(count,) noise levels in A, log-uniform and spread evenly over the batch (in
+    place of GeoDiff's antithetic pairs).
+    """
     u = (rng.permutation(count) + rng.random(count)) / count
     return torch.from_numpy(np.exp(np.log(low_A) + u * np.log(high_A / low_A)).astype(np.float32))
 
@@ -111,7 +119,8 @@ def stratified_log_sigma(
 def denoising_loss(
     network: DistanceNetwork, batch: DistanceBatch, sigma_A: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weighted squared error of the distance score (Gaussian target of arXiv:2403.01430) in units of its preconditioning.
+    """Weighted squared error of the distance score (Gaussian target of
+    arXiv:2403.01430) in units of its preconditioning.
 
     Parameters
     ----------

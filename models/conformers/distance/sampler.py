@@ -1,7 +1,9 @@
-"""Reverse SDE, probability-flow ODE and annealed Langevin dynamics of system A (arXiv:2403.01430), and `SE3Distance` on top of them.
+"""Reverse SDE, probability-flow ODE and annealed Langevin dynamics of system A
+(arXiv:2403.01430), and `SE3Distance` on top of them.
 
-The solvers are pure functions `solve(move, start, sigmas, noise, ...)`. `move(c, sigma)` returns Delta c (see `distance_maps`), so
-that the coordinate score is Delta c / sigma^2; `noise(step)` returns standard normals of the shape of `start`: nothing here
+The solvers are pure functions `solve(move, start, sigmas, noise, ...)`. `move(c,
+sigma)` returns Delta c (see `distance_maps`), so that the coordinate score is Delta c /
+sigma^2; `noise(step)` returns standard normals of the shape of `start`: nothing here
 draws random numbers of its own. One step is one call of `move`.
 """
 
@@ -54,7 +56,9 @@ def geometric_sigmas(n_steps: int, sigma_max_A: float, sigma_min_A: float) -> li
 
 
 def step_fraction(sigma: float, sigma_next: float, kind: str) -> float:
-    """The share of Delta c that a step with k = 1 moves: 1 - r for the ODE, 1 - r^2 for the SDE, r = sigma_next / sigma."""
+    """The share of Delta c that a step with k = 1 moves: 1 - r for the ODE, 1 - r^2 for
+    the SDE, r = sigma_next / sigma.
+    """
     ratio = sigma_next / sigma
     return 1.0 - (ratio if kind == "ode" else ratio**2)
 
@@ -67,7 +71,8 @@ def stable_corrector(
     gain: float,
     margin: float = 0.9,
 ) -> float:
-    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin` (p = 1 ODE, 2 SDE); arXiv:2403.01430.
+    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin`
+    (p = 1 ODE, 2 SDE); arXiv:2403.01430.
 
     Parameters
     ----------
@@ -91,7 +96,8 @@ def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
 
 def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise | None = None, *, corrector: Corrector = 1.0,
                 gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c; arXiv:2403.01430, reverse process.
+    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c;
+    arXiv:2403.01430, reverse process.
 
     Parameters
     ----------
@@ -112,7 +118,8 @@ def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise
 
 def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, corrector: Corrector = 1.0,
                 gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r = sigma'/sigma; arXiv:2403.01430, reverse process.
+    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r
+    = sigma'/sigma; arXiv:2403.01430, reverse process.
 
     Parameters as in `reverse_ode`; `noise(step)` gives z.
     """
@@ -131,10 +138,11 @@ def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise
 
 def annealed_langevin(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, step_rate: float = 0.01,
                       clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a) sigma z at each level; GeoDiff, arXiv:2203.02923.
+    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a)
+    sigma z at each level; GeoDiff, arXiv:2203.02923.
 
-    GeoDiff's step is step_lr (sigma / 0.01 A)^2, so a = `step_rate` = 1e4 step_lr (its 1e-6: 0.01, meant for 5000 steps).
-    No noise is added in the last step.
+    GeoDiff's step is step_lr (sigma / 0.01 A)^2, so a = `step_rate` = 1e4 step_lr (its
+    1e-6: 0.01, meant for 5000 steps). No noise is added in the last step.
     """
     c = recentre(start)
     for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
@@ -154,7 +162,8 @@ def _report(callback: Callback | None, step: int, n_steps: int, sigma: float, c:
 def signed_volumes(
     positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """(r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) of each row `(centre, a, b, c, d)`, in A^3.
+    """(r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) of each row `(centre, a, b, c, d)`, in
+    A^3.
 
     Parameters
     ----------
@@ -173,11 +182,11 @@ def signed_volumes(
 def chirality_step(
     positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell the two; arXiv:2403.01430, reverse process.
+    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell
+    the two; arXiv:2403.01430, reverse process.
 
-    Returns
-    -------
-    positions (B, n, 3), and whether every centre is now right, (B,). Where only some are wrong nothing is changed.
+    Returns ------- positions (B, n, 3), and whether every centre is now right, (B,).
+    Where only some are wrong nothing is changed.
     """
     volumes = signed_volumes(positions_A, tetrahedral)
     mirror = np.asarray((volumes < 0).all(1)) & (len(tetrahedral) > 0)
@@ -187,16 +196,20 @@ def chirality_step(
 
 @dataclass(frozen=True)
 class DistanceOptions:
-    """How `SE3Distance` samples; the defaults were chosen on validation molecules and travel in the weights' metadata.
+    """How `SE3Distance` samples; the defaults were chosen on validation molecules and
+    travel in the weights' metadata.
 
     Attributes
     ----------
     steps : network calls of a sample.
     solver : `ode`, `sde` or `langevin`.
     map : `chain`, `degree` or `gauss-newton`, see `distance_maps`.
-    corrector : k of arXiv:2403.01430, reverse process, lowered where the stability rule asks for it.
-    sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the logarithm.
-    late_map, late_corrector, late_sigma_A : the map and k used below that noise level; "" keeps the first ones.
+    corrector : k of arXiv:2403.01430, reverse process, lowered where the stability rule
+        asks for it.
+    sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the
+        logarithm.
+    late_map, late_corrector, late_sigma_A : the map and k used below that noise level;
+        "" keeps the first ones.
     global_weight : weight of far pairs against local ones below `late_sigma_A`.
     step_rate : step of Langevin in units of sigma^2, 1e4 times GeoDiff's step_lr.
     clip_A : longest step of an atom.
@@ -228,7 +241,8 @@ class DistanceOptions:
 
 
 class LearnedMove:
-    """`move(c, sigma)` from the network: distance changes on the complete graph, mapped to coordinates.
+    """`move(c, sigma)` from the network: distance changes on the complete graph, mapped
+    to coordinates.
 
     Parameters
     ----------
@@ -271,7 +285,8 @@ class SE3Distance:
     ----------
     network : trained `DistanceNetwork`.
     options : see `DistanceOptions`.
-    elements : atomic numbers that were in the training data; others are refused by name.
+    elements : atomic numbers that were in the training data; others are refused by
+        name.
     card : metadata of the weights.
     """
 
@@ -293,9 +308,12 @@ class SE3Distance:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """Conformers in A, (len(seeds), n, 3); sample k depends on seeds[k] alone. NaN where the stereo came out wrong.
+        """Conformers in A, (len(seeds), n, 3); sample k depends on seeds[k] alone.
 
-        A sample whose stereocentres are partly wrong is drawn again from the same stream, `options.attempts` times at most.
+        NaN where the stereo came out wrong.
+
+        A sample whose stereocentres are partly wrong is drawn again from the same
+        stream, `options.attempts` times at most.
         """
         self._check(molecule)
         n_steps = self.options.steps if steps is None else int(steps)
@@ -319,7 +337,9 @@ class SE3Distance:
         n_steps: int,
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """One unchecked conformer from each stream, (len(streams), n, 3); the mirror image is left to chance."""
+        """One unchecked conformer from each stream, (len(streams), n, 3); the mirror
+        image is left to chance.
+        """
         n = molecule.n_atoms
         if n == 1:
             return np.zeros((len(streams), 1, 3))
@@ -394,7 +414,9 @@ class SE3Distance:
 
 
 def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
-    """The shipped model, or the one of a card or safetensors file; `options` replace those of its card (see `DistanceOptions`)."""
+    """The shipped model, or the one of a card or safetensors file; `options` replace
+    those of its card (see `DistanceOptions`).
+    """
     network, card = load_network(
         weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes))
     )

@@ -1,4 +1,6 @@
-"""`equidrift train conformers CONFIG` with `task: distance`: the distance scores of se3-distance."""
+"""`equidrift train conformers CONFIG` with `task: distance`: the distance scores of
+se3-distance.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ UNSEEN = 1 << 40  # the first step of held-out batches
 class DistanceTraining(TrainingConfig):
     """What a training YAML with `task: distance` may say. Unknown keys are errors.
 
-    `data` names a folder of shards that `tools/make_distance_data.py` wrote: gfn2*.npz and mmff_*.npz. `gfn2_share` is the share of the
-    former in the draws. `held_out` names shards of molecules that are not trained on.
+    `data` names a folder of shards that `tools/make_distance_data.py` wrote: gfn2*.npz
+    and mmff_*.npz. `gfn2_share` is the share of the former in the draws. `held_out`
+    names shards of molecules that are not trained on.
     """
 
     schedule_defaults: ClassVar[dict[str, Any]] = {
@@ -67,7 +70,9 @@ def run_training(
 
 @dataclasses.dataclass(frozen=True)
 class NoisyBatch:
-    """Molecules of one size with their noise levels (B,) in A and standard normal noise (B, n, 3)."""
+    """Molecules of one size with their noise levels (B,) in A and standard normal noise
+    (B, n, 3).
+    """
 
     molecules: DistanceBatch
     sigma_A: Tensor
@@ -78,7 +83,9 @@ class NoisyBatch:
 
 
 class NoisyBatches:
-    """batch(step): molecules of one size and their noise, of the step and the seed alone."""
+    """batch(step): molecules of one size and their noise, of the step and the seed
+    alone.
+    """
 
     def __init__(self, data: ConformerSet, pairs: int, seed: int, first: int = 0):
         self.data, self.pairs, self.seed, self.first = data, pairs, seed, first

@@ -1,4 +1,6 @@
-"""Fields on atoms to learn from: forces and virials of rMD17, charges of QM9, and padded batches of molecules of all sizes."""
+"""Fields on atoms to learn from: forces and virials of rMD17, charges of QM9, and
+padded batches of molecules of all sizes.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def padded(
     positions_A: Sequence[NDArray[np.float64]],
     values: Sequence[NDArray[np.float64]],
 ) -> AtomFields:
-    """Fields of molecules: numbers (n_i,), positions_A (n_i, 3), values (n_i, p), NaN where not known."""
+    """Fields of molecules: numbers (n_i,), positions_A (n_i, 3), values (n_i, p), NaN
+    where not known.
+    """
     n, p = max(map(len, numbers)), values[0].shape[1]
     x, y = np.zeros((len(numbers), n, 4)), np.full((len(numbers), n, p), np.nan)
     for k, (z, r, f) in enumerate(zip(numbers, positions_A, values)):
@@ -93,11 +97,13 @@ def joined(parts: Sequence[AtomFields]) -> AtomFields:
 def rmd17(
     folder: Path, molecule: str, split: str, what: str = "forces", most: int | None = None
 ) -> AtomFields:
-    """Frames of a molecule of rMD17: "forces" in eV/A, or "virial", the symmetric part of r x f about the centre, in eV.
+    """Frames of a molecule of rMD17: "forces" in eV/A, or "virial", the symmetric part
+    of r x f about the centre, in eV.
 
     Parameters
     ----------
-    split : "train" (900 frames), "validation" (the other 100 of the published training split) or "test" (1000).
+    split : "train" (900 frames), "validation" (the other 100 of the published training
+        split) or "test" (1000).
     most : frames, the first ones.
     """
     path = folder / "rmd17" / f"rmd17_{molecule}_{'test' if split == 'test' else 'train'}_01.npz"
@@ -125,11 +131,13 @@ def rmd17(
 
 
 def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
-    """Mulliken charges (e) of `count` molecules of QM9, the same ones for the same count; they sum to zero.
+    """Mulliken charges (e) of `count` molecules of QM9, the same ones for the same
+    count; they sum to zero.
 
     Parameters
     ----------
-    split : "train", "validation" or "test", by the project's hash of the molecular graph.
+    split : "train", "validation" or "test", by the project's hash of the molecular
+        graph.
     """
     path = folder / "qm9_130831.npz"
     if not path.is_file():

@@ -1,4 +1,6 @@
-"""Fitting a field on atoms: mean and kernel by marginal likelihood, their calibration, and the score's network."""
+"""Fitting a field on atoms: mean and kernel by marginal likelihood, their calibration,
+and the score's network.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def train_limit(
     run: Run,
     held_out: AtomFields | None = None,
 ) -> Trainer:
-    """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's white part on the values."""
+    """Fit mean and kernel by marginal likelihood, with fresh noise of the kernel's
+    white part on the values.
+    """
     kernel: AtomKernel = model.diffusion.kernel  # type: ignore[assignment]
     generator = torch.Generator()
 
@@ -154,7 +158,9 @@ def calibrate(model: AtomFieldModel, validation: AtomFields) -> float:
 def calibrate_intervals(
     model: AtomFieldModel, validation: AtomFields, most: int = 150, seed: int = 0
 ) -> None:
-    """Set `quantiles` to those of deviations over standard deviations, of values of validation molecules that are not given."""
+    """Set `quantiles` to those of deviations over standard deviations, of values of
+    validation molecules that are not given.
+    """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(validation), generator=generator)[:most]
     scores: list[list[Tensor]] = [[] for _ in SHARES]
@@ -192,7 +198,9 @@ def element_means(data: AtomFields) -> dict[int, float]:
 
 
 def is_balanced(data: AtomFields, rank: str) -> bool:
-    """Whether whole molecules' values sum to zero and, as vectors, exert no torque about the centre."""
+    """Whether whole molecules' values sum to zero and, as vectors, exert no torque
+    about the centre.
+    """
     whole = data[torch.where((data.mask == (data.x[..., 3] > 0)).all(1))[0]] if len(data) else data
     if rank == "tensor" or not len(whole):
         return False

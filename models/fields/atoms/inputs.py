@@ -24,7 +24,8 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
     Raises
     ------
     InputError
-        for shapes that do not go together, numbers that are no elements, positions that are not finite, and two atoms at one place.
+        for shapes that do not go together, numbers that are no elements, positions that
+        are not finite, and two atoms at one place.
     """
     z, r = numbers_in(numbers, "numbers"), numbers_in(positions_A, "positions_A")
     if z.ndim != 1 or not len(z) or r.shape != (len(z), 3):
@@ -50,12 +51,14 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
 def as_atom_fields(
     numbers: Any, positions_A: Sequence[Any], values: Sequence[Any], rank: str
 ) -> AtomFields:
-    """Molecules with their values, checked and padded; arguments as `AtomFieldModel.fit`.
+    """Molecules with their values, checked and padded; arguments as
+    `AtomFieldModel.fit`.
 
     Raises
     ------
     InputError
-        for what `as_molecule` refuses, values of another shape, infinite ones, and tensors that are not symmetric.
+        for what `as_molecule` refuses, values of another shape, infinite ones, and
+        tensors that are not symmetric.
     """
     shared = np.ndim(numbers[0]) == 0 if len(numbers) else True
     count = len(positions_A)
@@ -91,7 +94,10 @@ def as_atom_fields(
 
 
 def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """A mask (n,) of given atoms from a mask or from indices. Raises `InputError` for atoms that are not there."""
+    """A mask (n,) of given atoms from a mask or from indices.
+
+    Raises `InputError` for atoms that are not there.
+    """
     array = np.asarray(given)
     if array.dtype == bool:
         if array.shape != (n,):

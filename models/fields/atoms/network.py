@@ -1,8 +1,11 @@
-"""Networks for fields on the atoms of molecules: the index of the field is the molecule itself, elements and positions.
+"""Networks for fields on the atoms of molecules: the index of the field is the molecule
+itself, elements and positions.
 
-One equivariant network over atoms (the trunk) gives the limiting GP of B.1 its mean m(x) and its kernel K(x, x), which is positive by
-construction; a second, smaller one is the score's. A point is (x, y, z, atomic number): position in A, and 0 where a batch is padded.
-Values are scalars (1 component), vectors (3) or symmetric tensors (6, so scaled that lengths are those of the 3 x 3 matrix).
+One equivariant network over atoms (the trunk) gives the limiting GP of B.1 its mean
+m(x) and its kernel K(x, x), which is positive by construction; a second, smaller one is
+the score's. A point is (x, y, z, atomic number): position in A, and 0 where a batch is
+padded. Values are scalars (1 component), vectors (3) or symmetric tensors (6, so scaled
+that lengths are those of the 3 x 3 matrix).
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ class AtomConfig:
     """Sizes of an atom field's networks.
 
     rank : what a value is.
-    balanced : the values of a molecule sum to zero, as charges and forces do; vectors exert no torque either.
+    balanced : the values of a molecule sum to zero, as charges and forces do; vectors
+        exert no torque either.
     noise : standard deviation of the white part, in units of the standardised values.
     features : rank of the low-rank parts of the kernel.
     """
@@ -70,7 +74,9 @@ def to_matrix(six: Tensor) -> Tensor:
 
 
 def edges(x: Tensor, radial: int, cutoff_A: float) -> Edges:
-    """Gaussians of all distances below the cutoff, which fall off smoothly, divided by the root of the neighbours' number."""
+    """Gaussians of all distances below the cutoff, which fall off smoothly, divided by
+    the root of the neighbours' number.
+    """
     exists = x[..., 3] > 0
     difference = x[:, :, None, :3] - x[:, None, :, :3]
     distance = (difference.square().sum(-1) + 1e-12).sqrt()
@@ -87,7 +93,9 @@ def edges(x: Tensor, radial: int, cutoff_A: float) -> Edges:
 
 
 class Trunk(nn.Module):
-    """Scalars (B, n, C) and vectors (B, n, 3, C) of every atom, from elements and positions alone."""
+    """Scalars (B, n, C) and vectors (B, n, 3, C) of every atom, from elements and
+    positions alone.
+    """
 
     def __init__(self, config: AtomConfig):
         super().__init__()
@@ -116,7 +124,9 @@ class Trunk(nn.Module):
 
 
 class Tensors(nn.Module):
-    """Symmetric tensors (B, n, 6, q) of scalars and vectors: products of two vectors, and multiples of the unit matrix."""
+    """Symmetric tensors (B, n, 6, q) of scalars and vectors: products of two vectors,
+    and multiples of the unit matrix.
+    """
 
     def __init__(self, width: int, count: int):
         super().__init__()
@@ -138,9 +148,11 @@ class Tensors(nn.Module):
 class AtomKernel(nn.Module):
     """Mean and kernel of the limiting GP over the atoms of a molecule.
 
-    K = P (A A^T + D^2) P + sum of F_q F_q^T + pairs + noise: A and D are invariants of the atoms, times the unit matrix of the components;
-    F_q are equivariant features (vectors or tensors); `pairs` are equal and opposite forces of random size along all lines between two
-    atoms, the kernel of pairwise potentials; P takes out net values and torques where the field has none. Each term is positive.
+    K = P (A A^T + D^2) P + sum of F_q F_q^T + pairs + noise: A and D are invariants of
+    the atoms, times the unit matrix of the components; F_q are equivariant features
+    (vectors or tensors); `pairs` are equal and opposite forces of random size along all
+    lines between two atoms, the kernel of pairwise potentials; P takes out net values
+    and torques where the field has none. Each term is positive.
     """
 
     def __init__(self, config: AtomConfig):
@@ -166,7 +178,9 @@ class AtomKernel(nn.Module):
         )  # calibration: factor of all but the noise
 
     def law(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, AtomGram]:
-        """Mean (B, n, p) and Gram matrix of molecules x (B, n, 4), of the atoms in `mask` (B, n), or of all."""
+        """Mean (B, n, p) and Gram matrix of molecules x (B, n, 4), of the atoms in
+        `mask` (B, n), or of all.
+        """
         s, v, pairs = self.trunk(x)
         s, v = s.to(x.dtype), v.to(x.dtype)
         exists = x[..., 3] > 0
@@ -250,7 +264,9 @@ class AtomKernel(nn.Module):
 
 
 def balance(x: Tensor, rank: Rank) -> Tensor:
-    """Projection (B, n p, n p) onto fields without net value and, for vectors, without net torque; in float64."""
+    """Projection (B, n p, n p) onto fields without net value and, for vectors, without
+    net torque; in float64.
+    """
     x = x.double()
     exists = (x[..., 3] > 0).double()
     b, n = exists.shape
@@ -274,9 +290,11 @@ def balance(x: Tensor, rank: Rank) -> Tensor:
 
 
 class AtomGram(Gram):
-    """A Gram matrix whose root is the symmetric one for every rank: it turns with the frame and with the order of the atoms.
+    """A Gram matrix whose root is the symmetric one for every rank: it turns with the
+    frame and with the order of the atoms.
 
-    `known` is what the trunk has found on the atoms, which the score's network starts from.
+    `known` is what the trunk has found on the atoms, which the score's network starts
+    from.
     """
 
     known: tuple[Tensor, Tensor, Edges]
@@ -304,9 +322,11 @@ class AtomGram(Gram):
 
 
 class AtomScore(nn.Module):
-    """The score's network: whitened noisy values u (B, n, p) and what the trunk knows of the atoms -> f (B, n, p).
+    """The score's network: whitened noisy values u (B, n, p) and what the trunk knows
+    of the atoms -> f (B, n, p).
 
-    The output starts at zero, which with the residual trick is the exact score of the limiting GP.
+    The output starts at zero, which with the residual trick is the exact score of the
+    limiting GP.
     """
 
     def __init__(self, config: AtomConfig):
@@ -343,7 +363,9 @@ class AtomScore(nn.Module):
     def forward(
         self, t: Tensor, std: Tensor, u: Tensor, mask: Tensor, known: tuple[Tensor, Tensor, Edges]
     ) -> Tensor:
-        """Times and noise factors (B,); mask (B, n) of the atoms that have a value; `known` of the trunk, of batch B or 1."""
+        """Times and noise factors (B,); mask (B, n) of the atoms that have a value;
+        `known` of the trunk, of batch B or 1.
+        """
         trunk_s, trunk_v, pairs = known
         here = mask.to(u.dtype)[..., None]
         u = u * here

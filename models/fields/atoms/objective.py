@@ -1,4 +1,6 @@
-"""The diffusion of fields on atoms: the score in white coordinates, its loss, and the density."""
+"""The diffusion of fields on atoms: the score in white coordinates, its loss, and the
+density.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from equidrift.models.fields.functions.objective import (
 
 
 class AtomDiffusion(FieldDiffusion):
-    """Limiting GP and score network; times, noising and the preconditioned score are those of `FieldDiffusion`."""
+    """Limiting GP and score network; times, noising and the preconditioned score are
+    those of `FieldDiffusion`.
+    """
 
     def __init__(self, config: AtomConfig, schedule: LinearBeta | None = None):
         super().__init__(AtomKernel(config), NetworkConfig(kind="none"), schedule)  # type: ignore[arg-type]
@@ -53,7 +57,9 @@ class AtomDiffusion(FieldDiffusion):
     def loss(
         self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True
     ) -> Tensor:
-        """Denoising score matching of residuals, in the metric in which the limiting GP is white."""
+        """Denoising score matching of residuals, in the metric in which the limiting GP
+        is white.
+        """
         with torch.no_grad():
             mean, gram = self.kernel.law(x, mask)  # type: ignore[operator]
             u = gram.whiten((y - mean) * mask[..., None]).float() * mask[..., None]
@@ -66,7 +72,9 @@ class AtomDiffusion(FieldDiffusion):
         return (error.sum(-1) / mask.sum(-1)).mean()
 
     def log_prob(self, x: Tensor, y: Tensor, mask: Tensor, **options: Any) -> Tensor:
-        """Log densities (B,) of standardised values y (B, n, p) of the atoms in mask (B, n)."""
+        """Log densities (B,) of standardised values y (B, n, p) of the atoms in mask
+        (B, n).
+        """
         with torch.no_grad():
             mean, gram = self.kernel.law(x.float(), mask)  # type: ignore[operator]
             y = (y - mean) * mask[..., None]
@@ -84,7 +92,9 @@ class AtomDiffusion(FieldDiffusion):
 
 
 class _White:
-    """The same diffusion in coordinates in which the limiting GP is white: there the divergence is cheap to estimate."""
+    """The same diffusion in coordinates in which the limiting GP is white: there the
+    divergence is cheap to estimate.
+    """
 
     gaussian = False
 
@@ -110,7 +120,9 @@ class _White:
 
 
 def random_subsets(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Which atoms (B, n) have a value: all of them in two of five molecules, else each with a chance that is even in [0, 1]."""
+    """Which atoms (B, n) have a value: all of them in two of five molecules, else each
+    with a chance that is even in [0, 1].
+    """
     share = torch.rand(len(mask), 1, generator=generator)
     share = torch.where(
         torch.rand(len(mask), 1, generator=generator) < 0.4, torch.ones_like(share), share

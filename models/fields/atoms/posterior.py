@@ -12,7 +12,9 @@ LEVELS = (*(k / 20 for k in range(1, 20)), 0.99)  # of the intervals that are ca
 
 
 def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (1, n, p) of a GP's values of one molecule, given y where the mask is True; given values vary by 0."""
+    """Mean and variance (1, n, p) of a GP's values of one molecule, given y where the
+    mask is True; given values vary by 0.
+    """
     known = mask[0, :, None].expand(*mean.shape[1:]).reshape(-1)
     matrix = gram.matrix[0] if gram.matrix is not None else torch.zeros(0)
     flat, prior = mean.reshape(-1).clone(), matrix.diagonal().clone()
@@ -25,7 +27,9 @@ def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple
 
 
 def given_share(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """(1, n) a random share of the atoms of one molecule that have a value: one at least, and not all."""
+    """(1, n) a random share of the atoms of one molecule that have a value: one at
+    least, and not all.
+    """
     there = torch.nonzero(mask[0])[:, 0]
     count = min(max(1, round(share * len(there))), len(there) - 1)
     given = torch.zeros_like(mask)
@@ -34,7 +38,9 @@ def given_share(mask: Tensor, share: float, generator: torch.Generator) -> Tenso
 
 
 def offset(means: dict[int, float], x: Tensor, balanced: bool) -> Tensor:
-    """Means of the elements at the atoms (F, n, 1); where values sum to zero over a molecule, theirs do too."""
+    """Means of the elements at the atoms (F, n, 1); where values sum to zero over a
+    molecule, theirs do too.
+    """
     table = torch.zeros(MAX_NUMBER, dtype=torch.float64)
     for z, value in means.items():
         table[z] = value

@@ -1,8 +1,11 @@
-"""`AtomFieldModel`: distributions over scalars, vectors or tensors on the atoms of molecules - fit, condition, sample, log_prob.
+"""`AtomFieldModel`: distributions over scalars, vectors or tensors on the atoms of
+molecules - fit, condition, sample, log_prob.
 
-A geometric neural diffusion process (arXiv:2307.05431) whose points are a molecule's atoms. The limiting GP has a learned mean and kernel
-(`atom_network.AtomKernel`, fitted by marginal likelihood), and the network learns how the data differs from it, in coordinates in which
-the limiting GP is white. An atom without a value still counts as a place: subsets are marginals of one process.
+A geometric neural diffusion process (arXiv:2307.05431) whose points are a molecule's
+atoms. The limiting GP has a learned mean and kernel (`atom_network.AtomKernel`, fitted
+by marginal likelihood), and the network learns how the data differs from it, in
+coordinates in which the limiting GP is white. An atom without a value still counts as a
+place: subsets are marginals of one process.
 """
 
 from __future__ import annotations
@@ -58,16 +61,19 @@ LIMIT_SHARE = 0.7  # of a time budget, for mean and kernel
 
 
 class AtomFieldModel:
-    """A distribution over fields on the atoms of a molecule; made by `AtomFieldModel.fit` or `AtomFieldModel.load`.
+    """A distribution over fields on the atoms of a molecule; made by
+    `AtomFieldModel.fit` or `AtomFieldModel.load`.
 
-    A molecule is `numbers` (n,) and `positions_A` (n, 3); values are (n,) scalars, (n, 3) vectors or (n, 3, 3) symmetric tensors in the
-    user's units. It turns with the molecule and does not depend on the order of the atoms.
+    A molecule is `numbers` (n,) and `positions_A` (n, 3); values are (n,) scalars, (n,
+    3) vectors or (n, 3, 3) symmetric tensors in the user's units. It turns with the
+    molecule and does not depend on the order of the atoms.
 
     Attributes
     ----------
     quantity, unit : what a value is, "forces" in "eV/A" for one.
     means : value taken off the scalars of each element, by atomic number.
-    quantiles : (shares, levels) half widths of intervals over the standard deviation, as validation molecules have them.
+    quantiles : (shares, levels) half widths of intervals over the standard deviation,
+        as validation molecules have them.
     """
 
     def __init__(
@@ -125,18 +131,24 @@ class AtomFieldModel:
         Parameters
         ----------
         numbers : (n,) atomic numbers of all molecules, or one such array per molecule.
-        positions_A, values : one array per molecule, (n, 3) and (n,), (n, 3) or (n, 3, 3); NaN is a missing value.
+        positions_A, values : one array per molecule, (n, 3) and (n,), (n, 3) or (n, 3,
+            3); NaN is a missing value.
         rank : "scalar", "vector" or "tensor".
-        balanced : whether values sum to zero over a molecule (and vectors exert no torque); None looks at the data.
-        validation : share of the molecules that calibrates the width of the distribution and is not trained on.
-        budget_s : seconds of training, unless `schedule["steps"]` and `score_schedule["steps"]` say how long.
-        config : sizes, as in `atom_network.AtomConfig`. schedule, score_schedule : of `Schedule`, for the GP and for the score.
+        balanced : whether values sum to zero over a molecule (and vectors exert no
+            torque); None looks at the data.
+        validation : share of the molecules that calibrates the width of the
+            distribution and is not trained on.
+        budget_s : seconds of training, unless `schedule["steps"]` and
+            `score_schedule["steps"]` say how long.
+        config : sizes, as in `atom_network.AtomConfig`. schedule, score_schedule : of
+            `Schedule`, for the GP and for the score.
         out : folder of checkpoints. resume : go on from those there.
 
         Raises
         ------
         InputError
-            for arrays that do not go together, elements or positions that cannot be, and fields without any spread.
+            for arrays that do not go together, elements or positions that cannot be,
+            and fields without any spread.
         """
         if rank not in COMPONENTS:
             raise UnknownNameError("rank", rank, tuple(COMPONENTS))
@@ -238,12 +250,14 @@ class AtomFieldModel:
         Parameters
         ----------
         values : (n,), (n, 3) or (n, 3, 3), NaN where not known.
-        given : (n,) bool, or indices of the atoms whose values are known; all that are not NaN where None.
+        given : (n,) bool, or indices of the atoms whose values are known; all that are
+            not NaN where None.
 
         Raises
         ------
         InputError
-            for shapes, elements or positions that do not fit, and where no value is known, or all are.
+            for shapes, elements or positions that do not fit, and where no value is
+            known, or all are.
         """
         data = self._single(numbers, positions_A, values, given)
         known = data.mask[0]
@@ -258,7 +272,9 @@ class AtomFieldModel:
     def sample(
         self, numbers: ArrayLike, positions_A: ArrayLike, n: int = 1, seed: int = 0, **options: Any
     ) -> Array:
-        """n fields of a molecule without any known value; shape and options as `ConditionedAtoms.sample`."""
+        """n fields of a molecule without any known value; shape and options as
+        `ConditionedAtoms.sample`.
+        """
         z, r = as_molecule(numbers, positions_A)
         empty = np.full((len(z), *VALUE[self.config.rank]), np.nan)
         return ConditionedAtoms(self, self._single(z, r, empty, None)).sample(n, seed, **options)
@@ -271,10 +287,11 @@ class AtomFieldModel:
         mask: ArrayLike | None = None,
         **options: Any,
     ) -> Array:
-        """Log densities (F,) of fields (F, n, ...) or (n, ...) of one molecule at positions (F, n, 3) or (n, 3).
+        """Log densities (F,) of fields (F, n, ...) or (n, ...) of one molecule at
+        positions (F, n, 3) or (n, 3).
 
-        The density of some of the atoms' values is the marginal's: NaN, or False in `mask` (F, n), is unknown. Options as
-        `likelihood.log_likelihood`.
+        The density of some of the atoms' values is the marginal's: NaN, or False in
+        `mask` (F, n), is unknown. Options as `likelihood.log_likelihood`.
         """
         y = numbers_in(values, "values")
         single = y.ndim == 1 + len(VALUE[self.config.rank])
@@ -304,13 +321,17 @@ class AtomFieldModel:
         return out
 
     def law(self, data: AtomFields) -> tuple[Tensor, AtomGram]:
-        """Mean (F, n, p) and Gram matrix of the limiting GP at all atoms of padded molecules, standardised."""
+        """Mean (F, n, p) and Gram matrix of the limiting GP at all atoms of padded
+        molecules, standardised.
+        """
         with torch.no_grad():
             mean, gram = self.diffusion.kernel.law(data.x.float())  # type: ignore[operator]
         return mean.double(), gram
 
     def half_width(self, share: float, level: float) -> float:
-        """Half of an interval that holds a share `level` of the values, in standard deviations, where a `share` of the atoms is given."""
+        """Half of an interval that holds a share `level` of the values, in standard
+        deviations, where a `share` of the atoms is given.
+        """
         row = self.quantiles[int(np.argmin([abs(share - s) for s in SHARES]))]
         return float(np.interp(level, LEVELS, row))
 
@@ -371,13 +392,19 @@ class AtomFieldModel:
         }
 
     def save(self, path: str | Path, **card: Any) -> Path:
-        """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
+        """Write PATH.safetensors and its card; returns the former.
+
+        Keywords go into the card.
+        """
         state = {key: value.clone().float() for key, value in self.diffusion.state_dict().items()}
         return save_weights(path, state, self.card(name=Path(path).stem, **card))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> AtomFieldModel:
-        """A model by the name of shipped weights or by a path. Raises `WeightsError` for another kind of model's."""
+        """A model by the name of shipped weights or by a path.
+
+        Raises `WeightsError` for another kind of model's.
+        """
         diffusion, card = load_network(
             name_or_path,
             "atom-field",
@@ -415,14 +442,18 @@ class ConditionedAtoms:
         psi: float | None = None,
         noise: Callable[[tuple[int, ...]], Array] | None = None,
     ) -> Array:
-        """n completed fields (n, n_atoms), (n, n_atoms, 3) or (n, n_atoms, 3, 3); known values are as given.
+        """n completed fields (n, n_atoms), (n, n_atoms, 3) or (n, n_atoms, 3, 3); known
+        values are as given.
 
-        Where values are known the limiting GP's conditional is drawn; the network has its say in the prior and in `log_prob`.
+        Where values are known the limiting GP's conditional is drawn; the network has
+        its say in the prior and in `log_prob`.
 
         Parameters
         ----------
-        steps, corrections, psi : of `conditioning.conditional_sample`; the price is steps (1 + corrections) network calls.
-        noise : gives standard normal arrays of a shape (n, n_atoms, components) in place of the seed's; for tests of equivariance.
+        steps, corrections, psi : of `conditioning.conditional_sample`; the price is
+            steps (1 + corrections) network calls.
+        noise : gives standard normal arrays of a shape (n, n_atoms, components) in
+            place of the seed's; for tests of equivariance.
         """
         n = check_count("n", n)
         model, data = self.model, self.data
@@ -466,7 +497,9 @@ class ConditionedAtoms:
         )
 
     def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:
-        """Mean and standard deviation of the values (n_atoms, ...): in closed form where values are known, else of n samples."""
+        """Mean and standard deviation of the values (n_atoms, ...): in closed form
+        where values are known, else of n samples.
+        """
         if not (self.model.diffusion.gaussian or self.data.mask.any()):
             made = self.sample(n, seed, **options)
             known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
@@ -485,10 +518,13 @@ class ConditionedAtoms:
         return centre, width[0].reshape(centre.shape).numpy()
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array, Array]:
-        """Mean, lower and upper ends of calibrated intervals of each component of each atom's value, in closed form.
+        """Mean, lower and upper ends of calibrated intervals of each component of each
+        atom's value, in closed form.
 
-        From the limiting GP's posterior: its mean, and as many of its standard deviations on either side as hold a share `level` of the
-        values of validation molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms, ...) each.
+        From the limiting GP's posterior: its mean, and as many of its standard
+        deviations on either side as hold a share `level` of the values of validation
+        molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms,
+        ...) each.
         """
         if not isinstance(level, int | float) or not LEVELS[0] <= level <= LEVELS[-1]:
             raise InputError(f"level must lie in {LEVELS[0]} .. {LEVELS[-1]}, not {level!r}")

@@ -1,4 +1,6 @@
-"""`equidrift train fields CONFIG` with `kind: atoms`: fields on atoms, from a user's arrays or from a system of `atom_data`."""
+"""`equidrift train fields CONFIG` with `kind: atoms`: fields on atoms, from a user's
+arrays or from a system of `atom_data`.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ QM9_TRAIN, QM9_VALIDATION = 2000, 150
 class AtomTraining(TrainingConfig):
     """What a training YAML with `kind: atoms` may say. Unknown keys are errors.
 
-    `data` is an .npz file: numbers (n,) or (F, n) with 0 for padding, positions_A (F, n, 3), values (F, n), (F, n, 3) or (F, n, 3, 3) with
-    NaN where not known. `system` is one of `SYSTEMS`, read from the folder EQUIDRIFT_DATA.
+    `data` is an .npz file: numbers (n,) or (F, n) with 0 for padding, positions_A (F,
+    n, 3), values (F, n), (F, n, 3) or (F, n, 3, 3) with NaN where not known. `system`
+    is one of `SYSTEMS`, read from the folder EQUIDRIFT_DATA.
     """
 
     kind: str = Field(pattern="^atoms$")
@@ -62,9 +65,11 @@ def train_atoms(
     resume: bool,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Fit mean and kernel, calibrate them, train the score's network, write `out/NAME.safetensors` with its card.
+    """Fit mean and kernel, calibrate them, train the score's network, write
+    `out/NAME.safetensors` with its card.
 
-    Parameters and errors as `fields.train.run_training`; the budget is shared by the two trainings.
+    Parameters and errors as `fields.train.run_training`; the budget is shared by the
+    two trainings.
     """
     with config_errors():
         c = AtomTraining.model_validate(config)
@@ -109,7 +114,9 @@ def train_atoms(
 
 
 def read_system(system: str) -> tuple[Any, Any]:
-    """Training and validation fields of a system; of rMD17 one molecule, `UNSEEN`, is left out."""
+    """Training and validation fields of a system; of rMD17 one molecule, `UNSEEN`, is
+    left out.
+    """
     data = os.environ.get("EQUIDRIFT_DATA")
     if not data:
         raise InputError(

@@ -1,4 +1,6 @@
-"""Functions to learn from: the generators of arXiv:2307.05431, experiments, and the checks of a user's arrays."""
+"""Functions to learn from: the generators of arXiv:2307.05431, experiments, and the
+checks of a user's arrays.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ RADIUS, NOISE_2D = 10.0, 0.02
 
 
 def true_kernel(system: str) -> Kernel:
-    """The kernel of a Gaussian system of B.7. Raises `UnknownNameError` for the sawtooth, the mixture and other names."""
+    """The kernel of a Gaussian system of B.7.
+
+    Raises `UnknownNameError` for the sawtooth, the mixture and other names.
+    """
     if system == "weakly-periodic":
         return make_kernel("weakly-periodic", length=0.5, noise=NOISE, period=0.25, inner=1.0)
     if system in ("se", "matern52"):
@@ -38,7 +43,9 @@ def true_kernel(system: str) -> Kernel:
 
 
 def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Sawtooth functions at x (B, n, 1): frequency U[3, 5], shift U[-5, 5], Fourier series cut after 10 to 20 terms; no noise."""
+    """Sawtooth functions at x (B, n, 1): frequency U[3, 5], shift U[-5, 5], Fourier
+    series cut after 10 to 20 terms; no noise.
+    """
     b = len(x)
     frequency = 3 + 2 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype)
     shift = 10 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype) - 5
@@ -51,7 +58,8 @@ def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Functions of a system of B.7 at points x (B, n, d): (B, n, p), observation noise included.
+    """Functions of a system of B.7 at points x (B, n, d): (B, n, p), observation noise
+    included.
 
     Raises
     ------
@@ -73,14 +81,18 @@ def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor
 
 
 def radial_grid() -> Tensor:
-    """The 648 points of the 2D systems: those of a 30 x 30 grid over [-10, 10]^2 within radius 10. (n, 2)."""
+    """The 648 points of the 2D systems: those of a 30 x 30 grid over [-10, 10]^2 within
+    radius 10. (n, 2).
+    """
     axis = torch.linspace(-RADIUS, RADIUS, 30, dtype=torch.float64)
     x = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     return x[x.norm(dim=-1) <= RADIUS]
 
 
 class Functions:
-    """Endless training batches of a system: `batch(step)` is (x, y, mask), each function with its own points and their number."""
+    """Endless training batches of a system: `batch(step)` is (x, y, mask), each
+    function with its own points and their number.
+    """
 
     def __init__(self, system: str, size: int = 32, seed: int = 0, points: int | None = None):
         if system not in SYSTEMS_1D + SYSTEMS_2D:
@@ -119,16 +131,18 @@ def as_fields(
 
     Parameters
     ----------
-    x : (n,), (n, d) or (F, n, d) points; without F they are the same for every function.
+    x : (n,), (n, d) or (F, n, d) points; without F they are the same for every
+        function.
     y : (n,), (F, n) or (F, n, p) values; NaN counts as missing.
-    mask : (F, n) bool, True where a value is known; all of the finite ones where it is not given.
+    mask : (F, n) bool, True where a value is known; all of the finite ones where it is
+        not given.
     dimension, components : what a model was made for.
 
     Raises
     ------
     InputError
-        for shapes that do not go together, points that are not finite, or another dimension than the model's; InputTypeError for
-        what is no array of numbers.
+        for shapes that do not go together, points that are not finite, or another
+        dimension than the model's; InputTypeError for what is no array of numbers.
     """
     x_ = as_array("x", x)
     x_ = x_[:, None] if x_.ndim == 1 else x_
@@ -182,7 +196,10 @@ def as_fields(
 
 
 def as_array(name: str, value: Any) -> NDArray[np.float64]:
-    """An array of numbers. Raises `InputTypeError`, with the argument's name, for what is none."""
+    """An array of numbers.
+
+    Raises `InputTypeError`, with the argument's name, for what is none.
+    """
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -194,9 +211,11 @@ def as_array(name: str, value: Any) -> NDArray[np.float64]:
 def hurdat_tracks(
     folder: Path | str, points: int = 25
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(days (n,), unit vectors (storms, n, 3)) of the first `points` six-hourly positions of every gapless HURDAT2 track in folder.
+    """(days (n,), unit vectors (storms, n, 3)) of the first `points` six-hourly
+    positions of every gapless HURDAT2 track in folder.
 
-    Only the synoptic hours 0, 6, 12 and 18 are taken. Raises `InputError` where AL.csv and EP.csv are not there.
+    Only the synoptic hours 0, 6, 12 and 18 are taken. Raises `InputError` where AL.csv
+    and EP.csv are not there.
     """
     tracks = []
     for name in ("AL.csv", "EP.csv"):

@@ -1,9 +1,12 @@
-"""A learned mixture of Gaussian processes: the exact score of data that is of several kinds, or periodic with unknown periods.
+"""A learned mixture of Gaussian processes: the exact score of data that is of several
+kinds, or periodic with unknown periods.
 
-A network of zeros then is the score of this mixture instead of the limiting GP's. With a white limiting kernel the noised density
-is known in closed form, p_t(y) = sum_j w_j N(y; 0, alpha^2 K_j + std^2 I); its gradient is the score. The harmonic expert is a
-GP of H harmonics of a fundamental frequency f that each function draws for itself; f is integrated over numerically, on a grid of
-cells that is refined around the best of them until the spacing is below the width that the noise leaves to the peak.
+A network of zeros then is the score of this mixture instead of the limiting GP's. With
+a white limiting kernel the noised density is known in closed form, p_t(y) = sum_j w_j
+N(y; 0, alpha^2 K_j + std^2 I); its gradient is the score. The harmonic expert is a GP
+of H harmonics of a fundamental frequency f that each function draws for itself; f is
+integrated over numerically, on a grid of cells that is refined around the best of them
+until the spacing is below the width that the noise leaves to the peak.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ NOISE_FLOOR = 1e-5  # least variance of the white part of an expert; values have
 
 
 class Experts(nn.Module):
-    """Mixture of kernels and, where `span` is given, of one harmonic expert, for scalar fields on a line.
+    """Mixture of kernels and, where `span` is given, of one harmonic expert, for scalar
+    fields on a line.
 
     Parameters
     ----------
@@ -83,9 +87,11 @@ class Experts(nn.Module):
     def parts(
         self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """(log density (B, experts) of noised fields under each expert, fundamental frequencies (B,) of the harmonic one).
+        """(log density (B, experts) of noised fields under each expert, fundamental
+        frequencies (B,) of the harmonic one).
 
-        x (1, n, 1) and mask (1, n) are shared by the fields y (B, n, 1), as are alpha and std (1, 1, 1); all float64.
+        x (1, n, 1) and mask (1, n) are shared by the fields y (B, n, 1), as are alpha
+        and std (1, 1, 1); all float64.
         """
         a2, s2 = alpha.square(), std.square()
         unit = torch.eye(x.shape[1], dtype=y.dtype)
@@ -100,7 +106,9 @@ class Experts(nn.Module):
         return torch.stack([*logs, harmonic], -1), frequency
 
     def log_prob(self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor) -> Tensor:
-        """log p_t(y) (B,) of fields (B, n, 1) at points (B, n, 1), with masks (B, n), factors alpha and std (B, 1, 1)."""
+        """log p_t(y) (B,) of fields (B, n, 1) at points (B, n, 1), with masks (B, n),
+        factors alpha and std (B, 1, 1).
+        """
         everything = x, mask, alpha, std
         if all(bool((u == u[:1]).all()) for u in everything):  # one set of Gram matrices for all
             x, mask, alpha, std = (u[:1] for u in everything)
@@ -123,7 +131,9 @@ class Experts(nn.Module):
     def _harmonic(
         self, x: Tensor, y: Tensor, mask: Tensor, a2: Tensor, s2: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,)); to a nat where there are fewer values than waves and no noise."""
+        """(log of the integral of p(f) p_t(y | f) (B,), best f (B,)); to a nat where
+        there are fewer values than waves and no noise.
+        """
         span = float(self.span or 1.0)
         low, high = (float(v) for v in self.band)
         cells = max(2, math.ceil((high - low) * 8 * HARMONICS * span))
@@ -160,7 +170,9 @@ class Experts(nn.Module):
         return total - math.log(high - low), best
 
     def _design(self, f: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their variances (K,)) at frequencies f (B, P); K = 2 H + 1."""
+        """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their
+        variances (K,)) at frequencies f (B, P); K = 2 H + 1.
+        """
         phase = 2 * math.pi * f[..., None] * x[:, None, :, 0]
         cosine, sine = [phase.cos()], [phase.sin()]
         for _ in range(
@@ -206,7 +218,9 @@ class Experts(nn.Module):
         return -0.5 * (quadratic + logs)
 
     def amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and f (B,)."""
+        """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and
+        f (B,).
+        """
         keep = mask.double()
         waves, product, root = (
             u[:, 0] if u.ndim == 4 else u for u in self._design(f[:, None], x, keep)
@@ -219,9 +233,11 @@ class Experts(nn.Module):
         return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
 
     def quieter(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """The variance of the noise under which fields (B, n, 1) of frequencies f (B,) are most likely, down to `NOISE_FLOOR`.
+        """The variance of the noise under which fields (B, n, 1) of frequencies f (B,)
+        are most likely, down to `NOISE_FLOOR`.
 
-        A field that a candidate makes less likely than the present noise does keeps that one: it may be one whose frequency was missed.
+        A field that a candidate makes less likely than the present noise does keeps
+        that one: it may be one whose frequency was missed.
         """
         one, noise = torch.ones(1, dtype=torch.float64), self.log_noise.exp()
         trials = [(noise / 2**k).clamp(min=NOISE_FLOOR)[None] for k in range(11)]
@@ -232,7 +248,9 @@ class Experts(nn.Module):
 
 
 def expert_family(span: float, spacing: float, period: float | None) -> Experts:
-    """The mixture that `fit_experts` starts from: smooth, rough and weakly periodic functions, and periodic ones of any frequency."""
+    """The mixture that `fit_experts` starts from: smooth, rough and weakly periodic
+    functions, and periodic ones of any frequency.
+    """
     kernels = [Kernel([kind], length=span / 16, noise=0.01) for kind in ("se", "matern52")]
     if period is not None:
         kernels.append(Kernel(["weakly-periodic"], length=span / 8, period=period, noise=0.01))
@@ -249,9 +267,11 @@ def fit_experts(
     functions: int = 128,
     seed: int = 0,
 ) -> float:
-    """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns the last log-likelihood per value.
+    """Expectation maximisation in place on functions (F, n, 1) of variance 1; returns
+    the last log-likelihood per value.
 
-    The kernels take gradient steps on their share of the likelihood, the harmonic expert has its updates in closed form.
+    The kernels take gradient steps on their share of the likelihood, the harmonic
+    expert has its updates in closed form.
     """
     x, y, mask = (u[:functions] for u in (x.double(), y.double(), mask))
     one = torch.ones(1, 1, 1, dtype=torch.float64)

@@ -1,4 +1,6 @@
-"""What `FieldModel.fit` makes of functions before any network is trained: standard values, the limiting kernel, experts, batches."""
+"""What `FieldModel.fit` makes of functions before any network is trained: standard
+values, the limiting kernel, experts, batches.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,11 @@ Draw = Callable[[int], tuple[Tensor, Tensor, Tensor]]  # step -> points, values,
 
 @dataclass(frozen=True)
 class Standard:
-    """Functions: points x (F, n, d), values y (F, n, p) less `centre` over `scale`, 0 where not known, and the mask (F, n) of those.
+    """Functions: points x (F, n, d), values y (F, n, p) less `centre` over `scale`, 0
+    where not known, and the mask (F, n) of those.
 
-    span : largest extent of a function along one coordinate; spacing : typical distance of neighbours.
+    span : largest extent of a function along one coordinate; spacing : typical distance
+        of neighbours.
     """
 
     x: Tensor
@@ -95,12 +99,14 @@ def first_diffusion(
     network: NetworkConfig | str,
     seed: int,
 ) -> FieldDiffusion:
-    """The diffusion with its limiting kernel and experts fitted, and a network of random weights that depend on the seed alone.
+    """The diffusion with its limiting kernel and experts fitted, and a network of
+    random weights that depend on the seed alone.
 
     Raises
     ------
     InputError
-        for experts of anything but scalars on a line, and settings that do not fit the values.
+        for experts of anything but scalars on a line, and settings that do not fit the
+        values.
     """
     config = sizes_of(network, data)  # before anything that takes long
     line = data.dimension == data.components == 1
@@ -124,7 +130,9 @@ def first_diffusion(
 
 
 def training_batches(data: Standard, batch: int, seed: int) -> tuple[Draw, Draw | None]:
-    """Batches of functions by step, and those that are held out (all of them at every step; None of few functions)."""
+    """Batches of functions by step, and those that are held out (all of them at every
+    step; None of few functions).
+    """
     rows, held = split(range(len(data.x)), HELD_OUT, seed)
     arrays, unseen = (
         [a[part] for a in (data.x.float(), data.y.float(), data.mask)] for part in (rows, held)
@@ -171,7 +179,9 @@ def start_from(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:
 
 
 def extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
-    """(largest extent of a function along a coordinate, typical distance of neighbours in it)."""
+    """(largest extent of a function along a coordinate, typical distance of neighbours
+    in it).
+    """
     extents = [np.ptp(points[mask], axis=0).max() for points, mask in zip(x, known)]
     count = float(np.median(known.sum(-1)))
     span = float(max(extents))
@@ -179,7 +189,10 @@ def extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def limiting_kernel(limit: str | Kernel, data: Standard, period: float | None) -> Kernel:
-    """The kernel that `limit` names, not fitted yet. Raises `InputError` for one of other components."""
+    """The kernel that `limit` names, not fitted yet.
+
+    Raises `InputError` for one of other components.
+    """
     if isinstance(limit, Kernel):
         if limit.components != data.components:
             raise InputError(

@@ -1,8 +1,10 @@
-"""Equivariant kernels, and the Gram matrices they give (arXiv:2307.05431, kernels): k(gx, gx') = rho(g) k(x, x') rho(g)^T.
+"""Equivariant kernels, and the Gram matrices they give (arXiv:2307.05431, kernels):
+k(gx, gx') = rho(g) k(x, x') rho(g)^T.
 
-A kernel is a sum of terms and a white part; it is a module, so that its logarithmic parameters can be fitted by maximum
-marginal likelihood (`fit_kernel`) and saved with a model's weights. A `Gram` knows when its matrix is a multiple of the unit
-matrix and then never builds one.
+A kernel is a sum of terms and a white part; it is a module, so that its logarithmic
+parameters can be fitted by maximum marginal likelihood (`fit_kernel`) and saved with a
+model's weights. A `Gram` knows when its matrix is a multiple of the unit matrix and
+then never builds one.
 """
 
 from __future__ import annotations
@@ -41,8 +43,10 @@ class Kernel(nn.Module):
 
     Parameters
     ----------
-    kinds : names of `SCALAR` (p = 1, or the same for each component) or of `VECTOR` (p = dimension of the points).
-    variance, length, period : of each term; `period` is that of the periodic kinds and of the cosine of "spectral".
+    kinds : names of `SCALAR` (p = 1, or the same for each component) or of `VECTOR` (p
+        = dimension of the points).
+    variance, length, period : of each term; `period` is that of the periodic kinds and
+        of the cosine of "spectral".
     inner : length scale of the periodic factor, on the scale of its argument.
     noise : variance of the white part.
     """
@@ -103,7 +107,9 @@ class Kernel(nn.Module):
 
     @property
     def variance(self) -> Tensor:
-        """k(x, x) of one component, the white part included; div-free terms in n dimensions count n - 1 times."""
+        """k(x, x) of one component, the white part included; div-free terms in n
+        dimensions count n - 1 times.
+        """
         shares = [
             v * (max(1, self.components - 1) if kind == "div-free" else 1.0)
             for kind, v in zip(self.kinds, self.log_variance.exp())
@@ -115,7 +121,9 @@ class Kernel(nn.Module):
         return {"kinds": list(self.kinds), "components": self.components}
 
     def between(self, x: Tensor, z: Tensor) -> Tensor:
-        """Smooth part of the covariance of points x (B, n, d) and z (B, m, d): (B, n, p, m, p)."""
+        """Smooth part of the covariance of points x (B, n, d) and z (B, m, d): (B, n,
+        p, m, p).
+        """
         difference = x[:, :, None] - z[:, None]
         p, d = self.components, x.shape[-1]
         unit = torch.eye(p, dtype=x.dtype)
@@ -142,7 +150,9 @@ class Kernel(nn.Module):
         return total.transpose(2, 3)
 
     def gram(self, x: Tensor, mask: Tensor | None = None) -> Gram:
-        """Gram matrix of points x (B, n, d), white part included; masked points (False) are independent of all others."""
+        """Gram matrix of points x (B, n, d), white part included; masked points (False)
+        are independent of all others.
+        """
         b, n, _ = x.shape
         p = self.components
         if not self.kinds:
@@ -187,7 +197,8 @@ def make_kernel(
     noise: float | None = None,
     **more: float,
 ) -> Kernel:
-    """A kernel by name: one of `KINDS`, with "noisy-" (5 % of the variance is white) or "short-" (a tenth of the length) before it.
+    """A kernel by name: one of `KINDS`, with "noisy-" (5 % of the variance is white) or
+    "short-" (a tenth of the length) before it.
 
     Raises
     ------
@@ -209,7 +220,8 @@ def make_kernel(
 
 
 class Gram:
-    """Gram matrix of n points with p components: a dense matrix (B or 1, n p, n p), or a multiple of the unit matrix.
+    """Gram matrix of n points with p components: a dense matrix (B or 1, n p, n p), or
+    a multiple of the unit matrix.
 
     Fields are (B, n, p); a Gram of batch 1 serves every one of them.
     """
@@ -230,7 +242,8 @@ class Gram:
         Raises
         ------
         InputError
-            where 1e-3 of the variance is not enough; `JitterWarning` reports more than 1e-6.
+            where 1e-3 of the variance is not enough; `JitterWarning` reports more than
+            1e-6.
         """
         if self._factor is None:
             self._factor, self.jitter = _cholesky(self.dense, self.variance)
@@ -255,7 +268,9 @@ class Gram:
         return self.variance * y if self.matrix is None else self._apply(self.matrix, y)
 
     def root(self, z: Tensor) -> Tensor:
-        """S z with S S^T = K: S is the Cholesky factor for scalars, the symmetric root for vectors, which turns with the frame."""
+        """S z with S S^T = K: S is the Cholesky factor for scalars, the symmetric root
+        for vectors, which turns with the frame.
+        """
         if self.matrix is None:
             return math.sqrt(self.variance) * z
         if self.p == 1:
@@ -311,10 +326,12 @@ class Gram:
         )
 
     def project(self, v: Tensor, free: Tensor) -> Tensor:
-        """v_free - K_fk K_kk^-1 v_known at free points, 0 at known ones; free: bool (n,).
+        """v_free - K_fk K_kk^-1 v_known at free points, 0 at known ones; free: bool
+        (n,).
 
-        Applied to K grad log p it gives G grad_free log p, and to a draw of N(0, K) one of N(0, G), where G is the covariance that
-        the limiting GP leaves to the free points: the natural metric of their Langevin dynamics.
+        Applied to K grad log p it gives G grad_free log p, and to a draw of N(0, K) one
+        of N(0, G), where G is the covariance that the limiting GP leaves to the free
+        points: the natural metric of their Langevin dynamics.
         """
         spread = free[None, :, None].expand(1, self.n, self.p)
         if self.matrix is None or bool(free.all()):
@@ -368,11 +385,13 @@ def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
 def fitted_family(
     components: int, dimension: int, span: float, spacing: float, period: float | None = None
 ) -> Kernel:
-    """The kernel that `fit_kernel` starts from: general enough for most stationary data.
+    """The kernel that `fit_kernel` starts from: general enough for most stationary
+    data.
 
-    Scalars: two squared exponentials, a Matern-5/2 and, in one dimension, two spectral terms and, with the `period` that the
-    data shows most of, a weakly periodic one; vectors: squared
-    exponential, curl-free and div-free terms of two lengths each (every isotropic field is such a mixture, by Helmholtz).
+    Scalars: two squared exponentials, a Matern-5/2 and, in one dimension, two spectral
+    terms and, with the `period` that the data shows most of, a weakly periodic one;
+    vectors: squared exponential, curl-free and div-free terms of two lengths each
+    (every isotropic field is such a mixture, by Helmholtz).
     """
     if components > 1:
         kinds = ["se", "curl-free", "div-free"] * 2
@@ -397,7 +416,9 @@ def fitted_family(
 
 
 def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | None:
-    """The period with the highest peak of power in functions (F, n, 1), among those from half the span to one and a half spacings."""
+    """The period with the highest peak of power in functions (F, n, 1), among those
+    from half the span to one and a half spacings.
+    """
     frequencies = torch.linspace(2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64)
     phase = 2 * math.pi * x[:256] * frequencies
     power = (
@@ -422,11 +443,13 @@ def fit_kernel(
     noise_floor: float = 1e-5,
     share: Tensor | None = None,
 ) -> float:
-    """Fit a kernel's parameters in place by maximum marginal likelihood; returns the last log-likelihood per value.
+    """Fit a kernel's parameters in place by maximum marginal likelihood; returns the
+    last log-likelihood per value.
 
     Parameters
     ----------
-    x, y, mask : (F, n, d), (F, n, p), (F, n) functions; the values should have a variance near 1.
+    x, y, mask : (F, n, d), (F, n, p), (F, n) functions; the values should have a
+        variance near 1.
     share : (F,) what each function counts; 1 where not given.
     noise_floor : least variance of the white part, which keeps Gram matrices regular.
     """

@@ -26,12 +26,13 @@ def log_likelihood(
     first_std: float = 1e-3,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """log p(y) of fields (B, n, p) at points (B, n, d), by Heun's method, even in the log of the noise.
+    """log p(y) of fields (B, n, p) at points (B, n, d), by Heun's method, even in the
+    log of the noise.
 
     Parameters
     ----------
-    probes : Rademacher probes of Hutchinson's estimate of the divergence; 0 takes the exact trace; None the trace for up to
-        `EXACT_VALUES` values and 8 probes above.
+    probes : Rademacher probes of Hutchinson's estimate of the divergence; 0 takes the
+        exact trace; None the trace for up to `EXACT_VALUES` values and 8 probes above.
     first_std : noise factor at which the data is taken to be.
     generator : of the probes.
 
@@ -85,7 +86,9 @@ def _flow(
     log_ratio: Tensor,
     v: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """dy and its divergence per unit of log(std / alpha): dy = -std^2 (y + K grad log p), since dB = 2 std^2 dlog(std / alpha)."""
+    """dy and its divergence per unit of log(std / alpha): dy = -std^2 (y + K grad log
+    p), since dB = 2 std^2 dlog(std / alpha).
+    """
     std = log_ratio.exp() / (1 + (2 * log_ratio).exp()).sqrt()
     t = model.schedule.time_of(std).expand(len(y))
     with torch.enable_grad():

@@ -1,6 +1,8 @@
-"""Networks of the score: bi-dimensional attention for scalar fields, and an E(n)-equivariant one for vector fields (arXiv:2307.05431).
+"""Networks of the score: bi-dimensional attention for scalar fields, and an
+E(n)-equivariant one for vector fields (arXiv:2307.05431).
 
-Both start at zero effect (their last layers are zero), which with the residual trick is the exact score of the limiting GP.
+Both start at zero effect (their last layers are zero), which with the residual trick is
+the exact score of the limiting GP.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of a field network; `wave` is the range of wavelengths (attention) or the cutoff (vectors), in units of the points.
+    """Sizes of a field network; `wave` is the range of wavelengths (attention) or the
+    cutoff (vectors), in units of the points.
 
-    kind : "attention" for scalar fields in any dimension and for tracks, "vector" for vector fields, "none" for no network, "plain"
-        for attention that knows no symmetry (a baseline, for values of any number of components).
+    kind : "attention" for scalar fields in any dimension and for tracks, "vector" for
+        vector fields, "none" for no network, "plain" for attention that knows no
+        symmetry (a baseline, for values of any number of components).
     features : further inputs a point ("attention"), which the caller hands over.
     """
 
@@ -36,7 +40,9 @@ class NetworkConfig:
 
 
 def make_network(config: NetworkConfig) -> nn.Module:
-    """The network of a configuration, with random weights of the current torch generator."""
+    """The network of a configuration, with random weights of the current torch
+    generator.
+    """
     kinds = {
         "attention": BiDimensionalAttention,
         "vector": VectorNetwork,
@@ -68,11 +74,14 @@ class NoNetwork(nn.Module):
 
 
 class BiDimensionalAttention(nn.Module):
-    """Tokens for each (point, coordinate); attention across points, across coordinates, summed (NDP, with our own positions).
+    """Tokens for each (point, coordinate); attention across points, across coordinates,
+    summed (NDP, with our own positions).
 
-    Positions enter as rotations of queries, keys *and values* by the coordinate (rotary embedding): attention and messages depend on
-    differences of coordinates alone, so the network is translation-invariant without centring, and a message can carry a phase, which
-    is what periodic functions are made of. It is invariant under permutations of the points and of the coordinates.
+    Positions enter as rotations of queries, keys *and values* by the coordinate (rotary
+    embedding): attention and messages depend on differences of coordinates alone, so
+    the network is translation-invariant without centring, and a message can carry a
+    phase, which is what periodic functions are made of. It is invariant under
+    permutations of the points and of the coordinates.
     """
 
     def __init__(self, config: NetworkConfig):
@@ -105,7 +114,9 @@ class BiDimensionalAttention(nn.Module):
         mask: Tensor,
         features: Tensor | None = None,
     ) -> Tensor:
-        """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n, p), mask (B, n) and features (B, n, k)."""
+        """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n,
+        p), mask (B, n) and features (B, n, k).
+        """
         inputs = [y, y / (std[:, None, None] + 0.05), *([] if features is None else [features])]
         h = self.enter(torch.cat(inputs, -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
         time = self.time(time_features(t, std, 64))
@@ -121,7 +132,9 @@ class BiDimensionalAttention(nn.Module):
 
 
 class PlainAttention(BiDimensionalAttention):
-    """Attention over points that are told their absolute coordinates: no symmetry but that under permutations; a baseline."""
+    """Attention over points that are told their absolute coordinates: no symmetry but
+    that under permutations; a baseline.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__(
@@ -138,7 +151,9 @@ class PlainAttention(BiDimensionalAttention):
         mask: Tensor,
         features: Tensor | None = None,
     ) -> Tensor:
-        """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the coordinates come as waves of several lengths."""
+        """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the
+        coordinates come as waves of several lengths.
+        """
         length = torch.linspace(
             math.log(self.config.wave_min), math.log(self.config.wave_max), self.config.radial
         ).exp()
@@ -178,7 +193,9 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Multi-head attention over the third axis from the end of (B, a, n, C); heads are turned by rotary angles (B, a, n, heads, pairs)."""
+    """Multi-head attention over the third axis from the end of (B, a, n, C); heads are
+    turned by rotary angles (B, a, n, heads, pairs).
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -208,12 +225,14 @@ def _rotate(u: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class VectorNetwork(nn.Module):
-    """E(n)-equivariant message passing over all pairs of points, for vector fields in any dimension (2D and 3D alike).
+    """E(n)-equivariant message passing over all pairs of points, for vector fields in
+    any dimension (2D and 3D alike).
 
-    Each point holds scalars (C) and vectors (C). A layer sends three kinds of messages with radial filters: the neighbour's vector,
-    the part of it along the line between the two, and that line times a scalar; the second is what curl-free and divergence-free
-    fields need. Only differences of positions, lengths and dot products are used: equivariant under translations, rotations and
-    reflections.
+    Each point holds scalars (C) and vectors (C). A layer sends three kinds of messages
+    with radial filters: the neighbour's vector, the part of it along the line between
+    the two, and that line times a scalar; the second is what curl-free and
+    divergence-free fields need. Only differences of positions, lengths and dot products
+    are used: equivariant under translations, rotations and reflections.
     """
 
     def __init__(self, config: NetworkConfig):

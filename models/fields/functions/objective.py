@@ -1,7 +1,9 @@
-"""Ornstein-Uhlenbeck noising towards a GP, the score parametrisations, and the loss (arXiv:2307.05431, noising and score).
+"""Ornstein-Uhlenbeck noising towards a GP, the score parametrisations, and the loss
+(arXiv:2307.05431, noising and score).
 
-The one form of score that everything here hands on is the preconditioned one, K grad log p: it needs no solve in the SDE, in
-the ODE and in Langevin dynamics, and it is minus the field itself where the data is the limiting GP.
+The one form of score that everything here hands on is the preconditioned one, K grad
+log p: it needs no solve in the SDE, in the ODE and in Langevin dynamics, and it is
+minus the field itself where the data is the limiting GP.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class LinearBeta:
         return self.t0 + (1 - self.t0) * u
 
     def times(self, steps: int, last_std: float = 2e-3) -> list[float]:
-        """steps + 1 times falling from 1, even in the log of std / alpha, down to the time of `last_std`."""
+        """steps + 1 times falling from 1, even in the log of std / alpha, down to the
+        time of `last_std`.
+        """
         high = math.log(self.std(1.0) / self.alpha(1.0))
         low = math.log(last_std / math.sqrt(1 - last_std**2))
         ratio = torch.linspace(high, low, steps + 1, dtype=torch.float64).exp()
@@ -67,14 +71,16 @@ class LinearBeta:
 
 
 class OUNoising:
-    """`conditioning.Noising` towards the GP of a Gram matrix; scores are preconditioned (K grad log p), fields are (B, n, p).
+    """`conditioning.Noising` towards the GP of a Gram matrix; scores are preconditioned
+    (K grad log p), fields are (B, n, p).
 
     Parameters
     ----------
     gram : of all points, context and queries, the limiting kernel's.
     schedule : beta(t).
-    noise_scaled : whether Langevin steps are scaled by the noise's variance 1 - exp(-B). Where the limiting GP is far from the
-        data (white, say) that is what keeps them stable; where it has been fitted to the data, steps need no scaling.
+    noise_scaled : whether Langevin steps are scaled by the noise's variance 1 -
+        exp(-B). Where the limiting GP is far from the data (white, say) that is what
+        keeps them stable; where it has been fitted to the data, steps need no scaling.
     """
 
     def __init__(self, gram: Gram, schedule: LinearBeta, noise_scaled: bool = True):
@@ -95,7 +101,9 @@ class OUNoising:
     def reverse(
         self, y: Tensor, t: float, to: float, score: Tensor, noise: Tensor | None
     ) -> Tensor:
-        """One step by the mean of q(y_to | y_t, y_0 = posterior mean): exact for a limiting GP, and stable at every size."""
+        """One step by the mean of q(y_to | y_t, y_0 = posterior mean): exact for a
+        limiting GP, and stable at every size.
+        """
         alpha, std2 = self.schedule.alpha(t), self.schedule.std(t) ** 2
         clean = (y + std2 * score) / alpha
         alpha_to, std2_to = self.schedule.alpha(to), self.schedule.std(to) ** 2
@@ -111,12 +119,15 @@ class OUNoising:
     def langevin(
         self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
     ) -> Tensor:
-        """Langevin dynamics of the free points in the metric of the GP's conditional covariance (`Gram.project`).
+        """Langevin dynamics of the free points in the metric of the GP's conditional
+        covariance (`Gram.project`).
 
-        Without noise scaling the weights are those of an exact Ornstein-Uhlenbeck step, which hits a target that is the GP's
-        conditional at any step size; with it they are Euler's, whose error is then a share step / 4 of the *noise's* variance and so
-        vanishes towards the data. B.5 writes K and K^1/2 of all points and keeps the queries, which is stationary at the
-        *un*conditional law where K couples context and queries; hence the projection.
+        Without noise scaling the weights are those of an exact Ornstein-Uhlenbeck step,
+        which hits a target that is the GP's conditional at any step size; with it they
+        are Euler's, whose error is then a share step / 4 of the *noise's* variance and
+        so vanishes towards the data. B.5 writes K and K^1/2 of all points and keeps the
+        queries, which is stationary at the *un*conditional law where K couples context
+        and queries; hence the projection.
         """
         if self.noise_scaled:
             scale = self.schedule.std(t) ** 2
@@ -138,9 +149,11 @@ def preconditioned(
     std_trick: bool,
     residual: bool,
 ) -> Tensor:
-    """K grad log p_t(y) of a network's output f (B, n, p), by parametrisation; std, alpha: (B, 1, 1).
+    """K grad log p_t(y) of a network's output f (B, n, p), by parametrisation; std,
+    alpha: (B, 1, 1).
 
-    The std trick divides f by std + 1e-3; the residual trick adds what makes f = 0 the score of the limiting GP.
+    The std trick divides f by std + 1e-3; the residual trick adds what makes f = 0 the
+    score of the limiting GP.
     """
     if std_trick and kind != "y0":
         output = output / (std + STD_FLOOR)
@@ -164,10 +177,12 @@ def denoising_loss(
     kind: Parametrisation,
     mask: Tensor,
 ) -> Tensor:
-    """Denoising score matching of a preconditioned score against noise z, in the metric of the parametrisation (B.3).
+    """Denoising score matching of a preconditioned score against noise z, in the metric
+    of the parametrisation (B.3).
 
-    Mean over the known points, sum over components. K: |std s + S z|^2 with s = K grad log p; the others multiply by S^-1 or K^-1;
-    y0: the error of the clean field, (std / alpha)^2 times that of K.
+    Mean over the known points, sum over components. K: |std s + S z|^2 with s = K grad
+    log p; the others multiply by S^-1 or K^-1; y0: the error of the clean field, (std /
+    alpha)^2 times that of K.
     """
     error = std * score + gram.root_cheap(z)
     if kind == "preconditioned-s":
@@ -183,7 +198,9 @@ def denoising_loss(
 def draw_times(
     count: int, schedule: LinearBeta, generator: torch.Generator, late: float = 0.5
 ) -> Tensor:
-    """Times (count,) on low-discrepancy grids: a share `late` even in log std, where the likelihood is made, the others even in t."""
+    """Times (count,) on low-discrepancy grids: a share `late` even in log std, where
+    the likelihood is made, the others even in t.
+    """
     n_late = round(count * late)
     u = torch.rand(2, generator=generator, dtype=torch.float64)
     even = ((u[0] + torch.arange(count - n_late)) / max(1, count - n_late)) % 1.0
@@ -194,9 +211,11 @@ def draw_times(
 
 
 class AnalyticScore:
-    """The exact preconditioned score where the data is itself a GP: a network's stand-in, and the optimum to be measured against.
+    """The exact preconditioned score where the data is itself a GP: a network's
+    stand-in, and the optimum to be measured against.
 
-    Called with (t, x, y): (B, n, p) and K grad log p_t(y) = -K (alpha^2 K_data + std^2 K)^-1 y.
+    Called with (t, x, y): (B, n, p) and K grad log p_t(y) = -K (alpha^2 K_data + std^2
+    K)^-1 y.
     """
 
     def __init__(self, data: Kernel, limit: Kernel, schedule: LinearBeta):
@@ -222,7 +241,9 @@ class AnalyticScore:
 
 
 class FieldDiffusion(nn.Module):
-    """Limiting kernel and network as one model of the preconditioned score: what is trained, saved and sampled from."""
+    """Limiting kernel and network as one model of the preconditioned score: what is
+    trained, saved and sampled from.
+    """
 
     def __init__(
         self,
@@ -251,11 +272,15 @@ class FieldDiffusion(nn.Module):
 
     @property
     def gaussian(self) -> bool:
-        """Whether the model is the limiting GP itself: there is neither a network nor a mixture of experts."""
+        """Whether the model is the limiting GP itself: there is neither a network nor a
+        mixture of experts.
+        """
         return isinstance(self.network, NoNetwork) and self.experts is None
 
     def closed_log_prob(self, x: Tensor, y: Tensor, mask: Tensor) -> Tensor | None:
-        """The log density (B,) where there is no network, so that it is known in closed form; else None."""
+        """The log density (B,) where there is no network, so that it is known in closed
+        form; else None.
+        """
         if self.gaussian:
             return self.kernel.gram(x, mask).log_prob(y)
         if self.experts is None or not isinstance(self.network, NoNetwork):
@@ -267,7 +292,9 @@ class FieldDiffusion(nn.Module):
     def score(
         self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: Gram, half: bool = False
     ) -> Tensor:
-        """K grad log p_t(y) at times (B,), points (B, n, d), fields (B, n, p); `half` runs the network in bfloat16."""
+        """K grad log p_t(y) at times (B,), points (B, n, d), fields (B, n, p); `half`
+        runs the network in bfloat16.
+        """
         std, alpha = self.factors(t)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             output = self.network(t.to(y.dtype), std[:, 0, 0].to(y.dtype), x, y, mask)
@@ -292,7 +319,9 @@ class FieldDiffusion(nn.Module):
         )
 
     def factors(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(std, alpha) of the noise and of the clean field at times (B,): (B, 1, 1) each."""
+        """(std, alpha) of the noise and of the clean field at times (B,): (B, 1, 1)
+        each.
+        """
         integral = self.schedule.integral(t.double())[:, None, None]
         return (-torch.expm1(-integral)).sqrt(), (-0.5 * integral).exp()
 

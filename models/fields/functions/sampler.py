@@ -1,4 +1,6 @@
-"""`FieldModel`: distributions over functions for anyone with arrays - fit, condition, sample, log_prob, save, load."""
+"""`FieldModel`: distributions over functions for anyone with arrays - fit, condition,
+sample, log_prob, save, load.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +43,18 @@ TOLERANCE = 1e-9  # share of the span within which two points are one
 
 
 class FieldModel:
-    """A distribution over functions x -> y, invariant under translations (scalars) or under all motions (vector fields).
+    """A distribution over functions x -> y, invariant under translations (scalars) or
+    under all motions (vector fields).
 
-    Made by `FieldModel.fit` or `FieldModel.load`. Points are (n, d), values (n, p) in the user's units throughout.
+    Made by `FieldModel.fit` or `FieldModel.load`. Points are (n, d), values (n, p) in
+    the user's units throughout.
 
     Attributes
     ----------
     diffusion : limiting kernel and network.
     centre, scale : what is taken off the values, and what they are divided by.
-    span : largest extent of a training function along one coordinate; farther points than that are refused.
+    span : largest extent of a training function along one coordinate; farther points
+        than that are refused.
     """
 
     def __init__(
@@ -96,19 +101,29 @@ class FieldModel:
 
         Parameters
         ----------
-        x : (n, d) points that all functions share, or (F, n, d). A 1D array stands for (n, 1).
+        x : (n, d) points that all functions share, or (F, n, d). A 1D array stands for
+            (n, 1).
         y : (F, n) or (F, n, p) values; NaN is missing.
         mask : (F, n) bool, True where a value is known.
-        vector : the values are vectors that turn with the points (p = d); otherwise scalars (p = 1).
-        limit : limiting kernel: "fitted" to the data by maximum marginal likelihood, a `Kernel` in the units of standardised values,
-            or a name of `make_kernel` ("white", "noisy-se", ...), for which the length scale is a tenth of the span.
-        base : what a network of zeros stands for: "limit", the limiting GP, or "experts", a mixture of GPs that is learned first, for
-            functions of one coordinate that are of several kinds, or periodic with periods of their own. The limit then is white.
-        start : name or path of a model whose network, of the same sizes, training starts from.
-        network : what learns how the data differs from the base: "auto", "none" (a GP, seconds) or a `NetworkConfig`.
-        budget_s : seconds of training of the network, or None in `schedule["steps"]`'s favour.
+        vector : the values are vectors that turn with the points (p = d); otherwise
+            scalars (p = 1).
+        limit : limiting kernel: "fitted" to the data by maximum marginal likelihood, a
+            `Kernel` in the units of standardised values, or a name of `make_kernel`
+            ("white", "noisy-se", ...), for which the length scale is a tenth of the
+            span.
+        base : what a network of zeros stands for: "limit", the limiting GP, or
+            "experts", a mixture of GPs that is learned first, for functions of one
+            coordinate that are of several kinds, or periodic with periods of their own.
+            The limit then is white.
+        start : name or path of a model whose network, of the same sizes, training
+            starts from.
+        network : what learns how the data differs from the base: "auto", "none" (a GP,
+            seconds) or a `NetworkConfig`.
+        budget_s : seconds of training of the network, or None in `schedule["steps"]`'s
+            favour.
         schedule : settings of `models.shared.trainer.Schedule`.
-        out : folder of checkpoints; a temporary one if not given. resume : go on from the one there.
+        out : folder of checkpoints; a temporary one if not given. resume : go on from
+            the one there.
 
         Raises
         ------
@@ -139,9 +154,11 @@ class FieldModel:
         return not isinstance(self.diffusion.network, NoNetwork)
 
     def usual_steps(self) -> tuple[int, int, float]:
-        """(steps, corrections, psi) of the conditional sampler, if the user does not say.
+        """(steps, corrections, psi) of the conditional sampler, if the user does not
+        say.
 
-        The limiting GP is exact at any step size, a network is not, and experts are expensive per call.
+        The limiting GP is exact at any step size, a network is not, and experts are
+        expensive per call.
         """
         corrections = 4 if self.diffusion.experts is None else 2
         if self.diffusion.gaussian:
@@ -160,9 +177,11 @@ class FieldModel:
         progress: Progress | None = None,
         held_out: Callable[[int], tuple[Tensor, Tensor, Tensor]] | None = None,
     ) -> Trainer:
-        """Train the network on batches (x, y, mask) of standardised functions; the EMA's weights stay in the model.
+        """Train the network on batches (x, y, mask) of standardised functions; the
+        EMA's weights stay in the model.
 
-        held_out : as `batches`, of functions that are not trained on; their loss before and after goes into the card.
+        held_out : as `batches`, of functions that are not trained on; their loss before
+            and after goes into the card.
         """
         generator = torch.Generator()
 
@@ -212,7 +231,10 @@ class FieldModel:
         return Conditioned(self, x[keep], y[keep])
 
     def sample(self, x_query: ArrayLike, n: int = 1, seed: int = 0, **options: Any) -> Array:
-        """n functions at points (m, d): (n, m, p). Sample k depends on the seed and k alone. Options as `Conditioned.sample`."""
+        """n functions at points (m, d): (n, m, p).
+
+        Sample k depends on the seed and k alone. Options as `Conditioned.sample`.
+        """
         return Conditioned(
             self, np.zeros((0, self.dimension)), np.zeros((0, self.components))
         ).sample(x_query, n, seed, **options)
@@ -220,7 +242,9 @@ class FieldModel:
     def log_prob(
         self, x: ArrayLike, y: ArrayLike, mask: ArrayLike | None = None, **options: Any
     ) -> Array:
-        """Log densities (F,) of functions (F, n) or (F, n, p); options as `likelihood.log_likelihood`."""
+        """Log densities (F,) of functions (F, n) or (F, n, p); options as
+        `likelihood.log_likelihood`.
+        """
         x_, y_, known = as_fields(x, y, mask, dimension=self.dimension, components=self.components)
         for k in range(len(x_)):
             self._check_span(x_[k][known[k]], options.get("extrapolate", False))
@@ -282,7 +306,10 @@ class FieldModel:
         }
 
     def save(self, path: str | Path, **card: Any) -> Path:
-        """Write PATH.safetensors and its card; returns the former. Keywords go into the card."""
+        """Write PATH.safetensors and its card; returns the former.
+
+        Keywords go into the card.
+        """
         state = {key: value.clone() for key, value in self.diffusion.state_dict().items()}
         return save_weights(
             path, {k: v.float() for k, v in state.items()}, self.card(name=Path(path).stem, **card)
@@ -290,7 +317,10 @@ class FieldModel:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> FieldModel:
-        """A model by the name of shipped weights or by a path. Raises `WeightsError` for another family's."""
+        """A model by the name of shipped weights or by a path.
+
+        Raises `WeightsError` for another family's.
+        """
         diffusion, card = load_network(name_or_path, "field", _diffusion)
         c = card["config"]
         return cls(
@@ -362,13 +392,16 @@ class Conditioned:
     ) -> Array:
         """n functions at points (m, d): (n, m, p), one random stream per sample.
 
-        A query that is repeated has the same value each time, one at a context point the context's.
+        A query that is repeated has the same value each time, one at a context point
+        the context's.
 
         Parameters
         ----------
-        steps, corrections, psi, tau, mode, ode : of `conditioning.conditional_sample`; the price is steps (1 + corrections) network calls.
+        steps, corrections, psi, tau, mode, ode : of `conditioning.conditional_sample`;
+            the price is steps (1 + corrections) network calls.
         extrapolate : allow points farther apart than in training.
-        noise : gives standard normal arrays of a shape (n, points, p) in place of the seed's; for tests of equivariance.
+        noise : gives standard normal arrays of a shape (n, points, p) in place of the
+            seed's; for tests of equivariance.
 
         Raises
         ------
@@ -413,7 +446,9 @@ class Conditioned:
         return made[:, where].double().numpy() * model.scale + model.centre
 
     def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
-        """log p(y at x | context) of functions (F, m, p): the joint's log density less the context's (B.6)."""
+        """log p(y at x | context) of functions (F, m, p): the joint's log density less
+        the context's (B.6).
+        """
         x_, y_, known = as_fields(
             x, y, dimension=self.model.dimension, components=self.model.components
         )

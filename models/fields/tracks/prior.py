@@ -1,4 +1,6 @@
-"""The Gaussian process that stands for a distribution of tracks as long as the sphere is flat."""
+"""The Gaussian process that stands for a distribution of tracks as long as the sphere
+is flat.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 
 
 class TrackPrior(nn.Module):
-    """A Gaussian process for tracks as curves in space: what the network corrects, and what it is told.
+    """A Gaussian process for tracks as curves in space: what the network corrects, and
+    what it is told.
 
-    Along each of three axes (those of the tracks' covariance) a point is mean + root(spread) g(t), with g a GP in time. As long as
-    the noise is small the sphere is flat, and the score of a noised track is the tangent part of this process's.
+    Along each of three axes (those of the tracks' covariance) a point is mean +
+    root(spread) g(t), with g a GP in time. As long as the noise is small the sphere is
+    flat, and the score of a noised track is the tangent part of this process's.
     """
 
     def __init__(self, kernel: Kernel, mean: Tensor, axes: Tensor, spread: Tensor):
@@ -28,7 +32,9 @@ class TrackPrior(nn.Module):
 
     @classmethod
     def fit(cls, t: Tensor, y: Tensor, seed: int = 0) -> TrackPrior:
-        """By moments in space and maximum marginal likelihood in time; t (n,), y (F, n, 3)."""
+        """By moments in space and maximum marginal likelihood in time; t (n,), y (F, n,
+        3).
+        """
         flat = y.reshape(-1, 3)
         mean = flat.mean(0)
         spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
@@ -45,10 +51,12 @@ class TrackPrior(nn.Module):
         return cls(kernel, mean, axes, spread)
 
     def score(self, x: Tensor, y: Tensor, variance: Tensor) -> Tensor:
-        """Tangent score (B, n, 3) of noised tracks y at moments x (1 or B, n, 1) and variances (B, 1, 1), in float64.
+        """Tangent score (B, n, 3) of noised tracks y at moments x (1 or B, n, 1) and
+        variances (B, 1, 1), in float64.
 
-        Euclidean noise would give (K + variance)^-1 (mean - y); far beyond a radian the sphere's own law, 3 exp(-variance) towards the
-        mean, takes the place of 1 / variance.
+        Euclidean noise would give (K + variance)^-1 (mean - y); far beyond a radian the
+        sphere's own law, 3 exp(-variance) towards the mean, takes the place of 1 /
+        variance.
         """
         shared = x[:1] if bool((x == x[:1]).all()) else x
         values, vectors = torch.linalg.eigh(
@@ -63,7 +71,9 @@ class TrackPrior(nn.Module):
         ) * tangent(y, pulled)
 
     def conditional_root(self, x: Tensor, variance: float, free: Tensor) -> Tensor:
-        """Roots (3, f, f), one an axis, of the noised process's covariance of the free points given the others."""
+        """Roots (3, f, f), one an axis, of the noised process's covariance of the free
+        points given the others.
+        """
         matrix = self.kernel.gram(x.double()).dense
         total = self.spread[:, None, None] * matrix + variance * torch.eye(
             matrix.shape[-1], dtype=torch.float64

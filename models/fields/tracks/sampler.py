@@ -1,7 +1,8 @@
 """Tracks on the globe: `TrackModel` (arXiv:2307.05431, experiments, cyclones).
 
-A track is (n, 3) unit vectors at times (n,). Each of its points diffuses by itself towards the uniform distribution of the sphere;
-the network sees them all. Scores are tangent vectors. Variances are per tangent direction, so that time is B(t) itself.
+A track is (n, 3) unit vectors at times (n,). Each of its points diffuses by itself
+towards the uniform distribution of the sphere; the network sees them all. Scores are
+tangent vectors. Variances are per tangent direction, so that time is B(t) itself.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ EARTH_RADIUS_KM = 6371.0
 
 
 class TrackModel:
-    """A distribution over tracks on the globe: fit, condition, sample, log_prob, save, load, as `FieldModel`.
+    """A distribution over tracks on the globe: fit, condition, sample, log_prob, save,
+    load, as `FieldModel`.
 
-    Times enter by differences alone (the network is invariant under shifts in time); the place does not, for cyclones know the
-    latitude. Only times that the model was fitted with may be asked for, up to a shift, or any between them.
+    Times enter by differences alone (the network is invariant under shifts in time);
+    the place does not, for cyclones know the latitude. Only times that the model was
+    fitted with may be asked for, up to a shift, or any between them.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class TrackModel:
         resume: bool = False,
         progress: Progress | None = None,
     ) -> TrackModel:
-        """Learn from tracks (F, n, 3) of unit vectors (`data.unit_vectors`) at times (n,); options as `FieldModel.fit`.
+        """Learn from tracks (F, n, 3) of unit vectors (`data.unit_vectors`) at times
+        (n,); options as `FieldModel.fit`.
 
         Raises
         ------
         InputError
-            for tracks that do not lie on the unit sphere, or shapes that do not go together.
+            for tracks that do not lie on the unit sphere, or shapes that do not go
+            together.
         """
         seed = check_seed(seed)
         t = _times(times)
@@ -113,7 +118,9 @@ class TrackModel:
         return error.square().sum(-1).mean()
 
     def score(self, t: Tensor, x: Tensor, y: Tensor, half: bool = False) -> Tensor:
-        """Tangent vectors grad log p_t at times (B,), moments (B, n, 1) and tracks (B, n, 3)."""
+        """Tangent vectors grad log p_t at times (B,), moments (B, n, 1) and tracks (B,
+        n, 3).
+        """
         variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
         scale = _scale(variance)
         prior = self.prior.score(x, y, variance).to(y.dtype)
@@ -155,7 +162,9 @@ class TrackModel:
         first_std: float = 2e-3,
         seed: int = 0,
     ) -> NDArray[np.float64]:
-        """Log densities (F,) on the sphere's surface (per steradian and point), by the flow; `probes` of Hutchinson's estimate."""
+        """Log densities (F,) on the sphere's surface (per steradian and point), by the
+        flow; `probes` of Hutchinson's estimate.
+        """
         t = _times(times)
         y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
         x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
@@ -238,7 +247,9 @@ def _train(
     schedule: Schedule,
     how: dict[str, Any],
 ) -> Trainer:
-    """Train the network of a model on tracks (F, n, 3) at times (n,), some of which are held out."""
+    """Train the network of a model on tracks (F, n, 3) at times (n,), some of which are
+    held out.
+    """
     n, x = len(times), torch.tensor(times, dtype=torch.float32)[None, :, None]
     rows, held = split(range(len(tracks)), HELD_OUT, seed)
     data, unseen = (torch.tensor(tracks[part], dtype=torch.float32) for part in (rows, held))
@@ -291,7 +302,9 @@ class ConditionedTrack:
         tau: float = 1.0,
         mode: Mode = "independent",
     ) -> NDArray[np.float64]:
-        """n tracks (n, m, 3) at times (m,); a time of the context gives the context's place, and one that is repeated the same place."""
+        """n tracks (n, m, 3) at times (m,); a time of the context gives the context's
+        place, and one that is repeated the same place.
+        """
         query, n = _times(times), check_count("n", n)
         moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
         if np.ptp(moments) > 1.05 * self.model.span:
@@ -331,7 +344,9 @@ def complete(
     steps: int,
     **options: Any,
 ) -> Tensor:
-    """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others; options of `conditional_sample`."""
+    """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others;
+    options of `conditional_sample`.
+    """
     x = torch.tensor(times, dtype=torch.float32)[None, :, None].expand(len(known), -1, -1)
 
     def score(y: Tensor, t: float) -> Tensor:
@@ -352,7 +367,9 @@ def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _scale(variance: Tensor) -> Tensor:
-    """What makes scores of all noise levels of one size: the root of the variance, up to 1."""
+    """What makes scores of all noise levels of one size: the root of the variance, up
+    to 1.
+    """
     return (variance / (1 + variance)).sqrt() + 1e-3
 
 

@@ -1,4 +1,6 @@
-"""Brownian motion on S^2: maps, the heat kernel, and the noising of tracks by it (arXiv:2307.05431, experiments, cyclones)."""
+"""Brownian motion on S^2: maps, the heat kernel, and the noising of tracks by it
+(arXiv:2307.05431, experiments, cyclones).
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ def log_map(y: Tensor, z: Tensor) -> Tensor:
 
 
 def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
-    """grad_y log of the heat kernel of S^2 after Brownian motion from `origin` of that variance a direction.
+    """grad_y log of the heat kernel of S^2 after Brownian motion from `origin` of that
+    variance a direction.
 
-    Varadhan's log map / variance up to `SERIES_FROM`; above it the Legendre series sum (2l+1) exp(-l(l+1) B/2) P_l(cos).
+    Varadhan's log map / variance up to `SERIES_FROM`; above it the Legendre series sum
+    (2l+1) exp(-l(l+1) B/2) P_l(cos).
     """
     near = log_map(y, origin) / variance
     x = (y * origin).sum(-1, keepdim=True).clamp(-1.0, 1.0)
@@ -57,14 +61,18 @@ def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
 
 
 def walk(y: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
-    """Geodesic random walk of that variance; noise (steps, *y.shape) is standard normal."""
+    """Geodesic random walk of that variance; noise (steps, *y.shape) is standard
+    normal.
+    """
     for z in noise:
         y = exp_map(y, (variance / len(noise)).sqrt() * tangent(y, z))
     return y
 
 
 def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
-    """A draw of the heat kernel around y: the direction is the noise's, the angle has the noise's rank in its own distribution."""
+    """A draw of the heat kernel around y: the direction is the noise's, the angle has
+    the noise's rank in its own distribution.
+    """
     towards = tangent(y, noise)
     radius = towards.norm(dim=-1, keepdim=True)
     if variance < 0.02:  # the plane's, to 1e-3
@@ -83,9 +91,10 @@ def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
 class SphereNoising:
     """`conditioning.Noising` of tracks (samples, n, 3); scores are grad log p.
 
-    With a `prior` and the tracks' moments x (1, n, 1), Langevin steps are taken in the metric of the covariance that the prior, noised,
-    leaves to the free points given the known ones: far from the context places move together, by hundreds of kilometres, and steps on
-    the scale of the noise would never carry them there.
+    With a `prior` and the tracks' moments x (1, n, 1), Langevin steps are taken in the
+    metric of the covariance that the prior, noised, leaves to the free points given the
+    known ones: far from the context places move together, by hundreds of kilometres,
+    and steps on the scale of the noise would never carry them there.
     """
 
     def __init__(
@@ -119,8 +128,9 @@ class SphereNoising:
     def langevin(
         self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
     ) -> Tensor:
-        """One Langevin step of the free points: in the prior's metric, with the weights of an exact step for a Gaussian; or on the
-        scale of the noise."""
+        """One Langevin step of the free points: in the prior's metric, with the weights
+        of an exact step for a Gaussian; or on the scale of the noise.
+        """
         scale = min(1.0, self._between(0.0, t))
         if self.process is not None and self.x is not None and scale < SERIES_FROM:
             if self._roots is None or self._roots[0] != scale:

@@ -1,9 +1,11 @@
-"""An additive estimate of a property, and the guidance that follows from it: what MolJO's gradient does, in closed form.
+"""An additive estimate of a property, and the guidance that follows from it: what
+MolJO's gradient does, in closed form.
 
-Types and bonds each add their share to a property (group contributions, fitted by least squares on the molecules that may be learnt
-from). Given the network's probabilities of what is still hidden, the property is then a sum of independent terms, nearly normal, and
-Bayes' rule says how much likelier a target makes each type and bond. What is not additive (a dipole) has a wide residual and is
-left to the network.
+Types and bonds each add their share to a property (group contributions, fitted by least
+squares on the molecules that may be learnt from). Given the network's probabilities of
+what is still hidden, the property is then a sum of independent terms, nearly normal,
+and Bayes' rule says how much likelier a target makes each type and bond. What is not
+additive (a dipole) has a wide residual and is left to the network.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ RIDGE = 1e-3
 class Additive:
     """Standardised properties as sums.
 
-    offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual (12,), the deviation of what is not additive.
+    offset (12,), types (12, 21), bonds (12, 4, 4, 4) by order and elements; residual
+    (12,), the deviation of what is not additive.
     """
 
     offset: Tensor
@@ -77,9 +80,11 @@ class Additive:
     def gains(
         self, types: Tensor, bonds: Tensor, values: Tensor, given: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood gains of types (b, 9, 21) and, symmetric, of bonds (b, 9, 9, 4), by the targets (b, 12) that are given.
+        """Log-likelihood gains of types (b, 9, 21) and, symmetric, of bonds (b, 9, 9,
+        4), by the targets (b, 12) that are given.
 
-        types, bonds : probabilities, of padding zero; a variable that is known has a single one.
+        types, bonds : probabilities, of padding zero; a variable that is known has a
+            single one.
         """
         elements = types @ _elements().to(types)
         gain_types, gain_bonds = torch.zeros_like(types), torch.zeros_like(bonds)
@@ -125,7 +130,9 @@ def _elements() -> Tensor:
 
 
 def _pair_counts(elements: Tensor, orders: Tensor) -> Tensor:
-    """Numbers (b, 10 x 3) of bonds by elements and order, of elements (b, n, 4) and orders (b, n, n, 3)."""
+    """Numbers (b, 10 x 3) of bonds by elements and order, of elements (b, n, 4) and
+    orders (b, n, n, 3).
+    """
     both = torch.einsum("bie,bijo,bjf->boef", elements, orders, elements)
     columns = [both[:, :, e, f] if e != f else 0.5 * both[:, :, e, f] for e, f in PAIRS]
     return torch.stack(columns, dim=1).flatten(1)

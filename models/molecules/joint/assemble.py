@@ -1,8 +1,10 @@
-"""Tokens back to molecules: the graph with its hydrogens, their places, and the last touch to all places.
+"""Tokens back to molecules: the graph with its hydrogens, their places, and the last
+touch to all places.
 
-The joint model draws how many hydrogens each heavy atom carries, not where they are. They start where the neighbours leave room, turned
-at random about single bonds, and the package's refiner then moves all atoms: a network with committed weights. No force field and no
-RDKit geometry takes part.
+The joint model draws how many hydrogens each heavy atom carries, not where they are.
+They start where the neighbours leave room, turned at random about single bonds, and the
+package's refiner then moves all atoms: a network with committed weights. No force field
+and no RDKit geometry takes part.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ Raw = tuple[Molecule, NDArray[np.float64]]
 def graph_of(
     types: NDArray[np.int64], bonds: NDArray[np.int64]
 ) -> tuple[Molecule, NDArray[np.int64]]:
-    """(the molecule of types (n,) and bonds (n, n), heavy atoms first, without stereo tags; the atom that each hydrogen sits on)."""
+    """(the molecule of types (n,) and bonds (n, n), heavy atoms first, without stereo
+    tags; the atom that each hydrogen sits on).
+    """
     kinds = np.array(TYPES)[types]
     carrier = np.repeat(np.arange(len(types)), kinds[:, 2])
     i, j = np.nonzero(np.triu(bonds, 1))
@@ -48,7 +52,8 @@ def first_places(
     heavy_A: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom, away from that one's neighbours, turned at random.
+    """Where the hydrogens (h, 3) of types (n,) start: each 1 A from its heavy atom,
+    away from that one's neighbours, turned at random.
 
     Hydrogens beyond an atom's valence start anywhere near it.
     """
@@ -78,7 +83,9 @@ def _unit(v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float6
 def _plane(
     heavy_A: NDArray[np.float64], bonds: NDArray[np.int64], i: int, j: int
 ) -> NDArray[np.float64] | None:
-    """A direction in the plane of the other bonds of j, the only neighbour of the flat atom i, if it has any."""
+    """A direction in the plane of the other bonds of j, the only neighbour of the flat
+    atom i, if it has any.
+    """
     others = [k for k in np.flatnonzero(bonds[j]) if k != i]
     return heavy_A[others[0]] - heavy_A[j] if others else None
 
@@ -90,7 +97,9 @@ def _directions(
     plane: NDArray[np.float64] | None,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Unit vectors (count, 3), or as many as there is room for, to hydrogens of an atom whose heavy neighbours lie along u (k, 3)."""
+    """Unit vectors (count, 3), or as many as there is room for, to hydrogens of an atom
+    whose heavy neighbours lie along u (k, 3).
+    """
     if len(u) == 0:
         corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
         turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
@@ -126,7 +135,9 @@ def _directions(
 
 
 class Hydrogens:
-    """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of a fragment excepted."""
+    """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of
+    a fragment excepted.
+    """
 
     def __init__(
         self,
@@ -141,7 +152,9 @@ class Hydrogens:
     def complete(
         self, tokens: Sequence[Tokens], seeds: NDArray[np.int64], fragment: Fragment | None = None
     ) -> list[Raw | None]:
-        """(molecule, positions_A (n_atoms, 3)) of each token set, None where its places are not finite."""
+        """(molecule, positions_A (n_atoms, 3)) of each token set, None where its places
+        are not finite.
+        """
         made: list[Raw | None] = [None] * len(tokens)
         known: dict[int, Known] = {}
         for k, ((types, bonds, heavy), seed) in enumerate(zip(tokens, seeds)):
@@ -173,7 +186,9 @@ class Hydrogens:
 def hold(
     fragment: Fragment, bonds: NDArray[np.int64], carrier: NDArray[np.int64], x: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its hydrogens those farthest from a new bond stay."""
+    """The atoms of x (n_atoms, 3) that are the fragment's, put in their places; of its
+    hydrogens those farthest from a new bond stay.
+    """
     held = list(range(fragment.size))
     x[held] = fragment.positions_A
     for i, places in enumerate(fragment.hydrogens_A):

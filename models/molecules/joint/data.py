@@ -1,6 +1,8 @@
-"""Heavy atoms as tokens: a type is (element, formal charge, hydrogens carried), a pair has a bond or none, positions are the heavy atoms'.
+"""Heavy atoms as tokens: a type is (element, formal charge, hydrogens carried), a pair
+has a bond or none, positions are the heavy atoms'.
 
-QM9's molecules have at most 9 such tokens but 18 atoms on average: pair tensors are a quarter of the size.
+QM9's molecules have at most 9 such tokens but 18 atoms on average: pair tensors are a
+quarter of the size.
 """
 
 from __future__ import annotations
@@ -47,9 +49,11 @@ FEATURES = tuple((*(float(z == e) for e in (6, 7, 8, 9)), float(q), float(h)) fo
 
 @dataclass
 class Heavy:
-    """Molecules as heavy tokens: types (b, n), bonds (b, n, n), x (b, n, 3) in A, mask (b, n), props (b, 12), conditional (b,).
+    """Molecules as heavy tokens: types (b, n), bonds (b, n, n), x (b, n, 3) in A, mask
+    (b, n), props (b, 12), conditional (b,).
 
-    `props` are in the order and units of `PROPERTIES`; `conditional` says whose may be learnt from.
+    `props` are in the order and units of `PROPERTIES`; `conditional` says whose may be
+    learnt from.
     """
 
     types: Tensor
@@ -77,7 +81,9 @@ class Heavy:
 
 
 def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.bool_]) -> Heavy:
-    """The molecules `rows` of QM9, tokens centred and padded to `MAX_HEAVY`; molecules with another type or more tokens are left out."""
+    """The molecules `rows` of QM9, tokens centred and padded to `MAX_HEAVY`; molecules
+    with another type or more tokens are left out.
+    """
     types = np.zeros((len(rows), MAX_HEAVY), np.int64)
     bonds = np.zeros((len(rows), MAX_HEAVY, MAX_HEAVY), np.int64)
     x, mask = (
@@ -116,7 +122,9 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
 def tokens_of(
     numbers: NDArray, charges: NDArray, bonds: NDArray[np.int64], orders: NDArray
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
-    """(types (n,), bonds (n, n), the heavy atoms' indices (n,)) of a Kekulised graph, or None where it holds a type that is not known."""
+    """(types (n,), bonds (n, n), the heavy atoms' indices (n,)) of a Kekulised graph,
+    or None where it holds a type that is not known.
+    """
     is_h = numbers == 1
     heavy = np.flatnonzero(~is_h)
     order = np.zeros((len(numbers), len(numbers)), np.int64)

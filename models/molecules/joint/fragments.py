@@ -1,4 +1,6 @@
-"""A fragment that a new molecule is to hold: its heavy atoms, the bonds between them and their places, kept exactly."""
+"""A fragment that a new molecule is to hold: its heavy atoms, the bonds between them
+and their places, kept exactly.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,12 @@ from equidrift.records import SYMBOLS, Molecule
 
 @dataclass(frozen=True, eq=False)
 class Fragment:
-    """Held tokens: bonds (n, n), positions_A (n, 3), the types each may have (n, 21), and where its hydrogens sit.
+    """Held tokens: bonds (n, n), positions_A (n, 3), the types each may have (n, 21),
+    and where its hydrogens sit.
 
-    A hydrogen of the fragment may give way to a bond to something new, so that each heavy atom keeps its element and charge and carries as
-    many hydrogens as the fragment has there or fewer; those that stay keep their places.
+    A hydrogen of the fragment may give way to a bond to something new, so that each
+    heavy atom keeps its element and charge and carries as many hydrogens as the
+    fragment has there or fewer; those that stay keep their places.
     """
 
     bonds: NDArray[np.int64]
@@ -31,12 +35,14 @@ class Fragment:
 
     @classmethod
     def of(cls, molecule: Molecule, positions_A: NDArray[np.float64]) -> Fragment:
-        """The fragment (molecule, positions_A (n_atoms, 3)), Kekulised, with all hydrogens.
+        """The fragment (molecule, positions_A (n_atoms, 3)), Kekulised, with all
+        hydrogens.
 
         Raises
         ------
         InputError
-            for positions that do not fit, atoms, bonds or charges that the model does not know, or no room left to grow.
+            for positions that do not fit, atoms, bonds or charges that the model does
+            not know, or no room left to grow.
         """
         x = np.asarray(positions_A, np.float64)
         if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():

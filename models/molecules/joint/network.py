@@ -1,12 +1,16 @@
-"""The network of the joint model: what is known of types, bonds and places in, what the molecule may be out.
+"""The network of the joint model: what is known of types, bonds and places in, what the
+molecule may be out.
 
-A token's type and a pair's bond are given as evidence: a vector of probabilities less the uniform ones. It is zero where nothing
-is known (an absorbed variable), a corner of the simplex where the variable is revealed, and between where a Bayesian flow has
-gathered some evidence, so that one network serves masked diffusion and the Bayesian flow. Places carry noise, of a level of
-their own for each token; a token of a held fragment has next to none.
+A token's type and a pair's bond are given as evidence: a vector of probabilities less
+the uniform ones. It is zero where nothing is known (an absorbed variable), a corner of
+the simplex where the variable is revealed, and between where a Bayesian flow has
+gathered some evidence, so that one network serves masked diffusion and the Bayesian
+flow. Places carry noise, of a level of their own for each token; a token of a held
+fragment has next to none.
 
-Everything is built from distances and unit vectors: the network is equivariant under rotations, translations, reflections and
-the order of the tokens. So mirror images are drawn equally often.
+Everything is built from distances and unit vectors: the network is equivariant under
+rotations, translations, reflections and the order of the tokens. So mirror images are
+drawn equally often.
 """
 
 from __future__ import annotations
@@ -50,7 +54,9 @@ class JointConfig:
 
 @dataclass
 class State:
-    """Evidence on types (b, n, 21) and bonds (b, n, n, 4), places x (b, n, 3) with noise sigma (b, n), both in A; mask (b, n)."""
+    """Evidence on types (b, n, 21) and bonds (b, n, n, 4), places x (b, n, 3) with
+    noise sigma (b, n), both in A; mask (b, n).
+    """
 
     types: Tensor
     bonds: Tensor
@@ -61,7 +67,9 @@ class State:
 
 @dataclass
 class Estimate:
-    """Of the clean molecule: logits of types (b, n, 21) and bonds (b, n, n, 4), symmetric; x (b, n, 3) in A, last the best of `stages`."""
+    """Of the clean molecule: logits of types (b, n, 21) and bonds (b, n, n, 4),
+    symmetric; x (b, n, 3) in A, last the best of `stages`.
+    """
 
     types: Tensor
     bonds: Tensor
@@ -81,7 +89,9 @@ class Targets:
 
 
 class TargetEmbedding(nn.Module):
-    """Properties by Gaussian expansion (PropMolFlow); a property that is not given adds nothing."""
+    """Properties by Gaussian expansion (PropMolFlow); a property that is not given adds
+    nothing.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -140,7 +150,9 @@ class Move(nn.Module):
 
 
 def topology(bonds: Tensor) -> Tensor:
-    """Features (b, n, n, POWERS) of pairs: the powers of a matrix (b, n, n) of bond probabilities, each damped into 0..1."""
+    """Features (b, n, n, POWERS) of pairs: the powers of a matrix (b, n, n) of bond
+    probabilities, each damped into 0..1.
+    """
     powers, power = [], bonds
     for _ in range(POWERS):
         powers.append(power / (1.0 + power))
@@ -189,7 +201,9 @@ class JointNetwork(nn.Module):
         )
 
     def _known(self, types: Tensor, bonds: Tensor, certain: Tensor) -> tuple[Tensor, Tensor]:
-        """(node, pair) features of probabilities: what they are, expected charge and hydrogens, orders summed, powers of the bonds."""
+        """(node, pair) features of probabilities: what they are, expected charge and
+        hydrogens, orders summed, powers of the bonds.
+        """
         known = bonds * certain[..., None]
         valence = torch.stack([(known @ self.orders).sum(2), certain.sum(2)], dim=-1) * 0.25
         return (

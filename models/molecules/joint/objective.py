@@ -1,7 +1,8 @@
-"""Noising and loss of the joint model: types and bonds absorbed or blurred, places noised, everything predicted at once.
+"""Noising and loss of the joint model: types and bonds absorbed or blurred, places
+noised, everything predicted at once.
 
-Time tau runs from 0 (noise) to 1. `joint_level` and `hidden_share` are the path that the sampler goes; training strays from it,
-so that the sampler may choose another.
+Time tau runs from 0 (noise) to 1. `joint_level` and `hidden_share` are the path that
+the sampler goes; training strays from it, so that the sampler may choose another.
 """
 
 from __future__ import annotations
@@ -63,12 +64,16 @@ def hidden_share(tau: Tensor) -> Tensor:
 
 
 def evidence(codes: Tensor, hidden: Tensor, kinds: int) -> Tensor:
-    """Evidence (..., kinds) on categorical codes: corners of the simplex less its middle, zero where hidden."""
+    """Evidence (..., kinds) on categorical codes: corners of the simplex less its
+    middle, zero where hidden.
+    """
     return (functional.one_hot(codes, kinds).float() - 1.0 / kinds) * ~hidden[..., None]
 
 
 def blurred(codes: Tensor, beta: Tensor, kinds: int, noise: Tensor) -> Tensor:
-    """Evidence that a Bayesian flow of accuracy beta (...) has gathered (Graves 2023, equation 182)."""
+    """Evidence that a Bayesian flow of accuracy beta (...) has gathered (Graves 2023,
+    equation 182).
+    """
     logits = (
         beta[..., None] * (kinds * functional.one_hot(codes, kinds) - 1.0)
         + (beta[..., None] * kinds).sqrt() * noise
@@ -89,7 +94,9 @@ def symmetric(upper: Tensor) -> Tensor:
 
 @dataclass
 class Example:
-    """A training batch: the state, the clean molecules, and where a variable counts (types (b, n), bonds (b, n, n), places (b, n))."""
+    """A training batch: the state, the clean molecules, and where a variable counts
+    (types (b, n), bonds (b, n, n), places (b, n)).
+    """
 
     state: State
     targets: Targets
@@ -104,9 +111,11 @@ class Example:
 
 
 class Batches:
-    """Batch number `step` of an endless, seeded sequence; each epoch is a permutation of the molecules.
+    """Batch number `step` of an endless, seeded sequence; each epoch is a permutation
+    of the molecules.
 
-    `repeat` : how often an epoch shows the molecules whose properties may be learnt from.
+    `repeat` : how often an epoch shows the molecules whose properties may be learnt
+        from.
     """
 
     def __init__(
@@ -203,7 +212,9 @@ class Batches:
         return chosen & (mask & ~chosen).any(1, keepdim=True)
 
     def _targets(self, clean: Heavy, draw: _Draw) -> Targets:
-        """The properties that the network is told: those of molecules that may be conditioned on, often one alone."""
+        """The properties that the network is told: those of molecules that may be
+        conditioned on, often one alone.
+        """
         values = (clean.props - self.mean) / self.deviation
         b, k = values.shape
         alone = functional.one_hot(
@@ -229,14 +240,18 @@ class _Draw:
 
 
 def _shared(counts: Tensor, all_of: Tensor) -> Tensor:
-    """Weights of the variables that count (b, k), each sample's in all like one, less where few count: their gradient would be loud."""
+    """Weights of the variables that count (b, k), each sample's in all like one, less
+    where few count: their gradient would be loud.
+    """
     return counts / counts.sum(1, keepdim=True).clamp_min(
         0.15 * all_of.sum(1, keepdim=True)
     ).clamp_min(1.0)
 
 
 def joint_loss(network: nn.Module, example: Example) -> Tensor:
-    """Cross-entropy of hidden types and bonds, error of places with a clamped signal-to-noise weight, of near distances, of the size."""
+    """Cross-entropy of hidden types and bonds, error of places with a clamped
+    signal-to-noise weight, of near distances, of the size.
+    """
     state, clean = example.state, example.clean
     previous = None
     if example.recycle:  # self-conditioning (Chen 2022)

@@ -1,4 +1,6 @@
-"""The joint model: draws molecules from noise, by masked diffusion or a Bayesian flow, freely or around a fragment."""
+"""The joint model: draws molecules from noise, by masked diffusion or a Bayesian flow,
+freely or around a fragment.
+"""
 
 from __future__ import annotations
 
@@ -37,21 +39,27 @@ Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (
 
 
 class JointModel:
-    """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of `equidrift generate`.
+    """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of
+    `equidrift generate`.
 
-    The heavy atoms' elements, charges, numbers of hydrogens, bonds and places are drawn together in `steps` network calls; the same call of
-    `sample` places the hydrogens and lets the package's refiner move everything. No force field takes part. The network
-    does not tell mirror images apart, so enantiomers are drawn equally often.
+    The heavy atoms' elements, charges, numbers of hydrogens, bonds and places are drawn
+    together in `steps` network calls; the same call of `sample` places the hydrogens
+    and lets the package's refiner move everything. No force field takes part. The
+    network does not tell mirror images apart, so enantiomers are drawn equally often.
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that `equidrift train` wrote.
-    sampler : "diffusion" reveals types and bonds one after the other; "bfn" gathers evidence on all of them by a Bayesian flow.
+    weights : name of a shipped model, or the path of a card or safetensors file that
+        `equidrift train` wrote.
+    sampler : "diffusion" reveals types and bonds one after the other; "bfn" gathers
+        evidence on all of them by a Bayesian flow.
     refine : calls of the refiner, 0 to leave the places as they were drawn.
-    level : level of theory whose geometries are wanted, as for the refiner: that of QM9, or "GFN2-xTB", "MMFF94".
+    level : level of theory whose geometries are wanted, as for the refiner: that of
+        QM9, or "GFN2-xTB", "MMFF94".
     path : how the diffusion sampler goes.
     half_precision : bfloat16 in the network's layers.
-    steer : how strongly the additive estimate of targets steers, times the guidance; 0 leaves them to the network.
+    steer : how strongly the additive estimate of targets steers, times the guidance; 0
+        leaves them to the network.
     device : torch device; None is CUDA where there is one, else the CPU.
 
     Raises
@@ -118,7 +126,8 @@ class JointModel:
         UnknownNameError
             for a property that is not among `properties`.
         InputError
-            for a target that is not a finite number, a guidance below 0, steps outside 1 .. 1000, or a fragment that cannot be held.
+            for a target that is not a finite number, a guidance below 0, steps outside
+            1 .. 1000, or a fragment that cannot be held.
         """
         wanted = None if not targets else self._wanted(targets)
         return self.sample_many(
@@ -135,7 +144,9 @@ class JointModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Raw | None]:
-        """`sample` with targets of its own for each sample: wanted (k, 12) or (12,), NaN where a property is free."""
+        """`sample` with targets of its own for each sample: wanted (k, 12) or (12,),
+        NaN where a property is free.
+        """
         steps = self.default_steps if steps is None else steps
         guidance = self.default_guidance if guidance is None else guidance
         if not 1 <= steps <= 1000:
@@ -252,7 +263,9 @@ class JointModel:
         targets: Targets,
         guidance: float,
     ) -> Estimate:
-        """The estimate, types and bonds that are hidden made likelier as the additive estimate of the targets says (Bayes' rule)."""
+        """The estimate, types and bonds that are hidden made likelier as the additive
+        estimate of the targets says (Bayes' rule).
+        """
         if guidance == 0 or not bool(targets.given.any()):
             return made
         parts = []
@@ -296,7 +309,9 @@ class JointModel:
         return types, bonds, x
 
     def _flow(self, walk: Walk, estimate: Estimator, targets: Targets, guidance: float) -> Clean:
-        """Bayesian flow (Graves 2023; MolCRAFT): noisy observations of the estimate, whose evidence is gathered by Bayes' rule."""
+        """Bayesian flow (Graves 2023; MolCRAFT): noisy observations of the estimate,
+        whose evidence is gathered by Bayes' rule.
+        """
         known_types, known_bonds = walk.unknown()
         log_types = torch.zeros(*known_types.shape, len(TYPES), device=self.device)
         log_bonds = torch.zeros(*known_bonds.shape, BONDS, device=self.device)

@@ -34,9 +34,11 @@ VALIDATION = 1024  # molecules of the validation part that tell the held-out los
 class JointTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    data : packed molecules that `tools/make_molecules.py` wrote; None is the one in the data folder or the cache.
+    data : packed molecules that `tools/make_molecules.py` wrote; None is the one in the
+        data folder or the cache.
     init : a model to go on from, by name or path.
-    condition_on : the half of the training molecules whose properties are learnt from: 'a' leaves 'b' to an independent judge.
+    condition_on : the half of the training molecules whose properties are learnt from:
+        'a' leaves 'b' to an independent judge.
     repeat : how often an epoch shows the molecules of that half.
     """
 
@@ -85,7 +87,10 @@ def make_task(c: JointTraining, network: JointNetwork, out: Path) -> Task:
 
 
 def training_molecules(c: JointTraining) -> Heavy:
-    """The training part as tokens. Raises `InputError` where no molecule of the file can be held."""
+    """The training part as tokens.
+
+    Raises `InputError` where no molecule of the file can be held.
+    """
     qm9 = load_qm9(c.data)
     rows = qm9.rows(SPLITS[0])
     half_b = qm9.half_b[rows]
@@ -102,14 +107,18 @@ def training_molecules(c: JointTraining) -> Heavy:
 
 
 def validation_molecules(c: JointTraining) -> Heavy:
-    """Molecules of the validation part as tokens; the first few, since they tell a loss alone."""
+    """Molecules of the validation part as tokens; the first few, since they tell a loss
+    alone.
+    """
     qm9 = load_qm9(c.data)
     rows = qm9.rows(SPLITS[1])[:VALIDATION]
     return heavy_tokens(qm9, rows, conditional=np.ones(len(rows), bool))
 
 
 def make_network(c: JointTraining) -> JointNetwork:
-    """The network of a config, with the weights of `init` or random ones; the user's random state is left alone."""
+    """The network of a config, with the weights of `init` or random ones; the user's
+    random state is left alone.
+    """
     if c.init is None:
         sizes = JointConfig(**c.network)
         network: JointNetwork = fresh(lambda: JointNetwork(sizes), c.seed)
@@ -122,7 +131,9 @@ def make_network(c: JointTraining) -> JointNetwork:
 
 
 def card_of(config: JointConfig, data: Heavy) -> dict[str, Any]:
-    """What the card says beside what all cards say: among it the scale and the range of each property."""
+    """What the card says beside what all cards say: among it the scale and the range of
+    each property.
+    """
     learnt = (
         data.take(np.flatnonzero(data.conditional.numpy()))
         if bool(data.conditional.any())

@@ -1,4 +1,6 @@
-"""A batch of molecules on its way from noise: what is held and what is free, and the steps that places and categories make."""
+"""A batch of molecules on its way from noise: what is held and what is free, and the
+steps that places and categories make.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,14 @@ from equidrift.seeds import sample_rng
 class Path:
     """How the sampler goes from noise to molecules, times tau running from 0 to 1.
 
-    types, bonds : times at which the first and the last of them is revealed. churn : noise added back to the places.
-    rehide : share of what is revealed that is hidden again before each call, to be drawn anew, until the last `settle` calls.
-    repair : the same for atoms whose revealed bonds break their valence, their types and bonds, until the last call; 0 leaves all valences
-        to the network.
-    confident : 0 reveals in random order, more prefers what the network is sure of. temperature : of the draws.
+    types, bonds : times at which the first and the last of them is revealed. churn :
+        noise added back to the places.
+    rehide : share of what is revealed that is hidden again before each call, to be
+        drawn anew, until the last `settle` calls.
+    repair : the same for atoms whose revealed bonds break their valence, their types
+        and bonds, until the last call; 0 leaves all valences to the network.
+    confident : 0 reveals in random order, more prefers what the network is sure of.
+        temperature : of the draws.
     """
 
     types: tuple[float, float] = (0.0, COMPLETE)
@@ -44,8 +49,10 @@ class Path:
 class Draws:
     """All the noise of a batch of samples, each from its own stream.
 
-    size : (b,) uniform, decides the number of tokens. places : (b, steps + 1, 9, 3) normal. uniform : (b, steps, 3, 9, 10): for what is
-    hidden again, what is drawn, and in which order it is revealed. rngs : the streams, for more.
+    size : (b,) uniform, decides the number of tokens. places : (b, steps + 1, 9, 3)
+        normal. uniform : (b, steps, 3, 9, 10): for what is
+    hidden again, what is drawn, and in which order it is revealed. rngs : the streams,
+    for more.
     """
 
     size: Tensor
@@ -67,7 +74,9 @@ class Draws:
 
 
 class Walk:
-    """One batch on its way: what is held, what is free, and the steps that places and categories make."""
+    """One batch on its way: what is held, what is free, and the steps that places and
+    categories make.
+    """
 
     def __init__(
         self, sizes: Tensor, draws: Draws, held: Fragment | None, steps: int, device: torch.device
@@ -100,7 +109,9 @@ class Walk:
         return torch.where(self.held_tokens[..., None], self.held_x, x)
 
     def unknown(self) -> tuple[Tensor, Tensor]:
-        """Types (b, 9) and bonds (b, 9, 9), -1 where they are to be drawn; 0 at padding."""
+        """Types (b, 9) and bonds (b, 9, 9), -1 where they are to be drawn; 0 at
+        padding.
+        """
         types = torch.where(self.mask, -1, 0)
         bonds = torch.where(self.free_bonds, -1, 0)
         if self.held is not None:
@@ -127,7 +138,9 @@ class Walk:
         return State(types * self.mask[..., None], bonds * self.off[..., None], x, sigma, self.mask)
 
     def allowed(self, made: Estimate) -> Estimate:
-        """The estimate without the types that held tokens cannot have, and with them in their places."""
+        """The estimate without the types that held tokens cannot have, and with them in
+        their places.
+        """
         types = made.types
         if self.held is not None:
             open_ = torch.from_numpy(self.held.allowed).to(types.device)
@@ -145,7 +158,9 @@ class Walk:
         which: int,
         time: float,
     ) -> tuple[Tensor, Tensor]:
-        """Draw what is hidden, and keep of it hidden what the path says: that of least score."""
+        """Draw what is hidden, and keep of it hidden what the path says: that of least
+        score.
+        """
         drawn = categorical(logits / path.temperature, self.uniform(k, 1)[which])
         codes = torch.where(hidden, drawn, codes)
         begin, end = (path.types, path.bonds)[which]
@@ -181,7 +196,9 @@ class Walk:
         k: int,
         path: Path,
     ) -> tuple[Tensor, Tensor]:
-        """Hide some of what is revealed once more: anything by chance, and what breaks a valence more often."""
+        """Hide some of what is revealed once more: anything by chance, and what breaks
+        a valence more often.
+        """
         if k == 0:
             return hide_types, hide_bonds
         chance = path.rehide if k < self.steps - path.settle else 0.0
@@ -198,8 +215,9 @@ class Walk:
     ) -> Tensor:
         """Atoms (b, 9) whose revealed type and bonds cannot be.
 
-        Their type has no room for the revealed bonds, or room left when all their bonds are revealed; or they are charged and leave the
-        molecule charged when all types are revealed.
+        Their type has no room for the revealed bonds, or room left when all their bonds
+        are revealed; or they are charged and leave the molecule charged when all types
+        are revealed.
         """
         capacity = torch.tensor(CAPACITY, device=self.device)[types.clamp_min(0)]
         orders = (bonds.clamp_min(0) * (self.off & ~hide_bonds)).sum(2)
@@ -224,7 +242,9 @@ class Walk:
         )
 
     def observed(self, x: Tensor, clean: Tensor, k: int) -> Tensor:
-        """Places after an observation of the estimate that is as accurate as the levels demand, by Bayes' rule."""
+        """Places after an observation of the estimate that is as accurate as the levels
+        demand, by Bayes' rule.
+        """
         sigma, following = self.levels[k], self.levels[k + 1]
         if following == 0.0:
             return clean

@@ -1,9 +1,13 @@
-"""The geometric autoencoder (LDM-3DG): a conformer to an invariant vector, and graph and vector back to coordinates.
+"""The geometric autoencoder (LDM-3DG): a conformer to an invariant vector, and graph
+and vector back to coordinates.
 
-The encoder sees distances and unit vectors, and pools over atoms: no rotation, translation, reflection or order of the atoms can matter.
-The hand, the one thing that this leaves out, is a number beside the latent that changes sign under reflection. The decoder is the package's
-conformer network, which denoises from nothing but noise; the latent is added to what it knows of every atom. No geometry of another
-program enters. It decodes either hand, and the conformer is mirrored where its hand is not the one asked for.
+The encoder sees distances and unit vectors, and pools over atoms: no rotation,
+translation, reflection or order of the atoms can matter. The hand, the one thing that
+this leaves out, is a number beside the latent that changes sign under reflection. The
+decoder is the package's conformer network, which denoises from nothing but noise; the
+latent is added to what it knows of every atom. No geometry of another program enters.
+It decodes either hand, and the conformer is mirrored where its hand is not the one
+asked for.
 """
 
 from __future__ import annotations
@@ -53,7 +57,10 @@ NO_ROWS = np.zeros((0, 5), np.int64)
 
 @dataclass(frozen=True)
 class GeometryConfig:
-    """Sizes of the encoder, and of the decoder as a `NetworkConfig`. `noise`: deviation of the noise on latents in training."""
+    """Sizes of the encoder, and of the decoder as a `NetworkConfig`.
+
+    `noise`: deviation of the noise on latents in training.
+    """
 
     latent: int = 32
     width: int = 64
@@ -117,14 +124,18 @@ class GeometryAutoencoder(nn.Module):
         nn.init.zeros_(self.condition.bias)
 
     def denoise(self, batch: Batch, x: Tensor, sigma: Tensor, z: Tensor) -> list[Tensor]:
-        """Estimates of the clean conformers, one per stage, from x (b, n, 3) of noise levels sigma (b,) and latents z (b, latent)."""
+        """Estimates of the clean conformers, one per stage, from x (b, n, 3) of noise
+        levels sigma (b,) and latents z (b, latent).
+        """
         level = torch.full((len(x),), LEVEL, dtype=torch.long, device=x.device)
         out: list[Tensor] = self.decoder(batch, x, level, sigma, condition=self.condition(z))
         return out
 
     @torch.no_grad()
     def decode(self, batch: Batch, z: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Conformers (b, n, 3) by `steps` network calls from standard normal noise (b, n, 3), by the probability flow."""
+        """Conformers (b, n, 3) by `steps` network calls from standard normal noise (b,
+        n, 3), by the probability flow.
+        """
         levels = noise_levels(steps)
         x = SIGMA_MAX_A * noise
         for sigma, following in pairwise(levels):
@@ -134,10 +145,12 @@ class GeometryAutoencoder(nn.Module):
 
 
 def hand(numbers: NDArray[np.integer], positions_A: NDArray[np.floating]) -> float:
-    """A number in -1 .. 1 that rotations and atom orders leave alone and a reflection turns: 0 for a conformer that is its own image.
+    """A number in -1 .. 1 that rotations and atom orders leave alone and a reflection
+    turns: 0 for a conformer that is its own image.
 
-    The triple product, over the lengths, of the sums of r, weighed by atomic number, by r^2, and by both. It is blind to chiral shapes in
-    which one of these vanishes (those with a twofold axis or more).
+    The triple product, over the lengths, of the sums of r, weighed by atomic number, by
+    r^2, and by both. It is blind to chiral shapes in which one of these vanishes (those
+    with a twofold axis or more).
     """
     x = np.asarray(positions_A, np.float64)
     x = x - x.mean(0)
@@ -150,7 +163,8 @@ def hand(numbers: NDArray[np.integer], positions_A: NDArray[np.floating]) -> flo
 
 @dataclass
 class GeometryExample:
-    """A training batch: graphs, clean conformers and their mirror images (b, n, 3), noisy ones of levels sigma (b,), latent noise (b, d).
+    """A training batch: graphs, clean conformers and their mirror images (b, n, 3),
+    noisy ones of levels sigma (b,), latent noise (b, d).
 
     `known` (b, 1) is 0 where the decoder is to do without the latent.
     """
@@ -168,7 +182,9 @@ class GeometryExample:
 
 
 def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
-    """Error of each stage's estimate against the hand nearer to it, over the error that the noise level leaves to be expected."""
+    """Error of each stage's estimate against the hand nearer to it, over the error that
+    the noise level leaves to be expected.
+    """
     z = network.encoder(example.batch, example.clean)
     z = unit(z + network.config.noise * example.noise) * example.known
     outs = network.denoise(example.batch, example.noisy, example.sigma, z)
@@ -186,7 +202,9 @@ def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
 
 
 class GeometryBatches:
-    """Batch number `step` of an endless, seeded sequence of epochs over molecules of QM9, like sizes together."""
+    """Batch number `step` of an endless, seeded sequence of epochs over molecules of
+    QM9, like sizes together.
+    """
 
     def __init__(self, data: QM9, rows: NDArray[np.int64], *, latent: int, batch: int, seed: int):
         self.data, self.chosen, self.latent, self.seed = data, rows, latent, seed
@@ -233,7 +251,9 @@ class GeometryBatches:
 
 
 def qm9_codes(data: QM9, k: int) -> GraphCodes:
-    """The graph codes of molecule k without stereo, a hand prescribed to its like hydrogens: what the decoder reads."""
+    """The graph codes of molecule k without stereo, a hand prescribed to its like
+    hydrogens: what the decoder reads.
+    """
     atoms, bonds = (
         slice(data.offset[k], data.offset[k + 1]),
         slice(data.bond_offset[k], data.bond_offset[k + 1]),

@@ -1,9 +1,12 @@
-"""The topological autoencoder (LDM-3DG): a molecular graph to an invariant vector, and the vector to SELFIES tokens.
+"""The topological autoencoder (LDM-3DG): a molecular graph to an invariant vector, and
+the vector to SELFIES tokens.
 
-The encoder is a graph transformer without positions, pooled over the atoms, and a reading of the canonical SELFIES, so that the order of
-the atoms cannot matter; the latent has unit mean square. What is written is read: with the second part exactness is learnt ten times
-sooner. The decoder writes tokens one by one, each conditioned on the latent. Noise on the latent while training is what makes near
-latents decode alike (the regulariser; HierVAE has a KL term in its place).
+The encoder is a graph transformer without positions, pooled over the atoms, and a
+reading of the canonical SELFIES, so that the order of the atoms cannot matter; the
+latent has unit mean square. What is written is read: with the second part exactness is
+learnt ten times sooner. The decoder writes tokens one by one, each conditioned on the
+latent. Noise on the latent while training is what makes near latents decode alike (the
+regulariser; HierVAE has a KL term in its place).
 """
 
 from __future__ import annotations
@@ -32,7 +35,11 @@ KEPT = 0.8  # share of the atoms in the second view of the contrastive term
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """Sizes. `noise`: deviation of the noise on latents in training. `contrast`: weight of the graph self-supervision, 0 for none."""
+    """Sizes.
+
+    `noise`: deviation of the noise on latents in training. `contrast`: weight of the
+    graph self-supervision, 0 for none.
+    """
 
     latent: int = 64
     width: int = 128
@@ -48,7 +55,9 @@ class GraphConfig:
 
 
 class GraphLayer(nn.Module):
-    """Attention over atoms with a bias of the pair, messages along each bond type, and an MLP."""
+    """Attention over atoms with a bias of the pair, messages along each bond type, and
+    an MLP.
+    """
 
     def __init__(self, width: int, heads: int, pairs: int):
         super().__init__()
@@ -63,7 +72,9 @@ class GraphLayer(nn.Module):
         )
 
     def forward(self, h: Tensor, pair: Tensor, bonds: Tensor, hidden: Tensor) -> Tensor:
-        """h (b, n, w), pair (b, n, n, pairs), bonds (b, types, n, n), hidden (b, 1, 1, n): -1e9 at padding."""
+        """h (b, n, w), pair (b, n, n, pairs), bonds (b, types, n, n), hidden (b, 1, 1,
+        n): -1e9 at padding.
+        """
         b, n, w = h.shape
         x = self.norm(h)
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -119,7 +130,9 @@ class GraphEncoder(nn.Module):
         return self.norm(h), mask
 
     def pool(self, h: Tensor, kept: Tensor) -> Tensor:
-        """What the atoms that `kept` (b, n) marks, of vectors (b, n, w), add to the latent (b, d)."""
+        """What the atoms that `kept` (b, n) marks, of vectors (b, n, w), add to the
+        latent (b, d).
+        """
         total = (h * kept[..., None]).sum(1) / 3.0
         most = h.masked_fill(~kept[..., None], -1e4).amax(1)
         out: Tensor = self.head(torch.cat([total, most], dim=-1)).float()
@@ -142,7 +155,9 @@ def unit(z: Tensor) -> Tensor:
 
 
 def _walks(adjacency: Tensor) -> Tensor:
-    """(b, walks, n, n): powers 2 .. 8 of the symmetric random-walk matrix, scaled to order 1."""
+    """(b, walks, n, n): powers 2 .. 8 of the symmetric random-walk matrix, scaled to
+    order 1.
+    """
     degree = adjacency.sum(-1).clamp_min(1.0).rsqrt()
     step = adjacency * degree[:, :, None] * degree[:, None]
     power, out = step, []
@@ -168,7 +183,10 @@ class DecoderLayer(nn.Module):
     def forward(
         self, h: Tensor, z: Tensor, past: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """h (b, t, w), z (b, d); `past` holds keys and values of the tokens before. Returns h and the keys and values of all tokens."""
+        """h (b, t, w), z (b, d); `past` holds keys and values of the tokens before.
+
+        Returns h and the keys and values of all tokens.
+        """
         b, t, w = h.shape
         first, second = self.latent(z)[:, None].chunk(2, dim=-1)
         q, k, v = (
@@ -228,7 +246,9 @@ class TokenDecoder(nn.Module):
     def write(
         self, z: Tensor, uniform: NDArray[np.float64] | None = None, temperature: float = 1.0
     ) -> NDArray[np.uint8]:
-        """Codes (b, length) of the likeliest next token each time, or of one drawn by `uniform` (b, length) numbers."""
+        """Codes (b, length) of the likeliest next token each time, or of one drawn by
+        `uniform` (b, length) numbers.
+        """
         last = torch.full((len(z),), END, dtype=torch.int32, device=z.device)
         past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
         out = np.zeros((len(z), self.length), np.uint8)
@@ -264,7 +284,9 @@ class GraphAutoencoder(nn.Module):
 
 @dataclass
 class GraphExample:
-    """A training batch: graphs, noise for the latents (b, d), and the atoms kept (b, n) in the second view."""
+    """A training batch: graphs, noise for the latents (b, d), and the atoms kept (b, n)
+    in the second view.
+    """
 
     graphs: GraphBatch
     noise: Tensor
@@ -275,7 +297,9 @@ class GraphExample:
 
 
 def graph_loss(network: Any, example: GraphExample) -> Tensor:
-    """Cross-entropy of the tokens from noisy latents, and the contrastive term where its weight is not 0."""
+    """Cross-entropy of the tokens from noisy latents, and the contrastive term where
+    its weight is not 0.
+    """
     config: GraphConfig = network.config
     written = example.graphs.tokens
     with torch.autocast("cpu", torch.bfloat16, enabled=written.device.type == "cpu"):
@@ -294,7 +318,9 @@ def graph_loss(network: Any, example: GraphExample) -> Tensor:
 
 
 def contrast(z: Tensor, other: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE: each latent (b, d) is to be told from the others by its second view (LDM-3DG, the GSSL term)."""
+    """InfoNCE: each latent (b, d) is to be told from the others by its second view
+    (LDM-3DG, the GSSL term).
+    """
     z, other = functional.normalize(z, dim=-1), functional.normalize(other, dim=-1)
     return functional.cross_entropy(
         z @ other.T / temperature, torch.arange(len(z), device=z.device)
@@ -302,7 +328,9 @@ def contrast(z: Tensor, other: Tensor, temperature: float = 0.1) -> Tensor:
 
 
 class GraphBatches:
-    """Batch number `step` of an endless, seeded sequence of epochs; a batch holds sequences of like length."""
+    """Batch number `step` of an endless, seeded sequence of epochs; a batch holds
+    sequences of like length.
+    """
 
     def __init__(self, graphs: GraphBatch, *, latent: int, batch: int, seed: int):
         self.graphs, self.latent, self.seed = graphs, latent, seed
@@ -311,7 +339,9 @@ class GraphBatches:
         self.epoch, self.plan = -1, np.zeros((0, self.batch), np.int64)
 
     def _epoch_plan(self, epoch: int) -> NDArray[np.int64]:
-        """(batches, batch) rows: a shuffle, sorted by length within runs of 16 batches, the batches shuffled again."""
+        """(batches, batch) rows: a shuffle, sorted by length within runs of 16 batches,
+        the batches shuffled again.
+        """
         rng = np.random.default_rng((self.seed, epoch))
         count = len(self.graphs) // self.batch
         rows = rng.permutation(len(self.graphs))[: count * self.batch]

@@ -1,7 +1,9 @@
-"""Molecular graphs as the topological autoencoder reads and writes them: padded heavy-atom arrays in, SELFIES tokens out.
+"""Molecular graphs as the topological autoencoder reads and writes them: padded
+heavy-atom arrays in, SELFIES tokens out.
 
-Hydrogens are a count on their heavy atom and aromatic bonds a type of their own, so that two drawings of one molecule (atom orders, Kekule
-structures) are one graph. A molecule of hydrogens alone keeps them as atoms.
+Hydrogens are a count on their heavy atom and aromatic bonds a type of their own, so
+that two drawings of one molecule (atom orders, Kekule structures) are one graph. A
+molecule of hydrogens alone keeps them as atoms.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ _TYPE = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
 
 @dataclass
 class GraphBatch:
-    """Graphs padded to one size: atom codes (b, n, 3), bond types (b, n, n), codes of the canonical SELFIES (b, length); all uint8."""
+    """Graphs padded to one size: atom codes (b, n, 3), bond types (b, n, n), codes of
+    the canonical SELFIES (b, length); all uint8.
+    """
 
     atom: Tensor
     bond: Tensor
@@ -63,14 +67,17 @@ class GraphBatch:
 
 
 def graph_batch(molecules: Sequence[Molecule], tokens: Sequence[str], length: int) -> GraphBatch:
-    """The graphs of molecules, aromaticity perceived anew so that a Kekule structure of any source will do.
+    """The graphs of molecules, aromaticity perceived anew so that a Kekule structure of
+    any source will do.
 
-    Tokens outside the vocabulary `tokens`, and those beyond `length`, are left blank: the rest of the latent still knows the graph.
+    Tokens outside the vocabulary `tokens`, and those beyond `length`, are left blank:
+    the rest of the latent still knows the graph.
 
     Raises
     ------
     MoleculeError
-        for an element that the encoder does not know, or a graph that cannot be sanitised.
+        for an element that the encoder does not know, or a graph that cannot be
+        sanitised.
     """
     parts = [_arrays(molecule) for molecule in molecules]
     flat_smiles = host_function("rdkit", "flat_smiles")
@@ -113,7 +120,9 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def qm9_graphs(data: QM9, rows: NDArray[np.int64], codes: NDArray[np.uint8]) -> GraphBatch:
-    """The graphs of some molecules of QM9, all at once, with their tokens: what `graph_batch` makes of them one by one."""
+    """The graphs of some molecules of QM9, all at once, with their tokens: what
+    `graph_batch` makes of them one by one.
+    """
     of_atom = np.repeat(np.arange(len(data)), data.sizes)
     heavy = data.numbers != 1
     counts = np.bincount(of_atom[heavy], minlength=len(data))
@@ -144,7 +153,10 @@ def qm9_graphs(data: QM9, rows: NDArray[np.int64], codes: NDArray[np.uint8]) -> 
 
 
 def selfies_of(smiles: str) -> list[str]:
-    """The SELFIES tokens of a canonical SMILES. Raises `MoleculeError` for what SELFIES cannot hold."""
+    """The SELFIES tokens of a canonical SMILES.
+
+    Raises `MoleculeError` for what SELFIES cannot hold.
+    """
     try:
         return list(selfies.split_selfies(selfies.encoder(smiles)))
     except selfies.EncoderError as error:
@@ -155,7 +167,9 @@ def selfies_of(smiles: str) -> list[str]:
 
 @functools.lru_cache(maxsize=65536)
 def smiles_of(tokens: tuple[str, ...]) -> str:
-    """The SMILES of SELFIES tokens; any sequence of tokens has one, empty where it has no atom."""
+    """The SMILES of SELFIES tokens; any sequence of tokens has one, empty where it has
+    no atom.
+    """
     return str(selfies.decoder("".join(tokens)))
 
 
@@ -167,7 +181,9 @@ def vocabulary(sequences: Iterable[Sequence[str]]) -> list[str]:
 def tokenise(
     sequences: Sequence[Sequence[str]], tokens: Sequence[str], length: int, *, strict: bool = True
 ) -> NDArray[np.uint8]:
-    """Codes (n, length) of token sequences, ended by `END`, padded by `PAD`. Not `strict`: unknown tokens are `PAD`, and ends cut off.
+    """Codes (n, length) of token sequences, ended by `END`, padded by `PAD`.
+
+    Not `strict`: unknown tokens are `PAD`, and ends cut off.
 
     Raises
     ------

@@ -1,9 +1,12 @@
-"""The diffusion of latents: a residual MLP over (graph, shape, hand), conditioned on properties and on any vector observable.
+"""The diffusion of latents: a residual MLP over (graph, shape, hand), conditioned on
+properties and on any vector observable.
 
-Training and sampling are EDM's (Karras et al. 2022): preconditioned estimates of the clean latent, noise levels drawn log-normally, Heun's
-second-order steps of the probability flow. A property enters as a Gaussian expansion of its value (PropMolFlow), an observable as the
-vector that it is; each has a flag that says whether it is known, and is left out at random in training, so that one network serves every
-subset of them, none included, and classifier-free guidance.
+Training and sampling are EDM's (Karras et al. 2022): preconditioned estimates of the
+clean latent, noise levels drawn log-normally, Heun's second-order steps of the
+probability flow. A property enters as a Gaussian expansion of its value (PropMolFlow),
+an observable as the vector that it is; each has a flag that says whether it is known,
+and is left out at random in training, so that one network serves every subset of them,
+none included, and classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -26,7 +29,11 @@ SINGLE = 0.5  # share with one known property; the rest knows a random subset
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Sizes. `properties` counts scalar conditions, each expanded in `centres` Gaussians; `observable` is the length of a vector one."""
+    """Sizes.
+
+    `properties` counts scalar conditions, each expanded in `centres` Gaussians;
+    `observable` is the length of a vector one.
+    """
 
     latent: int = 97
     width: int = 384
@@ -57,7 +64,9 @@ class ResidualBlock(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """Noisy latents to clean ones. Latents are standardised by `shift` and `scale`, properties lie in `low` .. `high`.
+    """Noisy latents to clean ones.
+
+    Latents are standardised by `shift` and `scale`, properties lie in `low` .. `high`.
 
     Observables are standardised by `observed_shift` and `observed_scale`.
     """
@@ -103,7 +112,9 @@ class LatentDenoiser(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def embedded(self, values: Tensor | None, observable: Tensor | None) -> Tensor | float:
-        """Features (b, condition) of property values (b, properties), NaN where unknown, and of an observable (b, size), NaN likewise."""
+        """Features (b, condition) of property values (b, properties), NaN where
+        unknown, and of an observable (b, size), NaN likewise.
+        """
         out: Tensor | float = 0.0
         if self.conditions is not None and values is not None:
             known = ~values.isnan()
@@ -135,7 +146,9 @@ class LatentDenoiser(nn.Module):
         values: Tensor | None = None,
         observable: Tensor | None = None,
     ) -> Tensor:
-        """The estimate (b, latent) of the clean standardised latents from x (b, latent) of noise levels sigma (b,)."""
+        """The estimate (b, latent) of the clean standardised latents from x (b, latent)
+        of noise levels sigma (b,).
+        """
         s = sigma[:, None]
         phase = 0.25 * s.log() * self.frequencies
         c = self.mix(
@@ -157,7 +170,9 @@ class LatentDenoiser(nn.Module):
         observable: Tensor | None = None,
         guidance: float = 1.0,
     ) -> Tensor:
-        """Latents (b, latent) from standard normal noise, by `steps` steps of Heun's method; guidance 0 ignores the conditions."""
+        """Latents (b, latent) from standard normal noise, by `steps` steps of Heun's
+        method; guidance 0 ignores the conditions.
+        """
         none = (
             None if values is None else torch.full_like(values, torch.nan),
             None if observable is None else torch.full_like(observable, torch.nan),
@@ -191,9 +206,11 @@ class LatentDenoiser(nn.Module):
 
 @dataclass
 class LatentExample:
-    """A training batch: standardised latents (b, d), noise (b, d), levels (b,), property values and observables, NaN where unknown.
+    """A training batch: standardised latents (b, d), noise (b, d), levels (b,),
+    property values and observables, NaN where unknown.
 
-    `known` (b, d) is 0 for parts of a latent that are not known (the conformer was not encoded); they stand as noise about 0.
+    `known` (b, d) is 0 for parts of a latent that are not known (the conformer was not
+    encoded); they stand as noise about 0.
     """
 
     clean: Tensor
@@ -219,7 +236,9 @@ def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
 
 
 class LatentBatches:
-    """Batch number `step` of an endless, seeded sequence; conditions are left out at random."""
+    """Batch number `step` of an endless, seeded sequence; conditions are left out at
+    random.
+    """
 
     def __init__(
         self,
@@ -261,7 +280,9 @@ class LatentBatches:
 
 
 def thinned(values: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A copy of property values (b, p) with none, one, or a random subset of each row known."""
+    """A copy of property values (b, p) with none, one, or a random subset of each row
+    known.
+    """
     b, p = values.shape
     kind: NDArray[np.float64] = rng.random((b,))
     chosen: NDArray[np.int64] = rng.integers(0, p, (b,))

@@ -1,4 +1,6 @@
-"""The latent diffusion, as the protocol of molecule models has it: latents from noise, decoded to graphs and coordinates, unfiltered."""
+"""The latent diffusion, as the protocol of molecule models has it: latents from noise,
+decoded to graphs and coordinates, unfiltered.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,10 @@ class LatentModel:
 
     Parameters
     ----------
-    weights : name of a shipped latent diffusion, or the path of a trained one; its card names the autoencoders.
-    graph, geometry : autoencoders to use in their place. space : options of `LatentSpace`; the refiner is on by default.
+    weights : name of a shipped latent diffusion, or the path of a trained one; its card
+        names the autoencoders.
+    graph, geometry : autoencoders to use in their place. space : options of
+        `LatentSpace`; the refiner is on by default.
     """
 
     takes_fragment = False
@@ -68,12 +72,14 @@ class LatentModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Made | None]:
-        """See `MoleculeModel.sample`; `steps` are those of the diffusion, 30 where None, of two network calls each.
+        """See `MoleculeModel.sample`; `steps` are those of the diffusion, 30 where
+        None, of two network calls each.
 
         Raises
         ------
         UnknownNameError
-            for a property that the model does not know. InputError for a fragment, which this model cannot hold.
+            for a property that the model does not know. InputError for a fragment,
+            which this model cannot hold.
         """
         return self.sample_many(
             seeds,
@@ -94,7 +100,9 @@ class LatentModel:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Made | None]:
-        """`sample` with targets of its own for each sample: wanted (k, properties) or (properties,), NaN where a property is free."""
+        """`sample` with targets of its own for each sample: wanted (k, properties) or
+        (properties,), NaN where a property is free.
+        """
         if fragment is not None:
             raise InputError(
                 "the latent model cannot hold a fragment; use the joint model, or leave the fragment out"
@@ -116,7 +124,8 @@ class LatentModel:
 
         Parameters
         ----------
-        wanted : (k, properties) or (properties,) in the order of `properties`, NaN where a property is free.
+        wanted : (k, properties) or (properties,) in the order of `properties`, NaN
+            where a property is free.
         observable : (k, length) or (length,), of a model that was trained on vectors.
 
         Raises
@@ -183,7 +192,9 @@ class LatentModel:
 
 
 def beside(folder: Any, name: str) -> str:
-    """The path of an autoencoder that a card names by a file beside it, or the name as it is."""
+    """The path of an autoencoder that a card names by a file beside it, or the name as
+    it is.
+    """
     path = folder / name
     return str(path) if name.endswith(".safetensors") and path.exists() else name
 

@@ -1,8 +1,10 @@
-"""The latent space: molecules with conformers to vectors and back, paths between two molecules, and nearest neighbours.
+"""The latent space: molecules with conformers to vectors and back, paths between two
+molecules, and nearest neighbours.
 
-A latent is one vector: the graph's (`slices["graph"]`), the conformer's (`slices["geometry"]`), each of mean square 1, and the hand. It
-does not change under rotations, translations or another order of the atoms. Without a conformer the last two are 0, and decoding draws
-some conformer.
+A latent is one vector: the graph's (`slices["graph"]`), the conformer's
+(`slices["geometry"]`), each of mean square 1, and the hand. It does not change under
+rotations, translations or another order of the atoms. Without a conformer the last two
+are 0, and decoding draws some conformer.
 
     space = load_space()
     z = space.encode(molecule, positions_A)
@@ -54,10 +56,13 @@ class LatentSpace:
     Parameters
     ----------
     graph, geometry : names of shipped autoencoders, or paths of trained ones.
-    candidates : token sequences tried for a graph latent whose likeliest one does not encode to it again; the nearest is taken.
-    conformers : conformers drawn for a conformer latent, each from noise of its own; the one that encodes nearest to the latent is taken.
+    candidates : token sequences tried for a graph latent whose likeliest one does not
+        encode to it again; the nearest is taken.
+    conformers : conformers drawn for a conformer latent, each from noise of its own;
+        the one that encodes nearest to the latent is taken.
     steps : network calls of the geometric decoder, for each of them.
-    refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded conformers.
+    refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded
+        conformers.
     """
 
     def __init__(
@@ -100,12 +105,14 @@ class LatentSpace:
     def encode(
         self, molecule: Molecule, positions_A: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        """The latent of a molecule: (size,) for positions_A (n_atoms, 3) or None, (k, size) for (k, n_atoms, 3).
+        """The latent of a molecule: (size,) for positions_A (n_atoms, 3) or None, (k,
+        size) for (k, n_atoms, 3).
 
         Raises
         ------
         MoleculeError
-            for an element that the encoder does not know. InputError for positions of another shape, or not finite.
+            for an element that the encoder does not know. InputError for positions of
+            another shape, or not finite.
         """
         x = None if positions_A is None else np.asarray(positions_A, np.float64)
         if x is not None and (
@@ -123,7 +130,9 @@ class LatentSpace:
     def encode_many(
         self, items: Sequence[tuple[Molecule, NDArray[np.float64] | None]]
     ) -> NDArray[np.float64]:
-        """Latents (len(items), size) of (molecule, positions_A or None) pairs; errors as `encode`."""
+        """Latents (len(items), size) of (molecule, positions_A or None) pairs; errors
+        as `encode`.
+        """
         out = np.zeros((len(items), self.size))
         out[:, self.slices["graph"]] = self.encode_graphs([molecule for molecule, _ in items])
         placed = [k for k, (_, x) in enumerate(items) if x is not None]
@@ -171,14 +180,17 @@ class LatentSpace:
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Made | None]:
-        """Molecules and conformers of latents z (size,) or (k, size); None where the graph latent decodes to no atom at all.
+        """Molecules and conformers of latents z (size,) or (k, size); None where the
+        graph latent decodes to no atom at all.
 
-        Each conformer starts from noise of its seed (0, 1, ... where None): equal latents and seeds give equal results.
+        Each conformer starts from noise of its seed (0, 1, ... where None): equal
+        latents and seeds give equal results.
 
         Raises
         ------
         InputError
-            for latents of another length, or not finite; for as many seeds as there are not latents.
+            for latents of another length, or not finite; for as many seeds as there are
+            not latents.
         """
         table = np.atleast_2d(np.asarray(z, np.float64))
         if table.ndim != 2 or table.shape[1] != self.size or not np.isfinite(table).all():
@@ -196,7 +208,9 @@ class LatentSpace:
     def decode_graphs(
         self, z: NDArray[np.float64], seeds: NDArray[np.int64]
     ) -> list[Molecule | None]:
-        """Molecules of graph latents (k, d): the likeliest tokens, or those of the candidates whose graph encodes nearest to the latent."""
+        """Molecules of graph latents (k, d): the likeliest tokens, or those of the
+        candidates whose graph encodes nearest to the latent.
+        """
         table = unit(torch.from_numpy(np.asarray(z, np.float32)))
         best, near = self._written(table, None)
         if self.candidates == 1:
@@ -223,7 +237,9 @@ class LatentSpace:
     def _written(
         self, z: Tensor, uniform: NDArray[np.float64] | None
     ) -> tuple[list[Molecule | None], NDArray[np.float64]]:
-        """(molecules, cosines of what they encode to with z (k, d); -1 for None) of token sequences."""
+        """(molecules, cosines of what they encode to with z (k, d); -1 for None) of
+        token sequences.
+        """
         with torch.inference_mode():
             codes = np.concatenate(
                 [
@@ -244,7 +260,9 @@ class LatentSpace:
         return molecules, cosine
 
     def molecule_of(self, codes: NDArray[np.uint8]) -> Molecule | None:
-        """The molecule of a row of token codes, None for one without atoms, or that cannot be sanitised."""
+        """The molecule of a row of token codes, None for one without atoms, or that
+        cannot be sanitised.
+        """
         stop = np.flatnonzero((codes == END) | (codes == PAD))
         return _read(
             smiles_of(
@@ -293,7 +311,9 @@ class LatentSpace:
         seeds: list[int],
         steps: int,
     ) -> NDArray[np.float64]:
-        """Conformers (len(part), n, 3) of some of the graphs: of those drawn for each the one that encodes nearest to its latent."""
+        """Conformers (len(part), n, 3) of some of the graphs: of those drawn for each
+        the one that encodes nearest to its latent.
+        """
         batch, z = collate([codes[k] for k in part]), torch.from_numpy(shapes[part]).float()
         best, near = np.zeros((*batch.mask.shape, 3)), np.full(len(part), -np.inf)
         for draw in range(self.conformers if bool(z.any()) else 1):
@@ -317,7 +337,9 @@ class LatentSpace:
         return best
 
     def refined(self, made: list[Made | None]) -> list[Made | None]:
-        """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB level)."""
+        """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB
+        level).
+        """
         rows = [k for k, one in enumerate(made) if one is not None]
         jobs = [(m, x[None]) for m, x in (one for one in made if one is not None)]
         moved = _refiner().refine_many(jobs)
@@ -336,9 +358,11 @@ class LatentSpace:
         *,
         seed: int = 0,
     ) -> list[Made | None]:
-        """`n` molecules on the way from a to b, ends included: along the great circles of the graph and the conformer latents.
+        """`n` molecules on the way from a to b, ends included: along the great circles
+        of the graph and the conformer latents.
 
-        a and b are latents, or (molecule, positions_A) pairs. Raises `InputError` for n below 2.
+        a and b are latents, or (molecule, positions_A) pairs. Raises `InputError` for n
+        below 2.
         """
         if n < 2:
             raise InputError(f"n must be at least 2, the two ends, not {n}")
@@ -357,14 +381,16 @@ class LatentSpace:
     def neighbours(
         self, query: ArrayLike, library: ArrayLike, k: int = 10, *, part: str = "graph"
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The `k` rows of `library` (n, size) nearest to the latent `query` (size,), and their root mean square distances.
+        """The `k` rows of `library` (n, size) nearest to the latent `query` (size,),
+        and their root mean square distances.
 
         part : "graph", "geometry" or "all".
 
         Raises
         ------
         UnknownNameError
-            for another part. InputError where the lengths do not fit, or k is not positive.
+            for another part. InputError where the lengths do not fit, or k is not
+            positive.
         """
         parts = {
             "graph": self.slices["graph"],
@@ -415,18 +441,24 @@ def plain_codes(molecule: Molecule) -> GraphCodes:
 def turned(
     numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float
 ) -> NDArray[np.float64]:
-    """The conformer x (n, 3) or its mirror image, whichever has the hand `wanted`; where it is next to 0, x itself."""
+    """The conformer x (n, 3) or its mirror image, whichever has the hand `wanted`;
+    where it is next to 0, x itself.
+    """
     return -x if abs(wanted) > DECIDED and hand(numbers, x) * wanted < 0 else x
 
 
 def normalised(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of mean square 1; those that are all but 0, which stand for no conformer, become 0."""
+    """Rows of mean square 1; those that are all but 0, which stand for no conformer,
+    become 0.
+    """
     size = np.sqrt(np.square(z).mean(1, keepdims=True))
     return np.where(size > 1e-3, z / np.maximum(size, 1e-3), 0.0)
 
 
 def slerp(a: NDArray[np.float64], b: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """The point at share t of the great circle from a to b, straight where they are parallel or one is 0."""
+    """The point at share t of the great circle from a to b, straight where they are
+    parallel or one is 0.
+    """
     size = np.linalg.norm(a) * np.linalg.norm(b)
     angle = np.arccos(np.clip(a @ b / size, -1, 1)) if size > 0 and len(a) > 1 else 0.0
     if not 1e-6 < angle < np.pi - 1e-6:

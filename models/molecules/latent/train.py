@@ -1,4 +1,6 @@
-"""`equidrift train molecules CONFIG` with `model: latent`: `stage: graph`, `stage: geometry`, then `stage: diffusion` over both."""
+"""`equidrift train molecules CONFIG` with `model: latent`: `stage: graph`, `stage:
+geometry`, then `stage: diffusion` over both.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,14 @@ LENGTH = 24  # tokens that the decoder writes; QM9's molecules need 22 at most
 class LatentTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `data`: a file of `tools/make_molecules.py`, the one found where it is left out; `limit` takes the first molecules of its training part.
-    `conformers`: how many molecules, drawn at random, have their conformers encoded for the diffusion (the slow part), all where left out.
-    `graph` and `geometry` name the autoencoders whose latents are diffused; `observables` names an .npz of `index` (n,), QM9's numbers, and
-    `vectors` (n, m): any vector observable, known for some of the molecules, to condition on.
-    `init` names weights to begin with: an earlier graph autoencoder, or the conformer generator of the geometric decoder.
+    `data`: a file of `tools/make_molecules.py`, the one found where it is left out;
+    `limit` takes the first molecules of its training part. `conformers`: how many
+    molecules, drawn at random, have their conformers encoded for the diffusion (the
+    slow part), all where left out. `graph` and `geometry` name the autoencoders whose
+    latents are diffused; `observables` names an .npz of `index` (n,), QM9's numbers,
+    and `vectors` (n, m): any vector observable, known for some of the molecules, to
+    condition on. `init` names weights to begin with: an earlier graph autoencoder, or
+    the conformer generator of the geometric decoder.
     """
 
     stage: Literal["graph", "geometry", "diffusion"]
@@ -82,7 +87,10 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train one stage of the latent model; see `shared.run.train`. What is made of the data is kept in `out`."""
+    """Train one stage of the latent model; see `shared.run.train`.
+
+    What is made of the data is kept in `out`.
+    """
     return train(LatentTraining, make_task, config, out, budget_s, resume, progress)
 
 
@@ -102,7 +110,11 @@ def make_task(c: LatentTraining, begun: None, out: Path) -> Task:
 
 
 def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
-    """The topological autoencoder. The vocabulary is that of the training molecules; those that SELFIES cannot hold are left out."""
+    """The topological autoencoder.
+
+    The vocabulary is that of the training molecules; those that SELFIES cannot hold are
+    left out.
+    """
     sequences = written_selfies(data.smiles[rows], out)
     kept = [k for k, sequence in enumerate(sequences) if sequence]
     sequences, rows = [sequences[k] for k in kept], rows[kept]
@@ -137,7 +149,9 @@ def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Ta
 
 
 def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
-    """The geometric autoencoder; `init` names the conformer generator whose weights its decoder begins with."""
+    """The geometric autoencoder; `init` names the conformer generator whose weights its
+    decoder begins with.
+    """
     state, decoder = None, c.network.get("decoder", {})
     if c.init:
         state, card = initial(c.init, ("generate", "refine"), {})
@@ -165,7 +179,10 @@ def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) ->
 
 
 def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
-    """The diffusion over both latents. Properties are shown for half a of the training molecules alone (see `QM9`)."""
+    """The diffusion over both latents.
+
+    Properties are shown for half a of the training molecules alone (see `QM9`).
+    """
     space = LatentSpace(c.graph, c.geometry)
     count = len(rows) if c.conformers is None else min(c.conformers, len(rows))
     latents = encoded(
@@ -210,12 +227,14 @@ def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -
 
 
 def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """The vectors (len(numbers), m) of molecules by their numbers in QM9, NaN where the file has none.
+    """The vectors (len(numbers), m) of molecules by their numbers in QM9, NaN where the
+    file has none.
 
     Raises
     ------
     InputError
-        where there is no such file, it lacks `index` or `vectors`, or knows none of the molecules.
+        where there is no such file, it lacks `index` or `vectors`, or knows none of the
+        molecules.
     """
     if not path.is_file():
         raise InputError(
@@ -237,7 +256,8 @@ def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
 def encoded(
     space: LatentSpace, data: QM9, rows: np.ndarray, out: Path, placed: np.ndarray
 ) -> np.ndarray:
-    """The latents (n, size) of molecules of QM9, with those of the conformers of `placed` among them, NaN for the others'.
+    """The latents (n, size) of molecules of QM9, with those of the conformers of
+    `placed` among them, NaN for the others'.
 
     They are kept in `out`, so that a resumed run need not make them again.
     """
@@ -279,7 +299,9 @@ def encoded(
 
 
 def written_selfies(smiles: np.ndarray, out: Path) -> list[list[str]]:
-    """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so that a resumed run need not make them again."""
+    """The SELFIES tokens of each SMILES, empty where there are none; kept in `out`, so
+    that a resumed run need not make them again.
+    """
     digest = zlib.crc32("\n".join(smiles.tolist()).encode())
     path = out / f"selfies-{digest:08x}.txt"
     if path.exists():

@@ -1,9 +1,12 @@
-"""QM9's twelve properties of a molecule and its geometry: the judge of generated molecules, trained on half b of QM9's training part.
+"""QM9's twelve properties of a molecule and its geometry: the judge of generated
+molecules, trained on half b of QM9's training part.
 
-An equivariant network in the manner of PaiNN (Schuett et al., ICML 2021) with scalars and vectors on atoms. Its messages are radial
-convolutions with full kernels: K learned functions of the distance gather the neighbours' features, and one matrix maps the K x M
-numbers back, so that nearly all work is matrix products. What it knows of bonds is how many there are between two atoms (1, 2, 3 or
-more), since orders depend on how rings are Kekulised and distances tell them anyway.
+An equivariant network in the manner of PaiNN (Schuett et al., ICML 2021) with scalars
+and vectors on atoms. Its messages are radial convolutions with full kernels: K learned
+functions of the distance gather the neighbours' features, and one matrix maps the K x M
+numbers back, so that nearly all work is matrix products. What it knows of bonds is how
+many there are between two atoms (1, 2, 3 or more), since orders depend on how rings are
+Kekulised and distances tell them anyway.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ _PAIR_PARTS = (
 
 @dataclass(frozen=True)
 class PropertyConfig:
-    """Sizes: scalars of an atom, scalars sent, vectors of an atom, layers, radial functions of scalar and of vector messages."""
+    """Sizes: scalars of an atom, scalars sent, vectors of an atom, layers, radial
+    functions of scalar and of vector messages.
+    """
 
     width: int = 128
     message: int = 64
@@ -57,9 +62,11 @@ class PropertyConfig:
 
 @dataclass(frozen=True)
 class PropertyBatch:
-    """Molecules padded to one size: element (b, n) with 0 for none, charge (b, n), hops (b, n, n), x (b, n, 3) in A, mask (b, n).
+    """Molecules padded to one size: element (b, n) with 0 for none, charge (b, n), hops
+    (b, n, n), x (b, n, 3) in A, mask (b, n).
 
-    composition (b, 6): atoms of each element, and 1. targets (b, 12) or None, in the units of `PROPERTIES`.
+    composition (b, 6): atoms of each element, and 1. targets (b, 12) or None, in the
+    units of `PROPERTIES`.
     """
 
     element: Tensor
@@ -81,7 +88,9 @@ def make_batch(
     positions_A: Sequence[NDArray[Any]],
     targets: NDArray[np.float64] | None = None,
 ) -> PropertyBatch:
-    """Arrays of molecules, one entry each (see `Molecule` for their meaning), as one batch."""
+    """Arrays of molecules, one entry each (see `Molecule` for their meaning), as one
+    batch.
+    """
     b, n = len(numbers), max(len(z) for z in numbers)
     element, charge = np.zeros((b, n), np.int64), np.zeros((b, n), np.int64)
     bonded, x = np.zeros((b, n, n), np.float32), np.zeros((b, n, 3))
@@ -113,7 +122,9 @@ _CODE[list(ELEMENTS)] = np.arange(1, len(ELEMENTS) + 1)
 
 
 def _hops(bonded: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Bonds between atoms, (b, n, n): 0 for an atom itself, 1, 2, 3, or `MAX_HOPS` for more."""
+    """Bonds between atoms, (b, n, n): 0 for an atom itself, 1, 2, 3, or `MAX_HOPS` for
+    more.
+    """
     reach, out = bonded, np.full(bonded.shape, MAX_HOPS, np.int64)
     seen = []
     for _ in range(MAX_HOPS - 1):
@@ -143,7 +154,9 @@ class Layer(nn.Module):
         self.dot = nn.Linear(u, w, bias=False)
 
     def forward(self, s: Tensor, v: Tensor, kernel: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-        """s (b, n, w), v (b, 3, n, u); kernel (b, n, K, n), the last for the neighbour; unit (b, 3, n, 1, n)."""
+        """s (b, n, w), v (b, 3, n, u); kernel (b, n, K, n), the last for the neighbour;
+        unit (b, 3, n, 1, n).
+        """
         b, n, _ = s.shape
         plain, to_vector, passed, from_vector = kernel.split(self.kernels, dim=2)
         hidden = self.norm(s)
@@ -165,7 +178,9 @@ class Layer(nn.Module):
 
 
 class PropertyNet(nn.Module):
-    """The network; `forward` gives the twelve properties less what the composition tells, over their spread."""
+    """The network; `forward` gives the twelve properties less what the composition
+    tells, over their spread.
+    """
 
     def __init__(self, config: PropertyConfig):
         super().__init__()
@@ -219,7 +234,9 @@ class PropertyNet(nn.Module):
         return list(kernel.transpose(2, 3).contiguous().chunk(self.config.layers, dim=2))
 
     def _read(self, s: Tensor, v: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-        """Sums over atoms, pooled atoms, the length of the dipole, and the spread of the electrons."""
+        """Sums over atoms, pooled atoms, the length of the dipole, and the spread of
+        the electrons.
+        """
         there = mask[..., None].float()
         atoms = self.sums(s).float() * there
         weight = self.pool(s).float().masked_fill(~mask[..., None], -1e9).softmax(1)
@@ -256,7 +273,8 @@ class PropertyNetwork:
     def predict(
         self, systems: Sequence[tuple[Molecule, NDArray[np.float64]]]
     ) -> dict[str, NDArray[np.float64]]:
-        """Properties of (molecule, positions_A (n_atoms, 3)), as arrays (len(systems),) by name; NaN where a coordinate is not finite.
+        """Properties of (molecule, positions_A (n_atoms, 3)), as arrays (len(systems),)
+        by name; NaN where a coordinate is not finite.
 
         Raises
         ------
@@ -302,7 +320,10 @@ def make_network(config: PropertyConfig, seed: int = 0) -> PropertyNet:
 
 @lru_cache(maxsize=2)
 def load_properties(weights: str = "properties") -> PropertyNetwork:
-    """The shipped network, or one from the path of trained weights. Raises `WeightsError` or `UnknownNameError` where there is none."""
+    """The shipped network, or one from the path of trained weights.
+
+    Raises `WeightsError` or `UnknownNameError` where there is none.
+    """
     state, card = load_weights(weights)
     check_task(weights, card, "molecules-properties")
     network = make_network(PropertyConfig(**card["config"]))

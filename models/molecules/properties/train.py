@@ -1,4 +1,6 @@
-"""`equidrift train molecules` with `model: properties`: the network that judges properties, on half b of QM9's training part."""
+"""`equidrift train molecules` with `model: properties`: the network that judges
+properties, on half b of QM9's training part.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ _CHUNK = 32  # batches that are sorted by size together, so that little is paddi
 
 
 class PropertyTraining(TrainingConfig):
-    """What a training YAML may say. Unknown keys are errors. `data` is a file of `tools/make_molecules.py`, `half` the part to train on."""
+    """What a training YAML may say.
+
+    Unknown keys are errors. `data` is a file of `tools/make_molecules.py`, `half` the
+    part to train on.
+    """
 
     schedule_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "hold": 0.1}
 
@@ -52,7 +58,9 @@ class PropertyTraining(TrainingConfig):
 
 
 class Batches:
-    """batch(step): molecules of similar size, in an order that depends on the step and the seed alone."""
+    """batch(step): molecules of similar size, in an order that depends on the step and
+    the seed alone.
+    """
 
     def __init__(self, data: QM9, rows: NDArray[np.int64], batch: int, seed: int) -> None:
         self.data, self.rows, self.batch, self.seed = data, rows, min(batch, len(rows)), seed
@@ -69,7 +77,9 @@ class Batches:
         return gather(self.data, self._order[place])
 
     def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """(per_epoch, batch) rows: shuffled, then sorted by size within every `_CHUNK` batches, whose order is shuffled again."""
+        """(per_epoch, batch) rows: shuffled, then sorted by size within every `_CHUNK`
+        batches, whose order is shuffled again.
+        """
         rows = rng.permutation(self.rows)[: self.per_epoch * self.batch]
         sizes = self.data.sizes
         size = _CHUNK * self.batch
@@ -95,7 +105,9 @@ def gather(data: QM9, rows: Sequence[int] | NDArray[np.int64]) -> PropertyBatch:
 
 
 def set_scales(network: PropertyNet, data: QM9, rows: NDArray[np.int64]) -> None:
-    """What the composition tells of each property, by least squares, and the spread of the rest. The dipole has no such part."""
+    """What the composition tells of each property, by least squares, and the spread of
+    the rest. The dipole has no such part.
+    """
     counts = np.stack(
         [np.add.reduceat(data.numbers == z, data.offset[:-1]) for z in ELEMENTS]
         + [np.ones(len(data))],
@@ -116,12 +128,17 @@ def run_training(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train the network of properties; see `shared.run.train`. Its errors on test molecules are in the card and the summary."""
+    """Train the network of properties; see `shared.run.train`.
+
+    Its errors on test molecules are in the card and the summary.
+    """
     return train(PropertyTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
-    """What is trained; the float64 scales are in the card, since weights are stored in a shorter format."""
+    """What is trained; the float64 scales are in the card, since weights are stored in
+    a shorter format.
+    """
     data = load_qm9(c.data)
     rows, unseen = data.rows("train", c.half)[: c.limit], data.rows("val")[: c.limit]
     set_scales(network, data, rows)

@@ -1,8 +1,10 @@
-"""Vibrational spectra as a condition: molecules ranked by how likely an infrared spectrum is (the task of DiffSpectra, arXiv:2507.06853).
+"""Vibrational spectra as a condition: molecules ranked by how likely an infrared
+spectrum is (the task of DiffSpectra, arXiv:2507.06853).
 
-The spectrum of a molecule is a sum over its atoms of what each, in its surroundings, absorbs: a network of distances predicts that sum and
-how far it may be off, so that p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in whitened combinations
-of bins.
+The spectrum of a molecule is a sum over its atoms of what each, in its surroundings,
+absorbs: a network of distances predicts that sum and how far it may be off, so that
+p(spectrum | molecule) is a density, a normal one in the roots of the absorbances in
+whitened combinations of bins.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ LOG_VARIANCE = (-6.0, 4.0)
 
 
 def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.float64]:
-    """The spectrum (bins,) in km/mol per cm^-1 at `GRID_CM1`: each line a Gaussian of deviation `WIDTH_CM1`.
+    """The spectrum (bins,) in km/mol per cm^-1 at `GRID_CM1`: each line a Gaussian of
+    deviation `WIDTH_CM1`.
 
-    frequencies_cm1, intensities : (modes,), intensities in (D/A)^2/amu. Raises `InputError` where the two differ in length.
+    frequencies_cm1, intensities : (modes,), intensities in (D/A)^2/amu. Raises
+        `InputError` where the two differ in length.
     """
     f, i = np.asarray(frequencies_cm1, np.float64), np.asarray(intensities, np.float64)
     if f.ndim != 1 or f.shape != i.shape:
@@ -50,7 +54,9 @@ def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.fl
 
 @dataclass(frozen=True)
 class Spectra:
-    """Spectra of a file of `tools/make_spectra.py`: number (n,) of the molecule in QM9, vectors (n, bins) in km/mol per cm^-1."""
+    """Spectra of a file of `tools/make_spectra.py`: number (n,) of the molecule in QM9,
+    vectors (n, bins) in km/mol per cm^-1.
+    """
 
     number: NDArray[np.int64]
     vectors: NDArray[np.float64]
@@ -60,7 +66,10 @@ class Spectra:
 
 
 def read_spectra(path: Path | str) -> Spectra:
-    """Read and broaden the spectra of a file. Raises `InputError` where there is none."""
+    """Read and broaden the spectra of a file.
+
+    Raises `InputError` where there is none.
+    """
     if not Path(path).is_file():
         raise InputError(
             f"there are no spectra {str(path)!r}; make some with tools/make_spectra.py"
@@ -76,7 +85,9 @@ def read_spectra(path: Path | str) -> Spectra:
 
 @dataclass(frozen=True)
 class SpectrumConfig:
-    """Sizes of the encoder (as `GeometryConfig`), and the number of whitened combinations of bins in which likelihoods are taken."""
+    """Sizes of the encoder (as `GeometryConfig`), and the number of whitened
+    combinations of bins in which likelihoods are taken.
+    """
 
     width: int = 64
     pair_width: int = 32
@@ -114,7 +125,9 @@ class SpectrumNetwork(nn.Module):
             last.bias.fill_(-5.0)
 
     def forward(self, batch: Batch, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(root spectrum (b, bins), mean and log variance (b, components) of its whitened combinations)."""
+        """(root spectrum (b, bins), mean and log variance (b, components) of its
+        whitened combinations).
+        """
         h = self.encoder.atoms(batch, x) * batch.mask[..., None]
         heap = functional.softplus(self.lines(h)) * batch.mask[..., None]
         root = (heap.sum(1) + 1e-4).sqrt()
@@ -129,7 +142,9 @@ class SpectrumNetwork(nn.Module):
 def whitening_of(
     roots: NDArray[np.float64], components: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(centre (bins,), combinations (bins, components)) that give root spectra (n, bins) unit variance: principal components."""
+    """(centre (bins,), combinations (bins, components)) that give root spectra (n,
+    bins) unit variance: principal components.
+    """
     centre = roots.mean(0)
     _, sizes, axes = np.linalg.svd(roots - centre, full_matrices=False)
     spread = sizes[:components] / np.sqrt(len(roots))
@@ -149,7 +164,9 @@ class SpectrumExample:
 
 
 def spectrum_loss(network: Any, example: SpectrumExample) -> Tensor:
-    """Minus the log likelihood a component, and the squared error of the root spectrum, which steadies the mean early on."""
+    """Minus the log likelihood a component, and the squared error of the root spectrum,
+    which steadies the mean early on.
+    """
     root, mean, log_variance = network(example.batch, example.positions)
     error = (mean - network.whitened(example.root)).square()
     nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean()
@@ -157,7 +174,9 @@ def spectrum_loss(network: Any, example: SpectrumExample) -> Tensor:
 
 
 class SpectrumBatches:
-    """Batch number `step` of an endless, seeded sequence; coordinates carry a little noise, and either hand."""
+    """Batch number `step` of an endless, seeded sequence; coordinates carry a little
+    noise, and either hand.
+    """
 
     def __init__(
         self,
@@ -217,13 +236,16 @@ class SpectrumModel:
     def predict(
         self, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
     ) -> NDArray[np.float64]:
-        """Expected spectra (n, bins), km/mol per cm^-1 at `GRID_CM1`, of (molecule, positions_A) pairs."""
+        """Expected spectra (n, bins), km/mol per cm^-1 at `GRID_CM1`, of (molecule,
+        positions_A) pairs.
+        """
         return self._all(items)[0] ** 2
 
     def log_likelihood(
         self, spectra: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
     ) -> NDArray[np.float64]:
-        """log p(spectrum | molecule) (k, n), up to a constant of each spectrum, of spectra (k, bins) and (molecule, positions_A) pairs.
+        """log p(spectrum | molecule) (k, n), up to a constant of each spectrum, of
+        spectra (k, bins) and (molecule, positions_A) pairs.
 
         Raises
         ------
@@ -257,7 +279,9 @@ class SpectrumModel:
     def rank(
         self, spectrum: ArrayLike, items: Sequence[tuple[Molecule, NDArray[np.floating]]]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(places of the candidates, likeliest first, their log likelihoods in that order) for one spectrum (bins,)."""
+        """(places of the candidates, likeliest first, their log likelihoods in that
+        order) for one spectrum (bins,).
+        """
         values = self.log_likelihood(spectrum, items)[0]
         order = np.argsort(-values, kind="stable")
         return order, values[order]

@@ -1,4 +1,6 @@
-"""`equidrift train molecules CONFIG` with `model: spectra`: the likelihood of a vibrational spectrum given a molecule."""
+"""`equidrift train molecules CONFIG` with `model: spectra`: the likelihood of a
+vibrational spectrum given a molecule.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ from equidrift.records import SYMBOLS
 class SpectrumTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
-    `spectra`: a file of `tools/make_spectra.py`; `data`: one of `tools/make_molecules.py`, the one found where it is left out. `init`
-    names the geometric autoencoder whose encoder the network begins with.
+    `spectra`: a file of `tools/make_spectra.py`; `data`: one of
+    `tools/make_molecules.py`, the one found where it is left out. `init` names the
+    geometric autoencoder whose encoder the network begins with.
     """
 
     name: str = Field(default="my-spectra", pattern=r"^[\w.+-]+$")
@@ -61,7 +64,10 @@ def run_training(
 
 
 def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
-    """What is trained. Raises `InputError` where no spectrum is of a training molecule."""
+    """What is trained.
+
+    Raises `InputError` where no spectrum is of a training molecule.
+    """
     data, spectra = load_qm9(c.data), read_spectra(c.spectra)
     places, rows = matched(data, spectra, "train")
     if not len(places):
@@ -86,7 +92,9 @@ def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
 
 
 def first_network(c: SpectrumTraining, sizes: SpectrumConfig, roots: np.ndarray) -> SpectrumNetwork:
-    """A network that knows the whitening of the training spectra, with the encoder of `init` if there is one."""
+    """A network that knows the whitening of the training spectra, with the encoder of
+    `init` if there is one.
+    """
     network: SpectrumNetwork = fresh(lambda: SpectrumNetwork(sizes), c.seed)
     torch.nn.init.constant_(cast(torch.nn.Linear, network.lines[2]).bias, -5.0)
     centre, whitening = whitening_of(roots, sizes.components)
@@ -111,7 +119,9 @@ def spectrum_batches(
 
 
 def matched(data: QM9, spectra: Spectra, *parts: str) -> tuple[np.ndarray, np.ndarray]:
-    """(places in `spectra`, rows of `data`) of the molecules of some parts that both hold."""
+    """(places in `spectra`, rows of `data`) of the molecules of some parts that both
+    hold.
+    """
     row_of = {int(number): k for k, number in enumerate(data.index.tolist())}
     chosen = {int(k) for part in parts for k in data.rows(part)}
     pairs = [

@@ -1,11 +1,14 @@
-"""The network of the refiner and of the generator: atoms, pairs and vectors, with a learned Newton step as its output.
+"""The network of the refiner and of the generator: atoms, pairs and vectors, with a
+learned Newton step as its output.
 
-Every layer is built from distances and unit vectors, so the network is equivariant under rotations, translations and
-reflections; handedness enters only through signed volumes of the tetrahedra that the graph prescribes.
+Every layer is built from distances and unit vectors, so the network is equivariant
+under rotations, translations and reflections; handedness enters only through signed
+volumes of the tetrahedra that the graph prescribes.
 
-The output is system A's Gauss-Newton map (arXiv:2403.01430) made learnable. The network predicts, for every pair of atoms,
-a target distance and a stiffness; the coordinates move to the least-squares solution. Where the stiffness of a bond is
-large, the bond comes out to a few mA, however far the rest still has to go.
+The output is system A's Gauss-Newton map (arXiv:2403.01430) made learnable. The network
+predicts, for every pair of atoms, a target distance and a stiffness; the coordinates
+move to the least-squares solution. Where the stiffness of a bond is large, the bond
+comes out to a few mA, however far the rest still has to go.
 """
 
 from __future__ import annotations
@@ -73,7 +76,9 @@ class NewtonHead(nn.Module):
 
 
 class NoiseAndHand(nn.Module):
-    """What only the generator reads: the noise level, and by how much each prescribed tetrahedron has the wrong hand."""
+    """What only the generator reads: the noise level, and by how much each prescribed
+    tetrahedron has the wrong hand.
+    """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -105,7 +110,9 @@ class NoiseAndHand(nn.Module):
     def of_volumes(
         self, stage: int, x: Tensor, h: Tensor, tetrahedral: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(change of h, displacement of x): signed volumes enter the centres, and atoms move along the volumes' gradients."""
+        """(change of h, displacement of x): signed volumes enter the centres, and atoms
+        move along the volumes' gradients.
+        """
         if tetrahedral.shape[1] == 0:
             return torch.zeros_like(h), torch.zeros_like(x)
         b, _, w = h.shape
@@ -158,11 +165,14 @@ class ConformerNetwork(nn.Module):
         held: Held | None = None,
         condition: Tensor | None = None,
     ) -> list[Tensor]:
-        """Estimates after each stage, last the best; `held` atoms are in their places in each of them.
+        """Estimates after each stage, last the best; `held` atoms are in their places
+        in each of them.
 
-        x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`; sigma (b,) in A, for a network that reads noise levels:
-        x is then scaled to the spread of the data first (EDM's c_in), so that the radial basis sees it. `condition` (b, width) is added to
-        every atom's features: what else is known of the conformer, from whoever calls.
+        x (b, n, 3) in A, centred; level (b,) indices into `LEVELS`; sigma (b,) in A,
+        for a network that reads noise levels: x is then scaled to the spread of the
+        data first (EDM's c_in), so that the radial basis sees it. `condition` (b,
+        width) is added to every atom's features: what else is known of the conformer,
+        from whoever calls.
         """
         atom, pair = batch.atom.int(), batch.pair.int()
         h = (

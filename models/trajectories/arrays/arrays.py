@@ -1,4 +1,6 @@
-"""Trajectories of anything: positions (frames, nodes, 2 or 3), node and edge features. No molecule, no unit.
+"""Trajectories of anything: positions (frames, nodes, 2 or 3), node and edge features.
+
+No molecule, no unit.
 
 >>> model = GeometricTrajectoryModel.fit(positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine")
 >>> futures = model.continue_(first_frames, nodes[0], edges[0], n_frames=20, seeds=range(5))
@@ -39,9 +41,11 @@ class GeometricTrajectoryModel:
 
     Parameters
     ----------
-    weights : name of a shipped model ("nbody-charged", ...), or the path of a card or safetensors file.
-    noise : 0 gives the mean path of an integrator or EGNN; 1 samples, the first velocities spread by a quarter of what it missed
-        of the last given frame (at most 2 % of their size). The others always sample.
+    weights : name of a shipped model ("nbody-charged", ...), or the path of a card or
+        safetensors file.
+    noise : 0 gives the mean path of an integrator or EGNN; 1 samples, the first
+        velocities spread by a quarter of what it missed of the last given frame (at
+        most 2 % of their size). The others always sample.
     """
 
     def __init__(self, weights: str | Path, *, noise: float = 1.0):
@@ -72,15 +76,19 @@ class GeometricTrajectoryModel:
         Parameters
         ----------
         positions : (trajectories, frames, nodes, 2 or 3), frames `spacing` apart.
-        node_features, edge_features : (trajectories, nodes, f) and (trajectories, nodes, nodes, e).
-        kind : "integrator" for what forces between pairs drive, "modes" for alternative futures of what moves in a plane, "flow"
-            for all else, "geotdm" and "egnn" for published methods.
-        **settings : further keys of a training config, such as `network`, `schedule`, `frames`, `context`.
+        node_features, edge_features : (trajectories, nodes, f) and (trajectories,
+            nodes, nodes, e).
+        kind : "integrator" for what forces between pairs drive, "modes" for alternative
+            futures of what moves in a plane, "flow" for all else, "geotdm" and "egnn"
+            for published methods.
+        **settings : further keys of a training config, such as `network`, `schedule`,
+            `frames`, `context`.
 
         Raises
         ------
         InputError
-            for shapes that do not fit, NaN, or a folder that holds a checkpoint when `resume` is not given.
+            for shapes that do not fit, NaN, or a folder that holds a checkpoint when
+            `resume` is not given.
         """
         from equidrift.models.trajectories.train import fit_arrays
 
@@ -101,7 +109,8 @@ class GeometricTrajectoryModel:
         *,
         steps: int | None = None,
     ) -> NDArray[np.float64]:
-        """Samples (seeds, frames, nodes, d) of the frames that `given` (frames,) does not mark, one trajectory.
+        """Samples (seeds, frames, nodes, d) of the frames that `given` (frames,) does
+        not mark, one trajectory.
 
         Raises
         ------
@@ -146,9 +155,11 @@ class GeometricTrajectoryModel:
         steps: int | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.float64]:
-        """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,); errors as `complete`.
+        """One sample (k, frames, nodes, d) for each of k trajectories and seeds (k,);
+        errors as `complete`.
 
-        mask (k, nodes): nodes that are there, where trajectories have different numbers of them.
+        mask (k, nodes): nodes that are there, where trajectories have different numbers
+        of them.
         """
         known = np.asarray(given, bool)
         x = np.where(known[None, :, None, None], np.asarray(positions, np.float64), 0.0)
@@ -188,10 +199,12 @@ class GeometricTrajectoryModel:
         steps: int | None = None,
         carrier: GeometricTrajectoryModel | None = None,
     ) -> NDArray[np.float64]:
-        """Trajectories (seeds, n_frames, nodes, d) of one graph from nothing, centred; by models trained with `given: none`.
+        """Trajectories (seeds, n_frames, nodes, d) of one graph from nothing, centred;
+        by models trained with `given: none`.
 
-        carrier : an integrator or EGNN of the same system. It makes the trajectory anew from the middle of the drawn one, in both
-            directions of time: what is drawn decides where and how fast, and the motion obeys the learned forces.
+        carrier : an integrator or EGNN of the same system. It makes the trajectory anew
+            from the middle of the drawn one, in both directions of time: what is drawn
+            decides where and how fast, and the motion obeys the learned forces.
 
         Raises
         ------
@@ -216,7 +229,9 @@ class GeometricTrajectoryModel:
         steps: int | None = None,
         carrier: GeometricTrajectoryModel | None = None,
     ) -> NDArray[np.float64]:
-        """One trajectory (k, n_frames, nodes, d) for each of k graphs and seeds (k,); see `sample`."""
+        """One trajectory (k, n_frames, nodes, d) for each of k graphs and seeds (k,);
+        see `sample`.
+        """
         nodes, edges, chosen = (
             np.asarray(node_features, np.float64),
             np.asarray(edge_features, np.float64),
@@ -242,7 +257,8 @@ class GeometricTrajectoryModel:
         edge_features: ArrayLike,
         seeds: ArrayLike,
     ) -> NDArray[np.float64]:
-        """Trajectories (k, t, n, d) made anew from their middle, both ways in time, as this integrator or EGNN has it.
+        """Trajectories (k, t, n, d) made anew from their middle, both ways in time, as
+        this integrator or EGNN has it.
 
         Raises
         ------
@@ -273,7 +289,8 @@ class GeometricTrajectoryModel:
         *,
         mask: NDArray[np.bool_] | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """All alternative futures (k, count, frames, nodes, 2) of pasts (k, past, nodes, 2), and their probabilities (k, count, nodes).
+        """All alternative futures (k, count, frames, nodes, 2) of pasts (k, past,
+        nodes, 2), and their probabilities (k, count, nodes).
 
         Raises
         ------
@@ -301,7 +318,9 @@ class GeometricTrajectoryModel:
         return np.concatenate(made), np.concatenate(chance)
 
     def _check_given(self, known: NDArray[np.bool_]) -> None:
-        """Raises `InputError` where this network cannot work from these given frames (t,)."""
+        """Raises `InputError` where this network cannot work from these given frames
+        (t,).
+        """
         if isinstance(self.network, CARRIERS) and int(known.sum()) < 2:
             raise InputError(
                 f"{self.name} needs 2 given frames, and there are {int(known.sum())}; give more"
@@ -357,7 +376,9 @@ class GeometricTrajectoryModel:
         return made.double().numpy() * length + centre
 
     def _carrier(self, graph: Graph, streams: list[np.random.Generator]) -> Carry:
-        """A function that carries known frames (b, t, n, d) on; the last displacement spread by what the network missed before."""
+        """A function that carries known frames (b, t, n, d) on; the last displacement
+        spread by what the network missed before.
+        """
 
         def spread(missed: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
             normal = torch.from_numpy(
@@ -415,7 +436,9 @@ def masked_graph(nodes: NDArray[Any], edges: NDArray[Any], real: NDArray[np.bool
 
 
 def filled(x: torch.Tensor, given: torch.Tensor, carry: Carry) -> torch.Tensor:
-    """Every gap of x (b, t, n, d) from the side that has two given frames; from both, passing over smoothly, where both have."""
+    """Every gap of x (b, t, n, d) from the side that has two given frames; from both,
+    passing over smoothly, where both have.
+    """
     out = x.clone()
     for first, last in gaps(given):
         before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
@@ -445,7 +468,10 @@ def filled(x: torch.Tensor, given: torch.Tensor, carry: Carry) -> torch.Tensor:
 def checked(
     positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The three arrays as float64. Raises `InputError` for shapes that do not fit or numbers that are not finite."""
+    """The three arrays as float64.
+
+    Raises `InputError` for shapes that do not fit or numbers that are not finite.
+    """
     x, nodes, edges = (np.asarray(a, np.float64) for a in (positions, node_features, edge_features))
     if x.ndim != 4 or x.shape[-1] not in (2, 3):
         raise InputError(

@@ -1,4 +1,5 @@
-"""The E(n) graph network of Satorras et al. with velocities, frame to frame: the rival of that name in GeoTDM's tables.
+"""The E(n) graph network of Satorras et al. with velocities, frame to frame: the rival
+of that name in GeoTDM's tables.
 
 One call carries two frames to the next one; a forecast feeds on its own frames.
 """
@@ -27,7 +28,9 @@ class EGNNConfig:
 
 
 class EGNN(nn.Module):
-    """Two frames in, the next one out, by equivariant graph convolutions and a learned share of the last displacement."""
+    """Two frames in, the next one out, by equivariant graph convolutions and a learned
+    share of the last displacement.
+    """
 
     def __init__(self, config: EGNNConfig):
         super().__init__()
@@ -69,10 +72,12 @@ class Rolls:
 
 
 def step_loss(network: nn.Module, batch: Rolls) -> Tensor:
-    """Logarithm of a robust error of each coming frame, relative to how far from a straight line the true one is.
+    """Logarithm of a robust error of each coming frame, relative to how far from a
+    straight line the true one is.
 
-    The logarithm keeps the few near-collisions from deciding, and asks the others to become ever more exact. An error in step one
-    has grown with the square of the steps after it, so the tolerance does too.
+    The logarithm keeps the few near-collisions from deciding, and asks the others to
+    become ever more exact. An error in step one has grown with the square of the steps
+    after it, so the tolerance does too.
     """
     egnn = cast(EGNN, network)
     before, now = batch.frames[:, 0], batch.frames[:, 1]

@@ -9,13 +9,17 @@ Array = NDArray[np.float64]
 
 
 def displacement(made: Array, truth: Array) -> tuple[float, float]:
-    """(ADE, FDE) of samples (..., t, n, d) against (..., t, n, d): mean distance over frames and nodes, and in the last frame."""
+    """(ADE, FDE) of samples (..., t, n, d) against (..., t, n, d): mean distance over
+    frames and nodes, and in the last frame.
+    """
     apart = np.linalg.norm(made - truth, axis=-1)
     return float(apart.mean()), float(apart[..., -1, :].mean())
 
 
 def best_of(made: Array, truth: Array) -> tuple[float, float]:
-    """(minADE, minFDE) of samples (s, k, t, d) of k agents against (k, t, d): each the least over the samples, then the mean."""
+    """(minADE, minFDE) of samples (s, k, t, d) of k agents against (k, t, d): each the
+    least over the samples, then the mean.
+    """
     apart = np.linalg.norm(made - truth, axis=-1)
     return float(apart.mean(-1).min(0).mean()), float(apart[..., -1].min(0).mean())
 
@@ -23,7 +27,9 @@ def best_of(made: Array, truth: Array) -> tuple[float, float]:
 def jensen_shannon(
     first: Array, second: Array, bins: int = 100, bounds: tuple[float, float] | None = None
 ) -> float:
-    """Jensen-Shannon distance (natural logarithm, 0 to sqrt(ln 2)) of the histograms of two sets of numbers."""
+    """Jensen-Shannon distance (natural logarithm, 0 to sqrt(ln 2)) of the histograms of
+    two sets of numbers.
+    """
     low, high = bounds or (
         float(min(first.min(), second.min())),
         float(max(first.max(), second.max())),
@@ -45,7 +51,9 @@ def jensen_shannon(
 
 
 def marginal(made: Array, truth: Array, bins: int = 50) -> float:
-    """Mean absolute difference of the densities of two sets of numbers in the truth's bins (arXiv:2410.13027, metrics)."""
+    """Mean absolute difference of the densities of two sets of numbers in the truth's
+    bins (arXiv:2410.13027, metrics).
+    """
     edges = np.histogram_bin_edges(truth.ravel(), bins)
     densities = [
         np.histogram(np.clip(a.ravel(), edges[0], edges[-1]), edges, density=True)[0]
@@ -55,7 +63,9 @@ def marginal(made: Array, truth: Array, bins: int = 50) -> float:
 
 
 def torsions(positions: Array, quads: NDArray[np.int64]) -> Array:
-    """Dihedral angles (..., q) in radians of atom quadruples (q, 4) in positions (..., n, 3)."""
+    """Dihedral angles (..., q) in radians of atom quadruples (q, 4) in positions (...,
+    n, 3).
+    """
     a, b, c, d = (positions[..., quads[:, k], :] for k in range(4))
     first, axis, last = b - a, c - b, d - c
     u, w = np.cross(first, axis), np.cross(axis, last)
@@ -67,7 +77,9 @@ def torsions(positions: Array, quads: NDArray[np.int64]) -> Array:
 
 
 def velocity_correlation(frames: Array, lags: int) -> Array:
-    """Normalised autocorrelation (lags,) of frame-to-frame displacements of trajectories (k, t, n, 3), their common drift removed."""
+    """Normalised autocorrelation (lags,) of frame-to-frame displacements of
+    trajectories (k, t, n, 3), their common drift removed.
+    """
     v = np.diff(frames, axis=1)
     v = v - v.mean(2, keepdims=True)
     raw = np.array([(v[:, : v.shape[1] - k] * v[:, k:]).sum(-1).mean() for k in range(lags)])

@@ -1,8 +1,11 @@
-"""Alternatives: K futures of every node of a plane in one network call, with their probabilities, learned by winner-takes-all.
+"""Alternatives: K futures of every node of a plane in one network call, with their
+probabilities, learned by winner-takes-all.
 
-Where a measure asks for the best of K samples, drawing many and clustering them is a detour: a network whose K outputs are trained so
-that the nearest one meets the truth learns the K representatives themselves (the loss of k-means, conditional on the past).
-Every node sees the past of all nodes from its own place and heading, so the futures turn, mirror excepted, and shift with the past.
+Where a measure asks for the best of K samples, drawing many and clustering them is a
+detour: a network whose K outputs are trained so that the nearest one meets the truth
+learns the K representatives themselves (the loss of k-means, conditional on the past).
+Every node sees the past of all nodes from its own place and heading, so the futures
+turn, mirror excepted, and shift with the past.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ RELAXED, LEFT = (
 
 @dataclass(frozen=True)
 class ModesConfig:
-    """`past` frames in, `future` frames out, `count` alternatives; neighbours are seen within `reach` steps of ordinary length."""
+    """`past` frames in, `future` frames out, `count` alternatives; neighbours are seen
+    within `reach` steps of ordinary length.
+    """
 
     node_features: int = 1
     edge_features: int = 1
@@ -43,7 +48,11 @@ class ModesConfig:
 
 
 class Modes(nn.Module):
-    """See the module. The buffer `unit` is the root mean square step of the training data, from frame to frame."""
+    """See the module.
+
+    The buffer `unit` is the root mean square step of the training data, from frame to
+    frame.
+    """
 
     def __init__(self, config: ModesConfig):
         super().__init__()
@@ -75,7 +84,9 @@ class Modes(nn.Module):
     def forward(
         self, graph: Graph, past: Tensor, nodes: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Futures (b, m, K, future, 2) and logits (b, m, K) of the first `nodes` nodes (None: all) from pasts (b, past, n, 2)."""
+        """Futures (b, m, K, future, 2) and logits (b, m, K) of the first `nodes` nodes
+        (None: all) from pasts (b, past, n, 2).
+        """
         c, m = self.config, nodes or past.shape[2]
         x = past.transpose(1, 2) / self.unit.to(past.dtype)
         place, turn = x[:, :m, -1], heading(x[:, :m])
@@ -119,7 +130,9 @@ class Modes(nn.Module):
 
 
 def heading(x: Tensor) -> Tensor:
-    """Axes (b, m, 2, 2) along and across the way of nodes with pasts (b, m, t, 2); the plane's own where a node never moved."""
+    """Axes (b, m, 2, 2) along and across the way of nodes with pasts (b, m, t, 2); the
+    plane's own where a node never moved.
+    """
     way = x[..., -1, :] - x[..., -4 if x.shape[-2] > 3 else 0, :]
     way = way + 0.01 * (
         x[..., -1, :] - x[..., 0, :]
@@ -134,9 +147,11 @@ def heading(x: Tensor) -> Tensor:
 
 
 def modes_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
-    """Mean distance of the nearest alternative and, apart from it, distance of the nearest end point, in steps of ordinary length.
+    """Mean distance of the nearest alternative and, apart from it, distance of the
+    nearest end point, in steps of ordinary length.
 
-    At first all alternatives are drawn to the truth, so that none is left behind; the last term trains their probabilities.
+    At first all alternatives are drawn to the truth, so that none is left behind; the
+    last term trains their probabilities.
     """
     modes = cast(Modes, model)
     c = modes.config
@@ -165,7 +180,9 @@ def modes_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
 
 @torch.no_grad()
 def choose(model: Modes, graph: Graph, past: Tensor, streams: list[np.random.Generator]) -> Tensor:
-    """One future (b, future, n, 2) of every node, each node's alternative drawn by its probability."""
+    """One future (b, future, n, 2) of every node, each node's alternative drawn by its
+    probability.
+    """
     made, logit = model(graph, past)
     share = logit.softmax(-1).cumsum(-1)
     drawn = torch.from_numpy(np.stack([rng.random(past.shape[2]) for rng in streams])).to(

@@ -1,7 +1,8 @@
-"""Charged particles, springs and gravity: the simulations of arXiv:2410.13027, data, all trajectories at once.
+"""Charged particles, springs and gravity: the simulations of arXiv:2410.13027, data,
+all trajectories at once.
 
-Lengths, times and masses have no unit. Every trajectory draws from its own random stream, so trajectory k is the same however
-many are made.
+Lengths, times and masses have no unit. Every trajectory draws from its own random
+stream, so trajectory k is the same however many are made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ PARTS = {"train": (0, 3000), "val": (3000, 5000), "test": (5000, 7000)}
 
 @dataclass(frozen=True)
 class NBody:
-    """Trajectories of one system: positions (k, frames, n, 3), node features (k, n, 1), edge features (k, n, n, 1)."""
+    """Trajectories of one system: positions (k, frames, n, 3), node features (k, n, 1),
+    edge features (k, n, n, 1).
+    """
 
     positions: NDArray[np.float64]
     nodes: NDArray[np.float64]
@@ -39,9 +42,11 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
 
     Parameters
     ----------
-    system : one of `SYSTEMS`. Charged: 5 particles, charges +-1, node feature charge, edge feature product of charges. Spring: 5
-        particles, a spring between two with probability 1/2, edge feature spring. Gravity: 10 unit masses.
-    frames : frames kept, 0.1 apart; the first one is 0.1 (gravity: 0) after the random start.
+    system : one of `SYSTEMS`. Charged: 5 particles, charges +-1, node feature charge,
+        edge feature product of charges. Spring: 5 particles, a spring between two with
+        probability 1/2, edge feature spring. Gravity: 10 unit masses.
+    frames : frames kept, 0.1 apart; the first one is 0.1 (gravity: 0) after the random
+        start.
 
     Raises
     ------

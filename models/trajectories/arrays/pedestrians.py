@@ -1,7 +1,10 @@
-"""ETH-UCY pedestrians: reading, windows of 8 + 12 frames, leave-one-scene-out training, best of 20 (arXiv:2410.13027, data and metrics).
+"""ETH-UCY pedestrians: reading, windows of 8 + 12 frames, leave-one-scene-out training,
+best of 20 (arXiv:2410.13027, data and metrics).
 
-The protocol is the usual one: 2.5 frames per second, every pedestrian that is there for 20 frames, forecast from 8 frames of it and of
-those around it. Pedestrians are a plane without a north and a crowd without a left: training mirrors windows and changes their pace.
+The protocol is the usual one: 2.5 frames per second, every pedestrian that is there for
+20 frames, forecast from 8 frames of it and of those around it. Pedestrians are a plane
+without a north and a crowd without a left: training mirrors windows and changes their
+pace.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ FURTHER = ("crowds_zara03_train", "uni_examples_train")  # in every training set
 
 
 def read_tracks(path: str | Path) -> dict[int, dict[int, tuple[float, float]]]:
-    """frame -> pedestrian -> (x, y) in m. Raises `InputError` for a missing or broken file."""
+    """frame -> pedestrian -> (x, y) in m.
+
+    Raises `InputError` for a missing or broken file.
+    """
     out: dict[int, dict[int, tuple[float, float]]] = {}
     try:
         for line in Path(path).read_text().splitlines():
@@ -48,10 +54,12 @@ def read_tracks(path: str | Path) -> dict[int, dict[int, tuple[float, float]]]:
 def scene_windows(
     tracks: dict[int, dict[int, tuple[float, float]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Windows (k, 20, PEOPLE, 2) around every pedestrian that is there for 20 frames, and who in them is real (k, PEOPLE).
+    """Windows (k, 20, PEOPLE, 2) around every pedestrian that is there for 20 frames,
+    and who in them is real (k, PEOPLE).
 
-    The first is the pedestrian asked about, the others the nearest ones at the last frame of the past, all of which they must be there
-    for. Their futures and missing people are filled by the last place of the past, and no one reads them.
+    The first is the pedestrian asked about, the others the nearest ones at the last
+    frame of the past, all of which they must be there for. Their futures and missing
+    people are filled by the last place of the past, and no one reads them.
     """
     who = {
         person: column
@@ -86,12 +94,17 @@ def scene_windows(
 
 
 def features(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Node (count, PEOPLE, 1) and edge (count, PEOPLE, PEOPLE, 1) features: all people are alike."""
+    """Node (count, PEOPLE, 1) and edge (count, PEOPLE, PEOPLE, 1) features: all people
+    are alike.
+    """
     return np.ones((count, PEOPLE, 1)), np.zeros((count, PEOPLE, PEOPLE, 1))
 
 
 def training_source(folder: str, leave_out: str | None) -> Source:
-    """Training windows of every scene but one, mirrored and scaled at random. Raises `UnknownNameError` for another scene."""
+    """Training windows of every scene but one, mirrored and scaled at random.
+
+    Raises `UnknownNameError` for another scene.
+    """
     if leave_out not in SCENES:
         raise UnknownNameError("scene to leave out", str(leave_out), SCENES)
     names = [n for scene, files in SCENES.items() if scene != leave_out for n in files]

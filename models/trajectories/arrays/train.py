@@ -1,4 +1,6 @@
-"""What is learned from plain arrays: pair forces by path matching, steps of a whole frame, or windows."""
+"""What is learned from plain arrays: pair forces by path matching, steps of a whole
+frame, or windows.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain 
 def load_arrays(
     path: str | Path,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Positions (k, t, n, 2 or 3), nodes (k, n, f), edges (k, n, n, e) and the spacing (1 where it is not there) of an .npz.
+    """Positions (k, t, n, 2 or 3), nodes (k, n, f), edges (k, n, n, e) and the spacing
+    (1 where it is not there) of an .npz.
 
     Raises
     ------
@@ -63,7 +66,9 @@ def array_plan(
     edges: NDArray[np.float64],
     spacing: float,
 ) -> Plan:
-    """Plain arrays: pair forces by path matching, steps of a whole frame, or windows for the others."""
+    """Plain arrays: pair forces by path matching, steps of a whole frame, or windows
+    for the others.
+    """
     sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
     rows, held = split(range(len(x)), c.held_out, c.seed)
     unseen_x, unseen_nodes, unseen_edges = x[held], nodes[held], edges[held]
@@ -140,9 +145,11 @@ def fastest(
     edges: NDArray[np.float64],
     spacing: float,
 ) -> float | None:
-    """The bound on speeds, if any, with which training trajectories (k, t, n, d) are forecast best from their first two frames.
+    """The bound on speeds, if any, with which training trajectories (k, t, n, d) are
+    forecast best from their first two frames.
 
-    Where two nodes nearly collide, a small error slings them off, and a mean over trajectories is decided by these few.
+    Where two nodes nearly collide, a small error slings them off, and a mean over
+    trajectories is decided by these few.
     """
     frames = torch.from_numpy(x[:, :22])
     speed = np.linalg.norm(np.diff(x, axis=1), axis=-1) / spacing

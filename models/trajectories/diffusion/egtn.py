@@ -1,7 +1,9 @@
-"""EGTN, the equivariant network over space and time of GeoTDM (arXiv:2410.13027, EGTN), and the wider form that our flow uses.
+"""EGTN, the equivariant network over space and time of GeoTDM (arXiv:2410.13027, EGTN),
+and the wider form that our flow uses.
 
-Faithful: one head, unscaled attention, no residual in the features, edges as given. `heads`, `scaled` and `velocities` make ours:
-several heads, softmax of q.k / sqrt(d), residual features, and the speeds of finite differences as invariant input.
+Faithful: one head, unscaled attention, no residual in the features, edges as given.
+`heads`, `scaled` and `velocities` make ours: several heads, softmax of q.k / sqrt(d),
+residual features, and the speeds of finite differences as invariant input.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as
 
 @dataclass(frozen=True)
 class EGTNConfig:
-    """Sizes and switches. `conditioning`: "concat" lets given and drawn frames attend to each other, "cross" only drawn ones to all."""
+    """Sizes and switches.
+
+    `conditioning`: "concat" lets given and drawn frames attend to each other, "cross"
+    only drawn ones to all.
+    """
 
     node_features: int = 1
     edge_features: int = 1
@@ -49,7 +55,9 @@ def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
 
 
 class SpatialLayer(nn.Module):
-    """EGCL: messages between the nodes of a frame; positions move along the lines between nodes, by the mean of the messages."""
+    """EGCL: messages between the nodes of a frame; positions move along the lines
+    between nodes, by the mean of the messages.
+    """
 
     def __init__(self, config: EGTNConfig):
         super().__init__()
@@ -80,7 +88,9 @@ class SpatialLayer(nn.Module):
 
 
 class TemporalLayer(nn.Module):
-    """Attention of every node over its own frames, with embeddings of the difference of times; positions move along it too."""
+    """Attention of every node over its own frames, with embeddings of the difference of
+    times; positions move along it too.
+    """
 
     def __init__(self, config: EGTNConfig):
         super().__init__()
@@ -92,7 +102,9 @@ class TemporalLayer(nn.Module):
     def forward(
         self, x: Tensor, h: Tensor, difference: Tensor, drawn: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """difference (b or 1, t, t, 32): embeddings of t - s; drawn (b, t, 1, 1): frames that move (None: all)."""
+        """difference (b or 1, t, t, 32): embeddings of t - s; drawn (b, t, 1, 1):
+        frames that move (None: all).
+        """
         b, t, n, w = h.shape
         split = (b, t, n, self.heads, w // self.heads)
         q, k, v = (part(h).view(split) for part in (self.query, self.key, self.value))
@@ -116,7 +128,9 @@ class TemporalLayer(nn.Module):
 
 
 class EGTN(nn.Module):
-    """Positions and features of all frames in, positions and features out; equivariant, and blind to where time begins."""
+    """Positions and features of all frames in, positions and features out; equivariant,
+    and blind to where time begins.
+    """
 
     def __init__(self, config: EGTNConfig):
         super().__init__()
@@ -129,7 +143,9 @@ class EGTN(nn.Module):
     def forward(
         self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor, time: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool; time (b,): diffusion time, 0 to 1000."""
+        """x (b, t, n, d); clock (t,) or (b, t): the frames' times; given (b, t) bool;
+        time (b,): diffusion time, 0 to 1000.
+        """
         b, t, n, _ = x.shape
         parts = [graph.node[:, None].expand(b, t, n, -1)]
         if time is not None:
@@ -152,7 +168,9 @@ class EGTN(nn.Module):
 
     @staticmethod
     def _speeds(x: Tensor, given: Tensor) -> Tensor:
-        """Steps of each node to the frame before and after, and whether its frame is given: (b, t, n, 3)."""
+        """Steps of each node to the frame before and after, and whether its frame is
+        given: (b, t, n, 3).
+        """
         step = (x[:, 1:] - x[:, :-1]).square().sum(-1).add(1e-12).sqrt()
         none = torch.zeros_like(step[:, :1])
         return torch.stack(
@@ -169,8 +187,8 @@ class EGTN(nn.Module):
 def calm(network: nn.Module) -> None:
     """Make a fresh network move positions little.
 
-    Messages grow with squared distances, so that moves of the ordinary size of a random layer would feed on each other
-    until a few layers or denoising steps overflow.
+    Messages grow with squared distances, so that moves of the ordinary size of a random
+    layer would feed on each other until a few layers or denoising steps overflow.
     """
     for layer in network.modules():
         if isinstance(layer, SpatialLayer | TemporalLayer):

@@ -1,7 +1,9 @@
-"""The few-step flow: frames not given are carried from noise around a line through the given ones to a sample, in 10 to 20 calls.
+"""The few-step flow: frames not given are carried from noise around a line through the
+given ones to a sample, in 10 to 20 calls.
 
-In units of the spread that the training data shows at each distance in time from a given frame, the residual y of a frame goes
-from noise to data along y_s = (1 - s) eps + s y; the network (EGTN with several scaled heads, full graph, speeds) predicts y.
+In units of the spread that the training data shows at each distance in time from a
+given frame, the residual y of a frame goes from noise to data along y_s = (1 - s) eps +
+s y; the network (EGTN with several scaled heads, full graph, speeds) predicts y.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ CALLS = 10
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """`frames`: longest window; `line`: share of the velocity that the line keeps beyond given frames (1 straight on, 0 stay)."""
+    """`frames`: longest window; `line`: share of the velocity that the line keeps
+    beyond given frames (1 straight on, 0 stay).
+    """
 
     network: EGTNConfig = field(
         default_factory=lambda: EGTNConfig(
@@ -35,7 +39,9 @@ class FlowConfig:
 
 
 class Flow(nn.Module):
-    """The network, and the spread (frames,) of residuals at each distance in frames from the nearest given one."""
+    """The network, and the spread (frames,) of residuals at each distance in frames
+    from the nearest given one.
+    """
 
     def __init__(self, config: FlowConfig):
         super().__init__()
@@ -45,7 +51,9 @@ class Flow(nn.Module):
         self.register_buffer("spread", torch.ones(config.frames))
 
     def anchors(self, x: Tensor, given: Tensor) -> Tensor:
-        """The line through the given frames on both sides, or through the two nearest, or the mean of a window without any."""
+        """The line through the given frames on both sides, or through the two nearest,
+        or the mean of a window without any.
+        """
         known = torch.nonzero(given)[:, 0].tolist()
         if not known:
             return torch.zeros_like(x)
@@ -77,7 +85,9 @@ class Flow(nn.Module):
         given: Tensor,
         s: Tensor,
     ) -> Tensor:
-        """The clean residual (b, t, n, d) that the network expects under y at flow time s (b,)."""
+        """The clean residual (b, t, n, d) that the network expects under y at flow time
+        s (b,).
+        """
         scale = self.scale(given)[None, :, None, None].to(x.dtype)
         frames = torch.where(given[None, :, None, None], x, anchor + scale * y)
         out, _ = self.network(graph, frames, clock, given[None].expand(len(x), -1), 1000 * s)
@@ -87,14 +97,18 @@ class Flow(nn.Module):
 
 
 def distance(given: Tensor) -> Tensor:
-    """Frames (t,) to the nearest given frame; 0 for given ones, and everywhere where none is given."""
+    """Frames (t,) to the nearest given frame; 0 for given ones, and everywhere where
+    none is given.
+    """
     known = torch.nonzero(given)[:, 0]
     t = torch.arange(len(given), device=given.device)
     return (t[:, None] - known[None]).abs().amin(1) if len(known) else torch.zeros_like(t)
 
 
 def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
-    """Squared error of the residual in units of its spread, weighed as noise prediction's is, over the frames drawn."""
+    """Squared error of the residual in units of its spread, weighed as noise
+    prediction's is, over the frames drawn.
+    """
     flow = cast(Flow, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x, drawn = batch.frames, ~batch.given
@@ -129,7 +143,10 @@ def draw_flow(
     steps: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Euler steps of the flow; given frames are left as they are. `start` and `level`: see `geotdm.draw`."""
+    """Euler steps of the flow; given frames are left as they are.
+
+    `start` and `level`: see `geotdm.draw`.
+    """
     count = steps or CALLS
     line = model.anchors(x, given) if anchor is None else anchor
     scale = model.scale(given)[None, :, None, None].to(x.dtype)

@@ -1,6 +1,8 @@
-"""GeoTDM as published (arXiv:2410.13027): diffusion of the frames that are not given, around a learned equivariant prior.
+"""GeoTDM as published (arXiv:2410.13027): diffusion of the frames that are not given,
+around a learned equivariant prior.
 
-Any mask of given frames is one mechanism; no given frame at all is the unconditional model, in the subspace of zero mean.
+Any mask of given frames is one mechanism; no given frame at all is the unconditional
+model, in the subspace of zero mean.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ Prior = Literal["learned", "point", "com", "last"]
 
 @dataclass(frozen=True)
 class GeoTDMConfig:
-    """`steps` of the diffusion; `prior` of conditional models; `frames`: the longest window, for the prior's weights."""
+    """`steps` of the diffusion; `prior` of conditional models; `frames`: the longest
+    window, for the prior's weights.
+    """
 
     network: EGTNConfig = field(default_factory=EGTNConfig)
     steps: int = 1000
@@ -31,7 +35,10 @@ class GeoTDMConfig:
 
 
 class GeoTDM(nn.Module):
-    """The denoiser and the prior. Works in scaled coordinates; the caller divides by a length."""
+    """The denoiser and the prior.
+
+    Works in scaled coordinates; the caller divides by a length.
+    """
 
     def __init__(self, config: GeoTDMConfig):
         super().__init__()
@@ -53,9 +60,11 @@ class GeoTDM(nn.Module):
         self.register_buffer("kept", torch.cumprod(1 - self.beta, 0), persistent=False)
 
     def anchors(self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor) -> Tensor:
-        """Where the diffusion ends for every frame (b, t, n, d): combinations of the given frames whose weights sum to 1.
+        """Where the diffusion ends for every frame (b, t, n, d): combinations of the
+        given frames whose weights sum to 1.
 
-        given (t,) is one mask for the batch. Without a given frame: zero, around which the unconditional model is centred.
+        given (t,) is one mask for the batch. Without a given frame: zero, around which
+        the unconditional model is centred.
         """
         if not bool(given.any()):
             return torch.zeros_like(x)
@@ -85,7 +94,9 @@ class GeoTDM(nn.Module):
     def noise_of(
         self, graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
     ) -> Tensor:
-        """The noise (b, t, n, d) that the network sees in the frames not given; x holds the given ones; y the others."""
+        """The noise (b, t, n, d) that the network sees in the frames not given; x holds
+        the given ones; y the others.
+        """
         frames = torch.where(given[None, :, None, None], x, y)
         out, _ = self.denoiser(
             graph,
@@ -99,7 +110,9 @@ class GeoTDM(nn.Module):
 
 
 def centred(x: Tensor, graph: Graph) -> Tensor:
-    """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional diffusion)."""
+    """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional
+    diffusion).
+    """
     share = graph.mask.to(x.dtype)[:, None, :, None]
     return (
         x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])
@@ -108,7 +121,9 @@ def centred(x: Tensor, graph: Graph) -> Tensor:
 
 @dataclass
 class FrameBatch:
-    """Frames (b, t, n, d) in units of the model's length, their times (t,), which are given (t,), and the number of the batch."""
+    """Frames (b, t, n, d) in units of the model's length, their times (t,), which are
+    given (t,), and the number of the batch.
+    """
 
     graph: Graph
     frames: Tensor
@@ -122,7 +137,10 @@ class FrameBatch:
 
 
 def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
-    """Squared error of the noise, the mean over the frames drawn. Gradients reach the prior through the anchors."""
+    """Squared error of the noise, the mean over the frames drawn.
+
+    Gradients reach the prior through the anchors.
+    """
     geotdm = cast(GeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x, drawn = batch.frames, ~batch.given
@@ -153,12 +171,15 @@ def draw(
     steps: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Ancestral sampling with the fixed, large variance; given frames are left as they are.
+    """Ancestral sampling with the fixed, large variance; given frames are left as they
+    are.
 
     Parameters
     ----------
-    normal : function of no argument that returns standard normal numbers (b, t, n, d), the next at each call.
-    start : frames to begin from, noised up to the share `level` of the steps and denoised again (refinement); None: from the prior.
+    normal : function of no argument that returns standard normal numbers (b, t, n, d),
+        the next at each call.
+    start : frames to begin from, noised up to the share `level` of the steps and
+        denoised again (refinement); None: from the prior.
     steps : fewer steps than the diffusion has, equally spaced.
     """
     total = model.config.steps

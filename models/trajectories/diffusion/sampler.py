@@ -24,7 +24,10 @@ CLOCK_FS = 5.0  # one unit of the flow's time
 
 
 class DiffusionModel(ChemistryModel):
-    """The flow or GeoTDM on molecules: any mask, partial noising, chained windows. `steps`: network calls."""
+    """The flow or GeoTDM on molecules: any mask, partial noising, chained windows.
+
+    `steps`: network calls.
+    """
 
     kinds = ("flow", "geotdm")
     min_frames = 0
@@ -96,7 +99,8 @@ class DiffusionModel(ChemistryModel):
     def refine(
         self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
     ) -> NDArray[np.float64]:
-        """Partial noising of a coarse trajectory: noised up to the share `level`, and denoised.
+        """Partial noising of a coarse trajectory: noised up to the share `level`, and
+        denoised.
 
         Raises
         ------

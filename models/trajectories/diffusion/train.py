@@ -25,7 +25,10 @@ def window_plan(
     runs: Sequence[Dynamics] = (),
     unseen: Any = None,
 ) -> Plan:
-    """Windows with masks, for the flow, GeoTDM and alternatives. Lengths are divided by the spread of the data."""
+    """Windows with masks, for the flow, GeoTDM and alternatives.
+
+    Lengths are divided by the spread of the data.
+    """
     batches = FrameBatches(
         source,
         frames=c.frames,
@@ -77,7 +80,10 @@ def modes_plan(
     unit: str,
     held_out: FrameBatches | None,
 ) -> Plan:
-    """`context` frames in, the rest of the window out. Lengths stay as they are; the network knows the ordinary step."""
+    """`context` frames in, the rest of the window out.
+
+    Lengths stay as they are; the network knows the ordinary step.
+    """
     if c.context >= c.frames:
         raise InputError(
             f"alternatives need frames to come: context {c.context} must be below frames {c.frames}"

@@ -1,10 +1,14 @@
-"""A learned force field: what a graph network reads off a molecule's bonds becomes the constants of a classical energy.
+"""A learned force field: what a graph network reads off a molecule's bonds becomes the
+constants of a classical energy.
 
-The form is a molecular mechanics force field's (bonds, angles, stretch-bends, out-of-plane bends, torsions, a buffered van der Waals
-term, charges; Halgren, J. Comput. Chem. 17, 490 (1996), for the shapes), its constants are learned from forces, for each level of
-theory. So it transfers to molecules that were never seen, keeps energy, momentum and angular momentum, holds bonds together far from
-its training data, and the network runs once per molecule, not once per step. Forces are written out by hand: a training step needs no
-second derivative, and a step of dynamics no derivative at all.
+The form is a molecular mechanics force field's (bonds, angles, stretch-bends,
+out-of-plane bends, torsions, a buffered van der Waals term, charges; Halgren, J.
+Comput. Chem. 17, 490 (1996), for the shapes), its constants are learned from forces,
+for each level of theory. So it transfers to molecules that were never seen, keeps
+energy, momentum and angular momentum, holds bonds together far from its training data,
+and the network runs once per molecule, not once per step. Forces are written out by
+hand: a training step needs no second derivative, and a step of dynamics no derivative
+at all.
 
 Energies in kcal/mol and A inside; accelerations leave in A/fs^2.
 """
@@ -33,7 +37,9 @@ FLAT = 0.01  # A^4: below this square of its normal a plane has no torsion
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """Sizes of a `LearnedField`; `rounds` of messages along bonds decide how far an atom sees."""
+    """Sizes of a `LearnedField`; `rounds` of messages along bonds decide how far an
+    atom sees.
+    """
 
     node_features: int
     edge_features: int
@@ -43,11 +49,13 @@ class FieldConfig:
 
 @dataclass
 class Skeleton:
-    """The terms of one or several molecules side by side: indices of atoms (N of them), of bonds in `angle_bonds` and so on.
+    """The terms of one or several molecules side by side: indices of atoms (N of them),
+    of bonds in `angle_bonds` and so on.
 
-    node (N, f), edge (B, e) features; mass (N,); bonds (B, 2); angles (A, 3), centre in the middle, angle_bonds (A, 2); torsions
-    (T, 4) and their middle bond; planes (O, 4): a centre with exactly three neighbours; pairs (P, 2) three or more bonds apart, near
-    (P,) where exactly three.
+    node (N, f), edge (B, e) features; mass (N,); bonds (B, 2); angles (A, 3), centre in
+    the middle, angle_bonds (A, 2); torsions (T, 4) and their middle bond; planes (O,
+    4): a centre with exactly three neighbours; pairs (P, 2) three or more bonds apart,
+    near (P,) where exactly three.
     """
 
     node: Tensor
@@ -69,7 +77,9 @@ def skeleton(
     mass: NDArray[np.float64],
     apart: NDArray[np.int64],
 ) -> Skeleton:
-    """The terms of a molecule: node (n, f) and edge (n, n, e) features, mass (n,), apart (n, n): bonds between two atoms, 0 for none."""
+    """The terms of a molecule: node (n, f) and edge (n, n, e) features, mass (n,),
+    apart (n, n): bonds between two atoms, 0 for none.
+    """
     n = len(node)
     bonds = [(i, j) for i in range(n) for j in range(i + 1, n) if apart[i, j] == 1]
     place = {pair: k for k, pair in enumerate(bonds)} | {
@@ -108,7 +118,9 @@ def skeleton(
 
 
 def skeleton_of(graph: Graph) -> Skeleton:
-    """The terms of the first of equal graphs of a molecule (`data.molecule_graph`), whose edge features hold the bonds between atoms."""
+    """The terms of the first of equal graphs of a molecule (`data.molecule_graph`),
+    whose edge features hold the bonds between atoms.
+    """
     hops = graph.edge[0, ..., HOPS].cpu().numpy()
     apart = hops.argmax(-1) * (hops.max(-1) > 0)
     made = skeleton(
@@ -137,7 +149,9 @@ def side_by_side(parts: list[Skeleton]) -> Skeleton:
 
 @dataclass
 class TermConstants:
-    """A skeleton with constants of its bonds, angles, torsions, planes, van der Waals pairs and charges of pairs."""
+    """A skeleton with constants of its bonds, angles, torsions, planes, van der Waals
+    pairs and charges of pairs.
+    """
 
     terms: Skeleton
     bond: Tensor
@@ -150,7 +164,9 @@ class TermConstants:
 
 @dataclass
 class Constants(TermConstants):
-    """Those of a field: bond (B, 3), angle (A, 5), torsion (T, 4), plane (O,), van der Waals (P, 2), charges (P,)."""
+    """Those of a field: bond (B, 3), angle (A, 5), torsion (T, 4), plane (O,), van der
+    Waals (P, 2), charges (P,).
+    """
 
     inverse_mass: Tensor
 
@@ -164,7 +180,9 @@ def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
 
 
 class LearnedField(nn.Module):
-    """Graph in, constants out (`constants`), and positions in, accelerations out (`accelerations`)."""
+    """Graph in, constants out (`constants`), and positions in, accelerations out
+    (`accelerations`).
+    """
 
     def __init__(self, config: FieldConfig):
         super().__init__()
@@ -214,7 +232,9 @@ class LearnedField(nn.Module):
         return h, e
 
     def constants(self, s: Skeleton) -> Constants:
-        """The constants of a skeleton's terms; every term gets the same constants read from either end."""
+        """The constants of a skeleton's terms; every term gets the same constants read
+        from either end.
+        """
         h, e = self.embedded(s)
         covalent, contact = self.radius(s.node).unbind(-1)
         i, j = s.bonds.unbind(1)
@@ -261,7 +281,9 @@ class LearnedField(nn.Module):
         )
 
     def accelerations(self, c: Constants, x: Tensor) -> Tensor:
-        """Accelerations (b, N, d = 3) at positions x (b, N, 3), in A/fs^2 and the dtype of x."""
+        """Accelerations (b, N, d = 3) at positions x (b, N, 3), in A/fs^2 and the dtype
+        of x.
+        """
         force = torch.zeros_like(x)
         for atoms, pull in (
             stretch(c, x),
@@ -300,7 +322,9 @@ def stretch(c: Constants, x: Tensor) -> Pull:
 
 
 def bend(c: Constants, x: Tensor) -> tuple[Pull, Pull]:
-    """k t^2 (1 + g t) + t (s1 q1 + s2 q2) + s q1 q2 of t = cos(angle) - c0 and the stretches q of its arms; smooth when straight."""
+    """k t^2 (1 + g t) + t (s1 q1 + s2 q2) + s q1 q2 of t = cos(angle) - c0 and the
+    stretches q of its arms; smooth when straight.
+    """
     i, j, k = c.terms.angles.unbind(1)
     u, du = direction(x, i, j)
     w, dw = direction(x, k, j)

@@ -1,4 +1,6 @@
-"""What a learned force field is trained on: MMFF94's own constants of many molecules first, then forces along molecular dynamics."""
+"""What a learned force field is trained on: MMFF94's own constants of many molecules
+first, then forces along molecular dynamics.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,11 @@ class Forces:
 
 
 class ForceBatches:
-    """Batch number `step` of an endless, seeded sequence: some frames of some molecules side by side, each level in its share.
+    """Batch number `step` of an endless, seeded sequence: some frames of some molecules
+    side by side, each level in its share.
 
-    each : molecules per batch of the level with most molecules; all others together have a fifth of that, at least one.
+    each : molecules per batch of the level with most molecules; all others together
+        have a fifth of that, at least one.
     """
 
     def __init__(self, runs: Sequence[Dynamics], *, seed: int, each: int = 10, frames: int = 6):
@@ -105,7 +109,9 @@ def force_loss(field: LearnedField, batch: Forces) -> Tensor:
 
 @dataclass
 class Known(TermConstants):
-    """The constants of MMFF94 in the learned field's own form; NaN where it has none of that form."""
+    """The constants of MMFF94 in the learned field's own form; NaN where it has none of
+    that form.
+    """
 
     def __len__(self) -> int:
         return len(self.terms.node)
@@ -114,8 +120,9 @@ class Known(TermConstants):
 def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
     """MMFF94's constants of a molecule for its skeleton.
 
-    An angle's harmonic in theta becomes one in its cosine: with s = sin theta0 and t = cos theta - cos theta0 the square of the
-    deviation is t^2 / s^2 + t^3 cos theta0 / s^4. Three neighbours' out-of-plane angles are each w / sin(120 degrees).
+    An angle's harmonic in theta becomes one in its cosine: with s = sin theta0 and t =
+    cos theta - cos theta0 the square of the deviation is t^2 / s^2 + t^3 cos theta0 /
+    s^4. Three neighbours' out-of-plane angles are each w / sin(120 degrees).
     """
     bond = {tuple(sorted(pair)): k for k, pair in enumerate(p.bonds.tolist())}
     rows = [bond[tuple(sorted(pair))] for pair in terms.bonds.tolist()]
@@ -170,7 +177,9 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
 
 
 class ConstantBatches:
-    """MMFF94's constants of `each` of the training molecules of a SMILES file, seeded by the step; what MMFF94 cannot type is left out."""
+    """MMFF94's constants of `each` of the training molecules of a SMILES file, seeded
+    by the step; what MMFF94 cannot type is left out.
+    """
 
     def __init__(self, smiles: Path, *, seed: int, each: int = 10, limit: int = 3000):
         flat_smiles = host_function("rdkit", "flat_smiles")
@@ -210,7 +219,9 @@ def off(difference: Tensor, size: float) -> Tensor:
 
 
 def constants_loss(field: LearnedField, batch: Known) -> Tensor:
-    """Differences from MMFF94's constants, each in units of what would matter; none of the terms that MMFF94 lacks."""
+    """Differences from MMFF94's constants, each in units of what would matter; none of
+    the terms that MMFF94 lacks.
+    """
     c: Constants = field.constants(batch.terms)
     bent = ~batch.angle[:, 0].isnan()
     mine, theirs = c.angle[bent], batch.angle[bent]

@@ -1,7 +1,9 @@
-"""The learned integrator: what the given frames say about positions and velocities, carried on by a learned force.
+"""The learned integrator: what the given frames say about positions and velocities,
+carried on by a learned force.
 
-State: positions at a frame and the velocity of the half step before it (leapfrog). All of it is linear in positions except the
-force, which is equivariant, so that a rotated, shifted, boosted or relabelled trajectory gives the rotated, ... continuation.
+State: positions at a frame and the velocity of the half step before it (leapfrog). All
+of it is linear in positions except the force, which is equivariant, so that a rotated,
+shifted, boosted or relabelled trajectory gives the rotated, ... continuation.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ Force = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Clock:
-    """Sub-steps of a frame: `count` of length `step`. `fastest`: no node goes faster, against the mean of all."""
+    """Sub-steps of a frame: `count` of length `step`.
+
+    `fastest`: no node goes faster, against the mean of all.
+    """
 
     spacing: float
     longest_step: float
@@ -53,15 +58,19 @@ class Clock:
 
 @dataclass
 class Bath:
-    """Langevin thermostat: friction per time, kT over mass (b, n), and the noise of a sub-step; none at friction 0."""
+    """Langevin thermostat: friction per time, kT over mass (b, n), and the noise of a
+    sub-step; none at friction 0.
+    """
 
     friction: float
     kT_over_mass: Tensor
 
     def kick(self, v: Tensor, step: float, normal: Tensor | None, weight: Tensor) -> Tensor:
-        """Velocities after a sub-step's friction and noise, both relative to the centre of mass, whose velocity stays.
+        """Velocities after a sub-step's friction and noise, both relative to the centre
+        of mass, whose velocity stays.
 
-        normal (b, n, d) are standard normal numbers, None for the mean path; weight (b, n) are the shares of the mass, summing to 1.
+        normal (b, n, d) are standard normal numbers, None for the mean path; weight (b,
+        n) are the shares of the mass, summing to 1.
         """
         decay = math.exp(-self.friction * step)
         drift = (v * weight[..., None]).sum(1, keepdim=True)
@@ -73,7 +82,9 @@ class Bath:
 
 
 def bounded(v: Tensor, kT_over_mass: Tensor) -> Tensor:
-    """Velocities relative to the centre of mass, none above 8 thermal deviations: what no real trajectory has cannot run away."""
+    """Velocities relative to the centre of mass, none above 8 thermal deviations: what
+    no real trajectory has cannot run away.
+    """
     most = 8.0 * kT_over_mass.sqrt()[..., None]
     return v * (most / v.norm(dim=-1, keepdim=True).clamp_min(1e-300)).clamp_max(1.0)
 
@@ -87,7 +98,9 @@ def advance(
     weight: Tensor | None = None,
     normals: Iterator[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Positions and velocities one frame later: `clock.count` times v += h a(x), bath, x += h v."""
+    """Positions and velocities one frame later: `clock.count` times v += h a(x), bath,
+    x += h v.
+    """
     for _ in range(clock.count):
         v = v + clock.step * force(x, clock.step)
         if clock.fastest is not None:
@@ -111,9 +124,10 @@ def shoot(
 ) -> tuple[Tensor, Tensor]:
     """The velocity at `last` of the path from `before` that meets it one frame later.
 
-    Each round adds the miss over the time to the first velocity (the exact answer for a free particle, a contraction while
-    forces change little within a frame); of all rounds each system keeps the one with the least miss. `first`: a velocity
-    to begin with.
+    Each round adds the miss over the time to the first velocity (the exact answer for a
+    free particle, a contraction while forces change little within a frame); of all
+    rounds each system keeps the one with the least miss. `first`: a velocity to begin
+    with.
 
     Returns
     -------
@@ -136,11 +150,14 @@ def shoot(
 
 
 class Observer(nn.Module):
-    """Learned gains: by how much the miss of a predicted frame corrects the velocity (an equivariant state estimate).
+    """Learned gains: by how much the miss of a predicted frame corrects the velocity
+    (an equivariant state estimate).
 
-    At 5 fs a C-H stretch is almost half a period between frames, and finite differences say little about its velocity. The filter
-    predicts each given frame from the one before it; the miss e corrects v_i by k_i e_i and, pair by pair, by (a_ij + b_ij u u^T)
-    (e_i - e_j), all over the spacing. Misses do not change under a boost, so neither do the gains' effects.
+    At 5 fs a C-H stretch is almost half a period between frames, and finite differences
+    say little about its velocity. The filter predicts each given frame from the one
+    before it; the miss e corrects v_i by k_i e_i and, pair by pair, by (a_ij + b_ij u
+    u^T) (e_i - e_j), all over the spacing. Misses do not change under a boost, so
+    neither do the gains' effects.
     """
 
     def __init__(self, width: int, pair_width: int, radial: LogRadialBasis):
@@ -162,7 +179,9 @@ class Observer(nn.Module):
     def forward(
         self, prepared: Prepared, x: Tensor, miss: Tensor, spacing: float, seen: int
     ) -> Tensor:
-        """The correction (b, n, d) of the velocities at x; spacing in fs, `seen` frames before this one."""
+        """The correction (b, n, d) of the velocities at x; spacing in fs, `seen` frames
+        before this one.
+        """
         unit, d = pair_vectors(x)
         clock = torch.tensor(
             [spacing / 5.0, (spacing / 5.0) ** 2 / 4, 1.0 / (1 + seen)], dtype=prepared.h.dtype
@@ -180,10 +199,13 @@ class Observer(nn.Module):
 
 @dataclass(frozen=True)
 class IntegratorConfig:
-    """The force's sizes, the longest sub-step, and whether velocities come from an observer (else by shooting at the last frame).
+    """The force's sizes, the longest sub-step, and whether velocities come from an
+    observer (else by shooting at the last frame).
 
-    field : a learned force field for molecules that the force has not seen; table : coefficients of force fields that were fitted to
-    single molecules. `Integrator.classical` takes the best there is. fastest : the bound on speeds.
+    field : a learned force field for molecules that the force has not seen; table :
+        coefficients of force fields that were fitted to
+    single molecules. `Integrator.classical` takes the best there is. fastest : the
+    bound on speeds.
     """
 
     force: ForceConfig
@@ -219,15 +241,19 @@ class Integrator(nn.Module):
         return Clock(spacing, self.config.longest_step, self.config.fastest)
 
     def bound(self, graph: Graph) -> tuple[Prepared, Force]:
-        """The embedded graphs, and the network's force as a function of positions and step."""
+        """The embedded graphs, and the network's force as a function of positions and
+        step.
+        """
         prepared = self.force.prepare(graph)
         return prepared, lambda x, step: self.force(prepared, x, step)
 
     @torch.no_grad()
     def classical(self, graph: Graph, known: bool) -> Force | None:
-        """The force field fitted to the molecule whose copies the graphs are, else the learned one, else None: then take `bound`'s.
+        """The force field fitted to the molecule whose copies the graphs are, else the
+        learned one, else None: then take `bound`'s.
 
-        known : whether the network was trained on this very molecule; it is then better than the learned field.
+        known : whether the network was trained on this very molecule; it is then better
+            than the learned field.
         """
         terms = skeleton_of(graph[:1])
         if len(self.keys):
@@ -244,7 +270,9 @@ class Integrator(nn.Module):
     def observed(
         self, prepared: Prepared, force: Force, frames: Tensor, spacing: float
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(k, velocity before the correction at frame k, correction) of the frames (b, t, n, d) after the first; gradients in the last."""
+        """(k, velocity before the correction at frame k, correction) of the frames (b,
+        t, n, d) after the first; gradients in the last.
+        """
         if self.observer is None:
             raise InputError("this integrator has no observer; its config says observer: false")
         v, clock = (frames[:, 1] - frames[:, 0]) / spacing, self.clock(spacing)
@@ -259,7 +287,9 @@ class Integrator(nn.Module):
     def velocities(
         self, prepared: Prepared, force: Force, frames: Tensor, spacing: float
     ) -> Tensor:
-        """Velocities (b, n, d) at the last of the frames (b, t, n, d), t >= 2: the half step before it."""
+        """Velocities (b, n, d) at the last of the frames (b, t, n, d), t >= 2: the half
+        step before it.
+        """
         if self.observer is None:
             return shoot(force, frames[:, -2], frames[:, -1], self.clock(spacing))[0]
         v = torch.zeros_like(frames[:, 0])

@@ -1,8 +1,11 @@
-"""The force network of the default model: accelerations of a geometric graph, exactly equivariant.
+"""The force network of the default model: accelerations of a geometric graph, exactly
+equivariant.
 
-Positions enter as distances and unit vectors of pairs of one frame only, so that rotations, reflections, translations and boosts
-pass through; forces act along the lines between pairs, with strengths that are the same both ways, so that momentum and angular
-momentum are kept. A graph is node and edge features, whatever they mean: charges, springs, or the codes of a molecule.
+Positions enter as distances and unit vectors of pairs of one frame only, so that
+rotations, reflections, translations and boosts pass through; forces act along the lines
+between pairs, with strengths that are the same both ways, so that momentum and angular
+momentum are kept. A graph is node and edge features, whatever they mean: charges,
+springs, or the codes of a molecule.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ from equidrift.models.shared.layers import (
 class ForceConfig:
     """Sizes of a `ForceNetwork`.
 
-    blocks : rounds of messages; 0 makes plain pair forces. shortest, longest : distances between which the radial basis resolves.
-    step_input : reads the integrator's step, so that the force is the one that is exact for that step.
-    strength, reach : size of the forces, and the distance beyond which those of a network with blocks fall off.
+    blocks : rounds of messages; 0 makes plain pair forces. shortest, longest :
+        distances between which the radial basis resolves.
+    step_input : reads the integrator's step, so that the force is the one that is exact
+        for that step.
+    strength, reach : size of the forces, and the distance beyond which those of a
+        network with blocks fall off.
     """
 
     node_features: int = 1
@@ -48,7 +54,9 @@ class ForceConfig:
 
 @dataclass
 class Graph:
-    """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n); linked (b, n, n) where not all pairs are (GeoTDM)."""
+    """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n);
+    linked (b, n, n) where not all pairs are (GeoTDM).
+    """
 
     node: Tensor
     edge: Tensor
@@ -78,7 +86,9 @@ class Graph:
 
 @dataclass
 class Prepared:
-    """What of a graph stays along a trajectory: embeddings h (b, n, w) and p (b, n, n, q), the pairs' law, masks, inverse masses."""
+    """What of a graph stays along a trajectory: embeddings h (b, n, w) and p (b, n, n,
+    q), the pairs' law, masks, inverse masses.
+    """
 
     h: Tensor
     p: Tensor
@@ -100,10 +110,12 @@ def silence(*heads: nn.Sequential) -> None:
 
 
 class PairForceNetwork(nn.Module):
-    """A `ForceNetwork` without messages: the force between two nodes depends on these two alone. Every pair is computed once.
+    """A `ForceNetwork` without messages: the force between two nodes depends on these
+    two alone. Every pair is computed once.
 
-    s_ij = c_0 + c_1 d + c_2 / d + c_3 / d^2. The coefficients are those of the pair's law, from its features alone, plus what the
-    distance changes of them: springs and charges are within reach of the law, and the rest has little to learn.
+    s_ij = c_0 + c_1 d + c_2 / d + c_3 / d^2. The coefficients are those of the pair's
+    law, from its features alone, plus what the distance changes of them: springs and
+    charges are within reach of the law, and the rest has little to learn.
     """
 
     def __init__(self, config: ForceConfig):
@@ -156,9 +168,11 @@ class PairForceNetwork(nn.Module):
 
 
 class ForceNetwork(nn.Module):
-    """Positions in, accelerations out: a_i = sum_j s_ij u_ij / m_i with s_ij = s_ji a function of the whole frame.
+    """Positions in, accelerations out: a_i = sum_j s_ij u_ij / m_i with s_ij = s_ji a
+    function of the whole frame.
 
-    s_ij is in units of `strength` (of the forces to be learned), and falls off beyond `reach`.
+    s_ij is in units of `strength` (of the forces to be learned), and falls off beyond
+    `reach`.
     """
 
     def __init__(self, config: ForceConfig):
@@ -195,9 +209,11 @@ class ForceNetwork(nn.Module):
         return Prepared(h, p, p, pairs_of(graph.mask).to(h.dtype), bias, inverse)
 
     def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
-        """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the integrator's time step, a number or (b,).
+        """Accelerations (b, n, d), in the dtype of x (b, n, d); `step`: the
+        integrator's time step, a number or (b,).
 
-        Differences of positions are taken in the dtype of x; what follows runs in the dtype of the weights.
+        Differences of positions are taken in the dtype of x; what follows runs in the
+        dtype of the weights.
         """
         unit, d = pair_vectors(x)
         u, q = unit.to(prepared.h.dtype), d.to(prepared.h.dtype)

@@ -1,10 +1,13 @@
-"""Training losses of the learned integrator: forces from positions alone, without a derivative through time.
+"""Training losses of the learned integrator: forces from positions alone, without a
+derivative through time.
 
-The second difference of three frames is exactly the force along the path between them, averaged with a triangle of weights
-(for the leapfrog of `integrator.py` a finite sum). So a force is learned by regression once the path is known:
+The second difference of three frames is exactly the force along the path between them,
+averaged with a triangle of weights (for the leapfrog of `integrator.py` a finite sum).
+So a force is learned by regression once the path is known:
 * `fine_loss`: frames as close as the integrator's steps; the path is the middle frame;
-* `path_loss`: frames further apart; the path is interpolated at first, later it is the current force's own path, made to meet
-  both end frames. Then the path's error is of second order in the force's, and no gradient runs through (possibly chaotic) time.
+* `path_loss`: frames further apart; the path is interpolated at first, later it is the
+  current force's own path, made to meet both end frames. Then the path's error is of
+  second order in the force's, and no gradient runs through (possibly chaotic) time.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ Network = Any  # a ForceNetwork, a PairForceNetwork, or what has their `prepare`
 
 @dataclass
 class Windows:
-    """Five frames (b, 5, n, d) in float64, `spacing` apart, with their graphs. `interpolate`: take the path from the frames."""
+    """Five frames (b, 5, n, d) in float64, `spacing` apart, with their graphs.
+
+    `interpolate`: take the path from the frames.
+    """
 
     graph: Graph
     frames: Tensor
@@ -37,7 +43,9 @@ class Windows:
 
 
 def path_loss(network: Network, batch: Windows) -> Tensor:
-    """Robust, relative error of the mean force along the two intervals around the middle frame."""
+    """Robust, relative error of the mean force along the two intervals around the
+    middle frame.
+    """
     prepared = network.prepare(batch.graph)
     if batch.interpolate:
         path, weights = interpolated(batch.frames)
@@ -73,7 +81,9 @@ def path_loss(network: Network, batch: Windows) -> Tensor:
 
 
 def interpolated(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Points (b, 10, n, d) on the quartic through five frames, and their weights in the mean over the middle two intervals."""
+    """Points (b, 10, n, d) on the quartic through five frames, and their weights in the
+    mean over the middle two intervals.
+    """
     node, weight = np.polynomial.legendre.leggauss(5)
     t = np.concatenate([-(node + 1) / 2, (node + 1) / 2])
     at = np.arange(-2, 3)
@@ -89,7 +99,9 @@ def interpolated(frames: Tensor) -> tuple[Tensor, Tensor]:
 def meeting_path(
     force: Force, start: Tensor, end: Tensor, spacing: float, substeps: int, rounds: int = 2
 ) -> Tensor:
-    """Points (b, substeps + 1, n, d) of the force's path from `start` that comes nearest to `end`; what is left is spread evenly."""
+    """Points (b, substeps + 1, n, d) of the force's path from `start` that comes
+    nearest to `end`; what is left is spread evenly.
+    """
     step = spacing / substeps
     first = (end - start) / spacing - 0.5 * spacing * force(start, step)
     best = torch.stack([start] * (substeps + 1), 1)
@@ -112,7 +124,9 @@ def meeting_path(
 
 @dataclass
 class Segments:
-    """Odd numbers of consecutive frames (b, 2k + 1, n, d) in float64, `step` apart, close enough to be steps of the integrator."""
+    """Odd numbers of consecutive frames (b, 2k + 1, n, d) in float64, `step` apart,
+    close enough to be steps of the integrator.
+    """
 
     graph: Graph
     frames: Tensor
@@ -124,11 +138,13 @@ class Segments:
 
 
 def fine_loss(network: Network, batch: Segments) -> Tensor:
-    """Squared errors of the accelerations that take the leapfrog from frame to frame, over those of no force, in two norms.
+    """Squared errors of the accelerations that take the leapfrog from frame to frame,
+    over those of no force, in two norms.
 
-    Frame by frame, fast vibrations and the thermostat's noise decide. Averaged with the triangle of weights that the second
-    difference over the whole segment has, both cancel, and the slow forces count, whose errors grow with the square of time.
-    Errors are weighed by mass, because the thermostat's noise is.
+    Frame by frame, fast vibrations and the thermostat's noise decide. Averaged with the
+    triangle of weights that the second difference over the whole segment has, both
+    cancel, and the slow forces count, whose errors grow with the square of time. Errors
+    are weighed by mass, because the thermostat's noise is.
     """
     x = batch.frames
     b, frames = x.shape[0], x.shape[1] - 2
@@ -150,7 +166,9 @@ def fine_loss(network: Network, batch: Segments) -> Tensor:
 
 @dataclass
 class Observations:
-    """Frames (b, t, n, d), `spacing` apart, and the true velocities (b, t, n, d) of the half step before each (the first unused)."""
+    """Frames (b, t, n, d), `spacing` apart, and the true velocities (b, t, n, d) of the
+    half step before each (the first unused).
+    """
 
     graph: Graph
     frames: Tensor
@@ -162,7 +180,9 @@ class Observations:
 
 
 def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:
-    """Error of the corrected velocities over their size, each frame on its own: the gains of a Kalman filter, learned by regression."""
+    """Error of the corrected velocities over their size, each frame on its own: the
+    gains of a Kalman filter, learned by regression.
+    """
     model = cast(Integrator, integrator)
     with torch.no_grad():
         prepared, force = model.bound(batch.graph)

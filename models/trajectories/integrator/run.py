@@ -35,10 +35,12 @@ BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = (
 
 
 class Guard:
-    """Flat-bottomed springs that ordinary motion never feels: bonds, 1-3 distances and contacts far from what the given frames show.
+    """Flat-bottomed springs that ordinary motion never feels: bonds, 1-3 distances and
+    contacts far from what the given frames show.
 
-    A learned force knows nothing of geometries that were never seen, and a long run meets one at last; this leads back. The forces
-    act along pairs, both ways alike, so that no symmetry is lost.
+    A learned force knows nothing of geometries that were never seen, and a long run
+    meets one at last; this leads back. The forces act along pairs, both ways alike, so
+    that no symmetry is lost.
     """
 
     def __init__(self, graph: Graph, known: Tensor):
@@ -61,7 +63,9 @@ class Guard:
 
 
 class IntegratorRun:
-    """One batch of samples of one molecule under way: force, thermostat and random streams."""
+    """One batch of samples of one molecule under way: force, thermostat and random
+    streams.
+    """
 
     def __init__(
         self,
@@ -87,7 +91,9 @@ class IntegratorRun:
         self.weight = graph.mass / graph.mass.sum(1, keepdim=True)
 
     def normals(self) -> Iterator[Tensor]:
-        """Standard normal numbers (b, n, 3) of one sub-step after the other, each sample's from its own stream."""
+        """Standard normal numbers (b, n, 3) of one sub-step after the other, each
+        sample's from its own stream.
+        """
         shape = (self.graph.mass.shape[1], 3)
         while True:
             block = np.stack(
@@ -105,7 +111,9 @@ class IntegratorRun:
 
     @torch.no_grad()
     def carry(self, given: Tensor, frames: int, direction: int) -> Tensor:
-        """`frames` new frames (b, frames, n, 3) after (direction 0) or, in order outwards, before (1) a run of given ones."""
+        """`frames` new frames (b, frames, n, 3) after (direction 0) or, in order
+        outwards, before (1) a run of given ones.
+        """
         known = given.flip(1) if direction else given
         velocity, temperature = self.state(known[:, -CONTEXT:])
         force = self.force
@@ -126,7 +134,9 @@ class IntegratorRun:
         return torch.stack(out, 1)
 
     def state(self, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocities (b, n, 3) at the last of the known frames (b, t, n, 3), and temperatures (b,)."""
+        """Velocities (b, n, 3) at the last of the known frames (b, t, n, 3), and
+        temperatures (b,).
+        """
         usual = self.usual_K
         temperature = torch.full((len(known),), usual, dtype=known.dtype, device=known.device)
         kT_over_mass = self.bath(temperature).kT_over_mass
@@ -172,7 +182,9 @@ class IntegratorRun:
 
     @torch.no_grad()
     def refined(self, x: Tensor, level: float) -> Tensor:
-        """Frames (b, t, n, 3), each noised by 0.1 A times `level` and relaxed along the learned force for 20 times `level` steps."""
+        """Frames (b, t, n, 3), each noised by 0.1 A times `level` and relaxed along the
+        learned force for 20 times `level` steps.
+        """
         t = x.shape[1]
         step = self.network.config.longest_step
         normals = self.normals()
@@ -193,9 +205,11 @@ def bounded_move(v: Tensor, most: float) -> Tensor:
 
 
 def blended(graph: Graph, forward: Tensor, backward: Tensor) -> Tensor:
-    """A path from one side of a gap to the other: positions pass over smoothly, and distances over up to three bonds with them.
+    """A path from one side of a gap to the other: positions pass over smoothly, and
+    distances over up to three bonds with them.
 
-    Where the two runs differ, a mean of positions would shorten bonds; a few Newton steps (arXiv:2403.01430) put them right.
+    Where the two runs differ, a mean of positions would shorten bonds; a few Newton
+    steps (arXiv:2403.01430) put them right.
     """
     g = forward.shape[1]
     s = torch.linspace(0, 1, g + 2, dtype=forward.dtype, device=forward.device)[1:-1]

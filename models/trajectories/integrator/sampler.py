@@ -26,8 +26,9 @@ class IntegratorModel(ChemistryModel):
 
     Parameters
     ----------
-    temperature_K, friction_per_fs : of the thermostat; None: what the heavy atoms of the given frames show, drawn towards
-        the training's if these are few (fewer than 6 frames: the training's alone), and the training's friction.
+    temperature_K, friction_per_fs : of the thermostat; None: what the heavy atoms of
+        the given frames show, drawn towards the training's if these are few (fewer than
+        6 frames: the training's alone), and the training's friction.
     noise : 0 gives the mean path, 1 samples.
     """
 
@@ -56,7 +57,9 @@ class IntegratorModel(ChemistryModel):
         )
 
     def field_of(self, molecule: Molecule) -> tuple[str, Force | None]:
-        """The level of theory of a molecule, and its force field (`Integrator.classical`), made once."""
+        """The level of theory of a molecule, and its force field
+        (`Integrator.classical`), made once.
+        """
         key = molecule, self.level_of(molecule)
         if key not in self._fields:
             known = fingerprint(molecule) in self.training["known"].get(key[1], ())
@@ -100,7 +103,9 @@ class IntegratorModel(ChemistryModel):
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Trajectory]:
-        """The n_frames after a trajectory, one Trajectory per seed, in one run of whatever length."""
+        """The n_frames after a trajectory, one Trajectory per seed, in one run of
+        whatever length.
+        """
         head = trajectory.positions_A[-CONTEXT:]
         whole, given = with_blank(trajectory, head, n_frames)
         made = self.complete(whole, given, seeds, steps=steps, callback=callback)[:, ~given]
@@ -109,7 +114,8 @@ class IntegratorModel(ChemistryModel):
     def refine(
         self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
     ) -> NDArray[np.float64]:
-        """A coarse trajectory with every frame noised a little and carried downhill by the learned force.
+        """A coarse trajectory with every frame noised a little and carried downhill by
+        the learned force.
 
         Raises
         ------

@@ -1,7 +1,9 @@
-"""`equidrift train trajectories CONFIG` with `learn: table`: a force field fitted to single molecules in closed form.
+"""`equidrift train trajectories CONFIG` with `learn: table`: a force field fitted to
+single molecules in closed form.
 
-The coefficients go into a trained integrator, of which everything else is kept. It takes a core-minute for eight molecules, most of
-it GFN2-xTB forces of frames that come without.
+The coefficients go into a trained integrator, of which everything else is kept. It
+takes a core-minute for eight molecules, most of it GFN2-xTB forces of frames that come
+without.
 """
 
 from __future__ import annotations
@@ -62,10 +64,11 @@ class TableTraining(TrainingConfig):
     ----------
     data : a folder of GFN2-MD17 files, or .npz files of `save_dynamics` with forces.
     init : the integrator whose force field is replaced.
-    frames : of each molecule, from the share `share` of the time. own_frames : of the fitted field's own dynamics that are
-        labelled by GFN2-xTB and added in one further round; 0 for none.
-    leave_out : molecules that keep the network, by name: a force field with fixed bonds does not describe a proton that changes
-        its partner.
+    frames : of each molecule, from the share `share` of the time. own_frames : of the
+        fitted field's own dynamics that are labelled by GFN2-xTB and added in one
+        further round; 0 for none.
+    leave_out : molecules that keep the network, by name: a force field with fixed bonds
+        does not describe a proton that changes its partner.
     ridge : of the regression.
     """
 
@@ -84,7 +87,8 @@ class TableTraining(TrainingConfig):
 def fit_table(
     config: dict[str, Any], out: Path, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Fit a force field to each molecule and write `out/NAME.safetensors` with its card; returns what was done.
+    """Fit a force field to each molecule and write `out/NAME.safetensors` with its
+    card; returns what was done.
 
     Raises
     ------
@@ -140,7 +144,9 @@ def fit_table(
 
 
 def _said(c: TableTraining) -> tuple[tuple[str, str, str], ...]:
-    """What the config says for the card, beside what it says if the user says nothing: then the old card's stays."""
+    """What the config says for the card, beside what it says if the user says nothing:
+    then the old card's stays.
+    """
     return ("licence", c.licence, LICENCE), ("training_data", c.training_data, TRAINING_DATA)
 
 
@@ -160,7 +166,8 @@ def fit_molecule(
     Raises
     ------
     InputError
-        where frames of another level than GFN2-xTB come without forces, or are to be added.
+        where frames of another level than GFN2-xTB come without forces, or are to be
+        added.
     """
     graph = molecule_graph(run.molecule, run.level)
     own = coordinates(skeleton_of(graph), colours(graph.node[0].numpy(), graph.edge[0].numpy()))
@@ -191,7 +198,10 @@ def finite(x: Array, f: Array) -> tuple[Array, Array]:
 
 
 def labels_of(level: str) -> Labels:
-    """Who gives the forces of new frames at a level of theory. Raises `InputError` where nobody does."""
+    """Who gives the forces of new frames at a level of theory.
+
+    Raises `InputError` where nobody does.
+    """
     if level != "GFN2-xTB":
         raise InputError(
             f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0"
@@ -201,7 +211,9 @@ def labels_of(level: str) -> Labels:
 
 
 def own_frames(own: Coordinates, table: dict[int, float], start: Array, count: int) -> Array:
-    """About `count` frames (k, n, 3) of Langevin dynamics of a fitted field, `APART` steps apart, from a dozen starts."""
+    """About `count` frames (k, n, 3) of Langevin dynamics of a fitted field, `APART`
+    steps apart, from a dozen starts.
+    """
     field, mass = fitted(own, table), own.mass[:, None]
     generator = torch.Generator().manual_seed(0)
     x = torch.from_numpy(start[np.linspace(0, len(start) - 1, STARTS).astype(int)])

@@ -43,7 +43,8 @@ STEP_FS = 1.0  # the integrator's sub-step on molecules; forces are learned for 
 
 
 def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
-    """The molecular dynamics that `data` names, the time from `share[0]` to `share[1]` of each.
+    """The molecular dynamics that `data` names, the time from `share[0]` to `share[1]`
+    of each.
 
     Raises
     ------
@@ -72,7 +73,9 @@ def molecular_runs(c: TrajectoryTraining) -> list[Dynamics]:
 def part_runs(
     runs: Sequence[Dynamics], share: float, length: int, seed: int
 ) -> tuple[list[Dynamics], list[Dynamics]]:
-    """Runs to train on and runs to hold out: whole molecules of many, else the end of each run that leaves `length` frames twice."""
+    """Runs to train on and runs to hold out: whole molecules of many, else the end of
+    each run that leaves `length` frames twice.
+    """
     rows, held = split([run.molecule for run in runs], share, seed)
     if len(held) or share == 0:
         return [runs[k] for k in rows], [runs[k] for k in held]
@@ -90,7 +93,9 @@ def part_runs(
 
 
 def molecule_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
-    """The integrator on molecules: forces from runs of close frames, and the observer's gains in every fourth batch."""
+    """The integrator on molecules: forces from runs of close frames, and the observer's
+    gains in every fourth batch.
+    """
     coarse = [r for r in runs if r.spacing_fs > 2 * STEP_FS]
     if coarse:
         raise InputError(
@@ -125,7 +130,9 @@ def molecule_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
 
 
 def field_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
-    """The learned force field of an integrator: MMFF94's constants of the molecules of `constants` first, then the forces of the runs."""
+    """The learned force field of an integrator: MMFF94's constants of the molecules of
+    `constants` first, then the forces of the runs.
+    """
     runs, held = part_runs(runs, c.held_out, LEAST_FRAMES, c.seed)
     forces = ForceBatches(runs, seed=c.seed)
     unseen = ForceBatches(held, seed=c.seed) if held else None

@@ -1,9 +1,12 @@
-"""A force field fitted to one molecule in closed form: an energy linear in its coefficients, over bonds, angles, torsions and pairs.
+"""A force field fitted to one molecule in closed form: an energy linear in its
+coefficients, over bonds, angles, torsions and pairs.
 
-E = sum over terms of powers of each coordinate, products of coordinates that share atoms, and radial functions of pairs three or more
-bonds apart. Forces are linear in the coefficients too, so forces along a few hundred frames give them by least squares, in seconds.
-The energy is conserved, and terms that a renumbering of equal atoms would swap share their coefficients, so that symmetry is exact.
-Coefficients are found again by a hash of what a term is made of: any order of the atoms will do.
+E = sum over terms of powers of each coordinate, products of coordinates that share
+atoms, and radial functions of pairs three or more bonds apart. Forces are linear in the
+coefficients too, so forces along a few hundred frames give them by least squares, in
+seconds. The energy is conserved, and terms that a renumbering of equal atoms would swap
+share their coefficients, so that symmetry is exact. Coefficients are found again by a
+hash of what a term is made of: any order of the atoms will do.
 
 Energies in amu A^2/fs^2.
 """
@@ -35,7 +38,9 @@ MARGIN = {"bond": 0.03, "angle": 0.05, "pair": 0.05}  # of what was seen
 
 
 def colours(node: NDArray[Any], edge: NDArray[Any]) -> list[bytes]:
-    """A hash an atom, equal for atoms that a renumbering may swap (Weisfeiler and Leman's refinement), unlike those of other molecules."""
+    """A hash an atom, equal for atoms that a renumbering may swap (Weisfeiler and
+    Leman's refinement), unlike those of other molecules.
+    """
     found = [
         hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(node)
     ]
@@ -52,7 +57,9 @@ def colours(node: NDArray[Any], edge: NDArray[Any]) -> list[bytes]:
 
 
 def key_of(kind: str, atoms: Sequence[tuple[int, ...]], colour: list[bytes]) -> int:
-    """A hash of a term of one or two coordinates: their kinds, the colours of their atoms, which they share; read from any end."""
+    """A hash of a term of one or two coordinates: their kinds, the colours of their
+    atoms, which they share; read from any end.
+    """
     reads = []
     for turned in product(*((a, a[::-1]) for a in atoms)):
         places: dict[int, int] = {}
@@ -64,10 +71,13 @@ def key_of(kind: str, atoms: Sequence[tuple[int, ...]], colour: list[bytes]) -> 
 
 @dataclass
 class Coordinates:
-    """What a molecule's energy is made of: atoms of each kind of coordinate, products, and the keys of all coefficients.
+    """What a molecule's energy is made of: atoms of each kind of coordinate, products,
+    and the keys of all coefficients.
 
-    powers : kind -> (m, p) keys; couplings : (kind, kind) -> indices (k, 2) and keys (k,); references : kind -> (m,) keys, and so
-    lows and highs: the range that training saw. Beyond it powers go on as straight lines, products stay, and a wall leads back.
+    powers : kind -> (m, p) keys; couplings : (kind, kind) -> indices (k, 2) and keys
+        (k,); references : kind -> (m,) keys, and so lows and highs: the range that
+        training saw. Beyond it powers go on as straight lines, products stay, and a
+        wall leads back.
     """
 
     atoms: dict[str, Tensor]
@@ -139,7 +149,9 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
 
 
 def values(kind: str, x: Tensor) -> Tensor:
-    """The coordinates (b, m) of a kind from their own atoms' positions x (b, m, atoms, 3); of torsions the cosines, then the sines."""
+    """The coordinates (b, m) of a kind from their own atoms' positions x (b, m, atoms,
+    3); of torsions the cosines, then the sines.
+    """
     if kind in ("bond", "pair"):
         return ((x[:, :, 0] - x[:, :, 1]).square().sum(-1) + 1e-12).sqrt()
     if kind == "angle":
@@ -159,7 +171,9 @@ def values(kind: str, x: Tensor) -> Tensor:
 def local_values(
     c: Coordinates, x: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Coordinates by kind, their gradients (b, m, atoms, 3) and their atoms (m, atoms); torsions as "torsion" and "sine"."""
+    """Coordinates by kind, their gradients (b, m, atoms, 3) and their atoms (m, atoms);
+    torsions as "torsion" and "sine".
+    """
     q, gradients, atoms = {}, {}, dict(c.atoms)
     with torch.enable_grad():
         for kind, index in c.atoms.items():
@@ -216,7 +230,9 @@ class Fitted:
     couplings: dict[tuple[str, str], tuple[Tensor, Tensor]]
 
     def accelerations(self, x: Tensor) -> Tensor:
-        """Accelerations (b, n, 3) at positions x (b, n, 3), in A/fs^2 and the dtype of x."""
+        """Accelerations (b, n, 3) at positions x (b, n, 3), in A/fs^2 and the dtype of
+        x.
+        """
         q, gradients, atoms = local_values(self.coordinates, x)
         slope, wall, seen = {}, {}, {}
         for kind, part in q.items():
@@ -253,7 +269,9 @@ def all_keys(c: Coordinates) -> Iterator[NDArray[np.int64]]:
 
 
 def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
-    """A molecule's coordinates with the coefficients of a table; what the table lacks is 0."""
+    """A molecule's coordinates with the coefficients of a table; what the table lacks
+    is 0.
+    """
 
     def look(keys: NDArray[np.int64]) -> Tensor:
         return torch.tensor(
@@ -271,7 +289,9 @@ def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
 
 
 def design(c: Coordinates, x: Tensor, reference: dict[str, Tensor]) -> Tensor:
-    """The force (b, 3 n) of each coefficient alone, (b, k, 3 n), in the order of `all_keys`."""
+    """The force (b, 3 n) of each coefficient alone, (b, k, 3 n), in the order of
+    `all_keys`.
+    """
     q, gradients, atoms = local_values(c, x)
     q = {
         kind: part - reference[kind].to(x) if kind in reference else part
@@ -301,7 +321,9 @@ def design(c: Coordinates, x: Tensor, reference: dict[str, Tensor]) -> Tensor:
 def fit(
     c: Coordinates, frames: NDArray[Any], forces: NDArray[Any], ridge: float = 1e-6, chunk: int = 50
 ) -> dict[int, float]:
-    """The table of coefficients that takes frames (t, n, 3) to forces (t, n, 3) in amu A/fs^2, by ridge regression in scaled columns."""
+    """The table of coefficients that takes frames (t, n, 3) to forces (t, n, 3) in amu
+    A/fs^2, by ridge regression in scaled columns.
+    """
     x = torch.from_numpy(np.asarray(frames, np.float64))
     reference, table = {}, dict[int, float]()
     for kind, lows in c.lows.items():

@@ -1,4 +1,6 @@
-"""Ensembles as `ase.Atoms`: nothing is lost on the way back, and what ASE does to atoms is followed."""
+"""Ensembles as `ase.Atoms`: nothing is lost on the way back, and what ASE does to atoms
+is followed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""MMFF94 as energy function and as ASE calculator: RDKit's energies, forces that are their gradient, a cache that sees the graph."""
+"""MMFF94 as energy function and as ASE calculator: RDKit's energies, forces that are
+their gradient, a cache that sees the graph.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""DiffusionDynamics: observers, trajectory and logfile as for any dynamics of ASE, with a calculator and without."""
+"""DiffusionDynamics: observers, trajectory and logfile as for any dynamics of ASE, with
+a calculator and without.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`ProposalMonteCarlo` in ASE: exact for any calculator, observers and files as in ASE's MD, momenta, and every refusal."""
+"""`ProposalMonteCarlo` in ASE: exact for any calculator, observers and files as in
+ASE's MD, momenta, and every refusal.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from tests.sampling import BUTANE, LOPSIDED, TREE, UNIFORM, p_value, rigid_densi
 
 
 class TorsionEnergy(Calculator):
-    """0.1 eV cos(3 phi) + 0.04 eV cos(phi) of butane; fails or gives NaN where told to. It has no free_energy, as some have not."""
+    """0.1 eV cos(3 phi) + 0.04 eV cos(phi) of butane; fails or gives NaN where told to.
+
+    It has no free_energy, as some have not.
+    """
 
     implemented_properties = ["energy"]  # noqa: RUF012
 

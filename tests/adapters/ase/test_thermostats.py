@@ -1,4 +1,6 @@
-"""Every MD class of ASE between moves: goes on from where a move put the atoms, at the moves' temperature, or is refused by name."""
+"""Every MD class of ASE between moves: goes on from where a move put the atoms, at the
+moves' temperature, or is refused by name.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +147,9 @@ def test_dynamics_go_on_from_where_a_move_put_the_atoms(name):
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
 def test_a_step_after_a_move_is_that_of_dynamics_made_there(name):
-    """The oracle is the same class made anew where the atoms are: a copy of positions, momenta or forces shows at once."""
+    """The oracle is the same class made anew where the atoms are: a copy of positions,
+    momenta or forces shows at once.
+    """
     atoms = atoms_at()
     atoms.positions[3] += 0.05  # so that forces differ between the places
     options = (
@@ -239,7 +243,9 @@ def test_classes_nobody_has_checked_are_refused_and_dynamics_that_undo_moves_fou
 
 
 def test_nose_hoover_chains_with_moves_sample_the_free_rotor():
-    """Torsions without energy are uniform, and the springs have kT each, as quadrature of a Gaussian gives."""
+    """Torsions without energy are uniform, and the springs have kT each, as quadrature
+    of a Gaussian gives.
+    """
     atoms = atoms_at()
     dynamics = NoseHooverChainNVT(atoms, FS, temperature_K=T, tdamp=20 * FS)
     mc, phi = ProposalMonteCarlo(atoms, UNIFORM, T, 2, dynamics=dynamics, md_steps=5, seed=1), []

@@ -1,4 +1,6 @@
-"""Energies for importance weights, and the shipped generator against the force field it was trained for."""
+"""Energies for importance weights, and the shipped generator against the force field it
+was trained for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Heat-bath turns are exact whatever terms a System has: a chain's torsions against quadrature, and the odds from both ends of a turn."""
+"""Heat-bath turns are exact whatever terms a System has: a chain's torsions against
+quadrature, and the odds from both ends of a turn.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from tests.toy_chain import KT_EV, SITES, START, TREE, chain, context_of, expect
 
 
 def skipping(system: openmm.System) -> None:
-    """A periodic torsion over 0-2-3-4, where 0 is not bonded to 2: it changes with both bonds."""
+    """A periodic torsion over 0-2-3-4, where 0 is not bonded to 2: it changes with both
+    bonds.
+    """
     system.getForce(2).addTorsion(0, 2, 3, 4, 1, 0.3, 10.0)
 
 
@@ -132,7 +136,9 @@ def test_turns_keep_the_density_of_a_system_with_foreign_terms_over_20_000_state
 
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_odds_of_the_same_states_agree_from_both_ends_of_a_double_turn(foreign):
-    """The 144 states that two dozen equal turns make, weighed from the start and from one of them."""
+    """The 144 states that two dozen equal turns make, weighed from the start and from
+    one of them.
+    """
     system = chain()
     foreign(system)
     first, second = (Turn(TREE, k, proposer_of(system).terms) for k in range(2))
@@ -206,7 +212,9 @@ def test_dihedrals_left_out_are_counted_and_stay_out_of_plain_data():
 
 
 class OneSided(HeatBathProposer):
-    """Turns that read a dihedral of two bonds with one of them only, as version 0.1.0 did."""
+    """Turns that read a dihedral of two bonds with one of them only, as version 0.1.0
+    did.
+    """
 
     def __init__(self, tree: TorsionTree, terms: TurnTerms) -> None:
         super().__init__(tree, terms)

@@ -1,4 +1,6 @@
-"""Every integrator of OpenMM between moves: samples a well as its formula says, or is refused by name; temperatures that differ are."""
+"""Every integrator of OpenMM between moves: samples a well as its formula says, or is
+refused by name; temperatures that differ are.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ WITHOUT_TEMPERATURE = {"VerletIntegrator", "CustomIntegrator", "MTSIntegrator"}
 
 
 def well(integrator: openmm.Integrator, force: openmm.Force | None = None) -> app.Simulation:
-    """Independent particles, each in a harmonic well of two force groups, drawn from their density."""
+    """Independent particles, each in a harmonic well of two force groups, drawn from
+    their density.
+    """
     system, topology = openmm.System(), app.Topology()
     residue = topology.addResidue("W", topology.addChain())
     for group in range(2):

@@ -1,4 +1,6 @@
-"""MMFF94 in OpenMM against RDKit's own energies, term by term and together, and against finite differences."""
+"""MMFF94 in OpenMM against RDKit's own energies, term by term and together, and against
+finite differences.
+"""
 
 from __future__ import annotations
 
@@ -330,7 +332,9 @@ def test_record_refuses_lengths_and_indices_that_do_not_fit():
 
 
 def _data_molecules() -> list[str]:
-    """150 molecules of ZINC and 150 of QM9, spread evenly over the files, and ten more of ZINC for those RDKit cannot embed."""
+    """150 molecules of ZINC and 150 of QM9, spread evenly over the files, and ten more
+    of ZINC for those RDKit cannot embed.
+    """
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder:
         pytest.skip(
@@ -352,7 +356,9 @@ def _data_molecules() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_three_hundred_molecules(variant, record_property):
-    """Energies to 1e-3 kcal/mol, and forces to RDKit's and to a finite difference along a random direction."""
+    """Energies to 1e-3 kcal/mol, and forces to RDKit's and to a finite difference along
+    a random direction.
+    """
     rng = np.random.default_rng(0)
     worst, worst_gradient, worst_slope, done = 0.0, 0.0, 0.0, 0
     for smiles in _data_molecules():

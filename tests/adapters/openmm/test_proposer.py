@@ -1,4 +1,6 @@
-"""TrajectoryProposer: frames by a reporter, proposals judged, the Context left alone or moved."""
+"""TrajectoryProposer: frames by a reporter, proposals judged, the Context left alone or
+moved.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ def test_applying_moves_the_context_and_dynamics_goes_on():
 
 
 def test_velocities_of_the_proposal_go_on_without_new_frames():
-    """Constant velocity, proposed: the velocities are those of the last given step, and the history goes on."""
+    """Constant velocity, proposed: the velocities are those of the last given step, and
+    the history goes on.
+    """
     sim = simulation(step_fs=0.25)
     proposer = TrajectoryProposer(
         sim, "constant-velocity", interval_fs=0.25, frames=2, velocities="proposal", max_rise_eV=100
@@ -138,7 +142,9 @@ def test_stepping_collects_proposes_and_chooses():
 
 
 def test_bad_proposals_are_refused_and_counted():
-    """Frames that rise too far, and atoms on top of each other, whatever the model thinks of them."""
+    """Frames that rise too far, and atoms on top of each other, whatever the model
+    thinks of them.
+    """
 
     class Crusher(Walker):
         def complete(self, trajectory, given, seeds, **_):

@@ -1,4 +1,6 @@
-"""ProposalSampler and replica exchange: exact on a user's System, reporters and velocities as in MD, resume, and every refusal."""
+"""ProposalSampler and replica exchange: exact on a user's System, reporters and
+velocities as in MD, resume, and every refusal.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ def test_butane_with_proposals_equals_long_plain_md(constraints):
 
 @pytest.mark.slow
 def test_alanine_dipeptide_with_proposals_equals_ten_nanoseconds_of_plain_md():
-    """Ramachandran of the basins with phi < 0, between which MD does cross: pytest -m slow tests/adapters/test_openmm_sampler.py"""
+    """Ramachandran of the basins with phi < 0, between which MD does cross: pytest -m
+    slow tests/adapters/test_openmm_sampler.py
+    """
     folder = Path(os.environ.get("EQUIDRIFT_DATA", "")) / "ala2"
     if not (folder / "ala2_ff96_obc_300K_seed1.npz").exists():
         pytest.skip("needs EQUIDRIFT_DATA/ala2, ten nanoseconds of plain MD")
@@ -140,7 +144,9 @@ def test_alanine_dipeptide_with_proposals_equals_ten_nanoseconds_of_plain_md():
 
 
 def rigid_chain() -> tuple[openmm.System, np.ndarray, app.Topology]:
-    """Four atoms whose bonds and angles are constrained and nothing pulls: only the constraints decide the torsion."""
+    """Four atoms whose bonds and angles are constrained and nothing pulls: only the
+    constraints decide the torsion.
+    """
     system, topology = openmm.System(), app.Topology()
     residue = topology.addResidue("X", topology.addChain())
     for mass in (
@@ -162,7 +168,9 @@ def rigid_chain() -> tuple[openmm.System, np.ndarray, app.Topology]:
 
 @pytest.mark.slow
 def test_constrained_angles_are_weighted_as_dynamics_weigh_them():
-    """Rigid constraints alone favour some torsions (Fixman); moves must agree with dynamics, which know nothing of our formula."""
+    """Rigid constraints alone favour some torsions (Fixman); moves must agree with
+    dynamics, which know nothing of our formula.
+    """
     system, x, topology = rigid_chain()
     proposer = TorsionProposer(TorsionTree(4, [(0, 1), (1, 2), (2, 3)], [(1, 2)]), Uniform(1))
     means = []
@@ -188,7 +196,9 @@ def test_constrained_angles_are_weighted_as_dynamics_weigh_them():
 
 
 def test_drawing_velocities_often_does_not_heat_stiff_modes():
-    """At w dt = 0.57 velocities drawn at whole steps would make the mean square displacement 9 % too large."""
+    """At w dt = 0.57 velocities drawn at whole steps would make the mean square
+    displacement 9 % too large.
+    """
     n, mass, omega = 300, 12.0, 0.57 / 0.002
     system, well = (
         openmm.System(),

@@ -1,4 +1,6 @@
-"""What turning changes is read from the user's System: heat-bath moves are never rejected where it is all there, and exact where not."""
+"""What turning changes is read from the user's System: heat-bath moves are never
+rejected where it is all there, and exact where not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ensembles in OpenMM: round trips, the careful start, and short dynamics from every conformer."""
+"""Ensembles in OpenMM: round trips, the careful start, and short dynamics from every
+conformer.
+"""
 
 from __future__ import annotations
 

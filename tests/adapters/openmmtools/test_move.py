@@ -1,4 +1,6 @@
-"""`TorsionProposalMove` in openmmtools: exact, plain data, distinct and repeatable streams, combined moves, storage and resume."""
+"""`TorsionProposalMove` in openmmtools: exact, plain data, distinct and repeatable
+streams, combined moves, storage and resume.
+"""
 
 from __future__ import annotations
 

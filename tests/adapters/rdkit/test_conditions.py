@@ -1,4 +1,6 @@
-"""Sampling around held atoms and within distance bounds, by every model that can, through the engine."""
+"""Sampling around held atoms and within distance bounds, by every model that can,
+through the engine.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +164,9 @@ def test_models_that_cannot_are_refused() -> None:
 
 
 def test_an_embedding_without_the_core_is_pulled_into_place() -> None:
-    """Where RDKit cannot embed with the map, the force field must do: here the map is withheld."""
+    """Where RDKit cannot embed with the map, the force field must do: here the map is
+    withheld.
+    """
     known = make_conditions(fix=held(BUTANOL, [0, 1, 2])).of(BUTANOL)  # type: ignore[union-attr]
     raw = known.placed(ETKDG().sample(BUTANOL, np.array([5])))
     moved, _ = relax_held(to_mol(BUTANOL, raw), known, 1000, "MMFF94")

@@ -1,4 +1,6 @@
-"""ETKDG and ETKDG+MMFF94: sample k depends on its seed alone, failures are NaN, messages say the way out."""
+"""ETKDG and ETKDG+MMFF94: sample k depends on its seed alone, failures are NaN,
+messages say the way out.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ def test_what_cannot_be_embedded_is_nan_in_its_place():
 
 
 def test_failures_of_a_chunk_keep_their_places(monkeypatch):
-    """RDKit leaves failures out and says not which; then each seed is embedded by itself."""
+    """RDKit leaves failures out and says not which; then each seed is embedded by
+    itself.
+    """
     model, embed = ETKDG(), ETKDG._call
     seeds = sample_seeds(0, 0, 4)
     expected = model.sample(BUTANOL, seeds)
@@ -96,7 +100,9 @@ def test_failures_of_a_chunk_keep_their_places(monkeypatch):
 
 
 def test_runtime_errors_of_the_embedding_are_caught(monkeypatch):
-    """On strained cages RDKit raises RuntimeError; random coordinates are the second try."""
+    """On strained cages RDKit raises RuntimeError; random coordinates are the second
+    try.
+    """
     from equidrift.adapters.rdkit import etkdg as rdkit_etkdg
 
     embed = rdkit_etkdg.rdDistGeom.EmbedMultipleConfs
@@ -114,7 +120,9 @@ def test_runtime_errors_of_the_embedding_are_caught(monkeypatch):
     "smiles", ["C1CCCC1", "OC1CCCC1", "C1CCC1", "c1ccc2c(c1)ccc1ccc3ccc4ccc5ccccc5c4c3c12"]
 )
 def test_etkdg_embeds_every_seed_when_one_of_its_settings_fails(smiles):
-    """RDKit's small-ring torsions give up on cyclopentane, its flat aromatic rings on a helicene."""
+    """RDKit's small-ring torsions give up on cyclopentane, its flat aromatic rings on a
+    helicene.
+    """
     assert np.isfinite(ETKDG().sample(Molecule.from_smiles(smiles), sample_seeds(0, 0, 6))).all()
 
 

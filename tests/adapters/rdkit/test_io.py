@@ -1,4 +1,6 @@
-"""Files through RDKit: one broken record costs only itself, what is written is read back, every message has a way out."""
+"""Files through RDKit: one broken record costs only itself, what is written is read
+back, every message has a way out.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_sdf_round_trip(ensemble, tmp_path):
 
 
 def assert_same_graph(a: Molecule, b: Molecule) -> None:
-    """Equal up to the way stereo rows and aromatic bonds are written, atom order included."""
+    """Equal up to the way stereo rows and aromatic bonds are written, atom order
+    included.
+    """
     assert (
         a.numbers.tolist() == b.numbers.tolist()
         and a.formal_charges.tolist() == b.formal_charges.tolist()

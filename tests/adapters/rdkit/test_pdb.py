@@ -1,4 +1,6 @@
-"""PDB files that chemists have: every atom read, charges from the hydrogens, or a refusal."""
+"""PDB files that chemists have: every atom read, charges from the hydrogens, or a
+refusal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bonds from a bare geometry: right, in the caller's order, or refused with the charge that would fit."""
+"""Bonds from a bare geometry: right, in the caller's order, or refused with the charge
+that would fit.
+"""
 
 from __future__ import annotations
 

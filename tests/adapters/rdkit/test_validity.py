@@ -1,4 +1,6 @@
-"""Sanitisation, stereo from coordinates, canonical SMILES, descriptors and PoseBusters, each against what must fail."""
+"""Sanitisation, stereo from coordinates, canonical SMILES, descriptors and PoseBusters,
+each against what must fail.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The Boltzmann generator: exact maps and densities, invariances, training, weights, and the proposer made of it."""
+"""The Boltzmann generator: exact maps and densities, invariances, training, weights,
+and the proposer made of it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ HARMONIC = 20.0  # eV/A^2 of the bonds; a fifth of it per rad^2 for the angles
 
 
 def toy_frames(name: str, n: int = 400, seed: int = 0) -> Frames:
-    """Frames whose internal coordinates are normal, with torsions all around for the proper ones."""
+    """Frames whose internal coordinates are normal, with torsions all around for the
+    proper ones.
+    """
     numbers, bonds = MOLECULES[name]
     tree = ZMatrix.of(len(numbers), bonds, numbers)
     rng = np.random.default_rng(seed)
@@ -68,7 +72,9 @@ def toy_frames(name: str, n: int = 400, seed: int = 0) -> Frames:
 
 
 def shaken(flow: BoltzmannFlow, size: float = 0.05, seed: int = 1) -> BoltzmannFlow:
-    """The flow in float64 with every weight moved a little, so that nothing is the identity any more."""
+    """The flow in float64 with every weight moved a little, so that nothing is the
+    identity any more.
+    """
     generator = torch.Generator().manual_seed(seed)
     flow = flow.double()
     with torch.no_grad():
@@ -130,7 +136,9 @@ def test_log_determinant_of_the_flow_is_autograds(generator: BoltzmannGenerator)
 
 
 def test_volume_of_the_chart_is_autograds(generator: BoltzmannGenerator) -> None:
-    """|dx / d(translation, rotation, y)| in all 3n coordinates; a rotation vector at 0 has the measure of SO(3)."""
+    """|dx / d(translation, rotation, y)| in all 3n coordinates; a rotation vector at 0
+    has the measure of SO(3).
+    """
     flow = generator.flow
     x = torch.from_numpy(generator.sample(1, 6)[0][0])
     y, log_volume = flow.to_chart(x[None])
@@ -154,7 +162,9 @@ def test_volume_of_the_chart_is_autograds(generator: BoltzmannGenerator) -> None
 
 
 def test_density_of_three_atoms_integrates_to_one() -> None:
-    """By quadrature over both bonds and the angle, the volume element written down anew."""
+    """By quadrature over both bonds and the angle, the volume element written down
+    anew.
+    """
     generator = toy_generator("water")
     grids = [np.linspace(0.85, 1.6, 60), np.linspace(0.85, 1.6, 60), np.linspace(1.2, 2.6, 60)]
     p, q, theta = (v.ravel() for v in np.meshgrid(*grids, indexing="ij"))
@@ -173,7 +183,9 @@ def test_density_of_three_atoms_integrates_to_one() -> None:
 
 
 def test_density_of_four_atoms_integrates_to_one() -> None:
-    """By importance sampling from plain normals and a uniform torsion, independent of the flow."""
+    """By importance sampling from plain normals and a uniform torsion, independent of
+    the flow.
+    """
     generator = toy_generator("peroxide")
     rng, n = np.random.default_rng(0), 40000
     y = generator.flow.to_chart(torch.from_numpy(generator.sample(2000)[0]))[0].numpy()[:, 1:]
@@ -217,7 +229,9 @@ def test_turning_a_methyl_by_a_third_leaves_the_torsions_density() -> None:
 
 
 def test_relabelled_hydrogens_are_the_same_molecule_in_other_coordinates() -> None:
-    """A methyl's mean phase moves by a third exactly; energies, and so scores, are those of the relabelled frame."""
+    """A methyl's mean phase moves by a third exactly; energies, and so scores, are
+    those of the relabelled frame.
+    """
     generator = toy_generator("methanol")
     flow, members = generator.flow, generator.flow.tree.rotors[0]
     x = torch.from_numpy(generator.sample(10)[0])
@@ -274,7 +288,9 @@ def test_circular_spline_is_a_periodic_bijection(bins: int, size: float, seed: i
 
 
 def potential(x: np.ndarray) -> np.ndarray:
-    """(k,) eV of H-O-O-H (k, 4, 3): harmonic bonds and angles, two wells in the torsion."""
+    """(k,) eV of H-O-O-H (k, 4, 3): harmonic bonds and angles, two wells in the
+    torsion.
+    """
     tree = ZMatrix.of(4, MOLECULES["peroxide"][1], MOLECULES["peroxide"][0])
     lengths, angles, torsions = (v.numpy() for v in tree.to_internal(torch.from_numpy(x)))
     stiff = 0.5 * HARMONIC * ((lengths - 1.2) ** 2).sum(1) + 0.1 * HARMONIC * (
@@ -547,9 +563,11 @@ def rough() -> BoltzmannGenerator:
 
 
 def worst_deviation(generator: BoltzmannGenerator, sign: float, moves: int = 100_000) -> float:
-    """Of the populations of eight cells of the torsion and of the mean bond lengths, in standard errors of 50 blocks.
+    """Of the populations of eight cells of the torsion and of the mean bond lengths, in
+    standard errors of 50 blocks.
 
-    The chain is that of `metropolis` with every proposal drawn in one block; `sign` of the ratio.
+    The chain is that of `metropolis` with every proposal drawn in one block; `sign` of
+    the ratio.
     """
     start = rotated(sampled_frames(2, seed=7).positions_A[0])
     proposals = BoltzmannProposer(generator).propose_independent(

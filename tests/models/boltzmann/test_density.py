@@ -1,4 +1,6 @@
-"""The Boltzmann generator's density against a Jacobian by finite differences: no formula of the package enters."""
+"""The Boltzmann generator's density against a Jacobian by finite differences: no
+formula of the package enters.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from tests.models.boltzmann.test_boltzmann import toy_generator
 def log_density(
     generator: BoltzmannGenerator, latent: np.ndarray, h: float = 1e-5
 ) -> tuple[np.ndarray, float]:
-    """Positions of latent numbers, and their log density from d x / d (latent, rotation, translation) by central differences.
+    """Positions of latent numbers, and their log density from d x / d (latent,
+    rotation, translation) by central differences.
 
-    Latent angles are uniform on 2 pi, the others normal, orientations uniform on a volume of 8 pi^2 of rotation vectors at the identity.
+    Latent angles are uniform on 2 pi, the others normal, orientations uniform on a
+    volume of 8 pi^2 of rotation vectors at the identity.
     """
     m, inner = generator.flow.m, len(latent)
     base = generator.flow.from_chart(generator.flow.from_latent(torch.from_numpy(latent[None]))[0])[

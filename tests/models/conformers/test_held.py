@@ -1,4 +1,6 @@
-"""Held atoms and distance bounds inside the networks: the Newton step, the refiner and the generator."""
+"""Held atoms and distance bounds inside the networks: the Newton step, the refiner and
+the generator.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,9 @@ def test_equivariance_is_exact_where_axes_are_exchanged(noise: bool) -> None:
 
 
 def test_generator_is_equivariant_under_translation_about_its_scaling() -> None:
-    """With noise, x is scaled by c_in first: a shift comes out scaled by the same factor."""
+    """With noise, x is scaled by c_in first: a shift comes out scaled by the same
+    factor.
+    """
     network = small_network(noise=True).double()
     batch, x = inputs(SMILES[:1])
     shift = torch.tensor([0.5, -0.2, 0.1], dtype=torch.float64)
@@ -149,7 +151,9 @@ def test_newton_steps_recover_exact_distances() -> None:
 
 
 def test_newton_step_solves_a_quadratic() -> None:
-    """Without stiffness the function is the anchor's: one step ends at the start geometry."""
+    """Without stiffness the function is the anchor's: one step ends at the start
+    geometry.
+    """
     start = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]], dtype=torch.float64)
     zero = torch.zeros(1, 2, 2, dtype=torch.float64)
     anchor = torch.tensor([[0.5, 2.0]], dtype=torch.float64)

@@ -50,7 +50,9 @@ def test_refined_conformers_do_not_depend_on_the_batch(refiner: RefinerModel) ->
 
 
 def test_shipped_refiner_keeps_the_batch_tolerance_with_room_to_spare() -> None:
-    """The Newton step's matrix multiplies rounding by its condition number, so that it is solved in float64."""
+    """The Newton step's matrix multiplies rounding by its condition number, so that it
+    is solved in float64.
+    """
     smiles = (
         "CCO",
         "OCC=O",

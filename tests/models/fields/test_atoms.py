@@ -1,4 +1,6 @@
-"""Fields on atoms: equivariance of the whole process, exactness where the model is a GP, marginals, messages, hosts."""
+"""Fields on atoms: equivariance of the whole process, exactness where the model is a
+GP, marginals, messages, hosts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The mixture of experts: densities against brute force, invariance, masks, the fit, and a model with it from fit to samples."""
+"""The mixture of experts: densities against brute force, invariance, masks, the fit,
+and a model with it from fit to samples.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def harmonic(noise: float = 1e-4) -> Experts:
 
 
 def functions(n: int = 9, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Two smooth fields at the same points, the first of them periodic with frequency 2.2."""
+    """Two smooth fields at the same points, the first of them periodic with frequency
+    2.2.
+    """
     g = torch.Generator().manual_seed(seed)
     x = 2 * torch.rand(1, n, 1, generator=g, dtype=torch.float64)
     wave = 2 * math.pi * 2.2 * x
@@ -115,7 +119,9 @@ def test_score_is_the_gradient_and_invariant(std: float) -> None:
 
 
 def test_flow_and_closed_form_agree() -> None:
-    """The density is that of the flow along the mixture's score: the closed form is no other model."""
+    """The density is that of the flow along the mixture's score: the closed form is no
+    other model.
+    """
     experts = Experts([SE, make_kernel("se", length=1.0, noise=0.05)])
     diffusion = FieldDiffusion(make_kernel("white"), NetworkConfig("none"), experts=experts)
     x, y, mask = functions(6)

@@ -1,4 +1,6 @@
-"""`FieldModel`: exactness against GPs, equivariance of the whole process, seeds, files, and every message."""
+"""`FieldModel`: exactness against GPs, equivariance of the whole process, seeds, files,
+and every message.
+"""
 
 from __future__ import annotations
 
@@ -197,7 +199,9 @@ def test_points_may_be_permuted_and_masked() -> None:
 
 @pytest.mark.parametrize("kind", PARAMETRISATIONS)
 def test_parametrisations_have_the_same_optimum(kind: str) -> None:
-    """Where data and limit are one GP, a network of zeros is the exact score, and no other constant factor of it has a lower loss."""
+    """Where data and limit are one GP, a network of zeros is the exact score, and no
+    other constant factor of it has a lower loss.
+    """
     kernel = make_kernel("se", length=0.3, noise=0.05)
     diffusion = FieldDiffusion(kernel, NetworkConfig("none"), kind=kind)  # type: ignore[arg-type]
     x = torch.rand(256, 8, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -85,7 +85,9 @@ def test_draws_have_the_heat_kernels_mean(variance: float) -> None:
 
 
 def test_reverse_brings_back_a_point_and_langevin_stays() -> None:
-    """One free point whose law is a heat kernel of variance 0.05: its exact score leads from noise to it."""
+    """One free point whose law is a heat kernel of variance 0.05: its exact score leads
+    from noise to it.
+    """
     noising, n = SphereNoising(LinearBeta(beta1=10.0)), 4000
     origin = torch.tensor([0.0, 0.6, 0.8]).expand(n, 1, 3)
     schedule = noising.schedule
@@ -138,7 +140,9 @@ def test_fit_condition_sample_save_load(tmp_path: Path) -> None:
 
 
 def test_uniform_density() -> None:
-    """Without a score from prior or network the uniform distribution stays as it is: log p = -n log 4 pi."""
+    """Without a score from prior or network the uniform distribution stays as it is:
+    log p = -n log 4 pi.
+    """
     config = NetworkConfig(width=8, layers=1, heads=1, components=3)
     model = TrackModel.fit([0.0, 1.0], np.eye(3)[None, :2], network=config, schedule={"steps": 0})
     model.prior.spread.fill_(1e9)
@@ -148,7 +152,9 @@ def test_uniform_density() -> None:
 
 
 def test_prior_is_the_score_of_its_process_and_turns_with_the_globe() -> None:
-    """For small noise it is the Gaussian's score; a turned prior and a turned track give a turned score."""
+    """For small noise it is the Gaussian's score; a turned prior and a turned track
+    give a turned score.
+    """
     t = torch.linspace(0, 1, 4, dtype=torch.float64)
     y = exp_map(
         torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64),

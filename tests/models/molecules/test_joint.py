@@ -296,7 +296,9 @@ def test_broken_valences_are_found() -> None:
 
 
 def test_samples_are_mostly_molecules(model: JointModel) -> None:
-    """At the full number of steps nearly every atom has its valence, with sound bond lengths: a tenth of broken ones would fail."""
+    """At the full number of steps nearly every atom has its valence, with sound bond
+    lengths: a tenth of broken ones would fail.
+    """
     raws = [raw for raw in model.sample(np.arange(12)) if raw is not None]
     assert len(raws) == 12
     right = total = 0
@@ -365,7 +367,9 @@ def test_a_fragment_is_held_exactly(sampler: Any) -> None:
 
 @pytest.mark.parametrize("sampler", ["diffusion", "bfn"])
 def test_hydrogens_keep_their_places_where_nothing_new_can_take_them_all(sampler: Any) -> None:
-    """One atom is grown on eight, so that at most four of octane's eighteen hydrogens can give way."""
+    """One atom is grown on eight, so that at most four of octane's eighteen hydrogens
+    can give way.
+    """
     molecule, positions = embedded("CCCCCCCC")
     for raw in JointModel("joint", sampler=sampler).sample(
         np.arange(2), fragment=(molecule, positions), steps=12
@@ -375,7 +379,9 @@ def test_hydrogens_keep_their_places_where_nothing_new_can_take_them_all(sampler
 
 
 def hydrogens_kept(raw: Any, molecule: Molecule, positions: np.ndarray) -> int:
-    """How many hydrogens of a held fragment are there, each in a place of its own; its heavy atoms and bonds must be."""
+    """How many hydrogens of a held fragment are there, each in a place of its own; its
+    heavy atoms and bonds must be.
+    """
     made, x = raw
     size = int((molecule.numbers > 1).sum())
     np.testing.assert_array_equal(made.numbers[:size], molecule.numbers[:size])
@@ -559,7 +565,9 @@ def test_tokens_of_a_file(config: dict[str, Any]) -> None:
 
 
 def test_additive_estimate_is_the_exact_posterior_of_a_sum(config: dict[str, Any]) -> None:
-    """With one variable hidden the gains are Bayes' rule of a normal residual, to be had by trying each value."""
+    """With one variable hidden the gains are Bayes' rule of a normal residual, to be
+    had by trying each value.
+    """
     data = train.training_molecules(train.JointTraining.model_validate(config))
     torch.manual_seed(0)
     kinds, pairs = len(TYPES), 10 * (BONDS - 1)

@@ -1,4 +1,6 @@
-"""The latent space and its diffusion: invariances, round trips, determinism, training and resume, messages. Networks are tiny."""
+"""The latent space and its diffusion: invariances, round trips, determinism, training
+and resume, messages. Networks are tiny.
+"""
 
 from __future__ import annotations
 
@@ -427,7 +429,9 @@ def test_guidance_zero_ignores_the_target(model):
 
 
 def test_conditions_reach_the_network():
-    """With weights that are not zero, a property and an observable change the estimate, and NaN stands for none."""
+    """With weights that are not zero, a property and an observable change the estimate,
+    and NaN stands for none.
+    """
     torch.manual_seed(0)
     network = LatentDenoiser(
         DiffusionConfig(

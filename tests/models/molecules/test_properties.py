@@ -1,4 +1,6 @@
-"""The judge of properties: invariant, the same in any batch, trained as the command says, and its data matched to geometries."""
+"""The judge of properties: invariant, the same in any batch, trained as the command
+says, and its data matched to geometries.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ SMALL = {"width": 16, "message": 8, "vectors": 4, "layers": 2}
 
 
 def toy_qm9() -> QM9:
-    """A dozen molecules with made-up properties, all of them training molecules of half b."""
+    """A dozen molecules with made-up properties, all of them training molecules of half
+    b.
+    """
     graphs = [kekulised(Molecule.from_smiles(smiles)) for smiles in BREAD]
     positions = [geometry(Molecule.from_smiles(smiles)) for smiles in BREAD]
     n = len(graphs)

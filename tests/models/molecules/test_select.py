@@ -1,4 +1,6 @@
-"""The draw nearest to the targets is kept, the same for the same seed, and nothing is chosen where there is no target."""
+"""The draw nearest to the targets is kept, the same for the same seed, and nothing is
+chosen where there is no target.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Spectra: broadening against hand-made lines, the likelihood against its definition, ranking, training, and messages."""
+"""Spectra: broadening against hand-made lines, the likelihood against its definition,
+ranking, training, and messages.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def molecules():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, molecules):
-    """The packed molecules, and spectra of them that were made up: a line for each atom."""
+    """The packed molecules, and spectra of them that were made up: a line for each
+    atom.
+    """
     out = tmp_path_factory.mktemp("spectra")
     data = dataset(molecules)
     data.split[-3:] = 2
@@ -210,7 +214,9 @@ def test_messages(trained, molecules, tmp_path):
 
 
 def test_water_has_its_three_modes():
-    """Against GFN2-xTB's own program: bend near 1540, stretches near 3640 and 3650 cm^-1, and hydrogens are known not to be linear."""
+    """Against GFN2-xTB's own program: bend near 1540, stretches near 3640 and 3650
+    cm^-1, and hydrogens are known not to be linear.
+    """
     try:
         x, frequencies, intensities = infrared(
             np.array([8, 1, 1]), np.array([[0, 0, 0.0], [0.96, 0, 0], [-0.24, 0.93, 0]])

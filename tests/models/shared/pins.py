@@ -1,6 +1,8 @@
-"""Samples and trainings at fixed seeds, as numbers: `tests/data/pins.json` holds those of a version that was looked at.
+"""Samples and trainings at fixed seeds, as numbers: `tests/data/pins.json` holds those
+of a version that was looked at.
 
-`tools/make_pins.py` writes the file anew; it is right to do so only where a change means to change samples.
+`tools/make_pins.py` writes the file anew; it is right to do so only where a change
+means to change samples.
 """
 
 from __future__ import annotations
@@ -161,7 +163,9 @@ SAMPLES: dict[str, Callable[[], np.ndarray]] = {
 
 
 def losses(name: str) -> np.ndarray:
-    """Losses of a short training: of held-out data before and after it, and of its batches."""
+    """Losses of a short training: of held-out data before and after it, and of its
+    batches.
+    """
     seen: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         done = trainings.train(

@@ -1,7 +1,8 @@
 """The conditional sampler against GP posteriors in closed form.
 
-With an analytic score the sampler is an affine map of its noise, so its mean and covariance are computed exactly, by feeding it one unit
-of noise at a time; nothing here is drawn at random.
+With an analytic score the sampler is an affine map of its noise, so its mean and
+covariance are computed exactly, by feeding it one unit of noise at a time; nothing here
+is drawn at random.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ DATA = make_kernel("se", length=0.25, noise=0.0025)
 
 
 class UnitNoise:
-    """Noise whose sample k (k > 0) is 1 in one component of one draw and 0 elsewhere; sample 0 sees none."""
+    """Noise whose sample k (k > 0) is 1 in one component of one draw and 0 elsewhere;
+    sample 0 sees none.
+    """
 
     def __init__(self, n: int, p: int):
         self.n, self.p, self.call, self.samples = n, p, 0, 1

@@ -1,4 +1,6 @@
-"""Seeds give the samples that they gave: `pins.py` says what is held, `tools/make_pins.py` writes the numbers anew."""
+"""Seeds give the samples that they gave: `pins.py` says what is held,
+`tools/make_pins.py` writes the numbers anew.
+"""
 
 from __future__ import annotations
 

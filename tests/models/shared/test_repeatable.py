@@ -1,4 +1,6 @@
-"""Training is a function of config, data, seed and step count: the same bytes again, in another process, and after a kill."""
+"""Training is a function of config, data, seed and step count: the same bytes again, in
+another process, and after a kill.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The torus diffusion: series and their derivatives, one-to-one steps, densities by quadrature, exact chains whatever the score."""
+"""The torus diffusion: series and their derivatives, one-to-one steps, densities by
+quadrature, exact chains whatever the score.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def bad_diffusion(m: int, n: int = 3, size: float = 0.12) -> Diffusion:
 
 
 def noised(mixture: WrappedMixture, sigma: float) -> WrappedMixture:
-    """A mixture of wrapped normals behind wrapped normal noise: the same with wider components."""
+    """A mixture of wrapped normals behind wrapped normal noise: the same with wider
+    components.
+    """
     return WrappedMixture(mixture.weights, mixture.means, np.sqrt(mixture.sigmas**2 + sigma**2))
 
 
@@ -58,7 +62,9 @@ def expanded(log_prob, m: int, k: int) -> TrigSeries:
 
 
 def true_diffusion(m: int, sigmas) -> tuple[Diffusion, object]:
-    """The exact diffusion of a known density of 1, 2 or 3 torsions, and its log density at the least noise."""
+    """The exact diffusion of a known density of 1, 2 or 3 torsions, and its log density
+    at the least noise.
+    """
     first = WrappedMixture([0.6, 0.4], [[-1.2, 1.0], [2.0, -0.5]], [[0.9, 1.0], [1.0, 0.9]])
     last = WrappedMixture([0.3, 0.7], [[-1.0], [1.9]], [[1.0], [0.9]])
 

@@ -1,4 +1,6 @@
-"""The torsion network and proposer: symmetries, independence of batches, adaptation, storage, refusals, training and resume."""
+"""The torsion network and proposer: symmetries, independence of batches, adaptation,
+storage, refusals, training and resume.
+"""
 
 from __future__ import annotations
 
@@ -194,7 +196,9 @@ def peptide():
 
 
 def chain(tree, x, proposer, n, seed=0, sign=1.0):
-    """Torsions of a chain in the potential whose torsions follow `two_basins`, and its acceptance."""
+    """Torsions of a chain in the potential whose torsions follow `two_basins`, and its
+    acceptance.
+    """
     target, rng = two_basins(), np.random.default_rng(seed)
 
     class Signed:

@@ -1,4 +1,6 @@
-"""Plain-array trajectories: EGNN, alternatives, pedestrians, invention, the bound on speeds, and what each says of bad input."""
+"""Plain-array trajectories: EGNN, alternatives, pedestrians, invention, the bound on
+speeds, and what each says of bad input.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,9 @@ def test_alternatives_train_on_arrays_and_are_drawn_by_seeds(tmp_path: Path) -> 
 
 
 def test_pedestrian_windows_follow_the_protocol(tmp_path: Path) -> None:
-    """Two people for 21 frames, one for the past only, one far shorter: two windows each for the two, and their neighbours."""
+    """Two people for 21 frames, one for the past only, one far shorter: two windows
+    each for the two, and their neighbours.
+    """
     lines = []
     for frame in range(21):
         for person, (x, y) in ((1, (0.4 * frame, 0.0)), (2, (0.4 * frame, 1.0))):
@@ -165,7 +169,9 @@ def test_pedestrian_windows_follow_the_protocol(tmp_path: Path) -> None:
 
 
 def test_shipped_pedestrians_beat_constant_velocity() -> None:
-    """Somebody who turns slowly: one of the 20 alternatives is nearer than the straight line."""
+    """Somebody who turns slowly: one of the 20 alternatives is nearer than the straight
+    line.
+    """
     model = GeometricTrajectoryModel("pedestrians-hotel")
     angle = 0.05 * np.arange(20)
     walk = np.cumsum(0.45 * np.stack([np.cos(angle), np.sin(angle)], -1), 0)
@@ -241,7 +247,10 @@ def test_speeds_are_bounded_against_the_mean() -> None:
 
 
 def test_the_bound_is_taken_where_it_helps() -> None:
-    """Springs never run away: no bound. A force that slings nodes off where the truth stands still: the tightest."""
+    """Springs never run away: no bound.
+
+    A force that slings nodes off where the truth stands still: the tightest.
+    """
     d = nbody.simulate("spring", 0, 6, frames=8)
     shipped = GeometricTrajectoryModel("nbody-spring")
     network = shipped.network

@@ -1,4 +1,6 @@
-"""The learned force field, and the one fitted to a molecule: conserved energy, symmetry, MMFF94's constants, the closed form."""
+"""The learned force field, and the one fitted to a molecule: conserved energy,
+symmetry, MMFF94's constants, the closed form.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +147,9 @@ def test_another_molecule_is_not_covered() -> None:
 
 @pytest.mark.parametrize("smiles", [SMILES, "CC(=O)Oc1ccccc1", "C1CC1N"])
 def test_known_constants_are_mmffs_energy(smiles: str) -> None:
-    """The converted constants give MMFF94's forces near its minimum, where the cosine form and MMFF94's agree."""
+    """The converted constants give MMFF94's forces near its minimum, where the cosine
+    form and MMFF94's agree.
+    """
     m = molecule(smiles)
     terms = skeleton_of(molecule_graph(m, "MMFF94"))
     known = known_constants(terms, mmff_parameters(m))

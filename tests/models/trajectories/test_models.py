@@ -1,4 +1,6 @@
-"""Trajectory networks: symmetry, masks, priors, losses, training and resume, generators, metrics."""
+"""Trajectory networks: symmetry, masks, priors, losses, training and resume,
+generators, metrics.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def rotation(seed: int = 3, d: int = 3) -> Tensor:
 
 
 def awake(module: torch.nn.Module, size: float = 0.2) -> torch.nn.Module:
-    """Every weight random, those that begin at zero too, so that nothing is equivariant by being nothing."""
+    """Every weight random, those that begin at zero too, so that nothing is equivariant
+    by being nothing.
+    """
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in module.parameters():
@@ -290,7 +294,9 @@ def test_flow_lines() -> None:
 
 
 def test_fine_loss_knows_a_harmonic_oscillator() -> None:
-    """A leapfrog's second difference is exactly its force: the right force has no loss, no force has one in each norm."""
+    """A leapfrog's second difference is exactly its force: the right force has no loss,
+    no force has one in each norm.
+    """
     x, v, frames = (
         torch.randn(3, 4, 3, dtype=torch.float64),
         torch.zeros(3, 4, 3, dtype=torch.float64),
@@ -556,7 +562,9 @@ def test_fingerprints_do_not_depend_on_the_order_of_atoms() -> None:
 
 
 def test_training_on_files_of_ones_own_and_forecasting_with_it(tmp_path: Path) -> None:
-    """XTC and PDB in, weights out, frames from them; and what the integrator says of frames too far apart."""
+    """XTC and PDB in, weights out, frames from them; and what the integrator says of
+    frames too far apart.
+    """
     folder = Path(__file__).parents[3] / "examples" / "data"
     config = {
         "kind": "flow",

@@ -1,4 +1,6 @@
-"""The shipped trajectory model on molecules: the contract, symmetry, seeds, masks of every kind, options, refinement."""
+"""The shipped trajectory model on molecules: the contract, symmetry, seeds, masks of
+every kind, options, refinement.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def ends(model: Any, trajectory: Trajectory, frames: int = 3) -> np.ndarray:
 
 
 def test_symmetries_and_boost(mean_path: Any) -> None:
-    """Rotation, reflection, translation, time shift, permutation of like atoms and boost, to 1e-5 of what moves."""
+    """Rotation, reflection, translation, time shift, permutation of like atoms and
+    boost, to 1e-5 of what moves.
+    """
     t = make_trajectory("CCO", 8, 5.0)
     made = ends(mean_path, t)
     size = np.abs(made - t.positions_A[-1]).max()
@@ -87,7 +91,9 @@ def test_one_given_side_frame_and_backwards() -> None:
 
 
 def test_interpolation_keeps_bonds() -> None:
-    """The two runs that meet in a gap are different samples; their mean must not shorten bonds."""
+    """The two runs that meet in a gap are different samples; their mean must not
+    shorten bonds.
+    """
     model = make_trajectory_model("default")
     t = make_trajectory("CCO", 14, 5.0)
     mask = np.r_[np.ones(4, bool), np.zeros(6, bool), np.ones(4, bool)]

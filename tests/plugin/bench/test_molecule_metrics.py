@@ -1,4 +1,6 @@
-"""Each metric of generated molecules on a case worked by hand, and on one in which it must fail."""
+"""Each metric of generated molecules on a case worked by hand, and on one in which it
+must fail.
+"""
 
 from __future__ import annotations
 

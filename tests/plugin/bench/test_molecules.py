@@ -1,4 +1,6 @@
-"""`equidrift bench molecules` in a form of a few seconds: which rows there are, and that they say what they should."""
+"""`equidrift bench molecules` in a form of a few seconds: which rows there are, and
+that they say what they should.
+"""
 
 from __future__ import annotations
 

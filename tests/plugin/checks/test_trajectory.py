@@ -133,7 +133,9 @@ def test_other_objects(thing: Any) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_unwrapping_undoes_wrapping(box_A: np.ndarray, seed: int) -> None:
-    """Every atom put into the cell on its own; behind unwrapping only one lattice vector for the whole trajectory is left."""
+    """Every atom put into the cell on its own; behind unwrapping only one lattice
+    vector for the whole trajectory is left.
+    """
     rng = np.random.default_rng(seed)
     trajectory = make_trajectory()
     whole = (
@@ -166,7 +168,9 @@ def test_whole_input_is_untouched() -> None:
 
 
 def test_ions_are_unwrapped_apart() -> None:
-    """Fragments hang together by no bond: each follows its own nearest image from frame to frame."""
+    """Fragments hang together by no bond: each follows its own nearest image from frame
+    to frame.
+    """
     salt = Molecule(
         numbers=[11, 17], bonds=np.zeros((0, 2)), bond_orders=[], formal_charges=[1, -1]
     )
@@ -177,7 +181,9 @@ def test_ions_are_unwrapped_apart() -> None:
 
 
 def test_a_proton_that_changes_its_partner_is_no_jump() -> None:
-    """As in GFN2-xTB dynamics of salicylic acid at 500 K: such frames are gone on with, and the fault is not the model's."""
+    """As in GFN2-xTB dynamics of salicylic acid at 500 K: such frames are gone on with,
+    and the fault is not the model's.
+    """
     trajectory = changed(moved((slice(6, None), 20), 1.0))
     bond = trajectory.molecule.bonds[(trajectory.molecule.bonds == 20).any(axis=1)][0]
     assert (

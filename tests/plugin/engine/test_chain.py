@@ -18,7 +18,9 @@ from tests.models.networks import small_weights
 
 
 class Turner(Shaker):
-    """Butane-like chains whose middle torsion is anti, or gauche on one side, by the seed."""
+    """Butane-like chains whose middle torsion is anti, or gauche on one side, by the
+    seed.
+    """
 
     name = "turner"
 

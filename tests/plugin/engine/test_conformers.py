@@ -1,4 +1,6 @@
-"""Seeds -> samples -> checks -> redraws: always n valid conformers, the same ones whatever the batches."""
+"""Seeds -> samples -> checks -> redraws: always n valid conformers, the same ones
+whatever the batches.
+"""
 
 from __future__ import annotations
 

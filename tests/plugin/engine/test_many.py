@@ -1,4 +1,6 @@
-"""Many molecules from Python: one at a time, each with its name, a broken one at its own cost."""
+"""Many molecules from Python: one at a time, each with its name, a broken one at its
+own cost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The engine of new molecules: n valid and unique, every reason counted, nothing depending on batches, and every message."""
+"""The engine of new molecules: n valid and unique, every reason counted, nothing
+depending on batches, and every message.
+"""
 
 from __future__ import annotations
 

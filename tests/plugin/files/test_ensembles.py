@@ -1,4 +1,6 @@
-"""Files: by suffix, refused before any work where they cannot be written, streamed so that a run can go on."""
+"""Files: by suffix, refused before any work where they cannot be written, streamed so
+that a run can go on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ensembles in .npz files, and records as JSON values: lossless, without pickles, and loud where a file is broken."""
+"""Ensembles in .npz files, and records as JSON values: lossless, without pickles, and
+loud where a file is broken.
+"""
 
 from __future__ import annotations
 

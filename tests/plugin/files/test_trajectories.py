@@ -1,4 +1,6 @@
-"""Trajectories in files: every format there and back with its times, topologies, bad files, and streams that can be broken off."""
+"""Trajectories in files: every format there and back with its times, topologies, bad
+files, and streams that can be broken off.
+"""
 
 from __future__ import annotations
 
@@ -208,7 +210,9 @@ def test_bad_outputs(tmp_path: Path) -> None:
 
 
 def test_ases_own_dynamics_is_read_with_its_time_step(tmp_path: Path) -> None:
-    """A .traj of VelocityVerlet, which tells its step in its header; bonds are perceived."""
+    """A .traj of VelocityVerlet, which tells its step in its header; bonds are
+    perceived.
+    """
     atoms = make_trajectory("CCO")[:1].to_ase()[0]
     atoms.info.clear()
     atoms.calc = MMFF()
@@ -278,7 +282,9 @@ def test_a_stream_broken_off_anywhere_goes_on(
 
 
 def _streamed(job: Forecast, path: Path, stop: int | None) -> bool:
-    """Stream three samples of a job, breaking off behind `stop` chunks; whether it came to its end."""
+    """Stream three samples of a job, breaking off behind `stop` chunks; whether it came
+    to its end.
+    """
     stream = TrajectoryStream(path, {"job": 1}, n=3)
     for k, chunk in enumerate(job.chunks(3, stream.position, stream.unfinished(CONTEXT))):
         if k == stop:

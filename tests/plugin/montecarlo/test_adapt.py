@@ -1,4 +1,6 @@
-"""Fitting before production: which moves are chosen, and frames whose torsions are drawn anew."""
+"""Fitting before production: which moves are chosen, and frames whose torsions are
+drawn anew.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Correlation times against theory and pymbar; basins of known densities; errors that cover."""
+"""Correlation times against theory and pymbar; basins of known densities; errors that
+cover.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def test_correlation_time_of_odd_cases():
 def hopping(
     n: int, stay: float, seed: int, weights=(0.5, 0.3, 0.2)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wells at 180, 60 and -60 degrees, left with probability 1 - stay for a well drawn by its weight."""
+    """Wells at 180, 60 and -60 degrees, left with probability 1 - stay for a well drawn
+    by its weight.
+    """
     rng = np.random.default_rng(seed)
     drawn, keep = rng.choice(3, n, p=weights), rng.random(n) < stay
     keep[0] = False

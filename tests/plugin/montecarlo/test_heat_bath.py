@@ -1,4 +1,6 @@
-"""Heat-bath turns: the surrogate keeps its own distribution, and with the acceptance the host's, however bad the surrogate is."""
+"""Heat-bath turns: the surrogate keeps its own distribution, and with the acceptance
+the host's, however bad the surrogate is.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ START = np.array(
 
 
 def terms(form: str = "lennard-jones", scale: float = 1.0) -> TurnTerms:
-    """Pairs of a chain of six atoms, and cosines about its inner bonds; energies in units of kT."""
+    """Pairs of a chain of six atoms, and cosines about its inner bonds; energies in
+    units of kT.
+    """
     pairs = np.array([(0, 3), (0, 4), (0, 5), (1, 4), (1, 5), (5, 2)])
     torsions = np.array([(0, 1, 2, 3), (4, 3, 2, 1), (2, 3, 4, 5), (0, 1, 2, 3)])
     return TurnTerms(

@@ -1,4 +1,6 @@
-"""Acceptance against known densities, with bad proposers too; a wrong sign of the ratio must show; what is refused; the counts."""
+"""Acceptance against known densities, with bad proposers too; a wrong sign of the ratio
+must show; what is refused; the counts.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ class WrongSign:
 def chain(
     proposer, samples: int, thin: int, seed: int = 1, block: int | None = None
 ) -> tuple[np.ndarray, Statistics]:
-    """Torsions behind every `thin` moves; blocks of `block` moves are asked for at once."""
+    """Torsions behind every `thin` moves; blocks of `block` moves are asked for at
+    once.
+    """
     rng, statistics = np.random.default_rng(seed), Statistics.of(proposer)
     x, u = BUTANE, energy(BUTANE)
     phi = np.empty(samples)

@@ -1,4 +1,6 @@
-"""The simple proposers: normalised densities, samples that follow them, and chains that stay exact however bad the proposals."""
+"""The simple proposers: normalised densities, samples that follow them, and chains that
+stay exact however bad the proposals.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ def peptide():
 
 
 def run_chain(tree, x, proposer, n, sign=1.0, seed=0):
-    """Torsions of a chain of whole moves in the potential whose torsions follow `two_basins`."""
+    """Torsions of a chain of whole moves in the potential whose torsions follow
+    `two_basins`.
+    """
     target = two_basins()
 
     class Signed:

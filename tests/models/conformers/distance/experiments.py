@@ -1,7 +1,8 @@
-"""System A's own experiments with an oracle distance score (arXiv:2403.01430): graph recovery, k sweep, ODE and SDE against Langevin.
+"""System A's own experiments with an oracle distance score (arXiv:2403.01430): graph
+recovery, k sweep, ODE and SDE against Langevin.
 
-The oracle knows the clean distances, so that only the map to coordinates and the solver are at work. Every function is
-deterministic: noise comes from the given seeds.
+The oracle knows the clean distances, so that only the map to coordinates and the solver
+are at work. Every function is deterministic: noise comes from the given seeds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ LANGEVIN_RATES = (0.01, 0.3, 1.0, 1.5, 1.8)
 
 
 def gaussian_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """The small-noise target (d - e) / s^2 with s^2 = 2 sigma^2, in 1/A; arXiv:2403.01430, distance distribution.
+    """The small-noise target (d - e) / s^2 with s^2 = 2 sigma^2, in 1/A;
+    arXiv:2403.01430, distance distribution.
 
     Parameters
     ----------
@@ -45,9 +47,11 @@ def gaussian_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tens
 
 
 def exact_distance_log_density(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """log p(e | d): the non-central chi density with three degrees of freedom, in 1/A; arXiv:2403.01430, distance distribution.
+    """log p(e | d): the non-central chi density with three degrees of freedom, in 1/A;
+    arXiv:2403.01430, distance distribution.
 
-    p = (e/d) (2 pi s^2)^(-1/2) [exp(-(e-d)^2 / 2 s^2) - exp(-(e+d)^2 / 2 s^2)], s^2 = 2 sigma^2.
+    p = (e/d) (2 pi s^2)^(-1/2) [exp(-(e-d)^2 / 2 s^2) - exp(-(e+d)^2 / 2 s^2)], s^2 = 2
+    sigma^2.
     """
     s2 = 2.0 * torch.as_tensor(sigma, dtype=e.dtype, device=e.device) ** 2
     gap = -torch.expm1(-2.0 * e * d / s2)
@@ -60,10 +64,12 @@ def exact_distance_log_density(e: Tensor, d: Tensor, sigma: Tensor | float) -> T
 
 
 def exact_distance_score(e: Tensor, d: Tensor, sigma: Tensor | float) -> Tensor:
-    """d/de log p(e | d) = 1/e - e/s^2 + (d/s^2) coth(d e / s^2), s^2 = 2 sigma^2, in 1/A; arXiv:2403.01430, distance distribution.
+    """d/de log p(e | d) = 1/e - e/s^2 + (d/s^2) coth(d e / s^2), s^2 = 2 sigma^2, in
+    1/A; arXiv:2403.01430, distance distribution.
 
-    For d e / s^2 < 1e-3 the cotangent is replaced by 1/x + x/3. It holds outward terms 1/e .. 2/e: volume factors of single
-    distances, which are no part of the joint coordinate score; use `gaussian_distance_score` for moves (arXiv:2403.01430).
+    For d e / s^2 < 1e-3 the cotangent is replaced by 1/x + x/3. It holds outward terms
+    1/e .. 2/e: volume factors of single distances, which are no part of the joint
+    coordinate score; use `gaussian_distance_score` for moves (arXiv:2403.01430).
     """
     s2 = 2.0 * torch.as_tensor(sigma, dtype=e.dtype, device=e.device) ** 2
     x = d * e / s2
@@ -79,7 +85,10 @@ def largest_gain(
     map_to_move: DistanceMap = degree_normalised_map,
     n_iterations: int = 50,
 ) -> Tensor:
-    """lambda_max of map . J at these coordinates, (B,), by power iteration; it enters the stability rule of arXiv:2403.01430.
+    """lambda_max of map .
+
+    J at these coordinates, (B,), by power iteration; it enters the stability rule of
+    arXiv:2403.01430.
 
     See `map_gain` for what it is on a complete graph.
     """
@@ -97,7 +106,9 @@ def largest_gain(
 def random_chain(
     n: int, seed: int, bond_A: float = 1.5, clash_A: float = 1.5
 ) -> NDArray[np.float64]:
-    """A self-avoiding random chain, (n, 3) in A, centred: the stand-in for a molecule in arXiv:2403.01430."""
+    """A self-avoiding random chain, (n, 3) in A, centred: the stand-in for a molecule
+    in arXiv:2403.01430.
+    """
     rng = np.random.default_rng(seed)
     points = [np.zeros(3)]
     while len(points) < n:
@@ -110,14 +121,18 @@ def random_chain(
 
 
 def four_regular_edges(n: int = 10) -> Tensor:
-    """The circulant 4-regular graph, each node joined to the next two on either side, (n, n)."""
+    """The circulant 4-regular graph, each node joined to the next two on either side,
+    (n, n).
+    """
     k = torch.arange(n)
     gap = (k[:, None] - k[None]).remainder(n)
     return ((gap == 1) | (gap == 2) | (gap == n - 1) | (gap == n - 2)).double()
 
 
 def oracle_move(clean_A: NDArray[np.float64], edges: Tensor, map_name: str) -> Move:
-    """`move(c, sigma)` that knows the clean distances of `clean_A` (..., n, 3): Delta d = d - e on the edges."""
+    """`move(c, sigma)` that knows the clean distances of `clean_A` (..., n, 3): Delta d
+    = d - e on the edges.
+    """
     target = pair_geometry(torch.from_numpy(clean_A))[0]
     to_move = distance_map(map_name)
 
@@ -135,7 +150,9 @@ def edge_error(positions_A: Tensor, clean_A: NDArray[np.float64], edges: Tensor)
 
 
 def aligned_rmsd(positions_A: Tensor, clean_A: NDArray[np.float64], mirror: bool = True) -> Tensor:
-    """RMSD in A after the best rotation (and reflection, with `mirror`: distances cannot tell); (..., n, 3) against (..., n, 3)."""
+    """RMSD in A after the best rotation (and reflection, with `mirror`: distances
+    cannot tell); (..., n, 3) against (..., n, 3).
+    """
     a = positions_A - positions_A.mean(-2, keepdim=True)
     b = torch.from_numpy(clean_A - clean_A.mean(-2, keepdims=True)).to(a.dtype)
     covariance = a.transpose(-2, -1) @ b
@@ -151,9 +168,11 @@ def aligned_rmsd(positions_A: Tensor, clean_A: NDArray[np.float64], mirror: bool
 def run_oracle(clean_A: NDArray[np.float64], edges: Tensor, *, solver: str, map_name: str = "degree", steps: int = 100,
                corrector: float = 6.0, step_rate: float = 0.3, gain: float = 0.0, sigma_max_A: float = 10.0, n_runs: int = 8,
                seed: int = 0) -> Tensor:  # fmt: skip
-    """Samples (n_runs, ..., n, 3) of clean conformers (..., n, 3) from noise at `sigma_max_A` with the oracle score.
+    """Samples (n_runs, ..., n, 3) of clean conformers (..., n, 3) from noise at
+    `sigma_max_A` with the oracle score.
 
-    `gain` = 0 switches the stability rule off (to see it fail); the paper's schedule ends at 0.01 A, without a jump to 0.
+    `gain` = 0 switches the stability rule off (to see it fail); the paper's schedule
+    ends at 0.01 A, without a jump to 0.
     """
     rng = np.random.default_rng(seed)
     z = torch.from_numpy(rng.standard_normal((steps + 1, n_runs, *clean_A.shape)))
@@ -168,9 +187,11 @@ def run_oracle(clean_A: NDArray[np.float64], edges: Tensor, *, solver: str, map_
 def recover_four_regular(
     steps: int = 100, corrector: float = 6.0, map_name: str = "degree", seed: int = 0
 ) -> dict[str, float]:
-    """The paper's first experiment: a 4-regular graph of 10 nodes recovered from noise by the reverse ODE.
+    """The paper's first experiment: a 4-regular graph of 10 nodes recovered from noise
+    by the reverse ODE.
 
-    Its 20 edges leave 4 of 24 degrees of freedom open, so what can be recovered are the edge lengths.
+    Its 20 edges leave 4 of 24 degrees of freedom open, so what can be recovered are the
+    edge lengths.
     """
     clean, edges = random_chain(10, seed=1), four_regular_edges(10)
     samples = run_oracle(
@@ -189,7 +210,9 @@ def recover_four_regular(
 
 def corrector_sweep(correctors: Sequence[float] = (0, 1, 2, 4, 6, 8, 10, 15, 20), *, solver: str = "ode", steps: int = 100, n: int = 20,
                     map_name: str = "degree") -> dict[float, float]:  # fmt: skip
-    """Median RMSD in A over 8 runs on a chain of n atoms, complete graph, for each k; infinite where it diverged."""
+    """Median RMSD in A over 8 runs on a chain of n atoms, complete graph, for each k;
+    infinite where it diverged.
+    """
     clean, edges = random_chain(n, seed=2), complete_edges(n, dtype=torch.float64)
     result = {}
     for k in correctors:
@@ -205,11 +228,13 @@ def corrector_sweep(correctors: Sequence[float] = (0, 1, 2, 4, 6, 8, 10, 15, 20)
 def against_langevin(
     steps: Sequence[int] = (20, 50, 100), n: int = 20, corrector: float = 20.0, n_chains: int = 6
 ) -> list[dict[str, float]]:
-    """ODE and SDE against Langevin at equal numbers of steps: median RMSD in A over chains, Langevin at its best rate.
+    """ODE and SDE against Langevin at equal numbers of steps: median RMSD in A over
+    chains, Langevin at its best rate.
 
-    Columns `ode` and `sde` have k = `corrector`, lowered by the stability rule; `langevin` is the best of `LANGEVIN_RATES`, of
-    which GeoDiff's own (0.01, made for 5000 steps) stands in `langevin_geodiff`. All use the degree-normalised map: on a complete
-    graph the chain rule differs from it by a constant, which the rate absorbs.
+    Columns `ode` and `sde` have k = `corrector`, lowered by the stability rule;
+    `langevin` is the best of `LANGEVIN_RATES`, of which GeoDiff's own (0.01, made for
+    5000 steps) stands in `langevin_geodiff`. All use the degree-normalised map: on a
+    complete graph the chain rule differs from it by a constant, which the rate absorbs.
     """
     chains = np.stack([random_chain(n, seed=2 + k) for k in range(n_chains)])
     edges, gain = complete_edges(n, dtype=torch.float64), map_gain("degree", n)

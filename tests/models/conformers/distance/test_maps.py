@@ -1,4 +1,6 @@
-"""Distance scores against numerical derivatives; maps from distance changes to coordinate moves against linear algebra."""
+"""Distance scores against numerical derivatives; maps from distance changes to
+coordinate moves against linear algebra.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def chains(n: int = 9, count: int = 3) -> Tensor:
 
 
 def jacobian(c: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """The rigidity matrix of one conformer by autograd, one row a pair i < j with an edge, and the pair weights."""
+    """The rigidity matrix of one conformer by autograd, one row a pair i < j with an
+    edge, and the pair weights.
+    """
     n = len(c)
     i, j = torch.triu_indices(n, n, 1)
     rows = edges[i, j] > 0

@@ -1,4 +1,6 @@
-"""The dual network: symmetries, edge types, padding, preconditioning, and that it learns."""
+"""The dual network: symmetries, edge types, padding, preconditioning, and that it
+learns.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Solvers, the stability rule, the chirality step, and SE3Distance behind the ConformerModel protocol."""
+"""Solvers, the stability rule, the chirality step, and SE3Distance behind the
+ConformerModel protocol.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_stability_rule(kind: str, power: int) -> None:
 
 
 def test_solvers_are_exact_for_one_gaussian() -> None:
-    """For data N(0, 1) a coordinate the score is known; ODE and SDE must end with unit variance, and Langevin near it."""
+    """For data N(0, 1) a coordinate the score is known; ODE and SDE must end with unit
+    variance, and Langevin near it.
+    """
     rng = np.random.default_rng(0)
     z = torch.from_numpy(rng.standard_normal((401, 4, 500, 3)))
     sigmas = ds.geometric_sigmas(400, 20.0, 0.01)
@@ -102,7 +106,9 @@ def test_steps_are_centred_clipped_and_reported() -> None:
 
 
 def test_four_regular_graph_is_recovered_by_the_reverse_ode() -> None:
-    """With k = 20 the lengths of all edges come out to a few hundredths of an Angstrom; k = 1 under-moves."""
+    """With k = 20 the lengths of all edges come out to a few hundredths of an Angstrom;
+    k = 1 under-moves.
+    """
     assert de.recover_four_regular(steps=400, corrector=20.0)["median_edge_error_A"] < 0.05
     assert de.recover_four_regular(steps=100, corrector=1.0)["median_edge_error_A"] > 0.2
     assert (
@@ -232,7 +238,9 @@ def test_weights_round_trip(tmp_path: Path) -> None:
 
 
 def test_shipped_weights_make_ethanol() -> None:
-    """Bond lengths of a few samples lie within 0.1 A of the usual ones, and every sample is whole."""
+    """Bond lengths of a few samples lie within 0.1 A of the usual ones, and every
+    sample is whole.
+    """
     bonds = [[0, 1], [1, 2], [0, 3], [0, 4], [0, 5], [1, 6], [1, 7], [2, 8]]
     ethanol = Molecule(
         numbers=[6, 6, 8, 1, 1, 1, 1, 1, 1],

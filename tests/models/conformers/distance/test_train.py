@@ -1,4 +1,6 @@
-"""Training se3-distance: what comes out samples, and what is wrong with a config is said."""
+"""Training se3-distance: what comes out samples, and what is wrong with a config is
+said.
+"""
 
 from __future__ import annotations
 

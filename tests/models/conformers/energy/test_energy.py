@@ -158,7 +158,9 @@ def test_displacements_without_rigid_motion_have_no_linear_and_angular_momentum(
 
 
 def quadratic(smiles: str) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
-    """A surface whose minimum is known: a spring Hessian around an ETKDG geometry; and a start."""
+    """A surface whose minimum is known: a spring Hessian around an ETKDG geometry; and
+    a start.
+    """
     molecule, minimum = conformer(smiles)
     n = molecule.n_atoms
     hessian = model_hessian(topology(graph_codes(molecule)), minimum[None])[0] * 1.5 + 0.3 * np.eye(
@@ -198,7 +200,9 @@ def test_bfgs_update_satisfies_the_secant_equation() -> None:
 
 
 def path(smiles: str, molecule: int, seed: int) -> RelaxationPath:
-    """A path on a quadratic surface, as if GFN2-xTB were one; the reference is a softer one."""
+    """A path on a quadratic surface, as if GFN2-xTB were one; the reference is a softer
+    one.
+    """
     surface, minimum, start = quadratic(smiles)
     rng = np.random.default_rng(seed)
     x = np.stack(

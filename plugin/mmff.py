@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.records import Frozen, Molecule
-from equidrift.registry import host_function, resolve
+from equidrift.registry import host_function
 
 if TYPE_CHECKING:
     import openmm
@@ -147,7 +147,7 @@ def as_molecule(what: Molecule | Chem.Mol | str) -> Molecule:
     if isinstance(what, Molecule):
         return what
     reader = "from_smiles" if isinstance(what, str) else "from_mol"
-    molecule: Molecule = resolve(f"equidrift.adapters.rdkit.molecule:{reader}")(what)
+    molecule: Molecule = host_function("rdkit", reader)(what)
     return molecule
 
 

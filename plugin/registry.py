@@ -13,7 +13,10 @@ from typing import Any
 from equidrift.errors import ModelError, UnknownNameError, WeightsError
 from equidrift.weights import find, read_card
 
-# name -> "module:factory"; factory(**options) returns a ConformerModel. Third parties add theirs by an `equidrift.models` entry point.
+# Factories of models: name -> "module:factory". A factory takes options and returns a model of the
+# protocol named (`equidrift.protocols`).
+
+# -> ConformerModel; other packages add theirs by an `equidrift.models` entry point
 CONFORMER_MODELS = {
     "default": "equidrift.engine.chain:default",
     "etkdg": "equidrift.adapters.rdkit.etkdg:ETKDG",
@@ -24,25 +27,26 @@ CONFORMER_MODELS = {
     "etkdg-mmff-refine": "equidrift.engine.chain:etkdg_mmff_refine",
     "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
 }
-# name -> "module:factory"; factory(**options) returns a TrajectoryModel
+# -> TrajectoryModel
 TRAJECTORY_MODELS = {
     "default": "equidrift.models.trajectories.sampler:load_default",
     "geotdm": "equidrift.models.trajectories.sampler:load_geotdm",
     "last-frame": "equidrift.models.trajectories.baselines:LastFrame",
     "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
 }
-# name -> "module:factory"; factory(**options) returns a MoleculeModel
+# -> MoleculeModel
 MOLECULE_MODELS = {
     "default": "equidrift.models.molecules.joint.sampler:load_joint",
     "joint": "equidrift.models.molecules.joint.sampler:load_joint",
     "latent": "equidrift.models.molecules.latent.sampler:load_latent",
     "joint-best-of": "equidrift.models.molecules.select:load_selected",
 }
+# -> Refiner
 REFINERS = {
     "refine": "equidrift.models.conformers.sampler:load_refiner",
     "conformer-energy": "equidrift.models.conformers.energy.sampler:load_energy",
 }
-# name -> "module:factory"; factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) returns a Proposer fitted to frames
+# factory(molecule, tree, frames_A, *, temperature_K, seed, block_size) -> Proposer fitted to frames
 PROPOSERS = {
     "torsion": "equidrift.models.torsions.sampler:from_frames",
     "heat-bath": "equidrift.montecarlo.adapt:heat_bath",
@@ -50,7 +54,16 @@ PROPOSERS = {
     "mixture": "equidrift.montecarlo.adapt:mixture",
     "uniform": "equidrift.montecarlo.adapt:uniform",
 }
-# task in the card of a trained model -> who makes a ConformerModel, or a refiner, of its path
+# "proposer" in a proposer's plain data (its `to_dict`) -> the class, whose `from_dict` reads it
+STORED_PROPOSERS = {
+    "torsions": "equidrift.montecarlo.proposals:TorsionProposer",
+    "local": "equidrift.montecarlo.proposals:LocalTorsionProposer",
+    "heat-bath": "equidrift.montecarlo.heat_bath:HeatBathProposer",
+    "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
+    "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
+}
+
+# Trained models: task in the card -> ("module:factory", its argument that takes the path)
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
     "refine": ("equidrift.engine.chain:default", "refiner"),
@@ -69,8 +82,18 @@ TRAINED_TRAJECTORY_MODELS = {
     "trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")
 }
 
+# function(molecule, positions_A) -> (positions_A, energies_eV)
+RELAXATIONS = {
+    "mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax",
+    "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax",
+}
+# function(systems) -> properties that judge new molecules
+JUDGES = {
+    "network": "equidrift.models.molecules.properties.sampler:network_values",
+    "gfn2": "equidrift.adapters.ase.xtb:gfn2_values",
+}
 
-# host or family -> name -> where the core finds it; the core imports no host and no model by itself
+# host or family -> name -> where the core finds it; the core imports no host and no model itself
 HOST_FUNCTIONS = {
     "ase": {
         "ensemble_of": "equidrift.adapters.ase.atoms:ensemble_of",
@@ -94,13 +117,18 @@ HOST_FUNCTIONS = {
     "openmm": {
         "ContextMoves": "equidrift.adapters.openmm.sampler:ContextMoves",
         "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
+        "close_writers": "equidrift.adapters.openmm.simulation:close_writers",
         "from_topology": "equidrift.adapters.openmm.topology:from_topology",
+        "make_simulation": "equidrift.adapters.openmm.simulation:make_simulation",
+        "positions": "equidrift.adapters.openmm.simulation:positions",
         "read_checkpoint": "equidrift.adapters.openmm.sampler:read_checkpoint",
+        "read_pdb": "equidrift.adapters.openmm.simulation:read_pdb",
         "score_force": "equidrift.adapters.openmm.score:score_force",
         "swarm": "equidrift.adapters.openmm.swarm:swarm",
         "to_system": "equidrift.adapters.openmm.mmff:to_system",
         "to_topology": "equidrift.adapters.openmm.topology:to_topology",
         "turn_terms": "equidrift.adapters.openmm.terms:turn_terms",
+        "write_to": "equidrift.adapters.openmm.simulation:write_to",
     },
     "rdkit": {
         "MMFFEnergy": "equidrift.adapters.rdkit.mmff_energy:MMFFEnergy",
@@ -113,6 +141,7 @@ HOST_FUNCTIONS = {
         "flat_smiles": "equidrift.adapters.rdkit.molecule:flat_smiles",
         "force_field_of": "equidrift.adapters.rdkit.etkdg:force_field_of",
         "from_mol": "equidrift.adapters.rdkit.molecule:from_mol",
+        "from_smiles": "equidrift.adapters.rdkit.molecule:from_smiles",
         "isotope_masses_amu": "equidrift.adapters.rdkit.molecule:isotope_masses_amu",
         "kekulised": "equidrift.adapters.rdkit.validity:kekulised",
         "mmff_relax": "equidrift.adapters.rdkit.etkdg:mmff_relax",

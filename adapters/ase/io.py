@@ -17,7 +17,6 @@ import numpy as np
 from ase.utils.plugins import ExternalIOFormat
 
 from equidrift.errors import InputError
-from equidrift.registry import resolve
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -165,10 +164,8 @@ def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any,
 
     An image without a graph is of the last molecule if its bonds are.
     """
-    from_atoms, graph_of = (
-        resolve(f"equidrift.adapters.ase.atoms:{name}")
-        for name in ("from_atoms", "stored_molecule")
-    )
+    from equidrift.adapters.ase.atoms import from_atoms
+    from equidrift.adapters.ase.atoms import stored_molecule as graph_of
     from equidrift.checks.geometry import GeometryCheck as check_of
 
     held: list[Atoms] = []

@@ -36,7 +36,7 @@ from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES, QM9, USUAL, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties
-from equidrift.registry import make_model, make_molecule_model, resolve
+from equidrift.registry import make_model, make_molecule_model
 from equidrift.seeds import sample_seeds
 from equidrift.weights import find, read_card
 
@@ -45,11 +45,6 @@ Row = dict[str, Any]
 MODELS = ("joint", "latent")
 CHOOSER = "joint-best-of"  # takes part in the conditional rows alone
 PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
-# further rows: "module:function"; function(folder, limit) -> rows
-OTHERS = {
-    "reconstruction": "equidrift.bench.reconstruction:reconstruction_rows",
-    "spectra": "equidrift.bench.spectra:spectra_rows",
-}
 BATCH = 125
 # Published on QM9. EDM's look-up without hydrogens' charges (edm_stability) or explicit bonds (molecule_stability), in %.
 PUBLISHED: dict[str, dict[str, float]] = {
@@ -528,12 +523,16 @@ def other_rows(size: Size, say: Progress) -> list[Row]:
     """Reconstruction by the autoencoders and recovery from spectra, where their weights
     and data are there.
     """
+    # imported here: the two modules load model families that the other rows do without
+    from equidrift.bench.reconstruction import reconstruction_rows
+    from equidrift.bench.spectra import spectra_rows
+
     rows: list[Row] = []
     folder = Path(os.environ.get("EQUIDRIFT_DATA") or ".")
-    for name, path in OTHERS.items():
+    for name, other in (("reconstruction", reconstruction_rows), ("spectra", spectra_rows)):
         say(name)
         try:
-            rows += resolve(path)(folder, size.embedded)
+            rows += other(folder, size.embedded)
         except (EquidriftError, ImportError) as error:
             say(f"left out: {name} ({error})")
     return rows

@@ -34,17 +34,13 @@ from equidrift.errors import (
 )
 from equidrift.protocols import Callback, Relax
 from equidrift.records import Ensemble
-from equidrift.registry import make_molecule_model, resolve
+from equidrift.registry import JUDGES, make_molecule_model, resolve
 from equidrift.seeds import check_seed, sample_seeds
 
 BATCH_SIZE = 100
 SLOW_BATCH_SIZE = 16  # with GFN2-xTB, so that what is done can be kept every few seconds
 MAX_ATTEMPTS = 20  # draws a molecule asked for
 LEAST_DRAWS = 200  # before a run is given up
-JUDGES = {
-    "network": "equidrift.models.molecules.properties.sampler:network_values",
-    "gfn2": "equidrift.adapters.ase.xtb:gfn2_values",
-}
 
 
 @dataclass(frozen=True)

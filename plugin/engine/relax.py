@@ -10,13 +10,7 @@ import numpy as np
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.protocols import Relax
 from equidrift.records import Ensemble
-from equidrift.registry import host_function, resolve
-
-# name -> "module:function"; function(molecule, positions_A) -> (positions_A, energies_eV)
-RELAXATIONS = {
-    "mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax",
-    "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax",
-}
+from equidrift.registry import RELAXATIONS, host_function, resolve
 
 
 def make_relax(name: Any) -> Relax | None:

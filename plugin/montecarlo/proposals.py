@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.geometry import Floats, wrap
 from equidrift.records import Proposal
-from equidrift.registry import resolve
+from equidrift.registry import STORED_PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
 
 Block = NDArray[np.int64]
@@ -559,19 +559,9 @@ def mixture_proposer(
     return TorsionProposer(tree, density, block_size=block_size, name="mixture")
 
 
-# "proposer" in the plain data -> "module:class" with a from_dict
-PLAIN = {
-    "torsions": "equidrift.montecarlo.proposals:TorsionProposer",
-    "local": "equidrift.montecarlo.proposals:LocalTorsionProposer",
-    "heat-bath": "equidrift.montecarlo.heat_bath:HeatBathProposer",
-    "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
-    "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
-}
-
-
 def proposer_from_dict(data: Mapping[str, Any]) -> Any:
     """The proposer whose `to_dict` wrote `data`."""
     kind = str(data.get("proposer"))
-    if kind not in PLAIN:
-        raise UnknownNameError("stored proposer", kind, PLAIN)
-    return resolve(PLAIN[kind]).from_dict(data)
+    if kind not in STORED_PROPOSERS:
+        raise UnknownNameError("stored proposer", kind, STORED_PROPOSERS)
+    return resolve(STORED_PROPOSERS[kind]).from_dict(data)

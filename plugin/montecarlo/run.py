@@ -27,7 +27,7 @@ from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.outputs import claim, topology_beside
 from equidrift.records import Molecule
-from equidrift.registry import PROPOSERS, host_function, resolve
+from equidrift.registry import PROPOSERS, host_function
 from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
 from equidrift.units import PS_PER_FS
@@ -37,7 +37,6 @@ TRAJECTORIES = (".xtc", ".dcd")
 STRUCTURES = (".pdb", ".sdf", ".mol")
 LEAST_ADAPT_PS, ADAPT_SHARE = 50.0, 0.1
 SAVE_EVERY_S = 5.0
-_RUN = "equidrift.adapters.openmm.simulation:"
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def make_target(what: str, settings: Settings) -> Target:
     from equidrift.mmff import mmff_system
 
     if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
-        topology, system, x, molecule = resolve(_RUN + "read_pdb")(
+        topology, system, x, molecule = host_function("openmm", "read_pdb")(
             what, settings.forcefield, settings.constraints
         )
         return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
@@ -235,7 +234,7 @@ class Run:
             del parts["charge"]
         self.identity = fingerprint(parts)
         self.target = make_target(what, settings)
-        self.simulation = resolve(_RUN + "make_simulation")(
+        self.simulation = host_function("openmm", "make_simulation")(
             self.target.topology,
             self.target.system,
             self.target.positions_A,
@@ -360,7 +359,7 @@ class Run:
             frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
             for k in range(cycles):
                 sampler.run(1)
-                frames[k] = resolve(_RUN + "positions")(self.simulation)
+                frames[k] = host_function("openmm", "positions")(self.simulation)
                 done += 1
                 if self.progress is not None:
                     self.progress(
@@ -405,7 +404,7 @@ class Run:
             if self.settings.interval_ps is None
             else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
         )
-        resolve(_RUN + "write_to")(
+        host_function("openmm", "write_to")(
             self.simulation, self.output, cycles * self.settings.md_steps, append=append
         )
 
@@ -438,7 +437,7 @@ class Run:
                     saved = time.monotonic()
             self._save(sampler, report)
         finally:
-            resolve(_RUN + "close_writers")(self.simulation)
+            host_function("openmm", "close_writers")(self.simulation)
 
     # The result ------------------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,47 @@ def test_a_family_imports_shared_and_itself_alone(family: str) -> None:
         )
 
 
+# the registry, and the lazy methods of the records
+STRINGS_ALLOWED = {"plugin/registry.py", "plugin/records.py"}
+# on their way into the registry
+STRINGS_ALLOWED |= {
+    "plugin/bench/sampling.py",
+    "plugin/cli/bench.py",
+    "plugin/cli/train.py",
+    "plugin/files/ensembles.py",
+    "plugin/files/trajectories.py",
+}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_dotted_strings_stand_in_the_registry_and_the_records_alone(path: Path) -> None:
+    if str(path.relative_to(ROOT)) in STRINGS_ALLOWED:
+        return
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    found = [text for text in texts if re.match(r"equidrift\.[\w.]+:", text)]
+    assert not found, f"{found[0]!r} hides an import; name it in plugin/registry.py"
+
+
+def test_every_dotted_string_of_the_registry_leads_somewhere() -> None:
+    texts = re.findall(r'"(equidrift\.[\w.]+):(\w+)"', (ROOT / "plugin/registry.py").read_text())
+    assert len(texts) > 60
+    folders = {"adapters": ROOT / "adapters", "models": ROOT / "models"}
+    for module, name in texts:
+        top, *rest = module.split(".")[1:]
+        place = folders.get(top, ROOT / "plugin" / top).joinpath(*rest)
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        names = {
+            getattr(node, "name", "")
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        assert name in names, f"{module}:{name} is not defined there"
+
+
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint(*(name for name in sys.modules))"
     out = subprocess.run(

@@ -17,7 +17,7 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.network import PLACES
 from equidrift.models.shared.split import held_out
-from equidrift.registry import resolve
+from equidrift.registry import host_function
 from equidrift.units import KCAL_MOL_PER_EV
 
 RMD17 = (
@@ -142,10 +142,7 @@ def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
     path = folder / "qm9_130831.npz"
     if not path.is_file():
         raise InputError(f"there is no {path}; set EQUIDRIFT_DATA to the folder that holds it")
-    read, key = (
-        resolve(f"equidrift.adapters.rdkit.molecule:{name}")
-        for name in ("from_smiles", "flat_smiles")
-    )
+    read, key = (host_function("rdkit", name) for name in ("from_smiles", "flat_smiles"))
     bucket = {"validation": "val"}.get(split, split)
     with np.load(path) as file:
         smiles, offset, z, r, q = (

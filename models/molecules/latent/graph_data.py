@@ -22,7 +22,7 @@ from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import QM9
 from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.records import Molecule
-from equidrift.registry import host_function, resolve
+from equidrift.registry import host_function
 
 __all__ = [
     "ATOM_SIZES",
@@ -96,9 +96,7 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         raise MoleculeError(
             f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}"
         )
-    from_mol, to_mol = (
-        resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol")
-    )
+    from_mol, to_mol = (host_function("rdkit", name) for name in ("from_mol", "to_mol"))
     molecule = from_mol(to_mol(molecule))
     heavy = np.flatnonzero(molecule.numbers != 1)
     kept = heavy if len(heavy) else np.arange(molecule.n_atoms)

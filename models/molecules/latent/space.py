@@ -36,7 +36,7 @@ from equidrift.models.shared.graph_codes import (
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
-from equidrift.registry import make_refiner, resolve
+from equidrift.registry import host_function, make_refiner
 from equidrift.seeds import sample_rng
 
 Made = tuple[Molecule, NDArray[np.float64]]
@@ -430,9 +430,7 @@ def _read(smiles: str) -> Molecule | None:
 
 def plain_codes(molecule: Molecule) -> GraphCodes:
     """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
-    from_mol, to_mol = (
-        resolve(f"equidrift.adapters.rdkit.molecule:{name}") for name in ("from_mol", "to_mol")
-    )
+    from_mol, to_mol = (host_function("rdkit", name) for name in ("from_mol", "to_mol"))
     return graph_codes(
         from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS)))
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import pytest
 import equidrift
 from equidrift import registry
 from equidrift.cli import bench, doctor, models, train
-from equidrift.cli.main import run
 from equidrift.files.ensembles import load, load_all
+from tests.commands import Cli, caller
 from tests.conftest import MOLECULES, make_ensemble
 
-Cli = Callable[..., tuple[int, str, str]]
 IBUPROFEN = "CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O"
 
 
@@ -29,17 +27,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
     monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 def test_fifty_conformers_of_ibuprofen(cli: Cli) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from equidrift.cli.main import run
 from equidrift.models.fields.functions.sampler import FieldModel
+from tests.commands import caller
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,13 +48,7 @@ def test_train_fields(
         "data: mine.npz\nname: sines\nlimit: white\nschedule: {steps: 2}\n"
     )
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            run()
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
+    call = caller(monkeypatch, capsys)
     code, out, _ = call("train", "fields", tmp_path / "mine.yaml", "-o", tmp_path / "out", "--json")
     assert code == 0 and json.loads(out)["steps"] == 2
     assert FieldModel.load(json.loads(out)["weights"]).sample([0.0, 1.0], 2, steps=3).shape == (

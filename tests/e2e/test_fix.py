@@ -5,8 +5,6 @@ resume, and what is refused.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,9 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift.cli.main import run
 from equidrift.engine import conformers as engine
 from equidrift.files.ensembles import load, load_all
-
-Cli = Callable[..., tuple[int, str, str]]
+from tests.commands import Cli, caller
 
 
 @pytest.fixture
@@ -29,19 +25,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
     equidrift.sample("Oc1ccccc1", 1, model="etkdg-mmff", seed=2).save("core.sdf")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(
-            sys, "argv", ["equidrift", "sample", *map(str, arguments), "--model", "etkdg-mmff"]
-        )
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    whole = caller(monkeypatch, capsys)
+    return lambda *arguments: whole("sample", *arguments, "--model", "etkdg-mmff")
 
 
 def test_a_core_file_holds_in_every_molecule_that_has_it(cli: Cli) -> None:

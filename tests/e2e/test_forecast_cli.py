@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from equidrift import registry
-from equidrift.cli.main import run
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files.trajectories import load_trajectory
+from tests.commands import Cli, caller
 from tests.conftest import make_trajectory
 from tests.stopping import stop_at
 
@@ -26,7 +27,6 @@ ROOT = Path(__file__).parents[2]
 ASPIRIN = ROOT / "examples" / "data" / "aspirin.xtc"
 TOP = ASPIRIN.with_suffix(".pdb")
 SMILES = "CC(=O)Oc1ccccc1C(=O)O"
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -35,17 +35,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(registry.TRAJECTORY_MODELS, "walker", "tests.doubles:Walker")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", "forecast", *map(str, arguments)])
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return partial(caller(monkeypatch, capsys), "forecast")
 
 
 def test_xtc_and_pdb_are_continued(cli: Cli) -> None:
@@ -299,7 +289,6 @@ def _interrupting(patch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
 SLOW = """
 import equidrift.engine.trajectories as engine
 from equidrift import registry
-from equidrift.cli.main import run
 registry.TRAJECTORY_MODELS["walker"] = "tests.doubles:Walker"
 engine.CHUNK = 4
 {hook}

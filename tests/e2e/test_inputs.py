@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,14 +16,13 @@ from rdkit import Chem
 
 import equidrift
 from equidrift import registry
-from equidrift.cli.main import run
 from equidrift.errors import InputError, MoleculeError
 from equidrift.files import unpacked
 from equidrift.files.ensembles import load_all
 from equidrift.records import Molecule
+from tests.commands import Cli, caller
 from tests.conftest import make_ensemble
 
-Cli = Callable[..., tuple[int, str, str]]
 CSV = 'SMILES,Name,IC50,note\nCCO,ethanol,12.5,"a, b"\n\nCCN,amine,,\n'
 MOL2 = """@<TRIPOS>MOLECULE
 water
@@ -49,17 +47,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
     monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
 
+    whole = caller(monkeypatch, capsys)
+
     def call(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
         unpacked.standard_input.cache_clear()
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
-        monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
+        return whole(*arguments)
 
     return call
 

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from equidrift import registry
-from equidrift.cli.main import run
+from tests.commands import Cli, caller
 from tests.conftest import make_ensemble
 
-Cli = Callable[..., tuple[int, str, str]]
 ASPIRIN = Path(__file__).parents[2] / "examples" / "data" / "aspirin.xtc"
 SAMPLE = ("sample", "CCO", "-n", 2, "--model", "shaker")
 REFINE = ("refine", "in.sdf")
@@ -46,17 +43,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     shutil.copy(ASPIRIN.with_suffix(".pdb"), "in.pdb")
     Path("in.smi").write_text("CCO\n")
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 def files() -> dict[str, bytes]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from equidrift.cli import train
-from equidrift.cli.main import run
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.training_data import pack_sdf, packed_files
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
 from equidrift.registry import resolve
+from tests.commands import caller
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "examples" / "data" / "toy.sdf"
@@ -25,11 +24,9 @@ TOY = ROOT / "examples" / "data" / "toy.sdf"
 def call(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> dict:
-    monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments), "--json"])
-    with pytest.raises(SystemExit) as stop:
-        run()
-    assert not stop.value.code
-    return json.loads(capsys.readouterr().out)
+    code, out, err = caller(monkeypatch, capsys)(*arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
 
 
 def test_train_resume_refine(

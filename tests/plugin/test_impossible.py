@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,15 @@ import pytest
 
 import equidrift
 from equidrift import registry
-from equidrift.cli.main import run
 from equidrift.engine import relax
 from equidrift.errors import EquidriftError, MissingDependencyError
 from equidrift.montecarlo import run as md
 from equidrift.records import Molecule
 from tests import doubles
+from tests.commands import Cli, caller
 from tests.conftest import make_ensemble
 
 ASPIRIN = Path(__file__).parents[2] / "examples" / "data" / "aspirin.xtc"
-Cli = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -58,7 +55,7 @@ def cli(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> Cli:
-    """Run a command in a folder with inputs; its exit code and stderr."""
+    """Run a command in a folder with inputs; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
     monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
@@ -73,16 +70,7 @@ def cli(
     shutil.copy(ASPIRIN, "in.xtc")
     shutil.copy(ASPIRIN.with_suffix(".pdb"), "in.pdb")
 
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["equidrift", *map(str, arguments)])
-        try:
-            run()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, capsys.readouterr().err
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 SAMPLE = ("sample", "CCO", "--model", "shaker")
@@ -150,7 +138,7 @@ def test_impossible_request_costs_no_computation(
     request_: tuple[object, ...], cli: Cli, calls: list[str]
 ) -> None:
     before = sorted(path.name for path in Path().iterdir())
-    code, err = cli(*request_)
+    code, _, err = cli(*request_)
     assert code == 2 and err.startswith("equidrift: "), err
     assert calls == []
     after = {path.name for path in Path().iterdir() if "_offsets" not in path.name}
@@ -171,7 +159,7 @@ def test_missing_package_costs_no_computation(
 
     monkeypatch.setattr(relax, "host_function", without_tblite)
     command = SAMPLE if name == "sample" else GENERATE
-    code, err = cli(*command, "-o", "x.sdf", "--relax", "gfn2")
+    code, _, err = cli(*command, "-o", "x.sdf", "--relax", "gfn2")
     assert code == 2 and "tblite is not installed" in err and calls == []
 
 

@@ -12,11 +12,17 @@ from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.files.ensembles import load_all
 from equidrift.inputs import isomers_of
 from equidrift.records import Ensemble, Molecule
-from tests.e2e.test_cli import Cli, cli
+from tests.commands import Cli, caller
 
-__all__ = ["cli"]
 OPEN = "CC(O)C(F)CC"  # two open centres: four isomers
 HALF = "C[C@H](O)C(F)CC"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Run a command in an empty folder; its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    return caller(monkeypatch, capsys)
 
 
 def stereo_in_space(ensemble: Ensemble) -> set[str]:
@@ -61,7 +67,7 @@ def test_conformers_have_the_stereo_of_their_isomer_when_enumerated() -> None:
         equidrift.sample(OPEN, stereo="all", model="etkdg")
 
 
-def test_command_writes_a_record_of_each_isomer(cli: Cli, tmp_path: Path) -> None:
+def test_command_writes_a_record_of_each_isomer(cli: Cli) -> None:
     Path("in.smi").write_text(f"{OPEN} mine\nCCO ethanol\n")
     asked = ("--model", "etkdg", "-n", 2, "--stereo", "enumerate", "-o")
     assert cli("sample", "in.smi", *asked, "out.sdf")[0] == 0

@@ -92,6 +92,57 @@ JUDGES = {
     "network": "equidrift.models.molecules.properties.sampler:network_values",
     "gfn2": "equidrift.adapters.ase.xtb:gfn2_values",
 }
+# family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
+TRAININGS = {
+    "conformers": "equidrift.models.conformers.train:run_training",
+    "conformer-energy": "equidrift.models.conformers.energy.train:run_training",
+    "trajectories": "equidrift.models.trajectories.train:run_training",
+    "torsions": "equidrift.models.torsions.train:run_training",
+    "boltzmann": "equidrift.models.boltzmann.train:run_training",
+    "fields": "equidrift.models.fields.train:run_training",
+    "molecules": "equidrift.models.molecules.train:run_training",
+}
+# family -> its configs, the usual one first: name -> (key and value that choose it, "module:class")
+TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
+    "conformers": {
+        "conformers": ("", "equidrift.models.conformers.train:ConformerTraining"),
+        "distance": (
+            "task: distance",
+            "equidrift.models.conformers.distance.train:DistanceTraining",
+        ),
+    },
+    "conformer-energy": {
+        "conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")
+    },
+    "trajectories": {
+        "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
+        "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
+    },
+    "torsions": {"torsions": ("", "equidrift.models.torsions.train:TorsionTraining")},
+    "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:BoltzmannTraining")},
+    "fields": {
+        "points": ("", "equidrift.models.fields.train:FieldTraining"),
+        "atoms": ("kind: atoms", "equidrift.models.fields.atoms.train:AtomTraining"),
+    },
+    "molecules": {
+        "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
+        "latent": ("model: latent", "equidrift.models.molecules.latent.train:LatentTraining"),
+        "properties": (
+            "model: properties",
+            "equidrift.models.molecules.properties.train:PropertyTraining",
+        ),
+        "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:SpectrumTraining"),
+    },
+}
+# name -> "module:function"; function(full, progress) returns the result of its table
+BENCHMARKS = {
+    "conformers": "equidrift.bench.conformers:run",
+    "trajectories": "equidrift.bench.trajectories:run",
+    "sampling": "equidrift.bench.sampling:run",
+    "fields": "equidrift.bench.fields:run",
+    "molecules": "equidrift.bench.molecules:run",
+}
+
 
 # host or family -> name -> where the core finds it; the core imports no host and no model itself
 HOST_FUNCTIONS = {

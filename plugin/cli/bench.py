@@ -8,14 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-# name -> "module:function"; function(full, progress) returns the result of its table
-BENCHMARKS = {
-    "conformers": "equidrift.bench.conformers:run",
-    "trajectories": "equidrift.bench.trajectories:run",
-    "sampling": "equidrift.bench.sampling:run",
-    "fields": "equidrift.bench.fields:run",
-    "molecules": "equidrift.bench.molecules:run",
-}
+from equidrift.registry import BENCHMARKS, resolve
 
 
 def command(
@@ -28,7 +21,6 @@ def command(
     """Measure the shipped models beside the baselines."""
     from equidrift.cli.output import print_json
     from equidrift.errors import UnknownNameError
-    from equidrift.registry import resolve
 
     if name not in BENCHMARKS:
         raise UnknownNameError("benchmark", name, BENCHMARKS)

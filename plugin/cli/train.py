@@ -9,55 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-# family -> "module:function"; function(config, out, budget_s, resume, progress) returns a summary
-FAMILIES = {
-    "conformers": "equidrift.models.conformers.train:run_training",
-    "conformer-energy": "equidrift.models.conformers.energy.train:run_training",
-    "trajectories": "equidrift.models.trajectories.train:run_training",
-    "torsions": "equidrift.models.torsions.train:run_training",
-    "boltzmann": "equidrift.models.boltzmann.train:run_training",
-    "fields": "equidrift.models.fields.train:run_training",
-    "molecules": "equidrift.models.molecules.train:run_training",
-}
-# family -> its configs, the usual one first: name -> (key and value that choose it, "module:class")
-CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
-    "conformers": {
-        "conformers": ("", "equidrift.models.conformers.train:ConformerTraining"),
-        "distance": (
-            "task: distance",
-            "equidrift.models.conformers.distance.train:DistanceTraining",
-        ),
-    },
-    "conformer-energy": {
-        "conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")
-    },
-    "trajectories": {
-        "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
-        "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
-    },
-    "torsions": {"torsions": ("", "equidrift.models.torsions.train:TorsionTraining")},
-    "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:BoltzmannTraining")},
-    "fields": {
-        "points": ("", "equidrift.models.fields.train:FieldTraining"),
-        "atoms": ("kind: atoms", "equidrift.models.fields.atoms.train:AtomTraining"),
-    },
-    "molecules": {
-        "joint": ("model: joint", "equidrift.models.molecules.joint.train:JointTraining"),
-        "latent": ("model: latent", "equidrift.models.molecules.latent.train:LatentTraining"),
-        "properties": (
-            "model: properties",
-            "equidrift.models.molecules.properties.train:PropertyTraining",
-        ),
-        "spectra": ("model: spectra", "equidrift.models.molecules.spectra.train:SpectrumTraining"),
-    },
-}
+from equidrift.registry import TRAINING_CONFIGS, TRAININGS, resolve
+
 # what stands in a template for a field that has no default
 PLACEHOLDERS = {"data": "my-data", "task": "refine", "stage": "graph", "spectra": "my-spectra.npz"}
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 def command(
-    family: Annotated[str, typer.Argument(metavar="FAMILY", help=", ".join(FAMILIES))],
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help=", ".join(TRAININGS))],
     config: Annotated[
         Path | None,
         typer.Argument(
@@ -88,10 +48,9 @@ def command(
     from equidrift.cli.output import print_json
     from equidrift.errors import InputError, UnknownNameError
     from equidrift.progress import training_bar
-    from equidrift.registry import resolve
 
-    if family not in FAMILIES:
-        raise UnknownNameError("family", family, FAMILIES)
+    if family not in TRAININGS:
+        raise UnknownNameError("family", family, TRAININGS)
     if template_:
         typer.echo(template(family, None if config is None else str(config)), nl=False)
         return 0
@@ -106,7 +65,7 @@ def command(
     _claim(config, settings, out, resume=resume, overwrite=overwrite)
 
     with training_bar(shown=not as_json and sys.stderr.isatty()) as progress:
-        result = resolve(FAMILIES[family])(
+        result = resolve(TRAININGS[family])(
             config=settings, out=out, budget_s=budget_s, resume=resume, progress=progress
         )
     summary = {"command": "train", "family": family, "output": str(out), **dict(result or {})}
@@ -153,9 +112,8 @@ def template(family: str, variant: str | None = None) -> str:
     import yaml
 
     from equidrift.errors import UnknownNameError
-    from equidrift.registry import resolve
 
-    variants = CONFIGS[family]
+    variants = TRAINING_CONFIGS[family]
     name = next(iter(variants)) if variant is None else variant
     if name not in variants:
         raise UnknownNameError(f"template of {family}", name, variants)

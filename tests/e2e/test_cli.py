@@ -12,7 +12,7 @@ import pytest
 
 import equidrift
 from equidrift import registry
-from equidrift.cli import bench, doctor, models, train
+from equidrift.cli import doctor, models, train
 from equidrift.files.ensembles import load, load_all
 from tests.commands import Cli, caller
 from tests.conftest import MOLECULES, make_ensemble
@@ -245,7 +245,7 @@ def test_bench_shows_a_table_or_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
         {"row": "qm9-val/refine", "values": {"AMR-P": 0.07, "calls": 4}},
     ]
     result = {"name": "conformers", "machine": {"cpu": "test"}, "commit": "abc", "rows": rows}
-    monkeypatch.setitem(bench.BENCHMARKS, "conformers", "tests.e2e.test_cli:fake_bench")
+    monkeypatch.setitem(registry.BENCHMARKS, "conformers", "tests.e2e.test_cli:fake_bench")
     monkeypatch.setattr(
         sys.modules[__name__],
         "fake_bench",
@@ -265,7 +265,7 @@ def test_bench_shows_a_table_or_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
 
 def test_train_hands_over(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, Any]] = []
-    monkeypatch.setitem(train.FAMILIES, "conformers", "tests.e2e.test_cli:fake_train")
+    monkeypatch.setitem(registry.TRAININGS, "conformers", "tests.e2e.test_cli:fake_train")
     monkeypatch.setattr(
         sys.modules[__name__],
         "fake_train",

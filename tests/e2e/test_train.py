@@ -14,7 +14,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.training_data import pack_sdf, packed_files
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.graph_codes import LEVELS
-from equidrift.registry import resolve
+from equidrift.registry import TRAINING_CONFIGS, resolve
 from tests.commands import caller
 
 ROOT = Path(__file__).parents[2]
@@ -123,14 +123,14 @@ def test_nothing_usable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("family", "variant"),
-    [(family, variant) for family, variants in train.CONFIGS.items() for variant in variants],
+    [(family, variant) for family, variants in TRAINING_CONFIGS.items() for variant in variants],
 )
 def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
     text = train.template(family, variant)
     config = yaml.safe_load(text)
     if family == "molecules":
         assert config.pop("model") == variant
-    kind = resolve(train.CONFIGS[family][variant][1])
+    kind = resolve(TRAINING_CONFIGS[family][variant][1])
     kind.model_validate(config)
     commented = yaml.safe_load(
         "\n".join(line[2:] for line in text.splitlines() if re.match(r"# \w+: (?!equidrift)", line))

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from equidrift.cli.train import CONFIGS
 from equidrift.models.shared.config import TrainingConfig
-from equidrift.registry import resolve
+from equidrift.registry import TRAINING_CONFIGS, resolve
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("train_*.yaml"))
 
@@ -19,8 +18,11 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("train_*.yaml"))
 def checked(family: str, config: dict[str, Any]) -> TrainingConfig:
     """The config as its class reads it."""
     said = {config.get(key) for key in ("model", "task", "learn", "kind")}
-    variant = next((name for name in CONFIGS[family] if name in said), next(iter(CONFIGS[family])))
-    kind: type[TrainingConfig] = resolve(CONFIGS[family][variant][1])
+    variant = next(
+        (name for name in TRAINING_CONFIGS[family] if name in said),
+        next(iter(TRAINING_CONFIGS[family])),
+    )
+    kind: type[TrainingConfig] = resolve(TRAINING_CONFIGS[family][variant][1])
     return kind.model_validate({key: value for key, value in config.items() if key != "model"})
 
 

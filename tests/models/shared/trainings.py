@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.cli.train import FAMILIES
-from equidrift.registry import resolve
+from equidrift.registry import TRAININGS, resolve
 from tests.models import networks
 from tests.models.boltzmann import test_boltzmann
 from tests.models.fields import test_atoms
@@ -250,5 +249,5 @@ def train(
     """Train a case; its summary."""
     family, config = CASES[name](folder)
     settings = {**STEPS, **config, "name": "mine"}
-    summary: dict[str, Any] = resolve(FAMILIES[family])(settings, out, None, resume, progress)
+    summary: dict[str, Any] = resolve(TRAININGS[family])(settings, out, None, resume, progress)
     return summary

@@ -21,6 +21,8 @@ from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
 
+VALUES = ("homo_eV", "lumo_eV", "gap_eV", "mu_D", "energy_eV")  # what `gfn2_values` tells
+
 
 def require_tblite() -> Any:
     """tblite's ASE calculator class.
@@ -91,51 +93,56 @@ def gfn2_relax(
 def gfn2_values(
     systems: Sequence[tuple[Molecule, NDArray[np.float64]]],
 ) -> dict[str, NDArray[np.float64]]:
-    """HOMO-LUMO gap and dipole moment by GFN2-xTB: the judge of generated molecules
-    that knows nothing of QM9.
+    """Orbital energies, gap and dipole moment by GFN2-xTB.
 
-    Its gaps are those of a tight-binding Hamiltonian and lie well below B3LYP's; they
-    rank molecules, and their differences mean something.
+    This judge of generated molecules knows nothing of QM9. Its values are on another
+    scale than B3LYP's (its gaps are much smaller); `equidrift.checks.judges` holds how
+    the two go together.
 
     Parameters
     ----------
-    systems : (molecule, positions_A (n_atoms, 3)) each.
+    systems : sequence of (Molecule, array of shape (n_atoms, 3))
+        Molecules and their positions in A.
 
     Returns
     -------
-    `gap_eV`, `mu_D` and `energy_eV`, (len(systems),); NaN where the self-consistent
-    field failed.
+    dict of str to array, shape (len(systems),)
+        `homo_eV`, `lumo_eV`, `gap_eV`, `mu_D` (D) and `energy_eV`; NaN where the
+        self-consistent field failed.
 
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed.
+        If tblite is not installed.
     """
     require_tblite()
+    out = np.full((len(systems), len(VALUES)), np.nan)
+    for k, (molecule, positions_A) in enumerate(systems):
+        try:
+            out[k] = _single_point(molecule, positions_A)
+        except RuntimeError:  # tblite's, if the field does not converge
+            continue
+    return dict(zip(VALUES, out.T, strict=True))
+
+
+def _single_point(molecule: Molecule, positions_A: NDArray[np.float64]) -> tuple[float, ...]:
+    """The `VALUES` of one geometry."""
     from tblite.interface import Calculator
 
-    out = np.full((len(systems), 3), np.nan)
-    for k, (molecule, x) in enumerate(systems):
-        try:
-            calculator = Calculator(
-                "GFN2-xTB",
-                np.asarray(molecule.numbers),
-                np.asarray(x) / ase.units.Bohr,
-                charge=molecule.charge,
-            )
-            calculator.set("verbosity", 0)
-            result = calculator.singlepoint()
-        except RuntimeError:
-            continue
-        levels, filled = result.get("orbital-energies"), result.get("orbital-occupations") > 1.0
-        gap = (
-            (levels[~filled].min() - levels[filled].max()) * ase.units.Hartree
-            if (~filled).any()
-            else np.nan
-        )
-        dipole = float(np.linalg.norm(result.get("dipole"))) * ase.units.Bohr / ase.units.Debye
-        out[k] = gap, dipole, float(result.get("energy")) * ase.units.Hartree
-    return dict(zip(("gap_eV", "mu_D", "energy_eV"), out.T))
+    calculator = Calculator(
+        "GFN2-xTB",
+        np.asarray(molecule.numbers),
+        np.asarray(positions_A) / ase.units.Bohr,
+        charge=molecule.charge,
+    )
+    calculator.set("verbosity", 0)
+    result = calculator.singlepoint()
+    levels = result.get("orbital-energies") * ase.units.Hartree
+    filled = result.get("orbital-occupations") > 1.0
+    homo = levels[filled].max() if filled.any() else np.nan
+    lumo = levels[~filled].min() if (~filled).any() else np.nan
+    dipole = float(np.linalg.norm(result.get("dipole"))) * ase.units.Bohr / ase.units.Debye
+    return homo, lumo, lumo - homo, dipole, float(result.get("energy")) * ase.units.Hartree
 
 
 def gfn2_dynamics(

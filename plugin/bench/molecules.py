@@ -32,6 +32,7 @@ from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors, perceived
 from equidrift.bench import molecule_metrics as metrics
 from equidrift.bench.machine import commit, machine
+from equidrift.checks.judges import gfn2_scales
 from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES, QM9, USUAL, load_qm9
@@ -336,10 +337,10 @@ class Bench:
     def independent(
         self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
     ) -> dict[str, float]:
-        """Rank correlation of targets with GFN2-xTB's gap or dipole, which no network
-        here learnt from; empty for other properties.
+        """Rank correlation of targets with GFN2-xTB's values, which no network here
+        learnt from; empty for properties that GFN2-xTB does not give.
         """
-        if name not in ("gap_eV", "mu_D"):
+        if name not in gfn2_scales():
             return {}
         there = [
             k

@@ -18,11 +18,6 @@ OUTPUT_HELP = (
     ".sdf .sdf.gz .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule; - is SDF to stdout."
 )
 
-# (property, judge) whose values are on another scale than the targets, which are B3LYP's
-OTHER_SCALE = {
-    ("gap_eV", "gfn2"): "GFN2-xTB's gap, not to be compared with the target, which is B3LYP's"
-}
-
 
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
@@ -172,6 +167,7 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
     """
     import dataclasses
 
+    from equidrift.checks.judges import achieved as judged
     from equidrift.engine.molecules import Run, batches, provenance
     from equidrift.errors import InputError, NoValidSamplesError
     from equidrift.progress import conformer_bar
@@ -221,41 +217,15 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
         "rejected": dict(sorted(run.rejected.items())),
         "short": short,
         "resumed_from": resumed,
-        "targets": achieved_table(settings.targets, achieved),
+        "targets": judged(settings.targets, achieved, settings.judges),
         "seconds": round(seconds, 3),
         "molecules_per_s": round((run.found - resumed) / seconds, 3) if seconds else None,
     }
 
 
-def achieved_table(
-    targets: Mapping[str, float], achieved: Mapping[str, Sequence[float]]
-) -> list[dict[str, Any]]:
-    """For each target and judge what the molecules have: mean, and mean distance from
-    the target.
-    """
-    rows = []
-    for score, values in achieved.items():
-        name, _, judge = score.partition("/")
-        if name in targets and values:
-            off = sum(abs(value - targets[name]) for value in values) / len(values)
-            row = {
-                "property": name,
-                "target": targets[name],
-                "judge": judge or "network",
-                "mean": sum(values) / len(values),
-            }
-            if (
-                name,
-                judge,
-            ) in OTHER_SCALE:  # a difference of two methods is no distance from a target
-                rows.append({**row, "scale": OTHER_SCALE[name, judge]})
-            else:
-                rows.append({**row, "mean_absolute_error": off})
-    return rows
-
-
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
+    from equidrift.checks.judges import achieved_text
     from equidrift.cli.output import count
     from equidrift.cli.sample import FINISHED_BEFORE
 
@@ -270,15 +240,7 @@ def summary_text(summary: Mapping[str, Any]) -> str:
         ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
     )
     lines.append(f"  drawn {summary['drawn']}, rejected: {rejected}")
-    for row in summary["targets"]:
-        achieved = f"mean {row['mean']:.3g}"
-        if "scale" in row:
-            achieved += f", {row['scale']}"
-        else:
-            achieved += f", off by {row['mean_absolute_error']:.2g} on average"
-        lines.append(
-            f"  {row['property']}: target {row['target']:g}, achieved (judge {row['judge']}) {achieved}"
-        )
+    lines += [f"  {achieved_text(row)}" for row in summary["targets"]]
     lines += [f"  note: {note}" for note in summary["notes"]]
     lines.append(f"  {summary['seconds']:.1f} s, {summary['molecules_per_s'] or 0:.1f} molecules/s")
     return "\n".join(lines)

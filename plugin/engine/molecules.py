@@ -335,7 +335,8 @@ def generate(
     max_attempts : draws a molecule asked for, before the run is given up.
     relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
         `xtb`).
-    judge : "network", "gfn2" (gap and dipole, the extra `xtb`) or both; None is
+    judge : "network", "gfn2" (orbital energies, gap and dipole, the extra
+        `xtb`) or both; None is
         "network" where there are targets.
     force : take targets outside the range of the training data, with a warning.
 

@@ -4,8 +4,6 @@ did not refine.
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from equidrift.records import Molecule
 
 SMILES = (Path(__file__).parents[1] / "data" / "elements.smi").read_text().split()
 SHORT = 40
-MINIMUM = 100  # training molecules with an element, for a card to list it
 
 
 def _answers(smiles: str) -> None:
@@ -50,13 +47,6 @@ def test_default_keeps_the_force_field_when_silicon_was_not_in_the_training_data
         not ensemble.scores["refined"].any()
         and "Si was not in the training data" in ensemble.provenance["note"]
     )
-
-
-@pytest.mark.parametrize("name", ["refine", "conformer"])
-def test_card_lists_the_elements_that_at_least_a_hundred_training_molecules_hold(name: str) -> None:
-    card = json.loads((files("equidrift.models.zoo") / f"{name}.json").read_text())
-    counts = card["training_molecules_per_element"]
-    assert card["elements"] == [symbol for symbol, count in counts.items() if count >= MINIMUM]
 
 
 def test_ensemble_has_relative_energies_and_prune_keeps_the_lowest() -> None:

@@ -192,29 +192,3 @@ def test_another_command_does_not_take_up_the_journal(tmp_path: Path) -> None:
     ran = done(tmp_path, "x.sdf", "-n", "3", "--seed", "9")
     assert ran.returncode == 2 and "has an unfinished run of another command" in ran.stderr
     assert done(tmp_path, "x.sdf", "-n", "3", "--seed", "9", "--overwrite").returncode == 0
-
-
-def test_gap_of_another_method_is_not_told_as_an_error() -> None:
-    from equidrift.cli.generate import achieved_table, summary_text
-
-    achieved = {"gap_eV": [7.5, 6.5], "gap_eV/gfn2": [5.0, 6.0], "mu_D/gfn2": [2.0, 3.0]}
-    rows = achieved_table({"gap_eV": 7.0, "mu_D": 2.5}, achieved)
-    assert [(row["property"], row["judge"], row.get("mean_absolute_error")) for row in rows] == [
-        ("gap_eV", "network", 0.5),
-        ("gap_eV", "gfn2", None),
-        ("mu_D", "gfn2", 0.5),
-    ]
-    counts = {
-        "molecules": 2,
-        "model": "joint",
-        "output": "x.sdf",
-        "resumed_from": 0,
-        "rejected": {},
-        "drawn": 2,
-    }
-    counts |= {"notes": [], "finished_before": False}
-    lines = summary_text(
-        {**counts, "targets": rows, "seconds": 1.0, "molecules_per_s": 2.0}
-    ).splitlines()
-    told = next(line for line in lines if "judge gfn2" in line and "gap_eV" in line)
-    assert "off by" not in told and "B3LYP" in told

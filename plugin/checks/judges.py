@@ -1,0 +1,137 @@
+"""What the molecules of a run have of the properties asked for, as its judges see it.
+
+Targets are B3LYP's values, as the training data. A judge's value is compared with a
+target on that scale alone: the judge `network` predicts B3LYP's values, and those of
+`gfn2` go through the line of `gfn2_scale.json` (made by `tools/fit_gfn2_scale.py`),
+with its error. A value of another judge or property stands for itself: a difference of
+two methods is no distance from a target.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+NETWORK = "network"  # its scores are named by the property alone
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The line that takes a judge's values of a property to B3LYP's.
+
+    `deviation` is the standard deviation about the line over the `molecules` it was
+    fitted to; `held_out_mae` (and its standard error) the mean absolute error over
+    `held_out_molecules` others. All in the property's own unit.
+    """
+
+    slope: float
+    intercept: float
+    deviation: float
+    held_out_mae: float
+    held_out_mae_se: float
+    molecules: int
+    held_out_molecules: int
+
+    def b3lyp(self, values: ArrayLike) -> NDArray[np.float64]:
+        """The values on B3LYP's scale."""
+        return self.slope * np.asarray(values, np.float64) + self.intercept
+
+
+@lru_cache(maxsize=1)
+def gfn2_scales() -> Mapping[str, Scale]:
+    """The scale of each property that GFN2-xTB gives."""
+    text = (files("equidrift.checks") / "gfn2_scale.json").read_text(encoding="utf-8")
+    return {name: Scale(**entry) for name, entry in json.loads(text)["scale"].items()}
+
+
+def achieved(
+    targets: Mapping[str, float],
+    scores: Mapping[str, Sequence[float]],
+    judges: Iterable[str] = (),
+) -> list[dict[str, Any]]:
+    """A row for each target and judge: what the molecules have of the property.
+
+    Parameters
+    ----------
+    targets : mapping of str to float
+        The value asked for of each property.
+    scores : mapping of str to sequence of float
+        The values of all molecules, named `PROPERTY` (the judge `network`) or
+        `PROPERTY/JUDGE`; NaN where a judge failed.
+    judges : iterable of str
+        Judges of the run; a target that one of them gives no value of has a row, too.
+
+    Returns
+    -------
+    list of dict
+        `property`, `target`, `judge`, `molecules` (how many have a value) and their
+        `mean`. On the targets' scale also `mean_absolute_error` and, of two molecules
+        or more, its standard error `mean_absolute_error_se`. Values that were brought
+        to that scale have the mean as it came (`mean_before`), and the scale's
+        `deviation`, `held_out_mae` and `held_out_molecules`.
+    """
+    rows = []
+    for name, values in scores.items():
+        label, _, judge = name.partition("/")
+        if label in targets:
+            rows.append(_row(label, targets[label], judge or NETWORK, values))
+    told = {(row["property"], row["judge"]) for row in rows}
+    rows += [
+        _row(name, target, judge, ())
+        for name, target in targets.items()
+        for judge in judges
+        if (name, judge) not in told
+    ]
+    return rows
+
+
+def _row(name: str, target: float, judge: str, values: Sequence[float]) -> dict[str, Any]:
+    found = np.asarray(values, np.float64)
+    found = found[np.isfinite(found)]
+    row = {"property": name, "target": target, "judge": judge, "molecules": len(found)}
+    if not len(found):
+        return row
+    scale = gfn2_scales().get(name) if judge == "gfn2" else None
+    if scale is not None:
+        row |= {
+            "mean_before": float(found.mean()),
+            "deviation": scale.deviation,
+            "held_out_mae": scale.held_out_mae,
+            "held_out_molecules": scale.held_out_molecules,
+        }
+        found = scale.b3lyp(found)
+    row["mean"] = float(found.mean())
+    if judge == NETWORK or scale is not None:
+        off = np.abs(found - target)
+        row["mean_absolute_error"] = float(off.mean())
+        if len(off) > 1:
+            row["mean_absolute_error_se"] = float(off.std(ddof=1) / np.sqrt(len(off)))
+    return row
+
+
+def achieved_text(row: Mapping[str, Any]) -> str:
+    """One row of `achieved` as a line for people."""
+    start = f"{row['property']}: target {row['target']:g}, "
+    judge = f"judge {row['judge']}"
+    if not row["molecules"]:
+        return f"{start}the {judge} has no value of it"
+    start += f"achieved ({judge}) mean {row['mean']:.3g}"
+    if "mean_absolute_error" not in row:
+        return f"{start} on the judge's own scale, which is not the target's"
+    line = f"{start}, off by {row['mean_absolute_error']:.2g} on average"
+    if "mean_absolute_error_se" in row:
+        line += f" (standard error {row['mean_absolute_error_se']:.1g})"
+    if "deviation" in row:
+        line += (
+            f"; GFN2-xTB's mean is {row['mean_before']:.3g}, brought to B3LYP's scale with an "
+            f"uncertainty of {row['deviation']:.2g} per molecule (mean error "
+            f"{row['held_out_mae']:.2g} on {row['held_out_molecules']} held-out molecules)"
+        )
+    return line

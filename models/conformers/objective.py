@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.geometry import align
+from equidrift.models.conformers.basins import basin_torsions, same_basin
 from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.shared.geometry import geometry_errors
 from equidrift.models.shared.graph_codes import (
     Batch,
+    GraphCodes,
     collate,
     exchange_hydrogens,
     with_hydrogen_rows,
 )
 
-SAME_BASIN_A = 0.6
 RECYCLED = 0.3  # share of the refiner's batches that stand for a second call
 
 
@@ -90,12 +91,10 @@ class Batches:
             )
         if sigma is None:  # a start that ends in another basin teaches nothing
             data.starts = [
-                [
-                    a
-                    for a in (align(start, target) for start in starts)
-                    if np.square(a - target).sum(1).mean() < SAME_BASIN_A**2
-                ]
-                for starts, target in zip(data.starts, data.targets)
+                _starts_in_basin(graph, starts, target)
+                for graph, starts, target in zip(
+                    data.graphs, data.starts, data.targets, strict=True
+                )
             ]
         else:
             data.graphs = [with_hydrogen_rows(g) for g in data.graphs]
@@ -153,6 +152,16 @@ class Batches:
             torch.from_numpy(sigma),
             recycle,
         )
+
+
+def _starts_in_basin(graph: GraphCodes, starts: list[NDArray], target: NDArray) -> list[NDArray]:
+    """The starts that lie in the basin of the target, superposed on it."""
+    torsions = basin_torsions(graph) if starts else None
+    return [
+        align(start, target)
+        for start in starts
+        if torsions is not None and same_basin(torsions, start, target)
+    ]
 
 
 def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:

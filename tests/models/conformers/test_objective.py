@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from equidrift.errors import InputError
+from equidrift.geometry import align
+from equidrift.graph import Graph
+from equidrift.models.conformers.basins import basin_torsions, same_basin
+from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.objective import Batches, geometry_loss, size_buckets
-from tests.models.networks import small_set
+from equidrift.models.shared.graph_codes import graph_codes
+from equidrift.records import Molecule
+from tests.models.networks import conformer, small_set
 
 
 def batches(
@@ -70,8 +77,43 @@ def test_level_weights() -> None:
         batches(level_weights={2: 0.0})
 
 
-def test_a_start_of_another_basin_is_dropped() -> None:
-    data = small_set(("CCO",))
-    data.starts[0].append(data.targets[0][::-1].copy())
-    made = Batches(data, atoms_per_batch=30, seed=0, level_weights={}, sigma=None)
-    assert len(made.data.starts[0]) == 1
+def starts_kept(smiles: str, starts: list[np.ndarray], target: np.ndarray) -> int:
+    data = ConformerSet.empty()
+    data.add(Molecule.from_smiles(smiles), "GFN2-xTB", target, starts)
+    made = Batches(data, atoms_per_batch=100, seed=0, level_weights={}, sigma=None)
+    return len(made.data.starts[0])
+
+
+def turned(smiles: str, degrees: float, bond: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A conformer, and it with what hangs on the second atom of a bond turned."""
+    molecule, x = conformer(smiles)
+    first, second = bond
+    moved = Graph(molecule.n_atoms, molecule.bonds).side(second, first)
+    axis = (x[second] - x[first]) / np.linalg.norm(x[second] - x[first])
+    out = x.copy()
+    turn = Rotation.from_rotvec(np.radians(degrees) * axis)
+    out[moved] = turn.apply(x[moved] - x[second]) + x[second]
+    return x, out
+
+
+def test_a_start_in_the_same_basin_is_kept_whatever_its_rmsd() -> None:
+    smiles = "CCCCCCOCCCCCC"
+    x, far = turned(smiles, 50.0, (5, 6))
+    rmsd = np.sqrt(np.square(align(far, x) - x).sum(1).mean())
+    assert rmsd > 0.6, "the torsion test is needed where the RMSD misleads"
+    assert starts_kept(smiles, [x, far], x) == 2
+
+
+def test_a_start_of_another_basin_is_dropped_when_its_rmsd_is_small() -> None:
+    x, other = turned("CCO", 110.0, (1, 2))  # the hydrogen of the hydroxyl alone
+    assert np.sqrt(np.square(align(other, x) - x).sum(1).mean()) < 0.6
+    assert starts_kept("CCO", [other], x) == 0
+
+
+def test_a_turned_methyl_group_and_a_straight_bond_are_no_other_basin() -> None:
+    molecule, x = conformer("CC#CC")
+    far = x + 0.02 * np.random.default_rng(0).standard_normal(x.shape)
+    assert starts_kept("CC#CC", [far], x) == 1
+    rows = basin_torsions(graph_codes(Molecule.from_smiles("CC")))
+    assert len(rows) == 0 and same_basin(rows, x, far)
+    assert molecule.n_atoms == len(x)

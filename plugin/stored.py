@@ -8,8 +8,10 @@ read, not before.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -19,6 +21,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     ValidationError,
+    model_validator,
 )
 
 from equidrift.errors import InputError
@@ -31,6 +34,9 @@ _SHOWN = 3  # mistakes in a message
 
 Index = Annotated[StrictInt, Field(ge=0, lt=MAX_ATOMS)]
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
+Count = Annotated[StrictInt, Field(ge=0)]
+Number = StrictFloat | StrictInt
+Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
 Row = Annotated[list[Index], Field(min_length=5, max_length=5)]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,27 +83,100 @@ class StoredCounts(_Strict):
     run.
     """
 
-    rejected: dict[str, Annotated[StrictInt, Field(ge=0)]]
-    broken: dict[str, Annotated[StrictInt, Field(ge=0)]]
+    rejected: dict[str, Count]
+    broken: dict[str, Count]
 
 
 class StoredChunk(_Strict):
-    """The counts of all samples of such a piece."""
+    """Where a piece belongs, and the counts of its samples."""
 
+    first_sample: Count
+    first_frame: Count
     counts: list[StoredCounts]
 
 
-class StoredJournal(BaseModel):
-    """How far an unfinished run has come; `extra` fields are the writer's own."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
+class StoredJournal(_Strict):
+    """How far an unfinished run has come."""
 
     command: Annotated[str, Field(max_length=MAX_NAME)]
-    position: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=2, max_length=2)]
-    size: Annotated[StrictInt, Field(ge=0)]
+    position: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    size: Count
     summary: dict[str, Any]
     granted: StrictBool = False
     closing: StrictBool = False
+
+
+class StoredCard(BaseModel):
+    """What every model card holds; further fields are the family's own."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    description: str
+    family: str
+    config: dict[str, Any]
+    elements: list[str | int] | str  # symbols, or atomic numbers
+    max_atoms: Count
+    units: dict[str, str] | str
+    licence: str
+    training_data: str
+    sha256: Hex
+    quality: dict[str, Any]
+    dtype: Literal["bfloat16", "float16", "float32", "float64"] = "float32"
+    task: str = ""
+    options: dict[str, Any] = {}
+
+
+class StoredStatistics(_Strict):
+    """What became of the proposals of a chain, in a checkpoint of MD."""
+
+    labels: list[Label]
+    proposed: Count
+    accepted: Count
+    not_finite: Count
+    turned: list[Count]
+    turned_accepted: list[Count]
+    energy_sum_kT: Number
+    work_sum_kT: Number
+    seconds: dict[str, Number]
+
+    @model_validator(mode="after")
+    def _one_count_a_label(self) -> StoredStatistics:
+        for counts in (self.turned, self.turned_accepted):
+            if len(counts) not in (0, len(self.labels)):
+                raise ValueError(f"{len(counts)} counts of turns for {len(self.labels)} torsions")
+        return self
+
+
+class StoredCheckpoint(_Strict):
+    """Where MD with proposals stands; the state of OpenMM lies beside it."""
+
+    cycle: Count
+    seed: StrictInt
+    md_steps: Count
+    n_proposals: Count
+    outputs: dict[str, Count]
+    heads: dict[str, Hex]
+    moved: StrictBool
+    statistics: StoredStatistics
+    temperature_K: Annotated[Number, Field(gt=0)]
+    extra: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _a_head_of_each_output(self) -> StoredCheckpoint:
+        if set(self.heads) != set(self.outputs):
+            raise ValueError("the fields 'outputs' and 'heads' name different files")
+        return self
+
+
+class StoredRun(BaseModel):
+    """What `equidrift md` keeps in the `extra` of its checkpoint."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    identity: Annotated[str, Field(max_length=MAX_NAME)]
+    proposer: dict[str, Any]
+    adaptation: dict[str, Any]
 
 
 def molecule_fields(data: Any) -> dict[str, Any]:
@@ -106,14 +185,42 @@ def molecule_fields(data: Any) -> dict[str, Any]:
     return stored.model_dump(exclude_unset=True)
 
 
+def read_stored(path: str | os.PathLike[str], model: type[Model], what: str) -> Model:
+    """A JSON file as the model has it.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file.
+    model : type of BaseModel
+        What it must hold.
+    what : str
+        Name for messages, such as ``"journal"``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no JSON, or a field is missing, unknown, of another
+        type or out of its range. The message names the file and the fields.
+    """
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+    try:
+        return checked(parsed(text, f"the {what}"), model, what)
+    except InputError as error:
+        raise InputError(f"{os.fspath(path)!r} is damaged: {error}") from error
+
+
 def checked(data: Any, model: type[Model], what: str) -> Model:
     """`data` as the model has it.
 
     Raises
     ------
     InputError
-        which names the fields that are missing, unknown, of another type or out of
-        their range.
+        Names the fields that are missing, unknown, of another type or out of their
+        range.
     """
     if not isinstance(data, Mapping):
         raise InputError(
@@ -129,10 +236,15 @@ def checked(data: Any, model: type[Model], what: str) -> Model:
 
 
 def _mistake(mistake: Any) -> str:
-    place = ".".join(str(part)[:MAX_LABEL] for part in mistake["loc"]) or "all of it"
-    if mistake["type"] in ("missing", "extra_forbidden"):
-        return f"the field {place!r} is {'missing' if mistake['type'] == 'missing' else 'unknown'}"
-    return f"{place}: {mistake['msg'][:1].lower()}{mistake['msg'][1:]}, got {repr(mistake['input'])[:MAX_LABEL]}"
+    place = ".".join(str(part)[:MAX_LABEL] for part in mistake["loc"])
+    if mistake["type"] == "missing":
+        return f"the field {place!r} is missing"
+    if mistake["type"] == "extra_forbidden":
+        return f"the field {place!r} is unknown"
+    message = mistake["msg"].removeprefix("Value error, ")
+    if not place:  # several fields that do not fit together: the message names them
+        return str(message)
+    return f"{place}: {message[:1].lower()}{message[1:]}, got {repr(mistake['input'])[:MAX_LABEL]}"
 
 
 def parsed(text: str | bytes, what: str) -> Any:
@@ -141,7 +253,7 @@ def parsed(text: str | bytes, what: str) -> Any:
     Raises
     ------
     InputError
-        where it is no JSON, or goes deeper than `MAX_DEPTH`.
+        If it is no JSON, or goes deeper than `MAX_DEPTH`.
     """
     try:
         value = json.loads(text)

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from equidrift.errors import UnknownNameError, WeightsError
+from equidrift.errors import InputError, UnknownNameError, WeightsError
 
 CARD_KEYS = (
     "name",
@@ -45,19 +45,23 @@ def list_cards() -> list[dict[str, Any]]:
 def read_card(path: Path | str) -> dict[str, Any]:
     """Read and check a card.
 
-    Raises `WeightsError` where it is not JSON or a field is missing.
+    Parameters
+    ----------
+    path : Path or str
+        The .json file.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, is no JSON, or a field is missing, of another type or out
+        of its range. The message names the file and the field.
     """
-    path = Path(path)
+    from equidrift.stored import StoredCard, read_stored
+
     try:
-        card: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"the model card {path} cannot be read ({error}); reinstall equidrift or give another card"
-        ) from error
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise WeightsError(f"the model card {path} lacks {', '.join(missing)}")
-    return card
+        return read_stored(path, StoredCard, "model card").model_dump(exclude_unset=True)
+    except InputError as error:
+        raise WeightsError(f"{error}; reinstall equidrift or give another card") from error
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -125,6 +129,17 @@ def reproducible(card: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in card.items() if key != "run"}
 
 
+def _check_card(card: dict[str, Any]) -> None:
+    """Refuse, before anything is written, a card that could not be read back."""
+    from equidrift.stored import StoredCard, checked
+
+    try:
+        plain = json.loads(json.dumps({**card, "sha256": ""}))
+        checked(plain, StoredCard, "model card")
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the card cannot be written: {error}") from error
+
+
 def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) -> Path:
     """Write a state dict (floats as bfloat16 where the card says so) and its card;
     returns the safetensors path.
@@ -132,8 +147,7 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     import torch
     from safetensors.torch import save_file
 
-    if missing := [key for key in CARD_KEYS if key not in card and key != "sha256"]:
-        raise WeightsError(f"a model card needs {', '.join(missing)}")
+    _check_card(card)
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     dtype = getattr(torch, card.get("dtype", "float32"))

@@ -16,7 +16,6 @@ import json
 import math
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from openmm import app, unit
 from equidrift.adapters.openmm.integrators import check_integrator, sampled_temperature
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
+from equidrift.files.npz import load_arrays
 from equidrift.montecarlo.metropolis import (
     ConstraintMetric,
     MoveCheck,
@@ -503,19 +503,43 @@ class ProposalSampler:
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What `ProposalSampler.save` wrote: plain data and arrays.
+    """What `ProposalSampler.save` wrote: plain data and arrays, each field checked.
 
-    Raises `InputError` for any other file.
+    Raises
+    ------
+    InputError
+        For any other file, and for one of which a field is missing, of another type or
+        out of its range. The message names the file and the field.
     """
+    from equidrift.stored import StoredCheckpoint, checked, parsed
+
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return json.loads(str(data["meta"])), {
-                name: data[name] for name in ("context", "torsions_rad", "energies_eV")
-            }
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = load_arrays(path)
+        meta = str(arrays.pop("meta", np.array("")))
+        _check_arrays(arrays)
+        stored = checked(parsed(meta, "the array 'meta'"), StoredCheckpoint, "checkpoint")
+    except InputError as error:
         raise InputError(
-            f"{path} is no checkpoint of a ProposalSampler ({error}); remove it to start anew"
+            f"{str(path)!r} is no checkpoint of a ProposalSampler ({error}); "
+            "remove it to start anew"
         ) from error
+    return stored.model_dump(), arrays
+
+
+def _check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
+    """Refuse arrays of a checkpoint that are missing, or of another type or shape."""
+    expected = {"context": ("u", 1), "torsions_rad": ("f", 2), "energies_eV": ("f", 1)}
+    if set(arrays) != set(expected):
+        raise InputError(f"expected the arrays {', '.join(expected)}, found {', '.join(arrays)}")
+    for name, (kind, dimensions) in expected.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or array.ndim != dimensions:
+            raise InputError(
+                f"the array {name!r} has the type {array.dtype} and the shape {array.shape}"
+            )
+    moves, energies = len(arrays["torsions_rad"]), len(arrays["energies_eV"])
+    if arrays["torsions_rad"].size and moves != energies:
+        raise InputError(f"torsions_rad has {moves} rows, energies_eV {energies}")
 
 
 def _cut(path: Path, size: int, head: bytes) -> None:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -388,8 +389,7 @@ class StreamWriter:
         self._begin()
         if summary is not None:
             self.state["summary"] = plain(summary)
-        place = json.dumps([self.command, self.state["position"], self.state["size"]])
-        save_arrays(self.window, {**arrays, _PLACE: np.array(place)})
+        save_arrays(self.window, {**arrays, _PLACE: np.array(self._place(arrays))})
         synced_size(self.window)
         moment("window kept")
         self._flushed_s = time.monotonic()
@@ -402,8 +402,18 @@ class StreamWriter:
             arrays = load_arrays(self.window)
         except InputError:  # none, or one that something else has damaged: the window is made anew
             return None
-        place = json.dumps([self.command, self.state["position"], self.state["size"]])
-        return arrays if str(arrays.pop(_PLACE, "")) == place else None
+        place = str(arrays.pop(_PLACE, ""))
+        return arrays if place == self._place(arrays) else None
+
+    def _place(self, arrays: Mapping[str, Any]) -> str:
+        """Where a window belongs, and a hash of what it holds."""
+        content = sha256()
+        for name in sorted(arrays):
+            array = np.ascontiguousarray(arrays[name])
+            content.update(f"{name} {array.dtype.str} {np.shape(arrays[name])} ".encode())
+            content.update(array.tobytes())
+        place = [self.command, self.state["position"], self.state["size"], content.hexdigest()]
+        return json.dumps(place)
 
     def _begin(self) -> None:
         """The journal stands before anything else of the run does: it tells whose the
@@ -504,18 +514,17 @@ class StreamWriter:
         """The journal of this command, None if there is none or it may be dropped."""
         if not self.journal.exists():
             return None
+        from equidrift.stored import StoredJournal, read_stored
+
         try:
-            state = self._nothing() | json.loads(self.journal.read_text())
-            command = state["command"]
-            done = state["size"] or any(state["position"]) or self.window.exists()
-        except (ValueError, KeyError, TypeError) as error:
+            state = read_stored(self.journal, StoredJournal, "journal").model_dump()
+        except InputError as error:
             if overwrite:
                 return None
-            raise InputError(
-                f"{str(self.journal)!r} is damaged; start again with --overwrite"
-            ) from error
-        if command == self.command:
+            raise InputError(f"{error}; start again with --overwrite") from error
+        if state["command"] == self.command:
             return state
+        done = state["size"] or any(state["position"]) or self.window.exists()
         if done and not overwrite:
             raise InputError(
                 f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, "

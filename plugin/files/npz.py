@@ -119,7 +119,7 @@ def load_trajectory_npz(path: str | os.PathLike[str]) -> Trajectory:
     arrays = load_arrays(path)
     with _told(path, "a trajectory"):
         header = _header(arrays, TRAJECTORY_FORMAT, path)
-        _check_fields(arrays, ("positions_A", "time_fs"), ("box_A",))
+        check_fields(arrays, ("positions_A", "time_fs"), ("box_A",))
         return Trajectory(
             molecule_from_dict(header.molecule), provenance=header.provenance, **arrays
         )
@@ -164,18 +164,36 @@ def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathL
     return checked(data, StoredHeader, "header")
 
 
-def _check_fields(
-    arrays: Mapping[str, NDArray[Any]], needed: Sequence[str], optional: Sequence[str] = ()
+def check_fields(
+    arrays: Mapping[str, NDArray[Any]],
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+    texts: Sequence[str] = (),
 ) -> None:
-    """Refuse arrays that are missing, do not belong, or are of another kind than their
-    names say.
+    """Make sure that a file holds the arrays it should.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        What was read.
+    needed, optional : sequence of str
+        Names that must, and may, be there; no others may.
+    texts : sequence of str
+        Those that hold text. The others hold floats, but for ``seeds`` and ``place``
+        (integers) and ``valid`` (booleans).
+
+    Raises
+    ------
+    InputError
+        Names the arrays that are missing or unknown, or the first of another type.
     """
     missing, odd = sorted(set(needed) - set(arrays)), sorted(set(arrays) - {*needed, *optional})
     if missing or odd:
         raise InputError(
-            f"arrays are missing ({', '.join(missing) or 'none'}) or unknown ({', '.join(odd)[:200] or 'none'})"
+            f"arrays are missing ({', '.join(missing) or 'none'}) or unknown "
+            f"({', '.join(odd)[:200] or 'none'})"
         )
-    kinds = {"seeds": "iu", "valid": "b"}
+    kinds = {"seeds": "iu", "place": "iu", "valid": "b"} | dict.fromkeys(texts, "U")
     for name, array in arrays.items():
         if array.dtype.kind not in kinds.get(name, "f"):
             raise InputError(f"the array {name!r} has the type {array.dtype}")
@@ -198,7 +216,7 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
             for name in list(arrays)
             if name.startswith(_SCORE)
         }
-        _check_fields(arrays, ("positions_A", "seeds", "valid"), ("log_prob", "energies_eV"))
+        check_fields(arrays, ("positions_A", "seeds", "valid"), ("log_prob", "energies_eV"))
         molecule = molecule_from_dict(header.molecule)
         return Ensemble(
             molecule,

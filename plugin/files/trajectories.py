@@ -18,7 +18,7 @@ from equidrift.checks.trajectory import check_finite, check_same_atoms, check_un
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.ensembles import StreamWriter, check_output
 from equidrift.files.journal import synced_size
-from equidrift.files.npz import load_arrays, save_arrays
+from equidrift.files.npz import check_fields, load_arrays, save_arrays
 from equidrift.outputs import moment, topology_beside
 from equidrift.records import Chunk, Molecule, Trajectory
 from equidrift.registry import host_function, resolve
@@ -304,7 +304,7 @@ class TrajectoryStream(StreamWriter):
         """The chunks kept, batch of samples by batch."""
         batch: list[Chunk] = []
         for k in range(self.state["size"]):
-            chunk = _chunk_of(load_arrays(self._piece(k)))
+            chunk = _chunk_of(self._piece(k))
             if batch and chunk.first_frame == 0:
                 yield batch
                 batch = []
@@ -320,7 +320,7 @@ class TrajectoryStream(StreamWriter):
             return None
         parts: list[NDArray[np.float64]] = []
         for k in reversed(range(self.state["size"])):
-            chunk = _chunk_of(load_arrays(self._piece(k)))
+            chunk = _chunk_of(self._piece(k))
             parts.insert(0, chunk.positions_A)
             if chunk.first_frame == 0 or sum(part.shape[1] for part in parts) >= frames:
                 break
@@ -360,19 +360,46 @@ class TrajectoryStream(StreamWriter):
         return paths
 
 
-def _chunk_of(arrays: dict[str, NDArray[Any]]) -> Chunk:
-    counts = json.loads(str(arrays["counts"][()]))
-    rejected, broken = (
-        tuple(Counter(entry[name]) for entry in counts) for name in ("rejected", "broken")
-    )
+def _chunk_of(path: Path) -> Chunk:
+    """A piece that is read back, each of its fields checked."""
+    from equidrift.stored import StoredChunk, checked, parsed
+
+    arrays = load_arrays(path)
+    try:
+        check_fields(arrays, ("positions_A", "seeds", "place", "counts"), texts=("counts",))
+        _check_shapes(arrays)
+        counts = parsed(str(arrays["counts"][()]), "the array 'counts'")
+        place = dict(zip(("first_sample", "first_frame"), arrays["place"].tolist(), strict=True))
+        stored = checked({**place, "counts": counts}, StoredChunk, "piece of a trajectory")
+        if len(stored.counts) != len(arrays["seeds"]):
+            raise InputError(
+                f"counts: there are {len(stored.counts)} for {len(arrays['seeds'])} samples"
+            )
+    except InputError as error:
+        raise InputError(
+            f"{str(path)!r} is damaged: {error}; start again with --overwrite"
+        ) from error
     return Chunk(
-        int(arrays["place"][0]),
-        int(arrays["place"][1]),
+        stored.first_sample,
+        stored.first_frame,
         arrays["positions_A"],
         arrays["seeds"],
-        rejected,
-        broken,
+        tuple(Counter(entry.rejected) for entry in stored.counts),
+        tuple(Counter(entry.broken) for entry in stored.counts),
     )
+
+
+def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays of a piece whose shapes do not fit together."""
+    n_samples = len(arrays["seeds"]) if arrays["seeds"].ndim == 1 else -1
+    shape = arrays["positions_A"].shape
+    if len(shape) != 4 or shape[0] != n_samples or shape[3] != 3:
+        raise InputError(
+            f"positions_A: expected the shape ({n_samples}, frames, atoms, 3), got {shape}"
+        )
+    for name, expected in (("place", (2,)), ("counts", ())):
+        if arrays[name].shape != expected:
+            raise InputError(f"{name}: expected the shape {expected}, got {arrays[name].shape}")
 
 
 def sample_paths(path: str | os.PathLike[str], n: int) -> list[Path]:

@@ -295,11 +295,11 @@ class Run:
     def _drop(self) -> None:
         """Remove what is there, unless it is this very run, unfinished."""
         checkpoint = checkpoint_of(self.output)
-        read = host_function("openmm", "read_checkpoint")
         try:
-            meta = read(checkpoint)[0]
-            unfinished = meta["extra"]["identity"] == self.identity and meta["cycle"] < self.cycles
-        except (InputError, KeyError, TypeError):
+            meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]
+            unfinished = meta["extra"].get("identity") == self.identity
+            unfinished = unfinished and meta["cycle"] < self.cycles
+        except InputError:
             unfinished = False
         if not unfinished:
             for path in self.outputs:
@@ -384,19 +384,27 @@ class Run:
         """The sampler and the adaptation's report of a run that has been interrupted,
         or is to be extended.
         """
-        extra = host_function("openmm", "read_checkpoint")(checkpoint)[0]["extra"]
+        extra = _stored_run(checkpoint)
         if extra["identity"] != self.identity:
             raise InputError(
                 f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
                 "another path, or drop it with --overwrite"
             )
-        stored = extra["proposer"]
-        sampler = self._sampler(
-            Still(self.tree) if stored["proposer"] == "none" else proposer_from_dict(stored)
-        )
+        sampler = self._sampler(self._stored_proposer(extra["proposer"], checkpoint))
         sampler.load(checkpoint)
         self._write_to(append=True)
         return sampler, extra["adaptation"]
+
+    def _stored_proposer(self, stored: Mapping[str, Any], checkpoint: Path) -> Any:
+        if stored.get("proposer") == "none":
+            return Still(self.tree)
+        try:
+            return proposer_from_dict(stored)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{str(checkpoint)!r} is damaged: the field 'extra.proposer' is no proposer "
+                f"({error}); remove it to start anew"
+            ) from error
 
     def _write_to(self, *, append: bool) -> None:
         cycles = (
@@ -525,3 +533,16 @@ def md(
             os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report
         )
         return run.go()
+
+
+def _stored_run(checkpoint: Path) -> dict[str, Any]:
+    """What `MdRun` keeps in a checkpoint, each field checked."""
+    from equidrift.stored import StoredRun, checked
+
+    meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]
+    try:
+        return checked(meta["extra"], StoredRun, "run of equidrift md").model_dump()
+    except InputError as error:
+        raise InputError(
+            f"{str(checkpoint)!r} is damaged: {error}; remove it to start anew"
+        ) from error

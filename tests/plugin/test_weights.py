@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from equidrift.errors import UnknownNameError, WeightsError
 from equidrift.registry import make_model, make_refiner
 from equidrift.weights import CARD_KEYS, find, list_cards, load_weights, save_weights
 
-CARD = {key: "x" for key in CARD_KEYS if key != "sha256"}
+CARD: dict[str, Any] = {key: "x" for key in CARD_KEYS if key != "sha256"}
+CARD |= {"config": {}, "elements": ["C", "H"], "max_atoms": 9, "quality": {}}
 STATE = {"a": torch.linspace(-1, 1, 7), "n": torch.arange(3)}
 
 
@@ -57,13 +59,44 @@ def test_broken_cards(path: Path) -> None:
     card = json.loads(path.with_suffix(".json").read_text())
     del card["licence"]
     path.with_suffix(".json").write_text(json.dumps(card))
-    with pytest.raises(WeightsError, match="lacks licence"):
+    with pytest.raises(WeightsError, match=r"model\.json.* the field 'licence' is missing"):
         load_weights(path)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match=r"model\.json' is damaged: .* no JSON"):
         load_weights(path)
-    with pytest.raises(WeightsError, match="needs licence"):
+    with pytest.raises(WeightsError, match="the field 'licence' is missing"):
         save_weights(path, STATE, {key: value for key, value in CARD.items() if key != "licence"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("config", [], "config: input should be a valid dictionary"),
+        ("config", None, "config: input should be a valid dictionary"),
+        ("elements", [None], "elements.list[union[str,int]].0.str: input should be a valid string"),
+        ("max_atoms", -1, "max_atoms: input should be greater than or equal to 0"),
+        ("max_atoms", "9", "max_atoms: input should be a valid integer"),
+        ("sha256", "zz", "sha256: string should match pattern"),
+        ("name", "", "name: string should have at least 1 character"),
+        ("dtype", "object", "dtype: input should be 'bfloat16'"),
+        ("options", 3, "options: input should be a valid dictionary"),
+    ],
+)
+def test_card_is_refused_by_file_and_field_when_a_field_is_tampered_with(
+    field: str, value: object, message: str, path: Path
+) -> None:
+    card = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**card, field: value}))
+    with pytest.raises(WeightsError) as error:
+        load_weights(path)
+    told = str(error.value)
+    assert message in told and "model.json" in told and "\n" not in told
+
+
+def test_card_of_another_text_encoding_is_refused(path: Path) -> None:
+    path.with_suffix(".json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(WeightsError, match=r"model\.json' is damaged"):
+        load_weights(path)
 
 
 def test_unknown_name() -> None:

@@ -4,8 +4,10 @@ velocities as in MD, resume, and every refusal.
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,15 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from equidrift.adapters.openmm.sampler import ContextMoves, ProposalReplicaExchange, ProposalSampler
+from equidrift.adapters.openmm.sampler import (
+    ContextMoves,
+    ProposalReplicaExchange,
+    ProposalSampler,
+    read_checkpoint,
+)
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.errors import InexactProposalError, InputError, InputTypeError
+from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.mmff import mmff_system
 from equidrift.montecarlo.basins import correlation_time
 from equidrift.montecarlo.metropolis import Statistics
@@ -403,6 +411,39 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     for name in ("d", "e", "missing"):
         with pytest.raises(InputError, match="no checkpoint of a ProposalSampler"):
             sampler.load(tmp_path / name)
+
+
+def test_a_checkpoint_is_refused_by_file_and_field_when_it_is_tampered_with(tmp_path):
+    path = tmp_path / "c.npz"
+    sampler = ProposalSampler(simulation(), UNIFORM, md_steps=10, n_proposals=4)
+    sampler.save(path)
+    arrays = load_arrays(path)
+    meta = json.loads(str(arrays["meta"]))
+    read_checkpoint(path)
+    damages = [
+        ({"cycle": -1}, "cycle: input should be greater than or equal to 0"),
+        ({"seed": "1"}, "seed: input should be a valid integer"),
+        ({"temperature_K": 0.0}, "temperature_K: input should be greater than 0"),
+        ({"outputs": {"x": 5}}, "'outputs' and 'heads' name different files"),
+        ({"outputs": {"x": 5}, "heads": {"x": "q"}}, "heads.x: string should match pattern"),
+        ({"statistics": {}}, "the field 'statistics.labels' is missing"),
+        ({"statistics": {**meta["statistics"], "turned": [1, 2, 3]}}, "3 counts of turns"),
+        ({"extra": None}, "extra: input should be a valid dictionary"),
+    ]
+    for change, message in damages:
+        save_arrays(path, {**arrays, "meta": np.array(json.dumps({**meta, **change}))})
+        with pytest.raises(InputError, match=re.escape(message)) as error:
+            sampler.load(path)
+        assert str(path) in str(error.value) and "\n" not in str(error.value)
+    for change, message in (
+        ({"context": np.zeros(3)}, "'context' has the type float64"),
+        ({"torsions_rad": np.zeros((5, 1))}, "torsions_rad has 5 rows, energies_eV 0"),
+        ({"energies_eV": np.zeros((1, 1))}, "'energies_eV' has the type float64 and the shape"),
+        ({"more": np.zeros(1)}, "expected the arrays context"),
+    ):
+        save_arrays(path, {**arrays, **change})
+        with pytest.raises(InputError, match=re.escape(message)):
+            sampler.load(path)
 
 
 # Replica exchange ----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from equidrift.errors import InputError, MissingDependencyError, UnknownNameError
 from equidrift.files import ensembles as formats
 from equidrift.files.ensembles import StreamWriter, check_output, load, load_all, save
+from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.records import Ensemble
 from tests.conftest import make_ensemble
 
@@ -180,8 +181,49 @@ def test_damaged_journal(tmp_path: Path) -> None:
     path = tmp_path / "x.sdf"
     StreamWriter(path, COMMAND).write([(make_ensemble("imine"), 0)], (0, 2), {})
     (tmp_path / "x.sdf.journal").write_text("{")
-    with pytest.raises(InputError, match="is damaged; start again with --overwrite"):
+    with pytest.raises(InputError, match=r"x\.sdf\.journal' is damaged: .* --overwrite$"):
         StreamWriter(path, COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("position", [0, "x"], "position.1: input should be a valid integer"),
+        ("position", [1], "position: list should have at least 2 items"),
+        ("position", [-1, 0], "position.0: input should be greater than or equal to 0"),
+        ("size", 1.5, "size: input should be a valid integer"),
+        ("size", None, "size: input should be a valid integer"),
+        ("summary", [], "summary: input should be a valid dictionary"),
+        ("closing", "yes", "closing: input should be a valid boolean"),
+        ("command", 7, "command: input should be a valid string"),
+        ("speed", 7, "the field 'speed' is unknown"),
+    ],
+)
+def test_journal_is_refused_by_file_and_field_when_a_field_is_tampered_with(
+    field: str, value: object, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.sdf"
+    writer = StreamWriter(path, COMMAND)
+    writer.write([(make_ensemble("imine"), 0)], (0, 2), {})
+    state = json.loads(writer.journal.read_text())
+    writer.journal.write_text(json.dumps({**state, field: value}))
+    with pytest.raises(InputError) as error:
+        StreamWriter(path, COMMAND)
+    told = str(error.value)
+    assert message in told and "x.sdf.journal" in told and "\n" not in told
+    assert StreamWriter(path, COMMAND, overwrite=True).position == (0, 0)
+
+
+def test_held_window_is_made_anew_when_its_arrays_were_changed(tmp_path: Path) -> None:
+    writer = StreamWriter(tmp_path / "x.sdf", COMMAND)
+    arrays = {"meta": np.array("{}"), "x": np.arange(6.0).reshape(2, 3)}
+    writer.hold(arrays)
+    writer.flush()
+    read = writer.held()
+    assert read is not None and sorted(read) == ["meta", "x"]
+    kept = load_arrays(writer.window)
+    save_arrays(writer.window, {**kept, "x": kept["x"][:1]})
+    assert writer.held() is None
 
 
 def test_lost_part_starts_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ files, and streams that can be broken off.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from equidrift.adapters.ase.calculators import MMFF
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.engine.trajectories import CONTEXT, Forecast, make_settings
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
+from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.files.trajectories import (
     WITHOUT_GRAPH,
     WRITERS,
@@ -301,6 +303,41 @@ def test_another_commands_stream_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unfinished run of another command"):
         TrajectoryStream(tmp_path / "x.xtc", {"seed": 2})
     assert TrajectoryStream(tmp_path / "x.xtc", {"seed": 2}, overwrite=True).position == (0, 0)
+
+
+def _counts(n: int = 1, **fields: object) -> np.ndarray:
+    return np.array(json.dumps([{"rejected": {}, "broken": {}, **fields}] * n))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"counts": np.array("{")}, "the array 'counts' is no JSON"),
+        ({"counts": _counts(2)}, "counts: there are 2 for 1 samples"),
+        ({"counts": _counts(rejected={"x": -1})}, "counts.0.rejected.x: input should be gr"),
+        ({"counts": _counts(extra=1)}, "the field 'counts.0.extra' is unknown"),
+        ({"counts": np.zeros(2)}, "the array 'counts' has the type float64"),
+        ({"place": np.array([0])}, "place: expected the shape (2,), got (1,)"),
+        ({"place": np.array([0, -3])}, "first_frame: input should be greater than or equal"),
+        ({"place": None}, "arrays are missing (place)"),
+        ({"positions_A": np.zeros((1, 2, 9))}, "positions_A: expected the shape (1, "),
+        ({"positions_A": np.zeros((2, 2, 9, 3))}, "positions_A: expected the shape (1, "),
+        ({"seeds": np.zeros((1, 1), int)}, "positions_A: expected the shape"),
+    ],
+)
+def test_chunk_is_refused_by_file_and_field_when_an_array_is_tampered_with(
+    change: dict[str, np.ndarray | None], message: str, tmp_path: Path
+) -> None:
+    job = Forecast(make_trajectory("CCO"), 2, make_settings(Walker()))
+    stream = TrajectoryStream(tmp_path / "x.xtc", {"seed": 1})
+    stream.add(next(job.chunks(1)), (1, 0), {})
+    piece = stream.part / "000000.npz"
+    changed = load_arrays(piece) | change
+    save_arrays(piece, {name: array for name, array in changed.items() if array is not None})
+    with pytest.raises(InputError) as error:
+        list(TrajectoryStream(tmp_path / "x.xtc", {"seed": 1}).batches())
+    told = str(error.value)
+    assert message in told and "000000.npz" in told and "\n" not in told
 
 
 def test_molecules_of_one_atom(tmp_path: Path) -> None:

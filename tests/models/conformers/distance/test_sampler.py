@@ -223,6 +223,7 @@ def test_weights_round_trip(tmp_path: Path) -> None:
         "config": vars(m.network.config),
         "options": {"steps": 6, "solver": "ode"},
         "elements": ["H", "C", "N", "O", "F"],
+        "quality": {},
     }
     card["task"] = "distance"
     path = save_weights(tmp_path / "w", m.network.state_dict(), {**card, "max_atoms": 20})

@@ -84,7 +84,7 @@ def read_pdb(
     positions_A = np.asarray(
         pdb.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64
     )
-    return topology, system, positions_A, _graph(topology)
+    return topology, system, positions_A, graph_of(topology)
 
 
 def _unusable(
@@ -124,7 +124,7 @@ def _check_box(path: str | os.PathLike[str], topology: app.Topology) -> None:
         )
 
 
-def _graph(topology: app.Topology) -> Molecule:
+def graph_of(topology: app.Topology) -> Molecule:
     """The atoms and bonds of a Topology; orders it does not have are 0, charges 0."""
     atoms = list(topology.atoms())
     missing = [atom.name for atom in atoms if atom.element is None]

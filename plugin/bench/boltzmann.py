@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.openmm.simulation import SystemEnergy
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide
+from equidrift.bench.rows import Row, bootstrap_se, published, row
 from equidrift.errors import InputError
 from equidrift.geometry import dihedrals
 from equidrift.models.boltzmann.sampler import (
@@ -34,7 +35,7 @@ from equidrift.weights import find, read_card
 RARE, COMMON = (0.0, 2.0), (2.0, 2 * np.pi)  # of phi, rad
 QUICK, FULL = 5000, 50000
 PROFILE_KT = 8.0
-# Published figures for alanine dipeptide ; other force fields and solvents, and GPUs: for orientation only.
+# Published figures for alanine dipeptide; other force fields, solvents and GPUs: for orientation
 PUBLISHED = {
     "tbg-published": {"ess": 6.03},
     "falcon-published": {"ess": 6.7, "energy_w2": 0.225},
@@ -46,7 +47,7 @@ Floats = NDArray[np.float64]
 
 def rows(
     full: bool = False, progress: Callable[[object], None] | None = None, weights: str = "ala2"
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The rows `ala2/boltzmann` and `ala2/...-published`.
 
     Parameters
@@ -62,10 +63,10 @@ def rows(
     """
     if progress is not None:
         progress("ala2/boltzmann: samples, weights and free energies")
-    values = measure(load_boltzmann(weights), load_reference(weights), FULL if full else QUICK)
-    return [{"row": "ala2/boltzmann", "values": values}] + [
-        {"row": f"ala2/{name}", "values": v} for name, v in PUBLISHED.items()
-    ]
+    n = FULL if full else QUICK
+    values = measure(load_boltzmann(weights), load_reference(weights), n)
+    papers = [published(f"ala2/{name}", v) for name, v in PUBLISHED.items()]
+    return [row("ala2/boltzmann", values, n), *papers]
 
 
 def load_reference(weights: str = "ala2") -> dict[str, Any]:
@@ -81,7 +82,8 @@ def load_reference(weights: str = "ala2") -> dict[str, Any]:
     if not found:
         raise InputError(
             f"the card of {weights!r} has no reference to compare with; make one with "
-            "python tools/make_boltzmann_data.py OUT.json --reference --seed 11 --frames 7000 --histogram FRAMES.npz"
+            "python tools/make_boltzmann_data.py OUT.json --reference --seed 11 --frames 7000 "
+            "--histogram FRAMES.npz"
         )
     table = np.zeros(found["bins"] ** 2)
     table[found["cells"]] = found["shares"]
@@ -99,57 +101,78 @@ def measure(
     """What the generator is worth: n samples over everything, and n / 2 in either basin
     for the free energy between them.
 
-    Returns ------- ess, in per cent; acceptance, in per cent, of independent Metropolis
-    moves; delta_F_kT of the rare basin over the rest with its bootstrap error, that of
-    the reference, and delta_F_error_kT the difference; ramachandran_tv of the
-    reweighted (phi, psi) on the reference's bins, and what as many draws from the
-    reference itself would have; energy_w2 (kT) of reweighted samples, and raw;
-    profile_error_kT, the root mean square difference of the free energy along phi where
-    the reference is below 8 kT; samples_per_s and energies_per_s, each on its own.
+    Returns
+    -------
+    dict of str to float
+        ess, in per cent; acceptance, in per cent, of independent Metropolis moves;
+        delta_F_kT of the rare basin over the rest with its bootstrap error, that of the
+        reference, and delta_F_error_kT the difference; ramachandran_tv of the
+        reweighted (phi, psi) on the reference's bins, and what as many draws from the
+        reference itself would have; energy_w2 (kT) of reweighted samples, and raw;
+        profile_error_kT, the root mean square difference of the free energy along phi
+        where the reference is below 8 kT; samples_per_s and energies_per_s, each on its
+        own.
     """
     _, system, _ = alanine_dipeptide(constrained=False)
     energy = SystemEnergy(system)
-    kT = BOLTZMANN_EV_PER_K * generator.temperature_K
     begun = time.perf_counter()
     x, log_q = generator.sample(n, seed)
     drawn = time.perf_counter()
     u = energy(x)
     done = time.perf_counter()
     log_w = log_weights(log_q, u, generator.temperature_K)
-    w = importance_weights(log_w)
-    found, sides = {}, {}
+    sides = {}
     for name, region in (("rare", RARE), ("common", COMMON)):
         y, log_r = generator.sample(n // 2, seed + 1, first_torsion_rad=region)
         sides[name] = (y, log_weights(log_r, energy(y), generator.temperature_K))
+    found = {
+        "ess": 100 * ess(log_w),
+        "ess_se": 100 * bootstrap_se(ess, log_w),
+        "ess_rare_basin": 100 * ess(sides["rare"][1]),
+        "ess_rare_basin_se": 100 * bootstrap_se(ess, sides["rare"][1]),
+        "acceptance": 100 * acceptance(log_w),
+        "acceptance_se": 100 * bootstrap_se(acceptance, log_w),
+    }
+    found |= free_energy_values(sides, reference)
+    kT = BOLTZMANN_EV_PER_K * generator.temperature_K
+    found |= distribution_values(x, u / kT, log_w, reference, seed)
+    return found | {"samples_per_s": n / (drawn - begun), "energies_per_s": n / (done - drawn)}
+
+
+def free_energy_values(
+    sides: Mapping[str, tuple[Floats, Floats]], reference: Mapping[str, Any]
+) -> dict[str, float]:
+    """The free energy of the rare basin over the rest, and the profile along phi, from
+    (positions_A, log-weights) of either basin.
+    """
     delta, error = free_energy_difference(sides["common"][1], sides["rare"][1])
-    own = float(reference["delta_F_kT"])
     torsions = np.asarray(reference["torsions"], np.int64)
-    angles = dihedrals(x, torsions)
-    target = reference["ramachandran"]
-    found["ess"] = 100 * ess(log_w)
-    found["ess_rare_basin"] = 100 * ess(sides["rare"][1])
-    found["acceptance"] = 100 * acceptance(log_w)
-    found |= {"delta_F_kT": delta, "delta_F_stderr_kT": error, "delta_F_reference_kT": own}
-    found |= {
+    own = float(reference["delta_F_kT"])
+    return {
+        "delta_F_kT": delta,
+        "delta_F_stderr_kT": error,
+        "delta_F_reference_kT": own,
         "delta_F_reference_stderr_kT": reference["delta_F_stderr_kT"],
         "delta_F_error_kT": abs(delta - own),
+        "profile_error_kT": profile_error(sides, delta, torsions, reference["ramachandran"]),
     }
-    histogram = ramachandran(angles, w, len(target))
-    found["ramachandran_tv"] = total_variation(histogram, target)
-    drawn_again = (
-        np.random.default_rng(seed)
-        .multinomial(round(n * ess(log_w)), target.ravel())
-        .reshape(target.shape)
-    )
-    found["ramachandran_tv_of_as_many"] = total_variation(drawn_again / drawn_again.sum(), target)
+
+
+def distribution_values(
+    x: Floats, u_kT: Floats, log_w: Floats, reference: Mapping[str, Any], seed: int
+) -> dict[str, float]:
+    """Distances of the reweighted torsions and energies from the reference's."""
+    target, n = reference["ramachandran"], len(x)
+    weights = importance_weights(log_w)
+    angles = dihedrals(x, np.asarray(reference["torsions"], np.int64))
+    as_many = np.random.default_rng(seed).multinomial(round(n * ess(log_w)), target.ravel())
+    as_many = as_many.reshape(target.shape)
     quantiles = np.asarray(reference["energy_quantiles_kT"])
-    found["energy_w2"] = quantile_distance(u / kT, w, quantiles)
-    found["energy_w2_raw"] = quantile_distance(u / kT, np.ones(n) / n, quantiles)
-    found["profile_error_kT"] = profile_error(sides, delta, torsions, target)
-    return found | {
-        "samples": n,
-        "samples_per_s": n / (drawn - begun),
-        "energies_per_s": n / (done - drawn),
+    return {
+        "ramachandran_tv": total_variation(ramachandran(angles, weights, len(target)), target),
+        "ramachandran_tv_of_as_many": total_variation(as_many / as_many.sum(), target),
+        "energy_w2": quantile_distance(u_kT, weights, quantiles),
+        "energy_w2_raw": quantile_distance(u_kT, np.ones(n) / n, quantiles),
     }
 
 
@@ -167,7 +190,7 @@ def ramachandran(angles: Floats, weights: Floats, bins: int) -> Floats:
     cells = np.floor((angles + np.pi) / (2 * np.pi) * bins).astype(int) % bins
     out = np.zeros((bins, bins))
     np.add.at(out, tuple(cells.T), weights)
-    return out / out.sum()
+    return np.asarray(out / out.sum())
 
 
 def total_variation(a: Floats, b: Floats) -> float:
@@ -188,7 +211,7 @@ def quantile_distance(values: Floats, weights: Floats, quantiles: Floats) -> flo
 
 
 def profile_error(
-    sides: dict[str, tuple[Floats, Floats]],
+    sides: Mapping[str, tuple[Floats, Floats]],
     delta_kT: float,
     torsions: NDArray[np.int64],
     target: Floats,

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from equidrift.adapters.ase.xtb import gfn2_relax, require_tblite
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import coverage
-from equidrift.bench.machine import Progress, System, commit, data_folder, machine, references
+from equidrift.bench.machine import Progress, System, data_folder, references, silent
+from equidrift.bench.rows import Row, medians, published, row, share_errors, table
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
 from equidrift.engine.conformers import generate_many, make_settings
 from equidrift.records import Molecule
@@ -51,14 +52,16 @@ DRUG_ROWS = {
     "equidrift": "default",
     "etkdg-mmff-refine": "etkdg-mmff-refine",
 }
-# solver of se3-distance -> its options; Langevin's step was chosen on the same molecules, in its favour
+# solver of se3-distance -> its options; Langevin's step was chosen on these molecules, in its
+# favour
 SOLVERS: dict[str, dict[str, Any]] = {
     "sde": {},
     "ode": {"solver": "ode"},
     "langevin": {"solver": "langevin", "step_rate": 0.3},
 }
 SOLVER_CALLS, SOLVER_EVERY = (20, 50, 100), 9
-# Published figures on QM9 under another protocol (arXiv:2403.01430, "GD-P": 200 test molecules, DFT-free references); for orientation only.
+# Published on QM9 under another protocol (arXiv:2403.01430, "GD-P": 200 test molecules, DFT-free
+# references): for orientation.
 PUBLISHED = {
     "se3-invariant-diffusion-published": {"COV-R@0.5": 90.81, "AMR-R": 0.2691, "calls": 100},
     "geodiff-published": {
@@ -90,32 +93,33 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     systems = references(
         folder / "gfn2_conformers" / "qm9_val.npz", None if full else QUICK_MOLECULES
     )
-    say = progress or (lambda message: None)
+    say = progress or silent
     n_relaxed = FULL_RELAXED if full else QUICK_RELAXED
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     relax_rate = 0.0
-    for row, (name, calls) in ROWS.items():
-        say(f"qm9-val/{row}: {name}")
+    for label, (name, calls) in ROWS.items():
+        say(f"qm9-val/{label}: {name}")
         with ProcessPoolExecutor(
             1, mp_context=get_context("spawn")
         ) as own_process:  # its peak memory is then the row's
-            chosen = systems[::3] if row in SLOW else systems
+            chosen = systems[::3] if label in SLOW else systems
             samples, values = own_process.submit(sampled, name, chosen).result()
         values |= quality(chosen, samples) | {"molecules": len(chosen)}
         released, rate = energy_released(chosen, samples, n_relaxed)
-        values |= {"energy_released_kcal_mol": released, "calls": calls}
-        rows.append({"row": f"qm9-val/{row}", "values": values})
+        values |= released | {"calls": calls}
+        rows.append(row(f"qm9-val/{label}", values, len(chosen)))
         if name == "etkdg-mmff":
             relax_rate = rate
             say("qm9-val/refine")
-            rows.append({"row": "qm9-val/refine", "values": refined(systems, samples, n_relaxed)})
+            values = refined(systems, samples, n_relaxed)
+            rows.append(row("qm9-val/refine", values, len(systems)))
     add_ratios(rows, relax_rate)
     rows += solver_rows(systems[:: SOLVER_EVERY if full else QUICK_MOLECULES // 2], say)
     drugs = folder / "gfn2_conformers" / "zinc_val.npz"
     if drugs.exists():
         rows += drug_rows(references(drugs, DRUGS if full else DRUGS // 6), say)
-    rows += [{"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()]
-    return {"name": "conformers", "machine": machine(), "commit": commit(), "rows": rows}
+    rows += [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
+    return table("conformers", rows)
 
 
 def sampled(
@@ -154,15 +158,17 @@ def sampled(
     seconds = time.perf_counter() - begun
     count = sum(len(x) for x in samples)
     memory_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    right = {"stereo": 100.0 * (1 - wrong / max(1, drawn))}
     values = {
-        "stereo": 100.0 * (1 - wrong / max(1, drawn)),
+        **right,
+        **share_errors(right, drawn),
         "conformers_per_s": count / seconds,
         "peak_memory_MB": memory_MB,
     }
     return samples, values | {"conformers": count}
 
 
-def solver_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
+def solver_rows(systems: list[System], say: Progress) -> list[Row]:
     """System A's SDE and ODE against annealed Langevin with the same network, at equal
     numbers of calls.
     """
@@ -172,37 +178,40 @@ def solver_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
             say(f"qm9-val/se3-distance-{solver}-{calls}")
             samples, values = sampled("se3-distance", systems, calls, options)
             values |= quality(systems, samples) | {"calls": calls, "molecules": len(systems)}
-            rows.append({"row": f"qm9-val/se3-distance-{solver}-{calls}", "values": values})
+            rows.append(row(f"qm9-val/se3-distance-{solver}-{calls}", values, len(systems)))
     return rows
 
 
-def drug_rows(systems: list[System], say: Progress) -> list[dict[str, Any]]:
+def drug_rows(systems: list[System], say: Progress) -> list[Row]:
     """The default, the refiner and the baselines on drug-size molecules."""
     rows = []
-    for row, name in DRUG_ROWS.items():
-        say(f"zinc-val/{row}: {name}")
+    for label, name in DRUG_ROWS.items():
+        say(f"zinc-val/{label}: {name}")
         samples, values = sampled(name, systems)
         values |= quality(systems, samples) | {
             "molecules": len(systems),
             "calls": 2 if name == "default" or name.endswith("refine") else 0,
         }
-        rows.append({"row": f"zinc-val/{row}", "values": values})
+        rows.append(row(f"zinc-val/{label}", values, len(systems)))
     return rows
 
 
 def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[str, float]:
     """Coverage and matching of samples against references."""
-    matrix = rmsd_matrix
     return coverage(
-        [matrix(molecule, known, made) for (molecule, known), made in zip(systems, samples)]
+        [
+            rmsd_matrix(molecule, known, made)
+            for (molecule, known), made in zip(systems, samples, strict=True)
+        ]
     )
 
 
 def energy_released(
     systems: list[System], samples: list[NDArray[np.float64]], count: int
-) -> tuple[float, float]:
-    """(median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule,
-    relaxations per second on all cores).
+) -> tuple[dict[str, float], float]:
+    """Median kcal/mol that GFN2-xTB relaxation releases from one sample per molecule,
+    with its standard error and the number `relaxed`; relaxations per second on all
+    cores.
     """
     chosen = [
         k
@@ -214,7 +223,8 @@ def energy_released(
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
         parts = list(pool.map(relaxed, [jobs[k::cores] for k in range(cores)]))
     released = [value for values, _ in parts for value in values]
-    return float(np.nanmedian(released)), len(released) / max(seconds for _, seconds in parts)
+    values = medians({"energy_released_kcal_mol": released}) | {"relaxed": len(released)}
+    return values, len(released) / max(seconds for _, seconds in parts)
 
 
 def relaxed(jobs: list[System]) -> tuple[list[float], float]:
@@ -222,12 +232,11 @@ def relaxed(jobs: list[System]) -> tuple[list[float], float]:
     BFGS to 0.01 eV/A.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
-    relax = gfn2_relax
-    before = [relax(molecule, positions, 0)[1][0] for molecule, positions in jobs]
+    before = [gfn2_relax(molecule, positions, 0)[1][0] for molecule, positions in jobs]
     begun = time.perf_counter()
-    after = [relax(molecule, positions, fmax_eV_A=0.01)[1][0] for molecule, positions in jobs]
+    after = [gfn2_relax(molecule, positions, fmax_eV_A=0.01)[1][0] for molecule, positions in jobs]
     seconds = time.perf_counter() - begun
-    return [float(b - a) * KCAL_MOL_PER_EV for b, a in zip(before, after)], seconds
+    return [float(b - a) * KCAL_MOL_PER_EV for b, a in zip(before, after, strict=True)], seconds
 
 
 def refined(
@@ -235,26 +244,31 @@ def refined(
 ) -> dict[str, float]:
     """The refiner alone, on ETKDG + MMFF94 conformers."""
     refiner = make_refiner("refine")
-    jobs = [(molecule, x) for (molecule, _), x in zip(systems, starts)]
+    jobs = [(molecule, x) for (molecule, _), x in zip(systems, starts, strict=True)]
     refiner.refine_many(jobs[:2])
     begun = time.perf_counter()
     moved = refiner.refine_many(jobs)
     seconds = time.perf_counter() - begun
-    right = [np.isin(GeometryCheck(m)(x), STEREO_REASONS) for (m, _), x in zip(systems, moved)]
-    values = quality(systems, moved) | {"stereo": 100.0 * (1 - float(np.concatenate(right).mean()))}
+    right = [
+        np.isin(GeometryCheck(m)(x), STEREO_REASONS)
+        for (m, _), x in zip(systems, moved, strict=True)
+    ]
+    wrong = np.concatenate(right)
+    stereo = {"stereo": 100.0 * (1 - float(wrong.mean()))}
+    values = quality(systems, moved) | stereo | share_errors(stereo, len(wrong))
     values |= {
         "conformers_per_s": sum(map(len, moved)) / seconds,
         "conformers": sum(map(len, moved)),
         "calls": refiner.default_steps,
     }
-    return values | {"energy_released_kcal_mol": energy_released(systems, moved, count)[0]}
+    return values | energy_released(systems, moved, count)[0]
 
 
-def add_ratios(rows: list[dict[str, Any]], relaxations_per_s: float) -> None:
+def add_ratios(rows: list[Row], relaxations_per_s: float) -> None:
     """Speeds as ratios of this run: over ETKDG + MMFF94, and over GFN2-xTB relaxation,
     all on every core.
     """
-    by_name = {row["row"]: row["values"] for row in rows}
+    by_name = {one["row"]: one["values"] for one in rows}
     mmff = by_name["qm9-val/etkdg-mmff"]["conformers_per_s"]
     whole = 1.0 / (1.0 / mmff + 1.0 / relaxations_per_s)
     for values in by_name.values():

@@ -24,7 +24,8 @@ from equidrift.bench.fields_atoms import atom_rows
 from equidrift.bench.fields_cost import cost_rows
 from equidrift.bench.fields_tracks import cyclone_rows
 from equidrift.bench.fix import fix_rows
-from equidrift.bench.machine import commit, machine
+from equidrift.bench.machine import Progress, silent
+from equidrift.bench.rows import Row, means, published, row, table
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import (
     SYSTEMS_1D,
@@ -38,35 +39,30 @@ from equidrift.models.fields.functions.likelihood import EXACT_VALUES
 from equidrift.models.fields.functions.sampler import FieldModel
 
 TASKS = {"interpolation": 0.0, "generalisation": 4.0}  # where the window of [-2, 2] is moved to
-QUICK, FULL, QUICK_2D, FULL_2D, CONTEXT_2D = 100, 1000, 4, 32, 25
-FULL_EXPERTS, QUICK_NETWORK, FULL_NETWORK, QUICK_NETWORK_2D, FULL_NETWORK_2D, POINTS_NETWORK_2D = (
-    200,
-    10,
-    60,
-    3,
-    12,
-    125,
-)
-FLOW = {
-    "steps": 60,
-    "first_std": 1e-3,
-}  # of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03
+QUICK, FULL = 100, 1000  # functions of a row in 1D
+FULL_EXPERTS = 200  # of sawtooth and mixture
+QUICK_2D, FULL_2D = 4, 32
+QUICK_NETWORK, FULL_NETWORK = 10, 60  # of a row of a network, whose likelihood costs an integral
+QUICK_NETWORK_2D, FULL_NETWORK_2D = 3, 12
+CONTEXT_2D = 25  # points of the radial grid that are known
+POINTS_NETWORK_2D = 125  # of the grid, known ones included, in rows of networks
+# Of the networks' likelihoods: half the steps and twice the first noise flatter them by 0.03.
+FLOW = {"steps": 60, "first_std": 1e-3}
 FLOW_2D = {"steps": 20, "first_std": 5e-3}
 NETWORKS_2D = ("2d-div-free-network", "2d-div-free-network-32", "2d-div-free-plain-32")
 # arXiv:2307.05431, tables: the table of the authors' code
 PUBLISHED = {
     "geomndp-published": {
-        "interpolation": dict(zip(SYSTEMS_1D, (0.69, 0.32, -0.51, 3.39, 0.41))),
-        "generalisation": dict(zip(SYSTEMS_1D, (0.71, 0.31, -0.52, 3.39, 0.39))),
-        "equivariant": dict(zip(SYSTEMS_2D, (0.56, 0.65, 0.66))),
+        "interpolation": dict(zip(SYSTEMS_1D, (0.69, 0.32, -0.51, 3.39, 0.41), strict=True)),
+        "generalisation": dict(zip(SYSTEMS_1D, (0.71, 0.31, -0.52, 3.39, 0.39), strict=True)),
+        "equivariant": dict(zip(SYSTEMS_2D, (0.56, 0.65, 0.66), strict=True)),
     },
     "gnp-published": {
-        "interpolation": dict(zip(SYSTEMS_1D, (0.70, 0.30, -0.47, 0.42, 0.10))),
-        "generalisation": dict(zip(SYSTEMS_1D, (0.69, 0.30, -0.47, 0.42, 0.10))),
+        "interpolation": dict(zip(SYSTEMS_1D, (0.70, 0.30, -0.47, 0.42, 0.10), strict=True)),
+        "generalisation": dict(zip(SYSTEMS_1D, (0.69, 0.30, -0.47, 0.42, 0.10), strict=True)),
     },
-    "ndp-published": {"equivariant": dict(zip(SYSTEMS_2D, (0.55, 0.62, 0.62)))},
+    "ndp-published": {"equivariant": dict(zip(SYSTEMS_2D, (0.55, 0.62, 0.62), strict=True))},
 }
-Progress = Callable[[object], None]
 
 
 def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
@@ -77,8 +73,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     full : 1000 functions a 1D row and 32 a 2D row; else 100 and 4.
     progress : called with a line of text before every row.
     """
-    say = progress or (lambda message: None)
-    rows: list[dict[str, Any]] = []
+    say = progress or silent
+    rows: list[Row] = []
     for system in SYSTEMS_1D:
         targets = 50 if system in SYSTEMS_1D[:3] else 100
         count = (FULL if targets == 50 else FULL_EXPERTS) if full else QUICK
@@ -103,48 +99,42 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
         rows += fix_rows(full, say)
     if data and (Path(data) / "rmd17").is_dir() and (Path(data) / "qm9_130831.npz").is_file():
         rows += atom_rows(Path(data), full, say)
-    return {"name": "fields", "machine": machine(), "commit": commit(), "rows": rows}
+    return table("fields", rows)
 
 
 def system_rows(
     system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows of one system: the shipped model, the GP it was drawn from and its diagonal
     (where there is one), and the papers.
     """
-    rows = []
+    rows, count = [], functions(sets)
     model = shipped(system)
     if model is not None:
-        rows.append(
-            {
-                "row": f"{system}/{task}",
-                "values": loglik(sets, targets, lambda x, y: log_prob(model, x, y)),
-            }
-        )
+        values = loglik(sets, targets, lambda x, y: log_prob(model, x, y))
+        rows.append(row(f"{system}/{task}", values, count))
     try:
         kernel = true_kernel(system)
     except UnknownNameError:
         kernel = None
     if kernel is not None:
         joint = loglik(sets, targets, lambda x, y: kernel.gram(x).log_prob(y))
-        rows.append({"row": f"{system}/{task}-gp-optimum", "values": joint})
-        rows.append(
-            {
-                "row": f"{system}/{task}-gp-diagonal",
-                "values": summary([diagonal(kernel, n, x, y) / targets for n, x, y in sets]),
-            }
-        )
+        rows.append(row(f"{system}/{task}-gp-optimum", joint, count))
+        apart = summary([diagonal(kernel, n, x, y) / targets for n, x, y in sets])
+        rows.append(row(f"{system}/{task}-gp-diagonal", apart, count))
     for name, tables in PUBLISHED.items():
         if task in tables:
-            rows.append(
-                {"row": f"{system}/{task}-{name}", "values": {"loglik": tables[task][system]}}
-            )
+            rows.append(published(f"{system}/{task}-{name}", {"loglik": tables[task][system]}))
     return rows
 
 
 def network_rows(
-    row: str, name: str, sets: list[tuple[int, Tensor, Tensor]], targets: int, flow: dict[str, Any]
-) -> list[dict[str, Any]]:
+    label: str,
+    name: str,
+    sets: list[tuple[int, Tensor, Tensor]],
+    targets: int,
+    flow: dict[str, Any],
+) -> list[Row]:
     """The row of a shipped network, by the flow; none where it is not there."""
     try:
         model = FieldModel.load(name)
@@ -155,10 +145,10 @@ def network_rows(
         probes = 0 if y[0].numel() <= EXACT_VALUES else 8
         return torch.tensor(model.log_prob(x.numpy(), y.numpy(), probes=probes, **flow))
 
-    return [{"row": row, "values": loglik(sets, targets, joint)}]
+    return [row(label, loglik(sets, targets, joint), functions(sets))]
 
 
-def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
+def few_function_rows(full: bool, say: Progress) -> list[Row]:
     """div-free fields: the GP fitted to 32 functions on all points; networks, on 125
     points, fitted to many functions and to 32.
     """
@@ -167,7 +157,7 @@ def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
     try:
         model = FieldModel.load(f"field-{system}-32")
         values = loglik(sets, len(radial_grid()) - CONTEXT_2D, lambda x, y: log_prob(model, x, y))
-        rows.append({"row": f"{system}/equivariant-32", "values": values})
+        rows.append(row(f"{system}/equivariant-32", values, functions(sets)))
     except UnknownNameError:
         pass
     count = FULL_NETWORK_2D if full else QUICK_NETWORK_2D
@@ -175,7 +165,7 @@ def few_function_rows(full: bool, say: Progress) -> list[dict[str, Any]]:
     targets = POINTS_NETWORK_2D - CONTEXT_2D
     kernel = true_kernel(system)
     values = loglik(fewer, targets, lambda x, y: kernel.gram(x).log_prob(y))
-    rows.append({"row": f"{system}/gp-optimum-125", "values": values})
+    rows.append(row(f"{system}/gp-optimum-125", values, functions(fewer)))
     for name in NETWORKS_2D:
         say(name)
         rows += network_rows(
@@ -208,14 +198,15 @@ def loglik(
     return summary([(joint(x, y) - joint(x[:, :n], y[:, :n])) / targets for n, x, y in sets])
 
 
+def functions(sets: list[tuple[int, Tensor, Tensor]]) -> int:
+    """How many functions some sets hold."""
+    return sum(len(x) for _, x, _ in sets)
+
+
 def summary(parts: list[Tensor]) -> dict[str, float]:
-    """Mean and its 95 % error over functions."""
-    values = torch.cat(parts)
-    return {
-        "loglik": float(values.mean()),
-        "error": 1.96 * float(values.std()) / math.sqrt(len(values)),
-        "functions": len(values),
-    }
+    """Mean over functions with its standard error, and its 95 % error."""
+    values = means({"loglik": torch.cat(parts).numpy()})
+    return values | {"error": 1.96 * values.get("loglik_se", math.nan)}
 
 
 def test_sets_1d(system: str, shift: float, functions: int) -> list[tuple[int, Tensor, Tensor]]:
@@ -259,6 +250,5 @@ def diagonal(kernel: Kernel, n: int, x: Tensor, y: Tensor) -> Tensor:
     variance = matrix.diagonal(dim1=1, dim2=2)[:, size:] - (weights * matrix[:, :size, size:]).sum(
         1
     )
-    return -0.5 * (
-        (flat[:, size:] - mean).square() / variance + (2 * math.pi * variance).log()
-    ).sum(1)
+    terms: Tensor = (flat[:, size:] - mean).square() / variance + (2 * math.pi * variance).log()
+    return -0.5 * terms.sum(1)

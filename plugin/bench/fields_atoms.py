@@ -13,14 +13,14 @@ density. `coverage50`, `coverage90` are in percent, of the intervals of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from equidrift.bench.rows import Row, means, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, AtomFields, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.network import AtomGram
@@ -30,14 +30,15 @@ from equidrift.models.fields.functions.kernels import fit_kernel, fitted_family
 
 QUICK, FULL = 4, 25  # frames per molecule of rMD17; ten times as many molecules of QM9
 PLAIN_MOLECULES, PLAIN_STEPS = 45, 40  # of the fit of the plain kernel
+LEVELS = {0.5: 0.6745, 0.9: 1.6449}  # of intervals: the normal law's half width in deviations
 Law = Callable[[AtomFields], tuple[Tensor, AtomGram]]
 
 
 def atom_rows(
     folder: Path, full: bool = False, progress: Callable[[object], None] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The rows of all shipped models of fields on atoms, beside their baselines."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for name in ("forces", "virial", "charges"):
         try:
             model = AtomFieldModel.load(f"atom-{name}")
@@ -67,22 +68,20 @@ def training(folder: Path, name: str) -> AtomFields:
     )
 
 
-def set_rows(
-    label: str, model: AtomFieldModel, data: AtomFields, train: AtomFields
-) -> list[dict[str, Any]]:
+def set_rows(label: str, model: AtomFieldModel, data: AtomFields, train: AtomFields) -> list[Row]:
     """Rows of one test set: ours, a GP with a plain kernel on positions, and no
     knowledge but the mean and the spread.
     """
     laws: dict[str, Law] = {
         "equidrift": model.law,
         "plain-gp": plain(model, train),
-        "mean": white(model),
+        "mean": white,
     }
     rows = []
     for share in SHARES:
         for method, law in laws.items():
             values = measured(model, data, law, share, ours=method == "equidrift")
-            rows.append({"row": f"{label}-{round(100 * share)}/{method}", "values": values})
+            rows.append(row(f"{label}-{round(100 * share)}/{method}", values, len(data)))
     return rows
 
 
@@ -91,44 +90,49 @@ def measured(
 ) -> dict[str, float]:
     """One row."""
     generator = torch.Generator().manual_seed(20_240_003)
-    logs, errors, squares, held = [], [], [], {50: [], 90: []}  # type: ignore[var-annotated]
+    widths = {
+        f"coverage{round(100 * level)}": model.half_width(share, level) if ours else normal
+        for level, normal in LEVELS.items()
+    }
+    columns: dict[str, list[float]] = {}
     for k in range(len(data)):
         one = model.standard(data[slice(k, k + 1)])
-        noise = model.config.noise * torch.randn(
-            one.y.shape, generator=generator, dtype=torch.float64
-        )
-        given = given_share(one.mask, share, generator)
-        mean, gram = law(one)
-        asked = ~given[0]
-        logs.append(
-            conditional(mean, gram, one.y + noise, given) / (int(asked.sum()) * model.components)
-            - math.log(model.scale)
-        )
-        centre, variance = gp_posterior(mean, gram, one.y, given)
-        miss, spread = (one.y - centre)[0, asked].abs(), variance[0, asked].sqrt()
-        errors.append(float(miss.mean()) * model.scale)
-        squares.append(float(miss.square().mean()) * model.scale**2)
-        quantiles = dict(
-            zip(
-                held,
-                (
-                    model.half_width(share, level) if ours else z
-                    for level, z in ((0.5, 0.6745), (0.9, 1.6449))
-                ),
-            )
-        )
-        for level, found in held.items():
-            found.append(float((miss < quantiles[level] * spread).double().mean()))
-    values = {
-        "loglik": float(np.mean(logs)),
-        "error": 1.96 * float(np.std(logs)) / math.sqrt(len(logs)),
+        for name, value in molecule_values(model, one, law, share, generator, widths).items():
+            columns.setdefault(name, []).append(value)
+    mean_square = float(np.mean(columns.pop("square")))
+    values = means(columns)
+    return values | {
+        "error": 1.96 * values.get("loglik_se", math.nan),
+        "RMSE": math.sqrt(mean_square),
     }
-    values |= {"MAE": float(np.mean(errors)), "RMSE": math.sqrt(float(np.mean(squares)))}
-    return (
-        values
-        | {f"coverage{level}": 100 * float(np.mean(found)) for level, found in held.items()}
-        | {"molecules": len(data)}
-    )
+
+
+def molecule_values(
+    model: AtomFieldModel,
+    one: AtomFields,
+    law: Law,
+    share: float,
+    generator: torch.Generator,
+    widths: Mapping[str, float],
+) -> dict[str, float]:
+    """The figures of one molecule: log-likelihood, errors, and the share in percent of
+    the values asked for that lie within each of `widths` standard deviations.
+    """
+    noise = model.config.noise * torch.randn(one.y.shape, generator=generator, dtype=torch.float64)
+    given = given_share(one.mask, share, generator)
+    mean, gram = law(one)
+    asked = ~given[0]
+    density = conditional(mean, gram, one.y + noise, given) / (int(asked.sum()) * model.components)
+    centre, variance = gp_posterior(mean, gram, one.y, given)
+    miss, spread = (one.y - centre)[0, asked].abs(), variance[0, asked].sqrt()
+    values = {
+        "loglik": density - math.log(model.scale),
+        "MAE": float(miss.mean()) * model.scale,
+        "square": float(miss.square().mean()) * model.scale**2,
+    }
+    for name, width in widths.items():
+        values[name] = 100 * float((miss < width * spread).double().mean())
+    return values
 
 
 def conditional(mean: Tensor, gram: AtomGram, y: Tensor, given: Tensor) -> float:
@@ -144,26 +148,19 @@ def conditional(mean: Tensor, gram: AtomGram, y: Tensor, given: Tensor) -> float
 
     def log_prob(part: Tensor, covariance: Tensor) -> Tensor:
         factor = torch.linalg.cholesky(covariance)
-        white = torch.linalg.solve_triangular(factor, part[:, None], upper=False)
-        return (
-            -0.5 * white.square().sum()
-            - factor.diagonal().log().sum()
-            - 0.5 * len(part) * math.log(2 * math.pi)
-        )
+        whitened = torch.linalg.solve_triangular(factor, part[:, None], upper=False)
+        determinant = factor.diagonal().log().sum()
+        constant = 0.5 * len(part) * math.log(2 * math.pi)
+        density: Tensor = -0.5 * whitened.square().sum() - determinant - constant
+        return density
 
     return float(log_prob(flat, matrix) - log_prob(flat[known], matrix[known][:, known]))
 
 
-def white(model: AtomFieldModel) -> Law:
-    """Independent values of the training's mean and spread."""
-
-    def law(one: AtomFields) -> tuple[Tensor, AtomGram]:
-        _, n, p = one.y.shape
-        return torch.zeros_like(one.y), AtomGram(
-            torch.eye(n * p, dtype=torch.float64)[None], 1.0, n, p
-        )
-
-    return law
+def white(one: AtomFields) -> tuple[Tensor, AtomGram]:
+    """The law of independent values of the training's mean and spread."""
+    _, n, p = one.y.shape
+    return torch.zeros_like(one.y), AtomGram(torch.eye(n * p, dtype=torch.float64)[None], 1.0, n, p)
 
 
 def plain(model: AtomFieldModel, train: AtomFields) -> Law:

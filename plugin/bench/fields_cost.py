@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from equidrift.bench.rows import Row, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import true_kernel
 from equidrift.models.fields.functions.kernels import make_kernel
@@ -17,17 +18,16 @@ from equidrift.models.fields.functions.objective import AnalyticScore, LinearBet
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.conditioning import conditional_sample
 
-MODEL, SIZES, BASE, CORRECTIONS, SAMPLES, STEPS = (
-    "field-se-network",
-    (10, 50, 200),
-    10,
-    (0, 5, 50),
-    4,
-    20,
-)
+MODEL = "field-se-network"
+SIZES = (10, 50, 200)  # points of the context or of the query
+BASE = 10  # points of the other one
+CORRECTIONS = (0, 5, 50)  # of a step
+SAMPLES = 4  # drawn at once, and timed
+ERROR_SAMPLES = 4000  # that the errors of mean and covariance are measured on
+STEPS = 20
 
 
-def cost_rows() -> list[dict[str, Any]]:
+def cost_rows() -> list[Row]:
     """Seconds of 4 conditional samples of the network for each size, and the
     corrector's rows; none where no network is shipped.
     """
@@ -39,20 +39,16 @@ def cost_rows() -> list[dict[str, Any]]:
     for name in ("context", "query"):
         for size in SIZES:
             known, asked = (size, BASE) if name == "context" else (BASE, size)
-            rows.append(
-                {
-                    "row": f"cost/{name}-{size}",
-                    "values": {"seconds": _seconds(model, known, asked), "samples": SAMPLES},
-                }
-            )
+            values = {"seconds": _seconds(model, known, asked)}
+            rows.append(row(f"cost/{name}-{size}", values, SAMPLES))
     for m in CORRECTIONS:
         values = {
             **_errors(m),
             "network_calls": STEPS * (1 + m),
             "seconds": _seconds(model, BASE, BASE, corrections=m),
-            "samples": SAMPLES,
+            "samples_timed": SAMPLES,
         }
-        rows.append({"row": f"corrector/M-{m}", "values": values})
+        rows.append(row(f"corrector/M-{m}", values, ERROR_SAMPLES))
     return rows
 
 
@@ -72,7 +68,7 @@ def _seconds(model: FieldModel, known: int, asked: int, **options: Any) -> float
     return time.perf_counter() - begun
 
 
-def _errors(corrections: int, samples: int = 4000) -> dict[str, float]:
+def _errors(corrections: int, samples: int = ERROR_SAMPLES) -> dict[str, float]:
     """Largest errors of mean and covariance, in posterior standard deviations, with an
     exact score under white noising.
     """

@@ -8,7 +8,6 @@ mean prediction; log-likelihoods are per place, in nats per steradian.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.bench.machine import Progress, silent
+from equidrift.bench.rows import Row, means, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import hurdat_tracks
 from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
@@ -42,9 +43,7 @@ def split(folder: Path | str) -> tuple[Array, Array, Array]:
     return days, tracks[order[count:]], tracks[order[:count]]
 
 
-def cyclone_rows(
-    folder: Path | str, full: bool, say: Callable[[object], None] = lambda message: None
-) -> list[dict[str, Any]]:
+def cyclone_rows(folder: Path | str, full: bool, say: Progress = silent) -> list[Row]:
     """Rows of both tasks; `full` takes all held-out storms."""
     days, train, test = split(folder)
     test = test if full else test[:QUICK]
@@ -71,17 +70,12 @@ def cyclone_rows(
             asked = np.setdiff1d(np.arange(POINTS), known)
             error = distance_km(place(known)[:, asked], test[:, asked])
             loglik = (joint - density(known)) / len(asked)
-            values = {
-                "error_km": float(error.mean()),
-                "error_km_median": float(np.median(error)),
-                "last_km": float(error[:, -1].mean()),
-            }
+            values = means({"error_km": error.mean(1), "last_km": error[:, -1], "loglik": loglik})
             values |= {
-                "loglik": float(loglik.mean()),
-                "error": 1.96 * float(loglik.std()) / math.sqrt(len(test)),
-                "storms": len(test),
+                "error_km_median": float(np.median(error)),
+                "error": 1.96 * values["loglik_se"],
             }
-            rows.append({"row": f"cyclones/{task}{suffix}", "values": values})
+            rows.append(row(f"cyclones/{task}{suffix}", values, len(test)))
     return rows
 
 

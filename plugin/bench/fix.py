@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.conditions import coordmap_baseline
 from equidrift.adapters.rdkit.rmsd import heavy_symmetries
-from equidrift.bench.machine import data_folder, references
+from equidrift.bench.machine import Progress, data_folder, references, silent
+from equidrift.bench.rows import Row, means, medians, row, share_errors
 from equidrift.checks.conditions import Conditions, Known, make_conditions
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.conformers import generate, make_settings
@@ -96,7 +96,7 @@ def systems(limit: int) -> list[System]:
             continue
         atoms = random_half(molecule)
         core_A = known_A[zlib.crc32(molecule.smiles.encode()) % len(known_A)][atoms]
-        conditions = make_conditions(fix={int(k): x for k, x in zip(atoms, core_A)})
+        conditions = make_conditions(fix={int(k): x for k, x in zip(atoms, core_A, strict=True)})
         if conditions is None:
             continue
         placed = np.array([superposed(x, x[atoms], core_A) for x in known_A])
@@ -127,9 +127,7 @@ def matching_A(system: System, samples_A: NDArray[np.float64]) -> float:
     return float(rmsd.min(1).mean())
 
 
-def fix_rows(
-    full: bool = False, progress: Callable[[object], None] | None = None
-) -> list[dict[str, Any]]:
+def fix_rows(full: bool = False, progress: Progress | None = None) -> list[Row]:
     """The rows `fix/...`, with `success` (percent of draws that pass every check),
     `AMR`, `AMR_median`, `core_moved_A`, `samples_per_s` and, where tblite is there,
     `energy_released_kcal_mol`: what GFN2-xTB relaxation with the core held releases.
@@ -140,18 +138,20 @@ def fix_rows(
         where the benchmark data is missing.
     """
     chosen = systems(FULL_MOLECULES if full else QUICK_MOLECULES)
-    say = progress or (lambda message: None)
+    say = progress or silent
     rows = []
-    for row, model in ROWS.items():
-        if row in FULL_ONLY and not full:
+    for name, model in ROWS.items():
+        if name in FULL_ONLY and not full:
             continue
-        say(f"fix/{row}")
-        values = measured(chosen, row, model, FULL_RELAXED if full else QUICK_RELAXED)
-        rows.append({"row": f"fix/{row}", "values": values})
+        say(f"fix/{name}")
+        values = measured(
+            chosen, model, FULL_RELAXED if full else QUICK_RELAXED, free=name == "free"
+        )
+        rows.append(row(f"fix/{name}", values, len(chosen)))
     return rows
 
 
-def measured(chosen: list[System], row: str, model: str, n_relaxed: int) -> dict[str, float]:
+def measured(chosen: list[System], model: str, n_relaxed: int, *, free: bool) -> dict[str, float]:
     """One row: the samples of a method, judged."""
     made, drawn, accepted = [], 0, 0
     settings = make_settings(model) if model else None
@@ -161,29 +161,26 @@ def measured(chosen: list[System], row: str, model: str, n_relaxed: int) -> dict
         if settings is None:
             samples_A, tries = rdkit_recipe(system)
         else:
-            samples_A, tries = ours(system, settings.model, free=row == "free")
+            samples_A, tries = ours(system, settings.model, free=free)
         seconds += time.perf_counter() - begun
         made.append(samples_A)
         drawn, accepted = drawn + tries, accepted + len(samples_A)
-    matched = [matching_A(system, x) for system, x in zip(chosen, made) if len(x)]
+    matched = [matching_A(system, x) for system, x in zip(chosen, made, strict=True) if len(x)]
     moved = [
         np.abs(x[:, s.known.atoms] - s.known.positions_A).max()
-        for s, x in zip(chosen, made)
+        for s, x in zip(chosen, made, strict=True)
         if len(x)
     ]
-    values = {
-        "success": 100.0 * accepted / drawn,
-        "AMR": float(np.mean(matched)),
-        "AMR_median": float(np.median(matched)),
-    }
+    success = {"success": 100.0 * accepted / drawn}
+    values = success | share_errors(success, drawn)
+    values |= means({"AMR": matched}) | medians({"AMR_median": matched})
     values |= {
         "core_moved_A": float(np.max(moved)),
         "molecules": len(chosen),
         "without_sample": sum(not len(x) for x in made),
     }
     values |= {"samples_per_s": accepted / seconds}
-    released = energy_released(chosen, made, n_relaxed)
-    return values if released is None else values | {"energy_released_kcal_mol": released}
+    return values | energy_released(chosen, made, n_relaxed)
 
 
 def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64], int]:
@@ -215,20 +212,21 @@ def rdkit_recipe(system: System) -> tuple[NDArray[np.float64], int]:
 
 def energy_released(
     chosen: list[System], made: list[NDArray[np.float64]], count: int
-) -> float | None:
+) -> dict[str, float]:
     """Median over molecules of the kcal/mol that GFN2-xTB releases from one sample when
-    the core is held; None without tblite.
+    the core is held, its standard error and the number `relaxed`; empty without tblite.
     """
     released = []
-    relax = gfn2_relax
     for k in np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int):
         if not len(made[k]):
             continue
         sample = made[k][len(made[k]) // 2][None]
         try:
-            before = relax(chosen[k].molecule, sample, 0)[1][0]
-            after = relax(chosen[k].molecule, sample, known=chosen[k].known)[1][0]
+            before = gfn2_relax(chosen[k].molecule, sample, 0)[1][0]
+            after = gfn2_relax(chosen[k].molecule, sample, known=chosen[k].known)[1][0]
         except MissingDependencyError:
-            return None
+            return {}
         released.append((before - after) * KCAL_MOL_PER_EV)
-    return float(np.nanmedian(released)) if released else None
+    if not released:
+        return {}
+    return medians({"energy_released_kcal_mol": released}) | {"relaxed": len(released)}

@@ -18,6 +18,10 @@ from equidrift.records import Molecule
 Progress = Callable[[object], None]
 
 
+def silent(message: object) -> None:
+    """Tell nobody."""
+
+
 System = tuple[Molecule, NDArray[np.float64]]
 
 
@@ -29,8 +33,9 @@ def data_folder() -> Path:
     folder = os.environ.get("EQUIDRIFT_DATA")
     if not folder or not (Path(folder) / "gfn2_conformers" / "qm9_val.npz").exists():
         raise InputError(
-            "the benchmark needs gfn2_conformers/qm9_val.npz in the folder that the environment variable EQUIDRIFT_DATA names; "
-            "tools/make_relaxation_pairs.py shows how such data is made"
+            "the benchmark needs gfn2_conformers/qm9_val.npz in the folder that the environment "
+            "variable EQUIDRIFT_DATA names; tools/make_relaxation_pairs.py shows how such data is "
+            "made"
         )
     return Path(folder)
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.adapters.ase.xtb import gfn2_relax
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.adapters.rdkit.validity import kekulised, perceived, posebusters_failures
+from equidrift.bench.rows import medians, shares
 from equidrift.checks.geometry import NO_COORDINATES, REASONS
 from equidrift.checks.molecule import Draw, Raw, judge
 from equidrift.checks.valency import atoms_stable, edm_atoms_stable
@@ -90,15 +91,20 @@ def validity(
     raws : samples as they were made.
     known : canonical SMILES with stereo of the training molecules.
 
-    Returns ------- `valid`: the graph is connected, closed-shell, neutral, of right
-    valences, and RDKit sanitises it; `sound`: valid, and its geometry passes the
-    package's check; `valid_unique`: different valid molecules; `novel`: those of them,
-    in %, that are not known.
+    Returns
+    -------
+    values : dict of str to float
+        `valid`: the graph is connected, closed-shell, neutral, of right valences, and
+        RDKit sanitises it; `sound`: valid, and its geometry passes the package's check;
+        `valid_unique`: different valid molecules; `novel`: those of them, in %, that
+        are not known.
+    draws : list of Draw
+        What became of each sample.
     """
     draws = [judge(raw) for raw in raws]
     graphs = [
         draw.molecule.smiles if draw.molecule is not None else _graph_smiles(raw, draw)
-        for raw, draw in zip(raws, draws)
+        for raw, draw in zip(raws, draws, strict=True)
     ]
     valid = [smiles for smiles in graphs if smiles]
     unique = set(valid)
@@ -189,27 +195,21 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
     done = done[np.isfinite(done).all(1)]
     if not len(done):
         return {}
-    middle = np.median(done, axis=0)
-    return {
-        "relax_rmsd_A": float(middle[0]),
-        "relax_kcal_mol": float(middle[1]),
-        "relaxed": len(done),
-    }
+    values = medians({"relax_rmsd_A": done[:, 0], "relax_kcal_mol": done[:, 1]})
+    return values | {"relaxed": len(done)}
 
 
 def relaxed(system: Raw) -> tuple[float, float]:
     """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB;
     NaN where it failed.
     """
-    relax, rmsd = gfn2_relax, rmsd_matrix
     molecule, x = system
-    before = relax(molecule, x[None], 0)[1][0]
-    positions, after = relax(molecule, x[None])
+    before = gfn2_relax(molecule, x[None], 0)[1][0]
+    positions, after = gfn2_relax(molecule, x[None])
     if not (np.isfinite(before) and np.isfinite(after[0])):
         return np.nan, np.nan
-    return float(rmsd(molecule, x[None], positions)[0, 0]), float(
-        before - after[0]
-    ) * KCAL_MOL_PER_EV
+    moved = float(rmsd_matrix(molecule, x[None], positions)[0, 0])
+    return moved, float(before - after[0]) * KCAL_MOL_PER_EV
 
 
 def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
@@ -222,8 +222,6 @@ def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
         where posebusters is not installed.
     """
     failed = list(each(posebusters_failures, [[system] for system in systems]))
-    return (
-        {"posebusters": 100.0 * sum(not names for (names,) in failed) / len(failed)}
-        if failed
-        else {}
-    )
+    if not failed:
+        return {}
+    return shares({"posebusters": [not names for (names,) in failed]}) | {"busted": len(failed)}

@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,83 +26,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.adapters.ase.xtb import gfn2_values
-from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.adapters.rdkit.validity import DESCRIPTORS, descriptors, perceived
 from equidrift.bench import molecule_metrics as metrics
-from equidrift.bench.machine import commit, machine
-from equidrift.checks.judges import gfn2_scales
+from equidrift.bench.machine import Progress, silent
+from equidrift.bench.molecule_published import sample_papers
+from equidrift.bench.molecule_targets import CHOOSER, conditional_rows
+from equidrift.bench.molecule_work import (
+    cached_model,
+    embedded,
+    gfn2_energy,
+    in_parts,
+    mmff,
+    one_thread,
+    sampled,
+    spread,
+)
+from equidrift.bench.rows import Row, row, share_errors, table
 from equidrift.checks.molecule import Draw, Raw
 from equidrift.errors import EquidriftError, MissingDependencyError, UnknownNameError
-from equidrift.models.molecules.data import PROPERTIES, QM9, USUAL, load_qm9
+from equidrift.models.molecules.data import QM9, load_qm9
 from equidrift.models.molecules.properties.sampler import load_properties
-from equidrift.registry import make_model, make_molecule_model
+from equidrift.protocols import MoleculeModel
 from equidrift.seeds import sample_seeds
 from equidrift.weights import find, read_card
 
-Progress = Callable[[object], None]
-Row = dict[str, Any]
 MODELS = ("joint", "latent")
-CHOOSER = "joint-best-of"  # takes part in the conditional rows alone
 PARTS = {"joint": ("joint",), "latent": ("latent", "latent-graph", "latent-geometry")}
-BATCH = 125
-# Published on QM9. EDM's look-up without hydrogens' charges (edm_stability) or explicit bonds (molecule_stability), in %.
-PUBLISHED: dict[str, dict[str, float]] = {
-    "edm-published": {
-        "edm_atom_stability": 98.7,
-        "edm_stability": 82.0,
-        "valid": 91.9,
-        "valid_unique": 90.7,
-        "calls": 1000,
-    },
-    "geoldm-published": {
-        "edm_atom_stability": 98.9,
-        "edm_stability": 89.4,
-        "valid": 93.8,
-        "valid_unique": 92.7,
-        "calls": 1000,
-    },
-    "ldm-3dg-published": {
-        "edm_atom_stability": 32.6,
-        "edm_stability": 0.2,
-        "valid": 100.0,
-        "valid_unique": 95.3,
-        "calls": 500,
-    },
-    "ldm-3dg-mmff-published": {
-        "edm_atom_stability": 97.5,
-        "edm_stability": 86.9,
-        "valid": 100.0,
-        "valid_unique": 95.3,
-        "calls": 500,
-    },
-    "midi-published": {
-        "atom_stability": 99.8,
-        "molecule_stability": 97.5,
-        "valid": 97.9,
-        "calls": 500,
-    },
-    "eqgat-diff-published": {
-        "atom_stability": 99.9,
-        "molecule_stability": 98.7,
-        "valid": 99.0,
-        "calls": 500,
-    },
-    "semlaflow-published": {
-        "atom_stability": 99.9,
-        "molecule_stability": 99.6,
-        "valid": 99.4,
-        "calls": 100,
-    },
-}
-# Mean absolute errors in EDM's protocol (Hoogeboom et al. 2022, table 3; Xu et al. 2023, table 3), in the order of USUAL.
-PUBLISHED_MAE = {
-    "edm-published": (2.76, 0.655, 0.356, 0.584, 1.111, 1.101),
-    "geoldm-published": (2.37, 0.587, 0.340, 0.522, 1.108, 1.025),
-    "edm-random-published": (9.01, 1.470, 0.645, 1.457, 1.616, 6.857),
-    "edm-floor-published": (0.10, 0.064, 0.039, 0.036, 0.043, 0.040),
-}
 
 
 @dataclass(frozen=True)
@@ -142,22 +92,16 @@ def run(
     size = FULL if full else QUICK
     if limit is not None:
         size = Size(**{name: min(limit, value) for name, value in vars(size).items()})
-    data, say = load_qm9(), progress or (lambda message: None)
+    data, say = load_qm9(), progress or silent
     with ProcessPoolExecutor(
-        os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=one_thread
     ) as pool:
         bench = Bench(data, size, say, map if limit is not None else pool.map)
         rows = bench.sample_rows()
-        rows += [
-            {"row": f"qm9/{name}", "values": dict(values)} for name, values in PUBLISHED.items()
-        ]
+        rows += sample_papers()
         rows += bench.conditional_rows()
     rows += other_rows(size, say)
-    return {"name": "molecules", "machine": machine(), "commit": commit(), "rows": rows}
-
-
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    return table("molecules", rows)
 
 
 class Bench:
@@ -186,64 +130,58 @@ class Bench:
         """What the models make, the controls of each, and training molecules in their
         place.
         """
-        rows = [row for name, model in self.models.items() for row in self.model_rows(name, model)]
+        rows = [one for name, model in self.models.items() for one in self.model_rows(name, model)]
         self.say("train/random")
-        return [
-            *rows,
-            {
-                "row": "train/random",
-                "values": self.quality(self.chosen("train", self.size.embedded))[0],
-            },
-        ]
+        train = self.chosen("train", self.size.embedded)
+        return [*rows, row("train/random", self.quality(train)[0], len(train))]
 
-    def model_rows(self, name: str, model: Any) -> list[Row]:
+    def model_rows(self, name: str, model: MoleculeModel) -> list[Row]:
         """A model's samples as they are and relaxed by MMFF94, and RDKit's embedding of
         its graphs.
         """
         samples = self.size.samples
         self.say(f"{name}/raw: {samples} samples")
-        parts = [
-            (name, sample_seeds(0, start, min(start + BATCH, samples)), None)
-            for start in range(0, samples, BATCH)
-        ]
-        list(
-            self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1))
-        )  # every process has its model by then
-        begun = time.perf_counter()
-        raws = [raw for part in self.each(sampled, parts) for raw in part]
-        speed = {
-            "molecules_per_s": len(raws) / (time.perf_counter() - begun),
-            "calls": float(getattr(model, "default_steps", 0)),
-        }
-        speed["training_minutes"] = training_minutes(name)
+        raws, seconds = self.timed(name, samples)
         values, draws = self.quality(raws)
-        rows = [
-            {
-                "row": f"{name}/raw",
-                "values": values | {key: value for key, value in speed.items() if value},
-            }
-        ]
-        pairs = list(zip(raws, draws))[
-            : self.size.embedded
-        ]  # with the stereo that was seen, where there is; what is no molecule stays in
+        speed = {
+            "molecules_per_s": len(raws) / seconds,
+            "calls": float(getattr(model, "default_steps", None) or 0),
+            "training_minutes": training_minutes(name),
+        }
+        values |= {key: value for key, value in speed.items() if value}
+        rows = [row(f"{name}/raw", values, len(raws))]
+        # with the stereo that was seen, if there is any; what is no molecule stays in
         chosen = [
             raw
             if draw.molecule is None or draw.positions_A is None
             else (draw.molecule, draw.positions_A)
-            for raw, draw in pairs
-        ]
+            for raw, draw in zip(raws, draws, strict=True)
+        ][: self.size.embedded]
         control = "rdkit/mmff" if name == "joint" else f"rdkit/mmff-{name}"  # of the same graphs
-        for row, relaxed in ((f"{name}/mmff", mmff), (control, embedded)):
-            self.say(row)
-            rows.append({"row": row, "values": self.quality(list(self.each(relaxed, chosen)))[0]})
+        for label, relaxed in ((f"{name}/mmff", mmff), (control, embedded)):
+            self.say(label)
+            values = self.quality(list(self.each(relaxed, chosen)))[0]
+            rows.append(row(label, values, len(chosen)))
         return rows
+
+    def timed(self, name: str, samples: int) -> tuple[list[Raw | None], float]:
+        """Samples of a model, and the seconds they took."""
+        seeds = sample_seeds(0, 0, samples)
+        # every process has its model by the time that counts
+        list(self.each(sampled, [(name, sample_seeds(1, 0, 2), None)] * (os.cpu_count() or 1)))
+        begun = time.perf_counter()
+        parts = self.each(sampled, [(name, seeds[k], None) for k in in_parts(samples)])
+        raws = [raw for part in parts for raw in part]
+        return raws, time.perf_counter() - begun
 
     def quality(self, raws: Sequence[Raw | None]) -> tuple[dict[str, Any], list[Draw]]:
         """All metrics of a set of samples, and what became of each sample."""
         judged, draws = metrics.validity(raws)
-        values: dict[str, Any] = metrics.stability(raws) | judged
+        shares = metrics.stability(raws) | judged
         unique = {draw.molecule.smiles for draw in draws if draw.molecule is not None}
-        values["novel"] = 100.0 * len(unique - self.known.among(draws)) / max(1, len(unique))
+        novel = {"novel": 100.0 * len(unique - self.known.among(draws)) / max(1, len(unique))}
+        values = shares | share_errors(shares, len(raws))
+        values |= novel | share_errors(novel, len(unique))
         sound = _sound(draws)
         values |= metrics.distributions(self.quantities(sound), self.reference)
         for function, count in (
@@ -262,105 +200,22 @@ class Bench:
         """
         names = DESCRIPTORS
         table = descriptors([molecule for molecule, _ in systems])
-        out = dict(zip(names, table.T))
-        try:
-            out["energy_eV"] = np.array(
-                list(self.each(gfn2_energy, spread(systems, self.size.energies)))
-            )
-        except MissingDependencyError:
-            pass
+        out = dict(zip(names, table.T, strict=True))
+        with suppress(MissingDependencyError):  # tblite is optional
+            energies = self.each(gfn2_energy, spread(systems, self.size.energies))
+            out["energy_eV"] = np.array(list(energies))
         return out
 
     def conditional_rows(self) -> list[Row]:
-        """For each of the six usual properties the errors of each model, of samples
-        without targets, of the judge, and as published.
-        """
+        """Samples for targets; none without the network of properties."""
         try:
             judge = load_properties()
         except UnknownNameError:
             self.say("left out: conditional rows, since the network of properties is not there")
             return []
-        data, count = self.data, self.size.conditional
-        test, half = data.rows("test")[: 4 * count], data.rows("train", "a")
-        own = judge.predict([(data.molecule(int(k)), data.positions(int(k))) for k in test])
-        free = {name: sampled((name, sample_seeds(3, 0, count), None)) for name in self.models}
-        rows: list[Row] = []
-        for column, name in enumerate(USUAL):
-            self.say(f"conditional-{name}")
-            index = PROPERTIES.index(name)
-            targets = np.random.default_rng(index).choice(
-                data.props[half, index], count, replace=False
-            )
-            for label, model in self.targeted.items():
-                if name in model.properties:
-                    made = self.conditioned(label, name, targets)
-                    values = (
-                        errors(judge, made, name, targets)
-                        | {"samples": len(made)}
-                        | self.independent(made, name, targets)
-                    )
-                    values["calls"] = int(getattr(model, "default_steps", 0))
-                    shown = {
-                        "joint": "equidrift",
-                        CHOOSER: f"equidrift-best-of-{getattr(model, 'candidates', 0)}",
-                    }.get(label, label)
-                    rows.append({"row": f"conditional-{name}/{shown}", "values": values})
-            for label, made in free.items():
-                rows.append(
-                    {
-                        "row": f"conditional-{name}/{label}-no-target",
-                        "values": errors(judge, made, name, targets),
-                    }
-                )
-            floor = float(np.abs(own[name] - data.props[test, index]).mean())
-            rows.append(
-                {"row": f"conditional-{name}/floor", "values": {"MAE": floor, "samples": len(test)}}
-            )
-            rows += [
-                {"row": f"conditional-{name}/{paper}", "values": {"MAE": mae[column]}}
-                for paper, mae in PUBLISHED_MAE.items()
-            ]
-        return rows
-
-    def conditioned(self, label: str, name: str, targets: NDArray[np.float64]) -> list[Raw | None]:
-        """A sample of a model for each target, raw."""
-        properties = list(self.targeted[label].properties)
-        wanted = np.full((len(targets), len(properties)), np.nan)
-        wanted[:, properties.index(name)] = targets
-        seeds = sample_seeds(4, 0, len(targets))
-        parts = [
-            (label, seeds[k : k + BATCH], wanted[k : k + BATCH])
-            for k in range(0, len(targets), BATCH)
-        ]
-        return [raw for part in self.each(sampled, parts) for raw in part]
-
-    def independent(
-        self, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
-    ) -> dict[str, float]:
-        """Rank correlation of targets with GFN2-xTB's values, which no network here
-        learnt from; empty for properties that GFN2-xTB does not give.
-        """
-        if name not in gfn2_scales():
-            return {}
-        there = [
-            k
-            for k, raw in enumerate(made)
-            if raw is not None and raw[0].n_atoms and np.isfinite(raw[1]).all()
-        ]
-        try:
-            values = np.array(
-                [row[name][0] for row in self.each(values_of_one, [made[k] for k in there])]
-            )
-        except MissingDependencyError:
-            return {}
-        good = np.isfinite(values)
-        if good.sum() < 3:
-            return {}
-        first, second = (
-            np.argsort(np.argsort(column[good])).astype(np.float64)
-            for column in (values, targets[there])
+        return conditional_rows(
+            self.data, self.targeted, judge, self.size.conditional, self.each, self.say
         )
-        return {"gfn2_rank_correlation": float(np.corrcoef(first, second)[0, 1])}
 
 
 def _sound(draws: Iterable[Draw]) -> list[Raw]:
@@ -371,13 +226,32 @@ def _sound(draws: Iterable[Draw]) -> list[Raw]:
     ]
 
 
-def shipped(name: str, say: Progress) -> Any:
+def shipped(name: str, say: Progress) -> MoleculeModel | None:
     """The model of that name, None where its weights are not there."""
     try:
         return cached_model(name)
     except (UnknownNameError, ImportError) as error:
         say(f"left out: {name}, which is not there ({error})")
         return None
+
+
+def training_minutes(name: str) -> float:
+    """Minutes of training that the cards of a model and of its autoencoders tell; 0
+    where they tell none.
+    """
+    total = 0.0
+    for part in PARTS[name]:
+        try:
+            card = read_card(find(part))
+        except EquidriftError:
+            return 0.0
+        # cards of version 0.1 said it in words
+        told = re.search(r"([\d.]+) minutes", card["description"])
+        if "run" in card:
+            total += float(card["run"]["minutes"])
+        elif told:
+            total += float(told[1])
+    return total
 
 
 class Known:
@@ -395,13 +269,11 @@ class Known:
         """Canonical SMILES of the training molecules that share their constitution with
         one of these.
         """
-        flat = flat_smiles
-        bare = {
-            "tetrahedral": np.zeros((0, 5)),
-            "double_bonds": np.zeros((0, 5)),
-        }  # RDKit keeps a hydrogen that a tag needs
+        none = np.zeros((0, 5))  # stereo tags: RDKit keeps a hydrogen that a tag needs
         graphs = {
-            flat(draw.molecule.replace(**bare)) for draw in draws if draw.molecule is not None
+            flat_smiles(draw.molecule.replace(tetrahedral=none, double_bonds=none))
+            for draw in draws
+            if draw.molecule is not None
         }
         rows = [k for graph in graphs for k in self.rows.get(graph, ())]
         return {perceived(self.data.molecule(k), self.data.positions(k)).smiles for k in rows}
@@ -411,113 +283,6 @@ def molecule_of(data: QM9, k: int) -> Raw:
     """Molecule k of QM9 with the stereo of its geometry."""
     molecule, x = data.molecule(k), data.positions(k)
     return perceived(molecule, x), x
-
-
-def spread(systems: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of them, evenly."""
-    return [
-        systems[k] for k in np.linspace(0, len(systems) - 1, min(count, len(systems))).astype(int)
-    ]
-
-
-def values_of_one(system: Raw) -> dict[str, NDArray[np.float64]]:
-    """GFN2-xTB's values of one molecule, as arrays of one."""
-    values: dict[str, NDArray[np.float64]] = gfn2_values([system])
-    return values
-
-
-def gfn2_energy(system: Raw) -> float:
-    """GFN2-xTB's energy of a molecule as it is, in eV."""
-    return float(values_of_one(system)["energy_eV"][0])
-
-
-def mmff(system: Raw | None) -> Raw | None:
-    """The molecule in the MMFF94 minimum next to its geometry; as it is where MMFF94
-    has no parameters.
-    """
-    if system is None:
-        return None
-    molecule, x = system
-    try:
-        moved = mmff_relax(molecule, x[None])[0][0]
-    except EquidriftError:
-        return system
-    return molecule, moved
-
-
-def embedded(system: Raw | None) -> Raw | None:
-    """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None where RDKit
-    cannot.
-    """
-    if system is None:
-        return None
-    molecule, _ = system
-    try:
-        x = make_model("etkdg-mmff", timeout_s=10).sample(molecule, np.array([0]))[0]
-    except EquidriftError:
-        return None
-    return (molecule, x) if np.isfinite(x).all() else None
-
-
-def training_minutes(name: str) -> float:
-    """Minutes of training that the cards of a model and of its autoencoders tell; 0
-    where they tell none.
-    """
-    total = 0.0
-    for part in PARTS[name]:
-        try:
-            card = read_card(find(part))
-        except EquidriftError:
-            return 0.0
-        told = re.search(
-            r"([\d.]+) minutes", card["description"]
-        )  # cards of version 0.1 said it there
-        if "run" in card:
-            total += float(card["run"]["minutes"])
-        elif told:
-            total += float(told[1])
-    return total
-
-
-@lru_cache(maxsize=2)
-def cached_model(name: str) -> Any:
-    """The model of that name, loaded once a process."""
-    return make_molecule_model(name)
-
-
-def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> list[Raw | None]:
-    """Samples of (model, seeds, wanted): raw; wanted (k, properties) has a row of
-    targets a sample, NaN where there is none.
-    """
-    name, seeds, wanted = part
-    model = cached_model(name)
-    if wanted is None:
-        return list(model.sample(seeds))
-    if hasattr(model, "sample_many"):
-        return list(model.sample_many(seeds, wanted))
-    names = list(model.properties)
-    targets = [{name: float(v) for name, v in zip(names, row) if np.isfinite(v)} for row in wanted]
-    return [model.sample(seeds[k : k + 1], targets=targets[k])[0] for k in range(len(seeds))]
-
-
-def errors(
-    judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
-) -> dict[str, float]:
-    """Mean absolute error of what the judge sees in each sample that is a molecule,
-    valid or not, and the share of those in %.
-    """
-    there = [
-        k
-        for k, raw in enumerate(made)
-        if raw is not None and np.isfinite(raw[1]).all() and raw[0].n_atoms
-    ]
-    if not there:
-        return {"judged": 0.0}
-    values = judge.predict([made[k] for k in there])[name]
-    return {
-        "MAE": float(np.abs(values - targets[there]).mean()),
-        "judged": 100.0 * len(there) / len(made),
-    }
 
 
 def other_rows(size: Size, say: Progress) -> list[Row]:

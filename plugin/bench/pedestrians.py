@@ -5,11 +5,11 @@ others.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from equidrift.models.trajectories.arrays import metrics
+from equidrift.bench.displacements import best_of
+from equidrift.bench.rows import Row, mean_of_rows, means, row
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.pedestrians import (
     FRAMES,
@@ -21,11 +21,11 @@ from equidrift.models.trajectories.arrays.pedestrians import (
 )
 
 
-def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
+def pedestrian_rows(folder: Path, limit: int | None) -> list[Row]:
     """Best of 20 on each scene, by the model that was trained on the others: its 20
     alternatives are the 20.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for scene, files in SCENES.items():
         parts = [scene_windows(read_tracks(folder / f"{n}.txt")) for n in files]
         x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -39,21 +39,15 @@ def pedestrian_rows(folder: Path, limit: int | None) -> list[dict[str, Any]]:
         steady = last + np.arange(1, FRAMES - PAST + 1)[None, :, None] * (
             last - x[:, PAST - 2 : PAST - 1, 0]
         )
-        for row, samples in (
+        for method, samples in (
             ("equidrift", made.swapaxes(0, 1)),
             ("constant-velocity", steady[None]),
         ):
-            ade, fde = metrics.best_of(samples, truth)
-            values = {
-                "ADE": ade,
-                "FDE": fde,
-                "trajectories": len(x),
-                "samples": len(samples),
-                "calls": int(row == "equidrift"),
-            }
-            rows.append({"row": f"eth-ucy-{scene}/{row}", "values": values})
-    for row in ("equidrift", "constant-velocity"):
-        each = [r["values"] for r in rows if r["row"].endswith(f"/{row}")]
-        mean = {key: float(np.mean([v[key] for v in each])) for key in ("ADE", "FDE")}
-        rows.append({"row": f"eth-ucy/{row}", "values": mean})
+            values = means(best_of(samples, truth))
+            values |= {"samples": len(samples), "calls": int(method == "equidrift")}
+            rows.append(row(f"eth-ucy-{scene}/{method}", values, len(x)))
+    for method in ("equidrift", "constant-velocity"):
+        each = [one["values"] for one in rows if one["row"].endswith(f"/{method}")]
+        mean = mean_of_rows(each, ("ADE", "FDE"))
+        rows.append(row(f"eth-ucy/{method}", mean, sum(values["n"] for values in each)))
     return rows

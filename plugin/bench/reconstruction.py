@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,14 @@ from numpy.typing import NDArray
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
+from equidrift.bench.rows import Row, means, medians, row, shares
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
 from equidrift.models.molecules.latent.space import LatentSpace, Made
 from equidrift.records import Molecule
 
 QUICK = 200
 SAME_CONFORMER_A = 0.5
+REFINER_CALLS = 2  # of its network, per conformer
 
 
 def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np.int64]]:
@@ -36,75 +37,75 @@ def held_out_molecules(folder: Path, limit: int | None) -> tuple[QM9, NDArray[np
 
 def reconstruction_rows(
     folder: Path, limit: int | None = QUICK, *, space: LatentSpace | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Exact matches of graphs and RMSD of conformers of test molecules, beside
     controls.
 
     Parameters
     ----------
-    folder : of the data; limit : test molecules, None for all; space : another latent
-        space than the shipped one.
+    folder : Path
+        Of the data.
+    limit : int or None
+        Test molecules; None for all.
+    space : LatentSpace or None
+        None is the shipped latent space.
 
-    Returns ------- Rows `latent/graph` (exact-match rates, %, of canonical SMILES
-    without stereo, over tokens alone too), `latent/geometry` and
-    `latent/geometry-refine` (heavy-atom RMSD in A of the conformer decoded from the
-    true graph and the conformer's latent, without and with the refiner),
-    `latent/graph-alone` (the same without the conformer's latent) and `rdkit/mmff`
-    (ETKDG and MMFF94).
+    Returns
+    -------
+    list of row
+        `latent/graph` (exact-match rates in % of canonical SMILES without stereo, by
+        beam search and greedy), `latent/geometry` and `latent/geometry-refine`
+        (heavy-atom RMSD in A of the conformer decoded from the true graph and the
+        conformer's latent, without and with the refiner), `latent/graph-alone` (the
+        same without the conformer's latent) and `latent/geometry-etkdg-mmff` (ETKDG and
+        MMFF94).
     """
     data, numbers = held_out_molecules(folder, limit)
     items = [(data.molecule(k), data.positions(k)) for k in numbers.tolist()]
+    molecules, seeds, n = [m for m, _ in items], np.arange(len(items)), len(items)
     space = LatentSpace() if space is None else space
     begun = time.perf_counter()
     z = space.encode_many(items)
-    encoding = time.perf_counter() - begun
-    rows = [graph_row(space, z, data.smiles[numbers].tolist())]
-    rows[0]["values"]["encoded_per_s"] = len(items) / encoding
-    seeds = np.arange(len(items))
-    molecules = [m for m, _ in items]
-    without = z.copy()
-    without[:, space.slices["geometry"].start :] = 0.0
+    rate = {"encoded_per_s": n / (time.perf_counter() - begun)}
+    graphs = graph_values(space, z, data.smiles[numbers].tolist()) | rate
     begun = time.perf_counter()
     decoded = space.decode_conformers(molecules, z, seeds)
-    rate = {"calls": space.steps, "conformers_per_s": len(items) / (time.perf_counter() - begun)}
-    rows.append({"row": "latent/geometry", "values": conformer_quality(items, decoded) | rate})
-    refined = space.refined(decoded)
-    rows.append(
-        {
-            "row": "latent/geometry-refine",
-            "values": conformer_quality(items, refined) | {"calls": space.steps + 2},
-        }
-    )
+    rate = {"conformers_per_s": n / (time.perf_counter() - begun)}
+    without = z.copy()
+    without[:, space.slices["geometry"].start :] = 0.0
     alone = space.decode_conformers(molecules, without, seeds)
-    rows.append(
-        {
-            "row": "latent/graph-alone",
-            "values": conformer_quality(items, alone) | {"calls": space.steps},
-        }
-    )
-    rows.append(
-        {
-            "row": "latent/geometry-etkdg-mmff",
-            "values": conformer_quality(items, rdkit_conformers(molecules)),
-        }
-    )
-    return rows
+    refined = conformer_quality(items, space.refined(decoded))
+    baseline = conformer_quality(items, rdkit_conformers(molecules))
+    return [
+        row("latent/graph", graphs, n),
+        row("latent/geometry", conformer_quality(items, decoded) | rate | _calls(space, 0), n),
+        row("latent/geometry-refine", refined | _calls(space, REFINER_CALLS), n),
+        row("latent/graph-alone", conformer_quality(items, alone) | _calls(space, 0), n),
+        row("latent/geometry-etkdg-mmff", baseline, n),
+    ]
 
 
-def graph_row(space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]) -> dict[str, Any]:
+def _calls(space: LatentSpace, more: int) -> dict[str, float]:
+    """Network calls of one conformer."""
+    return {"calls": space.steps + more}
+
+
+def graph_values(
+    space: LatentSpace, z: NDArray[np.float64], keys: Sequence[str]
+) -> dict[str, float]:
     """Exact-match rates in % of graphs decoded from their latents."""
     table, seeds = z[:, space.slices["graph"]], np.arange(len(z))
-    whole, values = space.candidates, {}
+    whole, hits = space.candidates, {}
     for name, count in (("exact_match", whole), ("exact_match_greedy", 1)):
         space.candidates = count
         try:
             made = space.decode_graphs(table, seeds)
         finally:
             space.candidates = whole
-        values[name] = 100.0 * float(
-            np.mean([m is not None and flat_smiles(m) == key for m, key in zip(made, keys)])
-        )
-    return {"row": "latent/graph", "values": values | {"molecules": len(z), "candidates": whole}}
+        hits[name] = [
+            m is not None and flat_smiles(m) == key for m, key in zip(made, keys, strict=True)
+        ]
+    return shares(hits) | {"molecules": len(z), "candidates": whole}
 
 
 def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dict[str, float]:
@@ -112,7 +113,7 @@ def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dic
     of the same molecules.
     """
     rmsd, bonds = [], []
-    for (molecule, x), one in zip(items, made):
+    for (molecule, x), one in zip(items, made, strict=True):
         if one is None or not np.isfinite(one[1]).all():
             rmsd.append(np.inf)
             continue
@@ -121,13 +122,9 @@ def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dic
         lengths = [np.linalg.norm(y[i] - y[j], axis=1) for y in (x, one[1])]
         bonds.append(float(np.abs(lengths[0] - lengths[1]).mean()))
     table = np.array(rmsd)
-    return {
-        "rmsd_A": float(table[np.isfinite(table)].mean()),
-        "rmsd_A-median": float(np.median(table)),
-        "below_0.5_A": 100.0 * float((table < SAME_CONFORMER_A).mean()),
-        "bond_error_A": float(np.mean(bonds)),
-        "molecules": len(items),
-    }
+    values = means({"rmsd_A": table[np.isfinite(table)], "bond_error_A": bonds})
+    values |= medians({"rmsd_A-median": table}) | shares({"below_0.5_A": table < SAME_CONFORMER_A})
+    return values | {"molecules": len(items)}
 
 
 def rdkit_conformers(molecules: Sequence[Molecule]) -> list[Made | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.adapters.ase.xtb import infrared
+from equidrift.bench.rows import Row, means, medians, row, shares
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import FILE, QM9, load_qm9
 from equidrift.models.molecules.spectra.sampler import Spectra, SpectrumModel, broaden, read_spectra
@@ -27,7 +28,7 @@ TOP = (1, 10)
 
 def spectra_rows(
     folder: Path, limit: int | None = QUICK, *, model: SpectrumModel | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Top-1 and top-10 recovery, in %, of the molecule of each held-out spectrum.
 
     The pool is every molecule of QM9 with at most seven heavy atoms, training molecules
@@ -35,11 +36,14 @@ def spectra_rows(
     Held-out spectra are read from `qm9_spectra.npz` in `folder` (of
     tools/make_spectra.py), or made on the spot.
 
-    Returns ------- Rows `spectra/equidrift`; `spectra/formula` where the pool is the
-    isomers alone; the baselines `spectra/random`, `spectra/formula-random` and, where
-    the file holds training spectra, `spectra/nearest` (candidates by the likeness of
-    their elements, bonds and hydrogens to the training molecule whose spectrum is
-    nearest).
+    Returns
+    -------
+    list of row
+        `spectra/equidrift`; `spectra/formula`, for which the pool is the isomers alone;
+        the baselines `spectra/random`, `spectra/formula-random` and, if the file holds
+        training spectra, `spectra/nearest` (candidates by the likeness of their
+        elements, bonds and hydrogens to the training molecule whose spectrum is
+        nearest).
     """
     data = load_qm9(folder / FILE if (folder / FILE).is_file() else None)
     pool = small_molecules(data)
@@ -47,21 +51,16 @@ def spectra_rows(
     model = SpectrumModel() if model is None else model
     molecules = [(data.molecule(k), data.positions(k)) for k in pool.tolist()]
     likelihood = model.log_likelihood(spectra, molecules)
-    own = np.array([int(np.flatnonzero(pool == row)[0]) for row in rows.tolist()])
+    own = np.array([int(np.flatnonzero(pool == k)[0]) for k in rows.tolist()])
     formula = np.array([formula_of(m) for m, _ in molecules])
     isomers = formula[own][:, None] == formula[None]
-    counts = {"spectra": len(rows), "pool": len(pool)}
-    out = [
-        {"row": "spectra/equidrift", "values": recovery(likelihood, own) | counts},
-        {
-            "row": "spectra/formula",
-            "values": recovery(np.where(isomers, likelihood, -np.inf), own)
-            | counts
-            | {"isomers": isomers.sum(1).mean()},
-        },
-        {"row": "spectra/random", "values": chance(np.full(len(rows), len(pool))) | counts},
-        {"row": "spectra/formula-random", "values": chance(isomers.sum(1)) | counts},
-    ]
+    found = {
+        "equidrift": recovery(likelihood, own),
+        "formula": recovery(np.where(isomers, likelihood, -np.inf), own)
+        | means({"isomers": isomers.sum(1)}),
+        "random": chance(np.full(len(rows), len(pool))),
+        "formula-random": chance(isomers.sum(1)),
+    }
     if (folder / SPECTRA).is_file():
         known = read_spectra(folder / SPECTRA)
         places, trained = matched(data, known, "train")
@@ -69,13 +68,9 @@ def spectra_rows(
             likeness = nearest_likeness(
                 data, spectra, known.vectors[places], trained, [m for m, _ in molecules]
             )
-            out.append(
-                {
-                    "row": "spectra/nearest",
-                    "values": recovery(likeness, own) | counts | {"training_spectra": len(places)},
-                }
-            )
-    return out
+            found["nearest"] = recovery(likeness, own) | {"training_spectra": len(places)}
+    counts = {"spectra": len(rows), "pool": len(pool)}
+    return [row(f"spectra/{name}", values | counts, len(rows)) for name, values in found.items()]
 
 
 def small_molecules(data: QM9, heavy: int = HEAVY) -> NDArray[np.int64]:
@@ -98,14 +93,14 @@ def held_out_spectra(
         return spectra.vectors[places], rows
     held = np.random.default_rng(0).permutation(pool[data.split[pool] != 0])
     vectors, kept = [], []
-    for row in held[: QUICK if limit is None else limit].tolist():
-        atoms = slice(data.offset[row], data.offset[row + 1])
+    for k in held[: QUICK if limit is None else limit].tolist():
+        atoms = slice(data.offset[k], data.offset[k + 1])
         try:
-            _, frequencies, intensities = infrared(data.numbers[atoms], data.positions(row))
+            _, frequencies, intensities = infrared(data.numbers[atoms], data.positions(k))
         except MoleculeError:
             continue
         vectors.append(broaden(frequencies, intensities))
-        kept.append(row)
+        kept.append(k)
     return np.stack(vectors), np.array(kept)
 
 
@@ -117,13 +112,13 @@ def recovery(scores: NDArray[np.float64], own: NDArray[np.int64]) -> dict[str, f
     """
     mine = np.take_along_axis(scores, own[:, None], 1)
     rank = (scores > mine).sum(1) + 0.5 * ((scores == mine).sum(1) - 1)
-    return {f"top-{k}": 100.0 * float((rank < k).mean()) for k in TOP} | {
-        "median_rank": float(np.median(rank)) + 1
-    }
+    return shares({f"top-{k}": rank < k for k in TOP}) | medians({"median_rank": rank + 1})
 
 
 def chance(sizes: NDArray[np.int64]) -> dict[str, float]:
-    """What blind choice among so many candidates recovers, in %."""
+    """What blind choice among so many candidates recovers, in %: expected, so without
+    an error.
+    """
     return {f"top-{k}": 100.0 * float(np.minimum(1.0, k / sizes).mean()) for k in TOP} | {
         "median_rank": float(np.median(sizes + 1) / 2)
     }
@@ -159,7 +154,7 @@ def composition(molecule: Molecule) -> NDArray[np.float64]:
     kinds = [(z, None) for z in molecule.numbers.tolist()]
     bonds = [
         (*sorted(molecule.numbers[[i, j]].tolist()), order)
-        for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders)
+        for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders, strict=True)
     ]
     counts: Counter[Any] = Counter([*kinds, *bonds])
     return np.array([counts[key] for key in _KINDS], np.float64)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from equidrift.bench.rows import Row, row
 from equidrift.models.trajectories.data import (
     EDGE_FEATURES,
     NODE_FEATURES,
@@ -22,16 +22,18 @@ from equidrift.models.trajectories.data import (
 )
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
-from equidrift.records import Trajectory
+from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
 
-GIVEN, STRIDE, STEPS = 10, 10, 100  # STEPS of GeoTDM, the fewer of the two published numbers
+GIVEN, STRIDE = 10, 10
+STEPS = 100  # of GeoTDM, the fewer of the two published numbers
+CALL_BATCH = 2  # trajectories on which a call of the published network is timed
 NEW_FRAMES = (10, 20, 40)  # of aspirin
 MOLECULES = ("ethanol", "toluene", "aspirin")  # 9, 15 and 21 atoms, 20 new frames
 
 
-def rows(data: Mapping[str, Dynamics], batch: int) -> list[dict[str, Any]]:
+def rows(data: Mapping[str, Dynamics], batch: int) -> list[Row]:
     """Milliseconds per trajectory: rows cost-frames-10/..., cost-atoms-9/..., each for
     `equidrift` and `geotdm`.
     """
@@ -40,7 +42,7 @@ def rows(data: Mapping[str, Dynamics], batch: int) -> list[dict[str, Any]]:
     return [row for label, name, frames in cases for row in _case(label, data[name], frames, batch)]
 
 
-def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[str, Any]]:
+def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[Row]:
     part = dynamics.part(0.8, 1.0)
     window = windows(part.positions_A[0], GIVEN + frames, STRIDE, 1)[0]
     spacing = STRIDE * part.spacing_fs
@@ -51,16 +53,16 @@ def _case(label: str, dynamics: Dynamics, frames: int, batch: int) -> list[dict[
     model.continue_(given, frames, sample_seeds(4, 0, batch))
     ours = 1000 * (time.process_time() - begun) / batch
     theirs = 1000 * STEPS * published_call(part.molecule, window, 1) / 128
+    sizes = {"frames": frames, "atoms": part.molecule.n_atoms}
     return [
-        {
-            "row": f"{label}/{name}",
-            "values": {"ms_per_trajectory": ms, "frames": frames, "atoms": part.molecule.n_atoms},
-        }
-        for name, ms in (("equidrift", ours), ("geotdm", theirs))
+        row(f"{label}/equidrift", {"ms_per_trajectory": ours, **sizes}, batch),
+        row(f"{label}/geotdm", {"ms_per_trajectory": theirs, **sizes}, 1),
     ]
 
 
-def published_call(molecule: Any, window: NDArray[np.float64], batch: int = 2) -> float:
+def published_call(
+    molecule: Molecule, window: NDArray[np.float64], batch: int = CALL_BATCH
+) -> float:
     """CPU seconds of one network call for 128 trajectories, at the published sizes (6
     layers, width 128); measured on `batch`.
     """

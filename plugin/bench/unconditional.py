@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equidrift.bench.rows import Row, means, row
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.data import (
@@ -37,7 +38,6 @@ from equidrift.seeds import sample_seeds
 from equidrift.weights import zoo
 
 Array = NDArray[np.float64]
-Row = dict[str, Any]
 WIDTH, BATCH, LEARNING_RATE = 16, 128, 5e-3
 FRAMES, STRIDE = 20, 10  # frames of a trajectory, and of GFN2-MD17 every tenth
 
@@ -70,21 +70,21 @@ def _trained(
     """A judge trained on `loss(judge, indices)`; the user's random state is left alone."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # of the forked state
         judge = _Judge(graph)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     for _ in range(epochs):
-        for part in torch.randperm(count, generator=generator).split(BATCH):
+        for part in torch.split(torch.randperm(count, generator=generator), BATCH):
             optimiser.zero_grad(set_to_none=True)
-            loss(judge, part).backward()
+            torch.autograd.backward(loss(judge, part))
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
             optimiser.step()
     return judge.eval()
 
 
-def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
-    """Cross-entropy of a classifier on a fifth that it did not see; made and real (k,
-    t, n, d), `graph` of the k.
+def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> Array:
+    """Cross-entropies of a classifier on each trajectory of a fifth that it did not
+    see; made and real (k, t, n, d), `graph` of the k.
     """
     k = len(made)
     frames = torch.from_numpy(np.concatenate([made, real])).float()
@@ -95,20 +95,23 @@ def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: in
     none = torch.zeros(frames.shape[1], dtype=torch.bool)
 
     def cross_entropy(judge: _Judge, i: Tensor) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(
-            judge(graph[i % k], frames[i], none)[1], label[i]
-        )
+        logits = judge(graph[i % k], frames[i], none)[1]
+        return functional.binary_cross_entropy_with_logits(logits, label[i], reduction="none")
 
     judge = _trained(
-        graph, len(seen), epochs, seed, lambda network, part: cross_entropy(network, seen[part])
+        graph,
+        len(seen),
+        epochs,
+        seed,
+        lambda network, part: cross_entropy(network, seen[part]).mean(),
     )
     with torch.no_grad():
-        return float(cross_entropy(judge, held))
+        return np.asarray(cross_entropy(judge, held).numpy(), np.float64)
 
 
-def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> float:
-    """Mean squared error on real trajectories of a forecaster, first half to second,
-    that was trained on made ones.
+def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> Array:
+    """Mean squared errors (k,) on real trajectories of a forecaster, first half to
+    second, that was trained on made ones.
     """
     half = made.shape[1] // 2
     given = torch.arange(made.shape[1]) < half
@@ -116,22 +119,22 @@ def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 
 
     def error(judge: _Judge, which: Tensor, i: Tensor) -> Tensor:
         x = which[i]
-        last, ahead = (
-            x[:, half - 1 : half],
-            torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None],
-        )
+        last = x[:, half - 1 : half]
+        ahead = torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None]
         line = last + ahead * (last - x[:, half - 2 : half - 1])
         moved, _ = judge(graph[i], torch.cat([x[:, :half], line], 1), given)
-        return (moved[:, half:] - x[:, half:]).square().mean()
+        apart: Tensor = (moved[:, half:] - x[:, half:]).square()
+        return apart.mean((1, 2, 3))
 
     sets = [
         torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)
     ]
     judge = _trained(
-        graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part)
+        graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part).mean()
     )
     with torch.no_grad():
-        return scale**2 * float(error(judge, sets[1], torch.arange(len(real))))
+        errors = error(judge, sets[1], torch.arange(len(real)))
+    return np.asarray(scale**2 * errors.numpy(), np.float64)
 
 
 def scores(
@@ -143,16 +146,17 @@ def scores(
 
     def numbers(x: Array) -> Array:
         if bonds is not None:
-            found: Array = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1)
-            return found
-        return x - x.mean((1, 2), keepdims=True)
+            found = np.linalg.norm(x[..., bonds[:, 0], :] - x[..., bonds[:, 1], :], axis=-1)
+            return np.asarray(found, np.float64)
+        return np.asarray(x - x.mean((1, 2), keepdims=True), np.float64)
 
-    return {
-        "marginal": metrics.marginal(numbers(made), numbers(real)),
-        "classification": classification(graph, made, real, epochs),
-        "prediction": prediction(graph, made, real, epochs),
-        "samples": len(made),
-    }
+    learnt = means(
+        {
+            "classification": classification(graph, made, real, epochs),
+            "prediction": prediction(graph, made, real, epochs),
+        }
+    )
+    return {"marginal": metrics.marginal(numbers(made), numbers(real)), **learnt}
 
 
 def charged_rows(count: int, epochs: int) -> list[Row]:
@@ -176,10 +180,11 @@ def charged_rows(count: int, epochs: int) -> list[Row]:
     }
     truth = real.positions[:, :FRAMES]
     return [
-        {
-            "row": f"charged-unconditional/{name}",
-            "values": scores(graph, x, truth, epochs) | {"epochs": epochs},
-        }
+        row(
+            f"charged-unconditional/{name}",
+            scores(graph, x, truth, epochs) | {"epochs": epochs},
+            count,
+        )
         for name, x in made.items()
     ]
 
@@ -213,9 +218,10 @@ def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> lis
         "resampled": seen,
     }
     return [
-        {
-            "row": f"gfn2md17-{name}-unconditional/{row}",
-            "values": scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs},
-        }
-        for row, x in made.items()
+        row(
+            f"gfn2md17-{name}-unconditional/{method}",
+            scores(graph, x, truth, epochs, molecule.bonds) | {"epochs": epochs},
+            count,
+        )
+        for method, x in made.items()
     ]

@@ -38,13 +38,23 @@ def command(
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """The result as a table: a row a method, a column a metric."""
+    """The result as a table: a row for each method with its count `n`, a column for
+    each metric with its standard error.
+    """
     from equidrift.cli.output import print_table
 
-    metrics = list(dict.fromkeys(metric for row in result["rows"] for metric in row["values"]))
+    names = dict.fromkeys(metric for row in result["rows"] for metric in row["values"])
+    metrics = sorted((name for name in names if not name.endswith("_se")), key="n".__ne__)
     rows = [
-        [row["row"], *(row["values"].get(metric) for metric in metrics)] for row in result["rows"]
+        [row["row"], *(_cell(row["values"], metric) for metric in metrics)]
+        for row in result["rows"]
     ]
     print_table(["row", *metrics], rows, title=str(result["name"]))
     machine = ", ".join(f"{key} {value}" for key, value in result["machine"].items())
     typer.echo(f"machine: {machine}; commit {result['commit']}")
+
+
+def _cell(values: Mapping[str, Any], metric: str) -> Any:
+    """A number, with its standard error if it has one."""
+    value, error = values.get(metric), values.get(f"{metric}_se")
+    return value if error is None else f"{value:.4g} ± {error:.2g}"

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from equidrift import registry
+from equidrift.bench import molecule_work, reconstruction
 from equidrift.bench import molecules as benchmark
-from equidrift.bench.molecules import Known, Size, errors, sampled, spread
+from equidrift.bench.molecule_targets import errors
+from equidrift.bench.molecule_work import cached_model, sampled, spread
+from equidrift.bench.molecules import Known, Size
 from equidrift.checks.molecule import judge
 from equidrift.errors import UnknownNameError
 from equidrift.models.molecules.data import PROPERTIES
@@ -30,9 +33,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dic
     monkeypatch.setenv("EQUIDRIFT_DATA", str(tmp_path))
     monkeypatch.setattr(benchmark, "QUICK", SOME)
     monkeypatch.setattr(benchmark, "load_properties", network)
-    monkeypatch.setattr(
-        benchmark, "OTHERS", {"reconstruction": "equidrift.models.molecules.nowhere:rows"}
-    )
+    monkeypatch.setattr(reconstruction, "LatentSpace", absent)
     monkeypatch.setitem(registry.MOLECULE_MODELS, "joint", "tests.doubles:Baker")
     monkeypatch.setitem(
         registry.MOLECULE_MODELS, "joint-best-of", "tests.plugin.bench.test_molecules:absent"
@@ -40,10 +41,10 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dic
     monkeypatch.setitem(
         registry.MOLECULE_MODELS, "latent", "tests.plugin.bench.test_molecules:absent"
     )
-    benchmark.cached_model.cache_clear()
+    cached_model.cache_clear()
     said: list[str] = []
     result = benchmark.run(progress=lambda text: said.append(str(text)), limit=6)
-    benchmark.cached_model.cache_clear()
+    cached_model.cache_clear()
     assert result["name"] == "molecules" and result["machine"]["cores"]
     return {row["row"]: row["values"] for row in result["rows"]}, said
 
@@ -74,6 +75,7 @@ def test_rows(rows: tuple[dict[str, dict], list[str]]) -> None:
     )
     assert values["train/random"]["novel"] == 0.0 and values["train/random"]["MW_W"] > 0
     assert values["conditional-gap_eV/geoldm-published"] == {"MAE": 0.587}
+    assert all("n" in row for name, row in values.items() if not name.endswith("-published"))
     assert {
         "conditional-gap_eV/equidrift",
         "conditional-gap_eV/joint-no-target",
@@ -105,13 +107,13 @@ def test_errors_leave_out_what_is_no_molecule_and_say_how_much() -> None:
     sound, broken = (ethanol, geometry(ethanol)), (ethanol, geometry(ethanol) * np.nan)
     assert errors(
         Five(), [sound, None, broken, sound], "gap_eV", np.array([4.0, 9.0, 9.0, 8.0])
-    ) == {"MAE": 2.0, "judged": 50.0}
+    ) == {"MAE": 2.0, "MAE_se": 1.0, "judged": 50.0}
     assert errors(Five(), [None], "gap_eV", np.array([4.0])) == {"judged": 0.0}
 
 
 def test_each_sample_has_its_own_target(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Baker()
-    monkeypatch.setattr(benchmark, "cached_model", lambda name: model)
+    monkeypatch.setattr(molecule_work, "cached_model", lambda name: model)
     wanted = np.full((2, len(model.properties)), np.nan)
     wanted[:, list(model.properties).index("mu_D")] = [1.0, 3.0]
     assert len(sampled(("baker", np.array([5, 6]), wanted))) == 2

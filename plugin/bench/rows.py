@@ -1,0 +1,108 @@
+"""The rows of every benchmark: each has the number `n` of what was measured, and each
+mean its standard error under the same name with `_se`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.bench.machine import commit, machine
+
+Row = dict[str, Any]  # "row": SYSTEM/METHOD, "values": metric -> number
+SE = "_se"  # ends the name of a standard error
+RESAMPLES = 200  # of a bootstrap: its standard error is then known to 5 %
+
+
+def row(name: str, values: Mapping[str, Any], n: int) -> Row:
+    """One row.
+
+    Parameters
+    ----------
+    name : str
+        SYSTEM/METHOD.
+    values : mapping
+        Metric to number.
+    n : int
+        How many independent things (molecules, trajectories, functions, samples) the
+        numbers were measured on.
+    """
+    return {"row": name, "values": {**values, "n": n}}
+
+
+def published(name: str, values: Mapping[str, float]) -> Row:
+    """A row of a paper, whose counts stand in the paper."""
+    return {"row": name, "values": dict(values)}
+
+
+def table(name: str, rows: Iterable[Row]) -> dict[str, Any]:
+    """A benchmark's result, with the machine and the commit."""
+    return {"name": name, "machine": machine(), "commit": commit(), "rows": list(rows)}
+
+
+def means(columns: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """Mean of each column and its standard error `NAME_se`.
+
+    NaN entries are left out. A mean that is not finite, or of one value, has no error.
+    """
+    out: dict[str, float] = {}
+    for name, column in columns.items():
+        values = np.asarray(column, np.float64).ravel()
+        values = values[~np.isnan(values)]
+        out[name] = float(values.mean()) if len(values) else math.nan
+        if len(values) > 1 and np.isfinite(values).all():
+            out[f"{name}{SE}"] = float(values.std(ddof=1) / math.sqrt(len(values)))
+    return out
+
+
+def shares(columns: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """As `means`, of yes or no, in percent."""
+    return means({name: 100.0 * np.asarray(c, np.float64) for name, c in columns.items()})
+
+
+def share_errors(percent: Mapping[str, float], n: int) -> dict[str, float]:
+    """The standard errors of shares (in percent) of n independent things, under
+    NAME_se.
+    """
+    return {
+        f"{name}{SE}": math.sqrt(max(0.0, p * (100.0 - p)) / max(1, n))
+        for name, p in percent.items()
+    }
+
+
+def medians(columns: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """As `means`, of medians, whose standard errors are those of the bootstrap."""
+    out: dict[str, float] = {}
+    for name, column in columns.items():
+        values = np.asarray(column, np.float64).ravel()
+        values = values[~np.isnan(values)]
+        out[name] = float(np.median(values)) if len(values) else math.nan
+        if len(values) > 1 and np.isfinite(values).all():
+            out[f"{name}{SE}"] = bootstrap_se(np.median, values)
+    return out
+
+
+def bootstrap_se(
+    statistic: Callable[[NDArray[np.float64]], float], sample: NDArray[np.float64], seed: int = 0
+) -> float:
+    """Standard error of a statistic of a sample (n, ...), by drawing it anew with
+    replacement (Efron 1979).
+    """
+    rng = np.random.default_rng(seed)
+    draws = [statistic(sample[rng.integers(0, len(sample), len(sample))]) for _ in range(RESAMPLES)]
+    return float(np.std(draws, ddof=1))
+
+
+def mean_of_rows(values: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[str, float]:
+    """Means over systems of what their rows say, the standard errors carried over."""
+    out: dict[str, float] = {}
+    for name in names:
+        out[name] = float(np.mean([v[name] for v in values]))
+        errors = [v.get(f"{name}{SE}", math.nan) for v in values]
+        if np.isfinite(errors).all():
+            out[f"{name}{SE}"] = math.sqrt(float(np.square(errors).sum())) / len(values)
+    return out

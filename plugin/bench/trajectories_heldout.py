@@ -1,0 +1,156 @@
+"""Rows `heldout-SOURCE/...` of `equidrift bench trajectories`: forecasts of MMFF94
+dynamics of molecules that no model has seen, beside the dynamics themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.adapters.openmm.simulation import Langevin
+from equidrift.adapters.rdkit.molecule import flat_smiles
+from equidrift.bench.displacements import of_one
+from equidrift.bench.machine import Progress, silent
+from equidrift.bench.rows import Row, means, row
+from equidrift.bench.trajectories_chains import chain_values, positions_of
+from equidrift.errors import EquidriftError
+from equidrift.mmff import mmff_system
+from equidrift.models.shared.split import held_out
+from equidrift.models.trajectories.data import Dynamics, load_dynamics, save_dynamics
+from equidrift.records import Molecule, Trajectory
+from equidrift.registry import make_model, make_trajectory_model
+from equidrift.seeds import sample_seeds
+
+GIVEN, AHEAD = 10, 20  # frames given and asked for
+SAMPLES = 5  # of a forecast
+LONG = 100  # frames of a long run
+SPACING_FS, STEP_FS = 5.0, 0.5
+TEMPERATURE_K, FRICTION_PER_FS = 300.0, 0.01
+WARM_STEPS = 1000
+SETTINGS: dict[str, Any] = {
+    "temperature_K": TEMPERATURE_K,
+    "friction_per_fs": FRICTION_PER_FS,
+    "step_fs": STEP_FS,
+}
+Array = NDArray[np.float64]
+
+
+def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
+    """SMILES of the test bucket of QM9 and of ZINC in a fixed random order; none where
+    the files are missing.
+    """
+    found: dict[str, list[str]] = {}
+    if (folder / "qm9_130831.npz").exists():
+        with np.load(folder / "qm9_130831.npz", allow_pickle=False) as file:
+            found["qm9"] = file["smiles"].tolist()
+    if (folder / "zinc_smiles" / "zinc_29k.smi").exists():
+        lines = (folder / "zinc_smiles" / "zinc_29k.smi").read_text().splitlines()
+        found["zinc"] = [line.split()[0] for line in lines if line.strip()]
+
+    def test_part(names: list[str]) -> Iterator[str]:
+        for k in np.random.default_rng(0).permutation(len(names)).tolist():
+            try:
+                if held_out(flat_smiles(Molecule.from_smiles(names[k]))) == "test":
+                    yield names[k]
+            except EquidriftError:
+                continue
+
+    return {name: test_part(names) for name, names in found.items()}
+
+
+def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
+    """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and
+    given frames of which they share.
+
+    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other
+    random numbers after the given frames, and is what a perfect sampler would draw that
+    knew the velocities. None where the molecule cannot be made.
+    """
+    try:
+        molecule = Molecule.from_smiles(smiles)
+        system = mmff_system(molecule)
+        start = make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
+    except EquidriftError:
+        return None
+    inner = round(SPACING_FS / STEP_FS)
+    run = Langevin(system, start, seed=seed, **SETTINGS)
+    run.run(WARM_STEPS)
+    given = [run.run(inner) for _ in range(GIVEN)]
+    shared = given[-1].positions_A, given[-1].velocities_A_fs
+    again = Langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **SETTINGS)
+    runs = np.array(
+        [
+            [s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)]
+            for each in (run, again)
+        ]
+    )
+    if not np.isfinite(runs).all():
+        return None
+    runs -= runs[0].mean((0, 1))
+    return Dynamics(
+        molecule, runs.astype(np.float32), SPACING_FS, "MMFF94", TEMPERATURE_K, FRICTION_PER_FS
+    )
+
+
+def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
+    """Dynamics of `count` held-out molecules of each source, made once and kept in
+    $EQUIDRIFT_CACHE (else the temporary folder).
+    """
+    cache = Path(os.environ.get("EQUIDRIFT_CACHE") or Path(tempfile.gettempdir()) / "equidrift")
+    out = {}
+    for source, smiles in heldout_smiles(folder).items():
+        path = cache / f"heldout-{source}-{count}.npz"
+        if not path.exists():
+            made: list[Dynamics] = []
+            while len(made) < count:
+                run = heldout_dynamics(next(smiles), len(made))
+                made += [run] if run is not None else []
+            cache.mkdir(parents=True, exist_ok=True)
+            save_dynamics(path, made)
+        out[source] = load_dynamics(path)
+    return out
+
+
+def heldout_rows(folder: Path, count: int = 25, say: Progress = silent) -> list[Row]:
+    """`heldout-qm9/...` and `heldout-zinc/...`: ours, the dynamics themselves from the
+    true state, last frame, constant velocity.
+    """
+    rows = []
+    for source, runs in heldout(folder, count).items():
+        say(f"held-out molecules of {source}")
+        for method in ("equidrift", "mmff94-restart", "last-frame", "constant-velocity"):
+            each = [heldout_values(run, method, k) for k, run in enumerate(runs)]
+            names = dict.fromkeys(name for values in each for name in values)
+            values = means({name: [v.get(name, np.nan) for v in each] for name in names})
+            rows.append(row(f"heldout-{source}/{method}", values, len(runs)))
+    return rows
+
+
+def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
+    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one run
+    of 100 frames against as many of MD.
+    """
+    molecule, both = run.molecule, run.positions_A.astype(np.float64)
+    truth = both[0, GIVEN:]
+    given = Trajectory(molecule, both[0, :GIVEN], SPACING_FS * np.arange(GIVEN, dtype=np.float64))
+    if method == "mmff94-restart":
+        ahead, chain = both[1:, GIVEN : GIVEN + AHEAD], both[1, GIVEN:]
+    elif method == "equidrift":
+        model = make_trajectory_model("default")
+        ahead = positions_of(
+            model.continue_(given, AHEAD, sample_seeds(3, SAMPLES * number, SAMPLES * (number + 1)))
+        )
+        chain = positions_of(model.continue_(given, LONG, sample_seeds(4, number, number + 1)))[0]
+    else:
+        ahead = positions_of(
+            make_trajectory_model(method).continue_(given, AHEAD, sample_seeds(0, 0, 1))
+        )
+        chain = None
+    values = of_one(ahead, truth[:AHEAD])
+    return values if chain is None else values | chain_values(molecule, chain[None], truth[None])

@@ -1,0 +1,55 @@
+"""The parts of the long benchmarks in forms of seconds: every row there with its count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from equidrift.bench import sampling, sampling_drugs, trajectories, trajectories_molecules
+from equidrift.bench.machine import silent
+from equidrift.bench.trajectories_chains import chain_rows
+from tests.tools.loading import DATA
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (DATA / "gfn2_md").is_dir(), reason="needs EQUIDRIFT_DATA"),
+]
+
+
+def _counted(rows: list[dict]) -> dict[str, dict]:
+    assert rows and all(row["values"]["n"] >= 1 for row in rows)
+    return {row["row"]: row["values"] for row in rows}
+
+
+@pytest.fixture(autouse=True)
+def _data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQUIDRIFT_DATA", str(DATA))
+
+
+def test_nbody_rows_have_errors_and_counts() -> None:
+    found = _counted(trajectories.nbody_rows("charged", 4))
+    assert found["charged/equidrift"]["ADE"] < found["charged/last-frame"]["ADE"]
+    assert found["charged/equidrift"]["ADE_se"] > 0
+
+
+def test_molecule_trajectory_rows_have_errors_and_counts() -> None:
+    data = trajectories.load_gfn2_md(DATA / "gfn2_md")
+    short = {"ethanol": data["ethanol"]}
+    rows = trajectories.molecule_rows("ethanol", data["ethanol"], False)
+    rows += chain_rows(short, ["ethanol"], 2, energies=1)
+    rows += trajectories_molecules.interpolation_rows(short, ["ethanol"], 2)
+    rows += trajectories_molecules.refinement_rows(short, ["ethanol"], 2)
+    rows += trajectories_molecules.spacing_rows(Path(DATA), (5.0,))
+    found = _counted(rows)
+    ours = found["gfn2md17-ethanol/equidrift"]
+    assert ours["ADE"] < found["gfn2md17-ethanol/last-frame"]["ADE"] and ours["ADE_se"] > 0
+    assert found["gfn2md17-mean/equidrift-chained"]["n"] == 2
+
+
+def test_sampling_rows_have_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "ADAPT_CYCLES", 4)
+    monkeypatch.setattr(sampling_drugs, "ADAPT_CYCLES", 4)
+    rows = sampling.alanine(0.5, silent) + sampling_drugs.drugs(0.3, 1, silent)
+    found = _counted(rows)
+    assert found["ala2/md"]["crossings_per_s"] > 0 and found["drugs/torsion"]["n"] == 1

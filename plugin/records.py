@@ -396,7 +396,7 @@ class Ensemble(Frozen):
 
     def save(self, path: Any) -> None:
         """Write to a file; the suffix picks the format (see
-        `equidrift.files.ensembles.WRITERS`).
+        `equidrift.registry.ENSEMBLE_WRITERS`).
         """
         from equidrift.files.ensembles import save
 
@@ -508,7 +508,7 @@ class Trajectory(Frozen):
 
     def save(self, path: Any) -> None:
         """Write to a file; the suffix picks the format (see
-        `equidrift.files.trajectories.WRITERS`).
+        `equidrift.registry.TRAJECTORY_WRITERS`).
         """
         from equidrift.files.trajectories import save_trajectory
 

@@ -144,6 +144,42 @@ BENCHMARKS = {
 }
 
 
+# suffix -> "module:function"; function(ensemble, path) writes a whole file, and for formats to which
+# a piece can be added (`equidrift.files.formats.APPENDED`) takes append=True and first_sample=k
+ENSEMBLE_WRITERS = {
+    ".sdf": "equidrift.adapters.rdkit.io:write_sdf",
+    ".sdf.gz": "equidrift.files.ensembles:write_packed",
+    ".mol": "equidrift.adapters.rdkit.io:write_mol",
+    ".pdb": "equidrift.adapters.rdkit.io:write_pdb",
+    ".xyz": "equidrift.adapters.ase.io:write_ase",
+    ".extxyz": "equidrift.adapters.ase.io:write_ase",
+    ".traj": "equidrift.adapters.ase.io:write_ase",
+    ".xtc": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".dcd": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".h5md": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".npz": "equidrift.files.npz:save_npz",
+}
+# suffix -> "module:function"; function(trajectory, path) writes a whole file
+TRAJECTORY_WRITERS = {
+    ".xtc": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".dcd": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".h5md": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".traj": "equidrift.adapters.ase.io:write_trajectory",
+    ".extxyz": "equidrift.adapters.ase.io:write_trajectory",
+    ".xyz": "equidrift.adapters.ase.io:write_trajectory",
+    ".pdb": "equidrift.adapters.rdkit.io:write_pdb",
+    ".npz": "equidrift.files.npz:save_trajectory_npz",
+}
+# suffix -> "module:function"; function(path) -> (positions_A, time_fs | None,
+# boxes_A (n_frames, 3, 3) | None, numbers | None)
+FRAME_READERS = {
+    **dict.fromkeys(
+        (".xtc", ".trr", ".dcd", ".h5md", ".nc", ".ncdf", ".pdb"),
+        "equidrift.adapters.mdanalysis.universe:read_frames",
+    ),
+    **dict.fromkeys((".traj", ".extxyz", ".xyz"), "equidrift.adapters.ase.io:read_frames"),
+}
+
 # host or family -> name -> where the core finds it; the core imports no host and no model itself
 HOST_FUNCTIONS = {
     "ase": {

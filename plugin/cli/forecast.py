@@ -96,13 +96,9 @@ def command(
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
     from equidrift.engine.trajectories import make_settings
-    from equidrift.files.trajectories import (
-        TrajectoryStream,
-        check_trajectory_output,
-        load_trajectory,
-        sample_paths,
-        topology_path,
-    )
+    from equidrift.files.formats import topology_path
+    from equidrift.files.trajectories import check_trajectory_output, load_trajectory
+    from equidrift.files.trajectory_stream import TrajectoryStream, sample_paths
     from equidrift.outputs import refuse_inputs
 
     mode = _mode(interpolate, refine, frames)
@@ -263,7 +259,7 @@ def _kept(job: Any, output: Path) -> dict[str, Any]:
     """The topology beside the result where its format holds no graph, and where the
     frames come from.
     """
-    from equidrift.files.trajectories import topology_path
+    from equidrift.files.formats import topology_path
 
     origin = job.provenance()
     topology = topology_path(output)

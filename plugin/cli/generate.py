@@ -82,8 +82,9 @@ def command(
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
     from equidrift.engine.molecules import make_settings, provenance
-    from equidrift.files.ensembles import check_output, open_stream, suffix_of
+    from equidrift.files.formats import check_output, suffix_of
     from equidrift.files.plain import plain
+    from equidrift.files.stream import open_stream
     from equidrift.outputs import refuse_inputs
 
     check_count("n", n)
@@ -123,7 +124,7 @@ def command(
 
 def _check_suffix(output: Path, n: int) -> None:
     from equidrift.errors import InputError
-    from equidrift.files.ensembles import MANY_MOLECULES, suffix_of
+    from equidrift.files.formats import MANY_MOLECULES, suffix_of
 
     suffix = suffix_of(output)
     if n > 1 and suffix not in MANY_MOLECULES:

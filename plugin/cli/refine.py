@@ -62,9 +62,10 @@ def command(
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
     from equidrift.engine.conformers import BATCH_SIZE
-    from equidrift.files.ensembles import check_output, open_stream, suffix_of
+    from equidrift.files.formats import check_output, suffix_of
     from equidrift.files.journal import file_sha256
     from equidrift.files.plain import plain
+    from equidrift.files.stream import open_stream
     from equidrift.files.unpacked import unpacked
     from equidrift.outputs import refuse_inputs
     from equidrift.registry import make_refiner
@@ -138,7 +139,8 @@ def _check_request(
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
     from equidrift.arguments import check_count
     from equidrift.errors import InputError
-    from equidrift.files.ensembles import MANY_MOLECULES, load_all, suffix_of
+    from equidrift.files.ensembles import load_all
+    from equidrift.files.formats import MANY_MOLECULES, suffix_of
     from equidrift.files.unpacked import STDIN
 
     for label, value in (("steps", steps), ("batch_size", batch_size)):

@@ -110,7 +110,8 @@ def command(
     from equidrift.engine.conformers import make_settings, provenance
     from equidrift.engine.relax import check_sort, check_threshold, check_window, make_relax
     from equidrift.errors import InputError
-    from equidrift.files.ensembles import MANY_MOLECULES, check_output, open_stream, suffix_of
+    from equidrift.files.formats import MANY_MOLECULES, check_output, suffix_of
+    from equidrift.files.stream import open_stream
     from equidrift.inputs import check_stereo
     from equidrift.outputs import refuse_inputs
     from equidrift.progress import conformer_bar
@@ -182,7 +183,7 @@ def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> N
     """
     from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
-    from equidrift.files.ensembles import MANY_MOLECULES, suffix_of
+    from equidrift.files.formats import MANY_MOLECULES, suffix_of
 
     if whole and n > MAX_PRUNED:
         raise InputError(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift.engine.conformers import generate
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.files.ensembles import check_writable
+from equidrift.files.formats import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
 from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Still, adapt
 from equidrift.montecarlo.basins import summary

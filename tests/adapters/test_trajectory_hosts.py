@@ -17,7 +17,8 @@ from openmm import app, unit
 
 import equidrift
 from equidrift.errors import InputError
-from equidrift.files.trajectories import load_trajectory, save_topology
+from equidrift.files.topologies import save_topology
+from equidrift.files.trajectories import load_trajectory
 from tests.conftest import make_trajectory
 from tests.doubles import Walker
 

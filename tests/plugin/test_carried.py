@@ -20,8 +20,9 @@ from equidrift.adapters.rdkit.io import read_molecules
 from equidrift.cli.inputs import read_inputs
 from equidrift.cli.main import run as main
 from equidrift.errors import InputError
-from equidrift.files.ensembles import WRITERS, load, load_all
+from equidrift.files.ensembles import load, load_all
 from equidrift.records import TITLE, Ensemble, Molecule
+from equidrift.registry import ENSEMBLE_WRITERS
 from equidrift.text import one_line, split_smiles
 from tests.doubles import Unmoved
 
@@ -126,7 +127,7 @@ def test_trajectory_file_is_read_with_its_topology(suffix, tmp_path):
 
 
 def test_every_format_that_is_written_is_in_these_tests():
-    assert set(WRITERS) == {*WITH_GRAPH, *WITHOUT_GRAPH, ".pdb"}
+    assert set(ENSEMBLE_WRITERS) == {*WITH_GRAPH, *WITHOUT_GRAPH, ".pdb"}
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in WITH_GRAPH if suffix != ".mol"])

@@ -114,8 +114,6 @@ STRINGS_ALLOWED = {"plugin/registry.py", "plugin/records.py"}
 # on their way into the registry
 STRINGS_ALLOWED |= {
     "plugin/bench/sampling.py",
-    "plugin/files/ensembles.py",
-    "plugin/files/trajectories.py",
 }
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from equidrift import outputs
 from equidrift.errors import InputError
-from equidrift.files.ensembles import StreamWriter
-from equidrift.files.trajectories import TrajectoryStream
+from equidrift.files.ensembles import load
+from equidrift.files.formats import WITHOUT_GRAPH
+from equidrift.files.stream import StreamWriter
+from equidrift.files.trajectory_stream import TrajectoryStream
 from equidrift.outputs import claim, same_file, topology_beside
 from tests.conftest import make_ensemble
 
@@ -153,7 +155,7 @@ class Killed(Exception):
     """Stands for kill -9 at a step of a write."""
 
 
-@pytest.mark.parametrize("suffix", [".sdf", ".npz", ".traj"])
+@pytest.mark.parametrize("suffix", [".sdf", ".npz", ".traj", ".dcd"])
 def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +167,7 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
         if left == 0:
             raise Killed(name)
 
-    for module in ("ensembles", "trajectories"):
-        monkeypatch.setattr(f"equidrift.files.{module}.moment", moment)
+    monkeypatch.setattr("equidrift.files.stream.moment", moment)
 
     def run() -> None:
         writer = StreamWriter(path, COMMAND)
@@ -176,9 +177,15 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
             writer.write([(make_ensemble("imine"), 2 * k)], (k + 1, 0), {"done": k})
         writer.finish()
 
+    def made() -> dict[str, bytes]:
+        found = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        for name in found:
+            (tmp_path / name).unlink()
+        return found
+
     run()
-    whole, at = path.read_bytes(), 0
-    path.unlink()
+    whole, at = made(), 0
+    assert sorted(whole) == sorted([path.name, *(["x.top.pdb"] if suffix == ".dcd" else [])])
     while True:
         at += 1
         left = at
@@ -187,10 +194,7 @@ def test_writer_killed_at_any_step_goes_on_to_the_same_bytes(
         except Killed:
             left = 0
             run()
-            assert path.read_bytes() == whole and [p.name for p in tmp_path.iterdir()] == [
-                path.name
-            ]
-            path.unlink()
+            assert made() == whole
             continue
         break
     assert at > 10
@@ -203,6 +207,46 @@ def test_stream_claims_every_sample_and_the_topology(tmp_path: Path) -> None:
             TrajectoryStream(tmp_path / "x.xtc", COMMAND, n=2, topology=True)
         (tmp_path / name).unlink()
     TrajectoryStream(tmp_path / "x.xtc", COMMAND, n=2, topology=True)
+
+
+@pytest.mark.parametrize("suffix", WITHOUT_GRAPH)
+def test_writer_leaves_a_topology_by_which_its_conformers_are_read(
+    suffix: str, tmp_path: Path
+) -> None:
+    if suffix == ".h5md":
+        pytest.importorskip("h5py")
+    path, ensemble = tmp_path / f"x{suffix}", make_ensemble("R and Z")
+    writer = StreamWriter(path, COMMAND)
+    writer.write([(ensemble, 0)], (0, len(ensemble)), {})
+    writer.finish()
+    assert {file.name for file in tmp_path.iterdir()} == {"x.top.pdb", path.name}
+    read = load(path, top=tmp_path / "x.top.pdb")
+    assert read.molecule.numbers.tolist() == ensemble.molecule.numbers.tolist()
+    assert read.molecule.key() == ensemble.molecule.key()
+    np.testing.assert_allclose(read.positions_A, ensemble.positions_A, atol=1e-3)
+    assert StreamWriter(path, COMMAND).finished, "the same command knows both files"
+
+
+@pytest.mark.parametrize("suffix", WITHOUT_GRAPH)
+def test_writer_refuses_a_topology_of_others_unless_it_may_overwrite(
+    suffix: str, tmp_path: Path
+) -> None:
+    if suffix == ".h5md":
+        pytest.importorskip("h5py")
+    path, topology = tmp_path / f"x{suffix}", tmp_path / "x.top.pdb"
+    topology.write_text("mine")
+    with pytest.raises(InputError, match=r"x\.top\.pdb' exists and is no run of this command"):
+        StreamWriter(path, COMMAND)
+    with pytest.raises(InputError, match=r"would be written, and it is the input"):
+        StreamWriter(path, COMMAND, inputs=[topology], overwrite=True)
+    assert topology.read_text() == "mine"
+    writer = StreamWriter(path, COMMAND, overwrite=True)
+    writer.write([(make_ensemble("imine"), 0)], (0, 1), {})
+    writer.finish()
+    assert topology.read_text() != "mine"
+    topology.write_text("changed since")
+    with pytest.raises(InputError, match="exists and is no run of this command"):
+        StreamWriter(path, COMMAND)
 
 
 def test_cache_holds_only_the_latest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +263,7 @@ def test_writer_flushes_what_it_holds_by_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("equidrift.files.ensembles.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("equidrift.files.stream.time", SimpleNamespace(monotonic=lambda: now[0]))
     writer = StreamWriter(tmp_path / "x.sdf", COMMAND)
     for now[0], size in ((9.9, 1), (10.1, 2), (19.9, 3), (20.2, 4)):
         writer.hold({"a": np.arange(size)})

@@ -20,17 +20,13 @@ from equidrift.adapters.ase.calculators import MMFF
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.engine.trajectories import CONTEXT, Forecast, make_settings
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
+from equidrift.files.formats import WITHOUT_GRAPH
 from equidrift.files.npz import load_arrays, save_arrays
-from equidrift.files.trajectories import (
-    WITHOUT_GRAPH,
-    WRITERS,
-    TrajectoryStream,
-    load_topology,
-    load_trajectory,
-    sample_paths,
-    save_topology,
-)
+from equidrift.files.topologies import load_topology, save_topology
+from equidrift.files.trajectories import load_trajectory
+from equidrift.files.trajectory_stream import TrajectoryStream, sample_paths
 from equidrift.records import Molecule, Trajectory
+from equidrift.registry import TRAJECTORY_WRITERS
 from tests.conftest import MOLECULES, make_trajectory
 from tests.doubles import Walker
 
@@ -52,7 +48,7 @@ def topology(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", sorted(TRAJECTORY_WRITERS))
 def test_every_format_comes_back_with_its_times(
     suffix: str, topology: Path, tmp_path: Path
 ) -> None:
@@ -74,7 +70,7 @@ def test_every_format_comes_back_with_its_times(
     )
 
 
-@pytest.mark.parametrize("suffix", sorted(set(WRITERS) - set(WITHOUT_GRAPH)))
+@pytest.mark.parametrize("suffix", sorted(set(TRAJECTORY_WRITERS) - set(WITHOUT_GRAPH)))
 def test_these_formats_know_their_molecule(suffix: str, tmp_path: Path) -> None:
     trajectory = make_trajectory(MOLECULES["R and Z"])
     trajectory.save(tmp_path / f"t{suffix}")
@@ -84,7 +80,7 @@ def test_these_formats_know_their_molecule(suffix: str, tmp_path: Path) -> None:
     assert suffix == ".pdb" or read.molecule == trajectory.molecule
 
 
-@pytest.mark.parametrize("suffix", sorted(set(WRITERS) - {".pdb"}))
+@pytest.mark.parametrize("suffix", sorted(set(TRAJECTORY_WRITERS) - {".pdb"}))
 def test_boxes_come_back_and_unwrap(suffix: str, topology: Path, tmp_path: Path) -> None:
     whole = make_trajectory()
     fractions = whole.positions_A @ np.linalg.inv(BOX)

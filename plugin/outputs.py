@@ -154,3 +154,11 @@ def _state(path: StrPath) -> list[int]:
     """What changes when a file is replaced or edited."""
     stat = os.stat(path)
     return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns]
+
+
+def unwritable(path: StrPath, error: OSError | str) -> InputError:
+    """What is raised if a file cannot be written, and why."""
+    reason = error if isinstance(error, str) else error.strerror or error
+    return InputError(
+        f"cannot write {os.fspath(path)!r}: {reason}; give a path in a folder you can write to"
+    )

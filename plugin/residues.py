@@ -4,6 +4,7 @@ them whole.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,3 +108,13 @@ def reordered(molecule: Molecule, order: Sequence[int] | NDArray[np.int64]) -> M
         values = getattr(molecule, name)
         changes[name] = None if values is None else tuple(values[k] for k in order)
     return molecule.replace(**changes)
+
+
+def default_names(molecule: Molecule) -> tuple[str, ...]:
+    """Names of the atoms of a molecule that has none: C1, C2, H1, ..."""
+    seen: Counter[str] = Counter()
+    names = []
+    for symbol in molecule.symbols:
+        seen[symbol] += 1
+        names.append(f"{symbol}{seen[symbol]}")
+    return tuple(names)

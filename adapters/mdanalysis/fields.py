@@ -4,21 +4,52 @@ the trajectory, `ts.aux.NAME`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+import MDAnalysis as mda
 import numpy as np
 from MDAnalysis.auxiliary.base import AuxReader, AuxStep
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from equidrift.adapters.mdanalysis.graph import number_of
 from equidrift.errors import InputError, InputTypeError
-from equidrift.records import SYMBOLS
 
 FORMAT = "EQUIDRIFT-FIELD"
-SAMPLES = 39
+SAMPLES = 39  # drawn for the mean and spread of a frame
+
+
+class FieldModel(Protocol):
+    """What completes a field: an `AtomFieldModel`."""
+
+    quantity: str
+
+    def sample(
+        self,
+        numbers: NDArray[np.int64],
+        positions_A: NDArray[np.floating],
+        n: int,
+        seed: int,
+        **options: Any,
+    ) -> NDArray[np.float64]:
+        """n draws (n, n_atoms, ...) without known values."""
+        ...
+
+    def condition(
+        self,
+        numbers: NDArray[np.int64],
+        positions_A: NDArray[np.floating],
+        known: NDArray[np.float64],
+    ) -> Any:
+        """The field given values (n_atoms, ...), NaN if not known."""
+        ...
 
 
 class FieldStep(AuxStep):
     """The values (n_atoms, ...) of one frame."""
+
+    def set(self, step: int, values: NDArray[np.float64]) -> None:
+        """Go to a frame."""
+        self.step, self._data = step, values
 
     def _select_time(self, key: Any) -> float:
         if key is not None:
@@ -58,7 +89,7 @@ class FieldReader(AuxReader):
         if i >= self._n_steps:
             self.rewind()
             raise StopIteration
-        self.auxstep._data, self.auxstep.step = self._auxdata[0][i], i
+        self.auxstep.set(i, self._auxdata[0][i])
         step: FieldStep = self.auxstep
         return step
 
@@ -72,11 +103,11 @@ class FieldReader(AuxReader):
 
 
 def add_field(
-    universe: Any,
-    model: Any,
+    universe: mda.Universe,
+    model: FieldModel,
     name: str | None = None,
     *,
-    known: Any = None,
+    known: ArrayLike | None = None,
     n: int = SAMPLES,
     seed: int = 0,
     **options: Any,
@@ -86,52 +117,73 @@ def add_field(
 
     Parameters
     ----------
-    universe : one molecule with elements, at least 2 frames or one.
-    model : an `AtomFieldModel`.
-    name : the model's quantity if None; `universe.trajectory.ts.aux.NAME` are the
-        values (n_atoms, ...) of a frame.
-    known : (n_frames, n_atoms, ...) values, NaN where not known.
-    n, seed, options : of `ConditionedAtoms.sample`.
+    universe : MDAnalysis.Universe
+        One molecule with elements.
+    model : AtomFieldModel
+    name : str, optional
+        The model's quantity if None; `universe.trajectory.ts.aux.NAME` are the values
+        (n_atoms, ...) of a frame.
+    known : array, shape (n_frames, n_atoms, ...), optional
+        Known values, NaN for others.
+    n, seed, options
+        Of `ConditionedAtoms.sample`.
 
     Returns
     -------
-    (n_frames, n_atoms, ...) the values.
+    array, shape (n_frames, n_atoms, ...)
+        The values, means of n draws.
 
     Raises
     ------
     InputTypeError
-        for no Universe; InputError for one without elements, known values of another
-        length, and as `AtomFieldModel.condition`.
+        For no Universe.
+    InputError
+        For one without elements, known values of another length, and as
+        `AtomFieldModel.condition`.
     """
-    if not hasattr(universe, "trajectory") or not hasattr(universe, "atoms"):
+    if not isinstance(universe, mda.Universe):
         raise InputTypeError(f"expected an MDAnalysis Universe, not {type(universe).__name__}")
     if not hasattr(universe.atoms, "elements"):
         raise InputError(
-            "the universe has no elements; universe.guess_TopologyAttrs(to_guess=['elements']) makes them"
+            "the universe has no elements; "
+            "universe.guess_TopologyAttrs(to_guess=['elements']) makes them"
         )
     name = name or model.quantity
-    numbers = np.array(
-        [SYMBOLS.index(str(symbol).capitalize()) for symbol in universe.atoms.elements]
-    )
+    numbers = np.array([number_of(element) for element in universe.atoms.elements])
     trajectory = universe.trajectory
-    if known is not None and len(known) != len(trajectory):
+    table = None if known is None else np.asarray(known, np.float64)
+    if table is not None and len(table) != len(trajectory):
         raise InputError(
-            f"known holds values of {len(known)} frames, the trajectory has {len(trajectory)}; NaN stands for unknown ones"
+            f"known holds values of {len(table)} frames, the trajectory has {len(trajectory)}; "
+            "NaN stands for unknown ones"
         )
     made = []
     for k, frame in enumerate(trajectory):
-        there = None if known is None else np.asarray(known[k], np.float64)
-        if there is None or np.isnan(there).any(tuple(range(1, there.ndim))).all():
-            drawn = model.sample(numbers, frame.positions, n, seed, **options)
-            made.append((drawn.mean(0), drawn.std(0, ddof=1)))
-        else:
-            made.append(
-                model.condition(numbers, frame.positions, there).mean_std(n, seed, **options)
-            )
-    values, spread = (np.array(part) for part in zip(*made))
+        there = None if table is None else table[k]
+        made.append(_mean_std(model, numbers, frame.positions, there, n, seed, options))
+    values, spread = (np.array(part) for part in zip(*made, strict=True))
     trajectory[0]
     for label, array in ((name, values), (f"{name}_std", spread)):
         trajectory.add_auxiliary(
             label, FieldReader(array, dt=trajectory.dt, initial_time=trajectory.ts.time)
         )
     return values
+
+
+def _mean_std(
+    model: FieldModel,
+    numbers: NDArray[np.int64],
+    positions_A: NDArray[np.floating],
+    known: NDArray[np.float64] | None,
+    n: int,
+    seed: int,
+    options: dict[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (n_atoms, ...) of the field in one frame."""
+    if known is None or np.isnan(known).any(tuple(range(1, known.ndim))).all():
+        drawn = model.sample(numbers, positions_A, n, seed, **options)
+        return drawn.mean(0), drawn.std(0, ddof=1)
+    found: tuple[NDArray[np.float64], NDArray[np.float64]] = model.condition(
+        numbers, positions_A, known
+    ).mean_std(n, seed, **options)
+    return found

@@ -4,7 +4,6 @@ short dynamics from every conformer.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from openmm import app, unit
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import host_function
-from equidrift.residues import reordered, residue_keys, residue_order
+from equidrift.residues import default_names, reordered, residue_keys, residue_order
 from equidrift.units import NM_PER_A
 
 BOND_TYPES = {1.0: app.Single, 2.0: app.Double, 3.0: app.Triple, 1.5: app.Aromatic}
@@ -62,7 +61,7 @@ def to_topology(molecule: Molecule) -> app.Topology:
     residue whose atoms are not in one piece is split; see `whole_residues`.
     """
     topology = app.Topology()
-    names = molecule.atom_names or _default_names(molecule)
+    names = molecule.atom_names or default_names(molecule)
     keys = residue_keys(molecule)
     atoms: list[Any] = []
     chain = residue = None
@@ -88,16 +87,6 @@ def to_topology(molecule: Molecule) -> app.Topology:
         )  # OpenMM's orders are integers; aromatic is a type
         topology.addBond(atoms[i], atoms[j], type=BOND_TYPES.get(order), order=whole)
     return topology
-
-
-def _default_names(molecule: Molecule) -> tuple[str, ...]:
-    """C1, C2, H1: unique as long as the element is counted."""
-    seen: Counter[str] = Counter()
-    names = []
-    for symbol in molecule.symbols:
-        seen[symbol] += 1
-        names.append(f"{symbol}{seen[symbol]}")
-    return tuple(names)
 
 
 def from_topology(

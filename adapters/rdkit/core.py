@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.molecule import to_mol
-from equidrift.checks.conditions import problems
+from equidrift.checks.core_fit import problems
 from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.records import Molecule

@@ -31,7 +31,9 @@ from equidrift.files.fields import (
 )
 from equidrift.files.pdb import SMILES_REMARK, SMILES_WIDTH
 from equidrift.files.unpacked import unpacked
+from equidrift.outputs import unwritable
 from equidrift.records import Ensemble, Molecule
+from equidrift.residues import default_names
 from equidrift.text import decoded, one_line, split_smiles, tidy
 
 PDB_MAX_ATOMS = 99_999
@@ -263,9 +265,7 @@ def _write(path: str | os.PathLike[str], text: str, mode: str) -> None:
         with open(path, mode, encoding="utf-8", newline="\n") as stream:
             stream.write(text)
     except OSError as error:
-        raise InputError(
-            f"cannot write {os.fspath(path)!r}: {error.strerror or error}; give a path in a folder you can write to"
-        ) from error
+        raise unwritable(path, error) from error
 
 
 def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
@@ -348,12 +348,7 @@ def _check_columns(ensemble: Ensemble) -> None:
 
 def _named(molecule: Molecule) -> Molecule:
     """The molecule with the names C1, C2, H1, ..., for the columns that a PDB file has."""
-    seen: dict[str, int] = {}
-    names = []
-    for symbol in molecule.symbols:
-        seen[symbol] = seen.get(symbol, 0) + 1
-        names.append(f"{symbol}{seen[symbol]}")
-    return molecule.replace(atom_names=tuple(names))
+    return molecule.replace(atom_names=default_names(molecule))
 
 
 def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:

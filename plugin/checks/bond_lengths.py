@@ -52,7 +52,7 @@ def environments(molecule: Molecule) -> list[Environment]:
     """The environment of each bond."""
     neighbours = np.bincount(molecule.bonds.reshape(-1), minlength=molecule.n_atoms)
     found: list[Environment] = []
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         (z, n), (w, m) = sorted((int(molecule.numbers[k]), int(neighbours[k])) for k in (i, j))
         found.append((z, n, w, m, float(order)))
     return found

@@ -23,7 +23,7 @@ def cumulated_bonds(molecule: Molecule) -> tuple[NDArray[np.int64], NDArray[np.b
     """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     double: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         neighbours[i].append(j)
         neighbours[j].append(i)
         if order == 2.0:

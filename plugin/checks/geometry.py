@@ -28,14 +28,17 @@ REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULAT
 
 # Covalent radii in A (Cordero et al., Dalton Trans. 2008, 2832), H to Xe; heavier atoms get Xe's.
 _RADII_A = (
-    "0 .31 .28 1.28 .96 .84 .76 .71 .66 .57 .58 1.66 1.41 1.21 1.11 1.07 1.05 1.02 1.06 2.03 1.76 1.70 1.60 1.53 1.39 1.39 1.32 1.26 "
-    "1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 1.90 1.75 1.64 1.54 1.47 1.46 1.42 1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40"
+    "0 .31 .28 1.28 .96 .84 .76 .71 .66 .57 .58 1.66 1.41 1.21 1.11 1.07 1.05 1.02 1.06 2.03 1.76 "
+    "1.70 1.60 1.53 1.39 1.39 1.32 1.26 "
+    "1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 1.90 1.75 1.64 1.54 1.47 1.46 1.42 "
+    "1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40"
 )
 COVALENT_RADII_A = np.array(
     [float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55)
 )
 
-# Where no reference length of the two elements is known: bond lengths over the sum of covalent radii, by bond order.
+# Where no reference length of the two elements is known: bond lengths over the sum of covalent
+# radii, by bond order.
 _BOND_RANGE = {
     1.0: (0.80, 1.30),
     1.5: (0.78, 1.20),
@@ -43,7 +46,8 @@ _BOND_RANGE = {
     3.0: (0.70, 1.05),
     0.0: (0.60, 2.00),
 }
-# Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the two (the same set: 1.17, 1.36, 2.62).
+# Shortest distance of atoms not bonded over the sum of radii, by the number of hydrogens among the
+# two (the same set: 1.17, 1.36, 2.62).
 _CLASH_FACTOR = np.array([1.00, 1.10, 1.90])
 FLAT = 0.1  # signed volume over the product of the three edges; a regular tetrahedron has 0.71
 _HALF_TURN = 0.5  # |cos| of the dihedral at a double bond: within 60 degrees of cis or trans
@@ -81,27 +85,32 @@ def check_supported(
             " ".join(SYMBOLS[z] for z in sorted(elements or ())),
         )
         raise MoleculeError(
-            f"{molecule!r} holds the unsupported element {names}; supported are {known}. Replace or remove those atoms"
+            f"{molecule!r} holds the unsupported element {names}; supported are {known}. Replace "
+            "or remove those atoms"
         )
     if molecule.multiplicity != 1 or (int(molecule.numbers.sum()) - molecule.charge) % 2:
         raise MoleculeError(
-            f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, {int(molecule.numbers.sum()) - molecule.charge} electrons); "
+            f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, "
+            f"{int(molecule.numbers.sum()) - molecule.charge} electrons); "
             "only closed shells are supported. Add the missing hydrogen or charge"
         )
     bonds_of = np.bincount(molecule.bonds.reshape(-1), minlength=molecule.n_atoms)
     bridging = np.flatnonzero((molecule.numbers == 1) & (bonds_of > 1))
     if len(bridging):
         raise MoleculeError(
-            f"{molecule!r} has a hydrogen (atom {int(bridging[0])}) with {int(bonds_of[bridging[0]])} bonds, which no model here "
+            f"{molecule!r} has a hydrogen (atom {int(bridging[0])}) with "
+            f"{int(bonds_of[bridging[0]])} bonds, which no model here "
             "knows; draw one of its bonds only"
         )
     if molecule.n_atoms > max_atoms:
         raise MoleculeError(
-            f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens included. Cut it into parts"
+            f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens "
+            "included. Cut it into parts"
         )
     if not charges[0] <= molecule.charge <= charges[1]:
         raise MoleculeError(
-            f"{molecule!r} has a total charge out of range: {charges[0]:+d} to {charges[1]:+d} are supported. Neutralise some of its groups"
+            f"{molecule!r} has a total charge out of range: {charges[0]:+d} to {charges[1]:+d} are "
+            "supported. Neutralise some of its groups"
         )
 
 
@@ -173,7 +182,8 @@ class GeometryCheck:
         positions = np.asarray(positions_A, np.float64)
         if positions.ndim != 3 or positions.shape[1:] != (self.molecule.n_atoms, 3):
             raise InputError(
-                f"positions_A has shape {positions.shape}, expected (any, {self.molecule.n_atoms}, 3)"
+                f"positions_A has shape {positions.shape}, expected (any, {self.molecule.n_atoms}, "
+                "3)"
             )
         blocks = [self._block(block) for block in self._blocks(positions)]
         return np.concatenate(blocks) if blocks else np.zeros(0, "U18")

@@ -99,7 +99,7 @@ def holds(
         return False
     if (molecule.numbers[nearest] != fragment.numbers[heavy]).any():
         return False
-    found = dict(zip(heavy.tolist(), nearest.tolist()))
+    found = dict(zip(heavy.tolist(), nearest.tolist(), strict=True))
     pairs = {frozenset(pair) for pair in molecule.bonds.tolist()}
     return all(
         frozenset((found[i], found[j])) in pairs

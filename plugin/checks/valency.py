@@ -37,7 +37,8 @@ OPEN_SHELL = "open shell"
 NET_CHARGE = "net charge"
 GRAPH_REASONS = (DISCONNECTED, OPEN_SHELL, NET_CHARGE, VALENCY)
 
-# Typical bond lengths in pm of EDM's protocol by order, for H C N O F, and how much longer a bond may be. 0 is no such bond.
+# Typical bond lengths in pm of EDM's protocol by order, for H C N O F, and how much longer a bond
+# may be. 0 is no such bond.
 _EDM_NUMBERS = (1, 6, 7, 8, 9)
 _EDM_LENGTHS_PM = np.array(
     [
@@ -76,9 +77,11 @@ def atoms_stable(molecule: Molecule) -> NDArray[np.bool_]:
     give a Kekulised molecule.
     """
     total = np.zeros(molecule.n_atoms)
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         total[[i, j]] += order if order in (1.0, 2.0, 3.0) else np.nan
-    known = zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), total.tolist())
+    known = zip(
+        molecule.numbers.tolist(), molecule.formal_charges.tolist(), total.tolist(), strict=True
+    )
     return np.array(
         [valence in VALENCES.get((z, charge), ()) for z, charge, valence in known], bool
     )
@@ -123,7 +126,8 @@ def edm_orders(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> 
     if unknown := sorted(set(np.asarray(numbers).tolist()) - set(_EDM_NUMBERS)):
         names = ", ".join(SYMBOLS[z] for z in unknown)
         raise InputError(
-            f"EDM's table of bond lengths has H, C, N, O and F, not {names}; judge such molecules by their explicit bonds"
+            f"EDM's table of bond lengths has H, C, N, O and F, not {names}; judge such molecules "
+            "by their explicit bonds"
         )
     kind = np.searchsorted(_EDM_NUMBERS, numbers)
     distance_pm = 100.0 * np.linalg.norm(positions_A[:, None] - positions_A[None], axis=-1)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
+from equidrift.outputs import unwritable
 from equidrift.records import Ensemble, Trajectory
 
 FORMAT = "equidrift-ensemble-1"
@@ -94,9 +95,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
         os.replace(partial, target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise InputError(
-            f"cannot write {str(target)!r}: {error.strerror or error}; give a path in a folder you can write to"
-        ) from error
+        raise unwritable(target, error) from error
 
 
 def save_trajectory_npz(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Geometry import Point3D
 
-from equidrift.checks.conditions import Known, make_conditions, smoothed
+from equidrift.checks.bounds import smoothed
+from equidrift.checks.conditions import Known, make_conditions
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.geometry import superposed
 from equidrift.records import Molecule

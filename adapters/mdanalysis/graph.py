@@ -1,0 +1,90 @@
+"""The molecule of a Universe, or of whole molecules in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import MDAnalysis as mda
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError
+from equidrift.records import ORDERS, SYMBOLS, Molecule
+from equidrift.registry import host_function
+
+NO_ELEMENTS = (
+    "the Universe has no elements; set them, one symbol per atom: "
+    "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
+)
+
+
+def graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
+    """(graph without stereo, unknown orders 0; whether its formal charges are known)."""
+    if not hasattr(atoms, "elements"):
+        raise InputError(NO_ELEMENTS)
+    place = {index: k for k, index in enumerate(atoms.indices.tolist())}
+    bonds, orders = [], []
+    for bond in atoms.bonds if hasattr(atoms, "bonds") else ():
+        i, j = (place.get(index) for index in bond.indices.tolist())
+        if i is None or j is None:
+            raise InputError(
+                "bonds lead out of the group; give whole molecules: atoms.fragments, or the "
+                "Universe"
+            )
+        bonds.append((i, j))
+        orders.append(_order(bond.order))
+    charged = hasattr(atoms, "formalcharges")
+    charges = np.array(atoms.formalcharges if charged else np.zeros(len(atoms)), np.int64)
+    molecule = Molecule(
+        numbers=np.array([number_of(element) for element in atoms.elements]),
+        bonds=np.array(bonds, np.int64).reshape(-1, 2),
+        bond_orders=np.array(orders),
+        formal_charges=charges,
+        atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
+        residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,
+        residue_ids=tuple(map(int, atoms.resids)) if hasattr(atoms, "resids") else None,
+        chain_ids=tuple(map(str, atoms.chainIDs)) if hasattr(atoms, "chainIDs") else None,
+        insertion_codes=tuple(map(str, atoms.icodes)) if hasattr(atoms, "icodes") else None,
+    )
+    return molecule, charged
+
+
+def complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -> Molecule:
+    """The molecule with what a Universe does not have: RDKit's work, reached by the
+    core.
+    """
+    found: Molecule = host_function("rdkit", "complete")(molecule, frame_A, charged)
+    return found
+
+
+def number_of(element: str) -> int:
+    """The atomic number of a symbol, in whatever case."""
+    symbol = str(element).capitalize()
+    if symbol not in SYMBOLS[1:]:
+        raise InputError(
+            f"the Universe has an atom of element {element!r}; set universe.atoms.elements to "
+            "symbols such as 'C'"
+        )
+    return SYMBOLS.index(symbol)
+
+
+def _order(order: Any) -> float:
+    """A bond order as MDAnalysis and its sources write it: a number, "ar", or None: 0."""
+    if order is None:
+        return 0.0
+    if order in ("ar", "AR"):
+        return 1.5
+    if order in ("am", "AM"):  # an amide, in MOL2 files
+        return 1.0
+    try:
+        number = float(order)
+    except (TypeError, ValueError):
+        number = -1.0
+    if number not in ORDERS:
+        raise InputError(
+            f"the Universe has a bond of order {order!r}; orders 1, 2, 3 or 1.5 are needed. Set "
+            "them: universe.del_TopologyAttr('bonds'), then universe.add_TopologyAttr("
+            "MDAnalysis.core.topologyattrs.Bonds(pairs, order=orders)); or without orders: "
+            "universe.add_TopologyAttr('bonds', pairs), and they are taken from the geometry"
+        )
+    return number

@@ -72,6 +72,17 @@ class Refiner(Protocol):
 
 
 @runtime_checkable
+class EnergyRefiner(Refiner, Protocol):
+    """A refiner that goes down an energy, and tells it: `energies_eV` gives those (k,) of
+    conformers (k, n_atoms, 3), which can be compared within a molecule.
+    """
+
+    def energies_eV(
+        self, molecule: Molecule, positions_A: NDArray[np.float64]
+    ) -> NDArray[np.float64]: ...
+
+
+@runtime_checkable
 class TrajectoryModel(Protocol):
     """Draws the frames of a trajectory that are not given; sample k depends on seeds[k]
     alone (floats agree to 1e-4 A).

@@ -205,6 +205,7 @@ HOST_FUNCTIONS = {
         "ContextMoves": "equidrift.adapters.openmm.sampler:ContextMoves",
         "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
         "close_writers": "equidrift.adapters.openmm.simulation:close_writers",
+        "energy_force": "equidrift.adapters.openmm.energy:energy_force",
         "from_topology": "equidrift.adapters.openmm.topology:from_topology",
         "make_simulation": "equidrift.adapters.openmm.simulation:make_simulation",
         "positions": "equidrift.adapters.openmm.simulation:positions",

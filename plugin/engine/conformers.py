@@ -45,6 +45,7 @@ from equidrift.protocols import Callback, Relax
 from equidrift.records import Ensemble, Molecule, joined, with_relative_energies
 from equidrift.registry import make_model
 from equidrift.seeds import check_seed, sample_seeds
+from equidrift.units import KCAL_MOL_PER_EV
 
 BATCH_SIZE = 128
 WINDOW = 512  # samples held at a time when many molecules, or many samples, are streamed
@@ -582,6 +583,8 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
             "refined": int(np.nansum(task.refined[task.valid])),
             **settings.model.origin(task.molecule),
         }
+        if settings.relax is None and settings.model.gives_energies(task.molecule):
+            scores["energy_kcal_mol"] = task.energies * KCAL_MOL_PER_EV
     if settings.relax is not None:
         origin["energies"] = (
             f"of the relaxed conformer by {settings.options.get('relax', 'the relaxation')}"

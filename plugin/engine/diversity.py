@@ -10,14 +10,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.geometry import dihedrals
 from equidrift.graph import _connected_without, _in_small_ring, _symmetry_classes
 from equidrift.records import Molecule
 
-CHAIN_DEG, RING_DEG, HYDROGEN_DEG = (
-    60.0,
-    35.0,
-    90.0,
-)  # differences that make a torsion of a chain, a ring, a polar hydrogen new
+# differences that make a torsion new
+CHAIN_DEG = 60.0
+RING_DEG = 35.0
+HYDROGEN_DEG = 90.0  # of a polar hydrogen
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,7 @@ class Torsions:
 
     def angles_deg(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
         """Torsions (m, k) in degrees of positions_A (m, n_atoms, 3)."""
-        a, b, c, d = (positions_A[:, self.atoms[:, q]] for q in range(4))
-        u, v, w = b - a, c - b, d - c
-        n1, n2 = np.cross(u, v), np.cross(v, w)
-        y = (np.cross(n1, n2) * v).sum(-1) / (np.linalg.norm(v, axis=-1) + 1e-12)
-        return np.degrees(np.arctan2(y, (n1 * n2).sum(-1)))
+        return np.degrees(dihedrals(positions_A, self.atoms))
 
     def is_new(self, angles_deg: NDArray[np.float64], taken_deg: NDArray[np.float64]) -> bool:
         """Whether torsions (k,) differ from each row of `taken_deg` (m, k) by more than

@@ -5,11 +5,13 @@ trained on, and only there. numpy only.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.bond_lengths import is_known, references_A
+from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.records import Molecule
 
@@ -19,6 +21,26 @@ UNFAMILIAR = "unfamiliar bond"
 MOVED_A = 0.06
 BESIDE_A = 0.035  # how far outside the GFN2-xTB references of its environment a moved bond may be
 UNKNOWN_A = 0.10  # how far a bond of an environment without reference may move
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Conformers and what is known of each.
+
+    Parameters
+    ----------
+    positions_A : (k, n_atoms, 3)
+        The conformers.
+    refined : (k,)
+        Whether each is refined.
+    energies_eV : (k,)
+        By the energy that refined them; without one, by the force field, of the
+        conformer before its refinement.
+    """
+
+    positions_A: NDArray[np.float64]
+    refined: NDArray[np.bool_]
+    energies_eV: NDArray[np.float64]
 
 
 def knows_elements(molecule: Molecule, elements: Collection[int] | None) -> bool:
@@ -66,9 +88,12 @@ def refusals(
 
     Parameters
     ----------
-    molecule : the graph.
-    before_A, after_A : (k, n_atoms, 3), unrefined and refined.
-    check : of the molecule, made here where None.
+    molecule : Molecule
+        The graph.
+    before_A, after_A : (k, n_atoms, 3)
+        Unrefined and refined geometries.
+    check : GeometryCheck or None
+        Of the molecule; made here if None.
     """
     reasons = (check or GeometryCheck(molecule))(after_A).astype("U40")
     finite = np.isfinite(before_A).all((1, 2))
@@ -76,3 +101,39 @@ def refusals(
     spoilt = unfamiliar_bonds(molecule, before_A[rows], after_A[rows])
     reasons[rows[spoilt]] = UNFAMILIAR
     return reasons
+
+
+def better_of(
+    molecule: Molecule,
+    before_A: NDArray[np.float64],
+    after_A: NDArray[np.float64],
+    known: Known | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Of each conformer the refined geometry, or the one before where only that is
+    sound.
+
+    Parameters
+    ----------
+    molecule : Molecule
+        The graph.
+    before_A, after_A : (k, n_atoms, 3)
+        Unrefined and refined geometries.
+    known : Known or None
+        What is held.
+
+    Returns
+    -------
+    positions_A : (k, n_atoms, 3)
+        The better ones.
+    refined : (k,) bool
+        Which of them are refined.
+    """
+    check = GeometryCheck(molecule)
+    reasons, unrefined = refusals(molecule, before_A, after_A, check), check(before_A)
+    if known is not None:
+        reasons = known.reasons(after_A, reasons)
+        unrefined = known.reasons(before_A, unrefined)
+        reasons[reasons == UNFAMILIAR] = ""  # around a held core bonds are what the core makes them
+    refined = (reasons == "") | (unrefined != "")
+    positions = np.where(refined[:, None, None], after_A, before_A)
+    return positions, refined & np.isfinite(positions).all((1, 2))

@@ -202,6 +202,19 @@ class EnergyModel:
                 "use the refiner 'refine', or relax='gfn2'"
             )
 
+    def energies_eV(
+        self, molecule: Molecule, positions_A: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Energies (k,) of conformers (k, n_atoms, 3), NaN where these are.
+
+        Raises `MoleculeError` as `surface` does.
+        """
+        energies = np.full(len(positions_A), np.nan)
+        good = np.isfinite(positions_A).all((1, 2))
+        if good.any():
+            energies[good] = self.surface(molecule)(positions_A[good])[0]
+        return energies
+
     def refine_many(
         self,
         jobs: Sequence[Job],

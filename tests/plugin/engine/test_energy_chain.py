@@ -1,0 +1,118 @@
+"""The default chain with its learned energy: which molecules go which way, and what is
+said of it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+import equidrift
+from equidrift.adapters.rdkit.etkdg import mmff_relax
+from equidrift.checks.conditions import make_conditions
+from equidrift.checks.geometry import check_geometry
+from equidrift.engine.chain import ENERGY_ATOMS, Chain, default
+from equidrift.errors import InputError
+from equidrift.records import Molecule
+from equidrift.registry import make_refiner
+from equidrift.seeds import sample_seeds
+from equidrift.units import KCAL_MOL_PER_EV
+
+LARGE = "CCOC(=O)CCc1ccc(OCCO)cc1"  # 35 atoms
+
+
+@lru_cache
+def chain() -> Chain:
+    return default(num_threads=1, effort=2)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "refiner", "selection"),
+    [
+        ("CCCO", "refine", "diverse"),
+        (LARGE, "refine + conformer-energy", "energy"),
+        ("CCBr", "conformer-energy", "diverse"),  # no bromine in the refiner's training data
+        (LARGE + "CBr", "conformer-energy", "energy"),
+        ("C[Si](C)(C)CCCCCCCCO", None, "diverse"),  # no silicon in either's
+        ("C[Si](C)(C)C", None, "diverse"),
+    ],
+)
+def test_default_takes_the_energy_or_the_refiner_by_size_and_elements(
+    smiles: str, refiner: str | None, selection: str
+) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    names = [way.name for way in chain().refiners_of(molecule)]
+    assert " + ".join(names) == (refiner or "")
+    assert chain().selection_of(molecule) == selection
+    origin = chain().origin(molecule)
+    assert origin.get("refiner") == refiner and origin["selection"] == selection
+    assert ("note" in origin) == (refiner is None)
+
+
+def test_default_goes_the_old_way_when_atoms_are_held() -> None:
+    molecule = Molecule.from_smiles(LARGE)
+    assert molecule.n_atoms >= ENERGY_ATOMS
+    conditions = make_conditions(fix={0: (0.0, 0.0, 0.0)})
+    assert conditions is not None
+    held = chain().conditioned(conditions)
+    assert [way.name for way in held.refiners_of(molecule)] == ["refine"]
+    assert held.selection_of(molecule) == "diverse"
+
+
+def test_energies_are_those_of_the_conformers_when_the_energy_refines_them() -> None:
+    ensemble = equidrift.sample(LARGE, 3, model=chain())
+    energies = make_refiner("conformer-energy").energies_eV(ensemble.molecule, ensemble.positions_A)
+    np.testing.assert_allclose(ensemble.energies_eV, energies, atol=1e-4)
+    np.testing.assert_allclose(
+        ensemble.scores["energy_kcal_mol"], energies * KCAL_MOL_PER_EV, atol=3e-3
+    )
+    told = ensemble.provenance
+    assert told["refiner"] == "refine + conformer-energy" and " + " in told["weights_sha256"]
+    assert told["energies"].startswith("conformer-energy") and told["effort"] == 2
+    small = equidrift.sample("CCCO", 2, model=chain())
+    assert "energy_kcal_mol" not in small.scores and small.provenance["refiner"] == "refine"
+
+
+def test_energy_lowers_conformers_that_it_refines() -> None:
+    molecule = Molecule.from_smiles(LARGE)
+    model, seeds = chain(), sample_seeds(0, 0, 3)
+    before = Chain(refiner=None, select="none", num_threads=1)
+    energy = make_refiner("conformer-energy")
+    after = model.sample_marked([(molecule, seeds)])[0]
+    raw = before.sample(molecule, seeds)
+    assert after.refined.all() and (check_geometry(molecule, after.positions_A) == "").all()
+    moved = energy.refine_many([(molecule, raw)])[0]
+    assert (energy.energies_eV(molecule, moved) < energy.energies_eV(molecule, raw)).all()
+
+
+def test_selection_by_energy_is_a_function_of_the_seed_alone() -> None:
+    model = Chain(refiner=None, select="energy", effort=3, num_threads=1)
+    molecule, seeds = Molecule.from_smiles("CCCCOC"), sample_seeds(0, 0, 9)
+    whole = model.sample(molecule, seeds)
+    for rows in ([0, 1, 2], [5], [7, 2, 8]):
+        np.testing.assert_allclose(model.sample(molecule, seeds[rows]), whole[rows], atol=1e-6)
+
+
+def test_selection_by_energy_finds_lower_conformers_for_more_effort() -> None:
+    molecule, seeds = Molecule.from_smiles("OCC(O)CC(O)CO"), sample_seeds(0, 0, 6)
+    means = []
+    for effort in (1, 8):
+        model = Chain(refiner=None, select="energy", effort=effort, num_threads=1)
+        means.append(mmff_relax(molecule, model.sample(molecule, seeds), 0)[1].mean())
+    assert means[1] < means[0] - 1.0 / KCAL_MOL_PER_EV
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"effort": 0}, "effort"),
+        ({"effort": 21}, "effort"),
+        ({"select": "lowest"}, "select"),
+        ({"select": "energy", "relax": "none"}, "relax"),
+    ],
+)
+def test_chain_refuses_an_option_out_of_its_range(options: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Chain(refiner=None, **options)  # type: ignore[arg-type]

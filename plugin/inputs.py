@@ -13,15 +13,35 @@ if TYPE_CHECKING:
     from openmm import app
 
 
-def as_molecule(what: Any) -> Molecule:
+def as_molecule(what: Any, *, smiles: str | None = None) -> Molecule:
     """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an
     `ase.Atoms`.
+
+    Parameters
+    ----------
+    what : str, Molecule, Ensemble, Chem.Mol or ase.Atoms
+        The molecule.
+    smiles : str, optional
+        Of `ase.Atoms`, the molecule as a SMILES: bond orders and charges are its.
 
     Raises
     ------
     MoleculeError
-        for what cannot be read, InputTypeError for an object of another kind.
+        For what cannot be read, or a geometry that is not of the SMILES; the message
+        names the atoms that differ.
+    InputTypeError
+        For an object of another kind.
+    InputError
+        For a SMILES beside something that holds its bonds.
     """
+    if smiles is not None:
+        if _host(what) != "ase":
+            raise InputError(
+                f"smiles= tells the bonds of a geometry, and a {type(what).__name__} has its own; "
+                "leave it out, or give ase.Atoms"
+            )
+        templated: Molecule = host_function("ase", "from_atoms")(what, smiles=smiles)
+        return templated
     if isinstance(what, Molecule):
         return what
     if isinstance(what, Ensemble):

@@ -115,7 +115,7 @@ def _numbers_of(ensemble: Ensemble, k: int) -> dict[str, Any]:
     return info
 
 
-def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
+def from_atoms(atoms: Atoms, *, charge: int | None = None, smiles: str | None = None) -> Molecule:
     """The graph of an `ase.Atoms`: the one stored by `to_atoms`, in the atoms' present
     order, else perceived from the geometry.
 
@@ -125,6 +125,8 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
     charge : total charge, for atoms without a stored graph; None takes
         `atoms.info["charge"]`, else the sum of the initial charges if one is not zero
         (partial charges that a file rounds are fine).
+    smiles : the molecule, if it is known: bond orders and charges are its, and the
+        geometry must be of it.
 
     Raises
     ------
@@ -142,14 +144,16 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None) -> Molecule:
             f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}"
         )
     stored = stored_molecule(atoms)
-    if stored is not None and charge in (None, stored.charge):
+    if stored is not None and charge in (None, stored.charge) and smiles is None:
         return stored
-    if charge is None:
+    if charge is None and smiles is None:
         charge = _charge_of(atoms)
     molecule: Molecule = host_function("rdkit", "molecule_from_xyz")(
-        atoms.numbers, atoms.positions, charge
+        atoms.numbers, atoms.positions, charge, smiles
     )
-    return molecule.replace(smiles="", name=tidy(str(atoms.info.get("name", "")), lines=True))
+    return molecule.replace(
+        smiles=smiles or "", name=tidy(str(atoms.info.get("name", "")), lines=True)
+    )
 
 
 def _charge_of(atoms: Atoms) -> int | None:

@@ -134,7 +134,11 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
 
 
 def read_ensembles(
-    path: str | os.PathLike[str], *, molecule: Any = None, charge: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    molecule: Any = None,
+    charge: int | None = None,
+    smiles: str | None = None,
 ) -> Iterator[Any]:
     """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and
     are of one molecule are one Ensemble.
@@ -143,7 +147,9 @@ def read_ensembles(
     ----------
     molecule : whose conformers all images are; None takes the graphs stored in the
         file, and perceives bonds where there are none.
-    charge : total charge, where bonds are perceived.
+    charge : total charge, if bonds are perceived.
+    smiles : the molecule of every image, if bonds are perceived: orders and charges are
+        its.
 
     Raises
     ------
@@ -155,11 +161,13 @@ def read_ensembles(
     if molecule is not None:
         yield ensemble_of(_images(path)[0], molecule=molecule)
         return
-    for entry, images in _grouped(_images(path)[0], charge):
+    for entry, images in _grouped(_images(path)[0], charge, smiles):
         yield ensemble_of(images, molecule=entry)
 
 
-def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any, list[Atoms]]]:
+def _grouped(
+    images: Sequence[Atoms], charge: int | None, smiles: str | None = None
+) -> Iterator[tuple[Any, list[Atoms]]]:
     """(molecule, its images in a row).
 
     An image without a graph is of the last molecule if its bonds are.
@@ -177,24 +185,28 @@ def _grouped(images: Sequence[Atoms], charge: int | None) -> Iterator[tuple[Any,
         if same and stored is not None:
             same = stored.entry() == molecule.entry()
         elif same and (check(atoms.positions[None]) != "").any():
-            same = from_atoms(atoms, charge=charge) == molecule
+            same = from_atoms(atoms, charge=charge, smiles=smiles) == molecule
         if not same:
             if held:
                 yield molecule, held
-            molecule, held = stored or from_atoms(atoms, charge=charge), []
+            molecule, held = stored, []
+            if stored is None or smiles is not None:
+                molecule = from_atoms(atoms, charge=charge, smiles=smiles)
             check = check_of(molecule)
         held.append(atoms)
     if held:
         yield molecule, held
 
 
-def molecule_of_file(path: str | os.PathLike[str], charge: int | None = None) -> Any:
+def molecule_of_file(
+    path: str | os.PathLike[str], charge: int | None = None, smiles: str | None = None
+) -> Any:
     """The Molecule of the first image: the graph stored in it, else perceived; errors
     as `equidrift.adapters.ase.atoms.from_atoms`.
     """
     from equidrift.adapters.ase.atoms import from_atoms
 
-    return from_atoms(_images(path)[0][0], charge=charge)
+    return from_atoms(_images(path)[0][0], charge=charge, smiles=smiles)
 
 
 def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:

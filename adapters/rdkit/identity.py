@@ -18,6 +18,7 @@ from equidrift.errors import EquidriftError
 from equidrift.records import Molecule
 
 MAX_MATCHES = 1000  # ways to lay the SMILES onto the record that are tried
+_NO_ROWS = np.zeros((0, 5), np.int64)
 _KEPT = 256  # SMILES kept: the records of a file repeat theirs
 
 
@@ -55,6 +56,41 @@ def identified(
         if positions_A is None or _agrees(tetrahedral, double_bonds, positions_A):
             return seen.replace(tetrahedral=tetrahedral, double_bonds=double_bonds, smiles=smiles)
     return None
+
+
+def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.float64]) -> list[str]:
+    """The stereocentres and double bonds of a SMILES whose stereo a conformer has not.
+
+    Parameters
+    ----------
+    seen : Molecule
+        The molecule of the conformers, every hydrogen explicit.
+    smiles : str
+        Of the same graph.
+    positions_A : ndarray
+        (k, n_atoms, 3) conformers in A.
+
+    Returns
+    -------
+    list of str
+        Such as ``"C3"`` or ``"C1=C2"``, numbered as in `seen`, by the way to lay the
+        SMILES onto it in which fewest differ.
+    """
+    named = _named(smiles)
+    found: list[list[str]] = []
+    if named is None:
+        return []
+    for place in _places(named, seen):
+        tetrahedral = place[named.tetrahedral]
+        double_bonds = np.hstack([place[named.double_bonds[:, :4]], named.double_bonds[:, 4:]])
+        centres = [row for row in tetrahedral if not _agrees(row[None], _NO_ROWS, positions_A)]
+        bonds = [row for row in double_bonds if not _agrees(_NO_ROWS, row[None], positions_A)]
+        labels = [f"{seen.symbols[row[0]]}{row[0]}" for row in centres]
+        labels += ["=".join(f"{seen.symbols[k]}{k}" for k in row[1:3]) for row in bonds]
+        if not labels:
+            return []
+        found.append(labels)
+    return min(found, key=len, default=[])
 
 
 def _graph(molecule: Molecule) -> Molecule:

@@ -57,7 +57,9 @@ class Record:
     own: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -> Iterator[Record]:
+def read_molecules(
+    path: str | os.PathLike[str], *, charge: int | None = None, smiles: str | None = None
+) -> Iterator[Record]:
     """The entries of a .smi/.smiles/.txt, .csv, .sdf, .mol, .mol2 or .pdb file, one at
     a time; a broken entry costs only itself.
 
@@ -67,11 +69,14 @@ def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -
         standard input.
     charge : total charge of a .pdb file's molecule; None takes it from the hydrogens
         there.
+    smiles : SMILES of the molecule in a .pdb file: bond orders, charges and missing
+        hydrogens are its; a record of another molecule names the atoms that differ.
 
     Raises
     ------
     InputError
-        where there is no such file, or nothing is in it.
+        if there is no such file, nothing is in it, or `smiles` is given for a format
+        that holds the bonds.
     UnknownNameError
         for a suffix that is not read.
     """
@@ -83,7 +88,15 @@ def read_molecules(path: str | os.PathLike[str], *, charge: int | None = None) -
         raise InputError(f"there is no file {str(path)!r}")
     if file.stat().st_size == 0:
         raise InputError(f"{str(path)!r} is empty; expected molecules in {suffix} format")
-    return _read(file, READERS[suffix], charge)
+    reader = READERS[suffix]
+    if smiles is not None:
+        if reader is not _pdb_entries:
+            raise InputError(
+                f"a {suffix} file holds the bonds of its molecules; smiles= (--smiles) is for "
+                ".pdb and .xyz"
+            )
+        reader = partial(_pdb_entries, smiles=smiles)
+    return _read(file, reader, charge)
 
 
 Parsed = tuple[Molecule, NDArray[np.float64] | None, Mapping[str, str]]
@@ -157,9 +170,9 @@ def _mol_entries(file: Path, charge: int | None) -> Iterator[Entry]:
     yield _sdf_entry(list(_lines(file)))
 
 
-def _pdb_entries(file: Path, charge: int | None) -> Iterator[Entry]:
+def _pdb_entries(file: Path, charge: int | None, smiles: str | None = None) -> Iterator[Entry]:
     text = "".join(_lines(file))
-    for title, read in pdb_entries(text, file.stem, charge):
+    for title, read in pdb_entries(text, file.stem, charge, smiles):
         yield title, partial(_without_own, read)
 
 

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
-from equidrift.adapters.rdkit.perception import connect, fit_charge, mol_of, refuse_drawing
+from equidrift.adapters.rdkit.perception import (
+    check_charge,
+    connect,
+    fit_charge,
+    mol_of,
+    refuse_drawing,
+)
+from equidrift.adapters.rdkit.template import check_template_stereo, template_mol
 from equidrift.bond_orders import IONS, Skeleton, Structure, fitting_structure
 from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import MoleculeError
@@ -39,7 +46,9 @@ _VARIANTS = {
 }
 
 
-def pdb_entries(text: str, stem: str, charge: int | None = None) -> Iterator[Entry]:
+def pdb_entries(
+    text: str, stem: str, charge: int | None = None, template: str | None = None
+) -> Iterator[Entry]:
     """(title, function that gives the molecule and its positions) of each molecule.
 
     MODELs of one molecule are its conformers; another molecule, or another
@@ -50,6 +59,8 @@ def pdb_entries(text: str, stem: str, charge: int | None = None) -> Iterator[Ent
     text : the whole file.
     stem : title if the file has none.
     charge : total charge; None takes it from the file.
+    template : SMILES of every molecule in the file, which tells bond orders and charges
+        and the hydrogens that are missing; None takes them from the file.
     """
     try:
         file = read_pdb(text)
@@ -60,7 +71,7 @@ def pdb_entries(text: str, stem: str, charge: int | None = None) -> Iterator[Ent
     title = file.title or stem
     for models in groups:
         try:
-            found = list(_molecules(models, file, charge))
+            found = list(_molecules(models, file, charge, template))
         except MoleculeError as error:
             yield title, partial(_fail, error)
         else:
@@ -95,13 +106,15 @@ def _groups(file: PdbFile) -> list[list[Model]]:
     return list(groups.values())
 
 
-def _molecules(models: list[Model], file: PdbFile, charge: int | None) -> Iterator[Read]:
+def _molecules(
+    models: list[Model], file: PdbFile, charge: int | None, template: str | None
+) -> Iterator[Read]:
     """The molecules of models with the same atoms: one, unless their bonds or stereo
     differ.
     """
     rest = models
     while rest:
-        mol = _graph(rest[0], file, charge)
+        mol = _graph(rest[0], file, charge, template)
         frames = np.array([[atom.position_A for atom in model] for model in rest])
         same = _has_bonds(mol, frames)
         same[0] = True
@@ -111,7 +124,11 @@ def _molecules(models: list[Model], file: PdbFile, charge: int | None) -> Iterat
                 f"the atoms of MODEL {models.index(rest[k]) + 1} are too far apart for the bonds that "
                 "the CONECT records list; give each molecule a file of its own, or leave it out"
             )
-        yield from _stereoisomers(mol, frames[same], file.smiles)
+        if template is None:
+            yield from _stereoisomers(mol, frames[same], file.smiles)
+        else:
+            for molecule, positions in _stereoisomers(mol, frames[same], template):
+                yield check_template_stereo(molecule, template, positions), positions
         rest = [model for model, fits in zip(rest, same.tolist()) if not fits]
 
 
@@ -191,10 +208,15 @@ def _leaves_stereo_open(smiles: str, molecule: Molecule) -> bool:
 # One model ---------------------------------------------------------------------------------
 
 
-def _graph(model: Model, file: PdbFile, charge: int | None) -> Chem.Mol:
+def _graph(
+    model: Model, file: PdbFile, charge: int | None, template: str | None = None
+) -> Chem.Mol:
     """A Mol with the atoms of a model, labelled; hydrogens may still be implicit."""
     numbers = np.array([SYMBOLS.index(atom.symbol) for atom in model])
-    if (numbers == 1).any() or np.isin(numbers, list(IONS)).all():
+    if template is not None:
+        mol = _by_template(model, numbers, file, template)
+        check_charge(mol, charge)
+    elif (numbers == 1).any() or np.isin(numbers, list(IONS)).all():
         mol = _with_explicit_hydrogens(model, numbers, file, charge)
     else:
         mol = _without_hydrogens(model, file)
@@ -208,6 +230,16 @@ def _graph(model: Model, file: PdbFile, charge: int | None) -> Chem.Mol:
         atom.SetIsotope(read.isotope)
         atom.SetMonomerInfo(_label(read))
     return mol
+
+
+def _by_template(
+    model: Model, numbers: NDArray[np.int64], file: PdbFile, template: str
+) -> Chem.Mol:
+    """The model's atoms with the orders and charges of a SMILES."""
+    positions = np.array([atom.position_A for atom in model])
+    bonds, _ = _bonds(model, numbers, positions, file)
+    skeleton = Skeleton(numbers, bonds, positions)
+    return template_mol(template, skeleton, [str(atom) for atom in model], complete=True)
 
 
 def _label(atom: PdbAtom) -> Chem.AtomPDBResidueInfo:

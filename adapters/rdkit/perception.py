@@ -12,6 +12,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
+from equidrift.adapters.rdkit.template import check_template_stereo, template_mol
 from equidrift.bond_orders import (
     IONS,
     STATES,
@@ -29,7 +30,10 @@ _BOND_TYPES = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondTyp
 
 
 def molecule_from_xyz(
-    numbers: ArrayLike, positions_A: ArrayLike, charge: int | None = None
+    numbers: ArrayLike,
+    positions_A: ArrayLike,
+    charge: int | None = None,
+    smiles: str | None = None,
 ) -> Molecule:
     """The Molecule of a bare geometry; atom order is kept.
 
@@ -39,13 +43,16 @@ def molecule_from_xyz(
     positions_A : (n, 3).
     charge : total charge. None takes the molecule as neutral, and is refused if no
         neutral structure fits.
+    smiles : the molecule, if it is known: bond orders and charges are its, and the
+        geometry must be of it.
 
     Raises
     ------
     InputError
         for shapes that do not fit or positions that are not finite.
     MoleculeError
-        if no bond orders fit the charge; the message names charges that would fit.
+        if no bond orders fit the charge; the message names charges that would fit. If
+        the geometry is not of the SMILES; the message names the atoms that differ.
     """
     z, positions = np.asarray(numbers, np.int64), np.asarray(positions_A, np.float64)
     if z.ndim != 1 or positions.shape != (len(z), 3):
@@ -58,9 +65,25 @@ def molecule_from_xyz(
             "positions_A holds NaN or infinite numbers, from which no bond can be told"
         )
     skeleton = Skeleton(z, connect(z, positions), positions)
-    structure = fit_charge(skeleton, charge)
-    molecule: Molecule = from_mol(mol_of(skeleton, structure))
-    return molecule
+    if smiles is None:
+        molecule: Molecule = from_mol(mol_of(skeleton, fit_charge(skeleton, charge)))
+        return molecule
+    mol = template_mol(smiles, skeleton)
+    check_charge(mol, charge)
+    add_conformers(mol, positions[None])
+    refuse_drawing(mol)
+    Chem.AssignStereochemistryFrom3D(mol)
+    return check_template_stereo(from_mol(mol), smiles, positions[None])
+
+
+def check_charge(mol: Chem.Mol, charge: int | None) -> None:
+    """Refuse a total charge that is not the template's."""
+    total = Chem.GetFormalCharge(mol)
+    if charge not in (None, total):
+        raise MoleculeError(
+            f"the SMILES has the charge {total:+d}, and charge={charge:+d} was given; leave it "
+            "out, or give the SMILES of that charge"
+        )
 
 
 def complete(molecule: Molecule, positions_A: NDArray[np.float64], charges_known: bool) -> Molecule:

@@ -38,6 +38,7 @@ def load_all(
     *,
     top: Any = None,
     charge: int | None = None,
+    smiles: str | None = None,
     problems: list[str] | None = None,
 ) -> Iterator[Ensemble]:
     """The ensembles in a file of any format that is written: records in a row of one
@@ -49,7 +50,10 @@ def load_all(
     top : what tells the bonds, as for `equidrift.load_trajectory`: needed for
         trajectories, which have none; for .xyz, .extxyz and .traj it takes the place of
         the graph in the file, or of perception.
-    charge : total charge, where bonds are perceived.
+    charge : total charge, if bonds are perceived.
+    smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
+        charges are its, the bonds the file's. If the two are of different molecules,
+        MoleculeError names the atoms that differ.
     problems : where given, broken records are left out and described here; where None,
         the first one raises.
 
@@ -64,19 +68,27 @@ def load_all(
     path = unpacked(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
+        if smiles is not None:
+            raise InputError(
+                "an .npz file holds its bonds; smiles= (--smiles) is for .pdb and .xyz"
+            )
         yield load_npz(path)
     elif suffix in BONDLESS:
-        yield _frames(path, top, charge)
+        yield _frames(path, top, charge, smiles)
     elif suffix in ASE_FILES:
         if not Path(path).is_file():
             raise InputError(f"there is no file {os.fspath(path)!r}")
-        molecule = None if top is None else load_topology(top, charge=charge)
-        yield from host_function("ase", "read_ensembles")(path, molecule=molecule, charge=charge)
+        molecule = None if top is None else load_topology(top, charge=charge, smiles=smiles)
+        yield from host_function("ase", "read_ensembles")(
+            path, molecule=molecule, charge=charge, smiles=smiles
+        )
     else:
-        yield from _records(path, charge, problems)
+        yield from _records(path, charge, smiles, problems)
 
 
-def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensemble:
+def _frames(
+    path: str | os.PathLike[str], top: Any, charge: int | None, smiles: str | None
+) -> Ensemble:
     """The frames of a trajectory as conformers."""
     from equidrift.files.trajectories import load_trajectory
 
@@ -85,17 +97,20 @@ def _frames(path: str | os.PathLike[str], top: Any, charge: int | None) -> Ensem
             f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., --top), a PDB, an SDF or a SMILES with its "
             "atoms in this order"
         )
-    read: Any = load_trajectory(path, top, dt_fs=1.0, charge=charge)
+    read: Any = load_trajectory(path, top, dt_fs=1.0, charge=charge, smiles=smiles)
     ensemble: Ensemble = read.to_ensemble()
     return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
 
 
 def _records(
-    path: str | os.PathLike[str], charge: int | None, problems: list[str] | None
+    path: str | os.PathLike[str],
+    charge: int | None,
+    smiles: str | None,
+    problems: list[str] | None,
 ) -> Iterator[Ensemble]:
     """The ensembles of a file of molecules."""
     held: list[Any] = []
-    for record in host_function("rdkit", "read_molecules")(path, charge=charge):
+    for record in host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
         if problem:
             if problems is None:
@@ -147,11 +162,17 @@ def _grouped(records: Sequence[Any]) -> Ensemble:
     return Ensemble(molecules[0].replace(properties=same), positions, properties=own, **columns)
 
 
-def load(path: str | os.PathLike[str], *, top: Any = None, charge: int | None = None) -> Ensemble:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    top: Any = None,
+    charge: int | None = None,
+    smiles: str | None = None,
+) -> Ensemble:
     """The Ensemble in a file that holds one molecule; `load_all` reads the others, and
     explains the arguments and errors.
     """
-    ensembles = load_all(path, top=top, charge=charge)
+    ensembles = load_all(path, top=top, charge=charge, smiles=smiles)
     first = next(ensembles)
     if next(ensembles, None) is not None:
         raise InputError(

@@ -16,9 +16,12 @@ from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 TOPOLOGIES = (".pdb", ".sdf", ".mol")
 
 
-def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
+def load_topology(what: Any, *, charge: int | None = None, smiles: str | None = None) -> Molecule:
     """The Molecule of a topology: a .pdb, .sdf or .mol file, a SMILES, or anything that
     `equidrift.sample` takes.
+
+    charge and smiles are for a .pdb file: its total charge, and the SMILES of its
+    molecule (`load_trajectory`).
 
     Raises
     ------
@@ -31,15 +34,15 @@ def load_topology(what: Any, *, charge: int | None = None) -> Molecule:
     if isinstance(what, os.PathLike) or (
         isinstance(what, str) and (Path(what).suffix.lower() in TOPOLOGIES or Path(what).is_file())
     ):
-        return _topology_file(Path(what), charge)
-    molecule: Molecule = as_molecule(what)
+        return _topology_file(Path(what), charge, smiles)
+    molecule: Molecule = as_molecule(what, smiles=smiles)
     return molecule
 
 
-def _topology_file(path: Path, charge: int | None) -> Molecule:
+def _topology_file(path: Path, charge: int | None, smiles: str | None) -> Molecule:
     if path.suffix.lower() not in TOPOLOGIES:
         raise UnknownNameError("topology suffix", path.suffix.lower() or str(path), TOPOLOGIES)
-    records = list(host_function("rdkit", "read_molecules")(path, charge=charge))
+    records = list(host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles))
     bad = next((record for record in records if record.molecule is None), None)
     if bad is not None:
         raise InputError(f"cannot read the topology {str(path)!r}: {bad.error}")

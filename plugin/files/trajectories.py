@@ -54,6 +54,7 @@ def load_trajectory(
     dt_fs: float | None = None,
     stride: int = 1,
     charge: int | None = None,
+    smiles: str | None = None,
 ) -> Trajectory:
     """Read a trajectory: .xtc .trr .dcd .h5md .nc .pdb by MDAnalysis, .traj .extxyz
     .xyz by ASE, or our own .npz.
@@ -68,7 +69,10 @@ def load_trajectory(
     dt_fs : time between the frames of the file; needed where it holds no times (.xyz,
         ASE's .traj), and right where they are wrong.
     stride : keep every stride-th frame.
-    charge : total charge, where bonds are perceived.
+    charge : total charge, if bonds are perceived.
+    smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
+        charges are its, the bonds the file's. If the two are of different molecules,
+        MoleculeError names the atoms that differ.
 
     Returns
     -------
@@ -95,30 +99,30 @@ def load_trajectory(
     if not file.is_file():
         raise InputError(f"there is no file {str(path)!r}; give a trajectory such as run.xtc")
     positions_A, time_fs, boxes_A, numbers = resolve(FRAME_READERS[file.suffix.lower()])(file)
-    molecule = _molecule_for(file, topology, charge)
+    molecule = _molecule_for(file, topology, charge, smiles)
     check_same_atoms(molecule, positions_A.shape[1], numbers, repr(str(path)))
     times = _times(time_fs, dt_fs, len(positions_A), file)
     return from_frames(molecule, positions_A, times, boxes_A, str(path))[::stride]
 
 
-def _molecule_for(file: Path, topology: Any, charge: int | None) -> Molecule:
+def _molecule_for(file: Path, topology: Any, charge: int | None, smiles: str | None) -> Molecule:
     if topology is not None:
-        return load_topology(topology, charge=charge)
+        return load_topology(topology, charge=charge, smiles=smiles)
     if file.suffix.lower() == ".pdb":
-        return _first_molecule(file, charge)
+        return _first_molecule(file, charge, smiles)
     if file.suffix.lower() in ASE_FILES:
-        molecule: Molecule = host_function("ase", "molecule_of_file")(file, charge)
+        molecule: Molecule = host_function("ase", "molecule_of_file")(file, charge, smiles)
         return molecule
     raise InputError(
         f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order"
     )
 
 
-def _first_molecule(file: Path, charge: int | None) -> Molecule:
+def _first_molecule(file: Path, charge: int | None, smiles: str | None) -> Molecule:
     """The molecule of the first MODEL; whether the others are its frames, the checks
     tell.
     """
-    records = host_function("rdkit", "read_molecules")(file, charge=charge)
+    records = host_function("rdkit", "read_molecules")(file, charge=charge, smiles=smiles)
     record = next(iter(records))
     if record.molecule is None:
         raise InputError(f"cannot read the topology {str(file)!r}: {record.error}")

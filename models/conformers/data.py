@@ -35,6 +35,7 @@ class ConformerSet:
 
     @classmethod
     def empty(cls) -> ConformerSet:
+        """A set without conformers."""
         return cls([], [], [], [])
 
     def __len__(self) -> int:
@@ -59,7 +60,8 @@ class ConformerSet:
         return ConformerSet(*([column[int(k)] for k in rows] for column in vars(self).values()))
 
     def extend(self, other: ConformerSet) -> None:
-        for mine, theirs in zip(vars(self).values(), vars(other).values()):
+        """Append the conformers of another set."""
+        for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True):
             mine.extend(theirs)
 
     def save(self, path: str | Path) -> None:
@@ -98,7 +100,11 @@ class ConformerSet:
         out = cls.empty()
         a = t = p = s = 0
         for n, k, m, level in zip(
-            f["n_atom"].tolist(), f["n_tetra"].tolist(), f["n_start"].tolist(), f["level"].tolist()
+            f["n_atom"].tolist(),
+            f["n_tetra"].tolist(),
+            f["n_start"].tolist(),
+            f["level"].tolist(),
+            strict=True,
         ):
             pairs = n * (n + 1) // 2
             pair = np.zeros((n, n, len(PAIR_CODES)), np.uint8)

@@ -27,6 +27,6 @@ def generator_loss(network: nn.Module, example: Example) -> Tensor:
         0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
     )
     return sum(
-        (s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs)),
+        (s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs, strict=True)),
         start=torch.zeros(()),
     )

@@ -87,7 +87,8 @@ class Batches:
         self.rate = np.array([level_weights.get(level, 1.0) for level in data.levels])
         if not (self.rate > 0).any():
             raise InputError(
-                "no conformer is ever drawn: level_weights must be above 0 for a level of the training data"
+                "no conformer is ever drawn: level_weights must be above 0 for a level of the "
+                "training data"
             )
         if sigma is None:  # a start that ends in another basin teaches nothing
             data.starts = [
@@ -98,7 +99,9 @@ class Batches:
             ]
         else:
             data.graphs = [with_hydrogen_rows(g) for g in data.graphs]
-            data.targets = [exchange_hydrogens(g, x) for g, x in zip(data.graphs, data.targets)]
+            data.targets = [
+                exchange_hydrogens(g, x) for g, x in zip(data.graphs, data.targets, strict=True)
+            ]
         self.epoch = -1
         self.plan: list[NDArray[np.int64]] = []
         self.starts_at = [0]
@@ -114,6 +117,7 @@ class Batches:
         return [plan[k] for k in rng.permutation(len(plan))]
 
     def __call__(self, step: int) -> Example:
+        """Batch number `step`."""
         while step >= self.starts_at[-1]:  # plan epochs until this step is covered
             self.epoch = len(self.starts_at) - 1
             self.plan = self._epoch_plan(self.epoch)
@@ -127,6 +131,7 @@ class Batches:
         )
 
     def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
+        """The conformers of these rows, moved or noised."""
         batch = collate([self.data.graphs[i] for i in rows])
         n = batch.mask.shape[1]
         start, target = (
@@ -190,7 +195,10 @@ def refiner_loss(network: nn.Module, example: Example) -> Tensor:
             start = network(example.batch, start, example.level)[-1]
     outs = network(example.batch, start, example.level)
     scale = [0.3] * (len(outs) - 1) + [1.0]
-    return sum((s * geometry_loss(example, x) for s, x in zip(scale, outs)), start=torch.zeros(()))
+    return sum(
+        (s * geometry_loss(example, x) for s, x in zip(scale, outs, strict=True)),
+        start=torch.zeros(()),
+    )
 
 
 def geometry_loss(example: Example, x: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import InputError
+from equidrift.models.conformers.held import held_tensors, origin, turned_rows
+from equidrift.models.conformers.noising import ToClean
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.geometry import centre, centred
@@ -34,7 +36,6 @@ from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.newton import Held
 from equidrift.models.shared.run import load_network
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
-from equidrift.models.shared.solvers import ancestral_step
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
@@ -84,7 +85,9 @@ class NetworkModel:
         with torch.inference_mode():
             for rows in like_sized([graph.n_atoms for graph in graphs], PAIRS_PER_BATCH):
                 for row, x in zip(
-                    rows, work(collate([graphs[k] for k in rows]).to(self.device), rows)
+                    rows,
+                    work(collate([graphs[k] for k in rows]).to(self.device), rows),
+                    strict=True,
                 ):
                     out[row] = x[: graphs[row].n_atoms].cpu().numpy().astype(np.float64)
         return [x for x in out if x is not None]
@@ -137,53 +140,34 @@ class RefinerModel(NetworkModel):
                 where.append((j, k))
 
         def work(batch: Batch, rows: list[int]) -> list[Tensor]:
-            n = batch.mask.shape[1]
-            x = pad_positions([starts[r] for r in rows], n).to(self.device)
-            held = None
-            if known is not None:
-                held = held_tensors(
-                    [known[where[r][0]] for r in rows],
-                    [starts[r].mean(0) for r in rows],
-                    n,
-                    self.device,
-                )
-            for _ in range(steps):
-                x = self.network(batch, x, self._levels(len(rows)), held=held)[-1]
             if callback is not None:
                 callback({"done": len(rows), "total": len(graphs)})
-            return list(x)
+            told = None if known is None else [known[where[r][0]] for r in rows]
+            return list(self._called(batch, [starts[r] for r in rows], told, steps))
 
-        for (j, k), start, x in zip(where, starts, self._run(graphs, work)):
-            if known is None or not len(known[j].atoms):
-                x -= x.mean(0)
-            results[j][k] = x + start.mean(0)
+        for (j, k), start, x in zip(where, starts, self._run(graphs, work), strict=True):
+            free = known is None or not len(known[j].atoms)
+            results[j][k] = x + start.mean(0) - (x.mean(0) if free else 0.0)
             if known is not None:
                 results[j][k, known[j].atoms] = known[j].positions_A  # float32 is off by 1e-6
         return results
 
-
-def held_tensors(
-    known: Sequence[Known], origins_A: Sequence[NDArray[np.float64]], n: int, device: torch.device
-) -> Held:
-    """What is known of each row of a batch of `n` padded atoms, in frames with the
-    origins (3,) given.
-    """
-    mask, positions = np.zeros((len(known), n), bool), np.zeros((len(known), n, 3), np.float32)
-    lower = upper = None
-    if any(len(one.pairs) for one in known):
-        lower, upper = (
-            np.zeros((len(known), n, n), np.float32),
-            np.full((len(known), n, n), np.inf, np.float32),
-        )
-    for k, (one, origin) in enumerate(zip(known, origins_A)):
-        mask[k, one.atoms], positions[k, one.atoms] = True, one.positions_A - origin
-        if lower is not None and upper is not None:
-            for i, j in (one.pairs.T, one.pairs.T[::-1]):
-                lower[k, i, j], upper[k, i, j] = one.lower_A, one.upper_A
-    bounds = [
-        None if table is None else torch.from_numpy(table).to(device) for table in (lower, upper)
-    ]
-    return Held(torch.from_numpy(mask).to(device), torch.from_numpy(positions).to(device), *bounds)
+    def _called(
+        self,
+        batch: Batch,
+        starts_A: list[NDArray[np.float64]],
+        known: list[Known] | None,
+        steps: int,
+    ) -> Tensor:
+        """A batch (b, n, 3) after `steps` calls of the network."""
+        n = batch.mask.shape[1]
+        x = pad_positions(starts_A, n).to(self.device)
+        held = None
+        if known is not None:
+            held = held_tensors(known, [start.mean(0) for start in starts_A], n, self.device)
+        for _ in range(steps):
+            x = self.network(batch, x, self._levels(len(starts_A)), held=held)[-1]
+        return x
 
 
 class GeneratorModel(NetworkModel):
@@ -214,7 +198,7 @@ class GeneratorModel(NetworkModel):
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> GeneratorModel:
-        """This model with atoms held and distances kept: known atoms are noised to the
+        """The model with atoms held and distances kept: known atoms are noised to the
         level of each step (arXiv:2307.05431).
         """
         model = copy.copy(self)
@@ -249,7 +233,7 @@ class GeneratorModel(NetworkModel):
                 )
             )
         return self.denoise_many(
-            [(m, x) for (m, _), x in zip(jobs, starts)],
+            [(m, x) for (m, _), x in zip(jobs, starts, strict=True)],
             [s for _, s in jobs],
             SIGMA_MAX_A,
             steps,
@@ -273,50 +257,56 @@ class GeneratorModel(NetworkModel):
         levels = noise_levels(steps, highest=sigma_A)
         flat = [
             (m, x, int(s))
-            for (m, block), block_seeds in zip(jobs, seeds)
-            for x, s in zip(block, block_seeds)
+            for (m, block), block_seeds in zip(jobs, seeds, strict=True)
+            for x, s in zip(block, block_seeds, strict=True)
         ]
-
         known = None if self.conditions is None else [self.conditions.of(m) for m, _, _ in flat]
 
         def work(batch: Batch, rows: list[int]) -> list[Tensor]:
-            rngs = [np.random.Generator(np.random.Philox(key=[flat[r][2], 1])) for r in rows]
-            n = batch.mask.shape[1]
-
-            def noise() -> Tensor:
-                return pad_positions(
-                    [g.standard_normal((flat[r][0].n_atoms, 3)) for g, r in zip(rngs, rows)], n
-                ).to(self.device)
-
-            x = pad_positions([flat[r][1] for r in rows], n).to(self.device)
-            noising = ToClean(x, self.churn)
-            if known is not None:
-                held = held_tensors(
-                    [known[r] for r in rows], [origin(known[r]) for r in rows], n, self.device
-                )
-                x = self._conditional(batch, noising, held, levels, noise)
-            else:
-                for sigma, following in pairwise(levels):
-                    x = noising.reverse(x, sigma, following, self._clean(batch, x, sigma), noise)
+            some = None if known is None else [known[r] for r in rows]
+            x = self._denoised(batch, [flat[r] for r in rows], some, levels)
             if callback is not None:
                 callback({"done": len(rows), "total": len(flat)})
             return list(x)
 
         graphs = [with_hydrogen_rows(graph_codes(m)) for m, _, _ in flat]
         if known is not None:
-            graphs = [turned_rows(graph, one) for graph, one in zip(graphs, known)]
+            graphs = [turned_rows(graph, one) for graph, one in zip(graphs, known, strict=True)]
         made = self._run(graphs, work)
         if known is not None:
-            made = [one.placed(x + origin(one)) for x, one in zip(made, known)]
-        out, begin = [], 0
-        for molecule, block in jobs:
-            out.append(
-                np.array(made[begin : begin + len(block)], np.float64).reshape(
-                    len(block), molecule.n_atoms, 3
-                )
-            )
-            begin += len(block)
-        return out
+            made = [one.placed(x + origin(one)) for x, one in zip(made, known, strict=True)]
+        ends = np.cumsum([len(block) for _, block in jobs]).tolist()
+        return [
+            np.array(made[end - len(block) : end], np.float64).reshape(-1, molecule.n_atoms, 3)
+            for (molecule, block), end in zip(jobs, ends, strict=True)
+        ]
+
+    def _denoised(
+        self,
+        batch: Batch,
+        rows: list[tuple[Molecule, NDArray[np.float64], int]],
+        known: list[Known] | None,
+        levels: list[float],
+    ) -> Tensor:
+        """A batch (b, n, 3) of (molecule, noisy positions, seed), denoised level by level."""
+        rngs = [np.random.Generator(np.random.Philox(key=[seed, 1])) for _, _, seed in rows]
+        n = batch.mask.shape[1]
+
+        def noise() -> Tensor:
+            drawn = [
+                rng.standard_normal((molecule.n_atoms, 3))
+                for rng, (molecule, _, _) in zip(rngs, rows, strict=True)
+            ]
+            return pad_positions(drawn, n).to(self.device)
+
+        x = pad_positions([start for _, start, _ in rows], n).to(self.device)
+        noising = ToClean(x, self.churn)
+        if known is not None:
+            held = held_tensors(known, [origin(one) for one in known], n, self.device)
+            return self._conditional(batch, noising, held, levels, noise)
+        for sigma, following in pairwise(levels):
+            x = noising.reverse(x, sigma, following, self._clean(batch, x, sigma), noise)
+        return x
 
     def _conditional(
         self,
@@ -362,69 +352,6 @@ class GeneratorModel(NetworkModel):
             batch, centred(x, batch.mask), levels, sigmas, held.shifted(-middle)
         )[-1]
         return moved + middle
-
-
-class ToClean:
-    """Noise on coordinates, times being its levels in A, where an estimate of the clean
-    conformer (b, n, 3) stands for the score.
-    """
-
-    def __init__(self, start: Tensor, churn: float):
-        self.start, self.churn = start, churn
-
-    def prior(self, noise: Tensor) -> Tensor:
-        """The start that the samples' seeds have made; `noise` is not read."""
-        return self.start
-
-    def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
-        """Noise of level `later` on what has noise of level `earlier`."""
-        return y + (later**2 - earlier**2) ** 0.5 * noise
-
-    def reverse(
-        self,
-        y: Tensor,
-        t: float,
-        to: float,
-        score: Tensor,
-        noise: Tensor | Callable[[], Tensor] | None,
-    ) -> Tensor:
-        """Towards the clean estimate, by an ancestral step with churn; noise is drawn
-        only where some is added.
-        """
-        return ancestral_step(y, score, t, to, 0.0 if noise is None else self.churn, noise)
-
-    def langevin(
-        self, y: Tensor, t: float, step: float, score: Tensor, noise: Tensor, free: Tensor
-    ) -> Tensor:
-        """One step on the free atoms, in units of the level's variance: the score is
-        (clean - y) / t^2.
-        """
-        move = 0.5 * step * (score - y) + step**0.5 * t * noise
-        return torch.where(free[..., None], y + move, y)
-
-
-def origin(known: Known) -> NDArray[np.float64]:
-    """The origin of the frame in which a molecule with held atoms is sampled."""
-    return known.positions_A.mean(0) if len(known.atoms) else np.zeros(3)
-
-
-def turned_rows(codes: GraphCodes, known: Known) -> GraphCodes:
-    """Codes whose hydrogen tetrahedra have the hand that held atoms give them: there it
-    is decided which like hydrogen is which.
-    """
-    place = np.full((codes.n_atoms, 3), np.nan)
-    place[known.atoms] = known.positions_A
-    rows = codes.tetrahedral.copy()
-    for row in rows[len(graph_codes(known.molecule).tetrahedral) :]:
-        corners = place[row[1:]] - place[row[0]]
-        corners /= np.linalg.norm(corners, axis=-1, keepdims=True)
-        missing = np.isnan(corners[:, 0])
-        if missing.sum() == 1:
-            corners[missing] = -np.nansum(corners, axis=0)
-        a, b, c, d = corners
-        if np.dot(a - d, np.cross(b - d, c - d)) < 0:  # NaN is not below 0
-            row[1], row[2] = row[2], row[1]
-    return GraphCodes(codes.atom, codes.pair, rows)
 
 
 def load_refiner(weights: str = "refine", **options: Any) -> RefinerModel:

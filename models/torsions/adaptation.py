@@ -47,7 +47,7 @@ def modes(m: int, k1: int, k2: int) -> NDArray[np.int64]:
     singles = [eye[i] * n for i in range(m) for n in range(1, k1 + 1)]
     pairs = [
         eye[i] * n + eye[j] * l
-        for i, j in zip(*pair_index(m))
+        for i, j in zip(*pair_index(m), strict=True)
         for n in range(1, k2 + 1)
         for l in signed_orders(k2)
     ]
@@ -188,7 +188,8 @@ def fit(moments: Moments, sigma: float, prior: Complexes) -> Complexes:
     # over noise, exp(i (kappa -+ kappa') phi) shrinks by exp(-|kappa -+ kappa'|^2 sigma^2 / 2)
     same = dots * np.exp(-0.5 * sigma**2 * (both - 2 * dots)) * moments.same / moments.frames
     flipped = dots * np.exp(-0.5 * sigma**2 * (both + 2 * dots)) * moments.flipped / moments.frames
-    # U = sum c cos + s sin; gradients -kappa sin and kappa cos; their products are parts of the two means
+    # U = sum c cos + s sin; gradients -kappa sin and kappa cos; their products are parts of
+    # the two means
     sin_sin, cos_cos = 0.5 * (same - flipped).real, 0.5 * (same + flipped).real
     sin_cos = 0.5 * (flipped + same).imag
     matrix = np.block([[sin_sin, -sin_cos], [-sin_cos.T, cos_cos]])

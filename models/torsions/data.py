@@ -67,7 +67,7 @@ class TorsionGraph:
                         singles.append((a, j, k, b))
                         single_of.append(t)
         pairs, pair_of, path = [], [], []
-        for index, (s, t) in enumerate(zip(*pair_index(tree.n_torsions))):
+        for index, (s, t) in enumerate(zip(*pair_index(tree.n_torsions), strict=True)):
             way = _way(graph, tree.atoms[s, 1:3].tolist(), tree.atoms[t, 1:3].tolist())
             if len(way) - 3 > MAX_PATH:
                 continue
@@ -96,7 +96,7 @@ def _moving_pairs(tree: TorsionTree) -> NDArray[np.bool_]:
     on either side of a rotatable bond.
     """
     out = np.zeros((tree.n_atoms, tree.n_atoms), bool)
-    for moved, (_, fixed, turned, _) in zip(tree.moved, tree.atoms.tolist()):
+    for moved, (_, fixed, turned, _) in zip(tree.moved, tree.atoms.tolist(), strict=True):
         inner, outer = np.zeros(tree.n_atoms, bool), np.ones(tree.n_atoms, bool)
         inner[moved] = True
         outer[moved] = False
@@ -162,13 +162,13 @@ def make_batch(
 ) -> FrameBatch:
     """One batch of frames: graphs[k] with positions_A[k] (n_k, 3)."""
     m = graphs[0].tree.n_torsions
-    shifts = np.concatenate([[0], np.cumsum([len(g.atom_codes) for g in graphs])]).tolist()
+    shifts = np.cumsum([0, *(len(g.atom_codes) for g in graphs[:-1])]).tolist()
     p = m * (m - 1) // 2
 
     def joined(name: str, step: Sequence[int]) -> Tensor:
         return torch.from_numpy(
             np.ascontiguousarray(
-                np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step)]).T
+                np.concatenate([getattr(g, name) + s for g, s in zip(graphs, step, strict=True)]).T
             )
         )
 
@@ -182,7 +182,7 @@ def make_batch(
         torch.from_numpy(np.concatenate([g.edge_codes for g in graphs])),
         torch.from_numpy(
             np.ascontiguousarray(
-                np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts)]).T
+                np.concatenate([g.tree.atoms + s for g, s in zip(graphs, shifts, strict=True)]).T
             )
         ),
         joined("singles", shifts),
@@ -215,7 +215,8 @@ class FrameSet:
                 }
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"{path} cannot be read as torsion frames ({error}); tools/make_torsions.py writes such files"
+                f"{path} cannot be read as torsion frames ({error}); "
+                "tools/make_torsions.py writes such files"
             ) from error
         begin = 0
         for k, smiles in enumerate(data["smiles"].tolist()):
@@ -268,6 +269,7 @@ class Batches:
         self.groups = {int(m): np.flatnonzero(counts == m) for m in np.unique(counts)}
 
     def __call__(self, step: int) -> FrameBatch:
+        """Batch number `step`."""
         rng = np.random.default_rng([self.seed, step])
         sizes = np.array([len(group) for group in self.groups.values()], float)
         m = list(self.groups)[rng.choice(len(sizes), p=sizes / sizes.sum())]
@@ -275,7 +277,7 @@ class Batches:
         picks = [rng.integers(len(self.data.frames[k])) for k in chosen]
         return make_batch(
             [self.data.graphs[k] for k in chosen],
-            [self.data.frames[k][f] for k, f in zip(chosen, picks)],
-            [float(self.data.kT_eV[k][f]) for k, f in zip(chosen, picks)],
+            [self.data.frames[k][f] for k, f in zip(chosen, picks, strict=True)],
+            [float(self.data.kT_eV[k][f]) for k, f in zip(chosen, picks, strict=True)],
             int(rng.integers(2**31)),
         )

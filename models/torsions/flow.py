@@ -65,6 +65,7 @@ class Diffusion:
 
     @property
     def n_torsions(self) -> int:
+        """Number of torsions."""
         return self.levels[0].n_torsions
 
     def given(self, phi: Floats, block: Block) -> Diffusion:
@@ -94,7 +95,7 @@ class DiscreteFlow:
         ends = np.append(
             sigmas[1:], 0.5 * sigmas[-1]
         )  # the last step leaves some noise: a step to none would not be one to one
-        for sigma, end, level in zip(sigmas, ends, diffusion.levels):
+        for sigma, end, level in zip(sigmas, ends, diffusion.levels, strict=False):
             step = float((sigma - end) * sigma)
             steep = level.steepest() / _SAFE
             parts = min(_MAX_SPLIT, max(1, int(np.ceil(step * steep))))
@@ -105,7 +106,7 @@ class DiscreteFlow:
         self,
         n: int,
         rng: np.random.Generator,
-        given: Floats | None = None,
+        given: Floats | None = None,  # noqa: ARG002 - the protocol's
         block: Block | None = None,
     ) -> Floats:
         """(n, m) torsions."""
@@ -228,20 +229,21 @@ def local_move(
         raise InputError(f"depth must be 1 to {len(diffusion.sigmas)} noise levels, not {depth}")
     sigmas, levels = diffusion.sigmas[::-1][:depth], diffusion.levels[::-1][:depth]
     gains = np.diff(np.square(sigmas), prepend=0.0)  # variance that each step up adds
-    # Down to level a from b the variance is that of a basin of width w: (b^2 - a^2) (a^2 + w^2) / (b^2 + w^2).
+    # Down to level a from b the variance is that of a basin of width w:
+    # (b^2 - a^2) (a^2 + w^2) / (b^2 + w^2).
     below = np.append(0.0, np.square(sigmas[:-1]))
     spread = np.sqrt(gains * (below + _BASIN_RAD**2) / (np.square(sigmas) + _BASIN_RAD**2))
     up = [phi]
     for gain in gains:
         up.append(wrap(up[-1] + np.sqrt(gain) * rng.standard_normal(phi.shape)))
     down = [up[-1]]
-    for gain, width, level in zip(gains[::-1], spread[::-1], levels[::-1]):
+    for gain, width, level in zip(gains[::-1], spread[::-1], levels[::-1], strict=False):
         down.append(
             wrap(down[-1] + gain * level.score(down[-1]) + width * rng.standard_normal(phi.shape))
         )
     back = down[::-1]
     ratio = np.zeros(len(phi))
-    for k, (gain, width, level) in enumerate(zip(gains, spread, levels)):
+    for k, (gain, width, level) in enumerate(zip(gains, spread, levels, strict=False)):
         up_old, up_new = (
             log_wrapped_normal(path[k + 1] - path[k], np.sqrt(gain)).sum(axis=1)
             for path in (up, back)

@@ -123,13 +123,32 @@ class TorsionNetwork(nn.Module):
         scale: Tensor,
         out: Tensor,
     ) -> Tensor:
+        k2, rows = self.config.k2, batch.pairs
+        value = self._pair_values(batch, h, gains, scale)
+        i, j = torch.triu_indices(batch.n_torsions, batch.n_torsions, 1)
+        n_pairs = len(i)
+        frame, which = batch.pair_of // n_pairs, batch.pair_of % n_pairs
+        n = torch.arange(1, k2 + 1, dtype=torch.float32)
+        l = torch.cat([-n.flip(0), n])
+        delta_1 = torsion(x, rows[:4]) - phi[frame * batch.n_torsions + i[which]]
+        delta_2 = torsion(x, rows[4:]) - phi[frame * batch.n_torsions + j[which]]
+        angle = delta_1[:, None, None] * n[:, None] + delta_2[:, None, None] * l
+        return out.index_add(
+            0, batch.pair_of, value * torch.polar(torch.ones_like(angle), angle)[:, None]
+        )
+
+    def _pair_values(
+        self, batch: FrameBatch, h: Tensor, gains: tuple[Tensor, ...], scale: Tensor
+    ) -> Tensor:
+        """Coefficients of the pairs in the frames of their own ends."""
         k2, at, rows = self.config.k2, batch.frame_of_pair, batch.pairs
         sides = [
             torch.cat([h[rows[k]] for k in group], dim=-1) for group in ((0, 1, 2, 3), (4, 5, 6, 7))
         ]
         first, second = (self.side(side) for side in sides)
         path = self.path(batch.path)
-        # the rolled copy makes the two sides tell apart, and both orders together make the sum symmetric
+        # the rolled copy makes the two sides tell apart, and both orders together make the
+        # sum symmetric
         tokens = (
             self.couple(a + b.roll(1, dims=-1) + path)
             for a, b in ((first, second), (second, first))
@@ -146,18 +165,7 @@ class TorsionNetwork(nn.Module):
             swapped[..., :k2].flip(-1).transpose(-1, -2).flip(-1),
             swapped[..., k2:].transpose(-1, -2),
         )
-        value = straight + torch.cat([negative, positive], dim=-1)
-        i, j = torch.triu_indices(batch.n_torsions, batch.n_torsions, 1)
-        n_pairs = len(i)
-        frame, which = batch.pair_of // n_pairs, batch.pair_of % n_pairs
-        n = torch.arange(1, k2 + 1, dtype=torch.float32)
-        l = torch.cat([-n.flip(0), n])
-        delta_1 = torsion(x, rows[:4]) - phi[frame * batch.n_torsions + i[which]]
-        delta_2 = torsion(x, rows[4:]) - phi[frame * batch.n_torsions + j[which]]
-        angle = delta_1[:, None, None] * n[:, None] + delta_2[:, None, None] * l
-        return out.index_add(
-            0, batch.pair_of, value * torch.polar(torch.ones_like(angle), angle)[:, None]
-        )
+        return straight + torch.cat([negative, positive], dim=-1)
 
     def _atoms(self, batch: FrameBatch) -> Tensor:
         """(atoms, width) states."""

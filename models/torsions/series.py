@@ -1,7 +1,8 @@
 """Energies on the torus as trigonometric series of single torsions and of pairs: what a
 score network says of one molecule.
 
-U(phi) = sum_i Re sum_n a_in exp(i n phi_i)  +  sum_(i<j) Re sum_nl b_ijnl exp(i (n phi_i + l phi_j)),   n > 0, l of either sign.
+U(phi) = sum_i Re sum_n a_in exp(i n phi_i)
+         + sum_(i<j) Re sum_nl b_ijnl exp(i (n phi_i + l phi_j)),   n > 0, l of either sign.
 
 The score is -grad U. Gradient and Hessian are closed expressions, so that the
 divergence of the probability flow and the determinant of a step of the sampler are
@@ -58,7 +59,8 @@ class TrigSeries:
         p, k2, both = self.pairs.shape
         if p != m * (m - 1) // 2 or both != 2 * k2 or k2 > k1:
             raise InputError(
-                f"pairs of shape {self.pairs.shape} do not go with singles of shape {self.singles.shape}"
+                f"pairs of shape {self.pairs.shape} do not go with singles of shape "
+                f"{self.singles.shape}"
             )
 
     @classmethod
@@ -68,6 +70,7 @@ class TrigSeries:
 
     @property
     def n_torsions(self) -> int:
+        """Number of torsions."""
         return len(self.singles)
 
     def scaled(self, factor: float) -> TrigSeries:
@@ -132,7 +135,7 @@ class TrigSeries:
         wave = np.exp(1j * np.asarray(phi, np.float64))[:, None] ** signed_orders(k2)
         inside = np.zeros(m, bool)
         inside[block] = True
-        for p, (i, j) in enumerate(zip(*pair_index(m))):
+        for p, (i, j) in enumerate(zip(*pair_index(m), strict=True)):
             if inside[i] and not inside[j]:
                 singles[i, :k2] += self.pairs[p] @ wave[j]
             elif inside[j] and not inside[i]:
@@ -140,7 +143,11 @@ class TrigSeries:
                     wave[i, k2:] @ self.pairs[p]
                 )  # coefficients of exp(i l phi_j), l of either sign; Re folds -l onto l
                 singles[j, :k2] += left[k2:] + left[:k2][::-1].conj()
-        keep = [p for p, (i, j) in enumerate(zip(*pair_index(m))) if inside[i] and inside[j]]
+        keep = [
+            p
+            for p, (i, j) in enumerate(zip(*pair_index(m), strict=True))
+            if inside[i] and inside[j]
+        ]
         return TrigSeries(singles[np.flatnonzero(inside)], self.pairs[keep])
 
     def on_grid(self, bins: int) -> Floats:
@@ -174,7 +181,7 @@ class TrigSeries:
             ii = -((first * n**2) @ self.pairs @ both.T).real
             ij = -((first * n) @ self.pairs @ (both * l).T).real
             jj = -(first @ self.pairs @ (both * l**2).T).real
-            for to, diagonal in zip(pair_index(m), (ii, jj)):
+            for to, diagonal in zip(pair_index(m), (ii, jj), strict=True):
                 np.add.at(
                     rows,
                     to,

@@ -59,7 +59,7 @@ def run_training(
     return train(TorsionTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: TorsionTraining, network: TorsionNetwork, out: Path) -> Task:
+def make_task(c: TorsionTraining, network: TorsionNetwork, _out: Path) -> Task:
     """What is trained. Raises `InputError` where there are no frames."""
     data = read_frames(c.data)
     rows, held = split(data.smiles, c.held_out, c.seed)
@@ -72,7 +72,8 @@ def make_task(c: TorsionTraining, network: TorsionNetwork, out: Path) -> Task:
     card = {
         "family": "torsions",
         "task": "torsions",
-        "what": f"scores of noised torsions given the frozen local geometry, of {len(data)} molecules",
+        "what": "scores of noised torsions given the frozen local geometry, "
+        f"of {len(data)} molecules",
         "config": dataclasses.asdict(network.config),
         "elements": [SYMBOLS[z] for z in ELEMENTS],
         "max_atoms": 200,

@@ -12,7 +12,8 @@ import torch
 
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.models.conformers.data import ConformerSet
-from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork
+from equidrift.models.conformers.energy.layers import EnergyConfig
+from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.layers import NetworkConfig
 from equidrift.records import Molecule

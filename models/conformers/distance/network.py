@@ -88,7 +88,7 @@ def edge_types(
     two = step @ step
     types[two @ step > 0] = EDGE_HOP3
     types[two > 0] = EDGE_HOP2
-    for (i, j), order in zip(np.asarray(bonds, np.int64).reshape(-1, 2), orders):
+    for (i, j), order in zip(np.asarray(bonds, np.int64).reshape(-1, 2), orders, strict=True):
         types[i, j] = types[j, i] = BOND_TYPE.get(float(order), EDGE_OTHER)
     np.fill_diagonal(types, EDGE_FAR)
     return types
@@ -140,6 +140,7 @@ class ShiftedSoftplus(nn.Module):
     """log(1 + exp(x)) - log 2, SchNet's activation."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """See `torch.nn.Module.forward`."""
         return nn.functional.softplus(x) - math.log(2.0)
 
 
@@ -156,6 +157,7 @@ class GlobalLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, edges: Tensor, envelope: Tensor, scale: Tensor) -> Tensor:
+        """See `torch.nn.Module.forward`."""
         n = len(x)
         filters = unfold_pairs(self.filter(edges) * envelope, n)
         value = self.value(self.norm(x))
@@ -173,6 +175,7 @@ class LocalLayer(nn.Module):
         self.out = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
 
     def forward(self, x: Tensor, local_edges: Tensor, local: Tensor) -> Tensor:
+        """See `torch.nn.Module.forward`."""
         value = self.norm(x)
         message = (torch.relu(local_edges + value) * local).sum(1)
         return x + self.out(value + message / 3.0)
@@ -246,8 +249,14 @@ class DistanceNetwork(nn.Module):
         edges: Tensor = nn.functional.silu(self.length_out(nn.functional.silu(hidden)))
         return edges
 
-    def forward(self, positions_A: Tensor, elements: Tensor, kinds: Tensor, sigma_A: Tensor,
-                mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        positions_A: Tensor,
+        elements: Tensor,
+        kinds: Tensor,
+        sigma_A: Tensor,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Clean distances in A of the pairs i < j.
 
         Parameters
@@ -283,8 +292,16 @@ class DistanceNetwork(nn.Module):
         d = skip * e + (1.0 - skip) * self.prior_mean[kind] + out * residual
         return d.T
 
-    def _encode(self, e: Tensor, elements: Tensor, table: Tensor, kind: Tensor, sigma: Tensor, real: Tensor,
-                scale: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
+    def _encode(
+        self,
+        e: Tensor,
+        elements: Tensor,
+        table: Tensor,
+        kind: Tensor,
+        sigma: Tensor,
+        real: Tensor,
+        scale: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Edge features (P, B, h) and both encoders' atom features (n, B, 2h)."""
         n = len(table)
         shift_edge, shift_atom = self.noise(self._noise_features(sigma)).chunk(2, -1)

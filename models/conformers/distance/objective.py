@@ -51,7 +51,7 @@ class ConformerSet:
         self.kinds: list[NDArray[np.int8]] = []
         self.positions: list[NDArray[np.float32]] = []
         owner, source = [], []
-        for path, which in zip(paths, sources):
+        for path, which in zip(paths, sources, strict=True):
             n_before = len(self.positions)
             owner += self._read(path)
             source += [which] * (len(self.positions) - n_before)

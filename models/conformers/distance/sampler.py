@@ -10,8 +10,7 @@ draws random numbers of its own. One step is one call of `move`.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError, MoleculeError, UnknownNameError
+from equidrift.errors import MoleculeError, UnknownNameError
+from equidrift.models.conformers.distance.chirality import chirality_step
 from equidrift.models.conformers.distance.maps import (
     DistanceMap,
     complete_edges,
@@ -37,161 +37,19 @@ from equidrift.models.conformers.distance.network import (
     element_index,
     pair_indices,
 )
+from equidrift.models.conformers.distance.solvers import (
+    Move,
+    annealed_langevin,
+    geometric_sigmas,
+    reverse_ode,
+    reverse_sde,
+)
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
 TASK = "distance"  # of the card
-Move = Callable[[Tensor, float], Tensor]
-Noise = Callable[[int], Tensor]
-Corrector = float | Callable[[float], float]  # k, or k as a function of sigma in A
-
-
-def geometric_sigmas(n_steps: int, sigma_max_A: float, sigma_min_A: float) -> list[float]:
-    """`n_steps` noise levels in A, evenly spaced in the logarithm, and a final 0."""
-    if n_steps < 2:
-        raise InputError(f"steps must be at least 2, not {n_steps}")
-    return [*np.geomspace(sigma_max_A, sigma_min_A, n_steps).tolist(), 0.0]
-
-
-def step_fraction(sigma: float, sigma_next: float, kind: str) -> float:
-    """The share of Delta c that a step with k = 1 moves: 1 - r for the ODE, 1 - r^2 for
-    the SDE, r = sigma_next / sigma.
-    """
-    ratio = sigma_next / sigma
-    return 1.0 - (ratio if kind == "ode" else ratio**2)
-
-
-def stable_corrector(
-    corrector: Corrector,
-    sigma: float,
-    sigma_next: float,
-    kind: str,
-    gain: float,
-    margin: float = 0.9,
-) -> float:
-    """The corrector k, lowered where needed so that k (1 - r^p) lambda_max < 2 `margin`
-    (p = 1 ODE, 2 SDE); arXiv:2403.01430.
-
-    Parameters
-    ----------
-    gain : lambda_max of the map, see `maps.map_gain`; 0 switches the rule off.
-    """
-    k = corrector(sigma) if callable(corrector) else corrector
-    bound = gain * step_fraction(sigma, sigma_next, kind)
-    return k if bound <= 0.0 else min(k, 2.0 * margin / bound)
-
-
-def recentre(positions_A: Tensor) -> Tensor:
-    """Move the centroid of the atoms to the origin; (B, n, 3)."""
-    return positions_A - positions_A.mean(-2, keepdim=True)
-
-
-def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
-    """Shorten each atom's step to at most `limit_A`."""
-    length = step_A.norm(dim=-1, keepdim=True)
-    return step_A * (limit_A / length.clamp_min(limit_A))
-
-
-def reverse_ode(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise | None = None, *, corrector: Corrector = 1.0,
-                gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c;
-    arXiv:2403.01430, reverse process.
-
-    Parameters
-    ----------
-    start : (B, n, 3) in A, at noise level sigmas[0].
-    sigmas : falling noise levels in A, one more than steps.
-    noise : not used; there so that every solver has one signature.
-    corrector : k; lowered step by step by the stability rule with `gain`.
-    clip_A : longest step of an atom.
-    """
-    c = recentre(start)
-    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        k = stable_corrector(corrector, sigma, sigma_next, "ode", gain)
-        delta = k * step_fraction(sigma, sigma_next, "ode") * move(c, sigma)
-        c = recentre(c + clip_step(delta, clip_A))
-        _report(callback, step, len(sigmas) - 1, sigma, c)
-    return c
-
-
-def reverse_sde(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, corrector: Corrector = 1.0,
-                gain: float = 1.0, clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r
-    = sigma'/sigma; arXiv:2403.01430, reverse process.
-
-    Parameters as in `reverse_ode`; `noise(step)` gives z.
-    """
-    c = recentre(start)
-    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        k = stable_corrector(corrector, sigma, sigma_next, "sde", gain)
-        fraction = step_fraction(sigma, sigma_next, "sde")
-        delta = k * fraction * move(c, sigma)
-        c = c + clip_step(delta, clip_A)
-        if sigma_next > 0.0:
-            c = c + sigma_next * fraction**0.5 * noise(step)
-        c = recentre(c)
-        _report(callback, step, len(sigmas) - 1, sigma, c)
-    return c
-
-
-def annealed_langevin(move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, *, step_rate: float = 0.01,
-                      clip_A: float = 1000.0, callback: Callback | None = None) -> Tensor:  # fmt: skip
-    """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a)
-    sigma z at each level; GeoDiff, arXiv:2203.02923.
-
-    GeoDiff's step is step_lr (sigma / 0.01 A)^2, so a = `step_rate` = 1e4 step_lr (its
-    1e-6: 0.01, meant for 5000 steps). No noise is added in the last step.
-    """
-    c = recentre(start)
-    for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        c = c + clip_step(step_rate * move(c, sigma), clip_A)
-        if sigma_next > 0.0:
-            c = c + (2.0 * step_rate) ** 0.5 * sigma * noise(step)
-        c = recentre(c)
-        _report(callback, step, len(sigmas) - 1, sigma, c)
-    return c
-
-
-def _report(callback: Callback | None, step: int, n_steps: int, sigma: float, c: Tensor) -> None:
-    if callback is not None:
-        callback({"step": step + 1, "steps": n_steps, "sigma_A": sigma, "positions_A": c})
-
-
-def signed_volumes(
-    positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """(r_a - r_d) . ((r_b - r_d) x (r_c - r_d)) of each row `(centre, a, b, c, d)`, in
-    A^3.
-
-    Parameters
-    ----------
-    positions_A : (B, n, 3).
-    tetrahedral : (k, 5), as in `Molecule`: positive is right.
-
-    Returns
-    -------
-    (B, k)
-    """
-    a, b, c, d = (positions_A[:, tetrahedral[:, k]] for k in range(1, 5))
-    volumes: NDArray[np.float64] = np.einsum("bki,bki->bk", a - d, np.cross(b - d, c - d))
-    return volumes
-
-
-def chirality_step(
-    positions_A: NDArray[np.float64], tetrahedral: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mirror the conformers in which every stereocentre is wrong; distances cannot tell
-    the two; arXiv:2403.01430, reverse process.
-
-    Returns ------- positions (B, n, 3), and whether every centre is now right, (B,).
-    Where only some are wrong nothing is changed.
-    """
-    volumes = signed_volumes(positions_A, tetrahedral)
-    mirror = np.asarray((volumes < 0).all(1)) & (len(tetrahedral) > 0)
-    flipped = np.where(mirror[:, None, None], positions_A * np.array([-1.0, 1.0, 1.0]), positions_A)
-    return flipped, np.asarray((volumes > 0).all(1)) | mirror
 
 
 @dataclass(frozen=True)
@@ -268,6 +126,7 @@ class LearnedMove:
         return self.complete
 
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
+        """Moves of the atoms (B, n, 3) at noise level sigma in A."""
         count, n, _ = c.shape
         levels = torch.full((count,), sigma, dtype=c.dtype)
         d = self.network(c, self.elements.expand(count, n), self.kinds.expand(count, n, n), levels)
@@ -292,9 +151,15 @@ class SE3Distance:
 
     name = "se3-distance"
 
-    def __init__(self, network: DistanceNetwork, options: DistanceOptions | None = None, elements: Sequence[int] | None = None,
-                 card: dict[str, Any] | None = None):  # fmt: skip
-        # float64: over 100 steps the rounding of float32 would grow until a sample depends on its batch by more than 1e-4 A
+    def __init__(
+        self,
+        network: DistanceNetwork,
+        options: DistanceOptions | None = None,
+        elements: Sequence[int] | None = None,
+        card: dict[str, Any] | None = None,
+    ):
+        # float64: over 100 steps the rounding of float32 would grow until a sample depends on
+        # its batch by more than 1e-4 A
         self.network = network.double().eval().requires_grad_(False)
         self.options = options or DistanceOptions()
         self.supported = frozenset(elements or (1, 6, 7, 8, 9))
@@ -404,12 +269,14 @@ class SE3Distance:
             have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
             names = ", ".join(SYMBOLS[z] for z in unknown)
             raise MoleculeError(
-                f"molecule holds {names}, but se3-distance was trained on {have}; use model='etkdg-mmff' or 'conformer'"
+                f"molecule holds {names}, but se3-distance was trained on {have}; "
+                "use model='etkdg-mmff' or 'conformer'"
             )
         limit = int(self.card.get("max_atoms", 200))
         if molecule.n_atoms > limit:
             raise MoleculeError(
-                f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; use model='etkdg-mmff'"
+                f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; "
+                "use model='etkdg-mmff'"
             )
 
 

@@ -91,6 +91,7 @@ class NoisyBatches:
         self.data, self.pairs, self.seed, self.first = data, pairs, seed, first
 
     def __call__(self, step: int) -> NoisyBatch:
+        """Batch number `step` of an endless, seeded sequence."""
         rng = np.random.default_rng([self.seed, self.first + step])
         molecules = self.data.draw(rng, self.pairs)
         shape = molecules.positions_A.shape
@@ -100,7 +101,7 @@ class NoisyBatches:
         )
 
 
-def make_task(c: DistanceTraining, network: DistanceNetwork, out: Path) -> Task:
+def make_task(c: DistanceTraining, network: DistanceNetwork, _out: Path) -> Task:
     """What is trained. Raises `InputError` where the folder holds no shard."""
     folder = Path(c.data)
     shards = [
@@ -145,7 +146,10 @@ def card_of(sizes: DistanceConfig) -> dict[str, Any]:
     return {
         "family": "conformers",
         "task": TASK,
-        "what": "distance scores from a GeoDiff-type dual network, mapped to coordinates, reverse SDE (arXiv 2403.01430, system A)",
+        "what": (
+            "distance scores from a GeoDiff-type dual network, mapped to coordinates, "
+            "reverse SDE (arXiv 2403.01430, system A)"
+        ),
         "config": vars(sizes),
         "options": dataclasses.asdict(DistanceOptions()),
         "elements": ["H", "C", "N", "O", "F"],

@@ -110,7 +110,7 @@ class PathSet:
             graphs.append(GraphCodes(f["atom"][a : a + n], pair, np.zeros((0, 5), np.int64)))
             a, p = a + n, p + pairs
         frame = row = 0
-        for molecule, count in zip(f["molecule"].tolist(), f["frames"].tolist()):
+        for molecule, count in zip(f["molecule"].tolist(), f["frames"].tolist(), strict=True):
             n = graphs[molecule].n_atoms
             here, rows = slice(frame, frame + count), slice(row, row + count * n)
             lists = {name: f[name][here] for name in PER_FRAME}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.models.conformers.energy.network import Topology
+from equidrift.models.conformers.energy.terms import Topology
 from equidrift.models.shared.graph_codes import ELEMENTS
 
 HARTREE_EV, BOHR_A = 27.211386, 0.52917721

@@ -17,142 +17,24 @@ At zero noise the energy is GFN2-xTB's up to a constant; with a reference force 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equidrift.models.conformers.energy.bonded import Bonded
+from equidrift.models.conformers.energy.layers import EnergyConfig, begin_small, dot, perceptron
+from equidrift.models.conformers.energy.neighbourhood import Neighbourhood, Radial, surroundings
+from equidrift.models.conformers.energy.terms import Graphs
 from equidrift.models.shared.graph_codes import (
     ATOM_CODES,
-    ELEMENTS,
     MAX_HOPS,
     PAIR_CODES,
-    GraphCodes,
 )
 
-# Covalent radii (A, Cordero 2008, DOI 10.1039/b801115j) of `ELEMENTS`: where a bond's
-# functions are centred.
-RADII_A = (0.31, 0.84, 0.76, 0.71, 0.66, 0.57, 1.11, 1.07, 1.05, 1.02, 1.20, 1.39)
-HYDROGEN = 1 + ELEMENTS.index(1)  # code of the element
-BOND_SCALE_A = 0.15  # a stretch of this size counts as 1
-SATURATION = 3.0  # stretches beyond this many scales no longer change the learned terms
-COSINE_SCALE = 0.2  # the same for cosines of angles
-COSINE_CENTRE = -0.4
 COULOMB_EV_A = 14.399645  # of two unit charges
 SMALLEST_A = 1.5  # where the radial functions of pairs begin
 TERM_SCALE_EV = 0.05  # of a fresh network's terms
-
-
-@dataclass(frozen=True)
-class EnergyConfig:
-    """Sizes. `blocks`: neighbourhoods after the bonded terms; 0 leaves a force field
-    with learned coefficients.
-    """
-
-    width: int = 96
-    rounds: int = 4
-    hidden: int = 96
-    radial: int = 16
-    cutoff_A: float = 6.0
-    blocks: int = 1
-    channels: int = 32
-    cutoff_neighbours_A: float = 5.0
-
-
-@dataclass(frozen=True)
-class Topology:
-    """The terms of one molecule: atom codes (n, 7) and, for each kind of term, atoms
-    (t, 2 to 4) and codes of the graph.
-    """
-
-    atom: NDArray[np.int64]
-    bonds: NDArray[np.int64]
-    bond_codes: NDArray[np.int64]  # (b, 2): order, smallest ring
-    angles: NDArray[np.int64]  # centre in the middle
-    torsions: NDArray[np.int64]
-    planes: NDArray[np.int64]  # centre first
-    pairs: NDArray[np.int64]  # every pair of atoms
-    hops: NDArray[np.int64]  # (p,) code of the number of bonds between them
-
-    @property
-    def n_atoms(self) -> int:
-        return len(self.atom)
-
-
-def topology(codes: GraphCodes) -> Topology:
-    """The terms of a molecule, from the codes of its graph."""
-    order = codes.pair[..., 0].astype(np.int64)
-    i, j = np.nonzero(np.triu(order))
-    neighbours = [np.flatnonzero(row) for row in order]
-    angles = [
-        (a, c, b)
-        for c, near in enumerate(neighbours)
-        for k, a in enumerate(near)
-        for b in near[k + 1 :]
-    ]
-    torsions = [
-        (a, p, q, b)
-        for p, q in zip(i.tolist(), j.tolist())
-        for a in neighbours[p]
-        for b in neighbours[q]
-        if a != q and b != p and a != b
-    ]
-    planes = [(c, *near) for c, near in enumerate(neighbours) if len(near) == 3]
-    every = np.stack(np.triu_indices(codes.n_atoms, 1), axis=1)
-    return Topology(
-        atom=codes.atom.astype(np.int64),
-        bonds=np.stack([i, j], axis=1),
-        bond_codes=np.stack([order[i, j], codes.pair[i, j, 2].astype(np.int64)], axis=1),
-        angles=np.array(angles, np.int64).reshape(-1, 3),
-        torsions=np.array(torsions, np.int64).reshape(-1, 4),
-        planes=np.array(planes, np.int64).reshape(-1, 4),
-        pairs=every,
-        hops=codes.pair[every[:, 0], every[:, 1], 1].astype(np.int64),
-    )
-
-
-@dataclass
-class Graphs:
-    """The terms of several molecules, their atoms in one row (N in all).
-
-    atom (N, 7); bonds (b, 2), bond_codes (b, 2), angles (a, 3), torsions (t, 4), planes
-    (o, 4), pairs (p, 2) and hops (p,); `owner` (N,) is the molecule of each atom and
-    `count` the number of molecules.
-    """
-
-    atom: Tensor
-    bonds: Tensor
-    bond_codes: Tensor
-    angles: Tensor
-    torsions: Tensor
-    planes: Tensor
-    pairs: Tensor
-    hops: Tensor
-    owner: Tensor
-    count: int
-
-
-def join(parts: Sequence[Topology]) -> Graphs:
-    """One row of atoms out of several molecules."""
-    sizes = [part.n_atoms for part in parts]
-    begin = np.cumsum([0, *sizes[:-1]])
-    shifted = {
-        name: torch.from_numpy(
-            np.concatenate([getattr(part, name) + at for part, at in zip(parts, begin)])
-        )
-        for name in ("bonds", "angles", "torsions", "planes", "pairs")
-    }
-    plain = {
-        name: torch.from_numpy(np.concatenate([getattr(part, name) for part in parts]))
-        for name in ("atom", "bond_codes", "hops")
-    }
-    owner = torch.from_numpy(np.repeat(np.arange(len(parts)), sizes))
-    return Graphs(**shifted, **plain, owner=owner, count=len(parts))
 
 
 class GraphEncoder(nn.Module):
@@ -180,7 +62,7 @@ class GraphEncoder(nn.Module):
             start=torch.zeros(()),
         )
         i, j = graphs.bonds.t()
-        for norm, message, update in zip(self.norms, self.messages, self.updates):
+        for norm, message, update in zip(self.norms, self.messages, self.updates, strict=True):
             u = norm(h)
             sent = message(u)
             heard = torch.zeros_like(h)
@@ -190,17 +72,6 @@ class GraphEncoder(nn.Module):
             h = h + update(torch.cat([u, heard], dim=-1))
         out: Tensor = self.final(h)
         return out
-
-
-def perceptron(size: int, hidden: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, out))
-
-
-def begin_small(head: nn.Sequential) -> None:
-    """Let a fresh perceptron say next to nothing."""
-    last = cast(nn.Linear, head[-1])
-    nn.init.normal_(last.weight, std=0.001)
-    nn.init.zeros_(last.bias)
 
 
 class Coefficients(nn.Module):
@@ -263,225 +134,6 @@ class Coefficients(nn.Module):
         }
 
 
-def saturated(u: Tensor) -> Tensor:
-    """u where it is small, and bounded by `SATURATION`."""
-    return SATURATION * torch.tanh(u / SATURATION)
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(0)
-
-
-def cross(a: Tensor, b: Tensor) -> Tensor:
-    return torch.stack(
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
-
-
-Arm = Callable[
-    [Tensor, Tensor], tuple[Tensor, Tensor, Tensor]
-]  # i, j -> unit vectors, stretches, distances
-Term = tuple[Tensor, Tensor]  # an atom of each term (t,), energies (t, k)
-
-
-class Bonded(nn.Module):
-    """Energies (terms, k) of bonds, angles, torsions and planes; coordinates are
-    laid out (3, atoms, k).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.radii: Tensor
-        self.register_buffer("radii", torch.tensor((0.0, *RADII_A)), persistent=False)
-
-    def forward(self, x: Tensor, graphs: Graphs, c: dict[str, Tensor]) -> list[Term]:
-        """Pairs of (an atom of each term, energies)."""
-        element = graphs.atom[:, 0]
-
-        def arm(i: Tensor, j: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """From i to j: unit vectors (3, t, k), and stretches and distances (t,
-            k).
-            """
-            r = x.index_select(1, j) - x.index_select(1, i)
-            d = (dot(r, r) + 1e-8).sqrt()
-            centre = (self.radii[element[i]] + self.radii[element[j]])[:, None]
-            return r / d, saturated((d - centre) / BOND_SCALE_A), d
-
-        return [
-            self._bonds(arm, graphs, c["bond"]),
-            self._angles(arm, graphs, c["angle"], c["angle_sides"]),
-            self._torsions(arm, graphs, c["torsion"], c["torsion_sides"]),
-            self._planes(arm, graphs, c["plane"]),
-        ]
-
-    def _bonds(self, arm: Arm, graphs: Graphs, c: Tensor) -> Term:
-        i, j = graphs.bonds.t()
-        _, u, _ = arm(i, j)
-        return i, u * (c[:, 0:1] + u * (c[:, 1:2] + u * c[:, 2:3]))
-
-    def _angles(self, arm: Arm, graphs: Graphs, c: Tensor, sides: Tensor) -> Term:
-        a, o, b = graphs.angles.t()
-        e1, u1, _ = arm(o, a)
-        e2, u2, _ = arm(o, b)
-        v = (dot(e1, e2) - COSINE_CENTRE) / COSINE_SCALE
-        polynomial = v * (c[:, 0:1] + v * (c[:, 1:2] + v * c[:, 2:3]))
-        coupled = c[:, 3:4] * u1 * u2 + v * (sides[0, :, 0:1] * u1 + sides[1, :, 0:1] * u2)
-        return o, polynomial + coupled
-
-    def _torsions(self, arm: Arm, graphs: Graphs, c: Tensor, sides: Tensor) -> Term:
-        p, q, r, s = graphs.torsions.t()
-        e1, u1, _ = arm(q, p)
-        e2, u2, _ = arm(q, r)
-        e3, u3, _ = arm(r, s)
-        n1, n2 = cross(e1, e2), cross(e3, -e2)
-        l1, l2 = dot(n1, n1), dot(n2, n2)
-        # both sines: a torsion at a straight angle is none
-        cosine = -dot(n1, n2) * ((l1 + 1e-4) * (l2 + 1e-4)).rsqrt()
-        v1, v2 = (
-            (dot(e1, e2) - COSINE_CENTRE) / COSINE_SCALE,
-            (-dot(e2, e3) - COSINE_CENTRE) / COSINE_SCALE,
-        )
-        t2 = 2 * cosine.square() - 1
-        t3 = cosine * (2 * t2 - 1)
-        t4 = 2 * t2.square() - 1
-        series = (
-            c[:, 0:1] * cosine
-            + c[:, 1:2] * t2
-            + c[:, 2:3] * t3
-            + c[:, 3:4] * t4
-            + c[:, 4:5] * (2 * t3.square() - 1)
-        )
-        middle = (
-            u2 * (c[:, 5:6] * cosine + c[:, 6:7] * t2 + c[:, 7:8] * t3)
-            + c[:, 8:9] * v1 * v2 * cosine
-        )
-        ends = [
-            v * (side[:, 0:1] * cosine + side[:, 1:2] * t2) + side[:, 2:3] * u * cosine
-            for side, v, u in ((sides[0], v1, u1), (sides[1], v2, u3))
-        ]
-        return q, l1 * l2 * (series + middle + ends[0] + ends[1])
-
-    def _planes(self, arm: Arm, graphs: Graphs, c: Tensor) -> Term:
-        o, *arms = graphs.planes.t()
-        e1, e2, e3 = (arm(o, k)[0] for k in arms)
-        square = dot(e1, cross(e2, e3)).square()
-        return o, square * (10 * c[:, 0:1] + 20 * c[:, 1:2] * square)
-
-
-class Radial(nn.Module):
-    """Gaussians (p, k, count) in distances (p, k), smoothly 0 at the cutoff."""
-
-    def __init__(self, count: int, begin_A: float, cutoff_A: float):
-        super().__init__()
-        self.cutoff_A = cutoff_A
-        self.centres: Tensor
-        self.register_buffer("centres", torch.linspace(begin_A, cutoff_A, count), persistent=False)
-        self.inverse_width = 1.2 * (count - 1) / (cutoff_A - begin_A)
-
-    def forward(self, d: Tensor) -> Tensor:
-        wave = 0.5 * (1 + torch.cos(d.clamp(max=self.cutoff_A) * (math.pi / self.cutoff_A)))
-        return (
-            torch.exp(-0.5 * ((d[..., None] - self.centres) * self.inverse_width).square())
-            * wave[..., None]
-        )
-
-
-@dataclass
-class Surroundings:
-    """The neighbours of the heavy atoms, padded to one number K: centres (c,),
-    neighbours (c, K), codes of bonds between (c, K).
-
-    `moments` (c, k, 10, K) are 1, the unit vectors and their products; `distances_A`
-    (c, k, K); `real` (c, 1, K) marks no padding.
-    """
-
-    centres: Tensor
-    neighbours: Tensor
-    hops: Tensor
-    moments: Tensor
-    distances_A: Tensor
-    real: Tensor
-
-
-def surroundings(graphs: Graphs, x: Tensor, pairs: Tensor, hops: Tensor) -> Surroundings:
-    """The neighbours among `pairs` (p, 2), each of which is a neighbour of either
-    end that is no hydrogen.
-    """
-    heavy = graphs.atom[:, 0] != HYDROGEN
-    centre, other = torch.cat([pairs, pairs.flip(1)]).t()
-    kept = heavy[centre].nonzero()[:, 0]
-    centre, other, code = centre[kept], other[kept], torch.cat([hops, hops])[kept]
-    order = torch.argsort(centre, stable=True)
-    centre, other, code = centre[order], other[order], code[order]
-    centres, row, count = torch.unique_consecutive(centre, return_inverse=True, return_counts=True)
-    slot = torch.arange(len(centre)) - (count.cumsum(0) - count)[row]
-    width = int(count.max()) if len(count) else 0
-    neighbours = centres[:, None].repeat(1, width)
-    neighbours[row, slot] = other
-    codes = torch.zeros_like(neighbours)
-    codes[row, slot] = code
-    r = (
-        x.index_select(1, neighbours.reshape(-1)).view(3, len(centres), width, -1)
-        - x.index_select(1, centres)[:, :, None]
-    )
-    r = r.transpose(2, 3)  # (3, c, k, K)
-    d = (dot(r, r) + 1e-8).sqrt()
-    a, b, c = r / d
-    one = torch.ones_like(a)
-    moments = torch.stack(
-        [one, a, b, c, a * a - 1 / 3, b * b - 1 / 3, c * c - 1 / 3, a * b, a * c, b * c], dim=2
-    )
-    return Surroundings(centres, neighbours, codes, moments, d, (codes > 0)[:, None].to(x.dtype))
-
-
-class Neighbourhood(nn.Module):
-    """Moments of each heavy atom's surroundings up to quadrupoles, and the
-    invariants they make.
-    """
-
-    def __init__(self, config: EnergyConfig):
-        super().__init__()
-        w, c = config.width, config.channels
-        self.radial = Radial(config.radial, 0.8, config.cutoff_neighbours_A)
-        self.filter = nn.Linear(config.radial, c, bias=False)
-        self.hop = nn.Embedding(MAX_HOPS + 2, c)
-        self.sender = nn.Linear(w, c)
-        self.update = perceptron(w + 4 * c, config.hidden, w)
-        self.read = perceptron(w, config.hidden // 2, 1)
-        begin_small(self.read)
-
-    def forward(self, h: Tensor, around: Surroundings) -> tuple[Tensor, Tensor]:
-        """(features (N, k, width), energies (c, k) of the centres) from features h
-        (N, 1 or k, width).
-        """
-        c, k, width = around.distances_A.shape
-        sent = (
-            self.sender(h)
-            .index_select(0, around.neighbours.reshape(-1))
-            .view(c, width, h.shape[1], -1)
-            .transpose(1, 2)
-        )
-        sent = sent * (
-            self.hop(around.hops)[:, None] * around.real[..., None]
-        )  # (c, 1 or k, K, channels)
-        weight = self.filter(self.radial(around.distances_A)) * sent
-        moment = around.moments @ weight  # (c, k, 10, channels)
-        v, q = moment[..., 1:4, :], moment[..., 4:, :]
-        scale = q.new_tensor([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])[:, None]
-        x, y, z = v.unbind(2)
-        products = torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], dim=2)
-        invariants = [
-            moment[..., 0, :],
-            v.square().sum(2),
-            (scale * q.square()).sum(2),
-            (scale * q * products).sum(2),
-        ]
-        own = h.index_select(0, around.centres).expand(-1, k, -1)
-        change = self.update(torch.cat([own, *invariants], dim=-1))
-        state = h.expand(-1, k, -1).index_add(0, around.centres, change)
-        return state, self.read(own + change)[..., 0]
-
-
 class EnergyNetwork(nn.Module):
     """Energies (molecules, k) in eV of geometries x (3, N, k) in A."""
 
@@ -506,6 +158,7 @@ class EnergyNetwork(nn.Module):
         return h
 
     def forward(self, graphs: Graphs, x: Tensor, sigma_A: float = 0.0) -> Tensor:
+        """Energies (molecules, k) in eV of geometries x (3, N, k) at a noise level."""
         h = self.features(graphs, sigma_A)
         return self.energy(graphs, x, h, self.coefficients(h, graphs))
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from equidrift.models.conformers.energy.data import PathSet
 from equidrift.models.conformers.energy.hessian import model_hessian
-from equidrift.models.conformers.energy.network import Graphs, join, topology
+from equidrift.models.conformers.energy.terms import Graphs, join, topology
 
 KT_EV = 0.025852  # 300 K
 SOFTEST_EV_A2 = 0.5  # added to the model Hessian
@@ -99,6 +99,7 @@ class Batches:
         return [order[k : k + self.paths] for k in range(0, len(order), self.paths)]
 
     def __call__(self, step: int) -> Example:
+        """Batch number `step`."""
         each = -(-len(self.data) // self.paths)
         while step >= self.starts_at[-1]:
             self.starts_at.append(self.starts_at[-1] + each)
@@ -132,7 +133,7 @@ class Batches:
         chosen = [self._frames(len(path.kind), path.minimum, rng) for path in paths]
         share = 1.0 if self.reference else 0.0  # of the reference that is taken off
         x, force, whole, energy, total = [], [], [], [], []
-        for path, c in zip(paths, chosen):
+        for path, c in zip(paths, chosen, strict=True):
             x.append(path.positions_A[c] - path.positions_A[c[0]].mean(0))
             whole.append(path.forces_eV_A[c])
             force.append(whole[-1] - share * path.reference_forces_eV_A[c])
@@ -204,7 +205,7 @@ def force_errors(example: Example, forces: Tensor) -> tuple[Tensor, Tensor, Tens
     """
     out = [[], [], [], []]  # type: list[list[Tensor]]
     begin = 0
-    for n, factor in zip(example.sizes, example.factors):
+    for n, factor in zip(example.sizes, example.factors, strict=True):
         both = torch.cat(
             [
                 (forces - example.forces)[:, begin : begin + n],
@@ -215,8 +216,8 @@ def force_errors(example: Example, forces: Tensor) -> tuple[Tensor, Tensor, Tens
         flat = both.transpose(0, 1).reshape(3 * n, -1)
         white = torch.linalg.solve_triangular(factor, flat, upper=False).square().sum(0)
         plain = flat.square().sum(0) / n
-        for values, parts in zip((out[:2], out[2:]), (white.chunk(2), plain.chunk(2))):
-            for store, part in zip(values, parts):
+        for values, parts in zip((out[:2], out[2:]), (white.chunk(2), plain.chunk(2)), strict=True):
+            for store, part in zip(values, parts, strict=True):
                 store.append(part)
         begin += n
     white_error, white_size, error, size = (torch.stack(parts) for parts in out)

@@ -14,13 +14,9 @@ from numpy.typing import NDArray
 from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.conformers.energy.hessian import model_hessian
-from equidrift.models.conformers.energy.network import (
-    EnergyConfig,
-    EnergyNetwork,
-    Topology,
-    join,
-    topology,
-)
+from equidrift.models.conformers.energy.layers import EnergyConfig
+from equidrift.models.conformers.energy.network import EnergyNetwork
+from equidrift.models.conformers.energy.terms import Topology, join, topology
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
@@ -46,7 +42,8 @@ class EnergySurface:
 
     def __init__(self, network: EnergyNetwork, terms: Topology, reference: Any = None):
         self.network, self.reference = network, reference
-        self.graphs = join([terms])
+        self.device = next(network.parameters()).device
+        self.graphs = join([terms]).to(self.device)
         with torch.no_grad():
             self.features = network.features(self.graphs)
             self.coefficients = network.coefficients(self.features, self.graphs)
@@ -54,11 +51,12 @@ class EnergySurface:
     def __call__(
         self, positions_A: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies (k,) in eV and gradients (k, n, 3) in eV/A."""
         parts = [
             self._block(positions_A[k : k + GEOMETRIES_PER_BATCH])
             for k in range(0, len(positions_A), GEOMETRIES_PER_BATCH)
         ]
-        energy, gradient = (np.concatenate(column) for column in zip(*parts))
+        energy, gradient = (np.concatenate(column) for column in zip(*parts, strict=True))
         if self.reference is not None:
             of_reference = [self.reference(x) for x in positions_A]
             energy = energy + np.array([e for e, _ in of_reference])
@@ -72,13 +70,16 @@ class EnergySurface:
         centred = positions - positions.mean(1, keepdims=True)  # small numbers keep float32 exact
         x = (
             torch.from_numpy(np.ascontiguousarray(centred.transpose(2, 1, 0)))
-            .to(dtype)
+            .to(self.device, dtype)
             .requires_grad_(True)
         )
         with torch.enable_grad():
             energy = self.network.energy(self.graphs, x, self.features, self.coefficients)
             (gradient,) = torch.autograd.grad(energy.sum(), x)
-        return energy.detach()[0].double().numpy(), gradient.permute(2, 1, 0).double().numpy()
+        return (
+            energy.detach()[0].double().cpu().numpy(),
+            gradient.permute(2, 1, 0).double().cpu().numpy(),
+        )
 
 
 def relax(
@@ -150,8 +151,12 @@ class EnergyModel:
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that
+    weights : str
+        Name of a shipped model, or the path of a card or safetensors file that
         `equidrift train` wrote.
+    device : str, torch.device or None
+        Torch device of the network; None is CUDA where there is one, else the CPU. The
+        reference, MMFF94, runs on the CPU.
 
     Raises
     ------
@@ -163,14 +168,17 @@ class EnergyModel:
     default_steps = 15
     max_atoms = 200
 
-    def __init__(self, weights: str = "conformer-energy"):
+    def __init__(
+        self, weights: str = "conformer-energy", *, device: str | torch.device | None = None
+    ):
         def make(config: dict[str, Any]) -> EnergyNetwork:
             return EnergyNetwork(
                 EnergyConfig(**{key: value for key, value in config.items() if key != "reference"})
             )
 
         self.network, self.card = load_network(weights, self.task, make)
-        self.network.requires_grad_(False)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network.requires_grad_(False).to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.elements = tuple(SYMBOLS.index(symbol) for symbol in self.card["elements"])
@@ -286,6 +294,7 @@ class Restrained:
     def __call__(
         self, positions_A: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energies (k,) in eV and gradients (k, n, 3) in eV/A, springs included."""
         energy, gradient = self.surface(positions_A)
         i, j = self.known.pairs.T
         r = positions_A[:, i] - positions_A[:, j]

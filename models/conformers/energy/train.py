@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import nn
 
 from equidrift.models.conformers.energy.data import PathSet, load_all
-from equidrift.models.conformers.energy.network import EnergyConfig, EnergyNetwork
+from equidrift.models.conformers.energy.layers import EnergyConfig
+from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.objective import Batches, energy_loss, relative_errors
 from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.graph_codes import ELEMENTS
@@ -59,7 +60,7 @@ def run_training(
     return train(EnergyTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: EnergyTraining, network: EnergyNetwork, out: Path) -> Task:
+def make_task(c: EnergyTraining, network: EnergyNetwork, _out: Path) -> Task:
     """What is trained. Raises `InputError` for data without a path."""
     data = load_all(c.data)
     if c.validation:
@@ -104,7 +105,7 @@ def molecules_with(data: PathSet) -> dict[str, int]:
     held = np.zeros(len(ELEMENTS) + 1, int)
     for graph in data.graphs:
         held[np.unique(graph.atom[:, 0])] += 1
-    return {SYMBOLS[z]: int(count) for z, count in zip(ELEMENTS, held[1:])}
+    return {SYMBOLS[z]: int(count) for z, count in zip(ELEMENTS, held[1:], strict=True)}
 
 
 def card_of(c: EnergyTraining, sizes: EnergyConfig, data: PathSet) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from equidrift.checks.conditions import Known, make_conditions
-from equidrift.models.conformers.sampler import load_conformer, load_refiner, turned_rows
+from equidrift.models.conformers.held import turned_rows
+from equidrift.models.conformers.sampler import load_conformer, load_refiner
 from equidrift.models.shared.graph_codes import graph_codes, with_hydrogen_rows
 from equidrift.models.shared.newton import Held, newton_step
 from equidrift.records import Molecule

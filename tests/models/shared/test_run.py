@@ -21,7 +21,7 @@ from equidrift.models.molecules.latent.sampler import load_latent
 from equidrift.models.molecules.properties.sampler import load_properties
 from equidrift.models.molecules.spectra.sampler import load_spectra
 from equidrift.models.shared.run import fresh
-from equidrift.models.torsions.sampler import torsion_network
+from equidrift.models.torsions.scores import torsion_network
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 from equidrift.models.trajectories.sampler import load_default, load_geotdm

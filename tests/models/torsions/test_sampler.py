@@ -16,7 +16,8 @@ from equidrift.errors import InputError
 from equidrift.models.torsions.data import FrameSet, TorsionGraph, make_batch
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import score_and_divergence
-from equidrift.models.torsions.sampler import DiffusionProposer, Scores, from_frames, load_torsion
+from equidrift.models.torsions.sampler import DiffusionProposer, from_frames, load_torsion
+from equidrift.models.torsions.scores import Scores
 from equidrift.models.torsions.series import TrigSeries
 from equidrift.models.torsions.train import run_training
 from equidrift.montecarlo.metropolis import Statistics, metropolis

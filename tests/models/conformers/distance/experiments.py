@@ -23,7 +23,7 @@ from equidrift.models.conformers.distance.maps import (
     pair_geometry,
     stretch,
 )
-from equidrift.models.conformers.distance.sampler import (
+from equidrift.models.conformers.distance.solvers import (
     Move,
     annealed_langevin,
     geometric_sigmas,

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.models.conformers.distance import sampler as ds
+from equidrift.models.conformers.distance import solvers
+from equidrift.models.conformers.distance.chirality import chirality_step, signed_volumes
 from equidrift.models.conformers.distance.maps import complete_edges, map_gain
 from equidrift.models.conformers.distance.network import DistanceConfig, DistanceNetwork
 from equidrift.protocols import ConformerModel
@@ -44,7 +46,7 @@ def still(c: Tensor, sigma: float) -> Tensor:
 
 
 def test_schedule() -> None:
-    sigmas = ds.geometric_sigmas(5, 10.0, 0.01)
+    sigmas = solvers.geometric_sigmas(5, 10.0, 0.01)
     assert (
         len(sigmas) == 6
         and sigmas[0] == pytest.approx(10.0)
@@ -52,18 +54,18 @@ def test_schedule() -> None:
         and sigmas[5] == 0.0
     )
     with pytest.raises(InputError, match="steps"):
-        ds.geometric_sigmas(1, 10.0, 0.01)
+        solvers.geometric_sigmas(1, 10.0, 0.01)
 
 
 @pytest.mark.parametrize("kind, power", [("ode", 1), ("sde", 2)])
 def test_stability_rule(kind: str, power: int) -> None:
-    assert ds.stable_corrector(1.0, 1.0, 0.9, kind, 1.0) == 1.0
-    k = ds.stable_corrector(20.0, 1.0, 0.5, kind, 1.1)
+    assert solvers.stable_corrector(1.0, 1.0, 0.9, kind, 1.0) == 1.0
+    k = solvers.stable_corrector(20.0, 1.0, 0.5, kind, 1.1)
     assert k * (1 - 0.5**power) * 1.1 == pytest.approx(1.8)
-    assert ds.stable_corrector(20.0, 1.0, 1.0, kind, 1.0) == 20.0
-    assert ds.stable_corrector(lambda sigma: 3.0 * sigma, 0.5, 0.49, kind, 1.0) == pytest.approx(
-        1.5
-    )
+    assert solvers.stable_corrector(20.0, 1.0, 1.0, kind, 1.0) == 20.0
+    assert solvers.stable_corrector(
+        lambda sigma: 3.0 * sigma, 0.5, 0.49, kind, 1.0
+    ) == pytest.approx(1.5)
 
 
 def test_solvers_are_exact_for_one_gaussian() -> None:
@@ -72,25 +74,25 @@ def test_solvers_are_exact_for_one_gaussian() -> None:
     """
     rng = np.random.default_rng(0)
     z = torch.from_numpy(rng.standard_normal((401, 4, 500, 3)))
-    sigmas = ds.geometric_sigmas(400, 20.0, 0.01)
+    sigmas = solvers.geometric_sigmas(400, 20.0, 0.01)
 
     def move(c: Tensor, sigma: float) -> Tensor:
         return -c * sigma**2 / (1.0 + sigma**2)
 
     start = (1 + 20.0**2) ** 0.5 * z[-1]
-    assert float(ds.reverse_ode(move, start, sigmas).std()) == pytest.approx(1.0, abs=0.03)
-    assert float(ds.reverse_sde(move, start, sigmas, z.__getitem__).std()) == pytest.approx(
+    assert float(solvers.reverse_ode(move, start, sigmas).std()) == pytest.approx(1.0, abs=0.03)
+    assert float(solvers.reverse_sde(move, start, sigmas, z.__getitem__).std()) == pytest.approx(
         1.0, abs=0.03
     )
     assert float(
-        ds.annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=0.1).std()
+        solvers.annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=0.1).std()
     ) == pytest.approx(1.0, abs=0.15)
 
 
 def test_steps_are_centred_clipped_and_reported() -> None:
     seen: list[dict[str, object]] = []
     start = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)) + 4.0
-    out = ds.reverse_ode(
+    out = solvers.reverse_ode(
         lambda c, s: torch.full_like(c, 1e9) * (c > 0),
         start,
         [1.0, 0.5, 0.0],
@@ -98,7 +100,7 @@ def test_steps_are_centred_clipped_and_reported() -> None:
         callback=seen.append,
     )
     assert float(out.mean(1).abs().max()) < 1e-5
-    assert float((out - ds.recentre(start)).norm(dim=-1).max()) < 0.5
+    assert float((out - solvers.recentre(start)).norm(dim=-1).max()) < 0.5
     assert [s["step"] for s in seen] == [1, 2] and seen[0]["sigma_A"] == 1.0
 
 
@@ -127,8 +129,8 @@ def test_corrector_sweep() -> None:
 @pytest.mark.parametrize("solver", ["ode", "sde"])
 @pytest.mark.parametrize("steps", [20, 50])
 def test_runs_diverge_just_where_the_stability_rule_says(solver: str, steps: int) -> None:
-    sigmas = ds.geometric_sigmas(steps + 1, 10.0, 0.01)
-    limit = 2.0 / (map_gain("degree", 20) * ds.step_fraction(sigmas[0], sigmas[1], solver))
+    sigmas = solvers.geometric_sigmas(steps + 1, 10.0, 0.01)
+    limit = 2.0 / (map_gain("degree", 20) * solvers.step_fraction(sigmas[0], sigmas[1], solver))
     sweep = de.corrector_sweep((0.85 * limit, 1.6 * limit), solver=solver, steps=steps)
     below, above = sweep.values()
     assert below < 3.0 and above > 20.0
@@ -191,18 +193,18 @@ def test_chirality_step_mirrors_only_what_is_wholly_wrong() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((40, 10, 3))
     rows = np.array([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
-    volumes = ds.signed_volumes(x, rows)
-    turned, right = ds.chirality_step(x, rows)
+    volumes = signed_volumes(x, rows)
+    turned, right = chirality_step(x, rows)
     assert (right == ((volumes > 0).all(1) | (volumes < 0).all(1))).all()
-    assert (ds.signed_volumes(turned[right], rows) > 0).all()
+    assert (signed_volumes(turned[right], rows) > 0).all()
     assert (turned[~right] == x[~right]).all()
-    same, fine = ds.chirality_step(x, np.zeros((0, 5), np.int64))
+    same, fine = chirality_step(x, np.zeros((0, 5), np.int64))
     assert (same == x).all() and fine.all()
 
 
 def test_sampled_centres_are_right_or_nan() -> None:
     out = model(attempts=1).sample(molecule([[0, 1, 2, 3, 4]]), np.arange(8))
-    assert (ds.signed_volumes(out, np.array([[0, 1, 2, 3, 4]])) > 0).all()
+    assert (signed_volumes(out, np.array([[0, 1, 2, 3, 4]])) > 0).all()
     impossible = molecule([[0, 1, 2, 3, 4], [0, 2, 1, 3, 4]])
     assert np.isnan(model(attempts=2).sample(impossible, np.arange(3))).all()
 

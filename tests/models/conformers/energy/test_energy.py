@@ -18,13 +18,8 @@ from equidrift.errors import InputError, MoleculeError, WeightsError
 from equidrift.geometry import align
 from equidrift.models.conformers.energy.data import PathSet, RelaxationPath
 from equidrift.models.conformers.energy.hessian import model_hessian
-from equidrift.models.conformers.energy.network import (
-    EnergyConfig,
-    EnergyNetwork,
-    Topology,
-    join,
-    topology,
-)
+from equidrift.models.conformers.energy.layers import EnergyConfig
+from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.objective import (
     Batches,
     Example,
@@ -33,6 +28,7 @@ from equidrift.models.conformers.energy.objective import (
     without_rigid_motion,
 )
 from equidrift.models.conformers.energy.sampler import EnergyModel, EnergySurface, relax, updated
+from equidrift.models.conformers.energy.terms import Topology, join, topology
 from equidrift.models.conformers.energy.train import run_training
 from equidrift.models.shared.graph_codes import GraphCodes, graph_codes
 from equidrift.models.shared.trainer import Trainer

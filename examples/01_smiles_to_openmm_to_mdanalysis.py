@@ -1,4 +1,6 @@
-"""SMILES -> conformers -> a short OpenMM simulation of each (MMFF94) -> XTC -> RMSD and radius of gyration by MDAnalysis."""
+"""SMILES -> conformers -> a short OpenMM simulation of each (MMFF94) -> XTC -> RMSD and
+radius of gyration by MDAnalysis.
+"""
 
 import sys
 
@@ -18,4 +20,4 @@ for k, path in enumerate(result.trajectories):
     universe = mda.Universe(str(result.topology), str(path))
     rmsd_A = RMSD(universe, select="not element H").run().results.rmsd[:, 2]
     radius_A = [universe.atoms.radius_of_gyration() for _ in universe.trajectory]
-    print(f"conformer {k}: RMSD {rmsd_A[-1]:.2f} A, radius of gyration {np.mean(radius_A):.2f} A, {result.energies_eV[k]:.2f} eV")
+    print(f"conformer {k}: RMSD {rmsd_A[-1]:.2f} A, radius {np.mean(radius_A):.2f} A")

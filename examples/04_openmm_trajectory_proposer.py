@@ -1,4 +1,6 @@
-"""Thymol, which no model was trained on, driven by a trajectory model in OpenMM: its energies beside those of plain dynamics."""
+"""Thymol, which no model was trained on, driven by a trajectory model in OpenMM: its
+energies beside those of plain dynamics.
+"""
 
 import sys
 
@@ -13,7 +15,8 @@ from equidrift.errors import NoValidSamplesError
 
 rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 model = sys.argv[2] if len(sys.argv) > 2 else "default"
-FRAMES, BETWEEN = 10, 400  # frames the model draws in a round, and steps of plain dynamics before the next
+# frames the model draws in a round, and steps of plain dynamics before the next
+FRAMES, BETWEEN = 10, 400
 ensemble = equidrift.sample("Cc1ccc(C(C)C)c(O)c1", 1, model="etkdg-mmff", seed=1)
 topology, positions = ensemble.to_openmm()
 system = equidrift.mmff_system(ensemble.molecule)
@@ -30,6 +33,7 @@ def start():
 
 
 def energy_eV(simulation):
+    """The potential energy where the simulation is."""
     energy = simulation.context.getState(energy=True).getPotentialEnergy()
     return energy / unit.AVOGADRO_CONSTANT_NA / unit.elementary_charge / unit.volt
 
@@ -41,12 +45,14 @@ energies = []
 for k in range(rounds):
     try:
         proposed_eV = proposer.step(FRAMES).energy_eV
-    except NoValidSamplesError as refusal:  # the Context is where it was, and plain dynamics goes on
+    except NoValidSamplesError as refusal:
+        # the Context is where it was, and plain dynamics goes on
         proposed_eV = np.nan
         print(f"{k:5d} refused: {refusal.reasons}")
     driven.step(BETWEEN)
     plain.step(driven.currentStep - plain.currentStep)  # the same time
     energies.append((proposed_eV, energy_eV(driven), energy_eV(plain)))
     print(f"{k:5d} {energies[-1][0]:10.3f} {energies[-1][1]:8.3f} {energies[-1][2]:8.3f}")
-print(f" mean {np.nanmean(np.array(energies)[:, 0]):10.3f} {np.mean(energies, axis=0)[1]:8.3f} {np.mean(energies, axis=0)[2]:8.3f}")
+mean = np.nanmean(energies, axis=0)
+print(f" mean {mean[0]:10.3f} {mean[1]:8.3f} {mean[2]:8.3f}")
 print(f"refused: {dict(proposer.rejected) or 'none'}; exact: {proposer.exact}")

@@ -1,4 +1,6 @@
-"""Butane in OpenMM: MD with accepted torsion proposals in between; the user's own System, an XTC file, populations with errors."""
+"""Butane in OpenMM: MD with accepted torsion proposals in between; the user's own
+System, an XTC file, populations with errors.
+"""
 
 import sys
 
@@ -21,8 +23,13 @@ simulation.context.setPositions(positions[0])
 simulation.minimizeEnergy()
 simulation.reporters.append(app.XTCReporter("butane.xtc", 100))
 
-sampler = ProposalSampler(simulation, uniform_proposer(TorsionTree.of(ensemble.molecule)), md_steps=100, n_proposals=5)
+sampler = ProposalSampler(
+    simulation, uniform_proposer(TorsionTree.of(ensemble.molecule)), md_steps=100, n_proposals=5
+)
 sampler.run(cycles)
 print(f"{sampler.statistics.acceptance:.1%} of {sampler.statistics.proposed} proposals accepted")
 for basin in torsion_basins(sampler.torsions_rad, sampler.statistics.labels)[0]:
-    print(f"{basin.centres_deg[0]:6.0f} degrees: {basin.population:.3f} +- {basin.population_error:.3f}")
+    print(
+        f"{basin.centres_deg[0]:6.0f} degrees: {basin.population:.3f} +- "
+        f"{basin.population_error:.3f}"
+    )

@@ -1,4 +1,6 @@
-"""Ethylene glycol in ASE with GFN2-xTB: torsion proposals accepted at 300 K between steps of Langevin dynamics."""
+"""Ethylene glycol in ASE with GFN2-xTB: torsion proposals accepted at 300 K between
+steps of Langevin dynamics.
+"""
 
 import sys
 
@@ -18,11 +20,30 @@ ensemble = equidrift.sample("OCCO", 1, model="etkdg", seed=1)
 atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
 tree = TorsionTree.of(ensemble.molecule, hydrogens=True)  # the hydroxyls turn too
 
-dynamics = Langevin(atoms, 1 * units.fs, temperature_K=300, friction=0.01 / units.fs, fixcm=False, rng=np.random.default_rng(1))
+dynamics = Langevin(
+    atoms,
+    1 * units.fs,
+    temperature_K=300,
+    friction=0.01 / units.fs,
+    fixcm=False,
+    rng=np.random.default_rng(1),
+)
 mc = ProposalMonteCarlo(
-    atoms, uniform_proposer(tree, block_size=1), 300, n_proposals=3, dynamics=dynamics, md_steps=10, trajectory="glycol.traj"
+    atoms,
+    uniform_proposer(tree, block_size=1),
+    300,
+    n_proposals=3,
+    dynamics=dynamics,
+    md_steps=10,
+    trajectory="glycol.traj",
 )
 mc.run(steps)
-print(f"{mc.statistics.accepted} of {mc.statistics.proposed} accepted, {mc.statistics.not_finite} failed, {mc.energy_eV:.3f} eV")
+print(
+    f"{mc.statistics.accepted} of {mc.statistics.proposed} accepted, {mc.statistics.not_finite} "
+    f"failed, {mc.energy_eV:.3f} eV"
+)
 for label, share in mc.statistics.by_torsion().items():
-    print(f"{label}: {'none' if share is None else format(share, '.0%')} of turns above 60 degrees accepted")
+    print(
+        f"{label}: {'none' if share is None else format(share, '.0%')} of turns above 60 degrees "
+        "accepted"
+    )

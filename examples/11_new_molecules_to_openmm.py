@@ -1,4 +1,6 @@
-"""New molecules -> RDKit's SDF writer -> five of them in OpenMM, each with its own MMFF94 System, minimised and run for a moment."""
+"""New molecules -> RDKit's SDF writer -> five of them in OpenMM, each with its own
+MMFF94 System, minimised and run for a moment.
+"""
 
 import sys
 
@@ -18,11 +20,17 @@ with Chem.SDWriter("new.sdf") as writer:
 
 for ensemble in molecules[:5]:
     topology, (positions,) = ensemble.to_openmm()
-    integrator = mm.LangevinMiddleIntegrator(300 * unit.kelvin, 1 / unit.picosecond, 1 * unit.femtosecond)
+    integrator = mm.LangevinMiddleIntegrator(
+        300 * unit.kelvin, 1 / unit.picosecond, 1 * unit.femtosecond
+    )
     simulation = app.Simulation(topology, equidrift.mmff_system(ensemble.molecule), integrator)
     simulation.context.setPositions(positions)
     simulation.minimizeEnergy()
     simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
     simulation.step(500)
-    energy = simulation.context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilocalorie_per_mole)
+    energy = (
+        simulation.context.getState(energy=True)
+        .getPotentialEnergy()
+        .value_in_unit(unit.kilocalorie_per_mole)
+    )
     print(f"{ensemble.molecule.smiles}: {energy:.1f} kcal/mol after 0.5 ps")

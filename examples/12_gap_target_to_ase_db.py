@@ -1,4 +1,6 @@
-"""Molecules with a HOMO-LUMO gap near 7 eV -> relaxed with MMFF94 by ASE -> an ASE database that is searched by gap."""
+"""Molecules with a HOMO-LUMO gap near 7 eV -> relaxed with MMFF94 by ASE -> an ASE
+database that is searched by gap.
+"""
 
 import sys
 
@@ -15,7 +17,12 @@ with ase.db.connect("gap.db", append=False) as database:
     for atoms in generator.generate():
         atoms.calc = MMFF()
         BFGS(atoms, logfile=None).run(fmax=0.05, steps=300)
-        database.write(atoms, smiles=atoms.info["smiles"], gap_eV=atoms.info["scores"]["gap_eV"], data={"info": atoms.info})
+        database.write(
+            atoms,
+            smiles=atoms.info["smiles"],
+            gap_eV=atoms.info["scores"]["gap_eV"],
+            data={"info": atoms.info},
+        )
 
 rows = sorted(ase.db.connect("gap.db").select(), key=lambda row: abs(row.gap_eV - 7.0))
 for row in rows[:5]:

@@ -518,7 +518,7 @@ class Trajectory(Frozen):
         """One `ase.Atoms` a frame, the time in `info["time_fs"]`."""
         from equidrift.registry import resolve
 
-        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.atoms:trajectory_to_atoms")(self)
+        images: list[ase.Atoms] = resolve("equidrift.adapters.ase.frames:trajectory_to_atoms")(self)
         return images
 
     def to_openmm(self) -> tuple[Any, list[Any]]:

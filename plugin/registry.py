@@ -154,16 +154,16 @@ ENSEMBLE_WRITERS = {
     ".xyz": "equidrift.adapters.ase.io:write_ase",
     ".extxyz": "equidrift.adapters.ase.io:write_ase",
     ".traj": "equidrift.adapters.ase.io:write_ase",
-    ".xtc": "equidrift.adapters.mdanalysis.universe:write_trajectory",
-    ".dcd": "equidrift.adapters.mdanalysis.universe:write_trajectory",
-    ".h5md": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".xtc": "equidrift.adapters.mdanalysis.writing:write_trajectory",
+    ".dcd": "equidrift.adapters.mdanalysis.writing:write_trajectory",
+    ".h5md": "equidrift.adapters.mdanalysis.writing:write_trajectory",
     ".npz": "equidrift.files.npz:save_npz",
 }
 # suffix -> "module:function"; function(trajectory, path) writes a whole file
 TRAJECTORY_WRITERS = {
-    ".xtc": "equidrift.adapters.mdanalysis.universe:write_trajectory",
-    ".dcd": "equidrift.adapters.mdanalysis.universe:write_trajectory",
-    ".h5md": "equidrift.adapters.mdanalysis.universe:write_trajectory",
+    ".xtc": "equidrift.adapters.mdanalysis.writing:write_trajectory",
+    ".dcd": "equidrift.adapters.mdanalysis.writing:write_trajectory",
+    ".h5md": "equidrift.adapters.mdanalysis.writing:write_trajectory",
     ".traj": "equidrift.adapters.ase.io:write_trajectory",
     ".extxyz": "equidrift.adapters.ase.io:write_trajectory",
     ".xyz": "equidrift.adapters.ase.io:write_trajectory",
@@ -175,7 +175,7 @@ TRAJECTORY_WRITERS = {
 FRAME_READERS = {
     **dict.fromkeys(
         (".xtc", ".trr", ".dcd", ".h5md", ".nc", ".ncdf", ".pdb"),
-        "equidrift.adapters.mdanalysis.universe:read_frames",
+        "equidrift.adapters.mdanalysis.frames:read_frames",
     ),
     **dict.fromkeys((".traj", ".extxyz", ".xyz"), "equidrift.adapters.ase.io:read_frames"),
 }
@@ -190,7 +190,7 @@ HOST_FUNCTIONS = {
         "molecule_of_file": "equidrift.adapters.ase.io:molecule_of_file",
         "read_ensembles": "equidrift.adapters.ase.io:read_ensembles",
         "require_tblite": "equidrift.adapters.ase.xtb:require_tblite",
-        "trajectory_of": "equidrift.adapters.ase.atoms:trajectory_of",
+        "trajectory_of": "equidrift.adapters.ase.frames:trajectory_of",
     },
     "cli": {
         "read_inputs": "equidrift.cli.inputs:read_inputs",

@@ -19,7 +19,7 @@ into the other by draws from the histogram there; the works of both directions g
 free energy between the basins by Bennett's ratio (J. Comput. Phys. 1976, 22, 245). It
 writes OUT.json, small enough for a model's card.
 
-Velocities are drawn anew every cycle, by one step of infinite friction behind the draw:
+Velocities are drawn anew every cycle, by one step of infinite friction after the draw:
 the integrator's middle step is where a fresh velocity leaves its positions'
 distribution alone, while velocities drawn at a whole step heat a mode of frequency w by
 (w dt / 2)^2.
@@ -78,7 +78,9 @@ class Chain:
             np.array([atom.element.atomic_number for atom in atoms]),
             topology_bonds(system.topology),
         )
-        self.names, self.residues = zip(*((atom.name, atom.residue.name) for atom in atoms))
+        self.names, self.residues = zip(
+            *((atom.name, atom.residue.name) for atom in atoms), strict=True
+        )
         self.tree = TorsionTree(len(atoms), self.bonds, PHI_PSI, self.numbers)
         self.density, self.basin, self.rng = density, basin, np.random.default_rng(seed)
         self.integrator = openmm.LangevinMiddleIntegrator(
@@ -99,24 +101,18 @@ class Chain:
         self.works: list[np.ndarray] = []  # (POOL,) a cycle, kT, of turning into it
 
     def place(self, positions_A: np.ndarray) -> None:
+        """Put the atoms there."""
         self.context.setPositions(positions_A * NM_PER_A)
 
     def positions(self) -> np.ndarray:
-        return np.array(
-            self.context.getState(positions=True)
-            .getPositions(asNumpy=True)
-            .value_in_unit(unit.angstrom)
-        )
+        """Where the atoms are, in A."""
+        state = self.context.getState(positions=True)
+        return np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
 
     def energy(self) -> float:
-        return (
-            float(
-                self.context.getState(energy=True)
-                .getPotentialEnergy()
-                .value_in_unit(unit.kilojoule_per_mole)
-            )
-            / KJ_MOL_PER_EV
-        )
+        """The potential energy in eV."""
+        energy = self.context.getState(energy=True).getPotentialEnergy()
+        return float(energy.value_in_unit(unit.kilojoule_per_mole)) / KJ_MOL_PER_EV
 
     def inside(self, phi: np.ndarray) -> np.ndarray:
         """Whether phi (..., 2) is where this chain may be."""
@@ -212,7 +208,8 @@ def reference(args: argparse.Namespace, phi: np.ndarray) -> None:
             write_reference(args, chains, energies)
             found = json.loads(args.out.read_text())
             print(
-                f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: {found['delta_F_kT']:.4f} kT",
+                f"{k + 1} cycles, {time.process_time() - begun:.0f} s of CPU: "
+                f"{found['delta_F_kT']:.4f} kT",
                 flush=True,
             )
 
@@ -244,14 +241,21 @@ def write_reference(
     quantiles = np.interp(at, np.cumsum(weights[order]) - 0.5 * weights[order], values[order])
     cells = np.flatnonzero(table.ravel() > 1e-7)
     found = {
-        "cycles": len(works[0]), "seed": args.seed, "delta_F_kT": delta, "delta_F_stderr_kT": float(np.std(drawn)),
-        "torsions": chains["rare"].tree.atoms.tolist(), "energy_quantiles_kT": [round(v, 3) for v in quantiles.tolist()],
-        "bins": BINS, "cells": cells.tolist(), "shares": [float(f"{v:.3g}") for v in table.ravel()[cells]],
-    }  # fmt: skip
+        "cycles": len(works[0]),
+        "seed": args.seed,
+        "delta_F_kT": delta,
+        "delta_F_stderr_kT": float(np.std(drawn)),
+        "torsions": chains["rare"].tree.atoms.tolist(),
+        "energy_quantiles_kT": [round(v, 3) for v in quantiles.tolist()],
+        "bins": BINS,
+        "cells": cells.tolist(),
+        "shares": [float(f"{v:.3g}") for v in table.ravel()[cells]],
+    }
     args.out.write_text(json.dumps(found))
 
 
 def main() -> None:
+    """Run the chains and write them, or the reference."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -318,8 +322,10 @@ def collect(args: argparse.Namespace, phi: np.ndarray) -> None:
             odds, own = np.array(chain.odds), rare(chain.tree.torsions(arrays["positions_A"]))
             blocks = odds[: len(odds) // 20 * 20].reshape(20, -1).mean(axis=1)
             print(
-                f"{k + 1} frames, {time.process_time() - begun:.0f} s of CPU, P(rare) {odds.mean():.5f} +- {blocks.std() / 19**0.5:.5f} "
-                f"(own frames {own.mean():.5f}), entered or left {int((np.diff(own) != 0).sum())} times",
+                f"{k + 1} frames, {time.process_time() - begun:.0f} s of CPU, P(rare) "
+                f"{odds.mean():.5f} +- {blocks.std() / 19**0.5:.5f} "
+                f"(own frames {own.mean():.5f}), entered or left {int((np.diff(own) != 0).sum())} "
+                "times",
                 flush=True,
             )
 

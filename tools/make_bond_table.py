@@ -37,7 +37,7 @@ TORN_A = 2.9  # a bond longer than this has broken on the way: the reference is 
 
 
 def embedded(mol: Chem.Mol) -> np.ndarray | None:
-    """Coordinates (n_atoms, 3) from RDKit and its force fields, None where it cannot
+    """Coordinates (n_atoms, 3) from RDKit and its force fields, None if it cannot
     embed.
     """
     if mol.GetNumAtoms() == 2:
@@ -56,7 +56,7 @@ def embedded(mol: Chem.Mol) -> np.ndarray | None:
 
 
 def relaxed(mol: Chem.Mol, positions_A: np.ndarray) -> np.ndarray | None:
-    """The GFN2-xTB minimum (n_atoms, 3), None where it does not converge."""
+    """The GFN2-xTB minimum (n_atoms, 3), None if it does not converge."""
     atoms = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], positions_A)
     atoms.calc = TBLite(method="GFN2-xTB", charge=Chem.GetFormalCharge(mol), verbosity=0)
     try:

@@ -4,7 +4,9 @@ geometries dropped.
 
     make_distance_data.py SMILES.txt OUT_PREFIX [--per-mol 2] [--shard 2500] [--limit
     15000] [--seconds 1800] [--start 0]
-    make_distance_data.py --ensemble qm9_train.npz OUT_PREFIX          (re-writes gfn2_conformers/*.npz in the same format)
+    make_distance_data.py --ensemble qm9_train.npz OUT_PREFIX
+
+The second form rewrites gfn2_conformers/*.npz in the same format.
 
 SMILES.txt holds one SMILES a line; unspecified stereo is embedded at random, so that
 every stereoisomer is seen. Written, one file a shard: z uint8 (atoms,), atom_offset
@@ -42,12 +44,21 @@ def conformers(smiles: str, per_mol: int, seed: int) -> tuple[Chem.Mol, list[np.
         results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=500) if ids else []
     except RuntimeError:  # RDKit's minimiser gives up on some strained cages
         return None
-    good = [i for i, (_, energy) in zip(ids, results) if np.isfinite(energy) and energy != -1]
+    good = [
+        i
+        for i, (_, energy) in zip(ids, results, strict=True)
+        if np.isfinite(energy) and energy != -1
+    ]
     return (
         (mol, [mol.GetConformer(i).GetPositions().astype(np.float32) for i in good])
         if good
         else None
     )
+
+
+def offset(lengths: list[int] | np.ndarray) -> np.ndarray:
+    """Where each block of these lengths begins, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def write(path: Path, entries: list[tuple[Chem.Mol, list[np.ndarray]]]) -> None:
@@ -63,7 +74,6 @@ def write(path: Path, entries: list[tuple[Chem.Mol, list[np.ndarray]]]) -> None:
         n_bonds.append(len(pairs))
         n_confs.append(len(confs))
     rows = np.repeat(n_atoms, n_confs)
-    offset = lambda lengths: np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)  # noqa: E731
     part = path.with_suffix(".part.npz")
     np.savez_compressed(
         part,
@@ -91,6 +101,7 @@ def from_ensemble(source: str, prefix: str) -> None:
 
 
 def main() -> None:
+    """Write all shards that are missing."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

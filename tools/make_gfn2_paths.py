@@ -22,13 +22,15 @@ frames in all:
   smiles (m,), charge (m,)     atoms are those of Chem.AddHs(Chem.MolFromSmiles(smiles))
   molecule (p,)                index into smiles
   converged (p,)               whether the path's last step is below fmax
-  frames (p + 1,)              frames[k]:frames[k + 1] are the frames of path k, in order; frame 0 is the MMFF94 minimum
+  frames (p + 1,)              frames[k]:frames[k + 1] are the frames of path k, in order; frame 0
+                               is the MMFF94 minimum
   kind (f,)                    0 a step of the path, 1 thermal, 2 Gaussian noise, 3 a turned bond
   graph, stereo (f,)           whether bonds and stereo are those of the SMILES
   E (f,)                       GFN2-xTB energy, eV
   rows (f + 1,)                rows[k]:rows[k + 1] of R and F belong to frame k
   R, F (rows, 3)               positions in A, forces in eV/A, float32
-  next                         number of molecules of the list that are done, those before this shard included
+  next                         number of molecules of the list that are done, those before this
+                               shard included
 """
 
 import argparse
@@ -74,6 +76,7 @@ class GFN2:
         self.last, self.calls = None, 0
 
     def __call__(self, positions):
+        """Energy in eV and forces in eV/A."""
         self.calls += 1
         self.calc.update(positions / Bohr)
         self.last = self.calc.singlepoint(self.last)
@@ -312,7 +315,8 @@ def save(path, rows, done):
     os.replace(temporary, path)
 
 
-def main():
+def arguments() -> argparse.Namespace:
+    """The command line."""
     data = Path(os.environ.get("EQUIDRIFT_DATA", "../shared/data"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -336,7 +340,22 @@ def main():
     )
     parser.add_argument("--fmax", type=float, default=0.02)
     parser.add_argument("--steps", type=int, default=80, help="end a path here, converged or not")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def found_paths(args: argparse.Namespace, smiles: str, index: int) -> list:
+    """The paths of one molecule; a failed SCF or embedding drops it, and says so."""
+    seed = args.seed + index
+    try:
+        return paths(smiles, args.per_mol, args.off_path, seed, args.fmax, args.steps)
+    except Exception as error:
+        print("dropped", smiles, repr(error)[:90], flush=True)
+        return []
+
+
+def main() -> None:
+    """Make paths until the list or the time is over, a shard every two minutes."""
+    args = arguments()
     begun = saved = time.time()
     shards = sorted(Path(args.out).parent.glob(Path(args.out).name + "-???.npz"))
     done = int(np.load(shards[-1])["next"]) if shards else 0
@@ -346,23 +365,11 @@ def main():
         for index in range(done, len(todo)):
             if time.time() - begun > args.seconds:
                 break
-            try:
-                found = paths(
-                    todo[index],
-                    args.per_mol,
-                    args.off_path,
-                    args.seed + index,
-                    args.fmax,
-                    args.steps,
-                )
-            except Exception as error:  # a failed SCF or embedding drops the molecule, and says so
-                print("dropped", todo[index], repr(error)[:90], flush=True)
-                found = []
+            smiles = todo[index]
+            found = found_paths(args, smiles, index)
             done = index + 1
             if found:
-                rows.append(
-                    (todo[index], Chem.GetFormalCharge(Chem.MolFromSmiles(todo[index])), found)
-                )
+                rows.append((smiles, Chem.GetFormalCharge(Chem.MolFromSmiles(smiles)), found))
                 calls += sum(len(frames) for _, frames in found)
             if rows and time.time() - saved > SHARD_S:
                 save(Path(f"{args.out}-{shard:03d}.npz"), rows, done)

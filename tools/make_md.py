@@ -52,7 +52,7 @@ def dynamics(
     apart_fs: float = 100.0,
     forces: bool = False,
 ) -> Dynamics | None:
-    """The run of one molecule, None where it cannot be made or belongs to a held-out
+    """The run of one molecule, None if it cannot be made or belongs to a held-out
     part.
     """
     try:
@@ -99,6 +99,7 @@ def dynamics(
 
 
 def main() -> None:
+    """Run the dynamics and write them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -22,6 +22,11 @@ from equidrift.models.molecules.data import COLUMNS, SPLITS, cache_file, half_of
 from equidrift.models.shared.split import held_out
 
 
+def ends(sizes):
+    """Where each block of these sizes begins, and where the last ends."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
 def pack(data, limit):
     """The arrays of a `QM9`, and how many molecules were dropped."""
     names = data["prop_names"].tolist()
@@ -38,7 +43,6 @@ def pack(data, limit):
             kept.append(k)
             parts.append(found)
     atoms = np.concatenate([np.arange(data["offset"][k], data["offset"][k + 1]) for k in kept])
-    ends = lambda sizes: np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)  # noqa: E731
     keys = [part[4] for part in parts]
     return {
         "numbers": data["z"][atoms],
@@ -57,7 +61,8 @@ def pack(data, limit):
     }, n - len(kept)
 
 
-def main():
+def main() -> None:
+    """Pack QM9."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,7 +83,8 @@ def main():
         f"{name} {int((arrays['split'] == k).sum())}" for k, name in enumerate(SPLITS)
     )
     print(
-        f"{len(arrays['smiles'])} molecules ({parts}), {dropped} dropped, {time.time() - begun:.0f} s -> {args.out}"
+        f"{len(arrays['smiles'])} molecules ({parts}), {dropped} dropped, "
+        f"{time.time() - begun:.0f} s -> {args.out}"
     )
 
 

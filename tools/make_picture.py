@@ -1,7 +1,9 @@
 """Make docs/ensemble.png: conformers of ibuprofen by the default model, laid on one
 another by their ring and coloured by energy.
 
-python tools/make_picture.py            (needs the extra xtb, for the energies; matplotlib comes with ASE)
+    python tools/make_picture.py
+
+It needs the extra xtb for the energies; matplotlib comes with ASE.
 """
 
 from __future__ import annotations
@@ -139,6 +141,7 @@ def balls(axes: Axes, ensemble: Ensemble, positions_A: Array) -> None:
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

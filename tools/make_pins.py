@@ -19,7 +19,7 @@ from tests.models.shared import pins  # the tests are no package that is install
 
 
 def main() -> None:
-    """Make the pins that are named, all of them where none is."""
+    """Make the pins that are named, all of them if none is."""
     kept = json.loads(pins.FILE.read_text()) if pins.FILE.exists() else {}
     for name, make in pins.ALL.items():
         if name in sys.argv[1:] or len(sys.argv) == 1:

@@ -18,6 +18,7 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
@@ -86,7 +87,7 @@ def relax(smiles, n, seed, fmax):
         return
     numbers = [a.GetAtomicNum() for a in mol.GetAtoms()]
     charge = Chem.GetFormalCharge(mol)
-    for start, i in zip(starts, ids):
+    for start, i in zip(starts, ids, strict=True):
         mmff = mol.GetConformer(i).GetPositions()
         atoms = Atoms(numbers, mmff)
         atoms.calc = TBLite(method="GFN2-xTB", charge=charge, verbosity=0)
@@ -102,6 +103,7 @@ def relax(smiles, n, seed, fmax):
 
 
 def save(path, rows):
+    """Write all pairs, atomically."""
     offset = np.cumsum([0] + [len(r[1]) for r in rows])
     arrays = {
         name: np.concatenate([r[k] for r in rows]).astype(np.float32)
@@ -118,22 +120,20 @@ def save(path, rows):
     os.replace(path + ".tmp.npz", path)
 
 
-def main():
+def main() -> None:
+    """Relax and write, every now and then and at the end."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("smiles"), parser.add_argument("out")
-    (
-        parser.add_argument("--per-mol", type=int, default=2),
-        parser.add_argument("--seed", type=int, default=0),
-    )
-    (
-        parser.add_argument("--seconds", type=float, default=1e9),
-        parser.add_argument("--fmax", type=float, default=0.01),
-    )
+    parser.add_argument("smiles", type=Path)
+    parser.add_argument("out")
+    parser.add_argument("--per-mol", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--fmax", type=float, default=0.01)
     args = parser.parse_args()
     rows, begun, saved = [], time.time(), time.time()
-    for k, line in enumerate(open(args.smiles)):
+    for k, line in enumerate(args.smiles.read_text(encoding="utf-8").splitlines()):
         if time.time() - begun > args.seconds:
             break
         if line.strip():

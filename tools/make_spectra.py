@@ -69,7 +69,7 @@ def save(path, made, index):
 
 
 def load(path):
-    """The molecules of an earlier run, none where there was none."""
+    """The molecules of an earlier run, none if there was none."""
     if not path.exists():
         return []
     with np.load(path, allow_pickle=False) as data:
@@ -88,7 +88,8 @@ def load(path):
     ]
 
 
-def main():
+def main() -> None:
+    """Make the spectra that are missing."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,7 +129,8 @@ def main():
             save(options.out, made, qm9["index"])
     save(options.out, made, qm9["index"])
     print(
-        f"{len(made)} spectra in {options.out}, {skipped} molecules left out, {time.process_time() - begun:.0f} s"
+        f"{len(made)} spectra in {options.out}, {skipped} molecules left out, "
+        f"{time.process_time() - begun:.0f} s"
     )
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import openmm
+from openmm import unit
+from rdkit import Chem
 
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.checks.geometry import check_geometry, check_supported
@@ -28,7 +30,6 @@ from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
 from equidrift.montecarlo.proposals import LocalTorsionProposer, uniform_proposer
 from equidrift.records import Molecule
-from equidrift.registry import resolve
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
@@ -52,7 +53,7 @@ def ensemble(molecule, tree, sweeps, seed):
 
     def energy_eV(x):
         context.setPositions(x * NM_PER_A)
-        return context.getState(energy=True).getPotentialEnergy()._value / KJ_MOL_PER_EV
+        return in_eV(context.getState(energy=True))
 
     starts = ETKDGMMFF().sample(molecule, np.arange(len(TEMPERATURES_K)))
     if not np.isfinite(starts).all():
@@ -68,8 +69,8 @@ def ensemble(molecule, tree, sweeps, seed):
             context.setVelocitiesToTemperature(T, int(rng.integers(1, 2**31)))
             integrator.step(MD_STEPS)
             state = context.getState(positions=True, energy=True)
-            x = state.getPositions(asNumpy=True)._value / NM_PER_A
-            u = state.getPotentialEnergy()._value / KJ_MOL_PER_EV
+            x = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+            u = in_eV(state)
             if not (np.isfinite(u) and np.isfinite(x).all()):
                 raise EquidriftError("dynamics exploded")
             for _ in range(MOVES_PER_TORSION * tree.n_torsions):
@@ -93,19 +94,22 @@ def ensemble(molecule, tree, sweeps, seed):
     return positions.astype(np.float32), np.array(kTs, np.float32), taken / tried
 
 
+def in_eV(state):
+    """The potential energy of a State."""
+    return state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KJ_MOL_PER_EV
+
+
 def candidates(arguments, rng):
     """SMILES of the part asked for, in random order, QM9 and the files mixed one to
     two.
     """
-    sources = []
-    for path in arguments.smiles:
-        sources.append(
-            [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
-        )
+    sources = [
+        [line.split()[0] for line in Path(path).read_text().splitlines() if line.strip()]
+        for path in arguments.smiles
+    ]
     if arguments.qm9:
         with np.load(arguments.qm9) as data:
             sources.append([str(s) for s in data["smiles"]])
-    key = resolve("rdkit.Chem:MolFromSmiles"), resolve("rdkit.Chem:MolToSmiles")
     queues = [iter(rng.permutation(np.array(source, object))) for source in sources]
     turn = [
         k
@@ -115,11 +119,9 @@ def candidates(arguments, rng):
     while True:
         for k in turn:
             for smiles in queues[k]:
-                mol = key[0](smiles)
-                if (
-                    mol is not None
-                    and held_out(key[1](mol, isomericSmiles=False)) == arguments.part
-                ):
+                mol = Chem.MolFromSmiles(smiles)
+                key = "" if mol is None else Chem.MolToSmiles(mol, isomericSmiles=False)
+                if key and held_out(key) == arguments.part:
                     yield smiles
                     break
             else:
@@ -142,7 +144,8 @@ def write(path, rows):
     temporary.replace(path)
 
 
-def main():
+def main() -> None:
+    """Sample the torsions and write them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

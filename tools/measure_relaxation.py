@@ -29,10 +29,11 @@ from equidrift.geometry import align
 from equidrift.registry import make_refiner
 from equidrift.units import KCAL_MOL_PER_EV
 
-EXACT = (10, 15)
+EXACT = (10, 15)  # steps of the refiner that are measured
 
 
 def rmsd(a, b):
+    """RMSD in A of two geometries, superposed."""
     return float(np.sqrt(np.square(align(a, b) - b).sum(1).mean()))
 
 
@@ -114,7 +115,8 @@ def table(rows, cost):
     return out
 
 
-def main():
+def main() -> None:
+    """Measure and print a line for each refiner."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -136,9 +138,12 @@ def main():
     figures = table(rows, cost)
     for name, row in figures.items():
         print(
-            f"{name:42s} n {row['n']:3d}  rmsd {row['rmsd_A']:.3f} +- {row['rmsd_A_se']:.3f} median {row['rmsd_A_median']:.3f} A",
-            f"energy median {row['energy_above_kcal_mol_median']:.2f} mean {row['energy_above_kcal_mol']:.2f}",
-            f"+- {row['energy_above_kcal_mol_se']:.2f} kcal/mol  nearer {row['nearer_than_start_percent']:.0f} %",
+            f"{name:42s} n {row['n']:3d}  rmsd {row['rmsd_A']:.3f} +- {row['rmsd_A_se']:.3f} "
+            f"median {row['rmsd_A_median']:.3f} A",
+            f"energy median {row['energy_above_kcal_mol_median']:.2f} mean "
+            f"{row['energy_above_kcal_mol']:.2f}",
+            f"+- {row['energy_above_kcal_mol_se']:.2f} kcal/mol  nearer "
+            f"{row['nearer_than_start_percent']:.0f} %",
             f"failed {row['failed_check']}  {row.get('core_ms_per_conformer', 0):.0f} ms",
         )
     if args.json:

@@ -41,11 +41,12 @@ def with_conformer(mol, pos_A):
 
 
 def split_of(mol):
+    """The part that a molecule belongs to."""
     return held_out(Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False))
 
 
 def mmff_start(mol):
-    """MMFF94 minimum next to the Mol's conformer, or None where it cannot be had."""
+    """MMFF94 minimum next to the Mol's conformer, or None if it cannot be had."""
     work = Chem.Mol(mol)
     if rdForceFieldHelpers.MMFFOptimizeMolecule(work, maxIters=1000) < 0:
         return None
@@ -54,11 +55,12 @@ def mmff_start(mol):
 
 def near(a, b, limit_A):
     """Whether no interatomic distance differs by over `limit_A`: the same basin."""
-    d = lambda x: np.linalg.norm(x[:, None] - x[None], axis=-1)  # noqa: E731
-    return np.abs(d(a) - d(b)).max() < limit_A
+    first, second = (np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (a, b))
+    return np.abs(first - second).max() < limit_A
 
 
 def from_pairs(path, split):
+    """(Mol, level, starts, target) of each pair of make_relaxation_pairs.py."""
     data = dict(np.load(path))
     for k, smiles in enumerate(data["smiles"]):
         mol = Chem.AddHs(Chem.MolFromSmiles(str(smiles)))
@@ -73,6 +75,7 @@ def from_pairs(path, split):
 
 
 def from_ensembles(path, split):
+    """The same of the conformers of make_gfn2_conformers.py."""
     data = dict(np.load(path))
     for k, smiles in enumerate(data["smiles"]):
         mol = Chem.AddHs(Chem.MolFromSmiles(str(smiles)))
@@ -87,6 +90,7 @@ def from_ensembles(path, split):
 
 
 def from_qm9(path, split, first, count):
+    """The same of QM9's B3LYP geometries, in a fixed random order."""
     data = dict(np.load(path))
     order = np.random.default_rng(0).permutation(len(data["smiles"]))[first : first + count]
     for k in order:
@@ -101,7 +105,7 @@ def from_qm9(path, split, first, count):
 
 def matched(smiles, numbers, pos_A):
     """The SMILES's Mol with the geometry of `pos_A`, whose atoms come in another order;
-    None where they do not fit.
+    None if they do not fit.
     """
     mol = Chem.MolFromSmiles(smiles)
     mol = mol and Chem.AddHs(mol)
@@ -130,7 +134,8 @@ def matched(smiles, numbers, pos_A):
     return with_conformer(mol, pos_A[list(found)]) if found else None
 
 
-def main():
+def main() -> None:
+    """Pack all sources into one file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

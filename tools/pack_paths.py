@@ -70,7 +70,8 @@ def pack(path, highest_kcal):
     return out
 
 
-def main():
+def main() -> None:
+    """Pack all shards into one file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,7 +83,8 @@ def main():
         whole.extend(pack(shard, args.highest))
     whole.save(args.out)
     print(
-        f"{len(whole.graphs)} molecules, {len(whole)} paths, {sum(len(p.kind) for p in whole.paths)} gradients"
+        f"{len(whole.graphs)} molecules, {len(whole)} paths, "
+        f"{sum(len(p.kind) for p in whole.paths)} gradients"
     )
 
 

@@ -13,41 +13,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# siblings of this script, whose folder Python puts on its path
+from tables.cards import update_cards, update_molecule_cards, update_other_cards
+from tables.markdown import (
+    LABELS,
+    Column,
+    listed,
+    measured_on,
+    pivot,
+    published,
+    table,
+    usable,
+)
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-RESULT = DOCS / "bench_conformers.json"
 
-# card -> rows that go into its `quality`
-CARDS = {
-    "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-val/equidrift"),
-    "conformer": ("qm9-val/conformer", "qm9-val/conformer-refine"),
-    "se3-distance": ("qm9-val/se3-distance",),
-}
-LABELS = {
-    "qm9-val/equidrift": "**equidrift** (`default`)",
-    "qm9-val/refine": "`refine` on ETKDG + MMFF94",
-    "qm9-val/etkdg": "ETKDG (RDKit)",
-    "qm9-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
-    "qm9-val/etkdg-refine": "`etkdg-refine`: ETKDG, refined",
-    "qm9-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: ETKDG + MMFF94, refined, no pick",
-    "qm9-val/conformer": "`conformer`: from noise, not refined",
-    "qm9-val/conformer-refine": "`conformer-refine`: from noise, refined",
-    "qm9-val/se3-distance": "`se3-distance`: distance scores, 100 steps",
-    "zinc-val/equidrift": "**equidrift** (`default`)",
-    "zinc-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: no pick of new torsions",
-    "zinc-val/etkdg": "ETKDG (RDKit)",
-    "zinc-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
-    "qm9/se3-invariant-diffusion-published": "SE(3)-invariant diffusion, published ¹",
-    "qm9/geodiff-published": "GeoDiff, published ¹",
-}
-# heading, metrics of the cell, decimals, which end is the better one (+1 more, -1 less, 0 neither)
-Column = tuple[str, tuple[str, ...], int, int]
 QUALITY: tuple[Column, ...] = (
     ("AMR-R, A", ("AMR-R", "AMR-R-median"), 3, -1),
     ("AMR-P, A", ("AMR-P", "AMR-P-median"), 3, -1),
@@ -71,117 +57,6 @@ SPEED: tuple[Column, ...] = (
     ("over GFN2-xTB relaxation alone", ("over_gfn2",), 1, 1),
     ("peak memory, MB", ("peak_memory_MB",), 0, -1),
 )
-
-
-def usable(value: Any) -> bool:
-    """Whether a value is a number that a table can show."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
-    """A cell: the mean, or `mean / median`; bold where the mean is the best of its
-    column as printed.
-    """
-    _, metrics, decimals, _ = column
-    shown = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
-    if not shown:
-        return "–"
-    text = " / ".join(shown)
-    return f"**{text}**" if best is not None and shown[0] == f"{best:.{decimals}f}" else text
-
-
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:
-    """A Markdown table of the rows and columns that have a number; published rows take
-    no part in the choice of the best.
-    """
-    with_numbers = [c for c in columns if any(usable(row["values"].get(c[1][0])) for row in rows)]
-    lines = [
-        "| | " + " | ".join(c[0] for c in with_numbers) + " |",
-        "|---|" + "---:|" * len(with_numbers),
-    ]
-    best: list[float | None] = []
-    for _, (metric, *_), _, sign in with_numbers:
-        ours = [
-            row["values"][metric]
-            for row in rows
-            if not published(row) and usable(row["values"].get(metric))
-        ]
-        best.append(sign * max(sign * value for value in ours) if sign and len(ours) > 1 else None)
-    for row in rows:
-        values = row["values"]
-        if any(usable(values.get(c[1][0])) for c in with_numbers):
-            cells = [
-                cell(values, c, None if published(row) else top)
-                for c, top in zip(with_numbers, best, strict=True)
-            ]
-            lines.append(f"| {LABELS.get(row['row'], row['row'])} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
-    """A line a method, a column a system; cells hold the metrics (name, digits) with
-    slashes between. Rows without them are left out.
-    """
-    cells: dict[str, dict[str, str]] = {}
-    for row in result["rows"]:
-        system, _, method = str(row["row"]).partition("/")
-        shown = [
-            f"{row['values'][name]:.{digits}g}"
-            for name, digits in metrics
-            if usable(row["values"].get(name))
-        ]
-        if shown:
-            cells.setdefault(method, {})[system] = " / ".join(shown)
-    systems = list(dict.fromkeys(system for line in cells.values() for system in line))
-    lines = ["| | " + " | ".join(systems) + " |", "|---|" + "---:|" * len(systems)]
-    lines += [
-        f"| {method_label(name)} | " + " | ".join(line.get(s, "–") for s in systems) + " |"
-        for name, line in cells.items()
-    ]
-    return "\n".join(lines)
-
-
-def method_label(method: str) -> str:
-    """A method as the README names it."""
-    name = method.removesuffix("-published")
-    return (
-        f"{name}, published"
-        if name != method
-        else f"**{name}**"
-        if name == "equidrift"
-        else f"`{name}`"
-    )
-
-
-def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: str = "") -> str:
-    """A line a row whose name fits the pattern `rows`, a column a metric (name,
-    digits).
-    """
-    chosen = [row for row in result["rows"] if re.search(rows, str(row["row"]))]
-    used = [
-        (name, digits)
-        for name, digits in metrics
-        if any(usable(row["values"].get(name)) for row in chosen)
-    ]
-    lines = [
-        "| | " + " | ".join(name.replace("_", " ") for name, _ in used) + " |",
-        "|---|" + "---:|" * len(used),
-    ]
-    for row in chosen:
-        shown = [
-            f"{row['values'][name]:.{digits}g}" if usable(row["values"].get(name)) else "–"
-            for name, digits in used
-        ]
-        if any(cell != "–" for cell in shown):
-            lines.append(f"| {row['row']} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
-
-
-def measured_on(result: Mapping[str, Any]) -> str:
-    """Where and with which commit a table was measured."""
-    machine = result["machine"]
-    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}, Python {machine['python']}; commit {result['commit']}"
-    return f"Measured on {where}."
 
 
 def solver(row: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -210,11 +85,6 @@ def solvers(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def published(row: Mapping[str, Any]) -> bool:
-    """Whether a row holds figures of a paper."""
-    return str(row["row"]).endswith("-published")
-
-
 def conformers(result: Mapping[str, Any]) -> str:
     """Both tables of `equidrift bench conformers --json`, with what they were measured
     on.
@@ -229,7 +99,8 @@ def conformers(result: Mapping[str, Any]) -> str:
     parts = [*table(small, QUALITY), ""]
     if any(published(row) for row in rows):
         parts += [
-            "¹ From the papers, on other QM9 molecules with other references: for orientation, not for comparison.",
+            "¹ From the papers, on other QM9 molecules with other references: for orientation, not "
+            "for comparison.",
             "",
         ]
     parts += [*table([row for row in small if not published(row)], SPEED), ""]
@@ -243,7 +114,8 @@ def conformers(result: Mapping[str, Any]) -> str:
         ]
     if any(map(solver, rows)):
         parts += [
-            "System A's reverse SDE and ODE against annealed Langevin dynamics with the same network, AMR-R (A) / COV-R@0.5 (%):",
+            "System A's reverse SDE and ODE against annealed Langevin dynamics with the same "
+            "network, AMR-R (A) / COV-R@0.5 (%):",
             "",
         ]
         parts += [*solvers(rows), ""]
@@ -264,85 +136,10 @@ def rewritten(readme: str, name: str, text: str) -> str:
     )
     if count != 1:
         raise ValueError(
-            f"README.md must hold '<!-- table: {name} -->' ... '<!-- end table -->' once, not {count} times"
+            f"README.md must hold '<!-- table: {name} -->' ... '<!-- end table -->' once, not "
+            f"{count} times"
         )
     return made
-
-
-def update_cards(result: Mapping[str, Any], folder: Path) -> None:
-    """Put the rows of `CARDS` into the cards of a folder; a row that was not measured
-    keeps what the card says.
-    """
-    rows = {row["row"]: row["values"] for row in result["rows"]}
-    for name, wanted in CARDS.items():
-        add_quality(folder / f"{name}.json", {row: rows[row] for row in wanted if row in rows})
-
-
-def own_rows(name: str) -> str:
-    """A pattern of the rows of trajectories, sampling and fields that a card carries;
-    empty for none.
-    """
-    fixed = {
-        "trajectory": r"^(gfn2md17|heldout|speed|interpolate)-.*/equidrift(-chained)?$",
-        "geotdm": "^(gfn2md17-.*|speed-aspirin)/geotdm(-1000)?$",
-        "torsions": "^(ala2|drugs)/torsion$",
-        "ala2": "^ala2/boltzmann$",
-        "field-cyclones": "^cyclones/(inter|extra)polation$",
-    }
-    family, _, rest = name.partition("-")
-    by_family = {
-        "nbody": f"^{rest}/equidrift$",
-        "egnn": f"^{rest}/egnn$",
-        "pedestrians": f"^eth-ucy-{rest}/equidrift$",
-        "geotdm": f"^{rest}/geotdm$",
-        "atom": f"^{rest}-.*/equidrift$",
-        "field": f"^{rest.removesuffix('-network')}/[a-z]+"
-        + ("-network$" if "-network" in name else "$"),
-    }
-    return fixed.get(name, by_family.get(family, "") if rest else "")
-
-
-def update_other_cards(result: Mapping[str, Any], folder: Path) -> None:
-    """Put the rows of `own_rows` into the cards of a folder."""
-    for path in sorted(folder.glob("*.json")):
-        pattern = own_rows(path.stem)
-        rows = {
-            str(row["row"]): row["values"]
-            for row in result["rows"]
-            if pattern and re.search(pattern, str(row["row"]))
-        }
-        if rows:
-            add_quality(path, rows)
-
-
-def update_molecule_cards(result: Mapping[str, Any], folder: Path) -> None:
-    """Put a model's own rows, those that begin as `MOLECULE_CARDS` says, into its card
-    where there is one.
-    """
-    for name, prefixes in MOLECULE_CARDS.items():
-        own = {
-            str(row["row"]): row["values"]
-            for row in result["rows"]
-            if str(row["row"]).startswith(prefixes)
-        }
-        own = {
-            row: values
-            for row, values in own.items()
-            if row.endswith(("equidrift", name)) or not row.startswith("conditional-")
-        }
-        if (folder / f"{name}.json").exists():
-            add_quality(folder / f"{name}.json", own)
-
-
-def add_quality(path: Path, rows: Mapping[str, Any]) -> None:
-    """Put measured rows into a card."""
-    card = json.loads(path.read_text())
-    card["quality"] = card.get("quality", {}) | rows
-    text = json.dumps(card, indent=1)
-    text = re.sub(
-        r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: "[" + " ".join(found[1].split()) + "]", text
-    )  # a list of numbers is one line
-    path.write_text(text + "\n")
 
 
 def trajectories(result: Mapping[str, Any]) -> str:
@@ -423,12 +220,8 @@ def fields(result: Mapping[str, Any]) -> str:
         for row in result["rows"]:
             system, _, rest = str(row["row"]).partition("/")
             if (rest == part or rest.startswith(f"{part}-")) and system != "cyclones":
-                rows.append(
-                    {
-                        **row,
-                        "row": f"{system}/{rest.removeprefix(part).removeprefix('-') or 'equidrift'}",
-                    }
-                )
+                method = rest.removeprefix(part).removeprefix("-") or "equidrift"
+                rows.append({**row, "row": f"{system}/{method}"})
         if rows:
             parts += [
                 f"Log-likelihood per target, {part}:",
@@ -455,7 +248,8 @@ def fields(result: Mapping[str, Any]) -> str:
         rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{field}-")]
         if rows:
             parts.append(
-                f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood a number / MAE / coverage of 90 %:"
+                f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood a number / "
+                "MAE / coverage of 90 %:"
             )
             parts.append(
                 pivot({**result, "rows": rows}, (("loglik", 3), ("MAE", 2), ("coverage90", 3)))
@@ -487,11 +281,6 @@ DISTANCES = (
     ("QED_W", 2),
     ("QED_TV", 2),
 )
-MOLECULE_CARDS = {
-    "joint": ("joint/", "conditional-"),
-    "latent": ("latent/",),
-    "spectra": ("spectra",),
-}
 
 
 def molecules(result: Mapping[str, Any]) -> str:
@@ -535,6 +324,7 @@ TABLES = {
 
 
 def main() -> None:
+    """Rewrite the README and the cards."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -26,11 +26,12 @@ FIELDS = {
     "minutes": "minutes",
     "result": "result",
 }
-HEAD = """# Training runs
-
-Every run, the failed ones too: one file per run in `runs/`, from which `tools/runs_table.py` makes this table. One core of
-the 2-core CPU machine (float32; no AMX there) unless said otherwise.
-"""
+HEAD = (
+    "# Training runs\n\n"
+    "Every run, the failed ones too: one file per run in `runs/`, from which `tools/runs_table.py` "
+    "makes this table. One core of\n"
+    "the 2-core CPU machine (float32; no AMX there) unless said otherwise.\n"
+)
 
 
 def read_run(path: Path) -> dict[str, Any]:

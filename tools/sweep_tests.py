@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options, and behind `--` those of pytest."""
+    """The options, and after `--` those of pytest."""
     own, further = list(arguments), []
     if "--" in own:
         place = own.index("--")
@@ -92,6 +92,7 @@ def run(options: argparse.Namespace, capability: str, threads: int, seed: int) -
             capture_output=True,
             text=True,
             timeout=options.timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         return 124, f"stopped after {options.timeout:.0f} s\n{error.stdout or ''}"

@@ -1,41 +1,43 @@
-"""Ensemble <-> `ase.Atoms`, one a conformer: the graph travels in `atoms.info`, so that
+"""Ensemble <-> `ase.Atoms`, one per conformer: the graph travels in `atoms.info`, so that
 the way back loses nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.charges import charge_of
+from equidrift.adapters.ase.typed import (
+    energy_eV,
+    make_periodic,
+    set_array,
+    set_energy,
+    set_initial_charges,
+)
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.files.fields import shared_and_own
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
-from equidrift.files.trajectories import from_frames
-from equidrift.records import SYMBOLS, Ensemble, Molecule, Trajectory
+from equidrift.records import SYMBOLS, Ensemble, Molecule
 from equidrift.registry import host_function
 from equidrift.residues import reordered
 from equidrift.text import tidy
 
-INDEX = "equidrift_index"  # array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or removed
-_CHARGE_KEYS = ("charge", "total_charge", "net_charge", "tot_charge")
-_WHOLE = 1e-6  # how far from a whole number a total charge may lie
-_ROUNDING = 0.05  # ... if it is a sum of partial charges, which files round
-
-SAFE = "".join(
-    chr(k) for k in range(32, 127) if chr(k) not in '%"\\'
-)  # ASE's extended XYZ loses backslashes inside quotes
+# array of the atoms' places in the stored graph: ASE carries it along when atoms are reordered or
+# removed
+INDEX = "equidrift_index"
+# what strings keep as it is: ASE's extended XYZ loses backslashes inside quotes
+SAFE = "".join(chr(k) for k in range(32, 127) if chr(k) not in '%"\\')
 
 
 def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
-    """One `ase.Atoms` a conformer (A, eV).
+    """One `ase.Atoms` per conformer (A, eV).
 
     `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`),
     `seed`, `model`, `charge`, `spin` (multiplicity), `valid`, `scores` and `log_prob`
@@ -72,11 +74,11 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
             "equidrift": stored,
         }
         atoms = Atoms(molecule.numbers, frame, masses=masses, info=info)
-        atoms.set_array(INDEX, np.arange(molecule.n_atoms))
+        set_array(atoms, INDEX, np.arange(molecule.n_atoms))
         if molecule.formal_charges.any():
-            atoms.set_initial_charges(molecule.formal_charges)
+            set_initial_charges(atoms, molecule.formal_charges)
         if ensemble.energies_eV is not None and np.isfinite(ensemble.energies_eV[k]):
-            atoms.calc = SinglePointCalculator(atoms, energy=float(ensemble.energies_eV[k]))
+            set_energy(atoms, float(ensemble.energies_eV[k]))
         images.append(atoms)
     return images
 
@@ -121,24 +123,27 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None, smiles: str | None = 
 
     Parameters
     ----------
-    atoms : every hydrogen explicit; the cell is not looked at.
-    charge : total charge, for atoms without a stored graph; None takes
+    atoms : ase.Atoms
+        Every hydrogen explicit; the cell is not looked at.
+    charge : int, optional
+        Total charge, for atoms without a stored graph; None takes
         `atoms.info["charge"]`, else the sum of the initial charges if one is not zero
         (partial charges that a file rounds are fine).
-    smiles : the molecule, if it is known: bond orders and charges are its, and the
-        geometry must be of it.
+    smiles : str, optional
+        The molecule, if it is known: bond orders and charges are its, and the geometry
+        must be of it.
 
     Raises
     ------
     InputTypeError
-        where `atoms` is not an `ase.Atoms`.
+        If `atoms` is not an `ase.Atoms`.
     MoleculeError
-        where there is no stored graph and the bonds cannot be told: ambiguous without a
+        If there is no stored graph and the bonds cannot be told: ambiguous without a
         charge, hydrogens missing.
     """
     if not isinstance(atoms, Atoms):
         raise InputTypeError(f"expected an ase.Atoms, not {type(atoms).__name__}")
-    if len(atoms) and not (1 <= atoms.numbers.min() and atoms.numbers.max() < len(SYMBOLS)):
+    if len(atoms) and not (atoms.numbers.min() >= 1 and atoms.numbers.max() < len(SYMBOLS)):
         low, high = atoms.numbers.min(), atoms.numbers.max()
         raise MoleculeError(
             f"the atoms have atomic numbers {low} to {high}; they must be 1 to {len(SYMBOLS) - 1}"
@@ -147,7 +152,7 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None, smiles: str | None = 
     if stored is not None and charge in (None, stored.charge) and smiles is None:
         return stored
     if charge is None and smiles is None:
-        charge = _charge_of(atoms)
+        charge = charge_of(atoms)
     molecule: Molecule = host_function("rdkit", "molecule_from_xyz")(
         atoms.numbers, atoms.positions, charge, smiles
     )
@@ -156,59 +161,8 @@ def from_atoms(atoms: Atoms, *, charge: int | None = None, smiles: str | None = 
     )
 
 
-def _charge_of(atoms: Atoms) -> int | None:
-    """The total charge that the atoms carry, None if they say nothing."""
-    named = {key: value for key, value in atoms.info.items() if key.lower() in _CHARGE_KEYS}
-    if named:
-        told = {_whole(key, value, atoms.info) for key, value in named.items()}
-        if len(told) > 1:
-            raise InputError(f"the atoms have several charges, {named}; set atoms.info['charge']")
-        return told.pop()
-    charges = atoms.get_initial_charges()
-    if not charges.any():
-        return None
-    total = float(charges.sum())
-    partial = bool(np.abs(charges - np.rint(charges)).max() > _WHOLE)
-    allowed = _ROUNDING if partial else _WHOLE
-    if not math.isfinite(total) or abs(total - round(total)) > allowed:
-        raise InputError(
-            f"the atoms' initial charges sum to {total:g}, and the charge must be a whole number; "
-            "set atoms.info['charge']"
-        )
-    return round(total)
-
-
-def _whole(key: str, value: Any, info: Mapping[str, Any]) -> int:
-    """A charge in `atoms.info` as a whole number.
-
-    ASE reads the comment "charge -1" as two flags: charge=True and -1=True.
-    """
-    if isinstance(value, bool | np.bool_):
-        flags = [other for other, flag in info.items() if flag is True and _is_integer(other)]
-        if len(flags) == 1:
-            return int(flags[0])
-        raise InputError(
-            f"the atoms have {key}={value}, as ASE reads a comment like '{key} -1'; write "
-            f"'{key}=-1' there, or set atoms.info['charge']"
-        )
-    try:
-        number = float(value)
-        whole = round(number)
-    except (TypeError, ValueError, OverflowError):
-        number, whole = np.nan, 0
-    if isinstance(value, str | bytes) or not abs(number - whole) <= _WHOLE:
-        raise InputError(
-            f"the charge of the atoms must be a whole number, not {value!r}; set atoms.info['charge']"
-        )
-    return whole
-
-
-def _is_integer(text: Any) -> bool:
-    return isinstance(text, str) and text.strip().lstrip("+-").isdigit()
-
-
 def stored_molecule(atoms: Atoms) -> Molecule | None:
-    """The graph in `atoms.info`, its atoms put in the present order; None where there
+    """The graph in `atoms.info`, its atoms put in the present order; None if there
     is none, or it is of other atoms.
     """
     stored = atoms.info.get("equidrift")
@@ -239,29 +193,30 @@ def ensemble_of(
 
     Parameters
     ----------
-    charge : of `from_atoms`.
-    molecule : whose conformers the images are; None takes `from_atoms` of the first.
+    charge : int, optional
+        Of `from_atoms`.
+    molecule : Molecule, optional
+        Whose conformers the images are; None takes `from_atoms` of the first.
 
     Raises
     ------
     InputError
-        where there are no images, or they are not of one molecule in one order;
+        If there are no images, or they are not of one molecule in one order;
         InputTypeError, MoleculeError as `from_atoms`.
     """
     images = [images] if isinstance(images, Atoms) else list(images)
     if not images:
         raise InputError("there are no images; give at least one ase.Atoms")
-    given, molecule = (
-        molecule,
-        from_atoms(images[0], charge=charge) if molecule is None else molecule,
-    )
+    given = molecule
+    molecule = from_atoms(images[0], charge=charge) if molecule is None else molecule
     for k, atoms in enumerate(images):
         if not isinstance(atoms, Atoms):
             raise InputTypeError(f"images[{k}] must be an ase.Atoms, not {type(atoms).__name__}")
         other = given is None and k and (stored_molecule(atoms) or molecule) != molecule
         if other or not np.array_equal(atoms.numbers, molecule.numbers):
             raise InputError(
-                f"images[{k}] is not the molecule of images[0] in the same atom order; make one ensemble of each molecule"
+                f"images[{k}] is not the molecule of images[0] in the same atom order; make one "
+                "ensemble of each molecule"
             )
     info = [atoms.info for atoms in images]
     energies = [_energy_of(atoms) for atoms in images]
@@ -274,9 +229,7 @@ def ensemble_of(
         np.array([atoms.positions for atoms in images]),
         seeds=_column(info, "seed"),
         log_prob=_column(info, "log_prob"),
-        energies_eV=np.array(energies, float)
-        if all(energy is not None for energy in energies)
-        else None,
+        energies_eV=None if None in energies else np.array(energies, float),
         valid=np.array([bool(i.get("valid", True)) for i in info]),
         scores={name: np.array([i["scores"][name] for i in info]) for name in _common_scores(info)},
         provenance=_mapped(stored["provenance"], unquote)
@@ -360,7 +313,7 @@ def _energy_of(atoms: Atoms) -> float | None:
     """
     if atoms.calc is None or atoms.calc.calculation_required(atoms, ["energy"]):
         return None
-    return float(atoms.get_potential_energy())
+    return energy_eV(atoms)
 
 
 def from_arrays(
@@ -370,7 +323,7 @@ def from_arrays(
     cell: Any = None,
     molecule: Molecule | None = None,
 ) -> Atoms:
-    """One `ase.Atoms` of bare arrays: with the graph where there is one, periodic where
+    """One `ase.Atoms` of bare arrays: with the graph if there is one, periodic where
     there is a cell (3 lengths in A, 3 angles).
     """
     if molecule is not None:
@@ -382,84 +335,5 @@ def from_arrays(
     else:
         atoms = Atoms(numbers, np.asarray(positions_A, np.float64))
     if cell is not None and np.any(cell):
-        atoms.set_cell(cell)
-        atoms.pbc = True
+        make_periodic(atoms, cell)
     return atoms
-
-
-def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
-    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic
-    where the trajectory has a box.
-    """
-    images = to_atoms(trajectory.to_ensemble())
-    boxes_A = trajectory.boxes_A
-    for k, (atoms, time_fs) in enumerate(zip(images, trajectory.time_fs.tolist())):
-        del atoms.info["sample"], atoms.info["seed"]  # numbers of conformers, which frames are not
-        atoms.info["time_fs"] = time_fs
-        if boxes_A is not None:
-            atoms.set_cell(boxes_A[k])
-            atoms.pbc = True
-    return images
-
-
-def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
-    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and
-    the way in for atoms from elsewhere.
-
-    Parameters
-    ----------
-    images : frames in order of time.
-    dt_fs : time between them; None takes `info["time_fs"]` of each.
-
-    Raises
-    ------
-    InputError
-        where times are missing, or the images are not of one molecule in one order;
-        InputTypeError, MoleculeError as `from_atoms`.
-    """
-    ensemble = ensemble_of(list(images))
-    _, time_fs, boxes_A, _ = frames_of(images)
-    if dt_fs is not None:
-        time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
-    if time_fs is None:
-        raise InputError(
-            "the images hold no times; set atoms.info['time_fs'] of each, or make a Trajectory(molecule, positions_A, time_fs)"
-        )
-    return from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
-
-
-Frames = tuple[
-    NDArray[np.float64],
-    NDArray[np.float64] | None,
-    NDArray[np.float64] | None,
-    NDArray[np.int64] | None,
-]
-
-
-def frames_of(images: Sequence[Atoms]) -> Frames:
-    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of
-    images with the same atoms.
-
-    Raises
-    ------
-    InputError
-        where the atoms change from image to image.
-    """
-    numbers = images[0].numbers
-    for k, atoms in enumerate(images):
-        if not np.array_equal(atoms.numbers, numbers):
-            raise InputError(
-                f"image {k} has other atoms, or another order, than image 0; give the frames of one trajectory"
-            )
-    time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
-    timed = bool(
-        np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all()
-    )  # dynamics carries the first frame's info along
-    return (
-        np.array([atoms.positions for atoms in images], np.float64),
-        time_fs if timed else None,
-        np.array([atoms.cell.array for atoms in images])
-        if all(atoms.pbc.all() for atoms in images)
-        else None,
-        np.array(numbers, np.int64),
-    )

@@ -1,23 +1,23 @@
-"""MMFF94 as an ASE calculator, for any molecule RDKit can type."""
+"""ASE calculators: MMFF94, the score of a generative model, and learned fields on atoms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from equidrift.adapters.ase.atoms import from_atoms
+from equidrift.adapters.ase.base import MoleculeCalculator
+from equidrift.adapters.ase.typed import copy_of, set_array
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.score import NOTICE, SIGMA_A, DenoiserScore
 
 
-class MMFF(Calculator):
+class MMFF(MoleculeCalculator):
     """Energy and forces of MMFF94 (eV, eV/A) for a molecule in vacuum; the cell is not
     looked at.
 
@@ -26,18 +26,20 @@ class MMFF(Calculator):
 
     Parameters
     ----------
-    variant : "MMFF94" or "MMFF94s".
-    molecule : the graph in the order of the atoms; None takes it from the atoms.
+    variant : str, optional
+        "MMFF94" or "MMFF94s".
+    molecule : Molecule, optional
+        The graph in the order of the atoms; None takes it from the atoms.
 
     Raises
     ------
     MoleculeError
-        at the first calculation, where bonds cannot be told or MMFF94 cannot type the
+        At the first calculation, if bonds cannot be told or MMFF94 cannot type the
         molecule.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
-    default_parameters = {"variant": "MMFF94"}  # noqa: RUF012
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 - ASE declares it so
+    default_parameters = {"variant": "MMFF94"}  # noqa: RUF012 - ASE declares it so
 
     def __init__(
         self, variant: str = "MMFF94", molecule: Molecule | None = None, **options: Any
@@ -47,36 +49,25 @@ class MMFF(Calculator):
         self._energy: Any = None
         super().__init__(variant=variant, **options)
 
-    def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters; a change drops the results."""
-        changed: dict[str, Any] = super().set(**parameters)
-        if changed:
-            self._graph = None
-            self.reset()
-        return changed
+    def forget(self) -> None:
+        """Drop the graph that the energy was made for."""
+        self._graph = None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """ASE's changes, and the graph's: ASE does not look at `info`, where charge and
         bonds are.
         """
-        changes: list[str] = super().check_state(atoms, tol=tol)
+        changes = super().check_state(atoms, tol)
         return changes if self._graph == self._graph_key(atoms) else [*changes, "numbers"]
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Any = all_changes,
-    ) -> None:
-        """Fill `results`; called by ASE."""
-        super().calculate(atoms, properties, system_changes)
-        atoms = self.atoms
+    def values_of(self, atoms: Atoms) -> dict[str, float | NDArray[Any]]:
+        """Energy and forces."""
         if self._graph != self._graph_key(atoms):
             molecule = self._given or from_atoms(atoms)
             self._energy = self._energy_of(molecule)
             self._graph = self._graph_key(atoms)
         energy, gradient = self._energy(atoms.positions)
-        self.results = {"energy": energy, "free_energy": energy, "forces": -gradient}
+        return {"energy": energy, "free_energy": energy, "forces": -gradient}
 
     def _energy_of(self, molecule: Molecule) -> Any:
         """What gives energy (eV) and gradient (eV/A) of positions (n, 3) of a molecule."""
@@ -93,7 +84,7 @@ class MMFF(Calculator):
         )
 
 
-class ScoreCalculator(Calculator):
+class ScoreCalculator(MoleculeCalculator):
     """Forces kT (D(y) - y) / sigma^2 of noisy positions: smoothed walk-jump dynamics of
     a generative model, **not** Boltzmann's.
 
@@ -105,17 +96,25 @@ class ScoreCalculator(Calculator):
     Parameters
     ----------
     sigma_A, temperature_K, model : see `equidrift.score.DenoiserScore`.
-    molecule : the graph in the order of the atoms; None takes it from the atoms.
+    molecule : Molecule, optional
+        The graph in the order of the atoms; None takes it from the atoms.
 
     Examples
     --------
-    >>> atoms.calc = ScoreCalculator(sigma_A=0.4, temperature_K=300)                              # doctest: +SKIP
-    >>> Langevin(atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs).run(100)        # doctest: +SKIP
-    >>> conformer = atoms.calc.jump(atoms)                                                        # doctest: +SKIP
+    >>> atoms.calc = ScoreCalculator(sigma_A=0.4, temperature_K=300)  # doctest: +SKIP
+    >>> dynamics = Langevin(  # doctest: +SKIP
+    ...     atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs
+    ... )
+    >>> dynamics.run(100)  # doctest: +SKIP
+    >>> conformer = atoms.calc.jump(atoms)  # doctest: +SKIP
     """
 
-    implemented_properties = ["forces"]  # noqa: RUF012
-    default_parameters = {"sigma_A": SIGMA_A, "temperature_K": 300.0, "model": "conformer"}  # noqa: RUF012
+    implemented_properties = ["forces"]  # noqa: RUF012 - ASE declares it so
+    default_parameters = {  # noqa: RUF012 - ASE declares it so
+        "sigma_A": SIGMA_A,
+        "temperature_K": 300.0,
+        "model": "conformer",
+    }
     exact = False
     notice = NOTICE
 
@@ -124,13 +123,9 @@ class ScoreCalculator(Calculator):
         self._score: DenoiserScore | None = None
         super().__init__(**options)
 
-    def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters; a change drops the results."""
-        changed: dict[str, Any] = super().set(**parameters)
-        if changed:
-            self._score = None
-            self.reset()
-        return changed
+    def forget(self) -> None:
+        """Drop the score, which the parameters make."""
+        self._score = None
 
     def score_of(self, atoms: Atoms) -> DenoiserScore:
         """The score for these atoms."""
@@ -139,21 +134,15 @@ class ScoreCalculator(Calculator):
             self._score = DenoiserScore(molecule, **self.parameters)
         return self._score
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("forces",),
-        system_changes: Any = all_changes,
-    ) -> None:
-        """Fill `results`; called by ASE."""
-        super().calculate(atoms, properties, system_changes)
-        self.results = {"forces": self.score_of(self.atoms).forces_eV_A(self.atoms.positions)}
+    def values_of(self, atoms: Atoms) -> dict[str, float | NDArray[Any]]:
+        """Forces."""
+        return {"forces": self.score_of(atoms).forces_eV_A(atoms.positions)}
 
     def jump(self, atoms: Atoms) -> Atoms:
         """A copy of the atoms, denoised, without calculator; `info` says that it is a
         walk-jump sample.
         """
-        denoised = atoms.copy()
+        denoised = copy_of(atoms)
         denoised.positions = self.score_of(atoms).jump(atoms.positions)
         denoised.info["walk_jump"] = {
             "sigma_A": self.parameters["sigma_A"],
@@ -163,7 +152,7 @@ class ScoreCalculator(Calculator):
         return denoised
 
 
-SAMPLES = 39
+SAMPLES = 39  # drawn for a mean and a spread
 
 
 def complete_atoms(
@@ -181,10 +170,12 @@ def complete_atoms(
 
     Parameters
     ----------
-    name : of the array, the model's quantity if None. Values that are NaN in it are not
+    name : str, optional
+        Of the array, the model's quantity if None. Values that are NaN in it are not
         known; without such an array none is.
-    given : mask or indices of the atoms whose values are known, all that are not NaN
-        where None.
+    given : object, optional
+        Mask or indices of the atoms whose values are known, all that are not NaN if
+        None.
     options : of `ConditionedAtoms.sample`.
 
     Returns
@@ -194,28 +185,30 @@ def complete_atoms(
     Raises
     ------
     InputTypeError
-        for anything but one `Atoms`; InputError for atoms in a periodic cell, and as
+        For anything but one `Atoms`; InputError for atoms in a periodic cell, and as
         `AtomFieldModel.condition`.
     """
     _check(atoms)
     name = name or model.quantity
-    completed = atoms.copy()
+    completed = copy_of(atoms)
     mean, std = _law(model, atoms, atoms.arrays.get(name), given, n, seed, options)
     for label, values in ((name, mean), (f"{name}_std", std)):
         if label in completed.arrays:
             del completed.arrays[label]
-        completed.set_array(label, values)
+        set_array(completed, label, values)
     return completed
 
 
 def _check(atoms: Any) -> None:
+    """Refuse what a field on atoms does not know."""
     if not isinstance(atoms, Atoms):
         raise InputTypeError(
             f"expected one ase.Atoms, not {type(atoms).__name__}; for several, call once for each"
         )
     if atoms.pbc.any():
         raise InputError(
-            "the atoms are periodic, and a field on atoms knows free molecules alone; set atoms.pbc = False if this is one"
+            "the atoms are periodic, and a field on atoms knows free molecules alone; set "
+            "atoms.pbc = False if this is one"
         )
 
 
@@ -228,13 +221,14 @@ def _law(
     seed: int,
     options: dict[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation (n_atoms, ...) of the field."""
     if known is None and given is not None:
         raise InputError(
-            f"given names known atoms, but the atoms have no array of values; set atoms.arrays[{model.quantity!r}] first"
+            "given names known atoms, but the atoms have no array of values; set "
+            f"atoms.arrays[{model.quantity!r}] first"
         )
-    if (
-        known is not None and known.ndim == 2 and known.shape[1] == 9
-    ):  # ASE's files hold arrays of one or two axes
+    # ASE's files hold arrays of one or two axes
+    if known is not None and known.ndim == 2 and known.shape[1] == 9:
         known = known.reshape(-1, 3, 3)
     if known is None or (given is None and np.isnan(known).any(tuple(range(1, known.ndim))).all()):
         made = model.sample(atoms.numbers, atoms.positions, n, seed, **options)
@@ -245,24 +239,27 @@ def _law(
     return mean, std
 
 
-class FieldCalculator(Calculator):
+class FieldCalculator(MoleculeCalculator):
     """Forces of a free molecule from an `AtomFieldModel` of forces, and
     `results["forces_std"]`. It has no energy.
 
     Parameters
     ----------
-    model : its quantity must be "forces", in eV/A.
-    known : (n_atoms, 3) forces that are known beforehand, NaN where not; they hold for
-        the atoms' own frame.
-    n, seed, options : as for `complete_atoms`.
+    model : object
+        Its quantity must be "forces", in eV/A.
+    known : object, optional
+        (n_atoms, 3) forces that are known beforehand, NaN if not; they hold for the
+        atoms' own frame.
+    n, seed, options : int, optional
+        As for `complete_atoms`.
 
     Raises
     ------
     InputError
-        for a model of anything else; its way out is `complete_atoms`.
+        For a model of anything else; its way out is `complete_atoms`.
     """
 
-    implemented_properties = ["forces"]  # noqa: RUF012
+    implemented_properties = ["forces"]  # noqa: RUF012 - ASE declares it so
 
     def __init__(
         self, model: Any, known: Any = None, *, n: int = SAMPLES, seed: int = 0, **options: Any
@@ -270,22 +267,15 @@ class FieldCalculator(Calculator):
         if model.quantity != "forces" or model.unit != "eV/A":
             what = f"{model.quantity} in {model.unit or 'no unit'}"
             raise InputError(
-                f"an ASE calculator gives forces in eV/A, and this model {what}; complete_atoms(atoms, model) writes it to atoms.arrays"
+                f"an ASE calculator gives forces in eV/A, and this model {what}; "
+                "complete_atoms(atoms, model) writes it to atoms.arrays"
             )
         super().__init__()
         self.model, self.n, self.seed, self.options = model, n, seed, options
         self.known = None if known is None else np.asarray(known, np.float64)
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("forces",),
-        system_changes: Any = all_changes,
-    ) -> None:
-        """Fill `results`; called by ASE."""
-        super().calculate(atoms, properties, system_changes)
-        _check(self.atoms)
-        forces, std = _law(
-            self.model, self.atoms, self.known, None, self.n, self.seed, self.options
-        )
-        self.results = {"forces": forces, "forces_std": std}
+    def values_of(self, atoms: Atoms) -> dict[str, float | NDArray[Any]]:
+        """Forces and their standard deviations."""
+        _check(atoms)
+        forces, std = _law(self.model, atoms, self.known, None, self.n, self.seed, self.options)
+        return {"forces": forces, "forces_std": std}

@@ -14,19 +14,22 @@ from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
-from equidrift.adapters.ase.atoms import from_atoms, trajectory_of
+from equidrift.adapters.ase.atoms import from_atoms
+from equidrift.adapters.ase.frames import trajectory_of
+from equidrift.adapters.ase.typed import attach, closed_later
 from equidrift.api import forecast
 from equidrift.arguments import check_count
 from equidrift.engine.trajectories import make_settings
 from equidrift.errors import InputError, InputTypeError
+from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
 
-USUAL_FRAMES = 10
+USUAL_FRAMES = 10  # made before the model goes on from them
 HISTORY = 64  # frames kept
 BLOCK = 20  # frames drawn at a time
 LONGEST_STEP_FS = 0.5  # of the plain dynamics that makes the first frames
-SAME_A = 1e-8
+SAME_A = 1e-8  # atoms moved by less were not moved by the user
 
 
 class DiffusionDynamics(MolecularDynamics):
@@ -36,40 +39,49 @@ class DiffusionDynamics(MolecularDynamics):
     The first frames, which the model needs, are `history`; without it they are made by
     velocity Verlet with the atoms' calculator, one a step. A calculator is otherwise
     only asked for what is logged and written; without one, energies are logged as nan.
-    Momenta follow from the differences of positions. No rule of statistics stands
-    behind the steps: `exact` is False.
+    Momenta follow from the differences of positions. No rule of statistics
+    underlies the steps: `exact` is False.
 
     Parameters
     ----------
-    atoms : every hydrogen explicit, no constraints; bonds as `equidrift` stored them,
-        else perceived.
-    timestep : time between two frames, in ASE's units: 10 * units.fs.
-    model : name of a trajectory model (`equidrift.forecast`), or an object.
-    history : Trajectory, or list of `ase.Atoms` one timestep apart, the last of them
-        the present: the atoms are put there.
-    frames : made by velocity Verlet before the model goes on from them, or more where
-        it needs more; velocities are told from them.
-    seed : of the draws.
-    block : frames drawn at a time.
-    options : `steps`, `broken`, `max_attempts`, and whatever the model takes, as in
+    atoms : Atoms
+        Every hydrogen explicit, no constraints; bonds as `equidrift` stored them, else
+        perceived.
+    timestep : float
+        Time between two frames, in ASE's units: 10 * units.fs.
+    model : str or TrajectoryModel, optional
+        Name of a trajectory model (`equidrift.forecast`), or an object.
+    history : Trajectory or sequence of Atoms, optional
+        Trajectory, or list of `ase.Atoms` one timestep apart, the last of them the
+        present: the atoms are put there.
+    frames : int, optional
+        Made by velocity Verlet before the model goes on from them, or more where it
+        needs more; velocities are told from them.
+    seed : int, optional
+        Of the draws.
+    block : int, optional
+        Frames drawn at a time.
+    options : mapping, optional
+        `steps`, `broken`, `max_attempts`, and whatever the model takes, as in
         `equidrift.forecast`.
-    trajectory, logfile, loginterval, **kwargs : as for `ase.md.md.MolecularDynamics`.
+    trajectory, logfile, loginterval, **kwargs : object, optional
+        As for `ase.md.md.MolecularDynamics`.
 
     Raises
     ------
     InputError
-        for constraints, a history of other atoms or another spacing, a time step that
-        the model was not trained on, or, at the first step, where there is neither
-        history nor calculator; MoleculeError where bonds cannot be told.
+        For constraints, a history of other atoms or another spacing, a time step that
+        the model was not trained on, or, at the first step, if there is neither
+        history nor calculator; MoleculeError if bonds cannot be told.
     """
 
     exact = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public: what ASE's dynamics take, and the model's
         self,
         atoms: Atoms,
         timestep: float,
-        model: Any = "default",
+        model: str | TrajectoryModel = "default",
         *,
         history: Trajectory | Sequence[Atoms] | None = None,
         frames: int = USUAL_FRAMES,
@@ -81,19 +93,11 @@ class DiffusionDynamics(MolecularDynamics):
         loginterval: int = 1,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(atoms, Atoms):
-            raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
-        if atoms.constraints:
-            raise InputError(
-                "the atoms have constraints, which a model does not keep; remove them: atoms.set_constraint()"
-            )
+        _check_free(atoms)
         self.settings = make_settings(model, **(options or {}))
         self.block = check_count("block", block)
-        self.needed = max(
-            2,
-            int(self.settings.model.min_frames),
-            check_count("frames", frames) if history is None else 0,
-        )
+        asked = check_count("frames", frames) if history is None else 0
+        self.needed = max(2, int(self.settings.model.min_frames), asked)
         self.seed, self.draws = check_seed(seed), 0
         self.molecule: Molecule = from_atoms(atoms)
         self.timestep_fs = float(timestep) / units.fs
@@ -110,15 +114,13 @@ class DiffusionDynamics(MolecularDynamics):
         if len(self._past) > 1:
             self._set_momenta()
         if logfile:
-            self.attach(
-                self.closelater(_Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)),
-                loginterval,
-            )
+            logger = _Logger(dyn=self, atoms=atoms, logfile=logfile, comm=self.comm)
+            attach(self, closed_later(self, logger), loginterval)
 
     def todict(self) -> dict[str, Any]:
         """What a trajectory's header says."""
         return {
-            **super().todict(),
+            **MolecularDynamics.todict(self),
             "model": str(self.settings.model.name),
             "seed": self.seed,
             "exact": False,
@@ -141,6 +143,7 @@ class DiffusionDynamics(MolecularDynamics):
         self._set_momenta()
 
     def _draw(self) -> None:
+        """Let the model draw the frames to come."""
         seed = int(sample_seeds(self.seed, self.draws, self.draws + 1)[0])
         self.draws += 1
         box_A = self.atoms.cell.array if self.atoms.pbc.all() else None
@@ -148,21 +151,25 @@ class DiffusionDynamics(MolecularDynamics):
         past = Trajectory(
             self.molecule, np.array(self._past), times_fs.astype(np.float64), box_A=box_A
         )
-        settings = {
-            "model": self.settings.model,
-            "seed": seed,
-            "steps": self.settings.steps,
-            "broken": self.settings.broken,
-        }
-        (made,) = forecast(past, self.block, **settings, max_attempts=self.settings.max_attempts)
+        (made,) = forecast(
+            past,
+            self.block,
+            model=self.settings.model,
+            seed=seed,
+            steps=self.settings.steps,
+            broken=self.settings.broken,
+            max_attempts=self.settings.max_attempts,
+        )
         self._coming.extend(made.positions_A)
 
     def _plain_step(self) -> None:
         """A frame by velocity Verlet."""
         if self.atoms.calc is None:
             raise InputError(
-                f"{self.needed} frames are needed before the model {self.settings.model.name!r} goes on from them, there are "
-                f"{len(self._past)}, and the atoms have no calculator to make more; give history=, or set atoms.calc"
+                f"{self.needed} frames are needed before the model {self.settings.model.name!r} "
+                "goes on from them, there are "
+                f"{len(self._past)}, and the atoms have no calculator to make more; give history=, "
+                "or set atoms.calc"
             )
         parts = math.ceil(self.timestep_fs / LONGEST_STEP_FS - 1e-6)
         VelocityVerlet(self.atoms, self.dt / parts).run(parts)
@@ -173,14 +180,27 @@ class DiffusionDynamics(MolecularDynamics):
 
     def _refresh_properties(self) -> None:
         if self.atoms.calc is not None:
-            super()._refresh_properties()
+            super()._refresh_properties()  # type: ignore[no-untyped-call] # ASE's, private
 
 
 class _Logger(MDLogger):
     """ASE's logger, which needs no calculator."""
 
     def _potential_energy(self) -> float:
-        return math.nan if self.atoms.calc is None else float(super()._potential_energy())
+        if self.atoms.calc is None:
+            return math.nan
+        return float(super()._potential_energy())  # type: ignore[no-untyped-call] # ASE's, private
+
+
+def _check_free(atoms: Atoms) -> None:
+    """Refuse what is no `Atoms`, and constraints."""
+    if not isinstance(atoms, Atoms):
+        raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
+    if atoms.constraints:
+        raise InputError(
+            "the atoms have constraints, which a model does not keep; remove them: "
+            "atoms.set_constraint()"
+        )
 
 
 def _frames(
@@ -194,10 +214,12 @@ def _frames(
         past = trajectory_of(list(history), dt_fs=dt_fs)
     if not np.array_equal(past.molecule.numbers, molecule.numbers):
         raise InputError(
-            f"history is of {past.molecule!r}, the atoms are {molecule!r} or come in another order; give frames of these atoms"
+            f"history is of {past.molecule!r}, the atoms are {molecule!r} or come in another "
+            "order; give frames of these atoms"
         )
     if len(past) > 1 and abs(past.dt_fs - timestep_fs) > 1e-3 * timestep_fs:
         raise InputError(
-            f"the frames of history are {past.dt_fs:g} fs apart, and the time step is {timestep_fs:g} fs; make them the same"
+            f"the frames of history are {past.dt_fs:g} fs apart, and the time step is "
+            f"{timestep_fs:g} fs; make them the same"
         )
     return past.positions_A

@@ -27,14 +27,16 @@ class ConformerEnergy(MMFF):
 
     Parameters
     ----------
-    weights : name of the refiner, or the path of weights that `equidrift train
+    weights : str, optional
+        Name of the refiner, or the path of weights that `equidrift train
         conformer-energy` wrote.
-    molecule : the graph in the order of the atoms; None takes it from the atoms.
+    molecule : Molecule, optional
+        The graph in the order of the atoms; None takes it from the atoms.
 
     Raises
     ------
     MoleculeError
-        at the first calculation, where bonds cannot be told, or the model does not know
+        At the first calculation, if bonds cannot be told, or the model does not know
         an element.
 
     Examples
@@ -43,7 +45,7 @@ class ConformerEnergy(MMFF):
     >>> BFGS(atoms, maxstep=0.1).run(fmax=0.02)  # doctest: +SKIP
     """
 
-    default_parameters = {"weights": "conformer-energy"}  # noqa: RUF012
+    default_parameters = {"weights": "conformer-energy"}  # noqa: RUF012 - ASE declares it so
 
     def __init__(
         self, weights: str = "conformer-energy", molecule: Molecule | None = None, **options: Any

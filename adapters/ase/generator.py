@@ -20,7 +20,60 @@ from equidrift.records import Ensemble, Molecule
 from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
 
 
-class ConformerGenerator:
+class Generator:
+    """Parameters as ASE's calculators have them: defaults, and `set`, which drops the
+    kept result if something changes.
+    """
+
+    default_parameters: ClassVar[dict[str, Any]] = {}
+    # parameters that hold arrays: they count as changed unless they are the same object
+    by_identity: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
+        self.parameters: dict[str, Any] = dict(self.default_parameters)
+        self.reset()
+        self.set(model=model, n=n, seed=seed, **options)
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Change parameters and drop the kept result if one has changed.
+
+        Returns
+        -------
+        dict
+            What changed.
+
+        Raises
+        ------
+        UnknownNameError
+            For a parameter that neither the generator nor the model knows.
+        """
+        model = parameters.get("model", self.parameters["model"])
+        for name in parameters:
+            self.check_option(name, model)
+        changed = {
+            key: value
+            for key, value in parameters.items()
+            if key not in self.parameters or self._differs(key, value)
+        }
+        if changed:
+            self.parameters.update(changed)
+            self.reset()
+        return changed
+
+    def _differs(self, key: str, value: Any) -> bool:
+        """Whether a parameter would change."""
+        old = self.parameters[key]
+        return old is not value and (key in self.by_identity or bool(old != value))
+
+    def check_option(self, name: str, model: Any) -> None:
+        """Raise `UnknownNameError` for what neither the generator nor the model takes."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget the kept result."""
+
+
+class ConformerGenerator(Generator):
     """Makes conformers as `ase.Atoms`, and refines those that are there.
 
     It behaves as ASE's calculators do: parameters have defaults, `set` changes them and
@@ -42,7 +95,7 @@ class ConformerGenerator:
     Raises
     ------
     UnknownNameError
-        for an option that neither knows, with the nearest one.
+        For an option that neither knows, with the nearest one.
 
     Examples
     --------
@@ -68,39 +121,13 @@ class ConformerGenerator:
         "refine_steps": None,
     }
 
-    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
-        self.parameters: dict[str, Any] = dict(self.default_parameters)
-        self.reset()
-        self.set(model=model, n=n, seed=seed, **options)
+    by_identity = ("fix", "restrain")
 
     def __repr__(self) -> str:
-        return f"ConformerGenerator({', '.join(f'{key}={value!r}' for key, value in self.todict().items())})"
+        values = ", ".join(f"{key}={value!r}" for key, value in self.todict().items())
+        return f"ConformerGenerator({values})"
 
-    def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters and drop the kept result where one has changed; returns the
-        changes. Raises `UnknownNameError`.
-        """
-        model = parameters.get("model", self.parameters["model"])
-        for name in parameters:
-            self._check_option(name, model)
-        changed = {
-            key: value
-            for key, value in parameters.items()
-            if key not in self.parameters or self._differs(key, value)
-        }
-        if changed:
-            self.parameters.update(changed)
-            self.reset()
-        return changed
-
-    def _differs(self, key: str, value: Any) -> bool:
-        """Whether a parameter would change; what holds arrays counts as changed unless
-        it is the same object.
-        """
-        old = self.parameters[key]
-        return old is not value and (key in ("fix", "restrain") or bool(old != value))
-
-    def _check_option(self, name: str, model: Any) -> None:
+    def check_option(self, name: str, model: Any) -> None:
         """Raise for an option that neither `sample` nor the model takes."""
         known = set(self.default_parameters)
         if name in known:
@@ -143,7 +170,8 @@ class ConformerGenerator:
 
         Parameters
         ----------
-        what : atoms (bonds as `to_atoms` stored them, else perceived; charge from
+        what : Atoms or str or Molecule
+            Atoms (bonds as `to_atoms` stored them, else perceived; charge from
             `atoms.info["charge"]`), SMILES or Molecule.
 
         Returns
@@ -155,10 +183,10 @@ class ConformerGenerator:
         Raises
         ------
         MoleculeError
-            where the molecule cannot be read, its bonds are ambiguous, or the model
+            If the molecule cannot be read, its bonds are ambiguous, or the model
             cannot handle it.
         NoValidSamplesError
-            where fewer than n valid conformers are found.
+            If fewer than n valid conformers are found.
         """
         molecule: Molecule = as_molecule(what)
         if self.ensemble is None or molecule != self.molecule:
@@ -183,7 +211,8 @@ class ConformerGenerator:
 
         Parameters
         ----------
-        images : conformers of one molecule from anywhere.
+        images : Atoms or sequence of Atoms
+            Conformers of one molecule from anywhere.
 
         Returns
         -------
@@ -193,7 +222,7 @@ class ConformerGenerator:
         Raises
         ------
         InputError
-            where the images are of several molecules; MoleculeError where the refiner
+            If the images are of several molecules; MoleculeError if the refiner
             cannot handle theirs.
         """
         images = [images] if isinstance(images, Atoms) else list(images)
@@ -206,7 +235,7 @@ class ConformerGenerator:
         if self.parameters["batch_size"] is not None:
             options["batch_size"] = self.parameters["batch_size"]
         refined: list[Atoms] = to_atoms(refine(ensemble, **options))
-        for old, new in zip(images, refined):
+        for old, new in zip(images, refined, strict=True):
             new.info = {
                 **old.info,
                 **new.info,
@@ -215,7 +244,7 @@ class ConformerGenerator:
         return refined
 
 
-class MoleculeGenerator:
+class MoleculeGenerator(Generator):
     """Makes new molecules as `ase.Atoms`, in the manner of `ConformerGenerator`: a
     result is kept until a parameter changes.
 
@@ -232,7 +261,7 @@ class MoleculeGenerator:
     Raises
     ------
     UnknownNameError
-        for an option that neither knows, with the nearest one.
+        For an option that neither knows, with the nearest one.
 
     Examples
     --------
@@ -256,39 +285,20 @@ class MoleculeGenerator:
         "progress": False,
     }
 
-    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
-        self.parameters: dict[str, Any] = dict(self.default_parameters)
-        self.ensembles: list[Ensemble] | None = None
-        self.set(model=model, n=n, seed=seed, **options)
+    by_identity = ("fragment",)
 
-    def set(self, **parameters: Any) -> dict[str, Any]:
-        """Change parameters and drop the kept molecules where one has changed; returns
-        the changes. Raises `UnknownNameError`.
-        """
-        model = parameters.get("model", self.parameters["model"])
+    def check_option(self, name: str, model: Any) -> None:
+        """Raise for an option that neither `generate` nor the model takes."""
         known = set(self.default_parameters)
         if isinstance(model, str) and model in MOLECULE_MODELS:
             taken = inspect.signature(resolve(MOLECULE_MODELS[model])).parameters.values()
             known |= {p.name for p in taken if p.kind is not p.VAR_KEYWORD}
-        for name in parameters:
-            if name not in known:
-                raise UnknownNameError("option", name, known)
-        changed = {
-            key: value
-            for key, value in parameters.items()
-            if key not in self.parameters or self._differs(key, value)
-        }
-        if changed:
-            self.parameters.update(changed)
-            self.ensembles = None
-        return changed
+        if name not in known:
+            raise UnknownNameError("option", name, known)
 
-    def _differs(self, key: str, value: Any) -> bool:
-        """Whether a parameter would change; a fragment counts as changed unless it is
-        the same object.
-        """
-        old = self.parameters[key]
-        return old is not value and (key == "fragment" or bool(old != value))
+    def reset(self) -> None:
+        """Forget the kept molecules."""
+        self.ensembles: list[Ensemble] | None = None
 
     def generate(self) -> list[Atoms]:
         """n new molecules, one Atoms each: bonds, charges and provenance in
@@ -297,7 +307,7 @@ class MoleculeGenerator:
         Raises
         ------
         NoValidSamplesError
-            where fewer than n valid and unique molecules are found. InputError for
+            If fewer than n valid and unique molecules are found. InputError for
             targets or a fragment that cannot be.
         """
         if self.ensembles is None:

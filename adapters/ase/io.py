@@ -17,14 +17,16 @@ import numpy as np
 from ase.utils.plugins import ExternalIOFormat
 
 from equidrift.errors import InputError
+from equidrift.outputs import unwritable
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from equidrift.adapters.ase.frames import Frames
+    from equidrift.records import Ensemble, Molecule, Trajectory
+
 _MAX_DIGITS = 20  # of a number of atoms, with blanks
-_ULM_HEAD = struct.Struct(
-    "<8s16sqqq"
-)  # magic, tag, version, number of items, where their places are
+_ULM_HEAD = struct.Struct("<8s16sqqq")  # magic, tag, version, number of items, their places' place
 
 FORMAT = ExternalIOFormat(
     desc="equidrift ensemble", code="+S", module="equidrift.adapters.ase.io", ext="npz"
@@ -38,7 +40,7 @@ def read_equidrift(filename: str, index: Any = slice(None)) -> Iterator[Atoms]:
     Raises
     ------
     InputError
-        where the file is missing, truncated or none of ours.
+        If the file is missing, truncated or none of ours.
     """
     from equidrift.files.npz import load_any
 
@@ -53,7 +55,7 @@ def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
     Raises
     ------
     InputError
-        where the images are of several molecules; MoleculeError where they carry no
+        If the images are of several molecules; MoleculeError if they carry no
         bonds and these cannot be told.
     """
     from equidrift.adapters.ase.atoms import ensemble_of
@@ -63,29 +65,32 @@ def write_equidrift(filename: str, images: Atoms | Sequence[Atoms]) -> None:
 
 
 def write_ase(
-    ensemble: Any, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
+    ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
 ) -> None:
     """Write an Ensemble as .xyz, .extxyz or .traj, the graph and the provenance
     included.
 
     Parameters
     ----------
-    path : its suffix tells the format (`.part` behind it is ignored); .xyz is extended
-        XYZ too.
-    append : add to the file.
-    first_sample : number of the first conformer, where a run is written in pieces.
+    path : path
+        Its suffix tells the format (`.part` after it is ignored); .xyz is extended XYZ
+        too.
+    append : bool, optional
+        Add to the file.
+    first_sample : int, optional
+        Number of the first conformer, if a run is written in pieces.
 
     Raises
     ------
     InputError
-        where the path cannot be written.
+        If the path cannot be written.
     """
     from equidrift.adapters.ase.atoms import to_atoms
 
     _write(to_atoms(ensemble, first_sample=first_sample), os.fspath(path), append)
 
 
-def write_trajectory(trajectory: Any, path: str | os.PathLike[str]) -> None:
+def write_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
     """Write a Trajectory as .traj, .extxyz or .xyz, times and graph included; errors as
     `write_ase`.
     """
@@ -103,25 +108,22 @@ def _write(images: Sequence[Atoms], name: str, append: bool) -> None:
                     writer.write(atoms)
         else:
             for atoms in images:
-                for key in {"smiles", "name"} & set(
-                    atoms.info
-                ):  # ASE drops single backslashes when it reads them
+                # ASE drops single backslashes when it reads them
+                for key in {"smiles", "name"} & set(atoms.info):
                     atoms.info[key] = atoms.info[key].replace("\\", "\\\\")
             ase.io.write(name, images, format="extxyz", append=append)
     except OSError as error:
-        raise InputError(
-            f"cannot write {name!r}: {error.strerror or error}; give a path in a folder you can write to"
-        ) from error
+        raise unwritable(name, error) from error
 
 
-def read_frames(path: str | os.PathLike[str]) -> Any:
+def read_frames(path: str | os.PathLike[str]) -> Frames:
     """(positions_A, time_fs, boxes_A, numbers) of a .traj, .extxyz or .xyz file; see
-    `equidrift.adapters.ase.atoms.frames_of`.
+    `equidrift.adapters.ase.frames.frames_of`.
 
     A .traj of ASE's dynamics tells its time step in its header. Raises `InputError`
-    where the file cannot be read.
+    if the file cannot be read.
     """
-    from equidrift.adapters.ase.atoms import frames_of
+    from equidrift.adapters.ase.frames import frames_of
 
     images, description = _images(path)
     positions_A, time_fs, boxes_A, numbers = frames_of(images)
@@ -136,25 +138,27 @@ def read_frames(path: str | os.PathLike[str]) -> Any:
 def read_ensembles(
     path: str | os.PathLike[str],
     *,
-    molecule: Any = None,
+    molecule: Molecule | None = None,
     charge: int | None = None,
     smiles: str | None = None,
-) -> Iterator[Any]:
+) -> Iterator[Ensemble]:
     """The ensembles in a .traj, .extxyz or .xyz file: images that follow each other and
     are of one molecule are one Ensemble.
 
     Parameters
     ----------
-    molecule : whose conformers all images are; None takes the graphs stored in the
-        file, and perceives bonds where there are none.
-    charge : total charge, if bonds are perceived.
-    smiles : the molecule of every image, if bonds are perceived: orders and charges are
-        its.
+    molecule : Molecule, optional
+        Whose conformers all images are; None takes the graphs stored in the file, and
+        perceives bonds if there are none.
+    charge : int, optional
+        Total charge, if bonds are perceived.
+    smiles : str, optional
+        The molecule of every image, if bonds are perceived: orders and charges are its.
 
     Raises
     ------
     InputError
-        where the file cannot be read, MoleculeError where bonds cannot be told.
+        If the file cannot be read, MoleculeError if bonds cannot be told.
     """
     from equidrift.adapters.ase.atoms import ensemble_of
 
@@ -167,40 +171,38 @@ def read_ensembles(
 
 def _grouped(
     images: Sequence[Atoms], charge: int | None, smiles: str | None = None
-) -> Iterator[tuple[Any, list[Atoms]]]:
+) -> Iterator[tuple[Molecule, list[Atoms]]]:
     """(molecule, its images in a row).
 
     An image without a graph is of the last molecule if its bonds are.
     """
-    from equidrift.adapters.ase.atoms import from_atoms
-    from equidrift.adapters.ase.atoms import stored_molecule as graph_of
-    from equidrift.checks.geometry import GeometryCheck as check_of
+    from equidrift.adapters.ase.atoms import from_atoms, stored_molecule
+    from equidrift.checks.geometry import GeometryCheck
 
     held: list[Atoms] = []
-    molecule: Any = None
-    check: Any = None
+    molecule: Molecule | None = None
+    check: GeometryCheck | None = None
     for atoms in images:
-        stored = graph_of(atoms)
+        stored = stored_molecule(atoms)
         same = molecule is not None and np.array_equal(atoms.numbers, molecule.numbers)
-        if same and stored is not None:
+        if molecule is not None and same and stored is not None:
             same = stored.entry() == molecule.entry()
-        elif same and (check(atoms.positions[None]) != "").any():
+        elif check is not None and same and (check(atoms.positions[None]) != "").any():
             same = from_atoms(atoms, charge=charge, smiles=smiles) == molecule
-        if not same:
-            if held:
+        if molecule is None or not same:
+            if molecule is not None:
                 yield molecule, held
-            molecule, held = stored, []
-            if stored is None or smiles is not None:
-                molecule = from_atoms(atoms, charge=charge, smiles=smiles)
-            check = check_of(molecule)
+            known = stored if smiles is None else None
+            molecule, held = known or from_atoms(atoms, charge=charge, smiles=smiles), []
+            check = GeometryCheck(molecule)
         held.append(atoms)
-    if held:
+    if molecule is not None:
         yield molecule, held
 
 
 def molecule_of_file(
     path: str | os.PathLike[str], charge: int | None = None, smiles: str | None = None
-) -> Any:
+) -> Molecule:
     """The Molecule of the first image: the graph stored in it, else perceived; errors
     as `equidrift.adapters.ase.atoms.from_atoms`.
     """
@@ -244,14 +246,16 @@ def _check_counts(name: str) -> None:
                 continue
             if not head.strip().isdecimal() or len(head) > _MAX_DIGITS:
                 raise InputError(
-                    f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a frame should be"
+                    f"cannot read {name!r}: there is {head[:40]!r} where the number of atoms of a "
+                    "frame should be"
                 )
             wanted = int(head) + 1  # a comment and the atoms
             found = sum(1 for _ in islice(lines, wanted))
             if found < wanted:
                 there = max(found - 1, 0)
                 raise InputError(
-                    f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends after {there} of them"
+                    f"cannot read {name!r}: a frame says {int(head)} atoms, and the file ends "
+                    f"after {there} of them"
                 )
 
 

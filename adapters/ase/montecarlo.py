@@ -24,6 +24,14 @@ from equidrift.adapters.ase.thermostats import (
     renew,
     samples_canonically,
 )
+from equidrift.adapters.ase.typed import (
+    attach,
+    call_observers,
+    energy_eV,
+    masses_amu,
+    positions_A,
+    set_positions,
+)
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.montecarlo.metropolis import (
@@ -35,12 +43,16 @@ from equidrift.montecarlo.metropolis import (
     metropolis,
     trusted,
 )
+from equidrift.protocols import Proposer
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K
 
+# of a calculation; CalculationFailed and SCFError are RuntimeErrors
+FAILURES = (RuntimeError, ArithmeticError, np.linalg.LinAlgError)
+
 
 class ProposalMonteCarlo(BaseDynamics):
-    """Metropolis moves on `ase.Atoms`; each step runs the dynamics, where there are
+    """Metropolis moves on `ase.Atoms`; each step runs the dynamics, if there are
     any, and then tries proposals.
 
     The calculator, whatever it is, decides; a calculation that fails or gives NaN
@@ -50,22 +62,29 @@ class ProposalMonteCarlo(BaseDynamics):
 
     Parameters
     ----------
-    atoms : with a calculator; FixAtoms and FixBondLengths are respected, other
-        constraints refused.
-    proposer : with a density, see `equidrift.protocols.Proposer`.
-    temperature_K : of the distribution.
-    n_proposals : a step; drawn in one block where the proposer can. A step costs as
-        many energies, and one more where the last failed.
-    dynamics : an ASE thermostat on the same atoms (Langevin with fixcm=False, Bussi,
-        Andersen, NoseHooverChainNVT, ...) at the same temperature, or None for moves
-        alone, which keep bond lengths, angles and everything else that no torsion
-        turns.
-    md_steps : of the dynamics in each step.
-    seed : of the random streams.
-    exact : False takes dynamics that do not sample the canonical ensemble too
-        (Berendsen's, classes that nobody has checked); the trajectory's description
-        then says so.
-    logfile, trajectory, loginterval, append_trajectory : as for ASE's MD.
+    atoms : Atoms
+        With a calculator; FixAtoms and FixBondLengths are respected, other constraints
+        refused.
+    proposer : Proposer
+        With a density, see `equidrift.protocols.Proposer`.
+    temperature_K : float
+        Of the distribution.
+    n_proposals : int, optional
+        A step; drawn in one block if the proposer can. A step costs as many
+        energies, and one more if the last failed.
+    dynamics : MolecularDynamics, optional
+        An ASE thermostat on the same atoms (Langevin with fixcm=False, Bussi, Andersen,
+        NoseHooverChainNVT, ...) at the same temperature, or None for moves alone, which
+        keep bond lengths, angles and everything else that no torsion turns.
+    md_steps : int, optional
+        Of the dynamics in each step.
+    seed : int, optional
+        Of the random streams.
+    exact : bool, optional
+        False takes dynamics that do not sample the canonical ensemble too (Berendsen's,
+        classes that nobody has checked); the trajectory's description then says so.
+    logfile, trajectory, loginterval, append_trajectory : object, optional
+        As for ASE's MD.
 
     Attributes
     ----------
@@ -75,11 +94,11 @@ class ProposalMonteCarlo(BaseDynamics):
     Raises
     ------
     InputError
-        for constraints that cannot be kept, a molecule split across the cell, other
+        For constraints that cannot be kept, a molecule split across the cell, other
         atoms than the proposer's, dynamics at another temperature or of a class that
         does not sample the canonical ensemble (`equidrift.adapters.ase.thermostats`).
     InexactProposalError
-        where the proposer has no density.
+        If the proposer has no density.
 
     Examples
     --------
@@ -88,10 +107,10 @@ class ProposalMonteCarlo(BaseDynamics):
     >>> mc.run(1000)                                                     # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public: what ASE's dynamics take, and the moves'
         self,
         atoms: Atoms,
-        proposer: Any,
+        proposer: Proposer,
         temperature_K: float,
         n_proposals: int = 10,
         *,
@@ -104,38 +123,24 @@ class ProposalMonteCarlo(BaseDynamics):
         loginterval: int = 1,
         append_trajectory: bool = False,
     ) -> None:
-        if not isinstance(atoms, Atoms):
-            raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
-        if atoms.calc is None:
-            raise InputError(
-                "the atoms have no calculator, and the acceptance needs energies; set atoms.calc"
-            )
-        if not 0 < temperature_K < math.inf:
-            raise InputError(
-                f"temperature_K must be positive and finite, not {temperature_K}; give for example 300"
-            )
+        _check_request(atoms, temperature_K)
         for name, value in (("n_proposals", n_proposals), ("md_steps", md_steps)):
             check_count(name, value)
         check_dynamics(dynamics, atoms, temperature_K, exact=exact)
         check_proposer(proposer, len(atoms))
         super().__init__(atoms, logfile, trajectory, append_trajectory, loginterval=loginterval)
         if logfile is not None:
-            self.attach(self._log, interval=loginterval)
-        self.temperature_K, self.n_proposals, self.seed = (
-            float(temperature_K),
-            n_proposals,
-            check_seed(seed),
-        )
-        self.proposer = trusted(
-            proposer, atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
-        )
-        self.dynamics, self.md_steps, self.exact = dynamics, md_steps, exact
-        self._left: NDArray[np.float64] | None = (
-            None  # where the dynamics left the atoms, if moves took them elsewhere
-        )
+            attach(self, self._log, loginterval)
+        self.temperature_K, self.seed = float(temperature_K), check_seed(seed)
+        self.n_proposals, self.md_steps = n_proposals, md_steps
+        self.dynamics, self.exact = dynamics, exact
+        kT_eV = BOLTZMANN_EV_PER_K * self.temperature_K
+        self.proposer = trusted(proposer, positions_A(atoms), kT_eV)
+        # where the dynamics left the atoms, if moves took them elsewhere
+        self._left: NDArray[np.float64] | None = None
         self.check = _move_check(atoms)
-        self.metric = ConstraintMetric(self.check.constraints, atoms.get_masses())
-        self.metric.prepare(proposer, atoms.get_positions())
+        self.metric = ConstraintMetric(self.check.constraints, masses_amu(atoms))
+        self.metric.prepare(proposer, positions_A(atoms))
         self.statistics = Statistics.of(proposer)
         self._consistent = _has_free_energy(atoms)
         self.energy_eV = self._checked_energy()
@@ -158,17 +163,15 @@ class ProposalMonteCarlo(BaseDynamics):
         return True
 
     def irun(self, steps: int = 50) -> Iterator[bool]:
-        """As `run`, but a generator that yields before the first step and behind every
-        one.
-        """
+        """As `run`, but a generator that yields before the first step and after each."""
         self.max_steps = self.nsteps + steps
         if self.nsteps == 0:
-            self.call_observers()
+            call_observers(self)
         yield self.nsteps >= self.max_steps
         while self.nsteps < self.max_steps:
             self.step()
             self.nsteps += 1
-            self.call_observers()
+            call_observers(self)
             yield self.nsteps >= self.max_steps
 
     def step(self) -> int:
@@ -179,7 +182,7 @@ class ProposalMonteCarlo(BaseDynamics):
             self.statistics.spent("dynamics", time.perf_counter() - begun)
             self.energy_eV = self._checked_energy()
         atoms, rng = self.atoms, np.random.default_rng([self.seed, self.nsteps])
-        x, kT = atoms.get_positions(), BOLTZMANN_EV_PER_K * self.temperature_K
+        x, kT = positions_A(atoms), BOLTZMANN_EV_PER_K * self.temperature_K
         _check_box(atoms, self.proposer)
         options: dict[str, Any] = {
             "kT_eV": kT,
@@ -193,12 +196,13 @@ class ProposalMonteCarlo(BaseDynamics):
                 self.proposer, x, start, self._biased, self.n_proposals, **options
             )
         except BaseException:  # a refused proposal, or Ctrl-C: the atoms are left where they were
-            atoms.set_positions(x, apply_constraint=False)
+            set_positions(atoms, x)
             raise
-        atoms.set_positions(new, apply_constraint=False)
+        set_positions(atoms, new)
         self.energy_eV = u - kT * self.metric(new)
-        # after a rejection the calculator holds another place's results; observers, files and dynamics want this one's
-        atoms.get_potential_energy(force_consistent=self._consistent)
+        # after a rejection the calculator holds another place's results; observers, files and
+        # dynamics want this one's
+        energy_eV(atoms, force_consistent=self._consistent)
         if accepted and atoms.has("momenta"):
             MaxwellBoltzmannDistribution(atoms, temperature_K=self.temperature_K, rng=rng)
         if accepted and self.dynamics is not None:
@@ -210,55 +214,68 @@ class ProposalMonteCarlo(BaseDynamics):
         """The steps between moves; after an accepted one the first step must go on from
         there.
         """
-        check_dynamics(
-            self.dynamics, self.atoms, self.temperature_K, exact=self.exact
-        )  # temperatures can be set at any time
+        # again, since temperatures can be set at any time
+        check_dynamics(self.dynamics, self.atoms, self.temperature_K, exact=self.exact)
         if self.dynamics is None:
             return
         steps = self.md_steps
         if self._left is not None:
-            moved_to = self.atoms.get_positions()
+            moved_to = positions_A(self.atoms)
             self.dynamics.run(1)
             check_went_on(self.dynamics, self._left, moved_to)
             self._left, steps = None, steps - 1
         self.dynamics.run(steps)
 
-    def _biased(self, positions_A: NDArray[np.float64]) -> float:
-        """The energy, with what constraints add to it; NaN where the calculation fails."""
-        self.atoms.set_positions(positions_A, apply_constraint=False)
+    def _biased(self, places_A: NDArray[np.float64]) -> float:
+        """The energy, with what constraints add to it; NaN if the calculation fails."""
+        set_positions(self.atoms, places_A)
         try:
-            energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
-        except (
-            RuntimeError,
-            ArithmeticError,
-            np.linalg.LinAlgError,
-        ):  # CalculationFailed and SCFError are RuntimeErrors
+            energy = energy_eV(self.atoms, force_consistent=self._consistent)
+        except FAILURES:
             return math.nan
-        return energy + BOLTZMANN_EV_PER_K * self.temperature_K * self.metric(positions_A)
+        return energy + BOLTZMANN_EV_PER_K * self.temperature_K * self.metric(places_A)
 
     def _checked_energy(self) -> float:
-        energy = float(self.atoms.get_potential_energy(force_consistent=self._consistent))
+        """The energy where the atoms are, which must be finite."""
+        energy = energy_eV(self.atoms, force_consistent=self._consistent)
         if not math.isfinite(energy):
             raise InputError(
-                f"the energy is {energy} eV before any move; optimise the atoms first, or check the calculator"
+                f"the energy is {energy} eV before any move; optimise the atoms first, or check "
+                "the calculator"
             )
         return energy
 
     def _log(self) -> None:
+        """A line of the logfile."""
         if self.nsteps == 0:
             self.logfile.write(
                 f"{'step':>8} {'energy/eV':>16} {'proposed':>9} {'accepted':>9} {'NaN':>5}\n"
             )
         counts = self.statistics
         self.logfile.write(
-            f"{self.nsteps:8d} {self.energy_eV:16.6f} {counts.proposed:9d} {counts.accepted:9d} {counts.not_finite:5d}\n"
+            f"{self.nsteps:8d} {self.energy_eV:16.6f} {counts.proposed:9d} {counts.accepted:9d} "
+            f"{counts.not_finite:5d}\n"
+        )
+
+
+def _check_request(atoms: Atoms, temperature_K: float) -> None:
+    """Refuse what is no `Atoms` with a calculator, and a temperature that cannot be."""
+    if not isinstance(atoms, Atoms):
+        raise InputTypeError(f"atoms must be an ase.Atoms, not {type(atoms).__name__}")
+    if atoms.calc is None:
+        raise InputError(
+            "the atoms have no calculator, and the acceptance needs energies; set atoms.calc"
+        )
+    if not 0 < temperature_K < math.inf:
+        raise InputError(
+            f"temperature_K must be positive and finite, not {temperature_K}; give for example 300"
         )
 
 
 def _has_free_energy(atoms: Atoms) -> bool:
     """Whether the calculator has the energy that its forces are the gradient of."""
     try:
-        atoms.get_potential_energy(force_consistent=True)
+        energy_eV(atoms, force_consistent=True)
     except PropertyNotImplementedError:
         return False
     return True
@@ -275,14 +292,16 @@ def _move_check(atoms: Atoms) -> MoveCheck:
             pairs += np.asarray(constraint.pairs).tolist()
         elif not isinstance(constraint, Hookean):  # which is a term of the energy
             raise InputError(
-                f"moves cannot keep the constraint {type(constraint).__name__}; use FixAtoms, FixBondLengths or Hookean, or remove it"
+                f"moves cannot keep the constraint {type(constraint).__name__}; use FixAtoms, "
+                "FixBondLengths or Hookean, or remove it"
             )
     return MoveCheck(
         len(atoms), np.array(pairs, np.int64).reshape(-1, 2), np.array(frozen, np.int64)
     )
 
 
-def _check_box(atoms: Atoms, proposer: Any) -> None:
+def _check_box(atoms: Atoms, proposer: Proposer) -> None:
+    """Refuse a molecule that lies across the cell's border."""
     tree = getattr(proposer, "tree", None)
     if atoms.pbc.any() and tree is not None:
-        check_whole(atoms.get_positions(), tree.bonds, np.asarray(atoms.cell.complete()))
+        check_whole(positions_A(atoms), tree.bonds, np.asarray(atoms.cell.complete()))

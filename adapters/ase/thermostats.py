@@ -28,26 +28,38 @@ _SAME_SHARE = 1e-3  # of the temperature: ASE holds kT in eV with its own consta
 Dynamics = Any
 
 
+def _keeps_nothing(dynamics: Dynamics) -> None:
+    """Of a class that reads positions and momenta from the atoms at each step."""
+
+
+def _no_temperature(dynamics: Dynamics) -> None:
+    """Of dynamics at constant energy."""
+
+
 @dataclass(frozen=True)
 class Thermostat:
     """How to treat one class of ASE.
 
     Parameters
     ----------
-    kelvin : the temperature it keeps; None for constant energy.
-    renew : sets what it keeps of positions and momenta from the atoms.
+    kelvin : callable
+        The temperature it keeps; None for constant energy.
+    renew : callable, optional
+        Sets what it keeps of positions and momenta from the atoms.
     """
 
     kelvin: Callable[[Dynamics], float | None]
-    renew: Callable[[Dynamics], None] = lambda dynamics: None
+    renew: Callable[[Dynamics], None] = _keeps_nothing
 
 
 def _of_temp(dynamics: Dynamics) -> float:
+    """In K, of classes that hold kT in eV."""
     return float(dynamics.temp / units.kB)
 
 
 def _of_chain(dynamics: Dynamics) -> float:
-    return float(dynamics._thermostat._kT / units.kB)  # ASE has no public name for it
+    """In K, of chains of thermostats."""
+    return float(dynamics._thermostat._kT / units.kB)  # noqa: SLF001 - ASE has no public name
 
 
 def _renew_copies(dynamics: Dynamics) -> None:
@@ -59,20 +71,22 @@ def _renew_copies(dynamics: Dynamics) -> None:
         raise InputError(
             f"{name} of this ASE keeps its positions elsewhere; use Langevin(..., fixcm=False)"
         )
-    dynamics._q, dynamics._p = dynamics.atoms.get_positions(), dynamics.atoms.get_momenta()
+    # ASE has no public names for its copies
+    dynamics._q = dynamics.atoms.get_positions()  # noqa: SLF001 - see above
+    dynamics._p = dynamics.atoms.get_momenta()  # noqa: SLF001 - see above
 
 
 def _renew_accelerations(dynamics: Dynamics) -> None:
-    dynamics._update_accel()
+    """LangevinBAOAB keeps accelerations, which ASE has no public way to renew."""
+    dynamics._update_accel()  # noqa: SLF001 - see above
     if dynamics.externalstress is not None:
-        dynamics._update_force_eps()
+        dynamics._update_force_eps()  # noqa: SLF001 - see above
 
 
 _CHAINS = Thermostat(_of_chain, _renew_copies)
 KNOWN = {
-    "VelocityVerlet": Thermostat(
-        lambda dynamics: None
-    ),  # canonical together with moves, which draw momenta anew
+    # canonical together with moves, which draw momenta anew
+    "VelocityVerlet": Thermostat(_no_temperature),
     "Andersen": Thermostat(_of_temp),
     "Bussi": Thermostat(_of_temp),
     "Langevin": Thermostat(_of_temp),
@@ -93,7 +107,10 @@ REFUSED = {
     "SwitchLangevin": "it changes the potential while it runs",
     "ContourExploration": "it follows a contour of the energy, and samples nothing",
 }
-_WAY_OUT = "use Langevin(..., fixcm=False), Bussi or NoseHooverChainNVT, or pass exact=False, which says so in what the run writes"
+_WAY_OUT = (
+    "use Langevin(..., fixcm=False), Bussi or NoseHooverChainNVT, or pass exact=False, which says "
+    "so in what the run writes"
+)
 
 
 def check_dynamics(
@@ -104,14 +121,15 @@ def check_dynamics(
     Raises
     ------
     InputError
-        for other atoms, another temperature, or in exact mode a class that is not known
+        For other atoms, another temperature, or in exact mode a class that is not known
         to sample the canonical ensemble.
     """
     if dynamics is None:
         return
     if not isinstance(dynamics, MolecularDynamics) or dynamics.atoms is not atoms:
         raise InputError(
-            "dynamics must be one of ASE's MD classes made with the same atoms object, for example Langevin(atoms, ...)"
+            "dynamics must be one of ASE's MD classes made with the same atoms object, for example "
+            "Langevin(atoms, ...)"
         )
     name = type(dynamics).__name__
     reason = _refusal(dynamics)
@@ -120,7 +138,8 @@ def check_dynamics(
     kelvin = temperature_of(dynamics)
     if kelvin is not None and abs(kelvin - temperature_K) > _SAME_SHARE * temperature_K:
         raise InputError(
-            f"the dynamics keep {kelvin:.1f} K, but temperature_K={temperature_K:g}; make both the same"
+            f"the dynamics keep {kelvin:.1f} K, but temperature_K={temperature_K:g}; make both the "
+            "same"
         )
 
 
@@ -132,7 +151,7 @@ def samples_canonically(dynamics: Any) -> bool:
 
 
 def temperature_of(dynamics: Any) -> float | None:
-    """The temperature the dynamics keep in K, None where they keep none or hold it
+    """The temperature the dynamics keep in K, None if they keep none or hold it
     where nobody knows.
     """
     known = _known(dynamics)
@@ -147,9 +166,8 @@ def temperature_of(dynamics: Any) -> float | None:
 
 def renew(dynamics: Any) -> None:
     """Make the dynamics go on from where the atoms are now."""
-    if getattr(
-        dynamics, "fix_com", False
-    ):  # they hold the centre of mass still, but drawn momenta do not
+    # some hold the centre of mass still, but drawn momenta do not
+    if getattr(dynamics, "fix_com", False):
         momenta, masses = dynamics.atoms.get_momenta(), dynamics.atoms.get_masses()[:, None]
         dynamics.atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
     known = _known(dynamics)
@@ -166,7 +184,8 @@ def check_went_on(
     now = dynamics.atoms.get_positions()
     if np.abs(now - moved_from_A).max() < np.abs(now - moved_to_A).max():
         raise InputError(
-            f"{type(dynamics).__name__} went back to where it was before an accepted move: it goes on from positions of its own, and "
+            f"{type(dynamics).__name__} went back to where it was before an accepted move: it goes "
+            "on from positions of its own, and "
             f"undoes every move; {_WAY_OUT}"
         )
 
@@ -181,7 +200,7 @@ def _known(dynamics: Any) -> Thermostat | None:
 
 
 def _refusal(dynamics: Any) -> str | None:
-    """Why a class does not keep the Boltzmann distribution; None where it does."""
+    """Why a class does not keep the Boltzmann distribution; None if it does."""
     for kind in type(dynamics).__mro__:
         if kind.__name__ in REFUSED:
             return REFUSED[kind.__name__]

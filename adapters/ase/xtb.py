@@ -17,10 +17,13 @@ from ase.optimize import BFGS
 from ase.vibrations import Infrared
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.typed import energy_eV, forces_eV_A, formula, masses_amu
 from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
 
+FMAX_EV_A = 0.005  # a minimum this tight has no false imaginary frequencies of tens of cm-1
+IMAGINARY_CM1 = 50.0  # what the Hessian's noise may make of a mode near zero
 VALUES = ("homo_eV", "lumo_eV", "gap_eV", "mu_D", "energy_eV")  # what `gfn2_values` tells
 
 
@@ -36,6 +39,15 @@ def require_tblite() -> Any:
     return TBLite
 
 
+def _with_gfn2(molecule: Molecule, positions_A: NDArray[np.float64]) -> ase.Atoms:
+    """Atoms of the molecule with GFN2-xTB as calculator."""
+    atoms = ase.Atoms(molecule.numbers, positions_A)
+    atoms.calc = require_tblite()(
+        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
+    )
+    return atoms
+
+
 def gfn2_relax(
     molecule: Molecule,
     positions_A: NDArray[np.float64],
@@ -48,24 +60,29 @@ def gfn2_relax(
 
     Parameters
     ----------
-    molecule : the graph; its charge and multiplicity go to the calculation.
-    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
-    max_steps : of BFGS, for each conformer; 0 only evaluates the energies.
-    fmax_eV_A : largest force on an atom at convergence.
-    known : its atoms are held; distance restraints are not, a sample that leaves them
-        is for the checks to reject.
+    molecule : Molecule
+        The graph; its charge and multiplicity go to the calculation.
+    positions_A : array of float
+        (k, n_atoms, 3); blocks of NaN are passed through.
+    max_steps : int, optional
+        Of BFGS, for each conformer; 0 only evaluates the energies.
+    fmax_eV_A : float, optional
+        Largest force on an atom at convergence.
+    known : Known, optional
+        Its atoms are held; distance restraints are not, a sample that leaves them is
+        for the checks to reject.
 
     Returns
     -------
-    positions_A : float64 (k, n_atoms, 3); NaN where the self-consistent field failed.
+    positions_A : float64 (k, n_atoms, 3); NaN if the self-consistent field failed.
     energies_eV : float64 (k,).
 
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed. InputError for positions of another shape.
+        If tblite is not installed. InputError for positions of another shape.
     """
-    calculator = require_tblite()
+    require_tblite()
     moved = np.array(positions_A, np.float64)
     if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
         raise InputError(
@@ -73,18 +90,12 @@ def gfn2_relax(
         )
     energies = np.full(len(moved), np.nan)
     for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
-        atoms = ase.Atoms(molecule.numbers, moved[k])
+        atoms = _with_gfn2(molecule, moved[k])
         if known is not None:
             atoms.set_constraint(FixAtoms(known.atoms))
-        atoms.calc = calculator(
-            method="GFN2-xTB",
-            charge=molecule.charge,
-            multiplicity=molecule.multiplicity,
-            verbosity=0,
-        )
         try:
             BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)
-            moved[k], energies[k] = atoms.positions, atoms.get_potential_energy()
+            moved[k], energies[k] = atoms.positions, energy_eV(atoms)
         except (CalculationFailed, SCFError, RuntimeError):
             moved[k] = np.nan
     return moved, energies
@@ -101,13 +112,13 @@ def gfn2_values(
 
     Parameters
     ----------
-    systems : sequence of (Molecule, array of shape (n_atoms, 3))
-        Molecules and their positions in A.
+    systems : sequence of (Molecule, array of float)
+        Molecules and their positions (n_atoms, 3) in A.
 
     Returns
     -------
     dict of str to array, shape (len(systems),)
-        `homo_eV`, `lumo_eV`, `gap_eV`, `mu_D` (D) and `energy_eV`; NaN where the
+        `homo_eV`, `lumo_eV`, `gap_eV`, `mu_D` (D) and `energy_eV`; NaN if the
         self-consistent field failed.
 
     Raises
@@ -159,8 +170,8 @@ def gfn2_dynamics(
 
     Parameters
     ----------
-    positions_A, velocities_A_fs : (n_atoms, 3), the velocities those of the half step
-        before.
+    positions_A, velocities_A_fs : array of float
+        (n_atoms, 3), the velocities those of the half step before.
 
     Returns
     -------
@@ -169,18 +180,15 @@ def gfn2_dynamics(
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed.
+        If tblite is not installed.
     """
-    atoms = ase.Atoms(molecule.numbers, positions_A)
-    atoms.calc = require_tblite()(
-        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
-    )
-    per_force = (ase.units.fs**2) / atoms.get_masses()[:, None]  # eV/A to A/fs^2
+    atoms = _with_gfn2(molecule, positions_A)
+    per_force = (ase.units.fs**2) / masses_amu(atoms)[:, None]  # eV/A to A/fs^2
     decay = np.exp(-friction_per_fs * step_fs)
     x, v, out = np.array(positions_A, np.float64), np.array(velocities_A_fs, np.float64), []
     for _ in range(steps):
         atoms.positions = x
-        v = decay * (v + step_fs * atoms.get_forces() * per_force)
+        v = decay * (v + step_fs * forces_eV_A(atoms) * per_force)
         x = x + step_fs * v
         out.append(x)
     return np.stack(out)
@@ -188,33 +196,22 @@ def gfn2_dynamics(
 
 def gfn2_forces(molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
     """GFN2-xTB forces (k, n_atoms, 3) in eV/A of frames positions_A (k, n_atoms, 3);
-    NaN where the self-consistent field failed.
+    NaN if the self-consistent field failed.
 
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed.
+        If tblite is not installed.
     """
-    atoms = ase.Atoms(molecule.numbers, np.zeros((molecule.n_atoms, 3)))
-    atoms.calc = require_tblite()(
-        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
-    )
+    atoms = _with_gfn2(molecule, np.zeros((molecule.n_atoms, 3)))
     out = np.full(np.shape(positions_A), np.nan)
     for k, x in enumerate(positions_A):
         atoms.positions = x
         try:
-            out[k] = atoms.get_forces()
+            out[k] = forces_eV_A(atoms)
         except (CalculationFailed, SCFError):
             continue
     return out
-
-
-FMAX_EV_A = (
-    0.005  # a minimum this tight has no false imaginary frequencies above a few tens of wavenumbers
-)
-
-
-IMAGINARY_CM1 = 50.0
 
 
 def infrared(
@@ -227,8 +224,10 @@ def infrared(
 
     Parameters
     ----------
-    numbers : (n,) atomic numbers of a closed-shell molecule.
-    positions_A : (n, 3).
+    numbers : array of int
+        (n,) atomic numbers of a closed-shell molecule.
+    positions_A : array of float
+        (n, 3).
 
     Returns
     -------
@@ -239,15 +238,11 @@ def infrared(
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed. MoleculeError where the self-consistent field
+        If tblite is not installed. MoleculeError if the self-consistent field
         fails, or the geometry reached is no minimum.
     """
-    try:
-        from tblite.ase import TBLite
-    except ImportError as error:
-        raise MissingDependencyError("tblite", "xtb") from error
     atoms = ase.Atoms(numbers, np.asarray(positions_A, np.float64))
-    atoms.calc = TBLite(method="GFN2-xTB", charge=charge, verbosity=0)
+    atoms.calc = require_tblite()(method="GFN2-xTB", charge=charge, verbosity=0)
     try:
         BFGS(atoms, logfile=None).run(fmax=FMAX_EV_A, steps=300)
         minimum = atoms.positions.copy()
@@ -257,17 +252,14 @@ def infrared(
             frequencies = np.asarray(spectrum.get_frequencies())
             intensities = np.asarray(spectrum.intensities)
     except (CalculationFailed, SCFError, RuntimeError) as error:
-        raise MoleculeError(
-            f"GFN2-xTB gives no spectrum of {atoms.get_chemical_formula()}: {error}"
-        ) from error
+        raise MoleculeError(f"GFN2-xTB gives no spectrum of {formula(atoms)}: {error}") from error
     if (frequencies.imag > IMAGINARY_CM1).any():
         raise MoleculeError(
-            f"{atoms.get_chemical_formula()} is at no minimum: {frequencies.imag.max():.0f}i cm-1"
+            f"{formula(atoms)} is at no minimum: {frequencies.imag.max():.0f}i cm-1"
         )
     rigid = 5 if is_linear(minimum) else 6
-    kept = np.argsort(np.abs(frequencies), kind="stable")[
-        rigid:
-    ]  # the rigid motions are the modes nearest to zero
+    # the rigid motions are the modes nearest to zero
+    kept = np.argsort(np.abs(frequencies), kind="stable")[rigid:]
     return minimum, frequencies.real[np.sort(kept)], intensities[np.sort(kept)]
 
 

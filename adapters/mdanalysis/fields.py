@@ -68,7 +68,10 @@ class FieldReader(AuxReader):
 
     Parameters
     ----------
-    auxdata : the values. dt, initial_time : of the frames in ps.
+    auxdata : array_like
+        The values.
+    **options
+        `dt` and `initial_time` of the frames in ps.
     """
 
     format = FORMAT
@@ -119,7 +122,8 @@ def add_field(
     ----------
     universe : MDAnalysis.Universe
         One molecule with elements.
-    model : AtomFieldModel
+    model : FieldModel
+        An `AtomFieldModel`.
     name : str, optional
         The model's quantity if None; `universe.trajectory.ts.aux.NAME` are the values
         (n_atoms, ...) of a frame.

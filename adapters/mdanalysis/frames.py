@@ -34,7 +34,7 @@ def read_frames(path: str | os.PathLike[str]) -> Frames:
     Raises
     ------
     InputError
-        where the file cannot be read.
+        If the file cannot be read.
     """
     check_binary(path)
     limit_s = READING_S + os.path.getsize(path) / READING_BYTES_PER_S

@@ -11,7 +11,7 @@ from MDAnalysis.coordinates.memory import MemoryReader
 from numpy.typing import NDArray
 
 from equidrift.adapters.mdanalysis.topology import FORMAT, is_record
-from equidrift.errors import InputError, InputTypeError
+from equidrift.errors import InputError
 from equidrift.records import Ensemble, Trajectory
 from equidrift.units import PS_PER_FS
 
@@ -113,18 +113,8 @@ _HINTS = mda._READER_HINTS  # noqa: SLF001 - see above
 _HINTS["CHAIN"] = _not_a_chain(_HINTS["CHAIN"])
 
 
-def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
-    """A Universe of the conformers, or a trajectory's frames (A, ps), with names,
-    elements, masses, formal charges and bonds with orders.
-
-    Raises
-    ------
-    InputError
-        where the ensemble is empty; InputTypeError where it is no Ensemble.
+def universe_of(record: Ensemble | Trajectory) -> mda.Universe:
+    """A Universe by this module's reader and its topology's parser, which MDAnalysis
+    knows once they are imported.
     """
-    if not is_record(ensemble):
-        raise InputTypeError(
-            f"expected an Ensemble or a Trajectory, not {type(ensemble).__name__}; "
-            "equidrift.sample makes one"
-        )
-    return mda.Universe(ensemble)
+    return mda.Universe(record)

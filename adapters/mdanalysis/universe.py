@@ -22,7 +22,7 @@ from equidrift.adapters.mdanalysis.frames import (
     tells_time,
 )
 from equidrift.adapters.mdanalysis.graph import NO_ELEMENTS, complete, graph_of, number_of
-from equidrift.adapters.mdanalysis.reader import EnsembleReader, to_universe
+from equidrift.adapters.mdanalysis.reader import EnsembleReader, universe_of
 from equidrift.adapters.mdanalysis.topology import EnsembleParser, to_topology
 from equidrift.adapters.mdanalysis.writing import write_trajectory
 from equidrift.errors import InputError, InputTypeError
@@ -47,15 +47,33 @@ __all__ = [
 PER_FRAME = ("seed", "energy_eV", "log_prob")
 
 
+def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
+    """A Universe of the conformers, or a trajectory's frames (A, ps), with names,
+    elements, masses, formal charges and bonds with orders.
+
+    Raises
+    ------
+    InputError
+        If the ensemble is empty; InputTypeError if it is no Ensemble.
+    """
+    if not isinstance(ensemble, Ensemble | Trajectory):
+        raise InputTypeError(
+            f"expected an Ensemble or a Trajectory, not {type(ensemble).__name__}; "
+            "equidrift.sample makes one"
+        )
+    return universe_of(ensemble)
+
+
 def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     """Graph and frames of a Universe, or of whole molecules in one; stereo of the first
     frame.
 
     Parameters
     ----------
-    universe : with elements. Bonds and orders that are missing come from the first
-        frame, formal charges that are missing from the bonds. Every hydrogen must be
-        there. Its place in the trajectory is left as it was.
+    universe : Universe or AtomGroup
+        With elements. Bonds and orders that are missing come from the first frame,
+        formal charges that are missing from the bonds. Every hydrogen must be there.
+        Its place in the trajectory is left as it was.
 
     Raises
     ------
@@ -95,12 +113,14 @@ def trajectory_of(
     universe: mda.Universe | mda.AtomGroup, *, dt_fs: float | None = None
 ) -> Trajectory:
     """Graph, frames, times and box of a Universe, or of whole molecules in one;
-    unwrapped where there is a box.
+    unwrapped if there is a box.
 
     Parameters
     ----------
-    universe : as for `from_universe`.
-    dt_fs : time between frames; None takes the times of the trajectory.
+    universe : Universe or AtomGroup
+        As for `from_universe`.
+    dt_fs : float, optional
+        Time between frames; None takes the times of the trajectory.
 
     Raises
     ------
@@ -137,7 +157,7 @@ class ASEConverter(ConverterBase):
     units: ClassVar = {"time": None, "length": "Angstrom"}
 
     def convert(self, obj: Any) -> Any:
-        """Atoms in A with the cell where there is a box.
+        """Atoms in A with the cell if there is a box.
 
         A whole Universe with bond orders and formal charges takes its graph along; a
         part of one, elements and positions only.
@@ -145,7 +165,7 @@ class ASEConverter(ConverterBase):
         Raises
         ------
         InputError
-            where there are no elements.
+            If there are no elements.
         """
         atoms = obj.atoms
         if not hasattr(atoms, "elements"):

@@ -11,7 +11,7 @@ from typing import Any
 import MDAnalysis as mda
 import numpy as np
 
-from equidrift.adapters.mdanalysis.reader import to_universe
+from equidrift.adapters.mdanalysis.reader import universe_of
 from equidrift.errors import MissingDependencyError, UnknownNameError
 from equidrift.outputs import unwritable
 from equidrift.records import Ensemble, Trajectory
@@ -33,14 +33,16 @@ def write_trajectory(
 
     Parameters
     ----------
-    path : the trajectory; these formats hold no graph.
-    topology : where given, a .pdb file of the first frame, with which the trajectory
-        can be read.
+    path : path
+        The trajectory; these formats hold no graph.
+    topology : path, optional
+        Where given, a .pdb file of the first frame, with which the trajectory can be
+        read.
 
     Raises
     ------
     UnknownNameError
-        for another suffix, InputError where a path cannot be written,
+        For another suffix, InputError if a path cannot be written,
         MissingDependencyError for .h5md without h5py.
     """
     suffix = Path(path).suffix.lower()
@@ -48,7 +50,7 @@ def write_trajectory(
         raise UnknownNameError("trajectory suffix", suffix or os.fspath(path), TRAJECTORIES)
     if suffix == ".h5md" and importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError("h5py")
-    atoms = to_universe(record).atoms
+    atoms = universe_of(record).atoms
     options: dict[str, Any] = {"precision": XTC_PRECISION} if suffix == ".xtc" else {}
     clocked = record if isinstance(record, Trajectory) and len(record) > 1 else None
     if clocked is not None and suffix == ".dcd":  # which counts frames from a first one

@@ -21,7 +21,7 @@ class ConformerSet:
     geometries to start from.
 
     On disk an npz of flat arrays with offsets; the pair codes are stored for the upper
-    triangle. `add` appends a conformer.
+    triangle; `tools/pack_conformers.py` writes it. `add` appends a conformer.
     """
 
     def __init__(

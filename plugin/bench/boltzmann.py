@@ -52,14 +52,17 @@ def rows(
 
     Parameters
     ----------
-    full : 50,000 samples, else 5,000; as many again in the rare basin alone.
-    progress : called with a line of text before the work.
-    weights : name or path of the generator.
+    full : bool, optional
+        50,000 samples, else 5,000; as many again in the rare basin alone.
+    progress : callable, optional
+        Called with a line of text before the work.
+    weights : str, optional
+        Name or path of the generator.
 
     Raises
     ------
     InputError
-        where the reference is missing.
+        If the reference is missing.
     """
     if progress is not None:
         progress("ala2/boltzmann: samples, weights and free energies")
@@ -76,7 +79,7 @@ def load_reference(weights: str = "ala2") -> dict[str, Any]:
     Raises
     ------
     InputError
-        where the card has none.
+        If the card has none.
     """
     found = read_card(find(weights).with_suffix(".json")).get("reference")
     if not found:

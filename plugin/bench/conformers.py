@@ -79,14 +79,16 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : all 105 molecules (every third for the slow models from noise) and 30
+    full : bool, optional
+        All 105 molecules (every third for the slow models from noise) and 30
         relaxations a row; else 24 of each, in under ten minutes.
-    progress : called with a line of text before every row.
+    progress : callable, optional
+        Called with a line of text before every row.
 
     Raises
     ------
     InputError
-        where the data is missing; MissingDependencyError without tblite.
+        If the data is missing; MissingDependencyError without tblite.
     """
     folder = data_folder()
     require_tblite()
@@ -140,9 +142,8 @@ def sampled(
     samples = [np.zeros((0, molecule.n_atoms, 3)) for molecule, _ in systems]
     wrong = drawn = 0
     begun = time.perf_counter()
-    for n in sorted(
-        {2 * len(known) for _, known in systems}
-    ):  # the engine draws one n for all it is given
+    # the engine draws one n for all it is given
+    for n in sorted({2 * len(known) for _, known in systems}):
         chosen = [k for k, (_, known) in enumerate(systems) if 2 * len(known) == n]
         for piece in generate_many([systems[k][0] for k in chosen], n, settings=settings):
             if piece.ensemble is None:
@@ -156,14 +157,13 @@ def sampled(
                     for reason in STEREO_REASONS
                 )
     seconds = time.perf_counter() - begun
-    count = sum(len(x) for x in samples)
-    memory_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    count = sum(map(len, samples))
     right = {"stereo": 100.0 * (1 - wrong / max(1, drawn))}
     values = {
         **right,
         **share_errors(right, drawn),
         "conformers_per_s": count / seconds,
-        "peak_memory_MB": memory_MB,
+        "peak_memory_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     return samples, values | {"conformers": count}
 

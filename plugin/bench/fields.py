@@ -70,8 +70,10 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 1000 functions a 1D row and 32 a 2D row; else 100 and 4.
-    progress : called with a line of text before every row.
+    full : bool, optional
+        1000 functions a 1D row and 32 a 2D row; else 100 and 4.
+    progress : callable, optional
+        Called with a line of text before every row.
     """
     say = progress or silent
     rows: list[Row] = []
@@ -106,7 +108,7 @@ def system_rows(
     system: str, task: str, sets: list[tuple[int, Tensor, Tensor]], targets: int
 ) -> list[Row]:
     """Rows of one system: the shipped model, the GP it was drawn from and its diagonal
-    (where there is one), and the papers.
+    (if there is one), and the papers.
     """
     rows, count = [], functions(sets)
     model = shipped(system)

@@ -29,7 +29,7 @@ STEPS = 20
 
 def cost_rows() -> list[Row]:
     """Seconds of 4 conditional samples of the network for each size, and the
-    corrector's rows; none where no network is shipped.
+    corrector's rows; none if no network is shipped.
     """
     try:
         model = FieldModel.load(MODEL)

@@ -129,13 +129,13 @@ def matching_A(system: System, samples_A: NDArray[np.float64]) -> float:
 
 def fix_rows(full: bool = False, progress: Progress | None = None) -> list[Row]:
     """The rows `fix/...`, with `success` (percent of draws that pass every check),
-    `AMR`, `AMR_median`, `core_moved_A`, `samples_per_s` and, where tblite is there,
+    `AMR`, `AMR_median`, `core_moved_A`, `samples_per_s` and, if tblite is there,
     `energy_released_kcal_mol`: what GFN2-xTB relaxation with the core held releases.
 
     Raises
     ------
     InputError
-        where the benchmark data is missing.
+        If the benchmark data is missing.
     """
     chosen = systems(FULL_MOLECULES if full else QUICK_MOLECULES)
     say = progress or silent

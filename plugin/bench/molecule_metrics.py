@@ -88,8 +88,10 @@ def validity(
 
     Parameters
     ----------
-    raws : samples as they were made.
-    known : canonical SMILES with stereo of the training molecules.
+    raws : sequence of Raw | None
+        Samples as they were made.
+    known : sequence of str, optional
+        Canonical SMILES with stereo of the training molecules.
 
     Returns
     -------
@@ -131,7 +133,7 @@ def _graph_smiles(raw: Raw | None, draw: Draw) -> str:
 def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
     """Earth mover's distance of two sets of numbers, in their unit.
 
-    Raises `InputError` where one is empty or not finite.
+    Raises `InputError` if one is empty or not finite.
     """
     a, b = _checked(first), _checked(second)
     points = np.sort(np.concatenate([a, b]))
@@ -184,12 +186,13 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
 
     Parameters
     ----------
-    each : what applies a function to each of several, such as a process pool's `map`.
+    each : Each, optional
+        What applies a function to each of several, such as a process pool's `map`.
 
     Raises
     ------
     MissingDependencyError
-        where tblite is not installed.
+        If tblite is not installed.
     """
     done = np.array(list(each(relaxed, systems))).reshape(-1, 2)
     done = done[np.isfinite(done).all(1)]
@@ -201,7 +204,7 @@ def relaxation(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
 
 def relaxed(system: Raw) -> tuple[float, float]:
     """(heavy-atom RMSD in A, energy released in kcal/mol) of a relaxation by GFN2-xTB;
-    NaN where it failed.
+    NaN if it failed.
     """
     molecule, x = system
     before = gfn2_relax(molecule, x[None], 0)[1][0]
@@ -219,7 +222,7 @@ def busted(systems: Sequence[Raw], each: Each = map) -> dict[str, float]:
     Raises
     ------
     MissingDependencyError
-        where posebusters is not installed.
+        If posebusters is not installed.
     """
     failed = list(each(posebusters_failures, [[system] for system in systems]))
     if not failed:

@@ -44,6 +44,7 @@ def conditional_rows(
     Parameters
     ----------
     data : QM9
+        The packed data.
     models : mapping of str to MoleculeModel
         By name; all but `CHOOSER` have a row without targets, too.
     judge : PropertyNetwork

@@ -51,7 +51,7 @@ def gfn2_energy(system: Raw) -> float:
 
 
 def mmff(system: Raw | None) -> Raw | None:
-    """The molecule in the MMFF94 minimum next to its geometry; as it is where MMFF94
+    """The molecule in the MMFF94 minimum next to its geometry; as it is if MMFF94
     has no parameters.
     """
     if system is None:
@@ -65,7 +65,7 @@ def mmff(system: Raw | None) -> Raw | None:
 
 
 def embedded(system: Raw | None) -> Raw | None:
-    """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None where RDKit
+    """The molecule's graph embedded by ETKDG and relaxed by MMFF94; None if RDKit
     cannot.
     """
     if system is None:
@@ -87,7 +87,7 @@ def cached_model(name: str) -> MoleculeModel:
 
 def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> list[Raw | None]:
     """Samples of (model, seeds, wanted): raw; wanted (k, properties) has a row of
-    targets a sample, NaN where there is none.
+    targets a sample, NaN if there is none.
     """
     name, seeds, wanted = part
     model = cached_model(name)

@@ -80,14 +80,17 @@ def run(
 
     Parameters
     ----------
-    full : 10,000 samples of a model.
-    progress : called with a line of text before every part.
-    limit : at most so many of everything, for tests, on one core.
+    full : bool, optional
+        10,000 samples of a model.
+    progress : callable, optional
+        Called with a line of text before every part.
+    limit : int, optional
+        At most so many of everything, for tests, on one core.
 
     Raises
     ------
     InputError
-        where the packed QM9 is missing; the message tells how to make it.
+        If the packed QM9 is missing; the message tells how to make it.
     """
     size = FULL if full else QUICK
     if limit is not None:
@@ -196,7 +199,7 @@ class Bench:
 
     def quantities(self, systems: Sequence[Raw]) -> dict[str, NDArray[np.float64]]:
         """Molecular weight, logP, PSA and QED of all, and GFN2-xTB's energy of some
-        where tblite is installed.
+        if tblite is installed.
         """
         names = DESCRIPTORS
         table = descriptors([molecule for molecule, _ in systems])
@@ -227,7 +230,7 @@ def _sound(draws: Iterable[Draw]) -> list[Raw]:
 
 
 def shipped(name: str, say: Progress) -> MoleculeModel | None:
-    """The model of that name, None where its weights are not there."""
+    """The model of that name, None if its weights are not there."""
     try:
         return cached_model(name)
     except (UnknownNameError, ImportError) as error:
@@ -286,7 +289,7 @@ def molecule_of(data: QM9, k: int) -> Raw:
 
 
 def other_rows(size: Size, say: Progress) -> list[Row]:
-    """Reconstruction by the autoencoders and recovery from spectra, where their weights
+    """Reconstruction by the autoencoders and recovery from spectra, if their weights
     and data are there.
     """
     # imported here: the two modules load model families that the other rows do without

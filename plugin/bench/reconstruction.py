@@ -128,7 +128,7 @@ def conformer_quality(items: Sequence[Made], made: Sequence[Made | None]) -> dic
 
 
 def rdkit_conformers(molecules: Sequence[Molecule]) -> list[Made | None]:
-    """An ETKDG conformer, relaxed in MMFF94, of each molecule; None where there is
+    """An ETKDG conformer, relaxed in MMFF94, of each molecule; None if there is
     none.
     """
     chain = ETKDGMMFF()

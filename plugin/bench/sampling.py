@@ -244,14 +244,16 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : 60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per
+    full : bool, optional
+        60 s per method, and twenty molecules; else 20 s, and four molecules. 3 s per
         molecule and method either way.
-    progress : called with a line of text before every row.
+    progress : callable, optional
+        Called with a line of text before every row.
 
     Raises
     ------
     InputError
-        where the data is missing.
+        If the data is missing.
     """
     say, folder = progress or silent, data_folder()
     rows: list[Row] = []

@@ -52,9 +52,11 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
 
     Parameters
     ----------
-    full : every test trajectory, more windows per molecule, the GFN2-xTB limit of every
+    full : bool, optional
+        Every test trajectory, more windows per molecule, the GFN2-xTB limit of every
         molecule; else a few of each, in under ten minutes.
-    progress : called with a line of text before every part.
+    progress : callable, optional
+        Called with a line of text before every part.
     """
     say = progress or silent
     rows: list[Row] = []

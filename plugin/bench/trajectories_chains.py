@@ -105,7 +105,7 @@ def chain_rows(
     data: dict[str, Dynamics], names: Sequence[str], count: int, energies: int = 8
 ) -> list[Row]:
     """Ten chained windows of `count` starts of each molecule, against MD of the test
-    part; GFN2-xTB energies where tblite is there.
+    part; GFN2-xTB energies if tblite is there.
     """
     rows, broken = [], []
     for name in names:

@@ -70,7 +70,7 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
 
     MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other
     random numbers after the given frames, and is what a perfect sampler would draw that
-    knew the velocities. None where the molecule cannot be made.
+    knew the velocities. None if the molecule cannot be made.
     """
     try:
         molecule = Molecule.from_smiles(smiles)

@@ -140,7 +140,7 @@ def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 
 def scores(
     graph: Graph, made: Array, real: Array, epochs: int, bonds: NDArray[np.int64] | None = None
 ) -> dict[str, float]:
-    """The three scores; the marginals are those of bond lengths where there are bonds,
+    """The three scores; the marginals are those of bond lengths if there are bonds,
     else of coordinates.
     """
 

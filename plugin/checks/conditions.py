@@ -72,7 +72,7 @@ class Conditions:
     def of(self, molecule: Molecule) -> Known:
         """What is known of this molecule.
 
-        Raises `InputError` where the core or the restraints do not fit it.
+        Raises `InputError` if the core or the restraints do not fit it.
         """
         if molecule not in self._known:
             if len(self._known) > MAX_KEPT:

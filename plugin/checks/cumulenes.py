@@ -16,10 +16,15 @@ def cumulated_bonds(molecule: Molecule) -> tuple[NDArray[np.int64], NDArray[np.b
     """The ends of every chain of two or more cumulated double bonds that has
     substituents at both.
 
-    Returns ------- (k, 4) rows (a, i, j, b): i and j are the ends, a and b a
-    substituent of each; and (k,) whether the ends lie in a plane, which they do after
-    an odd number of double bonds. Chains within a ring are left out: there the ring
-    decides.
+    Chains within a ring are left out: there the ring decides.
+
+    Returns
+    -------
+    ends : array of int, shape (k, 4)
+        Rows (a, i, j, b): i and j are the ends, a and b a substituent of each.
+    planar : array of bool, shape (k,)
+        Whether the ends lie in a plane, which they do after an odd number of double
+        bonds.
     """
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     double: list[list[int]] = [[] for _ in range(molecule.n_atoms)]

@@ -29,9 +29,8 @@ REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULAT
 # Covalent radii in A (Cordero et al., Dalton Trans. 2008, 2832), H to Xe; heavier atoms get Xe's.
 _RADII_A = (
     "0 .31 .28 1.28 .96 .84 .76 .71 .66 .57 .58 1.66 1.41 1.21 1.11 1.07 1.05 1.02 1.06 2.03 1.76 "
-    "1.70 1.60 1.53 1.39 1.39 1.32 1.26 "
-    "1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 1.90 1.75 1.64 1.54 1.47 1.46 1.42 "
-    "1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40"
+    "1.70 1.60 1.53 1.39 1.39 1.32 1.26 1.24 1.32 1.22 1.22 1.20 1.19 1.20 1.20 1.16 2.20 1.95 "
+    "1.90 1.75 1.64 1.54 1.47 1.46 1.42 1.39 1.45 1.44 1.42 1.39 1.39 1.38 1.39 1.40"
 )
 COVALENT_RADII_A = np.array(
     [float(radius) for radius in _RADII_A.split()] + [1.40] * (len(SYMBOLS) - 55)
@@ -64,15 +63,19 @@ def check_supported(
 
     Parameters
     ----------
-    molecule : the graph.
-    elements : atomic numbers the model knows, None for any.
-    max_atoms : hydrogens included.
-    charges : least and greatest total charge, in elementary charges.
+    molecule : Molecule
+        The graph.
+    elements : sequence of int, optional
+        Atomic numbers the model knows, None for any.
+    max_atoms : int, optional
+        Hydrogens included.
+    charges : tuple, optional
+        Least and greatest total charge, in elementary charges.
 
     Raises
     ------
     MoleculeError
-        for no atoms, several fragments, an open shell, an unsupported element, too many
+        For no atoms, several fragments, an open shell, an unsupported element, too many
         atoms, or a charge out of range; each message says what came and the way out.
     """
     if molecule.n_atoms == 0:
@@ -80,28 +83,19 @@ def check_supported(
     _check_connected(molecule)
     unknown = sorted(set(molecule.numbers.tolist()) - set(elements)) if elements is not None else []
     if unknown:
-        names, known = (
-            ", ".join(SYMBOLS[z] for z in unknown),
-            " ".join(SYMBOLS[z] for z in sorted(elements or ())),
-        )
+        names = ", ".join(SYMBOLS[z] for z in unknown)
+        known = " ".join(SYMBOLS[z] for z in sorted(elements or ()))
         raise MoleculeError(
             f"{molecule!r} holds the unsupported element {names}; supported are {known}. Replace "
             "or remove those atoms"
         )
-    if molecule.multiplicity != 1 or (int(molecule.numbers.sum()) - molecule.charge) % 2:
+    electrons = int(molecule.numbers.sum()) - molecule.charge
+    if molecule.multiplicity != 1 or electrons % 2:
         raise MoleculeError(
-            f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, "
-            f"{int(molecule.numbers.sum()) - molecule.charge} electrons); "
-            "only closed shells are supported. Add the missing hydrogen or charge"
+            f"{molecule!r} is a radical (multiplicity {molecule.multiplicity}, {electrons} "
+            "electrons); only closed shells are supported. Add the missing hydrogen or charge"
         )
-    bonds_of = np.bincount(molecule.bonds.reshape(-1), minlength=molecule.n_atoms)
-    bridging = np.flatnonzero((molecule.numbers == 1) & (bonds_of > 1))
-    if len(bridging):
-        raise MoleculeError(
-            f"{molecule!r} has a hydrogen (atom {int(bridging[0])}) with "
-            f"{int(bonds_of[bridging[0]])} bonds, which no model here "
-            "knows; draw one of its bonds only"
-        )
+    _check_hydrogens(molecule)
     if molecule.n_atoms > max_atoms:
         raise MoleculeError(
             f"{molecule!r} has too many atoms: at most {max_atoms} are supported, hydrogens "
@@ -111,6 +105,18 @@ def check_supported(
         raise MoleculeError(
             f"{molecule!r} has a total charge out of range: {charges[0]:+d} to {charges[1]:+d} are "
             "supported. Neutralise some of its groups"
+        )
+
+
+def _check_hydrogens(molecule: Molecule) -> None:
+    """Raise for a hydrogen with two bonds or more."""
+    bonds_of = np.bincount(molecule.bonds.reshape(-1), minlength=molecule.n_atoms)
+    bridging = np.flatnonzero((molecule.numbers == 1) & (bonds_of > 1))
+    if len(bridging):
+        raise MoleculeError(
+            f"{molecule!r} has a hydrogen (atom {int(bridging[0])}) with "
+            f"{int(bonds_of[bridging[0]])} bonds, which no model here knows; draw one of its bonds "
+            "only"
         )
 
 
@@ -140,7 +146,8 @@ class GeometryCheck:
 
     Parameters
     ----------
-    molecule : the graph whose bonds and stereo the conformers must have.
+    molecule : Molecule
+        The graph whose bonds and stereo the conformers must have.
     """
 
     def __init__(self, molecule: Molecule) -> None:
@@ -168,7 +175,8 @@ class GeometryCheck:
 
         Parameters
         ----------
-        positions_A : (k, n_atoms, 3).
+        positions_A : array_like
+            (k, n_atoms, 3).
 
         Returns
         -------
@@ -177,13 +185,13 @@ class GeometryCheck:
         Raises
         ------
         InputError
-            where the shape does not fit the molecule.
+            If the shape does not fit the molecule.
         """
         positions = np.asarray(positions_A, np.float64)
         if positions.ndim != 3 or positions.shape[1:] != (self.molecule.n_atoms, 3):
             raise InputError(
-                f"positions_A has shape {positions.shape}, expected (any, {self.molecule.n_atoms}, "
-                "3)"
+                f"positions_A has shape {positions.shape}, expected "
+                f"(any, {self.molecule.n_atoms}, 3)"
             )
         blocks = [self._block(block) for block in self._blocks(positions)]
         return np.concatenate(blocks) if blocks else np.zeros(0, "U18")
@@ -265,8 +273,10 @@ def check_geometry(molecule: Molecule, positions_A: ArrayLike) -> NDArray[np.str
 
     Parameters
     ----------
-    molecule : the graph whose bonds and stereo the conformers must have.
-    positions_A : (k, n_atoms, 3).
+    molecule : Molecule
+        The graph whose bonds and stereo the conformers must have.
+    positions_A : array_like
+        (k, n_atoms, 3).
 
     Returns
     -------
@@ -275,6 +285,6 @@ def check_geometry(molecule: Molecule, positions_A: ArrayLike) -> NDArray[np.str
     Raises
     ------
     InputError
-        where the shape does not fit the molecule.
+        If the shape does not fit the molecule.
     """
     return GeometryCheck(molecule)(positions_A)

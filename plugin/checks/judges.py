@@ -64,8 +64,8 @@ def achieved(
         The value asked for of each property.
     scores : mapping of str to sequence of float
         The values of all molecules, named `PROPERTY` (the judge `network`) or
-        `PROPERTY/JUDGE`; NaN where a judge failed.
-    judges : iterable of str
+        `PROPERTY/JUDGE`; NaN if a judge failed.
+    judges : iterable of str, optional
         Judges of the run; a target that one of them gives no value of has a row, too.
 
     Returns

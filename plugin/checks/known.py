@@ -106,7 +106,7 @@ class Known:
 
     def mirrored(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The mirror image (n_atoms, 3) of a placed conformer that keeps the held
-        atoms, None where they lie in no plane.
+        atoms, None if they lie in no plane.
         """
         if not len(self.atoms):
             return positions_A * [1.0, 1.0, -1.0]
@@ -196,7 +196,7 @@ class Known:
         return lower, upper
 
     def _contradiction(self, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> None:
-        """Name the restraint that is hardest hit, or the pair of atoms where none is."""
+        """Name the restraint that is hardest hit, or the pair of atoms if none is."""
         gap = (lower - upper)[self.pairs[:, 0], self.pairs[:, 1]]
         if len(gap) and gap.max() > 0:
             k = int(gap.argmax())

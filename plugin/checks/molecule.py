@@ -26,7 +26,7 @@ NOTHING, SANITISATION, FRAGMENT_LOST, REPEATED = (
 _MOVED_A, _RELAXED_A = (
     0.1,
     1.0,
-)  # how far an atom of a fragment may be from its place, and behind a relaxation
+)  # how far an atom of a fragment may be from its place, and after a relaxation
 
 
 Raw = tuple[Molecule, NDArray[np.float64]]

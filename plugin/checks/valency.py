@@ -101,7 +101,7 @@ def open_shell(molecule: Molecule) -> bool:
 
 def graph_problem(molecule: Molecule) -> str:
     """The first thing wrong with a graph of explicit bonds: one of `GRAPH_REASONS`, the
-    empty string where there is nothing.
+    empty string if there is nothing.
 
     Neutral as a whole: what a model of neutral molecules makes with a net charge has
     lost or gained an electron.
@@ -121,7 +121,7 @@ def edm_orders(numbers: NDArray[np.int64], positions_A: NDArray[np.float64]) -> 
     Raises
     ------
     InputError
-        for an element the table does not have: it is H, C, N, O and F.
+        For an element the table does not have: it is H, C, N, O and F.
     """
     if unknown := sorted(set(np.asarray(numbers).tolist()) - set(_EDM_NUMBERS)):
         names = ", ".join(SYMBOLS[z] for z in unknown)

@@ -4,29 +4,19 @@ script.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tests.tools.loading import tool
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "readme_tables", ROOT / "tools" / "readme_tables.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = load_tool()
+TOOL = tool("readme_tables")
 RESULT = {
     "name": "conformers",
     "machine": {"cpu": "test", "cores": 2, "python": "3.12", "os": "Linux"},
@@ -127,7 +117,7 @@ def test_other_tables() -> None:
 
 
 def test_cards_get_their_rows(tmp_path: Path) -> None:
-    for name in TOOL.CARDS:
+    for name in tool("tables/cards").CARDS:
         (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "quality": {"kept": 1}}))
     TOOL.update_cards(RESULT, tmp_path)
     assert (

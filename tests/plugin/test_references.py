@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("plugin", "adapters", "models", "examples", "docs", "tools")
+FOLDERS = ("plugin", "adapters", "models", "examples", "docs", "tools", "changelog.d")
 READ = (".py", ".md", ".json", ".yaml")
 FILES = [
     path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix in READ

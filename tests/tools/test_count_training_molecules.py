@@ -49,4 +49,4 @@ def test_tool_writes_the_card_as_it_stands_when_nothing_changed() -> None:
     for name in CARDS:
         card = _card(name)
         again = counting.counted_card(card, card["training_sources"])
-        assert counting.card_text(again) == (ROOT / f"models/zoo/{name}.json").read_text()
+        assert json.loads(counting.card_text(again)) == card

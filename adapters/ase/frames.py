@@ -1,0 +1,90 @@
+"""Trajectory <-> images of ASE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from equidrift.adapters.ase.atoms import ensemble_of, to_atoms
+from equidrift.adapters.ase.typed import make_periodic
+from equidrift.errors import InputError
+from equidrift.files.trajectories import from_frames
+from equidrift.records import Trajectory
+
+Array = NDArray[np.float64]
+Frames = tuple[Array, Array | None, Array | None, NDArray[np.int64] | None]
+
+
+def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
+    """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic
+    where the trajectory has a box.
+    """
+    images = to_atoms(trajectory.to_ensemble())
+    boxes_A = trajectory.boxes_A
+    for k, (atoms, time_fs) in enumerate(zip(images, trajectory.time_fs.tolist(), strict=True)):
+        del atoms.info["sample"], atoms.info["seed"]  # numbers of conformers, which frames are not
+        atoms.info["time_fs"] = time_fs
+        if boxes_A is not None:
+            make_periodic(atoms, boxes_A[k])
+    return images
+
+
+def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
+    """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and
+    the way in for atoms from elsewhere.
+
+    Parameters
+    ----------
+    images : sequence of ase.Atoms
+        Frames in order of time.
+    dt_fs : float, optional
+        Time between them; None takes `info["time_fs"]` of each.
+
+    Raises
+    ------
+    InputError
+        If times are missing, or the images are not of one molecule in one order;
+        InputTypeError, MoleculeError as `from_atoms`.
+    """
+    ensemble = ensemble_of(list(images))
+    _, time_fs, boxes_A, _ = frames_of(images)
+    if dt_fs is not None:
+        time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)
+    if time_fs is None:
+        raise InputError(
+            "the images hold no times; set atoms.info['time_fs'] of each, or make a "
+            "Trajectory(molecule, positions_A, time_fs)"
+        )
+    return from_frames(ensemble.molecule, ensemble.positions_A, time_fs, boxes_A, "ASE")
+
+
+def frames_of(images: Sequence[Atoms]) -> Frames:
+    """(positions_A, time_fs or None, boxes_A (n, 3, 3) or None, atomic numbers) of
+    images with the same atoms.
+
+    Raises
+    ------
+    InputError
+        If the atoms change from image to image.
+    """
+    numbers = images[0].numbers
+    for k, atoms in enumerate(images):
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(
+                f"image {k} has other atoms, or another order, than image 0; give the frames of "
+                "one trajectory"
+            )
+    time_fs = np.array([atoms.info.get("time_fs", np.nan) for atoms in images], np.float64)
+    # dynamics carries the first frame's info along: times that do not rise are none
+    timed = bool(np.isfinite(time_fs).all() and (np.diff(time_fs) > 0).all())
+    return (
+        np.array([atoms.positions for atoms in images], np.float64),
+        time_fs if timed else None,
+        np.array([atoms.cell.array for atoms in images])
+        if all(atoms.pbc.all() for atoms in images)
+        else None,
+        np.array(numbers, np.int64),
+    )

@@ -1,0 +1,1 @@
+"""What tools/readme_tables.py is made of."""

@@ -1,0 +1,145 @@
+"""Rows of a benchmark as tables in Markdown."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# heading, metrics of the cell, decimals, which end is the better one (+1 more, -1 less, 0 neither)
+Column = tuple[str, tuple[str, ...], int, int]
+
+LABELS = {
+    "qm9-val/equidrift": "**equidrift** (`default`)",
+    "qm9-val/refine": "`refine` on ETKDG + MMFF94",
+    "qm9-val/etkdg": "ETKDG (RDKit)",
+    "qm9-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "qm9-val/etkdg-refine": "`etkdg-refine`: ETKDG, refined",
+    "qm9-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: ETKDG + MMFF94, refined, no pick",
+    "qm9-val/conformer": "`conformer`: from noise, not refined",
+    "qm9-val/conformer-refine": "`conformer-refine`: from noise, refined",
+    "qm9-val/se3-distance": "`se3-distance`: distance scores, 100 steps",
+    "zinc-val/equidrift": "**equidrift** (`default`)",
+    "zinc-val/etkdg-mmff-refine": "`etkdg-mmff-refine`: no pick of new torsions",
+    "zinc-val/etkdg": "ETKDG (RDKit)",
+    "zinc-val/etkdg-mmff": "ETKDG + MMFF94 (RDKit)",
+    "qm9/se3-invariant-diffusion-published": "SE(3)-invariant diffusion, published ¹",
+    "qm9/geodiff-published": "GeoDiff, published ¹",
+}
+
+
+def usable(value: Any) -> bool:
+    """Whether a value is a number that a table can show."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def cell(values: Mapping[str, Any], column: Column, best: float | None) -> str:
+    """A cell: the mean, or `mean / median`; bold where the mean is the best of its
+    column as printed.
+    """
+    _, metrics, decimals, _ = column
+    shown = [f"{values[name]:.{decimals}f}" for name in metrics if usable(values.get(name))]
+    if not shown:
+        return "–"
+    text = " / ".join(shown)
+    return f"**{text}**" if best is not None and shown[0] == f"{best:.{decimals}f}" else text
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[str]:
+    """A Markdown table of the rows and columns that have a number; published rows take
+    no part in the choice of the best.
+    """
+    with_numbers = [c for c in columns if any(usable(row["values"].get(c[1][0])) for row in rows)]
+    lines = [
+        "| | " + " | ".join(c[0] for c in with_numbers) + " |",
+        "|---|" + "---:|" * len(with_numbers),
+    ]
+    best: list[float | None] = []
+    for _, (metric, *_), _, sign in with_numbers:
+        ours = [
+            row["values"][metric]
+            for row in rows
+            if not published(row) and usable(row["values"].get(metric))
+        ]
+        best.append(sign * max(sign * value for value in ours) if sign and len(ours) > 1 else None)
+    for row in rows:
+        values = row["values"]
+        if any(usable(values.get(c[1][0])) for c in with_numbers):
+            cells = [
+                cell(values, c, None if published(row) else top)
+                for c, top in zip(with_numbers, best, strict=True)
+            ]
+            lines.append(f"| {LABELS.get(row['row'], row['row'])} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
+    """A line a method, a column a system; cells hold the metrics (name, digits) with
+    slashes between. Rows without them are left out.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for row in result["rows"]:
+        system, _, method = str(row["row"]).partition("/")
+        shown = [
+            f"{row['values'][name]:.{digits}g}"
+            for name, digits in metrics
+            if usable(row["values"].get(name))
+        ]
+        if shown:
+            cells.setdefault(method, {})[system] = " / ".join(shown)
+    systems = list(dict.fromkeys(system for line in cells.values() for system in line))
+    lines = ["| | " + " | ".join(systems) + " |", "|---|" + "---:|" * len(systems)]
+    lines += [
+        f"| {method_label(name)} | " + " | ".join(line.get(s, "–") for s in systems) + " |"
+        for name, line in cells.items()
+    ]
+    return "\n".join(lines)
+
+
+def method_label(method: str) -> str:
+    """A method as the README names it."""
+    name = method.removesuffix("-published")
+    return (
+        f"{name}, published"
+        if name != method
+        else f"**{name}**"
+        if name == "equidrift"
+        else f"`{name}`"
+    )
+
+
+def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: str = "") -> str:
+    """A line a row whose name fits the pattern `rows`, a column a metric (name,
+    digits).
+    """
+    chosen = [row for row in result["rows"] if re.search(rows, str(row["row"]))]
+    used = [
+        (name, digits)
+        for name, digits in metrics
+        if any(usable(row["values"].get(name)) for row in chosen)
+    ]
+    lines = [
+        "| | " + " | ".join(name.replace("_", " ") for name, _ in used) + " |",
+        "|---|" + "---:|" * len(used),
+    ]
+    for row in chosen:
+        shown = [
+            f"{row['values'][name]:.{digits}g}" if usable(row["values"].get(name)) else "–"
+            for name, digits in used
+        ]
+        if any(cell != "–" for cell in shown):
+            lines.append(f"| {row['row']} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def measured_on(result: Mapping[str, Any]) -> str:
+    """Where and with which commit a table was measured."""
+    machine = result["machine"]
+    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['os']}"
+    return f"Measured on {where}, Python {machine['python']}; commit {result['commit']}."
+
+
+def published(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds figures of a paper."""
+    return str(row["row"]).endswith("-published")

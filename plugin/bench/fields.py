@@ -35,8 +35,8 @@ from equidrift.models.fields.functions.data import (
     true_kernel,
 )
 from equidrift.models.fields.functions.kernels import Kernel
-from equidrift.models.fields.functions.likelihood import EXACT_VALUES
 from equidrift.models.fields.functions.sampler import FieldModel
+from equidrift.models.shared.likelihood import EXACT_VALUES
 
 TASKS = {"interpolation": 0.0, "generalisation": 4.0}  # where the window of [-2, 2] is moved to
 QUICK, FULL = 100, 1000  # functions of a row in 1D

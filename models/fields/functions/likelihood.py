@@ -9,10 +9,7 @@ from torch import Tensor
 
 from equidrift.models.fields.functions.kernels import Gram
 from equidrift.models.fields.functions.objective import FieldDiffusion
-
-EXACT_VALUES = (
-    16  # up to this many values per field the divergence is a trace, above it is estimated
-)
+from equidrift.models.shared.likelihood import flow_and_divergence, probe_vectors
 
 
 def log_likelihood(
@@ -45,10 +42,8 @@ def log_likelihood(
     if closed is not None:
         return closed
     gram = model.kernel.gram(x, mask)
-    if probes is None:
-        probes = 0 if y[0].numel() <= EXACT_VALUES else 8
     generator = generator or torch.Generator().manual_seed(0)
-    v = _probes(y, mask, probes, generator)
+    v = probe_vectors(y, probes, generator) * mask[..., None].to(y.dtype)
     low = math.log(first_std / math.sqrt(1 - first_std**2))
     high = math.log(model.schedule.std(1.0) / model.schedule.alpha(1.0))
     grid = torch.linspace(low, high, steps + 1, dtype=torch.float64)
@@ -64,19 +59,6 @@ def log_likelihood(
     return gram.log_prob(y) + change
 
 
-def _probes(y: Tensor, mask: Tensor, probes: int, generator: torch.Generator) -> Tensor:
-    """(k, B, n, p): unit vectors for the trace, signs for its estimate."""
-    keep = mask[..., None].to(y.dtype)
-    if probes == 0:
-        units = torch.eye(y[0].numel(), dtype=y.dtype).reshape(-1, 1, *y.shape[1:])
-        return units.expand(-1, len(y), -1, -1) * keep
-    return (
-        (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1).to(y.dtype)
-        * keep
-        / math.sqrt(probes)
-    )
-
-
 def _flow(
     model: FieldDiffusion,
     gram: Gram,
@@ -86,16 +68,13 @@ def _flow(
     log_ratio: Tensor,
     v: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """dy and its divergence per unit of log(std / alpha): dy = -std^2 (y + K grad log
-    p), since dB = 2 std^2 dlog(std / alpha).
+    """dy (B, n, p) and its divergence (B,) per unit of log(std / alpha).
+
+    dy = -std^2 (y + K grad log p), since dB = 2 std^2 dlog(std / alpha).
     """
     std = log_ratio.exp() / (1 + (2 * log_ratio).exp()).sqrt()
     t = model.schedule.time_of(std).expand(len(y))
-    with torch.enable_grad():
-        y = y.detach().requires_grad_()
-        drift = -(float(std) ** 2) * (y + model.score(t, x, y, mask, gram))
-        total = torch.zeros(len(y), dtype=torch.float64)
-        for k, probe in enumerate(v):
-            gradient = torch.autograd.grad(drift, y, probe, retain_graph=k + 1 < len(v))[0]
-            total = total + (gradient * probe).sum((1, 2)).double()
-    return drift.detach() * mask[..., None], total
+    drift, total = flow_and_divergence(
+        lambda at: -(float(std) ** 2) * (at + model.score(t, x, at, mask, gram)), y, v
+    )
+    return drift * mask[..., None], total

@@ -8,7 +8,6 @@ tangent vectors. Variances are per tangent direction, so that time is B(t) itsel
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +24,12 @@ from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
+from equidrift.models.fields.tracks.likelihood import sphere_log_likelihood
 from equidrift.models.fields.tracks.prior import TrackPrior
-from equidrift.models.fields.tracks.sphere import SphereNoising, exp_map, heat_score, tangent, walk
+from equidrift.models.fields.tracks.sphere import SphereNoising, heat_score, tangent, walk
 from equidrift.models.shared.conditioning import Mode, conditional_sample
 from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
+from equidrift.models.shared.likelihood import probe_vectors
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.models.shared.run import fit as train_network
 from equidrift.models.shared.split import HELD_OUT, split
@@ -157,38 +158,55 @@ class TrackModel:
         times: ArrayLike,
         tracks: ArrayLike,
         *,
-        steps: int = 60,
-        probes: int = 8,
+        steps: int = 30,
+        probes: int | None = None,
         first_std: float = 2e-3,
         seed: int = 0,
     ) -> NDArray[np.float64]:
-        """Log densities (F,) on the sphere's surface (per steradian and point), by the
-        flow; `probes` of Hutchinson's estimate.
+        """Log densities on the sphere's surface, by the flow.
+
+        Parameters
+        ----------
+        times : array_like, shape (n,)
+            Of the places.
+        tracks : array_like, shape (F, n, 3)
+            Unit vectors.
+        steps : int
+            Of the integration, four scores each; see `sphere_log_likelihood`.
+        probes : int or None
+            Of the divergence's estimate; 0 takes the exact trace, None the trace for up to 5
+            places and 8 probes for more.
+        first_std : float
+            Noise, in radians, at which the tracks are taken to be.
+        seed : int
+            Of the probes.
+
+        Returns
+        -------
+        ndarray, shape (F,)
+            Per steradian and place.
+
+        Raises
+        ------
+        InputError
+            for tracks that are not unit vectors, or shapes that do not go together.
         """
         t = _times(times)
         y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
         x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
         generator = torch.Generator().manual_seed(check_seed(seed))
-        signs = (2.0 * torch.randint(2, (probes, *y.shape), generator=generator) - 1) / math.sqrt(
-            probes
-        )
-        std = np.geomspace(
-            first_std, math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))), steps + 1
-        )
-        change = torch.zeros(len(y), dtype=torch.float64)
-        for low, high in itertools.pairwise(std):  # midpoint rule, one evaluation per step
-            middle = math.sqrt(low * high)
-            time = self._time_of(middle**2).expand(len(y))
-            y = y.detach().requires_grad_()
-            unit = y / y.norm(
-                dim=-1, keepdim=True
-            )  # a field that does not change outwards: its divergence is the surface's
-            flow = -0.5 * (high**2 - low**2) * self.score(time, x, unit)
-            for k, sign in enumerate(signs):
-                gradient = torch.autograd.grad(flow, y, sign, retain_graph=k + 1 < probes)[0]
-                change = change + (gradient * sign).sum((1, 2)).double()
-            y = exp_map(unit.detach(), flow.detach())
-        return (change - len(t) * math.log(4 * math.pi)).numpy()
+
+        def score(at: Tensor, std: float) -> Tensor:
+            return self.score(self._time_of(std**2).expand(len(at)), x, at)
+
+        return sphere_log_likelihood(
+            score,
+            y,
+            first_std=first_std,
+            last_std=math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))),
+            steps=check_count("steps", steps),
+            vectors=probe_vectors(y, probes, generator),
+        ).numpy()
 
     def _time_of(self, variance: float) -> Tensor:
         return self.schedule.time_of(

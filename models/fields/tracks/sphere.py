@@ -16,8 +16,11 @@ from equidrift.models.fields.functions.objective import LinearBeta
 if TYPE_CHECKING:
     from equidrift.models.fields.tracks.prior import TrackPrior
 
-SERIES_FROM = 0.5  # variance above which the heat kernel is summed as a series
-SERIES_TERMS = 20
+SERIES_FROM = 0.2  # variance above which the heat kernel is summed as a series
+SERIES_TERMS = 20  # of which the last is below 1e-17 there
+SMALL_ANGLE = 0.1  # rad, below which 1 / a - cot a is its power series, right to 1e-7
+SINE_FLOOR = 0.05  # bounds cot a within .05 rad of the antipode
+SHORT_TIME = 0.5  # variance below which the sphere counts as flat on the scale of the noise
 
 
 def tangent(y: Tensor, v: Tensor) -> Tensor:
@@ -40,24 +43,43 @@ def log_map(y: Tensor, z: Tensor) -> Tensor:
 
 
 def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
-    """grad_y log of the heat kernel of S^2 after Brownian motion from `origin` of that
-    variance a direction.
+    """grad_y log of the heat kernel of S^2, tangent at y, in the shape of y.
 
-    Varadhan's log map / variance up to `SERIES_FROM`; above it the Legendre series sum
-    (2l+1) exp(-l(l+1) B/2) P_l(cos).
+    Up to a variance of `SERIES_FROM` the kernel's short-time form, sqrt(a / sin a)
+    exp(-a^2 / 2B) at the angle a (Molchanov 1975, doi:10.1070/RM1975v030n01ABEH001400), which
+    is then right to .2 % of the score; above it the Legendre series sum (2l+1) exp(-l(l+1)
+    B/2) P_l(cos a), summed in float64.
+
+    Parameters
+    ----------
+    y, origin : Tensor, shape (..., 3)
+        Unit vectors; Brownian motion began at `origin`.
+    variance : Tensor
+        B, per tangent direction.
     """
-    near = log_map(y, origin) / variance
-    x = (y * origin).sum(-1, keepdim=True).clamp(-1.0, 1.0)
+    towards = tangent(y, origin)
+    sine = towards.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    cosine = (y * origin).sum(-1, keepdim=True)
+    angle = torch.atan2(sine, cosine)
+    curved = 1 / angle - cosine / sine.clamp(min=SINE_FLOOR)
+    curved = torch.where(angle < SMALL_ANGLE, angle / 3 + angle**3 / 45, curved)
+    near = (angle / variance - 0.5 * curved) * towards / sine
+    far = _series_slope(cosine.double(), variance).to(y.dtype) * towards
+    return torch.where(variance > SERIES_FROM, far, near)
+
+
+def _series_slope(x: Tensor, variance: Tensor) -> Tensor:
+    """d log p / dx of the Legendre series at x = cos a."""
+    x = x.clamp(-1.0, 1.0)
     before, now = torch.ones_like(x), x
     slope_before, slope = torch.zeros_like(x), torch.ones_like(x)
     total, derivative = torch.ones_like(x), torch.zeros_like(x)
     for degree in range(1, SERIES_TERMS + 1):
-        weight = (2 * degree + 1) * (-0.5 * degree * (degree + 1) * variance).exp()
+        weight = (2 * degree + 1) * (-0.5 * degree * (degree + 1) * variance.double()).exp()
         total, derivative = total + weight * now, derivative + weight * slope
         before, now, last = now, ((2 * degree + 1) * x * now - degree * before) / (degree + 1), now
         slope_before, slope = slope, slope_before + (2 * degree + 1) * last
-    far = derivative / total.clamp(min=1e-6) * tangent(y, origin)
-    return torch.where(variance > SERIES_FROM, far, near)
+    return derivative / total.clamp(min=1e-9)
 
 
 def walk(y: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
@@ -132,7 +154,7 @@ class SphereNoising:
         of an exact step for a Gaussian; or on the scale of the noise.
         """
         scale = min(1.0, self._between(0.0, t))
-        if self.process is not None and self.x is not None and scale < SERIES_FROM:
+        if self.process is not None and self.x is not None and scale < SHORT_TIME:
             if self._roots is None or self._roots[0] != scale:
                 self._roots = scale, self.process.conditional_root(self.x, scale, free).to(y.dtype)
             axes, root = self.process.axes.to(y.dtype), self._roots[1]

@@ -27,6 +27,7 @@ from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import Progress, System, data_folder, references, silent
 from equidrift.bench.rows import Row, medians, published, row, share_errors, table
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
+from equidrift.engine.chain import ENERGY_STEPS
 from equidrift.engine.conformers import generate_many, make_settings
 from equidrift.records import Molecule
 from equidrift.registry import make_model, make_refiner
@@ -46,11 +47,17 @@ ROWS: dict[str, tuple[str, int]] = {
     "se3-distance": ("se3-distance", 100),
 }
 SLOW = ("conformer", "conformer-refine", "se3-distance")  # measured on every third molecule
-DRUG_ROWS = {
-    "etkdg": "etkdg",
-    "etkdg-mmff": "etkdg-mmff",
-    "equidrift": "default",
-    "etkdg-mmff-refine": "etkdg-mmff-refine",
+# row -> (model, its options, network calls of one conformer); those without a model's name take
+# single stages away
+DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "etkdg": ("etkdg", {}, 0),
+    "etkdg-mmff": ("etkdg-mmff", {}, 0),
+    "equidrift": ("default", {}, 2 + ENERGY_STEPS),
+    "effort-2": ("default", {"effort": 2}, 2 + ENERGY_STEPS),
+    "no-selection": ("default", {"select": "diverse"}, 2 + ENERGY_STEPS),
+    "no-energy": ("default", {"energy": None, "select": "energy"}, 2),
+    "neither": ("default", {"energy": None}, 2),
+    "etkdg-mmff-refine": ("etkdg-mmff-refine", {}, 2),
 }
 # solver of se3-distance -> its options; Langevin's step was chosen on these molecules, in its
 # favour
@@ -185,13 +192,10 @@ def solver_rows(systems: list[System], say: Progress) -> list[Row]:
 def drug_rows(systems: list[System], say: Progress) -> list[Row]:
     """The default, the refiner and the baselines on drug-size molecules."""
     rows = []
-    for label, name in DRUG_ROWS.items():
-        say(f"zinc-val/{label}: {name}")
-        samples, values = sampled(name, systems)
-        values |= quality(systems, samples) | {
-            "molecules": len(systems),
-            "calls": 2 if name == "default" or name.endswith("refine") else 0,
-        }
+    for label, (name, options, calls) in DRUG_ROWS.items():
+        say(f"zinc-val/{label}: {name} {options or ''}".rstrip())
+        samples, values = sampled(name, systems, options=options)
+        values |= quality(systems, samples) | {"molecules": len(systems), "calls": calls}
         rows.append(row(f"zinc-val/{label}", values, len(systems)))
     return rows
 

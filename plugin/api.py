@@ -22,10 +22,11 @@ from equidrift.engine.trajectories import (
     refinement_job,
     run,
 )
-from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
+from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
+from equidrift.protocols import Refiner, as_refiner
 from equidrift.records import Ensemble, Trajectory, joined
 from equidrift.registry import make_refiner
 
@@ -196,16 +197,12 @@ def refine(
     from equidrift.progress import conformer_bar
 
     ensemble = largest_of(as_ensemble(what)) if largest_fragment else as_ensemble(what)
-    refiner = make_refiner(model, **model_options) if isinstance(model, str) else model
-    if not callable(getattr(refiner, "refine_many", None)):
-        raise InputTypeError(
-            f"model must be the name of a refiner or an object with refine_many(jobs), not {model!r}"
-        )
+    refiner = make_refiner(model, **model_options) if isinstance(model, str) else as_refiner(model)
     check_supported(ensemble.molecule)
     size = (
         check_count("batch_size", batch_size)
         if batch_size is not None
-        else int(getattr(refiner, "batch_size", BATCH_SIZE))
+        else refiner.batch_size or BATCH_SIZE
     )
     parts = []
     with conformer_bar(len(ensemble), shown=progress) as callback:
@@ -216,10 +213,10 @@ def refine(
     return join_refined(parts)
 
 
-def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> Ensemble:
+def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) -> Ensemble:
     """One batch through a refiner; what fails a check keeps the geometry that came in."""
     molecule = ensemble.molecule
-    trained = knows_elements(molecule, getattr(refiner, "elements", None))
+    trained = knows_elements(molecule, refiner.elements)
     moved = ensemble.positions_A
     if trained:
         moved = np.asarray(refiner.refine_many([(molecule, moved)], steps=steps)[0], np.float64)
@@ -231,15 +228,15 @@ def refine_part(ensemble: Ensemble, refiner: Any, steps: int | None = None) -> E
     valid = good.copy()
     valid[~good] = check(ensemble.positions_A[~good]) == ""
     names, counts = np.unique(reasons[~good], return_counts=True)
-    name = str(getattr(refiner, "name", type(refiner).__name__))
+    name = str(refiner.name)
     origin = ensemble.provenance.get("model", "given")
     provenance = {
         **ensemble.provenance,
         "model": name,
         **({"input_model": origin} if origin not in ("given", name) else {}),
-        "weights_sha256": getattr(refiner, "weights_sha256", None),
+        "weights_sha256": refiner.weights_sha256,
         "refiner": name,
-        "refiner_sha256": getattr(refiner, "weights_sha256", None),
+        "refiner_sha256": refiner.weights_sha256,
         "refined": int(good.sum()),
         "kept_input": dict(zip(names.tolist(), counts.tolist())),
     }

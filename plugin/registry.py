@@ -11,6 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from equidrift.errors import ModelError, UnknownNameError, WeightsError
+from equidrift.protocols import (
+    ConformerModel,
+    MoleculeModel,
+    Refiner,
+    TrajectoryModel,
+    as_conformer_model,
+    as_molecule_model,
+    as_refiner,
+    as_trajectory_model,
+)
 from equidrift.weights import find, read_card
 
 # Factories of models: name -> "module:factory". A factory takes options and returns a model of the
@@ -325,7 +335,7 @@ def list_models() -> list[str]:
     return sorted(set(CONFORMER_MODELS) | set(_third_party()))
 
 
-def make_model(name: str, **options: Any) -> Any:
+def make_model(name: str, **options: Any) -> ConformerModel:
     """The conformer model of that name, or of a trained model's path; a refiner's path
     makes the default chain with that refiner.
 
@@ -336,12 +346,12 @@ def make_model(name: str, **options: Any) -> Any:
         or of another kind of model.
     """
     if is_path(name):
-        return _trained(name, TRAINED_MODELS, options)
+        return as_conformer_model(_trained(name, TRAINED_MODELS, options))
     table = _third_party() | CONFORMER_MODELS
     if name not in table:
         raise UnknownNameError("model", name, table)
     factory = resolve(table[name]) if name in CONFORMER_MODELS else _plugin(name, table[name])
-    return factory(**options)
+    return as_conformer_model(factory(**options))
 
 
 def is_path(name: str) -> bool:
@@ -363,32 +373,32 @@ def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, An
     return made
 
 
-def make_refiner(name: str, **options: Any) -> Any:
+def make_refiner(name: str, **options: Any) -> Refiner:
     """The refiner of that name, or of a trained refiner's path; errors as `make_model`."""
     if is_path(name):
-        return _trained(name, TRAINED_REFINERS, options)
+        return as_refiner(_trained(name, TRAINED_REFINERS, options))
     if name not in REFINERS:
         raise UnknownNameError("refiner", name, REFINERS)
-    return resolve(REFINERS[name])(**options)
+    return as_refiner(resolve(REFINERS[name])(**options))
 
 
-def make_trajectory_model(name: str, **options: Any) -> Any:
+def make_trajectory_model(name: str, **options: Any) -> TrajectoryModel:
     """The trajectory model of that name, or of a trained one's path; errors as
     `make_model`.
     """
     if is_path(name):
-        return _trained(name, TRAINED_TRAJECTORY_MODELS, options)
+        return as_trajectory_model(_trained(name, TRAINED_TRAJECTORY_MODELS, options))
     if name not in TRAJECTORY_MODELS:
         raise UnknownNameError("trajectory model", name, TRAJECTORY_MODELS)
-    return resolve(TRAJECTORY_MODELS[name])(**options)
+    return as_trajectory_model(resolve(TRAJECTORY_MODELS[name])(**options))
 
 
-def make_molecule_model(name: str, **options: Any) -> Any:
+def make_molecule_model(name: str, **options: Any) -> MoleculeModel:
     """The model of new molecules of that name, or of a trained one's path; errors as
     `make_model`.
     """
     if is_path(name):
-        return _trained(name, TRAINED_MOLECULE_MODELS, options)
+        return as_molecule_model(_trained(name, TRAINED_MOLECULE_MODELS, options))
     if name not in MOLECULE_MODELS:
         raise UnknownNameError("molecule model", name, MOLECULE_MODELS)
-    return resolve(MOLECULE_MODELS[name])(**options)
+    return as_molecule_model(resolve(MOLECULE_MODELS[name])(**options))

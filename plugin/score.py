@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.checks.geometry import check_supported
 from equidrift.errors import InputError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
+from equidrift.protocols import DenoisingConformerModel
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -76,7 +77,7 @@ class DenoiserScore:
             float(temperature_K),
             model,
         )
-        self._denoiser: Any = None
+        self._denoiser: DenoisingConformerModel | None = None
 
     def jump(self, positions_A: ArrayLike) -> NDArray[np.float64]:
         """The denoised conformers D(y) of noisy positions (n, 3) or (k, n, 3); at large
@@ -89,7 +90,7 @@ class DenoiserScore:
             )
         if self._denoiser is None:
             model = make_model(self.model)
-            if not hasattr(model, "denoise_many"):
+            if not isinstance(model, DenoisingConformerModel):
                 raise InputError(
                     f"model {self.model!r} has no denoiser; take 'conformer', or weights that `equidrift train` made for it"
                 )

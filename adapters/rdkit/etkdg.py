@@ -23,7 +23,7 @@ from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import CrashError, InputError, MoleculeError, TimeLimitError
 from equidrift.geometry import superposed
 from equidrift.isolated import run_apart
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, CandidConformerModel, TimedConformerModel
 from equidrift.records import Molecule
 from equidrift.units import KCAL_MOL_PER_EV
 
@@ -66,7 +66,7 @@ def _runs(seeds: NDArray[np.int64]) -> Iterator[slice]:
             start = k
 
 
-class ETKDG:
+class ETKDG(TimedConformerModel, CandidConformerModel):
     """RDKit's ETKDGv3 with its torsion preferences for small rings and macrocycles.
 
     Parameters

@@ -36,7 +36,12 @@ from equidrift.models.shared.layers import NetworkConfig
 from equidrift.models.shared.newton import Held
 from equidrift.models.shared.run import load_network
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
-from equidrift.protocols import Callback
+from equidrift.protocols import (
+    BatchedConformerModel,
+    Callback,
+    DenoisingConformerModel,
+    Refiner,
+)
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
@@ -96,7 +101,7 @@ class NetworkModel:
         return torch.full((count,), self.level, dtype=torch.long, device=self.device)
 
 
-class RefinerModel(NetworkModel):
+class RefinerModel(NetworkModel, Refiner):
     """Moves conformers into the nearest minimum of a level of theory (GFN2-xTB), graph
     and stereo kept.
     """
@@ -170,7 +175,7 @@ class RefinerModel(NetworkModel):
         return x
 
 
-class GeneratorModel(NetworkModel):
+class GeneratorModel(NetworkModel, BatchedConformerModel, DenoisingConformerModel):
     """Draws conformers from noise in a few network calls.
 
     Parameters

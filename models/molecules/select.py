@@ -19,14 +19,14 @@ from equidrift.checks.molecule import Raw, judge
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties
-from equidrift.protocols import Callback
+from equidrift.protocols import BatchedMoleculeModel, Callback
 from equidrift.registry import make_molecule_model
 from equidrift.seeds import sample_seeds
 
 CHUNK = 256  # draws held at a time
 
 
-class BestOf:
+class BestOf(BatchedMoleculeModel):
     """A model of molecules that draws `candidates` for each sample and keeps the one
     nearest to the targets.
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError
 from equidrift.models.trajectories.windows import continuation, with_blank
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, TrajectoryModel
 from equidrift.records import Trajectory
 
 
-class _Baseline:
+class _Baseline(TrajectoryModel):
     """What both have in common; subclasses give the weights of the given frames."""
 
     name: str

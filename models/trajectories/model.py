@@ -20,7 +20,7 @@ from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.run import CONTEXT
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.models.trajectories.windows import continuation, with_blank
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 
 PAIRS_PER_BATCH = 100_000  # n x n x samples: bounds the memory of a call
@@ -39,7 +39,7 @@ class Window:
     callback: Callback | None = None
 
 
-class ChemistryModel:
+class ChemistryModel(TrajectoryModel):
     """What the trajectory models of molecules share: weights, the graph, windows and
     chains.
 

@@ -73,7 +73,7 @@ def conditional_rows(
                 made = conditioned(label, model, name, targets, each)
                 values = errors(judge, made, name, targets)
                 values |= independent(made, name, targets, each) | {"samples": len(made)}
-                values["calls"] = int(getattr(model, "default_steps", None) or 0)
+                values["calls"] = int(model.default_steps or 0)
                 rows.append(row(f"conditional-{name}/{shown(label, model)}", values, len(made)))
         for label, made in free.items():
             values = errors(judge, made, name, targets)

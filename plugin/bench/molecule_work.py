@@ -16,7 +16,7 @@ from equidrift.adapters.ase.xtb import gfn2_values
 from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.checks.molecule import Raw
 from equidrift.errors import EquidriftError
-from equidrift.protocols import MoleculeModel
+from equidrift.protocols import BatchedMoleculeModel, MoleculeModel
 from equidrift.registry import make_model, make_molecule_model
 
 
@@ -93,7 +93,7 @@ def sampled(part: tuple[str, NDArray[np.int64], NDArray[np.float64] | None]) -> 
     model = cached_model(name)
     if wanted is None:
         return list(model.sample(seeds))
-    if hasattr(model, "sample_many"):
+    if isinstance(model, BatchedMoleculeModel):
         return list(model.sample_many(seeds, wanted))
     names = list(model.properties)
     targets = [

@@ -148,7 +148,7 @@ class Bench:
         values, draws = self.quality(raws)
         speed = {
             "molecules_per_s": len(raws) / seconds,
-            "calls": float(getattr(model, "default_steps", None) or 0),
+            "calls": float(model.default_steps or 0),
             "training_minutes": training_minutes(name),
         }
         values |= {key: value for key, value in speed.items() if value}

@@ -15,6 +15,7 @@ import numpy as np
 from equidrift.checks.molecule import Raw
 from equidrift.checks.valency import VALENCES
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.protocols import MoleculeModel
 from equidrift.records import SYMBOLS, Ensemble, Molecule
 from equidrift.registry import host_function
 
@@ -39,7 +40,7 @@ _TOO_CLOSE_A = 0.6
 
 
 def check_targets(
-    targets: Mapping[str, Any], model: Any, *, force: bool = False
+    targets: Mapping[str, Any], model: MoleculeModel, *, force: bool = False
 ) -> dict[str, float]:
     """Targets by their own names, in the order of the names.
 
@@ -57,8 +58,7 @@ def check_targets(
         for a value that is no finite number or out of range, a property given twice, or
         values that contradict each other.
     """
-    known: Mapping[str, tuple[float, float]] = getattr(model, "properties", {})
-    name = getattr(model, "name", "this model")
+    known, name = model.properties, model.name
     if targets and not known:
         raise InputError(
             f"the model {name!r} takes no property targets; leave them out, or use another model, such as 'default'"
@@ -131,7 +131,7 @@ def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
         )
 
 
-def check_fragment(fragment: Any, model: Any) -> Raw:
+def check_fragment(fragment: Any, model: MoleculeModel) -> Raw:
     """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic
     bonds as single and double ones.
 
@@ -148,8 +148,8 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
         where there is none, or the model cannot hold it: another element or charge than
         it knows, too many atoms, no room to grow.
     """
-    name = getattr(model, "name", "this model")
-    if not getattr(model, "takes_fragment", False):
+    name = model.name
+    if not model.takes_fragment:
         raise InputError(
             f"the model {name!r} cannot keep a fragment; use another one, such as 'default'"
         )
@@ -166,7 +166,7 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
         raise InputError(
             f"two atoms of the fragment are {apart.min():.2f} A apart; give coordinates in A, in 3D"
         )
-    elements = getattr(model, "elements", (1, 6, 7, 8, 9))
+    elements = model.elements
     if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in elements}):
         known = " ".join(SYMBOLS[z] for z in elements)
         raise InputError(
@@ -176,13 +176,13 @@ def check_fragment(fragment: Any, model: Any) -> Raw:
     return molecule, positions
 
 
-def _check_room(molecule: Molecule, model: Any) -> None:
+def _check_room(molecule: Molecule, model: MoleculeModel) -> None:
     """Refuse a fragment that is too large, whose valences are broken, or that nothing
     can grow from.
     """
-    name, heavy = getattr(model, "name", "this model"), int((molecule.numbers != 1).sum())
+    name, heavy = model.name, int((molecule.numbers != 1).sum())
     limits = (
-        (heavy, getattr(model, "max_heavy_atoms", None), "heavy atoms"),
+        (heavy, model.max_heavy_atoms, "heavy atoms"),
         (molecule.n_atoms, model.max_atoms, "atoms"),
     )
     for count, most, what in limits:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.checks.geometry import COVALENT_RADII_A, ELEMENTS, MAX_ATOMS, check_supported
+from equidrift.checks.geometry import COVALENT_RADII_A, MAX_ATOMS, check_supported
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.graph import _fragments
+from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 
@@ -299,7 +300,7 @@ def apparent_temperature_K(trajectory: Trajectory) -> float:
     return twice_kinetic / (3 * BOLTZMANN_AMU_A2_PER_FS2_K)
 
 
-def worth(model: Any, trajectory: Trajectory) -> list[str]:
+def worth(model: TrajectoryModel, trajectory: Trajectory) -> list[str]:
     """What a user should know before a forecast: where the last frame is better."""
     if model.name in ("last-frame", "constant-velocity") or len(trajectory) < 2:
         return []
@@ -313,7 +314,9 @@ def worth(model: Any, trajectory: Trajectory) -> list[str]:
     ]
 
 
-def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bool = False) -> None:
+def check_model(
+    model: TrajectoryModel, trajectory: Trajectory, *, n_given: int, between: bool = False
+) -> None:
     """Refuse what the model was not made for.
 
     Parameters
@@ -334,9 +337,8 @@ def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bo
             f"the model {name!r} needs {need} given frames, and there are {n_given}; give a longer trajectory, "
             "or a model that needs fewer (last-frame: 1, constant-velocity: 2)"
         )
-    elements = getattr(model, "elements", ELEMENTS)
-    if elements is not None:
-        check_supported(trajectory.molecule, elements, int(getattr(model, "max_atoms", MAX_ATOMS)))
+    if model.elements is not None:
+        check_supported(trajectory.molecule, model.elements, model.max_atoms or MAX_ATOMS)
     if len(trajectory) < 2:
         raise InputError(
             f"{trajectory!r} has a single frame, from which no spacing can be told; give at least two frames"
@@ -344,7 +346,7 @@ def check_model(model: Any, trajectory: Trajectory, *, n_given: int, between: bo
     _check_spacing(model, trajectory.dt_fs, between)
 
 
-def _check_spacing(model: Any, dt_fs: float, between: bool) -> None:
+def _check_spacing(model: TrajectoryModel, dt_fs: float, between: bool) -> None:
     low, high = (float(bound) for bound in model.dt_range_fs)
     if low * (1 - _UNEVEN) <= dt_fs <= high * (1 + _UNEVEN):
         return

@@ -84,7 +84,7 @@ def command(
     identity |= {
         "refiner": model,
         "options": options,
-        "weights": getattr(refiner, "weights_sha256", None),
+        "weights": refiner.weights_sha256,
     }
     identity |= {"steps": steps, "batch": batch_size}
     identity |= {} if top is None else {"top": file_sha256(top) if Path(top).is_file() else top}
@@ -96,7 +96,7 @@ def command(
     again = writer.finished
     summary = {**_NOTHING, "kept_input": {}, "failures": []} | writer.summary
     if not again:
-        size = batch_size or int(getattr(refiner, "batch_size", BATCH_SIZE))
+        size = batch_size or (refiner.batch_size or BATCH_SIZE)
         shown = not as_json and sys.stderr.isatty()
         try:
             _refine_all(

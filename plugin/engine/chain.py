@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Conditions, Known
-from equidrift.checks.geometry import ELEMENTS, GeometryCheck
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import DiversePick, Pool, draw_pool, pick_lowest
+from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
 from equidrift.engine.refining import Marked, better_of, knows_elements
 from equidrift.errors import InputError
-from equidrift.protocols import Callback, EnergyRefiner, Refiner
+from equidrift.protocols import (
+    BatchedConformerModel,
+    Callback,
+    CandidConformerModel,
+    EnergyRefiner,
+    Refiner,
+    TimedConformerModel,
+)
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import is_path, make_model, make_refiner
 from equidrift.seeds import RETRY_STRIDE
@@ -32,7 +40,7 @@ MOST_EFFORT = 20
 Job = tuple[Molecule, NDArray[np.int64]]
 
 
-class Chain:
+class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     """Candidates, the pick of some of them, a force field, and a refiner.
 
     Samples are made in blocks of 64 consecutive indices. Everything in a block follows
@@ -113,17 +121,16 @@ class Chain:
             self.refiner = make_refiner(refiner, **(refiner_options or {}))
             if is_path(refiner):
                 self.name = Path(refiner).name
-        self.energy: EnergyRefiner | None = make_refiner(energy) if energy else None
-        self.weights_sha256 = getattr(self.refiner, "weights_sha256", None)
-        self.elements = getattr(self.start, "elements", ELEMENTS)
+        self.energy: EnergyRefiner | None = _energy_refiner(energy) if energy else None
+        self.weights_sha256 = None if self.refiner is None else self.refiner.weights_sha256
+        self.elements = self.start.elements
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> Chain:
         """The chain with atoms held and distances kept, by each of its parts."""
-        if not hasattr(self.start, "conditioned"):
-            name = getattr(self.start, "name", type(self.start).__name__)
+        if not isinstance(self.start, ConditionalConformerModel):
             raise InputError(
-                f"the start {name!r} of the chain {self.name!r} cannot hold atoms or "
+                f"the start {self.start.name!r} of the chain {self.name!r} cannot hold atoms or "
                 "distances; start='etkdg' can"
             )
         model = copy.copy(self)
@@ -133,14 +140,14 @@ class Chain:
     def timed(self, timeout_s: float) -> Chain:
         """The chain with a time limit on each call of its start."""
         model = copy.copy(self)
-        if hasattr(self.start, "timed"):
+        if isinstance(self.start, TimedConformerModel):
             model.start = self.start.timed(timeout_s)
         return model
 
     def never_embeds(self, molecule: Molecule) -> bool:
         """Whether the start cannot make a conformer of this molecule."""
-        told = getattr(self.start, "never_embeds", None)
-        return told is not None and bool(told(molecule))
+        start = self.start
+        return isinstance(start, CandidConformerModel) and start.never_embeds(molecule)
 
     def known(self, molecule: Molecule) -> Known | None:
         """What is known of this molecule beforehand."""
@@ -248,8 +255,8 @@ class Chain:
         if out["selection"] == "energy":
             out["effort"] = self.effort
         if ways:
-            names = [str(getattr(way, "name", type(way).__name__)) for way in ways]
-            hashes = [str(getattr(way, "weights_sha256", None)) for way in ways]
+            names = [str(way.name) for way in ways]
+            hashes = [str(way.weights_sha256) for way in ways]
             out |= {"refiner": " + ".join(names), "weights_sha256": " + ".join(hashes)}
         if self.gives_energies(molecule):
             out["energies"] = f"{names[-1]} of the conformer as it is"
@@ -258,7 +265,7 @@ class Chain:
         if self.refiner is not None and not ways:
             missing = sorted(set(molecule.numbers.tolist()) - set(_elements(self.refiner) or ()))
             symbols = ", ".join(SYMBOLS[z] for z in missing)
-            start = getattr(self.start, "name", "start").upper()
+            start = self.start.name.upper()
             out["note"] = f"not refined, {symbols} was not in the training data: {start}" + (
                 f" + {field}" if field else ""
             )
@@ -334,9 +341,17 @@ class Chain:
         return relaxed(molecule, positions_A, num_threads=self.num_threads)
 
 
+def _energy_refiner(name: str) -> EnergyRefiner:
+    """The refiner of that name, which must go down an energy."""
+    made = make_refiner(name)
+    if not isinstance(made, EnergyRefiner):
+        raise InputError(f"the refiner {name!r} tells no energy; energy='conformer-energy' does")
+    return made
+
+
 def _elements(way: Refiner) -> Sequence[int] | None:
     """The elements a refiner has learnt, None for any."""
-    return getattr(way, "elements", None)
+    return way.elements
 
 
 def _check(relax: str, select: str, effort: int, candidates: int) -> None:

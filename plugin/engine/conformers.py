@@ -32,6 +32,7 @@ from equidrift.checks.geometry import (
     GeometryCheck,
     check_supported,
 )
+from equidrift.engine.capabilities import ConditionalConformerModel, MarkingConformerModel
 from equidrift.engine.run import MAX_ATTEMPTS, made_by
 from equidrift.errors import (
     EquidriftError,
@@ -41,7 +42,15 @@ from equidrift.errors import (
     NoValidSamplesError,
     error_again,
 )
-from equidrift.protocols import Callback, Relax
+from equidrift.protocols import (
+    BatchedConformerModel,
+    Callback,
+    CandidConformerModel,
+    ConformerModel,
+    Relax,
+    TimedConformerModel,
+    as_conformer_model,
+)
 from equidrift.records import Ensemble, Molecule, joined, with_relative_energies
 from equidrift.registry import make_model
 from equidrift.seeds import check_seed, sample_seeds
@@ -64,7 +73,7 @@ Keep = Callable[[dict[str, NDArray[Any]]], None]
 class Settings:
     """What every draw of a run has in common; `generate` explains the fields."""
 
-    model: Any
+    model: ConformerModel
     seed: int = 0
     steps: int | None = None
     batch_size: int = BATCH_SIZE
@@ -86,7 +95,7 @@ class Settings:
         """Samples the model couples: every range it is given starts at a multiple of
         this.
         """
-        return int(getattr(self.model, "block", 1))
+        return int(self.model.block)
 
     @property
     def window(self) -> int:
@@ -125,22 +134,20 @@ def make_settings(
         if value is not None:
             check_count(label, value)
     check_seconds(timeout_s)
-    made = made_by(make_model, model, model_options) if isinstance(model, str) else model
-    if timeout_s is not None and hasattr(made, "timed"):
+    made = as_conformer_model(
+        made_by(make_model, model, model_options) if isinstance(model, str) else model
+    )
+    if timeout_s is not None and isinstance(made, TimedConformerModel):
         made = made.timed(timeout_s)
-    if not callable(getattr(made, "sample", None)):
-        raise InputTypeError(
-            f"model must be a name (see equidrift.list_models()) or an object with sample(molecule, seeds), not {model!r}"
-        )
     if conditions is not None:
-        if not hasattr(made, "conditioned"):
+        if not isinstance(made, ConditionalConformerModel):
             raise InputError(
-                f"the model {getattr(made, 'name', model)!r} cannot hold atoms or distances (fix, restrain); 'default', 'etkdg-mmff' and "
+                f"the model {made.name!r} cannot hold atoms or distances (fix, restrain); 'default', 'etkdg-mmff' and "
                 "'conformer-refine' can"
             )
         made = made.conditioned(conditions)
-    block = int(getattr(made, "block", 1))
-    size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
+    block = int(made.block)
+    size = batch_size or made.batch_size or BATCH_SIZE
     size = -(-size // block) * block
     told = {
         **model_options,
@@ -266,7 +273,7 @@ def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
     """The one place where a batch of jobs becomes conformers, one block a job."""
     model = settings.model
     pairs = [(job.task.molecule, job.seeds) for job in jobs]
-    if hasattr(model, "sample_marked"):
+    if isinstance(model, MarkingConformerModel):
         marked = model.sample_marked(pairs, steps=settings.steps)
         return [
             Block(
@@ -275,7 +282,7 @@ def blocks_of(jobs: Sequence[Job], settings: Settings) -> list[Block]:
             )
             for one in marked
         ]
-    if len(jobs) > 1 and hasattr(model, "sample_many"):
+    if len(jobs) > 1 and isinstance(model, BatchedConformerModel):
         made = model.sample_many(pairs, steps=settings.steps)
     else:
         made = [model.sample(molecule, seeds, steps=settings.steps) for molecule, seeds in pairs]
@@ -431,8 +438,8 @@ class _Window:
         return not any(task.pending.size for task in self.tasks)
 
     def _never_embeds(self, task: Task) -> bool:
-        told = getattr(self.settings.model, "never_embeds", None)
-        return told is not None and bool(told(task.molecule))
+        model = self.settings.model
+        return isinstance(model, CandidConformerModel) and model.never_embeds(task.molecule)
 
     def _run_batch(self, batch: Sequence[Job]) -> None:
         if self.drawn is None:
@@ -565,8 +572,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
     options = {"steps": settings.steps, **settings.options}
     known = {} if settings.conditions is None else {"conditions": settings.conditions.fingerprint()}
     return known | {
-        "model": str(getattr(model, "name", type(model).__name__)),
-        "weights_sha256": getattr(model, "weights_sha256", None),
+        "model": str(model.name),
+        "weights_sha256": model.weights_sha256,
         "seed": settings.seed,
         "options": {key: value for key, value in options.items() if value is not None},
         "equidrift": __version__,
@@ -577,7 +584,7 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
     rejected = {reason: task.reasons[reason] for reason in sorted(task.reasons)}
     scores = {} if task.known is None else task.known.scores(task.positions)
     origin = provenance(settings) | ({} if task.known is None else task.known.describe())
-    if hasattr(settings.model, "sample_marked"):
+    if isinstance(settings.model, MarkingConformerModel):
         scores = {**scores, "refined": task.refined}
         origin |= {
             "refined": int(np.nansum(task.refined[task.valid])),
@@ -614,8 +621,8 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
         raise InputTypeError(
             f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
         )
-    elements = getattr(settings.model, "elements", ELEMENTS)
-    check_supported(molecule, elements, getattr(settings.model, "max_atoms", MAX_ATOMS))
+    model = settings.model
+    check_supported(molecule, model.elements or ELEMENTS, model.max_atoms or MAX_ATOMS)
     settings.known(molecule)
     if settings.relax is not None:  # of nothing: it says at once that it has no parameters
         settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))

@@ -27,12 +27,11 @@ from equidrift.engine.relax import make_relax
 from equidrift.engine.run import made_by
 from equidrift.errors import (
     EquidriftError,
-    InputTypeError,
     ModelError,
     NoValidSamplesError,
     UnknownNameError,
 )
-from equidrift.protocols import Callback, Relax
+from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, make_molecule_model, resolve
 from equidrift.seeds import check_seed, sample_seeds
@@ -47,7 +46,7 @@ LEAST_DRAWS = 200  # before a run is given up
 class Settings:
     """What every draw of a run has in common; `equidrift.generate` explains the fields."""
 
-    model: Any
+    model: MoleculeModel
     seed: int = 0
     steps: int | None = None
     targets: Mapping[str, float] = field(default_factory=dict)
@@ -95,11 +94,9 @@ def make_settings(
     ):
         if value is not None:
             check_count(label, value)
-    made = made_by(make_molecule_model, model, model_options) if isinstance(model, str) else model
-    if not callable(getattr(made, "sample", None)) or not hasattr(made, "max_atoms"):
-        raise InputTypeError(
-            f"model must be the name of a molecule model or an object with sample(seeds) and max_atoms, not {model!r}"
-        )
+    made = as_molecule_model(
+        made_by(make_molecule_model, model, model_options) if isinstance(model, str) else model
+    )
     wanted = check_targets(targets or {}, made, force=force)
     if guidance is not None:
         _check_guidance(guidance, wanted)
@@ -112,7 +109,7 @@ def make_settings(
         resolve(JUDGES[name])  # tells at once where something is missing
     kept = None if fragment is None else check_fragment(fragment, made)
     slow = relax == "gfn2" or "gfn2" in judges
-    size = batch_size or (SLOW_BATCH_SIZE if slow else int(getattr(made, "batch_size", BATCH_SIZE)))
+    size = batch_size or (SLOW_BATCH_SIZE if slow else made.batch_size or BATCH_SIZE)
     relaxing = make_relax(relax)
     options = {**model_options, **({"relax": relax} if relaxing is not None else {})}
     return Settings(
@@ -208,12 +205,10 @@ def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
     except EquidriftError:
         raise
     except (RuntimeError, ValueError) as error:
-        name = getattr(settings.model, "name", settings.model)
+        name = settings.model.name
         raise ModelError(f"the model {name!r} failed: {type(error).__name__}: {error}") from error
     if len(made) != count:
-        raise ModelError(
-            f"the model {getattr(settings.model, 'name', settings.model)!r} made {len(made)} of {count} samples"
-        )
+        raise ModelError(f"the model {settings.model.name!r} made {len(made)} of {count} samples")
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
     return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds)]
 
@@ -265,8 +260,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
             "positions_A": np.round(positions, 6).tolist(),
         }
     return known | {
-        "model": str(getattr(model, "name", type(model).__name__)),
-        "weights_sha256": getattr(model, "weights_sha256", None),
+        "model": str(model.name),
+        "weights_sha256": model.weights_sha256,
         "seed": settings.seed,
         "judges": list(settings.judges),
         "options": {key: value for key, value in asked.items() if value is not None},

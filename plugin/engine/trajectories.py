@@ -33,13 +33,18 @@ from equidrift.engine.run import made_by
 from equidrift.errors import (
     EquidriftError,
     InputError,
-    InputTypeError,
     ModelError,
     NoValidSamplesError,
     UnknownNameError,
 )
 from equidrift.inputs import as_trajectory
-from equidrift.protocols import Callback
+from equidrift.protocols import (
+    BatchedTrajectoryModel,
+    Callback,
+    RefiningTrajectoryModel,
+    TrajectoryModel,
+    as_trajectory_model,
+)
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import check_seed, sample_seeds
@@ -55,7 +60,7 @@ MAX_ATTEMPTS = 20
 class Settings:
     """What every draw of a run has in common; `equidrift.forecast` explains the fields."""
 
-    model: Any
+    model: TrajectoryModel
     seed: int = 0
     steps: int | None = None
     broken: str = "redraw"
@@ -94,14 +99,10 @@ def make_settings(
             check_count(label, value)
     if broken not in BROKEN:
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
-    made = made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
-    if not callable(getattr(made, "complete", None)) or not callable(
-        getattr(made, "continue_", None)
-    ):
-        raise InputTypeError(
-            f"model must be the name of a trajectory model or an object with complete and continue_, not {model!r}"
-        )
-    size = batch_size or int(getattr(made, "batch_size", BATCH_SIZE))
+    made = as_trajectory_model(
+        made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
+    )
+    size = batch_size or made.batch_size or BATCH_SIZE
     return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
 
 
@@ -190,7 +191,7 @@ class Job(ABC):
             kept["faults_of_given_frames"] = sorted(self.usual)
         return kept | {
             "model": str(model.name),
-            "weights_sha256": getattr(model, "weights_sha256", None),
+            "weights_sha256": model.weights_sha256,
             "seed": settings.seed,
             "options": {key: value for key, value in options.items() if value is not None},
             "exact": False,
@@ -320,7 +321,7 @@ class Forecast(Job):
             ]
             if frame == 0:  # the samples share their past
                 made = model.continue_(pasts[0], length, seeds, **calls)
-            elif hasattr(model, "continue_many"):
+            elif isinstance(model, BatchedTrajectoryModel):
                 made = model.continue_many(pasts, length, seeds, **calls)
             else:
                 made = [
@@ -359,7 +360,7 @@ class Completion(Job):
         by_frame: NDArray[np.bool_] = known.reshape(len(known), -1)
         frames: NDArray[np.bool_] = np.asarray(by_frame.any(axis=1))
         complete: NDArray[np.bool_] = np.asarray(by_frame.all(axis=1))
-        size = int(getattr(settings.model, "window", 0)) or len(known)
+        size = settings.model.window or len(known)
         self.windows = list(windows(frames, size, int(settings.model.min_frames), complete))
         super().__init__(
             whole,
@@ -458,18 +459,19 @@ class Refinement(Job):
     """
 
     def __init__(self, coarse: Trajectory, level: float, settings: Settings) -> None:
-        if not callable(getattr(settings.model, "refine", None)):
+        if not isinstance(settings.model, RefiningTrajectoryModel):
             raise InputError(
                 f"the model {settings.model.name!r} does not refine trajectories; use one that does, such as 'default'"
             )
         self.n_frames, self.coarse, self.level = len(coarse), coarse, level
+        self.refine = settings.model.refine
         super().__init__(coarse, settings, set())
 
     def chunks(
         self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
     ) -> Iterator[Chunk]:
         """See `Job.chunks`."""
-        refine = self.settings.model.refine
+        refine = self.refine
         for sample in range(start[0], n, self.settings.batch_size):
             count = min(n - sample, self.settings.batch_size)
             yield self._chunk(

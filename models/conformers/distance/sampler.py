@@ -45,7 +45,7 @@ from equidrift.models.conformers.distance.solvers import (
     reverse_sde,
 )
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, ConformerModel
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
@@ -137,7 +137,7 @@ class LearnedMove:
         )
 
 
-class SE3Distance:
+class SE3Distance(ConformerModel):
     """System A (arXiv:2403.01430) as a `ConformerModel`.
 
     Parameters

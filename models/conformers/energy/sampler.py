@@ -19,7 +19,7 @@ from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.terms import Topology, join, topology
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, Refiner
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import host_function
 
@@ -145,7 +145,7 @@ def updated(
     return new
 
 
-class EnergyModel:
+class EnergyModel(Refiner):
     """Moves conformers towards GFN2-xTB minima along the gradient of a learned energy;
     graph and stereo are for the caller to check.
 

@@ -29,7 +29,7 @@ from equidrift.models.molecules.joint.network import (
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
+from equidrift.protocols import BatchedMoleculeModel, Callback
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
@@ -38,7 +38,7 @@ Estimator = Callable[[State, Estimate | None], Estimate]
 Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (b, 9, 3)
 
 
-class JointModel:
+class JointModel(BatchedMoleculeModel):
     """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of
     `equidrift generate`.
 

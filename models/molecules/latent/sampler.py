@@ -15,7 +15,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
 from equidrift.models.molecules.latent.space import LatentSpace, Made
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, MoleculeModel
 from equidrift.records import Molecule
 from equidrift.seeds import sample_rng
 from equidrift.weights import find
@@ -24,7 +24,7 @@ BATCH = 2048
 GUIDANCE = 2.0
 
 
-class LatentModel:
+class LatentModel(MoleculeModel):
     """Draws molecules through the latent space.
 
     Parameters

@@ -1,0 +1,66 @@
+"""What only some conformer models and refiners can do; asked for by `isinstance`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self, runtime_checkable
+
+from equidrift.checks.conditions import Conditions, Known
+from equidrift.engine.refining import Marked
+from equidrift.protocols import (
+    Callback,
+    ConformerJob,
+    ConformerModel,
+    Floats,
+    Refiner,
+    RefinerJob,
+)
+from equidrift.records import Molecule
+
+
+@runtime_checkable
+class ConditionalConformerModel(ConformerModel, Protocol):
+    """A model that can hold atoms in place and keep distances."""
+
+    def conditioned(self, conditions: Conditions) -> Self:
+        """The same model under these conditions."""
+        ...
+
+
+@runtime_checkable
+class MarkingConformerModel(ConformerModel, Protocol):
+    """A model that says of each conformer how it was made."""
+
+    def sample_marked(
+        self,
+        jobs: Sequence[ConformerJob],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Marked]:
+        """`sample_many`, with the marks."""
+        ...
+
+    def origin(self, molecule: Molecule) -> dict[str, Any]:
+        """What provenance says of a molecule beside the model's name."""
+        ...
+
+    def gives_energies(self, molecule: Molecule) -> bool:
+        """Whether the marks hold energies that compare conformers of a molecule."""
+        ...
+
+
+@runtime_checkable
+class HoldingRefiner(Refiner, Protocol):
+    """A refiner that can hold atoms in place."""
+
+    def refine_many(
+        self,
+        jobs: Sequence[RefinerJob],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        known: Sequence[Known | None] | None = None,
+    ) -> list[Floats]:
+        """`Refiner.refine_many`, with what is known of each job's molecule."""
+        ...

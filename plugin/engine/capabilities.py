@@ -46,7 +46,7 @@ class MarkingConformerModel(ConformerModel, Protocol):
         ...
 
     def gives_energies(self, molecule: Molecule) -> bool:
-        """Whether the marks hold energies that compare conformers of a molecule."""
+        """Whether the energies are those of the conformers as they are returned."""
         ...
 
 

@@ -111,10 +111,6 @@ def test_a_family_imports_shared_and_itself_alone(family: str) -> None:
 
 # the registry, and the lazy methods of the records
 STRINGS_ALLOWED = {"plugin/registry.py", "plugin/records.py"}
-# on their way into the registry
-STRINGS_ALLOWED |= {
-    "plugin/bench/sampling.py",
-}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

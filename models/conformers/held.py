@@ -46,8 +46,8 @@ def origin(known: Known) -> NDArray[np.float64]:
 
 
 def turned_rows(codes: GraphCodes, known: Known) -> GraphCodes:
-    """Codes whose hydrogen tetrahedra have the hand that held atoms give them: there it
-    is decided which like hydrogen is which.
+    """Codes whose hydrogen tetrahedra have the chirality that held atoms give them:
+    there it is decided which like hydrogen is which.
     """
     place = np.full((codes.n_atoms, 3), np.nan)
     place[known.atoms] = known.positions_A

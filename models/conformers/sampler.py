@@ -55,10 +55,13 @@ class NetworkModel:
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that
+    weights : str
+        Name of a shipped model, or the path of a card or safetensors file that
         `equidrift train` wrote.
-    level : level of theory whose geometries are wanted, one of `LEVELS`.
-    device : torch device; None is CUDA where there is one, else the CPU.
+    level : str
+        Level of theory whose geometries are wanted, one of `LEVELS`.
+    device : str, torch.device or None
+        Torch device; None is CUDA where there is one, else the CPU.
     """
 
     elements: tuple[int, ...] = tuple(ELEMENTS)
@@ -121,12 +124,15 @@ class RefinerModel(NetworkModel, Refiner):
 
         Parameters
         ----------
-        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN
-            stay NaN.
-        steps : network calls, 1 to 8, 2 where None; each starts from the result of the
-            one before.
-        known : one per job: the atoms to hold, which must be in their places already,
-            and the distances to keep.
+        jobs : sequence of (Molecule, positions_A)
+            (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay
+            NaN.
+        steps : int or None
+            Network calls, 1 to 8, 2 where None; each starts from the result of the one
+            before.
+        known : sequence of Known or None
+            One per job: the atoms to hold, which must be in their places already, and
+            the distances to keep.
 
         Raises
         ------
@@ -180,10 +186,13 @@ class GeneratorModel(NetworkModel, BatchedConformerModel, DenoisingConformerMode
 
     Parameters
     ----------
-    weights, options : as for `NetworkModel`.
-    churn : noise added back in each step, 0 for the ODE.
-    corrections, psi : of the conditional sampler, where atoms are held: Langevin steps
-        at each low level, and what they sum to.
+    weights, options : str, level and device
+        As for `NetworkModel`.
+    churn : float
+        Noise added back in each step, 0 for the ODE.
+    corrections, psi : int, float
+        Of the conditional sampler, if atoms are held: Langevin steps at each low
+        level, and what they sum to.
     """
 
     task = "generate"

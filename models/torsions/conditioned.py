@@ -19,9 +19,11 @@ class Conditioned:
 
     Parameters
     ----------
-    diffusion : of all torsions.
-    floor : share of uniform proposals, so that no region is closed to a model that is
-        wrong there.
+    diffusion : Diffusion
+        Of all torsions.
+    floor : float
+        Share of uniform proposals, so that no region is closed to a model that is wrong
+        there.
     """
 
     def __init__(self, diffusion: Diffusion, floor: float):

@@ -31,15 +31,19 @@ class DiffusionProposer(TorsionProposer):
 
     Parameters
     ----------
-    scores : what to draw from; `adapt` refits it to the user's own frames until
-        `freeze`.
-    kind : "independent" draws from the prior (all torsions or a block), with the
-        density of the discretised sampler; "local" noises to the level `depth` and
-        back, with the probabilities of both paths.
-    block_size : None moves all torsions, a number a random subset given the others.
-    floor : share of uniform proposals among independent ones; None takes 2 %, and from
-        500 frames on that of ten frames among them.
-    depth : noise levels that local moves climb.
+    scores : Scores
+        What to draw from; `adapt` refits it to the user's own frames until `freeze`.
+    kind : {"independent", "local"}
+        "independent" draws from the prior (all torsions or a block), with the density
+        of the discretised sampler; "local" noises to the level `depth` and back, with
+        the probabilities of both paths.
+    block_size : int or None
+        None moves all torsions, a number a random subset given the others.
+    floor : float or None
+        Share of uniform proposals among independent ones; None takes 2 %, and from 500
+        frames on that of ten frames among them.
+    depth : int
+        Noise levels that local moves climb.
     """
 
     def __init__(
@@ -166,13 +170,18 @@ def load_torsion(
 
     Parameters
     ----------
-    molecule : the graph; one without bond orders (from a PDB file), or None, starts
-        without the network.
-    tree : torsions to move; None takes `rotatable_bonds(molecule)`.
-    weights : shipped name or path; None starts flat.
-    positions_A, kT_eV : frames (k, n, 3) of a short run to adapt to at once.
-    kind, block_size : see `DiffusionProposer`; None for block_size moves up to three
-        torsions at once, and pairs of more.
+    molecule : Molecule or None
+        The graph; one without bond orders (from a PDB file), or None, starts without
+        the network.
+    tree : TorsionTree or None
+        Torsions to move; None takes `rotatable_bonds(molecule)`.
+    weights : str or None
+        Shipped name or path; None starts flat.
+    positions_A, kT_eV : (k, n, 3) or None, float
+        Frames of a short run to adapt to at once, and their temperature.
+    kind, block_size : str, int or None
+        See `DiffusionProposer`; None for block_size moves up to three torsions at once,
+        and pairs of more.
 
     Raises
     ------

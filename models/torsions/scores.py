@@ -52,12 +52,16 @@ class Scores:
 
     Parameters
     ----------
-    tree : the torsions.
-    molecule, weights : a network's view of it; `weights` None starts flat, and a fit to
-        frames is all there is.
-    n_levels : noise levels.
-    use_geometry : whether the fit lets coefficients depend on bond angles; None does so
-        for one or two torsions.
+    tree : TorsionTree
+        The torsions.
+    molecule, weights : Molecule or None, str or None
+        A network's view of it; `weights` None starts flat, and a fit to frames is all
+        there is.
+    n_levels : int
+        Noise levels.
+    use_geometry : bool or None
+        Whether the fit lets coefficients depend on bond angles; None does so for one or
+        two torsions.
     """
 
     tree: TorsionTree

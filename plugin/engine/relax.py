@@ -1,4 +1,4 @@
-"""Relaxation by name, and pruning of near-duplicates behind it."""
+"""Relaxation by name, and pruning of near-duplicates after it."""
 
 from __future__ import annotations
 
@@ -55,10 +55,13 @@ def by_energy(
 
     Parameters
     ----------
-    ensemble : with `scores["relative_energy_kcal_mol"]`.
-    sort : put the lowest first.
-    window_kcal_mol : keep conformers up to this far above the lowest, None for all. One
-        without energy is kept last.
+    ensemble : Ensemble
+        With `scores["relative_energy_kcal_mol"]`.
+    sort : bool
+        Put the lowest first.
+    window_kcal_mol : float or None
+        Keep conformers up to this far above the lowest, None for all. One without
+        energy is kept last.
 
     Raises
     ------
@@ -94,12 +97,14 @@ def arranged(
 
     Parameters
     ----------
-    ensemble : as drawn.
-    prune_rms_A : remove conformers closer than this to one lower in energy; None for
-        none.
-    sort : "energy" for the lowest first, None for the order of drawing.
-    window_kcal_mol : leave out conformers farther than this above the lowest; None for
-        none.
+    ensemble : Ensemble
+        As drawn.
+    prune_rms_A : float or None
+        Remove conformers closer than this to one lower in energy; None for none.
+    sort : str or None
+        "energy" for the lowest first, None for the order of drawing.
+    window_kcal_mol : float or None
+        Leave out conformers farther than this above the lowest; None for none.
 
     Raises
     ------
@@ -132,8 +137,10 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
 
     Parameters
     ----------
-    ensemble : conformers, relaxed before this where they are to be relaxed at all.
-    rms_A : threshold.
+    ensemble : Ensemble
+        Conformers, relaxed before this where they are to be relaxed at all.
+    rms_A : float
+        Threshold.
     """
     threshold = check_threshold(rms_A)
     n = len(ensemble)

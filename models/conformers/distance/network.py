@@ -10,7 +10,7 @@ Written from the descriptions of GeoDiff (arXiv:2203.02923) and system A
   (the per-layer filter networks took half the time);
 * the network is told the noise level (log sigma enters the edge encoder and the atoms),
   since training time is short;
-* the heads predict the clean distance behind a preconditioning (below) from which the
+* the heads predict the clean distance after a preconditioning (below) from which the
   distance score follows as (d - e) / (2 sigma^2), arXiv:2403.01430, distance
   distribution; lengths enter as radial basis functions next to the raw, scaled length;
 * the cut-off of 10 A widens with the noise, r_c = 10 A sqrt(1 + 9 sigma^2), so that the

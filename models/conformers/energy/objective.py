@@ -61,11 +61,16 @@ class Batches:
 
     Parameters
     ----------
-    data : the paths.
-    paths : paths in a batch.
-    frames : geometries of each.
-    noise_share : share of the batches at a noise level.
-    reference : whether the reference force field is taken off the labels at zero noise.
+    data : PathSet
+        The paths.
+    paths : int
+        Paths in a batch.
+    frames : int
+        Geometries of each.
+    noise_share : float
+        Share of the batches at a noise level.
+    reference : bool
+        Whether the reference force field is taken off the labels at zero noise.
     """
 
     def __init__(

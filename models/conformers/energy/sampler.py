@@ -95,11 +95,16 @@ def relax(
 
     Parameters
     ----------
-    surface : energies (k,) and gradients (k, n, 3) of geometries (k, n, 3).
-    hessian : (k, 3n, 3n) to start from, eV/A^2; `SOFTEST_EV_A2` is added.
-    positions_A : (k, n, 3).
-    steps : how many steps are taken; the surface is evaluated once more than that.
-    free : (n,) atoms that may move, None for all.
+    surface : callable
+        Energies (k,) and gradients (k, n, 3) of geometries (k, n, 3).
+    hessian : (k, 3n, 3n)
+        The one to start from, eV/A^2; `SOFTEST_EV_A2` is added.
+    positions_A : (k, n, 3)
+        The geometries to begin with.
+    steps : int
+        How many steps are taken; the surface is evaluated once more than that.
+    free : (n,) bool or None
+        Atoms that may move, None for all.
     """
     x = np.array(positions_A, np.float64)
     k, n, _ = x.shape
@@ -235,12 +240,15 @@ class EnergyModel(Refiner):
 
         Parameters
         ----------
-        jobs : (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN
-            stay NaN, and those of a molecule that MMFF94 cannot type become NaN, so
-            that whoever checks them keeps what there was.
-        steps : quasi-Newton steps, 1 to 200, 15 where None.
-        known : one a job: the atoms to hold, which must be in their places already, and
-            the distances to keep.
+        jobs : sequence of (Molecule, positions_A)
+            (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay
+            NaN, and those of a molecule that MMFF94 cannot type become NaN, so that
+            whoever checks them keeps what there was.
+        steps : int or None
+            Quasi-Newton steps, 1 to 200, 15 where None.
+        known : sequence of Known or None
+            One a job: the atoms to hold, which must be in their places already, and the
+            distances to keep.
 
         Raises
         ------

@@ -441,3 +441,14 @@ def test_shipped_energy_answers_each_element_that_its_card_claims() -> None:
         moved = model.refine_many([(molecule, x[None])])[0]
         assert (GeometryCheck(molecule)(moved) == "").all()
         assert model.surface(molecule)(moved)[0] < model.surface(molecule)(x[None])[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is one device here, the CPU")
+def test_relaxation_is_the_same_on_another_device(tmp_path: Path) -> None:
+    weights = str(small_energy_weights(tmp_path))
+    molecule, x = conformer("CCCO")
+    made = [
+        EnergyModel(weights, device=device).refine_many([(molecule, x[None])], steps=5)[0]
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(made[0], made[1], atol=1e-3)

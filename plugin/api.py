@@ -12,7 +12,13 @@ from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import GeometryCheck, check_supported
 from equidrift.engine.conformers import BATCH_SIZE, generate
 from equidrift.engine.refining import NOT_TRAINED, knows_elements, refusals
-from equidrift.engine.relax import arranged, check_sort, check_threshold, check_window, make_relax
+from equidrift.engine.relax import (
+    arranged,
+    check_sort,
+    check_window,
+    distinct_threshold,
+    make_relax,
+)
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.engine.trajectories import (
     forecast_job,
@@ -58,6 +64,8 @@ def sample(
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
+    distinct: bool = False,
+    charge: int | None = None,
     largest_fragment: bool = False,
     stereo: str = "any",
     **model_options: Any,
@@ -94,6 +102,11 @@ def sample(
         indices from 0. `scores` tell how each sample does.
     restraint_tolerance_A : by how much a sample may miss a restraint and still be
         valid, 0.1 where None.
+    distinct : remove what differs from another conformer by less than
+        DISTINCT_RMS_A = 0.25 A, as prune_rms_A does; not together with it. Fewer than n
+        may remain, and a note counts them.
+    charge : total charge. ase.Atoms without bonds need it unless they carry it; any
+        other molecule must have it.
     largest_fragment : of a salt or solvate take the largest fragment, its charge as it
         is.
     stereo : with open stereocentres or double bonds "any" mixes the isomers, "require"
@@ -123,7 +136,7 @@ def sample(
     from equidrift.progress import conformer_bar
 
     check_count("n", n)
-    threshold = check_threshold(prune_rms_A)
+    threshold = distinct_threshold(distinct, prune_rms_A)
     check_window(window_kcal_mol)
     check_sort(sort)
     options: dict[str, Any] = {
@@ -139,7 +152,8 @@ def sample(
         "options": {"relax": relax} if relax != "none" else None,
         **model_options,
     }
-    molecule = largest(as_molecule(what)) if largest_fragment else as_molecule(what)
+    molecule = as_molecule(what, charge=charge)
+    molecule = largest(molecule) if largest_fragment else molecule
     isomers = isomers_of(molecule, check_stereo(stereo))
     if len(isomers) > 1:
         raise InputError(
@@ -165,6 +179,7 @@ def refine(
     steps: int | None = None,
     batch_size: int | None = None,
     progress: bool = False,
+    charge: int | None = None,
     largest_fragment: bool = False,
     **model_options: Any,
 ) -> Ensemble:
@@ -179,6 +194,7 @@ def refine(
     steps : network calls, None for the model's default.
     batch_size : conformers in one call of the model, None for its own default.
     progress : show a progress bar on stderr.
+    charge : total charge, as for `equidrift.sample`.
     largest_fragment : of a salt or solvate take the largest fragment.
     model_options : passed to the refiner.
 
@@ -196,7 +212,8 @@ def refine(
     """
     from equidrift.progress import conformer_bar
 
-    ensemble = largest_of(as_ensemble(what)) if largest_fragment else as_ensemble(what)
+    ensemble = as_ensemble(what, charge=charge)
+    ensemble = largest_of(ensemble) if largest_fragment else ensemble
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else as_refiner(model)
     check_supported(ensemble.molecule)
     size = (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.records import LABELS, Ensemble, Molecule
+from equidrift.records import LABELS, Ensemble, Molecule, Trajectory
+
+Conformers = TypeVar("Conformers", Ensemble, Trajectory)
 
 
 def fragments(molecule: Molecule) -> list[NDArray[np.int64]]:
@@ -65,11 +67,14 @@ def largest_fragment(molecule: Molecule) -> Molecule:
     return whole.replace(smiles=_smiles_of(whole, molecule.smiles))
 
 
-def largest_of(ensemble: Ensemble) -> Ensemble:
-    """`largest_fragment` of an Ensemble's molecule, with its coordinates."""
-    atoms = largest_atoms(ensemble.molecule)
-    molecule = largest_fragment(ensemble.molecule)
-    return ensemble.replace(molecule=molecule, positions_A=ensemble.positions_A[:, atoms])
+def largest_of(record: Conformers) -> Conformers:
+    """`largest_fragment` of the molecule of an Ensemble or Trajectory, with its
+    coordinates.
+    """
+    atoms = largest_atoms(record.molecule)
+    molecule = largest_fragment(record.molecule)
+    taken: Conformers = record.replace(molecule=molecule, positions_A=record.positions_A[:, atoms])
+    return taken
 
 
 def _rows(rows: NDArray[np.int64], place: NDArray[np.int64], width: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
@@ -13,9 +14,8 @@ if TYPE_CHECKING:
     from openmm import app
 
 
-def as_molecule(what: Any, *, smiles: str | None = None) -> Molecule:
-    """The Molecule behind a SMILES, a Molecule, an Ensemble, an RDKit Mol or an
-    `ase.Atoms`.
+def as_molecule(what: Any, *, smiles: str | None = None, charge: int | None = None) -> Molecule:
+    """The Molecule of a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
 
     Parameters
     ----------
@@ -23,42 +23,57 @@ def as_molecule(what: Any, *, smiles: str | None = None) -> Molecule:
         The molecule.
     smiles : str, optional
         Of `ase.Atoms`, the molecule as a SMILES: bond orders and charges are its.
+    charge : int, optional
+        Total charge. `ase.Atoms` without bonds need it unless they carry it; all others
+        have one, which must be this.
 
     Raises
     ------
     MoleculeError
-        For what cannot be read, or a geometry that is not of the SMILES; the message
-        names the atoms that differ.
+        For what cannot be read, a geometry that is not of the SMILES, or another charge
+        than the given one; the message names what differs.
     InputTypeError
         For an object of another kind.
     InputError
         For a SMILES beside something that holds its bonds.
     """
-    if smiles is not None:
-        if _host(what) != "ase":
-            raise InputError(
-                f"smiles= tells the bonds of a geometry, and a {type(what).__name__} has its own; "
-                "leave it out, or give ase.Atoms"
-            )
-        templated: Molecule = host_function("ase", "from_atoms")(what, smiles=smiles)
-        return templated
-    if isinstance(what, Molecule):
-        return what
-    if isinstance(what, Ensemble):
-        return what.molecule
-    if isinstance(what, str):
-        return Molecule.from_smiles(what)
-    molecule: Molecule
-    host = _host(what)
-    if host == "rdkit":
-        molecule = host_function("rdkit", "from_mol")(what)
+    if smiles is not None and _host(what) != "ase":
+        raise InputError(
+            f"smiles= tells the bonds of a geometry, and a {type(what).__name__} has its own; "
+            "leave it out, or give ase.Atoms"
+        )
+    if _host(what) == "ase":
+        read: Molecule = host_function("ase", "from_atoms")(what, charge=charge, smiles=smiles)
+    elif isinstance(what, Molecule):
+        read = what
+    elif isinstance(what, Ensemble):
+        read = what.molecule
+    elif isinstance(what, str):
+        read = Molecule.from_smiles(what)
+    elif _host(what) == "rdkit":
+        read = host_function("rdkit", "from_mol")(what)
+    else:
+        raise InputTypeError(
+            "expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not "
+            f"{type(what).__name__}; for a file use the command line"
+        )
+    return check_charge(read, charge)
+
+
+def check_charge(molecule: Molecule, charge: int | None) -> Molecule:
+    """Return the molecule, or raise `MoleculeError` if its charge is not the given one."""
+    if charge is None:
         return molecule
-    if host == "ase":
-        molecule = host_function("ase", "from_atoms")(what)
-        return molecule
-    raise InputTypeError(
-        f"expected a SMILES, Molecule, RDKit Mol or ase.Atoms, not {type(what).__name__}; for a file use the command line"
-    )
+    if isinstance(charge, bool) or not isinstance(charge, Integral):
+        raise InputTypeError(
+            f"charge must be an integer, not {charge!r}; give for example charge=-1"
+        )
+    if molecule.charge != charge:
+        raise MoleculeError(
+            f"charge={charge:+d}, but {molecule!r} has charge {molecule.charge:+d}; leave charge out, "
+            "or give the molecule that has it"
+        )
+    return molecule
 
 
 def _host(what: Any) -> str:
@@ -69,33 +84,44 @@ def _host(what: Any) -> str:
     return next((host for host in ("rdkit", "ase") if host in packages), "")
 
 
-def as_ensemble(what: Any) -> Ensemble:
+def as_ensemble(what: Any, *, charge: int | None = None) -> Ensemble:
     """The conformers in an Ensemble, an RDKit Mol or a list of ase.Atoms.
+
+    Parameters
+    ----------
+    what : Ensemble, Chem.Mol, ase.Atoms or list of ase.Atoms
+        Conformers of one molecule.
+    charge : int, optional
+        Total charge; as for `as_molecule`.
 
     Raises
     ------
     InputError
-        where there is not one conformer, InputTypeError for an object of another kind.
+        If there is no conformer; MoleculeError for another charge than the given one,
+        InputTypeError for an object of another kind.
     """
     ensemble: Ensemble
+    images = [what] if _host(what) == "ase" else what
     if isinstance(what, Ensemble):
         ensemble = what
     elif _host(what) == "rdkit":
         ensemble = host_function("rdkit", "ensemble_of")(what)
-    elif _host(what) == "ase" or (
-        isinstance(what, Sequence) and len(what) and all(_host(image) == "ase" for image in what)
+    elif (
+        isinstance(images, Sequence)
+        and len(images)
+        and all(_host(image) == "ase" for image in images)
     ):
-        ensemble = host_function("ase", "ensemble_of")(
-            [what] if _host(what) == "ase" else list(what)
-        )
+        ensemble = host_function("ase", "ensemble_of")(list(images), charge=charge)
     else:
         raise InputTypeError(
-            f"expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not {type(what).__name__}"
+            "expected an Ensemble, an RDKit Mol with conformers or a list of ase.Atoms, not "
+            f"{type(what).__name__}"
         )
     if not len(ensemble):
         raise InputError(
             "there is no conformer to refine; sample some first, say equidrift.sample('CCO', 10)"
         )
+    check_charge(ensemble.molecule, charge)
     return ensemble
 
 

@@ -91,6 +91,8 @@ def _records(level: int) -> Iterator[None]:
     """The package's log records of this level and above on stderr."""
     logger = logging.getLogger("equidrift")
     handler = logging.StreamHandler(sys.stderr)
+    if level >= logging.WARNING:  # what the summary says is not said twice
+        handler.addFilter(lambda record: not getattr(record, "told", False))
     handler.setFormatter(logging.Formatter("%(name)s: %(levelname)s: %(message)s"))
     before = logger.level
     logger.addHandler(handler)

@@ -67,8 +67,18 @@ def command(
         ),
     ] = None,
     charge: Annotated[
-        int | None, typer.Option(help="Total charge, where bonds must be perceived.")
+        int | None, typer.Option(help="Total charge, if bonds must be perceived.")
     ] = None,
+    smiles: Annotated[
+        str | None,
+        typer.Option(
+            "--smiles", help="The molecule as a SMILES, if the file tells no bond orders."
+        ),
+    ] = None,
+    largest_fragment: Annotated[
+        bool,
+        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
+    ] = False,
     broken: Annotated[
         str | None,
         typer.Option(help="Frames with a broken bond: redraw (--refine: report), or report."),
@@ -118,7 +128,15 @@ def command(
         batch_size=batch_size,
         **options,
     )
-    given = load_trajectory(trajectory, top, dt_fs=dt, stride=stride, charge=charge)
+    given = load_trajectory(
+        trajectory,
+        top,
+        dt_fs=dt,
+        stride=stride,
+        charge=charge,
+        smiles=smiles,
+        largest_fragment=largest_fragment,
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         job = _job(mode, given, frames, level, settings)
@@ -133,6 +151,8 @@ def command(
         "charge": charge,
         "requested": model,
     }
+    identity |= {} if smiles is None else {"smiles": smiles}
+    identity |= {"largest_fragment": True} if largest_fragment else {}
     identity |= {
         "set": options,
         "batch": settings.batch_size,

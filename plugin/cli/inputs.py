@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +29,65 @@ def is_file(text: str) -> bool:
     return text == STDIN or plain_suffix(text) in READ or Path(text).is_file()
 
 
-def read_inputs(inputs: Sequence[str], charge: int | None = None) -> Iterator[Entry]:
+def read_inputs(
+    inputs: Sequence[str], charge: int | None = None, smiles: str | None = None
+) -> Iterator[Entry]:
     """Every molecule of INPUT..., in order, one at a time; a broken one costs only
     itself.
 
-    charge is the total charge of molecules in .pdb files; None takes it from their
-    hydrogens.
+    Parameters
+    ----------
+    inputs : sequence of str
+        SMILES and files.
+    charge : int, optional
+        Total charge of molecules in .pdb files; None takes it from their hydrogens.
+    smiles : str, optional
+        The molecule of a .pdb file: bond orders and charges are its.
 
     Raises
     ------
     InputError
-        at once where a file is missing, empty or of an unknown kind, and behind its
-        last line where it holds no molecule.
+        At once if a file is missing, empty or of an unknown kind, or `smiles` stands
+        beside an input that tells its bonds; after its last line if it holds no
+        molecule.
     """
     from equidrift.adapters.rdkit.io import read_molecules
 
-    sources = [read_molecules(text, charge=charge) if is_file(text) else text for text in inputs]
+    told = [text for text in inputs if not is_file(text)]
+    if smiles is not None and told:
+        raise InputError(
+            f"--smiles tells the bonds of a .pdb file, and the input {told[0]!r} is a SMILES itself; "
+            "leave --smiles out"
+        )
+    sources = [
+        read_molecules(text, charge=charge, smiles=smiles) if is_file(text) else text
+        for text in inputs
+    ]
     return _entries(sources)
+
+
+class Inputs:
+    """The molecules of INPUT..., read once: those that are counted before the run are
+    kept for it.
+
+    Parameters and errors are those of `read_inputs`.
+    """
+
+    def __init__(
+        self, inputs: Sequence[str], charge: int | None = None, smiles: str | None = None
+    ) -> None:
+        self._rest = read_inputs(inputs, charge, smiles)
+        self._read: deque[Entry] = deque()
+
+    def count(self, limit: int) -> int:
+        """How many molecules there are, `limit` if they are as many or more."""
+        self._read.extend(islice(self._rest, max(0, limit - len(self._read))))
+        return min(len(self._read), limit)
+
+    def __iter__(self) -> Iterator[Entry]:
+        while self._read:
+            yield self._read.popleft()
+        yield from self._rest
 
 
 def _entries(sources: Sequence[Any]) -> Iterator[Entry]:
@@ -61,16 +105,6 @@ def _from_smiles(smiles: str) -> Molecule | EquidriftError:
         return Molecule.from_smiles(smiles)
     except InputError as error:
         return error
-
-
-def count_molecules(inputs: Sequence[str], limit: int) -> int:
-    """How many molecules INPUT... holds; counting stops at `limit`."""
-    count = 0
-    for _ in read_inputs(inputs):
-        count += 1
-        if count == limit:
-            break
-    return count
 
 
 def describe_inputs(inputs: Sequence[str]) -> list[str]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP
+from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP, SMILES_HELP
 
 FILE_HELP = (
     "Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj, each also .gz, or .npz; "
@@ -46,6 +47,7 @@ def command(
         typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
     ] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
+    smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -72,7 +74,8 @@ def command(
 
     check_output(output)
     refuse_inputs([output], [file, *model_files(model)])
-    _check_request(file, top, output, steps, batch_size, charge)
+    reading = {"top": top, "charge": charge, "smiles": smiles}
+    _check_request(file, output, steps, batch_size, reading)
     options = model_options(set_ or [])
     refiner = make_refiner(model, **options)
     identity: dict[str, Any] = {
@@ -81,6 +84,7 @@ def command(
         "version": __version__,
     }
     identity |= {"largest_fragment": largest_fragment, "charge": charge}
+    identity |= {} if smiles is None else {"smiles": smiles}
     identity |= {
         "refiner": model,
         "options": options,
@@ -100,7 +104,7 @@ def command(
         shown = not as_json and sys.stderr.isatty()
         try:
             _refine_all(
-                file, top, writer, summary, refiner, steps, size, shown, largest_fragment, charge
+                file, writer, summary, refiner, steps, size, shown, largest_fragment, reading
             )
         except KeyboardInterrupt as error:
             message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
@@ -130,11 +134,10 @@ def command(
 
 def _check_request(
     file: Path,
-    top: str | None,
     output: Path,
     steps: int | None,
     batch_size: int | None,
-    charge: int | None,
+    reading: Mapping[str, Any],
 ) -> None:
     """Refuse, before any work, what cannot be read or what the output cannot hold."""
     from equidrift.arguments import check_count
@@ -153,7 +156,7 @@ def _check_request(
     suffix = suffix_of(output)
     if suffix in MANY_MOLECULES:
         return
-    held = iter(load_all(file, problems=[], charge=charge, top=top))
+    held = iter(load_all(file, problems=[], **reading))
     first = next(held, None)
     if next(held, None) is not None:
         raise InputError(
@@ -168,7 +171,6 @@ def _check_request(
 
 def _refine_all(
     file: Path,
-    top: str | None,
     writer: Any,
     summary: dict[str, Any],
     refiner: Any,
@@ -176,7 +178,7 @@ def _refine_all(
     size: int,
     shown: bool,
     largest: bool,
-    charge: int | None,
+    reading: Mapping[str, Any],
 ) -> None:
     """Every molecule of the file, batch by batch, from where the writer's journal
     stands.
@@ -190,7 +192,7 @@ def _refine_all(
 
     problems: list[str] = []
     with conformer_bar(None, shown=shown, done=summary["conformers"]) as report:
-        for index, ensemble in enumerate(load_all(file, problems=problems, charge=charge, top=top)):
+        for index, ensemble in enumerate(load_all(file, problems=problems, **reading)):
             done, first = writer.position
             if index < done:
                 continue

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ OUTPUT_HELP = (
     ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
 )
 CHARGE_HELP = "Total charge of a .pdb's molecule; from its hydrogens if not given."
+SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
 FINISHED_BEFORE = (
     "  finished before by this very command; nothing was done (--overwrite makes it anew)"
 )
@@ -52,6 +53,12 @@ def command(
         Path | None,
         typer.Option(help="Distances to keep: lines `i j lower upper`, indices from 0, A."),
     ] = None,
+    distinct: Annotated[
+        bool,
+        typer.Option(
+            "--distinct", help="Leave out conformers within 0.25 A of another (heavy atoms)."
+        ),
+    ] = False,
     prune: Annotated[
         float | None,
         typer.Option(
@@ -89,6 +96,7 @@ def command(
         ),
     ] = "any",
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
+    smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")
     ] = False,
@@ -106,11 +114,10 @@ def command(
     """
     from equidrift.arguments import check_count
     from equidrift.checks.conditions import make_conditions
-    from equidrift.cli.inputs import count_molecules
+    from equidrift.cli.inputs import Inputs
     from equidrift.engine.conformers import make_settings, provenance
-    from equidrift.engine.relax import check_sort, check_threshold, check_window, make_relax
-    from equidrift.errors import InputError
-    from equidrift.files.formats import MANY_MOLECULES, check_output, suffix_of
+    from equidrift.engine.relax import check_sort, check_window, distinct_threshold, make_relax
+    from equidrift.files.formats import check_output, suffix_of
     from equidrift.files.stream import open_stream
     from equidrift.inputs import check_stereo
     from equidrift.outputs import refuse_inputs
@@ -120,18 +127,19 @@ def command(
     files = [path for path in (*inputs, fix, restrain, *model_files(model)) if path is not None]
     check_output(output)
     refuse_inputs([output], files)
-    check_threshold(prune)
+    prune = distinct_threshold(distinct, prune)
     check_sort(sort)
     check_window(window)
     check_stereo(stereo)
-    if stereo == "enumerate" and suffix_of(output) not in MANY_MOLECULES:
-        raise InputError(
-            f"--stereo enumerate may make several molecules, and a {suffix_of(output)} file holds "
-            f"one; write {', '.join(MANY_MOLECULES)}"
-        )
-    needs_all = {"--prune": prune is not None, "--sort": sort is not None}
+    needs_all = {
+        "--prune": prune is not None and not distinct,
+        "--distinct": distinct,
+        "--sort": sort is not None,
+    }
     needs_all |= {"--window": window is not None, "--strict": strict}
-    _check_request(inputs, output, n, next((name for name in needs_all if needs_all[name]), ""))
+    read = Inputs(inputs, charge, smiles)
+    whole = next((name for name in needs_all if needs_all[name]), "")
+    _check_request(read, output, n, whole, stereo)
     own = model_options(set_ or [])
     settings = make_settings(
         model,
@@ -146,7 +154,7 @@ def command(
         **own,
     )
     wanted = (prune, sort, window)
-    run = _Run(inputs, output, n, settings, wanted, strict, largest_fragment, charge, stereo)
+    run = _Run(inputs, read, output, n, settings, wanted, strict, largest_fragment, stereo)
     identity = {
         **provenance(settings),
         "requested": model,
@@ -158,10 +166,11 @@ def command(
     }
     identity |= {"inputs": run.described, "n": n, "suffix": suffix_of(output), "strict": strict}
     identity |= {"largest_fragment": largest_fragment, "charge": charge, "stereo": stereo}
+    identity |= {} if smiles is None else {"smiles": smiles}
     writer = open_stream(output, identity, inputs=files, overwrite=overwrite)
     run.counts.update(writer.summary or {})
     shown = not as_json and sys.stderr.isatty()
-    molecules = count_molecules(inputs, limit=MAX_COUNTED) if shown else MAX_COUNTED
+    molecules = read.count(MAX_COUNTED) if shown and stereo != "enumerate" else MAX_COUNTED
     run.take_up(writer)
     total = molecules * n if molecules < MAX_COUNTED else None
     try:
@@ -177,11 +186,10 @@ def command(
     return run.close(writer, as_json)
 
 
-def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> None:
+def _check_request(read: Any, output: Path, n: int, whole: str, stereo: str) -> None:
     """Refuse, before any work, what the output cannot hold; `whole` is the option that
-    holds molecules.
+    needs all conformers of a molecule at a time.
     """
-    from equidrift.cli.inputs import count_molecules
     from equidrift.errors import InputError
     from equidrift.files.formats import MANY_MOLECULES, suffix_of
 
@@ -192,7 +200,12 @@ def _check_request(inputs: Sequence[str], output: Path, n: int, whole: str) -> N
     suffix = suffix_of(output)
     if suffix == ".mol" and n > 1:
         raise InputError(f"a .mol file holds one conformer, and {n} are asked for; write .sdf")
-    if count_molecules(inputs, limit=2) > 1 and suffix not in MANY_MOLECULES:
+    if stereo == "enumerate" and suffix not in MANY_MOLECULES:
+        raise InputError(
+            f"--stereo enumerate may make several molecules, and a {suffix} file holds one; "
+            f"write {', '.join(MANY_MOLECULES)}"
+        )
+    if read.count(2) > 1 and suffix not in MANY_MOLECULES:
         raise InputError(
             f"a {suffix} file holds one molecule, and the input has several; "
             f"write {', '.join(MANY_MOLECULES)}"
@@ -213,19 +226,19 @@ class _Run:
     def __init__(
         self,
         inputs: Sequence[str],
+        read: Iterable[Any],
         output: Path,
         n: int,
         settings: Any,
         wanted: tuple[float | None, str | None, float | None],
         strict: bool,
         largest: bool,
-        charge: int | None,
         stereo: str,
     ) -> None:
         from equidrift.cli.inputs import describe_inputs
 
-        self.inputs, self.output, self.n, self.settings = inputs, output, n, settings
-        self.wanted, self.strict, self.largest, self.charge = wanted, strict, largest, charge
+        self.read, self.output, self.n, self.settings = read, output, n, settings
+        self.wanted, self.strict, self.largest = wanted, strict, largest
         self.stereo = stereo
         self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
         self.described = describe_inputs(inputs)
@@ -252,7 +265,6 @@ class _Run:
         """Windows from the engine to the disk, from where the writer's journal stands."""
         import dataclasses
 
-        from equidrift.cli.inputs import read_inputs
         from equidrift.engine.conformers import generate_windows
 
         def keep(arrays: dict[str, Any]) -> None:
@@ -262,7 +274,7 @@ class _Run:
         titles: dict[int, str] = {}
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
-        source = self._molecules(read_inputs(self.inputs, self.charge), start[0], titles)
+        source = self._molecules(iter(self.read), start[0], titles)
         whole = self.wanted != (None, None, None) or self.strict
         windows = generate_windows(
             source,
@@ -289,21 +301,11 @@ class _Run:
     def _molecules(
         self, entries: Iterator[Any], done: int, titles: dict[int, str]
     ) -> Iterator[Any]:
-        from equidrift.records import Molecule
-
         chosen = islice(self._chosen(entries), done, None)
         for index, (title, molecule, note) in enumerate(chosen, start=done):
             titles[index] = title
-            notes = [note]
-            if self.stereo == "any" and isinstance(molecule, Molecule):
-                open_places = _open_stereo(molecule)
-                if open_places:
-                    notes.append(
-                        f"open stereo at {open_places}: the conformers mix isomers "
-                        "(--stereo enumerate makes each)"
-                    )
-            if any(notes):
-                self.cut[index] = "; ".join(filter(None, notes))
+            if note:
+                self.cut[index] = note
             yield molecule
 
     def _chosen(self, entries: Iterator[Any]) -> Iterator[tuple[str, Any, str]]:
@@ -364,6 +366,7 @@ class _Run:
             told = [
                 self.cut.pop(piece.index, None),
                 *map(ensemble.provenance.get, ("fix_note", "note")),
+                *ensemble.provenance.get("notes", ()),
             ]
             for note in told if piece.start == 0 else ():
                 if note:
@@ -441,14 +444,3 @@ def summary_text(summary: dict[str, Any]) -> str:
     if len(failures) > MAX_FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
     return "\n".join(lines)
-
-
-def _open_stereo(molecule: Any) -> str:
-    """The atoms and double bonds whose stereo the input leaves open, at most five by
-    name.
-    """
-    from equidrift.registry import host_function
-
-    found = host_function("rdkit", "open_stereo")(molecule)
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return ", ".join(found[:5]) + more

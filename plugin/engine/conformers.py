@@ -33,6 +33,7 @@ from equidrift.checks.geometry import (
     check_supported,
 )
 from equidrift.engine.capabilities import ConditionalConformerModel, MarkingConformerModel
+from equidrift.engine.notes import notes_of, tell
 from equidrift.engine.run import MAX_ATTEMPTS, made_by
 from equidrift.errors import (
     EquidriftError,
@@ -583,7 +584,12 @@ def provenance(settings: Settings) -> dict[str, Any]:
 def _ensemble(task: Task, settings: Settings) -> Ensemble:
     rejected = {reason: task.reasons[reason] for reason in sorted(task.reasons)}
     scores = {} if task.known is None else task.known.scores(task.positions)
+    notes = notes_of(task.molecule, settings)
     origin = provenance(settings) | ({} if task.known is None else task.known.describe())
+    if notes:
+        origin["notes"] = notes
+        if task.start == 0:
+            tell(task.molecule, notes)
     if isinstance(settings.model, MarkingConformerModel):
         scores = {**scores, "refined": task.refined}
         origin |= {

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import make_conditions
 from equidrift.engine.conformers import Piece, Settings, generate_many, make_settings
-from equidrift.engine.relax import arranged, check_sort, check_threshold, check_window, make_relax
+from equidrift.engine.relax import (
+    arranged,
+    check_sort,
+    check_window,
+    distinct_threshold,
+    make_relax,
+)
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError
 from equidrift.fragments import largest_fragment as largest
@@ -59,6 +65,8 @@ def sample_many(
     fix: Any = None,
     restrain: Any = None,
     restraint_tolerance_A: float | None = None,
+    distinct: bool = False,
+    charge: int | None = None,
     largest_fragment: bool = False,
     stereo: str = "any",
     **model_options: Any,
@@ -70,10 +78,10 @@ def sample_many(
     whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a
         file such as library.smi. It is read as it is needed, so a generator may be
         endless.
-    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts,
-    timeout_s, sort,
-    window_kcal_mol, fix, restrain, restraint_tolerance_A, largest_fragment,
-        model_options : as for `equidrift.sample`.
+    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, \
+    timeout_s, sort, window_kcal_mol, fix, restrain, restraint_tolerance_A, distinct, \
+    charge, largest_fragment, model_options :
+        As for `equidrift.sample`.
     stereo : as for `equidrift.sample`; "enumerate" yields an entry for each isomer.
 
     Yields
@@ -87,7 +95,7 @@ def sample_many(
         at once, before anything is drawn, for an option that cannot be used.
     """
     check_count("n", n)
-    threshold = check_threshold(prune_rms_A)
+    threshold = distinct_threshold(distinct, prune_rms_A)
     check_sort(sort)
     check_window(window_kcal_mol)
     settings = make_settings(
@@ -103,7 +111,7 @@ def sample_many(
         **model_options,
     )
     names: dict[int, str] = {}
-    source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo))
+    source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo), charge)
     return _sampled(source, n, settings, (threshold, sort, window_kcal_mol), names, progress)
 
 
@@ -115,13 +123,11 @@ def _sampled(
     names: dict[int, str],
     progress: bool,
 ) -> Iterator[Sampled]:
-    import dataclasses
-
     from equidrift.progress import conformer_bar
 
     window = max(n, settings.window)  # each molecule is whole in one
     with conformer_bar(None, shown=progress) as callback:
-        shown = dataclasses.replace(settings, callback=callback)
+        shown = replace(settings, callback=callback)
         for piece in generate_many(source, n, settings=shown, window=window):
             yield _result(piece, wanted, names.pop(piece.index))
 
@@ -160,14 +166,18 @@ def _items(whats: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _molecules(
-    items: Iterator[tuple[Any, str]], names: dict[int, str], largest_only: bool, stereo: str
+    items: Iterator[tuple[Any, str]],
+    names: dict[int, str],
+    largest_only: bool,
+    stereo: str,
+    charge: int | None,
 ) -> Iterator[Molecule | EquidriftError]:
     index = 0
     for what, name in items:
         try:
             if isinstance(what, EquidriftError):
                 raise what
-            molecule = as_molecule(what)
+            molecule = as_molecule(what, charge=charge)
             molecule = largest(molecule) if largest_only else molecule
             molecule = molecule.replace(name=name) if name and name != molecule.smiles else molecule
             isomers = isomers_of(molecule, stereo)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.errors import InputError, UnknownNameError
+from equidrift.errors import InputError, InputTypeError, UnknownNameError
 from equidrift.protocols import Relax
 from equidrift.records import Ensemble
 from equidrift.registry import RELAXATIONS, host_function, resolve
@@ -29,6 +29,31 @@ def make_relax(name: Any) -> Relax | None:
         host_function("ase", "require_tblite")()
     relax: Relax = resolve(RELAXATIONS[name])
     return relax
+
+
+DISTINCT_RMS_A = 0.25  # heavy atoms, over all symmetries: two rotamers are farther apart
+
+
+def distinct_threshold(distinct: bool, prune_rms_A: float | None) -> float | None:
+    """The pruning threshold of a request for distinct conformers, None for none.
+
+    Raises
+    ------
+    InputError
+        For both, a threshold that is no number above 0; InputTypeError if `distinct` is
+        no bool.
+    """
+    threshold = check_threshold(prune_rms_A)
+    if not isinstance(distinct, bool):
+        raise InputTypeError(f"distinct must be True or False, not {distinct!r}")
+    if not distinct:
+        return threshold
+    if threshold is not None:
+        raise InputError(
+            f"distinct prunes at {DISTINCT_RMS_A} A, and prune_rms_A={threshold:g} at another "
+            "distance; give one of them"
+        )
+    return DISTINCT_RMS_A
 
 
 def check_threshold(rms_A: float | None) -> float | None:
@@ -153,6 +178,14 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
         ensemble.molecule, ensemble.positions_A, threshold, order
     )
     pruned = ensemble[np.flatnonzero(keep)]
+    notes = list(ensemble.provenance.get("notes", ()))
+    if len(pruned) < n:
+        notes.append(f"{len(pruned)} of {n} conformers differ by {threshold:g} A or more")
     return pruned.replace(
-        provenance={**ensemble.provenance, "prune_rms_A": threshold, "pruned": n - len(pruned)}
+        provenance={
+            **ensemble.provenance,
+            "prune_rms_A": threshold,
+            "pruned": n - len(pruned),
+            **({"notes": notes} if notes else {}),
+        }
     )

@@ -15,6 +15,7 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.formats import ASE_FILES, check_output
 from equidrift.files.npz import load_trajectory_npz
 from equidrift.files.topologies import load_topology
+from equidrift.fragments import largest_of
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import FRAME_READERS, TRAJECTORY_WRITERS, host_function, resolve
 
@@ -55,6 +56,7 @@ def load_trajectory(
     stride: int = 1,
     charge: int | None = None,
     smiles: str | None = None,
+    largest_fragment: bool = False,
 ) -> Trajectory:
     """Read a trajectory: .xtc .trr .dcd .h5md .nc .pdb by MDAnalysis, .traj .extxyz
     .xyz by ASE, or our own .npz.
@@ -73,6 +75,7 @@ def load_trajectory(
     smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
         charges are its, the bonds the file's. If the two are of different molecules,
         MoleculeError names the atoms that differ.
+    largest_fragment : of a salt or solvate take the largest fragment, once read.
 
     Returns
     -------
@@ -91,7 +94,7 @@ def load_trajectory(
     file = Path(path)
     if file.suffix.lower() == ".npz":
         whole: Trajectory = load_trajectory_npz(file)
-        return whole[::stride]
+        return largest_of(whole[::stride]) if largest_fragment else whole[::stride]
     if file.suffix.lower() not in FRAME_READERS:
         raise UnknownNameError(
             "trajectory suffix", file.suffix.lower() or str(path), [*FRAME_READERS, ".npz"]
@@ -102,7 +105,8 @@ def load_trajectory(
     molecule = _molecule_for(file, topology, charge, smiles)
     check_same_atoms(molecule, positions_A.shape[1], numbers, repr(str(path)))
     times = _times(time_fs, dt_fs, len(positions_A), file)
-    return from_frames(molecule, positions_A, times, boxes_A, str(path))[::stride]
+    read = from_frames(molecule, positions_A, times, boxes_A, str(path))[::stride]
+    return largest_of(read) if largest_fragment else read
 
 
 def _molecule_for(file: Path, topology: Any, charge: int | None, smiles: str | None) -> Molecule:

@@ -23,7 +23,7 @@ from equidrift.montecarlo import run as md
 # options of the commands that have no counterpart: where results go, and how they are shown
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
 # of commands that read a file themselves: in Python an argument of equidrift.load
-READING_ONLY = {"sample": {"charge"}, "refine": {"charge", "top"}}
+READING_ONLY = {"sample": {"smiles"}, "refine": {"top", "smiles"}}
 # arguments of the functions that have none
 FUNCTION_ONLY = {"progress", "callback"}
 # the same thing by another name: command -> function

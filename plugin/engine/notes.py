@@ -1,0 +1,61 @@
+"""What a user should know of a run and would not see in its conformers."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from equidrift.records import Molecule
+from equidrift.registry import host_function
+
+if TYPE_CHECKING:
+    from equidrift.engine.conformers import Settings
+
+MOST_PLACES = 5  # of open stereo that are named
+TOLD = {"told": True}  # on a record whose text the caller gets in the result, too
+
+log = logging.getLogger("equidrift.engine")
+
+
+def notes_of(molecule: Molecule, settings: Settings) -> list[str]:
+    """The notes on a molecule under these settings, in `provenance["notes"]`.
+
+    Parameters
+    ----------
+    molecule : Molecule
+        What is sampled; with stereo="enumerate" or "require" its stereo is not open.
+    settings : Settings
+        Of the run.
+    """
+    notes = []
+    if places := _open_stereo(molecule):
+        notes.append(
+            f"open stereo at {places}: the conformers mix isomers (stereo 'enumerate' makes each)"
+        )
+    if undone := _undone(molecule, settings):
+        notes.append(undone)
+    return notes
+
+
+def tell(molecule: Molecule, notes: list[str]) -> None:
+    """Write the notes as log records."""
+    for note in notes:
+        log.warning("%s: %s", molecule.name or molecule.smiles or repr(molecule), note, extra=TOLD)
+
+
+def _open_stereo(molecule: Molecule) -> str:
+    found = host_function("rdkit", "open_stereo")(molecule)
+    more = f" and {len(found) - MOST_PLACES} more" if len(found) > MOST_PLACES else ""
+    return ", ".join(found[:MOST_PLACES]) + more
+
+
+def _undone(molecule: Molecule, settings: Settings) -> str:
+    """That a relaxation takes back what the model's refiner does, empty if it does not."""
+    refiners_of = getattr(settings.model, "refiners_of", None)
+    if settings.options.get("relax") != "mmff" or refiners_of is None or not refiners_of(molecule):
+        return ""
+    names = " and ".join(str(getattr(way, "name", "a refiner")) for way in refiners_of(molecule))
+    return (
+        f"relax 'mmff' moves the conformers back to MMFF94 and undoes what {names} made of them; "
+        "leave it out, or take the model 'etkdg-mmff'"
+    )

@@ -1,0 +1,89 @@
+"""Notes of a run reach Python: in the provenance, and as log records."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+import equidrift
+from equidrift.engine.conformers import make_settings
+from equidrift.engine.notes import notes_of
+from equidrift.engine.relax import DISTINCT_RMS_A
+from equidrift.errors import InputError, InputTypeError
+from equidrift.records import Molecule
+from tests.commands import Cli, caller
+from tests.doubles import Shaker
+
+OPEN = "CC(F)Cl"
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return caller(monkeypatch, capsys)
+
+
+def test_open_stereo_is_noted_in_the_provenance_and_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="equidrift"):
+        ensemble = equidrift.sample(OPEN, 2, model="etkdg")
+        (many,) = equidrift.sample_many([(OPEN, "mine")], 2, model="etkdg")
+    told = "open stereo at C1: the conformers mix isomers"
+    (note,) = ensemble.provenance["notes"]
+    assert note.startswith(told)
+    assert many.ensemble is not None and tuple(many.ensemble.provenance["notes"]) == (note,)
+    records = [record for record in caplog.records if record.name == "equidrift.engine"]
+    assert [record.getMessage() for record in records] == [f"{OPEN}: {note}", f"mine: {note}"]
+
+
+def test_nothing_is_noted_when_there_is_nothing_to_say() -> None:
+    for smiles in ("CCO", "C[C@H](F)Cl"):
+        assert "notes" not in equidrift.sample(smiles, 1, model="etkdg").provenance
+    (isomer, other) = equidrift.sample_many([OPEN], 1, model="etkdg", stereo="enumerate")
+    for entry in (isomer, other):
+        assert entry.ensemble is not None and "notes" not in entry.ensemble.provenance
+
+
+@pytest.mark.parametrize(
+    ("model", "relax", "noted"),
+    [
+        ("default", "mmff", True),
+        ("default", "none", False),
+        ("etkdg-mmff", "mmff", False),
+        ("default", "gfn2", False),
+    ],
+)
+def test_relaxation_that_undoes_the_refiner_is_noted(model: str, relax: str, noted: bool) -> None:
+    settings = make_settings(model, options={"relax": relax})
+    notes = notes_of(Molecule.from_smiles("CCO"), settings)
+    assert len(notes) == noted and all("'etkdg-mmff'" in note for note in notes)
+
+
+def test_command_says_each_note_once(cli: Cli, tmp_path) -> None:
+    arguments = ("sample", OPEN, "-n", 1, "--model", "etkdg", "-o")
+    code, out, err = cli(*arguments, tmp_path / "a.sdf")
+    assert code == 0 and (out + err).count("open stereo at C1") == 1
+    code, out, err = cli(*arguments, tmp_path / "b.sdf", "--json")
+    (note,) = json.loads(out)["notes"]
+    assert note["note"].startswith("open stereo at C1") and "open stereo" not in err
+
+
+def test_distinct_conformers_differ_and_the_rest_is_counted(cli: Cli, tmp_path) -> None:
+    ensemble = equidrift.sample("CCO", 12, model="etkdg-mmff", distinct=True)
+    plain = equidrift.sample("CCO", 12, model="etkdg-mmff", prune_rms_A=DISTINCT_RMS_A)
+    np.testing.assert_array_equal(ensemble.positions_A, plain.positions_A)
+    k = len(ensemble)
+    assert k < 12
+    assert f"{k} of 12 conformers differ by 0.25 A or more" in ensemble.provenance["notes"]
+    code, out, _ = cli(
+        *("sample", "CCO", "-n", 12, "--model", "etkdg-mmff", "--distinct", "--json"),
+        *("-o", tmp_path / "a.sdf"),
+    )
+    assert code == 0 and json.loads(out)["conformers"] == k
+    with pytest.raises(InputError, match=r"distinct prunes at 0.25 A, and prune_rms_A=0.5"):
+        equidrift.sample("CCO", 2, model=Shaker(), distinct=True, prune_rms_A=0.5)
+    with pytest.raises(InputTypeError, match="distinct must be True or False"):
+        equidrift.sample("CCO", 2, model=Shaker(), distinct=1)

@@ -20,9 +20,9 @@ from equidrift.engine.conformers import generate
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.formats import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
-from equidrift.montecarlo.adapt import LEAST_CYCLES, Adapted, Still, adapt
+from equidrift.montecarlo.adapt import LEAST_CYCLES, Still, adapt
 from equidrift.montecarlo.basins import summary
-from equidrift.montecarlo.metropolis import Statistics
+from equidrift.montecarlo.phase import AdaptivePhase, Host
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.outputs import claim, topology_beside
@@ -298,7 +298,8 @@ class Run:
         try:
             meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]
             unfinished = meta["extra"].get("identity") == self.identity
-            unfinished = unfinished and meta["cycle"] < self.cycles
+            adapting = "adapting" in meta["extra"]
+            unfinished = unfinished and (adapting or meta["cycle"] < self.cycles)
         except InputError:
             unfinished = False
         if not unfinished:
@@ -311,14 +312,11 @@ class Run:
         """
         checkpoint = checkpoint_of(self.output)
         begun = time.monotonic()
-        if checkpoint.exists():
-            sampler, report = self._continued(checkpoint)
+        stored = self._own_run(checkpoint) if checkpoint.exists() else {}
+        if "adaptation" in stored and "adapting" not in stored:
+            sampler, report = self._continued(checkpoint, stored)
         else:
-            adapted = self._adapt()
-            sampler, report = (
-                self._sampler(adapted.proposer),
-                {**adapted.report, "seconds": time.monotonic() - begun},
-            )
+            sampler, report = self._adapted(stored.get("adapting"))
             self.simulation.currentStep = 0
             self.simulation.context.setTime(0)
             self._write_to(append=False)
@@ -341,55 +339,67 @@ class Run:
             options["n_proposals"] = 0
         return host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
 
-    def _adapt(self) -> Adapted:
+    def _adapted(self, stored: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        """The sampler after the adaptive phase, and what to say of that; goes on with
+        what an interrupted phase has stored.
+        """
         settings = self.settings
-        total, done = max(1, round(self.adapt_ps / settings.cycle_ps)), 0
-
-        def advance(proposer: Any, cycles: int) -> tuple[NDArray[np.float64], Statistics]:
-            nonlocal done
-            # a seed of its own, so that production does not repeat the numbers of this phase
-            options = {
-                "md_steps": settings.md_steps,
-                "n_proposals": settings.n_proposals,
-                "seed": settings.seed + 1 + done,
-            }
-            sampler = host_function("openmm", "ProposalSampler")(
-                self.simulation, proposer, **options
-            )
-            frames = np.empty((cycles, self.target.molecule.n_atoms, 3))
-            for k in range(cycles):
-                sampler.run(1)
-                frames[k] = host_function("openmm", "positions")(self.simulation)
-                done += 1
-                if self.progress is not None:
-                    self.progress(
-                        {
-                            "stage": "adapting",
-                            "done": done,
-                            "total": total,
-                            "acceptance": sampler.statistics.acceptance,
-                        }
-                    )
-            return frames, sampler.statistics
-
-        terms = host_function("openmm", "turn_terms")(self.target.system)
+        total = max(1, round(self.adapt_ps / settings.cycle_ps))
+        phase = AdaptivePhase(self._host(), total, stored)
         options: dict[str, Any] = {
             "temperature_K": settings.temperature_K,
             "seed": settings.seed,
-            "terms": terms,
+            "terms": host_function("openmm", "turn_terms")(self.target.system),
         }
-        return adapt(advance, self.target.molecule, self.tree, settings.proposals, total, **options)
+        kind, molecule = settings.proposals, self.target.molecule
+        adapted = adapt(phase.advance, molecule, self.tree, kind, phase.total, **options)
+        report = {**adapted.report, "seconds": phase.seconds}
+        return self._sampler(adapted.proposer), report
 
-    def _continued(self, checkpoint: Path) -> tuple[Any, dict[str, Any]]:
-        """The sampler and the adaptation's report of a run that has been interrupted,
-        or is to be extended.
-        """
+    def _host(self) -> Host:
+        """What the adaptive phase needs of this run."""
+        settings = self.settings
+
+        def sampler(proposer: Any, done: int) -> Any:
+            # a seed of its own, so that production does not repeat the numbers of this phase
+            options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals}
+            make = host_function("openmm", "ProposalSampler")
+            return make(self.simulation, proposer, **options, seed=settings.seed + 1 + done)
+
+        def report(done: int, total: int, acceptance: float) -> None:
+            if self.progress is not None:
+                said = {"done": done, "total": total, "acceptance": acceptance}
+                self.progress({"stage": "adapting", **said})
+
+        def save(sampler: Any, phase: dict[str, Any]) -> None:
+            extra = {"identity": self.identity, "proposer": {}, "adaptation": {}, "adapting": phase}
+            sampler.save(checkpoint_of(self.output), extra=extra)
+
+        return Host(
+            sampler=sampler,
+            positions_A=lambda: host_function("openmm", "positions")(self.simulation),
+            n_atoms=self.target.molecule.n_atoms,
+            save=save,
+            checkpoint=checkpoint_of(self.output),
+            report=report,
+            every_s=SAVE_EVERY_S,
+        )
+
+    def _own_run(self, checkpoint: Path) -> dict[str, Any]:
+        """What a checkpoint says of its run, which must be this one."""
         extra = _stored_run(checkpoint)
         if extra["identity"] != self.identity:
             raise InputError(
-                f"{str(self.output)!r} is a run of another command (its input or options differ); repeat that command to continue it, give "
-                "another path, or drop it with --overwrite"
+                f"{str(self.output)!r} is a run of another command (its input or options "
+                "differ); repeat that command to continue it, give another path, or drop it with "
+                "--overwrite"
             )
+        return extra
+
+    def _continued(self, checkpoint: Path, extra: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The sampler and the adaptation's report of a run that has been interrupted,
+        or is to be extended.
+        """
         sampler = self._sampler(self._stored_proposer(extra["proposer"], checkpoint))
         sampler.load(checkpoint)
         self._write_to(append=True)

@@ -252,3 +252,32 @@ def test_md_of_a_peptide_names_its_torsions_by_residue(tmp_path):
     done = run(str(path), *SHORT, *fields, "-o", "a.xtc", folder=tmp_path)
     names = {torsion["torsion"] for torsion in json.loads(done.stdout)["torsions"]}
     assert names == {"GLY52A phi", "GLY52A psi", "GLY52B phi", "GLY52B psi"}
+
+
+def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
+    """Killed twice within the adaptive phase: its cycles are not run again, and the
+    chain is that of an uninterrupted run.
+    """
+    options = ["CCCO", "--proposals", "mixture", "--adapt", "4ps", "--time", "2ps"]
+    options += ["--md-steps", "20", "--json"]
+    whole = json.loads(run(*options, "-o", "whole.xtc", folder=tmp_path).stdout)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for count in (30, 55):  # saved cycles after the start and after the first kill, of 100
+        (tmp_path / "sitecustomize.py").write_text(
+            "import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n"
+            + stop_at(".checkpoint", count)
+        )
+        killed = subprocess.run(
+            command(*options, "-o", "killed.xtc"),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        with np.load(checkpoint_of(tmp_path / "killed.xtc")) as data:
+            assert "adapting" in json.loads(str(data["meta"]))["extra"]
+    resumed = json.loads(run(*options, "-o", "killed.xtc", folder=tmp_path).stdout)
+    told = [{**result["adaptation"], "seconds": 0.0} for result in (whole, resumed)]
+    assert told[0] == told[1]
+    for ours, theirs in zip(chain_of(tmp_path / "killed.xtc"), chain_of(tmp_path / "whole.xtc")):
+        assert np.array_equal(ours, theirs)

@@ -127,7 +127,7 @@ class ProposalMonteCarlo(BaseDynamics):
         for name, value in (("n_proposals", n_proposals), ("md_steps", md_steps)):
             check_count(name, value)
         check_dynamics(dynamics, atoms, temperature_K, exact=exact)
-        check_proposer(proposer, len(atoms))
+        proposer = check_proposer(proposer, len(atoms))
         super().__init__(atoms, logfile, trajectory, append_trajectory, loginterval=loginterval)
         if logfile is not None:
             attach(self, self._log, loginterval)
@@ -302,6 +302,6 @@ def _move_check(atoms: Atoms) -> MoveCheck:
 
 def _check_box(atoms: Atoms, proposer: Proposer) -> None:
     """Refuse a molecule that lies across the cell's border."""
-    tree = getattr(proposer, "tree", None)
+    tree = proposer.tree
     if atoms.pbc.any() and tree is not None:
         check_whole(positions_A(atoms), tree.bonds, np.asarray(atoms.cell.complete()))

@@ -39,6 +39,7 @@ from equidrift.montecarlo.metropolis import (
     metropolis,
     trusted,
 )
+from equidrift.protocols import Proposer
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 
@@ -80,10 +81,11 @@ class ContextMoves:
         bonds: ArrayLike | None = None,
         energy: Callable[[], float] | None = None,
     ) -> None:
-        self.context, self.proposer, self._energy = context, proposer, energy
+        self.context, self._energy = context, energy
         system = context.getSystem()
         n = system.getNumParticles()
         virtual = np.array([system.isVirtualSite(k) for k in range(n)], bool)
+        self.proposer = proposer = check_proposer(proposer)
         self.atoms = _moved_atoms(proposer, virtual, atoms)
         check_proposer(proposer, len(self.atoms))
         self.virtual = bool(virtual.any())
@@ -93,7 +95,7 @@ class ContextMoves:
         known = _local_pairs(_system_bonds(system) if bonds is None else bonds, local)
         _check_sites(proposer, virtual[self.atoms])
         check_bonds(proposer, known, len(self.atoms))
-        self.bonds = known if len(known) or not hasattr(proposer, "tree") else proposer.tree.bonds
+        self.bonds = known if len(known) or proposer.tree is None else proposer.tree.bonds
         pairs = np.array(
             [system.getConstraintParameters(k)[:2] for k in range(system.getNumConstraints())],
             np.int64,
@@ -209,10 +211,10 @@ class ContextMoves:
 
 
 def _moved_atoms(
-    proposer: Any, virtual: NDArray[np.bool_], atoms: ArrayLike | None
+    proposer: Proposer, virtual: NDArray[np.bool_], atoms: ArrayLike | None
 ) -> NDArray[np.int64]:
     """The particles a proposer moves."""
-    n, tree = len(virtual), getattr(proposer, "tree", None)
+    n, tree = len(virtual), proposer.tree
     if atoms is not None:
         chosen = np.asarray(atoms, np.int64)
         if (
@@ -253,8 +255,8 @@ def _local_pairs(pairs: ArrayLike, local: NDArray[np.int64]) -> NDArray[np.int64
     return own[(own >= 0).all(axis=1)]
 
 
-def _check_sites(proposer: Any, virtual: NDArray[np.bool_]) -> None:
-    tree = getattr(proposer, "tree", None)
+def _check_sites(proposer: Proposer, virtual: NDArray[np.bool_]) -> None:
+    tree = proposer.tree
     if tree is not None and virtual[tree.atoms].any():
         row = tree.atoms[virtual[tree.atoms].any(axis=1)][0].tolist()
         raise InputError(
@@ -343,7 +345,8 @@ class ProposalSampler:
             raise InputTypeError(
                 f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
             )
-        self.simulation, self.proposer, self.seed = simulation, proposer, check_seed(seed)
+        self.simulation, self.proposer = simulation, check_proposer(proposer)
+        self.seed = check_seed(seed)
         self.md_steps, self.n_proposals = (
             check_count("md_steps", md_steps, 0),
             check_count("n_proposals", n_proposals, 0),
@@ -364,7 +367,7 @@ class ProposalSampler:
     @property
     def torsions_rad(self) -> Floats:
         """(cycles, m) torsions behind every cycle."""
-        tree = getattr(self.proposer, "tree", None)
+        tree = self.proposer.tree
         return np.array(self._torsions).reshape(
             len(self._energies), 0 if tree is None else tree.n_torsions
         )
@@ -378,7 +381,7 @@ class ProposalSampler:
         """So many cycles of MD and moves; `progress` gets {"stage", "done", "total",
         "acceptance"} after each.
         """
-        tree = getattr(self.proposer, "tree", None)
+        tree = self.proposer.tree
         # thermostats can be set to another temperature at any time
         integrator, steps = self.simulation.integrator, self.md_steps > 0
         sampled_temperature(self.simulation.context, integrator, self.temperature_K, steps=steps)

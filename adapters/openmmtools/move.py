@@ -18,6 +18,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import plain
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
 from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.protocols import StorableProposer
 from equidrift.registry import host_function
 from equidrift.seeds import check_seed
 
@@ -64,8 +65,8 @@ class TorsionProposalMove(MCMCMove):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        check_proposer(proposer)
-        if not hasattr(proposer, "to_dict"):
+        proposer = check_proposer(proposer)
+        if not isinstance(proposer, StorableProposer):
             raise InputTypeError(
                 f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
             )

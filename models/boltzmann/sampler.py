@@ -23,6 +23,7 @@ from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.shared.run import load_network, own_random_state
+from equidrift.protocols import BatchedProposer, IndependentProposer
 from equidrift.records import Proposal
 from equidrift.seeds import sample_rng, sample_seeds
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -209,7 +210,7 @@ def _rotation(quaternion: Floats) -> Floats:
     )
 
 
-class BoltzmannProposer:
+class BoltzmannProposer(IndependentProposer, BatchedProposer):
     """Independent Monte Carlo moves of all coordinates: every proposal is a new sample
     of the generator.
 

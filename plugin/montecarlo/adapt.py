@@ -25,6 +25,7 @@ from equidrift.montecarlo.proposals import (
     mixture_proposer,
     uniform_proposer,
 )
+from equidrift.protocols import Proposer
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
@@ -33,16 +34,16 @@ from equidrift.units import BOLTZMANN_EV_PER_K
 Floats = NDArray[np.float64]
 # (proposer, cycles) -> frames (k, n_atoms, 3) behind every cycle, and what became of the proposals
 Advance = Callable[[Any, int], tuple[Floats, Statistics]]
-BLOCK_SIZES = (None, 4, 3, 2, 1)  # torsions moved at once
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
 LEAST_CYCLES = 80
 GOOD_SURROGATE = 0.5  # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
 
 
-class Still:
+class Still(Proposer):
     """Proposes nothing: plain dynamics whose torsions are watched."""
 
     name, exact = "none", True
+    tree: TorsionTree
 
     def __init__(self, tree: TorsionTree) -> None:
         self.tree = tree
@@ -56,19 +57,19 @@ class Still:
         return {"proposer": "none", "tree": self.tree.to_dict()}
 
 
-class Alternating:
+class Alternating(Proposer):
     """Several proposers in turn, each drawn with equal odds whatever the state, so that
     the choice cancels in the ratio.
     """
 
     exact, name = True, "alternating"
 
-    def __init__(self, *proposers: Any) -> None:
+    def __init__(self, *proposers: Proposer) -> None:
         self.proposers, self.tree = proposers, proposers[0].tree
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal of one of them."""
-        proposal: Proposal = self.proposers[rng.integers(len(self.proposers))].propose(
+        proposal = self.proposers[rng.integers(len(self.proposers))].propose(
             positions_A, kT_eV=kT_eV, rng=rng
         )
         return Proposal(
@@ -86,7 +87,7 @@ class Alternating:
 class Adapted:
     """A proposer that will not change any more, and how it was made (plain data)."""
 
-    proposer: Any
+    proposer: Proposer
     report: dict[str, Any]
 
 
@@ -126,12 +127,12 @@ def uniform(
     *,
     block_size: int | None = None,
     **_: Any,
-) -> Any:
+) -> Proposer:
     """Uniform torsions."""
     return uniform_proposer(tree, block_size=block_size)
 
 
-def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Any:
+def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Proposer:
     """The smoothed histogram of at most three torsions."""
     return histogram_proposer(tree, frames_A)
 
@@ -143,7 +144,7 @@ def mixture(
     *,
     block_size: int | None = None,
     **_: Any,
-) -> Any:
+) -> Proposer:
     """A mixture of wrapped normals over the torsions."""
     components = int(np.clip(len(frames_A) // 20, 4, 32))
     return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
@@ -156,7 +157,7 @@ def heat_bath(
     *,
     terms: TurnTerms | None = None,
     **_: Any,
-) -> Any:
+) -> HeatBathProposer:
     """Turns in a surrogate energy, which needs no frames."""
     if terms is None:
         raise InputError(
@@ -338,10 +339,7 @@ def _trials(
     of accepted turns, so that none is left behind.
     """
     whole = make(None)
-    offered = (
-        getattr(whole, "block_sizes", BLOCK_SIZES) if hasattr(whole, "block_size") else (None,)
-    )
-    sizes = [size for size in offered if size is None or size < tree.n_torsions]
+    sizes = [size for size in whole.block_sizes if size is None or size < tree.n_torsions]
     rows = []
     for size in sizes:
         proposer = whole if size is None else make(size)

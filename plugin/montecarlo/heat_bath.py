@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.proposals import check_turns, uniform_proposer
+from equidrift.protocols import CautiousProposer, Proposer
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 
@@ -340,7 +341,7 @@ def _difference(here: Floats, there: Floats) -> float:
     return float((np.abs(here - there) / scale).max())
 
 
-class HeatBathProposer:
+class HeatBathProposer(CautiousProposer):
     """Turns about bonds drawn at random, each from the surrogate's own odds among `2
     points` angles.
 
@@ -372,6 +373,7 @@ class HeatBathProposer:
 
     exact = True
     name = "heat-bath"
+    tree: TorsionTree
 
     def __init__(
         self,
@@ -470,7 +472,7 @@ class HeatBathProposer:
                 worst = max(worst, _difference(here, there))
         return worst / kT_eV
 
-    def trusted(self, positions_A: Floats, kT_eV: float) -> Any:
+    def trusted(self, positions_A: Floats, kT_eV: float) -> Proposer:
         """This proposer, or if its turns are not reversible here uniform turns, with a
         warning: what hosts call before the first move.
         """

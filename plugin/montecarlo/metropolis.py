@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from equidrift.errors import InexactProposalError, InputError, InputTypeError
+from equidrift.errors import InexactProposalError, InputError
+from equidrift.protocols import (
+    BatchedProposer,
+    CautiousProposer,
+    IndependentProposer,
+    Proposer,
+    as_proposer,
+)
 from equidrift.records import Proposal
 
 CONSTRAINT_TOLERANCE_A = 1e-4  # hosts hold constraints to a relative 1e-5 or so; a Cartesian move breaks them by far more
@@ -79,9 +86,9 @@ class Statistics:
             setattr(self, name, counts if len(counts) else np.zeros(len(self.labels), np.int64))
 
     @classmethod
-    def of(cls, proposer: Any) -> Statistics:
+    def of(cls, proposer: Proposer) -> Statistics:
         """An empty record for a proposer."""
-        tree = getattr(proposer, "tree", None)
+        tree = as_proposer(proposer).tree
         return cls(labels=tuple(tree.labels()) if tree is not None else ())
 
     @property
@@ -128,8 +135,9 @@ class Statistics:
         }
 
 
-def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
-    """Refuse what an exact sampler cannot use.
+def check_proposer(proposer: object, n_atoms: int | None = None) -> Proposer:
+    """The proposer with the defaults of what it leaves out; refuses what an exact
+    sampler cannot use.
 
     Raises
     ------
@@ -137,32 +145,31 @@ def check_proposer(proposer: Any, n_atoms: int | None = None) -> None:
         where it has no `propose`. InexactProposalError where it says that it has no
         density. InputError where it is for another number of atoms.
     """
-    name = getattr(proposer, "name", type(proposer).__name__)
-    if not callable(getattr(proposer, "propose", None)):
-        raise InputTypeError(
-            f"proposer must have a method propose(positions_A, *, kT_eV, rng), and {name} has none; take one of equidrift.montecarlo.proposals"
-        )
-    if not getattr(proposer, "exact", True):
+    found = as_proposer(proposer)
+    name = found.name
+    if not found.exact:
         raise InexactProposalError(
             f"proposer {name} has no proposal density, so no acceptance rule makes its samples Boltzmann's; use one with a density "
             "('torsion', 'mixture', 'histogram', 'uniform'), or seed plain dynamics with its samples"
         )
-    tree = getattr(proposer, "tree", None)
+    tree = found.tree
     if n_atoms is not None and tree is not None and tree.n_atoms != n_atoms:
         raise InputError(
             f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; make it of the same molecule, or pass atoms=[...]"
         )
+    return found
 
 
-def trusted(proposer: Any, positions_A: Floats, kT_eV: float) -> Any:
+def trusted(proposer: Proposer, positions_A: Floats, kT_eV: float) -> Proposer:
     """The proposer, or what it says to use instead of itself for this system
     (`HeatBathProposer.trusted`); asked once, at the start.
     """
-    ask = getattr(proposer, "trusted", None)
-    return proposer if ask is None else ask(positions_A, kT_eV)
+    if isinstance(proposer, CautiousProposer):
+        return proposer.trusted(positions_A, kT_eV)
+    return proposer
 
 
-def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
+def check_bonds(proposer: Proposer, bonds: ArrayLike, n_atoms: int) -> None:
     """Refuse to turn about what the host's own topology does not know as a bond outside
     rings.
 
@@ -179,7 +186,7 @@ def check_bonds(proposer: Any, bonds: ArrayLike, n_atoms: int) -> None:
     """
     from equidrift.graph import Graph
 
-    tree, pairs = getattr(proposer, "tree", None), np.asarray(bonds, np.int64).reshape(-1, 2)
+    tree, pairs = proposer.tree, np.asarray(bonds, np.int64).reshape(-1, 2)
     if tree is None or not len(pairs):
         return
     graph = Graph(n_atoms, pairs)
@@ -257,9 +264,9 @@ class ConstraintMetric:
         self.pairs, self.varies, self._prepared = pairs, False, False
         self.inverse = 1 / np.where(masses > 0, masses, np.inf)
 
-    def prepare(self, proposer: Any, positions_A: Floats) -> None:
+    def prepare(self, proposer: Proposer, positions_A: Floats) -> None:
         """Find out once whether the proposer's torsions change det Z."""
-        tree = getattr(proposer, "tree", None)
+        tree = proposer.tree
         if self._prepared or tree is None or not len(self.pairs):
             return
         self._prepared = True
@@ -311,7 +318,7 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
 
 
 def metropolis(
-    proposer: Any,
+    proposer: Proposer,
     positions_A: Floats,
     energy_eV: float,
     energy: Energy,
@@ -347,6 +354,7 @@ def metropolis(
     InexactProposalError
         where a proposal comes without its density ratio.
     """
+    proposer = as_proposer(proposer)
     x, u, accepted = positions_A, energy_eV, 0
     blocks = _Blocks(proposer, kT_eV, rng, statistics)
     for k in range(n):
@@ -354,7 +362,7 @@ def metropolis(
         new = np.asarray(proposal.positions_A, np.float64)
         if proposal.log_q_ratio is None:
             raise InexactProposalError(
-                f"proposer {getattr(proposer, 'name', type(proposer).__name__)} returned no log_q_ratio, and without the density of its "
+                f"proposer {proposer.name} returned no log_q_ratio, and without the density of its "
                 "proposals no acceptance rule is exact; use one with a density, or seed plain dynamics with its samples"
             )
         if check is not None:
@@ -382,11 +390,11 @@ class _Blocks:
     """
 
     def __init__(
-        self, proposer: Any, kT_eV: float, rng: np.random.Generator, statistics: Statistics
+        self, proposer: Proposer, kT_eV: float, rng: np.random.Generator, statistics: Statistics
     ) -> None:
         self.proposer, self.statistics = proposer, statistics
         self.options: dict[str, Any] = {"kT_eV": kT_eV, "rng": rng}
-        self.tree = getattr(proposer, "tree", None) if statistics.labels else None
+        self.tree = proposer.tree if statistics.labels else None
         self.left: list[Proposal] = []
         self.angles: list[
             Floats
@@ -417,13 +425,13 @@ class _Blocks:
         return found, np.abs((self.last - self.here + np.pi) % (2 * np.pi) - np.pi) > TURNED_RAD
 
     def _draw(self, x: Floats, wanted: int) -> list[Proposal]:
-        if wanted > 1 and hasattr(self.proposer, "propose_independent"):
+        if wanted > 1 and isinstance(self.proposer, IndependentProposer):
             return list(self.proposer.propose_independent(x, wanted, **self.options))
         acceptance = self.statistics.acceptance
         wanted = (
             min(wanted, 1 + int(1 / acceptance)) if acceptance > 0 else wanted
         )  # the rest of a block is lost at the next acceptance
-        if wanted > 1 and hasattr(self.proposer, "propose_many"):
+        if wanted > 1 and isinstance(self.proposer, BatchedProposer):
             return list(
                 self.proposer.propose_many(np.repeat(x[None], wanted, axis=0), **self.options)
             )

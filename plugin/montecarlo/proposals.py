@@ -10,13 +10,14 @@ local geometry, and in block moves the torsions outside the block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.geometry import Floats, wrap
+from equidrift.protocols import BatchedProposer, IndependentProposer, Proposer, as_proposer
 from equidrift.records import Proposal
 from equidrift.registry import STORED_PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
@@ -85,6 +86,17 @@ class TorusDensity(Protocol):
         """(k,) log densities of phi (k, m); with a block, of phi[:, block] given the
         rest of the row.
         """
+        ...
+
+
+@runtime_checkable
+class GeometryDensity(Protocol):
+    """What gives a density of the torsions for each geometry of the rest."""
+
+    n_torsions: int
+
+    def at(self, positions_A: Floats, kT_eV: float) -> TorusDensity:
+        """The density with the geometry (n_atoms, 3) frozen."""
         ...
 
 
@@ -339,7 +351,11 @@ def _filled(phi: Floats, given: Floats | None, block: Block | None) -> Floats:
     return out
 
 
-class TorsionProposer:
+# torsions moved at once that are worth a trial
+BLOCK_SIZES: tuple[int | None, ...] = (None, 4, 3, 2, 1)
+
+
+class TorsionProposer(IndependentProposer, BatchedProposer):
     """Draws torsions from a density that the current torsions do not enter, all at once
     or block by block.
 
@@ -354,11 +370,13 @@ class TorsionProposer:
     """
 
     exact = True
+    block_sizes = BLOCK_SIZES
+    tree: TorsionTree
 
     def __init__(
         self,
         tree: TorsionTree,
-        density: Any,
+        density: TorusDensity | GeometryDensity,
         *,
         block_size: int | None = None,
         name: str = "torsions",
@@ -400,7 +418,9 @@ class TorsionProposer:
         """
         phi = self.tree.torsions(positions_A)
         density = (
-            self.density.at(positions_A, kT_eV) if hasattr(self.density, "at") else self.density
+            self.density.at(positions_A, kT_eV)
+            if isinstance(self.density, GeometryDensity)
+            else self.density
         )
         block = self._block(rng)
         new = density.sample(n, rng, phi, block)
@@ -462,7 +482,7 @@ _DENSITIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
-class LocalTorsionProposer:
+class LocalTorsionProposer(BatchedProposer):
     """Small steps: a wrapped normal about the current torsions of a random block.
 
     Symmetric, so log_q_ratio is 0.
@@ -476,6 +496,7 @@ class LocalTorsionProposer:
 
     exact = True
     name = "local"
+    tree: TorsionTree
 
     def __init__(self, tree: TorsionTree, sigma_rad: float = 0.5, *, block_size: int | None = 1):
         check_turns(tree)
@@ -559,9 +580,9 @@ def mixture_proposer(
     return TorsionProposer(tree, density, block_size=block_size, name="mixture")
 
 
-def proposer_from_dict(data: Mapping[str, Any]) -> Any:
+def proposer_from_dict(data: Mapping[str, Any]) -> Proposer:
     """The proposer whose `to_dict` wrote `data`."""
     kind = str(data.get("proposer"))
     if kind not in STORED_PROPOSERS:
         raise UnknownNameError("stored proposer", kind, STORED_PROPOSERS)
-    return resolve(STORED_PROPOSERS[kind]).from_dict(data)
+    return as_proposer(resolve(STORED_PROPOSERS[kind]).from_dict(data))

@@ -262,7 +262,7 @@ def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
     options += ["--md-steps", "20", "--json"]
     whole = json.loads(run(*options, "-o", "whole.xtc", folder=tmp_path).stdout)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for count in (30, 55):  # saved cycles after the start and after the first kill, of 100
+    for count in (30, 40):  # saved cycles after the start and after the first kill, of 80
         (tmp_path / "sitecustomize.py").write_text(
             "import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n"
             + stop_at(".checkpoint", count)

@@ -156,7 +156,7 @@ def test_flux_between_cells_balances(name):
 
 
 def test_blocks_and_single_proposals_accept_alike():
-    one = Statistics.of(TREE)
+    one = Statistics()
     rng, x, u = np.random.default_rng(3), BUTANE, energy(BUTANE)
     for _ in range(1500):
         x, u, _ = metropolis(

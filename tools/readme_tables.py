@@ -25,6 +25,7 @@ from tables.markdown import (
     Column,
     listed,
     measured_on,
+    method_label,
     pivot,
     published,
     table,
@@ -210,6 +211,29 @@ def sampling(result: Mapping[str, Any]) -> str:
     )
 
 
+def likelihoods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per method, a column per system: the log-likelihood, its standard error and the
+    number of functions; last, whether the method knows the law that the functions are of.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    knows: dict[str, str] = {}
+    for row in rows:
+        system, _, method = str(row["row"]).partition("/")
+        values = row["values"]
+        text = f"{values['loglik']:.3g}"
+        if usable(values.get("loglik_se")):
+            text += f" ± {values['loglik_se']:.2g} ({values['n']})"
+        cells.setdefault(method, {})[system] = text
+        knows[method] = "yes" if values.get("knows_generator") else "no"
+    systems = list(dict.fromkeys(system for line in cells.values() for system in line))
+    head = ["", *systems, "knows the generator"]
+    lines = [f"| {' | '.join(head).lstrip()} |", "|---|" + "---:|" * (len(head) - 1)]
+    for method, line in cells.items():
+        shown = [method_label(method), *(line.get(s, "–") for s in systems), knows[method]]
+        lines.append(f"| {' | '.join(shown)} |")
+    return lines
+
+
 def fields(result: Mapping[str, Any]) -> str:
     """Log-likelihoods, a line a method and a column a system; then the other rows as
     they are.
@@ -223,12 +247,10 @@ def fields(result: Mapping[str, Any]) -> str:
                 method = rest.removeprefix(part).removeprefix("-") or "equidrift"
                 rows.append({**row, "row": f"{system}/{method}"})
         if rows:
-            parts += [
-                f"Log-likelihood per target, {part}:",
-                pivot({**result, "rows": rows}, (("loglik", 3),)),
-            ]
+            parts += [f"Log-likelihood per target, {part}:", "\n".join(likelihoods(rows))]
     metrics: list[tuple[str, int]] = [
         ("loglik", 3),
+        ("loglik_se", 2),
         ("error_km", 3),
         ("mean_error_sd", 2),
         ("covariance_error", 2),
@@ -240,6 +262,8 @@ def fields(result: Mapping[str, Any]) -> str:
         ("core_moved_A", 2),
         ("energy_released_kcal_mol", 2),
         ("samples_per_s", 3),
+        ("knows_generator", 1),
+        ("n", 6),
     ]
     others = ("^2d-.*/(gp-optimum|plain)-", "^cost/", "^corrector/", "^cyclones/", "^fix/")
     tables = [listed(result, metrics, pattern) for pattern in others]
@@ -248,12 +272,11 @@ def fields(result: Mapping[str, Any]) -> str:
         rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{field}-")]
         if rows:
             parts.append(
-                f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood a number / "
-                "MAE / coverage of 90 %:"
+                f"{field.capitalize()} on atoms, 10, 50 and 90 % given: log-likelihood per "
+                "number / MAE / coverage of 90 % / number of molecules or frames:"
             )
-            parts.append(
-                pivot({**result, "rows": rows}, (("loglik", 3), ("MAE", 2), ("coverage90", 3)))
-            )
+            shown = (("loglik", 3), ("MAE", 2), ("coverage90", 3), ("n", 4))
+            parts.append(pivot({**result, "rows": rows}, shown))
     return "\n\n".join([*(part for part in parts if part), measured_on(result)])
 
 

@@ -7,13 +7,13 @@ atom for its siblings, whose torsion is then their phase relative to it about a-
 ("improper"). With the first atom at r and the frame of the first three atoms as the
 rotation,
 
-    dx (3N) = dr dOmega prod_i b_i^2 prod_i sin(theta_i) db dtheta dphi,      |SO(3)| = 8 pi^2                             (1)
+    dx (3N) = dr dOmega prod_i b_i^2 prod_i sin(theta_i) db dtheta dphi            (1)
 
-(Go and Scheraga, Macromolecules 1976, 9, 535). A density of the internal coordinates
-and a uniform orientation make a density of the Cartesian ones *per unit volume of the
-translation*, invariant under rotation and translation: log p(x) = log p(b, theta, phi)
-- log of (1). Mirror images differ by the signs of all torsions, so handedness is
-whatever the density of the torsions says it is.
+with |SO(3)| = 8 pi^2 (Go and Scheraga, Macromolecules 1976, 9, 535, doi:10.1021/ma60052a001).
+A density of the internal coordinates and a uniform orientation make a density of the
+Cartesian ones *per unit volume of the translation*, invariant under rotation and
+translation: log p(x) = log p(b, theta, phi) - log of (1). Mirror images differ by the
+signs of all torsions, so handedness is whatever the density of the torsions says it is.
 """
 
 from __future__ import annotations
@@ -77,56 +77,11 @@ class ZMatrix:
             for fewer than three atoms, several fragments, or bonds that name other
             atoms.
         """
-        pairs, z = np.asarray(bonds, np.int64).reshape(-1, 2), np.asarray(numbers, np.int64)
-        if n_atoms < LEAST_ATOMS or len(z) != n_atoms:
-            raise InputError(
-                f"internal coordinates need three atoms or more, each with its number; got {n_atoms} atoms, {len(z)} numbers"
-            )
-        if len(pairs) and not 0 <= pairs.min() <= pairs.max() < n_atoms:
-            raise InputError(
-                f"bonds name atoms up to {pairs.max()}, but there are {n_atoms}: give 0 to {n_atoms - 1}"
-            )
-        graph = Graph(n_atoms, pairs)
-        hops = np.array([_hops(graph, i) for i in range(n_atoms)])
-        if (hops < 0).any():
-            raise InputError(
-                "the bonds leave the molecule in several fragments; give one bonded molecule, all its bonds included"
-            )
+        graph, z = _checked(n_atoms, bonds, numbers)
         inner = [len(found) > 1 for found in graph.neighbours]
-
-        def ranked(i: int) -> list[int]:
-            return sorted(
-                graph.neighbours[i],
-                key=lambda k: (not inner[k], -int(z[k]), -len(graph.side(k, i)), k),
-            )
-
-        first = min(range(n_atoms), key=lambda i: (not inner[i], z[i] == 1, hops[i].sum()))
-        second, *others = ranked(first)
-        beyond = [k for k in ranked(second) if k != first]
-        third, parent = (beyond[0], second) if beyond else (others[0], first)
-        rows = [
-            (first, -1, -1, -1),
-            (second, first, -1, -1),
-            (third, parent, second if parent == first else first, -1),
-        ]
-        placed, queue = {first, second, third}, [first, second, third]
-        frame = {
-            first: (second, third),
-            second: (first, third),
-            third: rows[2][1:3],
-        }  # what the first atom on each refers to
-        eldest = {parent: third}
-        while queue:
-            a = queue.pop(0)
-            for i in ranked(a):
-                if i in placed:
-                    continue
-                b, c = frame[a][0], eldest.get(a, frame[a][1])
-                rows.append((i, a, b, c))
-                eldest.setdefault(a, i)
-                frame[i] = (a, b)
-                placed.add(i)
-                queue.append(i)
+        hops = [sum(_hops(graph, i)) for i in range(n_atoms)]
+        first = min(range(n_atoms), key=lambda i: (not inner[i], z[i] == 1, hops[i]))
+        rows = _rows(graph, z, inner, first)
         return cls(rows, _rotors(rows, graph, z))
 
     def to_internal(self, positions_A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,7 +115,9 @@ class ZMatrix:
             x and the third in the xy plane.
         """
         origin, axes = (
-            (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype)) if frame is None else frame
+            (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype, device=lengths.device))
+            if frame is None
+            else frame
         )
         place: list[Tensor | None] = [None] * self.n_atoms
         first, second, third = self.rows[:3, 0].tolist()
@@ -226,6 +183,64 @@ def _hops(graph: Graph, start: int) -> list[int]:
                 hops[k] = hops[i] + 1
                 queue.append(k)
     return [hops.get(k, -1) for k in range(len(graph.neighbours))]
+
+
+def _checked(n_atoms: int, bonds: ArrayLike, numbers: ArrayLike) -> tuple[Graph, NDArray[np.int64]]:
+    """The graph and the atomic numbers (n,) of one bonded molecule."""
+    pairs, z = np.asarray(bonds, np.int64).reshape(-1, 2), np.asarray(numbers, np.int64)
+    if n_atoms < LEAST_ATOMS or len(z) != n_atoms:
+        raise InputError(
+            "internal coordinates need three atoms or more, each with its number; got "
+            f"{n_atoms} atoms, {len(z)} numbers"
+        )
+    if len(pairs) and not 0 <= pairs.min() <= pairs.max() < n_atoms:
+        raise InputError(
+            f"bonds name atoms up to {pairs.max()}, but there are {n_atoms}: give 0 to "
+            f"{n_atoms - 1}"
+        )
+    graph = Graph(n_atoms, pairs)
+    if min(_hops(graph, 0)) < 0:
+        raise InputError(
+            "the bonds leave the molecule in several fragments; give one bonded molecule, all "
+            "its bonds included"
+        )
+    return graph, z
+
+
+def _rows(
+    graph: Graph, z: NDArray[np.int64], inner: list[bool], first: int
+) -> list[tuple[int, int, int, int]]:
+    """(atom, and the three that it is placed by) of all atoms, `first` the first; -1 is
+    none. Inner atoms, heavy atoms and large branches come before others.
+    """
+
+    def ranked(i: int) -> list[int]:
+        return sorted(
+            graph.neighbours[i],
+            key=lambda k: (not inner[k], -int(z[k]), -len(graph.side(k, i)), k),
+        )
+
+    second, *others = ranked(first)
+    beyond = [k for k in ranked(second) if k != first]
+    third, parent = (beyond[0], second) if beyond else (others[0], first)
+    angle = third, parent, second if parent == first else first, -1
+    rows = [(first, -1, -1, -1), (second, first, -1, -1), angle]
+    placed, queue = {first, second, third}, [first, second, third]
+    # what the first atom on each refers to
+    frame = {first: (second, third), second: (first, third), third: angle[1:3]}
+    eldest = {parent: third}
+    while queue:
+        a = queue.pop(0)
+        for i in ranked(a):
+            if i in placed:
+                continue
+            b, c = frame[a][0], eldest.get(a, frame[a][1])
+            rows.append((i, a, b, c))
+            eldest.setdefault(a, i)
+            frame[i] = (a, b)
+            placed.add(i)
+            queue.append(i)
+    return rows
 
 
 def _rotors(

@@ -51,15 +51,18 @@ class Frames:
         x, n = np.asarray(self.positions_A), len(self.numbers)
         if x.ndim != 3 or x.shape[1:] != (n, 3) or len(x) < 2 or not np.isfinite(x).all():
             raise InputError(
-                f"positions_A must be finite, (frames, {n}, 3) with two frames or more; got shape {x.shape}"
+                f"positions_A must be finite, (frames, {n}, 3) with two frames or more; got shape "
+                f"{x.shape}"
             )
         if self.forces_eV_A is not None and np.shape(self.forces_eV_A) != x.shape:
             raise InputError(
-                f"forces_eV_A has shape {np.shape(self.forces_eV_A)}, expected that of the positions, {x.shape}"
+                f"forces_eV_A has shape {np.shape(self.forces_eV_A)}, expected that of the "
+                f"positions, {x.shape}"
             )
         if not 0 < self.temperature_K < np.inf:
             raise InputError(
-                f"temperature_K must be positive, not {self.temperature_K}; give that of the run, for example 300"
+                f"temperature_K must be positive, not {self.temperature_K}; give that of the run, "
+                "for example 300"
             )
 
     @classmethod
@@ -84,7 +87,8 @@ class Frames:
             if key not in data and key not in changes
         ]:
             raise InputError(
-                f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows how to write such a file"
+                f"{str(path)!r} lacks {', '.join(missing)}; tools/make_boltzmann_data.py shows "
+                "how to write such a file"
             )
         fields = {
             key: data.get(key)
@@ -132,7 +136,8 @@ def soft_torsions(tree: ZMatrix, positions_A: ArrayLike) -> list[int]:
     if float(angles.max()) > LARGEST_ANGLE:
         worst = tree.angles[int(angles.max(0).values.argmax())]
         raise InputError(
-            f"atoms {worst.tolist()} come close to one line; a Boltzmann generator of linear groups is not built"
+            f"atoms {worst.tolist()} come close to one line; a Boltzmann generator of linear "
+            "groups is not built"
         )
     resultant = torch.sqrt(
         torch.cos(torsions).mean(0) ** 2 + torch.sin(torsions).mean(0) ** 2
@@ -200,18 +205,23 @@ class Batches:
         self.share = share / share.sum()
 
     def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         counts = rng.multinomial(self.size, self.share)
-        rows = [rng.integers(len(s[0]), size=k) for s, k in zip(self.sets, counts)]
-        y = torch.cat([s[0][row] for s, row in zip(self.sets, rows)])
+        rows = [rng.integers(len(s[0]), size=k) for s, k in zip(self.sets, counts, strict=True)]
+        y = torch.cat([s[0][row] for s, row in zip(self.sets, rows, strict=True)])
         weight = torch.cat(
             [
                 torch.as_tensor(s[2][row % len(s[2])], dtype=y.dtype)
-                for s, row in zip(self.sets, rows)
+                for s, row in zip(self.sets, rows, strict=True)
             ]
         )
         if any(s[1] is None for s in self.sets):
             return Batch(y, weight)
         return Batch(
-            y, weight, torch.cat([s[1][row] for s, row in zip(self.sets, rows) if s[1] is not None])
+            y,
+            weight,
+            torch.cat(
+                [s[1][row] for s, row in zip(self.sets, rows, strict=True) if s[1] is not None]
+            ),
         )

@@ -8,12 +8,14 @@ with positive bonds has a density above zero. Of a rotor (methyl) the mean phase
 three atoms is the soft coordinate, and its spline has period 2 pi / 3: relabelling the
 hydrogens by a third of a turn leaves p(s) exactly unchanged.
 
-    p(s) = prod_k p(s_k | s_1 .. s_{k-1})         circular rational-quadratic splines (Durkan et al. 2019; Rezende et al. 2020)      (1)
-    w = exp(r(s)) A (u - mu(s))                   A lower triangular: the full covariance of the stiff part about its mean          (2)
-    e = C_L(s) o ... o C_1(s) (w)                 couplings  x_B -> exp(a) S(x_B) + t,  S(x) = sinh(exp(d) (asinh(x) + k))           (3)
+    p(s) = prod_k p(s_k | s_1 .. s_{k-1})                                          (1)
+    w = exp(r(s)) A (u - mu(s))                                                    (2)
+    e = C_L(s) o ... o C_1(s) (w)                                                  (3)
 
-with a, t, k, d of x_A and s. All maps but the splines are infinitely smooth, so forces
-of the flow exist everywhere.
+(1) are circular rational-quadratic splines (`splines`). A is lower triangular: the full
+covariance of the stiff part about its mean. (3) are couplings x_B -> exp(a) S(x_B) + t,
+S(x) = sinh(exp(d) (asinh(x) + k)), with a, t, k, d of x_A and s. All maps but the
+splines are infinitely smooth, so forces of the flow exist everywhere.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import silu
 
 from equidrift.models.boltzmann.coordinates import ZMatrix, wrapped
+from equidrift.models.boltzmann.couplings import asinh, bounded, log_cosh, mlp
+from equidrift.models.boltzmann.splines import circular_spline
 
 _TWO_PI = 2 * math.pi
-_LEAST = 1e-3  # width and height of a bin of a spline, as shares of an even one
 RIDGE = 1e-3  # of the linear fit that a flow starts from
-_SLOPE_ONE = math.log(math.e - 1)  # softplus of it is 1
 
 
 @dataclass(frozen=True)
@@ -86,26 +88,8 @@ class BoltzmannFlow(nn.Module):
         self.orders = _orders(self.m, config.harmonics)
         width, features = config.width, 2 * len(self.orders)
         self.folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
-        # networks of all splines side by side, each of which sees the torsions before its own
-        known = np.array(
-            [
-                [k > np.flatnonzero(row).max(initial=0) for row in self.orders]
-                for k in range(self.m)
-            ],
-            bool,
-        )
-        known = known.reshape(self.m, len(self.orders))
-        self.known = torch.from_numpy(np.concatenate([np.ones((self.m, 1)), known, known], axis=1))
-        self.splines = nn.ParameterList(
-            torch.zeros(self.m, a, b)
-            for a, b in (
-                (1 + features, width // 2),
-                (1 + width // 2, width // 2),
-                (1 + width // 2, 3 * config.bins),
-            )
-        )
-        for weights in self.splines[:2]:
-            nn.init.normal_(weights, std=max(weights.shape[1], 1) ** -0.5)
+        self.known = _known_features(self.orders, self.m)
+        self.splines = _spline_weights(self.m, features, config)
         self.trunk = nn.Sequential(
             nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -116,15 +100,10 @@ class BoltzmannFlow(nn.Module):
         self.triangle = nn.Parameter(
             torch.zeros(self.n_stiff, self.n_stiff)
         )  # below the diagonal A's, on it the logs of A's
-        rng, half = np.random.default_rng(config.seed), self.n_stiff // 2
-        # the second half changes given the first, then all are shuffled: by turns a swap of the halves, and at random
-        swap = np.roll(np.arange(self.n_stiff), half)
-        self.shuffles = [
-            torch.from_numpy(rng.permutation(self.n_stiff) if k % 2 else swap)
-            for k in range(config.layers)
-        ]
+        self.shuffles = _shuffles(self.n_stiff, config)
+        half = self.n_stiff // 2
         self.couplings = nn.ModuleList(
-            _mlp(half + width, width, 4 * (self.n_stiff - half)) for _ in self.shuffles
+            mlp(half + width, width, 4 * (self.n_stiff - half)) for _ in self.shuffles
         )
         for module in (self.mean, self.log_width):
             nn.init.zeros_(module.weight)
@@ -235,13 +214,13 @@ class BoltzmannFlow(nn.Module):
         seen, mean, log_width = self._given(soft)
         x = log_width.exp() * ((u - mean) @ self._lower().T)
         log_det = log_width.sum(1) + self.triangle.diagonal().sum()
-        for shuffle, network in zip(self.shuffles, self.couplings):
+        for shuffle, network in zip(self.shuffles, self.couplings, strict=True):
             left, part = x.tensor_split([self.n_stiff // 2], dim=1)
-            t, log_scale, skew, log_tail = _bounded(network(torch.cat([left, seen], dim=1)))
-            inner = log_tail.exp() * (_asinh(part) + skew)
+            t, log_scale, skew, log_tail = bounded(network(torch.cat([left, seen], dim=1)))
+            inner = log_tail.exp() * (asinh(part) + skew)
             x = torch.cat([left, log_scale.exp() * torch.sinh(inner) + t], dim=1)[:, shuffle]
             log_det = log_det + (
-                log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)
+                log_scale + log_tail + log_cosh(inner) - 0.5 * torch.log1p(part**2)
             ).sum(1)
         return x, log_det
 
@@ -249,14 +228,14 @@ class BoltzmannFlow(nn.Module):
         """The inverse of `stiff_to_latent` at the same soft torsions."""
         seen, mean, log_width = self._given(soft)
         log_det = -log_width.sum(1) - self.triangle.diagonal().sum()
-        for shuffle, network in reversed(list(zip(self.shuffles, self.couplings))):
+        for shuffle, network in reversed(list(zip(self.shuffles, self.couplings, strict=True))):
             left, part = x[:, torch.argsort(shuffle)].tensor_split([self.n_stiff // 2], dim=1)
-            t, log_scale, skew, log_tail = _bounded(network(torch.cat([left, seen], dim=1)))
-            inner = _asinh((part - t) * (-log_scale).exp())
+            t, log_scale, skew, log_tail = bounded(network(torch.cat([left, seen], dim=1)))
+            inner = asinh((part - t) * (-log_scale).exp())
             part = torch.sinh(inner * (-log_tail).exp() - skew)
             x = torch.cat([left, part], dim=1)
             log_det = log_det - (
-                log_scale + log_tail + _log_cosh(inner) - 0.5 * torch.log1p(part**2)
+                log_scale + log_tail + log_cosh(inner) - 0.5 * torch.log1p(part**2)
             ).sum(1)
         u = torch.linalg.solve_triangular(self._lower(), ((-log_width).exp() * x).T, upper=False).T
         return u + mean, log_det
@@ -347,56 +326,47 @@ class BoltzmannFlow(nn.Module):
         y = self.to_chart(positions_A.double())[0]
         features, u = self._features(y[:, : self.m]), y[:, self.m :]
         normal = features.T @ features + RIDGE * len(u) * torch.eye(
-            features.shape[1], dtype=u.dtype
+            features.shape[1], dtype=u.dtype, device=u.device
         )
         linear = torch.linalg.solve(normal, features.T @ u)
         left = u - features @ linear
-        covariance = left.T @ left / len(u) + 1e-4 * torch.eye(self.n_stiff, dtype=u.dtype)
+        covariance = left.T @ left / len(u) + 1e-4 * torch.eye(
+            self.n_stiff, dtype=u.dtype, device=u.device
+        )
         lower = torch.linalg.inv(torch.linalg.cholesky(covariance))
         self.mean.weight[:, : features.shape[1]] = linear.T.to(self.mean.weight.dtype)
         self.triangle.copy_(lower.tril(-1) + torch.diag(lower.diagonal().log()))
 
 
-def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
-    """A monotone rational-quadratic map of the circle [0, 1) onto itself, and the log
-    of its slope (of its inverse's, with `inverse`).
-
-    Parameters
-    ----------
-    x : (k,); numbers : (k, 3 bins), logits of the bins' widths and heights and the
-        slopes at their borders, the first slope also the last.
+def _known_features(orders: np.ndarray, m: int) -> Tensor:
+    """Which features (m, 1 + 2 f) each torsion's spline may see: the constant, and those
+    of the torsions before its own.
     """
-    widths, heights, slopes = numbers.chunk(3, dim=1)
-    bins = widths.shape[1]
-    widths, heights = (
-        torch.softmax(v, dim=1) * (1 - _LEAST) + _LEAST / bins for v in (widths, heights)
-    )
-    slopes = softplus(slopes + _SLOPE_ONE) + _LEAST
-    left, low = (
-        torch.cat([v.new_zeros(len(v), 1), v.cumsum(1)[:, :-1]], dim=1) for v in (widths, heights)
-    )
-    edges = low if inverse else left
-    k = (
-        torch.searchsorted(
-            edges.detach().contiguous(), x.detach()[:, None].contiguous(), right=True
-        )
-        - 1
-    ).clamp(0, bins - 1)
-    after = torch.remainder(k + 1, bins)
-    width, height, x0, y0, d0 = (v.gather(1, k)[:, 0] for v in (widths, heights, left, low, slopes))
-    d1, s = slopes.gather(1, after)[:, 0], height / width
-    if inverse:
-        rise, bend = x - y0, d0 + d1 - 2 * s
-        a, b, c = height * (s - d0) + rise * bend, height * d0 - rise * bend, -s * rise
-        z = 2 * c / (-b - torch.sqrt((b**2 - 4 * a * c).clamp_min(0.0)))
-    else:
-        z = (x - x0) / width
-    across = z * (1 - z)
-    below = s + (d0 + d1 - 2 * s) * across
-    slope = s**2 * (d1 * z**2 + 2 * s * across + d0 * (1 - z) ** 2) / below**2
-    if inverse:
-        return x0 + z * width, -slope.log()
-    return y0 + height * (s * z**2 + d0 * across) / below, slope.log()
+    rows = [[k > np.flatnonzero(row).max(initial=0) for row in orders] for k in range(m)]
+    known = np.array(rows, bool).reshape(m, len(orders))
+    return torch.from_numpy(np.concatenate([np.ones((m, 1)), known, known], axis=1))
+
+
+def _spline_weights(m: int, features: int, config: FlowConfig) -> nn.ParameterList:
+    """Three layers of the networks of all m splines side by side; the last starts at
+    zero, so that a spline starts as the identity.
+    """
+    half = config.width // 2
+    sizes = (1 + features, half), (1 + half, half), (1 + half, 3 * config.bins)
+    weights = nn.ParameterList(torch.zeros(m, a, b) for a, b in sizes)
+    for layer in weights[:2]:
+        nn.init.normal_(layer, std=max(layer.shape[1], 1) ** -0.5)
+    return weights
+
+
+def _shuffles(n_stiff: int, config: FlowConfig) -> list[Tensor]:
+    """What follows each coupling, which changes the second half given the first: by
+    turns a swap of the halves, and a permutation at random.
+    """
+    rng = np.random.default_rng(config.seed)
+    swap = np.roll(np.arange(n_stiff), n_stiff // 2)
+    orders = [rng.permutation(n_stiff) if k % 2 else swap for k in range(config.layers)]
+    return [torch.from_numpy(order) for order in orders]
 
 
 def _orders(k: int, harmonics: int) -> np.ndarray:
@@ -407,36 +377,6 @@ def _orders(k: int, harmonics: int) -> np.ndarray:
     pairs = [eye[i] + sign * eye[j] for i in range(k) for j in range(i) for sign in (1, -1)]
     rows = [h * row for h in range(1, harmonics + 1) for row in eye] + pairs
     return np.array(rows, np.int64).reshape(len(rows), k)
-
-
-def _mlp(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers; the last starts at zero, so that a flow starts as the
-    identity.
-    """
-    last = nn.Linear(width, outputs)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(
-        nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last
-    )
-
-
-def _bounded(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Shift, log scale, skew and log tail of a coupling; all but the shift bounded, so
-    that no sample overflows.
-    """
-    shift, others = numbers.tensor_split([numbers.shape[1] // 4], dim=1)
-    log_scale, skew, log_tail = torch.tanh(others).chunk(3, dim=1)
-    return shift, log_scale, skew, 0.5 * log_tail
-
-
-def _asinh(x: Tensor) -> Tensor:
-    """asinh, several times faster than torch's."""
-    return torch.copysign(torch.log(x.abs() + torch.sqrt(x**2 + 1)), x)
-
-
-def _log_cosh(x: Tensor) -> Tensor:
-    return x.abs() + torch.log1p((-2 * x.abs()).exp()) - math.log(2.0)
 
 
 def _soft_rotors(tree: ZMatrix, soft: np.ndarray) -> dict[int, list[int]]:

@@ -5,7 +5,7 @@ With f: y -> latent, g its inverse and q the flow's density, KL(p | q) is, seen 
 latent side, E_p[log p~(f(y)) - log q0(f(y))]; the explicit dependence of p~ on the
 parameters averages to zero, and what is left is
 
-    d KL = -E_p[ s(y) . d g(z) at z = f(y) ],    s = grad log p - grad log q                                                   (1)
+    d KL = -E_p[ s(y) . d g(z) at z = f(y) ],    s = grad log p - grad log q       (1)
 
 (Vaitl, Nicoli, Nakajima and Kessel, ICML 2022; Vaitl, Winkler, Richter and Kessel, ICLR
 2024). Every frame brings as many numbers as it has coordinates, and the noise of (1)

@@ -55,14 +55,13 @@ class BoltzmannGenerator:
         source: str | None = None,
     ):
         self.flow = flow.double().eval().requires_grad_(False)
-        self.numbers, self.bonds = (
-            np.asarray(numbers, np.int64),
-            np.asarray(bonds, np.int64).reshape(-1, 2),
-        )
+        self.numbers = np.asarray(numbers, np.int64)
+        self.bonds = np.asarray(bonds, np.int64).reshape(-1, 2)
         self.temperature_K, self.source = float(temperature_K), source
         if len(self.numbers) != self.n_atoms:
             raise InputError(
-                f"numbers has {len(self.numbers)} atoms, the flow {self.n_atoms}; give those it was trained on"
+                f"numbers has {len(self.numbers)} atoms, the flow {self.n_atoms}; give those it "
+                "was trained on"
             )
 
     @property
@@ -90,20 +89,22 @@ class BoltzmannGenerator:
             first soft torsion lies there; the density is then that of the flow within
             this range, so that the mean weight is the configurational integral over it.
 
-        Returns ------- positions_A (n, n_atoms, 3), centred and turned at random, and
-        log_prob (n,) per A^(3 n_atoms - 3).
+        Returns
+        -------
+        positions_A : ndarray, shape (n, n_atoms, 3)
+            Centred and turned at random.
+        log_prob : ndarray, shape (n,)
+            Per A^(3 n_atoms - 3).
         """
         n = check_count("n", n)
         positions, densities = [], []
         for start in range(0, n, _CHUNK):
-            draws = [
-                self._draw(sample_rng(int(s)))
-                for s in sample_seeds(seed, start, min(start + _CHUNK, n))
-            ]
+            seeds = sample_seeds(seed, start, min(start + _CHUNK, n))
+            draws = [self._draw(sample_rng(int(s))) for s in seeds]
             latent = torch.from_numpy(np.stack([draw[0] for draw in draws]))
-            log_mass = (
-                self._into(latent, first_torsion_rad) if first_torsion_rad is not None else 0.0
-            )
+            log_mass = 0.0
+            if first_torsion_rad is not None:
+                log_mass = self._into(latent, first_torsion_rad)
             y, log_det = self.flow.from_latent(latent)
             x, log_volume = self.flow.from_chart(y)
             x = x - x.mean(dim=1, keepdim=True)
@@ -121,7 +122,8 @@ class BoltzmannGenerator:
         x = np.asarray(positions_A, np.float64)
         if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
             raise InputError(
-                f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or ({self.n_atoms}, 3), in A"
+                f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or "
+                f"({self.n_atoms}, 3), in A"
             )
         many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3))
         out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).numpy()
@@ -153,12 +155,15 @@ class BoltzmannGenerator:
         low, high = (float(v) for v in range_rad)
         if not self.flow.m or 0 in self.flow.rotors or not low < high <= low + _TWO_PI + 1e-12:
             raise InputError(
-                f"first_torsion_rad must be (low, high) with low < high <= low + 2 pi, of a flow with a torsion; got {range_rad}"
+                "first_torsion_rad must be (low, high) with low < high <= low + 2 pi, of a flow "
+                f"with a torsion; got {range_rad}"
             )
-        angles = torch.zeros(2, self.flow.m, dtype=torch.float64)
-        angles[:, 0] = torch.remainder(torch.tensor([low, high], dtype=torch.float64), _TWO_PI)
+        angles = self.flow.centre.new_zeros(2, self.flow.m)
+        angles[:, 0] = torch.remainder(angles.new_tensor([low, high]), _TWO_PI)
         values = self.flow.soft_to_latent(angles)[0][:, 0].tolist()
-        start, end = (v + _TWO_PI * math.floor(x / _TWO_PI) for v, x in zip(values, (low, high)))
+        start, end = (
+            v + _TWO_PI * math.floor(x / _TWO_PI) for v, x in zip(values, (low, high), strict=True)
+        )
         return start, end
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -228,9 +233,9 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
     name = "boltzmann"
 
     def __init__(self, generator: BoltzmannGenerator | str | Path):
-        self.generator = (
-            generator if isinstance(generator, BoltzmannGenerator) else load_boltzmann(generator)
-        )
+        if not isinstance(generator, BoltzmannGenerator):
+            generator = load_boltzmann(generator)
+        self.generator = generator
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal from one state (n_atoms, 3); any kT is exact, that of the
@@ -239,16 +244,28 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
         return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
 
     def propose_many(
-        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
+        self,
+        positions_A: Floats,
+        *,
+        kT_eV: float,  # noqa: ARG002 - of the contract; the density is that of the training's
+        rng: np.random.Generator,
     ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
         x = np.asarray(positions_A, np.float64)
         old = np.atleast_1d(self.generator.log_prob(x))
         new, log_q = self._drawn(x, len(x), rng)
-        return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
+        return [
+            Proposal(*found)
+            for found in zip(new, (old - log_q).tolist(), _info(old, log_q), strict=True)
+        ]
 
     def propose_independent(
-        self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
+        self,
+        positions_A: Floats,
+        n: int,
+        *,
+        kT_eV: float,  # noqa: ARG002 - of the contract; the density is that of the training's
+        rng: np.random.Generator,
     ) -> list[Proposal]:
         """n proposals from one state, to be tried one after the other: after one was
         accepted, the others stay valid (`info["log_q"]`).
@@ -256,7 +273,10 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
         x = np.asarray(positions_A, np.float64)
         old = np.full(n, self.generator.log_prob(x))
         new, log_q = self._drawn(x[None], n, rng)
-        return [Proposal(*found) for found in zip(new, (old - log_q).tolist(), _info(old, log_q))]
+        return [
+            Proposal(*found)
+            for found in zip(new, (old - log_q).tolist(), _info(old, log_q), strict=True)
+        ]
 
     def _drawn(
         self, positions_A: Floats, n: int, rng: np.random.Generator
@@ -281,7 +301,8 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
         """
         if self.generator.source is None:
             raise InputError(
-                "this generator was not loaded from a file, so it has no plain form; save its weights, or pickle it"
+                "this generator was not loaded from a file, so it has no plain form; save its "
+                "weights, or pickle it"
             )
         return {"proposer": "boltzmann", "weights": self.generator.source}
 
@@ -292,9 +313,10 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
 
 
 def _info(old: Floats, new: Floats) -> list[dict[str, Any]]:
+    """What each proposal says of itself."""
     return [
         {"kind": "independent", "log_q_current": float(a), "log_q": float(b)}
-        for a, b in zip(old, new)
+        for a, b in zip(old, new, strict=True)
     ]
 
 
@@ -309,19 +331,17 @@ def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: floa
     log_q, u = np.asarray(log_prob, np.float64), np.asarray(energies_eV, np.float64)
     if log_q.ndim != 1 or log_q.shape != u.shape or not len(u):
         raise InputError(
-            f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and {u.shape}"
+            f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and "
+            f"{u.shape}"
         )
     if not temperature_K > 0:
         raise InputError(
             f"temperature_K must be positive, not {temperature_K}; give for example 300"
         )
     finite = np.isfinite(u) & np.isfinite(log_q)
-    return np.where(
-        finite,
-        -np.where(finite, u, 0.0) / (BOLTZMANN_EV_PER_K * temperature_K)
-        - np.where(finite, log_q, 0.0),
-        -np.inf,
-    )
+    out: Floats = np.full(len(u), -np.inf)
+    out[finite] = -u[finite] / (BOLTZMANN_EV_PER_K * temperature_K) - log_q[finite]
+    return out
 
 
 def importance_weights(log_w: ArrayLike) -> Floats:
@@ -330,14 +350,11 @@ def importance_weights(log_w: ArrayLike) -> Floats:
     Raises `InputError` where none is finite.
     """
     log_w = np.asarray(log_w, np.float64)
-    if (
-        log_w.ndim != 1
-        or not np.isfinite(log_w).any()
-        or np.isnan(log_w).any()
-        or np.isposinf(log_w).any()
-    ):
+    allowed = np.isfinite(log_w) | np.isneginf(log_w)
+    if log_w.ndim != 1 or not np.isfinite(log_w).any() or not allowed.all():
         raise InputError(
-            f"log-weights must be (k,), -inf or finite, at least one finite; got shape {log_w.shape}"
+            "log-weights must be (k,), -inf or finite, at least one finite; got shape "
+            f"{log_w.shape}"
         )
     w = np.exp(log_w - log_w.max())
     out: Floats = w / w.sum()
@@ -366,9 +383,8 @@ def free_energy_difference(
     a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
     importance_weights(a), importance_weights(b)  # checks them
     rng = np.random.default_rng(seed)
-    same = a.shape == b.shape and bool(
-        np.all(np.isneginf(a) | np.isneginf(b))
-    )  # two regions of one set of samples: drawn together
+    # two regions of one set of samples are drawn together
+    same = a.shape == b.shape and bool(np.all(np.isneginf(a) | np.isneginf(b)))
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = []
         for _ in range(_BOOTSTRAPS):

@@ -92,7 +92,7 @@ def fit(
     )
 
 
-def _of_files(c: BoltzmannTraining, begun: None, out: Path) -> Task:
+def _of_files(c: BoltzmannTraining, _begun: None, _out: Path) -> Task:
     """The task of the files that `data` names."""
     options = {} if c.temperature_K is None else {"temperature_K": c.temperature_K}
     return make_task(c, [Frames.load(path, **options) for path in c.data])
@@ -103,7 +103,8 @@ def make_task(c: BoltzmannTraining, sets: list[Frames]) -> Task:
     for name, values in (("shares", c.shares), ("importance", c.importance)):
         if values and (len(values) != len(sets) or min(values) <= 0):
             raise InputError(
-                f"{name} must hold a positive number for each of the {len(sets)} data files, got {values}"
+                f"{name} must hold a positive number for each of the {len(sets)} data files, got "
+                f"{values}"
             )
     sets, held = part_frames(sets, c.held_out)
     flow = make_flow(sets, c.seed, c.network)
@@ -208,7 +209,8 @@ def make_flow(
             or first.temperature_K != other.temperature_K
         ):
             raise InputError(
-                "the data files are of different molecules or temperatures; a Boltzmann generator is of one system"
+                "the data files are of different molecules or temperatures; a Boltzmann generator "
+                "is of one system"
             )
     tree = first.tree()
     positions = np.concatenate([s.positions_A for s in sets])
@@ -231,10 +233,11 @@ def make_flow(
 
 def card_of(c: BoltzmannTraining, flow: BoltzmannFlow, sets: Sequence[Frames]) -> dict[str, Any]:
     """What the card says beside what all cards say."""
+    frames = sum(len(s.positions_A) for s in sets)
     card = {
         "family": "boltzmann",
         "task": "boltzmann",
-        "what": f"draws one molecule with an exact density; from {sum(len(s.positions_A) for s in sets)} frames",
+        "what": f"draws one molecule with an exact density; from {frames} frames",
         "config": flow.config.to_dict(),
         "numbers": sets[0].numbers.tolist(),
         "bonds": sets[0].bonds.tolist(),

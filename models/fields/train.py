@@ -68,19 +68,8 @@ def run_training(
     """Fit the limiting kernel, train the network by a time budget, write
     `out/NAME.safetensors` with its card.
 
-    Parameters
-    ----------
-    config : the fields of `FieldTraining`.
-    out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where
-        `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
-
-    Raises
-    ------
-    InputError
-        for a config that does not fit, data that cannot be read, or a folder that holds
-        a checkpoint when `resume` is not given.
+    Arguments, and what is raised, as `shared.run.train`; `InputError` too for data that
+    cannot be read.
     """
     if config.get("kind") == "atoms":
         return train_atoms(config, out, budget_s, resume, progress)
@@ -88,51 +77,36 @@ def run_training(
         c = FieldTraining.model_validate(config)
         schedule = c.make_schedule()
     budget_s = check_run(out, budget_s, 0 if c.network == "none" else schedule.steps, resume)
-    vector = c.vector or c.system in SYSTEMS_2D
-    source = Functions(c.system, c.batch, c.seed) if c.system else None
-    x, y, mask = _arrays(Path(c.data)) if c.data else _drawn(c.system or "", c.functions, c.seed)
-    options: dict[str, Any] = {
-        "mask": mask,
-        "vector": vector,
-        "limit": c.limit,
-        "base": c.base,
-        "start": c.start,
-        "seed": c.seed,
-    }
     with config_errors():
-        if source is None:
-            options |= {
-                "schedule": c.schedule,
-                "batch": c.batch,
-                "out": out,
-                "resume": resume,
-                "progress": progress,
-            }
-            model = FieldModel.fit(x, y, network=c.network, budget_s=budget_s, **options)
-        else:
-            model = FieldModel.fit(x, y, network=c.network, budget_s=0.0, out=None, **options)
-            if model.networked:
-                how: dict[str, Any] = {
-                    "seed": c.seed,
-                    "out": out,
-                    "resume": resume,
-                    "progress": progress,
-                }
-                batches = _standard(source, model)
-                model.train(
-                    batches,
-                    budget_s,
-                    c.schedule,
-                    held_out=lambda step: batches(UNSEEN + step),
-                    **how,
-                )
+        model, count = _fitted(c, budget_s, {"out": out, "resume": resume, "progress": progress})
     path = model.save(
         out / f"{c.name}.safetensors",
         licence=c.licence,
         training_data=c.training_data,
         description=_describe(c, model),
     )
-    return {"weights": str(path), "functions": len(np.asarray(y)), **model.record}
+    return {"weights": str(path), "functions": count, **model.record}
+
+
+def _fitted(c: FieldTraining, budget_s: float, how: dict[str, Any]) -> tuple[FieldModel, int]:
+    """The model, and how many functions its limiting kernel was fitted to; `how` are the
+    trainer's out, resume and progress.
+    """
+    vector = c.vector or c.system in SYSTEMS_2D
+    options: dict[str, Any] = {"vector": vector, "limit": c.limit, "base": c.base}
+    options |= {"start": c.start, "network": c.network, "seed": c.seed}
+    if c.system is None:
+        x, y, mask = _arrays(Path(c.data or ""))
+        options |= {"schedule": c.schedule, "batch": c.batch, **how}
+        model = FieldModel.fit(x, y, mask=mask, budget_s=budget_s, **options)
+        return model, len(np.asarray(y))
+    x, y, mask = _drawn(c.system, c.functions, c.seed)
+    model = FieldModel.fit(x, y, mask=mask, budget_s=0.0, **options)
+    if model.networked:
+        batches = _standard(Functions(c.system, c.batch, c.seed), model)
+        unseen = lambda step: batches(UNSEEN + step)  # noqa: E731
+        model.train(batches, budget_s, c.schedule, seed=c.seed, held_out=unseen, **how)
+    return model, len(np.asarray(y))
 
 
 def _describe(c: FieldTraining, model: FieldModel) -> str:
@@ -141,7 +115,8 @@ def _describe(c: FieldTraining, model: FieldModel) -> str:
     source = f"distribution over {what} ({c.system or 'user data'}): {reference}"
     if not model.networked:
         return source
-    return f"{source} and a network trained for {model.record['steps']} steps on {model.record['samples']} functions"
+    steps, samples = model.record["steps"], model.record["samples"]
+    return f"{source} and a network trained for {steps} steps on {samples} functions"
 
 
 def _drawn(system: str, count: int, seed: int) -> tuple[ArrayLike, ArrayLike, ArrayLike]:

@@ -58,7 +58,7 @@ class Noising(Protocol):
         ...
 
 
-def conditional_sample(
+def conditional_sample(  # noqa: PLR0913 - the settings of the paper's algorithm, by name
     noising: Noising,
     score: Score,
     known: Tensor,
@@ -134,15 +134,18 @@ def _check(times: Sequence[float], corrections: int, psi: float, mode: str, ode:
         raise UnknownNameError("context noise", mode, MODES)
     if len(times) < 2 or any(b >= a for a, b in pairwise(times)) or times[-1] < 0:
         raise InputError(
-            f"times must fall from the noise's time to the data's and hold at least 2 values, not {list(times)[:6]}"
+            "times must fall from the noise's time to the data's and hold at least 2 values, not "
+            f"{list(times)[:6]}"
         )
     if corrections < 0 or psi < 0:
         raise InputError(
-            f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches the corrector off"
+            f"corrections and psi must not be negative, not {corrections} and {psi}; 0 switches "
+            "the corrector off"
         )
     if mode == "hybrid" and ode:
         raise InputError(
-            "the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or leave ode out"
+            "the hybrid mode is a stochastic sampler; give mode='independent' with ode=True, or "
+            "leave ode out"
         )
 
 

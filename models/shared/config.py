@@ -82,11 +82,13 @@ def initial(
     state, card = load_weights(init)
     if card.get("task") not in tasks:
         raise InputError(
-            f"init: {init} is a model for task {card.get('task')!r}, expected {' or '.join(map(repr, tasks))}"
+            f"init: {init} is a model for task {card.get('task')!r}, expected "
+            f"{' or '.join(map(repr, tasks))}"
         )
     if other := {key: value for key, value in network.items() if card["config"].get(key) != value}:
         raise InputError(
-            f"init: {init} has another network than the config asks for ({other}); leave `network` out"
+            f"init: {init} has another network than the config asks for ({other}); leave "
+            "`network` out"
         )
     return state, card
 
@@ -116,7 +118,8 @@ def _line(mistake: Any) -> str:
     context, given = mistake.get("ctx", {}), mistake.get("input")
     known = {
         "missing": "is missing; give it",
-        "extra_forbidden": "is no field of this config; `equidrift train FAMILY --template` lists them",
+        "extra_forbidden": "is no field of this config; `equidrift train FAMILY --template` lists "
+        "them",
         "string_pattern_mismatch": f"must fit the pattern {context.get('pattern')}, not {given!r}",
         "literal_error": f"must be {context.get('expected')}, not {given!r}",
     }
@@ -180,7 +183,8 @@ def check_run(out: Path, budget_s: float | None, steps: int | None, resume: bool
     """
     if budget_s is None and steps is None:
         raise InputError(
-            "how long to train is not given; add --budget 25m, or `steps` to the schedule in the config"
+            "how long to train is not given; add --budget 25m, or `steps` to the schedule in the "
+            "config"
         )
     budget_s = math.inf if budget_s is None else budget_s
     if budget_s <= 0:

@@ -9,7 +9,8 @@ from torch.nn import functional
 from equidrift.models.shared.graph_codes import MAX_HOPS, Batch
 from equidrift.models.shared.newton import distances
 
-# Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides the energy.
+# Weight of a pair's distance error by the number of bonds between its atoms: local geometry decides
+# the energy.
 HOP_WEIGHTS = (0.0, 0.0, 5.0, 3.0, 1.5, 0.7) + (0.4,) * (MAX_HOPS - 4)
 
 

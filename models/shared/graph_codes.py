@@ -50,6 +50,7 @@ class GraphCodes:
 
     @property
     def n_atoms(self) -> int:
+        """Number of atoms."""
         return len(self.atom)
 
 
@@ -86,7 +87,7 @@ def make_codes(
     ring = _common_ring(neighbours, bonds)
     order = np.zeros((n, n), np.uint8)
     order_code = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
-    for (i, j), o in zip(bonds.tolist(), orders.tolist()):
+    for (i, j), o in zip(bonds.tolist(), orders.tolist(), strict=True):
         order[i, j] = order[j, i] = order_code.get(o, 5)
     facing = np.zeros((n, n), np.uint8)
     for a, _, _, b, cis in double_bonds.tolist():
@@ -205,6 +206,7 @@ class Batch:
     tetrahedral: Tensor
 
     def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
         return Batch(
             self.atom.to(device),
             self.pair.to(device),

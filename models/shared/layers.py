@@ -52,6 +52,7 @@ class RadialBasis(Gaussians):
         super().__init__(low, high, count, count / (high - low))
 
     def forward(self, d: Tensor) -> Tensor:
+        """(..., count) of distances (...), in A."""
         return torch.exp(-self.exponent(torch.log1p(d)))
 
 
@@ -63,6 +64,7 @@ class LogRadialBasis(Gaussians):
         super().__init__(low, high, count, (count - 1) / (high - low))
 
     def forward(self, d: Tensor) -> Tensor:
+        """(..., count) of distances (...)."""
         # what is smaller would be subnormal, and slow every product by ten
         return torch.exp(-self.exponent(d.log()).clamp_max(30.0))
 

@@ -75,11 +75,8 @@ def newton_step(
         ).float()
     b, n, _ = x.shape
     unit, d = distances(x)
-    if held is not None and held.lower is not None and held.upper is not None:
-        within = torch.minimum(torch.maximum(d, held.lower), held.upper)
-        extra = RESTRAINT_STIFFNESS * (within != d).to(x.dtype)
-        target = (stiffness * target + extra * within) / (stiffness + extra).clamp_min(1e-6)
-        stiffness = stiffness + extra
+    if held is not None:
+        target, stiffness = _restrained(d, target, stiffness, held)
     block = torch.einsum("bij,bijx,bijy->bixjy", stiffness, unit, unit)
     diagonal = block.sum(3)
     trace = diagonal.detach().diagonal(dim1=-2, dim2=-1).sum(-1)  # the same in every frame
@@ -101,3 +98,13 @@ def newton_step(
     move = torch.cholesky_solve(force.reshape(b, 3 * n, 1), factor).view(b, n, 3)
     longest = move.detach().square().sum(-1).amax(1).sqrt()
     return x + move * (MAX_MOVE_A / longest.clamp_min(MAX_MOVE_A))[:, None, None]
+
+
+def _restrained(d: Tensor, target: Tensor, stiffness: Tensor, held: Held) -> tuple[Tensor, Tensor]:
+    """Targets and stiffnesses (b, n, n) at distances d, the violated bounds among them."""
+    if held.lower is None or held.upper is None:
+        return target, stiffness
+    within = torch.minimum(torch.maximum(d, held.lower), held.upper)
+    extra = RESTRAINT_STIFFNESS * (within != d).to(d.dtype)
+    target = (stiffness * target + extra * within) / (stiffness + extra).clamp_min(1e-6)
+    return target, stiffness + extra

@@ -50,7 +50,7 @@ class Task:
     held_out: Batches | None = None
     held_out_loss: Loss | None = None
     summary: dict[str, Any] = field(default_factory=dict)
-    finish: Callable[[nn.Module], dict[str, Any]] = lambda network: {}
+    finish: Callable[[nn.Module], dict[str, Any]] = lambda _: {}
     unsaved: tuple[str, ...] = ()
 
 
@@ -126,7 +126,7 @@ def run(
     }
 
 
-def fit(
+def fit(  # noqa: PLR0913 - what a Task and a run hold, for callers without a config
     network: nn.Module,
     batches: Batches,
     loss: Loss,

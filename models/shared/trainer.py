@@ -272,43 +272,47 @@ class Trainer:
 
         Raises `WeightsError` for one that does not fit.
         """
+        read = self._read()
+        if read is None:
+            return False
+        counters, tensors = read
+        try:
+            self.network.load_state_dict(_part(tensors, "network."))
+        except RuntimeError as error:
+            raise WeightsError(
+                f"the checkpoint in {self.out} is of another network; give another output folder: "
+                f"{error}"
+            ) from error
+        self.averaged.module.load_state_dict(_part(tensors, "ema."))
+        self.averaged.n_averaged.fill_(1 + counters["step"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, "optimiser.").items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.samples = counters["step"], counters["samples"]
+        self.seconds = counters["seconds"]
+        self.held_out_losses = dict(counters.get("held_out_losses", {}))
+        return True
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Counters and tensors of the checkpoint; None where there is none."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.out / "checkpoint.json"
         if not path.exists():
-            return False
+            return None
         try:
             counters = json.loads(path.read_text())
-            tensors = load_file(str(self.out / counters["file"]))
+            return counters, load_file(str(self.out / counters["file"]))
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise WeightsError(
                 f"the checkpoint in {self.out} cannot be read ({error}); give another output folder"
             ) from error
-        try:
-            self.network.load_state_dict(
-                {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
-            )
-        except RuntimeError as error:
-            raise WeightsError(
-                f"the checkpoint in {self.out} is of another network; give another output folder: {error}"
-            ) from error
-        self.averaged.module.load_state_dict(
-            {k[4:]: v for k, v in tensors.items() if k.startswith("ema.")}
-        )
-        self.averaged.n_averaged.fill_(1 + counters["step"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                state.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict(
-            {"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]}
-        )
-        self.step, self.samples, self.seconds = (
-            counters["step"],
-            counters["samples"],
-            counters["seconds"],
-        )
-        self.held_out_losses = dict(counters.get("held_out_losses", {}))
-        return True
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -22,8 +22,9 @@ from equidrift.bench.rows import Row, means, row
 from equidrift.errors import UnknownNameError
 from equidrift.models.fields.functions.data import hurdat_tracks
 from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
+from equidrift.models.fields.tracks.conditioned import complete
 from equidrift.models.fields.tracks.prior import time_kernel
-from equidrift.models.fields.tracks.sampler import TrackModel, complete, distance_km
+from equidrift.models.fields.tracks.sampler import TrackModel, distance_km
 
 Array = NDArray[np.float64]
 POINTS, SAMPLES, QUICK = 25, 16, 30

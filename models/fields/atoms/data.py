@@ -71,7 +71,7 @@ def padded(
     """
     n, p = max(map(len, numbers)), values[0].shape[1]
     x, y = np.zeros((len(numbers), n, 4)), np.full((len(numbers), n, p), np.nan)
-    for k, (z, r, f) in enumerate(zip(numbers, positions_A, values)):
+    for k, (z, r, f) in enumerate(zip(numbers, positions_A, values, strict=True)):
         x[k, : len(z), :3], x[k, : len(z), 3], y[k, : len(z)] = r - r.mean(0), z, f
     known = np.isfinite(y).all(2)
     return AtomFields(

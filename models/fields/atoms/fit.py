@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 BALANCED = 1e-3  # share of the values' size that a net value may have in a field without one
 FULL_PRECISION = 0.3  # last share of the kernel's training that is run in float32
+LIMIT_SHARE = 0.7  # of a time budget, for mean and kernel
 NOISE, SUBSETS = 0x5EED, 0xA70  # salts of the seeds of noise and of subsets in training
 
 
@@ -56,6 +57,29 @@ class Run:
     progress: Progress | None
 
 
+def train_both(
+    model: AtomFieldModel,
+    data: AtomFields,
+    validation: AtomFields,
+    options: FitOptions,
+    budget_s: float,
+    run: Run,
+) -> None:
+    """Train mean and kernel, calibrate them, then train the score's network."""
+    alone = model.diffusion.gaussian
+    share = 1.0 if alone else LIMIT_SHARE
+    first = train_limit(model, data, options.schedule, budget_s * share, run, validation)
+    calibrate(model, validation)
+    model.record, model.training = first.summary(), first.card()
+    if alone:
+        return
+    second = train_score(model, data, options.score_schedule, budget_s * (1 - share), run)
+    minutes = (first.seconds + second.seconds) / 60
+    model.record |= {"score_steps": second.step, "minutes": minutes}
+    model.training["trained"]["score_steps"] = second.step
+    model.training["run"]["minutes"] = round(minutes, 2)
+
+
 def train_limit(
     model: AtomFieldModel,
     data: AtomFields,
@@ -74,7 +98,7 @@ def train_limit(
         """Minus the log density per value, in bfloat16 if `short`."""
         generator.manual_seed(mixed)
         y = part.y + model.config.noise * torch.randn(
-            part.y.shape, generator=generator, dtype=part.y.dtype
+            part.y.shape, generator=generator, device=generator.device, dtype=part.y.dtype
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=short):
             mean, gram = network.law(part.x.float(), part.mask)  # type: ignore[operator]
@@ -107,11 +131,11 @@ def train_score(
     """Train the score's network on values of random subsets of atoms."""
     generator = torch.Generator()
 
-    def loss(network: nn.Module, part: Stepped) -> Tensor:
+    def loss(_: nn.Module, part: Stepped) -> Tensor:
         generator.manual_seed(part.seed(run.seed, SUBSETS))
         known: AtomFields = part.data
         y = known.y + model.config.noise * torch.randn(
-            known.y.shape, generator=generator, dtype=known.y.dtype
+            known.y.shape, generator=generator, device=generator.device, dtype=known.y.dtype
         )
         mask = known.mask & random_subsets(known.mask, generator)
         return model.diffusion.loss(known.x.float(), y * mask[..., None], mask, generator)
@@ -162,12 +186,12 @@ def calibrate_intervals(
     validation molecules that are not given.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(validation), generator=generator)[:most]
+    chosen = torch.randperm(len(validation), generator=generator, device=generator.device)[:most]
     scores: list[list[Tensor]] = [[] for _ in SHARES]
     for k in chosen.tolist():
         one = model.standard(validation[slice(k, k + 1)])
         law = model.law(one)
-        for row, share in zip(scores, SHARES):
+        for row, share in zip(scores, SHARES, strict=True):
             given = given_share(one.mask, share, generator)
             mean, variance = gp_posterior(*law, one.y, given)
             row.append(((one.y - mean).abs() / variance.sqrt())[one.mask & ~given].reshape(-1))
@@ -181,11 +205,25 @@ def _batches(data: AtomFields, batch: int, seed: int) -> Callable[[int], AtomFie
 
     def draw(step: int) -> AtomFields:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        # begins that stick out at the ends are pushed in, so that the smallest and largest are as frequent as the others
-        begin = int(torch.randint(-window // 2, len(data) - window // 2, (1,), generator=generator))
+        # begins that stick out at the ends are pushed in, so that the smallest and largest are as
+        # frequent as the others
+        begin = int(
+            torch.randint(
+                -window // 2,
+                len(data) - window // 2,
+                (1,),
+                generator=generator,
+                device=generator.device,
+            )
+        )
         begin = min(max(begin, 0), len(data) - window)
         return data[
-            order[begin + torch.randint(window, (min(batch, len(data)),), generator=generator)]
+            order[
+                begin
+                + torch.randint(
+                    window, (min(batch, len(data)),), generator=generator, device=generator.device
+                )
+            ]
         ]
 
     return draw

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.errors import InputError, InputTypeError
 from equidrift.models.fields.atoms.data import AtomFields, padded
 from equidrift.models.fields.atoms.network import COMPONENTS, MAX_NUMBER, to_six
+from equidrift.models.fields.functions.data import as_array
 
 Array = NDArray[np.float64]
 CLOSEST_A = 0.3  # two atoms nearer than this are one
@@ -27,10 +28,11 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
         for shapes that do not go together, numbers that are no elements, positions that
         are not finite, and two atoms at one place.
     """
-    z, r = numbers_in(numbers, "numbers"), numbers_in(positions_A, "positions_A")
+    z, r = as_array("numbers", numbers), as_array("positions_A", positions_A)
     if z.ndim != 1 or not len(z) or r.shape != (len(z), 3):
         raise InputError(
-            f"a molecule is numbers (n,) and positions_A (n, 3), not arrays of shapes {z.shape} and {r.shape}"
+            f"a molecule is numbers (n,) and positions_A (n, 3), not arrays of shapes {z.shape} "
+            f"and {r.shape}"
         )
     if (z != np.round(z)).any() or z.min() < 1 or z.max() >= MAX_NUMBER:
         raise InputError(
@@ -38,7 +40,8 @@ def as_molecule(numbers: ArrayLike, positions_A: ArrayLike) -> tuple[NDArray[np.
         )
     if not np.isfinite(r).all():
         raise InputError(
-            "positions_A hold NaN or infinite numbers; a field is known or not, but an atom has its place"
+            "positions_A hold NaN or infinite numbers; a field is known or not, but an atom has "
+            "its place"
         )
     distance = np.linalg.norm(r[:, None] - r[None], axis=-1) + np.eye(len(z)) * 9.9
     if distance.min() < CLOSEST_A:
@@ -65,15 +68,17 @@ def as_atom_fields(
     if len(values) != count or not (shared or len(numbers) == count):
         molecules = "" if shared else f" for {len(numbers)} molecules"
         raise InputError(
-            f"there are {len(values)} fields and {count} sets of positions{molecules}; give one of each per molecule"
+            f"there are {len(values)} fields and {count} sets of positions{molecules}; give one "
+            "of each per molecule"
         )
     zs, rs, ys = [], [], []
     for k in range(count):
         z, r = as_molecule(numbers if shared else numbers[k], positions_A[k])
-        y = numbers_in(values[k], "values")
+        y = as_array("values", values[k])
         if y.shape != (len(z), *VALUE[rank]):
             raise InputError(
-                f"values of rank {rank!r} on {len(z)} atoms have shape {(len(z), *VALUE[rank])}, not {y.shape}"
+                f"values of rank {rank!r} on {len(z)} atoms have shape {(len(z), *VALUE[rank])}, "
+                f"not {y.shape}"
             )
         if np.isinf(y).any():
             raise InputError(
@@ -84,7 +89,8 @@ def as_atom_fields(
                 1 + np.nanmax(np.abs(y), initial=0.0)
             ):
                 raise InputError(
-                    "tensors must be symmetric: y[k] equal to its transpose; give the antisymmetric part as a vector field"
+                    "tensors must be symmetric: y[k] equal to its transpose; give the "
+                    "antisymmetric part as a vector field"
                 )
             y = to_six(torch.tensor(y)).numpy()
         zs.append(z)
@@ -102,16 +108,19 @@ def as_given(given: ArrayLike, n: int) -> NDArray[np.bool_]:
     if array.dtype == bool:
         if array.shape != (n,):
             raise InputError(
-                f"given has shape {array.shape}, the molecule has {n} atoms; one True or False an atom"
+                f"given has shape {array.shape}, the molecule has {n} atoms; one True or False an "
+                "atom"
             )
         return array
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise InputTypeError(
-            f"given must be a mask (n,) or indices of atoms, not an array of {array.dtype} and shape {array.shape}"
+            f"given must be a mask (n,) or indices of atoms, not an array of {array.dtype} and "
+            f"shape {array.shape}"
         )
-    if array.size and not (0 <= array.min() and array.max() < n):
+    if array.size and (array.min() < 0 or array.max() >= n):
         raise InputError(
-            f"given names atom {int(array[(array < 0) | (array >= n)][0])}, the molecule has atoms 0 to {n - 1}"
+            f"given names atom {int(array[(array < 0) | (array >= n)][0])}, the molecule has "
+            f"atoms 0 to {n - 1}"
         )
     mask = np.zeros(n, bool)
     mask[array] = True
@@ -122,12 +131,3 @@ def unknown(values: Array) -> NDArray[np.bool_]:
     """(n,) whether a value holds NaN."""
     out: NDArray[np.bool_] = np.asarray(np.isnan(values.reshape(len(values), -1)).any(axis=1))
     return out
-
-
-def numbers_in(value: ArrayLike, label: str) -> Array:
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(
-            f"{label} must be an array of numbers, not {type(value).__name__}"
-        ) from error

@@ -18,8 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.fields.functions.kernels import Gram
-from equidrift.models.fields.functions.network import _VectorLayer, time_features
+from equidrift.models.fields.functions.gram import Gram
+from equidrift.models.fields.functions.network import VectorLayer
 
 Rank = Literal["scalar", "vector", "tensor"]
 COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 6}
@@ -83,9 +83,11 @@ def edges(x: Tensor, radial: int, cutoff_A: float) -> Edges:
     near = distance / cutoff_A
     window = torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near))
     window = (
-        window * (exists[:, :, None] & exists[:, None]) * (1 - torch.eye(x.shape[1], dtype=x.dtype))
+        window
+        * (exists[:, :, None] & exists[:, None])
+        * (1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
     )
-    centres = torch.linspace(0.6 / cutoff_A, 1.0, radial, dtype=x.dtype)
+    centres = torch.linspace(0.6 / cutoff_A, 1.0, radial, dtype=x.dtype, device=x.device)
     filters = (-((near[..., None] - centres) * radial).square()).exp() * window[..., None]
     return filters.permute(0, 3, 1, 2) / (1 + window.sum(-1))[
         :, None, :, None
@@ -102,9 +104,10 @@ class Trunk(nn.Module):
         self.config = config
         self.element = nn.Embedding(MAX_NUMBER, config.width)
         self.layers = nn.ModuleList(
-            [_VectorLayer(config.width, config.radial) for _ in range(config.layers)]
+            [VectorLayer(config.width, config.radial) for _ in range(config.layers)]
         )
-        # where a value depends on the frame's origin (r x f), atoms must know their place in the molecule
+        # where a value depends on the frame's origin (r x f), atoms must know their place in the
+        # molecule
         self.place = nn.Parameter(torch.randn(config.width)) if config.rank == "tensor" else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Edges]:
@@ -141,7 +144,7 @@ class Tensors(nn.Module):
         """From s (B, n, C) and v (B, n, 3, C)."""
         a, b = self.left(v).transpose(2, 3), self.right(v).transpose(2, 3)  # (B, n, q, 3)
         product = 0.5 * (a[..., :, None] * b[..., None, :] + b[..., :, None] * a[..., None, :])
-        unit = torch.eye(3, dtype=s.dtype)
+        unit = torch.eye(3, dtype=s.dtype, device=s.device)
         return to_six(product + self.trace(s)[..., None, None] * unit).transpose(2, 3)
 
 
@@ -227,7 +230,7 @@ class AtomKernel(nn.Module):
         spread = 0.1 * (a @ a.mT) + torch.diag_embed(
             torch.nn.functional.softplus(d[..., 0] - 1.0).square() * here
         )
-        unit = torch.eye(p, dtype=s.dtype)
+        unit = torch.eye(p, dtype=s.dtype, device=s.device)
         matrix = (spread[:, :, None, :, None] * unit[:, None]).reshape(b, n * p, n * p).double()
         if self.features is not None:
             f = self.features(v) if self.config.rank == "vector" else self.features(s, v)
@@ -271,20 +274,22 @@ def balance(x: Tensor, rank: Rank) -> Tensor:
     exists = (x[..., 3] > 0).double()
     b, n = exists.shape
     p = COMPONENTS[rank]
-    columns = exists[:, :, None, None] * torch.eye(p, dtype=x.dtype)  # (B, n, p, p)
+    columns = exists[:, :, None, None] * torch.eye(
+        p, dtype=x.dtype, device=x.device
+    )  # (B, n, p, p)
     if rank == "vector":
         centre = (x[..., :3] * exists[..., None]).sum(1, keepdim=True) / exists.sum(1)[
             :, None, None
         ]
         arm = (x[..., :3] - centre) * exists[..., None]
         turns = torch.linalg.cross(
-            torch.eye(3, dtype=x.dtype).expand(b, n, 3, 3), arm[:, :, None], dim=-1
+            torch.eye(3, dtype=x.dtype, device=x.device).expand(b, n, 3, 3), arm[:, :, None], dim=-1
         )  # rows: turns about x, y, z
         columns = torch.cat([columns, turns.transpose(2, 3)], -1)
     basis = columns.reshape(b, n * p, -1)
     inner = basis.mT @ basis
     return (
-        torch.diag_embed(torch.ones(b, n * p, dtype=x.dtype))
+        torch.diag_embed(torch.ones(b, n * p, dtype=x.dtype, device=x.device))
         - basis @ torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ basis.mT
     )
 
@@ -319,88 +324,3 @@ class AtomGram(Gram):
     def whiten(self, y: Tensor) -> Tensor:
         """K^-1/2 y."""
         return self._apply(self._roots[1].to(y.dtype), y)
-
-
-class AtomScore(nn.Module):
-    """The score's network: whitened noisy values u (B, n, p) and what the trunk knows
-    of the atoms -> f (B, n, p).
-
-    The output starts at zero, which with the residual trick is the exact score of the
-    limiting GP.
-    """
-
-    def __init__(self, config: AtomConfig):
-        super().__init__()
-        self.config = config
-        c, few = config.score_width, 4
-        self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
-        self.known_scalar, self.known_vector = (
-            nn.Linear(config.width, c),
-            nn.Linear(config.width, few, bias=False),
-        )
-        self.enter_scalar = nn.Linear(
-            {"scalar": 3, "vector": 2 + few, "tensor": 3 + few}[config.rank], c
-        )
-        self.enter_vector = nn.Linear(
-            {"scalar": few, "vector": few + 1, "tensor": 2 * few}[config.rank], c, bias=False
-        )
-        self.layers = nn.ModuleList(
-            [_VectorLayer(c, config.radial) for _ in range(config.score_layers)]
-        )
-        self.gate = nn.Linear(c, 1)
-        self.leave: nn.Module = {
-            "scalar": nn.Linear(c, 1),
-            "vector": nn.Linear(c, 1, bias=False),
-            "tensor": Tensors(c, 1),
-        }[config.rank]
-        last = (
-            [self.leave.left, self.leave.trace] if isinstance(self.leave, Tensors) else [self.leave]
-        )
-        for layer in (self.gate, *last):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-
-    def forward(
-        self, t: Tensor, std: Tensor, u: Tensor, mask: Tensor, known: tuple[Tensor, Tensor, Edges]
-    ) -> Tensor:
-        """Times and noise factors (B,); mask (B, n) of the atoms that have a value;
-        `known` of the trunk, of batch B or 1.
-        """
-        trunk_s, trunk_v, pairs = known
-        here = mask.to(u.dtype)[..., None]
-        u = u * here
-        lines = self.known_vector(trunk_v).expand(len(u), -1, -1, -1)
-        here = here.expand(len(u), -1, -1)
-        if self.config.rank == "scalar":
-            s, v = [u, u.square(), here], [lines]
-        elif self.config.rank == "vector":
-            s, v = (
-                [u.square().sum(-1, keepdim=True), here, (u[..., None] * lines).sum(2)],
-                [lines, u[..., None]],
-            )
-        else:
-            turned = to_matrix(u) @ lines
-            s, v = (
-                [
-                    u[..., :3].sum(-1, keepdim=True),
-                    u.square().sum(-1, keepdim=True),
-                    here,
-                    (turned * lines).sum(2),
-                ],
-                [lines, turned],
-            )
-        hidden = (
-            self.enter_scalar(torch.cat(s, -1))
-            + self.known_scalar(trunk_s)
-            + self.time(time_features(t, std, 64))[:, None]
-        )
-        vectors = self.enter_vector(torch.cat(v, -1))
-        for layer in self.layers:
-            hidden, vectors = layer(hidden, vectors, *pairs)
-        if self.config.rank == "scalar":
-            out: Tensor = self.leave(hidden)
-        else:
-            out = (
-                self.leave(vectors) if self.config.rank == "vector" else self.leave(hidden, vectors)
-            )[..., 0]
-        return (out + self.gate(hidden) * u) * here

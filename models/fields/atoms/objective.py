@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from equidrift.models.fields.atoms.network import AtomConfig, AtomGram, AtomKernel, AtomScore
-from equidrift.models.fields.functions.kernels import Gram
+from equidrift.models.fields.atoms.network import AtomConfig, AtomGram, AtomKernel
+from equidrift.models.fields.atoms.score import AtomScore
+from equidrift.models.fields.functions.gram import Gram
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import (
@@ -65,7 +66,7 @@ class AtomDiffusion(FieldDiffusion):
             u = gram.whiten((y - mean) * mask[..., None]).float() * mask[..., None]
         t = draw_times(len(x), self.schedule, generator)
         std, alpha = (f.float() for f in self.factors(t))
-        z = torch.randn(u.shape, generator=generator) * mask[..., None]
+        z = torch.randn(u.shape, generator=generator, device=generator.device) * mask[..., None]
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             score = self.white_score(t, alpha * u + std * z, mask, gram)
         error = (std * score.float() + z).square().sum(-1) * mask
@@ -123,9 +124,11 @@ def random_subsets(mask: Tensor, generator: torch.Generator) -> Tensor:
     """Which atoms (B, n) have a value: all of them in two of five molecules, else each
     with a chance that is even in [0, 1].
     """
-    share = torch.rand(len(mask), 1, generator=generator)
+    share = torch.rand(len(mask), 1, generator=generator, device=generator.device)
     share = torch.where(
-        torch.rand(len(mask), 1, generator=generator) < 0.4, torch.ones_like(share), share
+        torch.rand(len(mask), 1, generator=generator, device=generator.device) < 0.4,
+        torch.ones_like(share),
+        share,
     )
-    chosen = (torch.rand(mask.shape, generator=generator) < share) & mask
+    chosen = (torch.rand(mask.shape, generator=generator, device=generator.device) < share) & mask
     return torch.where(chosen.any(1, keepdim=True), chosen, mask)

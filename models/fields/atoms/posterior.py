@@ -33,7 +33,9 @@ def given_share(mask: Tensor, share: float, generator: torch.Generator) -> Tenso
     there = torch.nonzero(mask[0])[:, 0]
     count = min(max(1, round(share * len(there))), len(there) - 1)
     given = torch.zeros_like(mask)
-    given[0, there[torch.randperm(len(there), generator=generator)[:count]]] = True
+    given[
+        0, there[torch.randperm(len(there), generator=generator, device=generator.device)[:count]]
+    ] = True
     return given
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import NormalDist
@@ -24,40 +24,34 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.arguments import check_count
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.fields.atoms.conditioned import ConditionedAtoms
 from equidrift.models.fields.atoms.data import AtomFields, joined
 from equidrift.models.fields.atoms.fit import (
     FitOptions,
     Run,
-    calibrate,
     element_means,
     is_balanced,
-    train_limit,
-    train_score,
+    train_both,
 )
 from equidrift.models.fields.atoms.inputs import (
     VALUE,
     as_atom_fields,
     as_given,
     as_molecule,
-    numbers_in,
     unknown,
 )
-from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram, to_matrix
+from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram
 from equidrift.models.fields.atoms.objective import AtomDiffusion
-from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, gp_posterior, offset
-from equidrift.models.fields.functions.objective import LinearBeta, OUNoising
-from equidrift.models.fields.functions.sampler import draws
-from equidrift.models.shared.conditioning import conditional_sample
-from equidrift.models.shared.config import LICENCE, TRAINING_DATA
+from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, offset
+from equidrift.models.fields.cards import field_card, save_fields
+from equidrift.models.fields.functions.data import as_array
+from equidrift.models.fields.functions.objective import LinearBeta
 from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.models.shared.trainer import Progress
 from equidrift.seeds import check_seed
-from equidrift.weights import save_weights
 
 Array = NDArray[np.float64]
-LIMIT_SHARE = 0.7  # of a time budget, for mean and kernel
 
 
 class AtomFieldModel:
@@ -105,7 +99,7 @@ class AtomFieldModel:
         return self.config.components
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - public: arrays and settings by name
         cls,
         numbers: Sequence[Any],
         positions_A: Sequence[Any],
@@ -153,32 +147,18 @@ class AtomFieldModel:
         if rank not in COMPONENTS:
             raise UnknownNameError("rank", rank, tuple(COMPONENTS))
         data = as_atom_fields(numbers, positions_A, values, rank)
-        rng = torch.Generator().manual_seed(check_seed(seed))
-        order = torch.randperm(len(data), generator=rng)
-        held = max(1, round(validation * len(data)))
         if len(data) < 2:
             raise InputError(
-                "one molecule is too little to learn from: give at least two, some of them calibrate the model"
+                "one molecule is too little to learn from: give at least two, "
+                "some of them calibrate the model"
             )
-        options = FitOptions(
-            rank,
-            quantity,
-            unit,
-            balanced,
-            config or {},
-            schedule or {},
-            score_schedule or {},
-            batch,
-            seed,
-        )
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(check_seed(seed)))
+        held = max(1, round(validation * len(data)))
+        settings = config or {}, schedule or {}, score_schedule or {}
+        options = FitOptions(rank, quantity, unit, balanced, *settings, batch, seed)
+        train, unseen = data[order[held:]], data[order[:held]]
         return cls.fit_fields(
-            data[order[held:]],
-            data[order[:held]],
-            options,
-            budget_s,
-            out=out,
-            resume=resume,
-            progress=progress,
+            train, unseen, options, budget_s, out=out, resume=resume, progress=progress
         )
 
     @classmethod
@@ -194,6 +174,15 @@ class AtomFieldModel:
         progress: Progress | None = None,
     ) -> AtomFieldModel:
         """`fit` on padded fields that are split already."""
+        model = cls._unfitted(data, options)
+        with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
+            run = Run(Path(folder), options.batch, options.seed, resume, progress)
+            train_both(model, data, validation, options, budget_s, run)
+        return model
+
+    @classmethod
+    def _unfitted(cls, data: AtomFields, options: FitOptions) -> AtomFieldModel:
+        """A model of random weights with the scale, means and elements of the data."""
         balanced = is_balanced(data, options.rank) if options.balanced is None else options.balanced
         means = element_means(data) if options.rank == "scalar" else {}
         centred = data.y - offset(means, data.x, balanced)
@@ -205,33 +194,14 @@ class AtomFieldModel:
         sizes: dict[str, Any] = {"rank": options.rank, "balanced": balanced, **options.config}
         with own_random_state(options.seed):
             diffusion = AtomDiffusion(AtomConfig(**sizes))
-        elements = [int(z) for z in torch.unique(data.x[..., 3]) if z > 0]
-        model = cls(
+        return cls(
             diffusion,
             scale=scale,
-            elements=elements,
+            elements=[int(z) for z in torch.unique(data.x[..., 3]) if z > 0],
             means=means,
             quantity=options.quantity,
             unit=options.unit,
         )
-        with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
-            run = Run(Path(folder), options.batch, options.seed, resume, progress)
-            share = 1.0 if diffusion.gaussian else LIMIT_SHARE
-            first = train_limit(model, data, options.schedule, budget_s * share, run, validation)
-            calibrate(model, validation)
-            record, card = first.summary(), first.card()
-            if not diffusion.gaussian:
-                second = train_score(
-                    model, data, options.score_schedule, budget_s * (1 - share), run
-                )
-                record["score_steps"], record["minutes"] = (
-                    second.step,
-                    (first.seconds + second.seconds) / 60,
-                )
-                card["trained"]["score_steps"] = second.step
-                card["run"]["minutes"] = round(record["minutes"], 2)
-        model.record, model.training = record, card
-        return model
 
     def standard(self, data: AtomFields) -> AtomFields:
         """Values less the element's mean, in units of the scale; 0 where not known."""
@@ -265,7 +235,8 @@ class AtomFieldModel:
             raise InputError("no value is known; call sample of the model itself for the prior")
         if known.all():
             raise InputError(
-                "all values are known and nothing is left to complete; set those to NaN that are not, or name the given atoms"
+                "all values are known and nothing is left to complete; set those to NaN that are "
+                "not, or name the given atoms"
             )
         return ConditionedAtoms(self, data)
 
@@ -293,21 +264,25 @@ class AtomFieldModel:
         The density of some of the atoms' values is the marginal's: NaN, or False in
         `mask` (F, n), is unknown. Options as `likelihood.log_likelihood`.
         """
-        y = numbers_in(values, "values")
+        y = as_array("values", values)
         single = y.ndim == 1 + len(VALUE[self.config.rank])
         y = y[None] if single else y
-        r = numbers_in(positions_A, "positions_A")
+        r = as_array("positions_A", positions_A)
         r = np.broadcast_to(r, (len(y), *r.shape)) if r.ndim == 2 else r
         keep = np.broadcast_to(
             np.ones(1, bool) if mask is None else np.asarray(mask, bool), y.shape[:2]
         )
         if len(r) != len(y):
             raise InputError(
-                f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or one each"
+                f"there are {len(r)} sets of positions for {len(y)} fields; give one for all, or "
+                "one each"
             )
         return self.log_prob_fields(
             joined(
-                [self._single(numbers, x, one, k & ~unknown(one)) for x, one, k in zip(r, y, keep)]
+                [
+                    self._single(numbers, x, one, k & ~unknown(one))
+                    for x, one, k in zip(r, y, keep, strict=True)
+                ]
             ),
             **options,
         )
@@ -344,14 +319,16 @@ class AtomFieldModel:
         strange = sorted(set(z) - set(self.elements))
         if strange:
             raise InputError(
-                f"the model has not seen elements {strange}, but {list(self.elements)}; train it on molecules with them"
+                f"the model has not seen elements {strange}, but {list(self.elements)}; train it "
+                "on molecules with them"
             )
         if given is None:
             return data
         chosen = as_given(given, len(z))
         if (chosen & ~data.mask[0].numpy()).any():
             raise InputError(
-                f"values of given atoms {np.flatnonzero(chosen & ~data.mask[0].numpy())[:4].tolist()} are NaN"
+                "values of given atoms "
+                f"{np.flatnonzero(chosen & ~data.mask[0].numpy())[:4].tolist()} are NaN"
             )
         mask = torch.tensor(chosen)[None]
         return AtomFields(data.x, data.y * mask[..., None], mask)
@@ -369,35 +346,19 @@ class AtomFieldModel:
         }
         config |= {"quantiles": self.quantiles.tolist()}
         config |= {"quantity": self.quantity, "unit": self.unit}
-        description = f"distribution over {self.quantity} on the atoms of molecules"
-        card: dict[str, Any] = {
-            "name": "my-atom-field",
-            "family": "fields",
-            "task": "atom-field",
-            "description": description,
-        }
-        card |= {
-            "config": config,
+        own = {
+            "description": f"distribution over {self.quantity} on the atoms of molecules",
             "elements": list(self.elements),
-            "max_atoms": 0,
             "units": f"A, {self.unit or 'as the training data'}",
         }
-        return {
-            **card,
-            "licence": LICENCE,
-            "training_data": TRAINING_DATA,
-            "quality": {},
-            **self.training,
-            **more,
-        }
+        return field_card("atom-field", config, own, self.training, more)
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former.
 
         Keywords go into the card.
         """
-        state = {key: value.clone().float() for key, value in self.diffusion.state_dict().items()}
-        return save_weights(path, state, self.card(name=Path(path).stem, **card))
+        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> AtomFieldModel:
@@ -423,127 +384,3 @@ class AtomFieldModel:
         if "quantiles" in c:
             model.quantiles = np.array(c["quantiles"])
         return model
-
-
-@dataclasses.dataclass(frozen=True)
-class ConditionedAtoms:
-    """An `AtomFieldModel` of one molecule, with the values that are known."""
-
-    model: AtomFieldModel
-    data: AtomFields
-
-    def sample(
-        self,
-        n: int = 1,
-        seed: int = 0,
-        *,
-        steps: int | None = None,
-        corrections: int = 2,
-        psi: float | None = None,
-        noise: Callable[[tuple[int, ...]], Array] | None = None,
-    ) -> Array:
-        """n completed fields (n, n_atoms), (n, n_atoms, 3) or (n, n_atoms, 3, 3); known
-        values are as given.
-
-        Where values are known the limiting GP's conditional is drawn; the network has
-        its say in the prior and in `log_prob`.
-
-        Parameters
-        ----------
-        steps, corrections, psi : of `conditioning.conditional_sample`; the price is
-            steps (1 + corrections) network calls.
-        noise : gives standard normal arrays of a shape (n, n_atoms, components) in
-            place of the seed's; for tests of equivariance.
-        """
-        n = check_count("n", n)
-        model, data = self.model, self.data
-        diffusion = model.diffusion
-        mean, gram = model.law(data)
-        known = (model.standard(data).y - mean).expand(n, -1, -1) * data.mask[..., None]
-        any_known = bool(data.mask.any())
-        # Fresh noise on known values breaks, where a field is balanced, what ties them to the free ones: whitened, the joint lies far
-        # outside of what the network has seen, and it measured no worse without it (0.01 per number). So it draws the prior alone.
-        gaussian = diffusion.gaussian or any_known
-        steps = steps or (8 if gaussian else 24)
-        psi = 40.0 if psi is None else psi
-        noising = OUNoising(gram, diffusion.schedule, noise_scaled=False)
-        draw = draws(noise, n, seed, tuple(known.shape), torch.float64)
-        everywhere = torch.ones(1, known.shape[1], dtype=torch.bool)
-
-        def score(y: Tensor, t: float) -> Tensor:
-            return (
-                -y
-                if gaussian
-                else diffusion.score(
-                    torch.full((n,), t, dtype=y.dtype), data.x, y, everywhere, gram
-                )
-            )
-
-        with torch.no_grad():
-            times = diffusion.schedule.times(steps, 1e-3)
-            made = conditional_sample(
-                noising,
-                score,
-                known,
-                ~data.mask[0],
-                times,
-                draw,
-                corrections=corrections if any_known else 0,
-                psi=psi,
-                tau=1.0,
-            )
-        return self._as_values(
-            (made + mean) * model.scale + offset(model.means, data.x, model.config.balanced)
-        )
-
-    def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:
-        """Mean and standard deviation of the values (n_atoms, ...): in closed form
-        where values are known, else of n samples.
-        """
-        if not (self.model.diffusion.gaussian or self.data.mask.any()):
-            made = self.sample(n, seed, **options)
-            known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
-            spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
-            return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
-        mean, variance = gp_posterior(
-            *self.model.law(self.data), self.model.standard(self.data).y, self.data.mask
-        )
-        centre = self._as_values(
-            mean * self.model.scale
-            + offset(self.model.means, self.data.x, self.model.config.balanced)
-        )[0]
-        width = variance.sqrt() * self.model.scale
-        if self.model.config.rank == "tensor":
-            width = to_matrix(width)
-        return centre, width[0].reshape(centre.shape).numpy()
-
-    def interval(self, level: float = 0.9) -> tuple[Array, Array, Array]:
-        """Mean, lower and upper ends of calibrated intervals of each component of each
-        atom's value, in closed form.
-
-        From the limiting GP's posterior: its mean, and as many of its standard
-        deviations on either side as hold a share `level` of the values of validation
-        molecules (with that share of atoms given, the nearest of `SHARES`). (n_atoms,
-        ...) each.
-        """
-        if not isinstance(level, int | float) or not LEVELS[0] <= level <= LEVELS[-1]:
-            raise InputError(f"level must lie in {LEVELS[0]} .. {LEVELS[-1]}, not {level!r}")
-        model, data = self.model, self.data
-        mean, variance = gp_posterior(*model.law(data), model.standard(data).y, data.mask)
-        half = (
-            model.half_width(float(data.mask.double().mean()), level)
-            * variance.sqrt()
-            * model.scale
-        )
-        centre = mean * model.scale + offset(model.means, data.x, model.config.balanced)
-        middle, low, high = (self._as_values(centre + sign * half)[0] for sign in (0.0, -1.0, 1.0))
-        return middle, low, high
-
-    def _as_values(self, y: Tensor) -> Array:
-        """Inside values (k, n, p) in the user's shape, known ones exactly as given."""
-        y = torch.where(self.data.mask[..., None], self.data.y, y)
-        rank = self.model.config.rank
-        out: Array = (
-            y[..., 0] if rank == "scalar" else to_matrix(y) if rank == "tensor" else y
-        ).numpy()
-        return out

@@ -81,36 +81,26 @@ def train_atoms(
         else None
     )
     budget_s = check_run(out / "limit", budget_s, steps, resume)
-    how: dict[str, Any] = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
-    own: dict[str, Any] = {
-        "balanced": c.balanced,
-        "config": c.sizes,
-        "schedule": c.schedule,
-        "score_schedule": c.score_schedule,
-    }
-    own |= {"batch": c.batch, "seed": c.seed}
     with config_errors():
-        if c.system is None:
-            numbers, positions, values = read_arrays(Path(c.data or ""))
-            model = AtomFieldModel.fit(
-                numbers,
-                positions,
-                values,
-                rank=c.rank,
-                quantity=c.quantity,
-                unit=c.unit,
-                **own,
-                **how,
-            )
-        else:
-            train, validation = read_system(c.system)
-            model = AtomFieldModel.fit_fields(
-                train, validation, FitOptions(*SYSTEMS[c.system], **own), **how
-            )
+        how = {"out": out, "resume": resume, "progress": progress}
+        model = _fitted(c, budget_s, how)
     path = model.save(
         out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data
     )
     return {"weights": str(path), **model.record}
+
+
+def _fitted(c: AtomTraining, budget_s: float, how: dict[str, Any]) -> AtomFieldModel:
+    """The model of a config; `how` are the trainer's out, resume and progress."""
+    own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes, "batch": c.batch}
+    own |= {"schedule": c.schedule, "score_schedule": c.score_schedule, "seed": c.seed}
+    if c.system is not None:
+        train, validation = read_system(c.system)
+        options = FitOptions(*SYSTEMS[c.system], **own)
+        return AtomFieldModel.fit_fields(train, validation, options, budget_s, **how)
+    numbers, positions, values = read_arrays(Path(c.data or ""))
+    own |= {"rank": c.rank, "quantity": c.quantity, "unit": c.unit}
+    return AtomFieldModel.fit(numbers, positions, values, budget_s=budget_s, **own, **how)
 
 
 def read_system(system: str) -> tuple[Any, Any]:
@@ -120,7 +110,8 @@ def read_system(system: str) -> tuple[Any, Any]:
     data = os.environ.get("EQUIDRIFT_DATA")
     if not data:
         raise InputError(
-            f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA names; it is not set"
+            f"system {system} is read from a folder that the environment variable EQUIDRIFT_DATA "
+            "names; it is not set"
         )
     folder = Path(data)
     if system == "qm9-charges":
@@ -142,7 +133,8 @@ def read_arrays(path: Path) -> tuple[Any, Any, Any]:
             numbers, positions, values = file["numbers"], file["positions_A"], file["values"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"data must be an .npz file with arrays numbers, positions_A and values, {path} is not: {error}"
+            f"data must be an .npz file with arrays numbers, positions_A and values, {path} is "
+            f"not: {error}"
         ) from error
     if (
         positions.ndim != 3
@@ -150,12 +142,13 @@ def read_arrays(path: Path) -> tuple[Any, Any, Any]:
         or numbers.shape not in (positions.shape[:2], positions.shape[1:2])
     ):
         raise InputError(
-            f"data must hold numbers (n,) or (F, n), positions_A (F, n, 3) and values (F, n, ...), not shapes {numbers.shape}, "
+            "data must hold numbers (n,) or (F, n), positions_A (F, n, 3) and values (F, n, "
+            f"...), not shapes {numbers.shape}, "
             f"{positions.shape} and {values.shape}"
         )
     rows = np.broadcast_to(numbers, positions.shape[:2])
     return (
         [z[z > 0] for z in rows],
-        [x[z > 0] for x, z in zip(positions, rows)],
-        [y[z > 0] for y, z in zip(values, rows)],
+        [x[z > 0] for x, z in zip(positions, rows, strict=True)],
+        [y[z > 0] for y, z in zip(values, rows, strict=True)],
     )

@@ -47,9 +47,13 @@ def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
     series cut after 10 to 20 terms; no noise.
     """
     b = len(x)
-    frequency = 3 + 2 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype)
-    shift = 10 * torch.rand(b, 1, 1, generator=generator, dtype=x.dtype) - 5
-    terms = torch.randint(10, 21, (b, 1, 1), generator=generator)
+    frequency = 3 + 2 * torch.rand(
+        b, 1, 1, generator=generator, device=generator.device, dtype=x.dtype
+    )
+    shift = (
+        10 * torch.rand(b, 1, 1, generator=generator, device=generator.device, dtype=x.dtype) - 5
+    )
+    terms = torch.randint(10, 21, (b, 1, 1), generator=generator, device=generator.device)
     k = torch.arange(1, 21)
     kept = torch.where(k <= terms, (-1.0) ** k / k, torch.zeros(())).to(x.dtype)
     return (
@@ -69,14 +73,16 @@ def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor
     if system == "sawtooth":
         return sawtooth(x, generator)
     if system == "mixture":
-        which = torch.randint(4, (len(x),), generator=generator)
+        which = torch.randint(4, (len(x),), generator=generator, device=generator.device)
         y = sawtooth(x, generator) / math.sqrt(SAWTOOTH_VARIANCE)
         for k, name in enumerate(("se", "matern52", "weakly-periodic")):
             if bool((which == k).any()):
                 y[which == k] = draw_functions(name, x[which == k], generator)
         return y
     kernel = true_kernel(system)
-    z = torch.randn(*x.shape[:2], kernel.components, generator=generator, dtype=x.dtype)
+    z = torch.randn(
+        *x.shape[:2], kernel.components, generator=generator, device=generator.device, dtype=x.dtype
+    )
     return kernel.gram(x).root_cheap(z)
 
 
@@ -106,16 +112,22 @@ class Functions:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         n = self.points
         if self._grid is None:
-            x = 4 * torch.rand(self.size, n, 1, generator=generator) - 2
+            x = 4 * torch.rand(self.size, n, 1, generator=generator, device=generator.device) - 2
         else:
             x = torch.stack(
                 [
-                    self._grid[torch.randperm(len(self._grid), generator=generator)[:n]]
+                    self._grid[
+                        torch.randperm(
+                            len(self._grid), generator=generator, device=generator.device
+                        )[:n]
+                    ]
                     for _ in range(self.size)
                 ]
             )
         y = draw_functions(self.system, x, generator)
-        count = torch.randint(1, n + 1, (self.size, 1), generator=generator)
+        count = torch.randint(
+            1, n + 1, (self.size, 1), generator=generator, device=generator.device
+        )
         return x, y, torch.arange(n)[None] < count
 
 
@@ -144,55 +156,82 @@ def as_fields(
         for shapes that do not go together, points that are not finite, or another
         dimension than the model's; InputTypeError for what is no array of numbers.
     """
-    x_ = as_array("x", x)
-    x_ = x_[:, None] if x_.ndim == 1 else x_
-    if x_.ndim not in (2, 3) or x_.shape[-2] == 0:
-        raise InputError(
-            f"x must be (points,), (points, d) or (functions, points, d) with a point at least, not {x_.shape}"
-        )
-    if not np.isfinite(x_).all():
-        raise InputError(
-            "x holds values that are not finite; leave such points out, or mask them with mask= and any finite position"
-        )
-    if dimension is not None and x_.shape[-1] != dimension:
-        raise InputError(
-            f"x has {x_.shape[-1]} coordinates a point, the model was fitted with {dimension}; give (points, {dimension})"
-        )
+    points = _points(x, dimension)
     if y is None:
-        return x_, None, None
-    n = x_.shape[-2]
-    y_ = as_array("y", y)
-    if y_.ndim == 1:
-        y_ = y_[None, :, None]
-    elif y_.ndim == 2:  # (F, n), or (n, p) of one function
-        single = (
-            x_.ndim == 2 and y_.shape[0] == n != y_.shape[1] and components in (None, y_.shape[1])
-        )
-        y_ = y_[None] if single else y_[..., None]
-    if y_.ndim != 3 or y_.shape[1] != n or (x_.ndim == 3 and len(x_) != len(y_)):
+        return points, None, None
+    values = _values(y, points, components)
+    points = np.broadcast_to(
+        points if points.ndim == 3 else points[None], (len(values), *points.shape[-2:])
+    )
+    known = _known(values, mask)
+    return points, np.where(known[..., None], values, 0.0), known
+
+
+def _points(x: ArrayLike, dimension: int | None) -> NDArray[np.float64]:
+    """Points (n, d) or (F, n, d)."""
+    points = as_array("x", x)
+    points = points[:, None] if points.ndim == 1 else points
+    if points.ndim not in (2, 3) or points.shape[-2] == 0:
         raise InputError(
-            f"y must be (functions, points) or (functions, points, components) for x of shape {x_.shape}, not {np.shape(y)}"
+            "x must be (points,), (points, d) or (functions, points, d) with a point at least, "
+            f"not {points.shape}"
         )
-    if components is not None and y_.shape[-1] != components:
+    if not np.isfinite(points).all():
         raise InputError(
-            f"y has {y_.shape[-1]} components a point, the model was fitted with {components}"
+            "x holds values that are not finite; leave such points out, or mask them with mask= "
+            "and any finite position"
         )
-    x_ = np.broadcast_to(x_ if x_.ndim == 3 else x_[None], (len(y_), *x_.shape[-2:]))
-    known: NDArray[np.bool_] = np.asarray(np.isfinite(y_).all(-1))
+    if dimension is not None and points.shape[-1] != dimension:
+        raise InputError(
+            f"x has {points.shape[-1]} coordinates per point, the model was fitted with "
+            f"{dimension}; give (points, {dimension})"
+        )
+    return points
+
+
+def _values(
+    y: ArrayLike, points: NDArray[np.float64], components: int | None
+) -> NDArray[np.float64]:
+    """Values (F, n, p) at points (n, d) or (F, n, d)."""
+    n, shared = points.shape[-2], points.ndim == 2
+    values = as_array("y", y)
+    if values.ndim == 1:
+        values = values[None, :, None]
+    elif values.ndim == 2:  # (F, n), or (n, p) of one function
+        first, last = values.shape
+        single = shared and first == n != last and components in (None, last)
+        values = values[None] if single else values[..., None]
+    together = values.ndim == 3 and values.shape[1] == n
+    if not together or not (shared or len(points) == len(values)):
+        raise InputError(
+            "y must be (functions, points) or (functions, points, components) for x of shape "
+            f"{points.shape}, not {np.shape(y)}"
+        )
+    if components is not None and values.shape[-1] != components:
+        raise InputError(
+            f"y has {values.shape[-1]} components per point, the model was fitted with {components}"
+        )
+    return values
+
+
+def _known(values: NDArray[np.float64], mask: ArrayLike | None) -> NDArray[np.bool_]:
+    """(F, n) which of the values (F, n, p) are known."""
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).all(-1))
     if mask is not None:
-        mask_ = np.asarray(mask)
-        if mask_.dtype != bool or mask_.shape not in (known.shape, known.shape[1:]):
+        given = np.asarray(mask)
+        if given.dtype != bool or given.shape not in (known.shape, known.shape[1:]):
             raise InputError(
-                f"mask must be bool of shape {known.shape}, True where a value is known, not {mask_.dtype} {mask_.shape}"
+                f"mask must be bool of shape {known.shape}, True where a value is known, not "
+                f"{given.dtype} {given.shape}"
             )
-        if bool((mask_ & ~known).any()):
+        if bool((given & ~known).any()):
             raise InputError(
                 "y is NaN or infinite where mask says it is known; set mask to False there"
             )
-        known = np.broadcast_to(mask_, known.shape) & known
+        known = np.broadcast_to(given, known.shape) & known
     if not known.any(-1).all():
         raise InputError("a function has no known value at all; leave it out")
-    return x_, np.where(known[..., None], y_, 0.0), known
+    return known
 
 
 def as_array(name: str, value: Any) -> NDArray[np.float64]:
@@ -206,6 +245,14 @@ def as_array(name: str, value: Any) -> NDArray[np.float64]:
         raise InputTypeError(
             f"{name} must be an array of numbers, not {type(value).__name__} ({error})"
         ) from error
+
+
+def first_equal(x: NDArray[np.float64], tolerance: float) -> NDArray[np.intp]:
+    """For each point of x (n, d) the first one that lies at the same place."""
+    if not len(x):
+        return np.zeros(0, dtype=np.intp)
+    apart = np.abs(x[:, None] - x[None]).max(-1)
+    return np.asarray((apart <= tolerance).argmax(1), dtype=np.intp)
 
 
 def hurdat_tracks(
@@ -222,7 +269,8 @@ def hurdat_tracks(
         path = Path(folder) / name
         if not path.is_file():
             raise InputError(
-                f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that EQUIDRIFT_DATA names"
+                f"the cyclone tracks need HURDAT2 as {path}; the folder is hurdat in the one that "
+                "EQUIDRIFT_DATA names"
             )
         storms: dict[str, list[tuple[datetime, float, float]]] = {}
         with open(path, newline="", encoding="utf-8") as stream:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.kernels import Gram, Kernel, fit_kernel
+from equidrift.models.fields.functions.gram import Gram
+from equidrift.models.fields.functions.kernels import Kernel, fit_kernel
 
 HARMONICS = 20
 REFINED, ZOOMS, FINE = (
@@ -51,7 +52,8 @@ class Experts(nn.Module):
         super().__init__()
         if span is not None and not (span > 0 and 0 < band[0] < band[1]):
             raise InputError(
-                f"the harmonic expert needs a positive span and frequencies 0 < low < high, not {span} and {band}"
+                "the harmonic expert needs a positive span and frequencies 0 < low < high, not "
+                f"{span} and {band}"
             )
         self.kernels, self.span = nn.ModuleList(kernels), span
         count = len(kernels) + (span is not None)
@@ -94,7 +96,7 @@ class Experts(nn.Module):
         and std (1, 1, 1); all float64.
         """
         a2, s2 = alpha.square(), std.square()
-        unit = torch.eye(x.shape[1], dtype=y.dtype)
+        unit = torch.eye(x.shape[1], dtype=y.dtype, device=y.device)
         matrices = [kernel.gram(x, mask).dense for kernel in self.stationary]
         logs = [
             Gram(a2 * matrix + s2 * unit, 1.0, x.shape[1], 1, mask).log_prob(y)
@@ -115,7 +117,10 @@ class Experts(nn.Module):
             return (self.parts(x, y, mask, alpha, std)[0] + self.log_weight).logsumexp(-1)
         rows = [u.split(1) for u in (x, y, mask, alpha, std)]
         return torch.cat(
-            [(self.parts(*row)[0] + self.log_weight).logsumexp(-1) for row in zip(*rows)]
+            [
+                (self.parts(*row)[0] + self.log_weight).logsumexp(-1)
+                for row in zip(*rows, strict=True)
+            ]
         )
 
     def score(self, x: Tensor, y: Tensor, mask: Tensor, alpha: Tensor, std: Tensor) -> Tensor:
@@ -145,7 +150,8 @@ class Experts(nn.Module):
         )  # (B, cells)
         if float(noise) > COARSE**2:  # peaks are broader than cells
             return coarse.logsumexp(1) - math.log(cells), grid[coarse.argmax(1)]
-        # spacing of the last sum: the change of f that moves the highest harmonic by one noise level over the span
+        # spacing of the last sum: the change of f that moves the highest harmonic by one noise
+        # level over the span
         fine = min(float(noise.sqrt()) / (2 * math.pi * HARMONICS * span), width / (FINE - 1))
         shrink = (fine * (FINE // 2) / (0.5 * width)) ** (1 / ZOOMS)
         with torch.no_grad():
@@ -274,38 +280,32 @@ def fit_experts(
     expert has its updates in closed form.
     """
     x, y, mask = (u[:functions] for u in (x.double(), y.double(), mask))
-    one = torch.ones(1, 1, 1, dtype=torch.float64)
     value = -math.inf
     for turn in range(rounds):
-        with torch.no_grad():
-            singles = zip(x.split(1), y.split(1), mask.split(1))
-            rows = [experts.parts(*single, one, 0 * one) for single in singles]
-            logs = torch.cat([row[0] for row in rows]) + experts.log_weight
-            value = float(logs.logsumexp(-1).sum() / mask.sum())
-            share = (logs - logs.logsumexp(-1, keepdim=True)).exp()
-            experts.log_weight.copy_((share.mean(0) + 1e-3).log().log_softmax(-1))
-            if experts.span is not None:
-                _update_harmonic(
-                    experts,
-                    torch.cat([row[1] for row in rows if row[1] is not None]),
-                    x,
-                    y,
-                    mask,
-                    share[:, -1],
-                )
+        value, share = _expectation(experts, x, y, mask)
         for k, kernel in enumerate(experts.stationary):
             if float(share[:, k].sum()) < 1:  # no function is its own
                 continue
-            fit_kernel(
-                kernel,
-                x,
-                y,
-                mask,
-                share=share[:, k] + 1e-9,
-                steps=40 if turn else 80,
-                seed=seed + turn,
-            )
+            own, steps = share[:, k] + 1e-9, 40 if turn else 80
+            fit_kernel(kernel, x, y, mask, share=own, steps=steps, seed=seed + turn)
     return value
+
+
+@torch.no_grad()
+def _expectation(experts: Experts, x: Tensor, y: Tensor, mask: Tensor) -> tuple[float, Tensor]:
+    """(log-likelihood per value, each expert's share (F, k) of each function); weights
+    and the harmonic expert take their new values.
+    """
+    one = torch.ones(1, 1, 1, dtype=torch.float64, device=x.device)
+    singles = zip(x.split(1), y.split(1), mask.split(1), strict=True)
+    rows = [experts.parts(*single, one, 0 * one) for single in singles]
+    logs = torch.cat([row[0] for row in rows]) + experts.log_weight
+    share = (logs - logs.logsumexp(-1, keepdim=True)).exp()
+    experts.log_weight.copy_((share.mean(0) + 1e-3).log().log_softmax(-1))
+    if experts.span is not None:
+        frequencies = torch.cat([row[1] for row in rows if row[1] is not None])
+        _update_harmonic(experts, frequencies, x, y, mask, share[:, -1])
+    return float(logs.logsumexp(-1).sum() / mask.sum()), share
 
 
 def _update_harmonic(
@@ -320,8 +320,8 @@ def _update_harmonic(
     )
     experts.log_offset.copy_(square[-1].clamp(min=1e-9).log())
     experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
-    # quantiles: a function whose frequency was missed, by a half or a third, would spoil extremes; wide margins, for a function
-    # beyond the band has no density to speak of
+    # quantiles: a function whose frequency was missed, by a half or a third, would spoil
+    # extremes; wide margins, for a function beyond the band has no density to speak of
     low, high = (
         float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64))
     )

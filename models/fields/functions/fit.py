@@ -75,11 +75,13 @@ def standardised(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None, vector: boo
     d, p = points.shape[-1], values.shape[-1]
     if vector and p != d:
         raise InputError(
-            f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave vector out for scalars"
+            f"vector=True is for fields of {d} components in {d} dimensions, y has {p}; leave "
+            "vector out for scalars"
         )
     if not vector and p != 1:
         raise InputError(
-            f"y has {p} components a point; give vector=True for a vector field, or fit one model a component"
+            f"y has {p} components a point; give vector=True for a vector field, or fit one model "
+            "a component"
         )
     seen = values[known]
     centre = 0.0 if vector else float(seen.mean())
@@ -147,7 +149,7 @@ def training_batches(data: Standard, batch: int, seed: int) -> tuple[Draw, Draw 
         )
         return arrays[0][pick], arrays[1][pick], arrays[2][pick]
 
-    def held_out(step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def held_out(_step: int) -> tuple[Tensor, Tensor, Tensor]:
         return unseen[0], unseen[1], unseen[2]
 
     return batches, held_out if len(held) else None
@@ -182,7 +184,7 @@ def extent(x: Array, known: NDArray[np.bool_]) -> tuple[float, float]:
     """(largest extent of a function along a coordinate, typical distance of neighbours
     in it).
     """
-    extents = [np.ptp(points[mask], axis=0).max() for points, mask in zip(x, known)]
+    extents = [np.ptp(points[mask], axis=0).max() for points, mask in zip(x, known, strict=True)]
     count = float(np.median(known.sum(-1)))
     span = float(max(extents))
     return span or 1.0, (span or 1.0) / max(1.0, count ** (1 / x.shape[-1]))
@@ -196,7 +198,8 @@ def limiting_kernel(limit: str | Kernel, data: Standard, period: float | None) -
     if isinstance(limit, Kernel):
         if limit.components != data.components:
             raise InputError(
-                f"limit is a kernel of {limit.components} components, the values have {data.components}"
+                f"limit is a kernel of {limit.components} components, the values have "
+                f"{data.components}"
             )
         return limit
     if limit == "fitted":

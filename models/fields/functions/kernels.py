@@ -1,41 +1,30 @@
-"""Equivariant kernels, and the Gram matrices they give (arXiv:2307.05431, kernels):
+"""Equivariant kernels (arXiv:2307.05431, kernels):
 k(gx, gx') = rho(g) k(x, x') rho(g)^T.
 
 A kernel is a sum of terms and a white part; it is a module, so that its logarithmic
 parameters can be fitted by maximum marginal likelihood (`fit_kernel`) and saved with a
-model's weights. A `Gram` knows when its matrix is a multiple of the unit matrix and
-then never builds one.
+model's weights.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.fields.functions.gram import Gram
 
 SCALAR = ("se", "matern12", "matern32", "matern52", "periodic", "weakly-periodic", "spectral")
 VECTOR = ("se", "curl-free", "div-free")
 KINDS = tuple(dict.fromkeys(("white", *SCALAR, *VECTOR)))
-JITTER_STEPS = (
-    0.0,
-    1e-8,
-    1e-6,
-    1e-5,
-    1e-4,
-    1e-3,
-)  # shares of the variance; above the last one a Gram matrix is called singular
-QUIET_JITTER = 1e-6
-NOISY_SHARE, SHORT = 0.05, 0.1
-
-
-class JitterWarning(UserWarning):
-    """More than 1e-6 of the variance was added to the diagonal of a Gram matrix."""
+NOISY_SHARE = 0.05  # of the variance, of the white part of a "noisy-" kernel
+SHORT = 0.1  # of the length, in a "short-" kernel
+FIT_RATE = 0.05  # of Adam at the start of a fit
+LEAST_LOG_VARIANCE = -20.0  # below it a term is gone, and its gradient with it
 
 
 class Kernel(nn.Module):
@@ -63,42 +52,30 @@ class Kernel(nn.Module):
         noise: float = 0.0,
     ):
         super().__init__()
-        self.log_variance: nn.Parameter
-        self.log_length: nn.Parameter
-        self.log_period: nn.Parameter
         for kind in kinds:
             if kind not in KINDS or kind == "white":
                 raise UnknownNameError("kernel", kind, KINDS)
         self.kinds, self.components = tuple(kinds), components
-        for name, value in (
-            ("log_variance", variance),
-            ("log_length", length),
-            ("log_period", period),
-        ):
-            values = (
-                [float(value)] * len(kinds)
-                if isinstance(value, int | float)
-                else [float(v) for v in value]
-            )
-            if len(values) != len(kinds) or any(v <= 0 for v in values):
-                raise InputError(
-                    f"{name[4:]} must be positive, one for each of {list(kinds)}, not {value}"
-                )
-            setattr(
-                self,
-                name,
-                nn.Parameter(torch.tensor(values, dtype=torch.float64).log(), requires_grad=False),
-            )
+        self.log_variance = self._logs("variance", variance)
+        self.log_length = self._logs("length", length)
+        self.log_period = self._logs("period", period)
         if noise < 0 or (not kinds and noise == 0):
             raise InputError(
-                f"the white part of a kernel must be positive where there is nothing else, and never negative, not {noise}"
+                "the white part of a kernel must be positive where there is nothing else, and "
+                f"never negative, not {noise}"
             )
-        self.log_inner = nn.Parameter(
-            torch.tensor(inner, dtype=torch.float64).log(), requires_grad=False
-        )
-        self.log_noise = nn.Parameter(
-            torch.tensor(max(noise, 1e-30), dtype=torch.float64).log(), requires_grad=False
-        )
+        self.log_inner = _log_parameter(inner)
+        self.log_noise = _log_parameter(max(noise, 1e-30))
+
+    def _logs(self, name: str, value: Sequence[float] | float) -> nn.Parameter:
+        """Logarithms of one value per term, or of one for all."""
+        many = [value] * len(self.kinds) if isinstance(value, int | float) else value
+        values = [float(v) for v in many]
+        if len(values) != len(self.kinds) or any(v <= 0 for v in values):
+            raise InputError(
+                f"{name} must be positive, one for each of {list(self.kinds)}, not {value}"
+            )
+        return _log_parameter(values)
 
     @property
     def noise(self) -> Tensor:
@@ -112,7 +89,7 @@ class Kernel(nn.Module):
         """
         shares = [
             v * (max(1, self.components - 1) if kind == "div-free" else 1.0)
-            for kind, v in zip(self.kinds, self.log_variance.exp())
+            for kind, v in zip(self.kinds, self.log_variance.exp(), strict=True)
         ]
         return self.noise + sum(shares, start=torch.zeros((), dtype=torch.float64))
 
@@ -126,18 +103,19 @@ class Kernel(nn.Module):
         """
         difference = x[:, :, None] - z[:, None]
         p, d = self.components, x.shape[-1]
-        unit = torch.eye(p, dtype=x.dtype)
+        unit = torch.eye(p, dtype=x.dtype, device=x.device)
         total = x.new_zeros(*difference.shape[:3], p, p)
         # rounding: parameters are float64, points may be float32
         scale = [
             t.to(x.dtype)
             for t in (self.log_variance.exp(), self.log_length.exp(), self.log_period.exp())
         ]
-        for kind, v, length, period in zip(self.kinds, *scale):
+        for kind, v, length, period in zip(self.kinds, *scale, strict=True):
             if kind in ("curl-free", "div-free"):
                 if p != d:
                     raise InputError(
-                        f"the {kind} kernel is for fields of {d} components in {d} dimensions, not {p} components"
+                        f"the {kind} kernel is for fields of {d} components in {d} dimensions, "
+                        f"not {p} components"
                     )
                 r = difference / length
                 square = r.square().sum(-1)[..., None, None]
@@ -160,7 +138,7 @@ class Kernel(nn.Module):
         total = self.variance.to(x.dtype)
         size = n * p
         matrix = self.between(x, x).reshape(b, size, size) + self.noise.to(x.dtype) * torch.eye(
-            size, dtype=x.dtype
+            size, dtype=x.dtype, device=x.device
         )
         if mask is not None:
             keep = mask[:, :, None].expand(b, n, p).reshape(b, size).to(x.dtype)
@@ -168,6 +146,11 @@ class Kernel(nn.Module):
                 (1 - keep) * total
             )
         return Gram(matrix, float(total.detach()), n, p, mask)
+
+
+def _log_parameter(value: float | list[float]) -> nn.Parameter:
+    """A logarithm in float64 that no optimiser changes until `fit_kernel` asks for it."""
+    return nn.Parameter(torch.tensor(value, dtype=torch.float64).log(), requires_grad=False)
 
 
 def _scalar(kind: str, difference: Tensor, length: Tensor, period: Tensor, inner: Tensor) -> Tensor:
@@ -219,171 +202,12 @@ def make_kernel(
     )
 
 
-class Gram:
-    """Gram matrix of n points with p components: a dense matrix (B or 1, n p, n p), or
-    a multiple of the unit matrix.
-
-    Fields are (B, n, p); a Gram of batch 1 serves every one of them.
-    """
-
-    def __init__(
-        self, matrix: Tensor | None, variance: float, n: int, p: int, mask: Tensor | None = None
-    ):
-        self.matrix, self.variance, self.n, self.p, self.mask = matrix, variance, n, p, mask
-        self.jitter = 0.0
-        self._factor: Tensor | None = None
-        self._root: Tensor | None = None
-        self._weights: tuple[Tensor, Tensor] | None = None  # of the last `free` in `project`
-
-    @property
-    def factor(self) -> Tensor:
-        """Lower Cholesky factor, with as little jitter as it takes.
-
-        Raises
-        ------
-        InputError
-            where 1e-3 of the variance is not enough; `JitterWarning` reports more than
-            1e-6.
-        """
-        if self._factor is None:
-            self._factor, self.jitter = _cholesky(self.dense, self.variance)
-        return self._factor
-
-    @property
-    def dense(self) -> Tensor:
-        """The matrix, built where it is a multiple of the unit matrix."""
-        return (
-            self.variance * torch.eye(self.n * self.p, dtype=torch.float64)[None]
-            if self.matrix is None
-            else self.matrix
-        )
-
-    def _apply(self, matrix: Tensor, y: Tensor) -> Tensor:
-        flat = y.reshape(y.shape[0], -1)
-        flat = flat @ matrix[0].T if len(matrix) == 1 else (matrix @ flat[..., None])[..., 0]
-        return flat.reshape(y.shape)
-
-    def mul(self, y: Tensor) -> Tensor:
-        """K y."""
-        return self.variance * y if self.matrix is None else self._apply(self.matrix, y)
-
-    def root(self, z: Tensor) -> Tensor:
-        """S z with S S^T = K: S is the Cholesky factor for scalars, the symmetric root
-        for vectors, which turns with the frame.
-        """
-        if self.matrix is None:
-            return math.sqrt(self.variance) * z
-        if self.p == 1:
-            return self._apply(self.factor, z)
-        if self._root is None:
-            self._root = _symmetric_root(self.matrix, self.variance)
-        return self._apply(self._root, z)
-
-    def root_cheap(self, z: Tensor) -> Tensor:
-        """S z by the Cholesky factor, for training, where only the distribution counts."""
-        return math.sqrt(self.variance) * z if self.matrix is None else self._apply(self.factor, z)
-
-    def solve_root(self, y: Tensor, transposed: bool = False) -> Tensor:
-        """S^-1 y or S^-T y, with the Cholesky factor S."""
-        if self.matrix is None:
-            return y / math.sqrt(self.variance)
-        factor = self.factor.expand(len(y), -1, -1) if len(self.factor) != len(y) else self.factor
-        flat = y.reshape(len(y), -1, 1)
-        solved = torch.linalg.solve_triangular(
-            factor.mT if transposed else factor, flat, upper=transposed
-        )
-        return solved.reshape(y.shape)
-
-    def solve(self, y: Tensor) -> Tensor:
-        """K^-1 y."""
-        if self.matrix is None:
-            return y / self.variance
-        if len(self.factor) == 1:
-            flat = y.reshape(len(y), -1)
-            return torch.cholesky_solve(flat.T, self.factor[0]).T.reshape(y.shape)
-        return torch.cholesky_solve(y.reshape(len(y), -1, 1), self.factor).reshape(y.shape)
-
-    def log_prob(self, y: Tensor) -> Tensor:
-        """log N(y; 0, K) of fields (B, n, p), over the points that are not masked."""
-        keep = (
-            torch.ones(y.shape[:2], dtype=y.dtype)
-            if self.mask is None
-            else self.mask.to(y.dtype).expand(y.shape[:2])
-        )
-        y = y * keep[..., None]
-        count = keep.sum(-1) * self.p
-        if self.matrix is None:
-            return -0.5 * (
-                y.square().sum((1, 2)) / self.variance
-                + count * math.log(2 * math.pi * self.variance)
-            )
-        flat = keep[..., None].expand(*keep.shape, self.p).reshape(len(y), -1)
-        logs = (self.factor.diagonal(dim1=1, dim2=2).log() * flat).sum(-1)
-        return (
-            -0.5 * self.solve_root(y).square().sum((1, 2))
-            - logs
-            - 0.5 * count * math.log(2 * math.pi)
-        )
-
-    def project(self, v: Tensor, free: Tensor) -> Tensor:
-        """v_free - K_fk K_kk^-1 v_known at free points, 0 at known ones; free: bool
-        (n,).
-
-        Applied to K grad log p it gives G grad_free log p, and to a draw of N(0, K) one
-        of N(0, G), where G is the covariance that the limiting GP leaves to the free
-        points: the natural metric of their Langevin dynamics.
-        """
-        spread = free[None, :, None].expand(1, self.n, self.p)
-        if self.matrix is None or bool(free.all()):
-            return torch.where(spread, v, torch.zeros_like(v))
-        flat = spread.reshape(-1)
-        if len(self.matrix) != 1:
-            raise InputError(
-                f"conditioning needs all samples at the same points, not {len(self.matrix)} sets of points"
-            )
-        matrix = self.matrix[0]
-        if self._weights is None or not torch.equal(self._weights[0], flat):
-            factor, _ = _cholesky(matrix[~flat][:, ~flat][None], self.variance)
-            self._weights = flat, torch.cholesky_solve(matrix[~flat][:, flat], factor[0])
-        carried = v.reshape(len(v), -1)[:, ~flat] @ self._weights[1]
-        out = torch.zeros_like(v).reshape(len(v), -1)
-        out[:, flat] = v.reshape(len(v), -1)[:, flat] - carried
-        return out.reshape(v.shape)
-
-
-def _cholesky(matrix: Tensor, variance: float) -> tuple[Tensor, float]:
-    """(factor, jitter as a share of the variance)."""
-    unit = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
-    for share in JITTER_STEPS:
-        factor, info = torch.linalg.cholesky_ex(matrix + share * variance * unit)
-        if not bool(info.any()):
-            if share > QUIET_JITTER:
-                warnings.warn(
-                    f"the Gram matrix of {matrix.shape[-1]} values is nearly singular: a jitter of {share:.0e} of the variance was added; "
-                    "give the kernel a white part (noise=) or move points apart",
-                    JitterWarning,
-                    stacklevel=3,
-                )
-            return factor, share
-    raise InputError(
-        f"the Gram matrix of {matrix.shape[-1]} values is singular, even with a jitter of 1e-3 of the variance: "
-        "points coincide or hold NaN; give each point once, or a kernel with a white part (noise=)"
-    )
-
-
-def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
-    """K^1/2 by eigenvalues; those below zero by more than rounding are an error."""
-    values, vectors = torch.linalg.eigh(matrix)
-    if not bool(torch.isfinite(values).all()) or float(values.min()) < -1e-3 * variance:
-        least = f"{float(values.min()):.2e}"
-        raise InputError(
-            f"the Gram matrix is not positive (smallest eigenvalue {least}); check the points for NaN and repeats"
-        )
-    return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
-
-
 def fitted_family(
-    components: int, dimension: int, span: float, spacing: float, period: float | None = None
+    components: int,
+    dimension: int,
+    span: float,
+    spacing: float,  # noqa: ARG001 - callers give `period` by place
+    period: float | None = None,
 ) -> Kernel:
     """The kernel that `fit_kernel` starts from: general enough for most stationary
     data.
@@ -431,7 +255,7 @@ def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | No
     return 1.0 / float(frequencies[peaks.argmax()]) if bool(peaks.any()) else None
 
 
-def fit_kernel(
+def fit_kernel(  # noqa: PLR0913 - data and settings, by name
     kernel: Kernel,
     x: Tensor,
     y: Tensor,
@@ -453,38 +277,33 @@ def fit_kernel(
     share : (F,) what each function counts; 1 where not given.
     noise_floor : least variance of the white part, which keeps Gram matrices regular.
     """
-    generator = torch.Generator().manual_seed(seed)
-    x, y = x.double(), y.double()
-    parameters = [
-        kernel.log_variance,
-        kernel.log_length,
-        kernel.log_period,
-        kernel.log_inner,
-        kernel.log_noise,
-    ]
-    optimiser = torch.optim.Adam([p.requires_grad_() for p in parameters], lr=0.05)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    weights = torch.ones(len(x), device=x.device) if share is None else share
+    parameters = list(kernel.parameters())
+    optimiser = torch.optim.Adam([p.requires_grad_() for p in parameters], lr=FIT_RATE)
     value = -math.inf
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 0.05 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        pick = torch.multinomial(
-            torch.ones(len(x)) if share is None else share,
-            min(batch, len(x)),
-            True,
-            generator=generator,
-        )
+            wave = 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = FIT_RATE * (0.02 + 0.98 * wave)
+        pick = torch.multinomial(weights, min(batch, len(x)), True, generator=generator)
         chosen = None if mask is None else mask[pick]
-        count = y[pick].numel() if chosen is None else float(chosen.sum()) * y.shape[-1]
+        loss = _negative_likelihood(kernel, x[pick].double(), y[pick].double(), chosen)
         optimiser.zero_grad()
-        loss = -kernel.gram(x[pick], chosen).log_prob(y[pick]).sum() / count
         loss.backward()
         if all(bool(torch.isfinite(p.grad).all()) for p in parameters if p.grad is not None):
             optimiser.step()
         with torch.no_grad():
             kernel.log_noise.clamp_(min=math.log(noise_floor))
-            kernel.log_variance.clamp_(min=-20.0)
+            kernel.log_variance.clamp_(min=LEAST_LOG_VARIANCE)
         value = -float(loss.detach())
     for p in parameters:
         p.requires_grad_(False)
         p.grad = None
     return value
+
+
+def _negative_likelihood(kernel: Kernel, x: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
+    """Minus the log-likelihood per known value of functions (F, n, p)."""
+    count = y.numel() if mask is None else float(mask.sum()) * y.shape[-1]
+    return -kernel.gram(x, mask).log_prob(y).sum() / count

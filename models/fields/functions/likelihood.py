@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from equidrift.models.fields.functions.kernels import Gram
+from equidrift.models.fields.functions.gram import Gram
 from equidrift.models.fields.functions.objective import FieldDiffusion
 from equidrift.models.shared.likelihood import flow_and_divergence, probe_vectors
 

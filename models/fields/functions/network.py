@@ -54,7 +54,9 @@ def make_network(config: NetworkConfig) -> nn.Module:
 
 def time_features(t: Tensor, std: Tensor, width: int) -> Tensor:
     """Sinusoids of the time and of the log of the noise (B,): (B, width)."""
-    frequencies = torch.exp(torch.linspace(0.0, math.log(100.0), width // 4, dtype=t.dtype))
+    frequencies = torch.exp(
+        torch.linspace(0.0, math.log(100.0), width // 4, dtype=t.dtype, device=t.device)
+    )
     phase = torch.cat(
         [t[:, None] * frequencies, (std + 1e-4).log()[:, None] * frequencies / 10], -1
     )
@@ -68,8 +70,9 @@ class NoNetwork(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, t: Tensor, std: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-        """Zeros like y."""
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Zeros like y, the fourth of (t, std, x, y, mask)."""
+        y = inputs[3]
         return torch.zeros_like(y)
 
 
@@ -124,7 +127,7 @@ class BiDimensionalAttention(nn.Module):
             x.dtype
         )  # (B, n, d, heads, pairs); the shift keeps float32 exact far out
         turn = angle.cos(), angle.sin()
-        skips = torch.zeros((), dtype=y.dtype)
+        skips = torch.zeros((), dtype=y.dtype, device=y.device)
         for block in self.blocks:
             h, skip = block(h, time, turn, mask)
             skips = skips + skip
@@ -149,7 +152,7 @@ class PlainAttention(BiDimensionalAttention):
         x: Tensor,
         y: Tensor,
         mask: Tensor,
-        features: Tensor | None = None,
+        features: Tensor | None = None,  # noqa: ARG002 - made here, but the base's signature
     ) -> Tensor:
         """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the
         coordinates come as waves of several lengths.
@@ -242,7 +245,7 @@ class VectorNetwork(nn.Module):
         self.time = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
         self.enter_vector = nn.Parameter(torch.randn(2, c))
         self.enter_scalar = nn.Linear(2, c)
-        self.layers = nn.ModuleList([_VectorLayer(c, config.radial) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([VectorLayer(c, config.radial) for _ in range(config.layers)])
         self.leave = nn.Linear(c, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
         self.centres: Tensor
@@ -259,7 +262,7 @@ class VectorNetwork(nn.Module):
             torch.where(near < 1, 0.5 * (1 + (math.pi * near).cos()), torch.zeros_like(near))
             * keep[:, None]
         )
-        window = window * (1 - torch.eye(x.shape[1], dtype=x.dtype))
+        window = window * (1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
         # even in the root of the distance: more filters where fields change
         filters = (
             -((near[..., None].sqrt() - self.centres.to(x.dtype)) * len(self.centres)).square()
@@ -277,7 +280,11 @@ class VectorNetwork(nn.Module):
         return (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
 
 
-class _VectorLayer(nn.Module):
+class VectorLayer(nn.Module):
+    """One round of messages between the points: scalars s (B, n, c) and vectors v (B, n,
+    3, c), by radial filters (B, radial, n, n) and unit vectors (B, n, n, 3).
+    """
+
     def __init__(self, c: int, radial: int):
         super().__init__()
         self.radial = nn.Parameter(torch.randn(4, c, radial) * radial**-0.5)
@@ -288,6 +295,7 @@ class _VectorLayer(nn.Module):
         self.update = nn.Linear(2 * c, c, bias=False)
 
     def forward(self, s: Tensor, v: Tensor, filters: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
+        """Scalars and vectors after the round."""
         scale = (v.square().sum(2, keepdim=True).mean(-1, keepdim=True) + 1e-3).rsqrt()
         left, right = self.vectors(v * scale).chunk(2, -1)
         sent = self.send(self.norm(s))

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.fields.functions.experts import Experts
-from equidrift.models.fields.functions.kernels import Gram, Kernel
+from equidrift.models.fields.functions.gram import Gram
+from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork, make_network
 
 Parametrisation = Literal["none", "preconditioned-s", "preconditioned-k", "y0"]
@@ -202,12 +203,12 @@ def draw_times(
     the likelihood is made, the others even in t.
     """
     n_late = round(count * late)
-    u = torch.rand(2, generator=generator, dtype=torch.float64)
+    u = torch.rand(2, generator=generator, device=generator.device, dtype=torch.float64)
     even = ((u[0] + torch.arange(count - n_late)) / max(1, count - n_late)) % 1.0
     logs = ((u[1] + torch.arange(n_late)) / max(1, n_late)) % 1.0
     std = (math.log(STD_FLOOR) * logs).exp() * 0.995
     t = torch.cat([schedule.t0 + 1e-6 + (1 - schedule.t0 - 1e-6) * even, schedule.time_of(std)])
-    return t[torch.randperm(count, generator=generator)]
+    return t[torch.randperm(count, generator=generator, device=generator.device)]
 
 
 class AnalyticScore:
@@ -226,7 +227,7 @@ class AnalyticScore:
         limit = self.limit.gram(x)
         data = self.data.gram(x)
         size = x.shape[1] * self.data.components
-        unit = torch.eye(size, dtype=x.dtype)[None]
+        unit = torch.eye(size, dtype=x.dtype, device=x.device)[None]
         k_limit = limit.matrix if limit.matrix is not None else limit.variance * unit
         k_data = data.matrix if data.matrix is not None else data.variance * unit
 
@@ -260,7 +261,8 @@ class FieldDiffusion(nn.Module):
             raise UnknownNameError("parametrisation", kind, PARAMETRISATIONS)
         if experts is not None and (kernel.kinds or not residual or kind == "y0"):
             raise InputError(
-                "experts go with a white limiting kernel, the residual trick, and a score for the network's output"
+                "experts go with a white limiting kernel, the residual trick, and a score for the "
+                "network's output"
             )
         self.kernel, self.network, self.experts = kernel, make_network(config), experts
         self.schedule, self.kind, self.std_trick, self.residual = (
@@ -310,7 +312,8 @@ class FieldDiffusion(nn.Module):
         )
         if self.experts is None:
             return found
-        # in place of the limiting GP's score -y, the mixture's; std and the smallest noise of the experts bound it
+        # in place of the limiting GP's score -y, the mixture's; std and the smallest noise of the
+        # experts bound it
         return (
             found
             + y
@@ -332,7 +335,7 @@ class FieldDiffusion(nn.Module):
         t = draw_times(len(x), self.schedule, generator)
         std, alpha = (u.to(y.dtype) for u in self.factors(t))
         gram = self.kernel.gram(x, mask)
-        z = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+        z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=y.dtype)
         noisy = (alpha * y + std * gram.root_cheap(z)) * mask[..., None]
         score = self.score(t, x, noisy, mask, gram, half)
         return denoising_loss(score, z, std, alpha, gram, self.kind, mask.to(y.dtype))

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.data import as_array, as_fields
+from equidrift.models.fields.cards import field_card, save_fields
+from equidrift.models.fields.functions.conditioned import Conditioned
+from equidrift.models.fields.functions.data import as_array, as_fields, first_equal
 from equidrift.models.fields.functions.experts import Experts
 from equidrift.models.fields.functions.fit import (
     Batch,
@@ -29,13 +30,11 @@ from equidrift.models.fields.functions.fit import (
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
-from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta, OUNoising
-from equidrift.models.shared.conditioning import Mode, conditional_sample
-from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
+from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta
+from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.run import fit, load_network
 from equidrift.models.shared.trainer import Progress, Trainer, stepped
-from equidrift.seeds import check_seed, sample_rng, sample_seeds
-from equidrift.weights import save_weights
+from equidrift.seeds import check_seed
 
 Array = NDArray[np.float64]
 NOISE = 0x5EED  # salt of the seeds of the noise in training
@@ -78,7 +77,7 @@ class FieldModel:
         self.training: dict[str, Any] = {}  # the same for the card
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - public: arrays and settings by name
         cls,
         x: ArrayLike,
         y: ArrayLike,
@@ -153,6 +152,13 @@ class FieldModel:
         """Whether there is a network, to be trained."""
         return not isinstance(self.diffusion.network, NoNetwork)
 
+    @property
+    def white(self) -> bool:
+        """Whether what a network of zeros stands for is white noise, so that all that
+        the model knows of its functions was learned by the network.
+        """
+        return not self.diffusion.kernel.kinds and self.diffusion.experts is None
+
     def usual_steps(self) -> tuple[int, int, float]:
         """(steps, corrections, psi) of the conditional sampler, if the user does not
         say.
@@ -192,14 +198,14 @@ class FieldModel:
         trainer = fit(
             self.diffusion.network,
             stepped(lambda step: Batch(*batches(step))),
-            lambda network, part: measured(part.data, part.seed(seed, NOISE)),
+            lambda _, part: measured(part.data, part.seed(seed, NOISE)),
             make_schedule(schedule, weight_decay=0.0),
             budget_s,
             out=out,
             resume=resume,
             progress=progress,
             held_out=None if held_out is None else (lambda step: Batch(*held_out(step))),
-            held_out_loss=lambda network, data: measured(data, seed ^ NOISE),
+            held_out_loss=lambda _, data: measured(data, seed ^ NOISE),
         )
         self.diffusion.eval()
         self.record, self.training = trainer.summary(), trainer.card()
@@ -216,12 +222,13 @@ class FieldModel:
             for shapes that do not fit the model, or two values at one point.
         """
         x, y, known = self._single(x_context, y_context, mask)
-        first = _first_equal(x, self._tolerance(x))
+        first = first_equal(x, self.tolerance(x))
         for k, j in enumerate(first):
             if j != k and not np.allclose(y[k], y[j], rtol=0, atol=1e-9 * self.scale):
                 both = f"{y[j]} and {y[k]}"
                 raise InputError(
-                    f"context points {j} and {k} lie at the same place with other values ({both}); give their mean once"
+                    f"context points {j} and {k} lie at the same place with other values "
+                    f"({both}); give their mean once"
                 )
         keep = known & (first == np.arange(len(x)))
         if not keep.any():
@@ -247,11 +254,12 @@ class FieldModel:
         """
         x_, y_, known = as_fields(x, y, mask, dimension=self.dimension, components=self.components)
         for k in range(len(x_)):
-            self._check_span(x_[k][known[k]], options.get("extrapolate", False))
-            repeated = _first_equal(x_[k][known[k]], self._tolerance(x_[k]))
+            self.check_span(x_[k][known[k]], options.get("extrapolate", False))
+            repeated = first_equal(x_[k][known[k]], self.tolerance(x_[k]))
             if (repeated != np.arange(len(repeated))).any():
                 raise InputError(
-                    f"function {k} has two values at one point; a density over a function has each point once"
+                    f"function {k} has two values at one point; a density over a function has "
+                    "each point once"
                 )
         options.pop("extrapolate", None)
         values = ((torch.tensor(y_) - self.centre) / self.scale) * torch.tensor(known)[..., None]
@@ -284,36 +292,19 @@ class FieldModel:
             "span": self.span,
             "dimension": self.dimension,
         }
-        card: dict[str, Any] = {
-            "name": "my-field",
-            "family": "fields",
-            "task": "field",
+        own = {
             "description": "distribution over functions",
-        }
-        card |= {
-            "config": config,
             "elements": "any (fields over points)",
-            "max_atoms": 0,
             "units": "the training data's",
         }
-        return {
-            **card,
-            "licence": LICENCE,
-            "training_data": TRAINING_DATA,
-            "quality": {},
-            **self.training,
-            **more,
-        }
+        return field_card("field", config, own, self.training, more)
 
     def save(self, path: str | Path, **card: Any) -> Path:
         """Write PATH.safetensors and its card; returns the former.
 
         Keywords go into the card.
         """
-        state = {key: value.clone() for key, value in self.diffusion.state_dict().items()}
-        return save_weights(
-            path, {k: v.float() for k, v in state.items()}, self.card(name=Path(path).stem, **card)
-        )
+        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> FieldModel:
@@ -342,7 +333,8 @@ class FieldModel:
         )
         if points.ndim != 2 or not fits:
             raise InputError(
-                f"a context is one function: x_context (n, {self.dimension}) and y_context (n, {self.components}), "
+                f"a context is one function: x_context (n, {self.dimension}) and y_context (n, "
+                f"{self.components}), "
                 f"not {points.shape} and {values.shape}"
             )
         x_, y_, known = as_fields(
@@ -352,115 +344,24 @@ class FieldModel:
         )
         return x_[0], y_[0], known[0]
 
-    def _tolerance(self, x: Array) -> float:
-        return TOLERANCE * (
-            self.span if math.isfinite(self.span) else max(1.0, float(np.ptp(x)) if x.size else 1.0)
-        )
+    def tolerance(self, x: Array) -> float:
+        """The distance within which two of the points x (n, d) are one."""
+        if math.isfinite(self.span):
+            return TOLERANCE * self.span
+        return TOLERANCE * max(1.0, float(np.ptp(x)) if x.size else 1.0)
 
-    def _check_span(self, x: Array, extrapolate: bool) -> None:
+    def check_span(self, x: Array, extrapolate: bool) -> None:
+        """Raise `InputError` for points x (n, d) farther apart than in training, unless
+        `extrapolate`.
+        """
         extent = float(np.ptp(x, axis=0).max()) if len(x) else 0.0
         if extent > 1.05 * self.span and not extrapolate:
             raise InputError(
-                f"context and queries extend over {extent:.4g}, the model has seen functions over {self.span:.4g}; ask for points "
-                "closer together, or give extrapolate=True if the answer beyond that distance does not matter"
+                f"context and queries extend over {extent:.4g}, the model has seen functions over "
+                f"{self.span:.4g}; ask for points "
+                "closer together, or give extrapolate=True if the answer beyond that distance "
+                "does not matter"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Conditioned:
-    """A `FieldModel` given values y (n, p) at points x (n, d)."""
-
-    model: FieldModel
-    x: Array
-    y: Array
-
-    def sample(
-        self,
-        x_query: ArrayLike,
-        n: int = 1,
-        seed: int = 0,
-        *,
-        steps: int | None = None,
-        corrections: int | None = None,
-        psi: float | None = None,
-        tau: float = 1.0,
-        mode: Mode = "independent",
-        ode: bool = False,
-        extrapolate: bool = False,
-        noise: Callable[[tuple[int, ...]], Array] | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Array:
-        """n functions at points (m, d): (n, m, p), one random stream per sample.
-
-        A query that is repeated has the same value each time, one at a context point
-        the context's.
-
-        Parameters
-        ----------
-        steps, corrections, psi, tau, mode, ode : of `conditioning.conditional_sample`;
-            the price is steps (1 + corrections) network calls.
-        extrapolate : allow points farther apart than in training.
-        noise : gives standard normal arrays of a shape (n, points, p) in place of the
-            seed's; for tests of equivariance.
-
-        Raises
-        ------
-        InputError
-            for points that do not fit, or lie too far apart.
-        """
-        model = self.model
-        n = check_count("n", n)
-        query, _, _ = as_fields(x_query, dimension=model.dimension)
-        if query.ndim != 2:
-            raise InputError(
-                f"x_query must be (points, {model.dimension}), not an array of shape {query.shape}"
-            )
-        points = np.concatenate([self.x, query])
-        model._check_span(points, extrapolate)
-        first = _first_equal(points, model._tolerance(points))
-        kept = np.flatnonzero(first == np.arange(len(points)))
-        where = np.searchsorted(kept, first[len(self.x) :])
-        free = torch.tensor(kept >= len(self.x))
-        gaussian = model.diffusion.gaussian
-        dtype = dtype or (torch.float32 if model.networked else torch.float64)
-        x = torch.tensor(points[kept], dtype=dtype)[None]
-        known = torch.zeros(n, len(kept), model.components, dtype=dtype)
-        known[:, ~free] = torch.tensor((self.y - model.centre) / model.scale, dtype=dtype)
-        gram = model.diffusion.kernel.gram(x)
-        noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
-        usual = model.usual_steps()
-        steps, corrections = steps or usual[0], usual[1] if corrections is None else corrections
-        psi = usual[2] if psi is None else psi
-        score = _score(model.diffusion, x, gram)
-        times = model.diffusion.schedule.times(steps, 1e-3 if gaussian else 4e-3)
-        draw = draws(noise, n, seed, tuple(known.shape), dtype)
-        options: dict[str, Any] = {
-            "corrections": corrections if len(self.x) else 0,
-            "psi": psi,
-            "tau": tau,
-            "mode": mode,
-            "ode": ode,
-        }
-        with torch.no_grad():
-            made = conditional_sample(noising, score, known, free, times, draw, **options)
-        return made[:, where].double().numpy() * model.scale + model.centre
-
-    def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
-        """log p(y at x | context) of functions (F, m, p): the joint's log density less
-        the context's (B.6).
-        """
-        x_, y_, known = as_fields(
-            x, y, dimension=self.model.dimension, components=self.model.components
-        )
-        f = len(x_)
-        both = [
-            np.concatenate([np.broadcast_to(a, (f, *a.shape)), b], 1)
-            for a, b in ((self.x, x_), (self.y, y_))
-        ]
-        mask = np.concatenate([np.ones((f, len(self.x)), bool), known], 1)
-        return self.model.log_prob(both[0], both[1], mask, **options) - self.model.log_prob(
-            self.x[None], self.y[None], **options
-        )
 
 
 def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
@@ -471,34 +372,3 @@ def _diffusion(c: dict[str, Any]) -> FieldDiffusion:
     return FieldDiffusion(
         kernel, NetworkConfig(**c["network"]), LinearBeta(**c["schedule"]), *tricks, experts
     )
-
-
-def _score(diffusion: FieldDiffusion, x: Tensor, gram: Any) -> Callable[[Tensor, float], Tensor]:
-    def score(y: Tensor, t: float) -> Tensor:
-        times = torch.full((len(y),), t, dtype=torch.float64)
-        mask = torch.ones(y.shape[:2], dtype=torch.bool)
-        return diffusion.score(times, x.expand(len(y), -1, -1), y, mask, gram)
-
-    return score
-
-
-def draws(
-    noise: Callable[..., Array] | None,
-    n: int,
-    seed: int,
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-) -> Callable[[], Tensor]:
-    if noise is not None:
-        return lambda: torch.tensor(noise(shape), dtype=dtype)
-    streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
-    return lambda: torch.tensor(
-        np.stack([stream.standard_normal(shape[1:]) for stream in streams]), dtype=dtype
-    )
-
-
-def _first_equal(x: Array, tolerance: float) -> NDArray[np.intp]:
-    """For each point the first one that lies at the same place."""
-    if not len(x):
-        return np.zeros(0, dtype=np.intp)
-    return np.asarray((np.abs(x[:, None] - x[None]).max(-1) <= tolerance).argmax(1), dtype=np.intp)

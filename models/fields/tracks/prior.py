@@ -37,7 +37,9 @@ class TrackPrior(nn.Module):
         """
         flat = y.reshape(-1, 3)
         mean = flat.mean(0)
-        spread, axes = torch.linalg.eigh(torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype))
+        spread, axes = torch.linalg.eigh(
+            torch.cov(flat.T) + 1e-8 * torch.eye(3, dtype=y.dtype, device=y.device)
+        )
         g = ((y - mean) @ axes / spread.sqrt()).permute(0, 2, 1).reshape(-1, len(t), 1)
         kernel = time_kernel(float(t[-1] - t[0]) or 1.0)
         fit_kernel(
@@ -82,7 +84,8 @@ class TrackPrior(nn.Module):
         values, vectors = torch.linalg.eigh(
             total[:, free][:, :, free] - total[:, free][:, :, ~free] @ carried
         )
-        # the network's errors of slow modes are multiplied by what a mode's variance is over the noise's
+        # the network's errors of slow modes are multiplied by what a mode's variance is over the
+        # noise's
         return vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,23 @@ from torch import Tensor, nn
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
+from equidrift.models.fields.cards import field_card, save_fields
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.kernels import Kernel
 from equidrift.models.fields.functions.network import BiDimensionalAttention, NetworkConfig
 from equidrift.models.fields.functions.objective import LinearBeta, draw_times
+from equidrift.models.fields.tracks.conditioned import ConditionedTrack, as_times, as_tracks
 from equidrift.models.fields.tracks.likelihood import sphere_log_likelihood
 from equidrift.models.fields.tracks.prior import TrackPrior
-from equidrift.models.fields.tracks.sphere import SphereNoising, heat_score, tangent, walk
-from equidrift.models.shared.conditioning import Mode, conditional_sample
-from equidrift.models.shared.config import LICENCE, TRAINING_DATA, make_schedule
+from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
+from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.likelihood import probe_vectors
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.models.shared.run import fit as train_network
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.shared.trainer import Progress, Schedule, Stepped, Trainer, stepped
-from equidrift.seeds import check_seed, sample_rng, sample_seeds
-from equidrift.weights import load_weights, save_weights
+from equidrift.seeds import check_seed
+from equidrift.weights import load_weights
 
 WALK_STEPS = 10  # of the noise of a training batch
 NOISE = 0x5EED  # salt of the seed of the noise on held-out tracks
@@ -58,7 +58,7 @@ class TrackModel:
         self.record: dict[str, Any] = {}
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - public: arrays and settings by name
         cls,
         times: ArrayLike,
         tracks: ArrayLike,
@@ -82,38 +82,29 @@ class TrackModel:
             together.
         """
         seed = check_seed(seed)
-        t = _times(times)
-        y = _tracks(tracks, len(t))
+        t = as_times(times)
+        y = as_tracks(tracks, len(t))
         span = float(np.ptp(t)) or 1.0
-        sizes: dict[str, Any] = {
-            "wave_min": span / len(t),
-            "wave_max": 4 * span,
-            "width": 64,
-            "layers": 3,
-        }
-        config = dataclasses.replace(
-            network or NetworkConfig("attention", **sizes), components=3, features=3
-        )
+        least, most = span / len(t), 4 * span
+        usual = NetworkConfig("attention", 64, 3, wave_min=least, wave_max=most)
+        config = dataclasses.replace(network or usual, components=3, features=3)
         prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
         with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
-        how: dict[str, Any] = {
-            "budget_s": budget_s,
-            "out": out,
-            "resume": resume,
-            "progress": progress,
-        }
-        trainer = _train(
-            model, t, y, batch, seed, make_schedule(schedule or {}, weight_decay=0.0), how
-        )
-        model.record = trainer.card()
+        how = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
+        settings = make_schedule(schedule or {}, weight_decay=0.0)
+        model.record = _train(model, t, y, batch, seed, settings, how).card()
         return model
 
     def loss(self, y: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Denoising score matching with the heat kernel's score, times the variance."""
         t = draw_times(len(y), self.schedule, generator)
         variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
-        noisy = walk(y, variance, torch.randn(WALK_STEPS, *y.shape, generator=generator))
+        noisy = walk(
+            y,
+            variance,
+            torch.randn(WALK_STEPS, *y.shape, generator=generator, device=generator.device),
+        )
         score = self.score(t, x, noisy, half=True)
         error = _scale(variance) * (score - heat_score(noisy, y, variance))
         return error.square().sum(-1).mean()
@@ -138,12 +129,12 @@ class TrackModel:
 
     def condition(self, times: ArrayLike, track: ArrayLike) -> ConditionedTrack:
         """The distribution given the places (n, 3) at some times (n,)."""
-        t = _times(times)
+        t = as_times(times)
         if len(np.unique(t)) != len(t):
             raise InputError("a context time is given twice; give each once")
         if not len(t):
             raise InputError("no context is given; call sample of the model itself for the prior")
-        return ConditionedTrack(self, t, _tracks(as_array("track", track)[None], len(t))[0])
+        return ConditionedTrack(self, t, as_tracks(as_array("track", track)[None], len(t))[0])
 
     def sample(
         self, times: ArrayLike, n: int = 1, seed: int = 0, **options: Any
@@ -191,8 +182,8 @@ class TrackModel:
         InputError
             for tracks that are not unit vectors, or shapes that do not go together.
         """
-        t = _times(times)
-        y = torch.tensor(_tracks(tracks, len(t)), dtype=torch.float32)
+        t = as_times(times)
+        y = torch.tensor(as_tracks(tracks, len(t)), dtype=torch.float32)
         x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
         generator = torch.Generator().manual_seed(check_seed(seed))
 
@@ -219,24 +210,16 @@ class TrackModel:
             "network": dataclasses.asdict(self.network.config),
             "schedule": dataclasses.asdict(self.schedule),
             "span": self.span,
+            "kernel": self.prior.kernel.config(),
         }
-        config |= {"kernel": self.prior.kernel.config()}
-        card: dict[str, Any] = {
-            "name": Path(path).stem,
-            "family": "fields",
-            "task": "track",
-            "config": config,
-        }
-        card |= {
+        own = {
             "description": "distribution over tracks on the globe",
             "elements": "any (tracks)",
-            "max_atoms": 0,
+            "units": "days, unit vectors",
         }
-        card |= {"units": "days, unit vectors", "licence": LICENCE, "training_data": TRAINING_DATA}
-        card |= {"quality": {}, **self.record, **more}
-        state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        state |= {f"prior.{k}": v.float() for k, v in self.prior.state_dict().items()}
-        return save_weights(path, state, card)
+        parts = nn.ModuleDict({"network": self.network, "prior": self.prior})
+        name = {"name": Path(path).stem}
+        return save_fields(path, parts, field_card("track", config, own, name, self.record, more))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> TrackModel:
@@ -279,16 +262,24 @@ def _train(
 
     def pick(step: int) -> Tensor:
         generator.manual_seed(seed * 1_000_003 + step)
-        return data[torch.randint(len(data), (min(batch, len(data)),), generator=generator)]
+        return data[
+            torch.randint(
+                len(data), (min(batch, len(data)),), generator=generator, device=generator.device
+            )
+        ]
 
     def loss(_: nn.Module, part: Stepped) -> Tensor:
         # some of the moments, for densities of a context alone; every other batch all of them
-        count = n if part.step % 2 else int(torch.randint(1, n + 1, (1,), generator=generator))
-        kept = torch.randperm(n, generator=generator)[:count].sort().values
+        count = (
+            n
+            if part.step % 2
+            else int(torch.randint(1, n + 1, (1,), generator=generator, device=generator.device))
+        )
+        kept = torch.randperm(n, generator=generator, device=generator.device)[:count].sort().values
         chosen: Tensor = part.data[:, kept]
         return model.loss(chosen, x[:, kept].expand(len(chosen), -1, -1), generator)
 
-    held_out = (lambda step: unseen) if len(held) else None
+    held_out = (lambda _: unseen) if len(held) else None
     return train_network(
         model.network,
         stepped(pick),
@@ -298,83 +289,6 @@ def _train(
         held_out_loss=held_out_loss,
         **how,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class ConditionedTrack:
-    """A `TrackModel` given places y (n, 3) at times t (n,)."""
-
-    model: TrackModel
-    t: NDArray[np.float64]
-    y: NDArray[np.float64]
-
-    def sample(
-        self,
-        times: ArrayLike,
-        n: int = 1,
-        seed: int = 0,
-        *,
-        steps: int = 60,
-        corrections: int = 4,
-        psi: float = 4.0,
-        tau: float = 1.0,
-        mode: Mode = "independent",
-    ) -> NDArray[np.float64]:
-        """n tracks (n, m, 3) at times (m,); a time of the context gives the context's
-        place, and one that is repeated the same place.
-        """
-        query, n = _times(times), check_count("n", n)
-        moments, where = np.unique(np.concatenate([self.t, query]), return_inverse=True)
-        if np.ptp(moments) > 1.05 * self.model.span:
-            asked = f"context and queries span {np.ptp(moments):.4g} days"
-            raise InputError(
-                f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time"
-            )
-        known = torch.zeros(n, len(moments), 3)
-        known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
-        free = torch.ones(len(moments), dtype=torch.bool)
-        free[where[: len(self.t)]] = False
-        streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, n)]
-
-        def draw() -> Tensor:
-            return torch.tensor(
-                np.stack([stream.standard_normal((len(moments), 3)) for stream in streams]),
-                dtype=torch.float32,
-            )
-
-        options: dict[str, Any] = {
-            "corrections": corrections if len(self.t) else 0,
-            "psi": psi,
-            "tau": tau,
-            "mode": mode,
-        }
-        made = complete(self.model, moments, known, free, draw, steps=steps, **options)
-        return np.asarray(made[:, where[len(self.t) :]].double().numpy())
-
-
-def complete(
-    model: TrackModel,
-    times: NDArray[np.float64],
-    known: Tensor,
-    free: Tensor,
-    draw: Callable[[], Tensor],
-    *,
-    steps: int,
-    **options: Any,
-) -> Tensor:
-    """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others;
-    options of `conditional_sample`.
-    """
-    x = torch.tensor(times, dtype=torch.float32)[None, :, None].expand(len(known), -1, -1)
-
-    def score(y: Tensor, t: float) -> Tensor:
-        return model.score(torch.full((len(y),), t, dtype=torch.float64), x, y)
-
-    with torch.no_grad():
-        noising = SphereNoising(model.schedule, model.prior, x[:1])
-        return conditional_sample(
-            noising, score, known, free, model.schedule.times(steps, 3e-3), draw, **options
-        )
 
 
 def distance_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -389,25 +303,3 @@ def _scale(variance: Tensor) -> Tensor:
     to 1.
     """
     return (variance / (1 + variance)).sqrt() + 1e-3
-
-
-def _times(times: ArrayLike) -> NDArray[np.float64]:
-    t = as_array("times", times)
-    if t.ndim != 1 or not np.isfinite(t).all():
-        raise InputError(f"times must be finite and of shape (n,), not of shape {t.shape}")
-    return t
-
-
-def _tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
-    y = as_array("tracks", tracks)
-    if y.ndim != 3 or y.shape[1:] != (n, 3):
-        raise InputError(
-            f"tracks must be unit vectors (tracks, {n}, 3) for {n} times, not of shape {y.shape}; see data.unit_vectors"
-        )
-    length = np.linalg.norm(y, axis=-1)
-    if not bool((np.abs(length - 1) < 1e-3).all()):
-        found = f"{length.min():.3g} to {length.max():.3g}"
-        raise InputError(
-            f"tracks must be unit vectors, not of length {found}; data.unit_vectors makes them of degrees"
-        )
-    return y / length[..., None]

@@ -106,7 +106,9 @@ def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
         before, now = now, ((2 * degree + 1) * np.cos(grid) * now - degree * before) / (degree + 1)
     cumulative = np.cumsum(np.clip(total, 0.0, None) * np.sin(grid))
     rank = -np.expm1(-0.5 * radius.double().numpy() ** 2)
-    angle = torch.tensor(np.interp(rank, cumulative / cumulative[-1], grid), dtype=y.dtype)
+    angle = torch.tensor(
+        np.interp(rank, cumulative / cumulative[-1], grid), dtype=y.dtype, device=y.device
+    )
     return exp_map(y, angle * towards / radius.clamp(min=1e-12))
 
 

@@ -62,6 +62,9 @@ class NewtonHead(nn.Module):
         pair_mask: Tensor,
         held: Held | None = None,
     ) -> Tensor:
+        """Positions (b, n, 3) after the steps from x, towards the distances that the pairs
+        p (b, n, n, pair_width) want.
+        """
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         raw = raw + raw.transpose(1, 2)
         stiffness = functional.softplus(raw[..., 1] + self.by_hops[hops]) * pair_mask
@@ -92,7 +95,8 @@ class NoiseAndHand(nn.Module):
         )
         turns = [nn.Linear(w, 1) for _ in range(config.stages)]
         self.turn = nn.ModuleList(turns)
-        # zero at first, so that a refiner's network can be turned into a generator's without losing what it knows
+        # zero at first, so that a refiner's network can be turned into a generator's without losing
+        # what it knows
         last = [
             module[-1] if isinstance(module, nn.Sequential) else module
             for module in (self.sigma, *self.volume, *turns)
@@ -193,7 +197,7 @@ class ConformerNetwork(nn.Module):
             h = h + self.noise.of_sigma(sigma)[:, None]
             x = x * (SIGMA_DATA_A / (sigma.square() + SIGMA_DATA_A**2).sqrt())[:, None, None]
         for stage, (distance, blocks, newton) in enumerate(
-            zip(self.distance, self.blocks, self.newton)
+            zip(self.distance, self.blocks, self.newton, strict=True)
         ):
             if self.noise is not None:
                 dh, dx = self.noise.of_volumes(stage, x, h, batch.tetrahedral)

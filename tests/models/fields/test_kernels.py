@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.models.fields.functions.gram import JitterWarning
 from equidrift.models.fields.functions.kernels import (
     Gram,
-    JitterWarning,
     Kernel,
     fit_kernel,
     fitted_family,

@@ -271,7 +271,7 @@ def test_repeated_points_and_context_points() -> None:
     [
         (
             lambda m: m.condition([0.0], [1.0]).sample([[0.0, 1.0]]),
-            "x has 2 coordinates a point, the model was fitted with 1",
+            "x has 2 coordinates per point, the model was fitted with 1",
         ),
         (lambda m: m.condition([0.0, 1.0], [1.0]), "y_context"),
         (lambda m: m.condition([0.0], ["a"]), "must be an array of numbers"),
@@ -301,7 +301,7 @@ def test_repeated_points_and_context_points() -> None:
         (lambda m: m.sample(np.zeros((0, 1))), "with a point at least"),
         (
             lambda m: m.log_prob([[0.0]], np.zeros((1, 1, 2))),
-            "y has 2 components a point, the model was fitted with 1",
+            "y has 2 components per point, the model was fitted with 1",
         ),
         (
             lambda m: m.log_prob([[0.0], [9.0]], [[1.0, 2.0]]),

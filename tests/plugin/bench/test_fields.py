@@ -19,6 +19,7 @@ from equidrift.models.fields.functions.data import (
     radial_grid,
     unit_vectors,
 )
+from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.fields.tracks.sampler import distance_km
 
 test_sets_1d.__test__ = test_sets_2d.__test__ = False  # type: ignore[attr-defined]
@@ -95,3 +96,21 @@ def test_stereographic_gp() -> None:
 
 def test_rows_of_what_is_not_shipped_are_left_out() -> None:
     assert network_rows("x/y", "field-nothing", [], 1, {}) == []
+
+
+def test_rows_say_how_many_functions_they_are_of_and_whether_the_method_knows_the_generator() -> (
+    None
+):
+    sets = test_sets_1d("se", 0.0, 20)
+    rows = {r["row"]: r["values"] for r in system_rows("se", "interpolation", sets, 50)}
+    own = {name: values for name, values in rows.items() if not name.endswith("-published")}
+    assert all(values["n"] == 20 and values["loglik_se"] > 0 for values in own.values())
+    assert all(values["knows_generator"] == 1.0 for values in own.values())
+    assert rows["se/interpolation-geomndp-published"]["knows_generator"] == 0.0
+
+
+@pytest.mark.parametrize(("name", "white"), [("field-se-network", True), ("field-se", False)])
+def test_a_network_under_white_noise_alone_does_not_know_its_generator(
+    name: str, white: bool
+) -> None:
+    assert FieldModel.load(name).white == white

@@ -1,0 +1,42 @@
+"""Cards and weights files of the models of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from equidrift.models.shared.config import LICENCE, TRAINING_DATA
+from equidrift.weights import save_weights
+
+
+def field_card(
+    task: str, config: Mapping[str, Any], own: Mapping[str, Any], *more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The card of a model of fields.
+
+    Parameters
+    ----------
+    task : str
+        What `load` of the model's class expects.
+    config : mapping
+        What rebuilds the model.
+    own : mapping
+        description, elements and units.
+    more : mappings
+        What the training says, then what the caller says; the last one counts.
+    """
+    card: dict[str, Any] = {"name": f"my-{task}", "family": "fields", "task": task}
+    card |= {"config": dict(config), "max_atoms": 0, **own}
+    card |= {"licence": LICENCE, "training_data": TRAINING_DATA, "quality": {}}
+    for part in more:
+        card |= part
+    return card
+
+
+def save_fields(path: str | Path, module: nn.Module, card: Mapping[str, Any]) -> Path:
+    """Write PATH.safetensors, in float32, and its card; returns the former."""
+    state = {key: value.clone().float() for key, value in module.state_dict().items()}
+    return save_weights(path, state, {**card, "name": card.get("name", Path(path).stem)})

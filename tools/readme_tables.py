@@ -224,12 +224,15 @@ def likelihoods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if usable(values.get("loglik_se")):
             text += f" ± {values['loglik_se']:.2g} ({values['n']})"
         cells.setdefault(method, {})[system] = text
-        knows[method] = "yes" if values.get("knows_generator") else "no"
+        if usable(values.get("knows_generator")):
+            knows[method] = "yes" if values["knows_generator"] else "no"
     systems = list(dict.fromkeys(system for line in cells.values() for system in line))
-    head = ["", *systems, "knows the generator"]
+    head = ["", *systems, *(["knows the generator"] if knows else [])]
     lines = [f"| {' | '.join(head).lstrip()} |", "|---|" + "---:|" * (len(head) - 1)]
     for method, line in cells.items():
-        shown = [method_label(method), *(line.get(s, "–") for s in systems), knows[method]]
+        shown = [method_label(method), *(line.get(s, "–") for s in systems)]
+        if knows:
+            shown.append(knows.get(method, "–"))
         lines.append(f"| {' | '.join(shown)} |")
     return lines
 

@@ -186,7 +186,7 @@ def held_batches(
 
 
 def likelihood(network: nn.Module, batch: Batch) -> Tensor:
-    """The loss that held-out frames are told by: minus their log density in the chart."""
+    """The loss of held-out frames: minus their log density in the chart."""
     return likelihood_loss(cast(BoltzmannFlow, network), batch)
 
 

@@ -89,7 +89,7 @@ def conditional_sample(  # noqa: PLR0913 - the settings of the paper's algorithm
         one Langevin step into each reverse step: one score call per step, the M - 1
         others left out.
     ode : step by the probability flow instead of the SDE.
-    step_weight : (t, to) -> factor of the Langevin step; B.5 has beta(t) dt, None is 1,
+    step_weight : (t, to) -> factor of the Langevin step; the paper has beta(t) dt, None is 1,
         which keeps correcting at late times where beta dt vanishes.
 
     Returns

@@ -183,7 +183,7 @@ def own_random_state(seed: int | None = None) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
-            torch.random.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
         yield
 
 

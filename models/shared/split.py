@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-HELD_OUT = 0.05  # share of a user's data that is not trained on, so that its loss can be told
+HELD_OUT = 0.05  # share of a user's data that is not trained on, so that its loss can be measured
 LEAST_GROUPS = 8  # molecules, trajectories or functions that there must be before one is held out
 
 

@@ -4,7 +4,7 @@ arXiv:2307.05431, beside GPs and the published rows.
 1D: 1 to 10 context points and 50 (sawtooth, mixture: 100) targets, in [-2, 2] and, for
 generalisation, in [2, 6]. 2D: 25 context points of the radial grid, all 623 others as
 targets (rows of networks, and `-gp-optimum-125` beside them: 100). The conditional is
-the difference of two joints (B.6). Rows by method: no suffix is the shipped default,
+the difference of two joints. Rows by method: no suffix is the shipped default,
 `-network` a score network under white noising that knows no kernel (1D) or one on top
 of the fitted limit (2D), `-32` what was fitted to 32 functions.
 

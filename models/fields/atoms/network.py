@@ -1,7 +1,7 @@
 """Networks for fields on the atoms of molecules: the index of the field is the molecule
 itself, elements and positions.
 
-One equivariant network over atoms (the trunk) gives the limiting GP of B.1 its mean
+One equivariant network over atoms (the trunk) gives the limiting GP its mean
 m(x) and its kernel K(x, x), which is positive by construction; a second, smaller one is
 the score's. A point is (x, y, z, atomic number): position in A, and 0 where a batch is
 padded. Values are scalars (1 component), vectors (3) or symmetric tensors (6, so scaled

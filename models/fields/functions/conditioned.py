@@ -132,7 +132,7 @@ class Conditioned:
 
     def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
         """log p(y at x | context) of functions (F, m, p): the joint's log density less
-        the context's (B.6).
+        the context's (arXiv:2307.05431, likelihood).
         """
         x_, y_, known = as_fields(
             x, y, dimension=self.model.dimension, components=self.model.components

@@ -27,7 +27,7 @@ RADIUS, NOISE_2D = 10.0, 0.02
 
 
 def true_kernel(system: str) -> Kernel:
-    """The kernel of a Gaussian system of B.7.
+    """The kernel of a Gaussian system of the paper.
 
     Raises `UnknownNameError` for the sawtooth, the mixture and other names.
     """
@@ -62,7 +62,7 @@ def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def draw_functions(system: str, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Functions of a system of B.7 at points x (B, n, d): (B, n, p), observation noise
+    """Functions of a system of the paper at points x (B, n, d): (B, n, p), observation noise
     included.
 
     Raises

@@ -135,7 +135,7 @@ class BiDimensionalAttention(nn.Module):
 
 
 class PlainAttention(BiDimensionalAttention):
-    """Attention over points that are told their absolute coordinates: no symmetry but
+    """Attention over points that know their absolute coordinates: no symmetry but
     that under permutations; a baseline.
     """
 

@@ -126,7 +126,7 @@ class OUNoising:
         Without noise scaling the weights are those of an exact Ornstein-Uhlenbeck step,
         which hits a target that is the GP's conditional at any step size; with it they
         are Euler's, whose error is then a share step / 4 of the *noise's* variance and
-        so vanishes towards the data. B.5 writes K and K^1/2 of all points and keeps the
+        so vanishes towards the data. The paper writes K and K^1/2 of all points and keeps the
         queries, which is stationary at the *un*conditional law where K couples context
         and queries; hence the projection.
         """
@@ -179,7 +179,7 @@ def denoising_loss(
     mask: Tensor,
 ) -> Tensor:
     """Denoising score matching of a preconditioned score against noise z, in the metric
-    of the parametrisation (B.3).
+    of the parametrisation (arXiv:2307.05431, score).
 
     Mean over the known points, sum over components. K: |std s + S z|^2 with s = K grad
     log p; the others multiply by S^-1 or K^-1; y0: the error of the clean field, (std /

@@ -16,7 +16,7 @@ FLAT_TO = 1.51  # variance at which 3 B exp(-B), falling, passes 1
 
 class TrackPrior(nn.Module):
     """A Gaussian process for tracks as curves in space: what the network corrects, and
-    what it is told.
+    what it is given.
 
     Along each of three axes (those of the tracks' covariance) a point is mean +
     root(spread) g(t), with g a GP in time. As long as the noise is small the sphere is
@@ -73,7 +73,7 @@ class TrackPrior(nn.Module):
         ) * tangent(y, pulled)
 
     def conditional_root(self, x: Tensor, variance: float, free: Tensor) -> Tensor:
-        """Roots (3, f, f), one an axis, of the noised process's covariance of the free
+        """Roots (3, f, f), one per axis, of the noised process's covariance of the free
         points given the others.
         """
         matrix = self.kernel.gram(x.double()).dense

@@ -29,7 +29,5 @@ sampler = ProposalSampler(
 sampler.run(cycles)
 print(f"{sampler.statistics.acceptance:.1%} of {sampler.statistics.proposed} proposals accepted")
 for basin in torsion_basins(sampler.torsions_rad, sampler.statistics.labels)[0]:
-    print(
-        f"{basin.centres_deg[0]:6.0f} degrees: {basin.population:.3f} +- "
-        f"{basin.population_error:.3f}"
-    )
+    share = f"{basin.population:.3f} +- {basin.population_error:.3f}"
+    print(f"{basin.centres_deg[0]:6.0f} degrees: {share}")

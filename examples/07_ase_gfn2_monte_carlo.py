@@ -38,12 +38,8 @@ mc = ProposalMonteCarlo(
     trajectory="glycol.traj",
 )
 mc.run(steps)
-print(
-    f"{mc.statistics.accepted} of {mc.statistics.proposed} accepted, {mc.statistics.not_finite} "
-    f"failed, {mc.energy_eV:.3f} eV"
-)
-for label, share in mc.statistics.by_torsion().items():
-    print(
-        f"{label}: {'none' if share is None else format(share, '.0%')} of turns above 60 degrees "
-        "accepted"
-    )
+counts = mc.statistics
+print(f"{counts.accepted} of {counts.proposed} accepted, {counts.not_finite} failed")
+for label, share in counts.by_torsion().items():
+    told = "none" if share is None else format(share, ".0%")
+    print(f"{label}: {told} of turns above 60 degrees accepted")

@@ -43,9 +43,3 @@ def coverage(
                     100.0 * float((nearest <= t).mean())
                 )
     return means(values) | medians({f"{key}-median": rows for key, rows in values.items()})
-
-
-def effective_sample_size(log_weights: NDArray[np.float64]) -> float:
-    """Kish's effective sample size of unnormalised log-weights."""
-    w = np.exp(log_weights - log_weights.max())
-    return float(w.sum() ** 2 / (w**2).sum())

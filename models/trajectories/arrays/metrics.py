@@ -8,22 +8,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def displacement(made: Array, truth: Array) -> tuple[float, float]:
-    """(ADE, FDE) of samples (..., t, n, d) against (..., t, n, d): mean distance over
-    frames and nodes, and in the last frame.
-    """
-    apart = np.linalg.norm(made - truth, axis=-1)
-    return float(apart.mean()), float(apart[..., -1, :].mean())
-
-
-def best_of(made: Array, truth: Array) -> tuple[float, float]:
-    """(minADE, minFDE) of samples (s, k, t, d) of k agents against (k, t, d): each the
-    least over the samples, then the mean.
-    """
-    apart = np.linalg.norm(made - truth, axis=-1)
-    return float(apart.mean(-1).min(0).mean()), float(apart[..., -1].min(0).mean())
-
-
 def jensen_shannon(
     first: Array, second: Array, bins: int = 100, bounds: tuple[float, float] | None = None
 ) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from equidrift.bench.coverage import coverage, effective_sample_size
+from equidrift.bench.coverage import coverage
 
 
 def test_by_hand() -> None:
@@ -37,9 +37,3 @@ def test_bounds_and_monotone_thresholds(matrix: np.ndarray) -> None:
         covered = [values[f"COV-{letter}@{t:g}"] for t in thresholds]
         assert covered == sorted(covered) and covered[-1] == 100 and 0 <= covered[0]
         assert matrix.min() - 1e-12 <= values[f"AMR-{letter}"] <= matrix.max() + 1e-12
-
-
-@given(arrays(np.float64, st.integers(1, 8), elements=st.floats(-50, 50)))
-def test_effective_sample_size(log_weights: np.ndarray) -> None:
-    assert 1 - 1e-9 <= effective_sample_size(log_weights) <= len(log_weights) + 1e-9
-    assert effective_sample_size(np.full(5, 3.0)) == pytest.approx(5)

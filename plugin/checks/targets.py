@@ -61,7 +61,8 @@ def check_targets(
     known, name = model.properties, model.name
     if targets and not known:
         raise InputError(
-            f"the model {name!r} takes no property targets; leave them out, or use another model, such as 'default'"
+            f"the model {name!r} takes no property targets; leave them out, or use another model, "
+            "such as 'default'"
         )
     wanted: dict[str, float] = {}
     for given, value in targets.items():
@@ -78,7 +79,8 @@ def check_targets(
             )
         if label in wanted:
             raise InputError(
-                f"{label} has two targets, {wanted[label]:g} and {value:g} (as {given}); give one of them"
+                f"{label} has two targets, {wanted[label]:g} and {value:g} (as {given}); give one "
+                "of them"
             )
         _check_range(given, float(value), known[label], force)
         wanted[label] = float(value)
@@ -91,7 +93,10 @@ def _check_range(name: str, value: float, limits: tuple[float, float], force: bo
         raise InputError(f"the target of {name} must be a finite number, not {value}")
     if limits[0] <= value <= limits[1]:
         return
-    message = f"the target {name}={value:g} lies outside what the model was trained on, {limits[0]:.4g} to {limits[1]:.4g}"
+    message = (
+        f"the target {name}={value:g} lies outside what the model was trained on, "
+        f"{limits[0]:.4g} to {limits[1]:.4g}"
+    )
     if not force:
         raise InputError(
             f"{message}; give a value in that range, or force=True (--force) to try all the same"
@@ -107,16 +112,21 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
             if abs(implied - wanted[name]) > tolerance:
                 others = " and ".join(f"{term}={wanted[term]:g}" for term in terms)
                 raise InputError(
-                    f"the targets contradict each other: {others} make {name} {implied:.4g}, not {wanted[name]:g}; drop one"
+                    f"the targets contradict each other: {others} make {name} {implied:.4g}, not "
+                    f"{wanted[name]:g}; drop one"
                 )
     for lower, upper in _ORDERED:
         if lower in wanted and upper in wanted and wanted[lower] >= wanted[upper]:
             raise InputError(
-                f"the targets contradict each other: {lower}={wanted[lower]:g} is not below {upper}={wanted[upper]:g}; drop one"
+                f"the targets contradict each other: {lower}={wanted[lower]:g} is not below "
+                f"{upper}={wanted[upper]:g}; drop one"
             )
 
 
-def _check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
+def check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
+    """Refuse a strength that is no number of 0 or more, or has no target to guide to;
+    raises `InputError` or `InputTypeError`.
+    """
     if isinstance(guidance, bool) or not isinstance(guidance, int | float | np.number):
         raise InputTypeError(
             f"guidance must be a number, not {guidance!r}; 1 is plain conditioning, 2 guides harder"
@@ -170,7 +180,8 @@ def check_fragment(fragment: Any, model: MoleculeModel) -> Raw:
     if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in elements}):
         known = " ".join(SYMBOLS[z] for z in elements)
         raise InputError(
-            f"the fragment holds {', '.join(unknown)}, which the model {name!r} does not know; it knows {known}"
+            f"the fragment holds {', '.join(unknown)}, which the model {name!r} does not know; it "
+            f"knows {known}"
         )
     _check_room(molecule, model)
     return molecule, positions
@@ -188,22 +199,25 @@ def _check_room(molecule: Molecule, model: MoleculeModel) -> None:
     for count, most, what in limits:
         if most is not None and count >= most:
             raise InputError(
-                f"the fragment has {count} {what}, and the model {name!r} was trained on molecules of at most {most}: nothing can be "
+                f"the fragment has {count} {what}, and the model {name!r} was trained on molecules "
+                f"of at most {most}: nothing can be "
                 "added. Give a smaller fragment"
             )
     if heavy == molecule.n_atoms:
         raise InputError(
-            "the fragment has no hydrogen that could give way to a bond; give one with a hydrogen where it is to grow"
+            "the fragment has no hydrogen that could give way to a bond; give one with a hydrogen "
+            "where it is to grow"
         )
     total = np.zeros(molecule.n_atoms)
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         total[[i, j]] += order
     for k, (z, charge) in enumerate(
-        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), strict=True)
     ):
         if total[k] > max(VALENCES.get((z, charge), (0,))):
             raise InputError(
-                f"atom {k} of the fragment, {SYMBOLS[z]} with charge {charge:+d}, has bonds of {total[k]:g} in all: too many"
+                f"atom {k} of the fragment, {SYMBOLS[z]} with charge {charge:+d}, has bonds of "
+                f"{total[k]:g} in all: too many"
             )
 
 
@@ -222,11 +236,13 @@ def _as_fragment(what: Any) -> Raw:
         positions = np.asarray(what[1], np.float64)
         if positions.shape != (what[0].n_atoms, 3):
             raise InputError(
-                f"the fragment's coordinates have shape {positions.shape}, expected {(what[0].n_atoms, 3)}"
+                f"the fragment's coordinates have shape {positions.shape}, expected "
+                f"{(what[0].n_atoms, 3)}"
             )
         return what[0], positions
     raise InputTypeError(
-        "fragment must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, an Ensemble or (Molecule, coordinates), "
+        "fragment must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, an Ensemble or "
+        "(Molecule, coordinates), "
         f"not {type(what).__name__}"
     )
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
-from equidrift.checks.targets import _check_guidance, check_fragment, check_targets
+from equidrift.checks.targets import check_fragment, check_guidance, check_targets
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import made_by
 from equidrift.errors import (
@@ -99,7 +99,7 @@ def make_settings(
     )
     wanted = check_targets(targets or {}, made, force=force)
     if guidance is not None:
-        _check_guidance(guidance, wanted)
+        check_guidance(guidance, wanted)
     judges = (
         (judge,) if isinstance(judge, str) else tuple(judge or (("network",) if wanted else ()))
     )

@@ -18,7 +18,11 @@ from equidrift.registry import host_function
 class EnergyPotentialImplFactory(MLPotentialImplFactory):
     """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
 
-    def createImpl(self, name: str, **args: Any) -> EnergyPotentialImpl:
+    def createImpl(
+        self,
+        name: str,  # noqa: ARG002 - openmmml's signature
+        **args: Any,
+    ) -> EnergyPotentialImpl:
         """Called by openmmml."""
         return EnergyPotentialImpl(args)
 

@@ -18,7 +18,11 @@ from equidrift.registry import host_function
 class ScorePotentialImplFactory(MLPotentialImplFactory):
     """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
 
-    def createImpl(self, name: str, **args: Any) -> ScorePotentialImpl:
+    def createImpl(
+        self,
+        name: str,  # noqa: ARG002 - openmmml's signature
+        **args: Any,
+    ) -> ScorePotentialImpl:
         """Called by openmmml."""
         return ScorePotentialImpl(args)
 
@@ -49,7 +53,8 @@ class ScorePotentialImpl(MLPotentialImpl):
 
         if atoms is not None and sorted(atoms) != list(range(topology.getNumAtoms())):
             raise InputError(
-                "the score is of a whole molecule, and a mixed system would weigh it against a potential; leave atoms out"
+                "the score is of a whole molecule, and a mixed system would weigh it against a "
+                "potential; leave atoms out"
             )
         options = {**self.options, **args}
         molecule = from_openmm(topology, formal_charges=options.pop("formal_charges", None))

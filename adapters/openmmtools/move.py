@@ -52,7 +52,8 @@ class TorsionProposalMove(MCMCMove):
     Examples
     --------
     >>> from openmmtools.mcmc import LangevinDynamicsMove, SequenceMove
-    >>> move = SequenceMove([TorsionProposalMove(proposer, n_proposals=20), LangevinDynamicsMove()])       # doctest: +SKIP
+    >>> torsions = TorsionProposalMove(proposer, n_proposals=20)  # doctest: +SKIP
+    >>> move = SequenceMove([torsions, LangevinDynamicsMove()])  # doctest: +SKIP
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class TorsionProposalMove(MCMCMove):
         proposer = check_proposer(proposer)
         if not isinstance(proposer, StorableProposer):
             raise InputTypeError(
-                f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no to_dict; take one of equidrift.montecarlo.proposals"
+                f"openmmtools stores moves as plain data, and {type(proposer).__name__} has no "
+                "to_dict; take one of equidrift.montecarlo.proposals"
             )
         self.n_proposals, self.seed = check_count("n_proposals", n_proposals, 0), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
@@ -110,8 +112,8 @@ class TorsionProposalMove(MCMCMove):
             sampler_state.apply_to_context(context, ignore_velocities=True)
         except openmm.OpenMMException as error:
             raise InputError(
-                f"OpenMM cannot make a Context of this ThermodynamicState: {error}; check its System "
-                "and box, and the platform of the ContextCache"
+                f"OpenMM cannot make a Context of this ThermodynamicState: {error}; check its "
+                "System and box, and the platform of the ContextCache"
             ) from error
         if self._moves is None or self._moves.context is not context:
             self._moves = host_function("openmm", "ContextMoves")(

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from openmmtools import integrators, testsystems
-
-from equidrift.units import NM_PER_A
+from openmmtools.testsystems import unit
 
 
 def alanine_dipeptide(constrained: bool = True) -> tuple[Any, Any, NDArray[np.float64]]:
@@ -16,7 +15,8 @@ def alanine_dipeptide(constrained: bool = True) -> tuple[Any, Any, NDArray[np.fl
     implicit water, bonds to hydrogen constrained or not.
     """
     made = testsystems.AlanineDipeptideImplicit(**({} if constrained else {"constraints": None}))
-    return made.topology, made.system, np.asarray(made.positions._value, np.float64) / NM_PER_A
+    positions_A = np.asarray(made.positions.value_in_unit(unit.angstrom), np.float64)
+    return made.topology, made.system, positions_A
 
 
 def hybrid_monte_carlo(temperature_K: float, n_steps: int, timestep_ps: float) -> Any:

@@ -81,7 +81,7 @@ def standardised(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None, vector: boo
     if not vector and p != 1:
         raise InputError(
             f"y has {p} components per point; give vector=True for a vector field, or fit one "
-            "model a component"
+            "model per component"
         )
     seen = values[known]
     centre = 0.0 if vector else float(seen.mean())

@@ -57,6 +57,7 @@ def largest_fragment(molecule: Molecule) -> Molecule:
         "formal_charges": molecule.formal_charges[atoms],
         "tetrahedral": _rows(molecule.tetrahedral, place, 5),
         "double_bonds": _rows(molecule.double_bonds, place, 4),
+        "axial": _rows(molecule.axial, place, 4),
         "smiles": "",
     }
     for name in (*LABELS, "isotopes", "atom_maps"):

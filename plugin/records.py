@@ -115,6 +115,9 @@ class Molecule(Frozen):
         numbers.
     properties : what else came with the molecule, such as the fields of its SDF record:
         text by name.
+    axial : (k, 5) rows `(a, i, j, b, positive)`: about the axis i...j, a hindered single
+        bond, the dihedral a-i-j-b is between 0 and 180 degrees (positive = 1) or
+        between -180 and 0 (positive = 0).
     atom_names, residue_names, residue_ids : optional, one per atom.
     chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has
         the id 52 and the insertion code "A".
@@ -142,6 +145,7 @@ class Molecule(Frozen):
     residue_ids: tuple[int, ...] | None = None
     chain_ids: tuple[str, ...] | None = None
     insertion_codes: tuple[str, ...] | None = None
+    axial: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
 
     def __post_init__(self) -> None:
         fix = object.__setattr__
@@ -156,10 +160,12 @@ class Molecule(Frozen):
         fix(self, "formal_charges", _frozen(self.formal_charges, np.int64, (n,), "formal_charges"))
         fix(self, "tetrahedral", _frozen(self.tetrahedral, np.int64, (None, 5), "tetrahedral"))
         fix(self, "double_bonds", _frozen(self.double_bonds, np.int64, (None, 5), "double_bonds"))
+        fix(self, "axial", _frozen(self.axial, np.int64, (None, 5), "axial"))
         for label, index in (
             ("bonds", self.bonds),
             ("tetrahedral", self.tetrahedral),
             ("double_bonds", self.double_bonds[:, :4]),
+            ("axial", self.axial[:, :4]),
         ):
             if index.size and (index.min() < 0 or index.max() >= n):
                 raise InputError(
@@ -242,6 +248,11 @@ class Molecule(Frozen):
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def has_hand(self) -> bool:
+        """Whether its stereo tells it from its mirror image."""
+        return bool(len(self.tetrahedral) or len(self.axial))
+
     def key(self) -> tuple[Any, ...]:
         """What decides whether two molecules are the same graph in the same atom order,
         stereo and isotopes included.
@@ -253,6 +264,7 @@ class Molecule(Frozen):
         stereo = (
             tuple(map(tuple, self.tetrahedral.tolist())),
             tuple(map(tuple, self.double_bonds.tolist())),
+            *map(tuple, self.axial.tolist()),
         )
         isotopes = tuple(self.isotopes.tolist()) if self.isotopes.any() else ()
         return (

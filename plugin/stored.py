@@ -56,6 +56,7 @@ class StoredMolecule(_Strict):
     double_bonds: list[Row]
     isotopes: list[Annotated[StrictInt, Field(ge=0, le=MAX_ISOTOPE)]] = []
     atom_maps: list[Annotated[StrictInt, Field(ge=0, le=MAX_ATOM_MAP)]] = []
+    axial: list[Row] = []
     multiplicity: Annotated[StrictInt, Field(ge=1, le=MAX_MULTIPLICITY)] = 1
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     smiles: Annotated[str, Field(max_length=MAX_SMILES)] = ""

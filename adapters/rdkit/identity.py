@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 
 from equidrift.adapters.rdkit.molecule import from_smiles, to_mol
+from equidrift.checks.axial import wrong_axes
 from equidrift.errors import EquidriftError
 from equidrift.records import Molecule
 
@@ -53,9 +54,22 @@ def identified(
     for place in _places(named, seen):
         tetrahedral = place[named.tetrahedral]
         double_bonds = np.hstack([place[named.double_bonds[:, :4]], named.double_bonds[:, 4:]])
-        if positions_A is None or _agrees(tetrahedral, double_bonds, positions_A):
-            return seen.replace(tetrahedral=tetrahedral, double_bonds=double_bonds, smiles=smiles)
+        axial = np.hstack([place[named.axial[:, :4]], named.axial[:, 4:]])
+        if positions_A is None or (
+            _agrees(tetrahedral, double_bonds, positions_A)
+            and not wrong_axes(positions_A, axial).any()
+        ):
+            stereo = {"tetrahedral": tetrahedral, "double_bonds": double_bonds, "axial": axial}
+            return seen.replace(**stereo, smiles=smiles)
     return None
+
+
+def with_axes(molecule: Molecule, smiles: str, positions_A: NDArray[np.float64]) -> Molecule:
+    """The molecule with the axial stereo of its CXSMILES, which no coordinates tell."""
+    if "|" not in smiles:
+        return molecule
+    named = identified(molecule, smiles, positions_A)
+    return molecule if named is None else molecule.replace(axial=named.axial)
 
 
 def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.float64]) -> list[str]:
@@ -86,6 +100,9 @@ def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.floa
         centres = [row for row in tetrahedral if not _agrees(row[None], _NO_ROWS, positions_A)]
         bonds = [row for row in double_bonds if not _agrees(_NO_ROWS, row[None], positions_A)]
         labels = [f"{seen.symbols[row[0]]}{row[0]}" for row in centres]
+        axes = np.hstack([place[named.axial[:, :4]], named.axial[:, 4:]])
+        axes = axes[wrong_axes(positions_A, axes).any(axis=0)]
+        labels += ["-".join(f"{seen.symbols[k]}{k}" for k in row[1:3]) for row in axes]
         labels += ["=".join(f"{seen.symbols[k]}{k}" for k in row[1:3]) for row in bonds]
         if not labels:
             return []
@@ -94,7 +111,7 @@ def stereo_differences(seen: Molecule, smiles: str, positions_A: NDArray[np.floa
 
 
 def _graph(molecule: Molecule) -> Molecule:
-    return molecule.replace(tetrahedral=np.zeros((0, 5)), double_bonds=np.zeros((0, 5)))
+    return molecule.replace(tetrahedral=_NO_ROWS, double_bonds=_NO_ROWS, axial=_NO_ROWS)
 
 
 def _places(named: Molecule, seen: Molecule) -> list[NDArray[np.int64]]:

@@ -4,7 +4,6 @@ double-bond stereo, names.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.axial import axial_rows, set_axial, tell_dropped
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Ensemble, Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
@@ -60,6 +60,7 @@ def from_smiles(smiles: str, name: str = "") -> Molecule:
         mol = Chem.MolFromSmiles(smiles)
         if mol is None:
             raise MoleculeError(f"cannot read the SMILES {smiles!r}: {_parse_problem(smiles)}")
+        tell_dropped(smiles)
         return from_mol(mol, name=name, smiles=smiles)
 
 
@@ -124,7 +125,6 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         raise MoleculeError(
             "the molecule holds an atom without an element ('*' or a query atom); replace it by a real one"
         )
-    _tell_axial(mol)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
@@ -139,23 +139,9 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         isotopes=np.array([atom.GetIsotope() for atom in mol.GetAtoms()]),
         atom_maps=np.array([atom.GetAtomMapNum() for atom in mol.GetAtoms()]),
         properties=_properties(mol),
+        axial=np.array(axial_rows(mol)),
         **_residues(mol),
     )
-
-
-def _tell_axial(mol: Chem.Mol) -> None:
-    """Log the axes whose handedness (STEREOATROPCW, STEREOATROPCCW) is not kept."""
-    kinds = (Chem.BondStereo.STEREOATROPCW, Chem.BondStereo.STEREOATROPCCW)
-    axes = [
-        f"{bond.GetBeginAtomIdx()}-{bond.GetEndAtomIdx()}"
-        for bond in mol.GetBonds()
-        if bond.GetStereo() in kinds
-    ]
-    if axes:
-        logging.getLogger("equidrift").warning(
-            "axial stereo of the bonds %s (atoms from 0) is dropped: both hands may come out",
-            ", ".join(axes),
-        )
 
 
 def _properties(mol: Chem.Mol) -> dict[str, str]:
@@ -364,6 +350,7 @@ def _set_stereo(mol: Chem.Mol, molecule: Molecule) -> None:
         bond.SetStereo(Chem.BondStereo.STEREOCIS if cis else Chem.BondStereo.STEREOTRANS)
     Chem.SetDoubleBondNeighborDirections(mol)  # RDKit derives its E and Z labels from directions
     Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    set_axial(mol, molecule)
 
 
 def _odd(permutation: Sequence[int]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
+from equidrift.adapters.rdkit.identity import with_axes
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.adapters.rdkit.perception import (
     check_charge,
@@ -125,7 +126,8 @@ def _molecules(
                 "the CONECT records list; give each molecule a file of its own, or leave it out"
             )
         if template is None:
-            yield from _stereoisomers(mol, frames[same], file.smiles)
+            for molecule, positions in _stereoisomers(mol, frames[same], file.smiles):
+                yield with_axes(molecule, file.smiles, positions), positions
         else:
             for molecule, positions in _stereoisomers(mol, frames[same], template):
                 yield check_template_stereo(molecule, template, positions), positions

@@ -71,6 +71,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
             molecule.replace(
                 tetrahedral=made.tetrahedral,
                 double_bonds=made.double_bonds,
+                axial=made.axial,
                 smiles=smiles,
                 name=name,
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdFMCS
 
-from equidrift.adapters.rdkit.identity import MAX_MATCHES, stereo_differences
+from equidrift.adapters.rdkit.identity import MAX_MATCHES, stereo_differences, with_axes
 from equidrift.adapters.rdkit.molecule import BOND_TYPE, from_smiles
 from equidrift.bond_orders import Skeleton
 from equidrift.errors import MoleculeError
@@ -135,7 +135,7 @@ def check_template_stereo(
             f"{', '.join(different[:_SHOWN])}; correct the SMILES, or leave its stereo out, and "
             "the geometry tells it"
         )
-    return molecule.replace(smiles=smiles)
+    return with_axes(molecule, smiles, positions_A).replace(smiles=smiles)
 
 
 def _checked(seen: _Graph, told: _Graph, complete: bool) -> list[bool] | None:
@@ -239,10 +239,10 @@ def _difference(
         matches = target.GetSubstructMatches(query, uniquify=False, maxMatches=MAX_MATCHES)
         if matches:
             return _hydrogens(seen, told, checked, matches, names)
-    parameters = rdFMCS.MCSParameters()
-    parameters.Timeout = MCS_TIMEOUT_S
-    parameters.BondTyper = rdFMCS.BondCompare.CompareAny
-    common = Chem.MolFromSmarts(rdFMCS.FindMCS([target, query], parameters).smartsString or "*")
+    found = rdFMCS.FindMCS(
+        [target, query], timeout=MCS_TIMEOUT_S, bondCompare=rdFMCS.BondCompare.CompareAny
+    )
+    common = Chem.MolFromSmarts(found.smartsString or "*")
     mine, theirs = (mol.GetSubstructMatch(common) for mol in (target, query))
     extra = [names[seen.atoms[k]] for k in range(len(seen.atoms)) if k not in mine]
     lacking = [

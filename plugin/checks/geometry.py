@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from equidrift.checks.axial import wrong_axes
 from equidrift.checks.bond_lengths import LONGEST, SHORTEST, references_A
 from equidrift.checks.cumulenes import cumulated_bonds
 from equidrift.errors import InputError, MoleculeError
@@ -24,7 +25,8 @@ CLASH = "clash"
 TETRAHEDRAL = "tetrahedral stereo"
 DOUBLE_BOND = "double-bond stereo"
 CUMULATED = "cumulated bonds"
-REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULATED)
+AXIAL = "axial stereo"
+REASONS = (NO_COORDINATES, BOND_LENGTH, CLASH, TETRAHEDRAL, DOUBLE_BOND, CUMULATED, AXIAL)
 
 # Covalent radii in A (Cordero et al., Dalton Trans. 2008, 2832), H to Xe; heavier atoms get Xe's.
 _RADII_A = (
@@ -211,6 +213,7 @@ class GeometryCheck:
             (TETRAHEDRAL, self._tetrahedral),
             (DOUBLE_BOND, self._double_bonds),
             (CUMULATED, self._cumulated_bonds),
+            (AXIAL, self._axial),
             (CLASH, self._clashes),
         ):
             wrong = test(x[good])
@@ -251,6 +254,11 @@ class GeometryCheck:
         wrong: NDArray[np.bool_] = (
             sign * np.einsum("kci,kci->kc", left, right) <= _HALF_TURN * scale
         ).any(axis=1)
+        return wrong
+
+    def _axial(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Axes of the other hand, or flat."""
+        wrong: NDArray[np.bool_] = wrong_axes(x, self.molecule.axial).any(axis=1)
         return wrong
 
     def _cumulated_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:

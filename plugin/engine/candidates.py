@@ -184,7 +184,7 @@ class DiversePick:
 
     def _mirrors(self, x: NDArray[np.float64]) -> tuple[float, ...]:
         """1, and -1 where mirror images are conformers of the molecule, too."""
-        if not self.mirror or len(self.molecule.tetrahedral):
+        if not self.mirror or self.molecule.has_hand:
             return (1.0,)
         if self.known is not None and self.known.mirrored(x) is None:
             return (1.0,)

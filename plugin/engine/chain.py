@@ -321,7 +321,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             # Both err; their mean finds more of the reference conformers than either.
             ranks[sound] = 0.5 * (ranks[sound] + self.energy.energies_eV(molecule, made[sound]))
         ranks[~np.isfinite(ranks)] = np.inf
-        mirror = self.mirror and not len(molecule.tetrahedral)
+        mirror = self.mirror and not molecule.has_hand
         rows, signs = pick_lowest(molecule, Pool(made, ranks, slot), count, mirror=mirror)
         rows = np.where(rows < 0, np.arange(count), rows)[slots]  # of nothing sound, its own draw
         image = np.stack([np.ones(count), np.ones(count), signs], axis=1)[slots]

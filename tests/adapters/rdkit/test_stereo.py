@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-from rdkit import Chem
 
 from equidrift.inputs import as_molecule
 from equidrift.registry import host_function
@@ -37,11 +36,3 @@ def test_sample_notes_open_stereo_only_when_the_input_leaves_it_open(smiles, not
     told = json.loads(done.stdout)["notes"]
     assert len(told) == notes
     assert all("open stereo at C1" in note["note"] for note in told)
-
-
-def test_axial_stereo_is_logged_as_dropped_when_a_mol_has_it(caplog):
-    binol = "Oc1ccc2ccccc2c1-c1c(O)ccc2ccccc12"
-    as_molecule(Chem.MolFromSmiles(binol))
-    assert not caplog.records
-    as_molecule(Chem.MolFromSmiles(f"{binol} |wU:10.10|"))
-    assert "axial stereo of the bonds 10-11" in caplog.text

@@ -263,7 +263,7 @@ def refined(
     values |= {
         "conformers_per_s": sum(map(len, moved)) / seconds,
         "conformers": sum(map(len, moved)),
-        "calls": refiner.default_steps,
+        "calls": refiner.default_steps or 0,
     }
     return values | energy_released(systems, moved, count)[0]
 

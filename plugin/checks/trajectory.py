@@ -20,15 +20,13 @@ from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 # Bond lengths over the sum of covalent radii are near 1 in A.
 _UNITS = {"nm": NM_PER_A, "bohr": BOHR_PER_A}
 _UNIT_WINDOW = 1.25  # how far off, as a factor, the median bond may be
-_TORN = (
-    2.0  # no bond is twice as long as its covalent radii; a proton that has changed its partner is,
-)
+# no bond is twice as long as its covalent radii; a proton that has changed its partner is,
+_TORN = 2.0
 _APART_A = 4.0  # but not this far away, as an atom across a boundary is
 _SCRAMBLED = 0.3  # share of torn bonds that a boundary does not explain
 _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
-_FASTEST_A_PER_FS = (
-    0.02  # ... the frames are far apart: several times the thermal speed of a small molecule,
-)
+# ... the frames are far apart: several times the thermal speed of a small molecule,
+_FASTEST_A_PER_FS = 0.02
 _USUAL = 8.0  # ... or its other steps are as long
 _HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs apart show 1e5 K
 _LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (README)
@@ -107,9 +105,6 @@ def _bonds(
     radii = COVALENT_RADII_A[molecule.numbers]
     lengths = np.linalg.norm(positions_A[:, i] - positions_A[:, j], axis=-1)
     return lengths, lengths / (radii[i] + radii[j])
-
-
-# Periodic boundaries -------------------------------------------------------------------------------------------------------
 
 
 def unwrap(trajectory: Trajectory) -> Trajectory:
@@ -226,9 +221,6 @@ def _check_jumps(trajectory: Trajectory) -> None:
         )
 
 
-# Times ---------------------------------------------------------------------------------------------------------------------
-
-
 def even(trajectory: Trajectory) -> Trajectory:
     """The trajectory with its times exactly on the even grid that they approximate.
 
@@ -261,9 +253,6 @@ def even(trajectory: Trajectory) -> Trajectory:
             "frames (trajectory[::stride]), fill what is missing by equidrift.interpolate, or give dt_fs where the file's times are wrong"
         )
     return trajectory.replace(time_fs=grid)
-
-
-# The model ------------------------------------------------------------------------------------------------------------------
 
 
 def check_related(trajectory: Trajectory) -> None:

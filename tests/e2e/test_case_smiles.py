@@ -1,0 +1,50 @@
+"""SMILES that the default model refused or made with wrong bonds once (issue 12, part D)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import equidrift
+from equidrift.records import Molecule
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
+# bonds by their elements and order: the lengths that the README of the case asks for, in A
+LENGTHS_A = {
+    ("P", "O", 1.0): (1.54, 1.72),
+    ("P", "S", 1.0): (2.00, 2.20),
+    ("P", "S", 2.0): (1.85, 2.02),
+    ("P", "N", 1.0): (1.60, 1.75),
+    ("P", "C", 1.0): (1.74, 1.93),
+    ("C", "I", 1.0): (2.02, 2.25),
+    ("B", "C", 1.0): (1.50, 1.68),
+    ("B", "F", 1.0): (1.30, 1.46),
+}
+ENTRIES = [
+    pytest.param(*line.split()[:1], id=f"{case}-{line.split()[-1]}")
+    for case in ("C01", "C02", "C03", "C05", "C07", "C08", "C11", "C16")
+    for folder in CASES.glob(f"{case}-*")
+    for line in (folder / "in.smi").read_text().splitlines()
+    if line.strip()
+]
+
+
+@pytest.mark.parametrize("smiles", ENTRIES)
+def test_case_is_sampled_with_bonds_of_the_right_length(smiles: str) -> None:
+    ensemble = equidrift.sample(smiles, 1, timeout_s=60)
+    assert ensemble.valid.all()
+    molecule, x = ensemble.molecule, ensemble.positions_A[0]
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
+        pair = (molecule.symbols[i], molecule.symbols[j])
+        window = LENGTHS_A.get((*pair, order)) or LENGTHS_A.get((*pair[::-1], order))
+        if window:
+            assert window[0] < np.linalg.norm(x[i] - x[j]) < window[1], (pair, order)
+
+
+def test_case_of_one_atropisomer_keeps_its_hand() -> None:
+    (folder,) = CASES.glob("C10-*")
+    smiles = (folder / "in.smi").read_text().rsplit(maxsplit=1)[0]
+    molecule = Molecule.from_smiles(smiles)
+    assert molecule.name == "" and len(molecule.axial) == 1

@@ -201,3 +201,15 @@ def test_relax_checks_its_input():
         mmff_relax(BUTANOL, np.zeros((1, 2, 3)))
     with pytest.raises(InputError, match=r"variant must be one of"):
         mmff_relax(BUTANOL, np.zeros((1, BUTANOL.n_atoms, 3)), variant="UFF")
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "C1Cc2ccc(cc2)CCc2ccc1cc2",  # [2.2]paracyclophane
+        "C1CCc2ccc(cc2)CCCc2ccc1cc2",  # [3.3]paracyclophane
+    ],
+)
+def test_etkdg_embeds_strained_cyclophanes_by_its_ladder(smiles):
+    molecule = Molecule.from_smiles(smiles)
+    assert np.isfinite(ETKDG().sample(molecule, np.arange(2))).all()

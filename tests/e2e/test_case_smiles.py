@@ -48,3 +48,8 @@ def test_case_of_one_atropisomer_keeps_its_hand() -> None:
     smiles = (folder / "in.smi").read_text().rsplit(maxsplit=1)[0]
     molecule = Molecule.from_smiles(smiles)
     assert molecule.name == "" and len(molecule.axial) == 1
+
+
+def test_cage_that_hung_once_is_sampled_within_its_time_limit() -> None:
+    ensemble = equidrift.sample("C19=CC2C3C94C1C2N34", 1, timeout_s=60)
+    assert ensemble.valid.all()

@@ -24,16 +24,19 @@ def with_common_options(
     import typer
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    quiet = Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress, no summary: errors only.")
-    ]
+    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
     verbose = Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Log records too; -vv: all of them.")
+        int,
+        typer.Option(
+            "-v", "--verbose", count=True, help="Print log messages; -vv prints debug messages too."
+        ),
     ]
     threads = Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="Threads of the networks; as PyTorch has it if not given."
+            "--threads",
+            min=1,
+            help="CPU threads for the neural networks. Default: PyTorch's choice.",
         ),
     ]
     further = [

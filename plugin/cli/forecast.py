@@ -16,7 +16,8 @@ def command(
     trajectory: Annotated[
         Path,
         typer.Argument(
-            metavar="TRAJ", help=".xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz"
+            metavar="TRAJ",
+            help="The trajectory: .xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz.",
         ),
     ],
     output: Annotated[
@@ -24,46 +25,61 @@ def command(
         typer.Option(
             "-o",
             "--output",
-            help=".xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz; of several samples OUT_0000, ...",
+            help="File to write: .xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz. With -n above 1, files OUT_0000, OUT_0001, ...",
         ),
     ],
     top: Annotated[
         str | None,
         typer.Option(
-            "--top", metavar="TOP", help="Topology: a .pdb, .sdf or .mol file, or a SMILES."
+            "--top", metavar="TOP", help="The bonds: a .pdb, .sdf or .mol file, or a SMILES."
         ),
     ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(help="New frames; with --interpolate, between each two neighbours."),
+        typer.Option(
+            help="New frames to make; with --interpolate, between each pair of neighbours."
+        ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="Samples.")] = 1,
+    n: Annotated[int, typer.Option("-n", help="Trajectories to sample.")] = 1,
     interpolate: Annotated[
         bool,
         typer.Option(
-            "--interpolate", help="Fill in frames between; without --frames, what is missing."
+            "--interpolate",
+            help="Make frames between the given ones; without --frames, those that are missing.",
         ),
     ] = False,
     refine: Annotated[
-        bool, typer.Option("--refine", help="Noise and denoise TRAJ, a coarse trajectory.")
+        bool,
+        typer.Option(
+            "--refine", help="Improve a coarse trajectory by adding noise and removing it."
+        ),
     ] = False,
-    level: Annotated[float, typer.Option(help="How far --refine noises, above 0 to 1.")] = 0.3,
+    level: Annotated[
+        float,
+        typer.Option(
+            help="Noise that --refine adds: above 0 (little changes) to 1 (nothing is kept)."
+        ),
+    ] = 0.3,
     model: Annotated[
         str,
         typer.Option(
-            help="default, geotdm, last-frame, constant-velocity, or the path of weights you trained."
+            help="default, geotdm, last-frame or constant-velocity, or the path of weights you trained."
         ),
     ] = "default",
-    seed: Annotated[int, typer.Option(help="Same seed, same trajectories.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed: the same seed gives the same trajectories.")
+    ] = 0,
     steps: Annotated[
         int | None,
-        typer.Option(help="Network calls of a window; the model's own number if not given."),
+        typer.Option(
+            help="Network calls for each window of frames. Default: the model's own number."
+        ),
     ] = None,
     stride: Annotated[int, typer.Option(help="Use every STRIDE-th frame of TRAJ.")] = 1,
     dt: Annotated[
         float | None,
         typer.Option(
-            metavar="FS", help="Time between the frames of TRAJ, where the file does not tell it."
+            metavar="FS", help="Time between the frames of TRAJ in fs, if the file does not say."
         ),
     ] = None,
     charge: Annotated[
@@ -81,27 +97,40 @@ def command(
     ] = False,
     broken: Annotated[
         str | None,
-        typer.Option(help="Frames with a broken bond: redraw (--refine: report), or report."),
+        typer.Option(
+            help="If a bond breaks: redraw the frames, or report and keep them. Default: redraw; with --refine, report."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples in one call of the model.")
+        int | None,
+        typer.Option(
+            help="Trajectories made in one call of the model. Default: the model's own number."
+        ),
     ] = None,
     max_attempts: Annotated[
-        int, typer.Option(help="Draws of a sample before it is given up.")
+        int, typer.Option(help="Draws of a trajectory before it is given up.")
     ] = 20,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
+        ),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace the output, and what a run of another command left."
-        ),
+        typer.Option("--overwrite", help="Replace existing output files."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """Continue a trajectory. Interrupted, the same command goes on where it stopped."""
+    """Continue a trajectory, or interpolate or refine it.
+
+    If the run is interrupted, give the same command again: it continues where it
+    stopped.
+    """
     from equidrift.arguments import check_count
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
@@ -238,6 +267,8 @@ def _described(text: str) -> str:
 
 def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
     """Every chunk from where the stream's journal stands; the counts of the whole run."""
+    from equidrift.cli.output import count
+    from equidrift.cli.signals import kept, telling_what_is_kept
     from equidrift.engine.trajectories import CONTEXT
     from equidrift.progress import frame_bar
 
@@ -249,23 +280,18 @@ def _run(job: Any, n: int, stream: Any, *, shown: bool) -> dict[str, Any]:
         "broken_frames": {},
     } | stream.summary
     begun, resumed = time.monotonic(), counts["done"]
-    try:
-        with frame_bar(n * job.n_frames, shown=shown, done=resumed) as report:
-            for chunk in (
-                ()
-                if stream.finished
-                else job.chunks(n, stream.position, stream.unfinished(CONTEXT))
-            ):
-                counts["done"] += chunk.n_frames
-                for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
-                    counts[name] = dict(sorted(sum(fresh, Counter(counts[name])).items()))
-                stream.add(chunk, job.position(chunk, n), counts)
-                if report is not None:
-                    report(chunk)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"{counts['done']} frames are kept, the same command goes on from there"
-        ) from error
+    with (
+        telling_what_is_kept(lambda: kept(count(counts["done"], "frame"))),
+        frame_bar(n * job.n_frames, shown=shown, done=resumed) as report,
+    ):
+        held = () if stream.finished else stream.unfinished(CONTEXT)
+        for chunk in () if stream.finished else job.chunks(n, stream.position, held):
+            counts["done"] += chunk.n_frames
+            for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
+                counts[name] = dict(sorted(sum(fresh, Counter(counts[name])).items()))
+            stream.add(chunk, job.position(chunk, n), counts)
+            if report is not None:
+                report(chunk)
     seconds = time.monotonic() - begun
     made = counts.pop("done") - resumed
     return counts | {
@@ -297,7 +323,7 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
         return
     paths = result["output"]
     where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
-    frames = f"{count(result['samples'], 'trajectory').replace('trajectorys', 'trajectories')} of {count(result['frames'], 'frame')}"
+    frames = f"{count(result['samples'], 'trajectory')} of {count(result['frames'], 'frame')}"
     lines = [f"{frames} by {result['model']} -> {where}"]
     if result["topology"]:
         lines.append(f"  topology: {result['topology']}")

@@ -15,69 +15,91 @@ from typing import Annotated, Any
 import typer
 
 OUTPUT_HELP = (
-    ".sdf .sdf.gz .xyz .extxyz or .traj; .npz .pdb .mol hold one molecule; - is SDF to stdout."
+    "File to write: .sdf .sdf.gz .xyz .extxyz or .traj; for one molecule also .npz .pdb or .mol. "
+    "- writes SDF to standard output."
 )
 
 
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
-    n: Annotated[int, typer.Option("-n", help="Molecules, valid and unique.")] = 1,
+    n: Annotated[int, typer.Option("-n", help="Valid and unique molecules to make.")] = 1,
     target: Annotated[
         list[str] | None,
         typer.Option(
             "--target",
             metavar="PROPERTY=VALUE",
-            help="Such as gap_eV=7.0 or dipole_D=2.5; may be repeated.",
+            help="A property to aim at, such as gap_eV=7.0 or dipole_D=2.5. May be repeated.",
         ),
     ] = None,
     fragment: Annotated[
         Path | None,
-        typer.Option(metavar="CORE", help="Keep the heavy atoms of this .sdf, .mol or .pdb."),
+        typer.Option(metavar="CORE", help="Keep the heavy atoms of this .sdf, .mol or .pdb file."),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="default (joint), latent, or the path of weights you trained.")
+        str, typer.Option(help="default (joint) or latent, or the path of weights you trained.")
     ] = "default",
     steps: Annotated[
         int | None,
-        typer.Option(help="Network calls of a sample; the model's own number if not given."),
+        typer.Option(help="Network calls for each sample. Default: the model's own number."),
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="Strength of the targets: 1 is plain conditioning, 2 guides harder."),
+        typer.Option(
+            help="How strongly --target acts: 1 is plain conditioning, larger values guide harder."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same molecules.")] = 0,
-    relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
+    seed: Annotated[
+        int, typer.Option(help="Random seed: the same seed gives the same molecules.")
+    ] = 0,
+    relax: Annotated[
+        str,
+        typer.Option(
+            help="Relax each result: none, mmff (MMFF94) or gfn2 (GFN2-xTB, needs the extra xtb)."
+        ),
+    ] = "none",
     judge: Annotated[
         list[str] | None,
         typer.Option(
-            help="Who tells what was achieved: network, gfn2 (needs the extra xtb); may be repeated."
+            help="What measures the properties achieved: network or gfn2 (needs the extra xtb). May be repeated."
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take targets outside the range of the training data.")
+        bool, typer.Option("--force", help="Accept targets outside the range of the training data.")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples in one call of the model.")
+        int | None,
+        typer.Option(
+            help="Samples made in one call of the model. Default: the model's own number."
+        ),
     ] = None,
     max_attempts: Annotated[
-        int, typer.Option(help="Draws a molecule, on average, before the run is given up.")
+        int, typer.Option(help="Draws per molecule, on average, before the run is given up.")
     ] = 20,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
+        ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Write all N molecules or none.")
+        bool,
+        typer.Option("--strict", help="Write all N molecules or none. Default: write those found."),
     ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace the output, and what a run of another command left."
-        ),
+        typer.Option("--overwrite", help="Replace existing output files."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """New molecules. Interrupted, the same command goes on where it stopped."""
+    """Generate new molecules with conformers.
+
+    If the run is interrupted, give the same command again: it continues where it
+    stopped.
+    """
     from equidrift.arguments import check_count
     from equidrift.cli.options import model_options
     from equidrift.cli.sample import model_files
@@ -169,6 +191,8 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
     import dataclasses
 
     from equidrift.checks.judges import achieved as judged
+    from equidrift.cli.output import count
+    from equidrift.cli.signals import kept, telling_what_is_kept
     from equidrift.engine.molecules import Run, batches, provenance
     from equidrift.errors import InputError, NoValidSamplesError
     from equidrift.progress import conformer_bar
@@ -184,7 +208,12 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
             "draws; draw anew with --overwrite, or give another name for the output"
         )
     try:
-        with conformer_bar(n, shown=shown, done=resumed, label="molecules") as callback:
+        with (
+            telling_what_is_kept(
+                lambda: kept(count(writer.summary.get("molecules", 0), "molecule"))
+            ),
+            conformer_bar(n, shown=shown, done=resumed, label="molecules") as callback,
+        ):
             asked = dataclasses.replace(settings, callback=callback)
             for ensembles in () if writer.finished else batches(n, asked, run):
                 for ensemble in ensembles:
@@ -203,10 +232,6 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
             "attempts": settings.max_attempts,
         }
         writer.write([], (run.drawn, 0), told)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(
-            f"{writer.summary.get('molecules', 0)} molecules are kept, the same command goes on from there"
-        ) from error
     writer.finish()
     origin, seconds = provenance(settings), time.monotonic() - begun
     return {

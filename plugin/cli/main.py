@@ -36,7 +36,7 @@ def build() -> Callable[[], None]:
     from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
-        help="Equivariant diffusion models where molecular simulators already work.",
+        help="Conformers, trajectories, exact sampling and new molecules by equivariant diffusion.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
@@ -65,11 +65,11 @@ def _options(
             "--version",
             is_eager=True,
             callback=lambda value: _version() if value else None,
-            help="Show the version.",
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:
-    """Equivariant diffusion models where molecular simulators already work."""
+    """Conformers, trajectories, exact sampling and new molecules by equivariant diffusion."""
 
 
 def _version() -> None:
@@ -82,10 +82,13 @@ def _version() -> None:
 def _help(
     context: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="[COMMAND]", help="Of which; all if not given.")
+        str | None,
+        typer.Argument(
+            metavar="[COMMAND]", help="The command to explain. Default: list all commands."
+        ),
     ] = None,
 ) -> int:
-    """Help on a command."""
+    """Explain a command and its options."""
     above = context.parent
     if above is None:
         return FAILED

@@ -14,61 +14,77 @@ _UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
 
 def command(
     what: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A SMILES, or a file: .pdb .sdf .mol")
+        str, typer.Argument(metavar="INPUT", help="A SMILES, or a .pdb, .sdf or .mol file.")
     ],
     output: Annotated[
         Path,
         typer.Option(
             "-o",
             "--output",
-            help=".xtc or .dcd; the topology goes beside it: run.top.pdb for run.xtc",
+            help="Trajectory to write, .xtc or .dcd. Its topology is written beside it: run.top.pdb for run.xtc.",
         ),
     ],
     time: Annotated[
-        str, typer.Option(help="Length of the production run, as 200ps or 1ns.")
+        str, typer.Option(help="Length of the production run, for example 200ps or 1ns.")
     ] = "200ps",
-    temperature: Annotated[float, typer.Option(help="K.")] = 300.0,
+    temperature: Annotated[float, typer.Option(help="Temperature in K.")] = 300.0,
     proposals: Annotated[
         str,
         typer.Option(
-            help="torsion, heat-bath, mixture, histogram (to 3 torsions), uniform or none."
+            help="Monte Carlo proposals: torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform or none."
         ),
     ] = "torsion",
     forcefield: Annotated[
         str,
-        typer.Option(help="OpenMM force field files for a .pdb, separated by commas; else MMFF94."),
+        typer.Option(
+            help="OpenMM force field files for a .pdb input, separated by commas. Default: MMFF94."
+        ),
     ] = "",
-    timestep: Annotated[str, typer.Option(help="Step of the dynamics.")] = "2fs",
-    friction: Annotated[float, typer.Option(help="1/ps.")] = 1.0,
-    constraints: Annotated[str, typer.Option(help="HBonds or none.")] = "HBonds",
+    timestep: Annotated[str, typer.Option(help="Time step of the dynamics.")] = "2fs",
+    friction: Annotated[
+        float, typer.Option(help="Friction of the Langevin dynamics in 1/ps.")
+    ] = 1.0,
+    constraints: Annotated[
+        str, typer.Option(help="Bonds of fixed length: HBonds or none.")
+    ] = "HBonds",
     md_steps: Annotated[
         int, typer.Option(help="Steps of dynamics between rounds of proposals.")
     ] = 100,
-    n_proposals: Annotated[int, typer.Option(help="Proposals in a round.")] = 10,
+    n_proposals: Annotated[int, typer.Option(help="Proposals in each round.")] = 10,
     adapt: Annotated[
         str | None,
-        typer.Option(help="Length of the adaptive phase; a tenth of the time, at least 50ps."),
+        typer.Option(
+            help="Length of the adaptive phase. Default: a tenth of --time, but at least 50ps."
+        ),
     ] = None,
     interval: Annotated[
-        str | None, typer.Option(help="Time between frames; every round if not given.")
+        str | None, typer.Option(help="Time between frames. Default: one frame after each round.")
     ] = None,
     charge: Annotated[
-        int | None, typer.Option(help="Total charge of a .pdb; from its hydrogens if not given.")
+        int | None,
+        typer.Option(
+            help="Total charge of the molecule in a .pdb file. Default: taken from its hydrogens."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same chain.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed gives the same chain.")] = 0,
     platform: Annotated[
-        str | None, typer.Option(help="OpenMM platform; the fastest for the size if not given.")
+        str | None,
+        typer.Option(help="OpenMM platform. Default: the fastest for the size of the molecule."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the output, and what another run left.")
+        bool, typer.Option("--overwrite", help="Replace existing output files.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """Sample a molecule's Boltzmann distribution.
+    """Sample the Boltzmann distribution of a molecule exactly.
 
-    Interrupted, the same command goes on; with a longer --time it extends the run.
+    If the run is interrupted, give the same command again: it continues where it
+    stopped. With a longer --time it extends a finished run.
     """
     from equidrift.cli.output import print_json
+    from equidrift.cli.signals import kept, telling_what_is_kept
     from equidrift.montecarlo.run import Run, Settings
     from equidrift.progress import phase_bar
 
@@ -90,12 +106,8 @@ def command(
     with phase_bar(shown=not as_json and sys.stderr.isatty()) as progress:
         length_ps = picoseconds("--time", time)
         run = Run(what, output, length_ps, settings, overwrite=overwrite, progress=progress)
-        try:
+        with telling_what_is_kept(lambda: kept("what was sampled is")):
             result = run.go()
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(
-                "what was sampled is kept, the same command goes on from there"
-            ) from error
     if as_json:
         print_json(result)
     else:

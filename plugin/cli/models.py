@@ -142,16 +142,21 @@ def _hands_on(call: Callable[..., Any]) -> bool:
     )
 
 
+# a type of numpydoc, which the default shows already; older docstrings have a description there
+_TYPE = re.compile(r"(str|int|float|bool|Path|dict|list|tuple)\b[\w ,\[\]|]*")
+
+
 def described(text: str) -> dict[str, str]:
     """What the Parameters of a numpydoc docstring say of each name."""
     lines, out, names = text.partition("Parameters\n")[2].splitlines()[1:], {}, list[str]()
     for line in lines:
-        match = re.match(r"^(\w+(?:, \w+)*) : (.*)$", line)
+        match = re.match(r"^(\w+(?:, \w+)*)(?: : (.*))?$", line)
         if match:
             names = match[1].split(", ")
-            out.update(dict.fromkeys(names, match[2]))
+            head = match[2] or ""
+            out.update(dict.fromkeys(names, "" if _TYPE.fullmatch(head) else head))
         elif line.startswith(" ") and names:
-            out.update({name: f"{out[name]} {line.strip()}" for name in names})
+            out.update({name: f"{out[name]} {line.strip()}".strip() for name in names})
         elif line.strip() and not line.startswith(" "):
             break
     return out

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+PLURALS = {"trajectory": "trajectories"}
+
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of stdout."""
@@ -43,5 +45,5 @@ def cell(value: Any) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where there is not one."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    """A number with its noun, in the plural unless it is 1."""
+    return f"{number} {noun if number == 1 else PLURALS.get(noun, f'{noun}s')}"

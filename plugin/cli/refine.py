@@ -16,8 +16,8 @@ import typer
 from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP, SMILES_HELP
 
 FILE_HELP = (
-    "Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj, each also .gz, or .npz; "
-    "trajectories with --top; - is standard input."
+    "Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj (each also .gz) or .npz. "
+    "A trajectory needs --top. - reads standard input."
 )
 _NOTHING = {"molecules": 0, "conformers": 0, "refined": 0}
 
@@ -27,42 +27,55 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     model: Annotated[
         str,
-        typer.Option(help="A refiner; see `equidrift models`, or the path of weights you trained."),
+        typer.Option(
+            help="A refiner that `equidrift models` lists, or the path of weights you trained."
+        ),
     ] = "refine",
     steps: Annotated[
-        int | None, typer.Option(help="Network calls; the model's own number if not given.")
+        int | None, typer.Option(help="Network calls. Default: the model's own number.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Conformers in one call of the model.")
+        int | None,
+        typer.Option(help="Conformers in one call of the model. Default: the model's own number."),
     ] = None,
     top: Annotated[
-        str | None, typer.Option(help="What tells the bonds: a PDB, SDF or MOL file, or a SMILES.")
+        str | None,
+        typer.Option(help="The bonds of a trajectory: a .pdb, .sdf or .mol file, or a SMILES."),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
+        ),
     ] = None,
     largest_fragment: Annotated[
         bool,
-        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
+        typer.Option(
+            "--largest-fragment", help="Keep only the largest fragment of a salt or solvate."
+        ),
     ] = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace the output, and what a run of another command left."
-        ),
+        typer.Option("--overwrite", help="Replace existing output files."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """Refine conformers from anywhere; graph and stereo are kept.
+    """Refine the conformers in a file; atoms, bonds and stereo do not change.
 
-    Interrupted, the same command goes on where it stopped.
+    If the run is interrupted, give the same command again: it continues where it
+    stopped.
     """
     from equidrift._version import __version__
     from equidrift.cli.options import model_options
+    from equidrift.cli.output import count
     from equidrift.cli.sample import model_files
+    from equidrift.cli.signals import kept, telling_what_is_kept
     from equidrift.engine.conformers import BATCH_SIZE
     from equidrift.files.formats import check_output, suffix_of
     from equidrift.files.journal import file_sha256
@@ -102,13 +115,12 @@ def command(
     if not again:
         size = batch_size or (refiner.batch_size or BATCH_SIZE)
         shown = not as_json and sys.stderr.isatty()
-        try:
+        with telling_what_is_kept(
+            lambda: kept(count(writer.summary.get("conformers", 0), "conformer"))
+        ):
             _refine_all(
                 file, writer, summary, refiner, steps, size, shown, largest_fragment, reading
             )
-        except KeyboardInterrupt as error:
-            message = f"{writer.summary.get('conformers', 0)} conformers are kept, the same command goes on from there"
-            raise KeyboardInterrupt(message) from error
     if summary["conformers"]:
         writer.finish()
     else:

@@ -18,17 +18,14 @@ from equidrift.cli.options import model_options
 MAX_PRUNED = 10_000
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
-INPUT_HELP = (
-    "SMILES, InChI, or files: .smi .csv .sdf .mol .mol2 .pdb, each also .gz; - is standard input."
-)
+INPUT_HELP = "SMILES, InChI, or files (.smi .csv .sdf .mol .mol2 .pdb, each also .gz). - reads standard input."
 OUTPUT_HELP = (
-    ".sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd .h5md or .npz; - is SDF to standard output."
+    "File to write; its suffix chooses the format: .sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd "
+    ".h5md or .npz. - writes SDF to standard output."
 )
-CHARGE_HELP = "Total charge of a .pdb's molecule; from its hydrogens if not given."
+CHARGE_HELP = "Total charge of the molecule in a .pdb file. Default: taken from its hydrogens."
 SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
-FINISHED_BEFORE = (
-    "  finished before by this very command; nothing was done (--overwrite makes it anew)"
-)
+FINISHED_BEFORE = "  this command had finished before, and nothing was done (--overwrite redoes it)"
 
 
 def command(
@@ -36,22 +33,35 @@ def command(
     output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
     n: Annotated[int, typer.Option("-n", help="Conformers of each molecule.")] = 1,
     model: Annotated[
-        str, typer.Option(help="See `equidrift models`, or the path of weights you trained.")
+        str,
+        typer.Option(
+            help="A name that `equidrift models` lists, or the path of weights you trained."
+        ),
     ] = "default",
-    seed: Annotated[int, typer.Option(help="Same seed, same conformers.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed: the same seed gives the same conformers.")
+    ] = 0,
     steps: Annotated[
-        int | None, typer.Option(help="Solver steps; the model's own number if not given.")
+        int | None, typer.Option(help="Solver steps. Default: the model's own number.")
     ] = None,
-    relax: Annotated[str, typer.Option(help="none, mmff, or gfn2 (needs the extra xtb).")] = "none",
+    relax: Annotated[
+        str,
+        typer.Option(
+            help="Relax each result: none, mmff (MMFF94) or gfn2 (GFN2-xTB, needs the extra xtb)."
+        ),
+    ] = "none",
     fix: Annotated[
         Path | None,
         typer.Option(
-            metavar="CORE", help="Hold the atoms of this .sdf, .mol or .pdb where it has them."
+            metavar="CORE",
+            help="Hold the atoms of this .sdf, .mol or .pdb file at its coordinates.",
         ),
     ] = None,
     restrain: Annotated[
         Path | None,
-        typer.Option(help="Distances to keep: lines `i j lower upper`, indices from 0, A."),
+        typer.Option(
+            help="File of distances to keep, one line `i j lower upper` each: atoms from 0, distances in A."
+        ),
     ] = None,
     distinct: Annotated[
         bool,
@@ -62,59 +72,79 @@ def command(
     prune: Annotated[
         float | None,
         typer.Option(
-            help="Drop conformers closer than this heavy-atom RMSD in A, after relaxation."
+            help="Drop conformers within this heavy-atom RMSD (A) of one that is kept; done after --relax."
         ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(help="energy: the lowest first; else the order of drawing.")
+        str | None,
+        typer.Option(
+            help="energy: sort by energy, the lowest first. Default: the order of sampling."
+        ),
     ] = None,
     window: Annotated[
         float | None,
         typer.Option(
-            metavar="KCAL", help="Drop conformers this many kcal/mol above the lowest, or more."
+            metavar="KCAL", help="Drop conformers more than this many kcal/mol above the lowest."
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Samples in one call of the model.")
+        int | None,
+        typer.Option(
+            help="Conformers sampled in one call of the model. Default: the model's own number."
+        ),
     ] = None,
     max_attempts: Annotated[
-        int, typer.Option(help="Draws a conformer before it is given up.")
+        int, typer.Option(help="Draws of a conformer before its molecule is given up.")
     ] = 20,
-    timeout: Annotated[float | None, typer.Option(help="Seconds a molecule may take.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Time limit for each molecule, in seconds.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the model; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
+        ),
     ] = None,
     largest_fragment: Annotated[
         bool,
-        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
+        typer.Option(
+            "--largest-fragment", help="Keep only the largest fragment of a salt or solvate."
+        ),
     ] = False,
     stereo: Annotated[
         str,
         typer.Option(
-            help="Open stereo: any (mix the isomers), require (refuse), or enumerate (each one)."
+            help="If the input leaves stereo open: any (mix the isomers), require (refuse the molecule) or enumerate (sample each isomer)."
         ),
     ] = "any",
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="All conformers of a molecule, or none of it.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Write all N conformers of a molecule or none. Default: write the valid ones.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace the output, and what a run of another command left."
-        ),
+        typer.Option("--overwrite", help="Replace existing output files."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """Conformers of molecules.
+    """Sample conformers of molecules.
 
-    Interrupted, the same command goes on where it stopped.
+    If the run is interrupted, give the same command again: it continues where it
+    stopped.
     """
     from equidrift.arguments import check_count
     from equidrift.checks.conditions import make_conditions
     from equidrift.cli.inputs import Inputs
+    from equidrift.cli.signals import telling_what_is_kept
     from equidrift.engine.conformers import make_settings, provenance
     from equidrift.engine.relax import check_sort, check_window, distinct_threshold, make_relax
     from equidrift.files.formats import check_output, suffix_of
@@ -173,16 +203,10 @@ def command(
     molecules = read.count(MAX_COUNTED) if shown and stereo != "enumerate" else MAX_COUNTED
     run.take_up(writer)
     total = molecules * n if molecules < MAX_COUNTED else None
-    try:
+    with telling_what_is_kept(lambda: run.interrupted(writer)):
         if not writer.finished:
             with conformer_bar(total, shown=shown, done=run.resumed) as callback:
                 run.stream(writer, callback)
-    except KeyboardInterrupt as error:
-        writer.flush()
-        message = f"{run.kept} conformers are kept, the same command goes on from there"
-        if str(output) == "-":
-            message = f"{run.counts['conformers']} conformers are written"
-        raise KeyboardInterrupt(message) from error
     return run.close(writer, as_json)
 
 
@@ -260,6 +284,16 @@ class _Run:
         included.
         """
         return int(self.counts["conformers"]) + self.window
+
+    def interrupted(self, writer: Any) -> str:
+        """Bring to disk what is done; what is said of it."""
+        from equidrift.cli.output import count
+        from equidrift.cli.signals import kept
+
+        writer.flush()
+        if str(self.output) == "-":
+            return f"{count(self.counts['conformers'], 'conformer')} written"
+        return kept(count(self.kept, "conformer"))
 
     def stream(self, writer: Any, callback: Any) -> None:
         """Windows from the engine to the disk, from where the writer's journal stands."""

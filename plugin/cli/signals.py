@@ -1,10 +1,10 @@
-"""Signals that end a run: what is done is brought to disk first."""
+"""Signals that end a run, and what an interrupted run says is kept."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,9 +21,30 @@ class Ended(KeyboardInterrupt):
 
 def exit_code(error: KeyboardInterrupt) -> int:
     """What a shell expects: 128 and the number of the signal."""
-    while error.__cause__ is not None and isinstance(error.__cause__, KeyboardInterrupt):
+    while isinstance(error.__cause__, KeyboardInterrupt):
         error = error.__cause__
     return 128 + (error.number if isinstance(error, Ended) else int(signal.SIGINT))
+
+
+@contextmanager
+def telling_what_is_kept(message: Callable[[], str]) -> Iterator[None]:
+    """A run that, if it is interrupted, says what is kept and how to continue.
+
+    Parameters
+    ----------
+    message
+        Called after an interruption. It brings to disk what is done, and returns the
+        sentence to print.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(message()) from error
+
+
+def kept(what: str) -> str:
+    """The sentence for a run that the same command continues."""
+    return f"{what} kept; give the same command again to continue"
 
 
 @contextmanager

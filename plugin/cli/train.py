@@ -22,29 +22,37 @@ def command(
         Path | None,
         typer.Argument(
             metavar="CONFIG.yaml",
-            help="What to train on; with --template, of which model it is to be.",
+            help="The training config. With --template: the model to print a config for.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder of the result; runs/CONFIG if not given."),
+        typer.Option("-o", "--output", help="Folder for the result. Default: runs/CONFIG."),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time in all, earlier parts of a resumed run included: 90s, 25m, 2h."),
+        typer.Option(
+            help="Total training time, such as 90s, 25m or 2h. It includes the earlier parts of a resumed run."
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Train anew where a model or a checkpoint is.")
+        bool,
+        typer.Option("--overwrite", help="Start again, replacing an existing model or checkpoint."),
     ] = False,
     template_: Annotated[
-        bool, typer.Option("--template", help="Print a config with all fields and their defaults.")
+        bool,
+        typer.Option(
+            "--template", help="Print a config with all fields and their defaults, and stop."
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as one JSON object.")
+    ] = False,
 ) -> int:
-    """Train a model family on your own molecules."""
+    """Train a model on your own data."""
     from equidrift.cli.output import print_json
     from equidrift.errors import InputError, UnknownNameError
     from equidrift.progress import training_bar

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -101,7 +102,8 @@ def test_models_are_a_line_each_and_tell_their_options() -> None:
         assert sum(line.startswith(f"equidrift {verb} --model {name}: ") for line in plain) == 1
     assert len(call("models", "--all").output) > 3 * len("\n".join(plain))
     told = call("models", "default").output
-    assert "--set candidates=3" in told and "--set num_threads=0  threads of RDKit" in told
+    assert "--set candidates=3  Draws of a sample" in told and "  int " not in told
+    assert re.search(r"--set num_threads=0  [Tt]hreads of RDKit", told)
     assert (
         json.loads(call("models", "conformer", "--json").stdout)["options"]["sample"]["churn"][
             "default"

@@ -261,7 +261,7 @@ def test_another_command_does_not_overwrite_an_unfinished_run(
     with monkeypatch.context() as patch:
         patch.setattr(trajectory_engine.Forecast, "position", _interrupting(patch))
         code, _, err = cli(ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker")
-        assert code == 130 and "the same command goes on from there" in err
+        assert code == 130 and "give the same command again to continue" in err
     code, _, err = cli(
         ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker", "--seed", 1
     )
@@ -289,6 +289,7 @@ def _interrupting(patch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
 SLOW = """
 import equidrift.engine.trajectories as engine
 from equidrift import registry
+from equidrift.cli.main import run
 registry.TRAJECTORY_MODELS["walker"] = "tests.doubles:Walker"
 engine.CHUNK = 4
 {hook}

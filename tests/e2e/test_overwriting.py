@@ -76,7 +76,7 @@ def test_command_given_again_says_that_it_has_finished(name: str, cli: Cli) -> N
     told = json.loads(out)
     assert told["resumed_at_cycle"] == told["cycles"] if name == "md" else told["finished_before"]
     if name != "md":
-        assert "finished before by this very command" in cli(*command, "-o", output)[1]
+        assert "this command had finished before" in cli(*command, "-o", output)[1]
 
 
 @pytest.mark.parametrize("name", ["forecast", "md"])

@@ -73,7 +73,9 @@ if os.environ["STOP_AT"] == "0":
     command = sample(["CC(O)CN"], 60, out, "--batch-size", 8)
     done = run_until(command, tmp_path, setup=setup)
     assert done.returncode == code and "Traceback" not in done.stderr
-    assert done.stderr.startswith("equidrift: interrupted; 16 conformers are kept")
+    assert done.stderr.startswith(
+        "equidrift: interrupted; 16 conformers kept; give the same command again"
+    )
     assert (tmp_path / "x.sdf.window").exists() and not out.exists()
     last = run_until(command, tmp_path, at=10**6, setup=setup)
     assert last.returncode == 0 and "continued from conformer 16" in last.stdout

@@ -107,7 +107,7 @@ def graph_key(molecule: Molecule) -> tuple:
     """
     bonds = sorted(
         (min(i, j), max(i, j), o)
-        for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+        for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True)
     )
     centres = []
     for centre, *around in molecule.tetrahedral.tolist():

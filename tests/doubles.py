@@ -131,7 +131,7 @@ class Walker(LastFrame):
         """See `TrajectoryModel.complete`."""
         self.calls.append((len(seeds), len(given)))
         made = super().complete(trajectory, given, seeds)
-        for frames, seed in zip(made, seeds.tolist()):
+        for frames, seed in zip(made, seeds.tolist(), strict=True):
             rng = sample_rng(seed)
             frames[~given] += 0.003 * rng.standard_normal(frames.shape)[~given]
             if rng.random() < self.share:

@@ -25,7 +25,7 @@ NPT = CASES / "T01-NPT-box-of-first-frame"
 LAMMPS = CASES / "T03-LAMMPS-dcd-time"
 
 
-# Boxes and times ---------------------------------------------------------------------------
+# Boxes and times ----------------------------------------------------------------------
 
 
 def test_npt_trajectory_keeps_the_box_of_each_frame():
@@ -120,13 +120,13 @@ def test_dcd_of_openmm_is_read_with_its_time(tmp_path, step_fs, every):
     assert read.dt_fs == pytest.approx(step_fs * every, rel=1e-5)
 
 
-# Perception --------------------------------------------------------------------------------
+# Perception ---------------------------------------------------------------------------
 
 
 def case_atoms(name: str, **options):
     from ase.io import read
 
-    (path,) = [p for p in CASES.glob(f"*/{name}")]
+    (path,) = list(CASES.glob(f"*/{name}"))
     return read(path, **options)
 
 
@@ -135,7 +135,7 @@ def canonical(molecule) -> str:
 
 
 @pytest.mark.parametrize(
-    "name, smiles",
+    ("name", "smiles"),
     [("thiophenecarboxylic.xyz", "O=C(O)c1cccs1"), ("rhodanine.xyz", "O=C1CSC(=S)N1")],
 )
 def test_sulfur_heterocycle_is_perceived_without_charges(name, smiles):
@@ -237,7 +237,7 @@ def test_forecast_and_interpolation_keep_boxes_that_change():
     assert np.abs(between.box_A[::2] - given.box_A).max() < 1e-9
 
 
-# Drawings that say they are 3D ---------------------------------------------------------------
+# Drawings that say they are 3D --------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["flat_ach_allH_flag3d.sdf", "flat_unspec_allH_flag3d.sdf"])

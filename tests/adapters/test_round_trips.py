@@ -33,7 +33,7 @@ def through(ensemble, host):
     return out(into(ensemble))
 
 
-@pytest.mark.parametrize("first, second", product(HOSTS, HOSTS))
+@pytest.mark.parametrize(("first", "second"), product(HOSTS, HOSTS))
 @pytest.mark.parametrize("name", sorted(MOLECULES))
 def test_pair(name, first, second):
     ensemble = make_ensemble(name)

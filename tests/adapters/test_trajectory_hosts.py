@@ -97,7 +97,9 @@ def test_mdanalysis_reads_our_files(suffix, tmp_path):
         str(save_topology(sample, tmp_path / f"s{suffix}")), str(tmp_path / f"s{suffix}")
     )
     assert len(universe.trajectory) == 5 and universe.trajectory.dt == pytest.approx(0.01, rel=1e-4)
-    for ts, frame, time_fs in zip(universe.trajectory, sample.positions_A, sample.time_fs):
+    for ts, frame, time_fs in zip(
+        universe.trajectory, sample.positions_A, sample.time_fs, strict=True
+    ):
         assert ts.time == pytest.approx(time_fs / 1000, rel=1e-5)
         np.testing.assert_allclose(ts.positions, frame, atol=2e-4)
 

@@ -51,7 +51,7 @@ class MoleculeModelContract:
 
     def test_a_sample_depends_on_its_seed_alone(self, model: Any, made: list[Any]) -> None:
         order = np.array([2, 0])
-        for again, k in zip(model.sample(SEEDS[order], steps=self.steps), order):
+        for again, k in zip(model.sample(SEEDS[order], steps=self.steps), order, strict=True):
             same_molecule(again, made[k])
 
     def test_seeds_differ(self, made: list[Any]) -> None:
@@ -68,7 +68,9 @@ class MoleculeModelContract:
         name, (least, greatest) = next(iter(model.properties.items()))
         wanted = {name: 0.5 * (least + greatest)}
         for again, before in zip(
-            model.sample(SEEDS[:2], targets=wanted, guidance=0.0, steps=self.steps), made
+            model.sample(SEEDS[:2], targets=wanted, guidance=0.0, steps=self.steps),
+            made,
+            strict=True,
         ):
             same_molecule(again, before)
 

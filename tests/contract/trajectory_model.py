@@ -74,7 +74,7 @@ class TrajectoryModelContract:
     def test_a_sample_depends_on_its_seed_alone(self, model: Any, trajectory: Trajectory) -> None:
         made = model.continue_(trajectory, 3, SEEDS, steps=self.steps)
         again = model.continue_(trajectory, 3, SEEDS[[2, 0]], steps=self.steps)
-        for k, sample in zip((2, 0), again):
+        for k, sample in zip((2, 0), again, strict=True):
             np.testing.assert_allclose(sample.positions_A, made[k].positions_A, atol=1e-4)
 
     def test_global_random_state_is_left_alone(self, model: Any, trajectory: Trajectory) -> None:

@@ -181,7 +181,7 @@ def test_killed_run_gives_the_same_molecules(suffix: str, tmp_path: Path) -> Non
         assert [image.info["smiles"] for image in pair[0]] == [
             image.info["smiles"] for image in pair[1]
         ]
-        assert all((a.positions == b.positions).all() for a, b in zip(*pair))
+        assert all((a.positions == b.positions).all() for a, b in zip(*pair, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == [torn.name, whole.name]
 
 

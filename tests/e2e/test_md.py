@@ -126,11 +126,15 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
             f"import equidrift.montecarlo.run as md\nmd.SAVE_EVERY_S = 0.0\n{hook}"
         )
         killed = subprocess.run(
-            command(*options, "-o", output.name), cwd=tmp_path, env=environment, capture_output=True
+            command(*options, "-o", output.name),
+            cwd=tmp_path,
+            env=environment,
+            check=False,
+            capture_output=True,
         )
         assert killed.returncode == -signal.SIGKILL
     run(*options, "-o", output.name, folder=tmp_path)
-    for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}")):
+    for ours, theirs in zip(chain_of(output), chain_of(tmp_path / f"whole{suffix}"), strict=True):
         assert np.array_equal(ours, theirs)
     universes = [
         mda.Universe(str(tmp_path / "whole.top.pdb"), str(tmp_path / f"{name}{suffix}"))
@@ -143,7 +147,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         (["CCCC", "--time", "200"], "--time takes a number and a unit"),
         (["CCCC", "--proposals", "torsions"], "Did you mean 'torsion'?"),
@@ -189,7 +193,7 @@ def test_times_with_units():
             picoseconds("--time", bad)
 
 
-# What a PDB file says of a box ---------------------------------------------------------------
+# What a PDB file says of a box --------------------------------------------------------
 
 O01 = Path(__file__).parents[1] / "data" / "cases" / "O01-CRYST1-implicit-crash"
 SHORT = ["--time", "1ps", "--md-steps", "50", "--proposals", "none", "--json"]

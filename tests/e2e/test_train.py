@@ -95,6 +95,7 @@ def test_broken_records_are_reported_and_skipped(tmp_path: Path) -> None:
     for line, reason in zip(
         skipped,
         ("", "unsupported element Se", "no 3D coordinates", "fails the check of bond length"),
+        strict=True,
     ):
         assert reason in line
 

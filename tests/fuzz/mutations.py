@@ -28,7 +28,8 @@ SMILES = (
     "FC(F)=C=C(F)Cl",
     "O=C(Cn1cnnn1)Nc1cc2c(Cl)c(C(=O)N2C2CC2)cc1",
 )
-# what earlier runs fell over: RDKit's own checks, lone surrogates, hangs and aborts of its embedding
+# what earlier runs fell over: RDKit's own checks, lone surrogates, hangs and aborts of
+# its embedding
 CORPUS = (
     "[#999]1CC1",
     "C1CC[#999]1",

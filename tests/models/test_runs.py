@@ -14,7 +14,7 @@ RUNS = sorted((ROOT / "models" / "zoo" / "runs").glob("*.yaml"))
 
 
 def test_table_of_runs_is_the_one_of_the_files() -> None:
-    done = subprocess.run([sys.executable, TOOL, "--check"])
+    done = subprocess.run([sys.executable, TOOL, "--check"], check=False)
     assert done.returncode == 0, "run tools/runs_table.py"
 
 

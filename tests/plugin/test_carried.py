@@ -27,7 +27,8 @@ from equidrift.text import one_line, split_smiles
 from tests.doubles import Unmoved
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
-# open centre, aziridine and bridgehead nitrogen, chirality by deuterium, ions, stereo of every kind, isotopes
+# open centre, aziridine and bridgehead nitrogen, chirality by deuterium, ions, stereo
+# of every kind, isotopes
 SMILES = (
     "CC(F)Cl",
     "CC1CN1CCO",
@@ -225,7 +226,7 @@ def test_names_and_fields_that_are_not_utf_8_are_read(tmp_path):
     assert load(tmp_path / "a.sdf").molecule.properties["lieu"] == "Örebro"
 
 
-# The cases ---------------------------------------------------------------------------------------------------------------
+# The cases ----------------------------------------------------------------------------
 
 
 def sampled(case: str, tmp_path: Path, file: str = "in.smi") -> list[Chem.Mol]:
@@ -304,7 +305,7 @@ def test_plain_xyz_of_conformers_is_refined(tmp_path, monkeypatch):
         lines += [str(len(frame)), f"        -29.{k}5647123"]
         lines += [
             f" {symbol:2} {x:20.10f} {y:20.10f} {z:20.10f}"
-            for symbol, (x, y, z) in zip(ensemble.molecule.symbols, frame)
+            for symbol, (x, y, z) in zip(ensemble.molecule.symbols, frame, strict=True)
         ]
     (tmp_path / "crest_conformers.xyz").write_text("\n".join(lines) + "\n")
     monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Unmoved")
@@ -340,7 +341,7 @@ def test_isotopes_have_their_masses_in_ase_and_openmm():
     ]
     universe = ensemble.to_mdanalysis().atoms.masses
     for found in (masses, particles, universe):
-        assert [abs(m - w) < 1e-3 for m, w in zip(found, wanted) if w] == [True] * 4
+        assert [abs(m - w) < 1e-3 for m, w in zip(found, wanted, strict=True) if w] == [True] * 4
     assert abs(particles[0] - 2.0141) < 1e-3 and abs(particles[-1] - 1.008) < 1e-2
 
 

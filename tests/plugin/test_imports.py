@@ -98,14 +98,16 @@ def test_a_family_imports_shared_and_itself_alone(family: str) -> None:
         others = {name for name in imports(path) if name.startswith("equidrift.models.")}
         strange = {name for name in others if ".".join(name.split(".")[:3]) not in mine}
         assert not strange, (
-            f"{path.relative_to(ROOT)} imports {', '.join(sorted(strange))}; what two families use stands in models/shared"
+            f"{path.relative_to(ROOT)} imports {', '.join(sorted(strange))}; what two "
+            f"families use stands in models/shared"
         )
         dotted = {
             f"equidrift.models.{name}"
             for name in re.findall(r'"equidrift\.models\.(\w+)\.[\w.]+:\w+"', path.read_text())
         }
         assert dotted <= mine, (
-            f"{path.relative_to(ROOT)} names {', '.join(sorted(dotted - mine))} in a string; ask the registry"
+            f"{path.relative_to(ROOT)} names {', '.join(sorted(dotted - mine))} in a string; "
+            f"ask the registry"
         )
 
 
@@ -154,9 +156,12 @@ def loaded_by(statement: str) -> set[str]:
     "statement",
     [
         "import equidrift; equidrift.Molecule; equidrift.Ensemble; equidrift.list_models()",
-        "import equidrift.engine.conformers, equidrift.api, equidrift.files.ensembles, equidrift.checks.geometry",
-        "import equidrift; equidrift.forecast, equidrift.interpolate, equidrift.load_trajectory, equidrift.Trajectory",
-        "from equidrift.registry import make_trajectory_model; make_trajectory_model('constant-velocity')",
+        "import equidrift.engine.conformers, equidrift.api, equidrift.files.ensembles, "
+        "equidrift.checks.geometry",
+        "import equidrift; equidrift.forecast, equidrift.interpolate, "
+        "equidrift.load_trajectory, equidrift.Trajectory",
+        "from equidrift.registry import make_trajectory_model; "
+        "make_trajectory_model('constant-velocity')",
         "import equidrift.cli.main; equidrift.cli.main.build()",
     ],
 )

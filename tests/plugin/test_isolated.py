@@ -135,10 +135,15 @@ class TestRunApart:
     def test_script_without_a_main_guard_works(self, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(
-            "import operator\nfrom equidrift.isolated import run_apart\nprint(run_apart(operator.add, 1, 2, timeout_s=60))\n"
+            "import operator\nfrom equidrift.isolated import "
+            "run_apart\nprint(run_apart(operator.add, 1, 2, timeout_s=60))\n"
         )
         done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, timeout=LIMIT_S
+            [sys.executable, str(script)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
         )
         assert (done.stdout, done.returncode) == ("3\n", 0), done.stderr
 

@@ -63,7 +63,7 @@ def test_molecule_is_a_value() -> None:
     assert water != water.replace(formal_charges=[1, 0, 0])
     assert water.replace(formal_charges=[1, 0, 0]).charge == 1 and water.charge == 0
     assert water.symbols == ["O", "H", "H"]
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="read-only"):
         water.numbers[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         water.name = "x"  # type: ignore[misc]
@@ -115,7 +115,7 @@ def test_ensemble_cannot_be_changed() -> None:
     ensemble = Ensemble(
         Molecule(**WATER), np.zeros((2, 3, 3)), scores={"s": [1, 2]}, provenance={"model": "m"}
     )
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="read-only"):
         ensemble.positions_A[0] = 1
     with pytest.raises(TypeError):
         ensemble.provenance["model"] = "x"  # type: ignore[index]
@@ -192,7 +192,9 @@ def test_record_is_the_same_after_a_copy_and_stays_read_only(name: str, way: Any
 )
 def test_records_go_through_the_workers_of_a_pool(method: str) -> None:
     with multiprocessing.get_context(method).Pool(1) as pool:
-        for record, again in zip(RECORDS.values(), pool.map(through_a_worker, RECORDS.values())):
+        for record, again in zip(
+            RECORDS.values(), pool.map(through_a_worker, RECORDS.values()), strict=True
+        ):
             assert contents(again) == contents(record)
 
 

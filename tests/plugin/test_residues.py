@@ -27,7 +27,7 @@ def test_residue_order_puts_hydrogens_back_when_they_come_last():
     assert np.array_equal(residue_order(whole), np.arange(9))
 
 
-@pytest.mark.parametrize("label, values", [("chain_ids", "AAB"), ("insertion_codes", "ABA")])
+@pytest.mark.parametrize(("label", "values"), [("chain_ids", "AAB"), ("insertion_codes", "ABA")])
 def test_residue_order_tells_residues_apart_when_only_one_label_differs(label, values):
     water = Molecule([8, 8, 8], [], [], [0, 0, 0], residue_ids=(1, 1, 1), **{label: tuple(values)})
     pieces = reordered(water, residue_order(water))
@@ -50,7 +50,7 @@ def test_reordered_moves_every_label():
 
 
 @pytest.mark.parametrize(
-    "owner, count, residue, names",
+    ("owner", "count", "residue", "names"),
     [
         ("CA", 1, "ALA", ["HA"]),
         ("CA", 2, "GLY", ["HA2", "HA3"]),

@@ -98,7 +98,9 @@ def test_a_batch_gives_what_each_state_gives_alone(chain):
     _, tree, x = chain
     phi = np.random.default_rng(0).uniform(-np.pi, np.pi, (2, 4))
     both = tree.set_torsions(x, phi)
-    assert np.array_equal(both, np.stack([tree.set_torsions(a, b) for a, b in zip(x, phi)]))
+    assert np.array_equal(
+        both, np.stack([tree.set_torsions(a, b) for a, b in zip(x, phi, strict=True)])
+    )
 
 
 def test_rigid_motion_and_reflection_commute_with_turning(chain):

@@ -36,10 +36,10 @@ def test_generates_from_smiles_molecule_and_atoms():
     from_text = generator.generate("C[C@H](F)CO")
     from_molecule = generator.generate(molecule)
     assert len(from_text) == 3 and from_text[0].info["smiles"] == "C[C@H](F)CO"
-    for a, b in zip(from_text, from_molecule):
+    for a, b in zip(from_text, from_molecule, strict=True):
         np.testing.assert_array_equal(a.positions, b.positions)
     again = ConformerGenerator(model="etkdg", n=3, seed=4).generate(from_text[2])
-    for a, b in zip(from_text, again):
+    for a, b in zip(from_text, again, strict=True):
         np.testing.assert_array_equal(a.positions, b.positions)
     assert generator.ensemble.provenance["model"] == "etkdg"
 
@@ -160,7 +160,7 @@ def test_refine_keeps_order_and_info():
     assert [atoms.info["mine"] for atoms in refined] == [1, 2] and [
         atoms.info["sample"] for atoms in refined
     ] == [1, 2]
-    for old, new in zip(images[1:], refined):
+    for old, new in zip(images[1:], refined, strict=True):
         np.testing.assert_allclose(new.positions, old.positions * 0.998)
         assert new is not old and from_atoms(new) == from_atoms(old)
     single = ConformerGenerator(refiner=Shrink()).refine(images[0])

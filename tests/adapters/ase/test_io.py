@@ -33,7 +33,7 @@ def test_ase_writes_npz(chiral, tmp_path):
     assert len(load_npz(tmp_path / "b.dat")) == 2
 
 
-@pytest.mark.parametrize("suffix, atol", [("traj", 0.0), ("extxyz", 1e-8), ("xyz", 1e-8)])
+@pytest.mark.parametrize(("suffix", "atol"), [("traj", 0.0), ("extxyz", 1e-8), ("xyz", 1e-8)])
 def test_ase_formats_are_lossless(ensemble, tmp_path, suffix, atol):
     path = tmp_path / f"a.{suffix}"
     write_ase(ensemble, path)
@@ -97,7 +97,9 @@ def test_the_entry_point_is_registered():
 
 def test_the_entry_point_loads_neither_torch_nor_other_hosts():
     """And without a warning: ASE imports it while `ase.io.formats` is half loaded."""
-    code = "import sys, ase.io, equidrift.adapters.ase.io; print(sorted({'torch','rdkit','openmm','MDAnalysis'} & set(sys.modules)))"
+    code = """
+import sys, ase.io, equidrift.adapters.ase.io
+print(sorted({'torch', 'rdkit', 'openmm', 'MDAnalysis'} & set(sys.modules)))"""
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code],
         capture_output=True,

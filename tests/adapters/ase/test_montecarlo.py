@@ -38,7 +38,7 @@ class TorsionEnergy(Calculator):
         super().calculate(atoms, properties, system_changes)
         phi = float(TREE.torsions(self.atoms.positions)[0])
         if self.trouble is not None and phi > self.above:
-            if self.trouble is not np.nan:
+            if isinstance(self.trouble, type):
                 raise self.trouble("no convergence")
             self.results = {"energy": np.nan}
         else:

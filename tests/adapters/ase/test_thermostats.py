@@ -66,11 +66,14 @@ def classes() -> dict[str, type]:
     """Every public MD class that ASE has, abstract ones aside."""
     found: dict[str, type] = {}
     for module in pkgutil.iter_modules(ase.md.__path__):
-        for name, kind in inspect.getmembers(
+        members = inspect.getmembers(
             importlib.import_module(f"ase.md.{module.name}"), inspect.isclass
-        ):
-            if issubclass(kind, MolecularDynamics) and kind is not MolecularDynamics:
-                found[name] = kind
+        )
+        found |= {
+            name: kind
+            for name, kind in members
+            if issubclass(kind, MolecularDynamics) and kind is not MolecularDynamics
+        }
     return found
 
 

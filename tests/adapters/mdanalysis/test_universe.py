@@ -23,11 +23,13 @@ def test_universe_of_an_ensemble(ensemble):
     assert universe.atoms.formalcharges.tolist() == molecule.formal_charges.tolist()
     assert {tuple(sorted(bond.indices.tolist())): bond.order for bond in universe.bonds} == {
         (min(i, j), max(i, j)): order
-        for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+        for (i, j), order in zip(
+            molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True
+        )
     }
     assert (universe.atoms.masses > 1).all() and len(set(universe.atoms.names)) == molecule.n_atoms
     assert universe.residues.resnames.tolist() == ["MOL"] and len(universe.trajectory) == 2
-    for ts, frame in zip(universe.trajectory, ensemble.positions_A):
+    for ts, frame in zip(universe.trajectory, ensemble.positions_A, strict=True):
         np.testing.assert_allclose(ts.positions, frame, atol=1e-5)
 
 
@@ -97,7 +99,7 @@ def test_residues(chiral):
     )
 
 
-@pytest.mark.parametrize("suffix, atol", [("xtc", 1.1e-4), ("dcd", 1e-5)])
+@pytest.mark.parametrize(("suffix", "atol"), [("xtc", 1.1e-4), ("dcd", 1e-5)])
 def test_trajectory_files(chiral, tmp_path, suffix, atol):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

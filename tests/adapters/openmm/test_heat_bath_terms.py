@@ -149,10 +149,12 @@ def test_odds_of_the_same_states_agree_from_both_ends_of_a_double_turn(foreign):
         ways = [first.turn(x, axis, angle) for angle in angles]
         inner = [second.energies(way, angles) for way in ways]
         states = [
-            second.turn(way, found[1], angle) for way, found in zip(ways, inner) for angle in angles
+            second.turn(way, found[1], angle)
+            for way, found in zip(ways, inner, strict=True)
+            for angle in angles
         ]
         return np.concatenate(
-            [here + found[0] - found[0][0] for here, found in zip(outer, inner)]
+            [here + found[0] - found[0][0] for here, found in zip(outer, inner, strict=True)]
         ), np.array(states)
 
     here, states = seen_from(START)

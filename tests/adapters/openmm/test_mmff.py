@@ -21,7 +21,8 @@ from equidrift.mmff import as_molecule, mmff_parameters, mmff_system
 from equidrift.records import Molecule
 from equidrift.units import KJ_MOL_PER_KCAL_MOL, NM_PER_A
 
-# Acids, amines, nitriles and allenes (linear), small rings, aromatics with every heteroatom, halogens, S, P, Si, ions, sugars.
+# Acids, amines, nitriles and allenes (linear), small rings, aromatics with every
+# heteroatom, halogens, S, P, Si, ions, sugars.
 MOLECULES = [
     ["CC(C)Cc1ccc(cc1)[C@@H](C)C(=O)O", "CC#CC(=O)N", "C=C=CC#N", "[N-]=[N+]=NCc1ccccc1", "C1CC1N"],
     [
@@ -266,7 +267,7 @@ def test_hydrogen_mass_is_taken_from_the_heavy_atom():
 
 
 @pytest.mark.parametrize(
-    "mass, words",
+    ("mass", "words"),
     [
         (0, "positive"),
         (-1, "positive"),
@@ -289,7 +290,7 @@ def test_unknown_variant_and_constraint_suggest_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "smiles, words",
+    ("smiles", "words"),
     [
         ("C[Se]C", r"no parameters for atom Se1 .*its elements are H Li C .*own openmm System"),
         ("OB(O)c1ccccc1", r"no parameters for atom B1 "),

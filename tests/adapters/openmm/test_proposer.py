@@ -67,7 +67,7 @@ def test_proposing_leaves_the_context_alone():
     proposer.collect()
     before = of(sim.context)
     proposals = proposer.propose(5, 3)
-    for old, new in zip(before, of(sim.context)):
+    for old, new in zip(before, of(sim.context), strict=True):
         np.testing.assert_array_equal(old, new)
     assert len(proposals) == 3 and len({p.energy_eV for p in proposals}) == 3
     for proposal in proposals:
@@ -184,7 +184,7 @@ def test_a_model_that_always_breaks_leaves_the_context_and_is_counted():
     with pytest.raises(NoValidSamplesError, match="have broken frames"):
         proposer.step(4)
     assert proposer.rejected == {"bond length": 3}
-    for old, new in zip(before, of(sim.context)):
+    for old, new in zip(before, of(sim.context), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
@@ -236,7 +236,8 @@ def test_spacing_follows_the_model():
         (
             {"interval_fs": 0.7},
             InputError,
-            "interval_fs=0.7 must be a whole number of integration steps of 0.5 fs; give for example 5",
+            "interval_fs=0.7 must be a whole number of integration steps of 0.5 fs; give for "
+            "example 5",
         ),
         ({"interval_fs": -1}, InputError, "whole number of integration steps"),
         ({"velocities": "keep"}, UnknownNameError, "unknown way with velocities 'keep'"),

@@ -58,7 +58,7 @@ class Cartesian:
         return Proposal(positions_A + 0.02 * rng.standard_normal(positions_A.shape), 0.0)
 
 
-# Exactness -----------------------------------------------------------------------------------------------------------------
+# Exactness ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("proposer", [UNIFORM, LOPSIDED], ids=lambda p: p.name)
@@ -97,7 +97,8 @@ def test_butane_with_proposals_equals_long_plain_md(constraints):
         sampler.run(cycles)
         phi = sampler.torsions_rad[200:, 0]
         gauche = np.abs(phi) < 2.0
-        # of the inner flank its share among gauche frames: its error among all frames would miss how rarely MD comes to gauche
+        # of the inner flank its share among gauche frames: its error among all frames
+        # would miss how rarely MD comes to gauche
         series = [
             inside.astype(float)
             for inside in (gauche, gauche & (phi > 0), np.abs(phi[gauche]) < 0.9)
@@ -240,7 +241,7 @@ def test_drawing_velocities_often_does_not_heat_stiff_modes():
     assert integrator.getFriction()._value == 1.0
 
 
-# As in MD ------------------------------------------------------------------------------------------------------------------
+# As in MD -----------------------------------------------------------------------------
 
 
 def test_rejections_leave_positions_and_velocities_to_the_last_bit():
@@ -255,7 +256,7 @@ def test_rejections_leave_positions_and_velocities_to_the_last_bit():
         5, temperature_K=300, rng=np.random.default_rng(0), statistics=statistics
     )
     assert (statistics.proposed, statistics.accepted) == (5, 0)
-    assert all(np.array_equal(a, b) for a, b in zip(before, state_of(sim.context)))
+    assert all(np.array_equal(a, b) for a, b in zip(before, state_of(sim.context), strict=True))
 
 
 def test_velocities_are_drawn_anew_after_an_accepted_move_and_respect_constraints():
@@ -279,7 +280,8 @@ def test_velocities_are_drawn_anew_after_an_accepted_move_and_respect_constraint
     freedom = 3 * BUTANE.n_atoms - sim.system.getNumConstraints()
     wanted = freedom / 2 * KT_EV * KJ_MOL_PER_EV
     assert len(kinetic) > 80
-    # LangevinMiddle reports the kinetic energy half a step on, with forces of the new place: a few per cent
+    # LangevinMiddle reports the kinetic energy half a step on, with forces of the new
+    # place: a few per cent
     assert np.mean(kinetic) == pytest.approx(wanted, rel=0.1)
 
 
@@ -366,7 +368,7 @@ def test_nan_energies_are_rejected_and_counted():
         sampler.run(1)
 
 
-# Seeds and resume ----------------------------------------------------------------------------------------------------------
+# Seeds and resume ---------------------------------------------------------------------
 
 
 def test_same_seed_same_chain_and_resume_is_identical(tmp_path):
@@ -389,7 +391,9 @@ def test_same_seed_same_chain_and_resume_is_identical(tmp_path):
     )
     assert all(
         np.array_equal(a, b)
-        for a, b in zip(state_of(whole.simulation.context), state_of(again.simulation.context))
+        for a, b in zip(
+            state_of(whole.simulation.context), state_of(again.simulation.context), strict=True
+        )
     )
     counts = [
         {key: value for key, value in s.statistics.to_dict().items() if key != "seconds"}
@@ -446,7 +450,7 @@ def test_a_checkpoint_is_refused_by_file_and_field_when_it_is_tampered_with(tmp_
             sampler.load(path)
 
 
-# Replica exchange ----------------------------------------------------------------------------------------------------------
+# Replica exchange ---------------------------------------------------------------------
 
 
 def test_replica_exchange_moves_every_replica_at_its_temperature():
@@ -486,7 +490,7 @@ def test_replica_exchange_takes_weighted_force_groups():
     hold.addTorsion(0, 1, 2, 3, [])
     hold.setForceGroup(20)
     system.addForce(hold)
-    every = {k: 1.0 for k in range(32)}
+    every = dict.fromkeys(range(32), 1.0)
     states = [{"groups": {**every, 20: 0.0}}, {"groups": every}]
     sampler = ProposalReplicaExchange(states, simulation(system=system), 0, UNIFORM, n_proposals=40)
     sampler.exchangesPerIteration = 0
@@ -499,7 +503,7 @@ def test_replica_exchange_takes_weighted_force_groups():
     assert sampler.statistics[0].acceptance > 2 * sampler.statistics[1].acceptance
 
 
-# What is refused -----------------------------------------------------------------------------------------------------------
+# What is refused ----------------------------------------------------------------------
 
 
 def test_refuses_cartesian_moves_of_constrained_atoms_only():
@@ -508,7 +512,8 @@ def test_refuses_cartesian_moves_of_constrained_atoms_only():
         before = state_of(constrained.simulation.context)
         constrained.run(1)
     assert all(
-        np.array_equal(a, b) for a, b in zip(before, state_of(constrained.simulation.context))
+        np.array_equal(a, b)
+        for a, b in zip(before, state_of(constrained.simulation.context), strict=True)
     )
     sampler = ProposalSampler(simulation(), Cartesian(), md_steps=1, n_proposals=20)
     sampler.run(3)

@@ -55,7 +55,7 @@ def in_nm(quantity: unit.Quantity) -> np.ndarray:
     return np.asarray(quantity.value_in_unit(unit.nanometer))
 
 
-# Topology ------------------------------------------------------------------------------------------------------------------
+# Topology -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("smiles", ROUND_TRIP)
@@ -192,7 +192,7 @@ def test_positions_come_as_quantities_or_bare_nm():
         from_topology(topology, positions[0][:5])
 
 
-# A careful start -----------------------------------------------------------------------------------------------------------
+# A careful start ----------------------------------------------------------------------
 
 
 def test_prepare_minimises_and_draws_seeded_velocities():
@@ -253,7 +253,8 @@ def test_prepare_names_what_is_wrong_before_it_touches_the_context():
     overlapping[5] = overlapping[1] + [0.01, 0, 0]
     with pytest.raises(
         InputError,
-        match=r"atoms 1 and 5 lie 0.100 A apart, closer than min_distance_A=0.5; .*min_distance_A=0 switches",
+        match=r"atoms 1 and 5 lie 0.100 A apart, closer than min_distance_A=0.5; "
+        r".*min_distance_A=0 switches",
     ):
         prepare(context, overlapping)
     broken = x.copy()
@@ -270,7 +271,7 @@ def test_prepare_names_what_is_wrong_before_it_touches_the_context():
 
 
 @pytest.mark.parametrize(
-    "options, error, words",
+    ("options", "error", "words"),
     [
         (
             {"temperature_K": 0},
@@ -323,7 +324,8 @@ def test_prepare_reports_an_energy_that_is_not_finite(monkeypatch):
     x = ensemble.positions_A[0] * NM_PER_A
     with pytest.raises(
         InputError,
-        match=r"the energy before minimisation is nan kJ/mol and the force on atom 2 is not finite; check that",
+        match=r"the energy before minimisation is nan kJ/mol and the force on atom 2 is not "
+        r"finite; check that",
     ):
         prepare(context_of(poisoned(ensemble.molecule, "sqrt(-1 - x^2)")), x)
     monkeypatch.setattr(
@@ -331,7 +333,8 @@ def test_prepare_reports_an_energy_that_is_not_finite(monkeypatch):
     )
     with pytest.raises(
         InputError,
-        match=r"the energy after minimisation to 1000 kJ/mol/nm is nan kJ/mol and the force on atom 0 is not",
+        match=r"the energy after minimisation to 1000 kJ/mol/nm is nan kJ/mol and the force "
+        r"on atom 0 is not",
     ):
         prepare(context_of(mmff_system(ensemble.molecule)), x)
 
@@ -355,7 +358,7 @@ def test_virtual_sites_may_sit_near_their_atoms():
     prepare(context_of(system), np.array([[0, 0, 0], [0.1, 0, 0], [0, 0, 0]]))
 
 
-# Dynamics from every conformer ---------------------------------------------------------------------------------------------
+# Dynamics from every conformer --------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", ["xtc", "dcd"])
@@ -396,7 +399,9 @@ def test_swarm_writes_one_readable_trajectory_a_conformer(tmp_path, format):
         )
 
 
-@pytest.mark.parametrize("platform, properties", [("Reference", None), ("CPU", {"Threads": "1"})])
+@pytest.mark.parametrize(
+    ("platform", "properties"), [("Reference", None), ("CPU", {"Threads": "1"})]
+)
 def test_swarm_is_reproducible_by_seed_and_each_conformer_by_itself(tmp_path, platform, properties):
     ensemble = embedded("CCO", 2)
     options = {
@@ -412,7 +417,7 @@ def test_swarm_is_reproducible_by_seed_and_each_conformer_by_itself(tmp_path, pl
 
     first = frames("a", 0)
     assert frames("b", 0) == first
-    assert all(one != other for one, other in zip(frames("c", 1), first))
+    assert all(one != other for one, other in zip(frames("c", 1), first, strict=True))
     assert sorted(path.name for path in tmp_path.glob("a*")) == [
         "a.top.pdb",
         "a_0000.xtc",
@@ -440,7 +445,8 @@ def test_swarm_takes_a_system_and_a_force_field(tmp_path):
         ).failures
     with pytest.raises(
         InputError,
-        match=r"ForceField has no parameters for Molecule\(CCO.*No template found.*system=None for MMFF94",
+        match=r"ForceField has no parameters for Molecule\(CCO.*No template "
+        r"found.*system=None for MMFF94",
     ):
         swarm(ethanol, forcefield, 0.01, output=tmp_path / "x")
 
@@ -489,7 +495,7 @@ def test_a_run_that_blows_up_leaves_no_half_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, error, words",
+    ("options", "error", "words"),
     [
         (
             {"time_ps": 0.0001},
@@ -572,12 +578,14 @@ def test_swarm_refuses_the_system_of_another_molecule(tmp_path):
 
     with pytest.raises(
         InputError,
-        match=r"System has 6 particles, but Molecule\(CCO, 9 atoms, charge \+0\) has 9 atoms; .*no solvent",
+        match=r"System has 6 particles, but Molecule\(CCO, 9 atoms, charge \+0\) has 9 "
+        r"atoms; .*no solvent",
     ):
         run(mmff_system("CO"))
     with pytest.raises(
         InputError,
-        match=r"particle 1 of the System weighs 15.999 amu, but atom 1 of .* is C \(12.011 amu\); .*its order",
+        match=r"particle 1 of the System weighs 15.999 amu, but atom 1 of .* is C \(12.011 "
+        r"amu\); .*its order",
     ):
         run(mmff_system("COC"))
     swapped = mmff_system("CCO")

@@ -182,7 +182,7 @@ def test_untyped_molecule_names_the_way_out():
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    ("options", "message"),
     [
         ({"num_threads": -1}, "num_threads must be 0"),
         ({"max_attempts": 0}, "max_attempts must be 1 or more"),

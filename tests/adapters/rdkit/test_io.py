@@ -37,7 +37,7 @@ def test_empty_file(tmp_path, suffix):
         read_molecules(path)
 
 
-@pytest.mark.parametrize("suffix, text", [(".smi", "\n#nothing\n"), (".sdf", "\n\n")])
+@pytest.mark.parametrize(("suffix", "text"), [(".smi", "\n#nothing\n"), (".sdf", "\n\n")])
 def test_file_without_molecules(tmp_path, suffix, text):
     path = tmp_path / f"blank{suffix}"
     path.write_text(text)

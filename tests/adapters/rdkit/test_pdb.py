@@ -35,7 +35,7 @@ def n_records(path: Path) -> int:
     return sum(line.startswith(("ATOM", "HETATM")) for line in text.splitlines())
 
 
-# Atoms and names ---------------------------------------------------------------------------
+# Atoms and names ----------------------------------------------------------------------
 
 CHLORIDE = "C[C@H](O)C(=O)NCc1cccc(Cl)c1"
 
@@ -81,7 +81,7 @@ def test_elements_come_from_names_when_these_allow_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field, text, message",
+    ("field", "text", "message"),
     [
         (slice(30, 38), "   0.0x0", "coordinates .* in columns 31 to 54"),
         (slice(30, 38), "     nan", "NaN or infinite"),
@@ -129,7 +129,7 @@ def test_openmm_finds_its_templates_for_what_was_read(name):
     assert system.getNumParticles() == record.molecule.n_atoms
 
 
-# Models ------------------------------------------------------------------------------------
+# Models -------------------------------------------------------------------------------
 
 
 def test_models_of_different_molecules_are_entries_of_their_own():
@@ -192,11 +192,11 @@ def test_open_stereo_of_our_own_file_stays_one_molecule(tmp_path):
     assert len(record.positions_A) == 2 and len(record.molecule.tetrahedral) == 0
 
 
-# Charges -----------------------------------------------------------------------------------
+# Charges ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "name, smiles",
+    ("name", "smiles"),
     [
         ("pep_AA.pdb", "C[C@H]([NH3+])C(=O)N[C@@H](C)C(=O)[O-]"),
         ("pep_KE.pdb", "[NH3+]CCCC[C@H]([NH3+])C(=O)N[C@@H](CCC(=O)[O-])C(=O)[O-]"),
@@ -243,7 +243,7 @@ def modeller_pdb(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "sequence, charge",
+    ("sequence", "charge"),
     [("AAA", 0), ("AFS", 0), ("ADA", -1), ("AKA", 1), ("GGG", 0), ("RPW", 1), ("HCY", 0)],
 )
 def test_peptide_of_openmms_modeller_has_the_charges_of_its_hydrogens(
@@ -284,7 +284,7 @@ def test_peptide_that_lost_a_hydrogen_is_refused(tmp_path, modeller_pdb):
     assert "check that every hydrogen is there" in record.error
 
 
-# To OpenMM, and out again ------------------------------------------------------------------
+# To OpenMM, and out again -------------------------------------------------------------
 
 
 def zwitterion(sequence: str) -> Ensemble:
@@ -376,7 +376,8 @@ def test_refine_and_sample_take_the_charge_of_a_ligand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "sequence, name", [("AAA", "H"), ("ASA", "HG"), ("ATA", "HG1"), ("AYA", "HH"), ("ACA", "HG")]
+    ("sequence", "name"),
+    [("AAA", "H"), ("ASA", "HG"), ("ATA", "HG1"), ("AYA", "HH"), ("ACA", "HG")],
 )
 def test_residue_that_lost_an_acidic_hydrogen_is_refused(tmp_path, modeller_pdb, sequence, name):
     lines = modeller_pdb(sequence).read_text().splitlines()

@@ -41,7 +41,7 @@ def test_order_is_the_callers(order):
     assert smiles(found) == smiles(ensemble.molecule)
 
 
-@pytest.mark.parametrize("name, charge", [("anion", "-1"), ("cation", r"\+1")])
+@pytest.mark.parametrize(("name", "charge"), [("anion", "-1"), ("cation", r"\+1")])
 def test_ion_without_charge_is_refused(name, charge):
     ensemble = make_ensemble(name)
     with pytest.raises(
@@ -57,7 +57,7 @@ def test_wrong_charge_is_refused():
         molecule_from_xyz(ensemble.molecule.numbers, ensemble.positions_A[0], charge=2)
 
 
-@pytest.mark.parametrize("number, charge", [(11, 1), (17, -1), (30, 2), (18, 0)])
+@pytest.mark.parametrize(("number", "charge"), [(11, 1), (17, -1), (30, 2), (18, 0)])
 def test_single_atom_has_the_charge_of_its_ion(number, charge):
     assert molecule_from_xyz([number], np.zeros((1, 3)), charge=charge).charge == charge
 
@@ -76,7 +76,7 @@ def test_shapes_and_nan():
         molecule_from_xyz([1, 1], np.full((2, 3), np.nan))
 
 
-# Of drug-like molecules ----------------------------------------------------------------------
+# Of drug-like molecules ---------------------------------------------------------------
 
 ZINC_STEP = 349  # of the 29,000 lines, 80 and a few
 

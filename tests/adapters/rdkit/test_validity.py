@@ -60,7 +60,7 @@ def test_what_cannot_be_sanitised_is_refused() -> None:
 
 
 def test_descriptors() -> None:
-    values = dict(zip(DESCRIPTORS, descriptors([Molecule.from_smiles("CCO")])[0]))
+    values = dict(zip(DESCRIPTORS, descriptors([Molecule.from_smiles("CCO")])[0], strict=True))
     assert values["MW"] == pytest.approx(46.07, abs=0.01) and values["PSA"] == pytest.approx(
         20.23, abs=0.01
     )

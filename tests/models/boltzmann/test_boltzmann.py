@@ -629,7 +629,7 @@ def test_ratios_of_every_way_to_propose_agree(rough: BoltzmannGenerator) -> None
     proposer = BoltzmannProposer(rough)
     states = rotated(sampled_frames(3).positions_A)
     for x, found in zip(
-        states, proposer.propose_many(states, kT_eV=KT, rng=np.random.default_rng(0))
+        states, proposer.propose_many(states, kT_eV=KT, rng=np.random.default_rng(0)), strict=True
     ):
         assert found.log_q_ratio == pytest.approx(
             float(rough.log_prob(x) - rough.log_prob(found.positions_A)), abs=1e-8

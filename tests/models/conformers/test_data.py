@@ -77,7 +77,7 @@ def test_set_survives_the_disk(tmp_path: Path) -> None:
         and len(again) == 3
         and again.levels == data.levels
     )
-    for a, b in zip(data.graphs, again.graphs):
+    for a, b in zip(data.graphs, again.graphs, strict=True):
         assert all(
             (getattr(a, name) == getattr(b, name)).all() for name in ("atom", "pair", "tetrahedral")
         )

@@ -40,7 +40,8 @@ def test_held_atoms_are_infinitely_stiff_anchors() -> None:
     assert torch.equal(made[mask], x[mask])
     free = newton_step(x, x, target, stiffness, anchor)
     torch.testing.assert_close(made[1], free[1], atol=1e-9, rtol=0)
-    # the limit of stiff anchors; the floor of the matrix grows with them, so that they must not be too stiff
+    # the limit of stiff anchors; the floor of the matrix grows with them, so that they
+    # must not be too stiff
     stiff = newton_step(x, x, target, stiffness, torch.where(mask, 1e4, anchor))
     assert (made - stiff).abs().max() < 2e-3 < (made - free)[0].abs().max()
 

@@ -57,9 +57,10 @@ def test_equivariance(noise: bool, reflect: bool, seed: int) -> None:
     if noise:  # the generator scales its input about the origin: it is given centred positions
         shift = shift * 0
     moved = (x @ q + shift) * batch.mask[..., None]
-    for before, after in zip(call(network, batch, x), call(network, batch, moved)):
+    for before, after in zip(call(network, batch, x), call(network, batch, moved), strict=True):
         assert (before - x).abs().max() > 0.01, "the network does something"
-        # not 1e-12: the floor of the Newton matrix is its largest entry times 1e-5, which depends a little on the frame
+        # not 1e-12: the floor of the Newton matrix is its largest entry times 1e-5,
+        # which depends a little on the frame
         torch.testing.assert_close(
             after, (before @ q + shift) * batch.mask[..., None], atol=2e-5, rtol=0
         )
@@ -159,7 +160,8 @@ def test_newton_step_solves_a_quadratic() -> None:
     anchor = torch.tensor([[0.5, 2.0]], dtype=torch.float64)
     x = newton_step(start + 0.3, start, zero, zero, anchor)
     torch.testing.assert_close(x, start, atol=1e-10, rtol=0)
-    # two atoms on a line: w (d - t)^2 / 2 a pair counted twice against two anchors, minimum at d = (2 w t + a) / (2 w + a) for d0 = 1
+    # two atoms on a line: w (d - t)^2 / 2 a pair counted twice against two anchors,
+    # minimum at d = (2 w t + a) / (2 w + a) for d0 = 1
     w = torch.tensor([[[0.0, 3.0], [3.0, 0.0]]], dtype=torch.float64)
     x = newton_step(
         start, start, 1.5 * torch.ones_like(w), w, torch.ones(1, 2, dtype=torch.float64)

@@ -42,7 +42,7 @@ def test_refined_conformers_do_not_depend_on_the_batch(refiner: RefinerModel) ->
         for m, x in map(conformer, ("CCO", "C[C@H](N)C(=O)O", "CC=O"))
     ]
     together = refiner.refine_many(jobs)
-    for (molecule, positions), block in zip(jobs, together):
+    for (molecule, positions), block in zip(jobs, together, strict=True):
         for k, x in enumerate(positions):
             np.testing.assert_allclose(
                 refiner.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-4
@@ -62,7 +62,7 @@ def test_shipped_refiner_keeps_the_batch_tolerance_with_room_to_spare() -> None:
     )
     jobs = [(m, np.stack([x, x + 0.05 * np.sin(x)])) for m, x in map(conformer, smiles)]
     shipped = RefinerModel("refine")
-    for (molecule, positions), block in zip(jobs, shipped.refine_many(jobs)):
+    for (molecule, positions), block in zip(jobs, shipped.refine_many(jobs), strict=True):
         for k, x in enumerate(positions):
             np.testing.assert_allclose(
                 shipped.refine_many([(molecule, x[None])])[0][0], block[k], atol=1e-5

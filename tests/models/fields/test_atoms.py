@@ -67,8 +67,8 @@ def fitted(rank: str, **sizes: Any) -> AtomFieldModel:
     )
     with torch.no_grad():  # a network of some effect, which that of two steps does not have
         for parameter in model.diffusion.network.parameters():
-            parameter += 0.05 * torch.randn(
-                parameter.shape, generator=torch.Generator().manual_seed(1)
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
             )
     return model
 

@@ -65,7 +65,8 @@ def test_the_unknown_frequency_is_integrated_over(noise: float, std: float) -> N
             ).log_prob(y[:, None, :, 0])
         )
     exact = torch.cat(logs, 1).logsumexp(1) - math.log(len(grid))
-    # without noise and with fewer values than waves the peaks are many, and the sum is good to a nat of the whole field
+    # without noise and with fewer values than waves the peaks are many, and the sum is
+    # good to a nat of the whole field
     assert torch.allclose(found[:, -1], exact, atol=1.0 if std == 0 else 0.02), (
         found[:, -1],
         exact,
@@ -153,7 +154,8 @@ def test_messages(tmp_path: Path) -> None:
     x, y = rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 5, 2))
     with pytest.raises(
         InputError,
-        match="base='experts' is for scalars on a line with a white limit, not 2 components in 2 dimensions",
+        match="base='experts' is for scalars on a line with a white limit, not 2 components "
+        "in 2 dimensions",
     ):
         FieldModel.fit(x, y, vector=True, base="experts")
     with pytest.raises(InputError, match="positive span and frequencies 0 < low < high"):

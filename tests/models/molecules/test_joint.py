@@ -304,14 +304,17 @@ def test_samples_are_mostly_molecules(model: JointModel) -> None:
     right = total = 0
     for molecule, positions in raws:
         order = np.zeros(molecule.n_atoms)
-        for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+        for (i, j), o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
             order[[i, j]] += o
             assert 0.8 < np.linalg.norm(positions[i] - positions[j]) < 1.9
         valence = {(z, q): CAPACITY[k] + h for k, (z, q, h) in enumerate(TYPES)} | {(1, 0): 1}
         right += sum(
             valence[z, q] == o
             for z, q, o in zip(
-                molecule.numbers.tolist(), molecule.formal_charges.tolist(), order.tolist()
+                molecule.numbers.tolist(),
+                molecule.formal_charges.tolist(),
+                order.tolist(),
+                strict=True,
             )
         )
         total += molecule.n_atoms
@@ -322,7 +325,7 @@ def test_several_targets_at_once_and_aliases(model: JointModel) -> None:
     seeds = np.arange(3)
     plain = model.sample(seeds, targets={"mu_D": 2.5, "gap_eV": 7.0}, steps=4)
     alias = model.sample(seeds, targets={"gap_eV": 7, "dipole_D": 2.5}, steps=4)
-    for one, other in zip(plain, alias):
+    for one, other in zip(plain, alias, strict=True):
         assert one is not None and other is not None and one[0].key() == other[0].key()
     guided = model.sample(seeds, targets={"alpha_bohr3": 40.0}, guidance=2.0, steps=4)
     large = model.sample(seeds, targets={"alpha_bohr3": 100.0}, guidance=2.0, steps=4)
@@ -389,11 +392,13 @@ def hydrogens_kept(raw: Any, molecule: Molecule, positions: np.ndarray) -> int:
     inside = molecule.bonds.max(1) < size
     wanted = {
         (i, j): o
-        for (i, j), o in zip(molecule.bonds[inside].tolist(), molecule.bond_orders[inside].tolist())
+        for (i, j), o in zip(
+            molecule.bonds[inside].tolist(), molecule.bond_orders[inside].tolist(), strict=True
+        )
     }
     assert {
         (i, j): o
-        for (i, j), o in zip(made.bonds.tolist(), made.bond_orders.tolist())
+        for (i, j), o in zip(made.bonds.tolist(), made.bond_orders.tolist(), strict=True)
         if max(i, j) < size
     } == wanted
     count = 0
@@ -623,5 +628,5 @@ def test_additive_fit_finds_what_is_additive(config: dict[str, Any]) -> None:
     fitted = Additive.fit(data, torch.zeros(12), torch.ones(12))
     assert float(fitted.residual.max()) < 0.05
     again = Additive.of(fitted.card())
-    for one, other in zip(vars(fitted).values(), vars(again).values()):
+    for one, other in zip(vars(fitted).values(), vars(again).values(), strict=True):
         torch.testing.assert_close(one, other)

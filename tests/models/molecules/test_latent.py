@@ -236,7 +236,10 @@ def test_of_several_conformers_the_nearest_is_taken(space, trained, molecules):
 
     def nearness(made):
         return np.array(
-            [(space.encode(*one)[part] * row[part]).mean() for one, row in zip(made, z)]
+            [
+                (space.encode(*one)[part] * row[part]).mean()
+                for one, row in zip(made, z, strict=True)
+            ]
         )
 
     single, best = (nearness(s.decode_conformers(some, z, np.arange(5))) for s in (space, several))
@@ -276,7 +279,7 @@ def test_decoding_is_determined_by_latent_and_seed(space):
     whole = space.decode(z, np.arange(6))
     alone = space.decode(z[4], np.array([4]))[0]
     assert (whole[4] is None) == (alone is None)
-    for first, second in zip(whole, space.decode(z, np.arange(6))):
+    for first, second in zip(whole, space.decode(z, np.arange(6)), strict=True):
         if first is not None:
             assert flat_smiles(first[0]) == flat_smiles(second[0])
             np.testing.assert_array_equal(first[1], second[1])

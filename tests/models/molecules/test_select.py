@@ -60,7 +60,9 @@ def test_a_sample_depends_on_its_seed_alone() -> None:
     whole = model.sample(np.arange(6), targets={"gap_eV": 9.0})
     parts = [model.sample(np.array([seed]), targets={"gap_eV": 9.0})[0] for seed in range(6)]
     assert all(
-        np.array_equal(a[1], b[1]) for a, b in zip(whole, parts) if a is not None and b is not None
+        np.array_equal(a[1], b[1])
+        for a, b in zip(whole, parts, strict=True)
+        if a is not None and b is not None
     )
 
 

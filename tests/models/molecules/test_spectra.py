@@ -153,7 +153,7 @@ def test_padding_does_not_matter():
     with torch.no_grad():
         alone = network(*padded([plain_codes(small[0])], [small[1]]))
         beside = network(*padded([plain_codes(m) for m, _ in (small, large)], [small[1], large[1]]))
-    for a, b in zip(alone, beside):
+    for a, b in zip(alone, beside, strict=True):
         np.testing.assert_allclose(a[0].numpy(), b[0].numpy(), atol=1e-5)
 
 

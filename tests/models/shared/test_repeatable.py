@@ -30,7 +30,10 @@ def result(out: Path) -> tuple[bytes, dict[str, Any]]:
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case trained in another process, with another order of hashes."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    code = "import sys; from tests.models.shared.test_repeatable import train_all; train_all(sys.argv[1])"
+    code = """
+import sys
+from tests.models.shared.test_repeatable import train_all
+train_all(sys.argv[1])"""
     environment = {
         **os.environ,
         "PYTHONHASHSEED": "7",

@@ -93,5 +93,5 @@ def test_fresh_weights_depend_on_the_seed_alone() -> None:
                 )
             )
     first, second, other = ([p.detach() for p in network.parameters()] for network in made)
-    assert all(torch.equal(a, b) for a, b in zip(first, second))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(first[0], other[0])

@@ -66,7 +66,7 @@ def test_a_mirror_image_has_the_conjugate_series(system):
         coefficients(network, [graph], [x[0] * factor])
         for factor in (np.ones(3), np.array([-1.0, 1, 1]))
     )
-    for a, b in zip(here, there):
+    for a, b in zip(here, there, strict=True):
         assert torch.allclose(a.conj(), b, atol=1e-4)
         assert a.imag.abs().max() > 1e-3  # handedness is there to be mirrored
 
@@ -77,7 +77,7 @@ def test_rigid_motion_and_turned_torsions_change_nothing(system):
     turned = tree.set_torsions(x[0], np.random.default_rng(1).uniform(-3, 3, tree.n_torsions))
     here = coefficients(network, [graph], [x[0]])
     for other in (x[0] @ (rotation * np.linalg.det(rotation)).T + 3.0, turned):
-        for a, b in zip(here, coefficients(network, [graph], [other])):
+        for a, b in zip(here, coefficients(network, [graph], [other]), strict=True):
             assert torch.allclose(a, b, atol=1e-3)
 
 
@@ -93,7 +93,7 @@ def test_frames_in_a_batch_do_not_see_each_other(system):
         coefficients(network, [graph, graph], list(x)),
         coefficients(network, [graph], [x[1]]),
     )
-    for a, b in zip(both, alone):
+    for a, b in zip(both, alone, strict=True):
         assert torch.allclose(a[1], b[0], atol=1e-5)
 
 
@@ -163,7 +163,8 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(trained):
     weights, config, folder = trained
     run_training({**config, "schedule": {"steps": 2}}, folder / "broken", None)
     run_training({**config, "schedule": {"steps": 4}}, folder / "broken", None, resume=True)
-    # the learning rate follows step / steps, so only the first two steps may differ by it: compare with the same break
+    # the learning rate follows step / steps, so only the first two steps may differ by
+    # it: compare with the same break
     a, b = load_file(weights), load_file(str(folder / "broken" / "my-torsions.safetensors"))
     assert a.keys() == b.keys() and all(torch.isfinite(value).all() for value in b.values())
 

@@ -33,9 +33,9 @@ def test_known_atoms_stay_exactly_and_the_rest_is_a_molecule(kind: str) -> None:
     )
     for frames in made:
         np.testing.assert_array_equal(frames[given], trajectory.positions_A[given])
-    if (
-        kind != "random"
-    ):  # half of the atoms known at random, in frames of which none is whole, tears a frame now and then
+    # half of the atoms known at random, in frames of which none is whole, tears a frame
+    # now and then
+    if kind != "random":
         assert (GeometryCheck(molecule)(made.reshape(-1, molecule.n_atoms, 3)) == "").all()
     again = load_default().complete(
         trajectory.replace(positions_A=positions_A), given, sample_seeds(1, 1, 2)

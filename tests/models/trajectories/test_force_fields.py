@@ -126,7 +126,7 @@ def test_symmetries_of_both_fields() -> None:
                     fitted(own, table).accelerations(at),
                 )
             )
-    for one, two in zip(*found):
+    for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(
             (one.numpy() @ turn.T)[:, order],
             two.numpy(),

@@ -53,7 +53,9 @@ def test_variances() -> None:
 def test_batches_are_functions_of_the_step(system: str) -> None:
     source = Functions(system, 4, seed=1, points=12)
     one, again, other = source(3), source(3), source(4)
-    assert all(torch.equal(a, b) for a, b in zip(one, again)) and not torch.equal(one[1], other[1])
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True)) and not torch.equal(
+        one[1], other[1]
+    )
     d = 2 if system in SYSTEMS_2D else 1
     assert one[0].shape == one[1].shape == (4, 12, d) and bool(one[2].any(-1).all())
 
@@ -84,10 +86,8 @@ def test_stereographic_gp() -> None:
         and distance_km(made, tracks).max() < 300
     )
     a, b = np.array([[0.3, 0.1, np.sqrt(0.9)]]), 1e-4
-    sides = [
-        (lambda v: v / np.linalg.norm(v))(a + b * np.array(d))
-        for d in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-    ]
+    beside = [a + b * np.array(d) for d in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))]
+    sides = [point / np.linalg.norm(point) for point in beside]
     on_sphere = np.linalg.norm(np.cross(sides[0] - a, sides[1] - a))
     flat, log_area = plane.project(np.concatenate([a, *sides]) @ plane.frame)
     on_plane = abs(np.linalg.det(flat[1:] - flat[0]))

@@ -236,7 +236,7 @@ def test_baselines_take_any_element() -> None:
     assert len(forecast(trajectory, 2, model=make_trajectory_model("last-frame"))[0]) == 2
 
 
-# Whether a forecast is worth its cost --------------------------------------------------------
+# Whether a forecast is worth its cost -------------------------------------------------
 
 
 def frames_of_dynamics(dt_fs=5.0, n_frames=20):
@@ -274,7 +274,7 @@ def test_frames_of_dynamics_are_taken_as_related():
 
 
 @pytest.mark.parametrize(
-    "dt_fs, said", [(5.0, False), (95.0, False), (100.0, True), (1000.0, True)]
+    ("dt_fs", "said"), [(5.0, False), (95.0, False), (100.0, True), (1000.0, True)]
 )
 def test_last_frame_is_recommended_when_frames_are_100_fs_apart(dt_fs, said):
     given = frames_of_dynamics(dt_fs)

@@ -120,7 +120,7 @@ def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
     model = Shaker(broken=0.2)
     pieces = list(generate_many(OTHERS, 7, settings=make_settings(model)))
     assert [piece.index for piece in pieces] == list(range(len(OTHERS)))
-    for piece, molecule in zip(pieces, OTHERS):
+    for piece, molecule in zip(pieces, OTHERS, strict=True):
         assert piece.ensemble is not None and piece.last
         alone = generate(molecule, 7, model=Shaker(broken=0.2))
         np.testing.assert_allclose(piece.ensemble.positions_A, alone.positions_A, atol=1e-4)
@@ -154,7 +154,9 @@ def test_a_run_continues_from_the_end_of_any_window(
     assert [[(piece.index, piece.start, piece.last) for piece in pieces] for pieces in rest] == [
         [(piece.index, piece.start, piece.last) for piece in pieces] for pieces in whole[stop:]
     ]
-    for mine, theirs in zip([p for w in rest for p in w], [p for w in whole[stop:] for p in w]):
+    for mine, theirs in zip(
+        [p for w in rest for p in w], [p for w in whole[stop:] for p in w], strict=True
+    ):
         if theirs.ensemble is not None and mine.ensemble is not None:
             np.testing.assert_array_equal(mine.ensemble.positions_A, theirs.ensemble.positions_A)
 
@@ -181,7 +183,7 @@ def test_a_run_continues_within_any_window(
         stop = data.draw(st.integers(0, len(kept) - 1))
         again = make_settings(Picky(broken=0.3), batch_size=batch_size, relax=made.relax)
         (rest,) = generate_windows(OTHERS[:4], n, settings=again, kept=kept[stop])
-    for mine, theirs in zip(rest, whole):
+    for mine, theirs in zip(rest, whole, strict=True):
         assert str(mine.error) == str(theirs.error) and type(mine.error) is type(theirs.error)
         if mine.ensemble is not None and theirs.ensemble is not None:
             np.testing.assert_array_equal(mine.ensemble.positions_A, theirs.ensemble.positions_A)

@@ -91,7 +91,9 @@ def test_molecules_do_not_depend_on_the_batch_size() -> None:
     assert [e.molecule for e in whole] == [e.molecule for e in parts] and whole[
         0
     ].provenance == parts[0].provenance
-    assert all(np.array_equal(a.positions_A, b.positions_A) for a, b in zip(whole, parts))
+    assert all(
+        np.array_equal(a.positions_A, b.positions_A) for a, b in zip(whole, parts, strict=True)
+    )
     assert smiles_of(8, seed=5) != smiles_of(8, seed=6)
 
 
@@ -100,7 +102,9 @@ def test_a_run_goes_on_from_its_journal() -> None:
     whole = [e.molecule.smiles for batch in batches(9, settings, Run()) for e in batch]
     run = Run()
     first = [
-        e.molecule.smiles for _, batch in zip(range(2), batches(9, settings, run)) for e in batch
+        e.molecule.smiles
+        for _, batch in zip(range(2), batches(9, settings, run), strict=True)
+        for e in batch
     ]
     again = Run.restored(run.state())
     assert (
@@ -181,9 +185,9 @@ def test_more_contradictions() -> None:
     class All(Baker):
         def __init__(self) -> None:
             super().__init__()
-            self.properties |= {
-                name: (-100.0, 100.0) for name in ("u0_eV", "u298_eV", "h298_eV", "g298_eV")
-            } | {"homo_eV": (-9.0, 5.0)}
+            self.properties |= dict.fromkeys(
+                ("u0_eV", "u298_eV", "h298_eV", "g298_eV"), (-100.0, 100.0)
+            ) | {"homo_eV": (-9.0, 5.0)}
 
     for high, low in (
         ("h298_eV", "u298_eV"),

@@ -54,7 +54,7 @@ def test_sample_k_depends_on_the_seed_and_k_alone(
     whole = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2)
     small = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2, batch_size=2)
     fewer = forecast(trajectory, 10, 2, model=Walker(share=0.3), seed=2)
-    for a, b in zip(whole, small):
+    for a, b in zip(whole, small, strict=True):
         np.testing.assert_array_equal(a.positions_A, b.positions_A)
         assert a.provenance == b.provenance
     np.testing.assert_array_equal(whole[1].positions_A, fewer[1].positions_A)
@@ -98,7 +98,9 @@ def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.Mon
     many: list[int] = []
     samples = forecast(make_trajectory(), 10, 3, model=Many(), seed=1)
     assert many == [3, 3]
-    for one, other in zip(samples, forecast(make_trajectory(), 10, 3, model=Walker(), seed=1)):
+    for one, other in zip(
+        samples, forecast(make_trajectory(), 10, 3, model=Walker(), seed=1), strict=True
+    ):
         np.testing.assert_array_equal(one.positions_A, other.positions_A)
 
 
@@ -124,7 +126,8 @@ def test_broken_frames_are_reported_where_that_is_asked_for() -> None:
 def test_never_fewer_in_silence() -> None:
     with pytest.raises(
         NoValidSamplesError,
-        match=r"2 of 2 samples have broken frames behind frame 0 in each of 3 draws.*broken='report'",
+        match=r"2 of 2 samples have broken frames behind frame 0 in each of 3 "
+        r"draws.*broken='report'",
     ) as told:
         forecast(make_trajectory(), 5, 2, model=Walker(share=1.0), max_attempts=3)
     assert told.value.reasons == {BOND_LENGTH: 6}

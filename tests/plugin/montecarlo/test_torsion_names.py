@@ -35,7 +35,7 @@ def test_torsions_of_residues_with_insertion_codes_have_names_of_their_own():
 
 
 @pytest.mark.parametrize(
-    "label, atoms",
+    ("label", "atoms"),
     [("GLY52A phi", "C N CA C"), ("GLY52A psi", "N CA C N"), ("GLY52B phi", "C N CA C")],
 )
 def test_backbone_torsions_are_measured_by_iupacs_atoms(label, atoms):

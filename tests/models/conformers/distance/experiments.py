@@ -165,9 +165,20 @@ def aligned_rmsd(positions_A: Tensor, clean_A: NDArray[np.float64], mirror: bool
     return square.clamp_min(0.0).sqrt()
 
 
-def run_oracle(clean_A: NDArray[np.float64], edges: Tensor, *, solver: str, map_name: str = "degree", steps: int = 100,
-               corrector: float = 6.0, step_rate: float = 0.3, gain: float = 0.0, sigma_max_A: float = 10.0, n_runs: int = 8,
-               seed: int = 0) -> Tensor:  # fmt: skip
+def run_oracle(
+    clean_A: NDArray[np.float64],
+    edges: Tensor,
+    *,
+    solver: str,
+    map_name: str = "degree",
+    steps: int = 100,
+    corrector: float = 6.0,
+    step_rate: float = 0.3,
+    gain: float = 0.0,
+    sigma_max_A: float = 10.0,
+    n_runs: int = 8,
+    seed: int = 0,
+) -> Tensor:
     """Samples (n_runs, ..., n, 3) of clean conformers (..., n, 3) from noise at
     `sigma_max_A` with the oracle score.
 
@@ -208,8 +219,14 @@ def recover_four_regular(
     return {"median_edge_error_A": float(error.median()), "best_edge_error_A": float(error.min())}
 
 
-def corrector_sweep(correctors: Sequence[float] = (0, 1, 2, 4, 6, 8, 10, 15, 20), *, solver: str = "ode", steps: int = 100, n: int = 20,
-                    map_name: str = "degree") -> dict[float, float]:  # fmt: skip
+def corrector_sweep(
+    correctors: Sequence[float] = (0, 1, 2, 4, 6, 8, 10, 15, 20),
+    *,
+    solver: str = "ode",
+    steps: int = 100,
+    n: int = 20,
+    map_name: str = "degree",
+) -> dict[float, float]:
     """Median RMSD in A over 8 runs on a chain of n atoms, complete graph, for each k;
     infinite where it diverged.
     """

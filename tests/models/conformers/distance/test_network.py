@@ -167,6 +167,6 @@ def test_mask_hides_padded_atoms() -> None:
     assert torch.allclose(padded, d, atol=1e-4)
 
 
-@pytest.mark.parametrize("number, row", [(1, 0), (6, 2), (53, 11), (26, -1)])
+@pytest.mark.parametrize(("number", "row"), [(1, 0), (6, 2), (53, 11), (26, -1)])
 def test_elements(number: int, row: int) -> None:
     assert element_index(np.array([number]))[0] == row

@@ -57,7 +57,7 @@ def test_schedule() -> None:
         solvers.geometric_sigmas(1, 10.0, 0.01)
 
 
-@pytest.mark.parametrize("kind, power", [("ode", 1), ("sde", 2)])
+@pytest.mark.parametrize(("kind", "power"), [("ode", 1), ("sde", 2)])
 def test_stability_rule(kind: str, power: int) -> None:
     assert solvers.stable_corrector(1.0, 1.0, 0.9, kind, 1.0) == 1.0
     k = solvers.stable_corrector(20.0, 1.0, 0.5, kind, 1.1)
@@ -173,10 +173,14 @@ def test_model_follows_the_protocol() -> None:
     assert m.sample(molecule(), np.arange(0), steps=4).shape == (0, 5, 3)
 
 
-@pytest.mark.parametrize("options", [
-    {"solver": "ode", "map": "gauss-newton", "corrector": 1.0}, {"solver": "sde", "late_map": "gauss-newton"},
-    {"solver": "langevin", "map": "chain", "step_rate": 0.02},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "ode", "map": "gauss-newton", "corrector": 1.0},
+        {"solver": "sde", "late_map": "gauss-newton"},
+        {"solver": "langevin", "map": "chain", "step_rate": 0.02},
+    ],
+)
 def test_a_sample_depends_on_its_seed_alone(options: dict[str, object]) -> None:
     m = model(**options)
     rows = [[0, 1, 2, 3, 4]]

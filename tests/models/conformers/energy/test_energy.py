@@ -134,7 +134,7 @@ def test_energy_is_smooth_where_a_pair_crosses_the_cutoffs() -> None:
 
 def test_model_hessian_has_no_stiffness_against_rigid_motion_and_is_positive_otherwise() -> None:
     terms, x = shaken("CCO", count=2)
-    for hessian, geometry in zip(model_hessian(terms, x), x):
+    for hessian, geometry in zip(model_hessian(terms, x), x, strict=True):
         value = np.linalg.eigvalsh(hessian)
         assert (value[:6] < 1e-8 * value[-1]).all()
         assert value[6] > 0.01

@@ -7,10 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.seeds import sample_seeds
+
+# no timing asserts: a slow machine is no fault of the code
+settings.register_profile("equidrift", deadline=None)
+settings.load_profile("equidrift")
 
 
 def pytest_report_header() -> str:

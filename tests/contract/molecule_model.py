@@ -69,7 +69,7 @@ class MoleculeModelContract:
         wanted = {name: 0.5 * (least + greatest)}
         for again, before in zip(
             model.sample(SEEDS[:2], targets=wanted, guidance=0.0, steps=self.steps),
-            made,
+            made[:2],
             strict=True,
         ):
             same_molecule(again, before)

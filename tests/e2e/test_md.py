@@ -275,6 +275,7 @@ def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
             command(*options, "-o", "killed.xtc"),
             cwd=tmp_path,
             env=environment,
+            check=False,
             capture_output=True,
         )
         assert killed.returncode == -signal.SIGKILL
@@ -283,5 +284,7 @@ def test_interrupted_adaptation_goes_on_where_it_stopped(tmp_path):
     resumed = json.loads(run(*options, "-o", "killed.xtc", folder=tmp_path).stdout)
     told = [{**result["adaptation"], "seconds": 0.0} for result in (whole, resumed)]
     assert told[0] == told[1]
-    for ours, theirs in zip(chain_of(tmp_path / "killed.xtc"), chain_of(tmp_path / "whole.xtc")):
+    for ours, theirs in zip(
+        chain_of(tmp_path / "killed.xtc"), chain_of(tmp_path / "whole.xtc"), strict=True
+    ):
         assert np.array_equal(ours, theirs)

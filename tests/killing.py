@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 RUN = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it
-from equidrift.files import ensembles, trajectories
+from equidrift.files import stream, trajectory_stream
 {setup}
 left, how, told = int(os.environ["STOP_AT"]), int(os.environ["STOP_HOW"]), 0
 
@@ -25,8 +25,9 @@ def moment(name):
     if left == 0:
         os.kill(os.getpid(), how)
 
-ensembles.moment = trajectories.moment = moment
-ensembles.FLUSH_S = 0.0  # what is done of a window is kept after each batch
+assert callable(stream.moment) and callable(trajectory_stream.moment) and stream.FLUSH_S > 0
+stream.moment = trajectory_stream.moment = moment
+stream.FLUSH_S = 0.0  # what is done of a window is kept after each batch
 from equidrift.cli.main import run
 try:
     run()
@@ -44,7 +45,7 @@ def run_until(
     Parameters
     ----------
     at : 1 is the first step; 0 lets the command end by itself.
-    setup : lines that run in the child before the command, with `ensembles` imported.
+    setup : lines that run in the child before the command, with `files.stream` imported as `stream`.
     """
     environment = {**os.environ, "STOP_AT": str(at), "STOP_HOW": str(int(how))}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -63,7 +63,7 @@ judge, calls = engine._judge, []
 def counted(*arguments):
     calls.append(1)
     if len(calls) == 3:
-        ensembles.FLUSH_S = 1e9
+        stream.FLUSH_S = 1e9
         os.kill(os.getpid(), {int(how)})
     judge(*arguments)
 if os.environ["STOP_AT"] == "0":

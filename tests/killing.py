@@ -45,7 +45,7 @@ def run_until(
     Parameters
     ----------
     at : 1 is the first step; 0 lets the command end by itself.
-    setup : lines that run in the child before the command, with `files.stream` imported as `stream`.
+    setup : lines that run in the child before the command; `stream` is files.stream.
     """
     environment = {**os.environ, "STOP_AT": str(at), "STOP_HOW": str(int(how))}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -1,5 +1,7 @@
 """The default model answers for every element and charge it claims, and says what it
 did not refine.
+
+`tools/make_element_molecules.py` makes the list of molecules.
 """
 
 from __future__ import annotations
@@ -8,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
 import equidrift
+from equidrift.checks.geometry import ELEMENTS
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 
 SMILES = (Path(__file__).parents[1] / "data" / "elements.smi").read_text().split()
+TABLE = Path(__file__).parents[2] / "tools" / "bond_table_molecules.smi"
 SHORT = 40
 
 
@@ -21,6 +26,18 @@ def _answers(smiles: str) -> None:
     ensemble = equidrift.sample(smiles, 1, timeout_s=60)
     assert ensemble.valid.all() and np.isfinite(ensemble.positions_A).all()
     assert ensemble.scores["refined"].shape == (1,)
+
+
+def test_molecules_asked_for_are_not_those_of_the_bond_table() -> None:
+    assert len(set(SMILES)) == len(SMILES) >= 300
+    known = {Chem.CanonSmiles(smiles) for smiles in TABLE.read_text().split()}
+    assert not known & {Chem.CanonSmiles(smiles) for smiles in SMILES}
+
+
+def test_molecules_asked_for_span_every_element_and_charge() -> None:
+    molecules = [Molecule.from_smiles(smiles) for smiles in SMILES]
+    assert set(ELEMENTS) <= {int(z) for molecule in molecules for z in molecule.numbers}
+    assert {molecule.charge for molecule in molecules} >= set(range(-2, 3))
 
 
 @pytest.mark.parametrize("smiles", SMILES[:: len(SMILES) // SHORT])

@@ -22,6 +22,7 @@ from equidrift.seeds import sample_rng
 from equidrift.torsions import TorsionTree
 
 Positions = NDArray[np.float64]
+Indices = NDArray[np.int64]
 Draw = Callable[[NDArray[np.int64]], Positions]  # seeds (k,) -> positions_A (k, n_atoms, 3)
 
 TURNS = 16  # random turns of a conformer around a core, of which the first new one is taken
@@ -31,13 +32,15 @@ CANDIDATE_STRIDE = 1 << 36  # further candidates have seeds this far on: an inde
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates of a block, in the order of drawing.
+    """Candidates of the first samples of a block.
 
     Parameters
     ----------
     positions_A : (c, n_atoms, 3)
-        The candidates.
+        The candidates, relaxed.
     energies_eV : (c,)
+        Of the force field that relaxed them.
+    ranks_eV : (c,)
         What they are ranked by; infinite for a candidate that is not to be taken.
     slot : (c,)
         The first sample of the block that may take it.
@@ -45,21 +48,66 @@ class Pool:
 
     positions_A: Positions
     energies_eV: NDArray[np.float64]
-    slot: NDArray[np.int64]
+    ranks_eV: NDArray[np.float64]
+    slot: Indices
+
+    def for_slots(self, count: int) -> Pool:
+        """The candidates of the first `count` samples, in the order of drawing: the
+        samples' own draws before the further ones.
+        """
+        rows = np.flatnonzero(self.slot < count)
+        _, own = np.unique(self.slot[rows], return_index=True)
+        rows = np.concatenate([rows[own], np.delete(rows, own)])
+        return Pool(
+            self.positions_A[rows], self.energies_eV[rows], self.ranks_eV[rows], self.slot[rows]
+        )
+
+    def grown(self, more: Pool) -> Pool:
+        """With the candidates of the samples that follow."""
+        return Pool(
+            np.concatenate([self.positions_A, more.positions_A]),
+            np.concatenate([self.energies_eV, more.energies_eV]),
+            np.concatenate([self.ranks_eV, more.ranks_eV]),
+            np.concatenate([self.slot, more.slot]),
+        )
 
 
-def draw_pool(
-    draw: Draw, first: int, count: int, effort: int
-) -> tuple[Positions, NDArray[np.int64]]:
-    """`effort` raw candidates for each of `count` samples, their own draws first:
-    positions_A (count * effort, n_atoms, 3) and slots (count * effort,).
+@dataclass(frozen=True)
+class KeptPool:
+    """The pool of the first `count` samples of the block a chain worked on last."""
+
+    molecule: Molecule
+    first: int
+    effort: int
+    count: int
+    pool: Pool
+
+    def serves(self, molecule: Molecule, first: int, effort: int) -> bool:
+        """Whether the candidates are those of this block."""
+        return self.molecule is molecule and (self.first, self.effort) == (first, effort)
+
+
+def seeds_of(first: int, begin: int, stop: int, effort: int) -> tuple[Indices, Indices]:
+    """The seeds of the candidates of samples begin..stop-1 of a block, and their slots.
+
+    Parameters
+    ----------
+    first : int
+        The block's first seed.
+    begin, stop : int
+        Samples of the block.
+    effort : int
+        Candidates for each sample: its own draw, and effort - 1 further ones.
+
+    Returns
+    -------
+    seeds, slots : ((stop - begin) * effort,) int64
+        Own draws first.
     """
-    each = effort - 1
-    parts = [draw(first + np.arange(count))]
-    if each:
-        parts.append(draw(first + CANDIDATE_STRIDE + np.arange(count * each)))
-    slots = np.concatenate([np.arange(count), np.repeat(np.arange(count), each)])
-    return np.concatenate(parts), slots
+    own = np.arange(begin, stop)
+    further = np.arange(begin * (effort - 1), stop * (effort - 1))
+    seeds = np.concatenate([first + own, first + CANDIDATE_STRIDE + further])
+    return seeds, np.concatenate([own, np.repeat(own, effort - 1)])
 
 
 def pick_lowest(
@@ -90,10 +138,8 @@ def pick_lowest(
     angles_deg = kinds.angles_deg(pool.positions_A)
     angles_deg[~np.isfinite(angles_deg)] = 0.0
     mirrors = (1.0, -1.0) if mirror else (1.0,)
-    order = np.argsort(pool.energies_eV, kind="stable")
-    ranked = [
-        (row, sign) for row in order[np.isfinite(pool.energies_eV[order])] for sign in mirrors
-    ]
+    order = np.argsort(pool.ranks_eV, kind="stable")
+    ranked = [(row, sign) for row in order[np.isfinite(pool.ranks_eV[order])] for sign in mirrors]
     fresh, old = list(range(len(ranked))), list[int]()  # by rank; what was old once stays so
     taken = np.zeros((0, len(kinds.atoms)))
     rows, chosen = np.full(count, -1), np.ones(count)

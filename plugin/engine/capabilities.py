@@ -51,6 +51,19 @@ class MarkingConformerModel(ConformerModel, Protocol):
 
 
 @runtime_checkable
+class CostedConformerModel(ConformerModel, Protocol):
+    """A model of which some molecules ask for more work than a draw a conformer."""
+
+    def cost(self, molecule: Molecule) -> int:
+        """The work for a conformer of this molecule, in plain draws, 1 or more.
+
+        Where it is more than 1, a call may begin and end within a block, and the model
+        keeps what the next call of the same block needs.
+        """
+        ...
+
+
+@runtime_checkable
 class HoldingRefiner(Refiner, Protocol):
     """A refiner that can hold atoms in place."""
 

@@ -5,6 +5,7 @@ energy, relax, refine. `default` is the one that measured best.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.engine.candidates import DiversePick, Pool, draw_pool, pick_lowest
+from equidrift.engine.candidates import DiversePick, KeptPool, Pool, pick_lowest, seeds_of
 from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
 from equidrift.engine.refining import Marked, better_of, knows_elements
@@ -35,6 +36,7 @@ BLOCK = 64
 HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
+CANDIDATE_COST = 6  # an embedding, and its relaxation with the energy, in plain draws
 SELECTIONS = ("auto", "energy", "diverse", "none")
 MOST_EFFORT = 20
 Job = tuple[Molecule, NDArray[np.int64]]
@@ -125,6 +127,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self.weights_sha256 = None if self.refiner is None else self.refiner.weights_sha256
         self.elements = self.start.elements
         self.conditions: Conditions | None = None
+        self.kept_pool: KeptPool | None = None
 
     def conditioned(self, conditions: Conditions) -> Chain:
         """The chain with atoms held and distances kept, by each of its parts."""
@@ -135,11 +138,13 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             )
         model = copy.copy(self)
         model.start, model.conditions = self.start.conditioned(conditions), conditions
+        model.kept_pool = None
         return model
 
     def timed(self, timeout_s: float) -> Chain:
         """The chain with a time limit on each call of its start."""
         model = copy.copy(self)
+        model.kept_pool = None
         if isinstance(self.start, TimedConformerModel):
             model.start = self.start.timed(timeout_s)
         return model
@@ -179,6 +184,12 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             return self.select
         large = molecule.n_atoms >= ENERGY_ATOMS
         return "energy" if large and self._energy_answers(molecule) else "diverse"
+
+    def cost(self, molecule: Molecule) -> int:
+        """The work for a conformer of this molecule, in plain draws."""
+        if self.selection_of(molecule) != "energy":
+            return 1
+        return CANDIDATE_COST * self.effort
 
     def _energy_answers(self, molecule: Molecule) -> bool:
         """Whether the learned energy knows a molecule, on which nothing is held."""
@@ -310,22 +321,43 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         field, and its energies_eV (k,).
         """
         count = int(slots.max()) + 1
-        raw, slot = draw_pool(
-            lambda seeds: np.asarray(self.start.sample(molecule, seeds)), first, count, self.effort
-        )
-        made, energies = self._relaxed(molecule, raw)
+        pool = self._pool(molecule, first, count)
+        mirror = self.mirror and not molecule.has_hand
+        rows, signs = pick_lowest(molecule, pool, count, mirror=mirror)
+        rows = np.where(rows < 0, np.arange(count), rows)[slots]  # of nothing sound, its own draw
+        image = np.stack([np.ones(count), np.ones(count), signs], axis=1)[slots]
+        return pool.positions_A[rows] * image[:, None], pool.energies_eV[rows]
+
+    def _pool(self, molecule: Molecule, first: int, count: int) -> Pool:
+        """The candidates of the first `count` samples of a block; those of the call
+        before, if it was of the same block, are not made again.
+        """
+        kept = self.kept_pool
+        if kept is None or not kept.serves(molecule, first, self.effort):
+            kept = KeptPool(
+                molecule, first, self.effort, count, self._ranked(molecule, first, 0, count)
+            )
+        elif count > kept.count:
+            more = self._ranked(molecule, first, kept.count, count)
+            kept = dataclasses.replace(kept, count=count, pool=kept.pool.grown(more))
+        self.kept_pool = kept
+        return kept.pool.for_slots(count)
+
+    def _ranked(self, molecule: Molecule, first: int, begin: int, stop: int) -> Pool:
+        """The candidates of samples begin..stop-1 of a block, relaxed and ranked."""
+        seeds, slot = seeds_of(first, begin, stop, self.effort)
+        made, energies = self._relaxed(molecule, np.asarray(self.start.sample(molecule, seeds)))
         ranks = np.full(len(made), np.inf)
         sound = np.flatnonzero(GeometryCheck(molecule)(made) == "")
         ranks[sound] = energies[sound]
         if self.energy is not None and self._energy_answers(molecule):
             # Both err; their mean finds more of the reference conformers than either.
-            ranks[sound] = 0.5 * (ranks[sound] + self.energy.energies_eV(molecule, made[sound]))
+            # Sample by sample, so that it is the same number whatever is drawn beside it.
+            for rows in (sound[slot[sound] == k] for k in range(begin, stop)):
+                ranks[rows] += self.energy.energies_eV(molecule, made[rows])
+                ranks[rows] *= 0.5
         ranks[~np.isfinite(ranks)] = np.inf
-        mirror = self.mirror and not molecule.has_hand
-        rows, signs = pick_lowest(molecule, Pool(made, ranks, slot), count, mirror=mirror)
-        rows = np.where(rows < 0, np.arange(count), rows)[slots]  # of nothing sound, its own draw
-        image = np.stack([np.ones(count), np.ones(count), signs], axis=1)[slots]
-        return made[rows] * image[:, None], energies[rows]
+        return Pool(made, energies, ranks, slot)
 
     def _relaxed(
         self, molecule: Molecule, positions_A: NDArray[np.float64]

@@ -32,7 +32,11 @@ from equidrift.checks.geometry import (
     GeometryCheck,
     check_supported,
 )
-from equidrift.engine.capabilities import ConditionalConformerModel, MarkingConformerModel
+from equidrift.engine.capabilities import (
+    ConditionalConformerModel,
+    CostedConformerModel,
+    MarkingConformerModel,
+)
 from equidrift.engine.notes import notes_of, tell
 from equidrift.engine.run import MAX_ATTEMPTS, made_by
 from equidrift.errors import (
@@ -338,8 +342,8 @@ def _batches(
 ) -> list[list[Job]]:
     """Pending samples as batches of molecules of similar size.
 
-    A batch holds at most `batch_size` samples, and at most BATCH_ATOMS atoms unless one
-    block of samples has more.
+    A batch holds at most `batch_size` samples, and at most BATCH_ATOMS atoms, counted as
+    often as the model draws them, unless one block of samples has more.
     """
     batches: list[list[Job]] = []
     room = 0
@@ -350,12 +354,25 @@ def _batches(
             smallest = batches[-1][0].task.molecule.n_atoms if batches else 0
             if room < 1 or n_atoms > SIZE_SPREAD * smallest:
                 batches.append([])
-                blocks = max(1, BATCH_ATOMS // max(1, n_atoms) // settings.block)
-                room = min(settings.batch_size, blocks * settings.block)
+                room = _samples_of_call(task.molecule, settings)
             size = min(len(slots), room)
             batches[-1].append(Job(task, slots[:size], seeds[:size]))
             slots, seeds, room = slots[size:], seeds[size:], room - size
     return batches
+
+
+def _samples_of_call(molecule: Molecule, settings: Settings) -> int:
+    """Samples of molecules of this size in one call, so that it takes a few seconds.
+
+    Whole blocks, but for a model that can go on within a block and has much work to do.
+    """
+    cost = 1
+    if isinstance(settings.model, CostedConformerModel):
+        cost = settings.model.cost(molecule)
+    samples = BATCH_ATOMS // (max(1, molecule.n_atoms) * cost)
+    if cost == 1:
+        samples = max(1, samples // settings.block) * settings.block
+    return min(settings.batch_size, max(1, samples))
 
 
 def _judge(job: Job, block: Block, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from equidrift.engine.candidates import Pool, draw_pool, pick_lowest
+from equidrift.engine.candidates import Pool, pick_lowest, seeds_of
 from equidrift.engine.diversity import torsions
 from equidrift.graph import Graph
 from equidrift.records import Molecule
@@ -33,7 +33,8 @@ def at(degrees: float) -> np.ndarray:
 def picked(
     angles: list[float], energies: list[float], slots: list[int], count: int, mirror: bool = False
 ) -> tuple[list[int], list[float]]:
-    pool = Pool(np.array([at(a) for a in angles]), np.array(energies), np.array(slots))
+    ranks = np.array(energies)
+    pool = Pool(np.array([at(a) for a in angles]), ranks, ranks, np.array(slots))
     rows, signs = pick_lowest(BUTANE, pool, count, mirror=mirror)
     return rows.tolist(), signs.tolist()
 
@@ -61,14 +62,22 @@ def test_unsound_candidates_are_never_taken() -> None:
     assert rows == [1, -1]
 
 
-def test_a_pool_holds_each_samples_own_draw_and_grows_by_effort() -> None:
-    asked: list[np.ndarray] = []
+def test_candidates_of_a_block_grow_by_effort_when_it_is_drawn_in_parts() -> None:
+    seeds, slots = seeds_of(1 << 41, 0, 5, 3)
+    assert np.bincount(slots).tolist() == [3] * 5 and len(np.unique(seeds)) == 15
+    np.testing.assert_array_equal(seeds[:5], (1 << 41) + np.arange(5))
+    parts = [seeds_of(1 << 41, begin, stop, 3) for begin, stop in ((0, 2), (2, 5))]
+    pairs = {pair for part in parts for pair in zip(*(x.tolist() for x in part), strict=True)}
+    assert pairs == set(zip(seeds.tolist(), slots.tolist(), strict=True))
 
-    def draw(seeds: np.ndarray) -> np.ndarray:
-        asked.append(seeds)
-        return np.zeros((len(seeds), 1, 3))
 
-    made, slots = draw_pool(draw, 1 << 41, 5, 3)
-    assert len(made) == 15 and np.bincount(slots).tolist() == [3] * 5
-    np.testing.assert_array_equal(asked[0], (1 << 41) + np.arange(5))
-    assert len(np.unique(np.concatenate(asked))) == 15
+def test_a_pool_is_in_the_order_of_drawing_when_it_has_grown() -> None:
+    def pool(begin: int, stop: int) -> Pool:
+        seeds, slots = seeds_of(0, begin, stop, 3)
+        numbers = seeds.astype(float)
+        return Pool(np.zeros((len(seeds), 1, 3)), numbers, numbers, slots)
+
+    grown = pool(0, 2).grown(pool(2, 6))
+    for count in (1, 2, 4, 6):
+        np.testing.assert_array_equal(grown.for_slots(count).slot, pool(0, count).slot)
+        np.testing.assert_array_equal(grown.for_slots(count).ranks_eV, pool(0, count).ranks_eV)

@@ -14,11 +14,13 @@ from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import ENERGY_ATOMS, Chain, default
+from equidrift.engine.conformers import BATCH_ATOMS, generate_many, make_settings
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 from equidrift.seeds import sample_seeds
 from equidrift.units import KCAL_MOL_PER_EV
+from tests.doubles import Shaker
 
 LARGE = "CCOC(=O)CCc1ccc(OCCO)cc1"  # 35 atoms
 
@@ -93,6 +95,46 @@ def test_selection_by_energy_is_a_function_of_the_seed_alone() -> None:
     whole = model.sample(molecule, seeds)
     for rows in ([0, 1, 2], [5], [7, 2, 8]):
         np.testing.assert_allclose(model.sample(molecule, seeds[rows]), whole[rows], atol=1e-6)
+
+
+def test_a_block_goes_on_where_it_stopped_when_it_is_drawn_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = Chain(refiner=None, select="energy", effort=3, num_threads=1)
+    molecule, seeds = Molecule.from_smiles("CCCCOC"), sample_seeds(0, 0, 9)
+    whole = Chain(refiner=None, select="energy", effort=3, num_threads=1).sample(molecule, seeds)
+    drawn: list[int] = []
+    original = model.start.sample
+
+    def counted(molecule: Molecule, seeds: np.ndarray, **options: object) -> np.ndarray:
+        drawn.extend(seeds.tolist())
+        return original(molecule, seeds, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model.start, "sample", counted)
+    parts = [model.sample(molecule, seeds[part]) for part in np.split(np.arange(9), [2, 6])]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert len(drawn) == len(set(drawn)) == 9 * 3, "no candidate is made twice"
+
+
+def test_a_call_stays_short_when_a_conformer_takes_many_candidates() -> None:
+    molecules = [Molecule.from_smiles(LARGE), Molecule.from_smiles("CCCO")]
+    model = chain()
+    calls: list[int] = []
+
+    class Short(Shaker):
+        """Shaken geometries, at the costs of the default chain."""
+
+        def cost(self, molecule: Molecule) -> int:
+            return model.cost(molecule)
+
+        def sample_many(self, jobs: list, **options: object) -> list[np.ndarray]:  # type: ignore[type-arg]
+            calls.append(sum(m.n_atoms * len(seeds) * model.cost(m) for m, seeds in jobs))
+            return super().sample_many(jobs)
+
+    pieces = list(generate_many(molecules, 100, settings=make_settings(Short())))
+    assert all(piece.ensemble is not None and piece.error is None for piece in pieces)
+    assert model.cost(molecules[0]) > model.effort > 1 == model.cost(molecules[1])
+    assert len(calls) > 2 and max(calls) <= BATCH_ATOMS
 
 
 def test_selection_by_energy_finds_lower_conformers_for_more_effort() -> None:

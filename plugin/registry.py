@@ -202,9 +202,6 @@ HOST_FUNCTIONS = {
         "require_tblite": "equidrift.adapters.ase.xtb:require_tblite",
         "trajectory_of": "equidrift.adapters.ase.frames:trajectory_of",
     },
-    "cli": {
-        "read_inputs": "equidrift.cli.inputs:read_inputs",
-    },
     "conformers": {
         "ConformerSet": "equidrift.models.conformers.data:ConformerSet",
     },

@@ -143,11 +143,11 @@ def command(
     """
     from equidrift.arguments import check_count
     from equidrift.checks.conditions import make_conditions
-    from equidrift.cli.inputs import Inputs
     from equidrift.cli.signals import telling_what_is_kept
     from equidrift.engine.conformers import make_settings, provenance
     from equidrift.engine.relax import check_sort, check_window, distinct_threshold, make_relax
     from equidrift.files.formats import check_output, suffix_of
+    from equidrift.files.inputs import Inputs
     from equidrift.files.stream import open_stream
     from equidrift.inputs import check_stereo
     from equidrift.outputs import refuse_inputs
@@ -259,7 +259,7 @@ class _Run:
         largest: bool,
         stereo: str,
     ) -> None:
-        from equidrift.cli.inputs import describe_inputs
+        from equidrift.files.inputs import describe_inputs
 
         self.read, self.output, self.n, self.settings = read, output, n, settings
         self.wanted, self.strict, self.largest = wanted, strict, largest

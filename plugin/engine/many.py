@@ -20,10 +20,10 @@ from equidrift.engine.relax import (
 )
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import EquidriftError, InputError, InputTypeError
+from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule, check_stereo, isomers_of
 from equidrift.records import Ensemble, Frozen, Molecule
-from equidrift.registry import host_function
 
 Wanted = tuple[float | None, str | None, float | None]  # prune_rms_A, sort, window_kcal_mol
 
@@ -149,7 +149,7 @@ def _items(whats: Any) -> Iterator[tuple[Any, str]]:
                 f"there is no file {os.fspath(whats)!r}; give a file of molecules, or a list: "
                 "sample_many(['CCO', 'CCN'])"
             )
-        entries = host_function("cli", "read_inputs")([os.fspath(whats)])
+        entries = read_inputs([os.fspath(whats)])
         return ((entry.molecule, entry.title) for entry in entries)
     if not isinstance(whats, Iterable):
         raise InputTypeError(

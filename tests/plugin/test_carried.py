@@ -17,10 +17,10 @@ import equidrift
 from equidrift import registry
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.adapters.rdkit.io import read_molecules
-from equidrift.cli.inputs import read_inputs
 from equidrift.cli.main import run as main
 from equidrift.errors import InputError
 from equidrift.files.ensembles import load, load_all
+from equidrift.files.inputs import read_inputs
 from equidrift.records import TITLE, Ensemble, Molecule
 from equidrift.registry import ENSEMBLE_WRITERS
 from equidrift.text import one_line, split_smiles

@@ -361,8 +361,8 @@ def test_molecule_that_a_pdb_file_cannot_hold_is_refused(tmp_path):
 
 def test_refine_and_sample_take_the_charge_of_a_ligand(tmp_path):
     """Of acetate without charges in its PDB, as many programs write it."""
-    from equidrift.cli.inputs import read_inputs
     from equidrift.files.ensembles import load
+    from equidrift.files.inputs import read_inputs
 
     write_pdb(make_ensemble("anion"), tmp_path / "a.pdb")
     lines = (tmp_path / "a.pdb").read_text().splitlines()

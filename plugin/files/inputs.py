@@ -1,4 +1,4 @@
-"""INPUT... on the command line: SMILES, and files of molecules."""
+"""Inputs of many molecules: SMILES, and files of molecules, read one at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from equidrift.errors import EquidriftError, InputError, MoleculeError
+from equidrift.files.journal import file_sha256
 from equidrift.files.unpacked import STDIN, plain_suffix, unpacked
 from equidrift.records import Molecule
+from equidrift.registry import host_function
 
 READ = (".smi", ".smiles", ".txt", ".csv", ".sdf", ".mol", ".mol2", ".pdb")
+
+
+class Record(Protocol):
+    """One entry of a file, as a host reads it; without a molecule, `error` says why."""
+
+    @property
+    def title(self) -> str:
+        """Its name, else what stands for it in messages."""
+
+    @property
+    def molecule(self) -> Molecule | None:
+        """The molecule; None if it cannot be read."""
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong; None if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +69,12 @@ def read_inputs(
         beside an input that tells its bonds; after its last line if it holds no
         molecule.
     """
-    from equidrift.adapters.rdkit.io import read_molecules
-
+    read_molecules = host_function("rdkit", "read_molecules")
     told = [text for text in inputs if not is_file(text)]
     if smiles is not None and told:
         raise InputError(
-            f"--smiles tells the bonds of a .pdb file, and the input {told[0]!r} is a SMILES itself; "
-            "leave --smiles out"
+            "--smiles tells the bonds of a .pdb file, and the input "
+            f"{told[0]!r} is a SMILES itself; leave --smiles out"
         )
     sources = [
         read_molecules(text, charge=charge, smiles=smiles) if is_file(text) else text
@@ -90,14 +107,15 @@ class Inputs:
         yield from self._rest
 
 
-def _entries(sources: Sequence[Any]) -> Iterator[Entry]:
+def _entries(sources: Sequence[str | Iterator[Record]]) -> Iterator[Entry]:
     for source in sources:
         if isinstance(source, str):
             yield Entry(source, _from_smiles(source))
             continue
         for record in source:
-            error = MoleculeError(record.error) if record.molecule is None else None
-            yield Entry(record.title, record.molecule if error is None else error)
+            molecule = record.molecule
+            refused = MoleculeError(record.error or "it cannot be read")
+            yield Entry(record.title, refused if molecule is None else molecule)
 
 
 def _from_smiles(smiles: str) -> Molecule | EquidriftError:
@@ -111,8 +129,6 @@ def describe_inputs(inputs: Sequence[str]) -> list[str]:
     """What stands for the inputs in a run's fingerprint: SMILES themselves, files by
     name and content.
     """
-    from equidrift.files.journal import file_sha256
-
     return [
         f"{Path(text).name}:{file_sha256(unpacked(text))}" if is_file(text) else text
         for text in inputs

@@ -37,7 +37,12 @@ finally:
 
 
 def run_until(
-    arguments: Sequence[object], folder: Path, at: int = 0, how: int = 9, setup: str = ""
+    arguments: Sequence[object],
+    folder: Path,
+    at: int = 0,
+    how: int = 9,
+    setup: str = "",
+    limit_s: float = 600.0,
 ) -> subprocess.CompletedProcess[str]:
     """Run `equidrift ARGUMENTS` in a folder; at the step number `at` of its writes it
     gets the signal.
@@ -46,6 +51,7 @@ def run_until(
     ----------
     at : 1 is the first step; 0 lets the command end by itself.
     setup : lines that run in the child before the command; `stream` is files.stream.
+    limit_s : after which it counts as hung.
     """
     environment = {**os.environ, "STOP_AT": str(at), "STOP_HOW": str(int(how))}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -57,7 +63,7 @@ def run_until(
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=limit_s,
     )
 
 

@@ -122,17 +122,21 @@ def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> 
     def command(out: Path) -> list[object]:
         return ["sample", path.name, "-n", n, "-o", out.name, "--model", model, "--seed", 5]
 
-    done = run_until(command(whole), folder, setup=setup)
+    done = run_until(command(whole), folder, setup=setup, limit_s=3000.0)
     assert done.returncode in (0, 1), done.stderr
     rng, counted = random.Random(7), 0
     for _ in range(kills):
         at = rng.randint(1, max(2, 2 * moments(done) // kills))
-        ended = run_until(command(torn), folder, at, setup=setup)
+        ended = run_until(command(torn), folder, at, setup=setup, limit_s=3000.0)
         counted += ended.returncode == -signal.SIGKILL
     assert counted >= kills // 2
-    assert run_until(command(torn), folder, setup=setup).returncode == done.returncode
+    assert (
+        run_until(command(torn), folder, setup=setup, limit_s=3000.0).returncode == done.returncode
+    )
     assert torn.read_bytes() == whole.read_bytes()
-    told = json.loads(run_until([*command(torn), "--json"], folder, setup=setup).stdout)
+    told = json.loads(
+        run_until([*command(torn), "--json"], folder, setup=setup, limit_s=3000.0).stdout
+    )
     assert told["finished_before"] and told["conformers"] >= 0.95 * n * count
     check_names_and_properties(torn, count, told)
 

@@ -73,9 +73,10 @@ def test_elements_come_from_names_when_these_allow_one(tmp_path):
     ensemble = make_ensemble("ibuprofen")
     write_pdb(ensemble, tmp_path / "a.pdb")
     lines = [
-        line[:76] if line.startswith("HETATM") else line for line in (tmp_path / "a.pdb").open()
+        line[:76] if line.startswith("HETATM") else line
+        for line in (tmp_path / "a.pdb").read_text().splitlines()
     ]
-    (tmp_path / "a.pdb").write_text("\n".join(line.rstrip("\n") for line in lines))
+    (tmp_path / "a.pdb").write_text("\n".join(lines))
     (record,) = read_molecules(tmp_path / "a.pdb")
     assert graph_key(record.molecule) == graph_key(ensemble.molecule)
 

@@ -66,4 +66,4 @@ def _whole(key: str, value: Any, info: Mapping[str, Any]) -> int:
 
 
 def _is_integer(text: Any) -> bool:
-    return isinstance(text, str) and text.strip().lstrip("+-").isdigit()
+    return isinstance(text, str) and text.strip().lstrip("+-").isdecimal()

@@ -125,6 +125,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         raise MoleculeError(
             "the molecule holds an atom without an element ('*' or a query atom); replace it by a real one"
         )
+    _refuse_aromatic_chains(mol)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
     return Molecule(
         numbers=np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()]),
@@ -142,6 +143,22 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         axial=np.array(axial_rows(mol)),
         **_residues(mol),
     )
+
+
+def _refuse_aromatic_chains(mol: Chem.Mol) -> None:
+    """Raise `MoleculeError` for an aromatic bond outside of rings, as in C:O, which RDKit
+    reads and cannot sanitise afterwards.
+    """
+    Chem.FastFindRings(mol)
+    for bond in mol.GetBonds():
+        if bond.GetBondType() == Chem.BondType.AROMATIC and not bond.IsInRing():
+            ends = [
+                f"{a.GetSymbol()}{a.GetIdx()}" for a in (bond.GetBeginAtom(), bond.GetEndAtom())
+            ]
+            raise MoleculeError(
+                f"the bond {':'.join(ends)} is aromatic, and in no ring (atoms from 0); write it "
+                "as a single or a double bond"
+            )
 
 
 def _properties(mol: Chem.Mol) -> dict[str, str]:

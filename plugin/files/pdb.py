@@ -161,7 +161,7 @@ def _residue_number(field: str, number: int) -> int:
     """A residue number; above 9999 in hybrid-36 (A000 is 10000)."""
     text = field.strip() or "1"
     try:
-        if text.lstrip("-").isdigit():
+        if text.lstrip("-").isdecimal():
             return int(text)
         width = len(text)
         first = 10 * _HYBRID_36 ** (width - 1)
@@ -185,7 +185,7 @@ def _charge(field: str, number: int) -> int | None:
     if not text:
         return None
     digits, sign = text.strip("+-"), text.strip("0123456789")
-    if (digits and not digits.isdigit()) or len(sign) > 1 or (not sign and digits != "0"):
+    if (digits and not digits.isdecimal()) or len(sign) > 1 or (not sign and digits != "0"):
         return None  # another program's own columns
     return int(digits or "1") * (-1 if sign == "-" else 1)
 
@@ -257,7 +257,7 @@ def _candidates(name: str, residue: str, aligned: bool) -> list[str]:
     doubles = [two] if len(two) == 2 and two in _ELEMENTS else []
     if not doubles or not singles:
         return singles or doubles
-    if name.startswith(" ") or name[:1].isdigit():
+    if name.startswith(" ") or name[:1].isdecimal():
         return [*singles, *doubles] if two in _COVALENT else singles
     if len(name.strip()) == 4:  # these fill all columns, whatever their element
         return [*singles, *doubles] if two in _COVALENT else singles

@@ -56,6 +56,9 @@ CORPUS = (
     "[H+]",
     "CC.CC",
     "C1" * 60,
+    "C:O",
+    "FC(F)=C=C(F):Cl",
+    "CC[P@](=O)(I:O)OC",
 )
 PIECES = (
     *"CNOSPFIBH[]()=#/\\@+-.%0123456789:*~|$ ",

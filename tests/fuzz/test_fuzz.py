@@ -125,6 +125,7 @@ FOUND = (
     (".traj", 20544),
     (".mol", 1210),
     (".pdb", 1351),
+    (".pdb", 1779),
 )  # which brought errors of others in an earlier run
 
 

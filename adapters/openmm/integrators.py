@@ -22,7 +22,10 @@ from openmm import unit
 from equidrift.errors import InputError
 
 _SAME_KELVIN = 1e-3  # the platform holds parameters in its own precision
-_VARIABLE = "its steps are short where forces are large, so that frames a fixed number of steps apart show such places too often"
+_VARIABLE = (
+    "its steps are short where forces are large, so that frames a fixed number of steps "
+    "apart show such places too often"
+)
 _BOOSTED = "it samples a boosted potential, while moves are accepted by the plain one"
 _DRUDE = "Drude particles are kept at a temperature of their own, and no move carries them along"
 _CHANGES = "it changes the potential while it runs"
@@ -43,7 +46,8 @@ REFUSED = {
     "FIREMinimizationIntegrator": _MINIMISES,
     "DummyIntegrator": "it does nothing; leave out the dynamics with md_steps=0",
 }
-# Global variables of accelerated MD: they tell it apart where its class was lost, as in a System read from XML
+# Global variables of accelerated MD: they tell it apart where its class was lost, as in
+# a System read from XML
 _BOOST_VARIABLES = ("EGroup", "ETotal", "alphaGroup", "alphaTotal")
 _WAY_OUT = "use LangevinMiddleIntegrator, or leave out the dynamics with md_steps=0"
 
@@ -120,11 +124,13 @@ def sampled_temperature(
     kept = temperatures(integrator) | _of_forces(context)
     if given is not None and not 0 < given < math.inf:
         raise InputError(
-            f"temperature_K must be positive and finite, not {given}; give for example temperature_K=300"
+            f"temperature_K must be positive and finite, not {given}; give for example "
+            f"temperature_K=300"
         )
     if given is None and not kept:
         raise InputError(
-            "temperature_K is needed: this integrator has none; give that of your thermostat, say temperature_K=300"
+            "temperature_K is needed: this integrator has none; give that of your "
+            "thermostat, say temperature_K=300"
         )
     wanted = next(iter(kept.values())) if given is None else float(given)
     for name, kelvin in kept.items():
@@ -132,11 +138,13 @@ def sampled_temperature(
             continue
         if given is None:
             raise InputError(
-                f"{next(iter(kept))} keeps {wanted:g} K and {name} {kelvin:g} K; give both the same temperature"
+                f"{next(iter(kept))} keeps {wanted:g} K and {name} {kelvin:g} K; give both "
+                f"the same temperature"
             )
         what = "the integrator" if name in temperatures(integrator) else name
         raise InputError(
-            f"temperature_K={given:g}, but {what} keeps {kelvin:g} K, and both cannot be; leave temperature_K out"
+            f"temperature_K={given:g}, but {what} keeps {kelvin:g} K, and both cannot be; "
+            f"leave temperature_K out"
         )
     return wanted
 

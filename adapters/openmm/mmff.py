@@ -18,7 +18,8 @@ from equidrift.units import (
     NM_PER_A,
 )
 
-# Constants of the functional form (Halgren 1996, part I): cubic and quartic bonds, cubic angles, buffers, 1-4 scaling.
+# Constants of the functional form (Halgren 1996, part I): cubic and quartic bonds,
+# cubic angles, buffers, 1-4 scaling.
 CUBIC_BOND_PER_A = -2.0
 CUBIC_ANGLE_PER_DEG = -0.006981317
 SCALE_14 = 0.75
@@ -27,7 +28,8 @@ KJ_PER_MDYN_A = KCAL_MOL_PER_MDYN_A * KJ_MOL_PER_KCAL_MOL
 COULOMB_KJ_NM = COULOMB_KCAL_A_PER_MOL_E2 * KJ_MOL_PER_KCAL_MOL * NM_PER_A
 # The arms i-j and k-j of a compound bond with its centre at p2.
 ARMS = "ax = x1 - x2; ay = y1 - y2; az = z1 - z2; bx = x3 - x2; by = y3 - y2; bz = z3 - z2"
-# Rounding must not push a cosine past 1, nor a straight angle divide by zero: both would make NaN of a geometry that is only odd.
+# Rounding must not push a cosine past 1, nor a straight angle divide by zero: both
+# would make NaN of a geometry that is only odd.
 NEAR_ONE = "0.999999999999"
 TINY_NM4 = "1e-24"
 GROUPS = (
@@ -105,13 +107,16 @@ def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[
     ]
     masses = [
         own or mass
-        for own, mass in zip(parameters.isotope_masses_amu.tolist() or [0.0] * len(masses), masses)
+        for own, mass in zip(
+            parameters.isotope_masses_amu.tolist() or [0.0] * len(masses), masses, strict=True
+        )
     ]
     if hydrogenMass_amu is None:
         return masses
     if not 0 < hydrogenMass_amu < math.inf:
         raise InputError(
-            f"hydrogenMass_amu must be positive and finite, not {hydrogenMass_amu}; give for example 1.5"
+            f"hydrogenMass_amu must be positive and finite, not {hydrogenMass_amu}; give for "
+            f"example 1.5"
         )
     for pair in parameters.bonds.tolist():
         light = [k for k in pair if parameters.numbers[k] == 1]
@@ -121,7 +126,8 @@ def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[
             masses[light[0]] = float(hydrogenMass_amu)
             if masses[heavy] <= 0:
                 raise InputError(
-                    f"hydrogenMass_amu={hydrogenMass_amu} takes all mass from atom {heavy}; give a smaller one, such as 1.5"
+                    f"hydrogenMass_amu={hydrogenMass_amu} takes all mass from atom {heavy}; "
+                    f"give a smaller one, such as 1.5"
                 )
     return masses
 
@@ -143,6 +149,7 @@ def _bond_force(parameters: MMFFParameters, held: set[int]) -> tuple[openmm.Forc
             parameters.bonds.tolist(),
             parameters.bond_k_mdyn_per_A.tolist(),
             parameters.bond_r0_A.tolist(),
+            strict=True,
         )
     ):
         if row not in held:
@@ -161,6 +168,7 @@ def _angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         parameters.angle_k_mdyn_A_per_rad2.tolist(),
         parameters.angle_theta0_deg.tolist(),
         parameters.angle_linear.tolist(),
+        strict=True,
     ):
         if not linear:
             force.addAngle(i, j, k, [0.5 * KJ_PER_MDYN_A * constant, math.radians(theta0)])
@@ -174,6 +182,7 @@ def _linear_angle_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         parameters.angles.tolist(),
         parameters.angle_k_mdyn_A_per_rad2.tolist(),
         parameters.angle_linear.tolist(),
+        strict=True,
     ):
         if linear:
             force.addAngle(i, j, k, [KJ_PER_MDYN_A * constant])
@@ -200,6 +209,7 @@ def _stretch_bend_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         parameters.stretch_bend_k_mdyn_per_rad.tolist(),
         parameters.stretch_bend_r0_A.tolist(),
         parameters.stretch_bend_theta0_deg.tolist(),
+        strict=True,
     ):
         force.addBond(
             atoms,
@@ -225,7 +235,9 @@ def _out_of_plane_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     )
     force.addPerBondParameter("k")
     for (i, j, k, l), constant in zip(
-        parameters.out_of_planes.tolist(), parameters.out_of_plane_k_mdyn_A_per_rad2.tolist()
+        parameters.out_of_planes.tolist(),
+        parameters.out_of_plane_k_mdyn_A_per_rad2.tolist(),
+        strict=True,
     ):
         for atoms in ((i, j, k, l), (i, j, l, k), (k, j, l, i)):
             force.addBond(atoms, [0.5 * KJ_PER_MDYN_A * constant])
@@ -237,7 +249,9 @@ def _torsion_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
     form every OpenMM tool knows.
     """
     force = openmm.PeriodicTorsionForce()
-    for atoms, heights in zip(parameters.torsions.tolist(), parameters.torsion_V_kcal_mol.tolist()):
+    for atoms, heights in zip(
+        parameters.torsions.tolist(), parameters.torsion_V_kcal_mol.tolist(), strict=True
+    ):
         for n, height in enumerate(heights, start=1):
             if height:
                 force.addTorsion(
@@ -255,6 +269,7 @@ def _vdw_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]:
         parameters.pairs.tolist(),
         parameters.pair_epsilon_kcal_mol.tolist(),
         parameters.pair_r_star_A.tolist(),
+        strict=True,
     ):
         if epsilon:
             force.addBond(i, j, [epsilon * KJ_MOL_PER_KCAL_MOL, r_star * NM_PER_A])
@@ -268,7 +283,9 @@ def _electrostatic_force(parameters: MMFFParameters) -> tuple[openmm.Force, int]
     force = openmm.CustomBondForce(COULOMB_EXPRESSION)
     force.addPerBondParameter("qq")
     charges = parameters.charges_e
-    for (i, j), is_14 in zip(parameters.pairs.tolist(), parameters.pair_is_14.tolist()):
+    for (i, j), is_14 in zip(
+        parameters.pairs.tolist(), parameters.pair_is_14.tolist(), strict=True
+    ):
         qq = float(charges[i] * charges[j]) * COULOMB_KJ_NM * (SCALE_14 if is_14 else 1.0)
         if qq:
             force.addBond(i, j, [qq])

@@ -16,7 +16,8 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
-from equidrift.adapters.openmm.simulation import prepare
+from equidrift.adapters.openmm.prepare import prepare
+from equidrift.adapters.openmm.stepping import take_steps
 from equidrift.arguments import check_count
 from equidrift.engine.trajectories import forecast_job, make_settings, run
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
@@ -92,7 +93,7 @@ class TrajectoryProposer:
 
     exact = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public; each argument is one choice of the user
         self,
         simulation: app.Simulation,
         model: Any = "default",
@@ -107,10 +108,7 @@ class TrajectoryProposer:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        if not isinstance(simulation, app.Simulation):
-            raise InputTypeError(
-                f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
-            )
+        _check_simulation(simulation)
         if velocities not in VELOCITIES:
             raise UnknownNameError("way with velocities", str(velocities), VELOCITIES)
         self.simulation, self.velocities = simulation, velocities
@@ -121,11 +119,8 @@ class TrajectoryProposer:
         self.temperature_K = (
             _temperature_K(simulation.integrator) if temperature_K is None else float(temperature_K)
         )
-        n = self.molecule.n_atoms
-        kT_eV = BOLTZMANN_EV_PER_K * self.temperature_K
-        self.max_rise_eV = (
-            kT_eV * (10 + 5 * math.sqrt(1.5 * n)) if max_rise_eV is None else float(max_rise_eV)
-        )
+        usual_eV = _usual_rise_eV(self.molecule.n_atoms, self.temperature_K)
+        self.max_rise_eV = usual_eV if max_rise_eV is None else float(max_rise_eV)
         self.min_distance_A = float(min_distance_A)
         self.every = _steps_between(
             simulation.integrator, self.settings.model.dt_range_fs, interval_fs
@@ -133,9 +128,8 @@ class TrajectoryProposer:
         self.interval_fs = self.every * _step_fs(simulation.integrator)
         self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
         self.rejected: Counter[str] = Counter()
-        self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(
-            maxlen=HISTORY
-        )  # (step, time in fs, positions in A)
+        # (step, time in fs, positions (n, 3) in A)
+        self._frames: deque[tuple[int, float, NDArray[np.float64]]] = deque(maxlen=HISTORY)
         simulation.reporters.append(self)
 
     # OpenMM's reporter protocol
@@ -166,7 +160,8 @@ class TrajectoryProposer:
         present one is the last; they, as a Trajectory.
         """
         while len(self._frames) < self.needed or self._frames[-1][0] != self.simulation.currentStep:
-            self.simulation.step(self.every - self.simulation.currentStep % self.every)
+            missing = self.every - self.simulation.currentStep % self.every
+            take_steps(self.simulation.step, missing)
         return self.history()
 
     def history(self) -> Trajectory:
@@ -180,16 +175,19 @@ class TrajectoryProposer:
         missing = self.needed - len(self._frames)
         if missing > 0:
             raise InputError(
-                f"{self.needed} frames {self.interval_fs:g} fs apart are needed before the model {self.settings.model.name!r} goes on "
-                f"from them, and {len(self._frames)} were collected; run simulation.step({missing * self.every}), or proposer.collect()"
+                f"{self.needed} frames {self.interval_fs:g} fs apart are needed before the "
+                f"model {self.settings.model.name!r} goes on "
+                f"from them, and {len(self._frames)} were collected; run "
+                f"simulation.step({missing * self.every}), or proposer.collect()"
             )
-        behind = int(self.simulation.currentStep) - self._frames[-1][0]
-        if behind:
+        beyond = int(self.simulation.currentStep) - self._frames[-1][0]
+        if beyond:
             raise InputError(
-                f"the Simulation is {behind} steps beyond the last frame; stop it at a multiple of {self.every} steps, or call "
+                f"the Simulation is {beyond} steps beyond the last frame; stop it at a "
+                f"multiple of {self.every} steps, or call "
                 "proposer.collect()"
             )
-        _, time_fs, frames = zip(*self._frames)
+        _, time_fs, frames = zip(*self._frames, strict=True)
         grid = time_fs[-1] + self.interval_fs * np.arange(1 - len(frames), 1)
         return Trajectory(self.molecule, np.array(frames), grid, provenance={"source": "openmm"})
 
@@ -228,7 +226,8 @@ class TrajectoryProposer:
             context.setState(before)
             self.rejected.update(reasons)
         raise NoValidSamplesError(
-            f"{len(passed)} of {n} proposals passed the checks in {self.settings.max_attempts} rounds; propose fewer frames, or raise "
+            f"{len(passed)} of {n} proposals passed the checks in "
+            f"{self.settings.max_attempts} rounds; propose fewer frames, or raise "
             "max_rise_eV where model and System are different potentials.",
             reasons,
         )
@@ -237,13 +236,16 @@ class TrajectoryProposer:
         """Move the Context to a proposal: positions, velocities, time and step count."""
         self.simulation.context.setState(proposal.state)
         if self.velocities == "redraw":
-            self._frames.clear()  # the motion before the jump is not the one behind it
+            self._frames.clear()  # the motion before the jump is not the one after it
             return
         steps = int(self.simulation.currentStep) + self.every * np.arange(
             1 - len(proposal.trajectory), 1
         )
         for step, time_fs, frame in zip(
-            steps.tolist(), proposal.trajectory.time_fs.tolist(), proposal.trajectory.positions_A
+            steps.tolist(),
+            proposal.trajectory.time_fs.tolist(),
+            proposal.trajectory.positions_A,
+            strict=True,
         ):
             self._frames.append((step, time_fs, frame))
 
@@ -313,6 +315,19 @@ class TrajectoryProposer:
         )
 
 
+def _check_simulation(simulation: Any) -> None:
+    """Refuse what is no Simulation."""
+    if not isinstance(simulation, app.Simulation):
+        raise InputTypeError(
+            f"simulation must be an openmm.app.Simulation, not {type(simulation).__name__}"
+        )
+
+
+def _usual_rise_eV(n_atoms: int, temperature_K: float) -> float:
+    """kT (10 + 5 sqrt(3 N / 2)): five times the spread of the potential energy."""
+    return BOLTZMANN_EV_PER_K * temperature_K * (10 + 5 * math.sqrt(1.5 * n_atoms))
+
+
 def _velocities_A_fs(trajectory: Trajectory, history: Trajectory) -> NDArray[np.float64]:
     """Velocities at the last frame, by one-sided differences of second order over the
     last three.
@@ -337,12 +352,14 @@ def _check_particles(system: openmm.System, molecule: Molecule) -> None:
     n = system.getNumParticles()
     if n != molecule.n_atoms:
         raise InputError(
-            f"the System has {n} particles, but {molecule!r} has {molecule.n_atoms} atoms; simulate the molecule alone, or give its "
+            f"the System has {n} particles, but {molecule!r} has {molecule.n_atoms} atoms; "
+            f"simulate the molecule alone, or give its "
             "molecule=: models continue one molecule without solvent"
         )
     if any(system.isVirtualSite(k) for k in range(n)):
         raise InputError(
-            "the System has virtual sites, which no trajectory model knows; use a System of atoms alone"
+            "the System has virtual sites, which no trajectory model knows; use a System of "
+            "atoms alone"
         )
 
 
@@ -370,6 +387,7 @@ def _steps_between(
     steps = round(float(interval_fs) / step_fs) if 0 < interval_fs < math.inf else 0
     if steps < 1 or abs(steps * step_fs - interval_fs) > 1e-3 * step_fs:
         raise InputError(
-            f"interval_fs={interval_fs!r} must be a whole number of integration steps of {step_fs:g} fs; give for example {10 * step_fs:g}"
+            f"interval_fs={interval_fs!r} must be a whole number of integration steps of "
+            f"{step_fs:g} fs; give for example {10 * step_fs:g}"
         )
     return steps

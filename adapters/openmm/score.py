@@ -29,6 +29,7 @@ class ScoreComputation:
         self.score = score
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
+        """Energy in kJ/mol and forces (n, 3) in kJ/mol/nm at the positions of a State."""
         positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
         forces = self.score.forces_eV_A(np.asarray(positions, np.float64) / NM_PER_A)
         return 0.0, forces * (KJ_MOL_PER_EV / NM_PER_A)

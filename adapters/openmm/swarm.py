@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from equidrift.adapters.openmm.simulation import (
-    _finite_energy_eV,
-    _openmm_seed,
-    _platform,
-    _positive,
+from equidrift.adapters.openmm.prepare import (
+    finite_energy_eV,
+    openmm_seed,
+    platform_of,
+    positive,
     prepare,
 )
-from equidrift.adapters.openmm.topology import _masses_amu, to_topology, whole_residues
+from equidrift.adapters.openmm.stepping import explained, take_steps
+from equidrift.adapters.openmm.topology import masses_amu, to_topology, whole_residues
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
@@ -28,15 +31,13 @@ from equidrift.simulate import SwarmResult
 from equidrift.units import NM_PER_A, PS_PER_FS
 
 REPORTERS = {"xtc": app.XTCReporter, "dcd": app.DCDReporter}
-
-
-MASS_TOLERANCE_AMU = 0.5  # less than between any two neighbouring elements up to fluorine, more than isotopic averages differ
-
-
+# less than between any two neighbouring elements up to fluorine, more than isotopic averages
+# differ
+MASS_TOLERANCE_AMU = 0.5
 Progress = Callable[[dict[str, Any]], None]
 
 
-def swarm(
+def swarm(  # noqa: PLR0913 - public; the arguments of `equidrift.simulate.swarm`
     ensemble: Ensemble,
     system: openmm.System | app.ForceField,
     time_ps: float,
@@ -62,37 +63,87 @@ def swarm(
     if not len(ensemble):
         raise InputError("the ensemble holds no conformers; give one with at least one")
     n_steps, every = _plan(time_ps, timestep_fs, interval_ps)
-    _positive("temperature_K", temperature_K, 300)
-    _positive("friction_per_ps", friction_per_ps, 1)
+    positive("temperature_K", temperature_K, 300)
+    positive("friction_per_ps", friction_per_ps, 1)
     check_seed(seed)
     if format not in REPORTERS:
         raise UnknownNameError("trajectory format", str(format), REPORTERS)
-    if not isinstance(system, openmm.System) or not _fits(ensemble.molecule, system):
-        ensemble = whole_residues(ensemble)  # the order of `to_openmm`
-    topology = to_topology(ensemble.molecule)
+    ensemble, topology, system = _matched(ensemble, system)
     positions = [unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A]
-    system = _system_for(ensemble.molecule, topology, system)
-    chosen = _platform(platform)
+    chosen, properties = platform_of(platform), dict(platform_properties or {})
+    integrator = _Langevin(temperature_K, timestep_fs, friction_per_ps)
+    dynamics = _Dynamics(topology, system, integrator, n_steps, time_ps, chosen, properties)
     topology_path, paths = _paths(output, format, len(ensemble))
     claim([topology_path, *paths], overwrite=overwrite)
     _write_topology(topology, positions, topology_path)
 
     def simulate(k: int) -> float:
-        integrator = openmm.LangevinMiddleIntegrator(
-            temperature_K, friction_per_ps, timestep_fs * PS_PER_FS
-        )
-        stream = int(sample_seeds(seed, k, k + 1)[0])
-        integrator.setRandomNumberSeed(_openmm_seed(stream))
-        extra = () if chosen is None else (chosen, dict(platform_properties or {}))
-        simulation = app.Simulation(topology, system, integrator, *extra)
-        prepare(simulation, positions[k], temperature_K=temperature_K, seed=stream)
-        simulation.reporters.append(
-            REPORTERS[format](str(paths[k]), every, enforcePeriodicBox=False)
-        )
-        simulation.step(n_steps)
-        return _finite_energy_eV(simulation.context, f"after {time_ps:g} ps")
+        reporter = partial(REPORTERS[format], str(paths[k]), every, enforcePeriodicBox=False)
+        return dynamics.run(positions[k], int(sample_seeds(seed, k, k + 1)[0]), reporter)
 
     return _each(simulate, topology_path, paths, progress)
+
+
+def _matched(
+    ensemble: Ensemble, system: openmm.System | app.ForceField
+) -> tuple[Ensemble, app.Topology, openmm.System]:
+    """Ensemble, Topology and System in one order of atoms."""
+    if not isinstance(system, openmm.System) or not _fits(ensemble.molecule, system):
+        ensemble = whole_residues(ensemble)  # the order of `to_openmm`
+    topology = to_topology(ensemble.molecule)
+    return ensemble, topology, _system_for(ensemble.molecule, topology, system)
+
+
+@dataclass(frozen=True)
+class _Langevin:
+    """The arguments of a LangevinMiddleIntegrator."""
+
+    temperature_K: float
+    timestep_fs: float
+    friction_per_ps: float
+
+    def made(self, seed: int) -> openmm.Integrator:
+        """The integrator, with a seed of ours."""
+        integrator = openmm.LangevinMiddleIntegrator(
+            self.temperature_K, self.friction_per_ps, self.timestep_fs * PS_PER_FS
+        )
+        integrator.setRandomNumberSeed(openmm_seed(seed))
+        return integrator
+
+
+@dataclass(frozen=True, eq=False)
+class _Dynamics:
+    """Langevin dynamics of one System, the same for every conformer.
+
+    Parameters
+    ----------
+    topology, system : of the molecule, in the same order of atoms.
+    langevin : arguments of the integrator.
+    steps, time_ps : of each run.
+    platform, platform_properties : of OpenMM; None takes its choice.
+    """
+
+    topology: app.Topology
+    system: openmm.System
+    langevin: _Langevin
+    steps: int
+    time_ps: float
+    platform: openmm.Platform | None
+    platform_properties: dict[str, str]
+
+    def run(self, positions: unit.Quantity, seed: int, reporter: Callable[[], Any]) -> float:
+        """Potential energy in eV after a run from these positions; the reporter is made
+        after minimisation.
+        """
+        extra = () if self.platform is None else (self.platform, self.platform_properties)
+        with explained("making a Context of this System"):
+            simulation = app.Simulation(
+                self.topology, self.system, self.langevin.made(seed), *extra
+            )
+        prepare(simulation, positions, temperature_K=self.langevin.temperature_K, seed=seed)
+        simulation.reporters.append(reporter())
+        take_steps(simulation.step, self.steps)
+        return finite_energy_eV(simulation.context, f"after {self.time_ps:g} ps")
 
 
 def _each(
@@ -131,27 +182,29 @@ def _each(
 
 def _plan(time_ps: float, timestep_fs: float, interval_ps: float | None) -> tuple[int, int]:
     """(steps, steps between frames)."""
-    step_ps = _positive("timestep_fs", timestep_fs, 1) * PS_PER_FS
-    n_steps = round(_positive("time_ps", time_ps, 1) / step_ps)
+    step_ps = positive("timestep_fs", timestep_fs, 1) * PS_PER_FS
+    n_steps = round(positive("time_ps", time_ps, 1) / step_ps)
     if n_steps < 1:
         raise InputError(
-            f"time_ps={time_ps:g} is less than one step of timestep_fs={timestep_fs:g}; give at least {step_ps:g}"
+            f"time_ps={time_ps:g} is less than one step of timestep_fs={timestep_fs:g}; give "
+            f"at least {step_ps:g}"
         )
     every = (
         max(n_steps // 100, 1)
         if interval_ps is None
-        else round(_positive("interval_ps", interval_ps, 0.01) / step_ps)
+        else round(positive("interval_ps", interval_ps, 0.01) / step_ps)
     )
     if not 1 <= every <= n_steps:
         raise InputError(
-            f"interval_ps={interval_ps:g} must lie between one step ({step_ps:g} ps) and the whole time ({time_ps:g} ps), "
+            f"interval_ps={interval_ps:g} must lie between one step ({step_ps:g} ps) and the "
+            f"whole time ({time_ps:g} ps), "
             "or no frame would be written"
         )
     return n_steps, every
 
 
 def _paths(output: str | Path, format: str, n: int) -> tuple[Path, list[Path]]:
-    """(topology, one trajectory a conformer); the folder is made, and found writable."""
+    """(topology, one trajectory per conformer); the folder is made, and found writable."""
     folder = str(output).endswith(("/", os.sep)) or Path(output).is_dir()
     base = Path(output) / "conformer" if folder else Path(output)
     topology = base.with_name("topology.pdb" if folder else base.name + ".top.pdb")
@@ -159,11 +212,13 @@ def _paths(output: str | Path, format: str, n: int) -> tuple[Path, list[Path]]:
         base.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"cannot make the folder {base.parent} for output={str(output)!r}: {error.strerror}; choose another"
+            f"cannot make the folder {base.parent} for output={str(output)!r}: "
+            f"{error.strerror}; choose another"
         ) from error
     if not os.access(base.parent, os.W_OK):
         raise InputError(
-            f"cannot write in the folder {base.parent} of output={str(output)!r}; choose another, or change its permissions"
+            f"cannot write in the folder {base.parent} of output={str(output)!r}; choose "
+            f"another, or change its permissions"
         )
     width = max(4, len(str(n - 1)))
     return topology, [base.with_name(f"{base.name}_{k:0{width}d}.{format}") for k in range(n)]
@@ -194,11 +249,12 @@ def _system_for(
             system = system.createSystem(topology, nonbondedMethod=app.NoCutoff)
         except (ValueError, KeyError, openmm.OpenMMException) as error:
             raise InputError(
-                f"the ForceField has no parameters for {molecule!r}: {error} Add a residue template for it, pass your own System, or "
+                f"the ForceField has no parameters for {molecule!r}: {error} Add a residue "
+                f"template for it, pass your own System, or "
                 "system=None for MMFF94"
             ) from error
         for k in np.flatnonzero(molecule.isotopes).tolist():  # a force field knows elements only
-            system.setParticleMass(k, _masses_amu(molecule)[k])
+            system.setParticleMass(k, masses_amu(molecule)[k])
     if not isinstance(system, openmm.System):
         raise InputTypeError(
             f"system must be an openmm.System or app.ForceField, not {type(system).__name__}"
@@ -223,11 +279,12 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
     n = molecule.n_atoms
     if system.getNumParticles() != n:
         raise InputError(
-            f"the System has {system.getNumParticles()} particles, but {molecule!r} has {n} atoms; pass the System of this molecule, "
+            f"the System has {system.getNumParticles()} particles, but {molecule!r} has {n} "
+            f"atoms; pass the System of this molecule, "
             "with no solvent"
         )
     masses = np.array([system.getParticleMass(k).value_in_unit(unit.dalton) for k in range(n)])
-    wanted = _masses_amu(molecule)
+    wanted = masses_amu(molecule)
     owner = np.arange(n)
     for i, j in molecule.bonds.tolist():
         if molecule.numbers[i] == 1 or molecule.numbers[j] == 1:
@@ -239,6 +296,7 @@ def _check_same_atoms(molecule: Molecule, system: openmm.System) -> None:
     if len(wrong):
         k = int(wrong[0])
         raise InputError(
-            f"particle {k} of the System weighs {masses[k]:.3f} amu, but atom {k} of {molecule!r} is {molecule.symbols[k]} "
+            f"particle {k} of the System weighs {masses[k]:.3f} amu, but atom {k} of "
+            f"{molecule!r} is {molecule.symbols[k]} "
             f"({wanted[k]:.3f} amu); give the System this molecule's atoms in its order"
         )

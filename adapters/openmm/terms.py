@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import openmm
 from numpy.typing import NDArray
+from openmm import unit
 
 from equidrift.mmff import COULOMB_EXPRESSION, VDW_EXPRESSION
 from equidrift.montecarlo.heat_bath import MOST_ATOMS, TurnTerms
@@ -46,7 +47,7 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
     rows = [
         force.getTorsionParameters(k) for force in torsions for k in range(force.getNumTorsions())
     ]
-    rows = [row for row in rows if row[6]._value]
+    rows = [row for row in rows if _number(row[6])]
     return TurnTerms(
         n_atoms=n,
         form=form,
@@ -56,9 +57,14 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
         coulomb_eV_A=coulomb[first, second],
         torsions=np.array([row[:4] for row in rows], np.int64).reshape(-1, 4),
         orders=np.array([row[4] for row in rows], np.int64),
-        phases_rad=np.array([row[5]._value for row in rows], np.float64),
-        heights_eV=np.array([row[6]._value / KJ_MOL_PER_EV for row in rows], np.float64),
+        phases_rad=np.array([_number(row[5]) for row in rows], np.float64),
+        heights_eV=np.array([_number(row[6]) / KJ_MOL_PER_EV for row in rows], np.float64),
     )
+
+
+def _number(value: unit.Quantity) -> float:
+    """In OpenMM's units: nm, kJ/mol, elementary charges and radians."""
+    return float(value.value_in_unit_system(unit.md_unit_system))
 
 
 def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Floats]:
@@ -66,7 +72,7 @@ def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Fl
     applied.
     """
     charges, sigmas, epsilons = np.array(
-        [[value._value for value in force.getParticleParameters(k)] for k in range(n)]
+        [[_number(value) for value in force.getParticleParameters(k)] for k in range(n)]
     ).T
     r0 = 0.5 * (sigmas[:, None] + sigmas) / NM_PER_A
     epsilon = np.sqrt(epsilons[:, None] * epsilons) / KJ_MOL_PER_EV
@@ -74,8 +80,8 @@ def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Fl
     for k in range(force.getNumExceptions()):
         i, j, product, sigma, depth = force.getExceptionParameters(k)
         for a, b in ((i, j), (j, i)):
-            r0[a, b], epsilon[a, b] = sigma._value / NM_PER_A, depth._value / KJ_MOL_PER_EV
-            coulomb[a, b] = product._value * COULOMB_EV_A_PER_E2
+            r0[a, b], epsilon[a, b] = _number(sigma) / NM_PER_A, _number(depth) / KJ_MOL_PER_EV
+            coulomb[a, b] = _number(product) * COULOMB_EV_A_PER_E2
     r0[r0 <= 0] = 1.0  # hydrogens without a size have no depth either
     return r0, epsilon, coulomb
 

@@ -20,9 +20,6 @@ from equidrift.units import NM_PER_A
 BOND_TYPES = {1.0: app.Single, 2.0: app.Double, 3.0: app.Triple, 1.5: app.Aromatic}
 
 
-# Topology ------------------------------------------------------------------------------------------------------------------
-
-
 def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     """The ensemble as OpenMM takes it.
 
@@ -35,7 +32,9 @@ def to_openmm(ensemble: Ensemble) -> tuple[app.Topology, list[unit.Quantity]]:
     positions : list of Quantity
         (n_atoms, 3) in nm, one per conformer.
 
-    Notes ----- OpenMM wants the atoms of a residue in one piece. If they are not, as in
+    Notes
+    -----
+    OpenMM wants the atoms of a residue in one piece. If they are not, as in
     an RDKit peptide whose hydrogens come last, topology and positions have them in the
     order of `equidrift.residues.residue_order`.
     """
@@ -66,7 +65,7 @@ def to_topology(molecule: Molecule) -> app.Topology:
     atoms: list[Any] = []
     chain = residue = None
     for k, (number, charge) in enumerate(
-        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), strict=True)
     ):
         chain_id, residue_id, insertion_code, residue_name = keys[k]
         if chain is None or chain_id != keys[k - 1][0]:
@@ -81,7 +80,7 @@ def to_topology(molecule: Molecule) -> app.Topology:
                 names[k], app.Element.getByAtomicNumber(number), residue, formalCharge=charge
             )
         )
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         whole = (
             int(order) if order != 1.5 else None
         )  # OpenMM's orders are integers; aromatic is a type
@@ -121,7 +120,8 @@ def from_topology(
     for atom in atoms:
         if atom.element is None:
             raise InputError(
-                f"atom {atom.index} ({atom.name}) has no element; remove virtual sites, or set atom.element"
+                f"atom {atom.index} ({atom.name}) has no element; remove virtual sites, or "
+                f"set atom.element"
             )
     molecule = Molecule(
         numbers=np.array([atom.element.atomic_number for atom in atoms], np.int64),
@@ -138,7 +138,9 @@ def from_topology(
     )
     if positions is None:
         return molecule
-    return Ensemble(molecule, _positions_A(positions, len(atoms)), provenance={"source": "openmm"})
+    return Ensemble(
+        molecule, positions_A_of(positions, len(atoms)), provenance={"source": "openmm"}
+    )
 
 
 def _bond_order(bond: Any) -> float:
@@ -149,8 +151,10 @@ def _bond_order(bond: Any) -> float:
         return 1.0
     if bond.order is None:
         raise InputError(
-            f"the bond {bond.atom1.name}-{bond.atom2.name} (atoms {bond.atom1.index} and {bond.atom2.index}) has no order; set bond.order "
-            "or bond.type on every bond, or read the molecule from its SMILES, SDF or PDB with RDKit, which finds the orders"
+            f"the bond {bond.atom1.name}-{bond.atom2.name} (atoms {bond.atom1.index} and "
+            f"{bond.atom2.index}) has no order; set bond.order "
+            "or bond.type on every bond, or read the molecule from its SMILES, SDF or PDB "
+            "with RDKit, which finds the orders"
         )
     return float(bond.order)
 
@@ -159,10 +163,11 @@ def _formal_charges(atoms: Sequence[Any], given: ArrayLike | None) -> NDArray[np
     charges = [atom.formalCharge for atom in atoms] if given is None else np.asarray(given).tolist()
     if len(charges) != len(atoms):
         raise InputError(f"formal_charges has {len(charges)} entries for {len(atoms)} atoms")
-    missing = [atom for atom, charge in zip(atoms, charges) if charge is None]
+    missing = [atom for atom, charge in zip(atoms, charges, strict=True) if charge is None]
     if missing:
         raise InputError(
-            f"{len(missing)} atoms have no formal charge, the first is {missing[0].name} (atom {missing[0].index}); set atom.formalCharge "
+            f"{len(missing)} atoms have no formal charge, the first is {missing[0].name} "
+            f"(atom {missing[0].index}); set atom.formalCharge "
             "(0 for neutral atoms), or pass formal_charges=[...]"
         )
     return np.array(charges, np.int64)
@@ -178,7 +183,7 @@ def residue_id(residue: Any) -> int:
         return int(residue.index) + 1
 
 
-def _positions_A(positions: Any, n_atoms: int) -> NDArray[np.float64]:
+def positions_A_of(positions: Any, n_atoms: int) -> NDArray[np.float64]:
     """(k, n_atoms, 3) in A from a Quantity, bare nm, or a list of either."""
     if (
         not unit.is_quantity(positions)
@@ -207,13 +212,10 @@ def _in_nm(value: Any) -> Any:
     return np.asarray(value, np.float64)
 
 
-# A careful start -----------------------------------------------------------------------------------------------------------
+# Masses
 
 
-# Dynamics from every conformer ---------------------------------------------------------------------------------------------
-
-
-def _masses_amu(molecule: Molecule) -> NDArray[np.float64]:
+def masses_amu(molecule: Molecule) -> NDArray[np.float64]:
     """(n,) masses of the atoms: of their isotopes, else OpenMM's of the elements."""
     elements = np.array(
         [

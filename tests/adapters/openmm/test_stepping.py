@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import openmm
 import pytest
 from openmm import app
@@ -29,19 +29,28 @@ def poisoned() -> openmm.System:
     return system
 
 
-def failing_at(simulated: app.Simulation, distance_nm: float = 50.0) -> app.Simulation:
-    """A Simulation whose platform raises in its first step: a box too small for its
-    cut-off cannot be computed.
-    """
+def add_cutoff(system: openmm.System) -> None:
+    """A force without energy whose cut-off fits into OpenMM's own box of 2 nm."""
     force = openmm.NonbondedForce()
     force.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
     force.setCutoffDistance(1.0)
-    for _ in range(simulated.system.getNumParticles()):
+    for _ in range(system.getNumParticles()):
         force.addParticle(0.0, 0.1, 0.0)
-    simulated.system.addForce(force)
+    system.addForce(force)
+
+
+def shrink_box(context: openmm.Context) -> None:
+    """Make the box too small for the cut-off, so that the platform raises."""
+    context.setPeriodicBoxVectors([1, 0, 0], [0, 1, 0], [0, 0, 1])
+
+
+def failing() -> app.Simulation:
+    """A Simulation of butane whose platform raises in its first step."""
+    simulated = simulation()
+    add_cutoff(simulated.system)
     simulated.context.reinitialize()
     simulated.context.setPositions(start_A() * 0.1)
-    simulated.context.setPeriodicBoxVectors([1, 0, 0], [0, 1, 0], [0, 0, 1])
+    shrink_box(simulated.context)
     return simulated
 
 
@@ -52,17 +61,21 @@ def test_sampler_names_the_way_out_when_the_energy_is_nan(md_steps: int) -> None
         sampler.run(1)
 
 
+def advance(iteration: Callable[[], Any]) -> None:
+    iteration()
+
+
 def platform_failures() -> dict[str, Any]:
     states = [{"temperature": 300.0}, {"temperature": 310.0}]
     return {
-        "sampler": lambda: ProposalSampler(failing_at(simulation()), UNIFORM, 20).run(1),
-        "moves": lambda: ProposalSampler(failing_at(simulation()), UNIFORM, 0).run(1),
+        "sampler": lambda: ProposalSampler(failing(), UNIFORM, 20).run(1),
+        "moves": lambda: ProposalSampler(failing(), UNIFORM, 0).run(1),
         "exchange with moves": lambda: ProposalReplicaExchange(
-            states, failing_at(simulation()), 20, UNIFORM
+            states, failing(), 20, UNIFORM
         ).simulate(1),
-        "exchange": lambda: replica_exchange(failing_at(simulation()), [300.0, 310.0], 20)(),
+        "exchange": lambda: advance(replica_exchange(failing(), [300.0, 310.0], 20)),
         "trajectories": lambda: TrajectoryProposer(
-            failing_at(simulation()), "constant-velocity", molecule=BUTANE
+            failing(), "constant-velocity", molecule=BUTANE
         ).collect(),
     }
 
@@ -76,11 +89,10 @@ def test_steps_name_the_way_out_when_the_platform_fails(name: str) -> None:
 
 def test_langevin_names_the_way_out_when_the_platform_fails() -> None:
     system = mmff_system(BUTANE)
-    run = Langevin(
-        system, start_A(), temperature_K=300, friction_per_fs=1e-3, step_fs=1.0, seed=1
-    )
-    run.context.setPositions(np.full((BUTANE.n_atoms, 3), np.nan))
-    with pytest.raises(InputError):
+    add_cutoff(system)
+    run = Langevin(system, start_A(), temperature_K=300, friction_per_fs=1e-3, step_fs=1.0, seed=1)
+    shrink_box(run.context)
+    with pytest.raises(InputError, match=WAY_OUT):
         run.run(1)
 
 

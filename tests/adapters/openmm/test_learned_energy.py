@@ -80,3 +80,8 @@ def test_potential_by_name_makes_a_system_of_a_topology_of_ours() -> None:
     assert any(isinstance(force, openmm.PythonForce) for force in system.getForces())
     with pytest.raises(InputError, match="whole molecule"):
         EnergyPotentialImplFactory().createImpl(name).addForces(topology, system, [0, 1], 0)
+
+
+def test_force_refuses_weights_by_name_when_they_have_no_energy() -> None:
+    with pytest.raises(InputError, match=r"weights='refine' has no energy.*conformer-energy"):
+        energy_force(PROPANOL, weights="refine")

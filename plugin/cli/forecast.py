@@ -132,8 +132,7 @@ def command(
     stopped.
     """
     from equidrift.arguments import check_count
-    from equidrift.cli.options import model_options
-    from equidrift.cli.sample import model_files
+    from equidrift.cli.options import model_files, model_options
     from equidrift.engine.trajectories import make_settings
     from equidrift.files.formats import topology_path
     from equidrift.files.trajectories import check_trajectory_output, load_trajectory
@@ -305,18 +304,16 @@ def _kept(job: Any, output: Path) -> dict[str, Any]:
     """The topology beside the result where its format holds no graph, and where the
     frames come from.
     """
-    from equidrift.files.formats import topology_path
+    from equidrift.cli.output import topology_of
 
     origin = job.provenance()
-    topology = topology_path(output)
-    return {"topology": None if topology is None else str(topology)} | {
+    return {"topology": topology_of(output)} | {
         key: origin[key] for key in ("model", "weights_sha256", "seed", "exact")
     }
 
 
 def _print(result: dict[str, Any], as_json: bool) -> None:
-    from equidrift.cli.output import count, print_json
-    from equidrift.cli.sample import FINISHED_BEFORE
+    from equidrift.cli.output import FINISHED_BEFORE, count, print_json, topology_line
 
     if as_json:
         print_json(result)
@@ -325,8 +322,7 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
     where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
     frames = f"{count(result['samples'], 'trajectory')} of {count(result['frames'], 'frame')}"
     lines = [f"{frames} by {result['model']} -> {where}"]
-    if result["topology"]:
-        lines.append(f"  topology: {result['topology']}")
+    lines += topology_line(result["topology"])
     if result["finished_before"]:
         lines.append(FINISHED_BEFORE)
     elif result["resumed_from"]:
@@ -340,11 +336,12 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
         )
     lines.append("  not exact dynamics: a model's draws")
     lines += [f"  note: {note}" for note in result["notes"]]
-    if result["model"] not in ("last-frame", "constant-velocity") and result["frames_per_s"]:
-        if result["plain_md_seconds"] < result["seconds"]:
-            lines.append(
-                f"  plain MD is cheaper: in MMFF94 about {result['plain_md_seconds']:.2g} s for as many "
-                f"frames, where this took {result['seconds']:.2g} s (equidrift md --proposals none)"
-            )
+    by_network = result["model"] not in ("last-frame", "constant-velocity")
+    ran = by_network and result["frames_per_s"]
+    if ran and result["plain_md_seconds"] < result["seconds"]:
+        lines.append(
+            f"  plain MD is cheaper: in MMFF94 about {result['plain_md_seconds']:.2g} s for as "
+            f"many frames; this took {result['seconds']:.2g} s (equidrift md --proposals none)"
+        )
     lines.append(f"  {result['seconds']:.1f} s, {result['frames_per_s'] or 0:.1f} frames/s")
     typer.echo("\n".join(lines))

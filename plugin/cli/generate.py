@@ -101,8 +101,7 @@ def command(
     stopped.
     """
     from equidrift.arguments import check_count
-    from equidrift.cli.options import model_options
-    from equidrift.cli.sample import model_files
+    from equidrift.cli.options import model_files, model_options
     from equidrift.engine.molecules import make_settings, provenance
     from equidrift.files.formats import check_output, suffix_of
     from equidrift.files.plain import plain
@@ -252,8 +251,7 @@ def _run(n: int, settings: Any, writer: Any, strict: bool, *, shown: bool) -> di
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     from equidrift.checks.judges import achieved_text
-    from equidrift.cli.output import count
-    from equidrift.cli.sample import FINISHED_BEFORE
+    from equidrift.cli.output import FINISHED_BEFORE, count
 
     lines = [
         f"{count(summary['molecules'], 'molecule')} by {summary['model']} -> {summary['output']}"

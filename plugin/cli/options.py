@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -27,3 +28,10 @@ def model_options(pairs: Sequence[str]) -> dict[str, Any]:
                 f"--set {pair!r} has a value that is no number, word or list"
             ) from error
     return options
+
+
+def model_files(model: str) -> list[Path]:
+    """The files of a model given by its path: weights and card; none for a name."""
+    path = Path(model)
+    named = [path, path.with_suffix(".json"), path.with_suffix(".safetensors")]
+    return named if path.suffix else []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 
+FINISHED_BEFORE = "  this command had finished before, and nothing was done (--overwrite redoes it)"
 PLURALS = {"trajectory": "trajectories"}
 
 
@@ -47,3 +49,18 @@ def cell(value: Any) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is 1."""
     return f"{number} {noun if number == 1 else PLURALS.get(noun, f'{noun}s')}"
+
+
+def topology_of(output: Path) -> str | None:
+    """The topology file that a finished run leaves beside its output; None if the
+    format holds the graph.
+    """
+    from equidrift.files.formats import topology_path
+
+    topology = topology_path(output)
+    return None if topology is None else str(topology)
+
+
+def topology_line(topology: str | None) -> list[str]:
+    """The summary's line that names it, if there is one."""
+    return [] if topology is None else [f"  topology: {topology}"]

@@ -72,9 +72,8 @@ def command(
     stopped.
     """
     from equidrift._version import __version__
-    from equidrift.cli.options import model_options
-    from equidrift.cli.output import count
-    from equidrift.cli.sample import model_files
+    from equidrift.cli.options import model_files, model_options
+    from equidrift.cli.output import count, topology_of
     from equidrift.cli.signals import kept, telling_what_is_kept
     from equidrift.engine.conformers import BATCH_SIZE
     from equidrift.files.formats import check_output, suffix_of
@@ -129,6 +128,7 @@ def command(
     result = {
         "command": "refine",
         "output": str(output) if summary["conformers"] else None,
+        "topology": topology_of(output) if summary["conformers"] else None,
         "model": model,
         **summary,
     }
@@ -236,8 +236,7 @@ def _add(summary: dict[str, Any], part: Any, begin: int) -> None:
 
 def _text(result: dict[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    from equidrift.cli.output import count
-    from equidrift.cli.sample import FINISHED_BEFORE
+    from equidrift.cli.output import FINISHED_BEFORE, count, topology_line
 
     kept = (
         ", ".join(f"{reason} {number}" for reason, number in result["kept_input"].items()) or "none"
@@ -248,6 +247,7 @@ def _text(result: dict[str, Any]) -> str:
         f"  {result['refined']} moved; left as they came because the refined geometry failed a check: {kept}",
         f"  {result['seconds']:.1f} s, {result['conformers_per_s'] or 0:.1f} conformers/s",
     ]
+    lines[1:1] = topology_line(result["topology"])
     if result["finished_before"]:
         lines.append(FINISHED_BEFORE)
     elif result["resumed_from"]:

@@ -1,0 +1,263 @@
+"""A run of `equidrift sample`: from the engine to the disk, and its summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import typer
+
+from equidrift.cli.output import FINISHED_BEFORE, count, topology_line, topology_of
+from equidrift.cli.sample_request import Request
+from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
+from equidrift.engine.relax import arranged
+from equidrift.errors import EquidriftError, MoleculeError
+from equidrift.files.inputs import Entry, Inputs
+from equidrift.files.stdout import StandardOutput
+from equidrift.files.stream import StreamWriter, open_stream
+from equidrift.fragments import largest_fragment
+from equidrift.inputs import isomers_of
+from equidrift.progress import conformer_bar
+from equidrift.records import Ensemble, Molecule
+
+Writer = StreamWriter | StandardOutput
+MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
+MAX_FAILURES_SHOWN = 20
+
+
+def sample(request: Request, *, overwrite: bool, as_json: bool) -> int:
+    """Sample what is requested, to disk; the exit code."""
+    request.check()
+    read = Inputs(request.inputs, request.charge, request.smiles)
+    request.check_output_holds(read)
+    settings = request.settings()
+    run = Run(request, settings, read)
+    identity = request.identity(settings)
+    writer = open_stream(request.output, identity, inputs=request.files, overwrite=overwrite)
+    run.counts.update(writer.summary or {})
+    shown = not as_json and sys.stderr.isatty()
+    countable = shown and request.stereo != "enumerate"
+    molecules = read.count(MAX_COUNTED) if countable else MAX_COUNTED
+    run.take_up(writer)
+    total = molecules * request.n if molecules < MAX_COUNTED else None
+    with telling_what_is_kept(lambda: run.interrupted(writer)):
+        if not writer.finished:
+            with conformer_bar(total, shown=shown, done=run.resumed) as callback:
+                run.stream(writer, callback)
+    return run.close(writer, as_json)
+
+
+class Run:
+    """One run of the command: where it stands, and what its summary says."""
+
+    def __init__(self, request: Request, settings: Settings, read: Inputs) -> None:
+        self.request, self.settings, self.read = request, settings, read
+        self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
+        self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
+        self.counts |= {"pruned": 0, "failures": [], "notes": []}
+        self.begun, self.resumed, self.window = time.monotonic(), 0, 0
+        self.held: dict[str, Any] | None = None
+        self.first_error: Exception | None = None
+
+    def take_up(self, writer: Writer) -> None:
+        """See what an earlier process has left."""
+        self.held = writer.held()
+        self.window = 0 if self.held is None else int(self.held["valid"].sum())
+        self.resumed = self.kept
+
+    @property
+    def kept(self) -> int:
+        """Conformers on disk or on their way there, those of the window that is made
+        included.
+        """
+        return int(self.counts["conformers"]) + self.window
+
+    def interrupted(self, writer: Writer) -> str:
+        """Bring to disk what is done; what is said of it."""
+        writer.flush()
+        if str(self.request.output) == "-":
+            return f"{count(self.counts['conformers'], 'conformer')} written"
+        return kept(count(self.kept, "conformer"))
+
+    def stream(self, writer: Writer, callback: Callable[[dict[str, Any]], None] | None) -> None:
+        """Windows from the engine to the disk, from where the writer's journal stands."""
+
+        def keep(arrays: dict[str, Any]) -> None:
+            self.window = int(arrays["valid"].sum())
+            writer.hold(arrays)
+
+        titles: dict[int, str] = {}
+        start = writer.position
+        settings = dataclasses.replace(self.settings, callback=callback)
+        source = self._molecules(iter(self.read), start[0], titles)
+        whole = self.request.wanted != (None, None, None) or self.request.strict
+        windows = generate_windows(
+            source,
+            self.request.n,
+            settings=settings,
+            start=start,
+            window=max(self.request.n, settings.window) if whole else None,
+            keep=keep,
+            kept=self.held,
+        )
+        for pieces in windows:
+            made = [(self._finished(piece), piece.start) for piece in pieces]
+            ensembles = [(ensemble, first) for ensemble, first in made if ensemble is not None]
+            for piece, (ensemble, _) in zip(pieces, made, strict=True):
+                self._count(piece, ensemble, titles)
+            last = pieces[-1]
+            if last.last or last.ensemble is None:
+                position = (last.index + 1, 0)
+            else:
+                position = (last.index, last.start + len(last.ensemble))
+            writer.write(ensembles, position, self.counts)
+            self.window = 0
+
+    def _molecules(
+        self, entries: Iterator[Entry], done: int, titles: dict[int, str]
+    ) -> Iterator[Molecule | EquidriftError]:
+        chosen = islice(self._chosen(entries), done, None)
+        for index, (title, molecule, note) in enumerate(chosen, start=done):
+            titles[index] = title
+            if note:
+                self.cut[index] = note
+            yield molecule
+
+    def _chosen(
+        self, entries: Iterator[Entry]
+    ) -> Iterator[tuple[str, Molecule | EquidriftError, str]]:
+        """(title, molecule or what refuses it, note) of everything that is to be
+        sampled.
+        """
+        for entry in entries:
+            molecule, note = entry.molecule, ""
+            if not isinstance(molecule, Molecule):
+                yield entry.title, molecule, note
+                continue
+            if self.request.largest_fragment:
+                whole, molecule = molecule, largest_fragment(molecule)
+                if molecule is not whole:
+                    taken = molecule.smiles or f"{molecule.n_atoms} atoms"
+                    note = f"the largest fragment was taken: {taken}"
+            try:
+                isomers = isomers_of(molecule, self.request.stereo)
+            except MoleculeError as error:
+                yield entry.title, error, note
+                continue
+            for isomer in isomers:
+                own = isomer.name or isomer.smiles
+                yield own if len(isomers) > 1 else entry.title, isomer, note
+
+    def _finished(self, piece: Piece) -> Ensemble | None:
+        """What is written of a piece: all of it, or the valid ones where more cannot be
+        found.
+        """
+        ensemble = piece.ensemble
+        if ensemble is None and not self.request.strict:
+            ensemble = getattr(piece.error, "partial", None)
+        if ensemble is None:
+            return None
+        left = arranged(ensemble, *self.request.wanted)
+        self.counts["pruned"] += len(ensemble) - len(left)
+        return left
+
+    def _count(self, piece: Piece, ensemble: Ensemble | None, titles: dict[int, str]) -> None:
+        counts, title = self.counts, titles[piece.index]
+        if piece.error is not None:
+            self.first_error = self.first_error or piece.error
+            message = " ".join(str(piece.error).split())
+            failure = {"index": piece.index, "title": title, "error": message}
+            counts["failures"].append(
+                failure | ({} if ensemble is None else {"written": len(ensemble)})
+            )
+        if ensemble is not None:
+            counts["conformers"] += len(ensemble)
+            counts["drawn"] += ensemble.provenance["drawn"]
+            told = [
+                self.cut.pop(piece.index, None),
+                *map(ensemble.provenance.get, ("fix_note", "note")),
+                *ensemble.provenance.get("notes", ()),
+            ]
+            for note in told if piece.start == 0 else ():
+                if note:
+                    counts["notes"].append({"index": piece.index, "title": title, "note": note})
+            rejected = Counter(counts["rejected"]) + Counter(ensemble.provenance["rejected"])
+            counts["rejected"] = dict(sorted(rejected.items()))
+        if piece.last:
+            counts["molecules"] += ensemble is not None or piece.start > 0
+            titles.pop(piece.index, None)
+
+    def close(self, writer: Writer, as_json: bool) -> int:
+        """Move the file into place and print the summary; the exit code."""
+        again = writer.finished
+        if not self.counts["conformers"]:
+            writer.discard()
+            if len(self.counts["failures"]) == 1 and self.first_error is not None and not as_json:
+                raise self.first_error
+        else:
+            writer.finish()
+        seconds = time.monotonic() - self.begun
+        made = self.counts["conformers"] - self.resumed
+        origin = provenance(self.settings)
+        summary = {
+            "command": "sample",
+            "output": str(self.request.output) if self.counts["conformers"] else None,
+            "topology": topology_of(self.request.output) if self.counts["conformers"] else None,
+            "model": origin["model"],
+            "weights_sha256": origin["weights_sha256"],
+            "seed": origin["seed"],
+            **self.counts,
+            "resumed_from": self.resumed,
+            "finished_before": again,
+            "seconds": round(seconds, 3),
+            "conformers_per_s": round(made / seconds, 3) if seconds else None,
+        }
+        text = json.dumps(summary) if as_json else summary_text(summary)
+        typer.echo(
+            text, err=str(self.request.output) == "-"
+        )  # there, stdout holds the records alone
+        if not self.counts["conformers"]:
+            return 2
+        return 1 if self.counts["failures"] else 0
+
+
+def failure_line(failure: dict[str, Any]) -> str:
+    """A molecule that failed, or of which fewer conformers than asked for were written."""
+    if "written" in failure:
+        note = "these are written (--strict for all or none)"
+        return f"  short: {failure['title']}: {failure['error']} {note}"
+    return f"  failed: {failure['title']}: {failure['error']}"
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """What a person reads at the end of a run."""
+    made = (
+        f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
+    )
+    lines = [f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}"]
+    lines += topology_line(summary["topology"])
+    if summary["finished_before"]:
+        lines.append(FINISHED_BEFORE)
+    elif summary["resumed_from"]:
+        lines.append(f"  continued from conformer {summary['resumed_from']}")
+    rejected = (
+        ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
+    )
+    pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
+    lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}{pruned}")
+    lines.append(
+        f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s"
+    )
+    notes, failures = summary["notes"], summary["failures"]
+    lines += [f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]]
+    lines += [failure_line(failure) for failure in failures[:MAX_FAILURES_SHOWN]]
+    if len(failures) > MAX_FAILURES_SHOWN:
+        lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
+    return "\n".join(lines)

@@ -106,12 +106,14 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
     path = card_path.with_suffix(".safetensors")
     if not path.exists():
         raise WeightsError(
-            f"no weights beside the card: {path} is missing; reinstall equidrift or train the model again"
+            f"no weights beside the card: {path} is missing; reinstall equidrift or train "
+            f"the model again"
         )
     raw = path.read_bytes()
     if hashlib.sha256(raw).hexdigest() != card["sha256"]:
         raise WeightsError(
-            f"{path} is truncated or altered: its SHA-256 is not the one in its card; reinstall equidrift or copy it again"
+            f"{path} is truncated or altered: its SHA-256 is not the one in its card; "
+            f"reinstall equidrift or copy it again"
         )
     try:
         state = load(raw)
@@ -155,7 +157,9 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
         key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu()
         for key, v in state.items()
     }
-    path.touch()  # with the user's file mode: save_file keeps it, and would otherwise write one that others cannot read
+    # with the user's file mode: save_file keeps it, and would otherwise write one that
+    # others cannot read
+    path.touch()
     about = json.dumps({"name": str(card["name"]), "licence": str(card["licence"])})
     save_file(
         tensors, str(path), metadata={"equidrift": about}

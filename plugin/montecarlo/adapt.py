@@ -36,7 +36,8 @@ Floats = NDArray[np.float64]
 Advance = Callable[[Any, int], tuple[Floats, Statistics]]
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
 LEAST_CYCLES = 80
-GOOD_SURROGATE = 0.5  # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
+# share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
+GOOD_SURROGATE = 0.5
 
 
 class Still(Proposer):
@@ -93,9 +94,12 @@ class Adapted:
 
 # What a name of `--proposals` stands for
 MEANINGS = {
-    "torsion": "heat-bath turns if enough are accepted, else torsions fitted to the adaptive phase: a table for one or two torsions (no "
-    "network is read), a diffusion on the torus for three, tables of blocks of two, given the others, for more",
-    "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the System's own terms; nothing is learned",
+    "torsion": "heat-bath turns if enough are accepted, else torsions fitted to the adaptive "
+    "phase: a table for one or two torsions (no "
+    "network is read), a diffusion on the torus for three, tables of blocks of two, given "
+    "the others, for more",
+    "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the "
+    "System's own terms; nothing is learned",
     "histogram": "a smoothed histogram of up to three torsions",
     "mixture": "a mixture of wrapped normals over all torsions",
     "uniform": "uniform torsions",
@@ -161,7 +165,8 @@ def heat_bath(
     """Turns in a surrogate energy, which needs no frames."""
     if terms is None:
         raise InputError(
-            "heat-bath proposals need a force field with pair terms that can be read (NonbondedForce or MMFF94, at most 250 atoms, no "
+            "heat-bath proposals need a force field with pair terms that can be read "
+            "(NonbondedForce or MMFF94, at most 250 atoms, no "
             "virtual sites), and this System has none; take torsion proposals"
         )
     return HeatBathProposer(tree, terms)
@@ -210,7 +215,8 @@ def adapt(
     options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
     if kind != "uniform" and cycles < LEAST_CYCLES:
         raise InputError(
-            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a proposer; give it more time"
+            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a "
+            f"proposer; give it more time"
         )
     if kind == "histogram":
         Histogram.check(len(tree.atoms))
@@ -323,11 +329,13 @@ def _heat_bath(
     report["is"] = described(proposer)
     if proposer is not turns:
         report["note"] = (
-            "heat-bath turns are not reversible in this System; uniform turns with plain acceptance are used"
+            "heat-bath turns are not reversible in this System; uniform turns with plain "
+            "acceptance are used"
         )
     elif turns.unread:
         report["note"] = (
-            f"{turns.unread} dihedrals change with more than one bond: no turn reads them, the acceptance does"
+            f"{turns.unread} dihedrals change with more than one bond: no turn reads them, "
+            f"the acceptance does"
         )
     return Adapted(proposer, report)
 

@@ -115,7 +115,8 @@ def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
     phi = np.asarray(torsions_rad, np.float64)
     if phi.ndim != 2 or len(phi) < 2:
         raise InputError(
-            f"torsions_rad must be (n_frames, n_torsions) with two frames or more, not of shape {phi.shape}"
+            f"torsions_rad must be (n_frames, n_torsions) with two frames or more, not of "
+            f"shape {phi.shape}"
         )
     return phi
 
@@ -306,7 +307,8 @@ def rare_entries(basins: Sequence[Basin]) -> list[str]:
     if len(basins) < 2:
         return []
     return [
-        f"torsion {basin.torsion}: the basin at {basin.centres_deg[0]:.0f} degrees was entered {basin.entries} times (at least "
+        f"torsion {basin.torsion}: the basin at {basin.centres_deg[0]:.0f} degrees was "
+        f"entered {basin.entries} times (at least "
         f"{LEAST_ENTRIES} are wanted), so its population and error are not reliable; run longer"
         for basin in basins
         if basin.entries < LEAST_ENTRIES

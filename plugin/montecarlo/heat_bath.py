@@ -43,8 +43,11 @@ from equidrift.torsions import TorsionTree
 FORMS = ("lennard-jones", "mmff")
 MMFF_BUFFER_A = 0.05  # added to the distance in MMFF's Coulomb term
 POINTS = 12
-PAIRS = 0.05  # share of turns about two bonds together: a dozen times as dear, and the only way between some basins
-REVERSIBLE_KT = 1e-4  # odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
+# share of turns about two bonds together: they cost a dozen times as much, and are the
+# only way between some basins
+PAIRS = 0.05
+# odds of the same states from both ends of a turn may differ by so much: rounding is below 1e-8
+REVERSIBLE_KT = 1e-4
 _PROBES_RAD = np.array([0.0, 0.7, 2.3, 4.1])  # angles of each bond in the reversibility test
 MOST_ATOMS = (
     250  # beyond, the tables of pairs grow large, and a turn costs more than a step of dynamics
@@ -97,7 +100,8 @@ class TurnTerms:
                 or (atoms.size and not 0 <= atoms.min() <= atoms.max() < self.n_atoms)
             ):
                 raise InputError(
-                    f"{index} must be (any, {width}) atoms from 0 to {self.n_atoms - 1}, not of shape {atoms.shape}"
+                    f"{index} must be (any, {width}) atoms from 0 to {self.n_atoms - 1}, not "
+                    f"of shape {atoms.shape}"
                 )
             for column in columns:
                 if (
@@ -110,7 +114,8 @@ class TurnTerms:
         ordered = np.sort(self.pairs, axis=1)
         if len(np.unique(ordered, axis=0)) < len(ordered) or (ordered[:, 0] == ordered[:, 1]).any():
             raise InputError(
-                "pairs must be different atoms, each pair once in either order; add up what acts between the same two atoms"
+                "pairs must be different atoms, each pair once in either order; add up what "
+                "acts between the same two atoms"
             )
 
     def without(self, torsions: NDArray[np.bool_]) -> TurnTerms:
@@ -252,7 +257,8 @@ class Turn:
             np.maximum(harmonics @ (parts if self.all_cells else parts[:, self.cells]), _LEAST_A2)
         )
         if len(self.ends):
-            # turning by t makes the angle between an end and the other t - arg(cosine + i sine): a dihedral of that value
+            # turning by t makes the angle between an end and the other t - arg(cosine +
+            # i sine): a dihedral of that value
             start = parts[1, self.ends] - 1j * parts[2, self.ends]
             start /= np.abs(start)
             for order in np.unique(self.orders):
@@ -387,7 +393,8 @@ class HeatBathProposer(CautiousProposer):
         check_turns(tree)
         if terms.n_atoms != tree.n_atoms:
             raise InputError(
-                f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; make both of one molecule"
+                f"the terms are for {terms.n_atoms} atoms, the torsions for {tree.n_atoms}; "
+                f"make both of one molecule"
             )
         if points < 2 or (turns is not None and turns < 1):
             raise InputError(
@@ -473,15 +480,17 @@ class HeatBathProposer(CautiousProposer):
         return worst / kT_eV
 
     def trusted(self, positions_A: Floats, kT_eV: float) -> Proposer:
-        """This proposer, or if its turns are not reversible here uniform turns, with a
+        """Return the proposer, or if its turns are not reversible here uniform turns, with a
         warning: what hosts call before the first move.
         """
         found = self.irreversibility_kT(positions_A, kT_eV)
         if found <= REVERSIBLE_KT:
             return self
         warnings.warn(
-            f"heat-bath turns are not reversible here (the odds of the same states differ by {found:.3g} kT between the two ends of a "
-            "turn), so uniform turns with plain acceptance by the full energy are used instead: exact, but less is accepted",
+            f"heat-bath turns are not reversible here (the odds of the same states differ by "
+            f"{found:.3g} kT between the two ends of a "
+            "turn), so uniform turns with plain acceptance by the full energy are used "
+            "instead: exact, but less is accepted",
             stacklevel=2,
         )
         return uniform_proposer(self.tree, block_size=1)

@@ -27,7 +27,8 @@ from equidrift.protocols import (
 )
 from equidrift.records import Proposal
 
-CONSTRAINT_TOLERANCE_A = 1e-4  # hosts hold constraints to a relative 1e-5 or so; a Cartesian move breaks them by far more
+# hosts hold constraints to a relative 1e-5 or so; a Cartesian move breaks them by far more
+CONSTRAINT_TOLERANCE_A = 1e-4
 STILL_A = 1e-6
 METRIC_CHANGE = 1e-6  # of log sqrt(det Z) that counts as one
 TURNED_RAD = math.pi / 3  # a torsion that turns further has left its well
@@ -149,13 +150,16 @@ def check_proposer(proposer: object, n_atoms: int | None = None) -> Proposer:
     name = found.name
     if not found.exact:
         raise InexactProposalError(
-            f"proposer {name} has no proposal density, so no acceptance rule makes its samples Boltzmann's; use one with a density "
-            "('torsion', 'mixture', 'histogram', 'uniform'), or seed plain dynamics with its samples"
+            f"proposer {name} has no proposal density, so no acceptance rule makes its "
+            f"samples Boltzmann's; use one with a density "
+            "('torsion', 'mixture', 'histogram', 'uniform'), or seed plain dynamics with its "
+            "samples"
         )
     tree = found.tree
     if n_atoms is not None and tree is not None and tree.n_atoms != n_atoms:
         raise InputError(
-            f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; make it of the same molecule, or pass atoms=[...]"
+            f"proposer {name} is for {tree.n_atoms} atoms, but there are {n_atoms} here; "
+            f"make it of the same molecule, or pass atoms=[...]"
         )
     return found
 
@@ -193,11 +197,13 @@ def check_bonds(proposer: Proposer, bonds: ArrayLike, n_atoms: int) -> None:
     for i, j in tree.atoms[:, 1:3].tolist():
         if j not in graph.neighbours[i]:
             raise InputError(
-                f"the proposer turns about {i}-{j}, which is no bond of this topology; make it of these atoms in this order"
+                f"the proposer turns about {i}-{j}, which is no bond of this topology; make "
+                f"it of these atoms in this order"
             )
         if not graph.is_bridge(i, j):
             raise InputError(
-                f"the proposer turns about bond {i}-{j}, which lies in a ring of this topology; leave it out of its rotatable bonds"
+                f"the proposer turns about bond {i}-{j}, which lies in a ring of this "
+                f"topology; leave it out of its rotatable bonds"
             )
 
 
@@ -221,7 +227,8 @@ class MoveCheck:
     def __call__(self, old: Floats, new: Floats) -> None:
         if np.shape(new) != (self.n_atoms, 3):
             raise InputError(
-                f"the proposer returned positions of shape {np.shape(new)}, expected ({self.n_atoms}, 3); make it of this molecule"
+                f"the proposer returned positions of shape {np.shape(new)}, expected "
+                f"({self.n_atoms}, 3); make it of this molecule"
             )
         if not np.isfinite(new).all():
             return  # rejected by its energy
@@ -230,12 +237,15 @@ class MoveCheck:
             if change.max() > CONSTRAINT_TOLERANCE_A:
                 i, j = self.constraints[change.argmax()]
                 raise InputError(
-                    f"the proposer changes the constrained distance of atoms {i} and {j} by {change.max():.3g} A, and projecting it "
-                    "back would break detailed balance; use a torsion proposer, or a System with constraints=None, rigidWater=False"
+                    f"the proposer changes the constrained distance of atoms {i} and {j} by "
+                    f"{change.max():.3g} A, and projecting it "
+                    "back would break detailed balance; use a torsion proposer, or a System "
+                    "with constraints=None, rigidWater=False"
                 )
         if len(self.frozen) and np.abs(new[self.frozen] - old[self.frozen]).max() > STILL_A:
             raise InputError(
-                "the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave out the bonds that turn them"
+                "the proposer moves atoms that are held fixed (mass 0 or FixAtoms); leave "
+                "out the bonds that turn them"
             )
 
 
@@ -312,8 +322,10 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
     if lengths.max() > widths.min() / 2:
         i, j = bonds[lengths.argmax()]
         raise InputError(
-            f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is split across the periodic box; make it whole "
-            "first (read positions with enforcePeriodicBox=False, or shift its atoms by box vectors)"
+            f"atoms {i} and {j} are bonded but {lengths.max():.1f} A apart: the molecule is "
+            f"split across the periodic box; make it whole "
+            "first (read positions with enforcePeriodicBox=False, or shift its atoms by box "
+            "vectors)"
         )
 
 
@@ -363,7 +375,8 @@ def metropolis(
         if proposal.log_q_ratio is None:
             raise InexactProposalError(
                 f"proposer {proposer.name} returned no log_q_ratio, and without the density of its "
-                "proposals no acceptance rule is exact; use one with a density, or seed plain dynamics with its samples"
+                "proposals no acceptance rule is exact; use one with a density, or seed "
+                "plain dynamics with its samples"
             )
         if check is not None:
             check(x, new)

@@ -53,7 +53,8 @@ def check_turns(tree: TorsionTree) -> TorsionTree:
     """Return `tree`, or raise `InputError` where it has nothing to turn."""
     if not tree.n_torsions:
         raise InputError(
-            "the molecule has no rotatable bond, so there is no torsion to propose; run plain MD, or name bonds in rotatable"
+            "the molecule has no rotatable bond, so there is no torsion to propose; run "
+            "plain MD, or name bonds in rotatable"
         )
     return tree
 
@@ -145,7 +146,8 @@ class Histogram:
         """
         if not 1 <= m <= 3 or bins**m > _MAX_CELLS:
             raise InputError(
-                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 torsions fit: take the mixture or block moves"
+                f"a histogram of {m} torsions with {bins} bins has too many cells; 3 "
+                f"torsions fit: take the mixture or block moves"
             )
 
     @classmethod
@@ -329,7 +331,8 @@ def _frames(phi: ArrayLike) -> Floats:
     frames = np.asarray(phi, np.float64)
     if frames.ndim != 2 or not len(frames) or not np.isfinite(frames).all():
         raise InputError(
-            f"phi must be (frames, torsions) of finite angles, at least one frame; got shape {frames.shape}"
+            f"phi must be (frames, torsions) of finite angles, at least one frame; got shape "
+            f"{frames.shape}"
         )
     return frames
 
@@ -337,7 +340,8 @@ def _frames(phi: ArrayLike) -> Floats:
 def _need(given: Floats | None) -> Floats:
     if given is None:
         raise InputError(
-            "a block of torsions is drawn given the others: pass `given`, the torsions of the current state"
+            "a block of torsions is drawn given the others: pass `given`, the torsions of "
+            "the current state"
         )
     return np.asarray(given, np.float64)
 
@@ -384,7 +388,8 @@ class TorsionProposer(IndependentProposer, BatchedProposer):
         check_turns(tree)
         if density.n_torsions != tree.n_torsions:
             raise InputError(
-                f"the density has {density.n_torsions} torsions, the molecule {tree.n_torsions}; fit it on this molecule's torsions"
+                f"the density has {density.n_torsions} torsions, the molecule "
+                f"{tree.n_torsions}; fit it on this molecule's torsions"
             )
         if block_size is not None and block_size < 1:
             raise InputError(

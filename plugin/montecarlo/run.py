@@ -115,7 +115,8 @@ def make_target(what: str, settings: Settings) -> Target:
         return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
     if settings.forcefield:
         raise InputError(
-            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, or give a PDB file"
+            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, "
+            f"or give a PDB file"
         )
     molecule, x = _read(what, settings.seed, settings.charge)
     order = residue_order(molecule)  # OpenMM wants each residue in one piece
@@ -131,7 +132,8 @@ def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[n
         records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
         if len(records) != 1 or records[0].molecule is None:
             raise InputError(
-                f"{what!r} holds {len(records)} entries, and one molecule is wanted: {records[0].error or 'split the file'}"
+                f"{what!r} holds {len(records)} entries, and one molecule is wanted: "
+                f"{records[0].error or 'split the file'}"
             )
         molecule = records[0].molecule
         x = None if records[0].positions_A is None else records[0].positions_A[0]
@@ -327,7 +329,7 @@ class Run:
         write_tables(result, self.output)
         return result
 
-    # The phases ------------------------------------------------------------------------------------------------------------
+    # The phases ------------------------------------------------------------
 
     def _sampler(self, proposer: Any) -> Any:
         options = {
@@ -437,7 +439,9 @@ class Run:
 
     def _sample(self, sampler: Any, report: Mapping[str, Any]) -> None:
         saved = time.monotonic()
-        try:  # an interrupted cycle is not saved: it would be run twice, and the chain would not be the uninterrupted one
+        # an interrupted cycle is not saved: it would be run twice, and the chain would
+        # not be the uninterrupted one
+        try:
             while sampler.cycle < self.cycles:
                 sampler.run(1)
                 if self.progress is not None:
@@ -457,7 +461,7 @@ class Run:
         finally:
             host_function("openmm", "close_writers")(self.simulation)
 
-    # The result ------------------------------------------------------------------------------------------------------------
+    # The result ------------------------------------------------------------
 
     def _result(self, sampler: Any, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         statistics, settings = sampler.statistics, self.settings

@@ -1,13 +1,100 @@
-"""What the three engines share."""
+"""What the three engines share: settings, their checks, origin and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
-from equidrift.errors import InputTypeError
+from equidrift._version import __version__
+from equidrift.arguments import check_count
+from equidrift.errors import EquidriftError, InputTypeError, ModelError
+from equidrift.protocols import Callback
 
 MAX_ATTEMPTS = 20
+
+
+class NamedModel(Protocol):
+    """What provenance says of a model."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Of its weights, None for a model without."""
+        ...
+
+
+M = TypeVar("M", bound=NamedModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Generic[M]):
+    """What the settings of every run hold.
+
+    Parameters
+    ----------
+    model : NamedModel
+        Draws the samples.
+    seed : int
+        Of the run.
+    steps : int or None
+        Of the model's solver, None for its own default.
+    batch_size : int
+        Samples in one call of the model.
+    max_attempts : int
+        Draws for a sample before it is given up.
+    options : dict
+        What else was asked for; provenance tells it.
+    callback : Callback or None
+        Called with counts as the run goes on.
+    """
+
+    model: M
+    seed: int = 0
+    steps: int | None = None
+    batch_size: int
+    max_attempts: int = MAX_ATTEMPTS
+    options: dict[str, Any] = field(default_factory=dict)
+    callback: Callback | None = None
+
+    def origin(self, **asked: Any) -> dict[str, Any]:
+        """Where the samples come from: model, weights, seed, options and version.
+
+        Parameters
+        ----------
+        asked
+            Further options; those that are None are left out.
+        """
+        options = {"steps": self.steps, **asked, **self.options}
+        return {
+            "model": str(self.model.name),
+            "weights_sha256": self.model.weights_sha256,
+            "seed": self.seed,
+            "options": {key: value for key, value in options.items() if value is not None},
+            "equidrift": __version__,
+        }
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse an argument that is neither None nor an integer of 1 or more."""
+    for label, value in counts.items():
+        if value is not None:
+            check_count(label, value)
+
+
+def told_error(error: Exception, what: str) -> EquidriftError:
+    """The error of a model as the package tells it: its own as it is, another's with
+    what was done, such as "the model failed on ...".
+    """
+    if isinstance(error, EquidriftError):
+        return error
+    wrapped = ModelError(f"{what}: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import equidrift
+from equidrift.engine import conformer_settings
 from equidrift.engine import conformers as engine
 from equidrift.files.ensembles import load, load_all
 from tests.commands import Cli, caller
@@ -81,10 +82,10 @@ def test_restraints_are_in_the_file(cli: Cli) -> None:
 def test_an_interrupted_run_goes_on_with_its_own_core_only(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "WINDOW", 4)
+    monkeypatch.setattr(conformer_settings, "WINDOW", 4)
     command = ["CCOc1ccccc1", "-n", 12, "--fix", "core.sdf"]
     assert cli(*command, "-o", "whole.sdf")[0] == 0
-    windows, stopped = engine._run_window, []
+    windows, stopped = engine.run_window, []
 
     def stop(*arguments: Any) -> None:
         if len(stopped) == 1:
@@ -92,9 +93,9 @@ def test_an_interrupted_run_goes_on_with_its_own_core_only(
         stopped.append(1)
         windows(*arguments)
 
-    monkeypatch.setattr(engine, "_run_window", stop)
+    monkeypatch.setattr(engine, "run_window", stop)
     assert cli(*command, "-o", "torn.sdf")[0] == 130
-    monkeypatch.setattr(engine, "_run_window", windows)
+    monkeypatch.setattr(engine, "run_window", windows)
     core = Path("core.sdf").read_text()
     equidrift.sample("Oc1ccccc1", 1, model="etkdg", seed=9).save("core.sdf")
     code, _, err = cli(*command, "-o", "torn.sdf")

@@ -17,7 +17,7 @@ from rdkit import Chem
 from tests.conftest import MOLECULES
 from tests.killing import moments, run_until
 
-SETUP = "import equidrift.engine.conformers as engine; engine.WINDOW = 16"
+SETUP = "import equidrift.engine.conformer_settings as engine; engine.WINDOW = 16"
 TWO = ["CC(O)CN", "C[C@H](F)Cl"]
 
 
@@ -57,9 +57,9 @@ def test_sample_keeps_what_is_done_when_it_is_asked_to_end(
     out = tmp_path / "x.sdf"
     # nothing is flushed by time here, and the window is not full: only the signal brings it to disk
     setup = (
-        "import equidrift.engine.conformers as engine, os\n"
+        "import equidrift.engine.windows as engine, os\n"
         + f"""
-judge, calls = engine._judge, []
+judge, calls = engine.judge, []
 def counted(*arguments):
     calls.append(1)
     if len(calls) == 3:
@@ -67,7 +67,7 @@ def counted(*arguments):
         os.kill(os.getpid(), {int(how)})
     judge(*arguments)
 if os.environ["STOP_AT"] == "0":
-    engine._judge = counted
+    engine.judge = counted
 """
     )
     command = sample(["CC(O)CN"], 60, out, "--batch-size", 8)
@@ -117,7 +117,7 @@ def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> 
     """A library killed at random steps: identical bytes, every name and property there."""
     path = library(folder, count)
     whole, torn = folder / "whole.sdf", folder / "torn.sdf"
-    setup = "import equidrift.engine.conformers as engine; engine.WINDOW = 64"
+    setup = "import equidrift.engine.conformer_settings as engine; engine.WINDOW = 64"
 
     def command(out: Path) -> list[object]:
         return ["sample", path.name, "-n", n, "-o", out.name, "--model", model, "--seed", 5]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES, check_geometry
-from equidrift.engine import conformers as engine
+from equidrift.engine import conformer_settings, tasks, windows
 from equidrift.engine import run as engine_run
 from equidrift.engine.conformers import (
     generate,
@@ -96,7 +96,7 @@ def test_first_conformers_do_not_depend_on_n() -> None:
 
 def test_chunks_join_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = generate(ETHANOL, 50, model=Shaker(broken=0.3))
-    monkeypatch.setattr(engine, "WINDOW", 8)
+    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
     chunks = list(generate_chunks(ETHANOL, 50, model=Shaker(broken=0.3)))
     assert [len(chunk) for chunk in chunks] == [8] * 6 + [2]
     whole_again = joined(chunks)
@@ -107,7 +107,7 @@ def test_chunks_join_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_windows_are_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "WINDOW", 10)
+    monkeypatch.setattr(conformer_settings, "WINDOW", 10)
     model = Shaker()
     model.block = 4  # type: ignore[attr-defined]
     made = make_settings(model, batch_size=5)
@@ -127,7 +127,7 @@ def test_many_molecules_mix_in_batches_and_leave_in_order() -> None:
     assert max(len(call) for call in model.calls) > 1
     for call in model.calls:
         sizes = [molecule.n_atoms for molecule, _ in call]
-        assert max(sizes) <= engine.SIZE_SPREAD * min(sizes)
+        assert max(sizes) <= tasks.SIZE_SPREAD * min(sizes)
 
 
 @settings(max_examples=25, deadline=None)
@@ -178,7 +178,7 @@ def test_a_run_continues_within_any_window(
     made = make_settings(Picky(broken=0.3), batch_size=batch_size, relax=relax if relaxed else None)
     kept: list[dict[str, Any]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "RELAX_S", 0.0)  # so that each sample relaxed is kept
+        patch.setattr(windows, "RELAX_S", 0.0)  # so that each sample relaxed is kept
         (whole,) = generate_windows(OTHERS[:4], n, settings=made, keep=kept.append)
         stop = data.draw(st.integers(0, len(kept) - 1))
         again = make_settings(Picky(broken=0.3), batch_size=batch_size, relax=made.relax)
@@ -201,7 +201,7 @@ def test_partial_holds_the_valid_ones_when_there_are_too_few(
     partial = caught.value.partial
     assert 0 < len(partial) < 50 and partial.valid.all() and partial.provenance["drawn"] > 50
     assert (check_geometry(ETHANOL, partial.positions_A) == "").all()
-    monkeypatch.setattr(engine, "WINDOW", 8)
+    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
     model = Shaker(broken=0.0)
 
     def later(molecule: Molecule, seeds: Any, **options: Any) -> Any:
@@ -316,7 +316,7 @@ def test_global_random_state_is_untouched() -> None:
 
 
 def test_streaming_holds_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "WINDOW", 8)
+    monkeypatch.setattr(conformer_settings, "WINDOW", 8)
     alive: list[weakref.ref[Any]] = []
     for chunk in generate_chunks(ETHANOL, 80, model=Shaker()):
         alive.append(weakref.ref(chunk))

@@ -14,7 +14,8 @@ from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import ENERGY_ATOMS, Chain, default
-from equidrift.engine.conformers import BATCH_ATOMS, generate_many, make_settings
+from equidrift.engine.conformers import generate_many, make_settings
+from equidrift.engine.tasks import BATCH_ATOMS
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner

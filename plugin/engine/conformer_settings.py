@@ -1,0 +1,161 @@
+"""The settings of a run that makes conformers, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equidrift.checks.conditions import Conditions, Known
+from equidrift.checks.geometry import ELEMENTS, MAX_ATOMS, check_supported
+from equidrift.engine.capabilities import ConditionalConformerModel
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by
+from equidrift.errors import InputError, InputTypeError
+from equidrift.protocols import (
+    Callback,
+    ConformerModel,
+    Relax,
+    TimedConformerModel,
+    as_conformer_model,
+)
+from equidrift.records import Molecule
+from equidrift.registry import make_model
+from equidrift.seeds import check_seed
+
+BATCH_SIZE = 128
+WINDOW = 512  # samples held at a time when many molecules, or many samples, are streamed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings[ConformerModel]):
+    """What every draw of a run has in common; `generate` explains the fields."""
+
+    batch_size: int = BATCH_SIZE
+    relax: Relax | None = None
+    timeout_s: float | None = None
+    conditions: Conditions | None = None
+
+    def known(self, molecule: Molecule) -> Known | None:
+        """What is known of a molecule beforehand; raises `InputError` where that does
+        not fit it.
+        """
+        return None if self.conditions is None else self.conditions.of(molecule)
+
+    @property
+    def block(self) -> int:
+        """Samples the model couples: every range it is given starts at a multiple of
+        this.
+        """
+        return int(self.model.block)
+
+    @property
+    def window(self) -> int:
+        """Samples in a window: WINDOW, rounded up to whole blocks."""
+        return -(-WINDOW // self.block) * self.block
+
+
+def make_settings(
+    model: Any = "default",
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+    relax: Relax | None = None,
+    timeout_s: float | None = None,
+    callback: Callback | None = None,
+    options: dict[str, Any] | None = None,
+    conditions: Conditions | None = None,
+    **model_options: Any,
+) -> Settings:
+    """Check the options of a run and load its model.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown model.
+    InputError, InputTypeError
+        For an option out of its range.
+    """
+    seed = check_seed(seed)
+    check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
+    check_seconds(timeout_s)
+    made = as_conformer_model(
+        made_by(make_model, model, model_options) if isinstance(model, str) else model
+    )
+    made = _limited(made, timeout_s, conditions)
+    block = int(made.block)
+    size = batch_size or made.batch_size or BATCH_SIZE
+    size = -(-size // block) * block
+    told = {
+        **model_options,
+        **({} if timeout_s is None else {"timeout_s": timeout_s}),
+        **(options or {}),
+    }
+    return Settings(
+        model=made,
+        seed=seed,
+        steps=steps,
+        batch_size=size,
+        max_attempts=max_attempts,
+        relax=relax,
+        timeout_s=timeout_s,
+        options=told,
+        callback=callback,
+        conditions=conditions,
+    )
+
+
+def _limited(
+    model: ConformerModel, timeout_s: float | None, conditions: Conditions | None
+) -> ConformerModel:
+    """The model with a time limit if it takes one, and under the conditions."""
+    if timeout_s is not None and isinstance(model, TimedConformerModel):
+        model = model.timed(timeout_s)
+    if conditions is None:
+        return model
+    if not isinstance(model, ConditionalConformerModel):
+        raise InputError(
+            f"the model {model.name!r} cannot hold atoms or distances (fix, restrain); "
+            "'default', 'etkdg-mmff' and 'conformer-refine' can"
+        )
+    return model.conditioned(conditions)
+
+
+def check_seconds(timeout_s: float | None) -> None:
+    """Refuse a time limit that is no number of seconds above 0."""
+    if timeout_s is None:
+        return
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise InputTypeError(
+            f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example timeout_s=60"
+        )
+    if not 0 < timeout_s < math.inf:
+        raise InputError(
+            f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit"
+        )
+
+
+def check_molecule(molecule: Molecule, settings: Settings) -> None:
+    """Refuse what the model of these settings cannot handle, or what cannot be held as
+    asked.
+
+    Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
+    """
+    if not isinstance(molecule, Molecule):
+        raise InputTypeError(
+            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
+        )
+    model = settings.model
+    check_supported(molecule, model.elements or ELEMENTS, model.max_atoms or MAX_ATOMS)
+    settings.known(molecule)
+    if settings.relax is not None:  # of nothing: it says at once that it has no parameters
+        settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
+
+
+def provenance(settings: Settings) -> dict[str, Any]:
+    """Where a run's samples come from: model, weights, seed, options and version."""
+    known = {} if settings.conditions is None else {"conditions": settings.conditions.fingerprint()}
+    return known | settings.origin()

@@ -19,14 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
 from equidrift.checks.targets import check_fragment, check_guidance, check_targets
 from equidrift.engine.relax import make_relax
-from equidrift.engine.run import made_by
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by, told_error
 from equidrift.errors import (
-    EquidriftError,
     ModelError,
     NoValidSamplesError,
     UnknownNameError,
@@ -38,26 +36,19 @@ from equidrift.seeds import check_seed, sample_seeds
 
 BATCH_SIZE = 100
 SLOW_BATCH_SIZE = 16  # with GFN2-xTB, so that what is done can be kept every few seconds
-MAX_ATTEMPTS = 20  # draws a molecule asked for
 LEAST_DRAWS = 200  # before a run is given up
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings[MoleculeModel]):
     """What every draw of a run has in common; `equidrift.generate` explains the fields."""
 
-    model: MoleculeModel
-    seed: int = 0
-    steps: int | None = None
     targets: Mapping[str, float] = field(default_factory=dict)
     guidance: float | None = None
     fragment: Raw | None = None
     batch_size: int = BATCH_SIZE
-    max_attempts: int = MAX_ATTEMPTS
     relax: Relax | None = None
     judges: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    callback: Callback | None = None
 
 
 def make_settings(
@@ -87,13 +78,7 @@ def make_settings(
         model cannot hold, or an option out of its range.
     """
     seed = check_seed(seed)
-    for label, value in (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("max_attempts", max_attempts),
-    ):
-        if value is not None:
-            check_count(label, value)
+    check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
     made = as_molecule_model(
         made_by(make_molecule_model, model, model_options) if isinstance(model, str) else model
     )
@@ -113,18 +98,18 @@ def make_settings(
     relaxing = make_relax(relax)
     options = {**model_options, **({"relax": relax} if relaxing is not None else {})}
     return Settings(
-        made,
-        seed,
-        steps,
-        wanted,
-        guidance,
-        kept,
-        size,
-        max_attempts,
-        relaxing,
-        judges,
-        options,
-        callback,
+        model=made,
+        seed=seed,
+        steps=steps,
+        targets=wanted,
+        guidance=guidance,
+        fragment=kept,
+        batch_size=size,
+        max_attempts=max_attempts,
+        relax=relaxing,
+        judges=judges,
+        options=options,
+        callback=callback,
     )
 
 
@@ -202,11 +187,8 @@ def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
         options["fragment"] = settings.fragment
     try:
         made = list(settings.model.sample(seeds, **options))
-    except EquidriftError:
-        raise
     except (RuntimeError, ValueError) as error:
-        name = settings.model.name
-        raise ModelError(f"the model {name!r} failed: {type(error).__name__}: {error}") from error
+        raise told_error(error, f"the model {settings.model.name!r} failed") from error
     if len(made) != count:
         raise ModelError(f"the model {settings.model.name!r} made {len(made)} of {count} samples")
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
@@ -245,12 +227,6 @@ def provenance(settings: Settings) -> dict[str, Any]:
     """Where a run's molecules come from: model, weights, seed, targets, options and
     version.
     """
-    model = settings.model
-    asked: dict[str, Any] = {
-        "steps": settings.steps,
-        "guidance": settings.guidance,
-        **settings.options,
-    }
     known: dict[str, Any] = {"targets": dict(settings.targets)} if settings.targets else {}
     if settings.fragment is not None:
         molecule, positions = settings.fragment
@@ -259,14 +235,7 @@ def provenance(settings: Settings) -> dict[str, Any]:
             "smiles": molecule.smiles,
             "positions_A": np.round(positions, 6).tolist(),
         }
-    return known | {
-        "model": str(model.name),
-        "weights_sha256": model.weights_sha256,
-        "seed": settings.seed,
-        "judges": list(settings.judges),
-        "options": {key: value for key, value in asked.items() if value is not None},
-        "equidrift": __version__,
-    }
+    return known | {"judges": list(settings.judges)} | settings.origin(guidance=settings.guidance)
 
 
 def _ensemble(draw: Draw, settings: Settings) -> Ensemble:

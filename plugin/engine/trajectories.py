@@ -9,18 +9,15 @@ and on k alone.
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift._version import __version__
 from equidrift.arguments import check_count
-from equidrift.checks.geometry import NO_COORDINATES, GeometryCheck
+from equidrift.checks.geometry import GeometryCheck
 from equidrift.checks.trajectory import (
     check_model,
     check_related,
@@ -29,245 +26,36 @@ from equidrift.checks.trajectory import (
     even,
     worth,
 )
-from equidrift.engine.run import made_by
-from equidrift.errors import (
-    EquidriftError,
-    InputError,
-    ModelError,
-    NoValidSamplesError,
-    UnknownNameError,
-)
+from equidrift.engine.frames import BROKEN, Draw, Job, Settings, make_settings, sorted_sum
+from equidrift.engine.gaps import Completion, grid_of, windows
+from equidrift.errors import InputError
 from equidrift.inputs import as_trajectory
-from equidrift.protocols import (
-    BatchedTrajectoryModel,
-    Callback,
-    RefiningTrajectoryModel,
-    TrajectoryModel,
-    as_trajectory_model,
-)
+from equidrift.protocols import BatchedTrajectoryModel, RefiningTrajectoryModel
 from equidrift.records import Chunk, Trajectory
-from equidrift.registry import make_trajectory_model
-from equidrift.seeds import check_seed, sample_seeds
 
-BROKEN = ("redraw", "report")
-CHUNK = 100  # frames of a forecast drawn, checked and written at a time
+__all__ = [
+    "BROKEN",
+    "CONTEXT",
+    "Completion",
+    "Forecast",
+    "Job",
+    "Refinement",
+    "Settings",
+    "forecast_job",
+    "grid_of",
+    "interpolation_job",
+    "make_settings",
+    "masked_job",
+    "refinement_job",
+    "run",
+    "windows",
+]
+
 CONTEXT = 64  # frames that a model is shown at most
-BATCH_SIZE = 32
-MAX_ATTEMPTS = 20
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every draw of a run has in common; `equidrift.forecast` explains the fields."""
-
-    model: TrajectoryModel
-    seed: int = 0
-    steps: int | None = None
-    broken: str = "redraw"
-    max_attempts: int = MAX_ATTEMPTS
-    batch_size: int = BATCH_SIZE
-    options: dict[str, Any] = field(default_factory=dict)
-    callback: Callback | None = None
-
-
-def make_settings(
-    model: Any = "default",
-    *,
-    seed: int = 0,
-    steps: int | None = None,
-    broken: str = "redraw",
-    max_attempts: int = MAX_ATTEMPTS,
-    batch_size: int | None = None,
-    callback: Callback | None = None,
-    **model_options: Any,
-) -> Settings:
-    """Check the options of a run and load its model.
-
-    Raises
-    ------
-    UnknownNameError
-        for an unknown model or way with broken frames, InputError or InputTypeError for
-        an option out of its range.
-    """
-    seed = check_seed(seed)
-    for label, value in (
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("max_attempts", max_attempts),
-    ):
-        if value is not None:
-            check_count(label, value)
-    if broken not in BROKEN:
-        raise UnknownNameError("way with broken frames", str(broken), BROKEN)
-    made = as_trajectory_model(
-        made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
-    )
-    size = batch_size or made.batch_size or BATCH_SIZE
-    return Settings(made, seed, steps, broken, max_attempts, size, model_options, callback)
-
-
-Draw = Callable[
-    [NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]
-]  # (places of samples, their seeds) -> positions_A
-
-
-class Job(ABC):
-    """Draws frames by batches of samples; subclasses say which frames.
-
-    Parameters
-    ----------
-    frame : a Trajectory with the molecule, box and provenance of the results.
-    usual : faults that the given frames show, and that are none of the model's.
-    """
-
-    n_frames: int  # of each sample
-
-    def __init__(self, frame: Trajectory, settings: Settings, usual: set[str]) -> None:
-        self.frame, self.settings, self.usual = frame, settings, usual - {""}
-        self.check = GeometryCheck(frame.molecule)
-
-    @abstractmethod
-    def chunks(
-        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
-    ) -> Iterator[Chunk]:
-        """Chunks of n samples, batch by batch, in constant memory.
-
-        Parameters
-        ----------
-        start : (samples done, frames done of the next batch), where an earlier run
-            ended behind a chunk.
-        done_A : (batch, any, n_atoms, 3) the last frames of that batch (CONTEXT of
-            them, or all), where its frames done are not 0.
-        """
-
-    @abstractmethod
-    def trajectory(
-        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
-    ) -> Trajectory:
-        """One sample (n_frames, n_atoms, 3) as a Trajectory."""
-
-    def position(self, chunk: Chunk, n: int) -> tuple[int, int]:
-        """Where a run stands behind a chunk, as `chunks` takes it."""
-        frames = chunk.first_frame + chunk.positions_A.shape[1]
-        return (
-            (chunk.first_sample + len(chunk.seeds), 0)
-            if frames >= self.n_frames
-            else (chunk.first_sample, frames)
-        )
-
-    def trajectories(self, batch: Sequence[Chunk]) -> list[Trajectory]:
-        """The samples of one batch, their chunks put together, with their provenance."""
-        positions_A = np.concatenate([chunk.positions_A for chunk in batch], axis=1)
-        samples = []
-        for k, frames_A in enumerate(positions_A):
-            rejected, broken = (
-                _sorted_sum(getattr(chunk, name)[k] for chunk in batch)
-                for name in ("rejected", "broken")
-            )
-            origin = self.provenance() | {
-                "sample": batch[0].first_sample + k,
-                "seeds": [int(chunk.seeds[k]) for chunk in batch],
-            }
-            origin |= {
-                "drawn": len(batch) + sum(rejected.values()),
-                "rejected": rejected,
-                "broken_frames": broken,
-            }
-            samples.append(self.trajectory(frames_A, origin))
-        return samples
-
-    def provenance(self) -> dict[str, Any]:
-        """Where the frames come from; `exact` is False, since no model samples the
-        dynamics exactly.
-        """
-        settings, model = self.settings, self.settings.model
-        options = {"steps": settings.steps, "broken": settings.broken, **settings.options}
-        kept = {
-            key: self.frame.provenance[key]
-            for key in ("unwrapped_frames",)
-            if key in self.frame.provenance
-        }
-        if self.usual:
-            kept["faults_of_given_frames"] = sorted(self.usual)
-        return kept | {
-            "model": str(model.name),
-            "weights_sha256": model.weights_sha256,
-            "seed": settings.seed,
-            "options": {key: value for key, value in options.items() if value is not None},
-            "exact": False,
-            "equidrift": __version__,
-        }
-
-    def _chunk(self, sample: int, count: int, frame: int, draw: Draw) -> Chunk:
-        """A chunk of `count` samples, those that break drawn again; `frame` is the
-        first frame of the chunk.
-        """
-        made: dict[int, NDArray[np.float64]] = {}
-        seeds = np.zeros(count, np.int64)
-        rejected, broken = (
-            [Counter[str]() for _ in range(count)],
-            [Counter[str]() for _ in range(count)],
-        )
-        pending = np.arange(count)
-        for attempt in range(self.settings.max_attempts):
-            seeds[pending] = chunk_seeds(
-                self.settings.seed, sample, sample + count, frame // CHUNK, attempt
-            )[pending]
-            drawn = _told(self.settings.model, self.frame, lambda: draw(pending, seeds[pending]))  # noqa: B023
-            again = []
-            for k, frames_A in zip(pending.tolist(), drawn):
-                fault = Counter(
-                    reason
-                    for reason in self.check(frames_A).tolist()
-                    if reason and reason not in self.usual
-                )
-                if NO_COORDINATES in fault or (fault and self.settings.broken == "redraw"):
-                    rejected[k][min(fault)] += 1
-                    again.append(k)
-                else:
-                    made[k], broken[k] = frames_A, fault
-            pending = np.array(again, np.int64)
-            if not again:
-                return Chunk(
-                    sample,
-                    frame,
-                    np.array([made[k] for k in range(count)]),
-                    seeds,
-                    tuple(rejected),
-                    tuple(broken),
-                )
-        raise NoValidSamplesError(
-            f"{len(pending)} of {count} samples have broken frames behind frame {frame} in each of {self.settings.max_attempts} draws by "
-            f"{self.settings.model.name!r}; ask for fewer frames, raise max_attempts, or keep such frames by broken='report'.",
-            _sorted_sum(rejected[k] for k in pending.tolist()),
-        )
-
-
-def _sorted_sum(counts: Any) -> dict[str, int]:
-    return dict(sorted(sum(counts, Counter()).items()))
-
-
-def _told(
-    model: Any, frame: Trajectory, call: Callable[[], NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """The model's frames; what it raises is told as the model's error."""
-    try:
-        return np.asarray(call(), np.float64)
-    except EquidriftError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"the model {model.name!r} failed on {frame.molecule!r}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def chunk_seeds(seed: int, start: int, stop: int, chunk: int, attempt: int) -> NDArray[np.int64]:
-    """Seeds of samples start..stop-1 for a chunk of frames, other ones at each attempt."""
-    return sample_seeds(seed, start, stop, attempt=(attempt << 32) + chunk)
 
 
 class Forecast(Job):
-    """The frames behind a trajectory.
+    """The frames after a trajectory.
 
     Parameters
     ----------
@@ -305,11 +93,11 @@ class Forecast(Job):
             sample, frame = sample + count, 0
 
     def _drawer(self, past_A: NDArray[np.float64], frame: int) -> Draw:
-        """Draws the chunk from `frame` on behind past_A (n_samples, any, n_atoms, 3),
+        """Draws the chunk from `frame` on, after past_A (n_samples, any, n_atoms, 3),
         in one call where the model can.
         """
         model, settings = self.settings.model, self.settings
-        length = min(CHUNK, self.n_frames - frame)
+        length = self.frames_from(frame)
         time_fs = self.past.time_fs[-1] + self.dt_fs * (frame + np.arange(1 - past_A.shape[1], 1))
 
         calls: dict[str, Any] = {"steps": settings.steps, "callback": settings.callback}
@@ -342,111 +130,6 @@ class Forecast(Job):
             time_fs=time_fs,
             provenance=provenance | {"given_frames": self.n_given},
         )
-
-
-class Completion(Job):
-    """The frames of a trajectory that are not known, in overlapping windows where it is
-    longer than the model sees (`model.window`).
-
-    Parameters
-    ----------
-    whole : rows that are not known may be NaN.
-    known : (n_frames,) bool, or (n_frames, n_atoms) where single atoms are known; these
-        frames stand in windows as known ones do.
-    """
-
-    def __init__(self, whole: Trajectory, known: NDArray[np.bool_], settings: Settings) -> None:
-        self.n_frames, self.whole, self.known = len(whole), whole, known
-        by_frame: NDArray[np.bool_] = known.reshape(len(known), -1)
-        frames: NDArray[np.bool_] = np.asarray(by_frame.any(axis=1))
-        complete: NDArray[np.bool_] = np.asarray(by_frame.all(axis=1))
-        size = settings.model.window or len(known)
-        self.windows = list(windows(frames, size, int(settings.model.min_frames), complete))
-        super().__init__(
-            whole,
-            settings,
-            set(GeometryCheck(whole.molecule)(whole.positions_A[complete]).tolist()),
-        )
-
-    def chunks(
-        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
-    ) -> Iterator[Chunk]:
-        """See `Job.chunks`."""
-        for sample in range(start[0], n, self.settings.batch_size):
-            yield self._chunk(
-                sample,
-                min(n - sample, self.settings.batch_size),
-                0,
-                lambda _, seeds: self._filled(seeds),
-            )
-
-    def _filled(self, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(len(seeds), n_frames, n_atoms, 3); known frames are exactly what came in."""
-        model, settings = self.settings.model, self.settings
-        made = np.repeat(self.whole.positions_A[None], len(seeds), axis=0)
-        for number, (begin, stop, filled) in enumerate(self.windows):
-            have = self.known[begin:stop].copy()
-            have[:filled] = True
-            streams = (
-                seeds
-                if number == 0
-                else np.concatenate(
-                    [sample_seeds(int(seed), number, number + 1) for seed in seeds.tolist()]
-                )
-            )
-            for group in [np.arange(len(seeds))] if filled == 0 else np.arange(len(seeds))[:, None]:
-                part = self.whole[begin:stop].replace(positions_A=made[group[0], begin:stop])
-                drawn = model.complete(
-                    part, have, streams[group], steps=settings.steps, callback=settings.callback
-                )
-                block = made[group, begin:stop]
-                block[:, ~have] = np.asarray(drawn, np.float64)[:, ~have]
-                made[group, begin:stop] = block
-        return made
-
-    def trajectory(
-        self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
-    ) -> Trajectory:
-        """See `Job.trajectory`."""
-        if self.known.ndim == 2:
-            return self.whole.replace(
-                positions_A=positions_A,
-                provenance=provenance | {"given_atoms": int(self.known.sum())},
-            )
-        places = np.flatnonzero(self.known).tolist()
-        return self.whole.replace(
-            positions_A=positions_A,
-            provenance=provenance | {"given_frames": len(places), "given": places},
-        )
-
-
-def windows(
-    known: NDArray[np.bool_], size: int, min_frames: int, complete: NDArray[np.bool_] | None = None
-) -> Iterator[tuple[int, int, int]]:
-    """(begin, stop, frames at its start that are filled by then) of windows of at most
-    `size` frames that have something to fill in.
-
-    complete : frames with nothing to fill in, `known` where None.
-
-    Raises
-    ------
-    InputError
-        where a gap is longer than a window.
-    """
-    n, overlap = len(known), max(min_frames, size // 3)
-    gap = int(np.diff(np.flatnonzero(known), prepend=-1, append=n).max()) - 1
-    if size < n and gap + overlap + 1 > size:
-        raise InputError(
-            f"{gap} frames are missing in a row, and the model sees {size} at a time; give frames in between, or another model"
-        )
-    begin = filled = 0
-    while filled < n:
-        stop = min(n, begin + size)
-        if stop < n:  # end on a frame that is known, so that both ends of a gap are seen
-            stop = int(np.flatnonzero(known[:stop])[-1]) + 1
-        if not (known if complete is None else complete)[filled:stop].all():
-            yield begin, stop, filled - begin
-        filled, begin = stop, max(0, stop - overlap)
 
 
 class Refinement(Job):
@@ -482,16 +165,13 @@ class Refinement(Job):
         self, positions_A: NDArray[np.float64], provenance: dict[str, Any]
     ) -> Trajectory:
         """See `Job.trajectory`."""
-        before = _sorted_sum(
+        before = sorted_sum(
             [Counter(reason for reason in self.check(self.coarse.positions_A).tolist() if reason)]
         )
         return self.coarse.replace(
             positions_A=positions_A,
             provenance=provenance | {"level": self.level, "broken_frames_before": before},
         )
-
-
-_GRID = 0.01  # how far, over the spacing, a time may lie off the grid of an interpolation
 
 
 def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
@@ -573,60 +253,3 @@ def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinem
     coarse = check_trajectory(as_trajectory(trajectory), whole=False)
     check_model(settings.model, coarse, n_given=len(coarse))
     return Refinement(coarse, float(level), settings)
-
-
-def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
-    """(trajectory on the grid of an interpolation, its new frames NaN; which frames are
-    given).
-    """
-    if n_frames is not None:
-        check_count("n_frames", n_frames)
-        given = check_trajectory(trajectory)
-        place = np.arange(len(given)) * (n_frames + 1)
-        dt_fs = given.dt_fs / (n_frames + 1)
-    else:
-        given, place, dt_fs = _places(trajectory)
-    known = np.zeros(int(place[-1]) + 1, bool)
-    known[place] = True
-    if known.all():
-        raise InputError(
-            "the frames are evenly spaced, none is missing between them; give n_frames, the number to put between neighbours"
-        )
-    positions_A = np.full((len(known), given.molecule.n_atoms, 3), np.nan)
-    positions_A[place] = given.positions_A
-    time_fs = given.time_fs[0] + dt_fs * np.arange(len(known))
-    boxes_A = given.box_A
-    if boxes_A is not None and boxes_A.ndim == 3:
-        boxes_A = _between(boxes_A, place, len(known))
-    return given.replace(positions_A=positions_A, time_fs=time_fs, box_A=boxes_A), known
-
-
-def _between(
-    boxes_A: NDArray[np.float64], place: NDArray[np.int64], n_frames: int
-) -> NDArray[np.float64]:
-    """Boxes (n_frames, 3, 3) on a line between those of the given frames."""
-    columns = boxes_A.reshape(len(boxes_A), 9).T
-    frames = np.arange(n_frames)
-    return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
-
-
-def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
-    """(checked trajectory, its frames' places on the grid of the shortest step, that
-    step).
-    """
-    given = check_trajectory(trajectory, spaced=False)
-    steps = np.diff(given.time_fs)
-    if not len(steps) or not steps.min() > 0:
-        raise InputError(
-            f"{given!r} has no two frames at times that advance; sort the frames, or give n_frames to put between neighbours"
-        )
-    dt_fs = float(steps.min())
-    off = np.abs(steps / dt_fs - np.rint(steps / dt_fs))
-    if off.max() > _GRID * steps.max() / dt_fs:
-        k = int(off.argmax())
-        raise InputError(
-            f"the step of {steps[k]:g} fs behind frame {k} is no multiple of the shortest, {dt_fs:g} fs, so that no even grid holds the "
-            "frames; give frames on a grid"
-        )
-    place = np.concatenate([[0], np.cumsum(np.rint(steps / dt_fs))]).astype(np.int64)
-    return given, place, dt_fs

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from equidrift import registry
+from equidrift.engine import frames
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files.trajectories import load_trajectory
 from tests.commands import Cli, caller
@@ -257,7 +258,7 @@ def test_forecast_refuses_unrelated_conformers(cli: Cli) -> None:
 def test_another_command_does_not_overwrite_an_unfinished_run(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trajectory_engine, "CHUNK", 2)
+    monkeypatch.setattr(frames, "CHUNK", 2)
     with monkeypatch.context() as patch:
         patch.setattr(trajectory_engine.Forecast, "position", _interrupting(patch))
         code, _, err = cli(ASPIRIN, "--top", TOP, "--frames", 8, "-o", "x.npz", "--model", "walker")
@@ -287,7 +288,7 @@ def _interrupting(patch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
 # kill -9 ------------------------------------------------------------------------------
 
 SLOW = """
-import equidrift.engine.trajectories as engine
+import equidrift.engine.frames as engine
 from equidrift import registry
 from equidrift.cli.main import run
 registry.TRAJECTORY_MODELS["walker"] = "tests.doubles:Walker"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import equidrift
 from equidrift.api import forecast, interpolate, refine_trajectory
 from equidrift.checks.geometry import BOND_LENGTH, NO_COORDINATES
+from equidrift.engine import frames
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.engine.trajectories import Completion, grid_of, make_settings, windows
 from equidrift.errors import (
@@ -49,7 +50,7 @@ def test_new_frames_go_on_behind_the_given_ones() -> None:
 def test_sample_k_depends_on_the_seed_and_k_alone(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trajectory_engine, "CHUNK", chunk)
+    monkeypatch.setattr(frames, "CHUNK", chunk)
     trajectory = make_trajectory()
     whole = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2)
     small = forecast(trajectory, 10, 5, model=Walker(share=0.3), seed=2, batch_size=2)
@@ -66,7 +67,7 @@ def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -
     """Behind the first chunk every sample goes on from its own past, of which the model
     sees CONTEXT frames.
     """
-    monkeypatch.setattr(trajectory_engine, "CHUNK", 4)
+    monkeypatch.setattr(frames, "CHUNK", 4)
     monkeypatch.setattr(trajectory_engine, "CONTEXT", 6)
     model = Walker()
     samples = forecast(make_trajectory(), 10, 2, model=model)
@@ -83,7 +84,7 @@ def test_long_forecasts_are_chained_by_chunks(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_model_of_several_pasts_is_called_once_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trajectory_engine, "CHUNK", 4)
+    monkeypatch.setattr(frames, "CHUNK", 4)
 
     class Many(Walker):
         def continue_many(
@@ -126,7 +127,7 @@ def test_broken_frames_are_reported_where_that_is_asked_for() -> None:
 def test_never_fewer_in_silence() -> None:
     with pytest.raises(
         NoValidSamplesError,
-        match=r"2 of 2 samples have broken frames behind frame 0 in each of 3 "
+        match=r"2 of 2 samples have broken frames after frame 0 in each of 3 "
         r"draws.*broken='report'",
     ) as told:
         forecast(make_trajectory(), 5, 2, model=Walker(share=1.0), max_attempts=3)
@@ -218,7 +219,7 @@ def test_what_a_model_raises_is_told() -> None:
         (
             lambda t: interpolate(t.replace(time_fs=[*range(11), 13.5]), model="last-frame"),
             InputError,
-            "3.5 fs behind frame 10 is no multiple",
+            "3.5 fs after frame 10 is no multiple",
         ),
         (
             lambda t: interpolate(t.replace(time_fs=[*range(11), 5]), model="last-frame"),
@@ -290,8 +291,8 @@ def test_any_given_frames_stay_exactly(mask: list[bool], window: int, seed: int)
     job = Completion(trajectory.replace(positions_A=blank), known, options)
     (chunk,) = job.chunks(3)
     assert np.isfinite(chunk.positions_A).all()
-    for frames in chunk.positions_A:
-        np.testing.assert_array_equal(frames[known], trajectory.positions_A[known])
+    for one in chunk.positions_A:
+        np.testing.assert_array_equal(one[known], trajectory.positions_A[known])
 
 
 @given(st.integers(2, 60), st.integers(8, 20), st.integers(1, 3), st.data())

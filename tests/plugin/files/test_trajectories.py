@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import equidrift
 from equidrift.adapters.ase.calculators import MMFF
-from equidrift.engine import trajectories as trajectory_engine
+from equidrift.engine import frames
 from equidrift.engine.trajectories import CONTEXT, Forecast, make_settings
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
 from equidrift.files.formats import WITHOUT_GRAPH
@@ -262,7 +262,7 @@ def test_a_stream_broken_off_anywhere_goes_on(
 ) -> None:
     folder = tmp_path_factory.mktemp("stream")
     monkey = pytest.MonkeyPatch()
-    monkey.setattr(trajectory_engine, "CHUNK", 3)
+    monkey.setattr(frames, "CHUNK", 3)
     try:
         job = Forecast(make_trajectory("CCO"), 8, make_settings(Walker(share=0.2), batch_size=2))
         for stop in stops:

@@ -25,9 +25,11 @@ from equidrift.engine.conformers import generate
 from equidrift.errors import EquidriftError, InputError
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.newton import Held, newton_step
+from equidrift.models.shared.schedules import noise_level
 from equidrift.models.trajectories.data import linked
 from equidrift.models.trajectories.diffusion.flow import Flow
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.diffusion.residual import RHO, ResidualGeoTDM
 from equidrift.models.trajectories.integrator.integrator import advance
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.windows import gaps, run_of
@@ -230,6 +232,37 @@ def drawn_flow(
         times,
         normal,
     )
+
+
+def drawn_residual(
+    model: ResidualGeoTDM,
+    graph: Graph,
+    x: Tensor,
+    clock: Tensor,
+    mask: Tensor,
+    normal: Callable[[], Tensor],
+    steps: int,
+) -> Tensor:
+    """Frames (b, t, n, d) of the residual form, those in x known if mask (t, n)."""
+    whole = mask.all(1)
+    line = model.anchors(x, whole)
+    scale = torch.where(
+        whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]
+    ).to(x.dtype)
+
+    def sigma(time: float) -> float:
+        return noise_level(1 - time, model.config.highest, model.config.lowest, RHO)
+
+    def alpha(time: float) -> float:
+        return (1 + sigma(time) ** 2) ** -0.5
+
+    def estimate(y: Tensor, time: float) -> Tensor:
+        level = torch.full((len(x),), sigma(time), dtype=x.dtype, device=x.device)
+        return model.denoised(graph, x, y / alpha(time), line, clock, whole, level)
+
+    times = torch.linspace(1.0, 0.02, steps + 1).tolist()
+    noising = FrameNoising(alpha, lambda time: alpha(time) * sigma(time))
+    return line + scale * drawn(estimate, noising, (x - line) / scale, mask, times, normal)
 
 
 def drawn_geotdm(

@@ -20,8 +20,8 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
 from equidrift.models.trajectories.arrays.egnn import Rolls
-from equidrift.models.trajectories.diffusion.flow import Flow, distance
 from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
+from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
 from equidrift.records import Molecule
@@ -546,15 +546,15 @@ class FrameBatches:
             squares.append(float((x - x.mean((1, 2), keepdim=True)).square().mean()))
         return float(np.sqrt(np.mean(squares))) or 1.0
 
-    def spread(self, flow: Flow) -> torch.Tensor:
-        """The deviation (frames,) of residuals from the flow's line at each distance
+    def spread(self, network: PathNetwork) -> torch.Tensor:
+        """The deviation (frames,) of residuals from the prior path at each distance
         from a given frame, over some batches.
         """
-        total, count = torch.zeros(len(flow.spread)), torch.zeros(len(flow.spread))
+        total, count = torch.zeros(len(network.spread)), torch.zeros(len(network.spread))
         for step in range(48):
             batch = self(step)
             residual = (
-                (batch.frames - flow.anchors(batch.frames, batch.given)).square().mean((0, 2, 3))
+                (batch.frames - network.anchors(batch.frames, batch.given)).square().mean((0, 2, 3))
             )
             place = distance(batch.given).clamp_max(len(total) - 1)
             total.index_add_(0, place, residual)

@@ -10,11 +10,18 @@ from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.flow import Flow, FlowConfig
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
+from equidrift.models.trajectories.diffusion.residual import (
+    RESIDUAL,
+    ResidualConfig,
+    ResidualGeoTDM,
+)
 from equidrift.models.trajectories.integrator.field import FieldConfig
 from equidrift.models.trajectories.integrator.integrator import Integrator, IntegratorConfig
 from equidrift.models.trajectories.integrator.network import ForceConfig
 
-Network = Integrator | Flow | GeoTDM | EGNN | Modes
+Network = Integrator | Flow | GeoTDM | ResidualGeoTDM | EGNN | Modes
+PUBLISHED = "published"
+FORMS = (PUBLISHED, RESIDUAL)  # of geotdm: noise added to frames, or to residuals of a prior path
 KINDS = ("integrator", "flow", "geotdm", "egnn", "modes")
 
 
@@ -36,4 +43,11 @@ def make_network(config: dict[str, Any]) -> Network:
     if kind not in KINDS:
         raise UnknownNameError("kind of trajectory network", kind, KINDS)
     egtn = EGTNConfig(**c.pop("network"))
-    return Flow(FlowConfig(egtn, **c)) if kind == "flow" else GeoTDM(GeoTDMConfig(egtn, **c))
+    if kind == "flow":
+        return Flow(FlowConfig(egtn, **c))
+    form = c.pop("form", PUBLISHED)
+    if form not in FORMS:
+        raise UnknownNameError("form of geotdm", str(form), FORMS)
+    if form == RESIDUAL:
+        return ResidualGeoTDM(ResidualConfig(egtn, **c))
+    return GeoTDM(GeoTDMConfig(egtn, **c))

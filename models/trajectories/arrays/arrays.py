@@ -22,8 +22,7 @@ from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.egnn import EGNN, roll
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.data import array_graph
-from equidrift.models.trajectories.diffusion.flow import Flow, draw_flow
-from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, draw
+from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.networks import make_network
@@ -331,7 +330,7 @@ class GeometricTrajectoryModel:
                 raise InputError(
                     f"{self.name} forecasts up to {future} frames after {past} given ones, and fills no other gaps; train `kind: flow`"
                 )
-        if isinstance(self.network, Flow | GeoTDM) and len(known) > self.network.config.frames:
+        if isinstance(self.network, WindowNetwork) and len(known) > self.network.config.frames:
             raise InputError(
                 f"{self.name} was made for windows of {self.network.config.frames} frames at most, got {len(known)}; chain windows"
             )
@@ -368,9 +367,8 @@ class GeometricTrajectoryModel:
                 np.stack([rng.standard_normal(shape) for rng in streams])
             ).float()
 
-        run: Any = draw if isinstance(self.network, GeoTDM) else draw_flow
         clock = torch.arange(x.shape[1], dtype=torch.float32)
-        made: torch.Tensor = run(
+        made = draw_window(
             self.network, graph, y.float() / length, clock, given, normal, steps=steps
         )
         return made.double().numpy() * length + centre

@@ -15,9 +15,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from equidrift.errors import UnknownNameError
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.integrator.network import Graph
 
+CONDITIONINGS = ("concat", "masked")
 EMBEDDING = 32  # of diffusion times and of differences of frames
 FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as in EGNN's code (Satorras 2021, arXiv:2102.09844)
 
@@ -26,8 +28,10 @@ FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as
 class EGTNConfig:
     """Sizes and switches.
 
-    `conditioning`: "concat" lets given and drawn frames attend to each other, "cross"
-    only drawn ones to all.
+    `conditioning`: "concat" lets given and drawn frames attend to each other. With
+    "masked" all frames pass the same layers, and the temporal layers update the drawn
+    ones alone. That is not the cross-attention of arXiv:2410.13027, where given frames
+    are encoded apart.
     """
 
     node_features: int = 1
@@ -38,7 +42,11 @@ class EGTNConfig:
     scaled: bool = False
     velocities: bool = False
     times: bool = True  # reads a diffusion time
-    conditioning: Literal["concat", "cross"] = "concat"
+    conditioning: Literal["concat", "masked"] = "concat"
+
+    def __post_init__(self) -> None:
+        if self.conditioning not in CONDITIONINGS:
+            raise UnknownNameError("conditioning", self.conditioning, CONDITIONINGS)
 
 
 def sinusoidal(value: Tensor, longest: float = 10000.0) -> Tensor:
@@ -159,7 +167,7 @@ class EGTN(nn.Module):
         clock = clock if clock.ndim == 2 else clock[None]
         difference = sinusoidal(clock[:, :, None] - clock[:, None])
         drawn = (
-            (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "cross" else None
+            (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "masked" else None
         )
         for spatial, temporal in zip(self.spatial, self.temporal):
             x, h = spatial(x, h, edge, mask)

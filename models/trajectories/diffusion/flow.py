@@ -15,8 +15,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred
+from equidrift.models.trajectories.diffusion.path import PathNetwork
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.protocols import Callback
 
@@ -38,42 +39,12 @@ class FlowConfig:
     line: float = 1.0
 
 
-class Flow(nn.Module):
-    """The network, and the spread (frames,) of residuals at each distance in frames
-    from the nearest given one.
-    """
+class Flow(PathNetwork):
+    """The network over the prior path, which predicts clean residuals."""
 
     def __init__(self, config: FlowConfig):
-        super().__init__()
+        super().__init__(config)
         self.config = config
-        self.network = EGTN(config.network)
-        self.spread: Tensor
-        self.register_buffer("spread", torch.ones(config.frames))
-
-    def anchors(self, x: Tensor, given: Tensor) -> Tensor:
-        """The line through the given frames on both sides, or through the two nearest,
-        or the mean of a window without any.
-        """
-        known = torch.nonzero(given)[:, 0].tolist()
-        if not known:
-            return torch.zeros_like(x)
-        out = []
-        for k in range(x.shape[1]):
-            after = next((j for j, place in enumerate(known) if place >= k), len(known))
-            if len(known) == 1:
-                out.append(x[:, known[0]])
-                continue
-            j = min(max(1, after), len(known) - 1)
-            a, b = known[j - 1], known[j]
-            outside = k > b or k < a
-            near = b if k > b else a
-            slope = (x[:, b] - x[:, a]) / (b - a)
-            out.append(x[:, near] + slope * ((k - near) * (self.config.line if outside else 1.0)))
-        return torch.stack(out, 1)
-
-    def scale(self, given: Tensor) -> Tensor:
-        """The spread (t,) of each frame's residual."""
-        return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
     def estimate(
         self,
@@ -94,15 +65,6 @@ class Flow(nn.Module):
         s4 = s[:, None, None, None]
         size = (s4.square() + (1 - s4).square()).sqrt()
         return s4 / size.square() * y + (1 - s4) / size * (out - frames) / scale
-
-
-def distance(given: Tensor) -> Tensor:
-    """Frames (t,) to the nearest given frame; 0 for given ones, and everywhere where
-    none is given.
-    """
-    known = torch.nonzero(given)[:, 0]
-    t = torch.arange(len(given), device=given.device)
-    return (t[:, None] - known[None]).abs().amin(1) if len(known) else torch.zeros_like(t)
 
 
 def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:

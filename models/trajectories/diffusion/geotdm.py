@@ -7,6 +7,7 @@ model, in the subspace of zero mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, cast
@@ -15,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import InputError
+from equidrift.models.shared.schedules import noise_levels
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.diffusion.multistep import TwoStep
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.protocols import Callback
 
+STRIDE_RHO = 7.0  # how fewer steps are spaced in noise (Karras et al., arXiv:2206.00364, eq. 5)
 Prior = Literal["learned", "point", "com", "last"]
 
 
@@ -171,44 +175,96 @@ def draw(
     steps: int | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Ancestral sampling with the fixed, large variance; given frames are left as they
-    are.
+    """Frames (b, t, n, d); given frames are left as they are.
+
+    All steps of the diffusion: ancestral sampling with the fixed, large variance, as
+    published. That variance is right only for steps as small as the training's, so that
+    fewer steps follow the probability flow instead.
 
     Parameters
     ----------
-    normal : function of no argument that returns standard normal numbers (b, t, n, d),
-        the next at each call.
-    start : frames to begin from, noised up to the share `level` of the steps and
-        denoised again (refinement); None: from the prior.
-    steps : fewer steps than the diffusion has, equally spaced.
+    normal : function
+        Returns standard normal numbers (b, t, n, d), the next at each call.
+    start : Tensor (b, t, n, d) or None
+        Frames to begin from, noised up to the share `level` of the steps and denoised
+        again (refinement); None begins from the prior.
+    steps : int or None
+        Network calls, at most as many as the diffusion has steps; None takes them all.
     """
     total = model.config.steps
     first = total if start is None else max(1, round(level * total))
-    count = min(steps or total, first)
-    grid = torch.linspace(first - 1, 0, count).round().long()
     anchor = model.anchors(graph, x, clock, given)
 
     def project(z: Tensor) -> Tensor:
         return z if bool(given.any()) else centred(z, graph)
 
-    eps = project(normal())
-    kept = model.kept
-    y = (
-        eps
-        if start is None
-        else kept[first - 1].sqrt().to(x.dtype) * project(start - anchor)
-        + (1 - kept[first - 1]).sqrt().to(x.dtype) * eps
-    )
-    for k, tau in enumerate(grid.tolist()):
-        now, after = (
-            kept[tau],
-            kept[grid[k + 1]] if k + 1 < count else torch.ones((), dtype=kept.dtype),
-        )
-        found = model.noise_of(graph, x, y + anchor, clock, given, torch.full((len(x),), tau))
-        beta = 1 - now / after
-        y = (y - (beta / (1 - now).sqrt()).to(x.dtype) * found) / (1 - beta).sqrt().to(x.dtype)
-        if k + 1 < count:
-            y = project(y + beta.sqrt().to(x.dtype) * normal())
-        if callback is not None:
-            callback({"step": k + 1, "steps": count})
+    y = project(normal())
+    if start is not None:
+        kept = model.kept[first - 1].to(x.dtype)
+        y = kept.sqrt() * project(start - anchor) + (1 - kept).sqrt() * y
+
+    def noise(y: Tensor, tau: int) -> Tensor:
+        place = torch.full((len(x),), tau, device=x.device)
+        return model.noise_of(graph, x, y + anchor, clock, given, place)
+
+    if steps is None or steps >= first:
+        y = ancestral(y, noise, model.kept[:first], lambda: project(normal()), callback)
+    else:
+        y = strided(y, noise, model.kept[:first], steps, callback)
     return torch.where(given[None, :, None, None], x, y + anchor)
+
+
+def ancestral(
+    y: Tensor,
+    noise: Callable[[Tensor, int], Tensor],
+    kept: Tensor,
+    normal: Callable[[], Tensor],
+    callback: Callback | None = None,
+) -> Tensor:
+    """Residuals without noise from y of the last step, by one call for each step, with
+    the variance beta (Ho et al., arXiv:2006.11239, algorithm 2).
+
+    Parameters
+    ----------
+    noise : function
+        The noise in y at a step of the diffusion.
+    kept : Tensor (steps,)
+        Share of the variance kept after each step (alpha bar).
+    """
+    levels = [1.0, *kept.tolist()]
+    for tau in range(len(kept) - 1, -1, -1):
+        beta = 1 - levels[tau + 1] / levels[tau]
+        share = beta / (1 - levels[tau + 1]) ** 0.5
+        y = (y - share * noise(y, tau)) / (1 - beta) ** 0.5
+        if tau:
+            y = y + beta**0.5 * normal()
+        if callback is not None:
+            callback({"step": len(kept) - tau, "steps": len(kept)})
+    return y
+
+
+def strided(
+    y: Tensor,
+    noise: Callable[[Tensor, int], Tensor],
+    kept: Tensor,
+    count: int,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Residuals without noise from y of the last step, in at most `count` calls without
+    fresh noise; arguments as for `ancestral`.
+    """
+    sigmas = ((1 - kept) / kept).sqrt()  # of y / sqrt(kept) = clean + sigma noise
+    wanted = noise_levels(
+        count, highest=float(sigmas[-1]), lowest=float(sigmas[0]), rho=STRIDE_RHO
+    )[:-1]
+    nearest = [int((sigmas.log() - math.log(level)).abs().argmin()) for level in wanted]
+    grid = sorted(set(nearest), reverse=True)
+    levels = [*sigmas[grid].tolist(), 0.0]
+    solver = TwoStep()
+    z = y / float(kept[grid[0]]) ** 0.5
+    for k, tau in enumerate(grid):
+        clean = z - levels[k] * noise(float(kept[tau]) ** 0.5 * z, tau)
+        z = solver.step(z, clean, levels[k], levels[k + 1])
+        if callback is not None:
+            callback({"step": k + 1, "steps": len(grid)})
+    return z

@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.trajectories.atom_masks import drawn_flow, drawn_geotdm
+from equidrift.models.trajectories.atom_masks import drawn_flow, drawn_geotdm, drawn_residual
 from equidrift.models.trajectories.data import linked, molecule_graph
-from equidrift.models.trajectories.diffusion.flow import Flow, draw_flow
-from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, draw
+from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
+from equidrift.models.trajectories.diffusion.flow import Flow
+from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.diffusion.residual import ResidualGeoTDM
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import ChemistryModel, Window
 from equidrift.records import Trajectory
@@ -52,22 +54,15 @@ class DiffusionModel(ChemistryModel):
     ) -> Tensor:
         length = float(self.training["length_A"])
         normal = self._normal(graph, x.shape[1], seeds)
+        clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
         if isinstance(self.network, GeoTDM):
             graph.linked = linked(graph, 3)
-            clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
-            return length * draw(
-                self.network,
-                graph,
-                x.float() / length,
-                clock,
-                given.to(self.device),
-                normal,
-                **options,
-            )
-        clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device) * dt_fs / CLOCK_FS
-        flow = cast(Flow, self.network)
-        return length * draw_flow(
-            flow, graph, x.float() / length, clock, given.to(self.device), normal, **options
+        else:
+            clock = clock * dt_fs / CLOCK_FS
+        network = cast(WindowNetwork, self.network)
+        given = given.to(self.device)
+        return length * draw_window(
+            network, graph, x.float() / length, clock, given, normal, **options
         )
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
@@ -92,9 +87,13 @@ class DiffusionModel(ChemistryModel):
                 self.network, graph, x.float() / length, clock, mask, normal, steps
             )
         clock = clock * window.dt_fs / CLOCK_FS
-        return length * drawn_flow(
-            cast(Flow, self.network), graph, x.float() / length, clock, mask, normal, steps
-        )
+        frames = x.float() / length
+        if isinstance(self.network, ResidualGeoTDM):
+            made = drawn_residual(self.network, graph, frames, clock, mask, normal, steps)
+        else:
+            flow = cast(Flow, self.network)
+            made = drawn_flow(flow, graph, frames, clock, mask, normal, steps)
+        return length * made
 
     def refine(
         self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
@@ -113,12 +112,22 @@ class DiffusionModel(ChemistryModel):
             trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)
         ).to(self.device)
         x = torch.from_numpy(positions)[None].expand(len(seeds), -1, -1, -1).to(self.device)
-        none = torch.zeros(len(positions), dtype=torch.bool)
-        start = x.float() / float(self.training["length_A"])
-        return (
-            self._draw(graph, x, none, float(trajectory.dt_fs), seeds, start=start, level=level)
-            .cpu()
-            .double()
-            .numpy()
-            + centre
-        )
+        length = float(self.training["length_A"])
+        for given in self._refined_parts(len(positions)):
+            start = x.float() / length
+            made = self._draw(
+                graph, x, given, float(trajectory.dt_fs), seeds, start=start, level=level
+            )
+            x = made.to(x.dtype)
+        return x.cpu().numpy() + centre
+
+    def _refined_parts(self, frames: int) -> list[Tensor]:
+        """Which frames (t,) are given in each pass of a refinement.
+
+        A network sees only masks like those that it was trained with: one that invents
+        whole windows gets none, all others every second frame, and then the rest.
+        """
+        place = torch.arange(frames)
+        if self.training.get("given", "any") == "none":
+            return [torch.zeros(frames, dtype=torch.bool)]
+        return [place % 2 == 0, place % 2 == 1]

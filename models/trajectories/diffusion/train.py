@@ -12,9 +12,21 @@ from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import Dynamics, FrameBatches
-from equidrift.models.trajectories.diffusion.flow import Flow, flow_loss
+from equidrift.models.trajectories.diffusion.flow import flow_loss
 from equidrift.models.trajectories.diffusion.geotdm import geotdm_loss
+from equidrift.models.trajectories.diffusion.path import PathNetwork
+from equidrift.models.trajectories.diffusion.residual import RESIDUAL, residual_loss
 from equidrift.models.trajectories.integrator.train import training_of
+
+PUBLISHED_NETWORK: dict[str, Any] = {"width": 128, "layers": 6}  # of arXiv:2410.13027
+# of the forms over a prior path
+PATH_NETWORK: dict[str, Any] = {
+    "width": 64,
+    "layers": 4,
+    "heads": 4,
+    "scaled": True,
+    "velocities": True,
+}
 
 
 def window_plan(
@@ -54,23 +66,19 @@ def window_plan(
     training = (training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {
         "given": c.given
     }
-    if c.kind == "geotdm":
-        network = sizes | {"width": 128, "layers": 6} | c.network
-        config = {"kind": "geotdm", "frames": c.frames, "network": network} | c.options
+    residual = c.kind == "geotdm" and c.options.get("form") == RESIDUAL
+    usual = PATH_NETWORK if c.kind == "flow" or residual else PUBLISHED_NETWORK
+    config = {"kind": c.kind, "frames": c.frames, "network": sizes | usual | c.network} | c.options
+    if c.kind == "geotdm" and not residual:
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
-    network = (
-        sizes
-        | {"width": 64, "layers": 4, "heads": 4, "scaled": True, "velocities": True}
-        | c.network
-    )
-    config = {"kind": "flow", "frames": c.frames, "network": network} | c.options
 
     def prepare(made: nn.Module) -> None:
-        flow = cast(Flow, made)
+        network = cast(PathNetwork, made)
         if not c.init:
-            flow.spread.copy_(batches.spread(flow))
+            network.spread.copy_(batches.spread(network))
 
-    return Plan(config, batches, flow_loss, training, prepare, held_out=held_out)
+    loss = residual_loss if residual else flow_loss
+    return Plan(config, batches, loss, training, prepare, held_out=held_out)
 
 
 def modes_plan(

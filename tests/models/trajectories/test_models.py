@@ -181,7 +181,7 @@ def small(conditioning: str = "concat", **changes: object) -> EGTNConfig:
     return EGTNConfig(width=16, layers=2, conditioning=conditioning, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("conditioning", ["concat", "cross"])
+@pytest.mark.parametrize("conditioning", ["concat", "masked"])
 @pytest.mark.parametrize("prior", ["learned", "com", "last"])
 def test_geotdm_symmetries(graph: Graph, frames: Tensor, conditioning: str, prior: str) -> None:
     model = awake(

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
+from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import link_seed
+from equidrift.models.trajectories.sampler import load_geotdm
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
@@ -116,6 +119,27 @@ def test_refinement_stays_near() -> None:
     for level in (0.0, 1.5):
         with pytest.raises(InputError, match="level"):
             model.refine(t, sample_seeds(0, 0, 1), level=level)
+
+
+def test_diffusion_refines_with_masks_that_it_was_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network of given frames never runs without them, and each frame is refined."""
+    model = load_geotdm()
+    t, seen = make_trajectory("CCO", 6, 5.0), []
+    noise_of = model.network.noise_of
+
+    def watched(
+        graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
+    ) -> Tensor:
+        seen.append(given.tolist())
+        return noise_of(graph, x, y, clock, given, tau)
+
+    monkeypatch.setattr(model.network, "noise_of", watched)
+    made = model.refine(t, sample_seeds(0, 0, 1), level=0.05)[0]
+    assert seen and all(any(given) and not all(given) for given in seen)
+    moved = np.abs(made - t.positions_A).max((1, 2))
+    assert (moved > 1e-5).all() and moved.max() < 1.0
 
 
 def test_options_say_what_is_wrong() -> None:

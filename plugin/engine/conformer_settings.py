@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from equidrift.checks.conditions import Conditions, Known
-from equidrift.checks.geometry import ELEMENTS, MAX_ATOMS, check_supported
 from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by
 from equidrift.errors import InputError, InputTypeError
@@ -136,23 +133,6 @@ def check_seconds(timeout_s: float | None) -> None:
         raise InputError(
             f"timeout_s must be above 0 seconds, not {timeout_s}; leave it out for no limit"
         )
-
-
-def check_molecule(molecule: Molecule, settings: Settings) -> None:
-    """Refuse what the model of these settings cannot handle, or what cannot be held as
-    asked.
-
-    Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
-    """
-    if not isinstance(molecule, Molecule):
-        raise InputTypeError(
-            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
-        )
-    model = settings.model
-    check_supported(molecule, model.elements or ELEMENTS, model.max_atoms or MAX_ATOMS)
-    settings.known(molecule)
-    if settings.relax is not None:  # of nothing: it says at once that it has no parameters
-        settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

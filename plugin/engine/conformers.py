@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
+from equidrift.checks.geometry import ELEMENTS, MAX_ATOMS, check_supported
 from equidrift.engine.capabilities import MarkingConformerModel
 from equidrift.engine.conformer_settings import (
     BATCH_SIZE,
     Settings,
-    check_molecule,
     make_settings,
     provenance,
 )
@@ -94,6 +94,23 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
             provenance=origin | {"drawn": task.drawn, "rejected": rejected},
         )
     )
+
+
+def check_molecule(molecule: Molecule, settings: Settings) -> None:
+    """Refuse what the model of these settings cannot handle, or what cannot be held as
+    asked.
+
+    Raises `MoleculeError` or `InputError`, or `InputTypeError` for another object.
+    """
+    if not isinstance(molecule, Molecule):
+        raise InputTypeError(
+            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
+        )
+    model = settings.model
+    check_supported(molecule, model.elements or ELEMENTS, model.max_atoms or MAX_ATOMS)
+    settings.known(molecule)
+    if settings.relax is not None:  # of nothing: it says at once that it has no parameters
+        settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
 
 
 def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: Any) -> Ensemble:

@@ -278,7 +278,7 @@ class BatchedTrajectoryModel(TrajectoryModel, Protocol):
 class RefiningTrajectoryModel(TrajectoryModel, Protocol):
     """A model that also refines: it noises whole trajectories and denoises them."""
 
-    def refine(self, trajectory: Trajectory, seeds: Seeds, *, level: float) -> Floats:
+    def refine(self, trajectory: Trajectory, seeds: Seeds, *, level: float = 0.3) -> Floats:
         """Float64 (len(seeds), n_frames, n_atoms, 3) in A; `level` 0 changes nothing, 1
         draws anew.
         """

@@ -54,7 +54,8 @@ class ConformerEnergy(MMFF):
         self.parameters.pop("variant", None)
 
     def _energy_of(self, molecule: Molecule) -> Callable[[NDArray[np.float64]], Values]:
-        surface = make_refiner(self.parameters["weights"]).surface(molecule)
+        refiner: Any = make_refiner(self.parameters["weights"])  # one with an energy surface
+        surface = refiner.surface(molecule)
 
         def values(positions_A: NDArray[np.float64]) -> Values:
             energy, gradient = surface(positions_A[None])

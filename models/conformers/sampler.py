@@ -64,8 +64,9 @@ class NetworkModel:
         Torch device; None is CUDA where there is one, else the CPU.
     """
 
-    elements: tuple[int, ...] = tuple(ELEMENTS)
-    max_atoms = 200
+    elements: tuple[int, ...] | None = tuple(ELEMENTS)
+    max_atoms: int | None = 200
+    weights_sha256: str | None
     task = ""
 
     def __init__(

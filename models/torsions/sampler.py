@@ -5,7 +5,7 @@ both; independent, block and local moves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.conditioned import TABLE_BINS, Conditioned
 from equidrift.models.torsions.flow import local_move
 from equidrift.models.torsions.scores import LEVELS, Scores
-from equidrift.montecarlo.proposals import TorsionProposer, floor_for
+from equidrift.montecarlo.proposals import GeometryDensity, TorsionProposer, floor_for
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -55,7 +55,8 @@ class DiffusionProposer(TorsionProposer):
         floor: float | None = None,
         depth: int = 4,
     ):
-        super().__init__(scores.tree, scores, block_size=block_size, name="torsion")
+        density = cast(GeometryDensity, scores)  # what it gives is a Diffusion
+        super().__init__(scores.tree, density, block_size=block_size, name="torsion")
         if kind not in KINDS:
             raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
         if floor is not None and not 0 < floor < 1:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from equidrift.bench.trajectories_heldout import (
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
 from equidrift.models.trajectories.data import Dynamics
+from equidrift.protocols import RefiningTrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
@@ -154,7 +156,7 @@ def refinement_rows(
         part = data[name].part(0.8, 1.0)
         x = part.positions_A[0, ::STRIDE].astype(np.float64)
         times_fs = STRIDE * part.spacing_fs * np.arange(10, dtype=np.float64)
-        model = make_trajectory_model("default")
+        model = cast(RefiningTrajectoryModel, make_trajectory_model("default"))
         columns: dict[str, dict[str, list[float]]] = {"equidrift": {}, "as-given": {}}
         for k in range(windows):
             window = x[k * (len(x) - 10) // max(1, windows) :][:10]

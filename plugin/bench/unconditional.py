@@ -11,7 +11,7 @@ is what a second set of real trajectories gets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -213,8 +213,8 @@ def molecule_rows(dynamics: Dynamics, name: str, count: int, epochs: int) -> lis
         )
 
     made = {
-        "geotdm": invented(geotdm),
-        "equidrift": invented(ours, start_A=seen[:, 0]),
+        "geotdm": invented(cast(ChemistryModel, geotdm)),
+        "equidrift": invented(cast(ChemistryModel, ours), start_A=seen[:, 0]),
         "resampled": seen,
     }
     return [

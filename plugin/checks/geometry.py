@@ -258,7 +258,7 @@ class GeometryCheck:
 
     def _axial(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Axes of the other hand, or flat."""
-        wrong: NDArray[np.bool_] = wrong_axes(x, self.molecule.axial).any(axis=1)
+        wrong: NDArray[np.bool_] = np.asarray(wrong_axes(x, self.molecule.axial).any(axis=1))
         return wrong
 
     def _cumulated_bonds(self, x: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -71,7 +71,10 @@ def floor_for(frames: int) -> float:
 class TorusDensity(Protocol):
     """A normalised density of m torsions, or of a block of them given the others."""
 
-    n_torsions: int
+    @property
+    def n_torsions(self) -> int:
+        """How many torsions it is of."""
+        ...
 
     def sample(
         self,
@@ -94,7 +97,10 @@ class TorusDensity(Protocol):
 class GeometryDensity(Protocol):
     """What gives a density of the torsions for each geometry of the rest."""
 
-    n_torsions: int
+    @property
+    def n_torsions(self) -> int:
+        """How many torsions it is of."""
+        ...
 
     def at(self, positions_A: Floats, kT_eV: float) -> TorusDensity:
         """The density with the geometry (n_atoms, 3) frozen."""

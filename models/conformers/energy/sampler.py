@@ -207,9 +207,8 @@ class EnergyModel(Refiner):
 
     def check_elements(self, molecule: Molecule) -> None:
         """Raise `MoleculeError` for an element that the training data lacked."""
-        if unknown := sorted(
-            {SYMBOLS[z] for z in molecule.numbers.tolist() if z not in self.elements}
-        ):
+        known = tuple(self.elements or ())
+        if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
             raise MoleculeError(
                 f"{self.name} knows {', '.join(self.card['elements'])}, not {', '.join(unknown)}; "
                 "use the refiner 'refine', or relax='gfn2'"

@@ -10,7 +10,7 @@ and no RDKit geometry takes part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class Hydrogens:
         level: str = "B3LYP/6-31G(2df,p)",
         device: str | torch.device | None = None,
     ):
-        self.refiner = make_refiner("refine", level=level, device=device)
+        self.refiner: Any = make_refiner("refine", level=level, device=device)  # it holds atoms
         self.refine = refine
 
     def complete(

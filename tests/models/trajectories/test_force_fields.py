@@ -212,12 +212,12 @@ def test_training_on_constants_and_forces_lowers_both_losses(tmp_path: object) -
     known = known_constants(skeleton_of(molecule_graph(m, "MMFF94")), mmff_parameters(m))
     learned = field()
     optimiser = torch.optim.Adam(learned.parameters(), 3e-3)
-    first = float(constants_loss(learned, known)), float(force_loss(learned, batches(0)))
+    first = constants_loss(learned, known).item(), force_loss(learned, batches(0)).item()
     for _ in range(40):
         optimiser.zero_grad()
         field_loss(learned, known).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    assert float(constants_loss(learned, known)) < 0.7 * first[0]
+    assert constants_loss(learned, known).item() < 0.7 * first[0]
     batch = batches(1)
     assert torch.equal(batch.frames, batches(1).frames) and len(batch) == 3
     with pytest.raises(InputError, match="--forces keeps them"):

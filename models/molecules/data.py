@@ -150,8 +150,10 @@ def find_qm9(path: Path | str | None = None) -> Path:
         if place.is_file():
             return place
     raise InputError(
-        f"there is no {' nor '.join(map(str, places))}; make it from qm9_130831.npz (PyPI package qm9pack) with "
-        f"`python tools/make_molecules.py --qm9 qm9_130831.npz --out {places[-1]}`, which takes a few minutes"
+        f"there is no {' nor '.join(map(str, places))}; make it "
+        "from qm9_130831.npz (PyPI package qm9pack) with "
+        "`python tools/make_molecules.py --qm9 qm9_130831.npz "
+        f"--out {places[-1]}`, which takes a few minutes"
     )
 
 

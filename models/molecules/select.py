@@ -51,7 +51,7 @@ class BestOf(BatchedMoleculeModel):
         self.max_atoms, self.takes_fragment = model.max_atoms, model.takes_fragment
         self.properties: Mapping[str, tuple[float, float]] = model.properties
         self.default_steps = model.default_steps * candidates
-        self.spread = dict(zip(PROPERTIES, network.network.spread.tolist()))
+        self.spread = dict(zip(PROPERTIES, network.network.spread.tolist(), strict=True))
 
     def sample(
         self,

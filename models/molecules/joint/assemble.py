@@ -10,7 +10,8 @@ and no RDKit geometry takes part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from contextlib import suppress
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from equidrift.checks.conditions import Known
 from equidrift.errors import InputError
 from equidrift.models.molecules.joint.data import TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
+from equidrift.protocols import Callback, Refiner, RefinerJob
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 
@@ -103,7 +105,8 @@ def _directions(
     if len(u) == 0:
         corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
         turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-        return corners[:count] @ turn
+        first: NDArray[np.float64] = corners[:count] @ turn
+        return first
     back = -u.sum(0)
     if len(u) == 1:
         side = (
@@ -117,9 +120,9 @@ def _directions(
         turns = 2 * np.pi * (np.arange(2) / 2 if flat else np.arange(3) / 3)
         turns = rng.permutation(turns)[:count]
         lean = np.cos(np.pi / 3) if flat else 1 / 3
-        return -lean * u[0] + (1 - lean**2) ** 0.5 * (
-            np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * other
-        )
+        around = np.cos(turns)[:, None] * side + np.sin(turns)[:, None] * other
+        leaning: NDArray[np.float64] = -lean * u[0] + (1 - lean**2) ** 0.5 * around
+        return leaning
     normal = _unit(np.cross(u[0], u[1]), rng)
     if len(u) == 2:
         back = (
@@ -134,6 +137,21 @@ def _directions(
     ]
 
 
+class HoldingRefiner(Refiner, Protocol):
+    """A refiner that can leave atoms in their places."""
+
+    def refine_many(
+        self,
+        jobs: Sequence[RefinerJob],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        known: Sequence[Known] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """The moved positions of each job, the atoms held that `known` names."""
+        ...
+
+
 class Hydrogens:
     """Places hydrogens, and lets the refiner move all atoms in `refine` calls, those of
     a fragment excepted.
@@ -146,7 +164,8 @@ class Hydrogens:
         level: str = "B3LYP/6-31G(2df,p)",
         device: str | torch.device | None = None,
     ):
-        self.refiner: Any = make_refiner("refine", level=level, device=device)  # it holds atoms
+        made = make_refiner("refine", level=level, device=device)
+        self.refiner = cast(HoldingRefiner, made)
         self.refine = refine
 
     def complete(
@@ -157,7 +176,7 @@ class Hydrogens:
         """
         made: list[Raw | None] = [None] * len(tokens)
         known: dict[int, Known] = {}
-        for k, ((types, bonds, heavy), seed) in enumerate(zip(tokens, seeds)):
+        for k, ((types, bonds, heavy), seed) in enumerate(zip(tokens, seeds, strict=True)):
             if not np.isfinite(heavy).all():
                 continue
             rng = np.random.Generator(np.random.Philox(key=[int(seed), 1]))
@@ -168,17 +187,14 @@ class Hydrogens:
                 known[k] = Known(molecule)
                 continue
             atoms = hold(fragment, bonds, carrier, x)
-            try:
+            # what is new may fit so badly that the refiner could not hold the fragment:
+            # the sample then stays as it was drawn
+            with suppress(InputError):
                 known[k] = Known(molecule, atoms, x[atoms])
-            except InputError:
-                pass  # what is new fits so badly that the refiner could not hold the fragment; the sample stays as it was drawn
         if self.refine and known:
             jobs = [(molecule, x[None]) for molecule, x in (cast(Raw, made[k]) for k in known)]
-            for k, (molecule, _), moved in zip(
-                known,
-                jobs,
-                self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values())),
-            ):
+            refined = self.refiner.refine_many(jobs, steps=self.refine, known=list(known.values()))
+            for k, (molecule, _), moved in zip(known, jobs, refined, strict=True):
                 made[k] = molecule, moved[0]
         return made
 

@@ -8,6 +8,7 @@ quarter of the size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ TYPES = (
     (9, 0, 0),
 )
 TYPE_OF = {kind: k for k, kind in enumerate(TYPES)}
-# sums of bond orders that leave a closed shell, hydrogens' bonds included, by element and formal charge
+# sums of bond orders that leave a closed shell, hydrogens' bonds included, by element and
+# formal charge
 _VALENCE = {
     (6, -1): 3,
     (6, 0): 4,
@@ -120,7 +122,7 @@ def heavy_tokens(qm9: QM9, rows: NDArray[np.int64], *, conditional: NDArray[np.b
 
 
 def tokens_of(
-    numbers: NDArray, charges: NDArray, bonds: NDArray[np.int64], orders: NDArray
+    numbers: NDArray[Any], charges: NDArray[Any], bonds: NDArray[np.int64], orders: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None:
     """(types (n,), bonds (n, n), the heavy atoms' indices (n,)) of a Kekulised graph,
     or None where it holds a type that is not known.

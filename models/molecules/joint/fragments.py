@@ -31,6 +31,7 @@ class Fragment:
 
     @property
     def size(self) -> int:
+        """The number of heavy atoms that are held."""
         return len(self.bonds)
 
     @classmethod
@@ -45,41 +46,22 @@ class Fragment:
             not know, or no room left to grow.
         """
         x = np.asarray(positions_A, np.float64)
-        if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
-            raise InputError(
-                f"the fragment's positions_A must be finite and of shape ({molecule.n_atoms}, 3), not {x.shape}"
-            )
-        known = sorted({1} | {z for z, _, _ in TYPES})
-        if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
-            names = ", ".join(SYMBOLS[z] for z in known)
-            raise InputError(
-                f"the model cannot hold the fragment: it has {', '.join(strange)}, and was trained on {names}"
-            )
-        heavy = int((molecule.numbers != 1).sum())
-        if not heavy:
-            raise InputError("the model cannot hold the fragment: it has no heavy atom")
-        if heavy >= MAX_HEAVY:
-            raise InputError(
-                f"the model cannot hold the fragment: it has {heavy} heavy atoms and the model makes molecules of {MAX_HEAVY} at most, "
-                f"so that nothing could grow; give a fragment of {MAX_HEAVY - 1} or fewer"
-            )
-        if not np.isin(molecule.bond_orders, (1.0, 2.0, 3.0)).all():
-            raise InputError(
-                "the model cannot hold the fragment: bond orders must be 1, 2 or 3; Kekulise it (RDKit: Chem.Kekulize)"
-            )
+        _check(molecule, x)
         made = tokens_of(
             molecule.numbers, molecule.formal_charges, molecule.bonds, molecule.bond_orders
         )
         if made is None:
             raise InputError(
-                "the model cannot hold the fragment: an atom has a charge or a number of hydrogens that QM9 has not"
+                "the model cannot hold the fragment: an atom has a "
+                "charge or a number of hydrogens that QM9 has not"
             )
         types, bonds, rows = made
         kinds, table = np.array(TYPES)[types], np.array(TYPES)
         allowed = (table[:, :2] == kinds[:, None, :2]).all(-1) & (table[:, 2] <= kinds[:, None, 2])
         if not kinds[:, 2].any():
             raise InputError(
-                "the model cannot hold the fragment: it has no hydrogen that a bond to something new could replace"
+                "the model cannot hold the fragment: it has no "
+                "hydrogen that a bond to something new could replace"
             )
         is_h = molecule.numbers == 1
         of = [
@@ -91,3 +73,33 @@ class Fragment:
             for row in rows
         ]
         return cls(bonds, x[rows], allowed, tuple(x[k].reshape(-1, 3) for k in of))
+
+
+def _check(molecule: Molecule, x: NDArray[np.float64]) -> None:
+    """Raise `InputError` for a fragment, x (n_atoms, 3) in A, that tokens cannot hold."""
+    if x.shape != (molecule.n_atoms, 3) or not np.isfinite(x).all():
+        raise InputError(
+            "the fragment's positions_A must be finite and of "
+            f"shape ({molecule.n_atoms}, 3), not {x.shape}"
+        )
+    known = sorted({1} | {z for z, _, _ in TYPES})
+    if strange := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if z not in known}):
+        names = ", ".join(SYMBOLS[z] for z in known)
+        raise InputError(
+            "the model cannot hold the fragment: it has "
+            f"{', '.join(strange)}, and was trained on {names}"
+        )
+    heavy = int((molecule.numbers != 1).sum())
+    if not heavy:
+        raise InputError("the model cannot hold the fragment: it has no heavy atom")
+    if heavy >= MAX_HEAVY:
+        raise InputError(
+            f"the model cannot hold the fragment: it has {heavy} heavy atoms "
+            f"and the model makes molecules of {MAX_HEAVY} at most, "
+            f"so that nothing could grow; give a fragment of {MAX_HEAVY - 1} or fewer"
+        )
+    if not np.isin(molecule.bond_orders, (1.0, 2.0, 3.0)).all():
+        raise InputError(
+            "the model cannot hold the fragment: bond orders must be "
+            "1, 2 or 3; Kekulise it (RDKit: Chem.Kekulize)"
+        )

@@ -77,6 +77,7 @@ class Estimate:
     stages: list[Tensor]
 
     def detached(self) -> Estimate:
+        """The estimate without its gradients and stages."""
         return Estimate(self.types.detach(), self.bonds.detach(), self.x.detach(), [])
 
 
@@ -127,9 +128,11 @@ class Triangles(nn.Module):
         self.out = nn.Linear(channels, pair_width, bias=False)
 
     def forward(self, p: Tensor, pair_mask: Tensor) -> Tensor:
+        """Pair features p (b, n, n, w) with what their triangles tell."""
         a, b = (self.into(self.norm(p)) * pair_mask[..., None]).permute(0, 3, 1, 2).chunk(2, dim=1)
         product = (a @ b) * (1.0 / MAX_HEAVY**0.5)
-        return p + self.out((product + product.transpose(2, 3)).permute(0, 2, 3, 1))
+        out: Tensor = p + self.out((product + product.transpose(2, 3)).permute(0, 2, 3, 1))
+        return out
 
 
 class Move(nn.Module):
@@ -144,9 +147,11 @@ class Move(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, p: Tensor, unit: Tensor, d: Tensor, pair_mask: Tensor) -> Tensor:
+        """p (b, n, n, w), unit vectors (b, n, n, 3) and distances d (b, n, n) in A."""
         raw = self.out(functional.silu(self.hidden(self.norm(p))))
         weight = (raw[..., 0] + raw[..., 1] * d) * pair_mask
-        return torch.einsum("bij,bijx->bix", weight, unit) * (1.0 / MAX_HEAVY**0.5)
+        moved: Tensor = torch.einsum("bij,bijx->bix", weight, unit) * (1.0 / MAX_HEAVY**0.5)
+        return moved
 
 
 def topology(bonds: Tensor) -> Tensor:
@@ -212,57 +217,33 @@ class JointNetwork(nn.Module):
         )
 
     def forward(self, state: State, targets: Targets, previous: Estimate | None = None) -> Estimate:
+        """What the clean molecule may be.
+
+        Parameters
+        ----------
+        state : State
+            what is known.
+        targets : Targets
+            properties that the molecule is to have.
+        previous : Estimate, optional
+            an earlier estimate at the same state, to start from.
+        """
         mask = state.mask
-        bias, pair_mask = attention_bias(mask, state.x.dtype), pairs_of(mask).to(state.x.dtype)
-        # evidence back to probabilities times how certain they are: nothing known gives zero
-        certain = (state.bonds.square().sum(-1) * (BONDS / (BONDS - 1.0))) * pair_mask
-        node, pair = self._known(state.types, state.bonds + 1.0 / BONDS, certain)
-        if previous is None:
-            node = torch.cat([node, torch.zeros_like(node)], dim=-1)
-            pair = torch.cat(
-                [
-                    pair,
-                    torch.zeros_like(pair),
-                    pair.new_zeros(*pair.shape[:3], 2 + self.config.radial),
-                ],
-                dim=-1,
-            )
-            flag = node.new_zeros(*node.shape[:2], 2)
-        else:
-            more, pair_more = self._known(
-                previous.types.softmax(-1), previous.bonds.softmax(-1), pair_mask
-            )
-            d = distances(previous.x)[1]
-            node = torch.cat([node, more], dim=-1)
-            pair = torch.cat(
-                [
-                    pair,
-                    pair_more,
-                    torch.ones_like(d)[..., None],
-                    d[..., None] * 0.2,
-                    self.radial(d),
-                ],
-                dim=-1,
-            )
-            flag = node.new_ones(*node.shape[:2], 2)
-        phase = state.sigma.clamp_min(1e-3).log()[..., None] * self.frequencies
-        h = self.node(torch.cat([node, flag, phase.sin(), phase.cos()], dim=-1))
+        pair_mask = pairs_of(mask).to(state.x.dtype)
         wanted, _ = self.targets(targets)
-        h = (h + wanted[:, None]) * mask[..., None]
-        left, right = self.outer(h).chunk(2, dim=-1)
-        p = self.pair(pair) + left[:, :, None] + right[:, None]
-        skip = (SIGMA_DATA_A**2 / (state.sigma.square() + SIGMA_DATA_A**2))[..., None]
-        reach = (SIGMA_DATA_A * state.sigma / (state.sigma.square() + SIGMA_DATA_A**2).sqrt())[
-            ..., None
-        ]
+        h, p = self._embedded(state, wanted, pair_mask, previous)
+        bias = attention_bias(mask, state.x.dtype)
+        variance = state.sigma.square() + SIGMA_DATA_A**2  # (b, n)
+        skip = (SIGMA_DATA_A**2 / variance)[..., None]
+        reach = (SIGMA_DATA_A * state.sigma / variance.sqrt())[..., None]
         x, stages = state.x, []
         moved = torch.zeros_like(x)
-        layers = zip(self.distance, self.condition, self.blocks, self.triangles, self.move)
-        for distance, condition, blocks, triangles, move in layers:
+        for k, move in enumerate(self.move):
             unit, d = distances(x)
-            p = p + distance(self.radial(d))
-            h = h + condition(functional.silu(wanted))[:, None]
-            for block, triangle in zip(cast(nn.ModuleList, blocks), cast(nn.ModuleList, triangles)):
+            p = p + self.distance[k](self.radial(d))
+            h = h + self.condition[k](functional.silu(wanted))[:, None]
+            blocks, triangles = (cast(nn.ModuleList, m[k]) for m in (self.blocks, self.triangles))
+            for block, triangle in zip(blocks, triangles, strict=True):
                 p = triangle(p, pair_mask)
                 h, p = block(h, p, unit, pair_mask, bias)
             moved = moved + move(p, unit, d, pair_mask)
@@ -270,6 +251,36 @@ class JointNetwork(nn.Module):
             stages.append(x)
         bonds = self.to_bonds(p)
         return Estimate(self.to_types(h), 0.5 * (bonds + bonds.transpose(1, 2)), x, stages)
+
+    def _embedded(
+        self, state: State, wanted: Tensor, pair_mask: Tensor, previous: Estimate | None
+    ) -> tuple[Tensor, Tensor]:
+        """First features of tokens (b, n, width) and pairs (b, n, n, pair_width)."""
+        # evidence back to probabilities times how certain they are: nothing known gives zero
+        certain = (state.bonds.square().sum(-1) * (BONDS / (BONDS - 1.0))) * pair_mask
+        node, pair = self._known(state.types, state.bonds + 1.0 / BONDS, certain)
+        more, pair_more, d_more = self._of_previous(node, pair, pair_mask, previous)
+        flag = node.new_full((*node.shape[:2], 2), float(previous is not None))
+        phase = state.sigma.clamp_min(1e-3).log()[..., None] * self.frequencies
+        h = self.node(torch.cat([node, more, flag, phase.sin(), phase.cos()], dim=-1))
+        h = (h + wanted[:, None]) * state.mask[..., None]
+        left, right = self.outer(h).chunk(2, dim=-1)
+        p = self.pair(torch.cat([pair, pair_more, d_more], dim=-1))
+        return h, p + left[:, :, None] + right[:, None]
+
+    def _of_previous(
+        self, node: Tensor, pair: Tensor, pair_mask: Tensor, previous: Estimate | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What an earlier estimate adds to the features: of tokens and pairs in the
+        shapes of `node` and `pair`, and of its distances; zero if there is none.
+        """
+        if previous is None:
+            none = pair.new_zeros(*pair.shape[:3], 2 + self.config.radial)
+            return torch.zeros_like(node), torch.zeros_like(pair), none
+        types, bonds = previous.types.softmax(-1), previous.bonds.softmax(-1)
+        d = distances(previous.x)[1]
+        apart = [torch.ones_like(d)[..., None], d[..., None] * 0.2, self.radial(d)]
+        return *self._known(types, bonds, pair_mask), torch.cat(apart, dim=-1)
 
     def size_logits(self, targets: Targets) -> Tensor:
         """Logits (b, 9) of 1 to 9 tokens."""

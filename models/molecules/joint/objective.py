@@ -33,24 +33,14 @@ from equidrift.models.shared.schedules import noise_level
 SIGMA_MAX_A, SIGMA_MIN_A, RHO = 6.0, 0.02, 3.0
 COMPLETE = 0.8  # time at which the last type and bond are revealed
 BETA_TYPES, BETA_BONDS = 1.5, 4.0  # what a Bayesian flow has gathered at its end
-FLOW_SHARE, FRAGMENT_SHARE = (
-    0.12,
-    0.10,
-)  # of the training samples: a Bayesian flow's evidence; a held fragment
-UNCONDITIONAL, SINGLE = (
-    0.12,
-    0.7,
-)  # of those that may be conditioned: no property given; one alone, else several
-OFTEN = torch.tensor([4.0 if name in USUAL else 1.0 for name in PROPERTIES]).cumsum(
-    0
-)  # how often a property is the one
-WEIGHTS = (
-    1.0,
-    4.0,
-    2.0,
-    0.25,
-    0.1,
-)  # of types, bonds (four times as many), places, distances, size
+FLOW_SHARE = 0.12  # of the training samples: with the evidence of a Bayesian flow
+FRAGMENT_SHARE = 0.10  # of the training samples: with a held fragment
+UNCONDITIONAL = 0.12  # of those that may be conditioned: no property given
+SINGLE = 0.7  # of those that may be conditioned: a single property, else several
+# how often a property is the single one, summed up
+OFTEN = np.cumsum([4.0 if name in USUAL else 1.0 for name in PROPERTIES], dtype=np.float32)
+# of types, bonds (four times as many), places, distances, size
+WEIGHTS = (1.0, 4.0, 2.0, 0.25, 0.1)
 
 
 def joint_level(tau: Tensor) -> Tensor:
@@ -133,6 +123,7 @@ class Batches:
         self.epoch, self.order = -1, np.zeros(0, np.int64)
 
     def __call__(self, step: int) -> Example:
+        """The training batch of a step."""
         epoch, k = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self.epoch, self.order = (
@@ -143,56 +134,22 @@ class Batches:
         return self.example(rows, np.random.default_rng((self.seed, 1 << 32, step)))
 
     def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:
+        """The training batch of some molecules, `rows` of the data."""
         clean = self.data.take(rows)
-        b, n = clean.types.shape
+        b = len(clean)
         draw = _Draw(rng)
-        tau = (draw.uniform(1) + torch.arange(b) / b) % 1.0  # stratified
-        share = hidden_share(tau)
-        stray = draw.uniform(b) < 0.15
-        shares = []
-        for _ in range(2):  # of types, of bonds
-            near = (share + 0.6 * (draw.uniform(b) - 0.5)).clamp(0.0, 1.0)
-            shares.append(torch.where(stray, draw.uniform(b), near))
+        tau = (draw.uniform(1) + torch.arange(b, device=clean.x.device) / b) % 1.0  # stratified
+        shares = _stray(hidden_share(tau), draw)
         held = self._fragments(clean.mask, draw)
-        hide_types = (draw.uniform(b, n) < shares[0][:, None]) & ~held
-        hide_bonds = symmetric(draw.uniform(b, n, n)) < shares[1][:, None, None]
-        hide_bonds &= ~(held[:, :, None] & held[:, None])
-        off = pairs_of(clean.mask)
-        flows = draw.uniform(b) < FLOW_SHARE
-        types, bonds = (
-            evidence(clean.types, hide_types, len(TYPES)),
-            evidence(clean.bonds, hide_bonds, BONDS),
-        )
-        accuracy = (1.0 - torch.stack(shares)).square()
-        soft_types = blurred(
-            clean.types,
-            BETA_TYPES * accuracy[0][:, None].expand(b, n),
-            len(TYPES),
-            draw.normal(b, n, len(TYPES)),
-        )
-        soft_bonds = blurred(
-            clean.bonds,
-            BETA_BONDS * accuracy[1][:, None, None].expand(b, n, n),
-            BONDS,
-            symmetric(draw.normal(b, n, n, BONDS)),
-        )
-        types = torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None]
-        bonds = torch.where(flows[:, None, None, None], soft_bonds, bonds) * off[..., None]
-        sigma = joint_level(tau)[:, None].expand(b, n)
-        noise = draw.normal(b, n, 3)
-        any_held = held.any(1)
-        noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))
-        sigma = torch.where(held, torch.minimum(sigma, torch.tensor(SIGMA_MIN_A)), sigma)
-        x = clean.x + sigma[..., None] * noise
+        known = _categories(clean, shares, held, draw)
+        x, sigma = _places(clean, tau, held, draw)
         middle = centre(x, clean.mask)
-        x, clean.x = (
-            (x - middle) * clean.mask[..., None],
-            (clean.x - middle) * clean.mask[..., None],
-        )
-        of_types = ((hide_types | flows[:, None]) & clean.mask).float()
-        of_bonds = ((hide_bonds | flows[:, None, None]) & off).float()
+        x = (x - middle) * clean.mask[..., None]
+        clean.x = (clean.x - middle) * clean.mask[..., None]
+        off = pairs_of(clean.mask)
+        of_types, of_bonds = (known.of_types & clean.mask).float(), (known.of_bonds & off).float()
         return Example(
-            State(types, bonds, x, sigma, clean.mask),
+            State(known.types, known.bonds, x, sigma, clean.mask),
             self._targets(clean, draw),
             clean,
             _shared(of_types, clean.mask),
@@ -217,13 +174,81 @@ class Batches:
         """
         values = (clean.props - self.mean) / self.deviation
         b, k = values.shape
+        often = torch.from_numpy(OFTEN)
         alone = functional.one_hot(
-            torch.searchsorted(OFTEN, draw.uniform(b) * OFTEN[-1]).clamp_max(k - 1), k
+            torch.searchsorted(often, draw.uniform(b) * often[-1]).clamp_max(k - 1), k
         ).bool()
         several = draw.uniform(b, k) < draw.uniform(b, 1)
         given = torch.where((draw.uniform(b) < SINGLE)[:, None], alone, several)
         given &= ((draw.uniform(b) >= UNCONDITIONAL) & clean.conditional)[:, None]
         return Targets(values, given)
+
+
+@dataclass
+class _Categories:
+    """Evidence on types (b, n, 21) and bonds (b, n, n, 4) of a training batch, and which
+    of them the network is to tell.
+    """
+
+    types: Tensor
+    bonds: Tensor
+    of_types: Tensor
+    of_bonds: Tensor
+
+
+def _stray(share: Tensor, draw: _Draw) -> list[Tensor]:
+    """Hidden shares (b,) of types and of bonds: near the path's, and some anywhere."""
+    b = len(share)
+    stray = draw.uniform(b) < 0.15
+    shares = []
+    for _ in range(2):
+        near = (share + 0.6 * (draw.uniform(b) - 0.5)).clamp(0.0, 1.0)
+        shares.append(torch.where(stray, draw.uniform(b), near))
+    return shares
+
+
+def _categories(clean: Heavy, shares: list[Tensor], held: Tensor, draw: _Draw) -> _Categories:
+    """Types and bonds hidden by these shares, or blurred as a Bayesian flow has them."""
+    b, n = clean.types.shape
+    hide_types = (draw.uniform(b, n) < shares[0][:, None]) & ~held
+    hide_bonds = symmetric(draw.uniform(b, n, n)) < shares[1][:, None, None]
+    hide_bonds &= ~(held[:, :, None] & held[:, None])
+    flows = draw.uniform(b) < FLOW_SHARE
+    accuracy = (1.0 - torch.stack(shares)).square()
+    soft_types = blurred(
+        clean.types,
+        BETA_TYPES * accuracy[0][:, None].expand(b, n),
+        len(TYPES),
+        draw.normal(b, n, len(TYPES)),
+    )
+    soft_bonds = blurred(
+        clean.bonds,
+        BETA_BONDS * accuracy[1][:, None, None].expand(b, n, n),
+        BONDS,
+        symmetric(draw.normal(b, n, n, BONDS)),
+    )
+    types = evidence(clean.types, hide_types, len(TYPES))
+    bonds = evidence(clean.bonds, hide_bonds, BONDS)
+    return _Categories(
+        torch.where(flows[:, None, None], soft_types, types) * clean.mask[..., None],
+        torch.where(flows[:, None, None, None], soft_bonds, bonds)
+        * pairs_of(clean.mask)[..., None],
+        hide_types | flows[:, None],
+        hide_bonds | flows[:, None, None],
+    )
+
+
+def _places(clean: Heavy, tau: Tensor, held: Tensor, draw: _Draw) -> tuple[Tensor, Tensor]:
+    """Places (b, n, 3) with noise, and its levels (b, n), both in A; next to none where
+    a token is held.
+    """
+    b, n = clean.types.shape
+    sigma = joint_level(tau)[:, None].expand(b, n)
+    noise = draw.normal(b, n, 3)
+    any_held = held.any(1)
+    noise = torch.where(any_held[:, None, None], noise, centred(noise, clean.mask))
+    sigma = torch.where(held, sigma.clamp_max(SIGMA_MIN_A), sigma)
+    return clean.x + sigma[..., None] * noise, sigma
 
 
 class _Draw:
@@ -233,9 +258,11 @@ class _Draw:
         self.rng = rng
 
     def uniform(self, *shape: int) -> Tensor:
+        """Numbers from 0 to 1 in this shape."""
         return torch.from_numpy(self.rng.random(shape, dtype=np.float32))
 
     def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers in this shape."""
         return torch.from_numpy(self.rng.standard_normal(shape, dtype=np.float32))
 
 
@@ -264,31 +291,30 @@ def joint_loss(network: nn.Module, example: Example) -> Tensor:
     of_bonds = functional.cross_entropy(
         made.bonds.flatten(0, 2), clean.bonds.flatten(), reduction="none"
     ).view(clean.bonds.shape)
-    b = len(clean)
-    types, bonds = (
-        (example.type_weight * of_types).sum() / b,
-        (example.bond_weight * of_bonds).sum() / b,
-    )
-    snr = (1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2).clamp(
-        0.05, 400.0
-    ) * example.place_weight
-    share = (1.0, *(0.25 for _ in made.stages[1:]))
-    places, near = torch.zeros(()), torch.zeros(())
-    pair = (
-        example.place_weight[:, :, None]
-        * clean.mask[:, None]
-        * ~torch.eye(clean.mask.shape[1], dtype=torch.bool)
-    )
-    true = distances(clean.x)[1]
-    close = pair * torch.exp(-((true / 2.5) ** 2)) / (0.1 + state.sigma.clamp_max(2.0)[..., None])
-    for x, s in zip(reversed(made.stages), share):
-        places = (
-            places + s * ((x - clean.x).square().sum(-1) * snr).sum() / example.place_weight.sum()
-        )
-        wrong = functional.smooth_l1_loss(distances(x)[1], true, beta=0.05, reduction="none")
-        near = near + s * (close * wrong).sum() / pair.sum().clamp_min(1.0)
+    types = (example.type_weight * of_types).sum() / len(clean)
+    bonds = (example.bond_weight * of_bonds).sum() / len(clean)
+    places, near = _place_loss(made, example)
     size = functional.cross_entropy(
         cast(JointNetwork, network).size_logits(example.targets), clean.mask.sum(1) - 1
     )
     parts = (types, bonds, places / 3.0, near, size)
-    return torch.stack([w * part for w, part in zip(WEIGHTS, parts)]).sum()
+    return torch.stack([w * part for w, part in zip(WEIGHTS, parts, strict=True)]).sum()
+
+
+def _place_loss(made: Estimate, example: Example) -> tuple[Tensor, Tensor]:
+    """Errors of places and of near distances, those of earlier stages by a quarter."""
+    state, clean = example.state, example.clean
+    snr = 1.0 / state.sigma.square() + 1.0 / SIGMA_DATA_A**2
+    snr = snr.clamp(0.05, 400.0) * example.place_weight
+    apart = ~torch.eye(clean.mask.shape[1], dtype=torch.bool, device=clean.mask.device)
+    pair = example.place_weight[:, :, None] * clean.mask[:, None] * apart
+    true = distances(clean.x)[1]
+    close = pair * torch.exp(-((true / 2.5) ** 2)) / (0.1 + state.sigma.clamp_max(2.0)[..., None])
+    places, near = true.new_zeros(()), true.new_zeros(())
+    share = (1.0, *(0.25 for _ in made.stages[1:]))
+    for x, s in zip(reversed(made.stages), share, strict=True):
+        off = ((x - clean.x).square().sum(-1) * snr).sum()
+        places = places + s * off / example.place_weight.sum()
+        wrong = functional.smooth_l1_loss(distances(x)[1], true, beta=0.05, reduction="none")
+        near = near + s * (close * wrong).sum() / pair.sum().clamp_min(1.0)
+    return places, near

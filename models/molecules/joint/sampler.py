@@ -153,7 +153,8 @@ class JointModel(BatchedMoleculeModel):
             raise InputError(f"steps must lie in 1 .. 1000, not {steps}")
         if not guidance >= 0:
             raise InputError(
-                f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}"
+                "guidance must be 0 (targets are ignored), 1 "
+                f"(plain conditioning) or more, not {guidance}"
             )
         held = None if fragment is None else Fragment.of(*fragment)
         rows = (
@@ -186,7 +187,8 @@ class JointModel(BatchedMoleculeModel):
                 raise InputTypeError(f"the target {name} must be a number, not {value!r}")
             if not np.isfinite(value):
                 raise InputError(
-                    f"the target {name} must be a finite number, not {value}; leave it out to let the property be free"
+                    f"the target {name} must be a finite number, not "
+                    f"{value}; leave it out to let the property be free"
                 )
             row[PROPERTIES.index(known)] = value
         return row
@@ -270,7 +272,7 @@ class JointModel(BatchedMoleculeModel):
             return made
         parts = []
         for logits, code, hide, there in zip(
-            (made.types, made.bonds), codes, hidden, (walk.mask, walk.off)
+            (made.types, made.bonds), codes, hidden, (walk.mask, walk.off), strict=True
         ):
             known = functional.one_hot(code.clamp_min(0), logits.shape[-1]).float()
             parts.append(
@@ -280,7 +282,7 @@ class JointModel(BatchedMoleculeModel):
             gains = self.additive.gains(parts[0], parts[1], targets.values, targets.given)
         types, bonds = (
             logits + self.steer * guidance * gain.clamp(-MAX_GAIN, MAX_GAIN)
-            for logits, gain in zip((made.types, made.bonds), gains)
+            for logits, gain in zip((made.types, made.bonds), gains, strict=True)
         )
         return Estimate(types, bonds, made.x, [])
 
@@ -330,18 +332,18 @@ class JointModel(BatchedMoleculeModel):
                 walk, made, walk.unknown(), (walk.free_types, walk.free_bonds), targets, guidance
             )
             gained = walk.accuracy(k + 1) - walk.accuracy(k)
-            for log, logits, u, beta, noise in zip(
+            for gathered, logits, u, beta, noise in zip(
                 (log_types, log_bonds),
                 (made.types, made.bonds),
                 walk.uniform(k, 1),
                 (BETA_TYPES, BETA_BONDS),
                 walk.flow_noise(),
+                strict=True,
             ):
                 kinds = logits.shape[-1]
                 drawn = functional.one_hot(categorical(logits, u), kinds)
-                log += (
-                    beta * gained * (kinds * drawn - 1.0) + (beta * gained * kinds) ** 0.5 * noise
-                )
+                gain = beta * gained
+                gathered.add_(gain * (kinds * drawn - 1.0) + (gain * kinds) ** 0.5 * noise)
             types, bonds = (
                 made.types.argmax(-1),
                 torch.where(walk.free_bonds, made.bonds.argmax(-1), known_bonds),

@@ -66,7 +66,7 @@ def run_training(
     return train(JointTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: JointTraining, network: JointNetwork, out: Path) -> Task:
+def make_task(c: JointTraining, network: JointNetwork, _out: Path) -> Task:
     """What is trained. Raises `InputError` for data without a usable molecule."""
     data = training_molecules(c)
     mean, deviation = property_scale(data.props)
@@ -101,7 +101,8 @@ def training_molecules(c: JointTraining) -> Heavy:
     )
     if not len(data):
         raise InputError(
-            f"no molecule of the training part of {c.data or 'QM9'} can be held: at most 9 heavy atoms of C, N, O and F"
+            f"no molecule of the training part of {c.data or 'QM9'} can "
+            "be held: at most 9 heavy atoms of C, N, O and F"
         )
     return data
 
@@ -141,17 +142,17 @@ def card_of(config: JointConfig, data: Heavy) -> dict[str, Any]:
     )
     known = learnt.props
     mean, deviation = property_scale(data.props)
-    columns = zip(
-        PROPERTIES, *(row.tolist() for row in (mean, deviation, known.amin(0), known.amax(0)))
-    )
+    numbers = torch.stack([mean, deviation, known.amin(0), known.amax(0)], dim=1).tolist()
+    keys = ("mean", "deviation", "least", "greatest")
     scale = {
-        name: dict(zip(("mean", "deviation", "least", "greatest"), numbers))
-        for name, *numbers in columns
+        name: dict(zip(keys, row, strict=True))
+        for name, row in zip(PROPERTIES, numbers, strict=True)
     }
     return {
         "family": "molecules",
         "task": "joint",
-        "what": "draws elements, charges, hydrogens, bonds and coordinates of the heavy atoms together",
+        "what": "draws elements, charges, hydrogens, bonds "
+        "and coordinates of the heavy atoms together",
         "config": dataclasses.asdict(config),
         "properties": scale,
         "additive": Additive.fit(learnt, mean, deviation).card(),

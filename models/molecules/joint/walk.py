@@ -62,6 +62,7 @@ class Draws:
 
     @classmethod
     def of(cls, seeds: NDArray[np.int64], steps: int) -> Draws:
+        """All that samples of these seeds draw in `steps` steps."""
         rngs = [sample_rng(int(s)) for s in seeds]
         size = torch.tensor([g.random() for g in rngs])
         places = np.stack(

@@ -105,6 +105,7 @@ class ConformerEncoder(nn.Module):
         return out
 
     def forward(self, batch: Batch, x: Tensor) -> Tensor:
+        """Latents (b, d) of mean square 1, of conformers x (b, n, 3) in A."""
         h, mask = self.atoms(batch, x), batch.mask[..., None]
         most = h.masked_fill(~mask, -1e4).amax(1)
         mean = (h * mask).sum(1) / mask.sum(1)
@@ -192,7 +193,7 @@ def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
         0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
     )
     loss = torch.zeros(())
-    for scale, x in zip([0.25] * (len(outs) - 1) + [1.0], outs):
+    for scale, x in zip([0.25] * (len(outs) - 1) + [1.0], outs, strict=True):
         errors = [
             geometry_errors(example.batch, x, target)
             for target in (example.clean, example.mirrored)
@@ -220,6 +221,7 @@ class GeometryBatches:
         return rng.permutation(rows.reshape(count, self.batch), axis=0)
 
     def __call__(self, step: int) -> GeometryExample:
+        """The training batch of a step."""
         epoch, k = divmod(step, len(self.chosen) // self.batch)
         if epoch != self.epoch:
             self.epoch, self.plan = epoch, self._epoch_plan(epoch)
@@ -234,7 +236,7 @@ class GeometryBatches:
         clean, mirrored, noisy = (np.zeros((len(rows), n, 3), np.float32) for _ in range(3))
         sigma = np.exp(SIGMA_LOG_MEAN + SIGMA_LOG_STD * rng.standard_normal(len(rows)))
         sigma[rng.random(len(rows)) < FROM_NOISE] = SIGMA_MAX_A
-        for k, (row, code) in enumerate(zip(rows.tolist(), codes)):
+        for k, (row, code) in enumerate(zip(rows.tolist(), codes, strict=True)):
             x = self.data.positions(row)
             x = x - x.mean(0)
             hands = [exchange_hydrogens(code, image) for image in (x, -x)]

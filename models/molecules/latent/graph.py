@@ -351,6 +351,7 @@ class GraphBatches:
         return rng.permutation(rows.reshape(count, self.batch), axis=0)
 
     def __call__(self, step: int) -> GraphExample:
+        """The training batch of a step."""
         epoch, k = divmod(step, len(self.graphs) // self.batch)
         if epoch != self.epoch:
             self.epoch, self.plan = epoch, self._epoch_plan(epoch)

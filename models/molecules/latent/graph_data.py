@@ -20,7 +20,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import QM9
-from equidrift.models.shared.graph_codes import ELEMENTS
+from equidrift.models.shared.graph_codes import ELEMENTS, GraphCodes, graph_codes
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
@@ -30,6 +30,8 @@ __all__ = [
     "GraphBatch",
     "each",
     "graph_batch",
+    "molecule_or_none",
+    "plain_codes",
     "qm9_graphs",
     "selfies_of",
     "smiles_of",
@@ -37,11 +39,8 @@ __all__ = [
     "vocabulary",
 ]
 
-ATOM_SIZES = (
-    len(ELEMENTS) + 1,
-    8,
-    6,
-)  # element, charge (-3 .. 3), hydrogens (0 .. 4); 0 is padding
+# element, charge (-3 .. 3), hydrogens (0 .. 4); 0 is padding
+ATOM_SIZES = (len(ELEMENTS) + 1, 8, 6)
 BOND_TYPES = 5  # none, single, double, triple, aromatic
 PAD, END = 0, 1
 _TYPE = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
@@ -94,7 +93,8 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(atom codes (n, 3), bond types (n, n)) of the heavy atoms."""
     if unknown := sorted(set(molecule.numbers.tolist()) - set(ELEMENTS)):
         raise MoleculeError(
-            f"the encoder does not know the elements with atomic numbers {unknown}; it knows {', '.join(map(str, ELEMENTS))}"
+            "the encoder does not know the elements with atomic numbers "
+            f"{unknown}; it knows {', '.join(map(str, ELEMENTS))}"
         )
     from_mol, to_mol = (host_function("rdkit", name) for name in ("from_mol", "to_mol"))
     molecule = from_mol(to_mol(molecule))
@@ -104,7 +104,7 @@ def _arrays(molecule: Molecule) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     place[kept] = np.arange(len(kept))
     hydrogens = np.zeros(molecule.n_atoms, np.int64)
     bond = np.zeros((len(kept), len(kept)), np.uint8)
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         if place[i] >= 0 and place[j] >= 0:
             bond[place[i], place[j]] = bond[place[j], place[i]] = _TYPE.get(order, 1)
         else:
@@ -193,7 +193,8 @@ def tokenise(
     for k, sequence in enumerate(sequences):
         if strict and len(sequence) + 1 > length:
             raise InputError(
-                f"a molecule has {len(sequence)} SELFIES tokens, more than the {length - 1} that the decoder writes"
+                f"a molecule has {len(sequence)} SELFIES tokens, more "
+                f"than the {length - 1} that the decoder writes"
             )
         if strict and (unknown := set(sequence) - set(code)):
             raise InputError(
@@ -213,3 +214,19 @@ def each(function: Callable[[str], list[str]], items: Iterable[str]) -> list[lis
         except MoleculeError:
             out.append([])
     return out
+
+
+def plain_codes(molecule: Molecule) -> GraphCodes:
+    """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
+    from_mol, to_mol = (host_function("rdkit", name) for name in ("from_mol", "to_mol"))
+    none = np.zeros((0, 5), np.int64)
+    return graph_codes(from_mol(to_mol(molecule.replace(tetrahedral=none, double_bonds=none))))
+
+
+@functools.lru_cache(maxsize=65536)
+def molecule_or_none(smiles: str) -> Molecule | None:
+    """The molecule of a SMILES, without its name; None if there is none."""
+    try:
+        return Molecule.from_smiles(smiles).replace(smiles="", name="")
+    except MoleculeError:
+        return None

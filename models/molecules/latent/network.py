@@ -58,6 +58,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        """h (b, width) under the condition c (b, condition)."""
         scale, shift = self.modulation(c).chunk(2, dim=-1)
         out: Tensor = h + self.mlp(self.norm(h) * (1 + scale) + shift)
         return out
@@ -159,7 +160,8 @@ class LatentDenoiser(nn.Module):
         for block in self.blocks:
             h = block(h, c)
         out = self.last(self.norm(h))
-        return x / (s.square() + 1) + out * s * (s.square() + 1).rsqrt()
+        clean: Tensor = x / (s.square() + 1) + out * s * (s.square() + 1).rsqrt()
+        return clean
 
     @torch.no_grad()
     def sample(
@@ -232,7 +234,8 @@ def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:
             example.clean + s * example.noise, example.sigma, example.values, example.observable
         )
     error = (estimate - example.clean).square() * example.known
-    return (error * (s.square() + 1) / s.square()).sum() / example.known.sum()
+    loss: Tensor = (error * (s.square() + 1) / s.square()).sum() / example.known.sum()
+    return loss
 
 
 class LatentBatches:
@@ -258,6 +261,7 @@ class LatentBatches:
         )
 
     def __call__(self, step: int) -> LatentExample:
+        """The training batch of a step."""
         rng = np.random.default_rng((self.seed, 1 << 32, step))
         rows = rng.integers(0, len(self.latents), self.batch)
         sigma = np.exp(SIGMA_LOG_MEAN + SIGMA_LOG_STD * rng.standard_normal(self.batch)).astype(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
@@ -105,7 +106,8 @@ class LatentModel(MoleculeModel):
         """
         if fragment is not None:
             raise InputError(
-                "the latent model cannot hold a fragment; use the joint model, or leave the fragment out"
+                "the latent model cannot hold a fragment; use the "
+                "joint model, or leave the fragment out"
             )
         seeds = np.asarray(seeds, np.int64)
         z = self.latents(seeds, wanted, guidance=guidance, steps=steps)
@@ -139,44 +141,55 @@ class LatentModel(MoleculeModel):
         strength = GUIDANCE if guidance is None else float(guidance)
         if not 0 <= strength < np.inf:
             raise InputError(
-                f"guidance must be 0 (targets are ignored), 1 (plain conditioning) or more, not {guidance}"
+                "guidance must be 0 (targets are ignored), 1 "
+                f"(plain conditioning) or more, not {guidance}"
             )
         sizes = self.network.config
-        given: list[NDArray[np.float64] | None] = []
-        for table, length, name in (
-            (wanted, sizes.properties, "wanted"),
-            (observable, sizes.observable, "observable"),
-        ):
-            if table is None:
-                given.append(None)
-                continue
-            rows = np.asarray(table, np.float64)
-            if rows.shape not in ((length,), (len(seeds), length)) or (
-                name == "observable" and not np.isfinite(rows).all()
-            ):
-                raise InputError(
-                    f"{name} must be of shape ({length},) or ({len(seeds)}, {length}) for {self.name}, not {rows.shape}"
-                )
-            given.append(np.broadcast_to(rows, (len(seeds), length)))
+        given = (
+            self._rows(wanted, len(seeds), sizes.properties, "wanted"),
+            self._rows(observable, len(seeds), sizes.observable, "observable"),
+        )
         out = np.zeros((len(seeds), sizes.latent))
-        with torch.inference_mode():
-            for begin in range(0, len(seeds), BATCH):
-                part = slice(begin, min(begin + BATCH, len(seeds)))
-                noise = np.stack(
-                    [sample_rng(int(s)).standard_normal(sizes.latent) for s in seeds[part]]
-                )
-                values, vectors = (
-                    None if table is None else torch.from_numpy(table[part].copy()).float()
-                    for table in given
-                )
-                out[part] = (
-                    self.network.sample(
-                        torch.from_numpy(noise).float(), steps, values, vectors, strength
-                    )
-                    .double()
-                    .numpy()
-                )
+        for begin in range(0, len(seeds), BATCH):
+            part = slice(begin, min(begin + BATCH, len(seeds)))
+            conditions = [None if table is None else table[part] for table in given]
+            out[part] = self._drawn(seeds[part], conditions, steps, strength)
         return out
+
+    @torch.inference_mode()
+    def _drawn(
+        self,
+        seeds: NDArray[np.int64],
+        conditions: list[NDArray[np.float64] | None],
+        steps: int,
+        strength: float,
+    ) -> NDArray[np.float64]:
+        """Latents (len(seeds), size) under property values and vectors, or None."""
+        size = self.network.config.latent
+        noise = np.stack([sample_rng(int(s)).standard_normal(size) for s in seeds])
+        values, vectors = (
+            None if table is None else torch.from_numpy(table.copy()).float()
+            for table in conditions
+        )
+        start = torch.from_numpy(noise).float()
+        made: Tensor = self.network.sample(start, steps, values, vectors, strength)
+        return made.double().numpy()
+
+    def _rows(
+        self, table: ArrayLike | None, count: int, length: int, name: str
+    ) -> NDArray[np.float64] | None:
+        """A condition (length,) or (count, length) as a row for each sample."""
+        if table is None:
+            return None
+        rows = np.asarray(table, np.float64)
+        if rows.shape not in ((length,), (count, length)):
+            raise InputError(
+                f"{name} must be of shape ({length},) or ({count}, {length}) for {self.name}, "
+                f"not {rows.shape}"
+            )
+        if name == "observable" and not np.isfinite(rows).all():
+            raise InputError("observable holds NaN or infinity; leave such samples out")
+        return np.broadcast_to(rows, (count, length))
 
     def _values(self, targets: Mapping[str, float] | None) -> NDArray[np.float64] | None:
         """Property values in the network's order, NaN where there is no target."""

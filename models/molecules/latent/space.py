@@ -22,30 +22,38 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError, MoleculeError, UnknownNameError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, GeometryConfig, hand
 from equidrift.models.molecules.latent.graph import GraphAutoencoder, GraphConfig, unit
-from equidrift.models.molecules.latent.graph_data import END, PAD, graph_batch, smiles_of
+from equidrift.models.molecules.latent.graph_data import (
+    END,
+    PAD,
+    graph_batch,
+    molecule_or_none,
+    plain_codes,
+    smiles_of,
+)
+from equidrift.models.molecules.latent.vectors import (
+    great_circles,
+    nearest_conformers,
+    normalised,
+    turned,
+)
 from equidrift.models.shared.graph_codes import (
     GraphCodes,
     collate,
-    graph_codes,
     like_sized,
     with_hydrogen_rows,
 )
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback
 from equidrift.records import Molecule
-from equidrift.registry import host_function, make_refiner
-from equidrift.seeds import sample_rng
+from equidrift.registry import make_refiner
 
 Made = tuple[Molecule, NDArray[np.float64]]
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
-NO_ROWS = np.zeros((0, 5), np.int64)
-DECIDED = (
-    0.02  # a chirality measure (`hand`) nearer to 0 than this tells no mirror image from the other
-)
-SAME = 0.999  # cosine of two graph latents above which a decoded graph is taken to be the one that was meant
+# cosine of two graph latents above which a decoded graph is taken to be the one meant
+SAME = 0.999
 CANDIDATES = 8
 TEMPERATURE = 0.7  # of the token draws that stand beside the likeliest sequence
 
@@ -77,7 +85,8 @@ class LatentSpace:
     ):
         if candidates < 1 or conformers < 1 or not 1 <= steps <= 1000:
             raise InputError(
-                f"candidates and conformers must be 1 or more and steps in 1 .. 1000, not {candidates}, {conformers}, {steps}"
+                "candidates and conformers must be 1 or more and steps in 1 "
+                f".. 1000, not {candidates}, {conformers}, {steps}"
             )
         self.graph, self.graph_card = load_network(
             graph, "latent-graph", lambda sizes: GraphAutoencoder(GraphConfig(**sizes))
@@ -86,12 +95,8 @@ class LatentSpace:
             geometry, "latent-geometry", lambda sizes: GeometryAutoencoder(GeometryConfig(**sizes))
         )
         self.tokens = list(self.graph_card["tokens"])
-        self.candidates, self.conformers, self.steps, self.refine = (
-            candidates,
-            conformers,
-            steps,
-            refine,
-        )
+        self.candidates, self.conformers = candidates, conformers
+        self.steps, self.refine = steps, refine
         first, second = self.graph.config.latent, self.geometry.config.latent
         self.slices = {
             "graph": slice(0, first),
@@ -121,7 +126,8 @@ class LatentSpace:
             or not np.isfinite(x).all()
         ):
             raise InputError(
-                f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
+                f"positions_A must be finite and of shape ({molecule.n_atoms}, "
+                f"3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
             )
         blocks = [None] if x is None else list(x.reshape(-1, molecule.n_atoms, 3))
         out = self.encode_many([(molecule, block) for block in blocks])
@@ -139,7 +145,9 @@ class LatentSpace:
         codes = [plain_codes(items[k][0]) for k in placed]
         conformers = [np.asarray(items[k][1]) for k in placed]
         out[placed, self.slices["geometry"]] = self.encode_codes(codes, conformers)
-        out[placed, -1] = [hand(items[k][0].numbers, x) for k, x in zip(placed, conformers)]
+        out[placed, -1] = [
+            hand(items[k][0].numbers, x) for k, x in zip(placed, conformers, strict=True)
+        ]
         return out
 
     def encode_graphs(self, molecules: Sequence[Molecule]) -> NDArray[np.float64]:
@@ -195,7 +203,8 @@ class LatentSpace:
         table = np.atleast_2d(np.asarray(z, np.float64))
         if table.ndim != 2 or table.shape[1] != self.size or not np.isfinite(table).all():
             raise InputError(
-                f"z must be finite and of shape ({self.size},) or (any, {self.size}), not {np.shape(z)}"
+                f"z must be finite and of shape ({self.size},) or "
+                f"(any, {self.size}), not {np.shape(z)}"
             )
         chosen = (
             np.arange(len(table)) if seeds is None else np.atleast_1d(np.asarray(seeds, np.int64))
@@ -228,7 +237,7 @@ class LatentSpace:
                 ]
             )
             others, cosine = self._written(table[torch.from_numpy(rows)], uniform)
-            for k, other, value in zip(rows.tolist(), others, cosine.tolist()):
+            for k, other, value in zip(rows.tolist(), others, cosine.tolist(), strict=True):
                 if value > near[k]:
                     best[k], near[k] = other, value
             rows = rows[near[rows] < SAME]
@@ -248,7 +257,7 @@ class LatentSpace:
                         None if uniform is None else uniform[k * 1024 : (k + 1) * 1024],
                         TEMPERATURE,
                     )
-                    for k, part in enumerate(z.split(1024))
+                    for k, part in enumerate(torch.split(z, 1024))
                 ]
             )
         molecules = [self.molecule_of(row) for row in codes]
@@ -264,7 +273,7 @@ class LatentSpace:
         cannot be sanitised.
         """
         stop = np.flatnonzero((codes == END) | (codes == PAD))
-        return _read(
+        return molecule_or_none(
             smiles_of(
                 tuple(self.tokens[c - 2] for c in codes[: stop[0] if len(stop) else None].tolist())
             )
@@ -291,7 +300,15 @@ class LatentSpace:
         done = 0
         with torch.inference_mode():
             for part in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
-                x = self._nearest(codes, shapes, part, [int(seeds[rows[k]]) for k in part], steps)
+                own = [int(seeds[rows[k]]) for k in part]
+                x = nearest_conformers(
+                    self.geometry,
+                    [codes[k] for k in part],
+                    shapes[part],
+                    own,
+                    draws=self.conformers,
+                    steps=steps,
+                )
                 for i, k in enumerate(part):
                     wanted = float(z[rows[k], self.slices["hand"]][0])
                     out[rows[k]] = (
@@ -303,39 +320,6 @@ class LatentSpace:
                     callback({"done": done + len(molecules) - len(rows), "total": len(molecules)})
         return self.refined(out) if self.refine else out
 
-    def _nearest(
-        self,
-        codes: Sequence[GraphCodes],
-        shapes: NDArray[np.float64],
-        part: list[int],
-        seeds: list[int],
-        steps: int,
-    ) -> NDArray[np.float64]:
-        """Conformers (len(part), n, 3) of some of the graphs: of those drawn for each
-        the one that encodes nearest to its latent.
-        """
-        batch, z = collate([codes[k] for k in part]), torch.from_numpy(shapes[part]).float()
-        best, near = np.zeros((*batch.mask.shape, 3)), np.full(len(part), -np.inf)
-        for draw in range(self.conformers if bool(z.any()) else 1):
-            noise = torch.zeros((*batch.mask.shape, 3))
-            for i, (k, seed) in enumerate(zip(part, seeds)):
-                rng = (
-                    sample_rng(seed)
-                    if draw == 0
-                    else np.random.Generator(np.random.Philox(key=[seed, draw]))
-                )
-                start = rng.standard_normal((codes[k].n_atoms, 3))
-                noise[i, : len(start)] = torch.from_numpy(start - start.mean(0))
-            x = self.geometry.decode(batch, z, noise, steps)
-            cosine = (
-                (self.geometry.encoder(batch, x) * z).mean(1).double().numpy()
-                if self.conformers > 1
-                else np.zeros(len(part))
-            )
-            better = cosine > near
-            best[better], near[better] = x.double().numpy()[better], cosine[better]
-        return best
-
     def refined(self, made: list[Made | None]) -> list[Made | None]:
         """The molecules with their conformers moved by the refiner (two calls, GFN2-xTB
         level).
@@ -344,7 +328,7 @@ class LatentSpace:
         jobs = [(m, x[None]) for m, x in (one for one in made if one is not None)]
         moved = _refiner().refine_many(jobs)
         out = list(made)
-        for k, (molecule, _), x in zip(rows, jobs, moved):
+        for k, (molecule, _), x in zip(rows, jobs, moved, strict=True):
             out[k] = (molecule, x[0])
         return out
 
@@ -370,12 +354,7 @@ class LatentSpace:
             self.encode(*end) if isinstance(end, tuple) else np.asarray(end, np.float64)
             for end in (a, b)
         ]
-        path = np.stack(
-            [
-                np.concatenate([slerp(ends[0][s], ends[1][s], t) for s in self.slices.values()])
-                for t in np.linspace(0, 1, n)
-            ]
-        )
+        path = great_circles(ends[0], ends[1], list(self.slices.values()), n)
         return self.decode(path, np.full(n, seed))
 
     def neighbours(
@@ -402,7 +381,8 @@ class LatentSpace:
         q, table = np.asarray(query, np.float64), np.asarray(library, np.float64)
         if q.shape != (self.size,) or table.ndim != 2 or table.shape[1] != self.size or k < 1:
             raise InputError(
-                f"query must be ({self.size},), library (any, {self.size}) and k positive, not {q.shape}, {table.shape} and {k}"
+                f"query must be ({self.size},), library (any, {self.size}) "
+                f"and k positive, not {q.shape}, {table.shape} and {k}"
             )
         distance = np.sqrt(np.square(table[:, parts[part]] - q[parts[part]]).mean(1))
         order = np.argsort(distance, kind="stable")[:k]
@@ -417,49 +397,3 @@ def load_space(**options: Any) -> LatentSpace:
 @lru_cache(maxsize=1)
 def _refiner() -> Any:
     return make_refiner("refine")
-
-
-@lru_cache(maxsize=65536)
-def _read(smiles: str) -> Molecule | None:
-    """The molecule of a SMILES, None where there is none."""
-    try:
-        return Molecule.from_smiles(smiles).replace(smiles="", name="")
-    except MoleculeError:
-        return None
-
-
-def plain_codes(molecule: Molecule) -> GraphCodes:
-    """The graph codes of a molecule, aromaticity perceived anew and stereo left out."""
-    from_mol, to_mol = (host_function("rdkit", name) for name in ("from_mol", "to_mol"))
-    return graph_codes(
-        from_mol(to_mol(molecule.replace(tetrahedral=NO_ROWS, double_bonds=NO_ROWS)))
-    )
-
-
-def turned(
-    numbers: NDArray[np.int64], x: NDArray[np.float64], wanted: float
-) -> NDArray[np.float64]:
-    """The conformer x (n, 3) or its mirror image, whichever has the hand `wanted`;
-    where it is next to 0, x itself.
-    """
-    return -x if abs(wanted) > DECIDED and hand(numbers, x) * wanted < 0 else x
-
-
-def normalised(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of mean square 1; those that are all but 0, which stand for no conformer,
-    become 0.
-    """
-    size = np.sqrt(np.square(z).mean(1, keepdims=True))
-    return np.where(size > 1e-3, z / np.maximum(size, 1e-3), 0.0)
-
-
-def slerp(a: NDArray[np.float64], b: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """The point at share t of the great circle from a to b, straight where they are
-    parallel or one is 0.
-    """
-    size = np.linalg.norm(a) * np.linalg.norm(b)
-    angle = np.arccos(np.clip(a @ b / size, -1, 1)) if size > 0 and len(a) > 1 else 0.0
-    if not 1e-6 < angle < np.pi - 1e-6:
-        return (1 - t) * a + t * b
-    out: NDArray[np.float64] = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-    return out

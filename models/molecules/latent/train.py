@@ -94,7 +94,7 @@ def run_training(
     return train(LatentTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: LatentTraining, begun: None, out: Path) -> Task:
+def make_task(c: LatentTraining, _begun: None, out: Path) -> Task:
     """What a stage trains."""
     data = load_qm9(c.data)
     rows = data.rows("train")[: c.limit]
@@ -148,7 +148,7 @@ def graph_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Ta
     return Task(network, batches, graph_loss, card | {"what": what}, held_out)
 
 
-def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -> Task:
+def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, _out: Path) -> Task:
     """The geometric autoencoder; `init` names the conformer generator whose weights its
     decoder begins with.
     """
@@ -164,7 +164,8 @@ def geometry_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) ->
             network.decoder.load_state_dict(state, strict=False)
         except RuntimeError as error:
             raise InputError(
-                f"init: {c.init} has another network than the config asks for; leave network.decoder out: {error}"
+                f"init: {c.init} has another network than the config "
+                f"asks for; leave network.decoder out: {error}"
             ) from error
     batches = GeometryBatches(data, rows, latent=sizes.latent, batch=c.batch, seed=c.seed)
     unseen = data.rows("val")[:VALIDATION]
@@ -185,45 +186,61 @@ def diffusion_stage(c: LatentTraining, data: QM9, rows: np.ndarray, out: Path) -
     """
     space = LatentSpace(c.graph, c.geometry)
     count = len(rows) if c.conformers is None else min(c.conformers, len(rows))
-    latents = encoded(
-        space,
-        data,
-        rows,
-        out,
-        np.sort(np.random.default_rng(c.seed).permutation(len(rows))[:count]),
-    )
+    placed = np.sort(np.random.default_rng(c.seed).permutation(len(rows))[:count])
+    latents = encoded(space, data, rows, out, placed)
     shift, scale = np.nanmean(latents, 0), np.maximum(np.nanstd(latents, 0), 1e-3)
     values = np.where(data.half_b[rows, None], np.nan, data.props[rows]).astype(np.float32)
     low, high = np.nanquantile(values, [0.005, 0.995], axis=0)
-    ranges = {name: (float(a), float(b)) for name, a, b in zip(PROPERTIES, low, high)}
     observed = None if c.observables is None else observables(Path(c.observables), data.index[rows])
     size = 0 if observed is None else observed.shape[1]
     with config_errors():
         sizes = DiffusionConfig(
             **{**c.network, "latent": space.size, "properties": len(PROPERTIES), "observable": size}
         )
-    network = fresh(lambda: LatentDenoiser(sizes), c.seed)
-    for name, value in (("shift", shift), ("scale", scale), ("low", low), ("high", high)):
-        getattr(network, name).copy_(torch.from_numpy(value))
-    if observed is not None:
-        network.observed_shift.copy_(torch.from_numpy(np.nanmean(observed, 0)))
-        network.observed_scale.copy_(torch.from_numpy(np.maximum(np.nanstd(observed, 0), 1e-6)))
+    network: LatentDenoiser = fresh(lambda: LatentDenoiser(sizes), c.seed)
+    set_scales(network, shift, scale, low, high, observed)
     batches = LatentBatches(
         ((latents - shift) / scale).astype(np.float32), values, observed, batch=c.batch, seed=c.seed
     )
+    ranges = zip(PROPERTIES, low.tolist(), high.tolist(), strict=True)
     card = {
         "task": "molecules-latent",
+        "what": "draws molecules with bonds and coordinates through invariant latents",
         "config": dataclasses.asdict(sizes),
         "graph": c.graph,
         "geometry": c.geometry,
-        "properties": ranges,
+        "properties": {name: (least, greatest) for name, least, greatest in ranges},
     }
-    return Task(
-        network,
-        batches,
-        diffusion_loss,
-        card | {"what": "draws molecules with bonds and coordinates through invariant latents"},
-    )
+    return Task(network, batches, diffusion_loss, card)
+
+
+def set_scales(
+    network: LatentDenoiser,
+    shift: np.ndarray,
+    scale: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    observed: np.ndarray | None,
+) -> None:
+    """Tell a network the scales of its training data.
+
+    Parameters
+    ----------
+    shift, scale : ndarray (size,)
+        mean and deviation of the latents.
+    low, high : ndarray (properties,)
+        range of each property.
+    observed : ndarray (molecules, m) or None
+        vector observables, NaN where there are none.
+    """
+    network.shift.copy_(torch.from_numpy(shift))
+    network.scale.copy_(torch.from_numpy(scale))
+    network.low.copy_(torch.from_numpy(low))
+    network.high.copy_(torch.from_numpy(high))
+    if observed is not None:
+        deviation = np.maximum(np.nanstd(observed, 0), 1e-6)
+        network.observed_shift.copy_(torch.from_numpy(np.nanmean(observed, 0)))
+        network.observed_scale.copy_(torch.from_numpy(deviation))
 
 
 def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
@@ -238,12 +255,14 @@ def observables(path: Path, numbers: np.ndarray) -> np.ndarray:
     """
     if not path.is_file():
         raise InputError(
-            f"there are no observables {str(path)!r}; give an .npz with `index` (n,) and `vectors` (n, m)"
+            f"there are no observables {str(path)!r}; give an "
+            ".npz with `index` (n,) and `vectors` (n, m)"
         )
     with np.load(path, allow_pickle=False) as file:
         if missing := {"index", "vectors"} - set(file.files):
             raise InputError(
-                f"{path} lacks {' and '.join(sorted(missing))}; observables are `index` (n,) and `vectors` (n, m)"
+                f"{path} lacks {' and '.join(sorted(missing))}; "
+                "observables are `index` (n,) and `vectors` (n, m)"
             )
         index, vectors = file["index"], file["vectors"]
     row_of = {int(number): k for k, number in enumerate(index.tolist())}
@@ -288,7 +307,7 @@ def encoded(
         table[part, space.slices["geometry"]] = space.encode_codes(shapes, conformers)
         hands = [
             hand(data.numbers[data.offset[k] : data.offset[k + 1]], x)
-            for k, x in zip(rows[part].tolist(), conformers)
+            for k, x in zip(rows[part].tolist(), conformers, strict=True)
         ]
         table[part, -1] = hands
     out.mkdir(parents=True, exist_ok=True)

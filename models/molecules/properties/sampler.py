@@ -94,7 +94,8 @@ def make_batch(
     b, n = len(numbers), max(len(z) for z in numbers)
     element, charge = np.zeros((b, n), np.int64), np.zeros((b, n), np.int64)
     bonded, x = np.zeros((b, n, n), np.float32), np.zeros((b, n, 3))
-    for k, (z, q, pairs, positions) in enumerate(zip(numbers, charges, bonds, positions_A)):
+    each = zip(numbers, charges, bonds, positions_A, strict=True)
+    for k, (z, q, pairs, positions) in enumerate(each):
         m = len(z)
         element[k, :m], charge[k, :m], x[k, :m] = (
             _CODE[z],
@@ -158,7 +159,7 @@ class Layer(nn.Module):
         unit (b, 3, n, 1, n).
         """
         b, n, _ = s.shape
-        plain, to_vector, passed, from_vector = kernel.split(self.kernels, dim=2)
+        plain, to_vector, passed, from_vector = torch.split(kernel, list(self.kernels), dim=2)
         hidden = self.norm(s)
         a, c = nn.functional.silu(self.narrow(hidden)), nn.functional.silu(self.narrow_u(hidden))
         scalar = torch.bmm(plain.reshape(b, -1, n), a).view(b, n, -1)
@@ -198,7 +199,8 @@ class PropertyNet(nn.Module):
         self.dipole = nn.Linear(c.vectors, 1, bias=False)
         self.centres: Tensor
         self.register_buffer("centres", torch.linspace(0.5, c.cutoff_A, c.radial), persistent=False)
-        # what the composition tells of a property (6, 12), and the spread of the rest (12,), set before training
+        # set before training: what the composition tells of a property (6, 12), and the spread
+        # of the rest (12,)
         self.baseline: Tensor
         self.spread: Tensor
         self.register_buffer(
@@ -219,7 +221,7 @@ class PropertyNet(nn.Module):
         v = torch.zeros(len(x), 3, x.shape[1], self.config.vectors, dtype=s.dtype)
         if kernels[0].dtype != s.dtype:
             s, v, unit = s.to(kernels[0].dtype), v.to(kernels[0].dtype), unit.to(kernels[0].dtype)
-        for layer, kernel in zip(self.layers, kernels):
+        for layer, kernel in zip(self.layers, kernels, strict=True):
             s, v = layer(s, v, kernel, unit)
         return self._read(self.norm(s), v, x, mask)
 
@@ -286,7 +288,8 @@ class PropertyNetwork:
             if unknown := sorted({SYMBOLS[z] for z in molecule.numbers.tolist() if _CODE[z] == 0}):
                 known = " ".join(SYMBOLS[z] for z in ELEMENTS)
                 raise MoleculeError(
-                    f"{molecule!r} holds {', '.join(unknown)}, which the property network does not know; it knows {known}"
+                    f"{molecule!r} holds {', '.join(unknown)}, which the "
+                    f"property network does not know; it knows {known}"
                 )
         good = [
             k

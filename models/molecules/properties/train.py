@@ -68,6 +68,7 @@ class Batches:
         self._epoch, self._order = -1, np.zeros(0, np.int64)
 
     def __call__(self, step: int) -> PropertyBatch:
+        """The training batch of a step."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = (
@@ -135,7 +136,7 @@ def run_training(
     return train(PropertyTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
+def make_task(c: PropertyTraining, network: PropertyNet, _out: Path) -> Task:
     """What is trained; the float64 scales are in the card, since weights are stored in
     a shorter format.
     """
@@ -150,9 +151,10 @@ def make_task(c: PropertyTraining, network: PropertyNet, out: Path) -> Task:
         if batch.targets is None:
             raise InputError("a training batch has no targets")
         wanted = (batch.targets - batch.composition @ network.baseline) / network.spread
-        return ((made - wanted.float()).abs() * weights).mean()
+        error: Tensor = ((made - wanted.float()).abs() * weights).mean()
+        return error
 
-    def finish(net: nn.Module) -> dict[str, Any]:
+    def finish(_: nn.Module) -> dict[str, Any]:
         errors = mean_errors(PropertyNetwork(network), data, data.rows("test")[: c.limit])
         task.summary["MAE"] = errors
         return {

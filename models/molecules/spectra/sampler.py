@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from torch.nn import functional
 
 from equidrift.errors import InputError
 from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
-from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, plain_codes
+from equidrift.models.molecules.latent.graph_data import plain_codes
+from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH
 from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate, like_sized
 from equidrift.models.shared.run import load_network
 from equidrift.records import Molecule
@@ -43,7 +45,8 @@ def broaden(frequencies_cm1: ArrayLike, intensities: ArrayLike) -> NDArray[np.fl
     f, i = np.asarray(frequencies_cm1, np.float64), np.asarray(intensities, np.float64)
     if f.ndim != 1 or f.shape != i.shape:
         raise InputError(
-            f"frequencies_cm1 and intensities must be two lists of one length, not of shapes {f.shape} and {i.shape}"
+            "frequencies_cm1 and intensities must be two lists of one "
+            f"length, not of shapes {f.shape} and {i.shape}"
         )
     lines = np.exp(-0.5 * ((GRID_CM1[:, None] - f) / WIDTH_CM1) ** 2) / (
         WIDTH_CM1 * np.sqrt(2 * np.pi)
@@ -78,7 +81,7 @@ def read_spectra(path: Path | str) -> Spectra:
         f = {
             name: data[name] for name in ("index", "mode_offset", "frequencies_cm1", "intensities")
         }
-    parts = [slice(a, b) for a, b in zip(f["mode_offset"], f["mode_offset"][1:])]
+    parts = [slice(a, b) for a, b in pairwise(f["mode_offset"])]
     vectors = np.stack([broaden(f["frequencies_cm1"][p], f["intensities"][p]) for p in parts])
     return Spectra(f["index"].astype(np.int64), vectors)
 
@@ -164,13 +167,14 @@ class SpectrumExample:
 
 
 def spectrum_loss(network: Any, example: SpectrumExample) -> Tensor:
-    """Minus the log likelihood a component, and the squared error of the root spectrum,
+    """Minus the log likelihood per component, and the squared error of the root spectrum,
     which steadies the mean early on.
     """
     root, mean, log_variance = network(example.batch, example.positions)
     error = (mean - network.whitened(example.root)).square()
     nll = 0.5 * (error * (-log_variance).exp() + log_variance).mean()
-    return nll + 5.0 * (root - example.root).square().mean()
+    loss: Tensor = nll + 5.0 * (root - example.root).square().mean()
+    return loss
 
 
 class SpectrumBatches:
@@ -198,6 +202,7 @@ class SpectrumBatches:
         self.batch = min(batch, len(codes))
 
     def __call__(self, step: int) -> SpectrumExample:
+        """The training batch of a step."""
         rng = np.random.default_rng((self.seed, 1 << 32, step))
         rows = rng.choice(len(self.codes), self.batch, replace=False)
         moved = [
@@ -261,7 +266,8 @@ class SpectrumModel:
             or (table < 0).any()
         ):
             raise InputError(
-                f"spectra must be finite, not negative and of shape (any, {bins}), not {np.shape(spectra)}; see `broaden`"
+                "spectra must be finite, not negative and of shape (any, "
+                f"{bins}), not {np.shape(spectra)}; see `broaden`"
             )
         _, mean, log_variance = self._all(items)
         with torch.inference_mode():
@@ -299,7 +305,7 @@ class SpectrumModel:
         with torch.inference_mode():
             for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
                 batch, x = padded([codes[k] for k in rows], [np.asarray(items[k][1]) for k in rows])
-                for table, value in zip(out, self.network(batch, x)):
+                for table, value in zip(out, self.network(batch, x), strict=True):
                     table[rows] = value.double().numpy()
         return out
 

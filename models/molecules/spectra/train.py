@@ -63,7 +63,7 @@ def run_training(
     return train(SpectrumTraining, make_task, config, out, budget_s, resume, progress)
 
 
-def make_task(c: SpectrumTraining, sizes: SpectrumConfig, out: Path) -> Task:
+def make_task(c: SpectrumTraining, sizes: SpectrumConfig, _out: Path) -> Task:
     """What is trained.
 
     Raises `InputError` where no spectrum is of a training molecule.
@@ -145,7 +145,8 @@ def begin_with(network: torch.nn.Module, weights: str) -> None:
         network.load_state_dict(encoder, strict=False)
     except RuntimeError as error:
         raise InputError(
-            f"init: {weights} has another encoder than the config asks for; leave `network` out: {error}"
+            f"init: {weights} has another encoder than the "
+            f"config asks for; leave `network` out: {error}"
         ) from error
 
 
@@ -158,7 +159,8 @@ def card_of(sizes: SpectrumConfig, count: int) -> dict[str, Any]:
         "config": dataclasses.asdict(sizes),
         "elements": [SYMBOLS[z] for z in (1, 6, 7, 8, 9)],
         "max_atoms": 29,
-        "units": f"A; spectra in km/mol per cm-1 at {GRID_CM1[0]:.0f} to {GRID_CM1[-1]:.0f} cm-1 every {GRID_CM1[1] - GRID_CM1[0]:.0f}, "
+        "units": f"A; spectra in km/mol per cm-1 at {GRID_CM1[0]:.0f} to "
+        "{GRID_CM1[-1]:.0f} cm-1 every {GRID_CM1[1] - GRID_CM1[0]:.0f}, "
         f"Gaussian lines of deviation {WIDTH_CM1:.0f} cm-1",
         "dtype": "float32",
     }

@@ -21,6 +21,7 @@ from equidrift.models.molecules.latent.geometry import GeometryBatches, hand, qm
 from equidrift.models.molecules.latent.graph import GraphBatches, unit
 from equidrift.models.molecules.latent.graph_data import (
     graph_batch,
+    plain_codes,
     qm9_graphs,
     selfies_of,
     smiles_of,
@@ -29,8 +30,9 @@ from equidrift.models.molecules.latent.graph_data import (
 )
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser, thinned
 from equidrift.models.molecules.latent.sampler import LatentModel
-from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, LatentSpace, plain_codes, slerp
+from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH, LatentSpace
 from equidrift.models.molecules.latent.train import run_training
+from equidrift.models.molecules.latent.vectors import slerp
 from equidrift.models.shared.graph_codes import like_sized
 from equidrift.records import Molecule
 from equidrift.weights import load_weights

@@ -11,7 +11,7 @@ import torch
 from equidrift.adapters.ase.xtb import infrared, is_linear
 from equidrift.bench.spectra import chance, composition, formula_of, recovery, spectra_rows
 from equidrift.errors import InputError, MissingDependencyError
-from equidrift.models.molecules.latent.space import plain_codes
+from equidrift.models.molecules.latent.graph_data import plain_codes
 from equidrift.models.molecules.spectra.sampler import (
     GRID_CM1,
     KM_PER_MOL,

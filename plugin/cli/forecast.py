@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import LargestFragment, ModelOptions, Overwrite, SummaryAsJson
+
 
 def command(
     trajectory: Annotated[
@@ -91,10 +93,7 @@ def command(
             "--smiles", help="The molecule as a SMILES, if the file tells no bond orders."
         ),
     ] = None,
-    largest_fragment: Annotated[
-        bool,
-        typer.Option("--largest-fragment", help="Of a salt or solvate take the largest fragment."),
-    ] = False,
+    largest_fragment: LargestFragment = False,
     broken: Annotated[
         str | None,
         typer.Option(
@@ -110,21 +109,9 @@ def command(
     max_attempts: Annotated[
         int, typer.Option(help="Draws of a trajectory before it is given up.")
     ] = 20,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace existing output files."),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    set_: ModelOptions = None,
+    overwrite: Overwrite = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Continue a trajectory, or interpolate or refine it.
 

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import ModelOptions, Overwrite, SummaryAsJson
+
 OUTPUT_HELP = (
     "File to write: .sdf .sdf.gz .xyz .extxyz or .traj; for one molecule also .npz .pdb or .mol. "
     "- writes SDF to standard output."
@@ -75,25 +77,13 @@ def command(
     max_attempts: Annotated[
         int, typer.Option(help="Draws per molecule, on average, before the run is given up.")
     ] = 20,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
-        ),
-    ] = None,
+    set_: ModelOptions = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Write all N molecules or none. Default: write those found."),
     ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace existing output files."),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    overwrite: Overwrite = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Generate new molecules with conformers.
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import Overwrite, SummaryAsJson
+
 _UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "us": 1e6}
 
 
@@ -71,12 +73,8 @@ def command(
         str | None,
         typer.Option(help="OpenMM platform. Default: the fastest for the size of the molecule."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing output files.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    overwrite: Overwrite = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Sample the Boltzmann distribution of a molecule exactly.
 

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
+    ),
+]
+LargestFragment = Annotated[
+    bool,
+    typer.Option("--largest-fragment", help="Keep only the largest fragment of a salt or solvate."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")]
+SummaryAsJson = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object.")
+]
 
 
 def model_options(pairs: Sequence[str]) -> dict[str, Any]:

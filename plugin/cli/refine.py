@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import LargestFragment, ModelOptions, Overwrite, SummaryAsJson
 from equidrift.cli.sample import CHARGE_HELP, OUTPUT_HELP, SMILES_HELP
 
 FILE_HELP = (
@@ -42,29 +43,12 @@ def command(
         str | None,
         typer.Option(help="The bonds of a trajectory: a .pdb, .sdf or .mol file, or a SMILES."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
-        ),
-    ] = None,
-    largest_fragment: Annotated[
-        bool,
-        typer.Option(
-            "--largest-fragment", help="Keep only the largest fragment of a salt or solvate."
-        ),
-    ] = False,
+    set_: ModelOptions = None,
+    largest_fragment: LargestFragment = False,
     charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
     smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace existing output files."),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    overwrite: Overwrite = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Refine the conformers in a file; atoms, bonds and stereo do not change.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from equidrift.cli.options import LargestFragment, ModelOptions, Overwrite, SummaryAsJson
+
 INPUT_HELP = (
     "SMILES, InChI, or files (.smi .csv .sdf .mol .mol2 .pdb, each also .gz). "
     "- reads standard input."
@@ -90,20 +92,8 @@ def command(
     timeout: Annotated[
         float | None, typer.Option(help="Time limit for each molecule, in seconds.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Set an option of the model (`equidrift models NAME` lists them). May be repeated.",
-        ),
-    ] = None,
-    largest_fragment: Annotated[
-        bool,
-        typer.Option(
-            "--largest-fragment", help="Keep only the largest fragment of a salt or solvate."
-        ),
-    ] = False,
+    set_: ModelOptions = None,
+    largest_fragment: LargestFragment = False,
     stereo: Annotated[
         str,
         typer.Option(
@@ -119,13 +109,8 @@ def command(
             help="Write all N conformers of a molecule or none. Default: write the valid ones.",
         ),
     ] = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace existing output files."),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    overwrite: Overwrite = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Sample conformers of molecules.
 

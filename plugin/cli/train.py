@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import SummaryAsJson
 from equidrift.registry import TRAINING_CONFIGS, TRAININGS, resolve
 
 # what stands in a template for a field that has no default
@@ -48,9 +49,7 @@ def command(
             "--template", help="Print a config with all fields and their defaults, and stop."
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON object.")
-    ] = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Train a model on your own data."""
     from equidrift.cli.output import print_json

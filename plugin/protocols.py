@@ -34,6 +34,8 @@ Raw = tuple[Molecule, Floats]
 # (molecule, positions_A (k, n_atoms, 3)), and known=Known where atoms are held
 # -> (positions_A (k, n_atoms, 3), energies_eV (k,))
 Relax = Callable[..., tuple[Floats, Floats]]
+# positions_A (k, n_atoms, 3) -> (energies_eV (k,), gradients in eV/A of the positions' shape)
+Surface = Callable[[Floats], tuple[Floats, Floats]]
 
 
 # Conformers --------------------------------------------------------------------------------------
@@ -177,18 +179,25 @@ class Refiner(Protocol):
         ...
 
 
-# Trajectories ------------------------------------------------------------------------------------
-
-
 @runtime_checkable
 class EnergyRefiner(Refiner, Protocol):
     """A refiner that goes down an energy, and tells it: `energies_eV` gives those (k,) of
     conformers (k, n_atoms, 3), which can be compared within a molecule.
     """
 
-    def energies_eV(
-        self, molecule: Molecule, positions_A: NDArray[np.float64]
-    ) -> NDArray[np.float64]: ...
+    def energies_eV(self, molecule: Molecule, positions_A: Floats) -> Floats: ...
+
+
+@runtime_checkable
+class SurfaceRefiner(Refiner, Protocol):
+    """A refiner whose energy has a gradient, of which calculators and forces are made."""
+
+    def surface(self, molecule: Molecule) -> Surface:
+        """Positions (k, n_atoms, 3) in A -> energies (k,) in eV, gradients in eV/A."""
+        ...
+
+
+# Trajectories ------------------------------------------------------------------------------------
 
 
 @runtime_checkable

@@ -10,17 +10,20 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from equidrift.errors import ModelError, UnknownNameError, WeightsError
+from equidrift.errors import InputError, ModelError, UnknownNameError, WeightsError
 from equidrift.protocols import (
     ConformerModel,
     MoleculeModel,
     Refiner,
+    Surface,
+    SurfaceRefiner,
     TrajectoryModel,
     as_conformer_model,
     as_molecule_model,
     as_refiner,
     as_trajectory_model,
 )
+from equidrift.records import Molecule
 from equidrift.weights import find, read_card
 
 # Factories of models: name -> "module:factory". A factory takes options and returns a model of the
@@ -377,6 +380,25 @@ def make_refiner(name: str, **options: Any) -> Refiner:
     if name not in REFINERS:
         raise UnknownNameError("refiner", name, REFINERS)
     return as_refiner(resolve(REFINERS[name])(**options))
+
+
+def energy_surface(molecule: Molecule, weights: str) -> Surface:
+    """The learned energy of a molecule with its gradient, as calculators and forces need.
+
+    Raises
+    ------
+    InputError
+        For weights of a refiner that has no energy. Other errors as `make_model`.
+    MoleculeError
+        For a molecule that the energy does not know.
+    """
+    refiner = make_refiner(weights)
+    if not isinstance(refiner, SurfaceRefiner):
+        raise InputError(
+            f"weights={weights!r} has no energy that a force could be made of; give "
+            "'conformer-energy', or the path of weights trained for it"
+        )
+    return refiner.surface(molecule)
 
 
 def make_trajectory_model(name: str, **options: Any) -> TrajectoryModel:

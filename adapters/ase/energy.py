@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.ase.calculators import MMFF
 from equidrift.records import Molecule
-from equidrift.registry import make_refiner
+from equidrift.registry import energy_surface
 
 Values = tuple[float, NDArray[np.float64]]
 
@@ -35,6 +35,8 @@ class ConformerEnergy(MMFF):
 
     Raises
     ------
+    InputError
+        At the first calculation, for weights of a refiner that has no energy.
     MoleculeError
         At the first calculation, if bonds cannot be told, or the model does not know
         an element.
@@ -54,8 +56,7 @@ class ConformerEnergy(MMFF):
         self.parameters.pop("variant", None)
 
     def _energy_of(self, molecule: Molecule) -> Callable[[NDArray[np.float64]], Values]:
-        refiner: Any = make_refiner(self.parameters["weights"])  # one with an energy surface
-        surface = refiner.surface(molecule)
+        surface = energy_surface(molecule, self.parameters["weights"])
 
         def values(positions_A: NDArray[np.float64]) -> Values:
             energy, gradient = surface(positions_A[None])

@@ -4,29 +4,17 @@ PythonForce.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import openmm
 from numpy.typing import NDArray
 from openmm import unit
 
-from equidrift.errors import InputError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.records import Molecule
-from equidrift.registry import make_refiner
+from equidrift.registry import energy_surface
 from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
-
-Surface = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
-
-
-@runtime_checkable
-class _HasSurface(Protocol):
-    """A refiner that goes down an energy with a gradient."""
-
-    def surface(self, molecule: Molecule) -> Surface:
-        """Positions (k, n, 3) in A -> energies (k,) in eV, gradients in eV/A."""
 
 
 class EnergyComputation:
@@ -54,13 +42,7 @@ class EnergyComputation:
 
     def __init__(self, molecule: Molecule, weights: str = "conformer-energy") -> None:
         self.molecule, self.weights = molecule, weights
-        refiner = make_refiner(weights)
-        if not isinstance(refiner, _HasSurface):
-            raise InputError(
-                f"weights={weights!r} has no energy that a force could be made of; give "
-                "'conformer-energy', or the path of weights trained for it"
-            )
-        self._surface: Surface = refiner.surface(molecule)
+        self._surface = energy_surface(molecule, weights)
 
     def __call__(self, state: openmm.State) -> tuple[float, NDArray[np.float64]]:
         """Energy in kJ/mol and forces (n, 3) in kJ/mol/nm at the positions of a State."""

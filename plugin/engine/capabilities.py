@@ -51,6 +51,15 @@ class MarkingConformerModel(ConformerModel, Protocol):
 
 
 @runtime_checkable
+class RefinedConformerModel(ConformerModel, Protocol):
+    """A model that sends its conformers through refiners."""
+
+    def refiners_of(self, molecule: Molecule) -> list[Refiner]:
+        """What refines this molecule, one after the other."""
+        ...
+
+
+@runtime_checkable
 class CostedConformerModel(ConformerModel, Protocol):
     """A model of which some molecules ask for more work than a draw a conformer."""
 

@@ -163,7 +163,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         energy from 30 atoms on or where the refiner has not learnt an element.
         """
         ways: list[Refiner] = []
-        if self.refiner is not None and knows_elements(molecule, _elements(self.refiner)):
+        if self.refiner is not None and knows_elements(molecule, self.refiner.elements):
             ways.append(self.refiner)
         large = molecule.n_atoms >= ENERGY_ATOMS
         if self.energy is not None and (large or not ways) and self._energy_answers(molecule):
@@ -197,7 +197,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.energy is not None
             and self.conditions is None
             and self._field(molecule) == "MMFF94"
-            and knows_elements(molecule, _elements(self.energy))
+            and knows_elements(molecule, self.energy.elements)
         )
 
     def sample(
@@ -274,7 +274,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         elif self.relax != "none":
             out["energies"] = f"{field} of the conformer before its refinement" if field else "none"
         if self.refiner is not None and not ways:
-            missing = sorted(set(molecule.numbers.tolist()) - set(_elements(self.refiner) or ()))
+            missing = sorted(set(molecule.numbers.tolist()) - set(self.refiner.elements or ()))
             symbols = ", ".join(SYMBOLS[z] for z in missing)
             start = self.start.name.upper()
             out["note"] = f"not refined, {symbols} was not in the training data: {start}" + (
@@ -379,11 +379,6 @@ def _energy_refiner(name: str) -> EnergyRefiner:
     if not isinstance(made, EnergyRefiner):
         raise InputError(f"the refiner {name!r} tells no energy; energy='conformer-energy' does")
     return made
-
-
-def _elements(way: Refiner) -> Sequence[int] | None:
-    """The elements a refiner has learnt, None for any."""
-    return way.elements
 
 
 def _check(relax: str, select: str, effort: int, candidates: int) -> None:

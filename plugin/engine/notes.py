@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
+from equidrift.engine.capabilities import RefinedConformerModel
+from equidrift.engine.conformer_settings import Settings
 from equidrift.records import Molecule
 from equidrift.registry import host_function
-
-if TYPE_CHECKING:
-    from equidrift.engine.conformers import Settings
 
 MOST_PLACES = 5  # of open stereo that are named
 TOLD = {"told": True}  # on a record whose text the caller gets in the result, too
@@ -51,10 +49,12 @@ def _open_stereo(molecule: Molecule) -> str:
 
 def _undone(molecule: Molecule, settings: Settings) -> str:
     """That a relaxation takes back what the model's refiner does, empty if it does not."""
-    refiners_of = getattr(settings.model, "refiners_of", None)
-    if settings.options.get("relax") != "mmff" or refiners_of is None or not refiners_of(molecule):
+    model = settings.model
+    if settings.options.get("relax") != "mmff" or not isinstance(model, RefinedConformerModel):
         return ""
-    names = " and ".join(str(getattr(way, "name", "a refiner")) for way in refiners_of(molecule))
+    names = " and ".join(way.name for way in model.refiners_of(molecule))
+    if not names:
+        return ""
     return (
         f"relax 'mmff' moves the conformers back to MMFF94 and undoes what {names} made of them; "
         "leave it out, or take the model 'etkdg-mmff'"

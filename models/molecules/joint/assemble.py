@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Known
+from equidrift.engine.capabilities import HoldingRefiner
 from equidrift.errors import InputError
 from equidrift.models.molecules.joint.data import TYPES
 from equidrift.models.molecules.joint.fragments import Fragment
-from equidrift.protocols import Callback, Refiner, RefinerJob
 from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 
@@ -135,21 +135,6 @@ def _directions(
     return (_unit(back, rng) if np.linalg.norm(back) > 0.2 else normal * rng.choice([1.0, -1.0]))[
         None
     ]
-
-
-class HoldingRefiner(Refiner, Protocol):
-    """A refiner that can leave atoms in their places."""
-
-    def refine_many(
-        self,
-        jobs: Sequence[RefinerJob],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-        known: Sequence[Known] | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """The moved positions of each job, the atoms held that `known` names."""
-        ...
 
 
 class Hydrogens:

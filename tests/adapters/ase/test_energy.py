@@ -12,7 +12,7 @@ from ase.calculators.fd import calculate_numerical_forces
 from ase.optimize import BFGS
 
 from equidrift.adapters.ase.energy import ConformerEnergy
-from equidrift.errors import MoleculeError
+from equidrift.errors import InputError, MoleculeError
 from tests.conftest import make_ensemble
 from tests.models.networks import small_energy_weights
 
@@ -38,4 +38,11 @@ def test_calculator_refuses_an_element_that_the_model_does_not_know(tmp_path: Pa
     atoms = make_ensemble("E alkene").to_ase()[0]
     atoms.calc = ConformerEnergy(weights=str(small_energy_weights(tmp_path)))
     with pytest.raises(MoleculeError, match=r"not (F, Cl|Cl, F)"):
+        atoms.get_potential_energy()
+
+
+def test_calculator_refuses_weights_by_name_when_they_have_no_energy() -> None:
+    atoms = make_ensemble("R centre").to_ase()[0]
+    atoms.calc = ConformerEnergy(weights="refine")
+    with pytest.raises(InputError, match=r"weights='refine' has no energy.*conformer-energy"):
         atoms.get_potential_energy()

@@ -213,10 +213,7 @@ def drawn_flow(
 ) -> Tensor:
     """Frames of the flow (b, t, n, d), those in x known where mask (t, n)."""
     whole = mask.all(1)
-    line = model.anchors(x, whole)
-    scale = torch.where(
-        whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]
-    ).to(x.dtype)
+    line, scale = model.coordinates(x, whole)
 
     def estimate(y: Tensor, time: float) -> Tensor:
         return model.estimate(
@@ -245,10 +242,7 @@ def drawn_residual(
 ) -> Tensor:
     """Frames (b, t, n, d) of the residual form, those in x known if mask (t, n)."""
     whole = mask.all(1)
-    line = model.anchors(x, whole)
-    scale = torch.where(
-        whole[None, :, None, None], 1.0, model.scale(whole)[None, :, None, None]
-    ).to(x.dtype)
+    line, scale = model.coordinates(x, whole)
 
     def sigma(time: float) -> float:
         return noise_level(1 - time, model.config.highest, model.config.lowest, RHO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
@@ -31,41 +32,13 @@ def draw_window(
     """Frames (b, t, n, d) in units of the network's length, the given (t,) ones of x left
     as they are; the arguments are those of `geotdm.draw`.
     """
+    drawn: Callable[..., Tensor]
     if isinstance(network, GeoTDM):
-        return draw(
-            network,
-            graph,
-            x,
-            clock,
-            given,
-            normal,
-            start=start,
-            level=level,
-            steps=steps,
-            callback=callback,
-        )
-    if isinstance(network, ResidualGeoTDM):
-        return draw_residual(
-            network,
-            graph,
-            x,
-            clock,
-            given,
-            normal,
-            start=start,
-            level=level,
-            steps=steps,
-            callback=callback,
-        )
-    return draw_flow(
-        network,
-        graph,
-        x,
-        clock,
-        given,
-        normal,
-        start=start,
-        level=level,
-        steps=steps,
-        callback=callback,
+        drawn = partial(draw, network)
+    elif isinstance(network, ResidualGeoTDM):
+        drawn = partial(draw_residual, network)
+    else:
+        drawn = partial(draw_flow, network)
+    return drawn(
+        graph, x, clock, given, normal, start=start, level=level, steps=steps, callback=callback
     )

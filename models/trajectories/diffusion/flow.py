@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred
+from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred, mean_over_drawn
 from equidrift.models.trajectories.diffusion.path import PathNetwork
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.protocols import Callback
@@ -73,7 +73,7 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """
     flow = cast(Flow, model)
     generator = torch.Generator().manual_seed(batch.seed)
-    x, drawn = batch.frames, ~batch.given
+    x = batch.frames
     if not bool(batch.given.any()):
         x = centred(x, batch.graph)
     s = torch.rand((len(x),), generator=generator).to(x.dtype)
@@ -84,10 +84,8 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     found = flow.estimate(
         batch.graph, x, s4 * y + (1 - s4) * eps, anchor, batch.clock, batch.given, s
     )
-    share = batch.graph.mask[:, None, :, None].to(x.dtype)
     weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()
-    error = (weight * (found - y).square() * share)[:, drawn]
-    return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
+    return mean_over_drawn(weight * (found - y).square(), batch)
 
 
 @torch.no_grad()

@@ -140,6 +140,14 @@ class FrameBatch:
         return len(self.frames)
 
 
+def mean_over_drawn(square: Tensor, batch: FrameBatch) -> Tensor:
+    """The mean of squared errors (b, t, n, d) over the atoms of the frames drawn."""
+    drawn = ~batch.given
+    share = batch.graph.mask[:, None, :, None].to(square.dtype)
+    total = (square * share)[:, drawn].sum()
+    return total / (share.sum() * int(drawn.sum()) * square.shape[-1])
+
+
 def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """Squared error of the noise, the mean over the frames drawn.
 
@@ -147,7 +155,7 @@ def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """
     geotdm = cast(GeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
-    x, drawn = batch.frames, ~batch.given
+    x = batch.frames
     tau = torch.randint(0, geotdm.config.steps, (len(x),), generator=generator)
     eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     if not bool(batch.given.any()):
@@ -156,9 +164,7 @@ def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     kept = geotdm.kept[tau].to(x.dtype)[:, None, None, None]
     y = anchor + kept.sqrt() * (x - anchor) + (1 - kept).sqrt() * eps
     found = geotdm.noise_of(batch.graph, x, y, batch.clock, batch.given, tau)
-    share = batch.graph.mask[:, None, :, None].to(x.dtype)
-    error = ((found - eps).square() * share)[:, drawn]
-    return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
+    return mean_over_drawn((found - eps).square(), batch)
 
 
 @torch.no_grad()

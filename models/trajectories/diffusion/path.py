@@ -71,6 +71,14 @@ class PathNetwork(nn.Module):
         """The spread (t,) of each frame's residual."""
         return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
+    def coordinates(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        """The prior path (b, t, n, d) and the units (1, t, 1, 1) of residuals from it, in
+        which given frames, that have none, keep their own.
+        """
+        kept = given[None, :, None, None]
+        units = torch.where(kept, 1.0, self.scale(given)[None, :, None, None]).to(x.dtype)
+        return self.anchors(x, given), units
+
 
 def distance(given: Tensor) -> Tensor:
     """Frames (t,) to the nearest given frame; 0 for given ones, and 0 everywhere if

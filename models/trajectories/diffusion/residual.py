@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from equidrift.models.shared.schedules import noise_level, noise_levels
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred
+from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred, mean_over_drawn
 from equidrift.models.trajectories.diffusion.multistep import TwoStep
 from equidrift.models.trajectories.diffusion.path import PathNetwork
 from equidrift.models.trajectories.integrator.network import Graph
@@ -108,7 +108,7 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """
     network = cast(ResidualGeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
-    x, drawn = batch.frames, ~batch.given
+    x = batch.frames
     logs = LOG_SIGMA_MEAN + LOG_SIGMA_STD * torch.randn((len(x),), generator=generator)
     sigma = logs.exp().to(x)  # (b,)
     eps = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -120,10 +120,8 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     found = network.denoised(
         batch.graph, x, y + level * eps, anchor, batch.clock, batch.given, sigma
     )
-    share = batch.graph.mask[:, None, :, None].to(x.dtype)
     weight = (level.square() + 1) / level.square()
-    error = (weight * (found - y).square() * share)[:, drawn]
-    return error.sum() / (share.sum() * int(drawn.sum()) * x.shape[-1])
+    return mean_over_drawn(weight * (found - y).square(), batch)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.axial import axial_rows, set_axial, tell_dropped
+from equidrift.adapters.rdkit.building import add_bond, sanitised
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Ensemble, Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
@@ -26,13 +27,6 @@ ORDER = {
     Chem.BondType.DATIVE: 0.0,
     Chem.BondType.ZERO: 0.0,
     Chem.BondType.UNSPECIFIED: 0.0,
-}
-BOND_TYPE = {
-    1.0: Chem.BondType.SINGLE,
-    2.0: Chem.BondType.DOUBLE,
-    3.0: Chem.BondType.TRIPLE,
-    1.5: Chem.BondType.AROMATIC,
-    0.0: Chem.BondType.ZERO,
 }
 CIS = (Chem.BondStereo.STEREOZ, Chem.BondStereo.STEREOCIS)
 TRANS = (Chem.BondStereo.STEREOE, Chem.BondStereo.STEREOTRANS)
@@ -259,18 +253,9 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
             atom.SetMonomerInfo(_residue_info(molecule, k))
         rw.AddAtom(atom)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
-        rw.AddBond(i, j, BOND_TYPE[order])
-        if order == 1.5:
-            rw.GetAtomWithIdx(i).SetIsAromatic(True)
-            rw.GetAtomWithIdx(j).SetIsAromatic(True)
-            rw.GetBondBetweenAtoms(i, j).SetIsAromatic(True)
+        add_bond(rw, i, j, order)
     _set_radicals(rw, molecule)
-    mol = rw.GetMol()
-    try:
-        with rdBase.BlockLogs():
-            Chem.SanitizeMol(mol)
-    except Chem.MolSanitizeException as error:
-        raise MoleculeError(f"RDKit cannot sanitise {molecule!r}: {error}") from error
+    mol = sanitised(rw, f"RDKit cannot sanitise {molecule!r}")
     _set_stereo(mol, molecule)
     mol.SetProp("_Name", molecule.name or molecule.smiles)
     if positions_A is not None:

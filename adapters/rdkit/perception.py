@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 
+from equidrift.adapters.rdkit.building import add_bond, sanitised
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.adapters.rdkit.template import check_template_stereo, template_mol
 from equidrift.bond_orders import (
@@ -26,7 +27,6 @@ from equidrift.records import SYMBOLS, Molecule
 
 CHARGES = (0, -1, 1, -2, 2, -3, 3, -4, 4)  # that a message may offer
 FLAT_A = 0.02  # thickness of a flat molecule (rms); planar ones of real geometries pass all else
-_BOND_TYPES = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
 
 def molecule_from_xyz(
@@ -208,16 +208,10 @@ def mol_of(skeleton: Skeleton, structure: Structure) -> Chem.Mol:
     for atom, charge in zip(rw.GetAtoms(), structure.charges.tolist()):
         atom.SetFormalCharge(charge)
     for (i, j), order in zip(skeleton.bonds.tolist(), structure.orders.tolist()):
-        rw.AddBond(i, j, _BOND_TYPES[order])
-    mol = rw.GetMol()
-    with rdBase.BlockLogs():
-        try:
-            Chem.SanitizeMol(mol)
-        except Chem.MolSanitizeException as error:
-            raise MoleculeError(f"the bonds found do not make a molecule: {error}") from error
+        add_bond(rw, i, j, order)
+    mol = sanitised(rw, "the bonds found do not make a molecule")
     if skeleton.positions_A is not None:
-        add = add_conformers
-        add(mol, skeleton.positions_A[None])
+        add_conformers(mol, skeleton.positions_A[None])
         refuse_drawing(mol)
         Chem.AssignStereochemistryFrom3D(mol)
     return mol

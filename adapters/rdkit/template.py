@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem import rdFMCS
 
+from equidrift.adapters.rdkit.building import add_bond, sanitised
 from equidrift.adapters.rdkit.identity import MAX_MATCHES, stereo_differences, with_axes
-from equidrift.adapters.rdkit.molecule import BOND_TYPE, from_smiles
+from equidrift.adapters.rdkit.molecule import from_smiles
 from equidrift.bond_orders import Skeleton
 from equidrift.errors import MoleculeError
 from equidrift.records import SYMBOLS, Molecule
@@ -209,22 +210,12 @@ def _laid(
         atom.SetNumExplicitHs(told.hydrogens[row] - seen.hydrogens[match[row]])
     for (i, j), order in zip(template.bonds.tolist(), template.bond_orders.tolist()):
         if i in place and j in place:
-            rw.AddBond(place[i], place[j], BOND_TYPE[order])
-            if order == 1.5:
-                for k in (i, j):
-                    rw.GetAtomWithIdx(place[k]).SetIsAromatic(True)
-                rw.GetBondBetweenAtoms(place[i], place[j]).SetIsAromatic(True)
+            add_bond(rw, place[i], place[j], order)
     kept = set(seen.atoms)
     for i, j in skeleton.bonds.tolist():
         if i not in kept or j not in kept:
             rw.AddBond(i, j, Chem.BondType.SINGLE)
-    mol = rw.GetMol()
-    with rdBase.BlockLogs():
-        try:
-            Chem.SanitizeMol(mol)
-        except Chem.MolSanitizeException as error:
-            raise MoleculeError(f"the bonds of the SMILES do not fit: {error}") from error
-    return mol
+    return sanitised(rw, "the bonds of the SMILES do not fit")
 
 
 # What differs ------------------------------------------------------------------------------

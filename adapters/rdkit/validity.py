@@ -12,22 +12,18 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
+from equidrift.adapters.rdkit.building import add_bond
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol, to_mol
 from equidrift.errors import MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
 
+ORDERS = (1.0, 2.0, 3.0, 1.5)  # of bonds that a molecule is made of
 DESCRIPTORS = ("MW", "logP", "PSA", "QED")
 System = tuple[Molecule, NDArray[np.float64]]
 
 
 def _unsanitised(molecule: Molecule) -> Chem.Mol:
     """The atoms and bonds as they are, nothing perceived and nothing refused."""
-    types = {
-        1.0: Chem.BondType.SINGLE,
-        2.0: Chem.BondType.DOUBLE,
-        3.0: Chem.BondType.TRIPLE,
-        1.5: Chem.BondType.AROMATIC,
-    }
     rw = Chem.RWMol()
     for z, charge in zip(molecule.numbers.tolist(), molecule.formal_charges.tolist()):
         atom = Chem.Atom(z)
@@ -35,15 +31,11 @@ def _unsanitised(molecule: Molecule) -> Chem.Mol:
         atom.SetNoImplicit(True)
         rw.AddAtom(atom)
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
-        if order not in types:
+        if order not in ORDERS:
             raise MoleculeError(
-                f"a bond of order {order:g} is none of {', '.join(f'{known:g}' for known in types)}"
+                f"a bond of order {order:g} is none of {', '.join(f'{known:g}' for known in ORDERS)}"
             )
-        rw.AddBond(i, j, types[order])
-        if order == 1.5:
-            for k in (i, j):
-                rw.GetAtomWithIdx(k).SetIsAromatic(True)
-            rw.GetBondBetweenAtoms(i, j).SetIsAromatic(True)
+        add_bond(rw, i, j, order)
     return rw.GetMol()
 
 

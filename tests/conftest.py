@@ -18,6 +18,15 @@ settings.register_profile("equidrift", deadline=None)
 settings.load_profile("equidrift")
 
 
+def pytest_configure() -> None:
+    """Warnings are errors, and PyTorch tells some of its own once in a process: told each
+    time, they fail the test that they come from, whatever ran before it.
+    """
+    import torch
+
+    torch.set_warn_always(True)
+
+
 def pytest_report_header() -> str:
     """Which floats the run has: a test must hold with all of them
     (tools/sweep_tests.py).

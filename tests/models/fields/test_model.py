@@ -168,7 +168,7 @@ def test_vector_network_in_three_dimensions() -> None:
         torch.tensor([[True, True, True, True, False]]),
     )
     out, turned = network(t, t, x, y, mask), network(t, t, x @ r.T + 1, y @ r.T, mask)
-    assert torch.allclose(out @ r.T, turned, atol=1e-9) and float(out.abs().max()) > 1e-3
+    assert torch.allclose(out @ r.T, turned, atol=1e-9) and out.abs().max().item() > 1e-3
     assert torch.allclose(network(t, t, x[:, :4], y[:, :4], mask[:, :4]), out[:, :4], atol=1e-9), (
         "a masked point is seen"
     )

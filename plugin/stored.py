@@ -128,6 +128,19 @@ class StoredCard(BaseModel):
     options: dict[str, Any] = {}
 
 
+class StoredTraining(_Strict):
+    """How far a training has come; the tensors lie in `file`, beside it."""
+
+    file: Annotated[str, Field(pattern=r"^checkpoint-[0-9]+\.safetensors$")]
+    step: Count
+    samples: Count
+    seconds: Annotated[Number, Field(ge=0)]
+    # a loss may have come out infinite or not a number
+    held_out_losses: dict[
+        Literal["before", "after"], Annotated[StrictFloat, Field(allow_inf_nan=True)]
+    ] = {}
+
+
 class StoredStatistics(_Strict):
     """What became of the proposals of a chain, in a checkpoint of MD."""
 

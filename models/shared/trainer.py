@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from equidrift.errors import WeightsError
+from equidrift.models.shared import checkpoint
 
 Progress = Callable[[dict[str, float]], None]
 Batches = Callable[[int], Any]  # step -> batch; its length is what a card calls samples
@@ -268,51 +268,35 @@ class Trainer:
                 old.unlink()
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in `out`; False where there is none.
+        """Go on from the checkpoint in `out`; False if there is none.
 
-        Raises `WeightsError` for one that does not fit.
+        Everything is checked before anything is taken over.
+
+        Raises
+        ------
+        WeightsError
+            For a checkpoint that cannot be read, with the file and the field, and for
+            one of another network or optimiser.
         """
-        read = self._read()
+        read = checkpoint.read(self.out)
         if read is None:
             return False
         counters, tensors = read
-        try:
-            self.network.load_state_dict(_part(tensors, "network."))
-        except RuntimeError as error:
-            raise WeightsError(
-                f"the checkpoint in {self.out} is of another network; give another output folder: "
-                f"{error}"
-            ) from error
-        self.averaged.module.load_state_dict(_part(tensors, "ema."))
-        self.averaged.n_averaged.fill_(1 + counters["step"])
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _part(tensors, "optimiser.").items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
+        own = f"the checkpoint in {self.out} is of another"
+        network, ema = checkpoint.part(tensors, "network."), checkpoint.part(tensors, "ema.")
+        checkpoint.check_fits(network, self.network, "network", f"{own} network")
+        checkpoint.check_fits(ema, self.averaged.module, "ema", f"{own} network")
+        state = checkpoint.optimiser_state(
+            checkpoint.part(tensors, "optimiser."),
+            list(self.network.parameters()),
+            f"{own} optimiser",
+        )
+        self.network.load_state_dict(network)
+        self.averaged.module.load_state_dict(ema)
+        self.averaged.n_averaged.fill_(1 + counters.step)
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        self.step, self.samples = counters["step"], counters["samples"]
-        self.seconds = counters["seconds"]
-        self.held_out_losses = dict(counters.get("held_out_losses", {}))
+        self.step, self.samples = counters.step, counters.samples
+        self.seconds = float(counters.seconds)
+        self.held_out_losses = dict(counters.held_out_losses)
         return True
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Counters and tensors of the checkpoint; None where there is none."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.out / "checkpoint.json"
-        if not path.exists():
-            return None
-        try:
-            counters = json.loads(path.read_text())
-            return counters, load_file(str(self.out / counters["file"]))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise WeightsError(
-                f"the checkpoint in {self.out} cannot be read ({error}); give another output folder"
-            ) from error
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The entries whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

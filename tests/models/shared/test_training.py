@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from equidrift.errors import ConfigError, InputError, WeightsError
 from equidrift.models.conformers import train
@@ -98,6 +98,119 @@ def test_broken_checkpoint_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(WeightsError, match="cannot be read"):
         trainer.resume()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Trainer:
+    """A trainer that took two steps and keeps a checkpoint of them."""
+    trainer = Trainer(torch.nn.Linear(2, 2), Schedule(steps=2), tmp_path)
+    batches = (lambda step: torch.full((3, 2), float(step)), lambda net, x: net(x).square().mean())
+    trainer.fit(*batches, math.inf)
+    return trainer
+
+
+def weights_and_counters(trainer: Trainer) -> list[Any]:
+    """What a resume takes over."""
+    state = trainer.optimiser.state_dict()["state"]
+    tensors = [*trainer.network.state_dict().values(), *trainer.ema.values()]
+    tensors += [value for held in state.values() for value in held.values()]
+    return [trainer.step, trainer.samples, *(t.flatten().tolist() for t in tensors)]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"file": "../../x.safetensors"}, "file"),
+        ({"file": "/etc/checkpoint-2.safetensors"}, "file"),
+        ({"file": "checkpoint-2.safetensors/../../x"}, "file"),
+        ({"file": 2}, "file"),
+        ({"file": None}, "file"),
+        ({"step": "2"}, "step"),
+        ({"step": -1}, "step"),
+        ({"step": 2.5}, "step"),
+        ({"step": True}, "step"),
+        ({"samples": [6]}, "samples"),
+        ({"seconds": "long"}, "seconds"),
+        ({"seconds": math.nan}, "seconds"),
+        ({"seconds": -1.0}, "seconds"),
+        ({"held_out_losses": {"after": "low"}}, "held_out_losses.after"),
+        ({"held_out_losses": {"later": 1.0}}, "held_out_losses.later"),
+        ({"held_out_losses": [1.0]}, "held_out_losses"),
+        ({"epoch": 3}, "epoch"),
+    ],
+)
+def test_a_checkpoint_is_refused_by_file_and_field_when_a_counter_is_wrong(
+    checkpoint: Trainer, change: dict[str, Any], field: str
+) -> None:
+    path = checkpoint.out / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    before = weights_and_counters(checkpoint)
+    with pytest.raises(WeightsError) as caught:
+        checkpoint.resume()
+    assert str(path) in str(caught.value) and field in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert weights_and_counters(checkpoint) == before
+
+
+@pytest.mark.parametrize("field", ["file", "step", "samples", "seconds"])
+def test_a_checkpoint_is_refused_by_file_and_field_when_a_counter_is_missing(
+    checkpoint: Trainer, field: str
+) -> None:
+    path = checkpoint.out / "checkpoint.json"
+    kept = {key: value for key, value in json.loads(path.read_text()).items() if key != field}
+    path.write_text(json.dumps(kept))
+    with pytest.raises(WeightsError, match=f"the field '{field}' is missing") as caught:
+        checkpoint.resume()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{", "[" * 5000, "\xff"])
+def test_a_checkpoint_is_refused_with_its_file_when_it_is_no_object(
+    checkpoint: Trainer, text: str
+) -> None:
+    path = checkpoint.out / "checkpoint.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(WeightsError, match=re.escape(str(path))):
+        checkpoint.resume()
+
+
+def test_a_checkpoint_is_resumed_when_a_held_out_loss_was_no_number(checkpoint: Trainer) -> None:
+    checkpoint.held_out_losses = {"before": math.inf, "after": math.nan}
+    checkpoint.save()
+    assert checkpoint.resume()
+    assert checkpoint.held_out_losses["before"] == math.inf
+    assert math.isnan(checkpoint.held_out_losses["after"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "optimiser.0.exp_avg",
+            torch.zeros(3, 2),
+            r"exp_avg has shape \(3, 2\), expected",
+        ),
+        ("optimiser.1.step", torch.zeros(4), r"1.step has shape \(4,\), expected \(\)"),
+        ("optimiser.0.momentum", torch.zeros(2, 2), "momentum is no state of AdamW"),
+        ("optimiser.7.exp_avg", torch.zeros(2, 2), "optimiser.7.exp_avg is no state of AdamW"),
+        ("optimiser.x.exp_avg", torch.zeros(2, 2), "optimiser.x.exp_avg is no state of AdamW"),
+        ("optimiser.1.exp_avg_sq", None, "it lacks optimiser.1.exp_avg_sq"),
+        ("ema.weight", torch.zeros(5, 2), r"another network: ema.weight has shape \(5, 2\)"),
+        ("ema.bias", None, "another network: it lacks ema.bias"),
+        ("network.weight", None, "another network: it lacks network.weight"),
+        ("network.scale", torch.zeros(1), "another network: it has network.scale"),
+    ],
+)
+def test_a_checkpoint_is_refused_by_its_tensor_when_it_is_of_another_run(
+    checkpoint: Trainer, key: str, value: torch.Tensor | None, message: str
+) -> None:
+    path = checkpoint.out / "checkpoint-2.safetensors"
+    tensors = {k: v for k, v in load_file(path).items() if k != key}
+    save_file(tensors if value is None else tensors | {key: value}, path)
+    before = weights_and_counters(checkpoint)
+    with pytest.raises(WeightsError, match=message):
+        checkpoint.resume()
+    assert weights_and_counters(checkpoint) == before
 
 
 @pytest.mark.parametrize(

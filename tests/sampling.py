@@ -11,7 +11,8 @@ from openmm import app
 from equidrift.adapters.openmm.topology import to_topology
 from equidrift.adapters.rdkit.etkdg import ETKDGMMFF
 from equidrift.mmff import mmff_system
-from equidrift.montecarlo.proposals import TorsionProposer, Uniform, WrappedMixture
+from equidrift.montecarlo.densities import Uniform, WrappedMixture
+from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K

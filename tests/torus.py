@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from equidrift.models.torsions.series import TrigSeries, centres, pair_index, signed_orders
-from equidrift.montecarlo.proposals import WrappedMixture
+from equidrift.montecarlo.densities import WrappedMixture
 
 CHAINS = 100_000
 

@@ -43,7 +43,7 @@ from openmm import unit
 from openmmtools.testsystems import AlanineDipeptideImplicit
 
 from equidrift.adapters.openmm.sampler import topology_bonds
-from equidrift.montecarlo.proposals import Histogram
+from equidrift.montecarlo.densities import Histogram
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 

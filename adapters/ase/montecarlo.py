@@ -34,15 +34,8 @@ from equidrift.adapters.ase.typed import (
 )
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
-from equidrift.montecarlo.metropolis import (
-    ConstraintMetric,
-    MoveCheck,
-    Statistics,
-    check_proposer,
-    check_whole,
-    metropolis,
-    trusted,
-)
+from equidrift.montecarlo.metropolis import Statistics, check_proposer, metropolis, trusted
+from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_whole
 from equidrift.protocols import Proposer
 from equidrift.seeds import check_seed
 from equidrift.units import BOLTZMANN_EV_PER_K

@@ -22,16 +22,8 @@ from openmm import app, unit
 
 from equidrift.adapters.openmm.stepping import explained, take_steps
 from equidrift.errors import InputError
-from equidrift.montecarlo.metropolis import (
-    ConstraintMetric,
-    MoveCheck,
-    Statistics,
-    check_bonds,
-    check_proposer,
-    check_whole,
-    metropolis,
-    trusted,
-)
+from equidrift.montecarlo.metropolis import Statistics, check_proposer, metropolis, trusted
+from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_bonds, check_whole
 from equidrift.protocols import Proposer
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A
 

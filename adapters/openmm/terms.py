@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openmm import unit
 
 from equidrift.mmff import COULOMB_EXPRESSION, VDW_EXPRESSION
-from equidrift.montecarlo.heat_bath import MOST_ATOMS, TurnTerms
+from equidrift.montecarlo.turns import MOST_ATOMS, TurnTerms
 from equidrift.units import COULOMB_EV_A_PER_E2, KJ_MOL_PER_EV, NM_PER_A
 
 Floats = NDArray[np.float64]

@@ -28,7 +28,7 @@ from equidrift.models.torsions.series import (
     pair_index,
     signed_orders,
 )
-from equidrift.montecarlo.proposals import WrappedMixture
+from equidrift.montecarlo.densities import WrappedMixture
 from equidrift.torsions import TorsionTree
 
 PRIOR_FRAMES = 100  # frames that the prior is worth

@@ -8,7 +8,7 @@ import numpy as np
 
 from equidrift.geometry import Floats
 from equidrift.models.torsions.flow import Diffusion, DiscreteFlow
-from equidrift.montecarlo.proposals import Block, Histogram
+from equidrift.montecarlo.densities import Block, Histogram
 
 TABLE_BINS = {1: 180, 2: 72}  # cells per torsion in the table of one or two
 

@@ -25,7 +25,7 @@ import numpy as np
 from equidrift.errors import InputError
 from equidrift.geometry import Floats, wrap
 from equidrift.models.torsions.series import TrigSeries
-from equidrift.montecarlo.proposals import Block, log_wrapped_normal
+from equidrift.montecarlo.densities import Block, log_wrapped_normal
 
 SIGMA_MAX, SIGMA_MIN = (
     3.0,

@@ -15,7 +15,8 @@ from equidrift.models.shared.graph_codes import ELEMENTS as KNOWN_ELEMENTS
 from equidrift.models.torsions.conditioned import TABLE_BINS, Conditioned
 from equidrift.models.torsions.flow import local_move
 from equidrift.models.torsions.scores import LEVELS, Scores
-from equidrift.montecarlo.proposals import GeometryDensity, TorsionProposer, floor_for
+from equidrift.montecarlo.densities import GeometryDensity, floor_for
+from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Molecule, Proposal
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K

@@ -83,7 +83,8 @@ def command(
     """
     from equidrift.cli.output import print_json
     from equidrift.cli.signals import kept, telling_what_is_kept
-    from equidrift.montecarlo.run import Run, Settings
+    from equidrift.montecarlo.run import Run
+    from equidrift.montecarlo.target import Settings
     from equidrift.progress import phase_bar
 
     settings = Settings(

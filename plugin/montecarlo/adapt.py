@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.montecarlo.heat_bath import HeatBathProposer, TurnTerms
+from equidrift.montecarlo.densities import Histogram
+from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics, trusted
 from equidrift.montecarlo.proposals import (
-    Histogram,
     LocalTorsionProposer,
     histogram_proposer,
     mixture_proposer,
     uniform_proposer,
 )
+from equidrift.montecarlo.turns import TurnTerms
 from equidrift.protocols import Proposer
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve

@@ -4,19 +4,13 @@ runs.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from equidrift.engine.conformers import generate
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.formats import check_writable
 from equidrift.files.journal import file_sha256, fingerprint
@@ -24,167 +18,21 @@ from equidrift.montecarlo.adapt import LEAST_CYCLES, Still, adapt
 from equidrift.montecarlo.basins import summary
 from equidrift.montecarlo.phase import AdaptivePhase, Host
 from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.montecarlo.tables import table_paths, write_tables
+from equidrift.montecarlo.target import Settings, make_target
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
 from equidrift.outputs import claim, topology_beside
-from equidrift.records import Molecule
-from equidrift.registry import PROPOSERS, host_function
-from equidrift.residues import reordered, residue_order
-from equidrift.seeds import check_seed
-from equidrift.units import PS_PER_FS
+from equidrift.registry import host_function
 
 Progress = Callable[[dict[str, Any]], None]
 TRAJECTORIES = (".xtc", ".dcd")
-STRUCTURES = (".pdb", ".sdf", ".mol")
 LEAST_ADAPT_PS, ADAPT_SHARE = 50.0, 0.1
 SAVE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a run's result but its length.
-
-    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and
-    n_proposals make one cycle; adapt_ps None takes a tenth of the time, at least 50 ps;
-    platform None takes the fastest for the size. Frames are written every interval_ps.
-    charge is that of the molecule in a .pdb file; None takes it from its hydrogens.
-    """
-
-    temperature_K: float = 300.0
-    proposals: str = "torsion"
-    timestep_fs: float = 2.0
-    friction_per_ps: float = 1.0
-    constraints: str | None = "HBonds"
-    md_steps: int = 100
-    n_proposals: int = 10
-    adapt_ps: float | None = None
-    interval_ps: float | None = None
-    seed: int = 0
-    platform: str | None = None
-    forcefield: tuple[str, ...] = ()
-    charge: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.proposals not in (*PROPOSERS, "none"):
-            raise UnknownNameError("kind of proposals", self.proposals, (*PROPOSERS, "none"))
-        for name in ("temperature_K", "timestep_fs", "friction_per_ps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be positive and finite, not {getattr(self, name)}")
-        for name in ("md_steps", "n_proposals"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("adapt_ps", "interval_ps"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{name} must be positive and finite, not {value}")
-        check_seed(self.seed)
-
-    @property
-    def cycle_ps(self) -> float:
-        """Time of one cycle."""
-        return self.md_steps * self.timestep_fs * PS_PER_FS
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph,
-    and the force field in words.
-    """
-
-    topology: Any
-    system: Any
-    positions_A: NDArray[np.float64]
-    molecule: Molecule
-    potential: str
-
-
-def make_target(what: str, settings: Settings) -> Target:
-    """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given
-    (without them in MMFF94 too).
-
-    Raises
-    ------
-    InputError, MoleculeError
-        where it cannot be read or has no parameters.
-    """
-    from equidrift.mmff import mmff_system
-
-    if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
-        topology, system, x, molecule = host_function("openmm", "read_pdb")(
-            what, settings.forcefield, settings.constraints
-        )
-        return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
-    if settings.forcefield:
-        raise InputError(
-            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, "
-            f"or give a PDB file"
-        )
-    molecule, x = _read(what, settings.seed, settings.charge)
-    order = residue_order(molecule)  # OpenMM wants each residue in one piece
-    molecule, x = reordered(molecule, order), x[order]
-    system = mmff_system(molecule, constraints=settings.constraints)
-    return Target(host_function("openmm", "to_topology")(molecule), system, x, molecule, "MMFF94")
-
-
-def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
-    """Graph and a start geometry, made by ETKDG where the input has none."""
-    molecule, x = None, None
-    if Path(what).suffix.lower() in STRUCTURES:
-        records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
-        if len(records) != 1 or records[0].molecule is None:
-            raise InputError(
-                f"{what!r} holds {len(records)} entries, and one molecule is wanted: "
-                f"{records[0].error or 'split the file'}"
-            )
-        molecule = records[0].molecule
-        x = None if records[0].positions_A is None else records[0].positions_A[0]
-    molecule = molecule or Molecule.from_smiles(what)
-    if x is None:
-        x = generate(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
-    return molecule, x
 
 
 def checkpoint_of(output: Path) -> Path:
     """The checkpoint beside an output."""
     return output.with_name(output.name + ".checkpoint")
-
-
-def table_paths(output: Path) -> list[Path]:
-    """Where the tables of torsions and of states go: run.torsions.csv for run.xtc."""
-    return [output.with_name(f"{output.stem}.{name}.csv") for name in ("torsions", "states")]
-
-
-def write_tables(result: Mapping[str, Any], output: Path) -> None:
-    """Write the basins of each torsion, and of all together, as CSV; angles in degrees."""
-    torsions, states = table_paths(output)
-    rows = []
-    for torsion in result["torsions"]:
-        name = torsion["torsion"]
-        first = [name, result["acceptance_by_torsion"][name], torsion["ess"]]
-        rows += [[*first, *_basin_row(basin)] for basin in torsion["basins"]]
-    _write_csv(torsions, ["torsion", "accepted_over_60_deg", "ess", *BASIN_COLUMNS], rows)
-    _write_csv(states, BASIN_COLUMNS, [_basin_row(state) for state in result["states"]])
-
-
-BASIN_COLUMNS = [
-    "centres_deg",
-    "population",
-    "population_error",
-    "free_energy_kJ_mol",
-    "free_energy_error_kJ_mol",
-    "entries",
-]
-
-
-def _basin_row(basin: Mapping[str, Any]) -> list[Any]:
-    centres = " ".join(f"{angle:.1f}" for angle in basin["centres_deg"])
-    return [centres, *(basin[name] for name in BASIN_COLUMNS[1:])]
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        writer.writerows([["" if value is None else value for value in row] for row in rows])
 
 
 class Run:
@@ -519,7 +367,7 @@ def md(
     time_ps : length of the production run.
     overwrite : replace what is there.
     progress : show a progress bar on stderr.
-    settings : the fields of `equidrift.montecarlo.run.Settings`: temperature_K,
+    settings : the fields of `equidrift.montecarlo.target.Settings`: temperature_K,
         proposals, timestep_fs, friction_per_ps, constraints, md_steps, n_proposals,
         adapt_ps, interval_ps, seed, platform, forcefield, charge.
 

@@ -19,6 +19,7 @@ from equidrift.engine import many, molecules
 from equidrift.engine import trajectories as trajectory_engine
 from equidrift.files import trajectories as trajectory_formats
 from equidrift.montecarlo import run as md
+from equidrift.montecarlo.target import Settings
 
 # options of the commands that have no counterpart: where results go, and how they are shown
 COMMAND_ONLY = {"output", "overwrite", "as_json", "strict"}
@@ -52,7 +53,7 @@ def options(*functions: Callable[..., Any]) -> set[str]:
 
 
 def settings_of_md() -> set[str]:
-    fields = {UNIT.sub("", name) for name in inspect.signature(md.Settings).parameters}
+    fields = {UNIT.sub("", name) for name in inspect.signature(Settings).parameters}
     return (options(md.md) - {"settings"}) | fields
 
 

@@ -23,7 +23,8 @@ from ase.md.verlet import VelocityVerlet
 from equidrift.adapters.ase.montecarlo import ProposalMonteCarlo
 from equidrift.adapters.ase.thermostats import KNOWN, REFUSED, renew, samples_canonically
 from equidrift.errors import InputError
-from equidrift.montecarlo.proposals import TorsionProposer, Uniform
+from equidrift.montecarlo.densities import Uniform
+from equidrift.montecarlo.proposals import TorsionProposer
 from tests.toy_chain import START, TREE
 
 UNIFORM = TorsionProposer(TREE, Uniform(2), block_size=1)

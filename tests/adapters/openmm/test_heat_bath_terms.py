@@ -16,15 +16,10 @@ from equidrift.adapters.openmm.terms import turn_terms
 from equidrift.errors import InputError
 from equidrift.geometry import dihedrals
 from equidrift.montecarlo.adapt import adapt
-from equidrift.montecarlo.heat_bath import (
-    REVERSIBLE_KT,
-    HeatBathProposer,
-    Turn,
-    TurnTerms,
-    one_turn,
-)
+from equidrift.montecarlo.heat_bath import REVERSIBLE_KT, HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
 from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.montecarlo.turns import Turn, TurnTerms, one_turn
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from tests.toy_chain import KT_EV, SITES, START, TREE, chain, context_of, expectations, z_scores

@@ -26,8 +26,9 @@ from equidrift.errors import InexactProposalError, InputError, InputTypeError
 from equidrift.files.npz import load_arrays, save_arrays
 from equidrift.mmff import mmff_system
 from equidrift.montecarlo.basins import correlation_time
+from equidrift.montecarlo.densities import Uniform
 from equidrift.montecarlo.metropolis import Statistics
-from equidrift.montecarlo.proposals import TorsionProposer, Uniform
+from equidrift.montecarlo.proposals import TorsionProposer
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 from equidrift.units import KJ_MOL_PER_EV

@@ -17,7 +17,7 @@ from equidrift.models.torsions.flow import (
     sigma_levels,
 )
 from equidrift.models.torsions.series import TrigSeries
-from equidrift.montecarlo.proposals import WrappedMixture
+from equidrift.montecarlo.densities import WrappedMixture
 from tests.torus import (
     CHAINS,
     balanced,

@@ -12,8 +12,9 @@ import pytest
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.torsions.sampler import load_torsion
 from equidrift.montecarlo.adapt import MEANINGS, Still, adapt, described, recycled
-from equidrift.montecarlo.heat_bath import HeatBathProposer, TurnTerms
+from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
+from equidrift.montecarlo.turns import TurnTerms
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS
 from equidrift.torsions import TorsionTree

@@ -13,9 +13,10 @@ import pytest
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.geometry import dihedrals
-from equidrift.montecarlo.heat_bath import HeatBathProposer, Turn, TurnTerms
+from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.montecarlo.turns import Turn, TurnTerms
 from equidrift.torsions import TorsionTree
 from tests.torus import balanced, fits
 

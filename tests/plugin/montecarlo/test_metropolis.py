@@ -11,22 +11,10 @@ import pytest
 from scipy import stats
 
 from equidrift.errors import InexactProposalError, InputError, InputTypeError
-from equidrift.montecarlo.metropolis import (
-    ConstraintMetric,
-    MoveCheck,
-    Statistics,
-    accept,
-    check_bonds,
-    check_proposer,
-    check_whole,
-    metropolis,
-)
-from equidrift.montecarlo.proposals import (
-    LocalTorsionProposer,
-    TorsionProposer,
-    Uniform,
-    WrappedMixture,
-)
+from equidrift.montecarlo.densities import Uniform, WrappedMixture
+from equidrift.montecarlo.metropolis import Statistics, accept, check_proposer, metropolis
+from equidrift.montecarlo.move_checks import ConstraintMetric, MoveCheck, check_bonds, check_whole
+from equidrift.montecarlo.proposals import LocalTorsionProposer, TorsionProposer
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 

@@ -13,15 +13,12 @@ from scipy.special import logsumexp
 
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.errors import InputError
+from equidrift.montecarlo.densities import Histogram, Uniform, WrappedMixture, log_wrapped_normal
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.montecarlo.proposals import (
-    Histogram,
     LocalTorsionProposer,
     TorsionProposer,
-    Uniform,
-    WrappedMixture,
     histogram_proposer,
-    log_wrapped_normal,
     mixture_proposer,
     proposer_from_dict,
     uniform_proposer,

@@ -29,7 +29,7 @@ _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
 _FASTEST_A_PER_FS = 0.02
 _USUAL = 8.0  # ... or its other steps are as long
 _HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs apart show 1e5 K
-_LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (README)
+_LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (docs/measured)
 _UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 

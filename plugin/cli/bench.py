@@ -14,7 +14,7 @@ from equidrift.registry import BENCHMARKS, resolve
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(BENCHMARKS))],
     full: Annotated[
-        bool, typer.Option("--full", help="The form the README quotes; takes longer.")
+        bool, typer.Option("--full", help="The form that the docs quote; takes longer.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

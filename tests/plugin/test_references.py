@@ -14,7 +14,7 @@ FILES = [
     path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix in READ
 ]
 OWN_PAGES = re.compile(
-    r"\b(methods|hosts|symmetry_kit|architecture|style)\.md\b|\bmethods [A-F](\.\d+)?\b"
+    r"(?<!docs/)\b(methods|hosts|symmetry_kit|architecture|style)\.md\b|\bmethods [A-F](\.\d+)?\b"
 )
 
 

@@ -1,1 +1,1 @@
-"""What tools/readme_tables.py is made of."""
+"""What tools/bench_tables.py is made of."""

@@ -102,7 +102,7 @@ def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
 
 
 def method_label(method: str) -> str:
-    """A method as the README names it."""
+    """A method as the tables name it."""
     name = method.removesuffix("-published")
     return (
         f"{name}, published"

@@ -1,12 +1,12 @@
-"""Rewrite the README's tables and the cards' quality from a benchmark's JSON, so that
-no number in them is typed by hand.
+"""The tables of docs/measured, made of what the benchmarks printed; and the cards'
+quality, so that no number in them is typed by hand.
 
     equidrift bench NAME --full --json > docs/bench_NAME.json
-    python tools/readme_tables.py
+    python tools/bench_tables.py [NAME]     print the tables; update the cards
 
-For every NAME measured, the part of README.md between `<!-- table: NAME -->` and `<!--
-end table -->` is replaced, and `quality` in the cards of the models that the rows of
-`conformers` measure; nothing else changes.
+A page of the docs says `<!-- table: NAME -->` where the tables of docs/bench_NAME.json
+belong; `docs/conf.py` puts them there when it builds the site, so they are committed
+nowhere else. `quality` is written into the cards of the models that the rows measure.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tables.markdown import (
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+MARKER = re.compile(r"<!-- table: (\w+) -->")
 
 QUALITY: tuple[Column, ...] = (
     ("AMR-R, A", ("AMR-R", "AMR-R-median"), 3, -1),
@@ -124,23 +125,20 @@ def conformers(result: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def rewritten(readme: str, name: str, text: str) -> str:
-    """The README with another text between the markers of a table.
+def inserted(page: str, docs: Path = DOCS) -> str:
+    """A page of the docs with the tables in the places of its markers.
 
-    Raises `ValueError` where the markers are not there once.
+    Raises `ValueError` for a marker of no benchmark.
     """
-    made, count = re.subn(
-        rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end table -->)",
-        lambda m: f"{m[1]}\n{text}\n\n{m[2]}",
-        readme,
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise ValueError(
-            f"README.md must hold '<!-- table: {name} -->' ... '<!-- end table -->' once, not "
-            f"{count} times"
-        )
-    return made
+
+    def tables(marker: re.Match[str]) -> str:
+        name = marker[1]
+        path = docs / f"bench_{name}.json"
+        if name not in TABLES or not path.exists():
+            raise ValueError(f"no benchmark {name!r} in {docs}; there are {', '.join(TABLES)}")
+        return TABLES[name](json.loads(path.read_text()))
+
+    return MARKER.sub(tables, page)
 
 
 def trajectories(result: Mapping[str, Any]) -> str:
@@ -350,31 +348,30 @@ TABLES = {
 
 
 def main() -> None:
-    """Rewrite the README and the cards."""
+    """Print the tables and update the cards."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", nargs="*", help="benchmarks, default all")
     parser.add_argument(
         "--docs", type=Path, default=DOCS, help="folder of the files bench_NAME.json"
     )
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument(
         "--cards", type=Path, default=ROOT / "models" / "zoo", help="folder of the model cards"
     )
     options = parser.parse_args()
-    text = options.readme.read_text()
     for name, show in TABLES.items():
         path = options.docs / f"bench_{name}.json"
-        if path.exists():
-            result = json.loads(path.read_text())
-            text = rewritten(text, name, show(result))
-            if name == "conformers":
-                update_cards(result, options.cards)
-            if name == "molecules":
-                update_molecule_cards(result, options.cards)
-            if name in ("trajectories", "sampling", "fields"):
-                update_other_cards(result, options.cards)
-    options.readme.write_text(text)
+        if not path.exists() or (options.names and name not in options.names):
+            continue
+        result = json.loads(path.read_text())
+        print(f"## {name}\n\n{show(result)}\n")
+        if name == "conformers":
+            update_cards(result, options.cards)
+        elif name == "molecules":
+            update_molecule_cards(result, options.cards)
+        else:
+            update_other_cards(result, options.cards)
 
 
 if __name__ == "__main__":

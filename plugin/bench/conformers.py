@@ -5,8 +5,8 @@ references (GeoDiff's protocol, arXiv:2203.02923).
 validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
 when it relaxes the samples, and speed measured in the same run. System A stands against
 annealed Langevin at equal numbers of calls. Where the data folder holds
-`gfn2_conformers/zinc_val.npz` (drug-size references, made like the others), a second
-part of the table is measured on it.
+`gfn2_conformers/zinc_val.npz` (drug-size references of
+`tools/make_gfn2_references.py`), a second part of the table is measured on it.
 """
 
 from __future__ import annotations

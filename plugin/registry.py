@@ -111,6 +111,7 @@ TRAININGS = {
     "conformer-energy": "equidrift.models.conformers.energy.train:run_training",
     "trajectories": "equidrift.models.trajectories.train:run_training",
     "torsions": "equidrift.models.torsions.train:run_training",
+    "torsions-all": "equidrift.models.torsions.distances.train:run_training",
     "boltzmann": "equidrift.models.boltzmann.train:run_training",
     "fields": "equidrift.models.fields.train:run_training",
     "molecules": "equidrift.models.molecules.train:run_training",
@@ -132,6 +133,9 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
         "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
     },
     "torsions": {"torsions": ("", "equidrift.models.torsions.train:TorsionTraining")},
+    "torsions-all": {
+        "torsions-all": ("", "equidrift.models.torsions.distances.train:DistanceTraining")
+    },
     "boltzmann": {"boltzmann": ("", "equidrift.models.boltzmann.train:BoltzmannTraining")},
     "fields": {
         "points": ("", "equidrift.models.fields.train:FieldTraining"),

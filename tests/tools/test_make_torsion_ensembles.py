@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from equidrift.models.shared.split import held_out
+from equidrift.models.torsions.distances.data import EnsembleSet, measured
+from equidrift.models.torsions.distances.graph import turned
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from tests.tools.loading import tool
@@ -86,3 +89,29 @@ def test_mirror_image_counts_as_the_same_minimum():
     both = np.concatenate([found.relaxed_A, found.relaxed_A * [1, 1, -1]])
     energies = np.concatenate([found.energies_kcal] * 2)
     assert len(making.distinct(molecule, energies, both)) == len(found.energies_kcal)
+
+
+def test_packed_draws_turned_to_the_torsions_of_a_minimum_have_its_shape(sources, tmp_path):
+    making, packing = tool("make_torsion_ensembles"), tool("pack_torsion_ensembles")
+    making.main([str(tmp_path / "e"), "--molecules", "5", *sources])
+    packing.main([str(tmp_path / "packed.npz"), *map(str, tmp_path.glob("e-*.npz"))])
+    packed = EnsembleSet.load(tmp_path / "packed.npz")
+    assert len(packed) >= 2
+    for e in packed.ensembles:
+        assert e.energy_kcal.min() == 0
+        delta = e.phi[:, None] - measured(e.graph, e.drawn_A)  # (minimum, draw, m)
+        for k, turns in enumerate(delta):
+            x = torch.from_numpy(e.drawn_A).double()
+            made = turned(e.graph, x, torch.from_numpy(turns)).numpy()
+            off = packing.rmsd(made, np.repeat(e.relaxed_A[k : k + 1], len(made), axis=0))
+            assert (off[e.fits[k]] < 0.75).all()
+            assert e.fits[k, k]
+
+
+def test_rmsd_is_zero_for_a_rotated_set_and_not_for_a_mirrored_one():
+    packing, rng = tool("pack_torsion_ensembles"), np.random.default_rng(0)
+    x = rng.normal(size=(3, 8, 3))
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    rotation *= np.linalg.det(rotation)
+    assert packing.rmsd(x @ rotation + 2.0, x) == pytest.approx(0, abs=1e-6)
+    assert packing.rmsd(x * [1, 1, -1], x).min() > 0.1

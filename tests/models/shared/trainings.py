@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from equidrift.models.torsions.distances.data import EnsembleSet
 from equidrift.registry import TRAININGS, resolve
 from tests.models import networks
 from tests.models.boltzmann import test_boltzmann
 from tests.models.fields import test_atoms
 from tests.models.molecules import test_joint, test_latent, test_properties, test_spectra
+from tests.models.torsions import ensembles
 
 ROOT = Path(__file__).parents[3]
 STEPS: dict[str, Any] = {"schedule": {"steps": 5, "checkpoint_s": 0.0}}
@@ -126,6 +128,20 @@ def torsions(folder: Path) -> Case:
     }
 
 
+def torsions_all(folder: Path) -> Case:
+    packed = [
+        ensembles.ensemble(smiles)
+        for smiles in ("CCCO", "CCOC", "CCCN", "OCCO", "NCCO", "CCCF", "COCC=O", "CCCC", "OCCC#N")
+    ]
+    EnsembleSet(packed).save(folder / "packed.npz")
+    return "torsions-all", {
+        "data": str(folder / "packed.npz"),
+        "network": {"width": 16, "rounds": 1, "radial": 8, "forces": 2, "orders": 3},
+        "molecules": 4,
+        "rows": 4,
+    }
+
+
 def boltzmann(folder: Path) -> Case:
     frames = test_boltzmann.sampled_frames(300)
     keys = ("numbers", "bonds", "positions_A", "forces_eV_A", "temperature_K")
@@ -226,6 +242,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     },
     "dynamics": dynamics,
     "torsions": torsions,
+    "torsions with all distances": torsions_all,
     "boltzmann": boltzmann,
     "field of a system": lambda folder: fields(folder, "system"),
     "field of data": lambda folder: fields(folder, "data"),

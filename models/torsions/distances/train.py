@@ -1,0 +1,94 @@
+"""`equidrift train torsions-all CONFIG`: the score network with all distances in view, on
+MMFF94 ensembles of many molecules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from equidrift.models.shared.config import Names, TrainingConfig, initial
+from equidrift.models.shared.graph_codes import ELEMENTS
+from equidrift.models.shared.run import Task, fresh, train
+from equidrift.models.shared.split import HELD_OUT, split
+from equidrift.models.shared.trainer import Progress
+from equidrift.models.torsions.distances.data import Batches, load_all
+from equidrift.models.torsions.distances.network import DistanceConfig, DistanceNetwork
+from equidrift.models.torsions.distances.objective import distance_loss
+from equidrift.records import SYMBOLS
+
+TASK = "torsions-all"
+
+
+class DistanceTraining(TrainingConfig):
+    """What a training YAML may say.
+
+    Unknown keys are errors. `data` names .npz files of
+    tools/pack_torsion_ensembles.py.
+
+    Attributes
+    ----------
+    init : weights to go on from.
+    molecules, rows : molecules in a batch, and noised conformers of each.
+    held_out : share of the molecules that is not trained on.
+    """
+
+    name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")
+    data: Names
+    init: str | None = None
+    molecules: int = Field(default=8, ge=1)
+    rows: int = Field(default=8, ge=1)
+    held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
+
+    def begin(self) -> DistanceNetwork:
+        """The network, with the weights of `init` or random ones."""
+        state, sizes = None, self.network
+        if self.init:
+            state, card = initial(self.init, (TASK,), self.network)
+            sizes = card["config"]
+        config = DistanceConfig(**sizes)
+        network: DistanceNetwork = fresh(lambda: DistanceNetwork(config), self.seed)
+        if state is not None:
+            network.load_state_dict(state)
+        return network
+
+
+def run_training(
+    config: dict[str, Any],
+    out: Path,
+    budget_s: float | None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the network of all distances; see `shared.run.train`."""
+    return train(DistanceTraining, make_task, config, out, budget_s, resume, progress)
+
+
+def make_task(c: DistanceTraining, network: DistanceNetwork, _out: Path) -> Task:
+    """What is trained. Raises `InputError` where there are no ensembles."""
+    data = load_all(c.data)
+    rows, held = split(data.smiles, c.held_out, c.seed)
+    sizes = {"molecules": c.molecules, "rows": c.rows, "seed": c.seed}
+    unseen = Batches(data.take(held), **sizes) if len(held) else None
+    card = {
+        "family": "torsions",
+        "task": TASK,
+        "what": "scores of noised torsions with all distances of heavy atoms in view, of "
+        f"MMFF94 ensembles of {len(data)} molecules",
+        "config": dataclasses.asdict(network.config),
+        "elements": [SYMBOLS[z] for z in ELEMENTS],
+        "max_atoms": 200,
+        "units": "A, radians; energies over kT",
+        "dtype": "float32",
+    }
+    return Task(
+        network,
+        Batches(data.take(rows), **sizes),
+        distance_loss,
+        card,
+        unseen,
+        summary={"molecules": len(data)},
+    )

@@ -12,7 +12,7 @@ embedded by ETKDGv3, relaxed, heated, and run by Langevin dynamics (0.01/fs, 0.5
 steps) at one of the temperatures; of its run --bursts bursts of --frames consecutive
 frames, --spacing fs apart, are kept, 100 fs between bursts. --spacing above 2 makes
 bursts for `kind: flow`, whose frames may lie 5 fs to 10 ps apart. Written: the npz of
-`equidrift.models.trajectories.data.save_dynamics`, anew every 50 molecules. --forces
+`equidrift.models.trajectories.dynamics.save_dynamics`, anew every 50 molecules. --forces
 keeps the forces of the frames too, which are the better target. What the shipped model
 was trained on, 0.1 to 0.5 core-seconds a molecule:
 
@@ -33,7 +33,7 @@ from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
-from equidrift.models.trajectories.data import Dynamics, save_dynamics
+from equidrift.models.trajectories.dynamics import Dynamics, save_dynamics
 from equidrift.records import Molecule
 from equidrift.registry import make_model
 from equidrift.seeds import sample_seeds

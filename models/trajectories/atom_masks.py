@@ -26,18 +26,20 @@ from equidrift.errors import EquidriftError, InputError
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.newton import Held, newton_step
 from equidrift.models.shared.schedules import noise_level
-from equidrift.models.trajectories.data import linked
+from equidrift.models.trajectories.diffusion.draw import WindowNetwork
 from equidrift.models.trajectories.diffusion.flow import Flow
+from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
 from equidrift.models.trajectories.diffusion.residual import RHO, ResidualGeoTDM
+from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import advance
-from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.windows import gaps, run_of
 from equidrift.records import Molecule, Trajectory
 
 if TYPE_CHECKING:
     from equidrift.models.trajectories.integrator.run import IntegratorRun
 
+Estimate = Callable[[Tensor, float], Tensor]  # noisy frames and a time -> clean frames
 LEAD = 8  # frames in which a free atom is led to where it is known next
 CONTEXT = 10  # whole frames before a gap that are read
 LEAST_HELD = 3  # atoms of a frame that a conformer can be placed by
@@ -56,8 +58,8 @@ def conformer_frame(
     """
     if mask.sum() < LEAST_HELD:
         raise InputError(
-            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all atoms of a frame, or {LEAST_HELD} of "
-            "one at least"
+            f"no frame is known whole, and at most {int(mask.sum())} atoms of one are; give all "
+            f"atoms of a frame, or {LEAST_HELD} of one at least"
         )
     held = make_conditions(fix={int(k): known_A[k] for k in np.flatnonzero(mask)})
     try:
@@ -66,7 +68,8 @@ def conformer_frame(
         ).positions_A[0]
     except EquidriftError as error:
         raise InputError(
-            f"no frame is known whole, and the atoms known of the fullest one cannot be completed: {error}"
+            "no frame is known whole, and the atoms known of the fullest one cannot be completed: "
+            f"{error}"
         ) from error
     return made
 
@@ -98,8 +101,9 @@ def steered(
             normals if run.model.noise else None,
         )
         left = following[k] - k
-        ahead = known[following[k].clamp(max=len(mask) - 1), torch.arange(len(left))]
-        share = torch.where(left < LEAD, 1.0 / (left + 1.0), torch.zeros(())).to(x.dtype)[:, None]
+        atoms = torch.arange(len(left), device=x.device)
+        ahead = known[following[k].clamp(max=len(mask) - 1), atoms]
+        share = torch.where(left < LEAD, 1.0 / (left + 1.0), 0.0).to(x.dtype)[:, None]
         led = x + share * (ahead - x)
         here = mask[k][None].expand(len(x), -1)
         led = put_right(led, x, stiff, here)
@@ -117,7 +121,7 @@ def put_right(x: Tensor, like: Tensor, stiff: Tensor, held: Tensor) -> Tensor:
     if not bool(held.any()):
         return x
     target = (like[:, :, None] - like[:, None]).norm(dim=-1)
-    anchor = torch.full(x.shape[:2], 0.02, dtype=x.dtype)
+    anchor = x.new_full(x.shape[:2], 0.02)
     start = x
     for _ in range(2):
         x = newton_step(x, start, target, stiff, anchor, Held(held, start))
@@ -129,7 +133,8 @@ def next_known(mask: Tensor) -> Tensor:
     beyond the end where there is none.
     """
     t = len(mask)
-    where = torch.where(mask, torch.arange(t)[:, None], 10 * t + 10 * LEAD)
+    place = torch.arange(t, device=mask.device)[:, None]
+    where = torch.where(mask, place, 10 * t + 10 * LEAD)
     return where.flip(0).cummin(0).values.flip(0)
 
 
@@ -169,12 +174,12 @@ class FrameNoising:
 
 
 def drawn(
-    estimate: Callable[[Tensor, float], Tensor],
+    estimate: Estimate,
     noising: FrameNoising,
     known: Tensor,
     mask: Tensor,
     times: list[float],
-    normal: Callable[[], Tensor],
+    normal: Normal,
     corrections: int = 2,
 ) -> Tensor:
     """Clean frames (b, t, n, d) given known ones where mask (t, n), `estimate(y, t)`
@@ -202,47 +207,38 @@ def drawn(
     return score(made, times[-1]).reshape(b, t, n, d)
 
 
-def drawn_flow(
-    model: Flow,
-    graph: Graph,
-    x: Tensor,
-    clock: Tensor,
-    mask: Tensor,
-    normal: Callable[[], Tensor],
-    steps: int,
+def drawn_atoms(
+    network: WindowNetwork, known: KnownFrames, mask: Tensor, normal: Normal, steps: int
 ) -> Tensor:
-    """Frames of the flow (b, t, n, d), those in x known where mask (t, n)."""
-    whole = mask.all(1)
-    line, scale = model.coordinates(x, whole)
+    """Frames (b, t, n, d) of a diffusion network, those known where mask (t, n).
+
+    `known` says which frames are given whole.
+    """
+    if isinstance(network, GeoTDM):
+        return drawn_geotdm(network, known, mask, normal, steps)
+    line, scale = network.coordinates(known.frames, known.given)
+    if isinstance(network, ResidualGeoTDM):
+        estimate, noising = _of_residual(network, known, line)
+    else:
+        estimate, noising = _of_flow(network, known, line)
+    times = torch.linspace(1.0, 0.02, steps + 1, device="cpu").tolist()
+    target = (known.frames - line) / scale
+    return line + scale * drawn(estimate, noising, target, mask, times, normal)
+
+
+def _of_flow(model: Flow, known: KnownFrames, line: Tensor) -> tuple[Estimate, FrameNoising]:
+    """The flow's clean residual at a time, and the noise of it."""
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        return model.estimate(
-            graph, x, y, line, clock, whole, torch.full((len(x),), 1 - time, dtype=x.dtype)
-        )
+        return model.estimate(known, y, line, y.new_full((len(y),), 1 - time))
 
-    times = torch.linspace(1.0, 0.02, steps + 1).tolist()
-    return line + scale * drawn(
-        estimate,
-        FrameNoising(lambda t: 1 - t, lambda t: t),
-        (x - line) / scale,
-        mask,
-        times,
-        normal,
-    )
+    return estimate, FrameNoising(lambda t: 1 - t, lambda t: t)
 
 
-def drawn_residual(
-    model: ResidualGeoTDM,
-    graph: Graph,
-    x: Tensor,
-    clock: Tensor,
-    mask: Tensor,
-    normal: Callable[[], Tensor],
-    steps: int,
-) -> Tensor:
-    """Frames (b, t, n, d) of the residual form, those in x known if mask (t, n)."""
-    whole = mask.all(1)
-    line, scale = model.coordinates(x, whole)
+def _of_residual(
+    model: ResidualGeoTDM, known: KnownFrames, line: Tensor
+) -> tuple[Estimate, FrameNoising]:
+    """The residual form's clean residual at a time, and the noise of it."""
 
     def sigma(time: float) -> float:
         return noise_level(1 - time, model.config.highest, model.config.lowest, RHO)
@@ -251,40 +247,30 @@ def drawn_residual(
         return (1 + sigma(time) ** 2) ** -0.5
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        level = torch.full((len(x),), sigma(time), dtype=x.dtype, device=x.device)
-        return model.denoised(graph, x, y / alpha(time), line, clock, whole, level)
+        return model.denoised(known, y / alpha(time), line, y.new_full((len(y),), sigma(time)))
 
-    times = torch.linspace(1.0, 0.02, steps + 1).tolist()
-    noising = FrameNoising(alpha, lambda time: alpha(time) * sigma(time))
-    return line + scale * drawn(estimate, noising, (x - line) / scale, mask, times, normal)
+    return estimate, FrameNoising(alpha, lambda time: alpha(time) * sigma(time))
 
 
 def drawn_geotdm(
-    model: GeoTDM,
-    graph: Graph,
-    x: Tensor,
-    clock: Tensor,
-    mask: Tensor,
-    normal: Callable[[], Tensor],
-    steps: int,
+    model: GeoTDM, known: KnownFrames, mask: Tensor, normal: Normal, steps: int
 ) -> Tensor:
-    """Frames of GeoTDM (b, t, n, d), those in x known where mask (t, n)."""
-    whole, total = mask.all(1), model.config.steps
-    anchor = model.anchors(graph, x, clock, whole)
+    """`drawn_atoms` of GeoTDM."""
+    total, kept_after = model.config.steps, model.kept.tolist()
+    anchor = model.anchors(known)
 
     def kept(time: float) -> float:
-        return float(model.kept[max(round(time * total) - 1, 0)]) if time > 0 else 1.0
+        return float(kept_after[max(round(time * total) - 1, 0)]) if time > 0 else 1.0
 
     def estimate(y: Tensor, time: float) -> Tensor:
-        tau = torch.full((len(x),), max(round(time * total) - 1, 0))
-        noise = model.noise_of(graph, x, y + anchor, clock, whole, tau)
+        tau = torch.full((len(y),), max(round(time * total) - 1, 0), device=y.device)
+        noise = model.noise_of(known, y + anchor, tau)
         return (y - (1 - kept(time)) ** 0.5 * noise) / kept(time) ** 0.5
 
-    grid = torch.linspace(total - 1, 0, min(steps, total)).round().long().unique().flip(0)
+    grid = torch.linspace(total - 1, 0, min(steps, total), device="cpu").round().long()
+    times = [(k + 1) / total for k in grid.unique().flip(0).tolist()]
     noising = FrameNoising(lambda t: kept(t) ** 0.5, lambda t: (1 - kept(t)) ** 0.5)
-    return anchor + drawn(
-        estimate, noising, x - anchor, mask, [(int(k) + 1) / total for k in grid], normal
-    )
+    return anchor + drawn(estimate, noising, known.frames - anchor, mask, times, normal)
 
 
 def between(
@@ -335,14 +321,16 @@ def check_mask(trajectory: Trajectory, given: NDArray[np.bool_]) -> NDArray[np.f
     known = np.array(trajectory.positions_A, np.float64)
     if given.shape != known.shape[:2]:
         raise InputError(
-            f"given has shape {given.shape}, expected (n_frames,) or (n_frames, n_atoms) = {known.shape[:2]}"
+            f"given has shape {given.shape}, expected (n_frames,) or (n_frames, n_atoms) = "
+            f"{known.shape[:2]}"
         )
     if not given.any():
         raise InputError("no atom is given in any frame; give at least the atoms of one frame")
     if not np.isfinite(known[given]).all():
         frame, atom = np.argwhere(given & ~np.isfinite(known).all(2))[0]
         raise InputError(
-            f"atom {atom} of frame {frame} is marked as given and holds NaN or infinity; mark it as not given, or mend it"
+            f"atom {atom} of frame {frame} is marked as given and holds NaN or infinity; mark it "
+            "as not given, or mend it"
         )
     known[~given] = 0.0
     return known

@@ -45,7 +45,8 @@ class _Baseline(TrajectoryModel):
         known = np.flatnonzero(given)
         if len(known) < self.min_frames:
             raise InputError(
-                f"{self.name} needs {self.min_frames} given frames, and there are {len(known)}; give more"
+                f"{self.name} needs {self.min_frames} given frames, and there are "
+                f"{len(known)}; give more"
             )
         frames = np.array(trajectory.positions_A, np.float64)
         for k in np.flatnonzero(~np.asarray(given)).tolist():

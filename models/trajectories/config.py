@@ -12,7 +12,7 @@ from torch import nn
 from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.shared.trainer import Batches, Loss
-from equidrift.models.trajectories.data import LEVELS
+from equidrift.models.trajectories.graphs import LEVELS
 
 
 class TrajectoryTraining(TrainingConfig):
@@ -61,8 +61,8 @@ class Plan:
     batch: Batches
     loss: Loss
     training: dict[str, Any]
-    prepare: Callable[[nn.Module], None] = lambda network: None
+    prepare: Callable[[nn.Module], None] = lambda _: None
     finish: Callable[[nn.Module], dict[str, Any]] = (
-        lambda network: {}
+        lambda _: {}
     )  # what the trained network adds to `config`
     held_out: Batches | None = None

@@ -1,202 +1,31 @@
-"""Trajectories in, tensors out: the graph features of molecules, molecular dynamics of
-many molecules in one file, windows.
+"""What trajectory models are trained on: seeded batches of frames of molecules and of
+plain arrays.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from equidrift.errors import InputError, UnknownNameError
-from equidrift.files.plain import molecule_from_dict, molecule_to_dict
-from equidrift.models.shared.graph_codes import ATOM_CODES, ELEMENTS, PAIR_CODES, graph_codes
+from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.egnn import Rolls
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
+from equidrift.models.trajectories.diffusion.frames import FrameBatch
 from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
+from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.graphs import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    array_graph,
+    linked,
+    molecule_graph,
+)
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
-from equidrift.records import Molecule
-
-LEVELS = ("GFN2-xTB", "MMFF94")  # levels of theory of the dynamics; a node feature each
-MASSES = (
-    1.008,
-    10.81,
-    12.011,
-    14.007,
-    15.999,
-    18.998,
-    28.085,
-    30.974,
-    32.06,
-    35.45,
-    79.904,
-    126.904,
-)  # amu, as ELEMENTS
-NODE_FEATURES, EDGE_FEATURES = sum(ATOM_CODES) + len(LEVELS), sum(PAIR_CODES)
-
-
-@lru_cache(maxsize=512)
-def _features(
-    molecule: Molecule, level: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    if level not in LEVELS:
-        raise UnknownNameError("level of theory of a trajectory", level, LEVELS)
-    codes = graph_codes(molecule)
-    node = np.concatenate(
-        [np.eye(size, dtype=np.float32)[codes.atom[:, k]] for k, size in enumerate(ATOM_CODES)], -1
-    )
-    edge = np.concatenate(
-        [np.eye(size, dtype=np.float32)[codes.pair[..., k]] for k, size in enumerate(PAIR_CODES)],
-        -1,
-    )
-    which = np.repeat(
-        np.eye(len(LEVELS), dtype=np.float32)[[LEVELS.index(level)]], molecule.n_atoms, 0
-    )
-    mass = np.array([MASSES[ELEMENTS.index(z)] for z in molecule.numbers.tolist()])
-    return np.concatenate([node, which], -1), edge, mass
-
-
-def molecule_graph(molecule: Molecule, level: str, copies: int = 1) -> Graph:
-    """`copies` equal graphs of a molecule: one-hot codes of atoms, pairs and the level
-    of theory; masses in amu.
-    """
-    node, edge, mass = (
-        torch.from_numpy(part)[None].expand(copies, *part.shape)
-        for part in _features(molecule, level)
-    )
-    return Graph(node, edge, mass, torch.ones(copies, molecule.n_atoms, dtype=torch.bool))
-
-
-def fingerprint(molecule: Molecule) -> str:
-    """A hash of a molecule's graph that does not depend on the order of its atoms."""
-    codes = graph_codes(molecule)
-    n = molecule.n_atoms
-    rows = [
-        codes.atom[i].tobytes()
-        + b"".join(
-            sorted(codes.pair[i, j].tobytes() + codes.atom[j].tobytes() for j in range(n) if j != i)
-        )
-        for i in range(n)
-    ]
-    return hashlib.blake2b(b"".join(sorted(rows)), digest_size=8).hexdigest()
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """Molecular dynamics of one molecule: positions_A (bursts, frames, n, 3), frames
-    `spacing_fs` apart, bursts at any distance.
-
-    forces_eV_A : the forces of these frames, where they were kept; noise-free targets,
-        and frames may then lie at any distance.
-    """
-
-    molecule: Molecule
-    positions_A: NDArray[np.float32]
-    spacing_fs: float
-    level: str
-    temperature_K: float
-    friction_per_fs: float
-    forces_eV_A: NDArray[np.float32] | None = None
-
-    def part(self, start: float, stop: float) -> Dynamics:
-        """The share `start` to `stop` of the time, for a time-ordered split."""
-        bursts, frames = self.positions_A.shape[:2]
-        many = bursts > 1
-        some = (
-            slice(round(start * bursts), round(stop * bursts))
-            if many
-            else slice(round(start * frames), round(stop * frames))
-        )
-        pick = some if many else (slice(None), some)
-        forces = None if self.forces_eV_A is None else self.forces_eV_A[pick]
-        return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
-
-
-def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
-    """Write runs as one npz: a JSON header and the positions, float32, one after the
-    other.
-    """
-    header = [
-        {
-            "molecule": molecule_to_dict(r.molecule),
-            "shape": r.positions_A.shape,
-            "spacing_fs": r.spacing_fs,
-            "level": r.level,
-        }
-        | {
-            "temperature_K": r.temperature_K,
-            "friction_per_fs": r.friction_per_fs,
-            "forces": r.forces_eV_A is not None,
-        }
-        for r in runs
-    ]
-    temporary = Path(f"{path}.tmp.npz")
-    flat = np.concatenate([np.asarray(r.positions_A, np.float32).ravel() for r in runs])
-    forces = [
-        np.asarray(r.forces_eV_A, np.float32).ravel() for r in runs if r.forces_eV_A is not None
-    ]
-    np.savez_compressed(
-        temporary,
-        header=np.array(json.dumps(header)),
-        positions_A=flat,
-        forces_eV_A=np.concatenate(forces or [flat[:0]]),
-    )
-    temporary.replace(path)
-
-
-def load_dynamics(path: str | Path) -> list[Dynamics]:
-    """Read what `save_dynamics` wrote. Raises `InputError` for another file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header, flat = json.loads(str(file["header"][()])), file["positions_A"]
-            forces = file["forces_eV_A"] if "forces_eV_A" in file else flat[:0]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); tools/make_md.py writes such files"
-        ) from error
-    runs, at, force_at = [], 0, 0
-    for entry in header:
-        shape, size = entry["shape"], int(np.prod(entry.pop("shape")))
-        force = None
-        if entry.pop("forces", False):
-            force, force_at = forces[force_at : force_at + size].reshape(shape), force_at + size
-        positions = flat[at : at + size].reshape(shape)
-        runs.append(
-            Dynamics(
-                molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force
-            )
-        )
-        at += size
-    return runs
-
-
-def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:
-    """The eight GFN2-MD17 trajectories (0.5 fs, 500 K) of a folder by the molecule's
-    name. Raises `InputError` where there is none.
-    """
-    out = {}
-    for path in sorted(Path(folder).glob("*_gfn2_*K.npz")):
-        with np.load(path, allow_pickle=False) as file:
-            molecule = Molecule.from_smiles(str(file["smiles"][()]), name=path.name.split("_")[0])
-            if molecule.numbers.tolist() != file["z"].tolist():
-                raise InputError(f"{path} holds atoms in another order than its SMILES")
-            out[molecule.name] = Dynamics(
-                molecule, file["R"][None], float(file["dt_fs"]), "GFN2-xTB", float(file["T"]), 0.01
-            )
-    if not out:
-        raise InputError(
-            f"there are no *_gfn2_*K.npz files in {str(folder)!r}; EQUIDRIFT_DATA/gfn2_md should hold them"
-        )
-    return out
 
 
 def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[Any, ...]:
@@ -232,6 +61,7 @@ class SegmentBatches:
             )
 
     def __call__(self, step: int) -> Segments:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         run, stride, half = drawn(self.runs, rng)
         bursts, frames, n, _ = run.positions_A.shape
@@ -259,24 +89,13 @@ def windows(positions_A: NDArray[Any], length: int, stride: int, count: int) -> 
     last = len(positions_A) - (length - 1) * stride
     if last < 1:
         raise InputError(
-            f"a window of {length} frames, every {stride}th, needs more than the {len(positions_A)} frames there are"
+            f"a window of {length} frames, every {stride}th, needs more than the "
+            f"{len(positions_A)} frames there are"
         )
     starts = np.linspace(0, last - 1, count).astype(int)
     return np.stack(
         [positions_A[s : s + (length - 1) * stride + 1 : stride] for s in starts]
     ).astype(np.float64)
-
-
-_HOPS = sum(
-    PAIR_CODES[:1]
-)  # where the one-hot code of the number of bonds between two atoms begins
-
-
-def linked(graph: Graph, hops: int) -> torch.Tensor:
-    """Pairs (b, n, n) of a molecule's graph that at most `hops` bonds keep apart; an
-    atom is not linked with itself.
-    """
-    return graph.edge[..., _HOPS + 2 : _HOPS + 2 + hops].sum(-1) > 0
 
 
 class ObservationBatches:
@@ -301,6 +120,7 @@ class ObservationBatches:
         return len(self.runs)
 
     def __call__(self, step: int) -> Observations:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step, 1])
         run, strides, inner = drawn(self.runs, rng)
         usual = round(5.0 / run.spacing_fs)  # half of the batches: the spacing of GFN2-MD17
@@ -335,21 +155,23 @@ class PathBatches:
         nodes: NDArray[np.float64],
         edges: NDArray[np.float64],
         spacing: float,
+        *,
         pairs: int,
         seed: int,
         interpolate_steps: int,
-        masses: NDArray[np.float64] | None = None,
     ):
         if positions.shape[1] < 5:
             raise InputError(
-                f"forces are learned from five neighbouring frames, and there are {positions.shape[1]}; give longer trajectories"
+                "forces are learned from five neighbouring frames, and there are "
+                f"{positions.shape[1]}; give longer trajectories"
             )
         self.x = torch.from_numpy(np.asarray(positions, np.float64))
-        self.graph = array_graph(nodes, edges, masses)
+        self.graph = array_graph(nodes, edges)
         self.spacing, self.seed, self.interpolate_steps = spacing, seed, interpolate_steps
         self.count = max(2, pairs // positions.shape[2] ** 2)
 
     def __call__(self, step: int) -> Windows:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         i = torch.from_numpy(rng.integers(len(self.x), size=self.count))
         k = torch.from_numpy(rng.integers(2, self.x.shape[1] - 2, size=self.count))
@@ -375,16 +197,16 @@ class RollBatches:
     ):
         if positions.shape[1] < 2 + horizon:
             raise InputError(
-                f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there are {positions.shape[1]}; lower it"
+                f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there "
+                f"are {positions.shape[1]}; lower it"
             )
-        self.x, self.graph = (
-            torch.from_numpy(np.asarray(positions, np.float64)),
-            array_graph(nodes, edges),
-        )
+        self.x = torch.from_numpy(np.asarray(positions, np.float64))
+        self.graph = array_graph(nodes, edges)
         self.seed, self.single, self.horizon = seed, single, horizon
         self.count = max(2, pairs // positions.shape[2] ** 2)
 
     def __call__(self, step: int) -> Rolls:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         ahead, count = (
             (1, self.count) if step < self.single else (self.horizon, max(2, self.count // 2))
@@ -392,24 +214,6 @@ class RollBatches:
         i = torch.from_numpy(rng.integers(len(self.x), size=count))
         k = torch.from_numpy(rng.integers(self.x.shape[1] - ahead - 1, size=count))
         return Rolls(self.graph[i], torch.stack([self.x[i, k + o] for o in range(ahead + 2)], 1))
-
-
-def array_graph(
-    nodes: NDArray[Any], edges: NDArray[Any], masses: NDArray[Any] | None = None
-) -> Graph:
-    """The graphs (b, n) of node features (b, n, f) and edge features (b, n, n, e);
-    masses (b, n), 1 where not given.
-    """
-    node, edge = (
-        torch.as_tensor(np.asarray(nodes, np.float32)),
-        torch.as_tensor(np.asarray(edges, np.float32)),
-    )
-    mass = (
-        torch.ones(node.shape[:2], dtype=torch.float64)
-        if masses is None
-        else torch.as_tensor(np.asarray(masses, np.float64))
-    )
-    return Graph(node, edge, mass, torch.ones(node.shape[:2], dtype=torch.bool))
 
 
 @dataclass
@@ -502,6 +306,7 @@ class FrameBatches:
         self.scale = 1.0
 
     def __call__(self, step: int) -> FrameBatch:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         graph, x, clock = self.source.draw(rng, self.pairs, self.frames)
         return FrameBatch(
@@ -546,7 +351,7 @@ class FrameBatches:
             squares.append(float((x - x.mean((1, 2), keepdim=True)).square().mean()))
         return float(np.sqrt(np.mean(squares))) or 1.0
 
-    def spread(self, network: PathNetwork) -> torch.Tensor:
+    def spread(self, network: PathNetwork[Any]) -> torch.Tensor:
         """The deviation (frames,) of residuals from the prior path at each distance
         from a given frame, over some batches.
         """

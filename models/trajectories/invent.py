@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, ModelError
-from equidrift.models.trajectories.data import molecule_graph
+from equidrift.models.trajectories.graphs import molecule_graph
 from equidrift.models.trajectories.integrator.run import IntegratorRun
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 from equidrift.models.trajectories.model import ChemistryModel
@@ -60,22 +60,25 @@ def invent(
     else:
         if model.training.get("given") != "none":
             raise InputError(
-                f"{model.name} was trained to continue given frames; train it with `given: none`, or use the default model"
+                f"{model.name} was trained to continue given frames; train it with `given: "
+                f"none`, or use the default model"
             )
         if start_A is not None:
             raise InputError(
-                f"{model.name} draws all frames from noise and takes no start_A; leave it out, or use the default model"
+                f"{model.name} draws all frames from noise and takes no start_A; leave it "
+                f"out, or use the default model"
             )
         blank = Trajectory(molecule, np.zeros((n_frames, molecule.n_atoms, 3)), time_fs)
         made = model.complete(blank, np.zeros(n_frames, bool), seeds)
     if not np.isfinite(made).all():
         raise ModelError(
-            f"{model.name} ran away to infinity; train it longer, or give an integrator a start_A nearer to rest"
+            f"{model.name} ran away to infinity; train it longer, or give an integrator a "
+            f"start_A nearer to rest"
         )
     common = {"model": model.name, "weights_sha256": model.weights_sha256, "exact": False}
     return [
         Trajectory(molecule, x, time_fs, provenance=common | {"seed": int(seed)})
-        for x, seed in zip(made, seeds)
+        for x, seed in zip(made, seeds, strict=True)
     ]
 
 
@@ -93,7 +96,8 @@ def _thermal(
     """
     if start_A is None:
         raise InputError(
-            f"{model.name} begins from a geometry; give start_A, for example equidrift.sample(molecule, n).positions_A"
+            f"{model.name} begins from a geometry; give start_A, for example "
+            f"equidrift.sample(molecule, n).positions_A"
         )
     start = np.asarray(start_A, np.float64)
     start = (
@@ -103,7 +107,8 @@ def _thermal(
     )
     if start.shape != (len(seeds), molecule.n_atoms, 3) or not np.isfinite(start).all():
         raise InputError(
-            f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, {molecule.n_atoms}, 3), got {start.shape}"
+            f"start_A must be finite and ({molecule.n_atoms}, 3) or ({len(seeds)}, "
+            f"{molecule.n_atoms}, 3), got {start.shape}"
         )
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)

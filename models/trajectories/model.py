@@ -4,8 +4,8 @@ fs, K).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
+from equidrift.models.shared.devices import Device, batch_size, pick_device
+from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import load_network
 from equidrift.models.trajectories.atom_masks import check_mask, conformer_frame
-from equidrift.models.trajectories.data import ELEMENTS, fingerprint, molecule_graph
+from equidrift.models.trajectories.graphs import fingerprint, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.run import CONTEXT
 from equidrift.models.trajectories.networks import Network, make_network
@@ -39,6 +41,38 @@ class Window:
     callback: Callback | None = None
 
 
+Fill = Callable[[Graph, Tensor, Tensor, Window], Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `complete` is asked for; `given` is (t,) or (t, n)."""
+
+    trajectory: Trajectory
+    given: NDArray[np.bool_]
+    seeds: NDArray[np.int64]
+    steps: int | None = None
+    callback: Callback | None = None
+
+    def with_given(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The samples (s, t, n, 3) with what is given as it came."""
+        samples[:, self.given] = np.asarray(self.trajectory.positions_A)[self.given]
+        return samples
+
+    def with_whole_frame(self, seed: int) -> Task:
+        """The task of one seed, the frame with most given atoms completed."""
+        fullest = int(self.given.sum(1).argmax())
+        frames, mask = np.array(self.trajectory.positions_A, np.float64), self.given.copy()
+        frames[fullest] = conformer_frame(
+            self.trajectory.molecule, frames[fullest], mask[fullest], seed
+        )
+        mask[fullest] = True
+        trajectory = self.trajectory.replace(positions_A=frames)
+        return replace(
+            self, trajectory=trajectory, given=mask, seeds=np.array([seed], np.int64), callback=None
+        )
+
+
 class ChemistryModel(TrajectoryModel):
     """What the trajectory models of molecules share: weights, the graph, windows and
     chains.
@@ -57,23 +91,22 @@ class ChemistryModel(TrajectoryModel):
     min_frames = 1
     window = 30  # frames of one call of `complete` in a chain
     kinds: tuple[str, ...] = ()
-    windowed = True  # all frames of a window are drawn at once; otherwise one after the other, from a whole one
+    # all frames of a window are drawn at once; otherwise one after the other, from a whole one
+    windowed = True
 
-    def __init__(
-        self, weights: str, *, level: str | None = None, device: str | torch.device | None = None
-    ):
+    def __init__(self, weights: str, *, level: str | None = None, device: Device = None):
         network, self.card = load_network(weights, "trajectory", make_network)
         if (kind := self.card["config"]["kind"]) not in self.kinds:
             raise WeightsError(
-                f"{weights} is a trajectory model of kind {kind!r}, expected kind {' or '.join(self.kinds)}"
+                f"{weights} is a trajectory model of kind {kind!r}, expected kind "
+                f"{' or '.join(self.kinds)}"
             )
-        self.training = dict(
-            self.card["training"]
-        )  # spacing_fs, temperature_K, friction_per_fs, length_A, levels
+        # spacing_fs, temperature_K, friction_per_fs, length_A, levels
+        self.training = dict(self.card["training"])
         if level is not None and level not in self.training["levels"]:
             raise UnknownNameError("level of theory of this model", level, self.training["levels"])
         self.level = level
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = pick_device(device)
         self.network: Network = network.to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])
@@ -101,85 +134,66 @@ class ChemistryModel(TrajectoryModel):
             as given are not finite.
         """
         given = np.asarray(given, bool)
-        if (
+        whole_frames = (
             given.ndim == 2
             and given.shape == np.shape(trajectory.positions_A)[:2]
             and (given.all(1) == given.any(1)).all()
-        ):
+        )
+        if whole_frames:
             given = np.asarray(given.all(axis=1))
-        if given.ndim == 2:
-            return self._complete_atoms(trajectory, given, np.asarray(seeds, np.int64), steps)
+        task = Task(trajectory, given, np.asarray(seeds, np.int64), steps, callback)
+        return self._complete_atoms(task) if given.ndim == 2 else self._complete_frames(task)
+
+    def _complete_frames(self, task: Task) -> NDArray[np.float64]:
+        """`complete` where whole frames are given."""
+        given, molecule = task.given, task.trajectory.molecule
         if int(given.sum()) < self.min_frames:
             raise InputError(
-                f"{self.name} needs {self.min_frames} given frames, and there are {int(given.sum())}; give more"
+                f"{self.name} needs {self.min_frames} given frames, and there are "
+                f"{int(given.sum())}; give more"
             )
-        known = np.array(trajectory.positions_A, np.float64)
+        known = np.array(task.trajectory.positions_A, np.float64)
         if not np.isfinite(known[given]).all():
             raise InputError(
                 "frames marked as given hold NaN or infinity; mark them as not given, or mend them"
             )
         known[~given] = 0.0
         centre = known[given].mean((0, 1)) if given.any() else np.zeros(3)
-        x = torch.from_numpy(np.where(given[:, None, None], known - centre, 0.0)).to(self.device)
-        made = []
+        x = np.where(given[:, None, None], known - centre, 0.0)
         frames_at_once = len(x) if self.windowed else 1
-        group = max(1, PAIRS_PER_BATCH // trajectory.molecule.n_atoms**2 // frames_at_once)
-        for start in range(0, len(seeds), group):
-            part = np.asarray(seeds[start : start + group], np.int64)
-            graph = molecule_graph(
-                trajectory.molecule, self.level_of(trajectory.molecule), len(part)
-            ).to(self.device)
-            window = Window(float(trajectory.dt_fs), trajectory.molecule, part, steps, callback)
-            out = self._fill(
-                graph, x[None].expand(len(part), -1, -1, -1), torch.from_numpy(given), window
-            )
-            made.append(out.cpu().double().numpy() + centre)
-        samples = np.concatenate(made) if made else np.zeros((0, *known.shape))
-        samples[:, given] = np.asarray(trajectory.positions_A)[given]
-        return samples
+        pairs = batch_size(PAIRS_PER_BATCH, self.device)
+        group = max(1, pairs // molecule.n_atoms**2 // frames_at_once)
+        made = [
+            self._filled(task, x, task.seeds[k : k + group], self._fill)
+            for k in range(0, len(task.seeds), group)
+        ]
+        samples = np.concatenate(made) + centre if made else np.zeros((0, *known.shape))
+        return task.with_given(samples)
 
-    def _complete_atoms(
-        self,
-        trajectory: Trajectory,
-        given: NDArray[np.bool_],
-        seeds: NDArray[np.int64],
-        steps: int | None,
+    def _filled(
+        self, task: Task, x: NDArray[np.float64], seeds: NDArray[np.int64], fill: Fill
     ) -> NDArray[np.float64]:
+        """Frames (len(seeds), t, n, 3) in one batch for known ones x (t, n, 3)."""
+        molecule = task.trajectory.molecule
+        graph = molecule_graph(molecule, self.level_of(molecule), len(seeds)).to(self.device)
+        window = Window(float(task.trajectory.dt_fs), molecule, seeds, task.steps, task.callback)
+        frames = torch.from_numpy(x).to(self.device)[None].expand(len(seeds), -1, -1, -1)
+        with torch.no_grad():
+            out = fill(graph, frames, torch.from_numpy(task.given), window)
+        made: NDArray[np.float64] = out.cpu().double().numpy()
+        return made
+
+    def _complete_atoms(self, task: Task) -> NDArray[np.float64]:
         """`complete` where single atoms are given; one sample at a time where its first
         whole frame is its own.
         """
-        known = check_mask(trajectory, given)
+        given, known = task.given, check_mask(task.trajectory, task.given)
         if not self.windowed and not given.all(1).any():
-            fullest = int(given.sum(1).argmax())
-            made = []
-            for seed in seeds.tolist():
-                frames, mask = np.array(trajectory.positions_A, np.float64), given.copy()
-                frames[fullest] = conformer_frame(
-                    trajectory.molecule, frames[fullest], given[fullest], int(seed)
-                )
-                mask[fullest] = True
-                made.append(
-                    self._complete_atoms(
-                        trajectory.replace(positions_A=frames),
-                        mask,
-                        np.array([seed], np.int64),
-                        steps,
-                    )[0]
-                )
-            return np.array(made, np.float64).reshape(len(seeds), *known.shape)
+            made = [self._complete_atoms(task.with_whole_frame(int(s)))[0] for s in task.seeds]
+            return np.array(made, np.float64).reshape(len(made), *known.shape)
         centre = known[given].mean(0)
-        x = torch.from_numpy(np.where(given[..., None], known - centre, 0.0)).to(self.device)
-        graph = molecule_graph(
-            trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)
-        ).to(self.device)
-        window = Window(float(trajectory.dt_fs), trajectory.molecule, seeds, steps)
-        with torch.no_grad():
-            out = self._fill_atoms(
-                graph, x[None].expand(len(seeds), -1, -1, -1), torch.from_numpy(given), window
-            )
-        samples: NDArray[np.float64] = out.cpu().double().numpy() + centre
-        samples[:, given] = np.asarray(trajectory.positions_A)[given]
-        return samples
+        x = np.where(given[..., None], known - centre, 0.0)
+        return task.with_given(self._filled(task, x, task.seeds, self._fill_atoms) + centre)
 
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
         """Frames (b, t, n, 3) for atoms known in x where mask (t, n)."""
@@ -243,7 +257,7 @@ class ChemistryModel(TrajectoryModel):
         common = {"model": self.name, "weights_sha256": self.card["sha256"], "exact": False}
         return [
             continuation(trajectory, x, common | {"seed": int(seed)})
-            for x, seed in zip(made, np.asarray(seeds))
+            for x, seed in zip(made, np.asarray(seeds), strict=True)
         ]
 
     def _coarse(
@@ -262,7 +276,8 @@ class ChemistryModel(TrajectoryModel):
         positions = np.asarray(trajectory.positions_A, np.float64)
         if len(positions) < least_frames or not np.isfinite(positions).all():
             raise InputError(
-                f"refine needs {least_frames} frames or more, all of them finite; fill gaps by interpolation first"
+                f"refine needs {least_frames} frames or more, all of them finite; fill gaps by "
+                "interpolation first"
             )
         centre = positions.mean((0, 1))
         return positions - centre, centre

@@ -12,25 +12,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from equidrift.errors import InputError
 from equidrift.models.shared.config import check_run, config_errors
+from equidrift.models.shared.graph_codes import ELEMENTS
 from equidrift.models.shared.run import Task, fresh, own_random_state, run, train
 from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.pedestrians import training_source
-from equidrift.models.trajectories.arrays.train import array_plan, load_arrays, nbody_plan
+from equidrift.models.trajectories.arrays.train import Arrays, array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    ELEMENTS,
-    NODE_FEATURES,
-    dynamics_source,
-)
+from equidrift.models.trajectories.data import dynamics_source
 from equidrift.models.trajectories.diffusion.egtn import calm
 from equidrift.models.trajectories.diffusion.train import window_plan
+from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES
 from equidrift.models.trajectories.integrator.table import fit_table
 from equidrift.models.trajectories.integrator.train import (
     field_plan,
@@ -66,7 +61,7 @@ def run_training(
         return fit_table(config, out, progress)
     return train(
         TrajectoryTraining,
-        lambda c, begun, folder: task_of(c, plan_of(c)),
+        lambda c, _begun, _folder: task_of(c, plan_of(c)),
         config,
         out,
         budget_s,
@@ -76,24 +71,24 @@ def run_training(
 
 
 def fit_arrays(
-    x: NDArray[np.float64],
-    nodes: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    spacing: float,
-    kind: str,
-    budget_s: float,
+    arrays: Arrays,
+    settings: dict[str, Any],
     out: Path,
+    budget_s: float,
+    *,
     resume: bool,
     progress: Progress | None,
-    settings: dict[str, Any],
 ) -> Path:
-    """Train on plain arrays; returns the weights file. Errors as `run_training`."""
+    """Train on plain arrays; returns the weights file.
+
+    `settings` are those of a training config; errors as `run_training`.
+    """
     with config_errors():
-        usual = {"frames": min(30, x.shape[1]), "pairs_per_batch": 3200}
-        c = TrajectoryTraining.model_validate(usual | settings | {"kind": kind, "data": "arrays"})
+        usual = {"frames": min(30, arrays.x.shape[1]), "pairs_per_batch": 3200}
+        c = TrajectoryTraining.model_validate(usual | settings | {"data": "arrays"})
         schedule = c.make_schedule()
     check_run(out, budget_s, schedule.steps, resume)
-    task = task_of(c, array_plan(c, x, nodes, edges, spacing))
+    task = task_of(c, array_plan(c, arrays))
     return run(c, task, schedule, out, budget_s, resume=resume, progress=progress)[0]
 
 
@@ -105,15 +100,17 @@ def plan_of(c: TrajectoryTraining) -> Plan:
     if head == "nbody":
         return nbody_plan(c, rest)
     if head == "arrays":
-        return array_plan(c, *load_arrays(rest))
+        return array_plan(c, load_arrays(rest))
     if c.kind in ("egnn", "modes") and not (head == "eth-ucy" and c.kind == "modes"):
         raise InputError(
-            f"kind: {c.kind} learns from plain arrays (nbody:SYSTEM, arrays:FILE), not {c.data[0]}; take integrator or flow"
+            f"kind: {c.kind} learns from plain arrays (nbody:SYSTEM, arrays:FILE), not "
+            f"{c.data[0]}; take integrator or flow"
         )
     if head == "eth-ucy":
         if c.kind == "integrator":
             raise InputError(
-                "pedestrians obey no force between pairs that could be integrated; take kind: modes or flow"
+                "pedestrians obey no force between pairs that could be integrated; take kind: "
+                "modes or flow"
             )
         source = training_source(rest, c.leave_out)
         return window_plan(
@@ -166,15 +163,15 @@ def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
         calm(network)
         return network
     state, card = load_weights(c.init)
-    extras = (
-        "field",
-        "table",
-    )  # what single molecules were fitted to is no part of a training; a force field may be
-    if {k: v for k, v in card["config"].items() if k not in extras} != {
-        k: v for k, v in config.items() if k not in extras
-    }:
+    # what single molecules were fitted to is no part of a training; a force field may be
+    extras = ("field", "table")
+    had, asked = (
+        {k: v for k, v in sizes.items() if k not in extras} for sizes in (card["config"], config)
+    )
+    if had != asked:
         raise InputError(
-            f"init: {c.init} has another network than the config asks for; leave `network` and `options` as in its card"
+            f"init: {c.init} has another network than the config asks for; leave `network` and "
+            "`options` as in its card"
         )
     with own_random_state(c.seed):
         network = make_network(config)

@@ -54,7 +54,7 @@ def gaps(given: NDArray[np.bool_] | Tensor) -> list[tuple[int, int]]:
     flags = [True, *given.tolist(), True]
     starts = [k for k in range(len(given)) if flags[k] and not flags[k + 1]]
     ends = [k for k in range(len(given)) if not flags[k + 1] and flags[k + 2]]
-    return list(zip(starts, ends))
+    return list(zip(starts, ends, strict=True))
 
 
 def run_of(given: NDArray[np.bool_] | Tensor, edge: int, way: int) -> slice | None:

@@ -30,9 +30,11 @@ from equidrift.bench.trajectories_cost import rows as cost_rows
 from equidrift.bench.trajectories_published import paper_rows
 from equidrift.errors import MissingDependencyError
 from equidrift.models.trajectories.arrays import nbody
-from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig
-from equidrift.models.trajectories.data import Dynamics, load_gfn2_md, windows
+from equidrift.models.trajectories.data import windows
+from equidrift.models.trajectories.dynamics import Dynamics, load_gfn2_md
 from equidrift.models.trajectories.integrator.integrator import Integrator
 from equidrift.protocols import TrajectoryModel
 from equidrift.records import Trajectory

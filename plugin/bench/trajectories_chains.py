@@ -14,7 +14,7 @@ from equidrift.bench.rows import Row, means, row
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.errors import MissingDependencyError
 from equidrift.models.trajectories.arrays import metrics
-from equidrift.models.trajectories.data import Dynamics
+from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds

@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.bench.rows import Row, row
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    Dynamics,
-    linked,
-    molecule_graph,
-    windows,
-)
+from equidrift.models.trajectories.data import windows
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
+from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.graphs import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    linked,
+    molecule_graph,
+)
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds

@@ -22,7 +22,7 @@ from equidrift.bench.trajectories_chains import chain_values, positions_of
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
 from equidrift.models.shared.split import held_out
-from equidrift.models.trajectories.data import Dynamics, load_dynamics, save_dynamics
+from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, save_dynamics
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds

@@ -29,7 +29,7 @@ from equidrift.bench.trajectories_heldout import (
 )
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_system
-from equidrift.models.trajectories.data import Dynamics
+from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.protocols import RefiningTrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_trajectory_model

@@ -22,14 +22,10 @@ from torch.nn import functional
 from equidrift.bench.rows import Row, means, row
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.data import (
-    Dynamics,
-    array_graph,
-    linked,
-    molecule_graph,
-    windows,
-)
+from equidrift.models.trajectories.data import windows
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.graphs import array_graph, linked, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.invent import invent
 from equidrift.models.trajectories.model import ChemistryModel

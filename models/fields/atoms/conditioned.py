@@ -73,7 +73,7 @@ class ConditionedAtoms:
                 known,
                 ~data.mask[0],
                 diffusion.schedule.times(steps or (8 if gaussian else 24), 1e-3),
-                normal_draws(tuple(known.shape), seed, torch.float64, noise),
+                normal_draws(tuple(known.shape), seed, known, noise),
                 corrections=corrections if any_known else 0,
                 psi=40.0 if psi is None else psi,
                 tau=1.0,

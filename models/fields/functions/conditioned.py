@@ -102,7 +102,7 @@ class Conditioned:
                 known,
                 free,
                 model.diffusion.schedule.times(steps or usual[0], LAST_STD[gaussian]),
-                normal_draws(tuple(known.shape), seed, dtype, noise),
+                normal_draws(tuple(known.shape), seed, known, noise),
                 corrections=corrections if len(self.x) else 0,
                 psi=usual[2] if psi is None else psi,
                 tau=tau,

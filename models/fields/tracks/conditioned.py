@@ -79,7 +79,7 @@ class ConditionedTrack:
         known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
         free = torch.ones(len(moments), dtype=torch.bool)
         free[where[: len(self.t)]] = False
-        draw = normal_draws(tuple(known.shape), seed, torch.float32)
+        draw = normal_draws(tuple(known.shape), seed, known)
         options: dict[str, Any] = {
             "corrections": corrections if len(self.t) else 0,
             "psi": psi,

@@ -2,37 +2,43 @@
 
 No molecule, no unit.
 
->>> model = GeometricTrajectoryModel.fit(positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine")
+>>> model = GeometricTrajectoryModel.fit(
+...     positions, nodes, edges, spacing=0.1, budget_s=120, out="runs/mine"
+... )
 >>> futures = model.continue_(first_frames, nodes[0], edges[0], n_frames=20, seeds=range(5))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, ModelError
+from equidrift.models.shared.devices import Device, batch_size, pick_device
+from equidrift.models.shared.draws import stream_draws
 from equidrift.models.shared.run import load_network
 from equidrift.models.shared.trainer import Progress
-from equidrift.models.trajectories.arrays.egnn import EGNN, roll
+from equidrift.models.trajectories.arrays.carry import (
+    CARRIERS,
+    Spread,
+    carry_of,
+    filled,
+    middle_pair,
+)
+from equidrift.models.trajectories.arrays.inputs import checked, masked_graph
 from equidrift.models.trajectories.arrays.modes import Modes, choose
-from equidrift.models.trajectories.data import array_graph
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
-from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
-from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.models.trajectories.networks import make_network
-from equidrift.models.trajectories.windows import gaps, run_of
+from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
+from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.seeds import sample_rng
 
-BATCH_PAIRS = 60_000
-CALLS_TO_START = 6  # frames that an integrator runs to find the velocities
-CARRIERS = (Integrator, EGNN)  # what carries two frames on, in either direction of time
-Carry = Callable[[torch.Tensor, int], torch.Tensor]
+FUTURES_PER_BATCH = 512  # pasts whose alternatives are made in one call
+BATCH_PAIRS = 60_000  # n x n x samples (x frames): keeps the pair tensors in a core's cache
 
 
 class GeometricTrajectoryModel:
@@ -45,18 +51,18 @@ class GeometricTrajectoryModel:
     noise : 0 gives the mean path of an integrator or EGNN; 1 samples, the first
         velocities spread by a quarter of what it missed of the last given frame (at
         most 2 % of their size). The others always sample.
+    device : torch device; None is CUDA if there is one, else the CPU.
     """
 
-    def __init__(self, weights: str | Path, *, noise: float = 1.0):
-        self.network, self.card = load_network(weights, "trajectory-arrays", make_network)
-        self.noise, self.training, self.name = (
-            noise,
-            dict(self.card["training"]),
-            str(self.card["name"]),
-        )
+    def __init__(self, weights: str | Path, *, noise: float = 1.0, device: Device = None):
+        network, self.card = load_network(weights, "trajectory-arrays", make_network)
+        self.device = pick_device(device)
+        self.network: Network = network.to(self.device)
+        self.noise, self.name = noise, str(self.card["name"])
+        self.training = dict(self.card["training"])
 
     @classmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - the settings of a training, by name
         cls,
         positions: ArrayLike,
         node_features: ArrayLike,
@@ -89,14 +95,19 @@ class GeometricTrajectoryModel:
             for shapes that do not fit, NaN, or a folder that holds a checkpoint when
             `resume` is not given.
         """
+        from equidrift.models.trajectories.arrays.train import Arrays
         from equidrift.models.trajectories.train import fit_arrays
 
         x, nodes, edges = checked(positions, node_features, edge_features)
-        return cls(
-            fit_arrays(
-                x, nodes, edges, spacing, kind, budget_s, Path(out), resume, progress, settings
-            )
+        fitted = fit_arrays(
+            Arrays(x, nodes, edges, spacing),
+            {**settings, "kind": kind},
+            Path(out),
+            budget_s,
+            resume=resume,
+            progress=progress,
         )
+        return cls(fitted)
 
     def complete(
         self,
@@ -166,15 +177,13 @@ class GeometricTrajectoryModel:
         chosen = np.asarray(seeds, np.int64)
         if known.shape != x.shape[1:2] or chosen.shape != x.shape[:1]:
             raise InputError(
-                f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {known.shape} and {chosen.shape}"
+                f"given must be ({x.shape[1]},) and seeds ({len(x)},), got {known.shape} and "
+                f"{chosen.shape}"
             )
         self._check_given(known)
-        size = max(
-            1,
-            BATCH_PAIRS
-            // x.shape[2] ** 2
-            // (1 if isinstance(self.network, CARRIERS) else x.shape[1]),
-        )
+        frames_at_once = 1 if isinstance(self.network, CARRIERS) else x.shape[1]
+        pairs = batch_size(BATCH_PAIRS, self.device)
+        size = max(1, pairs // x.shape[2] ** 2 // frames_at_once)
         real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
         out = x.copy()
         for k in range(0, len(x), size):
@@ -183,7 +192,8 @@ class GeometricTrajectoryModel:
         out[:, known] = x[:, known]
         if not np.isfinite(out).all():
             raise ModelError(
-                f"{self.name} ran away to infinity; train it longer, or look whether the given frames are like the training's"
+                f"{self.name} ran away to infinity; train it longer, or look whether the given "
+                "frames are like the training's"
             )
         return out
 
@@ -238,8 +248,9 @@ class GeometricTrajectoryModel:
         )
         if self.training.get("given") != "none":
             raise InputError(
-                f"{self.name} continues given frames and cannot begin from none; train `kind: geotdm` with `given: none`, or take "
-                "given frames from your own trajectories and call continue_"
+                f"{self.name} continues given frames and cannot begin from none; train `kind: "
+                "geotdm` with `given: none`, or take given frames from your own trajectories and "
+                "call continue_"
             )
         if n_frames < 1:
             raise InputError(f"n_frames must be 1 or more, not {n_frames}")
@@ -267,17 +278,10 @@ class GeometricTrajectoryModel:
         n_frames = positions.shape[1]
         if n_frames < 5 or not isinstance(self.network, CARRIERS):
             raise InputError(
-                "a carrier must be an integrator or EGNN, and there must be 5 frames or more to find velocities from"
+                "a carrier must be an integrator or EGNN, and there must be 5 frames or more to "
+                "find velocities from"
             )
-        middle = n_frames // 2
-        near = np.arange(max(0, middle - 4), min(n_frames, middle + 5))
-        design = (near - middle)[:, None] ** np.arange(
-            3.0
-        )  # a parabola through each node's nearest frames
-        fit = np.einsum("ct,stnd->scnd", np.linalg.pinv(design), positions[:, near])
-        start = positions.copy()
-        start[:, middle], start[:, middle + 1] = fit[:, 0], fit.sum(1)
-        given = (np.arange(n_frames) == middle) | (np.arange(n_frames) == middle + 1)
+        start, given = middle_pair(positions)
         return self.complete_many(start, node_features, edge_features, given, seeds)
 
     def alternatives(
@@ -299,21 +303,24 @@ class GeometricTrajectoryModel:
         x, nodes, edges = checked(positions, node_features, edge_features)
         if not isinstance(self.network, Modes):
             raise InputError(
-                f"{self.name} has no alternatives: it draws samples; train `kind: modes`, or call continue_ with several seeds"
+                f"{self.name} has no alternatives: it draws samples; train `kind: modes`, or call "
+                "continue_ with several seeds"
             )
         if x.shape[1] != self.network.config.past or x.shape[3] != 2:
             raise InputError(
-                f"{self.name} reads {self.network.config.past} frames in a plane, got positions {x.shape}; cut the past to them"
+                f"{self.name} reads {self.network.config.past} frames in a plane, got positions "
+                f"{x.shape}; cut the past to them"
             )
         real = np.ones((len(x), x.shape[2]), bool) if mask is None else np.asarray(mask, bool)
         made, chance = [], []
-        for k in range(0, len(x), 512):
-            s = slice(k, k + 512)
-            graph = masked_graph(nodes[s], edges[s], real[s])
+        size = batch_size(FUTURES_PER_BATCH, self.device)
+        for k in range(0, len(x), size):
+            s = slice(k, k + size)
+            graph = masked_graph(nodes[s], edges[s], real[s]).to(self.device)
             with torch.no_grad():
-                futures, logit = self.network(graph, torch.from_numpy(x[s]))
-            made.append(futures.permute(0, 2, 3, 1, 4).numpy())
-            chance.append(logit.softmax(-1).transpose(1, 2).double().numpy())
+                futures, logit = self.network(graph, torch.from_numpy(x[s]).to(self.device))
+            made.append(futures.permute(0, 2, 3, 1, 4).cpu().numpy())
+            chance.append(logit.softmax(-1).transpose(1, 2).double().cpu().numpy())
         return np.concatenate(made), np.concatenate(chance)
 
     def _check_given(self, known: NDArray[np.bool_]) -> None:
@@ -328,11 +335,13 @@ class GeometricTrajectoryModel:
             past, future = self.network.config.past, self.network.config.future
             if int(known[:past].sum()) < past or known[past:].any() or len(known) > past + future:
                 raise InputError(
-                    f"{self.name} forecasts up to {future} frames after {past} given ones, and fills no other gaps; train `kind: flow`"
+                    f"{self.name} forecasts up to {future} frames after {past} given ones, and "
+                    "fills no other gaps; train `kind: flow`"
                 )
         if isinstance(self.network, WindowNetwork) and len(known) > self.network.config.frames:
             raise InputError(
-                f"{self.name} was made for windows of {self.network.config.frames} frames at most, got {len(known)}; chain windows"
+                f"{self.name} was made for windows of {self.network.config.frames} frames at "
+                f"most, got {len(known)}; chain windows"
             )
 
     def _part(
@@ -345,142 +354,29 @@ class GeometricTrajectoryModel:
         mask: NDArray[np.bool_],
         steps: int | None,
     ) -> NDArray[np.float64]:
-        graph, given = masked_graph(nodes, edges, real), torch.from_numpy(mask)
-        centre = (
-            x[:, mask].mean((1, 2), keepdims=True)
-            if mask.any()
-            else np.zeros((len(x), 1, 1, x.shape[-1]))
-        )
-        y = torch.from_numpy(np.where(mask[None, :, None, None], x - centre, 0.0))
+        """Frames (k, t, n, d) of trajectories that fit a batch; `mask` (t,) marks the
+        given ones.
+        """
+        graph, given = masked_graph(nodes, edges, real).to(self.device), torch.from_numpy(mask)
+        centre = np.zeros((len(x), 1, 1, x.shape[-1]))
+        if mask.any():
+            centre = x[:, mask].mean((1, 2), keepdims=True)
+        y = torch.from_numpy(np.where(mask[None, :, None, None], x - centre, 0.0)).to(self.device)
         streams = [sample_rng(int(seed)) for seed in seeds]
         if isinstance(self.network, CARRIERS):
-            return filled(y, given, self._carrier(graph, streams)).numpy() + centre
-        if isinstance(self.network, Modes):
+            spread = Spread(streams, self.noise)
+            spacing = float(self.training["spacing"])
+            made = filled(y, given, carry_of(self.network, graph, spacing, spread))
+        elif isinstance(self.network, Modes):
             past = self.network.config.past
             futures = choose(self.network, graph, y[:, :past], streams)
-            return torch.cat([y[:, :past], futures[:, : x.shape[1] - past]], 1).numpy() + centre
-        length = float(self.training["length"])
-        shape = x.shape[1:]
-
-        def normal() -> torch.Tensor:
-            return torch.from_numpy(
-                np.stack([rng.standard_normal(shape) for rng in streams])
-            ).float()
-
-        clock = torch.arange(x.shape[1], dtype=torch.float32)
-        made = draw_window(
-            self.network, graph, y.float() / length, clock, given, normal, steps=steps
-        )
-        return made.double().numpy() * length + centre
-
-    def _carrier(self, graph: Graph, streams: list[np.random.Generator]) -> Carry:
-        """A function that carries known frames (b, t, n, d) on; the last displacement
-        spread by what the network missed before.
-        """
-
-        def spread(missed: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-            normal = torch.from_numpy(
-                np.stack([rng.standard_normal(move.shape[1:]) for rng in streams])
-            )
-            least = torch.minimum(0.25 * size_of(missed), 0.02 * size_of(move))
-            return self.noise * least * (normal - normal.mean(1, keepdim=True))
-
-        network = self.network
-        if isinstance(network, Integrator):
-            _, force = network.bound(graph)
-            clock = network.clock(float(self.training["spacing"]))
-
-            @torch.no_grad()
-            def integrate(known: torch.Tensor, frames: int) -> torch.Tensor:
-                if known.shape[1] == 2:
-                    v, _ = shoot(force, known[:, -2], known[:, -1], clock, CALLS_TO_START)
-                else:  # meet one frame, and see what is missed of the next
-                    v, _ = shoot(force, known[:, -3], known[:, -2], clock, CALLS_TO_START // 2)
-                    missed = advance(force, known[:, -2], v, clock)[0] - known[:, -1]
-                    first = v - missed / clock.spacing
-                    v, _ = shoot(
-                        force, known[:, -2], known[:, -1], clock, CALLS_TO_START // 2 - 1, first
-                    )
-                    if self.noise:
-                        v = v + spread(missed, v * clock.spacing) / clock.spacing
-                y, made = known[:, -1], []
-                for _ in range(frames):
-                    y, v = advance(force, y, v, clock)
-                    made.append(y)
-                return torch.stack(made, 1)
-
-            return integrate
-        egnn = cast(EGNN, network)
-
-        def step(known: torch.Tensor, frames: int) -> torch.Tensor:
-            before, now = known[:, -2], known[:, -1]
-            if self.noise and known.shape[1] > 2:
-                missed = roll(egnn, graph, known[:, -3], before, 1)[:, 0] - now
-                before = before + spread(missed, now - before)
-            return roll(egnn, graph, before, now, frames)
-
-        return step
-
-
-def size_of(x: torch.Tensor) -> torch.Tensor:
-    """The root mean square (b, 1, 1) of x (b, n, d)."""
-    return x.square().mean((1, 2), keepdim=True).sqrt()
-
-
-def masked_graph(nodes: NDArray[Any], edges: NDArray[Any], real: NDArray[np.bool_]) -> Graph:
-    graph = array_graph(nodes, edges)
-    graph.mask = torch.from_numpy(real)
-    return graph
-
-
-def filled(x: torch.Tensor, given: torch.Tensor, carry: Carry) -> torch.Tensor:
-    """Every gap of x (b, t, n, d) from the side that has two given frames; from both,
-    passing over smoothly, where both have.
-    """
-    out = x.clone()
-    for first, last in gaps(given):
-        before, after = run_of(given, first - 1, -1), run_of(given, last + 1, +1)
-        sides = [side for side in (before, after) if side is not None]
-        length = last - first + 1
-        forward = (
-            carry(out[:, before], length) if before and before.stop - before.start > 1 else None
-        )
-        backward = (
-            carry(out[:, after].flip(1), length).flip(1)
-            if after and after.stop - after.start > 1
-            else None
-        )
-        if forward is None and backward is None:  # single frames: a straight line
-            ends = [out[:, side.stop - 1 if side is before else side.start] for side in sides]
-            share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
-            out[:, first : last + 1] = ends[0][:, None] * (1 - share) + ends[-1][:, None] * share
-        elif forward is not None and backward is not None:
-            share = torch.linspace(0, 1, length + 2, dtype=x.dtype)[1:-1, None, None]
-            share = share * share * (3 - 2 * share)
-            out[:, first : last + 1] = (1 - share) * forward + share * backward
-        elif (one_sided := forward if forward is not None else backward) is not None:
-            out[:, first : last + 1] = one_sided
-    return out
-
-
-def checked(
-    positions: ArrayLike, node_features: ArrayLike, edge_features: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The three arrays as float64.
-
-    Raises `InputError` for shapes that do not fit or numbers that are not finite.
-    """
-    x, nodes, edges = (np.asarray(a, np.float64) for a in (positions, node_features, edge_features))
-    if x.ndim != 4 or x.shape[-1] not in (2, 3):
-        raise InputError(
-            f"positions must be (trajectories, frames, nodes, 2 or 3), got {x.shape}; add an axis for a single trajectory"
-        )
-    k, _, n, _ = x.shape
-    if nodes.ndim != 3 or nodes.shape[:2] != (k, n):
-        raise InputError(f"node_features must be ({k}, {n}, features), got {nodes.shape}")
-    if edges.ndim != 4 or edges.shape[:3] != (k, n, n):
-        raise InputError(f"edge_features must be ({k}, {n}, {n}, features), got {edges.shape}")
-    for name, array in (("positions", x), ("node_features", nodes), ("edge_features", edges)):
-        if not np.isfinite(array).all():
-            raise InputError(f"{name} hold NaN or infinity; leave such trajectories out")
-    return x, nodes, edges
+            made = torch.cat([y[:, :past], futures[:, : x.shape[1] - past]], 1)
+        else:
+            length = float(self.training["length"])
+            normal = stream_draws(streams, x.shape[1:], torch.float32, self.device)
+            clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
+            known = KnownFrames(graph, y.float() / length, clock, given.to(self.device))
+            made = draw_window(self.network, known, normal, Sampling(steps=steps))
+            made = made.double() * length
+        out: NDArray[np.float64] = made.cpu().numpy() + centre
+        return out

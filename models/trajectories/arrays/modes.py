@@ -19,14 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from equidrift.errors import InputError
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
+from equidrift.models.trajectories.diffusion.frames import FrameBatch
 from equidrift.models.trajectories.integrator.network import Graph
 
 HEADS = 4
-RELAXED, LEFT = (
-    0.5,
-    0.02,
-)  # weight of all alternatives in the loss at first, and after `relax_steps`
+# weight of all alternatives in the loss at first, and after `relax_steps`
+RELAXED, LEFT = 0.5, 0.02
 
 
 @dataclass(frozen=True)
@@ -88,45 +86,41 @@ class Modes(nn.Module):
         (None: all) from pasts (b, past, n, 2).
         """
         c, m = self.config, nodes or past.shape[2]
-        x = past.transpose(1, 2) / self.unit.to(past.dtype)
+        unit = self.unit.to(past.dtype)
+        x = past.transpose(1, 2) / unit
         place, turn = x[:, :m, -1], heading(x[:, :m])
+        # the past of every node as each of the first m sees it (b, m, n, t, 2)
         seen = torch.einsum("bmntd,bmde->bmnte", x[:, None] - place[:, :, None, None], turn).float()
         pace = seen[..., 1:, :] - seen[..., :-1, :]
         own = torch.arange(m, device=x.device)
         v = pace[:, own, own]
         speed = v.square().sum(-1).mean(-1, keepdim=True).add(1e-8).sqrt()
-        h = self.own(
-            torch.cat(
-                [0.4 * seen[:, own, own].flatten(2), v.flatten(2), speed, graph.node[:, :m]], -1
-            )
-        )
-        apart = seen[..., -1, :].square().sum(-1, keepdim=True).add(1e-8).sqrt()
-        node = graph.node[:, None].expand(-1, m, -1, -1)
-        g = self.other(
-            torch.cat(
-                [0.1 * seen.flatten(3), pace.flatten(3), 0.1 * apart, node, graph.edge[:, :m]], -1
-            )
-        )
-        g = self.view(g + self.seen(h)[:, :, None])
-        near = (
-            graph.mask[:, None]
-            & (apart[..., 0] < c.reach)
-            & ~torch.eye(past.shape[2], dtype=torch.bool, device=x.device)[None, :m]
-        )
-        weight = self.weigh(g).masked_fill(~near[..., None], -1e4)
-        weight = torch.cat([weight, torch.zeros_like(weight[:, :, :1])], 2).softmax(2)[
-            :, :, :-1
-        ]  # or look at nobody
-        crowd = torch.einsum("bmnh,bmnhc->bmhc", weight, g.unflatten(-1, (HEADS, -1))).flatten(2)
-        z = torch.cat([h, self.mix(crowd)], -1)
+        ways = [0.4 * seen[:, own, own].flatten(2), v.flatten(2), speed, graph.node[:, :m]]
+        h = self.own(torch.cat(ways, -1))
+        z = torch.cat([h, self.mix(self._crowd(graph, h, seen, pace))], -1)
         for block in self.blocks:
             z = z + block(z)
         steady = v[:, :, -2:].mean(2)[:, :, None, None]
-        made = torch.cumsum(steady + self.futures(z).unflatten(-1, (c.count, c.future, 2)), 3).to(
-            x.dtype
-        )
+        moves = steady + self.futures(z).unflatten(-1, (c.count, c.future, 2))
+        made = torch.cumsum(moves, 3).to(x.dtype)
         made = torch.einsum("bmkte,bmde->bmktd", made, turn) + place[:, :, None, None]
-        return made * self.unit.to(past.dtype), self.logit(z)
+        return made * unit, self.logit(z)
+
+    def _crowd(self, graph: Graph, h: Tensor, seen: Tensor, pace: Tensor) -> Tensor:
+        """What each of the first m nodes, of features h (b, m, w), makes of the nodes
+        near it (b, m, w).
+        """
+        m, n = seen.shape[1:3]
+        apart = seen[..., -1, :].square().sum(-1, keepdim=True).add(1e-8).sqrt()
+        node = graph.node[:, None].expand(-1, m, -1, -1)
+        ways = [0.1 * seen.flatten(3), pace.flatten(3), 0.1 * apart, node, graph.edge[:, :m]]
+        g = self.view(self.other(torch.cat(ways, -1)) + self.seen(h)[:, :, None])
+        others = ~torch.eye(n, dtype=torch.bool, device=seen.device)[None, :m]
+        near = graph.mask[:, None] & (apart[..., 0] < self.config.reach) & others
+        weight = self.weigh(g).masked_fill(~near[..., None], -1e4)
+        nobody = torch.zeros_like(weight[:, :, :1])
+        weight = torch.cat([weight, nobody], 2).softmax(2)[:, :, :-1]  # or look at nobody
+        return torch.einsum("bmnh,bmnhc->bmhc", weight, g.unflatten(-1, (HEADS, -1))).flatten(2)
 
 
 def heading(x: Tensor) -> Tensor:
@@ -185,8 +179,7 @@ def choose(model: Modes, graph: Graph, past: Tensor, streams: list[np.random.Gen
     """
     made, logit = model(graph, past)
     share = logit.softmax(-1).cumsum(-1)
-    drawn = torch.from_numpy(np.stack([rng.random(past.shape[2]) for rng in streams])).to(
-        share.dtype
-    )
+    numbers = np.stack([rng.random(past.shape[2]) for rng in streams])
+    drawn = torch.from_numpy(numbers).to(share)
     pick = (share < drawn[..., None]).sum(-1).clamp_max(share.shape[-1] - 1)
     return torch.take_along_dim(made, pick[..., None, None, None], 2)[:, :, 0].transpose(1, 2)

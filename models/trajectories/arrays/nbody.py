@@ -19,7 +19,8 @@ SYSTEMS = ("charged", "spring", "gravity")
 STEP, STEPS_PER_FRAME = 0.001, 100
 SPACING = STEP * STEPS_PER_FRAME  # time between frames
 SPEED, MAX_FORCE, SPRING_STRENGTH, SOFTENING = 0.5, 100.0, 0.1, 0.1
-# Which trajectories belong to which part: indices into the endless sequence of a system (seed 43 as in the published code).
+# Which trajectories belong to which part: indices into the endless sequence of a system
+# (seed 43 as in the published code).
 PARTS = {"train": (0, 3000), "val": (3000, 5000), "test": (5000, 7000)}
 
 
@@ -57,10 +58,11 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
         raise UnknownNameError("N-body system", system, SYSTEMS)
     if not 0 <= start < stop or frames < 1:
         raise InputError(
-            f"start, stop and frames must be a range of trajectories and a number of frames, got {start}, {stop}, {frames}"
+            f"start, stop and frames must be a range of trajectories and a number of frames, "
+            f"got {start}, {stop}, {frames}"
         )
     draws = [_start(system, sample_rng((seed << 32) + k)) for k in range(start, stop)]
-    x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws))
+    x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws, strict=True))
     run = _leapfrog if system == "gravity" else _euler
     return NBody(run(system, x, v, edges, frames), nodes, edges)
 

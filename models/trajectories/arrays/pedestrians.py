@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.trajectories.data import Source, array_graph
+from equidrift.models.trajectories.data import Source
+from equidrift.models.trajectories.graphs import array_graph
 
 PAST, FRAMES, PEOPLE = 8, 20, 7
 PACE = (0.7, 1.5)  # by how much training changes the scale of a window
@@ -118,7 +119,8 @@ def training_source(folder: str, leave_out: str | None) -> Source:
     ) -> tuple[Any, torch.Tensor, torch.Tensor]:
         if length != FRAMES:
             raise InputError(
-                f"pedestrian windows have {FRAMES} frames, 8 of the past; set frames: {FRAMES} and context: {PAST}"
+                f"pedestrian windows have {FRAMES} frames, 8 of the past; set frames: "
+                f"{FRAMES} and context: {PAST}"
             )
         count = max(2, pairs // (PEOPLE**2 * length))
         i = rng.integers(len(frames), size=count)

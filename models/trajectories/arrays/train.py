@@ -5,6 +5,7 @@ frame, or windows.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,22 +17,39 @@ from torch import nn
 from equidrift.errors import InputError
 from equidrift.models.shared.split import split
 from equidrift.models.trajectories.arrays import nbody
-from equidrift.models.trajectories.arrays.arrays import checked
 from equidrift.models.trajectories.arrays.egnn import step_loss
+from equidrift.models.trajectories.arrays.inputs import checked
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import PathBatches, RollBatches, array_graph, array_source
+from equidrift.models.trajectories.data import PathBatches, RollBatches, Source, array_source
 from equidrift.models.trajectories.diffusion.train import window_plan
+from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.integrator import Integrator, advance, shoot
 from equidrift.models.trajectories.integrator.objective import path_loss
 
 LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
 
 
-def load_arrays(
-    path: str | Path,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Positions (k, t, n, 2 or 3), nodes (k, n, f), edges (k, n, n, e) and the spacing
-    (1 where it is not there) of an .npz.
+@dataclass(frozen=True)
+class Arrays:
+    """Trajectories x (k, t, n, 2 or 3) with node features (k, n, f), edge features (k,
+    n, n, e), and the time between frames.
+    """
+
+    x: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    spacing: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def part(self, rows: NDArray[np.int64]) -> Arrays:
+        """Some of the trajectories."""
+        return Arrays(self.x[rows], self.nodes[rows], self.edges[rows], self.spacing)
+
+
+def load_arrays(path: str | Path) -> Arrays:
+    """The arrays of an .npz; the spacing is 1 if it is not there.
 
     Raises
     ------
@@ -43,123 +61,122 @@ def load_arrays(
             held = {key: file[key] for key in file.files}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(
-            f"arrays:{path} cannot be read as .npz ({error}); np.savez(path, positions=..., nodes=..., edges=...) writes one"
+            f"arrays:{path} cannot be read as .npz ({error}); np.savez(path, positions=..., "
+            "nodes=..., edges=...) writes one"
         ) from error
     if missing := [key for key in ("positions", "nodes", "edges") if key not in held]:
         raise InputError(
             f"arrays:{path} lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'}"
         )
     x, nodes, edges = checked(held["positions"], held["nodes"], held["edges"])
-    return x, nodes, edges, float(held.get("spacing", 1.0))
+    return Arrays(x, nodes, edges, float(held.get("spacing", 1.0)))
 
 
 def nbody_plan(c: TrajectoryTraining, system: str) -> Plan:
     """An N-body system, simulated anew."""
     data = nbody.simulate(system, 0, min(nbody.PARTS["train"][1], c.trajectories))
-    return array_plan(c, data.positions, data.nodes, data.edges, nbody.SPACING)
+    return array_plan(c, Arrays(data.positions, data.nodes, data.edges, nbody.SPACING))
 
 
-def array_plan(
-    c: TrajectoryTraining,
-    x: NDArray[np.float64],
-    nodes: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    spacing: float,
-) -> Plan:
+def array_plan(c: TrajectoryTraining, arrays: Arrays) -> Plan:
     """Plain arrays: pair forces by path matching, steps of a whole frame, or windows
     for the others.
     """
-    sizes = {"node_features": nodes.shape[-1], "edge_features": edges.shape[-1]}
-    rows, held = split(range(len(x)), c.held_out, c.seed)
-    unseen_x, unseen_nodes, unseen_edges = x[held], nodes[held], edges[held]
-    x, nodes, edges = x[rows], nodes[rows], edges[rows]
-    if c.kind in ("flow", "geotdm", "modes"):
-        unseen = (
-            array_source(unseen_x, unseen_nodes, unseen_edges, frames=c.frames)
-            if len(held)
-            else None
-        )
-        return window_plan(
-            c, array_source(x, nodes, edges, frames=c.frames), sizes, "1", unseen=unseen
-        )
-    training = {"spacing": spacing, "trajectories": len(x)}
+    rows, held = split(range(len(arrays)), c.held_out, c.seed)
+    data, unseen = arrays.part(rows), arrays.part(held) if len(held) else None
     if c.kind == "egnn":
-        rolls = RollBatches(
-            x,
-            nodes,
-            edges,
+        return egnn_plan(c, data, unseen)
+    if c.kind == "integrator":
+        return pair_force_plan(c, data, unseen)
+    source, unseen_source = windows_of(c, data), windows_of(c, unseen) if unseen else None
+    return window_plan(c, source, sizes_of(data), "1", unseen=unseen_source)
+
+
+def windows_of(c: TrajectoryTraining, data: Arrays) -> Source:
+    """Windows of plain arrays."""
+    return array_source(data.x, data.nodes, data.edges, frames=c.frames)
+
+
+def sizes_of(data: Arrays) -> dict[str, int]:
+    """The numbers of features."""
+    return {"node_features": data.nodes.shape[-1], "edge_features": data.edges.shape[-1]}
+
+
+def egnn_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
+    """Steps of a whole frame."""
+
+    def rolls(part: Arrays, single: int) -> RollBatches:
+        return RollBatches(
+            part.x,
+            part.nodes,
+            part.edges,
             pairs=c.pairs_per_batch,
             seed=c.seed,
-            single=c.interpolate_steps,
+            single=single,
             horizon=c.horizon,
         )
-        further: dict[str, Any] = {
-            "pairs": c.pairs_per_batch,
-            "seed": c.seed,
-            "single": 0,
-            "horizon": c.horizon,
-        }
-        held_rolls = (
-            RollBatches(unseen_x, unseen_nodes, unseen_edges, **further) if len(held) else None
+
+    config = {"kind": "egnn"} | sizes_of(data) | c.network
+    training = {"spacing": data.spacing, "trajectories": len(data)}
+    held_out = rolls(unseen, 0) if unseen is not None else None
+    batches = rolls(data, c.interpolate_steps)
+    return Plan(config, batches, step_loss, training, held_out=held_out)
+
+
+def pair_force_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
+    """Forces between pairs, by path matching."""
+
+    def paths(part: Arrays, interpolate_steps: int) -> PathBatches:
+        return PathBatches(
+            part.x,
+            part.nodes,
+            part.edges,
+            part.spacing,
+            pairs=c.pairs_per_batch,
+            seed=c.seed,
+            interpolate_steps=interpolate_steps,
         )
-        return Plan(
-            {"kind": "egnn"} | sizes | c.network, rolls, step_loss, training, held_out=held_rolls
-        )
-    batches = PathBatches(x, nodes, edges, spacing, c.pairs_per_batch, c.seed, c.interpolate_steps)
-    held_paths = (
-        PathBatches(unseen_x, unseen_nodes, unseen_edges, spacing, c.pairs_per_batch, c.seed, 0)
-        if len(held)
-        else None
-    )
-    apart = np.linalg.norm(x[:64, 0, :, None] - x[:64, 0, None], axis=-1)
+
+    apart = np.linalg.norm(data.x[:64, 0, :, None] - data.x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
     reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
-    force = sizes | {"blocks": 0} | reach | c.network
     config = {
         "kind": "integrator",
-        "longest_step": spacing / LAYERS_PER_FRAME,
+        "longest_step": data.spacing / LAYERS_PER_FRAME,
         "observer": False,
-        "force": force,
+        "force": sizes_of(data) | {"blocks": 0} | reach | c.network,
     }
 
     def finish(made: nn.Module) -> dict[str, Any]:
-        return {
-            "fastest": fastest(cast(Integrator, made), x[:256], nodes[:256], edges[:256], spacing)
-        }
+        return {"fastest": fastest(cast(Integrator, made), data.part(np.arange(len(data))[:256]))}
 
     return Plan(
         config,
-        batches,
-        lambda network, data: path_loss(network.force, data),
-        training,
+        paths(data, c.interpolate_steps),
+        lambda network, batch: path_loss(network.force, batch),
+        {"spacing": data.spacing, "trajectories": len(data)},
         finish=finish,
-        held_out=held_paths,
+        held_out=paths(unseen, 0) if unseen is not None else None,
     )
 
 
 @torch.no_grad()
-def fastest(
-    network: Integrator,
-    x: NDArray[np.float64],
-    nodes: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    spacing: float,
-) -> float | None:
+def fastest(network: Integrator, data: Arrays) -> float | None:
     """The bound on speeds, if any, with which training trajectories (k, t, n, d) are
     forecast best from their first two frames.
 
     Where two nodes nearly collide, a small error slings them off, and a mean over
     trajectories is decided by these few.
     """
-    frames = torch.from_numpy(x[:, :22])
-    speed = np.linalg.norm(np.diff(x, axis=1), axis=-1) / spacing
-    _, force = network.bound(array_graph(nodes, edges))
+    frames = torch.from_numpy(data.x[:, :22])
+    speed = np.linalg.norm(np.diff(data.x, axis=1), axis=-1) / data.spacing
+    _, force = network.bound(array_graph(data.nodes, data.edges))
     found: dict[float | None, float] = {}
     for bound in (
         None,
         *(float(factor * np.quantile(speed, 0.999)) for factor in (1.0, 1.25, 1.5)),
     ):
-        clock = dataclasses.replace(network.clock(spacing), fastest=bound)
+        clock = dataclasses.replace(network.clock(data.spacing), fastest=bound)
         v, _ = shoot(force, frames[:, 0], frames[:, 1], clock)
         here, error = frames[:, 1], 0.0
         for k in range(2, frames.shape[1]):

@@ -21,7 +21,9 @@ from equidrift.models.trajectories.integrator.network import Graph
 
 CONDITIONINGS = ("concat", "masked")
 EMBEDDING = 32  # of diffusion times and of differences of frames
-FIRST_MOVE = 1e-3  # scale of the layers that move positions before training, as in EGNN's code (Satorras 2021, arXiv:2102.09844)
+# scale of the layers that move positions before training, as in EGNN's code (Satorras
+# 2021, arXiv:2102.09844)
+FIRST_MOVE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def sinusoidal(value: Tensor, longest: float = 10000.0) -> Tensor:
 
 
 def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
+    """Two layers with a smooth step between them."""
     return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, outside))
 
 
@@ -169,7 +172,7 @@ class EGTN(nn.Module):
         drawn = (
             (~given)[..., None, None].to(x.dtype) if self.config.conditioning == "masked" else None
         )
-        for spatial, temporal in zip(self.spatial, self.temporal):
+        for spatial, temporal in zip(self.spatial, self.temporal, strict=True):
             x, h = spatial(x, h, edge, mask)
             x, h = temporal(x, h, difference, drawn)
         return x, h

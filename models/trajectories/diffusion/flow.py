@@ -8,63 +8,41 @@ s y; the network (EGTN with several scaled heads, full graph, speeds) predicts y
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch, centred, mean_over_drawn
-from equidrift.models.trajectories.diffusion.path import PathNetwork
-from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.protocols import Callback
+from equidrift.models.trajectories.diffusion.frames import (
+    WHOLE,
+    FrameBatch,
+    KnownFrames,
+    Normal,
+    Sampling,
+    mean_over_drawn,
+)
+from equidrift.models.trajectories.diffusion.path import PathConfig, PathNetwork
 
-CALLS = 10
+CALLS = 10  # network calls of a sample, if nothing else is asked for
 
 
 @dataclass(frozen=True)
-class FlowConfig:
-    """`frames`: longest window; `line`: share of the velocity that the line keeps
-    beyond given frames (1 straight on, 0 stay).
-    """
-
-    network: EGTNConfig = field(
-        default_factory=lambda: EGTNConfig(
-            width=64, layers=4, heads=4, scaled=True, velocities=True
-        )
-    )
-    frames: int = 30
-    line: float = 1.0
+class FlowConfig(PathConfig):
+    """Sizes and the prior path."""
 
 
-class Flow(PathNetwork):
+class Flow(PathNetwork[FlowConfig]):
     """The network over the prior path, which predicts clean residuals."""
 
-    def __init__(self, config: FlowConfig):
-        super().__init__(config)
-        self.config = config
-
-    def estimate(
-        self,
-        graph: Graph,
-        x: Tensor,
-        y: Tensor,
-        anchor: Tensor,
-        clock: Tensor,
-        given: Tensor,
-        s: Tensor,
-    ) -> Tensor:
+    def estimate(self, known: KnownFrames, y: Tensor, line: Tensor, s: Tensor) -> Tensor:
         """The clean residual (b, t, n, d) that the network expects under y at flow time
-        s (b,).
+        s (b,); `line` is the prior path.
         """
-        scale = self.scale(given)[None, :, None, None].to(x.dtype)
-        frames = torch.where(given[None, :, None, None], x, anchor + scale * y)
-        out, _ = self.network(graph, frames, clock, given[None].expand(len(x), -1), 1000 * s)
+        moved = self.moved(known, line + self.units(known) * y, 1000 * s)
         s4 = s[:, None, None, None]
         size = (s4.square() + (1 - s4).square()).sqrt()
-        return s4 / size.square() * y + (1 - s4) / size * (out - frames) / scale
+        return s4 / size.square() * y + (1 - s4) / size * moved
 
 
 def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
@@ -73,53 +51,32 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     """
     flow = cast(Flow, model)
     generator = torch.Generator().manual_seed(batch.seed)
+    batch = replace(batch, frames=batch.projected(batch.frames))
     x = batch.frames
-    if not bool(batch.given.any()):
-        x = centred(x, batch.graph)
-    s = torch.rand((len(x),), generator=generator).to(x.dtype)
-    eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    anchor = flow.anchors(x, batch.given)
-    y = (x - anchor) / flow.scale(batch.given)[None, :, None, None].to(x.dtype)
+    s = torch.rand((len(x),), generator=generator, device=generator.device).to(x)
+    eps = batch.normal(generator)
+    line, y = flow.residual(batch)
     s4 = s[:, None, None, None]
-    found = flow.estimate(
-        batch.graph, x, s4 * y + (1 - s4) * eps, anchor, batch.clock, batch.given, s
-    )
+    found = flow.estimate(batch, s4 * y + (1 - s4) * eps, line, s)
     weight = (s4.square() + (1 - s4).square()) / (1 - s4 + 0.05).square()
     return mean_over_drawn(weight * (found - y).square(), batch)
 
 
 @torch.no_grad()
 def draw_flow(
-    model: Flow,
-    graph: Graph,
-    x: Tensor,
-    clock: Tensor,
-    given: Tensor,
-    normal: Callable[[], Tensor],
-    *,
-    anchor: Tensor | None = None,
-    start: Tensor | None = None,
-    level: float = 1.0,
-    steps: int | None = None,
-    callback: Callback | None = None,
+    model: Flow, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE
 ) -> Tensor:
-    """Euler steps of the flow; given frames are left as they are.
-
-    `start` and `level`: see `geotdm.draw`.
-    """
-    count = steps or CALLS
-    line = model.anchors(x, given) if anchor is None else anchor
-    scale = model.scale(given)[None, :, None, None].to(x.dtype)
+    """Euler steps of the flow; given frames are left as they are."""
+    x, count = known.frames, sampling.steps or CALLS
+    line = model.anchors(x, known.given)
     y, begin = normal(), 0.0
-    if start is not None:
-        begin = 1.0 - level
-        y = (1 - begin) * y + begin * (start - line) / scale
-    grid = torch.linspace(begin, 1.0, count + 1, dtype=x.dtype)
+    if sampling.start is not None:
+        begin = 1.0 - sampling.level
+        y = (1 - begin) * y + begin * (sampling.start - line) / model.units(known)
+    grid = torch.linspace(begin, 1.0, count + 1, dtype=x.dtype, device=x.device)
     for k in range(count):
         s, after = grid[k], grid[k + 1]
-        clean = model.estimate(graph, x, y, line, clock, given, s.expand(len(x)))
+        clean = model.estimate(known, y, line, s.expand(len(x)))
         y = y + (after - s) / (1 - s) * (clean - y)
-        if callback is not None:
-            callback({"step": k + 1, "steps": count})
-    made = torch.where(given[None, :, None, None], x, line + scale * y)
-    return made if bool(given.any()) else centred(made, graph)
+        sampling.told(k + 1, count)
+    return model.frames_of(known, y, line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from equidrift.errors import InputError
 from equidrift.models.shared.schedules import noise_levels
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.diffusion.frames import (
+    WHOLE,
+    FrameBatch,
+    KnownFrames,
+    Normal,
+    Sampling,
+    mean_over_drawn,
+)
 from equidrift.models.trajectories.diffusion.multistep import TwoStep
-from equidrift.models.trajectories.integrator.network import Graph
-from equidrift.protocols import Callback
 
 STRIDE_RHO = 7.0  # how fewer steps are spaced in noise (Karras et al., arXiv:2206.00364, eq. 5)
 Prior = Literal["learned", "point", "com", "last"]
@@ -63,89 +69,45 @@ class GeoTDM(nn.Module):
         self.register_buffer("beta", beta.clamp_max(0.999), persistent=False)
         self.register_buffer("kept", torch.cumprod(1 - self.beta, 0), persistent=False)
 
-    def anchors(self, graph: Graph, x: Tensor, clock: Tensor, given: Tensor) -> Tensor:
+    def anchors(self, known: KnownFrames) -> Tensor:
         """Where the diffusion ends for every frame (b, t, n, d): combinations of the
         given frames whose weights sum to 1.
 
-        given (t,) is one mask for the batch. Without a given frame: zero, around which
-        the unconditional model is centred.
+        Without a given frame: zero, around which the unconditional model is centred.
         """
-        if not bool(given.any()):
+        x = known.frames
+        if not known.any_given or self.config.prior == "point":
             return torch.zeros_like(x)
-        known = x[:, given]
-        if self.config.prior == "point":
-            return torch.zeros_like(x)
+        given = x[:, known.given]
         if self.config.prior == "com":
-            share = graph.mask.to(x.dtype)[:, None, :, None]
-            centre = (known * share).sum((1, 2), keepdim=True) / (
-                share.sum((1, 2), keepdim=True) * known.shape[1]
+            share = known.graph.mask.to(x.dtype)[:, None, :, None]
+            centre = (given * share).sum((1, 2), keepdim=True) / (
+                share.sum((1, 2), keepdim=True) * given.shape[1]
             )
             return centre.expand_as(x)
         if self.config.prior == "last" or self.prior is None or self.gamma is None:
-            return known[:, -1:].expand_as(x)
+            return given[:, -1:].expand_as(x)
         if x.shape[1] > self.config.frames:
             raise InputError(
-                f"this model was made for windows of {self.config.frames} frames at most, and got {x.shape[1]}; chain windows"
+                f"this model was made for windows of {self.config.frames} frames at most, and got "
+                f"{x.shape[1]}; chain windows"
             )
-        seen = torch.ones(known.shape[:2], dtype=torch.bool, device=x.device)
-        moved, h = self.prior(graph, known, clock[given], seen)
-        weight = (
-            self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]
-        )  # (b, t, s - 1, n)
+        seen = torch.ones(given.shape[:2], dtype=torch.bool, device=x.device)
+        moved, h = self.prior(known.graph, given, known.clock[known.given], seen)
+        # (b, t, s - 1, n)
+        weight = self.gamma[None, : x.shape[1], None, None] * h.mean(-1)[:, None, :-1]
         last = 1 - weight.sum(2, keepdim=True)
         return torch.einsum("btsn,bsnd->btnd", torch.cat([weight, last], 2), moved)
 
-    def noise_of(
-        self, graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
-    ) -> Tensor:
-        """The noise (b, t, n, d) that the network sees in the frames not given; x holds
-        the given ones; y the others.
+    def noise_of(self, known: KnownFrames, y: Tensor, tau: Tensor) -> Tensor:
+        """The noise (b, t, n, d) that the network sees in the frames y that are not
+        given, at the steps tau (b,).
         """
-        frames = torch.where(given[None, :, None, None], x, y)
-        out, _ = self.denoiser(
-            graph,
-            frames,
-            clock,
-            given[None].expand(len(x), -1),
-            tau.to(x.dtype) * (1000 / self.config.steps),
-        )
-        eps = (out - frames) * (~given)[None, :, None, None] * graph.mask[:, None, :, None]
-        return eps if bool(given.any()) else centred(eps, graph)
-
-
-def centred(x: Tensor, graph: Graph) -> Tensor:
-    """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional
-    diffusion).
-    """
-    share = graph.mask.to(x.dtype)[:, None, :, None]
-    return (
-        x - (x * share).sum((1, 2), keepdim=True) / (share.sum((1, 2), keepdim=True) * x.shape[1])
-    ) * share
-
-
-@dataclass
-class FrameBatch:
-    """Frames (b, t, n, d) in units of the model's length, their times (t,), which are
-    given (t,), and the number of the batch.
-    """
-
-    graph: Graph
-    frames: Tensor
-    clock: Tensor
-    given: Tensor
-    seed: int = 0
-    step: int = 0
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-
-def mean_over_drawn(square: Tensor, batch: FrameBatch) -> Tensor:
-    """The mean of squared errors (b, t, n, d) over the atoms of the frames drawn."""
-    drawn = ~batch.given
-    share = batch.graph.mask[:, None, :, None].to(square.dtype)
-    total = (square * share)[:, drawn].sum()
-    return total / (share.sum() * int(drawn.sum()) * square.shape[-1])
+        frames = torch.where(known.fixed, known.frames, y)
+        time = tau.to(y.dtype) * (1000 / self.config.steps)
+        out, _ = self.denoiser(known.graph, frames, known.clock, known.given_each, time)
+        eps = (out - frames) * ~known.fixed * known.graph.mask[:, None, :, None]
+        return known.projected(eps)
 
 
 def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
@@ -156,76 +118,50 @@ def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
     geotdm = cast(GeoTDM, model)
     generator = torch.Generator().manual_seed(batch.seed)
     x = batch.frames
-    tau = torch.randint(0, geotdm.config.steps, (len(x),), generator=generator)
-    eps = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    if not bool(batch.given.any()):
-        x, eps = centred(x, batch.graph), centred(eps, batch.graph)
-    anchor = geotdm.anchors(batch.graph, x, batch.clock, batch.given)
+    tau = torch.randint(
+        0, geotdm.config.steps, (len(x),), generator=generator, device=generator.device
+    ).to(x.device)
+    eps = batch.projected(batch.normal(generator))
+    batch = replace(batch, frames=batch.projected(x))
+    anchor = geotdm.anchors(batch)
     kept = geotdm.kept[tau].to(x.dtype)[:, None, None, None]
-    y = anchor + kept.sqrt() * (x - anchor) + (1 - kept).sqrt() * eps
-    found = geotdm.noise_of(batch.graph, x, y, batch.clock, batch.given, tau)
-    return mean_over_drawn((found - eps).square(), batch)
+    y = anchor + kept.sqrt() * (batch.frames - anchor) + (1 - kept).sqrt() * eps
+    return mean_over_drawn((geotdm.noise_of(batch, y, tau) - eps).square(), batch)
 
 
 @torch.no_grad()
-def draw(
-    model: GeoTDM,
-    graph: Graph,
-    x: Tensor,
-    clock: Tensor,
-    given: Tensor,
-    normal: Callable[[], Tensor],
-    *,
-    start: Tensor | None = None,
-    level: float = 1.0,
-    steps: int | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
+def draw(model: GeoTDM, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE) -> Tensor:
     """Frames (b, t, n, d); given frames are left as they are.
 
     All steps of the diffusion: ancestral sampling with the fixed, large variance, as
     published. That variance is right only for steps as small as the training's, so that
     fewer steps follow the probability flow instead.
-
-    Parameters
-    ----------
-    normal : function
-        Returns standard normal numbers (b, t, n, d), the next at each call.
-    start : Tensor (b, t, n, d) or None
-        Frames to begin from, noised up to the share `level` of the steps and denoised
-        again (refinement); None begins from the prior.
-    steps : int or None
-        Network calls, at most as many as the diffusion has steps; None takes them all.
     """
+    x, start, steps = known.frames, sampling.start, sampling.steps
     total = model.config.steps
-    first = total if start is None else max(1, round(level * total))
-    anchor = model.anchors(graph, x, clock, given)
-
-    def project(z: Tensor) -> Tensor:
-        return z if bool(given.any()) else centred(z, graph)
-
-    y = project(normal())
+    first = total if start is None else max(1, round(sampling.level * total))
+    anchor = model.anchors(known)
+    y = known.projected(normal())
     if start is not None:
         kept = model.kept[first - 1].to(x.dtype)
-        y = kept.sqrt() * project(start - anchor) + (1 - kept).sqrt() * y
+        y = kept.sqrt() * known.projected(start - anchor) + (1 - kept).sqrt() * y
 
     def noise(y: Tensor, tau: int) -> Tensor:
-        place = torch.full((len(x),), tau, device=x.device)
-        return model.noise_of(graph, x, y + anchor, clock, given, place)
+        return model.noise_of(known, y + anchor, torch.full((len(x),), tau, device=x.device))
 
     if steps is None or steps >= first:
-        y = ancestral(y, noise, model.kept[:first], lambda: project(normal()), callback)
+        y = ancestral(y, noise, model.kept[:first], lambda: known.projected(normal()), sampling)
     else:
-        y = strided(y, noise, model.kept[:first], steps, callback)
-    return torch.where(given[None, :, None, None], x, y + anchor)
+        y = strided(y, noise, model.kept[:first], steps, sampling)
+    return torch.where(known.fixed, x, y + anchor)
 
 
 def ancestral(
     y: Tensor,
     noise: Callable[[Tensor, int], Tensor],
     kept: Tensor,
-    normal: Callable[[], Tensor],
-    callback: Callback | None = None,
+    normal: Normal,
+    sampling: Sampling,
 ) -> Tensor:
     """Residuals without noise from y of the last step, by one call for each step, with
     the variance beta (Ho et al., arXiv:2006.11239, algorithm 2).
@@ -244,8 +180,7 @@ def ancestral(
         y = (y - share * noise(y, tau)) / (1 - beta) ** 0.5
         if tau:
             y = y + beta**0.5 * normal()
-        if callback is not None:
-            callback({"step": len(kept) - tau, "steps": len(kept)})
+        sampling.told(len(kept) - tau, len(kept))
     return y
 
 
@@ -254,7 +189,7 @@ def strided(
     noise: Callable[[Tensor, int], Tensor],
     kept: Tensor,
     count: int,
-    callback: Callback | None = None,
+    sampling: Sampling,
 ) -> Tensor:
     """Residuals without noise from y of the last step, in at most `count` calls without
     fresh noise; arguments as for `ancestral`.
@@ -271,6 +206,5 @@ def strided(
     for k, tau in enumerate(grid):
         clean = z - levels[k] * noise(float(kept[tau]) ** 0.5 * z, tau)
         z = solver.step(z, clean, levels[k], levels[k + 1])
-        if callback is not None:
-            callback({"step": k + 1, "steps": len(grid)})
+        sampling.told(k + 1, len(grid))
     return z

@@ -4,41 +4,51 @@ and how far data stray from there.
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
+from equidrift.models.trajectories.diffusion.frames import KnownFrames
 
 
-class PathConfig(Protocol):
-    """What a network over a prior path reads of its configuration."""
-
-    @property
-    def network(self) -> EGTNConfig:
-        """Sizes of the network."""
-        ...
-
-    @property
-    def frames(self) -> int:
-        """The longest window."""
-        ...
-
-    @property
-    def line(self) -> float:
-        """Share of the velocity that is kept beyond given frames."""
-        ...
+def _network() -> EGTNConfig:
+    return EGTNConfig(width=64, layers=4, heads=4, scaled=True, velocities=True)
 
 
-class PathNetwork(nn.Module):
+@dataclass(frozen=True)
+class PathConfig:
+    """Sizes of a network over a prior path.
+
+    Parameters
+    ----------
+    network : EGTNConfig
+        Sizes of the network.
+    frames : int
+        The longest window.
+    line : float
+        Share of the velocity that the prior path keeps beyond given frames: 1 is
+        constant velocity, 0 holds the nearest given frame.
+    """
+
+    network: EGTNConfig = field(default_factory=_network)
+    frames: int = 30
+    line: float = 1.0
+
+
+Config = TypeVar("Config", bound=PathConfig)
+
+
+class PathNetwork(nn.Module, Generic[Config]):
     """An EGTN, and the spread (frames,) of residuals from the prior path at each
     distance in frames from the nearest given one.
     """
 
-    def __init__(self, config: PathConfig):
+    def __init__(self, config: Config):
         super().__init__()
-        self.line = config.line
+        self.config = config
         self.network = EGTN(config.network)
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(config.frames))  # a buffer moves with the module
@@ -65,7 +75,7 @@ class PathNetwork(nn.Module):
         outside = k > b or k < a
         near = b if k > b else a
         slope = (x[:, b] - x[:, a]) / (b - a)
-        return x[:, near] + slope * ((k - near) * (self.line if outside else 1.0))
+        return x[:, near] + slope * ((k - near) * (self.config.line if outside else 1.0))
 
     def scale(self, given: Tensor) -> Tensor:
         """The spread (t,) of each frame's residual."""
@@ -78,6 +88,37 @@ class PathNetwork(nn.Module):
         kept = given[None, :, None, None]
         units = torch.where(kept, 1.0, self.scale(given)[None, :, None, None]).to(x.dtype)
         return self.anchors(x, given), units
+
+    def residual(self, known: KnownFrames) -> tuple[Tensor, Tensor]:
+        """The prior path and the residual of the frames from it, in units of its spread
+        (b, t, n, d) each.
+        """
+        x = known.frames
+        line = self.anchors(x, known.given)
+        return line, (x - line) / self.units(known)
+
+    def units(self, known: KnownFrames) -> Tensor:
+        """The spread of each frame's residual (1, t, 1, 1)."""
+        return self.scale(known.given)[None, :, None, None].to(known.frames.dtype)
+
+    def moved(self, known: KnownFrames, drawn: Tensor, time: Tensor) -> Tensor:
+        """By how much (b, t, n, d) the network moves frames, in units of their residuals.
+
+        Parameters
+        ----------
+        drawn : Tensor (b, t, n, d)
+            The frames that are not given, as they are now.
+        time : Tensor (b,)
+            As the network reads it, 0 to 1000.
+        """
+        frames = torch.where(known.fixed, known.frames, drawn)
+        out, _ = self.network(known.graph, frames, known.clock, known.given_each, time)
+        return (out - frames) / self.units(known)
+
+    def frames_of(self, known: KnownFrames, y: Tensor, line: Tensor) -> Tensor:
+        """Frames of a residual y, the given ones as they are; centred if there is none."""
+        made = torch.where(known.fixed, known.frames, line + self.units(known) * y)
+        return known.projected(made)
 
 
 def distance(given: Tensor) -> Tensor:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.trajectories.atom_masks import drawn_flow, drawn_geotdm, drawn_residual
-from equidrift.models.trajectories.data import linked, molecule_graph
+from equidrift.models.shared.draws import stream_draws
+from equidrift.models.trajectories.atom_masks import drawn_atoms
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
-from equidrift.models.trajectories.diffusion.flow import Flow
+from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal, Sampling
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
-from equidrift.models.trajectories.diffusion.residual import ResidualGeoTDM
+from equidrift.models.trajectories.graphs import linked, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import ChemistryModel, Window
 from equidrift.records import Trajectory
@@ -34,66 +33,41 @@ class DiffusionModel(ChemistryModel):
     kinds = ("flow", "geotdm")
     min_frames = 0
 
-    def _normal(self, graph: Graph, frames: int, seeds: NDArray[np.int64]) -> Callable[[], Tensor]:
+    def _normal(self, graph: Graph, frames: int, seeds: NDArray[np.int64]) -> Normal:
         streams = [sample_rng(int(seed)) for seed in seeds]
         shape = (frames, graph.mass.shape[1], 3)
-        return lambda: (
-            torch.from_numpy(np.stack([rng.standard_normal(shape) for rng in streams]))
-            .float()
-            .to(self.device)
-        )
+        return stream_draws(streams, shape, torch.float32, self.device)
 
-    def _draw(
-        self,
-        graph: Graph,
-        x: Tensor,
-        given: Tensor,
-        dt_fs: float,
-        seeds: NDArray[np.int64],
-        **options: Any,
-    ) -> Tensor:
-        length = float(self.training["length_A"])
-        normal = self._normal(graph, x.shape[1], seeds)
+    def _known(self, graph: Graph, x: Tensor, given: Tensor, dt_fs: float) -> KnownFrames:
+        """Frames x in A, in units of the network's length and with its clock."""
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
         if isinstance(self.network, GeoTDM):
             graph.linked = linked(graph, 3)
         else:
             clock = clock * dt_fs / CLOCK_FS
+        length = float(self.training["length_A"])
+        return KnownFrames(graph, x.float() / length, clock, given.to(self.device))
+
+    def _draw(self, known: KnownFrames, seeds: NDArray[np.int64], sampling: Sampling) -> Tensor:
+        """Frames in A."""
+        normal = self._normal(known.graph, known.frames.shape[1], seeds)
         network = cast(WindowNetwork, self.network)
-        given = given.to(self.device)
-        return length * draw_window(
-            network, graph, x.float() / length, clock, given, normal, **options
-        )
+        return float(self.training["length_A"]) * draw_window(network, known, normal, sampling)
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
-        return self._draw(
-            graph,
-            x,
-            given,
-            window.dt_fs,
-            window.seeds,
-            steps=window.steps,
-            callback=window.callback,
-        )
+        sampling = Sampling(steps=window.steps, callback=window.callback)
+        return self._draw(self._known(graph, x, given, window.dt_fs), window.seeds, sampling)
 
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
-        length, steps = float(self.training["length_A"]), window.steps or ATOM_STEPS
-        normal = self._normal(graph, x.shape[1], window.seeds)
-        clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
-        mask = mask.to(self.device)
-        if isinstance(self.network, GeoTDM):
-            graph.linked = linked(graph, 3)
-            return length * drawn_geotdm(
-                self.network, graph, x.float() / length, clock, mask, normal, steps
-            )
-        clock = clock * window.dt_fs / CLOCK_FS
-        frames = x.float() / length
-        if isinstance(self.network, ResidualGeoTDM):
-            made = drawn_residual(self.network, graph, frames, clock, mask, normal, steps)
-        else:
-            flow = cast(Flow, self.network)
-            made = drawn_flow(flow, graph, frames, clock, mask, normal, steps)
-        return length * made
+        known = self._known(graph, x, mask.all(1), window.dt_fs)
+        made = drawn_atoms(
+            cast(WindowNetwork, self.network),
+            known,
+            mask.to(self.device),
+            self._normal(graph, x.shape[1], window.seeds),
+            window.steps or ATOM_STEPS,
+        )
+        return float(self.training["length_A"]) * made
 
     def refine(
         self, trajectory: Trajectory, seeds: NDArray[np.int64], *, level: float = 0.3
@@ -112,13 +86,10 @@ class DiffusionModel(ChemistryModel):
             trajectory.molecule, self.level_of(trajectory.molecule), len(seeds)
         ).to(self.device)
         x = torch.from_numpy(positions)[None].expand(len(seeds), -1, -1, -1).to(self.device)
-        length = float(self.training["length_A"])
         for given in self._refined_parts(len(positions)):
-            start = x.float() / length
-            made = self._draw(
-                graph, x, given, float(trajectory.dt_fs), seeds, start=start, level=level
-            )
-            x = made.to(x.dtype)
+            known = self._known(graph, x, given, float(trajectory.dt_fs))
+            sampling = Sampling(start=known.frames, level=level)
+            x = self._draw(known, seeds, sampling).to(x.dtype)
         return x.cpu().numpy() + centre
 
     def _refined_parts(self, frames: int) -> list[Tensor]:
@@ -127,7 +98,7 @@ class DiffusionModel(ChemistryModel):
         A network sees only masks like those that it was trained with: one that invents
         whole windows gets none, all others every second frame, and then the rest.
         """
-        place = torch.arange(frames)
+        place = torch.arange(frames, device=self.device)
         if self.training.get("given", "any") == "none":
-            return [torch.zeros(frames, dtype=torch.bool)]
+            return [place < 0]
         return [place % 2 == 0, place % 2 == 1]

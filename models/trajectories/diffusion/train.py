@@ -11,11 +11,12 @@ from torch import nn
 from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.modes import Modes, modes_loss
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import Dynamics, FrameBatches
+from equidrift.models.trajectories.data import FrameBatches, Source
 from equidrift.models.trajectories.diffusion.flow import flow_loss
 from equidrift.models.trajectories.diffusion.geotdm import geotdm_loss
 from equidrift.models.trajectories.diffusion.path import PathNetwork
 from equidrift.models.trajectories.diffusion.residual import RESIDUAL, residual_loss
+from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.integrator.train import training_of
 
 PUBLISHED_NETWORK: dict[str, Any] = {"width": 128, "layers": 6}  # of arXiv:2410.13027
@@ -31,41 +32,26 @@ PATH_NETWORK: dict[str, Any] = {
 
 def window_plan(
     c: TrajectoryTraining,
-    source: Any,
+    source: Source,
     sizes: dict[str, int],
     unit: str,
     runs: Sequence[Dynamics] = (),
-    unseen: Any = None,
+    unseen: Source | None = None,
 ) -> Plan:
     """Windows with masks, for the flow, GeoTDM and alternatives.
 
     Lengths are divided by the spread of the data.
     """
-    batches = FrameBatches(
-        source,
-        frames=c.frames,
-        context=c.context,
-        given=c.given,
-        pairs=c.pairs_per_batch,
-        seed=c.seed,
-    )
-    how: dict[str, Any] = {
-        "frames": c.frames,
-        "context": c.context,
-        "given": c.given,
-        "pairs": c.pairs_per_batch,
-        "seed": c.seed,
-    }
-    held_out = None if unseen is None else FrameBatches(unseen, **how)
+    batches = _batches(c, source)
+    held_out = None if unseen is None else _batches(c, unseen)
     if c.kind == "modes":
         return modes_plan(c, batches, sizes, unit, held_out)
     length = batches.length()
-    batches.scale = 1.0 / length
-    if held_out is not None:
-        held_out.scale = batches.scale
-    training = (training_of(runs, None, length) if runs else {"length": length, "unit": unit}) | {
-        "given": c.given
-    }
+    for part in (batches, held_out):
+        if part is not None:
+            part.scale = 1.0 / length
+    training = training_of(runs, None, length) if runs else {"length": length, "unit": unit}
+    training |= {"given": c.given}
     residual = c.kind == "geotdm" and c.options.get("form") == RESIDUAL
     usual = PATH_NETWORK if c.kind == "flow" or residual else PUBLISHED_NETWORK
     config = {"kind": c.kind, "frames": c.frames, "network": sizes | usual | c.network} | c.options
@@ -73,12 +59,23 @@ def window_plan(
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
 
     def prepare(made: nn.Module) -> None:
-        network = cast(PathNetwork, made)
+        network = cast(PathNetwork[Any], made)
         if not c.init:
             network.spread.copy_(batches.spread(network))
 
     loss = residual_loss if residual else flow_loss
     return Plan(config, batches, loss, training, prepare, held_out=held_out)
+
+
+def _batches(c: TrajectoryTraining, source: Source) -> FrameBatches:
+    return FrameBatches(
+        source,
+        frames=c.frames,
+        context=c.context,
+        given=c.given,
+        pairs=c.pairs_per_batch,
+        seed=c.seed,
+    )
 
 
 def modes_plan(

@@ -15,23 +15,16 @@ Energies in kcal/mol and A inside; accelerations leave in A/fs^2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from equidrift.models.shared.graph_codes import PAIR_CODES
-from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.integrator.skeleton import Skeleton
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_EV
 
 AMU_A2_PER_FS2_KCAL = AMU_A2_PER_FS2_EV / KCAL_MOL_PER_EV
 SCALE_14 = 0.75
-HOPS = slice(
-    sum(PAIR_CODES[:1]) + 1, sum(PAIR_CODES[:2])
-)  # the one-hot code of the bonds between two atoms, from 0 on
 FLAT = 0.01  # A^4: below this square of its normal a plane has no torsion
 
 
@@ -45,106 +38,6 @@ class FieldConfig:
     edge_features: int
     width: int = 64
     rounds: int = 4
-
-
-@dataclass
-class Skeleton:
-    """The terms of one or several molecules side by side: indices of atoms (N of them),
-    of bonds in `angle_bonds` and so on.
-
-    node (N, f), edge (B, e) features; mass (N,); bonds (B, 2); angles (A, 3), centre in
-    the middle, angle_bonds (A, 2); torsions (T, 4) and their middle bond; planes (O,
-    4): a centre with exactly three neighbours; pairs (P, 2) three or more bonds apart,
-    near (P,) where exactly three.
-    """
-
-    node: Tensor
-    edge: Tensor
-    mass: Tensor
-    bonds: Tensor
-    angles: Tensor
-    angle_bonds: Tensor
-    torsions: Tensor
-    torsion_bonds: Tensor
-    planes: Tensor
-    pairs: Tensor
-    near: Tensor
-
-
-def skeleton(
-    node: NDArray[np.float32],
-    edge: NDArray[np.float32],
-    mass: NDArray[np.float64],
-    apart: NDArray[np.int64],
-) -> Skeleton:
-    """The terms of a molecule: node (n, f) and edge (n, n, e) features, mass (n,),
-    apart (n, n): bonds between two atoms, 0 for none.
-    """
-    n = len(node)
-    bonds = [(i, j) for i in range(n) for j in range(i + 1, n) if apart[i, j] == 1]
-    place = {pair: k for k, pair in enumerate(bonds)} | {
-        pair[::-1]: k for k, pair in enumerate(bonds)
-    }
-    beside = [np.flatnonzero(apart[i] == 1).tolist() for i in range(n)]
-    angles = [(i, j, k) for j in range(n) for i in beside[j] for k in beside[j] if i < k]
-    torsions = [
-        (i, j, k, m)
-        for j, k in bonds
-        for i in beside[j]
-        for m in beside[k]
-        if i != k and m != j and i != m
-    ]
-    planes = [(j, *beside[j]) for j in range(n) if len(beside[j]) == 3]
-    far = (apart > 2) | ((apart == 0) & ~np.eye(n, dtype=bool))
-    first, second = np.nonzero(np.triu(far, 1))
-
-    def index(rows: Sequence[tuple[int, ...]], width: int) -> Tensor:
-        return torch.tensor(rows, dtype=torch.long).reshape(-1, width)
-
-    both = index(bonds, 2)
-    return Skeleton(
-        torch.from_numpy(node),
-        torch.from_numpy(edge[both[:, 0].numpy(), both[:, 1].numpy()]),
-        torch.from_numpy(mass),
-        both,
-        index(angles, 3),
-        index([(place[i, j], place[j, k]) for i, j, k in angles], 2),
-        index(torsions, 4),
-        torch.tensor([place[j, k] for _, j, k, _ in torsions], dtype=torch.long),
-        index(planes, 4),
-        torch.from_numpy(np.stack([first, second], -1)),
-        torch.from_numpy(apart[first, second] == 3),
-    )
-
-
-def skeleton_of(graph: Graph) -> Skeleton:
-    """The terms of the first of equal graphs of a molecule (`data.molecule_graph`),
-    whose edge features hold the bonds between atoms.
-    """
-    hops = graph.edge[0, ..., HOPS].cpu().numpy()
-    apart = hops.argmax(-1) * (hops.max(-1) > 0)
-    made = skeleton(
-        graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy(), graph.mass[0].cpu().numpy(), apart
-    )
-    return Skeleton(**{name: part.to(graph.mass.device) for name, part in vars(made).items()})
-
-
-def side_by_side(parts: list[Skeleton]) -> Skeleton:
-    """One skeleton of several molecules."""
-    atoms = np.cumsum([0, *(len(s.node) for s in parts)]).tolist()
-    rows = np.cumsum([0, *(len(s.bonds) for s in parts)]).tolist()
-    by_atom, by_bond = (
-        ("bonds", "angles", "torsions", "planes", "pairs"),
-        ("angle_bonds", "torsion_bonds"),
-    )
-
-    def joined(name: str) -> Tensor:
-        shift = atoms if name in by_atom else rows if name in by_bond else [0] * len(parts)
-        return torch.cat(
-            [getattr(s, name) + k if k else getattr(s, name) for s, k in zip(parts, shift)]
-        )
-
-    return Skeleton(**{name: joined(name) for name in vars(parts[0])})
 
 
 @dataclass
@@ -226,7 +119,7 @@ class LearnedField(nn.Module):
         h, e = self.node(s.node), self.edge(s.edge)
         i, j = s.bonds.unbind(1)
         to, of, along = torch.cat([i, j]), torch.cat([j, i]), torch.cat([e, e])
-        for message, update, norm in zip(self.message, self.update, self.norm):
+        for message, update, norm in zip(self.message, self.update, self.norm, strict=True):
             sent = message(torch.cat([h[of], along], -1))
             h = norm(h + update(torch.cat([h, torch.zeros_like(h).index_add(0, to, sent)], -1)))
         return h, e
@@ -237,12 +130,29 @@ class LearnedField(nn.Module):
         """
         h, e = self.embedded(s)
         covalent, contact = self.radius(s.node).unbind(-1)
+        i, j, k, m = s.torsions.unbind(1)
+        middle = e[s.torsion_bonds]
+        turn = self.of_torsion(torch.cat([h[i], h[j], middle, h[k], h[m]], -1))
+        turn = turn + self.of_torsion(torch.cat([h[m], h[k], middle, h[j], h[i]], -1))
+        around = torch.cat([h[s.planes[:, 0]], h[s.planes[:, 1:]].sum(1)], -1)
+        flat = 10.0 * self.of_plane(around)[:, 0]
+        pairs, charge = self._of_pairs(s, h, contact)
+        bond, angle = self._of_bonds(s, h, e, covalent), self._of_angles(s, h, e)
+        return Constants(s, bond, angle, turn, flat, pairs, charge, 1.0 / s.mass)
+
+    def _of_bonds(self, s: Skeleton, h: Tensor, e: Tensor, covalent: Tensor) -> Tensor:
+        """Stiffness, length and cubic share (B, 3)."""
         i, j = s.bonds.unbind(1)
         b = self.of_bond(torch.cat([h[i], h[j], e], -1)) + self.of_bond(
             torch.cat([h[j], h[i], e], -1)
         )
         length = 0.7 + covalent[i] + 0.7 + covalent[j] + 0.2 * b[:, 0]
-        bond = torch.stack([350.0 * torch.exp(b[:, 1].clamp(-4, 3)), length, -2.0 + b[:, 2]], -1)
+        return torch.stack([350.0 * torch.exp(b[:, 1].clamp(-4, 3)), length, -2.0 + b[:, 2]], -1)
+
+    def _of_angles(self, s: Skeleton, h: Tensor, e: Tensor) -> Tensor:
+        """Stiffness, cosine, cubic share, coupling of the arms, and of each arm with the
+        angle (A, 6).
+        """
         i, j, k = s.angles.unbind(1)
         first, second = (e[s.angle_bonds[:, c]] for c in (0, 1))
         forth = self.of_angle(torch.cat([h[i], first, h[j], second, h[k]], -1))
@@ -254,31 +164,23 @@ class LearnedField(nn.Module):
             a[:, 2],
             30.0 * a[:, 3],
         ]
-        angle = torch.stack(
-            [*shape, 30.0 * (forth[:, 4] + back[:, 5]), 30.0 * (back[:, 4] + forth[:, 5])], -1
-        )
-        i, j, k, m = s.torsions.unbind(1)
-        middle = e[s.torsion_bonds]
-        turn = self.of_torsion(torch.cat([h[i], h[j], middle, h[k], h[m]], -1))
-        turn = turn + self.of_torsion(torch.cat([h[m], h[k], middle, h[j], h[i]], -1))
-        flat = (
-            10.0
-            * self.of_plane(torch.cat([h[s.planes[:, 0]], h[s.planes[:, 1:]].sum(1)], -1))[:, 0]
-        )
+        arms = [30.0 * (forth[:, 4] + back[:, 5]), 30.0 * (back[:, 4] + forth[:, 5])]
+        return torch.stack([*shape, *arms], -1)
+
+    def _of_pairs(self, s: Skeleton, h: Tensor, contact: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance and depth of the van der Waals wells (P, 2), and products of charges
+        (P,).
+        """
         own = self.of_atom(h)
         charges, size, depth = 0.5 * own[:, 0], 1.7 + contact + 0.3 * own[:, 1], own[:, 2]
         i, j = s.pairs.unbind(1)
         each = self.to_pair(h)
-        p = self.of_pair(
-            nn.functional.silu(each[i] + each[j] + self.if_near(s.near[:, None].to(h.dtype)))
-        )
+        near = self.if_near(s.near[:, None].to(h.dtype))
+        p = self.of_pair(nn.functional.silu(each[i] + each[j] + near))
         reach = (size[i] + size[j] + 0.5 * p[:, 0]).clamp(1.5, 6.0)
         well = 0.05 * torch.exp((depth[i] + depth[j] + p[:, 1]).clamp(-6, 3))
         scale = torch.where(s.near, SCALE_14, 1.0).to(h.dtype) * COULOMB_KCAL_A_PER_MOL_E2
-        charge = charges[i] * charges[j] * scale
-        return Constants(
-            s, bond, angle, turn, flat, torch.stack([reach, well], -1), charge, 1.0 / s.mass
-        )
+        return torch.stack([reach, well], -1), charges[i] * charges[j] * scale
 
     def accelerations(self, c: Constants, x: Tensor) -> Tensor:
         """Accelerations (b, N, d = 3) at positions x (b, N, 3), in A/fs^2 and the dtype

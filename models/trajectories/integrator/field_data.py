@@ -17,24 +17,18 @@ from torch import Tensor, nn
 from equidrift.errors import EquidriftError, InputError
 from equidrift.mmff import MMFFParameters, mmff_parameters
 from equidrift.models.shared.split import held_out
-from equidrift.models.trajectories.data import Dynamics, molecule_graph
-from equidrift.models.trajectories.integrator.field import (
-    Constants,
-    LearnedField,
-    Skeleton,
-    TermConstants,
-    side_by_side,
-    skeleton_of,
-)
+from equidrift.models.trajectories.dynamics import Dynamics
+from equidrift.models.trajectories.graphs import molecule_graph
+from equidrift.models.trajectories.integrator.field import Constants, LearnedField, TermConstants
+from equidrift.models.trajectories.integrator.skeleton import Skeleton, side_by_side, skeleton_of
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_MDYN_A
 
 HALF = 0.5 * KCAL_MOL_PER_MDYN_A
 CUBIC_ANGLE_PER_RAD = -0.4  # of MMFF94
-STRAIGHT = (
-    0.5  # below this sine of the reference angle the cosine form's constants are left to the forces
-)
+# below this sine of the reference angle the cosine form's constants are left to the forces
+STRAIGHT = 0.5
 FORCE_SIZE = 0.02  # amu A/fs^2, a usual force
 
 
@@ -63,7 +57,8 @@ class ForceBatches:
         usable = [run for run in runs if run.forces_eV_A is not None]
         if not usable:
             raise InputError(
-                "a force field is learned from forces, and no run has them; make_md.py --forces keeps them"
+                "a force field is learned from forces, and no run has them; make_md.py --forces "
+                "keeps them"
             )
         levels = sorted(
             {run.level for run in usable},
@@ -72,16 +67,18 @@ class ForceBatches:
         shares = [each, *[max(1, each // 5)] * (len(levels) - 1)]
         self.parts = [
             ([run for run in usable if run.level == level], share)
-            for level, share in zip(levels, shares)
+            for level, share in zip(levels, shares, strict=True)
         ]
         self._terms: dict[int, Skeleton] = {}
 
     def terms(self, run: Dynamics) -> Skeleton:
+        """The skeleton of a run's molecule, made once."""
         if id(run) not in self._terms:
             self._terms[id(run)] = skeleton_of(molecule_graph(run.molecule, run.level))
         return self._terms[id(run)]
 
     def __call__(self, step: int) -> Forces:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step])
         chosen = [
             runs[int(k)] for runs, each in self.parts for k in rng.integers(len(runs), size=each)
@@ -126,46 +123,14 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
     """
     bond = {tuple(sorted(pair)): k for k, pair in enumerate(p.bonds.tolist())}
     rows = [bond[tuple(sorted(pair))] for pair in terms.bonds.tolist()]
-    bends = {(i, j, k): row for row, (i, j, k) in enumerate(p.angles.tolist())}
-    bends |= {(k, j, i): row for (i, j, k), row in bends.items()}
-    crosses = {
-        atoms: tuple(pair)
-        for atoms, pair in zip(
-            map(tuple, p.stretch_bends.tolist()), p.stretch_bend_k_mdyn_per_rad.tolist()
-        )
-    }
-    crosses |= {(k, j, i): (b, a) for (i, j, k), (a, b) in crosses.items()}
-    angle = np.full((len(terms.angles), 5), np.nan)
-    for place, atoms in enumerate(map(tuple, terms.angles.tolist())):
-        row = bends.get(atoms)
-        theta = np.radians(p.angle_theta0_deg[row]) if row is not None else 0.0
-        if row is None or p.angle_linear[row] or np.sin(theta) < STRAIGHT:
-            continue
-        s, c, k = (
-            np.sin(theta),
-            np.cos(theta),
-            HALF * max(float(p.angle_k_mdyn_A_per_rad2[row]), 0.02),
-        )
-        one, two = (-2 * HALF * value / s for value in crosses.get(atoms, (0.0, 0.0)))
-        angle[place] = (k / s**2, c, c / s**2 - CUBIC_ANGLE_PER_RAD / s, one, two)
-    turns = {
-        tuple(atoms): v for atoms, v in zip(p.torsions.tolist(), p.torsion_V_kcal_mol.tolist())
-    }
-    turns |= {atoms[::-1]: v for atoms, v in turns.items()}
-    torsion = np.zeros((len(terms.torsions), 4))
-    for place, atoms in enumerate(map(tuple, terms.torsions.tolist())):
-        v1, v2, v3 = turns.get(atoms, (0.0, 0.0, 0.0))
-        torsion[place] = (0.5 * (v1 - 3 * v3), -v2, 2 * v3, 0.0)
-    flat = {
-        row[1]: 4 * HALF * k
-        for row, k in zip(p.out_of_planes.tolist(), p.out_of_plane_k_mdyn_A_per_rad2.tolist())
-    }
+    stiff = p.out_of_plane_k_mdyn_A_per_rad2.tolist()
+    flat = {row[1]: 4 * HALF * k for row, k in zip(p.out_of_planes.tolist(), stiff, strict=True)}
     pairs = {tuple(sorted(pair)): k for k, pair in enumerate(p.pairs.tolist())}
     far = [pairs[tuple(sorted(pair))] for pair in terms.pairs.tolist()]
     arrays = {
         "bond": np.stack([HALF * p.bond_k_mdyn_per_A[rows], p.bond_r0_A[rows]], -1),
-        "angle": angle,
-        "torsion": torsion,
+        "angle": _known_angles(terms, p),
+        "torsion": _known_torsions(terms, p),
         "plane": np.array([flat.get(row[0], 0.0) for row in terms.planes.tolist()]),
         "contact": np.stack([p.pair_r_star_A[far], p.pair_epsilon_kcal_mol[far]], -1),
         "charge": p.charges_e[terms.pairs.numpy()].prod(-1) * COULOMB_KCAL_A_PER_MOL_E2,
@@ -174,6 +139,38 @@ def known_constants(terms: Skeleton, p: MMFFParameters) -> Known:
         terms,
         **{name: torch.from_numpy(np.asarray(part, np.float32)) for name, part in arrays.items()},
     )
+
+
+def _known_angles(terms: Skeleton, p: MMFFParameters) -> NDArray[np.float64]:
+    """Constants of angles (A, 5), NaN where MMFF94 has none of the field's form."""
+    bends = {(i, j, k): row for row, (i, j, k) in enumerate(p.angles.tolist())}
+    bends |= {(k, j, i): row for (i, j, k), row in bends.items()}
+    atoms_of, both = p.stretch_bends.tolist(), p.stretch_bend_k_mdyn_per_rad.tolist()
+    crosses = {tuple(atoms): tuple(pair) for atoms, pair in zip(atoms_of, both, strict=True)}
+    crosses |= {(k, j, i): (b, a) for (i, j, k), (a, b) in crosses.items()}
+    angle = np.full((len(terms.angles), 5), np.nan)
+    for place, atoms in enumerate(map(tuple, terms.angles.tolist())):
+        row = bends.get(atoms)
+        theta = np.radians(p.angle_theta0_deg[row]) if row is not None else 0.0
+        if row is None or p.angle_linear[row] or np.sin(theta) < STRAIGHT:
+            continue
+        s, c = np.sin(theta), np.cos(theta)
+        k = HALF * max(float(p.angle_k_mdyn_A_per_rad2[row]), 0.02)
+        one, two = (-2 * HALF * value / s for value in crosses.get(atoms, (0.0, 0.0)))
+        angle[place] = (k / s**2, c, c / s**2 - CUBIC_ANGLE_PER_RAD / s, one, two)
+    return angle
+
+
+def _known_torsions(terms: Skeleton, p: MMFFParameters) -> NDArray[np.float64]:
+    """Constants of torsions (T, 4), as powers of the cosine."""
+    series = zip(p.torsions.tolist(), p.torsion_V_kcal_mol.tolist(), strict=True)
+    turns = {tuple(atoms): v for atoms, v in series}
+    turns |= {atoms[::-1]: v for atoms, v in turns.items()}
+    torsion = np.zeros((len(terms.torsions), 4))
+    for place, atoms in enumerate(map(tuple, terms.torsions.tolist())):
+        v1, v2, v3 = turns.get(atoms, (0.0, 0.0, 0.0))
+        torsion[place] = (0.5 * (v1 - 3 * v3), -v2, 2 * v3, 0.0)
+    return torsion
 
 
 class ConstantBatches:
@@ -200,12 +197,13 @@ class ConstantBatches:
             raise InputError(f"{smiles} holds no training molecule that MMFF94 can type")
 
     def __call__(self, step: int) -> Known:
+        """The batch of a step."""
         rng = np.random.default_rng([self.seed, step, 3])
         chosen = [self.known[int(k)] for k in rng.integers(len(self.known), size=self.each)]
         names = [name for name in vars(chosen[0]) if name != "terms"]
         return Known(
             side_by_side([c.terms for c in chosen]),
-            **{name: torch.cat([getattr(c, name) for c in chosen]) for name in names},
+            **{name: torch.cat([vars(c)[name] for c in chosen]) for name in names},
         )
 
 

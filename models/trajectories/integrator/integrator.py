@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import InputError
 from equidrift.models.shared.layers import LogRadialBasis
-from equidrift.models.trajectories.integrator.field import FieldConfig, LearnedField, skeleton_of
+from equidrift.models.trajectories.integrator.field import FieldConfig, LearnedField
 from equidrift.models.trajectories.integrator.network import (
     ForceConfig,
     Graph,
@@ -26,6 +26,7 @@ from equidrift.models.trajectories.integrator.network import (
     pair_vectors,
     silence,
 )
+from equidrift.models.trajectories.integrator.skeleton import skeleton_of
 from equidrift.models.trajectories.integrator.valence import (
     colours,
     coordinates,
@@ -49,10 +50,12 @@ class Clock:
 
     @property
     def count(self) -> int:
+        """Sub-steps of a frame."""
         return max(1, math.ceil(self.spacing / self.longest_step - 1e-6))
 
     @property
     def step(self) -> float:
+        """Length of a sub-step."""
         return self.spacing / self.count
 
 
@@ -238,6 +241,7 @@ class Integrator(nn.Module):
         )
 
     def clock(self, spacing: float) -> Clock:
+        """The sub-steps of frames `spacing` apart."""
         return Clock(spacing, self.config.longest_step, self.config.fastest)
 
     def bound(self, graph: Graph) -> tuple[Prepared, Force]:
@@ -258,14 +262,14 @@ class Integrator(nn.Module):
         terms = skeleton_of(graph[:1])
         if len(self.keys):
             colour = colours(graph.node[0].cpu().numpy(), graph.edge[0].cpu().numpy())
-            table = dict(zip(self.keys.tolist(), self.coefficients.tolist()))
+            table = dict(zip(self.keys.tolist(), self.coefficients.tolist(), strict=True))
             if is_covered(terms, colour, table):
                 own = fitted(coordinates(terms, colour), table)
-                return lambda x, step: own.accelerations(x)
+                return lambda x, _step: own.accelerations(x)
         if self.field is None or known:
             return None
         field, constants = self.field, self.field.constants(terms)
-        return lambda x, step: field.accelerations(constants, x)
+        return lambda x, _step: field.accelerations(constants, x)
 
     def observed(
         self, prepared: Prepared, force: Force, frames: Tensor, spacing: float

@@ -71,6 +71,7 @@ class Graph:
         return self._each(lambda part: part[pick])
 
     def to(self, device: torch.device | str) -> Graph:
+        """The same on a device."""
         return self._each(lambda part: part.to(device))
 
     def repeat(self, times: int) -> Graph:
@@ -149,8 +150,8 @@ class PairForceNetwork(nn.Module):
         inverse = torch.where(graph.mask, 1.0 / graph.mass, torch.zeros_like(graph.mass))
         return Prepared(h, p, self.law(p), both, both, inverse)
 
-    def forward(self, prepared: Prepared, x: Tensor, step: float | Tensor = 0.0) -> Tensor:
-        """Accelerations (b, n, d), in the dtype of x; `step` is not read."""
+    def forward(self, prepared: Prepared, x: Tensor, _step: float | Tensor = 0.0) -> Tensor:
+        """Accelerations (b, n, d), in the dtype of x; the step is not read."""
         n = x.shape[1]
         i, j = torch.triu_indices(n, n, 1, device=x.device)
         r = x[:, i] - x[:, j]

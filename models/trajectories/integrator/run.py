@@ -12,7 +12,7 @@ from torch import Tensor
 
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import newton_step
-from equidrift.models.trajectories.data import linked
+from equidrift.models.trajectories.graphs import linked
 from equidrift.models.trajectories.integrator.integrator import Bath, Integrator, advance
 from equidrift.models.trajectories.integrator.network import Graph, pair_vectors
 from equidrift.records import Molecule
@@ -22,16 +22,15 @@ from equidrift.units import BOLTZMANN_AMU_A2_PER_FS2_K
 if TYPE_CHECKING:
     from equidrift.models.trajectories.integrator.sampler import IntegratorModel
 CONTEXT = 10  # given frames before a gap that are read
-OBSERVABLE_FS = 15.0  # frames further apart say nothing of velocities: fast vibrations have turned over, and thermal ones are drawn
-PRIOR_WORTH = (
-    40.0  # degrees of freedom that the training's temperature counts for, against the measured one
-)
+# frames further apart say nothing of velocities: fast vibrations have turned over, and
+# thermal ones are drawn
+OBSERVABLE_FS = 15.0
+SETTLED = 4  # frames before the observer's velocities tell a temperature
+# degrees of freedom that the training's temperature counts for, against the measured one
+PRIOR_WORTH = 40.0
 BOND_STIFFNESS, ANGLE_STIFFNESS = 1.0, 0.15  # amu/fs^2, of the guard
-BOND_FREE_A, ANGLE_FREE_A, CONTACT_A = (
-    0.12,
-    0.3,
-    1.7,
-)  # how far bonds and 1-3 distances may go unhindered, and others come
+BOND_FREE_A, ANGLE_FREE_A = 0.12, 0.3  # how far bonds and 1-3 distances may go unhindered
+CONTACT_A = 1.7  # how near other pairs come unhindered
 
 
 class Guard:
@@ -82,9 +81,8 @@ class IntegratorRun:
         level, field = model.field_of(molecule)
         self.bare, self.force = field is None, field or self.force
         training = model.training
-        expected = training.get("temperatures_K", {}).get(
-            level, training["temperature_K"]
-        )  # of the level, where the card tells it
+        # of the level, where the card tells it
+        expected = training.get("temperatures_K", {}).get(level, training["temperature_K"])
         self.usual_K = float(expected if model.temperature_K is None else model.temperature_K)
         self.clock = self.network.clock(spacing_fs)
         self.streams = [sample_rng(int(seed)) for seed in seeds]
@@ -104,6 +102,7 @@ class IntegratorRun:
                 yield numbers.to(self.graph.mass.device) * self.model.noise
 
     def bath(self, temperature_K: Tensor) -> Bath:
+        """The thermostat at temperatures (b,)."""
         return Bath(
             self.model.friction_per_fs,
             BOLTZMANN_AMU_A2_PER_FS2_K * temperature_K[:, None] / self.graph.mass,
@@ -137,48 +136,47 @@ class IntegratorRun:
         """Velocities (b, n, 3) at the last of the known frames (b, t, n, 3), and
         temperatures (b,).
         """
-        usual = self.usual_K
-        temperature = torch.full((len(known),), usual, dtype=known.dtype, device=known.device)
-        kT_over_mass = self.bath(temperature).kT_over_mass
-        if (
-            known.shape[1] == 1 or self.spacing > OBSERVABLE_FS
-        ):  # nothing is known of the velocities but the molecule's own: thermal ones
-            numbers = next(self.normals()) * kT_over_mass[..., None].sqrt()
-            centre = (known * self.weight[:, None, :, None]).sum(2, keepdim=True)
-            drift = (centre[:, -1] - centre[:, -2]) / self.spacing if known.shape[1] > 1 else 0.0
-            return numbers - (numbers * self.weight[..., None]).sum(
-                1, keepdim=True
-            ) + drift, temperature
-        heat, v = [], torch.zeros_like(known[:, 0])
-        heavy = (self.graph.mass > 2.0).to(
-            known.dtype
-        )  # between frames 5 fs apart, hydrogens hide how fast they are
+        usual_K = torch.full((len(known),), self.usual_K, dtype=known.dtype, device=known.device)
+        if known.shape[1] == 1 or self.spacing > OBSERVABLE_FS:
+            return self._thermal(known, usual_K), usual_K
+        v, temperature = self._observed(known, usual_K)
+        drift = self._drift(v)
+        most = 4.0 * self.bath(usual_K).kT_over_mass.sqrt()[..., None]
+        return drift + bounded_move(v - drift, most), temperature
+
+    def _drift(self, v: Tensor) -> Tensor:
+        """The velocity (b, 1, 3) of the centre of mass."""
+        return (v * self.weight[..., None]).sum(1, keepdim=True)
+
+    def _thermal(self, known: Tensor, temperature_K: Tensor) -> Tensor:
+        """Velocities (b, n, 3) of frames that tell of none but the molecule's own."""
+        numbers = next(self.normals()) * self.bath(temperature_K).kT_over_mass[..., None].sqrt()
+        centre = (known * self.weight[:, None, :, None]).sum(2, keepdim=True)
+        drift = (centre[:, -1] - centre[:, -2]) / self.spacing if known.shape[1] > 1 else 0.0
+        return numbers - self._drift(numbers) + drift
+
+    def _observed(self, known: Tensor, usual_K: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocities (b, n, 3) that the observer finds, and temperatures (b,): measured,
+        drawn towards the training's where few atoms say little.
+        """
+        mass, heat, v = self.graph.mass, [], torch.zeros_like(known[:, 0])
+        # between frames 5 fs apart, hydrogens hide how fast they are
+        heavy = (mass > 2.0).to(known.dtype)
+        freedoms = (3 * heavy.sum(1)).clamp_min(1)
         for k, before, change in self.network.observed(
             self.prepared, self.force, known, self.spacing
         ):
             v = before + change
-            drift = (v * self.weight[..., None]).sum(1, keepdim=True)
-            if k >= 4:
-                heat.append(
-                    (self.graph.mass[..., None] * (v - drift).square() * heavy[..., None]).sum(
-                        (1, 2)
-                    )
-                    / (3 * heavy.sum(1)).clamp_min(1)
-                )
-        if (
-            len(heat) >= 2 and self.model.temperature_K is None
-        ):  # drawn towards the training's where few atoms say little
-            measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(
-                0.5 * usual, 1.5 * usual
-            )
-            worth = 1.5 * heavy.sum(1) * len(heat)
-            temperature = (worth * measured + PRIOR_WORTH * temperature) / (worth + PRIOR_WORTH)
-        drift = (v * self.weight[..., None]).sum(1, keepdim=True)
-        most = 4.0 * kT_over_mass.sqrt()[..., None]
-        relative = v - drift
-        return drift + relative * (
-            most / relative.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-        ).clamp_max(1.0), temperature
+            if k >= SETTLED:
+                own = (v - self._drift(v)).square()
+                heat.append((mass[..., None] * own * heavy[..., None]).sum((1, 2)) / freedoms)
+        if len(heat) < 2 or self.model.temperature_K is not None:
+            return v, usual_K
+        measured = (torch.stack(heat).mean(0) / BOLTZMANN_AMU_A2_PER_FS2_K).clamp(
+            0.5 * self.usual_K, 1.5 * self.usual_K
+        )
+        worth = 1.5 * heavy.sum(1) * len(heat)
+        return v, (worth * measured + PRIOR_WORTH * usual_K) / (worth + PRIOR_WORTH)
 
     @torch.no_grad()
     def refined(self, x: Tensor, level: float) -> Tensor:
@@ -199,8 +197,8 @@ class IntegratorRun:
         return out
 
 
-def bounded_move(v: Tensor, most: float) -> Tensor:
-    """v (b, n, 3) with no vector longer than `most`."""
+def bounded_move(v: Tensor, most: float | Tensor) -> Tensor:
+    """v (b, n, 3) with no vector longer than `most`, of which there may be one each."""
     return v * (most / v.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
 
 

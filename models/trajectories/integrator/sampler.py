@@ -11,7 +11,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError
 from equidrift.models.trajectories.atom_masks import between
-from equidrift.models.trajectories.data import fingerprint, molecule_graph
+from equidrift.models.trajectories.graphs import fingerprint, molecule_graph
 from equidrift.models.trajectories.integrator.integrator import Force, Integrator
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.run import CONTEXT, Guard, IntegratorRun, blended

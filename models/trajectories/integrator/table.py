@@ -9,7 +9,7 @@ without.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,15 +28,9 @@ from equidrift.models.shared.config import (
     initial,
 )
 from equidrift.models.shared.trainer import Progress
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    Dynamics,
-    load_dynamics,
-    load_gfn2_md,
-    molecule_graph,
-)
-from equidrift.models.trajectories.integrator.field import skeleton_of
+from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, load_gfn2_md
+from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES, molecule_graph
+from equidrift.models.trajectories.integrator.skeleton import skeleton_of
 from equidrift.models.trajectories.integrator.valence import (
     Coordinates,
     colours,
@@ -106,27 +100,15 @@ def fit_table(
         )
     if card["config"].get("kind") != "integrator":
         raise InputError(
-            f"init: {c.init} is a model of kind {card['config'].get('kind')!r}, expected an integrator"
+            f"init: {c.init} is a model of kind {card['config'].get('kind')!r}, expected an "
+            "integrator"
         )
-    table: dict[int, float] = {}
     runs = [run for run in read_runs(c) if run.molecule.name not in c.leave_out]
-    frames = 0
-    for k, run in enumerate(runs):
-        found, used = fit_molecule(c, run.part(*c.share))
-        table, frames = table | found, frames + used
-        if progress is not None:
-            progress(
-                {
-                    "step": k + 1,
-                    "molecules": len(runs),
-                    "frames": frames,
-                    "share": (k + 1) / len(runs),
-                }
-            )
+    table, frames = _fit_all(c, runs, progress)
     keys = sorted(table)
     state |= {
-        "keys": torch.tensor(keys),
-        "coefficients": torch.tensor([table[key] for key in keys]),
+        "keys": torch.tensor(keys, device="cpu"),
+        "coefficients": torch.tensor([table[key] for key in keys], device="cpu"),
     }
     card["config"] |= {"table": len(keys)}
     card["config"].setdefault(
@@ -135,12 +117,23 @@ def fit_table(
     card["name"], card["quality"] = c.name, {}
     card |= {key: value for key, value, usual in _said(c) if value != usual}
     path = save_weights(out / f"{c.name}.safetensors", state, card)
-    return {
-        "weights": str(path),
-        "molecules": len(runs),
-        "frames": frames,
-        "coefficients": len(keys),
-    }
+    counts = {"molecules": len(runs), "frames": frames, "coefficients": len(keys)}
+    return {"weights": str(path), **counts}
+
+
+def _fit_all(
+    c: TableTraining, runs: Sequence[Dynamics], progress: Progress | None
+) -> tuple[dict[int, float], int]:
+    """Coefficients of all molecules, and the frames they were fitted to."""
+    table: dict[int, float] = {}
+    frames = 0
+    for k, run in enumerate(runs):
+        found, used = fit_molecule(c, run.part(*c.share))
+        table, frames = table | found, frames + used
+        if progress is not None:
+            share = {"molecules": len(runs), "share": (k + 1) / len(runs)}
+            progress({"step": k + 1, "frames": frames, **share})
+    return table, frames
 
 
 def _said(c: TableTraining) -> tuple[tuple[str, str, str], ...]:
@@ -204,7 +197,8 @@ def labels_of(level: str) -> Labels:
     """
     if level != "GFN2-xTB":
         raise InputError(
-            f"forces of {level} frames are not made here; give .npz files with forces, and own_frames: 0"
+            f"forces of {level} frames are not made here; give .npz files with forces, and "
+            f"own_frames: 0"
         )
     labels: Labels = host_function("ase", "gfn2_forces")
     return labels

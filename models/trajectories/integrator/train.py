@@ -13,16 +13,9 @@ from equidrift.errors import InputError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.shared.split import split
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    Dynamics,
-    ObservationBatches,
-    SegmentBatches,
-    fingerprint,
-    load_dynamics,
-    load_gfn2_md,
-)
+from equidrift.models.trajectories.data import ObservationBatches, SegmentBatches
+from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, load_gfn2_md
+from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES, fingerprint
 from equidrift.models.trajectories.integrator.field_data import (
     ConstantBatches,
     ForceBatches,
@@ -99,8 +92,10 @@ def molecule_plan(c: TrajectoryTraining, runs: Sequence[Dynamics]) -> Plan:
     coarse = [r for r in runs if r.spacing_fs > 2 * STEP_FS]
     if coarse:
         raise InputError(
-            f"the integrator learns forces from frames at most {2 * STEP_FS:g} fs apart, and {coarse[0].molecule!r} has them "
-            f"{coarse[0].spacing_fs:g} fs apart; save frames more often, or train `kind: flow`, which takes any spacing"
+            f"the integrator learns forces from frames at most {2 * STEP_FS:g} fs apart, and "
+            f"{coarse[0].molecule!r} has them "
+            f"{coarse[0].spacing_fs:g} fs apart; save frames more often, or train `kind: "
+            f"flow`, which takes any spacing"
         )
     runs, held = part_runs(runs, c.held_out, LEAST_FRAMES, c.seed)
     segments = SegmentBatches(runs, pairs=c.pairs_per_batch, seed=c.seed, step_fs=STEP_FS)

@@ -24,21 +24,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equidrift.models.trajectories.integrator.field import FLAT, Skeleton
+from equidrift.models.trajectories.integrator.field import FLAT
+from equidrift.models.trajectories.integrator.skeleton import Skeleton
 
 POWERS = {"bond": 4, "angle": 4, "torsion": 6, "plane": 2}  # of planes the even ones: 2 and 4
 CENTRES_A = np.geomspace(1.5, 6.0, 10)
 WIDTH = 0.18  # of the radial Gaussians, in log d
-WALL = {
-    "bond": 0.1,
-    "angle": 0.05,
-    "pair": 0.01,
-}  # amu/fs^2 and the like: what leads back from beyond all that was seen
+# amu/fs^2 and the like: what leads back from beyond all that was seen
+WALL = {"bond": 0.1, "angle": 0.05, "pair": 0.01}
 MARGIN = {"bond": 0.03, "angle": 0.05, "pair": 0.05}  # of what was seen
+COUPLED = (  # kinds whose products count, and the atoms that two of them share at least
+    ("bond", "bond", 1),
+    ("bond", "angle", 1),
+    ("angle", "angle", 2),
+    ("bond", "torsion", 2),
+    ("angle", "torsion", 2),
+    ("torsion", "torsion", 2),
+    ("sine", "sine", 2),
+)
 
 
 def colours(node: NDArray[Any], edge: NDArray[Any]) -> list[bytes]:
-    """A hash an atom, equal for atoms that a renumbering may swap (Weisfeiler and
+    """A hash per atom, equal for atoms that a renumbering may swap (Weisfeiler and
     Leman's refinement), unlike those of other molecules.
     """
     found = [
@@ -89,6 +96,55 @@ class Coordinates:
     mass: Tensor
 
 
+@dataclass(frozen=True)
+class _Named:
+    """The atoms of each coordinate by kind, and the colours of all atoms."""
+
+    lists: dict[str, list[tuple[int, ...]]]
+    colour: list[bytes]
+
+    def keys(self, name: str, kinds: Iterable[str]) -> dict[str, NDArray[np.int64]]:
+        """A key (m,) of each coordinate of some kinds."""
+        return {
+            kind: np.array(
+                [key_of(f"{kind}{name}", [a], self.colour) for a in self.lists[kind]], np.int64
+            )
+            for kind in kinds
+            if self.lists[kind]
+        }
+
+    def powers(self, kind: str, count: int) -> NDArray[np.int64]:
+        """A key (m, count) of each power of each coordinate of a kind."""
+        rows = [
+            [key_of(f"{kind}{p}", self._ends(kind, a), self.colour) for p in range(1, count + 1)]
+            for a in self.lists[kind]
+        ]
+        return np.array(rows, np.int64).reshape(-1, count)
+
+    def _ends(self, kind: str, atoms: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """What of a coordinate is read from either end; even powers do not mind the
+        order of a plane's three neighbours.
+        """
+        return [(i,) for i in atoms] if kind == "plane" else [atoms]
+
+    def coupled(self, first: str, second: str, shared: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """Pairs (k, 2) of coordinates that share atoms, and their keys (k,)."""
+        a, b = (self.lists["torsion" if kind == "sine" else kind] for kind in (first, second))
+        found = [
+            (i, j)
+            for i, one in enumerate(a)
+            for j, other in enumerate(b)
+            if (first != second or i < j) and len(set(one) & set(other)) >= shared
+        ]
+        kind, colour = first + second, self.colour
+        rows = [
+            min(key_of(kind, [a[i], b[j]], colour), key_of(kind, [b[j], a[i]], colour))
+            for i, j in found
+        ]
+        index = torch.from_numpy(np.array(found, np.int64).reshape(-1, 2))
+        return index, np.array(rows, np.int64)
+
+
 def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
     """The coordinates of a molecule's skeleton."""
     planes = s.planes.tolist()
@@ -99,53 +155,21 @@ def coordinates(s: Skeleton, colour: list[bytes]) -> Coordinates:
         "plane": [(row[0], *sorted(row[1:], key=lambda i: (colour[i], i))) for row in planes],
         "pair": [tuple(a) for a in s.pairs.tolist()],
     }
-
-    def keys(kind: str, atoms: tuple[int, ...], count: int, start: int = 0) -> list[int]:
-        if kind == "plane":  # even powers do not mind the order of the three neighbours
-            return [
-                key_of(f"plane{p}", [(atoms[0],), *((i,) for i in atoms[1:])], colour)
-                for p in range(start, start + count)
-            ]
-        return [key_of(f"{kind}{p}", [atoms], colour) for p in range(start, start + count)]
-
-    def named(name: str, kinds: Iterable[str]) -> dict[str, NDArray[np.int64]]:
-        return {
-            kind: np.array([key_of(f"{kind}{name}", [a], colour) for a in lists[kind]], np.int64)
-            for kind in kinds
-            if lists[kind]
-        }
-
-    counts = POWERS | {"pair": len(CENTRES_A) + 1}
-    rows_of = {kind: [keys(kind, a, counts[kind], 1) for a in some] for kind, some in lists.items()}
-    powers = {
-        kind: np.array(rows, np.int64).reshape(-1, counts[kind]) for kind, rows in rows_of.items()
+    named, counts = _Named(lists, colour), POWERS | {"pair": len(CENTRES_A) + 1}
+    device = s.mass.device
+    couplings = {
+        (first, second): named.coupled(first, second, shared) for first, second, shared in COUPLED
     }
-    couplings = {}
-    for first, second, shared in (
-        ("bond", "bond", 1), ("bond", "angle", 1), ("angle", "angle", 2), ("bond", "torsion", 2), ("angle", "torsion", 2),
-        ("torsion", "torsion", 2), ("sine", "sine", 2),
-    ):  # fmt: skip
-        a, b = (lists["torsion" if kind == "sine" else kind] for kind in (first, second))
-        found = [
-            (i, j)
-            for i, one in enumerate(a)
-            for j, other in enumerate(b)
-            if (first != second or i < j) and len(set(one) & set(other)) >= shared
-        ]
-        rows = [
-            min(
-                key_of(first + second, [a[i], b[j]], colour),
-                key_of(first + second, [b[j], a[i]], colour),
-            )
-            for i, j in found
-        ]
-        couplings[first, second] = (
-            torch.tensor(found, dtype=torch.long).reshape(-1, 2),
-            np.array(rows, np.int64),
-        )
-    atoms = {kind: torch.tensor(some, dtype=torch.long) for kind, some in lists.items() if some}
-    lows, highs = named("low", WALL), named("high", WALL)
-    return Coordinates(atoms, powers, couplings, named("0", ("bond", "angle")), lows, highs, s.mass)
+    atoms = {kind: torch.tensor(some, device=device) for kind, some in lists.items() if some}
+    return Coordinates(
+        atoms,
+        {kind: named.powers(kind, counts[kind]) for kind in lists},
+        {pair: (index.to(device), keys) for pair, (index, keys) in couplings.items()},
+        named.keys("0", ("bond", "angle")),
+        named.keys("low", WALL),
+        named.keys("high", WALL),
+        s.mass,
+    )
 
 
 def values(kind: str, x: Tensor) -> Tensor:
@@ -274,9 +298,8 @@ def fitted(c: Coordinates, table: dict[int, float]) -> Fitted:
     """
 
     def look(keys: NDArray[np.int64]) -> Tensor:
-        return torch.tensor(
-            [table.get(k, 0.0) for k in keys.ravel().tolist()], dtype=torch.float64
-        ).reshape(keys.shape)
+        found = [table.get(k, 0.0) for k in keys.ravel().tolist()]
+        return torch.tensor(found, dtype=torch.float64, device=c.mass.device).reshape(keys.shape)
 
     return Fitted(
         c,
@@ -301,7 +324,7 @@ def design(c: Coordinates, x: Tensor, reference: dict[str, Tensor]) -> Tensor:
     dense = {}
     for kind, gradient in gradients.items():
         m, each = atoms[kind].shape
-        whole = torch.zeros(b, m, n, 3, dtype=x.dtype)
+        whole = x.new_zeros(b, m, n, 3)
         whole.scatter_add_(2, atoms[kind][None, :, :, None].expand(b, m, each, 3), -gradient)
         dense[kind] = whole.flatten(2)
     parts = [
@@ -353,4 +376,4 @@ def fit(
     scale = normal.diagonal().sqrt().clamp_min(1e-9)
     scaled = normal / scale[:, None] / scale + ridge * torch.eye(len(keys), dtype=torch.float64)
     answer = torch.linalg.solve(scaled, right / scale) / scale
-    return table | dict(zip(keys.tolist(), answer.tolist()))
+    return table | dict(zip(keys.tolist(), answer.tolist(), strict=True))

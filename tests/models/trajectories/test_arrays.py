@@ -19,12 +19,13 @@ from equidrift.bench.trajectories import calls
 from equidrift.errors import InputError, ModelError, UnknownNameError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.arrays import nbody, pedestrians
-from equidrift.models.trajectories.arrays.arrays import CALLS_TO_START, GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
+from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig, Rolls, roll, step_loss
 from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig, modes_loss
-from equidrift.models.trajectories.arrays.train import fastest
-from equidrift.models.trajectories.data import array_graph
-from equidrift.models.trajectories.diffusion.geotdm import FrameBatch
+from equidrift.models.trajectories.arrays.train import Arrays, fastest
+from equidrift.models.trajectories.diffusion.frames import FrameBatch
+from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.integrator import Clock, Integrator, advance
 from equidrift.models.trajectories.invent import invent
 from equidrift.models.trajectories.train import run_training
@@ -256,14 +257,14 @@ def test_the_bound_is_taken_where_it_helps() -> None:
     network = shipped.network
     assert (
         isinstance(network, Integrator)
-        and fastest(network, d.positions, d.nodes, d.edges, 0.1) is None
+        and fastest(network, Arrays(d.positions, d.nodes, d.edges, 0.1)) is None
     )
     wild = Integrator(dataclasses.replace(network.config))
     wild.load_state_dict(network.state_dict())
     with torch.no_grad():
         for p in wild.force.law[-1].parameters():
             p.mul_(-300.0)
-    assert fastest(wild, d.positions, d.nodes, d.edges, 0.1) is not None
+    assert fastest(wild, Arrays(d.positions, d.nodes, d.edges, 0.1)) is not None
 
 
 def test_shipped_integrators_take_few_calls() -> None:

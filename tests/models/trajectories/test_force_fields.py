@@ -12,21 +12,9 @@ import torch
 
 from equidrift.errors import InputError
 from equidrift.mmff import mmff_parameters
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    Dynamics,
-    load_dynamics,
-    molecule_graph,
-    save_dynamics,
-)
-from equidrift.models.trajectories.integrator.field import (
-    Constants,
-    FieldConfig,
-    LearnedField,
-    side_by_side,
-    skeleton_of,
-)
+from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, save_dynamics
+from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES, molecule_graph
+from equidrift.models.trajectories.integrator.field import Constants, FieldConfig, LearnedField
 from equidrift.models.trajectories.integrator.field_data import (
     ForceBatches,
     constants_loss,
@@ -35,6 +23,7 @@ from equidrift.models.trajectories.integrator.field_data import (
     known_constants,
 )
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
+from equidrift.models.trajectories.integrator.skeleton import side_by_side, skeleton_of
 from equidrift.models.trajectories.integrator.valence import (
     Coordinates,
     colours,

@@ -15,28 +15,28 @@ from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.trajectories import load_trajectory
 from equidrift.models.trajectories.arrays import metrics, nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.data import (
-    EDGE_FEATURES,
-    NODE_FEATURES,
-    Dynamics,
-    FrameBatches,
-    array_graph,
-    array_source,
-    fingerprint,
-    load_dynamics,
-    molecule_graph,
-    save_dynamics,
-    windows,
-)
+from equidrift.models.trajectories.data import FrameBatches, array_source, windows
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
 from equidrift.models.trajectories.diffusion.flow import Flow, FlowConfig, draw_flow
-from equidrift.models.trajectories.diffusion.geotdm import (
+from equidrift.models.trajectories.diffusion.frames import (
     FrameBatch,
+    KnownFrames,
+    Sampling,
+    centred,
+)
+from equidrift.models.trajectories.diffusion.geotdm import (
     GeoTDM,
     GeoTDMConfig,
-    centred,
     draw,
     geotdm_loss,
+)
+from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, save_dynamics
+from equidrift.models.trajectories.graphs import (
+    EDGE_FEATURES,
+    NODE_FEATURES,
+    array_graph,
+    fingerprint,
+    molecule_graph,
 )
 from equidrift.models.trajectories.integrator.integrator import (
     Bath,
@@ -200,7 +200,8 @@ def test_geotdm_symmetries(graph: Graph, frames: Tensor, conditioning: str, prio
 
     def sampled(x: Tensor, turned: Tensor, at: Tensor) -> Tensor:
         numbers = iter(turned)
-        return draw(model, graph, x, at, given, lambda: next(numbers), steps=5)  # type: ignore[arg-type]
+        known = KnownFrames(graph, x, at, given)
+        return draw(model, known, lambda: next(numbers), Sampling(steps=5))  # type: ignore[arg-type]
 
     made = sampled(frames, noise, clock)
     assert (made[:, given] == frames[:, given]).all()
@@ -214,9 +215,8 @@ def test_special_priors(graph: Graph, frames: Tensor) -> None:
     given, clock = torch.arange(T) < 3, torch.arange(T, dtype=torch.float64)
 
     def anchors(prior: str, mask: Tensor = given) -> Tensor:
-        return GeoTDM(GeoTDMConfig(small(), prior=prior, frames=T)).anchors(
-            graph, frames, clock, mask
-        )  # type: ignore[arg-type]
+        known = KnownFrames(graph, frames, clock, mask)
+        return GeoTDM(GeoTDMConfig(small(), prior=prior, frames=T)).anchors(known)  # type: ignore[arg-type]
 
     assert (anchors("point") == 0).all()
     torch.testing.assert_close(
@@ -233,7 +233,7 @@ def test_special_priors(graph: Graph, frames: Tensor) -> None:
             layer.move[-1].weight.zero_()
             layer.move[-1].bias.zero_()
     torch.testing.assert_close(
-        learned.anchors(graph, frames, clock, given), frames[:, 2:3].expand_as(frames)
+        learned.anchors(KnownFrames(graph, frames, clock, given)), frames[:, 2:3].expand_as(frames)
     )
 
 
@@ -243,10 +243,7 @@ def test_unconditional_stays_in_the_subspace(graph: Graph) -> None:
     none = torch.zeros(T, dtype=torch.bool)
     made = draw(
         model,
-        graph,
-        torch.zeros(2, T, N, 3),
-        torch.arange(T).float(),
-        none,
+        KnownFrames(graph, torch.zeros(2, T, N, 3), torch.arange(T).float(), none),
         lambda: torch.randn(2, T, N, 3, generator=generator),
     )  # type: ignore[arg-type]
     assert made.abs().max() > 0.1 and made.mean((1, 2)).abs().max() < 1e-4 * made.abs().max()
@@ -260,14 +257,13 @@ def test_partial_noising_at_a_low_level_stays_near(graph: Graph, frames: Tensor)
     model = awake(GeoTDM(GeoTDMConfig(small(), steps=100, frames=T)), 0.02)
     start = centred(frames.float(), graph)
     none, clock = torch.zeros(T, dtype=torch.bool), torch.arange(T).float()
+    known = KnownFrames(graph, start, clock, none)
 
     def away(level: float) -> float:
         generator = torch.Generator().manual_seed(2)
         normal = lambda: torch.randn(2, T, N, 3, generator=generator)  # noqa: E731
         return float(
-            (draw(model, graph, start, clock, none, normal, start=start, level=level) - start)
-            .abs()
-            .mean()
+            (draw(model, known, normal, Sampling(start=start, level=level)) - start).abs().mean()
         )
 
     assert away(0.02) < away(0.5)
@@ -279,9 +275,11 @@ def test_flow_symmetries_and_given_frames(graph: Graph, frames: Tensor) -> None:
     graph = Graph(graph.node.double(), graph.edge.double(), graph.mass, graph.mask)
     given, clock, turn = torch.arange(T) < 4, torch.arange(T, dtype=torch.float64), rotation()
     noise = torch.randn(2, T, N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    made = draw_flow(flow, graph, frames, clock, given, lambda: noise, steps=3)  # type: ignore[arg-type]
+    known, three = KnownFrames(graph, frames, clock, given), Sampling(steps=3)
+    made = draw_flow(flow, known, lambda: noise, three)  # type: ignore[arg-type]
     assert (made[:, given] == frames[:, given]).all()
-    turned = draw_flow(flow, graph, frames @ turn, clock, given, lambda: noise @ turn, steps=3)  # type: ignore[arg-type]
+    known = KnownFrames(graph, frames @ turn, clock, given)
+    turned = draw_flow(flow, known, lambda: noise @ turn, three)  # type: ignore[arg-type]
     torch.testing.assert_close(turned, made @ turn, atol=1e-5, rtol=0)
 
 

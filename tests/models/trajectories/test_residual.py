@@ -5,7 +5,6 @@ with: spread, symmetry, given frames, training.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +15,16 @@ from torch import Tensor
 from equidrift.errors import UnknownNameError
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
-from equidrift.models.trajectories.atom_masks import drawn_residual
-from equidrift.models.trajectories.data import array_graph
+from equidrift.models.trajectories.atom_masks import drawn_atoms
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
+from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig, draw
 from equidrift.models.trajectories.diffusion.residual import (
     ResidualConfig,
     ResidualGeoTDM,
     draw_residual,
 )
+from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.train import run_training
 
@@ -50,9 +50,7 @@ def test_published_diffusion_keeps_the_spread_of_a_gaussian_in_fewer_steps(
     network = EGTNConfig(width=8, layers=1)
     model = GeoTDM(GeoTDMConfig(network, steps=1000, prior="last", frames=T))
 
-    def exact(
-        graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
-    ) -> Tensor:
+    def exact(known: KnownFrames, y: Tensor, tau: Tensor) -> Tensor:
         kept = float(model.kept[tau[0]])
         return (1 - kept) ** 0.5 / (kept * SPREAD**2 + 1 - kept) * y
 
@@ -61,12 +59,9 @@ def test_published_diffusion_keeps_the_spread_of_a_gaussian_in_fewer_steps(
     x, given = torch.zeros(DRAWS, T, N, 3, dtype=torch.float64), torch.arange(T) == 0
     made = draw(
         model,
-        blank(DRAWS),
-        x,
-        torch.arange(T).double(),
-        given,
+        KnownFrames(blank(DRAWS), x, torch.arange(T).double(), given),
         lambda: torch.randn(x.shape, generator=generator, dtype=x.dtype),
-        steps=steps,
+        Sampling(steps=steps),
     )
     assert float(made[:, 1:].std()) == pytest.approx(SPREAD, rel=within)
 
@@ -90,15 +85,15 @@ def test_residual_form_draws_the_spread_when_its_denoiser_is_exact(
 ) -> None:
     """The exact denoiser of residuals as wide as the training's."""
 
-    def exact(graph: Graph, x: Tensor, y: Tensor, *rest: Any) -> Tensor:
-        sigma = rest[-1]
+    def exact(known: KnownFrames, y: Tensor, line: Tensor, sigma: Tensor) -> Tensor:
         return y / (1 + sigma[:, None, None, None].square())
 
     monkeypatch.setattr(model, "denoised", exact)
     x, given = torch.zeros(DRAWS, T, N, 3, dtype=torch.float64), torch.arange(T) < 2
     noise = numbers(DRAWS)
     clock = torch.arange(T).double()
-    made = draw_residual(model, blank(DRAWS), x, clock, given, lambda: noise, steps=steps)
+    known = KnownFrames(blank(DRAWS), x, clock, given)
+    made = draw_residual(model, known, lambda: noise, Sampling(steps=steps))
     assert float(made[:, 2:].std()) == pytest.approx(0.3, rel=within)
 
 
@@ -113,7 +108,8 @@ def test_residual_form_turns_shifts_and_permutes_with_its_input(
     order, shift = torch.tensor([3, 1, 4, 0, 2]), 5.0 if any(mask) else 0.0
 
     def drawn(frames: Tensor, normal: Tensor, at: Tensor = clock) -> Tensor:
-        return draw_residual(model, blank(2), frames, at, given, lambda: normal, steps=4)
+        known = KnownFrames(blank(2), frames, at, given)
+        return draw_residual(model, known, lambda: normal, Sampling(steps=4))
 
     made = drawn(x, noise)
     assert torch.equal(made[:, given], x[:, given])
@@ -130,16 +126,8 @@ def test_residual_form_stays_nearer_when_a_start_is_noised_less(model: ResidualG
     x, given, noise = numbers(2), torch.arange(T) < 3, numbers(2)
 
     def away(level: float) -> float:
-        made = draw_residual(
-            model,
-            blank(2),
-            x,
-            torch.arange(T).double(),
-            given,
-            lambda: noise,
-            start=x,
-            level=level,
-        )
+        known = KnownFrames(blank(2), x, torch.arange(T).double(), given)
+        made = draw_residual(model, known, lambda: noise, Sampling(start=x, level=level))
         return float((made - x)[:, 3:].abs().mean())
 
     assert away(0.05) < away(0.3) < away(0.8)
@@ -156,17 +144,15 @@ def test_form_of_geotdm_is_named_when_it_is_unknown(tmp_path: Path) -> None:
 def test_residual_form_keeps_known_atoms_and_spreads_the_others(
     model: ResidualGeoTDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exact(graph: Graph, x: Tensor, y: Tensor, *rest: Any) -> Tensor:
-        return y / (1 + rest[-1][:, None, None, None].square())
+    def exact(known: KnownFrames, y: Tensor, line: Tensor, sigma: Tensor) -> Tensor:
+        return y / (1 + sigma[:, None, None, None].square())
 
     monkeypatch.setattr(model, "denoised", exact)
     x, generator = numbers(60), torch.Generator().manual_seed(3)
     mask = (torch.arange(T) < 2)[:, None] | (torch.arange(N) == 1)[None]  # (t, n)
-    made = drawn_residual(
+    made = drawn_atoms(
         model,
-        blank(60),
-        x,
-        torch.arange(T).double(),
+        KnownFrames(blank(60), x, torch.arange(T).double(), mask.all(1)),
         mask,
         lambda: torch.randn(x.shape, generator=generator, dtype=x.dtype),
         20,

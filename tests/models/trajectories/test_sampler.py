@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
-from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.diffusion.frames import KnownFrames
 from equidrift.models.trajectories.model import link_seed
 from equidrift.models.trajectories.sampler import load_geotdm
 from equidrift.records import Trajectory
@@ -129,11 +129,9 @@ def test_diffusion_refines_with_masks_that_it_was_trained_with(
     t, seen = make_trajectory("CCO", 6, 5.0), []
     noise_of = model.network.noise_of
 
-    def watched(
-        graph: Graph, x: Tensor, y: Tensor, clock: Tensor, given: Tensor, tau: Tensor
-    ) -> Tensor:
-        seen.append(given.tolist())
-        return noise_of(graph, x, y, clock, given, tau)
+    def watched(known: KnownFrames, y: Tensor, tau: Tensor) -> Tensor:
+        seen.append(known.given.tolist())
+        return noise_of(known, y, tau)
 
     monkeypatch.setattr(model.network, "noise_of", watched)
     made = model.refine(t, sample_seeds(0, 0, 1), level=0.05)[0]

@@ -12,6 +12,11 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from io import StringIO
 from typing import Annotated, Any
 
+import typer
+
+from equidrift.cli.options import SHOWN
+from equidrift.cli.values import integer
+
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
 
 
@@ -21,22 +26,27 @@ def with_common_options(
     """`run` with the signature of `command` and the options that all have; `network`:
     also --threads.
     """
-    import typer
-
     keyword = inspect.Parameter.KEYWORD_ONLY
-    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
+    shown = {"rich_help_panel": SHOWN}
+    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", **shown)]
     verbose = Annotated[
         int,
         typer.Option(
-            "-v", "--verbose", count=True, help="Print log messages; -vv prints debug messages too."
+            "-v",
+            "--verbose",
+            count=True,
+            help="Print log messages; -vv prints debug messages too.",
+            **shown,
         ),
     ]
     threads = Annotated[
         int | None,
         typer.Option(
             "--threads",
-            min=1,
+            metavar="N",
+            parser=integer(1),
             help="CPU threads for the neural networks. Default: PyTorch's choice.",
+            **shown,
         ),
     ]
     further = [

@@ -6,24 +6,21 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from equidrift.errors import ConfigError, EquidriftError, MissingDependencyError, UnknownNameError
 
 logger = logging.getLogger(__name__)
-NETWORKED = (
-    "sample",
-    "refine",
-    "forecast",
-    "generate",
-    "md",
-    "train",
-    "bench",
-)  # commands that take --threads
+# commands that take --threads
+NETWORKED = ("sample", "refine", "forecast", "generate", "md", "train", "bench")
+# what typer raises for a command line that does not fit; its own class moves between releases
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 FAILED, BAD_INPUT, PIPE_CLOSED = 1, 2, 141
 
@@ -36,6 +33,7 @@ def build() -> Callable[[], None]:
     from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
+        cls=OneLineErrors,
         help="Conformers, trajectories, exact sampling and new molecules by equivariant diffusion.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -104,6 +102,49 @@ def _help(
     return 0
 
 
+class OneLineErrors(TyperGroup):
+    """Commands whose usage errors are one line that names the option: what came, and
+    what is allowed.
+    """
+
+    def main(  # type: ignore[override] # its arguments differ between releases of typer
+        self, args: Any = None, *, standalone_mode: bool = True, **options: Any
+    ) -> Any:
+        """Run a command as typer does, but for how its errors are told."""
+        code: Any = FAILED
+        try:
+            code = super().main(args, standalone_mode=False, **options)
+        except USAGE_ERROR as error:
+            if not standalone_mode:
+                raise
+            if told := _usage_told(error):
+                typer.echo(told, err=True)
+            code = BAD_INPUT
+        except typer.Abort:
+            if not standalone_mode:
+                raise
+            typer.echo("equidrift: interrupted", err=True)
+        if standalone_mode:
+            sys.exit(code or 0)
+        return code
+
+
+def _usage_told(error: Any) -> str:
+    """A usage error in one line; nothing if the help that it stands for is shown."""
+    parameter = error.param if isinstance(error, typer.BadParameter) else None
+    if parameter is None:
+        text = error.format_message()
+        return f"equidrift: {text}" if text else ""
+    name = (
+        max(parameter.opts, key=len)
+        if parameter.param_type_name == "option"
+        else (parameter.metavar or parameter.name)
+    )
+    message = error.message or f"is missing; `equidrift {error.ctx.info_name} --help` explains it"
+    joint = " " if message.startswith(("must ", "is missing")) else ": "
+    return f"equidrift: {name}{joint}{' '.join(message.split())}"
+
+
 def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[..., None]:
     """A command whose errors are a line on stderr, those of a config a line each, and
     an exit code.
@@ -111,7 +152,7 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
     1 : a part failed. 2 : bad input. 130 : Ctrl-C. 143 : SIGTERM.
     """
     from equidrift.cli.common import common_options, with_common_options
-    from equidrift.cli.signals import ended_by_signals, exit_code
+    from equidrift.cli.signals import ended_by_signals
 
     @wraps(command)
     def run(
@@ -123,35 +164,40 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
     ) -> None:
         shown = bool(options.get("as_json")) or str(options.get("output")) == "-"
         begun = time.monotonic()
-        try:
+        with _errors_told():
             with (
                 common_options(quiet=quiet, verbose=verbose, threads=threads, keep_stdout=shown),
                 ended_by_signals(),
             ):
                 logger.debug("%s: %s", command.__module__, options)
                 code = command(*args, **options)
-                logger.info(
-                    "%s took %.1f s",
-                    command.__module__.rpartition(".")[2],
-                    time.monotonic() - begun,
-                )
-        except KeyboardInterrupt as error:
-            typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
-            code = exit_code(error)
-        except BrokenPipeError:  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = PIPE_CLOSED
-        except EquidriftError as error:
-            typer.echo(f"equidrift: {_told(error)}", err=True)
-            code = (
-                BAD_INPUT
-                if isinstance(error, ValueError | TypeError | MissingDependencyError)
-                else FAILED
-            )
-        if code:
-            raise typer.Exit(code)
+                name = command.__module__.rpartition(".")[2]
+                logger.info("%s took %.1f s", name, time.monotonic() - begun)
+            if code:
+                raise typer.Exit(code)
 
     return with_common_options(run, command, network=network)
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """While this is open, an interruption or an error of ours becomes a line on stderr
+    and an exit code.
+    """
+    from equidrift.cli.signals import exit_code
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo(f"equidrift: interrupted{f'; {error}' if str(error) else ''}", err=True)
+        raise typer.Exit(exit_code(error)) from error
+    except BrokenPipeError as error:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(PIPE_CLOSED) from error
+    except EquidriftError as error:
+        typer.echo(f"equidrift: {_told(error)}", err=True)
+        bad_input = isinstance(error, ValueError | TypeError | MissingDependencyError)
+        raise typer.Exit(BAD_INPUT if bad_input else FAILED) from error
 
 
 def _told(error: EquidriftError) -> str:

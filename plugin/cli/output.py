@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 
@@ -49,6 +49,57 @@ def cell(value: Any) -> str:
 def count(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is 1."""
     return f"{number} {noun if number == 1 else PLURALS.get(noun, f'{noun}s')}"
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """Counts by reason on one line: "bonds 3, clash 1", or "none"."""
+    return ", ".join(f"{reason} {number}" for reason, number in counts.items()) or "none"
+
+
+def resumed_lines(summary: Mapping[str, Any], unit: str) -> list[str]:
+    """The summary's line on an earlier run of the same command, if there was one."""
+    if summary["finished_before"]:
+        return [FINISHED_BEFORE]
+    if summary["resumed_from"]:
+        return [f"  continued from {unit} {summary['resumed_from']}"]
+    return []
+
+
+def rate_line(summary: Mapping[str, Any], units: str) -> str:
+    """The summary's line on time and speed."""
+    return f"  {summary['seconds']:.1f} s, {summary[f'{units}_per_s'] or 0:.1f} {units}/s"
+
+
+def rate(made: int, seconds: float) -> float | None:
+    """What was made per second, None if no time has passed."""
+    return round(made / seconds, 3) if seconds else None
+
+
+def print_summary(
+    summary: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str], request: Summarised
+) -> None:
+    """The end of a run: JSON if asked for, else text; on stderr if the records are on
+    stdout.
+    """
+    from equidrift.files.formats import STDOUT
+    from equidrift.files.plain import plain
+
+    told = json.dumps(plain(summary)) if request.as_json else text(summary)
+    typer.echo(told, err=str(request.output) == STDOUT)
+
+
+class Summarised(Protocol):
+    """What a request says of its summary."""
+
+    @property
+    def output(self) -> Path:
+        """Where the result goes; "-" is standard output."""
+        ...
+
+    @property
+    def as_json(self) -> bool:
+        """Whether the summary is for a program."""
+        ...
 
 
 def topology_of(output: Path) -> str | None:

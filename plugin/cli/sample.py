@@ -2,146 +2,173 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from equidrift.cli.options import LargestFragment, ModelOptions, Overwrite, SummaryAsJson
-
-INPUT_HELP = (
-    "SMILES, InChI, or files (.smi .csv .sdf .mol .mol2 .pdb, each also .gz). "
-    "- reads standard input."
+from equidrift.cli.checked import model_files
+from equidrift.cli.options import (
+    GEOMETRY,
+    KEPT,
+    READING,
+    SAMPLING,
+    BatchSize,
+    Charge,
+    LargestFragment,
+    MaxAttempts,
+    ModelOptions,
+    Output,
+    Overwrite,
+    RelaxBy,
+    Seed,
+    Smiles,
+    Steps,
+    SummaryAsJson,
+    core_file,
 )
-OUTPUT_HELP = (
-    "File to write; its suffix chooses the format: .sdf .sdf.gz .xyz .extxyz .traj .pdb .xtc .dcd "
-    ".h5md or .npz. - writes SDF to standard output."
-)
-CHARGE_HELP = "Total charge of the molecule in a .pdb file. Default: taken from its hydrogens."
-SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
+from equidrift.cli.request import command_of
+from equidrift.cli.values import existing_file, integer, model_name, number, one_of
+from equidrift.inputs import STEREO
+from equidrift.registry import list_models
 
 
-def command(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUT_HELP)],
-    output: Annotated[Path, typer.Option("-o", "--output", help=OUTPUT_HELP)],
-    n: Annotated[int, typer.Option("-n", help="Conformers of each molecule.")] = 1,
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `equidrift sample` is asked for."""
+
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="SMILES, InChI, or files (.smi .csv .sdf .mol .mol2 .pdb, each also .gz). "
+            "- reads standard input.",
+        ),
+    ]
+    output: Output
+    n: Annotated[
+        int,
+        typer.Option(
+            "-n", metavar="N", parser=integer(1), help="Conformers to make of each molecule."
+        ),
+    ] = 1
     model: Annotated[
         str,
         typer.Option(
-            help="A name that `equidrift models` lists, or the path of weights you trained."
+            metavar="NAME",
+            parser=model_name("model", list_models),
+            help="A model that `equidrift models` lists, or the path of weights you trained.",
         ),
-    ] = "default",
-    seed: Annotated[
-        int, typer.Option(help="Random seed: the same seed gives the same conformers.")
-    ] = 0,
-    steps: Annotated[
-        int | None, typer.Option(help="Solver steps. Default: the model's own number.")
-    ] = None,
-    relax: Annotated[
-        str,
-        typer.Option(
-            help="Relax each result: none, mmff (MMFF94) or gfn2 (GFN2-xTB, needs the extra xtb)."
-        ),
-    ] = "none",
-    fix: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CORE",
-            help="Hold the atoms of this .sdf, .mol or .pdb file at its coordinates.",
-        ),
-    ] = None,
-    restrain: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of distances to keep, one line `i j lower upper` each: atoms from 0, distances in A."
-        ),
-    ] = None,
+    ] = "default"
+    seed: Seed = 0
     distinct: Annotated[
         bool,
         typer.Option(
-            "--distinct", help="Leave out conformers within 0.25 A of another (heavy atoms)."
+            "--distinct",
+            rich_help_panel=KEPT,
+            help="Drop a conformer within 0.25 Å of another (RMSD of the heavy atoms).",
         ),
-    ] = False,
+    ] = False
     prune: Annotated[
         float | None,
         typer.Option(
-            help="Drop conformers within this heavy-atom RMSD (A) of one that is kept; done after --relax."
+            metavar="RMSD",
+            parser=number("Å", above=0),
+            rich_help_panel=KEPT,
+            help="As --distinct, with this RMSD in Å instead of 0.25. "
+            "Of two close conformers, the one lower in energy is kept.",
         ),
-    ] = None,
+    ] = None
     sort: Annotated[
         str | None,
         typer.Option(
-            help="energy: sort by energy, the lowest first. Default: the order of sampling."
+            metavar="energy",
+            parser=one_of("order", ["energy"]),
+            rich_help_panel=KEPT,
+            help="Write the conformers of a molecule by energy, the lowest first. "
+            "Default: in the order of sampling.",
         ),
-    ] = None,
+    ] = None
     window: Annotated[
         float | None,
         typer.Option(
-            metavar="KCAL", help="Drop conformers more than this many kcal/mol above the lowest."
+            metavar="KCAL",
+            parser=number("kcal/mol", above=0),
+            rich_help_panel=KEPT,
+            help="Drop conformers more than this many kcal/mol above the lowest of their molecule.",
         ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Conformers sampled in one call of the model. Default: the model's own number."
-        ),
-    ] = None,
-    max_attempts: Annotated[
-        int, typer.Option(help="Draws of a conformer before its molecule is given up.")
-    ] = 20,
-    timeout: Annotated[
-        float | None, typer.Option(help="Time limit for each molecule, in seconds.")
-    ] = None,
-    set_: ModelOptions = None,
-    largest_fragment: LargestFragment = False,
-    stereo: Annotated[
-        str,
-        typer.Option(
-            help="If the input leaves stereo open: any (mix the isomers), require (refuse the molecule) or enumerate (sample each isomer)."
-        ),
-    ] = "any",
-    charge: Annotated[int | None, typer.Option(help=CHARGE_HELP)] = None,
-    smiles: Annotated[str | None, typer.Option("--smiles", help=SMILES_HELP)] = None,
+    ] = None
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Write all N conformers of a molecule or none. Default: write the valid ones.",
+            rich_help_panel=KEPT,
+            help="Write all N conformers of a molecule, or none if fewer are valid. "
+            "Default: write those that are valid.",
         ),
-    ] = False,
-    overwrite: Overwrite = False,
-    as_json: SummaryAsJson = False,
-) -> int:
+    ] = False
+    relax: RelaxBy = "none"
+    fix: Annotated[
+        Path | None,
+        core_file(
+            "Hold the atoms of this .sdf, .mol or .pdb file at its coordinates.",
+            GEOMETRY,
+        ),
+    ] = None
+    restrain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=existing_file("a file of lines `i j lower upper`"),
+            rich_help_panel=GEOMETRY,
+            help="Keep the distances in this file. A line is `i j lower upper`: "
+            "two atoms, counted from 0, and two distances in Å.",
+        ),
+    ] = None
+    stereo: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(STEREO),
+            parser=one_of("way with open stereo", STEREO),
+            rich_help_panel=READING,
+            help="What to do if the input leaves stereo open: mix the isomers (any), refuse the "
+            "molecule (require), or sample each isomer by itself (enumerate).",
+        ),
+    ] = "any"
+    charge: Charge = None
+    smiles: Smiles = None
+    largest_fragment: LargestFragment = False
+    steps: Steps = None
+    batch_size: BatchSize = None
+    max_attempts: MaxAttempts = 20
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            parser=number("s", above=0),
+            rich_help_panel=SAMPLING,
+            help="Time limit for each molecule, in seconds. Default: none.",
+        ),
+    ] = None
+    set_: ModelOptions = None
+    overwrite: Overwrite = False
+    as_json: SummaryAsJson = False
+
+    @property
+    def files(self) -> list[str | Path]:
+        """Everything that is read."""
+        named = (*self.inputs, self.fix, self.restrain, *model_files(self.model))
+        return [path for path in named if path is not None]
+
+
+@command_of(Request)
+def command(request: Request) -> int:
     """Sample conformers of molecules.
 
-    If the run is interrupted, give the same command again: it continues where it
+    If the run is interrupted, give the same command again. It continues where it
     stopped.
     """
-    from equidrift.cli.sample_request import Request
     from equidrift.cli.sample_run import sample
 
-    request = Request(
-        inputs=tuple(inputs),
-        output=output,
-        n=n,
-        model=model,
-        seed=seed,
-        steps=steps,
-        relax=relax,
-        fix=fix,
-        restrain=restrain,
-        distinct=distinct,
-        prune=prune,
-        sort=sort,
-        window=window,
-        batch_size=batch_size,
-        max_attempts=max_attempts,
-        timeout=timeout,
-        set_=tuple(set_ or ()),
-        largest_fragment=largest_fragment,
-        stereo=stereo,
-        charge=charge,
-        smiles=smiles,
-        strict=strict,
-    )
-    return sample(request, overwrite=overwrite, as_json=as_json)
+    return sample(request)

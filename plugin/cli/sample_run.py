@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
 
-import typer
-
-from equidrift.cli.output import FINISHED_BEFORE, count, topology_line, topology_of
-from equidrift.cli.sample_request import Request
+from equidrift.cli.output import (
+    count,
+    print_summary,
+    rate,
+    rate_line,
+    reasons,
+    resumed_lines,
+    topology_line,
+    topology_of,
+)
+from equidrift.cli.sample import Request
+from equidrift.cli.sample_request import check, identity_of, needs_all, settings_of, wanted
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
 from equidrift.engine.relax import arranged
 from equidrift.errors import EquidriftError, MoleculeError
+from equidrift.files.formats import STDOUT
 from equidrift.files.inputs import Entry, Inputs
-from equidrift.files.stdout import StandardOutput
-from equidrift.files.stream import StreamWriter, open_stream
+from equidrift.files.stream import Writer, open_stream
 from equidrift.fragments import largest_fragment
 from equidrift.inputs import isomers_of
-from equidrift.progress import conformer_bar
+from equidrift.progress import Report, conformer_bar
 from equidrift.records import Ensemble, Molecule
 
-Writer = StreamWriter | StandardOutput
 MAX_COUNTED = 20_000  # molecules counted beforehand, for the progress bar's total
 MAX_FAILURES_SHOWN = 20
 
 
-def sample(request: Request, *, overwrite: bool, as_json: bool) -> int:
+def sample(request: Request) -> int:
     """Sample what is requested, to disk; the exit code."""
-    request.check()
-    read = Inputs(request.inputs, request.charge, request.smiles)
-    request.check_output_holds(read)
-    settings = request.settings()
+    read = check(request)
+    settings = settings_of(request)
     run = Run(request, settings, read)
-    identity = request.identity(settings)
-    writer = open_stream(request.output, identity, inputs=request.files, overwrite=overwrite)
+    identity = identity_of(request, settings)
+    writer = open_stream(
+        request.output, identity, inputs=request.files, overwrite=request.overwrite
+    )
     run.counts.update(writer.summary or {})
-    shown = not as_json and sys.stderr.isatty()
-    countable = shown and request.stereo != "enumerate"
-    molecules = read.count(MAX_COUNTED) if countable else MAX_COUNTED
     run.take_up(writer)
-    total = molecules * request.n if molecules < MAX_COUNTED else None
     with telling_what_is_kept(lambda: run.interrupted(writer)):
         if not writer.finished:
-            with conformer_bar(total, shown=shown, done=run.resumed) as callback:
+            with run.bar() as callback:
                 run.stream(writer, callback)
-    return run.close(writer, as_json)
+    return run.close(writer)
 
 
 class Run:
@@ -72,6 +75,14 @@ class Run:
         self.window = 0 if self.held is None else int(self.held["valid"].sum())
         self.resumed = self.kept
 
+    def bar(self) -> AbstractContextManager[Report | None]:
+        """The progress bar, with a total if the molecules can be counted beforehand."""
+        shown = not self.request.as_json and sys.stderr.isatty()
+        countable = shown and self.request.stereo != "enumerate"
+        molecules = self.read.count(MAX_COUNTED) if countable else MAX_COUNTED
+        total = molecules * self.request.n if molecules < MAX_COUNTED else None
+        return conformer_bar(total, shown=shown, done=self.resumed)
+
     @property
     def kept(self) -> int:
         """Conformers on disk or on their way there, those of the window that is made
@@ -82,7 +93,7 @@ class Run:
     def interrupted(self, writer: Writer) -> str:
         """Bring to disk what is done; what is said of it."""
         writer.flush()
-        if str(self.request.output) == "-":
+        if str(self.request.output) == STDOUT:
             return f"{count(self.counts['conformers'], 'conformer')} written"
         return kept(count(self.kept, "conformer"))
 
@@ -97,7 +108,7 @@ class Run:
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
         source = self._molecules(iter(self.read), start[0], titles)
-        whole = self.request.wanted != (None, None, None) or self.request.strict
+        whole = needs_all(self.request) != ""
         windows = generate_windows(
             source,
             self.request.n,
@@ -164,7 +175,7 @@ class Run:
             ensemble = getattr(piece.error, "partial", None)
         if ensemble is None:
             return None
-        left = arranged(ensemble, *self.request.wanted)
+        left = arranged(ensemble, *wanted(self.request))
         self.counts["pruned"] += len(ensemble) - len(left)
         return left
 
@@ -194,22 +205,29 @@ class Run:
             counts["molecules"] += ensemble is not None or piece.start > 0
             titles.pop(piece.index, None)
 
-    def close(self, writer: Writer, as_json: bool) -> int:
+    def close(self, writer: Writer) -> int:
         """Move the file into place and print the summary; the exit code."""
         again = writer.finished
-        if not self.counts["conformers"]:
-            writer.discard()
-            if len(self.counts["failures"]) == 1 and self.first_error is not None and not as_json:
-                raise self.first_error
-        else:
+        failures = self.counts["failures"]
+        if self.counts["conformers"]:
             writer.finish()
+        else:
+            writer.discard()
+            if len(failures) == 1 and self.first_error is not None and not self.request.as_json:
+                raise self.first_error
+        print_summary(self._summary(again), summary_text, self.request)
+        if not self.counts["conformers"]:
+            return 2
+        return 1 if failures else 0
+
+    def _summary(self, again: bool) -> dict[str, Any]:
         seconds = time.monotonic() - self.begun
-        made = self.counts["conformers"] - self.resumed
         origin = provenance(self.settings)
-        summary = {
+        written = bool(self.counts["conformers"])
+        return {
             "command": "sample",
-            "output": str(self.request.output) if self.counts["conformers"] else None,
-            "topology": topology_of(self.request.output) if self.counts["conformers"] else None,
+            "output": str(self.request.output) if written else None,
+            "topology": topology_of(self.request.output) if written else None,
             "model": origin["model"],
             "weights_sha256": origin["weights_sha256"],
             "seed": origin["seed"],
@@ -217,15 +235,8 @@ class Run:
             "resumed_from": self.resumed,
             "finished_before": again,
             "seconds": round(seconds, 3),
-            "conformers_per_s": round(made / seconds, 3) if seconds else None,
+            "conformers_per_s": rate(self.counts["conformers"] - self.resumed, seconds),
         }
-        text = json.dumps(summary) if as_json else summary_text(summary)
-        typer.echo(
-            text, err=str(self.request.output) == "-"
-        )  # there, stdout holds the records alone
-        if not self.counts["conformers"]:
-            return 2
-        return 1 if self.counts["failures"] else 0
 
 
 def failure_line(failure: dict[str, Any]) -> str:
@@ -236,28 +247,22 @@ def failure_line(failure: dict[str, Any]) -> str:
     return f"  failed: {failure['title']}: {failure['error']}"
 
 
-def summary_text(summary: dict[str, Any]) -> str:
+def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    made = (
-        f"{count(summary['conformers'], 'conformer')} of {count(summary['molecules'], 'molecule')}"
-    )
-    lines = [f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}"]
-    lines += topology_line(summary["topology"])
-    if summary["finished_before"]:
-        lines.append(FINISHED_BEFORE)
-    elif summary["resumed_from"]:
-        lines.append(f"  continued from conformer {summary['resumed_from']}")
-    rejected = (
-        ", ".join(f"{reason} {number}" for reason, number in summary["rejected"].items()) or "none"
-    )
+    conformers = count(summary["conformers"], "conformer")
+    made = f"{conformers} of {count(summary['molecules'], 'molecule')}"
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
-    lines.append(f"  drawn {summary['drawn']}, rejected and drawn again: {rejected}{pruned}")
-    lines.append(
-        f"  {summary['seconds']:.1f} s, {summary['conformers_per_s'] or 0:.1f} conformers/s"
-    )
     notes, failures = summary["notes"], summary["failures"]
-    lines += [f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]]
-    lines += [failure_line(failure) for failure in failures[:MAX_FAILURES_SHOWN]]
+    lines = [
+        f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}",
+        *topology_line(summary["topology"]),
+        *resumed_lines(summary, "conformer"),
+        f"  drawn {summary['drawn']}, rejected and drawn again: "
+        f"{reasons(summary['rejected'])}{pruned}",
+        rate_line(summary, "conformers"),
+        *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
+        *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
+    ]
     if len(failures) > MAX_FAILURES_SHOWN:
         lines.append(f"  and {len(failures) - MAX_FAILURES_SHOWN} more; --json lists them all")
     return "\n".join(lines)

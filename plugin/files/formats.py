@@ -80,6 +80,22 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Make sure, before any work, that a folder of this name is there or can be made.
+
+    Raises `InputError` for a file, or if it cannot be written to.
+    """
+    target = Path(path)
+    present = next((one for one in (target, *target.parents) if one.exists()), Path())
+    if not present.is_dir():
+        raise InputError(f"{str(present)!r} is a file; give the name of a folder")
+    if not os.access(present, os.W_OK):
+        raise InputError(
+            f"cannot write to the folder {str(present)!r}; give a path in a folder you can write to"
+        )
+    return target
+
+
 def topology_path(path: str | os.PathLike[str]) -> Path | None:
     """OUT.top.pdb for OUT.xtc, None if the format holds the graph."""
     return topology_beside(path) if Path(path).suffix.lower() in WITHOUT_GRAPH else None

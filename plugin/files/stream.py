@@ -378,13 +378,16 @@ class StreamWriter:
         os.replace(self.fresh, self.path)
 
 
+Writer = StreamWriter | StandardOutput
+
+
 def open_stream(
     path: str | os.PathLike[str],
     command: Mapping[str, Any],
     *,
     inputs: Sequence[str | os.PathLike[str]] = (),
     overwrite: bool = False,
-) -> StreamWriter | StandardOutput:
+) -> Writer:
     """A `StreamWriter`, or what prints to standard output for "-"; errors as
     `StreamWriter`.
     """

@@ -102,9 +102,9 @@ def test_json_traj_and_extxyz(tmp_path: Path) -> None:
         ),
         (["--target", "gap_eV=99"], "lies outside what the model was trained on, 4 to 10"),
         (["--guidance", "2"], "has nothing to guide to"),
-        (["--fragment", "none.sdf"], "there is no file 'none.sdf' for the core"),
+        (["--fragment", "none.sdf"], "--fragment: there is no file 'none.sdf'"),
         (["--set", "colour=red"], "the model 'baker' has no option 'colour'"),
-        (["-n", "0"], "n must be 1 or more"),
+        (["-n", "0"], "-n must be an integer of 1 or more"),
     ],
 )
 def test_messages(
@@ -114,15 +114,12 @@ def test_messages(
     import typer.testing
 
     from equidrift import registry
-    from equidrift.cli import generate, main
+    from equidrift.cli.main import build
 
-    app = typer.Typer()
-    app.command()(main._guarded(generate.command))
+    output = ("generate", "-o", str(tmp_path / "x.sdf"), "--model", "baker")
     registry.MOLECULE_MODELS["baker"] = "tests.doubles:Baker"
     try:
-        ran = typer.testing.CliRunner().invoke(
-            app, ["-o", str(tmp_path / "x.sdf"), "--model", "baker", *arguments]
-        )
+        ran = typer.testing.CliRunner().invoke(build(), [*output, *arguments])
     finally:
         del registry.MOLECULE_MODELS["baker"]
     assert ran.exit_code == 2 and message in ran.output, ran.output

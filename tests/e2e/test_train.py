@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from equidrift.cli import train
+from equidrift.cli import train_run
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.training_data import pack_sdf, packed_files
 from equidrift.models.conformers.data import ConformerSet
@@ -127,7 +127,7 @@ def test_nothing_usable(tmp_path: Path) -> None:
     [(family, variant) for family, variants in TRAINING_CONFIGS.items() for variant in variants],
 )
 def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
-    text = train.template(family, variant)
+    text = train_run.template(family, variant)
     config = yaml.safe_load(text)
     if family == "molecules":
         assert config.pop("model") == variant
@@ -142,4 +142,4 @@ def test_templates_are_configs_that_fit(family: str, variant: str) -> None:
 
 def test_template_of_a_variant_that_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'joint'"):
-        train.template("molecules", "jiont")
+        train_run.template("molecules", "jiont")

@@ -1,0 +1,109 @@
+"""What several commands make of their options before any work; each error names the
+option that it came by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from equidrift.errors import (
+    EquidriftError,
+    InputError,
+    InputTypeError,
+    UnknownNameError,
+    WeightsError,
+)
+from equidrift.files.topologies import TOPOLOGIES
+from equidrift.records import Molecule
+
+M = TypeVar("M")
+
+
+@contextmanager
+def blamed_on(option: str) -> Iterator[None]:
+    """While this is open, an error in an input names the option that it came by."""
+    try:
+        yield
+    except (InputError, InputTypeError) as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def loaded(make: Callable[..., M], name: str, options: dict[str, Any]) -> M:
+    """The model of that name with the options of --set.
+
+    Raises
+    ------
+    InputError
+        For weights that cannot be loaded, and for an option that the model lacks or
+        cannot take.
+    """
+    from equidrift.engine.run import made_by
+
+    try:
+        made: M = made_by(make, name, options)
+    except (WeightsError, UnknownNameError) as error:
+        raise InputError(f"--model: {error}") from error
+    except EquidriftError as error:
+        if options and isinstance(error, InputError | InputTypeError):
+            raise InputError(f"--set: {error}") from error
+        raise
+    except (TypeError, ValueError) as error:
+        if not options:
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise InputError(
+            f"--set: the model {name!r} cannot take {given} ({error}); "
+            f"`equidrift models {name}` lists its options"
+        ) from error
+    return made
+
+
+def model_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """KEY=VALUE pairs, values read as YAML scalars.
+
+    Raises `InputError` for anything else.
+    """
+    import yaml
+
+    options = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--set takes KEY=VALUE, say --set num_threads=2; got {pair!r}")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"--set {pair!r} has a value that is no number, word or list"
+            ) from error
+    return options
+
+
+def check_smiles(smiles: str | None) -> None:
+    """Refuse what --smiles cannot be."""
+    if smiles is not None:
+        with blamed_on("--smiles"):
+            Molecule.from_smiles(smiles)
+
+
+def check_topology(top: str | None) -> None:
+    """Refuse what --top cannot be: neither a file of a molecule nor a SMILES."""
+    if top is None:
+        return
+    with blamed_on("--top"):
+        if Path(top).suffix.lower() not in TOPOLOGIES and not Path(top).is_file():
+            Molecule.from_smiles(top)
+        elif not Path(top).is_file():
+            raise InputError(
+                f"there is no file {top!r}; give a .pdb, .sdf or .mol file, or a SMILES"
+            )
+
+
+def model_files(model: str) -> list[Path]:
+    """The files of a model given by its path: weights and card; none for a name."""
+    path = Path(model)
+    named = [path, path.with_suffix(".json"), path.with_suffix(".safetensors")]
+    return named if path.suffix else []

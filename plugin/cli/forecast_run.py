@@ -1,0 +1,243 @@
+"""A run of `equidrift forecast`: checked, then from the model to the disk, chunk by
+chunk.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
+from equidrift.cli.forecast import Request
+from equidrift.cli.output import (
+    count,
+    print_summary,
+    rate,
+    rate_line,
+    reasons,
+    resumed_lines,
+    topology_line,
+    topology_of,
+)
+from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.engine.frames import Job, Settings, make_settings
+from equidrift.engine.trajectories import (
+    CONTEXT,
+    forecast_job,
+    interpolation_job,
+    refinement_job,
+)
+from equidrift.errors import InputError
+from equidrift.files.formats import topology_path
+from equidrift.files.journal import file_sha256
+from equidrift.files.trajectories import load_trajectory
+from equidrift.files.trajectory_stream import TrajectoryStream, sample_paths
+from equidrift.outputs import refuse_inputs
+from equidrift.progress import frame_bar
+from equidrift.records import Chunk, Trajectory
+from equidrift.registry import make_trajectory_model
+
+MD_STEPS_PER_S = 18_600.0  # OpenMM's Reference platform, one core, measured for
+MD_ATOMS = 31.0  # atoms in MMFF94; the cost grows with the pairs, the square of the atoms
+
+
+def forecast(request: Request) -> int:
+    """Make what is requested, to disk; the exit code."""
+    check(request)
+    settings = settings_of(request)
+    given = load_trajectory(request.trajectory, request.top, **request.reading)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        job = _job(request, given, settings)
+    stream = TrajectoryStream(
+        request.output,
+        identity_of(request, settings, job),
+        n=request.n,
+        topology=True,
+        inputs=request.files,
+        overwrite=request.overwrite,
+    )
+    run = Run(request, job, stream)
+    run.go()
+    notes = [str(warning.message) for warning in caught]
+    print_summary(run.close(notes, given), summary_text, request)
+    return 0
+
+
+def check(request: Request) -> None:
+    """Refuse, before any work, options that do not go together and outputs that must
+    not be replaced.
+    """
+    _check_mode(request)
+    beside = topology_path(request.output) or request.output
+    refuse_inputs([*sample_paths(request.output, request.n), beside], request.files)
+    check_smiles(request.smiles)
+    check_topology(request.top)
+
+
+def _check_mode(request: Request) -> None:
+    if request.interpolate and request.refine:
+        raise InputError(
+            "--interpolate and --refine exclude each other; run one, then the other on its result"
+        )
+    if request.refine and request.frames is not None:
+        raise InputError(
+            "--refine keeps the frames of TRAJ, so --frames does not go with it; leave it out"
+        )
+    if request.mode == "forecast" and request.frames is None:
+        raise InputError(
+            "--frames is missing: how many new frames? say --frames 20 "
+            "(or give --interpolate or --refine)"
+        )
+
+
+def settings_of(request: Request) -> Settings:
+    """The engine's settings, with the model loaded."""
+    own = model_options(request.set_)
+    return make_settings(
+        loaded(make_trajectory_model, request.model, own),
+        seed=request.seed,
+        steps=request.steps,
+        broken=request.broken or ("report" if request.refine else "redraw"),
+        max_attempts=request.max_attempts,
+        batch_size=request.batch_size,
+        **own,
+    )
+
+
+def _job(request: Request, given: Trajectory, settings: Settings) -> Job:
+    if request.interpolate:
+        return interpolation_job(given, request.frames, settings)
+    if request.refine:
+        return refinement_job(given, request.level, settings)
+    return forecast_job(given, request.frames or 0, settings)
+
+
+def identity_of(request: Request, settings: Settings, job: Job) -> dict[str, Any]:
+    """Everything that decides the result: a run continues one with the same."""
+    told: dict[str, Any] = {} if request.smiles is None else {"smiles": request.smiles}
+    told |= {"largest_fragment": True} if request.largest_fragment else {}
+    return {
+        "mode": request.mode,
+        "n": request.n,
+        "frames": request.frames,
+        "level": request.level,
+        "stride": request.stride,
+        "dt": request.dt,
+        "charge": request.charge,
+        "requested": request.model,
+        "set": model_options(request.set_),
+        "batch": settings.batch_size,
+        "attempts": request.max_attempts,
+        "suffix": request.output.suffix.lower(),
+        "given": _described(str(request.trajectory)),
+        "top": request.top and _described(request.top),
+        **told,
+        **job.provenance(),
+    }
+
+
+def _described(text: str) -> str:
+    """What stands for an input in the run's fingerprint: a file by its name and
+    content, a SMILES by itself.
+    """
+    return f"{Path(text).name}:{file_sha256(text)}" if Path(text).is_file() else text
+
+
+def plain_md_seconds(n_atoms: int, time_fs: float) -> float:
+    """About how long as much plain dynamics takes in MMFF94, 1 fs a step, on one core."""
+    return time_fs / (MD_STEPS_PER_S * (MD_ATOMS / n_atoms) ** 2)
+
+
+class Run:
+    """One run of the command: where it stands, and what its summary says."""
+
+    def __init__(self, request: Request, job: Job, stream: TrajectoryStream) -> None:
+        self.request, self.job, self.stream = request, job, stream
+        self.finished_before = stream.finished
+        nothing = {"samples": request.n, "frames": job.n_frames, "done": 0}
+        self.counts: dict[str, Any] = nothing | {"rejected": {}, "broken_frames": {}}
+        self.counts |= stream.summary
+        self.begun, self.resumed = time.monotonic(), self.counts["done"]
+
+    def go(self) -> None:
+        """Every chunk from where the stream's journal stands."""
+        shown = not self.request.as_json and sys.stderr.isatty()
+        n, total = self.request.n, self.request.n * self.job.n_frames
+        with (
+            telling_what_is_kept(lambda: kept(count(self.counts["done"], "frame"))),
+            frame_bar(total, shown=shown, done=self.resumed) as report,
+        ):
+            if self.finished_before:
+                return
+            held = self.stream.unfinished(CONTEXT)
+            for chunk in self.job.chunks(n, self.stream.position, held):
+                self._add(chunk)
+                self.stream.add(chunk, self.job.position(chunk, n), self.counts)
+                if report is not None:
+                    report(chunk)
+
+    def _add(self, chunk: Chunk) -> None:
+        self.counts["done"] += chunk.n_frames
+        for name, fresh in (("rejected", chunk.rejected), ("broken_frames", chunk.broken)):
+            self.counts[name] = dict(sorted(sum(fresh, Counter(self.counts[name])).items()))
+
+    def close(self, notes: list[str], given: Trajectory) -> dict[str, Any]:
+        """Write the trajectories; the summary."""
+        seconds = time.monotonic() - self.begun
+        n, job = self.request.n, self.job
+        written = self.stream.close(n, job.trajectories, job.frame)
+        origin, spacing_fs = job.provenance(), given.dt_fs if len(given) > 1 else 0.0
+        md_s = plain_md_seconds(given.molecule.n_atoms, n * job.n_frames * spacing_fs)
+        made = self.counts["done"] - self.resumed
+        counts = {name: value for name, value in self.counts.items() if name != "done"}
+        return {
+            "command": "forecast",
+            "mode": self.request.mode,
+            "output": [str(path) for path in written],
+            "topology": topology_of(self.request.output),
+            **{key: origin[key] for key in ("model", "weights_sha256", "seed", "exact")},
+            **counts,
+            "resumed_from": self.resumed,
+            "seconds": round(seconds, 3),
+            "frames_per_s": rate(made, seconds),
+            "finished_before": self.finished_before,
+            "notes": notes,
+            "plain_md_seconds": round(md_s, 3),
+        }
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What a person reads at the end of a run."""
+    paths = summary["output"]
+    where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
+    frames = f"{count(summary['samples'], 'trajectory')} of {count(summary['frames'], 'frame')}"
+    lines = [
+        f"{frames} by {summary['model']} -> {where}",
+        *topology_line(summary["topology"]),
+        *resumed_lines(summary, "frame"),
+        f"  draws rejected and made again: {reasons(summary['rejected'])}",
+        f"  frames kept that fail a check: {reasons(summary['broken_frames'])}",
+        "  not exact dynamics: a model's draws",
+        *(f"  note: {note}" for note in summary["notes"]),
+        *_cheaper_md(summary),
+        rate_line(summary, "frames"),
+    ]
+    return "\n".join(lines)
+
+
+def _cheaper_md(summary: Mapping[str, Any]) -> list[str]:
+    """The line that says so if plain dynamics makes as many frames in less time."""
+    by_network = summary["model"] not in ("last-frame", "constant-velocity")
+    ran = by_network and summary["frames_per_s"]
+    if not ran or summary["plain_md_seconds"] >= summary["seconds"]:
+        return []
+    return [
+        f"  plain MD is cheaper: in MMFF94 about {summary['plain_md_seconds']:.2g} s for as many "
+        f"frames; this took {summary['seconds']:.2g} s (equidrift md --proposals none)"
+    ]

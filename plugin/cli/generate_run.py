@@ -1,0 +1,246 @@
+"""A run of `equidrift generate`: checked, then from the model to the disk, batch by
+batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from equidrift.checks.judges import achieved, achieved_text
+from equidrift.checks.targets import check_fragment, check_targets
+from equidrift.cli.checked import blamed_on, loaded, model_options
+from equidrift.cli.generate import Request
+from equidrift.cli.output import (
+    count,
+    print_summary,
+    rate,
+    rate_line,
+    reasons,
+    resumed_lines,
+)
+from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.engine.molecules import Run as EngineRun
+from equidrift.engine.molecules import Settings, batches, make_settings, provenance
+from equidrift.engine.relax import make_relax
+from equidrift.errors import InputError, NoValidSamplesError
+from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
+from equidrift.files.stream import Writer, open_stream
+from equidrift.outputs import refuse_inputs
+from equidrift.progress import conformer_bar
+from equidrift.protocols import MoleculeModel
+from equidrift.records import Ensemble
+from equidrift.registry import make_molecule_model
+
+
+def generate(request: Request) -> int:
+    """Make what is requested, to disk; the exit code."""
+    check(request)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        settings = settings_of(request)
+    identity = identity_of(request, settings)
+    writer = open_stream(
+        request.output, identity, inputs=request.files, overwrite=request.overwrite
+    )
+    run = Run(request, settings, writer)
+    run.go()
+    writer.finish()
+    notes = [str(warning.message) for warning in caught]
+    print_summary(run.summary(notes), summary_text, request)
+    return 1 if run.short else 0
+
+
+def check(request: Request) -> None:
+    """Refuse, before any work, what the output cannot hold or must not replace, and
+    options that do not go together.
+    """
+    refuse_inputs([request.output], request.files)
+    suffix = suffix_of(request.output)
+    if request.n > 1 and suffix not in MANY_MOLECULES:
+        raise InputError(
+            f"a {suffix} file holds one molecule, and {request.n} are asked for; "
+            f"write {', '.join(MANY_MOLECULES)}"
+        )
+    if request.guidance is not None and not request.target:
+        raise InputError(
+            f"--guidance {request.guidance:g} has nothing to guide to; give a --target, "
+            "say --target gap_eV=7.0"
+        )
+
+
+def settings_of(request: Request) -> Settings:
+    """The engine's settings, with the model loaded."""
+    own = model_options(request.set_)
+    with blamed_on("--relax"):
+        make_relax(request.relax)
+    model = loaded(make_molecule_model, request.model, own)
+    targets = parse_targets(request.target or [])
+    _check_wishes(request, targets, model)
+    return make_settings(
+        model,
+        targets=targets,
+        guidance=request.guidance,
+        fragment=request.fragment,
+        seed=request.seed,
+        steps=request.steps,
+        batch_size=request.batch_size,
+        max_attempts=request.max_attempts,
+        relax=request.relax,
+        judge=request.judge,
+        force=request.force,
+        **own,
+    )
+
+
+def _check_wishes(request: Request, targets: dict[str, float], model: MoleculeModel) -> None:
+    """Refuse what the model cannot aim at or keep, by the option's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # told when the settings are made
+        with blamed_on("--target"):
+            check_targets(targets, model, force=request.force)
+        if request.fragment is not None:
+            with blamed_on("--fragment"):
+                check_fragment(request.fragment, model)
+
+
+def identity_of(request: Request, settings: Settings) -> dict[str, Any]:
+    """Everything that decides the result: a run continues one with the same."""
+    return {
+        **provenance(settings),
+        "requested": request.model,
+        "n": request.n,
+        "batch": settings.batch_size,
+        "command": "generate",
+        "suffix": suffix_of(request.output),
+    }
+
+
+def parse_targets(pairs: Sequence[str]) -> dict[str, float]:
+    """PROPERTY=VALUE pairs.
+
+    Raises `InputError` for anything else, and for a property given twice.
+    """
+    targets: dict[str, float] = {}
+    for pair in pairs:
+        name, equals, text = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise InputError(
+                f"--target takes PROPERTY=VALUE, say --target gap_eV=7.0; got {pair!r}"
+            )
+        try:
+            value = float(text)
+        except ValueError as error:
+            raise InputError(
+                f"--target {pair!r} has a value that is no number; say --target {name}=7.0"
+            ) from error
+        if name in targets:
+            raise InputError(
+                f"--target {name} is given twice, {targets[name]:g} and {value:g}; give it once"
+            )
+        targets[name] = value
+    return targets
+
+
+class Run:
+    """One run of the command: where it stands, and what its summary says.
+
+    `short` says why there are fewer molecules than asked for, and is empty if there are
+    not.
+    """
+
+    def __init__(self, request: Request, settings: Settings, writer: Writer) -> None:
+        self.request, self.settings, self.writer = request, settings, writer
+        state = writer.summary
+        self.engine = EngineRun.restored(state) if state else EngineRun()
+        self.achieved: dict[str, list[float]] = state.get("achieved", {})
+        self.short = str(state.get("short", ""))
+        self.begun, self.resumed = time.monotonic(), self.engine.found
+        self.finished_before = writer.finished
+        self._refuse_more_draws(state)
+
+    def _refuse_more_draws(self, state: Mapping[str, Any]) -> None:
+        """A finished run that fell short is not gone on with by more attempts."""
+        more = self.short and self.settings.max_attempts > state["attempts"]
+        if self.finished_before and more:
+            raise InputError(
+                f"{str(self.request.output)!r} holds the {self.engine.found} molecules that were "
+                f"found in {self.engine.drawn} draws; draw anew with --overwrite, or give another "
+                "name for the output"
+            )
+
+    def go(self) -> None:
+        """Every batch from where the writer's journal stands."""
+        if self.finished_before:
+            return
+        shown = not self.request.as_json and sys.stderr.isatty()
+        n, found = self.request.n, self.resumed
+        try:
+            with (
+                telling_what_is_kept(self.interrupted),
+                conformer_bar(n, shown=shown, done=found, label="molecules") as callback,
+            ):
+                asked = dataclasses.replace(self.settings, callback=callback)
+                for ensembles in batches(n, asked, self.engine):
+                    self._write(ensembles)
+        except NoValidSamplesError as error:
+            if self.request.strict or not self.engine.found:
+                raise
+            told = " ".join(str(error).split())
+            self.short = f"{told} These are written (--strict for all or none)."
+            self._record([], short=self.short, attempts=self.settings.max_attempts)
+
+    def interrupted(self) -> str:
+        """What is said of an interrupted run."""
+        done = count(self.writer.summary.get("molecules", 0), "molecule")
+        return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
+
+    def _write(self, ensembles: Sequence[Ensemble]) -> None:
+        for ensemble in ensembles:
+            for name, values in ensemble.scores.items():
+                self.achieved.setdefault(name, []).append(float(values[0]))
+        first = self.engine.found - len(ensembles)
+        self._record([(ensemble, first + k) for k, ensemble in enumerate(ensembles)])
+
+    def _record(self, numbered: Sequence[tuple[Ensemble, int]], **further: Any) -> None:
+        told = self.engine.state() | {"achieved": self.achieved} | further
+        self.writer.write(numbered, (self.engine.drawn, 0), told)
+
+    def summary(self, notes: Sequence[str]) -> dict[str, Any]:
+        """The counts of the whole run."""
+        origin, seconds = provenance(self.settings), time.monotonic() - self.begun
+        found = self.engine.found
+        return {
+            "command": "generate",
+            "output": str(self.request.output),
+            "model": origin["model"],
+            "weights_sha256": origin["weights_sha256"],
+            "seed": origin["seed"],
+            "molecules": found,
+            "drawn": self.engine.drawn,
+            "rejected": dict(sorted(self.engine.rejected.items())),
+            "resumed_from": self.resumed,
+            "targets": achieved(self.settings.targets, self.achieved, self.settings.judges),
+            "seconds": round(seconds, 3),
+            "molecules_per_s": rate(found - self.resumed, seconds),
+            "finished_before": self.finished_before,
+            "notes": [*notes, *([self.short] if self.short else [])],
+        }
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What a person reads at the end of a run."""
+    molecules = count(summary["molecules"], "molecule")
+    lines = [
+        f"{molecules} by {summary['model']} -> {summary['output']}",
+        *resumed_lines(summary, "molecule"),
+        f"  drawn {summary['drawn']}, rejected: {reasons(summary['rejected'])}",
+        *(f"  {achieved_text(row)}" for row in summary["targets"]),
+        *(f"  note: {note}" for note in summary["notes"]),
+        rate_line(summary, "molecules"),
+    ]
+    return "\n".join(lines)

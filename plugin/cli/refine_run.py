@@ -1,0 +1,204 @@
+"""A run of `equidrift refine`: checked, then from the file to the disk, batch by batch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from equidrift._version import __version__
+from equidrift.api import refine_part
+from equidrift.checks.geometry import check_supported
+from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
+from equidrift.cli.output import (
+    count,
+    print_summary,
+    rate,
+    rate_line,
+    reasons,
+    resumed_lines,
+    topology_line,
+    topology_of,
+)
+from equidrift.cli.refine import Request
+from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.engine.conformers import BATCH_SIZE
+from equidrift.errors import InputError
+from equidrift.files.ensembles import load_all
+from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of
+from equidrift.files.journal import file_sha256
+from equidrift.files.stream import Writer, open_stream
+from equidrift.files.unpacked import STDIN, unpacked
+from equidrift.fragments import largest_of
+from equidrift.outputs import refuse_inputs
+from equidrift.progress import Report, conformer_bar
+from equidrift.protocols import Refiner
+from equidrift.records import Ensemble
+from equidrift.registry import make_refiner
+
+
+def refine(request: Request) -> int:
+    """Refine what is requested, to disk; the exit code."""
+    check(request)
+    options = model_options(request.set_)
+    refiner = loaded(make_refiner, request.model, options)
+    identity = identity_of(request, refiner, options)
+    writer = open_stream(
+        request.output, identity, inputs=request.files, overwrite=request.overwrite
+    )
+    run = Run(request, refiner, writer)
+    run.go()
+    return run.close()
+
+
+def check(request: Request) -> None:
+    """Refuse, before any work, what cannot be read or what the output cannot hold."""
+    refuse_inputs([request.output], request.files)
+    check_smiles(request.smiles)
+    check_topology(request.top)
+    file, suffix = request.file, suffix_of(request.output)
+    if str(file) != STDIN and not file.is_file():
+        raise InputError(
+            f"there is no file {str(file)!r}; give conformers as .sdf, .xyz or another format "
+            "(--help)"
+        )
+    if suffix in MANY_MOLECULES:
+        return
+    held = iter(load_all(file, problems=[], **request.reading))
+    first = next(held, None)
+    if next(held, None) is not None:
+        raise InputError(
+            f"a {suffix} file holds one molecule, and {str(file)!r} has several; "
+            f"write {', '.join(MANY_MOLECULES)}"
+        )
+    if suffix == ".mol" and first is not None and len(first) > 1:
+        raise InputError(
+            f"a .mol file holds one conformer, and {str(file)!r} has {len(first)}; write .sdf"
+        )
+
+
+def identity_of(request: Request, refiner: Refiner, options: dict[str, Any]) -> dict[str, Any]:
+    """Everything that decides the result: a run continues one with the same."""
+    top, smiles = request.top, request.smiles
+    told = {} if smiles is None else {"smiles": smiles}
+    if top is not None:
+        told["top"] = file_sha256(top) if Path(top).is_file() else top
+    return {
+        "file": file_sha256(unpacked(request.file)),
+        "suffix": suffix_of(request.output),
+        "version": __version__,
+        "largest_fragment": request.largest_fragment,
+        "charge": request.charge,
+        "refiner": request.model,
+        "options": options,
+        "weights": refiner.weights_sha256,
+        "steps": request.steps,
+        "batch": request.batch_size,
+    } | told
+
+
+class Run:
+    """One run of the command: where it stands, and what its summary says."""
+
+    def __init__(self, request: Request, refiner: Refiner, writer: Writer) -> None:
+        self.request, self.refiner, self.writer = request, refiner, writer
+        self.finished_before = writer.finished
+        self.begun, self.resumed = time.monotonic(), writer.summary.get("conformers", 0)
+        nothing = {"molecules": 0, "conformers": 0, "refined": 0, "kept_input": {}, "failures": []}
+        self.counts: dict[str, Any] = nothing | writer.summary
+
+    def go(self) -> None:
+        """Every molecule of the file, from where the writer's journal stands."""
+        if self.finished_before:
+            return
+        shown = not self.request.as_json and sys.stderr.isatty()
+        problems: list[str] = []
+        with (
+            telling_what_is_kept(self.interrupted),
+            conformer_bar(None, shown=shown, done=self.resumed) as report,
+        ):
+            read = load_all(self.request.file, problems=problems, **self.request.reading)
+            for index, ensemble in enumerate(read):
+                if index >= self.writer.position[0]:
+                    self._refine(index, ensemble, report)
+        title = str(self.request.file)
+        self.counts["failures"] += [{"title": title, "error": problem} for problem in problems]
+
+    def interrupted(self) -> str:
+        """What is said of an interrupted run."""
+        done = count(self.writer.summary.get("conformers", 0), "conformer")
+        return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
+
+    def _refine(self, index: int, given: Ensemble, report: Report | None) -> None:
+        """One molecule, batch by batch; one that cannot be refined is noted."""
+        size = self.request.batch_size or self.refiner.batch_size or BATCH_SIZE
+        _, first = self.writer.position
+        try:
+            ensemble = largest_of(given) if self.request.largest_fragment else given
+            check_supported(ensemble.molecule)
+            for begin in range(first, len(ensemble), size):
+                part = refine_part(ensemble[begin : begin + size], self.refiner, self.request.steps)
+                end = begin + len(part)
+                self._add(part, begin)
+                position = (index, end) if end < len(ensemble) else (index + 1, 0)
+                self.writer.write([(part, begin)], position, self.counts)
+                if report is not None:
+                    report({"accepted": len(part), "drawn": len(part)})
+        except InputError as error:
+            title = given.molecule.name or given.molecule.smiles
+            message = " ".join(str(error).split())
+            self.counts["failures"].append({"title": title, "error": message})
+            self.writer.write([], (index + 1, 0), self.counts)
+
+    def _add(self, part: Ensemble, begin: int) -> None:
+        counts = self.counts
+        counts["molecules"] += begin == 0
+        counts["conformers"] += len(part)
+        counts["refined"] += part.provenance["refined"]
+        for reason, number in part.provenance["kept_input"].items():
+            counts["kept_input"][reason] = counts["kept_input"].get(reason, 0) + number
+
+    def close(self) -> int:
+        """Move the file into place and print the summary; the exit code."""
+        if self.counts["conformers"]:
+            self.writer.finish()
+        else:
+            self.writer.discard()
+        print_summary(self._summary(), summary_text, self.request)
+        if not self.counts["conformers"]:
+            return 2
+        return 1 if self.counts["failures"] else 0
+
+    def _summary(self) -> dict[str, Any]:
+        seconds = time.monotonic() - self.begun
+        output = self.request.output if self.counts["conformers"] else None
+        return {
+            "command": "refine",
+            "output": None if output is None else str(output),
+            "topology": None if output is None else topology_of(output),
+            "model": self.request.model,
+            **self.counts,
+            "resumed_from": self.resumed,
+            "finished_before": self.finished_before,
+            "seconds": round(seconds, 3),
+            "conformers_per_s": rate(self.counts["conformers"] - self.resumed, seconds),
+        }
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """What a person reads at the end of a run."""
+    conformers = count(summary["conformers"], "conformer")
+    made = f"{conformers} of {count(summary['molecules'], 'molecule')}"
+    where = summary["output"] or "nothing written"
+    lines = [
+        f"{made} refined by {summary['model']} -> {where}",
+        *topology_line(summary["topology"]),
+        f"  {summary['refined']} moved; left as they came because the refined geometry failed "
+        f"a check: {reasons(summary['kept_input'])}",
+        rate_line(summary, "conformers"),
+        *resumed_lines(summary, "conformer"),
+        *(f"  failed: {failure['title']}: {failure['error']}" for failure in summary["failures"]),
+    ]
+    return "\n".join(lines)

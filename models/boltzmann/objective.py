@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from equidrift.models.boltzmann.network import BoltzmannFlow
+from equidrift.models.shared.batches import Batched
 
 LARGEST = 100.0  # norm of s beyond which a frame counts no more: in a clash forces know no bound
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Batched):
     """y (k, d) in the flow's chart; weight (k,) of the likelihood; score (k, d) =
     grad_y log p(y), None where forces are unknown.
     """
@@ -33,9 +34,6 @@ class Batch:
     y: Tensor
     weight: Tensor
     score: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
 
 
 def likelihood_loss(flow: BoltzmannFlow, batch: Batch) -> Tensor:

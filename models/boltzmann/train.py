@@ -20,7 +20,7 @@ from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
 from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
 from equidrift.models.shared.config import Names, TrainingConfig, check_run, config_errors
-from equidrift.models.shared.run import Task, own_random_state, run, train
+from equidrift.models.shared.run import Request, Task, own_random_state, run, training_of
 from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
@@ -56,20 +56,6 @@ class BoltzmannTraining(TrainingConfig):
     description: str = ""
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train a Boltzmann generator; see `shared.run.train`.
-
-    InputError too for frames that do not fit each other.
-    """
-    return train(BoltzmannTraining, _of_files, config, out, budget_s, resume, progress)
-
-
 def fit(
     sets: Frames | Sequence[Frames],
     out: Path | str,
@@ -85,11 +71,10 @@ def fit(
     with config_errors():
         c = BoltzmannTraining.model_validate({**settings, "data": ["frames"]})
         schedule = c.make_schedule()
-    budget_s = check_run(Path(out), budget_s, schedule.steps, resume)
+    request = Request({}, Path(out), budget_s, resume, progress)
+    check_run(request.out, budget_s, schedule.steps, resume)
     task = make_task(c, [sets] if isinstance(sets, Frames) else list(sets))
-    return load_boltzmann(
-        run(c, task, schedule, Path(out), budget_s, resume=resume, progress=progress)[0]
-    )
+    return load_boltzmann(run(c, task, schedule, request)[0])
 
 
 def _of_files(c: BoltzmannTraining, _begun: None, _out: Path) -> Task:
@@ -248,3 +233,6 @@ def card_of(c: BoltzmannTraining, flow: BoltzmannFlow, sets: Sequence[Frames]) -
         "dtype": "float32",
     }
     return card | ({"description": c.description} if c.description else {})
+
+
+run_training = training_of(BoltzmannTraining, _of_files)

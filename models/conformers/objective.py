@@ -14,6 +14,7 @@ from equidrift.errors import InputError
 from equidrift.geometry import align
 from equidrift.models.conformers.basins import basin_torsions, same_basin
 from equidrift.models.conformers.data import ConformerSet
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.geometry import geometry_errors
 from equidrift.models.shared.graph_codes import (
     Batch,
@@ -27,7 +28,7 @@ RECYCLED = 0.3  # share of the refiner's batches that stand for a second call
 
 
 @dataclass
-class Example:
+class Example(Batched):
     """A training batch: graphs, start and target (b, n, 3) in A, level (b,), sigma (b,)
     in A (0 for the refiner).
 
@@ -40,9 +41,6 @@ class Example:
     level: Tensor
     sigma: Tensor
     recycle: bool = False
-
-    def __len__(self) -> int:
-        return len(self.level)
 
 
 def size_buckets(data: ConformerSet, atoms_per_batch: int) -> list[NDArray[np.int64]]:

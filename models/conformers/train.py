@@ -20,9 +20,8 @@ from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.config import Names, TrainingConfig, initial
 from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
 from equidrift.models.shared.layers import NetworkConfig
-from equidrift.models.shared.run import Task, fresh, own_random_state, train
+from equidrift.models.shared.run import Task, either, fresh, own_random_state, training_of
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
 
 WHAT = {
@@ -69,22 +68,6 @@ def _level(name: str) -> str:
     if name not in LEVELS:
         raise ValueError(f"unknown level of theory {name!r}; known are {', '.join(LEVELS)}")
     return name
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train a refiner or a generator; see `shared.run.train`.
-
-    `data` names .sdf files, or .npz files of `ConformerSet.save`.
-    """
-    if config.get("task") == "distance":
-        return train_distance(config, out, budget_s, resume, progress)
-    return train(ConformerTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: ConformerTraining, network: ConformerNetwork, out: Path) -> Task:
@@ -147,3 +130,8 @@ def card_of(c: ConformerTraining, sizes: NetworkConfig) -> dict[str, Any]:
         "units": "A",
         "dtype": "bfloat16" if c.task == "generate" else "float32",
     }
+
+
+run_training = either(
+    "task", {"distance": train_distance}, training_of(ConformerTraining, make_task)
+)

@@ -19,7 +19,7 @@ from equidrift.models.fields.atoms.train import train_atoms
 from equidrift.models.fields.functions.data import SYSTEMS_1D, SYSTEMS_2D, Functions
 from equidrift.models.fields.functions.sampler import FieldModel
 from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Request, either, entry
 
 UNSEEN = 1 << 29  # the first batch of a system that no training comes to
 KERNEL_FUNCTIONS = 512  # of a system, for the fit of the limiting kernel
@@ -58,29 +58,21 @@ class FieldTraining(TrainingConfig):
         return self
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def train_points(request: Request) -> dict[str, Any]:
     """Fit the limiting kernel, train the network by a time budget, write
     `out/NAME.safetensors` with its card.
 
-    Arguments, and what is raised, as `shared.run.train`; `InputError` too for data that
-    cannot be read.
+    What is raised, as `shared.run.train`; `InputError` too for data that cannot be read.
     """
-    if config.get("kind") == "atoms":
-        return train_atoms(config, out, budget_s, resume, progress)
     with config_errors():
-        c = FieldTraining.model_validate(config)
+        c = FieldTraining.model_validate(request.config)
         schedule = c.make_schedule()
-    budget_s = check_run(out, budget_s, 0 if c.network == "none" else schedule.steps, resume)
+    steps = 0 if c.network == "none" else schedule.steps
+    budget_s = check_run(request.out, request.budget_s, steps, request.resume)
     with config_errors():
-        model, count = _fitted(c, budget_s, {"out": out, "resume": resume, "progress": progress})
+        model, count = _fitted(c, budget_s, request.how)
     path = model.save(
-        out / f"{c.name}.safetensors",
+        request.out / f"{c.name}.safetensors",
         licence=c.licence,
         training_data=c.training_data,
         description=_describe(c, model),
@@ -149,3 +141,6 @@ def _arrays(path: Path) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
         raise InputError(
             f"data must be an .npz file with arrays x and y (and mask), {path} is not: {error}"
         ) from error
+
+
+run_training = either("kind", {"atoms": entry(train_atoms)}, entry(train_points))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from equidrift.errors import UnknownNameError
@@ -10,7 +9,7 @@ from equidrift.models.molecules.joint.train import run_training as train_joint
 from equidrift.models.molecules.latent.train import run_training as train_latent
 from equidrift.models.molecules.properties.train import run_training as train_properties
 from equidrift.models.molecules.spectra.train import run_training as train_spectra
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Request, entry
 
 # `model:` of the configuration -> who trains it
 MODELS = {
@@ -21,19 +20,17 @@ MODELS = {
 }
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
+def train_named(request: Request) -> dict[str, Any]:
     """Train the model that the key `model` names.
 
     Raises `UnknownNameError` for another.
     """
+    config = request.config
     name = str(config.get("model", "joint"))
     if name not in MODELS:
         raise UnknownNameError("model of family molecules", name, MODELS)
     settings = {key: value for key, value in config.items() if key != "model"}
-    return MODELS[name](settings, out, budget_s, resume, progress)
+    return MODELS[name](settings, request.out, request.budget_s, request.resume, request.progress)
+
+
+run_training = entry(train_named)

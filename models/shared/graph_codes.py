@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.models.shared.batches import Batched
 from equidrift.records import Molecule
 
 ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
@@ -195,7 +196,7 @@ def exchange_hydrogens(codes: GraphCodes, positions: NDArray) -> NDArray:
 
 
 @dataclass
-class Batch:
+class Batch(Batched):
     """Graphs padded to one size: atom (b, n, 7), pair (b, n, n, 4), mask (b, n),
     tetrahedra (b, t, 5) padded by -1.
     """
@@ -204,15 +205,6 @@ class Batch:
     pair: Tensor
     mask: Tensor
     tetrahedral: Tensor
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same on a device."""
-        return Batch(
-            self.atom.to(device),
-            self.pair.to(device),
-            self.mask.to(device),
-            self.tetrahedral.to(device),
-        )
 
 
 def collate(graphs: Sequence[GraphCodes]) -> Batch:

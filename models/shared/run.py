@@ -7,12 +7,13 @@ the rest.
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -54,14 +55,83 @@ class Task:
     unsaved: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a training is asked for.
+
+    Attributes
+    ----------
+    config : the fields of the family's config.
+    out : folder of the checkpoint and of the result.
+    budget_s : seconds of training in all, those before a resume included; None if
+        `schedule` sets `steps`.
+    resume : go on from the checkpoint in `out`.
+    progress : is told of every twentieth step.
+    """
+
+    config: dict[str, Any]
+    out: Path
+    budget_s: float | None = None
+    resume: bool = False
+    progress: Progress | None = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Where and how, as keywords of a model's `fit`."""
+        return {"out": self.out, "resume": self.resume, "progress": self.progress}
+
+
+class RunTraining(Protocol):
+    """`run_training` of a family: what `equidrift train` and the registry call."""
+
+    def __call__(
+        self,
+        config: dict[str, Any],
+        out: Path,
+        budget_s: float | None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Train by a config; see `train`."""
+        ...
+
+
+def entry(training: Callable[[Request], dict[str, Any]]) -> RunTraining:
+    """`run_training` of a function of a request."""
+
+    def run_training(
+        config: dict[str, Any],
+        out: Path,
+        budget_s: float | None,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        return training(Request(config, out, budget_s, resume, progress))
+
+    run_training.__doc__ = training.__doc__
+    return run_training
+
+
+def training_of(kind: type[Config], make_task: Callable[[Config, Any, Path], Task]) -> RunTraining:
+    """`run_training` of a family whose config makes a task; see `train`."""
+    return entry(lambda request: train(kind, make_task, request))
+
+
+def either(key: str, special: Mapping[str, RunTraining], usual: RunTraining) -> RunTraining:
+    """`run_training` of a family that trains otherwise where its config's `key` says so."""
+
+    def chosen(request: Request) -> dict[str, Any]:
+        value = request.config.get(key)
+        run_training = next((made for name, made in special.items() if value == name), usual)
+        return run_training(
+            request.config, request.out, request.budget_s, request.resume, request.progress
+        )
+
+    return entry(chosen)
+
+
 def train(
-    kind: type[Config],
-    make_task: Callable[[Config, Any, Path], Task],
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
+    kind: type[Config], make_task: Callable[[Config, Any, Path], Task], request: Request
 ) -> dict[str, Any]:
     """Train by a time budget and write `out/NAME.safetensors` with its card; returns
     what was done.
@@ -70,11 +140,7 @@ def train(
     ----------
     kind : the family's config.
     make_task : the task of a config, of what its `begin` made, and of the folder `out`.
-    config : the fields of `kind`.
-    out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None where
-        `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
+    request : config, folder and budget.
 
     Raises
     ------
@@ -85,45 +151,35 @@ def train(
         `resume` is not given.
     """
     with config_errors():
-        c = kind.model_validate(config)
+        c = kind.model_validate(request.config)
         schedule, begun = c.make_schedule(), c.begin()
-    budget_s = check_run(out, budget_s, schedule.steps, resume)
-    path, summary = run(
-        c, make_task(c, begun, out), schedule, out, budget_s, resume=resume, progress=progress
-    )
+    budget_s = check_run(request.out, request.budget_s, schedule.steps, request.resume)
+    task = make_task(c, begun, request.out)
+    path, summary = run(c, task, schedule, replace(request, budget_s=budget_s))
     return {"weights": str(path), **summary}
 
 
 def run(
-    c: TrainingConfig,
-    task: Task,
-    schedule: Schedule,
-    out: Path,
-    budget_s: float,
-    *,
-    resume: bool = False,
-    progress: Progress | None = None,
+    c: TrainingConfig, task: Task, schedule: Schedule, request: Request
 ) -> tuple[Path, dict[str, Any]]:
     """Train a task; (path of the weights, what was done)."""
-    further: dict[str, Any] = {"held_out": task.held_out, "held_out_loss": task.held_out_loss}
     trainer = fit(
         task.network,
         task.batches,
         task.loss,
         schedule,
-        budget_s,
-        out=out,
-        resume=resume,
-        progress=progress,
-        **further,
+        math.inf if request.budget_s is None else request.budget_s,
+        out=request.out,
+        resume=request.resume,
+        progress=request.progress,
+        held_out=task.held_out,
+        held_out_loss=task.held_out_loss,
     )
     more = task.finish(task.network)
     card = make_card(c, trainer, task.card) | more
     state = {key: value for key, value in trainer.ema.items() if key not in task.unsaved}
-    return save_weights(out / f"{c.name}.safetensors", state, card), {
-        **trainer.summary(),
-        **task.summary,
-    }
+    path = save_weights(request.out / f"{c.name}.safetensors", state, card)
+    return path, {**trainer.summary(), **task.summary}
 
 
 def fit(  # noqa: PLR0913 - what a Task and a run hold, for callers without a config

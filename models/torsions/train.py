@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from equidrift.errors import InputError
 from equidrift.models.shared.config import Names, TrainingConfig, initial
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, fresh, train
+from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
 from equidrift.models.torsions.objective import torsion_loss
@@ -46,17 +44,6 @@ class TorsionTraining(TrainingConfig):
         if state is not None:
             network.load_state_dict(state)
         return network
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train the network of torsions; see `shared.run.train`."""
-    return train(TorsionTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: TorsionTraining, network: TorsionNetwork, _out: Path) -> Task:
@@ -98,3 +85,6 @@ def read_frames(names: list[str]) -> FrameSet:
             f"no torsion frames in {', '.join(names)}; tools/make_torsions.py makes them"
         )
     return data
+
+
+run_training = training_of(TorsionTraining, make_task)

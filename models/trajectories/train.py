@@ -17,8 +17,16 @@ from torch import nn
 from equidrift.errors import InputError
 from equidrift.models.shared.config import check_run, config_errors
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, fresh, own_random_state, run, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import (
+    Request,
+    Task,
+    either,
+    entry,
+    fresh,
+    own_random_state,
+    run,
+    training_of,
+)
 from equidrift.models.trajectories.arrays.pedestrians import training_source
 from equidrift.models.trajectories.arrays.train import Arrays, array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
@@ -46,50 +54,14 @@ WHAT = {
 }
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train a model of trajectories; see `shared.run.train`.
-
-    `learn: table` is fitted in closed form, whatever the budget.
-    """
-    if config.get("learn") == "table":
-        return fit_table(config, out, progress)
-    return train(
-        TrajectoryTraining,
-        lambda c, _begun, _folder: task_of(c, plan_of(c)),
-        config,
-        out,
-        budget_s,
-        resume,
-        progress,
-    )
-
-
-def fit_arrays(
-    arrays: Arrays,
-    settings: dict[str, Any],
-    out: Path,
-    budget_s: float,
-    *,
-    resume: bool,
-    progress: Progress | None,
-) -> Path:
-    """Train on plain arrays; returns the weights file.
-
-    `settings` are those of a training config; errors as `run_training`.
-    """
+def fit_arrays(arrays: Arrays, request: Request) -> Path:
+    """Train on plain arrays; returns the weights file. Errors as `run_training`."""
     with config_errors():
         usual = {"frames": min(30, arrays.x.shape[1]), "pairs_per_batch": 3200}
-        c = TrajectoryTraining.model_validate(usual | settings | {"data": "arrays"})
+        c = TrajectoryTraining.model_validate(usual | request.config | {"data": "arrays"})
         schedule = c.make_schedule()
-    check_run(out, budget_s, schedule.steps, resume)
-    task = task_of(c, array_plan(c, arrays))
-    return run(c, task, schedule, out, budget_s, resume=resume, progress=progress)[0]
+    check_run(request.out, request.budget_s, schedule.steps, request.resume)
+    return run(c, task_of(c, array_plan(c, arrays)), schedule, request)[0]
 
 
 def plan_of(c: TrajectoryTraining) -> Plan:
@@ -178,3 +150,10 @@ def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
     own = network.state_dict()
     network.load_state_dict(own | {key: value for key, value in state.items() if key in own})
     return network
+
+
+run_training = either(
+    "learn",
+    {"table": entry(fit_table)},
+    training_of(TrajectoryTraining, lambda c, _begun, _folder: task_of(c, plan_of(c))),
+)

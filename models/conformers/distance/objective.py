@@ -20,12 +20,13 @@ from equidrift.models.conformers.distance.network import (
     element_index,
     pair_indices,
 )
+from equidrift.models.shared.batches import Batched
 
 WEIGHT_GLOBAL, WEIGHT_LOCAL = 2.0, 5.0  # GeoDiff's weights of the two heads, arXiv:2203.02923
 
 
 @dataclass(frozen=True)
-class DistanceBatch:
+class DistanceBatch(Batched):
     """Molecules of one size: elements (B, n), kinds (B, n, n), positions_A (B, n, 3)
     with the centre at the origin.
     """

@@ -23,9 +23,9 @@ from equidrift.models.conformers.distance.objective import (
     stratified_log_sigma,
 )
 from equidrift.models.conformers.distance.sampler import TASK, DistanceOptions
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.config import TrainingConfig
-from equidrift.models.shared.run import Task, own_random_state, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Task, own_random_state, training_of
 
 SIGMA_MIN_A, SIGMA_MAX_A = 0.01, 10.0  # of the training; the sampler begins below
 UNSEEN = 1 << 40  # the first step of held-out batches
@@ -57,19 +57,8 @@ class DistanceTraining(TrainingConfig):
             return DistanceNetwork(DistanceConfig(**self.network))
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train the distance network; see `shared.run.train`."""
-    return train(DistanceTraining, make_task, config, out, budget_s, resume, progress)
-
-
 @dataclasses.dataclass(frozen=True)
-class NoisyBatch:
+class NoisyBatch(Batched):
     """Molecules of one size with their noise levels (B,) in A and standard normal noise
     (B, n, 3).
     """
@@ -77,9 +66,6 @@ class NoisyBatch:
     molecules: DistanceBatch
     sigma_A: Tensor
     noise: Tensor
-
-    def __len__(self) -> int:
-        return len(self.sigma_A)
 
 
 class NoisyBatches:
@@ -156,3 +142,6 @@ def card_of(sizes: DistanceConfig) -> dict[str, Any]:
         "max_atoms": 100,
         "units": {"positions": "A"},
     }
+
+
+run_training = training_of(DistanceTraining, make_task)

@@ -18,9 +18,8 @@ from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.objective import Batches, energy_loss, relative_errors
 from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, own_random_state, train
+from equidrift.models.shared.run import Task, own_random_state, training_of
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress
 from equidrift.records import SYMBOLS
 
 FEWEST_MOLECULES = 100  # of the training data, for an element to be claimed
@@ -47,17 +46,6 @@ class EnergyTraining(TrainingConfig):
         """The network, with random weights that depend on the seed alone."""
         with own_random_state(self.seed):
             return EnergyNetwork(EnergyConfig(**self.network))
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train an energy; see `shared.run.train`."""
-    return train(EnergyTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: EnergyTraining, network: EnergyNetwork, _out: Path) -> Task:
@@ -124,3 +112,6 @@ def card_of(c: EnergyTraining, sizes: EnergyConfig, data: PathSet) -> dict[str, 
         "units": "A, eV",
         "dtype": "bfloat16",
     }
+
+
+run_training = training_of(EnergyTraining, make_task)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError
 from equidrift.models.fields.atoms.network import PLACES
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.split import held_out
 from equidrift.registry import host_function
 from equidrift.units import KCAL_MOL_PER_EV
@@ -37,7 +38,7 @@ VALIDATION = 100  # of each molecule's 1000 training frames
 
 
 @dataclass(frozen=True, eq=False)
-class AtomFields:
+class AtomFields(Batched):
     """Fields on molecules, padded.
 
     Parameters
@@ -50,9 +51,6 @@ class AtomFields:
     x: Tensor
     y: Tensor
     mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
 
     def __getitem__(self, pick: Tensor | slice) -> AtomFields:
         """Some of them, cut to the largest molecule among them."""

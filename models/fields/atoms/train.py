@@ -16,7 +16,7 @@ from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charge
 from equidrift.models.fields.atoms.fit import FitOptions
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, make_schedule
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Request
 
 # name -> (rank, quantity, unit)
 SYSTEMS = {
@@ -58,21 +58,14 @@ class AtomTraining(TrainingConfig):
         return self
 
 
-def train_atoms(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool,
-    progress: Progress | None,
-) -> dict[str, Any]:
+def train_atoms(request: Request) -> dict[str, Any]:
     """Fit mean and kernel, calibrate them, train the score's network, write
     `out/NAME.safetensors` with its card.
 
-    Parameters and errors as `fields.train.run_training`; the budget is shared by the
-    two trainings.
+    Errors as `fields.train.train_points`; the budget is shared by the two trainings.
     """
     with config_errors():
-        c = AtomTraining.model_validate(config)
+        c = AtomTraining.model_validate(request.config)
         make_schedule(c.schedule)
         make_schedule(c.score_schedule)
     steps = (
@@ -80,12 +73,11 @@ def train_atoms(
         if c.sizes.get("score_layers") == 0 or "steps" in c.score_schedule
         else None
     )
-    budget_s = check_run(out / "limit", budget_s, steps, resume)
+    budget_s = check_run(request.out / "limit", request.budget_s, steps, request.resume)
     with config_errors():
-        how = {"out": out, "resume": resume, "progress": progress}
-        model = _fitted(c, budget_s, how)
+        model = _fitted(c, budget_s, request.how)
     path = model.save(
-        out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data
+        request.out / f"{c.name}.safetensors", licence=c.licence, training_data=c.training_data
     )
     return {"weights": str(path), **model.record}
 

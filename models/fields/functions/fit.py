@@ -26,6 +26,7 @@ from equidrift.models.fields.functions.kernels import (
 )
 from equidrift.models.fields.functions.network import NetworkConfig
 from equidrift.models.fields.functions.objective import FieldDiffusion
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.run import own_random_state
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.weights import load_weights
@@ -156,15 +157,12 @@ def training_batches(data: Standard, batch: int, seed: int) -> tuple[Draw, Draw 
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Batched):
     """What the training loop counts by its length."""
 
     x: Tensor
     y: Tensor
     mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 def start_from(diffusion: FieldDiffusion, name_or_path: str | Path) -> None:

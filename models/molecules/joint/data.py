@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.models.molecules.data import QM9
+from equidrift.models.shared.batches import Batched
 
 MAX_HEAVY = 9
 # every (element, formal charge, hydrogens) of QM9
@@ -50,7 +51,7 @@ FEATURES = tuple((*(float(z == e) for e in (6, 7, 8, 9)), float(q), float(h)) fo
 
 
 @dataclass
-class Heavy:
+class Heavy(Batched):
     """Molecules as heavy tokens: types (b, n), bonds (b, n, n), x (b, n, 3) in A, mask
     (b, n), props (b, 12), conditional (b,).
 
@@ -64,9 +65,6 @@ class Heavy:
     mask: Tensor
     props: Tensor
     conditional: Tensor
-
-    def __len__(self) -> int:
-        return len(self.types)
 
     def take(self, rows: NDArray[np.int64]) -> Heavy:
         """The molecules of those rows, cut to the most tokens that one of them has."""

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TYPES
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
     NetworkConfig,
@@ -53,7 +54,7 @@ class JointConfig:
 
 
 @dataclass
-class State:
+class State(Batched):
     """Evidence on types (b, n, 21) and bonds (b, n, n, 4), places x (b, n, 3) with
     noise sigma (b, n), both in A; mask (b, n).
     """
@@ -82,7 +83,7 @@ class Estimate:
 
 
 @dataclass
-class Targets:
+class Targets(Batched):
     """Property values (b, 12), standardised, and which of them are given (b, 12)."""
 
     values: Tensor

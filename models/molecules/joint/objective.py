@@ -25,6 +25,7 @@ from equidrift.models.molecules.joint.network import (
     State,
     Targets,
 )
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances
@@ -83,7 +84,7 @@ def symmetric(upper: Tensor) -> Tensor:
 
 
 @dataclass
-class Example:
+class Example(Batched):
     """A training batch: the state, the clean molecules, and where a variable counts
     (types (b, n), bonds (b, n, n), places (b, n)).
     """
@@ -95,9 +96,6 @@ class Example:
     bond_weight: Tensor
     place_weight: Tensor
     recycle: bool
-
-    def __len__(self) -> int:
-        return len(self.clean)
 
 
 class Batches:

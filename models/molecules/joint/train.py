@@ -24,8 +24,7 @@ from equidrift.models.molecules.joint.data import (
 from equidrift.models.molecules.joint.network import JointConfig, JointNetwork
 from equidrift.models.molecules.joint.objective import Batches, Example, joint_loss
 from equidrift.models.shared.config import TrainingConfig, initial
-from equidrift.models.shared.run import Task, fresh, own_random_state, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Task, fresh, own_random_state, training_of
 from equidrift.records import SYMBOLS
 
 VALIDATION = 1024  # molecules of the validation part that tell the held-out loss
@@ -53,17 +52,6 @@ class JointTraining(TrainingConfig):
     def begin(self) -> JointNetwork:
         """The network, with the weights of `init` or random ones."""
         return make_network(self)
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train the joint model; see `shared.run.train`."""
-    return train(JointTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: JointTraining, network: JointNetwork, _out: Path) -> Task:
@@ -162,3 +150,6 @@ def card_of(config: JointConfig, data: Heavy) -> dict[str, Any]:
         "units": "A",
         "dtype": "bfloat16",
     }
+
+
+run_training = training_of(JointTraining, make_task)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from equidrift.models.molecules.data import QM9
 from equidrift.models.molecules.latent.graph import unit
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.geometry import geometry_errors
 from equidrift.models.shared.graph_codes import (
     ATOM_CODES,
@@ -163,7 +164,7 @@ def hand(numbers: NDArray[np.integer], positions_A: NDArray[np.floating]) -> flo
 
 
 @dataclass
-class GeometryExample:
+class GeometryExample(Batched):
     """A training batch: graphs, clean conformers and their mirror images (b, n, 3),
     noisy ones of levels sigma (b,), latent noise (b, d).
 
@@ -177,9 +178,6 @@ class GeometryExample:
     sigma: Tensor
     noise: Tensor
     known: Tensor
-
-    def __len__(self) -> int:
-        return len(self.sigma)
 
 
 def geometry_loss(network: Any, example: GeometryExample) -> Tensor:

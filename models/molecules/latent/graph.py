@@ -27,6 +27,7 @@ from equidrift.models.molecules.latent.graph_data import (
     PAD,
     GraphBatch,
 )
+from equidrift.models.shared.batches import Batched
 
 WALKS = 7  # lengths 2 .. 8 of the walks whose probabilities tell rings and distances
 READING = 256  # width of what reads the tokens, and of what sketches them
@@ -283,7 +284,7 @@ class GraphAutoencoder(nn.Module):
 
 
 @dataclass
-class GraphExample:
+class GraphExample(Batched):
     """A training batch: graphs, noise for the latents (b, d), and the atoms kept (b, n)
     in the second view.
     """
@@ -291,9 +292,6 @@ class GraphExample:
     graphs: GraphBatch
     noise: Tensor
     kept: Tensor
-
-    def __len__(self) -> int:
-        return len(self.graphs)
 
 
 def graph_loss(network: Any, example: GraphExample) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import QM9
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.graph_codes import ELEMENTS, GraphCodes, graph_codes
 from equidrift.records import Molecule
 from equidrift.registry import host_function
@@ -47,7 +48,7 @@ _TYPE = {1.0: 1, 2.0: 2, 3.0: 3, 1.5: 4}
 
 
 @dataclass
-class GraphBatch:
+class GraphBatch(Batched):
     """Graphs padded to one size: atom codes (b, n, 3), bond types (b, n, n), codes of
     the canonical SELFIES (b, length); all uint8.
     """
@@ -55,9 +56,6 @@ class GraphBatch:
     atom: Tensor
     bond: Tensor
     tokens: Tensor
-
-    def __len__(self) -> int:
-        return len(self.atom)
 
     def rows(self, index: NDArray[np.int64]) -> GraphBatch:
         """Some of the graphs."""

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.schedules import noise_levels
 
 SIGMA_LOG_MEAN, SIGMA_LOG_STD = -0.4, 1.2
@@ -207,7 +208,7 @@ class LatentDenoiser(nn.Module):
 
 
 @dataclass
-class LatentExample:
+class LatentExample(Batched):
     """A training batch: standardised latents (b, d), noise (b, d), levels (b,),
     property values and observables, NaN where unknown.
 
@@ -221,9 +222,6 @@ class LatentExample:
     sigma: Tensor
     values: Tensor | None
     observable: Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.clean)
 
 
 def diffusion_loss(network: nn.Module, example: LatentExample) -> Tensor:

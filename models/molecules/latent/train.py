@@ -8,7 +8,7 @@ import dataclasses
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,8 +45,7 @@ from equidrift.models.molecules.latent.network import (
 )
 from equidrift.models.molecules.latent.space import LatentSpace
 from equidrift.models.shared.config import TrainingConfig, config_errors, initial
-from equidrift.models.shared.run import Task, fresh, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
 
@@ -78,20 +77,6 @@ class LatentTraining(TrainingConfig):
     observables: str | None = None
     init: str | None = None
     batch: int = Field(default=512, ge=2)
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train one stage of the latent model; see `shared.run.train`.
-
-    What is made of the data is kept in `out`.
-    """
-    return train(LatentTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: LatentTraining, _begun: None, out: Path) -> Task:
@@ -338,3 +323,6 @@ STAGES: dict[str, Callable[[LatentTraining, QM9, np.ndarray, Path], Task]] = {
     "geometry": geometry_stage,
     "diffusion": diffusion_stage,
 }
+
+
+run_training = training_of(LatentTraining, make_task)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import ELEMENTS, PROPERTIES
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.weights import load_weights
@@ -61,7 +62,7 @@ class PropertyConfig:
 
 
 @dataclass(frozen=True)
-class PropertyBatch:
+class PropertyBatch(Batched):
     """Molecules padded to one size: element (b, n) with 0 for none, charge (b, n), hops
     (b, n, n), x (b, n, 3) in A, mask (b, n).
 
@@ -76,9 +77,6 @@ class PropertyBatch:
     mask: Tensor
     composition: Tensor
     targets: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.element)
 
 
 def make_batch(

@@ -26,8 +26,7 @@ from equidrift.models.molecules.properties.sampler import (
     make_network,
 )
 from equidrift.models.shared.config import TrainingConfig
-from equidrift.models.shared.run import Task, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Task, training_of
 from equidrift.records import SYMBOLS
 
 OTHERS = 0.25  # weight in the loss of a property that is not among the usual six
@@ -122,20 +121,6 @@ def set_scales(network: PropertyNet, data: QM9, rows: NDArray[np.int64]) -> None
     network.spread.copy_(torch.from_numpy(spread))
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train the network of properties; see `shared.run.train`.
-
-    Its errors on test molecules are in the card and the summary.
-    """
-    return train(PropertyTraining, make_task, config, out, budget_s, resume, progress)
-
-
 def make_task(c: PropertyTraining, network: PropertyNet, _out: Path) -> Task:
     """What is trained; the float64 scales are in the card, since weights are stored in
     a shorter format.
@@ -189,3 +174,6 @@ def mean_errors(
         name: float(np.abs(made[name] - data.props[rows, k]).mean())
         for k, name in enumerate(PROPERTIES)
     }
+
+
+run_training = training_of(PropertyTraining, make_task)

@@ -25,6 +25,7 @@ from equidrift.errors import InputError
 from equidrift.models.molecules.latent.geometry import ConformerEncoder, GeometryConfig
 from equidrift.models.molecules.latent.graph_data import plain_codes
 from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate, like_sized
 from equidrift.models.shared.run import load_network
 from equidrift.records import Molecule
@@ -155,15 +156,12 @@ def whitening_of(
 
 
 @dataclass
-class SpectrumExample:
+class SpectrumExample(Batched):
     """A training batch: graphs, conformers (b, n, 3), root spectra (b, bins)."""
 
     batch: Batch
     positions: Tensor
     root: Tensor
-
-    def __len__(self) -> int:
-        return len(self.root)
 
 
 def spectrum_loss(network: Any, example: SpectrumExample) -> Tensor:

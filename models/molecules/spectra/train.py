@@ -27,8 +27,7 @@ from equidrift.models.molecules.spectra.sampler import (
     whitening_of,
 )
 from equidrift.models.shared.config import TrainingConfig, initial
-from equidrift.models.shared.run import Task, fresh, train
-from equidrift.models.shared.trainer import Progress
+from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.records import SYMBOLS
 
 
@@ -50,17 +49,6 @@ class SpectrumTraining(TrainingConfig):
     def begin(self) -> SpectrumConfig:
         """The sizes of the network."""
         return SpectrumConfig(**self.network)
-
-
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train on the spectra of molecules of the training part; see `shared.run.train`."""
-    return train(SpectrumTraining, make_task, config, out, budget_s, resume, progress)
 
 
 def make_task(c: SpectrumTraining, sizes: SpectrumConfig, _out: Path) -> Task:
@@ -164,3 +152,6 @@ def card_of(sizes: SpectrumConfig, count: int) -> dict[str, Any]:
         f"Gaussian lines of deviation {WIDTH_CM1:.0f} cm-1",
         "dtype": "float32",
     }
+
+
+run_training = training_of(SpectrumTraining, make_task)

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from equidrift.models.shared.config import Names, TrainingConfig, initial
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, fresh, train
+from equidrift.models.shared.run import Task, fresh, training_of
 from equidrift.models.shared.split import HELD_OUT, split
-from equidrift.models.shared.trainer import Progress
 from equidrift.models.torsions.distances.data import Batches, load_all
 from equidrift.models.torsions.distances.network import DistanceConfig, DistanceNetwork
 from equidrift.models.torsions.distances.objective import distance_loss
@@ -56,17 +54,6 @@ class DistanceTraining(TrainingConfig):
         return network
 
 
-def run_training(
-    config: dict[str, Any],
-    out: Path,
-    budget_s: float | None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train the network of all distances; see `shared.run.train`."""
-    return train(DistanceTraining, make_task, config, out, budget_s, resume, progress)
-
-
 def make_task(c: DistanceTraining, network: DistanceNetwork, _out: Path) -> Task:
     """What is trained. Raises `InputError` where there are no ensembles."""
     data = load_all(c.data)
@@ -92,3 +79,6 @@ def make_task(c: DistanceTraining, network: DistanceNetwork, _out: Path) -> Task
         unseen,
         summary={"molecules": len(data)},
     )
+
+
+run_training = training_of(DistanceTraining, make_task)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.errors import InputError, ModelError
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.draws import stream_draws
-from equidrift.models.shared.run import load_network
+from equidrift.models.shared.run import Request, load_network
 from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.arrays.carry import (
     CARRIERS,
@@ -99,15 +99,8 @@ class GeometricTrajectoryModel:
         from equidrift.models.trajectories.train import fit_arrays
 
         x, nodes, edges = checked(positions, node_features, edge_features)
-        fitted = fit_arrays(
-            Arrays(x, nodes, edges, spacing),
-            {**settings, "kind": kind},
-            Path(out),
-            budget_s,
-            resume=resume,
-            progress=progress,
-        )
-        return cls(fitted)
+        request = Request({**settings, "kind": kind}, Path(out), budget_s, resume, progress)
+        return cls(fit_arrays(Arrays(x, nodes, edges, spacing), request))
 
     def complete(
         self,

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig, SpatialLayer, mlp
 from equidrift.models.trajectories.integrator.network import Graph
@@ -61,14 +62,11 @@ class EGNN(nn.Module):
 
 
 @dataclass
-class Rolls:
+class Rolls(Batched):
     """Consecutive frames (b, 2 + k, n, d) in float64: two that are given, k to come."""
 
     graph: Graph
     frames: Tensor
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
 
 def step_loss(network: nn.Module, batch: Rolls) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equidrift.models.shared.batches import Batched
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.protocols import Callback
 
@@ -15,7 +16,7 @@ Normal = Callable[[], Tensor]  # standard normal numbers (b, t, n, d), the next 
 
 
 @dataclass
-class KnownFrames:
+class KnownFrames(Batched):
     """Frames (b, t, n, d) in units of the model's length, their times (t,), and which
     are given (t,); what the others hold is not read.
     """
@@ -51,9 +52,6 @@ class FrameBatch(KnownFrames):
 
     seed: int = 0
     step: int = 0
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
     def normal(self, generator: torch.Generator) -> Tensor:
         """Standard normal numbers in the shape of the frames, drawn where the generator

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import EquidriftError, InputError
 from equidrift.mmff import MMFFParameters, mmff_parameters
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.split import held_out
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.graphs import molecule_graph
@@ -33,15 +34,12 @@ FORCE_SIZE = 0.02  # amu A/fs^2, a usual force
 
 
 @dataclass
-class Forces:
+class Forces(Batched):
     """Frames (b, N, 3) of molecules side by side and the forces on them, amu A/fs^2."""
 
     terms: Skeleton
     frames: Tensor
     forces: Tensor
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
 
 class ForceBatches:

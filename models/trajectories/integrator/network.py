@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
     LogRadialBasis,
@@ -53,7 +54,7 @@ class ForceConfig:
 
 
 @dataclass
-class Graph:
+class Graph(Batched):
     """Padded graphs: node (b, n, f), edge (b, n, n, e), mass (b, n), mask (b, n);
     linked (b, n, n) where not all pairs are (GeoTDM).
     """
@@ -64,15 +65,8 @@ class Graph:
     mask: Tensor
     linked: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.node)
-
     def __getitem__(self, pick: Tensor | slice) -> Graph:
         return self._each(lambda part: part[pick])
-
-    def to(self, device: torch.device | str) -> Graph:
-        """The same on a device."""
-        return self._each(lambda part: part.to(device))
 
     def repeat(self, times: int) -> Graph:
         """Every graph `times` times, side by side."""

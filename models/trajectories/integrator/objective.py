@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.batches import Batched
 from equidrift.models.trajectories.integrator.integrator import Force, Integrator
 from equidrift.models.trajectories.integrator.network import Graph
 
@@ -26,7 +27,7 @@ Network = Any  # a ForceNetwork, a PairForceNetwork, or what has their `prepare`
 
 
 @dataclass
-class Windows:
+class Windows(Batched):
     """Five frames (b, 5, n, d) in float64, `spacing` apart, with their graphs.
 
     `interpolate`: take the path from the frames.
@@ -37,9 +38,6 @@ class Windows:
     spacing: float
     interpolate: bool = False
     substeps: int = 10
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
 
 def path_loss(network: Network, batch: Windows) -> Tensor:
@@ -123,7 +121,7 @@ def meeting_path(
 
 
 @dataclass
-class Segments:
+class Segments(Batched):
     """Odd numbers of consecutive frames (b, 2k + 1, n, d) in float64, `step` apart,
     close enough to be steps of the integrator.
     """
@@ -165,7 +163,7 @@ def fine_loss(network: Network, batch: Segments) -> Tensor:
 
 
 @dataclass
-class Observations:
+class Observations(Batched):
     """Frames (b, t, n, d), `spacing` apart, and the true velocities (b, t, n, d) of the
     half step before each (the first unused).
     """
@@ -174,9 +172,6 @@ class Observations:
     frames: Tensor
     velocities: Tensor
     spacing: float
-
-    def __len__(self) -> int:
-        return len(self.frames)
 
 
 def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:

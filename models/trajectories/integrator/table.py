@@ -27,6 +27,7 @@ from equidrift.models.shared.config import (
     config_errors,
     initial,
 )
+from equidrift.models.shared.run import Request
 from equidrift.models.shared.trainer import Progress
 from equidrift.models.trajectories.dynamics import Dynamics, load_dynamics, load_gfn2_md
 from equidrift.models.trajectories.graphs import EDGE_FEATURES, NODE_FEATURES, molecule_graph
@@ -78,11 +79,9 @@ class TableTraining(TrainingConfig):
     ridge: float = Field(default=3e-5, gt=0)
 
 
-def fit_table(
-    config: dict[str, Any], out: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Fit a force field to each molecule and write `out/NAME.safetensors` with its
-    card; returns what was done.
+def fit_table(request: Request) -> dict[str, Any]:
+    """Fit a force field to each molecule in closed form, whatever the budget, and write
+    `out/NAME.safetensors` with its card; returns what was done.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def fit_table(
         for missing data, or weights to begin with that are no integrator on molecules.
     """
     with config_errors():
-        c = TableTraining.model_validate(config)
+        c = TableTraining.model_validate(request.config)
         state, card = initial(c.init, ("trajectory",), {})
     if c.network or c.schedule:
         raise ConfigError(
@@ -104,7 +103,7 @@ def fit_table(
             "integrator"
         )
     runs = [run for run in read_runs(c) if run.molecule.name not in c.leave_out]
-    table, frames = _fit_all(c, runs, progress)
+    table, frames = _fit_all(c, runs, request.progress)
     keys = sorted(table)
     state |= {
         "keys": torch.tensor(keys, device="cpu"),
@@ -116,7 +115,7 @@ def fit_table(
     )
     card["name"], card["quality"] = c.name, {}
     card |= {key: value for key, value, usual in _said(c) if value != usual}
-    path = save_weights(out / f"{c.name}.safetensors", state, card)
+    path = save_weights(request.out / f"{c.name}.safetensors", state, card)
     counts = {"molecules": len(runs), "frames": frames, "coefficients": len(keys)}
     return {"weights": str(path), **counts}
 

@@ -23,7 +23,7 @@ _LAZY = {
     "sample_many": "equidrift.engine.many",
     "md": "equidrift.montecarlo.run",
     "refine": "equidrift.api",
-    "mmff_system": "equidrift.api",
+    "mmff_system": "equidrift.mmff",
     "swarm": "equidrift.simulate",
     "generate": "equidrift.engine.molecules",
     "forecast": "equidrift.api",

@@ -5,29 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 
-def align(moving: NDArray, fixed: NDArray) -> NDArray:
+
+def align(moving: Floats, fixed: Floats) -> Floats:
     """`moving` (n, 3) rotated and shifted onto `fixed` (Kabsch)."""
     a, b = moving - moving.mean(0), fixed - fixed.mean(0)
     u, _, v = np.linalg.svd(a.T @ b)
     u[:, -1] *= np.sign(np.linalg.det(u @ v))
-    return a @ (u @ v) + fixed.mean(0)
+    aligned: Floats = a @ (u @ v) + fixed.mean(0)
+    return aligned
 
 
-def superposed(
-    moving: NDArray[np.float64], onto_from: NDArray[np.float64], onto: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def superposed(moving: Floats, onto_from: Floats, onto: Floats) -> Floats:
     """`moving` (n, 3) by the rotation and shift that brings `onto_from` (k, 3) onto
     `onto` (k, 3) (Kabsch).
     """
     a, b = onto_from.mean(0), onto.mean(0)
     u, _, v = np.linalg.svd((onto_from - a).T @ (onto - b))
     u[:, -1] *= np.sign(np.linalg.det(u @ v))
-    turned: NDArray[np.float64] = (moving - a) @ (u @ v) + b
+    turned: Floats = (moving - a) @ (u @ v) + b
     return turned
-
-
-Floats = NDArray[np.float64]
 
 
 def wrap(phi: ArrayLike) -> Floats:
@@ -51,7 +49,7 @@ def dihedrals(positions_A: Floats, atoms: NDArray[np.int64]) -> Floats:
     return out
 
 
-def _rotated(arms: Floats, axis: Floats, angle: Floats) -> Floats:
+def rotated(arms: Floats, axis: Floats, angle: Floats) -> Floats:
     """Rodrigues' rotation of arms (..., k, 3) about unit axis (..., 3) by angle (...)."""
     cosine, sine, axis = (
         np.cos(angle)[..., None, None],

@@ -35,7 +35,7 @@ class Graph:
         return j not in self.side(i, j)
 
 
-def _fragments(molecule: Molecule) -> list[list[tuple[int, int]]]:
+def walks(molecule: Molecule) -> list[list[tuple[int, int]]]:
     """(atom, bonded atom before it or -1) of each fragment, along the bonds."""
     neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
     for i, j in molecule.bonds.tolist():
@@ -69,7 +69,7 @@ def fragments(molecule: Molecule) -> NDArray[np.int64]:
     return numbers
 
 
-def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
+def symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray[np.int64]:
     """Topological classes of atoms by repeated hashing of their surroundings (Morgan,
     Weisfeiler-Lehman).
     """
@@ -96,13 +96,13 @@ def _symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArra
     return kind
 
 
-def _in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
+def in_small_ring(neighbours: list[list[int]], i: int, j: int) -> bool:
     """Whether the bond is in a ring of three or four atoms."""
     further = {k for a in neighbours[i] if a != j for k in (a, *neighbours[a]) if k != i}
     return not further.isdisjoint(k for k in neighbours[j] if k != i)
 
 
-def _connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
+def connected_without(neighbours: list[list[int]], i: int, j: int) -> bool:
     """Whether i and j stay connected when their bond is cut: the bond is in a ring."""
     seen, stack = {i}, [k for k in neighbours[i] if k != j]
     while stack:

@@ -5,12 +5,11 @@ adapters.
 from __future__ import annotations
 
 import importlib
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from equidrift.errors import InputError, ModelError, UnknownNameError, WeightsError
+from equidrift.entries import announced, others_factory, troubles
+from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.protocols import (
     ConformerModel,
     MoleculeModel,
@@ -97,7 +96,7 @@ TRAINED_TRAJECTORY_MODELS = {
 
 # function(molecule, positions_A) -> (positions_A, energies_eV)
 RELAXATIONS = {
-    "mmff": "equidrift.adapters.rdkit.etkdg:mmff_relax",
+    "mmff": "equidrift.adapters.rdkit.relaxing:mmff_relax",
     "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax",
 }
 # function(systems) -> properties that judge new molecules
@@ -239,14 +238,14 @@ HOST_FUNCTIONS = {
         "completed": "equidrift.adapters.rdkit.validity:completed",
         "distinct": "equidrift.adapters.rdkit.rmsd:distinct",
         "ensemble_of": "equidrift.adapters.rdkit.molecule:ensemble_of",
-        "field_relax": "equidrift.adapters.rdkit.etkdg:field_relax",
+        "field_relax": "equidrift.adapters.rdkit.relaxing:field_relax",
         "flat_smiles": "equidrift.adapters.rdkit.molecule:flat_smiles",
-        "force_field_of": "equidrift.adapters.rdkit.etkdg:force_field_of",
+        "force_field_of": "equidrift.adapters.rdkit.relaxing:force_field_of",
         "from_mol": "equidrift.adapters.rdkit.molecule:from_mol",
         "from_smiles": "equidrift.adapters.rdkit.molecule:from_smiles",
         "isotope_masses_amu": "equidrift.adapters.rdkit.molecule:isotope_masses_amu",
         "kekulised": "equidrift.adapters.rdkit.validity:kekulised",
-        "mmff_relax": "equidrift.adapters.rdkit.etkdg:mmff_relax",
+        "mmff_relax": "equidrift.adapters.rdkit.relaxing:mmff_relax",
         "mol_core": "equidrift.adapters.rdkit.core:mol_core",
         "molecule_from_xyz": "equidrift.adapters.rdkit.perception:molecule_from_xyz",
         "open_stereo": "equidrift.adapters.rdkit.stereo:open_stereo",
@@ -279,64 +278,28 @@ def host_function(host: str, name: str) -> Any:
     return resolve(HOST_FUNCTIONS[host][name])
 
 
-@lru_cache
-def _third_party() -> dict[str, str]:
-    """Names and places of other packages' models.
-
-    Nothing is imported, so that a broken one costs nobody anything.
-    """
-    return {
-        entry.name: entry.value
-        for entry in entry_points(group="equidrift.models")
-        if entry.name not in CONFORMER_MODELS
-    }
-
-
 def third_party_models() -> dict[str, str]:
     """Models of other packages, and what is wrong with each: empty if it can be
     imported.
     """
-    found = {}
-    for entry in entry_points(group="equidrift.models"):
-        if entry.name in CONFORMER_MODELS:
-            found[entry.name] = (
-                f"{_package(entry)} wants a name that equidrift has itself; that one is used"
-            )
-            continue
-        try:
-            _plugin(entry.name, entry.value)
-            found[entry.name] = ""
-        except ModelError as error:
-            found[entry.name] = str(error)
-    return found
-
-
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "a package"
-
-
-def _plugin(name: str, value: str) -> Any:
-    """The factory of another package's model.
-
-    Raises `ModelError` for whatever its import raises.
-    """
-    try:
-        factory = resolve(value)
-    except Exception as error:  # it is others' code: it can raise anything
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ModelError(
-            f"the model {name!r} ({value}) of another package cannot be imported ({told}); update or remove it"
-        ) from error
-    if not callable(factory):
-        raise ModelError(
-            f"the model {name!r} of another package is no factory: {value} is {type(factory).__name__}; update or remove it"
-        )
-    return factory
+    return troubles(CONFORMER_MODELS)
 
 
 def list_models() -> list[str]:
-    """Names that `sample(model=...)` takes."""
-    return sorted(set(CONFORMER_MODELS) | set(_third_party()))
+    """Names that `sample(model=...)` takes.
+
+    Returns
+    -------
+    list of str
+        In alphabetical order, those of other packages among them.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> "default" in equidrift.list_models()
+    True
+    """
+    return sorted(set(CONFORMER_MODELS) | set(announced()))
 
 
 def make_model(name: str, **options: Any) -> ConformerModel:
@@ -351,10 +314,12 @@ def make_model(name: str, **options: Any) -> ConformerModel:
     """
     if is_path(name):
         return as_conformer_model(_trained(name, TRAINED_MODELS, options))
-    table = _third_party() | CONFORMER_MODELS
+    table = announced() | CONFORMER_MODELS
     if name not in table:
         raise UnknownNameError("model", name, table)
-    factory = resolve(table[name]) if name in CONFORMER_MODELS else _plugin(name, table[name])
+    factory = (
+        resolve(table[name]) if name in CONFORMER_MODELS else others_factory(name, table[name])
+    )
     return as_conformer_model(factory(**options))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError
-from equidrift.geometry import Floats, _rotated, dihedrals
+from equidrift.geometry import Floats, dihedrals, rotated
 from equidrift.graph import Graph
 from equidrift.records import Molecule
 
@@ -208,7 +208,7 @@ class TorsionTree:
             axis = origin - x[..., fixed, :]
             axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
             x[..., moved, :] = (
-                _rotated(x[..., moved, :] - origin[..., None, :], axis, delta[..., k])
+                rotated(x[..., moved, :] - origin[..., None, :], axis, delta[..., k])
                 + origin[..., None, :]
             )
         return x

@@ -8,46 +8,36 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+from rdkit import Chem
 
-from equidrift.adapters.rdkit.conditions import embed_with, relax_held
+from equidrift.adapters.rdkit.conditions import embed_with
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.relaxing import MMFF_VARIANTS, mmff_relax, require_mmff
+from equidrift.adapters.rdkit.rungs import (
+    APART_S,
+    FIRST_ATTEMPTS,
+    LADDER,
+    Rung,
+    call_limit_s,
+    embedded,
+    is_cage,
+    rungs_of,
+)
 from equidrift.checks.conditions import Conditions, Known
-from equidrift.errors import CrashError, InputError, MoleculeError, TimeLimitError
+from equidrift.errors import CrashError, InputError, TimeLimitError
 from equidrift.geometry import superposed
 from equidrift.isolated import run_apart
 from equidrift.protocols import Callback, CandidConformerModel, TimedConformerModel
 from equidrift.records import Molecule
-from equidrift.units import KCAL_MOL_PER_EV
 
 SEEDS = 2**31 - 2  # RDKit's random generator (minstd) has the states 1 .. 2**31 - 2
 CHUNK = 128  # conformers in one call of RDKit, which cannot be interrupted
-UFF_ITERATIONS = 1000
-MMFF_VARIANTS = ("MMFF94", "MMFF94s")
-FIRST_ATTEMPTS = 10  # of each conformer before the next setting is looked for
 FURTHER_SEEDS = 3  # tried by each setting that works for the molecule
 SEED_STRIDE = 1 << 29  # between them
-PROBE_SEED = 0x5EED
-ENOUGH_RUNGS = 2
-SMALL_RING, CAGE_RINGS = 4, 3
-APART_S = 20.0  # seconds RDKit may take for a cage before its process is ended
-CALL_S, ATOMS_PER_S = (
-    2,
-    50,
-)  # seconds in a call of RDKit: CALL_S, and of each conformer one and one more for each so many atoms
 CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the embedding has failed
-
-
-def _to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -> Chem.Mol:
-    mol: Chem.Mol = to_mol(molecule, positions_A)
-    return mol
 
 
 def rdkit_seeds(seeds: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -171,7 +161,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
     def _sample_here(
         self, molecule: Molecule, seeds: NDArray[np.int64], callback: Callback | None
     ) -> NDArray[np.float64]:
-        mol = _to_mol(molecule)
+        mol = to_mol(molecule)
         folded = rdkit_seeds(seeds)
         known = None if self.conditions is None else self.conditions.of(molecule)
         positions = np.full((len(folded), molecule.n_atoms, 3), np.nan)
@@ -266,117 +256,9 @@ def _nothing(mol: Chem.Mol) -> NDArray[np.float64]:
     return np.full((1, mol.GetNumAtoms(), 3), np.nan)
 
 
-def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
-    """What RDKit embeds, (k, n_atoms, 3) with k <= count."""
-    begun = time.monotonic()
-    try:
-        with rdBase.BlockLogs():
-            ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
-    except RuntimeError:
-        return np.zeros((0, mol.GetNumAtoms(), 3))
-    missing = count - len(ids)
-    in_time = time.monotonic() - begun < options.timeout
-    if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
-        raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
-    return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(
-        -1, mol.GetNumAtoms(), 3
-    )
-
-
-def call_limit_s(mol: Chem.Mol, count: int) -> int:
-    """Seconds RDKit may take for a call: far more than any molecule needs that embeds
-    at all.
-    """
-    return CALL_S + count * (1 + mol.GetNumAtoms() // ATOMS_PER_S)
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One setting of RDKit's embedding.
-
-    Parameters
-    ----------
-    small_rings : torsion preferences of small rings; their minimiser gives up on
-        cyclopentane.
-    knowledge : flat aromatic rings and linear triple bonds, which a helicene or
-        paracyclophane does not have.
-    random : from random coordinates instead of the metric matrix.
-    """
-
-    small_rings: bool = False
-    knowledge: bool = True
-    random: bool = False
-
-    def options(self, seed: int, num_threads: int, attempts: int, limit_s: int) -> Any:
-        """RDKit's EmbedParameters."""
-        options: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs have the wrong types of its fields
-        options.useSmallRingTorsions = self.small_rings
-        options.useBasicKnowledge = self.knowledge
-        options.useRandomCoords = self.random
-        options.enableSequentialRandomSeeds = True
-        options.randomSeed = seed
-        options.numThreads = num_threads
-        options.pruneRmsThresh = -1.0
-        options.maxIterations = attempts
-        options.trackFailures = True
-        options.timeout = limit_s
-        return options
-
-
-LADDER = (  # cheapest first
-    Rung(small_rings=True),
-    Rung(),
-    Rung(small_rings=True, random=True),
-    Rung(random=True),
-    Rung(knowledge=False),
-    Rung(knowledge=False, random=True),
-)
-
-
 def _sampled(model: ETKDG, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
     """`model.sample` within the process that calls it."""
     return model._sample_here(molecule, seeds, None)
-
-
-@lru_cache(maxsize=4096)
-def is_cage(molecule: Molecule) -> bool:
-    """Whether an atom is in three rings or more, two of them of four atoms at most."""
-    small: dict[int, int] = {}
-    rings: dict[int, int] = {}
-    mol = _to_mol(molecule)  # its rings are freed with it
-    for ring in mol.GetRingInfo().AtomRings():
-        for k in ring:
-            rings[k] = rings.get(k, 0) + 1
-            small[k] = small.get(k, 0) + (len(ring) <= SMALL_RING)
-    return any(rings[k] >= CAGE_RINGS and small[k] > 1 for k in rings)
-
-
-@lru_cache(maxsize=4096)
-def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
-    """`working_rungs`, found in a child process where RDKit may hang."""
-    if not is_cage(molecule):
-        return working_rungs(molecule)
-    try:
-        return run_apart(working_rungs, molecule, timeout_s=APART_S, what=f"embedding {molecule!r}")
-    except (TimeLimitError, CrashError):
-        return ()
-
-
-def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
-    """The settings that embed a molecule from a fixed seed, one from each kind of
-    start; empty where none does.
-
-    What does not embed here is not tried again, sample by sample.
-    """
-    mol = _to_mol(molecule)
-    working: list[Rung] = []
-    for rung in LADDER:
-        options = rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, call_limit_s(mol, 1))
-        if len(embedded(mol, 1, options)):
-            working.append(rung)
-            if len(working) == ENOUGH_RUNGS:
-                break
-    return tuple(working)
 
 
 def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:
@@ -394,111 +276,6 @@ def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.flo
     return known.placed(
         positions_A[[k for k, off in enumerate(near) if off.mean() < CORE_RMS_A**2]]
     )
-
-
-def mmff_relax(
-    molecule: Molecule,
-    positions_A: NDArray[np.float64],
-    max_iterations: int = 1000,
-    *,
-    variant: str = "MMFF94",
-    num_threads: int = 1,
-    known: Known | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Move conformers to the nearest minimum of MMFF94.
-
-    Parameters
-    ----------
-    molecule : the graph.
-    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
-    max_iterations : of RDKit's BFGS minimiser; 0 only evaluates the energies.
-    variant : "MMFF94" or "MMFF94s".
-    num_threads : threads RDKit may use; 0 is all of them.
-    known : atoms to hold and distances to keep; the energies are without the
-        restraints.
-
-    Returns
-    -------
-    positions_A : float64 (k, n_atoms, 3).
-    energies_eV : float64 (k,), NaN where the positions are.
-
-    Raises
-    ------
-    InputError
-        for an unknown variant, or positions of another shape.
-    MoleculeError
-        where MMFF94 has no atom type or parameter for the molecule.
-    """
-    if variant not in MMFF_VARIANTS:
-        raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
-    moved = np.array(positions_A, np.float64)
-    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(
-            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
-        )
-    energies = np.full(len(moved), np.nan)
-    finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
-    mol = _to_mol(molecule, moved[finite])
-    require_mmff(mol, molecule)
-    if known is not None:
-        relax = relax_held
-        moved[finite], energies[finite] = relax(mol, known, max_iterations, variant)
-    elif len(finite):
-        with rdBase.BlockLogs():
-            results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(
-                mol, numThreads=num_threads, maxIters=max_iterations, mmffVariant=variant
-            )
-        energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
-        moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
-    return moved, energies
-
-
-@lru_cache(maxsize=4096)
-def force_field_of(molecule: Molecule) -> str:
-    """The force field that has parameters for a molecule: "MMFF94", else "UFF", else
-    the empty string.
-    """
-    mol = _to_mol(molecule)
-    with rdBase.BlockLogs():
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
-            return "MMFF94"
-        return "UFF" if rdForceFieldHelpers.UFFHasAllMoleculeParams(mol) else ""
-
-
-def field_relax(
-    molecule: Molecule, positions_A: NDArray[np.float64], *, num_threads: int = 1
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conformers moved to the nearest minimum of MMFF94, of UFF where that has no
-    types, and their energies_eV.
-
-    Without either they stay as they are, with energies of NaN.
-    """
-    field = force_field_of(molecule)
-    if field == "MMFF94":
-        return mmff_relax(molecule, positions_A, num_threads=num_threads)
-    moved = np.array(positions_A, np.float64)
-    energies = np.full(len(moved), np.nan)
-    finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
-    if field and len(finite):
-        mol = _to_mol(molecule, moved[finite])
-        with rdBase.BlockLogs():
-            results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(
-                mol, numThreads=num_threads, maxIters=UFF_ITERATIONS
-            )
-        energies[finite] = [kcal / KCAL_MOL_PER_EV for _, kcal in results]
-        moved[finite] = [conformer.GetPositions() for conformer in mol.GetConformers()]
-    return moved, energies
-
-
-def require_mmff(mol: Chem.Mol, molecule: Molecule) -> None:
-    """Raise `MoleculeError` where MMFF94 cannot type the molecule."""
-    with rdBase.BlockLogs():
-        typed = rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol)
-    if not typed:
-        raise MoleculeError(
-            f"MMFF94 has no parameters for {molecule!r} (it knows H C N O F Si P S Cl Br I in common bonding); "
-            "use model='etkdg', which needs none"
-        )
 
 
 class ETKDGMMFF(ETKDG):
@@ -546,7 +323,7 @@ class ETKDGMMFF(ETKDG):
         MoleculeError
             where MMFF94 cannot type the molecule; `model="etkdg"` can.
         """
-        require_mmff(_to_mol(molecule), molecule)
+        require_mmff(to_mol(molecule), molecule)
         positions = super().sample(molecule, seeds, steps=steps, callback=callback)
         known = None if self.conditions is None else self.conditions.of(molecule)
         return mmff_relax(

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from rdkit import rdBase
 from rdkit.Chem import rdForceFieldHelpers
 
-from equidrift.adapters.rdkit.etkdg import require_mmff
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.relaxing import require_mmff
 from equidrift.errors import InputError
 from equidrift.records import Molecule
 from equidrift.units import KCAL_MOL_PER_EV

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.adapters.ase.xtb import gfn2_values
-from equidrift.adapters.rdkit.etkdg import mmff_relax
+from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.checks.molecule import Raw
 from equidrift.errors import EquidriftError
 from equidrift.protocols import BatchedMoleculeModel, MoleculeModel

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.geometry import COVALENT_RADII_A, MAX_ATOMS, check_supported
 from equidrift.errors import InputError, InputTypeError, MoleculeError
-from equidrift.graph import _fragments
+from equidrift.graph import walks
 from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
@@ -155,7 +155,7 @@ def unwrapped(
         )
         return lattice
 
-    for fragment in _fragments(molecule):
+    for fragment in walks(molecule):
         for atom, parent in fragment:
             if parent >= 0:
                 x[:, atom] -= image(x[:, atom] - x[:, parent])

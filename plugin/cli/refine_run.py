@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from equidrift._version import __version__
-from equidrift.api import refine_part
 from equidrift.checks.geometry import check_supported
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.output import (
@@ -25,6 +24,7 @@ from equidrift.cli.output import (
 from equidrift.cli.refine import Request
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.conformers import BATCH_SIZE
+from equidrift.engine.refined import refine_part
 from equidrift.errors import InputError
 from equidrift.files.ensembles import load_all
 from equidrift.files.formats import MANY_MOLECULES, STDOUT, suffix_of

@@ -29,7 +29,8 @@ from equidrift.engine.notes import notes_of, tell
 from equidrift.engine.tasks import Task
 from equidrift.engine.windows import Keep, run_window
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
-from equidrift.records import Ensemble, Molecule, joined, with_relative_energies
+from equidrift.joining import joined, with_relative_energies
+from equidrift.records import Ensemble, Molecule
 from equidrift.units import KCAL_MOL_PER_EV
 
 __all__ = [

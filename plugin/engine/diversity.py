@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.geometry import dihedrals
-from equidrift.graph import _connected_without, _in_small_ring, _symmetry_classes
+from equidrift.graph import connected_without, in_small_ring, symmetry_classes
 from equidrift.records import Molecule
 
 # differences that make a torsion new
@@ -60,7 +60,7 @@ def torsions(molecule: Molecule) -> Torsions:
     for i, j in molecule.bonds.tolist():
         neighbours[i].append(j)
         neighbours[j].append(i)
-    kind = _symmetry_classes(molecule, neighbours)
+    kind = symmetry_classes(molecule, neighbours)
     triple = molecule.bonds[molecule.bond_orders == 3.0]
     linear = set(
         triple.reshape(-1).tolist()
@@ -68,13 +68,11 @@ def torsions(molecule: Molecule) -> Torsions:
     rows, folds, thresholds = [], [], []
     for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
-        rigid = (
-            order in (1.5, 3.0) or i in linear or j in linear or _in_small_ring(neighbours, i, j)
-        )
+        rigid = order in (1.5, 3.0) or i in linear or j in linear or in_small_ring(neighbours, i, j)
         if rigid or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
-        in_ring = _connected_without(neighbours, i, j)
+        in_ring = connected_without(neighbours, i, j)
         hydrogen = 1 in (molecule.numbers[a], molecule.numbers[b])
         rows.append((a, i, j, b))
         folds.append(1 if in_ring else int(np.lcm(_fold(kind, sides[0]), _fold(kind, sides[1]))))

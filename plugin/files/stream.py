@@ -32,8 +32,9 @@ from equidrift.files.npz import load_arrays, load_npz, save_arrays
 from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.topologies import save_topology
+from equidrift.joining import joined
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
-from equidrift.records import Ensemble, joined
+from equidrift.records import Ensemble
 from equidrift.registry import ENSEMBLE_WRITERS, resolve
 
 FLUSH_S = 10.0  # what is done reaches the disk at least as often, batches permitting

@@ -17,6 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 import equidrift
+from equidrift import entries as entries_module
 from equidrift import registry
 from equidrift.cli.main import NETWORKED, build
 from equidrift.cli.models import options_of
@@ -139,11 +140,11 @@ def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         EntryPoint("works", f"{module.__name__}:make", "equidrift.models"),
     ]
     monkeypatch.setattr(
-        registry, "entry_points", lambda group: entries if group == "equidrift.models" else []
+        entries_module, "entry_points", lambda group: entries if group == "equidrift.models" else []
     )
-    registry._third_party.cache_clear()
+    entries_module.announced.cache_clear()
     yield ["gone", "raises", "number"]
-    registry._third_party.cache_clear()
+    entries_module.announced.cache_clear()
 
 
 def test_broken_plugins_are_reported_and_cost_nothing(broken_plugins: list[str]) -> None:

@@ -140,6 +140,12 @@ def test_every_dotted_string_of_the_registry_leads_somewhere() -> None:
             getattr(node, "name", "")
             for node in ast.parse(file.read_text()).body
             if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        } | {
+            target.id
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
         }
         assert name in names, f"{module}:{name} is not defined there"
 

@@ -11,8 +11,8 @@ from ase.calculators.fd import calculate_numerical_forces
 from ase.optimize import BFGS
 
 from equidrift.adapters.ase.calculators import MMFF
-from equidrift.adapters.rdkit.etkdg import mmff_relax
 from equidrift.adapters.rdkit.mmff_energy import MMFFEnergy
+from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Molecule
 from tests.conftest import make_ensemble

@@ -15,8 +15,9 @@ from rdkit.Geometry import Point3D
 import equidrift
 from equidrift.adapters.rdkit.conditions import relax_held, restrained_bounds
 from equidrift.adapters.rdkit.embed import embed_molecule_confs
-from equidrift.adapters.rdkit.etkdg import ETKDG, mmff_relax
+from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.checks.conditions import MOVED, RESTRAINT, Known, make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import Chain

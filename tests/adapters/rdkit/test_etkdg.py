@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equidrift.adapters.rdkit.etkdg import CHUNK, ETKDG, ETKDGMMFF, SEEDS, mmff_relax, rdkit_seeds
+from equidrift.adapters.rdkit.etkdg import CHUNK, ETKDG, ETKDGMMFF, SEEDS, rdkit_seeds
+from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import ConformerModel
 from equidrift.records import Molecule
@@ -103,7 +104,7 @@ def test_runtime_errors_of_the_embedding_are_caught(monkeypatch):
     """On strained cages RDKit raises RuntimeError; random coordinates are the second
     try.
     """
-    from equidrift.adapters.rdkit import etkdg as rdkit_etkdg
+    from equidrift.adapters.rdkit import rungs as rdkit_etkdg
 
     embed = rdkit_etkdg.rdDistGeom.EmbedMultipleConfs
 

@@ -32,7 +32,8 @@ from equidrift.errors import (
     NoValidSamplesError,
     UnknownNameError,
 )
-from equidrift.records import Molecule, joined
+from equidrift.joining import joined
+from equidrift.records import Molecule
 from equidrift.seeds import RETRY_STRIDE, sample_seeds
 from tests.doubles import Shaker
 

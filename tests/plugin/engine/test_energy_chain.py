@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift.adapters.rdkit.etkdg import mmff_relax
+from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
 from equidrift.engine.chain import ENERGY_ATOMS, Chain, default

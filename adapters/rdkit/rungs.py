@@ -1,0 +1,136 @@
+"""The settings of RDKit's embedding, cheapest first, and which of them embed a molecule."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom
+
+from equidrift.adapters.rdkit.molecule import to_mol
+from equidrift.errors import CrashError, TimeLimitError
+from equidrift.isolated import run_apart
+from equidrift.records import Molecule
+
+FIRST_ATTEMPTS = 10  # of each conformer before the next setting is looked for
+PROBE_SEED = 0x5EED
+ENOUGH_RUNGS = 2
+SMALL_RING, CAGE_RINGS = 4, 3
+APART_S = 20.0  # seconds RDKit may take for a cage before its process is ended
+
+# seconds in a call of RDKit: CALL_S, and of each conformer one and one more for each so many
+# atoms
+CALL_S, ATOMS_PER_S = 2, 50
+
+
+def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
+    """What RDKit embeds, (k, n_atoms, 3) with k <= count."""
+    begun = time.monotonic()
+    try:
+        with rdBase.BlockLogs():
+            ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
+    except RuntimeError:
+        return np.zeros((0, mol.GetNumAtoms(), 3))
+    missing = count - len(ids)
+    in_time = time.monotonic() - begun < options.timeout
+    if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
+        raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
+    return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(
+        -1, mol.GetNumAtoms(), 3
+    )
+
+
+def call_limit_s(mol: Chem.Mol, count: int) -> int:
+    """Seconds RDKit may take for a call: far more than any molecule needs that embeds
+    at all.
+    """
+    return CALL_S + count * (1 + mol.GetNumAtoms() // ATOMS_PER_S)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One setting of RDKit's embedding.
+
+    Parameters
+    ----------
+    small_rings : torsion preferences of small rings; their minimiser gives up on
+        cyclopentane.
+    knowledge : flat aromatic rings and linear triple bonds, which a helicene or
+        paracyclophane does not have.
+    random : from random coordinates instead of the metric matrix.
+    """
+
+    small_rings: bool = False
+    knowledge: bool = True
+    random: bool = False
+
+    def options(self, seed: int, num_threads: int, attempts: int, limit_s: int) -> Any:
+        """RDKit's EmbedParameters."""
+        options: Any = rdDistGeom.ETKDGv3()  # RDKit's stubs have the wrong types of its fields
+        options.useSmallRingTorsions = self.small_rings
+        options.useBasicKnowledge = self.knowledge
+        options.useRandomCoords = self.random
+        options.enableSequentialRandomSeeds = True
+        options.randomSeed = seed
+        options.numThreads = num_threads
+        options.pruneRmsThresh = -1.0
+        options.maxIterations = attempts
+        options.trackFailures = True
+        options.timeout = limit_s
+        return options
+
+
+LADDER = (  # cheapest first
+    Rung(small_rings=True),
+    Rung(),
+    Rung(small_rings=True, random=True),
+    Rung(random=True),
+    Rung(knowledge=False),
+    Rung(knowledge=False, random=True),
+)
+
+
+@lru_cache(maxsize=4096)
+def is_cage(molecule: Molecule) -> bool:
+    """Whether an atom is in three rings or more, two of them of four atoms at most."""
+    small: dict[int, int] = {}
+    rings: dict[int, int] = {}
+    mol = to_mol(molecule)  # its rings are freed with it
+    for ring in mol.GetRingInfo().AtomRings():
+        for k in ring:
+            rings[k] = rings.get(k, 0) + 1
+            small[k] = small.get(k, 0) + (len(ring) <= SMALL_RING)
+    return any(rings[k] >= CAGE_RINGS and small[k] > 1 for k in rings)
+
+
+@lru_cache(maxsize=4096)
+def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
+    """`working_rungs`, found in a child process where RDKit may hang."""
+    if not is_cage(molecule):
+        return working_rungs(molecule)
+    try:
+        return run_apart(working_rungs, molecule, timeout_s=APART_S, what=f"embedding {molecule!r}")
+    except (TimeLimitError, CrashError):
+        return ()
+
+
+def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
+    """The settings that embed a molecule from a fixed seed, one from each kind of
+    start; empty where none does.
+
+    What does not embed here is not tried again, sample by sample.
+    """
+    mol = to_mol(molecule)
+    working: list[Rung] = []
+    for rung in LADDER:
+        options = rung.options(PROBE_SEED, 1, FIRST_ATTEMPTS, call_limit_s(mol, 1))
+        if len(embedded(mol, 1, options)):
+            working.append(rung)
+            if len(working) == ENOUGH_RUNGS:
+                break
+    return tuple(working)

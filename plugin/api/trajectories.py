@@ -1,0 +1,150 @@
+"""Trajectories: what comes next, what lies between, what was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equidrift.arguments import check_count
+from equidrift.engine.trajectories import (
+    forecast_job,
+    interpolation_job,
+    make_settings,
+    masked_job,
+    refinement_job,
+    run,
+)
+from equidrift.errors import InputError
+from equidrift.records import Trajectory
+
+
+def forecast(
+    trajectory: Any,
+    n_frames: int,
+    n: int = 1,
+    *,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> list[Trajectory]:
+    """n continuations of a trajectory by n_frames each.
+
+    Parameters
+    ----------
+    trajectory : Trajectory, MDAnalysis Universe or AtomGroup, or a list of `ase.Atoms`
+        whose `info` holds "time_fs"; files are read by `equidrift.load_trajectory`.
+        Frames evenly spaced, in A; across periodic boundaries it is unwrapped where it
+        has a box.
+    n_frames : new frames, at the spacing of the given ones.
+    n : samples.
+    model : "default", "geotdm", "last-frame", "constant-velocity", the path of a
+        trained model, or an object with `complete` and `continue_` (see
+        `equidrift.protocols.TrajectoryModel`).
+    seed : of the run. Sample k depends on it and on k alone, not on n or the batch
+        size.
+    progress : show a progress bar on stderr.
+    **options : `steps`, network calls of a window (None: the model's own default);
+        `broken`, what happens to a draw in which a bond length, stereo or distance
+        fails the check that the given frames pass: "redraw", or "report", which keeps
+        it; both are counted in the provenance; `max_attempts`, draws of a sample before
+        it is given up (20); `batch_size`, samples in one call of the model; and
+        whatever the model takes.
+
+    Returns
+    -------
+    n Trajectories of the new frames alone, their times going on from the given ones.
+    provenance: model, weights hash, seeds, draws rejected by reason, broken frames kept
+    by reason, exact=False.
+
+    Raises
+    ------
+    InputError
+        for too few frames, NaN, units that look like nm, unequal times, a spacing the
+        model was not trained on, frames that do not follow each other (unrelated
+        conformers), or jumps across a periodic boundary without a box; MoleculeError
+        for elements or sizes that the model does not know.
+    NoValidSamplesError
+        where a sample stays broken, with the reasons counted.
+    InputTypeError, UnknownNameError
+        for another object, an unknown model.
+    """
+    check_count("n", n)
+    return run(
+        forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress
+    )
+
+
+def interpolate(
+    trajectory: Any,
+    n_frames: int | None = None,
+    n: int = 1,
+    *,
+    given: Any = None,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> list[Trajectory]:
+    """n trajectories through the given frames, with new frames between them; the given
+    ones stay exactly.
+
+    Parameters
+    ----------
+    trajectory : as for `forecast`.
+    n_frames : frames to put between each two neighbours. None fills in what is missing
+        of an even grid: times that are whole multiples of the shortest step, say 0, 5,
+        10, 120, 125 fs.
+    given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's
+        own, evenly spaced frames; positions of the others are not read and may be NaN.
+        In place of n_frames.
+    n, model, seed, progress, **options : as for `forecast`.
+
+    Returns
+    -------
+    n Trajectories, given frames included; provenance["given"] lists their places
+    (provenance["given_atoms"] counts them with `given`).
+
+    Raises ------ As `forecast`; InputError also where nothing is missing, times do not
+    lie on a grid, or a gap is longer than the model sees.
+    """
+    check_count("n", n)
+    settings = make_settings(model, seed=seed, **options)
+    if given is None:
+        return run(interpolation_job(trajectory, n_frames, settings), n, progress)
+    if n_frames is not None:
+        raise InputError(
+            "give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both"
+        )
+    return run(masked_job(trajectory, given, settings), n, progress)
+
+
+def refine_trajectory(
+    trajectory: Any,
+    n: int = 1,
+    *,
+    level: float = 0.3,
+    model: Any = "default",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> list[Trajectory]:
+    """n refined versions of a coarse trajectory, by partial noising and denoising
+    (arXiv:2410.13027, interpolation and refinement).
+
+    Parameters
+    ----------
+    trajectory : as for `forecast`; its bonds may be wrong.
+    level : how far it is noised: above 0 (little changes) to 1 (nothing is kept).
+    n, model, seed, progress, **options : as for `forecast`, but frames that stay broken
+        are reported unless broken="redraw".
+
+    Returns
+    -------
+    n Trajectories; provenance counts "broken_frames" and "broken_frames_before".
+
+    Raises ------ As `forecast`; InputError also for a level out of its range, or a
+    model that does not refine.
+    """
+    check_count("n", n)
+    settings = make_settings(model, seed=seed, **{"broken": "report", **options})
+    return run(refinement_job(trajectory, level, settings), n, progress)

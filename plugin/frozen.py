@@ -1,0 +1,87 @@
+"""What the fields of the records share: they are checked, copied and read-only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.text import MAX_NAME, MAX_VALUE, check_text
+
+
+class Frozen:
+    """What immutable dataclasses share: they pickle and copy by their fields, so that
+    arrays stay read-only and mappings work.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        plain = {
+            name: dict(value) if isinstance(value, MappingProxyType) else value
+            for name, value in fields.items()
+        }
+        return _rebuilt, (type(self), plain)
+
+
+def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
+    return kind(**fields)
+
+
+def frozen_array(
+    value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: str
+) -> NDArray[Any]:
+    """A read-only copy of `value` with the given dtype; `None` in `shape` matches any
+    length.
+    """
+    try:
+        array = np.array(value, dtype=dtype)
+        if dtype is np.int64 and not np.array_equal(array, np.asarray(value)):
+            raise ValueError("not whole numbers")
+    except (TypeError, ValueError, OverflowError) as error:
+        wanted = {np.int64: "whole numbers", np.float64: "numbers"}.get(dtype, "True and False")
+        raise InputError(f"{name} must be {wanted} in an array: {error}") from error
+    if array.size == 0 and len(shape) > 1:
+        array = array.reshape([length or 0 for length in shape])
+    if array.ndim != len(shape) or any(
+        want is not None and have != want for have, want in zip(array.shape, shape)
+    ):
+        wanted = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
+        raise InputError(f"{name} has shape {array.shape}, expected {wanted}")
+    array.setflags(write=False)
+    return array
+
+
+def texts_by_name(properties: Any, what: str) -> dict[str, str]:
+    """Properties by name, as text; numbers are written as Python writes them."""
+    if not isinstance(properties, Mapping):
+        raise InputTypeError(
+            f"{what} must be a mapping of names to text, not {type(properties).__name__}"
+        )
+    texts = {}
+    for name, value in properties.items():
+        check_text(name, f"a name in {what}", MAX_NAME)
+        text = value if isinstance(value, str) else str(value)
+        texts[name] = check_text(text, f"{what}[{name!r}]", MAX_VALUE, lines=True)
+    return texts
+
+
+def text_columns(properties: Any, n: int) -> dict[str, tuple[str, ...]]:
+    """Properties of n samples: name -> n texts."""
+    columns = {}
+    if not isinstance(properties, Mapping):
+        raise InputTypeError(
+            f"properties must be a mapping of names to texts, not {type(properties).__name__}"
+        )
+    for name, texts in properties.items():
+        if isinstance(texts, str) or len(texts) != n:
+            raise InputError(
+                f"properties[{name!r}] must hold {n} texts, one a sample, not {texts!r:.40}"
+            )
+        what = f"properties[{check_text(name, 'a name in properties', MAX_NAME)!r}]"
+        columns[name] = tuple(check_text(str(text), what, MAX_VALUE, lines=True) for text in texts)
+    return columns

@@ -1,0 +1,252 @@
+"""The molecular graph that every host and model shares."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.errors import InputError, InputTypeError
+from equidrift.frozen import Frozen, frozen_array, texts_by_name
+from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text
+
+SYMBOLS = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh "
+    "Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
+).split()
+
+# what a Molecule may hold per atom beside its graph
+LABELS = ("atom_names", "residue_names", "residue_ids", "chain_ids", "insertion_codes")
+MAX_ISOTOPE, MAX_ATOM_MAP = 999, 999_999
+MAX_CHARGE = 20  # of an atom, either sign
+MAX_MULTIPLICITY = 99
+ORDERS = (0.0, 1.0, 1.5, 2.0, 3.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule(Frozen):
+    """A molecular graph with every hydrogen explicit, in the caller's atom order.
+
+    Parameters
+    ----------
+    numbers : (n,) atomic numbers.
+    bonds : (m, 2) atom indices.
+    bond_orders : (m,) 1, 2, 3 or 1.5 (aromatic); 0 for a dative or unknown bond.
+    formal_charges : (n,) in elementary charges.
+    tetrahedral : (k, 5) rows `(centre, a, b, c, d)`: the signed volume (r_a - r_d) .
+        ((r_b - r_d) x (r_c - r_d)) is positive; d is the centre itself when it has
+        three neighbours and a lone pair.
+    double_bonds : (k, 5) rows `(a, i, j, b, cis)`: along a-i=j-b the dihedral is 0 (cis
+        = 1) or 180 degrees (cis = 0).
+    multiplicity : spin multiplicity 2S+1.
+    name, smiles : as the user gave them; either may be empty.
+    isotopes : (n,) mass numbers, 0 for the natural mixture; empty for all of that kind.
+    atom_maps : (n,) the user's numbers of atoms (`[CH3:1]`), 0 for none; empty for no
+        numbers.
+    properties : what else came with the molecule, such as the fields of its SDF record:
+        text by name.
+    axial : (k, 5) rows `(a, i, j, b, positive)`: about the axis i...j, a hindered single
+        bond, the dihedral a-i-j-b is between 0 and 180 degrees (positive = 1) or
+        between -180 and 0 (positive = 0).
+    atom_names, residue_names, residue_ids : optional, one per atom.
+    chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has
+        the id 52 and the insertion code "A".
+
+    Raises
+    ------
+    InputError
+        where shapes or indices do not fit.
+    """
+
+    numbers: NDArray[np.int64]
+    bonds: NDArray[np.int64]
+    bond_orders: NDArray[np.float64]
+    formal_charges: NDArray[np.int64]
+    tetrahedral: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    double_bonds: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    multiplicity: int = 1
+    name: str = ""
+    smiles: str = ""
+    isotopes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    atom_maps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    properties: Mapping[str, str] = field(default_factory=dict)
+    atom_names: tuple[str, ...] | None = None
+    residue_names: tuple[str, ...] | None = None
+    residue_ids: tuple[int, ...] | None = None
+    chain_ids: tuple[str, ...] | None = None
+    insertion_codes: tuple[str, ...] | None = None
+    axial: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+
+    def __post_init__(self) -> None:
+        fix = object.__setattr__
+        fix(self, "numbers", frozen_array(self.numbers, np.int64, (None,), "numbers"))
+        n = len(self.numbers)
+        fix(self, "bonds", frozen_array(self.bonds, np.int64, (None, 2), "bonds"))
+        fix(
+            self,
+            "bond_orders",
+            frozen_array(self.bond_orders, np.float64, (len(self.bonds),), "bond_orders"),
+        )
+        fix(
+            self,
+            "formal_charges",
+            frozen_array(self.formal_charges, np.int64, (n,), "formal_charges"),
+        )
+        fix(self, "tetrahedral", frozen_array(self.tetrahedral, np.int64, (None, 5), "tetrahedral"))
+        fix(
+            self,
+            "double_bonds",
+            frozen_array(self.double_bonds, np.int64, (None, 5), "double_bonds"),
+        )
+        fix(self, "axial", frozen_array(self.axial, np.int64, (None, 5), "axial"))
+        for label, index in (
+            ("bonds", self.bonds),
+            ("tetrahedral", self.tetrahedral),
+            ("double_bonds", self.double_bonds[:, :4]),
+            ("axial", self.axial[:, :4]),
+        ):
+            if index.size and (index.min() < 0 or index.max() >= n):
+                raise InputError(
+                    f"{label} names atom {int(index.max())}, but the molecule has {n} atoms (0 to {n - 1})"
+                )
+        if n and not (1 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
+            raise InputError(
+                f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}"
+            )
+        for label in LABELS:
+            value = getattr(self, label)
+            if value is not None:
+                if len(value) != n:
+                    raise InputError(f"{label} has {len(value)} entries for {n} atoms")
+                fix(self, label, tuple(value))
+        self._check_more(n)
+
+    def _check_more(self, n: int) -> None:
+        """The fields that are no part of the graph."""
+        fix = object.__setattr__
+        for label, most in (("isotopes", MAX_ISOTOPE), ("atom_maps", MAX_ATOM_MAP)):
+            value = getattr(self, label)
+            array = frozen_array(value if len(value) else np.zeros(n), np.int64, (n,), label)
+            if n and not (0 <= array.min() and array.max() <= most):
+                raise InputError(
+                    f"{label} must be 0 to {most}, not {array.min() if array.min() < 0 else array.max()}"
+                )
+            fix(self, label, array)
+        if isinstance(self.multiplicity, bool) or not isinstance(
+            self.multiplicity, int | np.integer
+        ):
+            raise InputTypeError(f"multiplicity must be an integer, not {self.multiplicity!r}")
+        if not 1 <= self.multiplicity <= MAX_MULTIPLICITY:
+            raise InputError(
+                f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {self.multiplicity}"
+            )
+        fix(self, "multiplicity", int(self.multiplicity))
+        if self.bond_orders.size and not np.isin(self.bond_orders, ORDERS).all():
+            odd = sorted(set(self.bond_orders[~np.isin(self.bond_orders, ORDERS)].tolist()))
+            raise InputError(
+                f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd[0]:g}"
+            )
+        if n and np.abs(self.formal_charges).max() > MAX_CHARGE:
+            raise InputError(
+                f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not {np.abs(self.formal_charges).max()}"
+            )
+        if self.double_bonds.size and not np.isin(self.double_bonds[:, 4], (0, 1)).all():
+            raise InputError("double_bonds must say 1 (cis) or 0 (trans) in their last column")
+        check_text(self.name, "name", MAX_NAME, lines=True)
+        check_text(self.smiles, "smiles", MAX_SMILES)
+        for label in LABELS:
+            for text in set(getattr(self, label) or ()) if label != "residue_ids" else ():
+                check_text(text, label, MAX_LABEL)
+        if self.residue_ids is not None:
+            fix(
+                self,
+                "residue_ids",
+                tuple(frozen_array(self.residue_ids, np.int64, (n,), "residue_ids").tolist()),
+            )
+            if n and max(map(abs, self.residue_ids)) >= 2**31:
+                raise InputError(
+                    f"residue_ids must fit into 32 bits, not {max(map(abs, self.residue_ids))}"
+                )
+        fix(self, "properties", MappingProxyType(texts_by_name(self.properties, "properties")))
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def charge(self) -> int:
+        """Total charge in elementary charges."""
+        return int(self.formal_charges.sum())
+
+    @property
+    def symbols(self) -> list[str]:
+        return [SYMBOLS[z] for z in self.numbers]
+
+    def replace(self, **changes: Any) -> Molecule:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def has_hand(self) -> bool:
+        """Whether its stereo tells it from its mirror image."""
+        return bool(len(self.tetrahedral) or len(self.axial))
+
+    def key(self) -> tuple[Any, ...]:
+        """What decides whether two molecules are the same graph in the same atom order,
+        stereo and isotopes included.
+        """
+        bonds = sorted(
+            (min(i, j), max(i, j), o)
+            for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist())
+        )
+        stereo = (
+            tuple(map(tuple, self.tetrahedral.tolist())),
+            tuple(map(tuple, self.double_bonds.tolist())),
+            *map(tuple, self.axial.tolist()),
+        )
+        isotopes = tuple(self.isotopes.tolist()) if self.isotopes.any() else ()
+        return (
+            tuple(self.numbers.tolist()),
+            tuple(bonds),
+            tuple(self.formal_charges.tolist()),
+            self.multiplicity,
+            stereo,
+            isotopes,
+        )
+
+    def entry(self) -> tuple[Any, ...]:
+        """What decides whether two molecules are the same entry of a library: graph,
+        name, SMILES, maps and properties.
+        """
+        return (
+            self.key(),
+            self.name,
+            self.smiles,
+            tuple(self.atom_maps.tolist()),
+            tuple(sorted(self.properties.items())),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Molecule) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        return f"Molecule({self.name or self.smiles or '?'}, {self.n_atoms} atoms, charge {self.charge:+d})"
+
+    @classmethod
+    def from_smiles(cls, smiles: str, name: str = "") -> Molecule:
+        """Read a SMILES; hydrogens are added behind the heavy atoms.
+
+        Raises `MoleculeError` for what cannot be read.
+        """
+        from equidrift.registry import host_function
+
+        molecule: Molecule = host_function("rdkit", "from_smiles")(smiles, name=name)
+        return molecule

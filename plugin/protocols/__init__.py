@@ -1,0 +1,90 @@
+"""The contracts between the core, the models and the adapters.
+
+A class of ours inherits its protocol, which gives it the defaults and lets mypy check
+the rest. An object of somebody else needs the methods alone: `as_conformer_model` and
+its kin give it the defaults of what it leaves out, and are called once, where the
+object enters. After that nothing has to ask whether an attribute is there. What only
+some of them can do (mix molecules in a batch, draw independent proposals) is a protocol
+of its own, asked for by `isinstance`.
+"""
+
+from __future__ import annotations
+
+from equidrift.protocols.conformers import (
+    BatchedConformerModel,
+    CandidConformerModel,
+    ConformerModel,
+    DenoisingConformerModel,
+    EnergyRefiner,
+    Refiner,
+    SurfaceRefiner,
+    TimedConformerModel,
+)
+from equidrift.protocols.entering import (
+    as_conformer_model,
+    as_molecule_model,
+    as_proposer,
+    as_refiner,
+    as_trajectory_model,
+)
+from equidrift.protocols.files import EnsembleReader, EnsembleWriter, TrajectoryWriter
+from equidrift.protocols.molecules import BatchedMoleculeModel, MoleculeModel
+from equidrift.protocols.proposers import (
+    BatchedProposer,
+    CautiousProposer,
+    IndependentProposer,
+    Proposer,
+    StorableProposer,
+)
+from equidrift.protocols.trajectories import (
+    BatchedTrajectoryModel,
+    RefiningTrajectoryModel,
+    TrajectoryModel,
+)
+from equidrift.protocols.values import (
+    Callback,
+    ConformerJob,
+    Floats,
+    Raw,
+    RefinerJob,
+    Relax,
+    Seeds,
+    Surface,
+)
+
+__all__ = [
+    "BatchedConformerModel",
+    "BatchedMoleculeModel",
+    "BatchedProposer",
+    "BatchedTrajectoryModel",
+    "Callback",
+    "CandidConformerModel",
+    "CautiousProposer",
+    "ConformerJob",
+    "ConformerModel",
+    "DenoisingConformerModel",
+    "EnergyRefiner",
+    "EnsembleReader",
+    "EnsembleWriter",
+    "Floats",
+    "IndependentProposer",
+    "MoleculeModel",
+    "Proposer",
+    "Raw",
+    "Refiner",
+    "RefinerJob",
+    "RefiningTrajectoryModel",
+    "Relax",
+    "Seeds",
+    "StorableProposer",
+    "Surface",
+    "SurfaceRefiner",
+    "TimedConformerModel",
+    "TrajectoryModel",
+    "TrajectoryWriter",
+    "as_conformer_model",
+    "as_molecule_model",
+    "as_proposer",
+    "as_refiner",
+    "as_trajectory_model",
+]

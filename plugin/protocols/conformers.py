@@ -1,0 +1,172 @@
+"""What draws conformers of a molecule, and what moves them to a minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Self, runtime_checkable
+
+from equidrift.protocols.values import (
+    Callback,
+    ConformerJob,
+    Floats,
+    RefinerJob,
+    Seeds,
+    Surface,
+)
+from equidrift.records import Molecule
+
+
+@runtime_checkable
+class ConformerModel(Protocol):
+    """Draws conformers of a molecule, one random stream per sample.
+
+    Attributes
+    ----------
+    name : str
+        For provenance.
+    elements : tuple of int or None
+        Atomic numbers it takes; None for all that the checks know.
+    max_atoms : int or None
+        Most atoms it takes, hydrogens included; None for what the checks allow.
+    block : int
+        Samples that it couples: each range of samples it is given starts at a multiple.
+    batch_size : int or None
+        Samples in one call; None leaves it to the caller.
+    default_steps : int or None
+        Network calls of a sample if `steps` is None; None if it calls none.
+    weights_sha256 : str or None
+        Hash of its weights, or None.
+    """
+
+    name: str
+    elements: tuple[int, ...] | None = None
+    max_atoms: int | None = None
+    block: int = 1
+    batch_size: int | None = None
+    default_steps: int | None = None
+    weights_sha256: str | None = None
+
+    def sample(
+        self,
+        molecule: Molecule,
+        seeds: Seeds,
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> Floats:
+        """Conformers, float64 (len(seeds), n_atoms, 3) in A.
+
+        Sample k depends on seeds[k] alone. Whatever the batch, the processor's
+        instructions aside, floats agree to 1e-4 A for models that refine embedded
+        conformers, and to 1e-3 A for those that denoise in many float32 steps. A sample
+        that could not be made is a block of NaN, never missing.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchedConformerModel(ConformerModel, Protocol):
+    """A model that mixes molecules in one batch."""
+
+    def sample_many(
+        self,
+        jobs: Sequence[ConformerJob],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Floats]:
+        """`sample` of several molecules, (k, n_atoms, 3) of each job."""
+        ...
+
+
+@runtime_checkable
+class TimedConformerModel(ConformerModel, Protocol):
+    """A model whose calls can have a time limit."""
+
+    def timed(self, timeout_s: float) -> Self:
+        """The same model with a time limit in seconds on each call of `sample`."""
+        ...
+
+
+@runtime_checkable
+class CandidConformerModel(ConformerModel, Protocol):
+    """A model that can tell that it will never make a conformer of a molecule."""
+
+    def never_embeds(self, molecule: Molecule) -> bool:
+        """Whether further draws are in vain."""
+        ...
+
+
+@runtime_checkable
+class DenoisingConformerModel(ConformerModel, Protocol):
+    """A model whose denoiser can be called at a noise level of one's own."""
+
+    def denoise_many(
+        self,
+        jobs: Sequence[RefinerJob],
+        seeds: Sequence[Seeds],
+        sigma_A: float,
+        steps: int | None,
+        callback: Callback | None = None,
+    ) -> list[Floats]:
+        """Denoise the positions of each job, which carry noise of standard deviation
+        `sigma_A` in A; each sample's further noise comes from its own seed.
+        """
+        ...
+
+
+@runtime_checkable
+class Refiner(Protocol):
+    """Moves conformers to the nearest minimum of a level of theory, keeping graph and
+    stereo.
+
+    Attributes
+    ----------
+    name : str
+        For provenance.
+    elements : tuple of int or None
+        Atomic numbers it was trained on; None for all that the checks know.
+    max_atoms : int or None
+        Most atoms it takes; None for what the checks allow.
+    batch_size : int or None
+        Conformers in one call; None leaves it to the caller.
+    default_steps : int or None
+        Steps if `steps` is None.
+    weights_sha256 : str or None
+        Hash of its weights, or None.
+    """
+
+    name: str
+    elements: tuple[int, ...] | None = None
+    max_atoms: int | None = None
+    batch_size: int | None = None
+    default_steps: int | None = None
+    weights_sha256: str | None = None
+
+    def refine_many(
+        self,
+        jobs: Sequence[RefinerJob],
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Floats]:
+        """The moved positions of each job, in its shape, in A."""
+        ...
+
+
+@runtime_checkable
+class EnergyRefiner(Refiner, Protocol):
+    """A refiner that goes down an energy, and tells it: `energies_eV` gives those (k,) of
+    conformers (k, n_atoms, 3), which can be compared within a molecule.
+    """
+
+    def energies_eV(self, molecule: Molecule, positions_A: Floats) -> Floats: ...
+
+
+@runtime_checkable
+class SurfaceRefiner(Refiner, Protocol):
+    """A refiner whose energy has a gradient, of which calculators and forces are made."""
+
+    def surface(self, molecule: Molecule) -> Surface:
+        """Positions (k, n_atoms, 3) in A -> energies (k,) in eV, gradients in eV/A."""
+        ...

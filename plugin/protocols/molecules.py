@@ -1,0 +1,79 @@
+"""What draws new molecules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from equidrift.protocols.values import (
+    Callback,
+    Floats,
+    Raw,
+    Seeds,
+)
+
+
+@runtime_checkable
+class MoleculeModel(Protocol):
+    """Draws new molecules, one random stream per sample; sample k depends on seeds[k]
+    alone, given the other arguments.
+
+    Attributes
+    ----------
+    name : str
+        For provenance.
+    max_atoms : int
+        Most atoms of a sample, hydrogens included.
+    max_heavy_atoms : int or None
+        Most heavy atoms of a sample; None if only `max_atoms` counts.
+    properties : mapping
+        Name -> (least, greatest) value of each property it can be conditioned on; the
+        unit ends the name, as in `gap_eV`.
+    takes_fragment : bool
+        Whether `fragment` can be given.
+    elements : tuple of int
+        Atomic numbers of its samples.
+    batch_size, default_steps, weights_sha256
+        See `ConformerModel`.
+    """
+
+    name: str
+    max_atoms: int
+    max_heavy_atoms: int | None = None
+    properties: Mapping[str, tuple[float, float]] = {}
+    takes_fragment: bool = False
+    elements: tuple[int, ...] = (1, 6, 7, 8, 9)
+    batch_size: int | None = None
+    default_steps: int | None = None
+    weights_sha256: str | None = None
+
+    def sample(
+        self,
+        seeds: Seeds,
+        *,
+        targets: Mapping[str, float] | None = None,
+        guidance: float | None = None,
+        fragment: Raw | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Raw | None]:
+        """For each seed the raw (Molecule without stereo tags, positions_A (n_atoms,
+        3)) before any check, relaxation or filter; None if no molecule was made.
+
+        `targets` maps property -> value; `guidance` 0 ignores them, 1 is plain
+        conditioning, more is classifier-free guidance. `fragment` is kept as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchedMoleculeModel(MoleculeModel, Protocol):
+    """A model that draws for different targets in one batch."""
+
+    def sample_many(
+        self, seeds: Seeds, wanted: Floats, *, steps: int | None = None
+    ) -> list[Raw | None]:
+        """`sample` with targets (k, n_properties) of its own for each seed, in the
+        order of `properties`; NaN leaves a property free.
+        """
+        ...

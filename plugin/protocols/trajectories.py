@@ -1,0 +1,110 @@
+"""What draws the frames of a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.protocols.values import (
+    Callback,
+    Floats,
+    Seeds,
+)
+from equidrift.records import Trajectory
+
+
+@runtime_checkable
+class TrajectoryModel(Protocol):
+    """Draws the frames of a trajectory that are not given; sample k depends on seeds[k]
+    alone (floats agree to 1e-4 A).
+
+    Attributes
+    ----------
+    name : str
+        For provenance.
+    min_frames : int
+        Given frames that it needs.
+    dt_range_fs : tuple of float
+        Least and greatest spacing of the frames it was trained on, in fs.
+    elements : tuple of int or None
+        Atomic numbers it takes; None for any.
+    max_atoms : int or None
+        Most atoms it takes; None for any number.
+    window : int
+        Frames of one call of `complete` in a chain; 0 for all that are known.
+    batch_size, default_steps, weights_sha256
+        See `ConformerModel`.
+    """
+
+    name: str
+    min_frames: int
+    dt_range_fs: tuple[float, float]
+    elements: tuple[int, ...] | None = None
+    max_atoms: int | None = None
+    window: int = 0
+    batch_size: int | None = None
+    default_steps: int | None = None
+    weights_sha256: str | None = None
+
+    def complete(
+        self,
+        trajectory: Trajectory,
+        given: NDArray[np.bool_],
+        seeds: Seeds,
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> Floats:
+        """Fill in the frames that are not marked as given (n_frames,): forecast,
+        interpolation and inpainting are masks.
+
+        Rows of `trajectory.positions_A` that are not given are ignored and may be NaN.
+        Returns float64 (len(seeds), n_frames, n_atoms, 3) in A, in which given frames
+        are exactly what came in.
+        """
+        ...
+
+    def continue_(
+        self,
+        trajectory: Trajectory,
+        n_frames: int,
+        seeds: Seeds,
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Trajectory]:
+        """The next n_frames alone, one trajectory for each seed, by windows of
+        `complete`.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchedTrajectoryModel(TrajectoryModel, Protocol):
+    """A model that goes on from several pasts in one batch."""
+
+    def continue_many(
+        self,
+        trajectories: Sequence[Trajectory],
+        n_frames: int,
+        seeds: Seeds,
+        *,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Trajectory]:
+        """`continue_` with a trajectory of the molecule for each seed."""
+        ...
+
+
+@runtime_checkable
+class RefiningTrajectoryModel(TrajectoryModel, Protocol):
+    """A model that also refines: it noises whole trajectories and denoises them."""
+
+    def refine(self, trajectory: Trajectory, seeds: Seeds, *, level: float = 0.3) -> Floats:
+        """Float64 (len(seeds), n_frames, n_atoms, 3) in A; `level` 0 changes nothing, 1
+        draws anew.
+        """
+        ...

@@ -170,6 +170,8 @@ class Rows:
     @classmethod
     def of(cls, graphs: Sequence[HeavyGraph]) -> Rows:
         """One row per graph, in their order; the same graph may come again."""
+        if len(graphs) > 1 and all(graph is graphs[0] for graph in graphs):
+            return cls.repeated(graphs[0], len(graphs))
         tables = [graph.tables for graph in graphs]
         atoms, torsions = [g.n_atoms for g in graphs], [g.n_torsions for g in graphs]
         n_pairs = [table["pairs"].shape[1] for table in tables]
@@ -193,6 +195,33 @@ class Rows:
                 name: torch.cat(parts, dim=0 if name.endswith("codes") else 1)
                 for name, parts in joined.items()
             },
+        )
+
+    @classmethod
+    def repeated(cls, graph: HeavyGraph, count: int) -> Rows:
+        """`count` rows of one graph; the same as `of`, and quicker."""
+        n, m = graph.n_atoms, graph.n_torsions
+        p = graph.tables["pairs"].shape[1]
+        row = torch.arange(count)
+        steps = {
+            "pairs": [n],
+            "axes": [n],
+            "separated": [p, m],
+            "arms": [2 * m, n],
+            "ends": [n, n, n, n, m],
+        }
+        joined = {}
+        for name, value in graph.tables.items():
+            if name.endswith("codes"):
+                joined[name] = value.repeat(count, 1)
+            else:
+                shift = torch.tensor(steps[name])[:, None, None] * row[:, None]
+                joined[name] = (value[:, None] + shift).reshape(len(value), -1)
+        return cls(
+            n_rows=count,
+            row_of_atom=row.repeat_interleave(n),
+            row_of_torsion=row.repeat_interleave(m),
+            **joined,
         )
 
 

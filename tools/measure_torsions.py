@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Measure what candidates are worth: ETKDG's own, bonds turned at random, and bonds
+turned by the torsion diffusion, with the same selection and relaxation.
+
+    measure_torsions.py REFERENCES.npz --weights WEIGHTS [--molecules 10] [--effort 4]
+    [--shared 4] [--steps 8] [--kT 1.5] [--full-chain] [--seed 0] [--json FILE]
+
+REFERENCES are those of make_gfn2_references.py, of molecules that were not trained on.
+2K conformers are made for K references of a molecule, each the lowest new one of
+`--effort` candidates, relaxed with MMFF94 (`--full-chain`: refined and ranked as the
+default does). Every way stands there twice: at an equal number of candidates, and with
+as many (in steps of one a conformer) as take the processor time that ETKDG's take.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from equidrift.adapters.rdkit.rmsd import rmsd_matrix
+from equidrift.bench.coverage import coverage
+from equidrift.bench.machine import System, references
+from equidrift.engine.chain import ENERGY_ATOMS, MOST_EFFORT, Chain
+from equidrift.models.torsions.distances.conformers import TurnedConformers
+from equidrift.protocols import ConformerModel
+from equidrift.seeds import sample_seeds
+from equidrift.torsions import TorsionTree
+from equidrift.units import KCAL_MOL_PER_EV
+
+CHAIN = {"refiner": None, "energy": None}
+FULL_CHAIN = {"refiner": "refine", "energy": "conformer-energy"}
+THRESHOLDS_A = (0.25, 0.5, 0.75)
+SHOWN = ("AMR-R", "AMR-P", *(f"COV-R@{t:g}" for t in THRESHOLDS_A))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one way; `ms` is the processor time per conformer."""
+
+    effort: int
+    ms: float
+    conformers: int
+    values: dict[str, float]
+
+
+def measured(
+    start: ConformerModel | None, systems: list[System], effort: int, args: argparse.Namespace
+) -> Measured:
+    """2K conformers of each molecule from candidates of `start`, ETKDG's if None."""
+    chain = Chain(
+        select="energy",
+        effort=effort,
+        num_threads=1,
+        **(FULL_CHAIN if args.full_chain else CHAIN),
+    )
+    if start is not None:
+        chain.start = start
+    begun, samples = time.process_time(), []
+    for k, (molecule, known) in enumerate(systems):
+        made = chain.sample(molecule, sample_seeds(args.seed + k, 0, 2 * len(known)))
+        samples.append(made[np.isfinite(made).all(axis=(1, 2))])
+    seconds, count = time.process_time() - begun, sum(map(len, samples))
+    distances = [
+        rmsd_matrix(molecule, known, made)
+        for (molecule, known), made in zip(systems, samples, strict=True)
+    ]
+    values = coverage(distances, THRESHOLDS_A)
+    return Measured(effort, 1000 * seconds / max(1, count), count, values)
+
+
+def equal_effort(own: Measured, wanted_ms: float) -> int:
+    """The effort at which a way takes so much time, which grows with the effort."""
+    return int(np.clip(round(own.effort * wanted_ms / own.ms), 1, MOST_EFFORT))
+
+
+def show(label: str, m: Measured) -> None:
+    """One line."""
+    cells = [f"{name} {m.values[name]:.3f} +- {m.values[name + '_se']:.3f}" for name in SHOWN]
+    price = f"effort {m.effort:2d} {m.ms:7.1f} ms  n {m.conformers:4d} "
+    print(f"{label:24s}", price, *cells, flush=True)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Measure and print a line per way."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("references")
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--molecules", type=int, default=10)
+    parser.add_argument("--effort", type=int, default=4)
+    parser.add_argument("--shared", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--kT", type=float, default=1.5, help="kcal/mol")
+    parser.add_argument("--full-chain", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", help="write the figures here")
+    args = parser.parse_args(given)
+    systems = [s for s in references(args.references, args.molecules) if turns(s)]
+    print(f"{len(systems)} molecules, {sum(len(known) for _, known in systems)} references")
+    figures = {"etkdg": measured(None, systems, args.effort, args)}
+    show("etkdg", figures["etkdg"])
+    options = {"shared": args.shared, "steps": args.steps, "kT_eV": args.kT / KCAL_MOL_PER_EV}
+    for name, weights in (("uniform", None), ("diffusion", args.weights)):
+        start = TurnedConformers(weights, **options)
+        own = measured(start, systems, args.effort, args)
+        figures[f"{name}, equal count"] = own
+        effort = equal_effort(own, figures["etkdg"].ms)
+        figures[f"{name}, equal time"] = measured(start, systems, effort, args)
+        for label in ("equal count", "equal time"):
+            show(f"{name}, {label}", figures[f"{name}, {label}"])
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump({name: vars(value) for name, value in figures.items()}, file, indent=1)
+
+
+def turns(system: System) -> bool:
+    """Whether a molecule is one whose candidates the default selects by energy."""
+    molecule = system[0]
+    return molecule.n_atoms >= ENERGY_ATOMS and TorsionTree.of(molecule).n_torsions > 0
+
+
+if __name__ == "__main__":
+    main()

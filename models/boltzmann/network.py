@@ -87,8 +87,11 @@ class BoltzmannFlow(nn.Module):
         self.register_buffer("scale", torch.ones(self.n_stiff))
         self.orders = _orders(self.m, config.harmonics)
         width, features = config.width, 2 * len(self.orders)
-        self.folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
-        self.known = _known_features(self.orders, self.m)
+        self.folds: Tensor
+        folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
+        self.register_buffer("folds", folds, persistent=False)
+        self.known: Tensor
+        self.register_buffer("known", _known_features(self.orders, self.m), persistent=False)
         self.splines = _spline_weights(self.m, features, config)
         self.trunk = nn.Sequential(
             nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
@@ -265,7 +268,7 @@ class BoltzmannFlow(nn.Module):
         """1 and the sines and cosines of the soft torsions and of their multiples, sums
         and differences.
         """
-        turns = soft @ torch.as_tensor(self.orders, dtype=soft.dtype).T
+        turns = soft @ torch.as_tensor(self.orders, dtype=soft.dtype, device=soft.device).T
         return torch.cat([soft.new_ones(len(soft), 1), turns.sin(), turns.cos()], dim=1)
 
     def _spline_numbers(self, soft: Tensor) -> Tensor:

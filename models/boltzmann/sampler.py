@@ -1,5 +1,5 @@
-"""Samples with an exact density: the generator, the Monte Carlo proposer made of it,
-importance weights and free energies.
+"""Samples with an exact density: the generator, and the Monte Carlo proposer made of
+it.
 
 Densities are per A^(3n - 3): over all Cartesian coordinates, per unit volume of the
 translation, uniform in orientation (`coordinates`). So w = exp(-U / kT) / q needs no
@@ -22,16 +22,15 @@ from torch import Tensor
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.protocols import BatchedProposer, IndependentProposer
 from equidrift.records import Proposal
 from equidrift.seeds import sample_rng, sample_seeds
-from equidrift.units import BOLTZMANN_EV_PER_K
 
 Floats = NDArray[np.float64]
 _CHUNK = 1024
 _TWO_PI = 2 * math.pi
-_BOOTSTRAPS = 200
 
 
 class BoltzmannGenerator:
@@ -70,6 +69,11 @@ class BoltzmannGenerator:
         return self.flow.tree.n_atoms
 
     @property
+    def device(self) -> torch.device:
+        """Where the flow is."""
+        return next(self.flow.parameters()).device
+
+    @property
     def soft_torsions(self) -> NDArray[np.int64]:
         """(m, 4) atoms of the torsions that turn, in the order of the flow.
 
@@ -101,15 +105,17 @@ class BoltzmannGenerator:
         for start in range(0, n, _CHUNK):
             seeds = sample_seeds(seed, start, min(start + _CHUNK, n))
             draws = [self._draw(sample_rng(int(s))) for s in seeds]
-            latent = torch.from_numpy(np.stack([draw[0] for draw in draws]))
+            latent = torch.from_numpy(np.stack([draw[0] for draw in draws])).to(self.device)
             log_mass = 0.0
             if first_torsion_rad is not None:
                 log_mass = self._into(latent, first_torsion_rad)
             y, log_det = self.flow.from_latent(latent)
             x, log_volume = self.flow.from_chart(y)
             x = x - x.mean(dim=1, keepdim=True)
-            positions.append((x @ torch.from_numpy(np.stack([draw[1] for draw in draws]))).numpy())
-            densities.append((self.flow.log_base(latent) - log_det - log_volume - log_mass).numpy())
+            turn = torch.from_numpy(np.stack([draw[1] for draw in draws])).to(self.device)
+            logs = self.flow.log_base(latent) - log_det - log_volume - log_mass
+            positions.append((x @ turn).cpu().numpy())
+            densities.append(logs.cpu().numpy())
         return np.concatenate(positions), np.concatenate(densities)
 
     def log_prob(self, positions_A: ArrayLike) -> Floats:
@@ -125,8 +131,8 @@ class BoltzmannGenerator:
                 f"positions_A has shape {x.shape}, expected (k, {self.n_atoms}, 3) or "
                 f"({self.n_atoms}, 3), in A"
             )
-        many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3))
-        out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).numpy()
+        many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3)).to(self.device)
+        out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).cpu().numpy()
         out[~np.isfinite(out)] = -np.inf
         return out if x.ndim == 3 else out[0]
 
@@ -169,7 +175,7 @@ class BoltzmannGenerator:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.source is not None:
             return load_boltzmann, (self.source,)
-        state = {key: value.numpy() for key, value in self.flow.state_dict().items()}
+        state = {key: value.cpu().numpy() for key, value in self.flow.state_dict().items()}
         return _rebuilt, (
             self.flow.config.to_dict(),
             state,
@@ -186,8 +192,9 @@ def _rebuilt(config: dict[str, Any], state: Mapping[str, Any], *rest: Any) -> Bo
     return BoltzmannGenerator(flow, *rest)
 
 
-def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
-    """A shipped generator by name, or a trained one by the path of its card or weights.
+def load_boltzmann(weights: str | Path = "ala2", *, device: Device = None) -> BoltzmannGenerator:
+    """A shipped generator by name, or a trained one by the path of its card or weights,
+    on a device; None is CUDA if there is one, else the CPU.
 
     Raises
     ------
@@ -199,7 +206,11 @@ def load_boltzmann(weights: str | Path = "ala2") -> BoltzmannGenerator:
         weights, "boltzmann", lambda sizes: BoltzmannFlow(FlowConfig(**sizes))
     )
     return BoltzmannGenerator(
-        flow, card["numbers"], card["bonds"], card["temperature_K"], source=str(weights)
+        flow.to(pick_device(device)),
+        card["numbers"],
+        card["bonds"],
+        card["temperature_K"],
+        source=str(weights),
     )
 
 
@@ -289,11 +300,13 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
             rng.uniform(0, _TWO_PI, (n, flow.m)),
             rng.standard_normal((n, flow.n_stiff)),
         )
-        latent = torch.from_numpy(np.concatenate([uniform, normal], axis=1))
+        device = self.generator.device
+        latent = torch.from_numpy(np.concatenate([uniform, normal], axis=1)).to(device)
         y, log_det = flow.from_latent(latent)
-        origin, axes = flow.tree.frame_of(torch.from_numpy(positions_A))
+        origin, axes = flow.tree.frame_of(torch.from_numpy(positions_A).to(device))
         x, log_volume = flow.from_chart(y, (origin.expand(n, 3), axes.expand(n, 3, 3)))
-        return x.numpy(), (flow.log_base(latent) - log_det - log_volume).numpy()
+        log_q = flow.log_base(latent) - log_det - log_volume
+        return x.cpu().numpy(), log_q.cpu().numpy()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `equidrift.montecarlo.proposals.proposer_from_dict` is the
@@ -318,83 +331,3 @@ def _info(old: Floats, new: Floats) -> list[dict[str, Any]]:
         {"kind": "independent", "log_q_current": float(a), "log_q": float(b)}
         for a, b in zip(old, new, strict=True)
     ]
-
-
-def log_weights(log_prob: ArrayLike, energies_eV: ArrayLike, temperature_K: float) -> Floats:
-    """(k,) log w = -U / kT - log q; -inf where an energy is not finite.
-
-    Raises
-    ------
-    InputError
-        where the shapes differ or the temperature is not positive.
-    """
-    log_q, u = np.asarray(log_prob, np.float64), np.asarray(energies_eV, np.float64)
-    if log_q.ndim != 1 or log_q.shape != u.shape or not len(u):
-        raise InputError(
-            f"log_prob and energies_eV must be (k,) each, one per sample; got {log_q.shape} and "
-            f"{u.shape}"
-        )
-    if not temperature_K > 0:
-        raise InputError(
-            f"temperature_K must be positive, not {temperature_K}; give for example 300"
-        )
-    finite = np.isfinite(u) & np.isfinite(log_q)
-    out: Floats = np.full(len(u), -np.inf)
-    out[finite] = -u[finite] / (BOLTZMANN_EV_PER_K * temperature_K) - log_q[finite]
-    return out
-
-
-def importance_weights(log_w: ArrayLike) -> Floats:
-    """(k,) weights that add up to 1, of log-weights.
-
-    Raises `InputError` where none is finite.
-    """
-    log_w = np.asarray(log_w, np.float64)
-    allowed = np.isfinite(log_w) | np.isneginf(log_w)
-    if log_w.ndim != 1 or not np.isfinite(log_w).any() or not allowed.all():
-        raise InputError(
-            "log-weights must be (k,), -inf or finite, at least one finite; got shape "
-            f"{log_w.shape}"
-        )
-    w = np.exp(log_w - log_w.max())
-    out: Floats = w / w.sum()
-    return out
-
-
-def ess(log_w: ArrayLike) -> float:
-    """Kish's effective sample size over the number of samples, (sum w)^2 / (k sum w^2):
-    1 for a perfect generator.
-    """
-    w = importance_weights(log_w)
-    return float(1.0 / (len(w) * np.sum(w**2)))
-
-
-def free_energy_difference(
-    log_w_a: ArrayLike, log_w_b: ArrayLike, seed: int = 0
-) -> tuple[float, float]:
-    """F_b - F_a in kT and its standard error by bootstrap.
-
-    Parameters
-    ----------
-    log_w_a, log_w_b : (k,) log-weights of samples drawn within each region, each from a
-        density normalised there (`sample(first_torsion_rad=...)`). For one set of
-        samples over everything give it twice, -inf where a sample is not in the region.
-    """
-    a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
-    importance_weights(a), importance_weights(b)  # checks them
-    rng = np.random.default_rng(seed)
-    # two regions of one set of samples are drawn together
-    same = a.shape == b.shape and bool(np.all(np.isneginf(a) | np.isneginf(b)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = []
-        for _ in range(_BOOTSTRAPS):
-            rows = rng.integers(len(a), size=len(a))
-            others = rows if same else rng.integers(len(b), size=len(b))
-            spread.append(_log_mean(a[rows]) - _log_mean(b[others]))
-    finite = np.array(spread)[np.isfinite(spread)]
-    return float(_log_mean(a) - _log_mean(b)), float(finite.std()) if len(finite) > 1 else math.inf
-
-
-def _log_mean(log_w: Floats) -> float:
-    top = log_w.max()
-    return float(top + np.log(np.mean(np.exp(log_w - top)))) if np.isfinite(top) else -math.inf

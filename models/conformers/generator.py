@@ -8,7 +8,6 @@ keeps every estimate a sensible molecule.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from equidrift.models.conformers.objective import Example, geometry_loss
@@ -28,5 +27,5 @@ def generator_loss(network: nn.Module, example: Example) -> Tensor:
     )
     return sum(
         (s * geometry_loss(example, x, 1.0 / expected) for s, x in zip(scale, outs, strict=True)),
-        start=torch.zeros(()),
+        start=example.sigma.new_zeros(()),
     )

@@ -145,7 +145,7 @@ class Batches:
                 sigma[k] = np.exp(self.sigma[0] + self.sigma[1] * rng.standard_normal())
                 moved = clean + sigma[k] * rng.standard_normal(clean.shape)
             start[k, : len(clean)], target[k, : len(clean)] = moved - moved.mean(0), clean
-        level = torch.tensor([self.data.levels[i] for i in rows])
+        level = torch.tensor([self.data.levels[i] for i in rows], device="cpu")
         recycle = self.sigma is None and rng.random() < RECYCLED
         return Example(
             batch,
@@ -195,7 +195,7 @@ def refiner_loss(network: nn.Module, example: Example) -> Tensor:
     scale = [0.3] * (len(outs) - 1) + [1.0]
     return sum(
         (s * geometry_loss(example, x) for s, x in zip(scale, outs, strict=True)),
-        start=torch.zeros(()),
+        start=start.new_zeros(()),
     )
 
 

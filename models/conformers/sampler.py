@@ -20,6 +20,7 @@ from equidrift.models.conformers.held import held_tensors, origin, turned_rows
 from equidrift.models.conformers.noising import ToClean
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.graph_codes import (
     ELEMENTS,
@@ -69,9 +70,7 @@ class NetworkModel:
     weights_sha256: str | None
     task = ""
 
-    def __init__(
-        self, weights: str, *, level: str = "GFN2-xTB", device: str | torch.device | None = None
-    ):
+    def __init__(self, weights: str, *, level: str = "GFN2-xTB", device: Device = None):
         if level not in LEVELS:
             raise InputError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
         network, self.card = load_network(
@@ -83,7 +82,7 @@ class NetworkModel:
             SYMBOLS.index(symbol) for symbol in self.card.get("elements", ())
         ) or tuple(ELEMENTS)
         self.level = LEVELS.index(level)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = pick_device(device)
         self.network: ConformerNetwork = network.to(self.device)
 
     def _run(
@@ -92,12 +91,10 @@ class NetworkModel:
         """`work` on batches of like-sized graphs, results in the order given."""
         out: list[NDArray[np.float64] | None] = [None] * len(graphs)
         with torch.inference_mode():
-            for rows in like_sized([graph.n_atoms for graph in graphs], PAIRS_PER_BATCH):
-                for row, x in zip(
-                    rows,
-                    work(collate([graphs[k] for k in rows]).to(self.device), rows),
-                    strict=True,
-                ):
+            pairs = batch_size(PAIRS_PER_BATCH, self.device)
+            for rows in like_sized([graph.n_atoms for graph in graphs], pairs):
+                made = work(collate([graphs[k] for k in rows]).to(self.device), rows)
+                for row, x in zip(rows, made, strict=True):
                     out[row] = x[: graphs[row].n_atoms].cpu().numpy().astype(np.float64)
         return [x for x in out if x is not None]
 

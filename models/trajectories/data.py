@@ -247,7 +247,11 @@ def array_source(
             torch.from_numpy(rng.integers(len(x), size=count)),
             int(rng.integers(x.shape[1] - length + 1)),
         )
-        return graph[i], x[i, start : start + length], torch.arange(length, dtype=torch.float32)
+        return (
+            graph[i],
+            x[i, start : start + length],
+            torch.arange(length, dtype=torch.float32, device="cpu"),
+        )
 
     return Source(draw, nodes.shape[-1], edges.shape[-1])
 
@@ -279,7 +283,8 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
         return (
             graph,
             torch.from_numpy(x),
-            torch.arange(length, dtype=torch.float32) * (stride * run.spacing_fs / 5.0),
+            torch.arange(length, dtype=torch.float32, device="cpu")
+            * (stride * run.spacing_fs / 5.0),
         )
 
     return Source(draw, NODE_FEATURES, EDGE_FEATURES)
@@ -355,7 +360,7 @@ class FrameBatches:
         """The deviation (frames,) of residuals from the prior path at each distance
         from a given frame, over some batches.
         """
-        total, count = torch.zeros(len(network.spread)), torch.zeros(len(network.spread))
+        total, count = torch.zeros_like(network.spread), torch.zeros_like(network.spread)
         for step in range(48):
             batch = self(step)
             residual = (
@@ -363,7 +368,7 @@ class FrameBatches:
             )
             place = distance(batch.given).clamp_max(len(total) - 1)
             total.index_add_(0, place, residual)
-            count.index_add_(0, place, torch.ones(len(place)))
+            count.index_add_(0, place, torch.ones_like(total[place]))
         found = (total / count.clamp_min(1)).sqrt()
         last = 1.0
         for k in range(1, len(found)):  # a distance that never came takes the one before it

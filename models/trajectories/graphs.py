@@ -62,7 +62,9 @@ def molecule_graph(molecule: Molecule, level: str, copies: int = 1) -> Graph:
         torch.from_numpy(part)[None].expand(copies, *part.shape)
         for part in _features(molecule, level)
     )
-    return Graph(node, edge, mass, torch.ones(copies, molecule.n_atoms, dtype=torch.bool))
+    return Graph(
+        node, edge, mass, torch.ones(copies, molecule.n_atoms, dtype=torch.bool, device="cpu")
+    )
 
 
 def fingerprint(molecule: Molecule) -> str:
@@ -102,8 +104,8 @@ def array_graph(
         torch.as_tensor(np.asarray(edges, np.float32)),
     )
     mass = (
-        torch.ones(node.shape[:2], dtype=torch.float64)
+        torch.ones(node.shape[:2], dtype=torch.float64, device=node.device)
         if masses is None
         else torch.as_tensor(np.asarray(masses, np.float64))
     )
-    return Graph(node, edge, mass, torch.ones(node.shape[:2], dtype=torch.bool))
+    return Graph(node, edge, mass, torch.ones(node.shape[:2], dtype=torch.bool, device=node.device))

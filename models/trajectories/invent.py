@@ -113,6 +113,6 @@ def _thermal(
     graph = molecule_graph(molecule, model.level_of(molecule), len(seeds)).to(model.device)
     skipped = round(max(0.0, warm_up_fs) / dt_fs)
     run = IntegratorRun(model, graph, molecule, dt_fs, seeds)
-    made = run.carry(torch.tensor(start).to(model.device)[:, None], skipped + n_frames, 0)
+    made = run.carry(torch.tensor(start, device=model.device)[:, None], skipped + n_frames, 0)
     frames: NDArray[np.float64] = made[:, skipped:].cpu().numpy()
     return frames

@@ -21,12 +21,11 @@ from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.bench.rows import Row, bootstrap_se, published, row
 from equidrift.errors import InputError
 from equidrift.geometry import dihedrals
-from equidrift.models.boltzmann.sampler import (
-    BoltzmannGenerator,
+from equidrift.models.boltzmann.sampler import BoltzmannGenerator, load_boltzmann
+from equidrift.models.boltzmann.weights import (
     ess,
     free_energy_difference,
     importance_weights,
-    load_boltzmann,
     log_weights,
 )
 from equidrift.units import BOLTZMANN_EV_PER_K

@@ -29,11 +29,16 @@ def pair_geometry(positions_A: Tensor) -> tuple[Tensor, Tensor]:
     return e, difference / e.clamp_min(_TINY)[..., None]
 
 
-def complete_edges(n: int, mask: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+def complete_edges(
+    n: int,
+    mask: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Weights of the complete graph, (n, n), or (B, n, n) for padded batches with
     `mask` (B, n).
     """
-    edges = 1.0 - torch.eye(n, dtype=dtype)
+    edges = 1.0 - torch.eye(n, dtype=dtype, device=device)
     return edges if mask is None else edges * (mask[:, :, None] & mask[:, None, :]).to(edges.dtype)
 
 

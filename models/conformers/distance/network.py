@@ -101,14 +101,18 @@ def element_index(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return table[np.asarray(numbers, np.int64)]
 
 
-@functools.lru_cache(maxsize=256)
-def pair_indices(n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(i, j, full) for n atoms: the P = n(n-1)/2 pairs i < j, and for each ordered pair
-    of the (n, n) table its row in that list.
+def pair_indices(n: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, full) for n atoms, on a device (the CPU if None): the P = n(n-1)/2 pairs i <
+    j, and for each ordered pair of the (n, n) table its row in that list.
     """
-    i, j = torch.triu_indices(n, n, 1)
-    full = torch.zeros(n, n, dtype=torch.long)
-    full[i, j] = full[j, i] = torch.arange(len(i))
+    return _pair_indices(n, device or torch.device("cpu"))
+
+
+@functools.lru_cache(maxsize=256)
+def _pair_indices(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    i, j = torch.triu_indices(n, n, 1, device=device)
+    full = torch.zeros(n, n, dtype=torch.long, device=device)
+    full[i, j] = full[j, i] = torch.arange(len(i), device=device)
     return i, j, full.reshape(-1)
 
 
@@ -120,11 +124,11 @@ class _Unfold(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, n: int) -> Tensor:
         ctx.n = n
-        return values.index_select(0, pair_indices(n)[2])
+        return values.index_select(0, pair_indices(n, values.device)[2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        i, j, _ = pair_indices(ctx.n)
+        i, j, _ = pair_indices(ctx.n, grad.device)
         return grad.index_select(0, i * ctx.n + j) + grad.index_select(0, j * ctx.n + i), None
 
 
@@ -272,15 +276,13 @@ class DistanceNetwork(nn.Module):
         (B, P) in the order of `pair_indices(n)`.
         """
         n = positions_A.shape[1]
-        i, j, _ = pair_indices(n)
+        i, j, _ = pair_indices(n, positions_A.device)
         x = positions_A.transpose(0, 1)
         e = (x[i] - x[j]).square().sum(-1).clamp_min(1e-10).sqrt()
         table = kinds.permute(1, 2, 0)
         kind = table[i, j]
-        real = (
-            torch.ones((), dtype=e.dtype) if mask is None else (mask.T[i] & mask.T[j]).to(e.dtype)
-        )
-        size = torch.full((1,), float(n)) if mask is None else mask.sum(1).to(e.dtype)
+        real = e.new_ones(()) if mask is None else (mask.T[i] & mask.T[j]).to(e.dtype)
+        size = e.new_full((1,), float(n)) if mask is None else mask.sum(1).to(e.dtype)
         scale = torch.rsqrt(size.to(e))[:, None]
         edges, atoms = self._encode(e, elements, table, kind, sigma_A, real, scale)
         product = atoms.index_select(0, i) * atoms.index_select(0, j)

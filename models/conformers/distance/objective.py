@@ -133,7 +133,7 @@ def denoising_loss(
     scalar loss, and the squared error of the clean distance in A^2, (B, P), detached.
     """
     x0 = batch.positions_A
-    i, j, _ = pair_indices(x0.shape[1])
+    i, j, _ = pair_indices(x0.shape[1], x0.device)
     clean = (x0[:, i] - x0[:, j]).norm(dim=-1)
     predicted = network(x0 + sigma_A[:, None, None] * noise, batch.elements, batch.kinds, sigma_A)
     kind = batch.kinds[:, i, j]

@@ -44,12 +44,14 @@ from equidrift.models.conformers.distance.solvers import (
     reverse_ode,
     reverse_sde,
 )
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback, ConformerModel
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
 TASK = "distance"  # of the card
+PAIRS_PER_BATCH = 20_000  # pairs of atoms x samples: keeps the pair tensors in a core's cache
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class LearnedMove:
         self.network, self.elements, self.kinds, self.options = network, elements, kinds, options
         self.map: DistanceMap = distance_map(options.map)
         self.late_map: DistanceMap = distance_map(options.late_map or options.map)
-        self.complete = complete_edges(len(elements))
+        self.complete = complete_edges(len(elements), device=elements.device)
 
     def edges(self, sigma: float) -> Tensor:
         """Weights of the pairs at that noise level, (n, n)."""
@@ -128,9 +130,9 @@ class LearnedMove:
     def __call__(self, c: Tensor, sigma: float) -> Tensor:
         """Moves of the atoms (B, n, 3) at noise level sigma in A."""
         count, n, _ = c.shape
-        levels = torch.full((count,), sigma, dtype=c.dtype)
+        levels = c.new_full((count,), sigma)
         d = self.network(c, self.elements.expand(count, n), self.kinds.expand(count, n, n), levels)
-        table = d[:, pair_indices(n)[2]].view(count, n, n)
+        table = d[:, pair_indices(n, c.device)[2]].view(count, n, n)
         change = (table - pair_geometry(c)[0]) * self.complete
         return (self.late_map if sigma < self.options.late_sigma_A else self.map)(
             c, change, self.edges(sigma)
@@ -147,6 +149,7 @@ class SE3Distance(ConformerModel):
     elements : atomic numbers that were in the training data; others are refused by
         name.
     card : metadata of the weights.
+    device : torch device; None is CUDA if there is one, else the CPU.
     """
 
     name = "se3-distance"
@@ -157,10 +160,12 @@ class SE3Distance(ConformerModel):
         options: DistanceOptions | None = None,
         elements: Sequence[int] | None = None,
         card: dict[str, Any] | None = None,
+        device: Device = None,
     ):
+        self.device = pick_device(device)
         # float64: over 100 steps the rounding of float32 would grow until a sample depends on
         # its batch by more than 1e-4 A
-        self.network = network.double().eval().requires_grad_(False)
+        self.network = network.double().eval().requires_grad_(False).to(self.device)
         self.options = options or DistanceOptions()
         self.supported = frozenset(elements or (1, 6, 7, 8, 9))
         self.card = card or {}
@@ -209,11 +214,10 @@ class SE3Distance(ConformerModel):
         if n == 1:
             return np.zeros((len(streams), 1, 3))
         kinds = torch.from_numpy(edge_types(n, molecule.bonds, molecule.bond_orders))
-        move = LearnedMove(
-            self.network, torch.from_numpy(element_index(molecule.numbers)), kinds, self.options
-        )
+        elements = torch.from_numpy(element_index(molecule.numbers)).to(self.device)
+        move = LearnedMove(self.network, elements, kinds.to(self.device), self.options)
         sigmas = geometric_sigmas(n_steps, self.options.sigma_max_A, self.options.sigma_min_A)
-        chunk = max(1, 20000 // (n * (n - 1) // 2))
+        chunk = max(1, batch_size(PAIRS_PER_BATCH, self.device) // (n * (n - 1) // 2))
         parts = []
         for first in range(0, len(streams), chunk):
             some = streams[first : first + chunk]
@@ -221,9 +225,8 @@ class SE3Distance(ConformerModel):
                 [s.standard_normal((n_steps + 1, n, 3), dtype=np.float32) for s in some], 1
             )
             with torch.no_grad():
-                parts.append(
-                    self._solve(move, torch.from_numpy(z).double(), sigmas, callback).numpy()
-                )
+                noise = torch.from_numpy(z).to(self.device, torch.float64)
+                parts.append(self._solve(move, noise, sigmas, callback).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, n, 3))
 
     def _solve(
@@ -280,14 +283,15 @@ class SE3Distance(ConformerModel):
             )
 
 
-def load_se3_distance(weights: str | Path = "se3-distance", **options: Any) -> SE3Distance:
-    """The shipped model, or the one of a card or safetensors file; `options` replace
-    those of its card (see `DistanceOptions`).
+def load_se3_distance(
+    weights: str | Path = "se3-distance", *, device: Device = None, **options: Any
+) -> SE3Distance:
+    """The shipped model, or the one of a card or safetensors file, on a device; `options`
+    replace those of its card (see `DistanceOptions`).
     """
     network, card = load_network(
         weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes))
     )
     numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
-    return SE3Distance(
-        network, DistanceOptions.from_dict({**card.get("options", {}), **options}), numbers, card
-    )
+    settings = DistanceOptions.from_dict({**card.get("options", {}), **options})
+    return SE3Distance(network, settings, numbers, card, device)

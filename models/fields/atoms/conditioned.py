@@ -86,7 +86,7 @@ class ConditionedAtoms:
         """
         if not (self.model.diffusion.gaussian or self.data.mask.any()):
             made = self.sample(n, seed, **options)
-            known = self.data.mask[0].numpy().reshape(-1, *[1] * (made.ndim - 2))
+            known = self.data.mask[0].cpu().numpy().reshape(-1, *[1] * (made.ndim - 2))
             spread: Array = made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
             return np.where(known, made[0], made.mean(0)), np.where(known, 0.0, spread)
         mean, variance = gp_posterior(
@@ -96,7 +96,7 @@ class ConditionedAtoms:
         width = variance.sqrt() * self.model.scale
         if self.model.config.rank == "tensor":
             width = to_matrix(width)
-        return centre, width[0].reshape(centre.shape).numpy()
+        return centre, width[0].reshape(centre.shape).cpu().numpy()
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array, Array]:
         """Mean, lower and upper ends of calibrated intervals of each component of each
@@ -129,8 +129,8 @@ class ConditionedAtoms:
         y = torch.where(self.data.mask[..., None], self.data.y, y)
         rank = self.model.config.rank
         if rank == "scalar":
-            return np.asarray(y[..., 0].numpy())
-        return np.asarray((to_matrix(y) if rank == "tensor" else y).numpy())
+            return np.asarray(y[..., 0].cpu().numpy())
+        return np.asarray((to_matrix(y) if rank == "tensor" else y).cpu().numpy())
 
 
 def _limit_score(y: Tensor, _t: float) -> Tensor:

@@ -73,7 +73,9 @@ def padded(
         x[k, : len(z), :3], x[k, : len(z), 3], y[k, : len(z)] = r - r.mean(0), z, f
     known = np.isfinite(y).all(2)
     return AtomFields(
-        torch.tensor(x), torch.tensor(np.where(known[..., None], y, 0.0)), torch.tensor(known)
+        torch.from_numpy(x),
+        torch.from_numpy(np.where(known[..., None], y, 0.0)),
+        torch.from_numpy(known),
     )
 
 

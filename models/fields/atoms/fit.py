@@ -159,7 +159,7 @@ def calibrate(model: AtomFieldModel, validation: AtomFields) -> float:
     kernel: AtomKernel = model.diffusion.kernel  # type: ignore[assignment]
     kernel.log_scale.zero_()
     noise, factors = float(kernel.log_noise.exp()), np.exp(np.linspace(-1.0, 2.0, 31))
-    total = torch.zeros(len(factors), dtype=torch.float64)
+    total = torch.zeros(len(factors), dtype=torch.float64, device="cpu")
     for begin in range(0, len(validation), 32):
         part = model.standard(validation[slice(begin, begin + 32)])
         with torch.no_grad():
@@ -171,7 +171,7 @@ def calibrate(model: AtomFieldModel, validation: AtomFields) -> float:
         away = (vectors.mT @ ((part.y - mean) * part.mask[..., None]).flatten(1)[..., None])[
             ..., 0
         ].square()
-        spread = torch.tensor(factors)[:, None, None] * (values - noise).clamp(min=0) + noise
+        spread = torch.from_numpy(factors)[:, None, None] * (values - noise).clamp(min=0) + noise
         total -= 0.5 * (away / spread + here * spread.log()).sum((1, 2))
     best = float(factors[int(total.argmax())])
     kernel.log_scale.fill_(math.log(best))
@@ -195,7 +195,9 @@ def calibrate_intervals(
             given = given_share(one.mask, share, generator)
             mean, variance = gp_posterior(*law, one.y, given)
             row.append(((one.y - mean).abs() / variance.sqrt())[one.mask & ~given].reshape(-1))
-    model.quantiles = np.array([np.quantile(torch.cat(row).numpy(), LEVELS) for row in scores])
+    model.quantiles = np.array(
+        [np.quantile(torch.cat(row).cpu().numpy(), LEVELS) for row in scores]
+    )
 
 
 def _batches(data: AtomFields, batch: int, seed: int) -> Callable[[int], AtomFields]:

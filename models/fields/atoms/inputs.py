@@ -92,7 +92,7 @@ def as_atom_fields(
                     "tensors must be symmetric: y[k] equal to its transpose; give the "
                     "antisymmetric part as a vector field"
                 )
-            y = to_six(torch.tensor(y)).numpy()
+            y = to_six(torch.from_numpy(y)).numpy()
         zs.append(z)
         rs.append(r)
         ys.append(y.reshape(len(z), COMPONENTS[rank]))

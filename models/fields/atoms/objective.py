@@ -64,10 +64,11 @@ class AtomDiffusion(FieldDiffusion):
         with torch.no_grad():
             mean, gram = self.kernel.law(x, mask)  # type: ignore[operator]
             u = gram.whiten((y - mean) * mask[..., None]).float() * mask[..., None]
-        t = draw_times(len(x), self.schedule, generator)
+        t = draw_times(len(x), self.schedule, generator).to(x.device)
         std, alpha = (f.float() for f in self.factors(t))
-        z = torch.randn(u.shape, generator=generator, device=generator.device) * mask[..., None]
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        z = torch.randn(u.shape, generator=generator, device=generator.device).to(u)
+        z = z * mask[..., None]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
             score = self.white_score(t, alpha * u + std * z, mask, gram)
         error = (std * score.float() + z).square().sum(-1) * mask
         return (error.sum(-1) / mask.sum(-1)).mean()
@@ -112,7 +113,7 @@ class _White:
 
     def gram(self, x: Tensor, mask: Tensor) -> Gram:
         """The white Gram matrix."""
-        return Gram(None, 1.0, x.shape[1], self.diffusion.config.components, mask)
+        return Gram(None, 1.0, x.shape[1], self.diffusion.config.components, mask, x.device)
 
     def score(self, t: Tensor, x: Tensor, u: Tensor, mask: Tensor, gram: Gram) -> Tensor:
         """grad log p_t(u)."""

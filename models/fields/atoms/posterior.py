@@ -16,7 +16,7 @@ def gp_posterior(mean: Tensor, gram: AtomGram, y: Tensor, mask: Tensor) -> tuple
     mask is True; given values vary by 0.
     """
     known = mask[0, :, None].expand(*mean.shape[1:]).reshape(-1)
-    matrix = gram.matrix[0] if gram.matrix is not None else torch.zeros(0)
+    matrix = gram.dense[0]
     flat, prior = mean.reshape(-1).clone(), matrix.diagonal().clone()
     if known.any():
         weights = torch.linalg.solve(matrix[known][:, known], matrix[known][:, ~known])
@@ -43,7 +43,7 @@ def offset(means: dict[int, float], x: Tensor, balanced: bool) -> Tensor:
     """Means of the elements at the atoms (F, n, 1); where values sum to zero over a
     molecule, theirs do too.
     """
-    table = torch.zeros(MAX_NUMBER, dtype=torch.float64)
+    table = torch.zeros(MAX_NUMBER, dtype=torch.float64, device=x.device)
     for z, value in means.items():
         table[z] = value
     found = table[x[..., 3].long()]

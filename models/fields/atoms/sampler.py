@@ -47,6 +47,7 @@ from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, offset
 from equidrift.models.fields.cards import field_card, save_fields
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.objective import LinearBeta
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.models.shared.trainer import Progress
 from equidrift.seeds import check_seed
@@ -92,6 +93,11 @@ class AtomFieldModel:
     def config(self) -> AtomConfig:
         """Sizes of the networks, and the kind of values."""
         return self.diffusion.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the kernel and the network are."""
+        return next(self.diffusion.parameters()).device
 
     @property
     def components(self) -> int:
@@ -152,7 +158,8 @@ class AtomFieldModel:
                 "one molecule is too little to learn from: give at least two, "
                 "some of them calibrate the model"
             )
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(check_seed(seed)))
+        generator = torch.Generator().manual_seed(check_seed(seed))
+        order = torch.randperm(len(data), generator=generator, device=generator.device)
         held = max(1, round(validation * len(data)))
         settings = config or {}, schedule or {}, score_schedule or {}
         options = FitOptions(rank, quantity, unit, balanced, *settings, batch, seed)
@@ -289,10 +296,10 @@ class AtomFieldModel:
 
     def log_prob_fields(self, data: AtomFields, **options: Any) -> Array:
         """`log_prob` of padded fields."""
+        data = data.to(self.device)
         found = self.diffusion.log_prob(data.x, self.standard(data).y, data.mask, **options)
-        out: Array = (
-            found.double() - data.mask.sum(1) * self.components * math.log(self.scale)
-        ).numpy()
+        logs = data.mask.sum(1) * self.components * math.log(self.scale)
+        out: Array = (found.double() - logs).cpu().numpy()
         return out
 
     def law(self, data: AtomFields) -> tuple[Tensor, AtomGram]:
@@ -314,7 +321,7 @@ class AtomFieldModel:
         self, numbers: ArrayLike, positions_A: ArrayLike, values: ArrayLike, given: ArrayLike | None
     ) -> AtomFields:
         """One molecule, checked."""
-        data = as_atom_fields(numbers, [positions_A], [values], self.config.rank)
+        data = as_atom_fields(numbers, [positions_A], [values], self.config.rank).to(self.device)
         z = data.x[0, :, 3].long().tolist()
         strange = sorted(set(z) - set(self.elements))
         if strange:
@@ -324,13 +331,12 @@ class AtomFieldModel:
             )
         if given is None:
             return data
-        chosen = as_given(given, len(z))
-        if (chosen & ~data.mask[0].numpy()).any():
+        chosen, known = as_given(given, len(z)), data.mask[0].cpu().numpy()
+        if (chosen & ~known).any():
             raise InputError(
-                "values of given atoms "
-                f"{np.flatnonzero(chosen & ~data.mask[0].numpy())[:4].tolist()} are NaN"
+                f"values of given atoms {np.flatnonzero(chosen & ~known)[:4].tolist()} are NaN"
             )
-        mask = torch.tensor(chosen)[None]
+        mask = torch.from_numpy(chosen)[None].to(data.x.device)
         return AtomFields(data.x, data.y * mask[..., None], mask)
 
     def card(self, **more: Any) -> dict[str, Any]:
@@ -361,8 +367,9 @@ class AtomFieldModel:
         return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> AtomFieldModel:
-        """A model by the name of shipped weights or by a path.
+    def load(cls, name_or_path: str | Path, *, device: Device = None) -> AtomFieldModel:
+        """A model by the name of shipped weights or by a path, on a device; None is
+        CUDA if there is one, else the CPU.
 
         Raises `WeightsError` for another kind of model's.
         """
@@ -374,7 +381,7 @@ class AtomFieldModel:
         c = card["config"]
         means = {int(z): m for z, m in c["means"].items()}
         model = cls(
-            diffusion,
+            diffusion.to(pick_device(device)),
             scale=c["scale"],
             elements=c["elements"],
             means=means,

@@ -89,9 +89,11 @@ class Conditioned:
         points, where, free = self._layout(x_query, extrapolate)
         gaussian = model.diffusion.gaussian
         dtype = dtype or (torch.float32 if model.networked else torch.float64)
-        x = torch.as_tensor(points, dtype=dtype)[None]
+        x = torch.as_tensor(points, dtype=dtype, device=model.device)[None]
         known = x.new_zeros(n, len(points), model.components)
-        known[:, ~free] = torch.as_tensor((self.y - model.centre) / model.scale, dtype=dtype)
+        known[:, ~free] = torch.as_tensor(
+            (self.y - model.centre) / model.scale, dtype=dtype, device=model.device
+        )
         gram = model.diffusion.kernel.gram(x)
         corrections = usual[1] if corrections is None else corrections
         noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
@@ -109,7 +111,7 @@ class Conditioned:
                 mode=mode,
                 ode=ode,
             )
-        return np.asarray(made[:, where].double().numpy() * model.scale + model.centre)
+        return np.asarray(made[:, where].double().cpu().numpy() * model.scale + model.centre)
 
     def _layout(
         self, x_query: ArrayLike, extrapolate: bool
@@ -128,7 +130,8 @@ class Conditioned:
         first = first_equal(points, model.tolerance(points))
         kept = np.flatnonzero(first == np.arange(len(points)))
         where = np.searchsorted(kept, first[len(self.x) :])
-        return points[kept], where, torch.as_tensor(kept >= len(self.x))
+        free = torch.as_tensor(kept >= len(self.x), device=model.device)
+        return points[kept], where, free
 
     def log_prob(self, x: ArrayLike, y: ArrayLike, **options: Any) -> Array:
         """log p(y at x | context) of functions (F, m, p): the joint's log density less

@@ -54,8 +54,8 @@ def sawtooth(x: Tensor, generator: torch.Generator) -> Tensor:
         10 * torch.rand(b, 1, 1, generator=generator, device=generator.device, dtype=x.dtype) - 5
     )
     terms = torch.randint(10, 21, (b, 1, 1), generator=generator, device=generator.device)
-    k = torch.arange(1, 21)
-    kept = torch.where(k <= terms, (-1.0) ** k / k, torch.zeros(())).to(x.dtype)
+    k = torch.arange(1, 21, device=x.device)
+    kept = torch.where(k <= terms, (-1.0) ** k / k, 0.0).to(x.dtype)
     return (
         -(kept * (2 * math.pi * k * frequency * (x - shift)).sin()).sum(-1, keepdim=True) / math.pi
     )
@@ -90,7 +90,7 @@ def radial_grid() -> Tensor:
     """The 648 points of the 2D systems: those of a 30 x 30 grid over [-10, 10]^2 within
     radius 10. (n, 2).
     """
-    axis = torch.linspace(-RADIUS, RADIUS, 30, dtype=torch.float64)
+    axis = torch.linspace(-RADIUS, RADIUS, 30, dtype=torch.float64, device="cpu")
     x = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     return x[x.norm(dim=-1) <= RADIUS]
 
@@ -128,7 +128,7 @@ class Functions:
         count = torch.randint(
             1, n + 1, (self.size, 1), generator=generator, device=generator.device
         )
-        return x, y, torch.arange(n)[None] < count
+        return x, y, torch.arange(n, device=count.device)[None] < count
 
 
 def as_fields(

@@ -143,7 +143,8 @@ class Experts(nn.Module):
         low, high = (float(v) for v in self.band)
         cells = max(2, math.ceil((high - low) * 8 * HARMONICS * span))
         width = (high - low) / cells
-        grid = low + width * (torch.arange(cells, dtype=torch.float64) + 0.5)
+        cell = torch.arange(cells, dtype=torch.float64, device=x.device)
+        grid = low + width * (cell + 0.5)
         noise = s2 + a2 * self.log_noise.exp()
         coarse = torch.cat(
             [self._given(part[None], x, y, mask, a2, noise) for part in grid.split(256)], 1
@@ -158,13 +159,16 @@ class Experts(nn.Module):
             top = coarse.topk(min(REFINED, cells), 1).indices
             centre, half = grid[top], 0.5 * width
             for _ in range(ZOOMS if shrink < 1 else 0):
-                trial = centre[..., None] + half * torch.linspace(-1, 1, 9, dtype=torch.float64)
+                trial = centre[..., None] + half * torch.linspace(
+                    -1, 1, 9, dtype=torch.float64, device=x.device
+                )
                 value = self._given(trial.flatten(1), x, y, mask, a2, noise).reshape(trial.shape)
                 centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
                 half = half * shrink
             points = (
                 centre[..., None]
-                + fine * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64)
+                + fine
+                * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64, device=x.device)
             ).flatten(1)
             foreign = (
                 points - grid[top].repeat_interleave(FINE, 1)
@@ -203,7 +207,7 @@ class Experts(nn.Module):
         """log N(y; 0, a2 Phi W Phi^T + noise I) (B, P) at frequencies f (1 or B, P)."""
         keep = mask.double()
         waves, product, _ = self._design(f, x, keep)
-        unit = torch.eye(2 * HARMONICS + 1, dtype=torch.float64)
+        unit = torch.eye(2 * HARMONICS + 1, dtype=torch.float64, device=x.device)
         ratio = a2 / noise
         factor = torch.linalg.cholesky(unit + ratio * product)
         known = y[..., 0] * keep
@@ -233,7 +237,7 @@ class Experts(nn.Module):
         )
         noise = self.log_noise.exp()
         covariance = torch.linalg.inv(
-            torch.eye(2 * HARMONICS + 1, dtype=torch.float64) + product / noise
+            torch.eye(2 * HARMONICS + 1, dtype=torch.float64, device=x.device) + product / noise
         )
         mean = (covariance @ waves.mT @ (y * keep[..., None]))[..., 0] / noise
         return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
@@ -245,7 +249,8 @@ class Experts(nn.Module):
         A field that a candidate makes less likely than the present noise does keeps
         that one: it may be one whose frequency was missed.
         """
-        one, noise = torch.ones(1, dtype=torch.float64), self.log_noise.exp()
+        one = torch.ones(1, dtype=torch.float64, device=x.device)
+        noise = self.log_noise.exp()
         trials = [(noise / 2**k).clamp(min=NOISE_FLOOR)[None] for k in range(11)]
         logs = torch.stack(
             [self._given(f[:, None], x, y, mask, one, trial)[:, 0] for trial in trials]
@@ -322,8 +327,7 @@ def _update_harmonic(
     experts.log_noise.copy_(experts.quieter(f[own], x[own], y[own], mask[own]).log())
     # quantiles: a function whose frequency was missed, by a half or a third, would spoil
     # extremes; wide margins, for a function beyond the band has no density to speak of
-    low, high = (
-        float(v) for v in torch.quantile(f[own], torch.tensor([0.02, 0.98], dtype=torch.float64))
-    )
+    low, high = (float(v) for v in torch.quantile(f[own], f.new_tensor([0.02, 0.98])))
     margin = (high - low) * max(0.1, 4 / int(own.sum())) + 1e-3 * high
-    experts.band.copy_(torch.tensor([max(low - margin, 0.5 * low), high + margin]))
+    band = [max(low - margin, 0.5 * low), high + margin]
+    experts.band.copy_(torch.tensor(band, device=experts.band.device))

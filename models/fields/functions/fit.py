@@ -89,10 +89,12 @@ def standardised(x: ArrayLike, y: ArrayLike, mask: ArrayLike | None, vector: boo
     scale = float(np.sqrt(np.square(seen - centre).mean()))
     if scale == 0 or not np.isfinite(scale):
         raise InputError("y is the same value everywhere; there is no distribution to learn")
-    there = torch.tensor(known)
-    standard = ((torch.tensor(values) - centre) / scale) * there[..., None]
+    there = torch.tensor(known, device="cpu")
+    standard = ((torch.tensor(values, device="cpu") - centre) / scale) * there[..., None]
     span, spacing = extent(points, known)
-    return Standard(torch.tensor(points), standard, there, centre, scale, span, spacing, vector)
+    return Standard(
+        torch.tensor(points, device="cpu"), standard, there, centre, scale, span, spacing, vector
+    )
 
 
 def first_diffusion(
@@ -143,11 +145,8 @@ def training_batches(data: Standard, batch: int, seed: int) -> tuple[Draw, Draw 
     size = min(batch, len(arrays[0]))
 
     def batches(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        pick = torch.randint(
-            len(arrays[0]),
-            (size,),
-            generator=torch.Generator().manual_seed(seed * 1_000_003 + step),
-        )
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        pick = torch.randint(len(arrays[0]), (size,), generator=generator, device=generator.device)
         return arrays[0][pick], arrays[1][pick], arrays[2][pick]
 
     def held_out(_step: int) -> tuple[Tensor, Tensor, Tensor]:

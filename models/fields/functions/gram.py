@@ -29,8 +29,15 @@ class Gram:
     """
 
     def __init__(
-        self, matrix: Tensor | None, variance: float, n: int, p: int, mask: Tensor | None = None
+        self,
+        matrix: Tensor | None,
+        variance: float,
+        n: int,
+        p: int,
+        mask: Tensor | None = None,
+        device: torch.device | None = None,
     ):
+        self.device = matrix.device if matrix is not None else device or torch.device("cpu")
         self.matrix, self.variance, self.n, self.p, self.mask = matrix, variance, n, p, mask
         self.jitter = 0.0
         self._factor: Tensor | None = None
@@ -55,7 +62,8 @@ class Gram:
     def dense(self) -> Tensor:
         """The matrix, built where it is a multiple of the unit matrix."""
         return (
-            self.variance * torch.eye(self.n * self.p, dtype=torch.float64)[None]
+            self.variance
+            * torch.eye(self.n * self.p, dtype=torch.float64, device=self.device)[None]
             if self.matrix is None
             else self.matrix
         )

@@ -91,7 +91,7 @@ class Kernel(nn.Module):
             v * (max(1, self.components - 1) if kind == "div-free" else 1.0)
             for kind, v in zip(self.kinds, self.log_variance.exp(), strict=True)
         ]
-        return self.noise + sum(shares, start=torch.zeros((), dtype=torch.float64))
+        return self.noise + sum(shares, start=torch.zeros_like(self.noise))
 
     def config(self) -> dict[str, object]:
         """What rebuilds the module; the parameters come with the weights."""
@@ -134,7 +134,7 @@ class Kernel(nn.Module):
         b, n, _ = x.shape
         p = self.components
         if not self.kinds:
-            return Gram(None, float(self.noise.detach()), n, p, mask)
+            return Gram(None, float(self.noise.detach()), n, p, mask, x.device)
         total = self.variance.to(x.dtype)
         size = n * p
         matrix = self.between(x, x).reshape(b, size, size) + self.noise.to(x.dtype) * torch.eye(
@@ -150,7 +150,8 @@ class Kernel(nn.Module):
 
 def _log_parameter(value: float | list[float]) -> nn.Parameter:
     """A logarithm in float64 that no optimiser changes until `fit_kernel` asks for it."""
-    return nn.Parameter(torch.tensor(value, dtype=torch.float64).log(), requires_grad=False)
+    made = torch.tensor(value, dtype=torch.float64, device="cpu")
+    return nn.Parameter(made.log(), requires_grad=False)
 
 
 def _scalar(kind: str, difference: Tensor, length: Tensor, period: Tensor, inner: Tensor) -> Tensor:
@@ -243,14 +244,16 @@ def main_period(x: Tensor, y: Tensor, span: float, spacing: float) -> float | No
     """The period with the highest peak of power in functions (F, n, 1), among those
     from half the span to one and a half spacings.
     """
-    frequencies = torch.linspace(2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64)
+    frequencies = torch.linspace(
+        2 / span, 1 / (1.5 * spacing), 400, dtype=torch.float64, device=x.device
+    )
     phase = 2 * math.pi * x[:256] * frequencies
     power = (
         (y[:256] * phase.cos()).sum(1).square() + (y[:256] * phase.sin()).sum(1).square()
     ).mean(0)
     # a peak: smooth functions have most power at the lowest frequencies, without one
     around = torch.nn.functional.max_pool1d(power[None, None], 41, stride=1, padding=20)[0, 0]
-    peaks = torch.where(power == around, power, torch.zeros(())).clone()
+    peaks = torch.where(power == around, power, 0.0).clone()
     peaks[:20] = 0
     return 1.0 / float(frequencies[peaks.argmax()]) if bool(peaks.any()) else None
 

@@ -37,7 +37,7 @@ def log_likelihood(
     -------
     (B,) log densities over the points that are not masked.
     """
-    mask = torch.ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
+    mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
     closed = model.closed_log_prob(x, y, mask)
     if closed is not None:
         return closed
@@ -46,7 +46,7 @@ def log_likelihood(
     v = probe_vectors(y, probes, generator) * mask[..., None].to(y.dtype)
     low = math.log(first_std / math.sqrt(1 - first_std**2))
     high = math.log(model.schedule.std(1.0) / model.schedule.alpha(1.0))
-    grid = torch.linspace(low, high, steps + 1, dtype=torch.float64)
+    grid = torch.linspace(low, high, steps + 1, dtype=torch.float64, device=y.device)
     h = float(grid[1] - grid[0])
     change = y.new_zeros(len(y), dtype=torch.float64)
     slope, rate = _flow(model, gram, x, y, mask, grid[0], v)

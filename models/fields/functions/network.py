@@ -157,9 +157,8 @@ class PlainAttention(BiDimensionalAttention):
         """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the
         coordinates come as waves of several lengths.
         """
-        length = torch.linspace(
-            math.log(self.config.wave_min), math.log(self.config.wave_max), self.config.radial
-        ).exp()
+        low, high = math.log(self.config.wave_min), math.log(self.config.wave_max)
+        length = torch.linspace(low, high, self.config.radial, device=x.device).exp()
         phase = (2 * math.pi * x[..., None] / (4 * length)).flatten(2)
         return super().forward(
             t, std, torch.zeros_like(x[..., :1]), y, mask, torch.cat([phase.sin(), phase.cos()], -1)

@@ -44,13 +44,16 @@ class LinearBeta:
         u = ((t - self.t0) / (1 - self.t0)).clamp(min=0)
         return (1 - self.t0) * (self.beta0 * u + 0.5 * (self.beta1 - self.beta0) * u.square())
 
+    def _integral_at(self, t: float) -> float:
+        return float(self.integral(torch.tensor(t, dtype=torch.float64, device="cpu")))
+
     def alpha(self, t: float) -> float:
         """exp(-B/2), the factor of the clean field."""
-        return math.exp(-0.5 * float(self.integral(torch.tensor(t, dtype=torch.float64))))
+        return math.exp(-0.5 * self._integral_at(t))
 
     def std(self, t: float) -> float:
         """sqrt(1 - exp(-B)), the factor of the noise."""
-        return math.sqrt(-math.expm1(-float(self.integral(torch.tensor(t, dtype=torch.float64)))))
+        return math.sqrt(-math.expm1(-self._integral_at(t)))
 
     def time_of(self, std: Tensor) -> Tensor:
         """The time at which the noise has that factor."""
@@ -65,7 +68,7 @@ class LinearBeta:
         """
         high = math.log(self.std(1.0) / self.alpha(1.0))
         low = math.log(last_std / math.sqrt(1 - last_std**2))
-        ratio = torch.linspace(high, low, steps + 1, dtype=torch.float64).exp()
+        ratio = torch.linspace(high, low, steps + 1, dtype=torch.float64, device="cpu").exp()
         times = self.time_of(ratio / (1 + ratio.square()).sqrt())
         times[0] = 1.0
         return [float(t) for t in times]
@@ -204,8 +207,8 @@ def draw_times(
     """
     n_late = round(count * late)
     u = torch.rand(2, generator=generator, device=generator.device, dtype=torch.float64)
-    even = ((u[0] + torch.arange(count - n_late)) / max(1, count - n_late)) % 1.0
-    logs = ((u[1] + torch.arange(n_late)) / max(1, n_late)) % 1.0
+    even = ((u[0] + torch.arange(count - n_late, device=u.device)) / max(1, count - n_late)) % 1.0
+    logs = ((u[1] + torch.arange(n_late, device=u.device)) / max(1, n_late)) % 1.0
     std = (math.log(STD_FLOOR) * logs).exp() * 0.995
     t = torch.cat([schedule.t0 + 1e-6 + (1 - schedule.t0 - 1e-6) * even, schedule.time_of(std)])
     return t[torch.randperm(count, generator=generator, device=generator.device)]
@@ -287,7 +290,7 @@ class FieldDiffusion(nn.Module):
             return self.kernel.gram(x, mask).log_prob(y)
         if self.experts is None or not isinstance(self.network, NoNetwork):
             return None
-        one = torch.ones(len(y), 1, 1, dtype=torch.float64)
+        one = torch.ones(len(y), 1, 1, dtype=torch.float64, device=y.device)
         with torch.no_grad():
             return self.experts.log_prob(x.double(), y.double(), mask, one, 0 * one)
 
@@ -298,7 +301,7 @@ class FieldDiffusion(nn.Module):
         runs the network in bfloat16.
         """
         std, alpha = self.factors(t)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(y.device.type, torch.bfloat16, enabled=half):
             output = self.network(t.to(y.dtype), std[:, 0, 0].to(y.dtype), x, y, mask)
         found = preconditioned(
             output.to(y.dtype),
@@ -332,10 +335,10 @@ class FieldDiffusion(nn.Module):
         self, x: Tensor, y: Tensor, mask: Tensor, generator: torch.Generator, half: bool = True
     ) -> Tensor:
         """Denoising score matching of a batch of functions."""
-        t = draw_times(len(x), self.schedule, generator)
+        t = draw_times(len(x), self.schedule, generator).to(y.device)
         std, alpha = (u.to(y.dtype) for u in self.factors(t))
         gram = self.kernel.gram(x, mask)
-        z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=y.dtype)
+        z = torch.randn(y.shape, generator=generator, device=generator.device, dtype=y.dtype).to(y)
         noisy = (alpha * y + std * gram.root_cheap(z)) * mask[..., None]
         score = self.score(t, x, noisy, mask, gram, half)
         return denoising_loss(score, z, std, alpha, gram, self.kind, mask.to(y.dtype))

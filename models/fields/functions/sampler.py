@@ -32,6 +32,7 @@ from equidrift.models.fields.functions.likelihood import log_likelihood
 from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta
 from equidrift.models.shared.config import make_schedule
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import fit, load_network
 from equidrift.models.shared.trainer import Progress, Trainer, stepped
 from equidrift.seeds import check_seed
@@ -148,6 +149,11 @@ class FieldModel:
         return model
 
     @property
+    def device(self) -> torch.device:
+        """Where the kernel and the network are."""
+        return self.diffusion.kernel.noise.device
+
+    @property
     def networked(self) -> bool:
         """Whether there is a network, to be trained."""
         return not isinstance(self.diffusion.network, NoNetwork)
@@ -262,17 +268,20 @@ class FieldModel:
                     "each point once"
                 )
         options.pop("extrapolate", None)
-        values = ((torch.tensor(y_) - self.centre) / self.scale) * torch.tensor(known)[..., None]
+        mask_ = torch.tensor(known, device=self.device)
+        values = ((torch.tensor(y_, device=self.device) - self.centre) / self.scale) * mask_[
+            ..., None
+        ]
         # float64 for the Gram matrices of a GP, float32 where a network sets the pace
         dtype = torch.float32 if self.networked else torch.float64
         found = log_likelihood(
             self.diffusion,
-            torch.tensor(x_).to(dtype),
+            torch.tensor(x_, dtype=dtype, device=self.device),
             values.to(dtype),
-            torch.tensor(known),
+            mask_,
             **options,
         )
-        return found.double().numpy() - known.sum(-1) * self.components * math.log(self.scale)
+        return found.double().cpu().numpy() - known.sum(-1) * self.components * math.log(self.scale)
 
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""
@@ -307,15 +316,16 @@ class FieldModel:
         return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> FieldModel:
-        """A model by the name of shipped weights or by a path.
+    def load(cls, name_or_path: str | Path, *, device: Device = None) -> FieldModel:
+        """A model by the name of shipped weights or by a path, on a device; None is
+        CUDA if there is one, else the CPU.
 
         Raises `WeightsError` for another family's.
         """
         diffusion, card = load_network(name_or_path, "field", _diffusion)
         c = card["config"]
         return cls(
-            diffusion,
+            diffusion.to(pick_device(device)),
             centre=c["centre"],
             scale=c["scale"],
             span=c["span"],

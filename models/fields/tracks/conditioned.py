@@ -75,9 +75,10 @@ class ConditionedTrack:
             raise InputError(
                 f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time"
             )
-        known = torch.zeros(n, len(moments), 3)
-        known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32)
-        free = torch.ones(len(moments), dtype=torch.bool)
+        device = self.model.device
+        known = torch.zeros(n, len(moments), 3, device=device)
+        known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32, device=device)
+        free = torch.ones(len(moments), dtype=torch.bool, device=device)
         free[where[: len(self.t)]] = False
         draw = normal_draws(tuple(known.shape), seed, known)
         options: dict[str, Any] = {
@@ -87,7 +88,7 @@ class ConditionedTrack:
             "mode": mode,
         }
         made = complete(self.model, moments, known, free, draw, steps=steps, **options)
-        return np.asarray(made[:, where[len(self.t) :]].double().numpy())
+        return np.asarray(made[:, where[len(self.t) :]].double().cpu().numpy())
 
 
 def complete(
@@ -103,10 +104,12 @@ def complete(
     """Tracks (B, n, 3) at times (n,) whose free points (n,) are drawn given the others;
     options of `conditional_sample`.
     """
-    x = torch.tensor(times, dtype=torch.float32)[None, :, None].expand(len(known), -1, -1)
+    x = torch.tensor(times, dtype=torch.float32, device=known.device)[None, :, None].expand(
+        len(known), -1, -1
+    )
 
     def score(y: Tensor, t: float) -> Tensor:
-        return model.score(torch.full((len(y),), t, dtype=torch.float64), x, y)
+        return model.score(torch.full((len(y),), t, dtype=torch.float64, device=y.device), x, y)
 
     with torch.no_grad():
         noising = SphereNoising(model.schedule, model.prior, x[:1])

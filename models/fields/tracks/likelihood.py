@@ -36,7 +36,9 @@ def sphere_log_likelihood(
     vectors : Tensor, shape (k, B, n, 3)
         Of `probe_vectors`.
     """
-    roots = torch.linspace(math.sqrt(first_std), math.sqrt(last_std), steps + 1).double()
+    roots = torch.linspace(
+        math.sqrt(first_std), math.sqrt(last_std), steps + 1, device="cpu"
+    ).double()
 
     def flow(at: Tensor, std: float) -> tuple[Tensor, Tensor]:
         # the field does not change outwards, so its divergence in space is the surface's

@@ -78,7 +78,7 @@ class TrackPrior(nn.Module):
         """
         matrix = self.kernel.gram(x.double()).dense
         total = self.spread[:, None, None] * matrix + variance * torch.eye(
-            matrix.shape[-1], dtype=torch.float64
+            matrix.shape[-1], dtype=torch.float64, device=matrix.device
         )
         carried = torch.linalg.solve(total[:, ~free][:, :, ~free], total[:, ~free][:, :, free])
         values, vectors = torch.linalg.eigh(

@@ -29,6 +29,7 @@ from equidrift.models.fields.tracks.likelihood import sphere_log_likelihood
 from equidrift.models.fields.tracks.prior import TrackPrior
 from equidrift.models.fields.tracks.sphere import heat_score, tangent, walk
 from equidrift.models.shared.config import make_schedule
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.likelihood import probe_vectors
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.models.shared.run import fit as train_network
@@ -88,7 +89,7 @@ class TrackModel:
         least, most = span / len(t), 4 * span
         usual = NetworkConfig("attention", 64, 3, wave_min=least, wave_max=most)
         config = dataclasses.replace(network or usual, components=3, features=3)
-        prior = TrackPrior.fit(torch.tensor(t), torch.tensor(y), seed)
+        prior = TrackPrior.fit(torch.tensor(t, device="cpu"), torch.tensor(y, device="cpu"), seed)
         with own_random_state(seed):
             model = cls(BiDimensionalAttention(config), prior, LinearBeta(beta1=10.0), span)
         how = {"budget_s": budget_s, "out": out, "resume": resume, "progress": progress}
@@ -116,13 +117,13 @@ class TrackModel:
         variance = self.schedule.integral(t)[:, None, None].to(y.dtype)
         scale = _scale(variance)
         prior = self.prior.score(x, y, variance).to(y.dtype)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(y.device.type, torch.bfloat16, enabled=half):
             f = self.network(
                 t.to(y.dtype),
                 scale[:, 0, 0],
                 x,
                 y,
-                torch.ones(y.shape[:2], dtype=torch.bool),
+                torch.ones(y.shape[:2], dtype=torch.bool, device=y.device),
                 scale * prior,
             )
         return prior + tangent(y, f.to(y.dtype)) / scale
@@ -183,25 +184,30 @@ class TrackModel:
             for tracks that are not unit vectors, or shapes that do not go together.
         """
         t = as_times(times)
-        y = torch.tensor(as_tracks(tracks, len(t)), dtype=torch.float32)
-        x = torch.tensor(t, dtype=torch.float32)[None, :, None].expand(len(y), -1, -1)
+        y = torch.tensor(as_tracks(tracks, len(t)), dtype=torch.float32, device=self.device)
+        x = torch.tensor(t, dtype=torch.float32, device=self.device)[None, :, None]
+        x = x.expand(len(y), -1, -1)
         generator = torch.Generator().manual_seed(check_seed(seed))
 
         def score(at: Tensor, std: float) -> Tensor:
             return self.score(self._time_of(std**2).expand(len(at)), x, at)
 
-        return sphere_log_likelihood(
-            score,
-            y,
-            first_std=first_std,
-            last_std=math.sqrt(float(self.schedule.integral(torch.tensor(1.0)))),
-            steps=check_count("steps", steps),
-            vectors=probe_vectors(y, probes, generator),
-        ).numpy()
+        return (
+            sphere_log_likelihood(
+                score,
+                y,
+                first_std=first_std,
+                last_std=math.sqrt(float(self.schedule.integral(torch.tensor(1.0, device="cpu")))),
+                steps=check_count("steps", steps),
+                vectors=probe_vectors(y, probes, generator),
+            )
+            .cpu()
+            .numpy()
+        )
 
     def _time_of(self, variance: float) -> Tensor:
         return self.schedule.time_of(
-            torch.tensor(-math.expm1(-variance), dtype=torch.float64).sqrt()
+            torch.tensor(-math.expm1(-variance), dtype=torch.float64, device=self.device).sqrt()
         )
 
     def save(self, path: str | Path, **more: Any) -> Path:
@@ -221,9 +227,18 @@ class TrackModel:
         name = {"name": Path(path).stem}
         return save_fields(path, parts, field_card("track", config, own, name, self.record, more))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network and the prior are."""
+        return self.prior.mean.device
+
     @classmethod
-    def load(cls, name_or_path: str | Path) -> TrackModel:
-        """A model by name or path. Raises `WeightsError` for another kind's."""
+    def load(cls, name_or_path: str | Path, *, device: Device = None) -> TrackModel:
+        """A model by name or path, on a device; None is CUDA if there is one, else the
+        CPU.
+
+        Raises `WeightsError` for another kind's.
+        """
         state, card = load_weights(name_or_path)
         check_task(name_or_path, card, "track")
         with own_random_state():
@@ -231,12 +246,13 @@ class TrackModel:
         network.load_state_dict({k[8:]: v for k, v in state.items() if k.startswith("network.")})
         prior = TrackPrior(
             Kernel(card["config"]["kernel"]["kinds"], noise=1.0),
-            torch.zeros(3),
-            torch.eye(3),
-            torch.ones(3),
+            torch.zeros(3, device="cpu"),
+            torch.eye(3, device="cpu"),
+            torch.ones(3, device="cpu"),
         )
         prior.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("prior.")})
-        return cls(network, prior, LinearBeta(**card["config"]["schedule"]), card["config"]["span"])
+        schedule, on = LinearBeta(**card["config"]["schedule"]), pick_device(device)
+        return cls(network.to(on), prior.to(on), schedule, card["config"]["span"])
 
 
 def _train(
@@ -251,9 +267,11 @@ def _train(
     """Train the network of a model on tracks (F, n, 3) at times (n,), some of which are
     held out.
     """
-    n, x = len(times), torch.tensor(times, dtype=torch.float32)[None, :, None]
+    n, x = len(times), torch.tensor(times, dtype=torch.float32, device="cpu")[None, :, None]
     rows, held = split(range(len(tracks)), HELD_OUT, seed)
-    data, unseen = (torch.tensor(tracks[part], dtype=torch.float32) for part in (rows, held))
+    data, unseen = (
+        torch.tensor(tracks[part], dtype=torch.float32, device="cpu") for part in (rows, held)
+    )
     generator = torch.Generator()
 
     def held_out_loss(_: nn.Module, part: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def heat_draw(y: Tensor, variance: float, noise: Tensor) -> Tensor:
         total += (2 * degree + 1) * math.exp(-0.5 * degree * (degree + 1) * variance) * now
         before, now = now, ((2 * degree + 1) * np.cos(grid) * now - degree * before) / (degree + 1)
     cumulative = np.cumsum(np.clip(total, 0.0, None) * np.sin(grid))
-    rank = -np.expm1(-0.5 * radius.double().numpy() ** 2)
+    rank = -np.expm1(-0.5 * radius.double().cpu().numpy() ** 2)
     angle = torch.tensor(
         np.interp(rank, cumulative / cumulative[-1], grid), dtype=y.dtype, device=y.device
     )
@@ -128,7 +128,7 @@ class SphereNoising:
         self._roots: tuple[float, Tensor] | None = None  # of the last variance
 
     def _between(self, a: float, b: float) -> float:
-        values = self.schedule.integral(torch.tensor([a, b], dtype=torch.float64))
+        values = self.schedule.integral(torch.tensor([a, b], dtype=torch.float64, device="cpu"))
         return float(values[1] - values[0])
 
     def prior(self, noise: Tensor) -> Tensor:

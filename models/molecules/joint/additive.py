@@ -47,13 +47,10 @@ class Additive:
         counts = _pair_counts(
             kinds @ _elements().double(), functional.one_hot(data.bonds, BONDS)[..., 1:].double()
         )
-        rows = torch.cat(
-            [torch.ones(len(data), 1, dtype=torch.float64), kinds.sum(1), counts], dim=1
-        )
+        rows = torch.cat([kinds.new_ones(len(data), 1), kinds.sum(1), counts], dim=1)
         wanted = ((data.props - mean) / deviation).double()
-        normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * torch.eye(
-            rows.shape[1], dtype=torch.float64
-        )
+        unit = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        normal = rows.T @ rows + RIDGE * len(rows) / rows.shape[1] * unit
         solved = torch.linalg.solve(normal, rows.T @ wanted)
         residual = (rows @ solved - wanted).square().mean(0).sqrt()
         return cls.of({"solved": solved.T.tolist(), "residual": residual.tolist()})
@@ -61,13 +58,18 @@ class Additive:
     @classmethod
     def of(cls, card: dict[str, list[Any]]) -> Additive:
         """From the numbers of a card."""
-        solved = torch.tensor(card["solved"], dtype=torch.float32)
-        bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY))
+        solved = torch.tensor(card["solved"], dtype=torch.float32, device="cpu")
+        bonds = torch.zeros(len(PROPERTIES), BONDS, len(HEAVY), len(HEAVY), device="cpu")
         for k, (e, f) in enumerate(PAIRS):
             bonds[:, 1:, e, f] = bonds[:, 1:, f, e] = solved[:, 1 + KINDS :].view(
                 -1, len(PAIRS), BONDS - 1
             )[:, k]
-        return cls(solved[:, 0], solved[:, 1 : 1 + KINDS], bonds, torch.tensor(card["residual"]))
+        return cls(
+            solved[:, 0],
+            solved[:, 1 : 1 + KINDS],
+            bonds,
+            torch.tensor(card["residual"], device="cpu"),
+        )
 
     def card(self) -> dict[str, list[Any]]:
         """The numbers for a card."""
@@ -126,7 +128,7 @@ def _gain(miss: Tensor, shift: Tensor, variance: Tensor) -> Tensor:
 
 def _elements() -> Tensor:
     """(21, 4): the element of each type."""
-    return torch.tensor([[float(z == e) for e in HEAVY] for z, _, _ in TYPES])
+    return torch.tensor([[float(z == e) for e in HEAVY] for z, _, _ in TYPES], device="cpu")
 
 
 def _pair_counts(elements: Tensor, orders: Tensor) -> Tensor:

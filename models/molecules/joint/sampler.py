@@ -28,6 +28,7 @@ from equidrift.models.molecules.joint.network import (
 )
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
+from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import BatchedMoleculeModel, Callback
 
@@ -84,7 +85,7 @@ class JointModel(BatchedMoleculeModel):
         path: Path | None = None,
         half_precision: bool = True,
         steer: float = 4.0,
-        device: str | torch.device | None = None,
+        device: Device = None,
     ):
         if sampler not in SAMPLERS:
             raise UnknownNameError("sampler of the joint model", sampler, SAMPLERS)
@@ -99,7 +100,7 @@ class JointModel(BatchedMoleculeModel):
             half_precision,
             steer,
         )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = pick_device(device)
         self.network: JointNetwork = network.to(self.device)
         scale = self.card["properties"]
         self.properties = {

@@ -64,7 +64,7 @@ class Draws:
     def of(cls, seeds: NDArray[np.int64], steps: int) -> Draws:
         """All that samples of these seeds draw in `steps` steps."""
         rngs = [sample_rng(int(s)) for s in seeds]
-        size = torch.tensor([g.random() for g in rngs])
+        size = torch.tensor([g.random() for g in rngs], device="cpu")
         places = np.stack(
             [g.standard_normal((steps + 1, MAX_HEAVY, 3), dtype=np.float32) for g in rngs]
         )

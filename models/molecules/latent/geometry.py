@@ -190,7 +190,7 @@ def geometry_loss(network: Any, example: GeometryExample) -> Tensor:
     expected = (
         0.1 + example.sigma * SIGMA_DATA_A / (example.sigma.square() + SIGMA_DATA_A**2).sqrt()
     )
-    loss = torch.zeros(())
+    loss = example.sigma.new_zeros(())
     for scale, x in zip([0.25] * (len(outs) - 1) + [1.0], outs, strict=True):
         errors = [
             geometry_errors(example.batch, x, target)

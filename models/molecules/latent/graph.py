@@ -252,8 +252,9 @@ class TokenDecoder(nn.Module):
         """
         last = torch.full((len(z),), END, dtype=torch.int32, device=z.device)
         past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
-        out = np.zeros((len(z), self.length), np.uint8)
-        ended = np.zeros(len(z), bool)
+        out = torch.full((len(z), self.length), PAD, dtype=torch.uint8, device=z.device)
+        ended = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+        shares = None if uniform is None else torch.from_numpy(uniform).to(z.device)
         sketch = self.sketch(z)
         for t in range(self.length):
             h = (self.token(last) + self.place.weight[t] + self.latent(z))[:, None]
@@ -261,17 +262,17 @@ class TokenDecoder(nn.Module):
                 h, past[k] = layer(h, z, past[k])
             logits = (self.head(self.norm(h))[:, 0] + sketch[:, t]).float()
             logits[:, PAD] = -torch.inf
-            if uniform is None:
+            if shares is None:
                 last = logits.argmax(-1)
             else:
                 heap = (logits.double() / temperature).softmax(-1).cumsum(-1)
-                drawn = torch.from_numpy(uniform[:, t, None]).to(z.device) * heap[:, -1:]
+                drawn = shares[:, t, None] * heap[:, -1:]
                 last = torch.searchsorted(heap, drawn)[:, 0].clamp_max(logits.shape[-1] - 1)
-            out[:, t] = np.where(ended, PAD, last.cpu().numpy())
-            ended |= out[:, t] == END
-            if ended.all():
+            out[:, t] = torch.where(ended, PAD, last)
+            ended = ended | (out[:, t] == END)
+            if bool(ended.all()):
                 break
-        return out
+        return np.asarray(out.cpu().numpy())
 
 
 class GraphAutoencoder(nn.Module):

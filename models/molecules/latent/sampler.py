@@ -15,6 +15,7 @@ from torch import Tensor
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
 from equidrift.models.molecules.latent.space import LatentSpace, Made
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network
 from equidrift.protocols import Callback, MoleculeModel
 from equidrift.records import Molecule
@@ -45,11 +46,14 @@ class LatentModel(MoleculeModel):
         *,
         graph: str | None = None,
         geometry: str | None = None,
+        device: Device = None,
         **space: Any,
     ):
-        self.network, self.card = load_network(
+        network, self.card = load_network(
             weights, "molecules-latent", lambda sizes: LatentDenoiser(DiffusionConfig(**sizes))
         )
+        self.device = pick_device(device)
+        self.network: LatentDenoiser = network.to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
         self.max_atoms = int(self.card["max_atoms"])
@@ -61,7 +65,7 @@ class LatentModel(MoleculeModel):
             key: beside(folder, given or str(self.card[key]))
             for key, given in (("graph", graph), ("geometry", geometry))
         }
-        self.space = LatentSpace(**{"refine": True, **places, **space})
+        self.space = LatentSpace(**{"refine": True, "device": self.device, **places, **space})
 
     def sample(
         self,
@@ -150,8 +154,9 @@ class LatentModel(MoleculeModel):
             self._rows(observable, len(seeds), sizes.observable, "observable"),
         )
         out = np.zeros((len(seeds), sizes.latent))
-        for begin in range(0, len(seeds), BATCH):
-            part = slice(begin, min(begin + BATCH, len(seeds)))
+        size = batch_size(BATCH, self.device)
+        for begin in range(0, len(seeds), size):
+            part = slice(begin, min(begin + size, len(seeds)))
             conditions = [None if table is None else table[part] for table in given]
             out[part] = self._drawn(seeds[part], conditions, steps, strength)
         return out
@@ -168,12 +173,12 @@ class LatentModel(MoleculeModel):
         size = self.network.config.latent
         noise = np.stack([sample_rng(int(s)).standard_normal(size) for s in seeds])
         values, vectors = (
-            None if table is None else torch.from_numpy(table.copy()).float()
+            None if table is None else torch.from_numpy(table.copy()).float().to(self.device)
             for table in conditions
         )
-        start = torch.from_numpy(noise).float()
+        start = torch.from_numpy(noise).float().to(self.device)
         made: Tensor = self.network.sample(start, steps, values, vectors, strength)
-        return made.double().numpy()
+        return np.asarray(made.double().cpu().numpy())
 
     def _rows(
         self, table: ArrayLike | None, count: int, length: int, name: str

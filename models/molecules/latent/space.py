@@ -1,5 +1,4 @@
-"""The latent space: molecules with conformers to vectors and back, paths between two
-molecules, and nearest neighbours.
+"""The latent space: molecules with conformers to vectors and back, paths, neighbours.
 
 A latent is one vector: the graph's (`slices["graph"]`), the conformer's
 (`slices["geometry"]`), each of mean square 1, and the hand. It does not change under
@@ -39,10 +38,12 @@ from equidrift.models.molecules.latent.vectors import (
     normalised,
     turned,
 )
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import (
     GraphCodes,
     collate,
     like_sized,
+    pad_positions,
     with_hydrogen_rows,
 )
 from equidrift.models.shared.run import load_network
@@ -51,6 +52,7 @@ from equidrift.records import Molecule
 from equidrift.registry import make_refiner
 
 Made = tuple[Molecule, NDArray[np.float64]]
+GRAPHS_PER_BATCH = 512  # graphs that are encoded in one call
 PAIRS_PER_BATCH = 20_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 # cosine of two graph latents above which a decoded graph is taken to be the one meant
 SAME = 0.999
@@ -71,6 +73,7 @@ class LatentSpace:
     steps : network calls of the geometric decoder, for each of them.
     refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded
         conformers.
+    device : torch device; None is CUDA if there is one, else the CPU.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class LatentSpace:
         conformers: int = 1,
         steps: int = 8,
         refine: bool = False,
+        device: Device = None,
     ):
+        self.device = pick_device(device)
         if candidates < 1 or conformers < 1 or not 1 <= steps <= 1000:
             raise InputError(
                 "candidates and conformers must be 1 or more and steps in 1 "
@@ -94,6 +99,8 @@ class LatentSpace:
         self.geometry, self.geometry_card = load_network(
             geometry, "latent-geometry", lambda sizes: GeometryAutoencoder(GeometryConfig(**sizes))
         )
+        self.graph.to(self.device)
+        self.geometry.to(self.device)
         self.tokens = list(self.graph_card["tokens"])
         self.candidates, self.conformers = candidates, conformers
         self.steps, self.refine = steps, refine
@@ -153,14 +160,15 @@ class LatentSpace:
     def encode_graphs(self, molecules: Sequence[Molecule]) -> NDArray[np.float64]:
         """Graph latents (n, d)."""
         with torch.inference_mode():
-            blocks = (molecules[k : k + 512] for k in range(0, len(molecules), 512))
+            size, length = batch_size(GRAPHS_PER_BATCH, self.device), self.graph.config.length
+            blocks = (molecules[k : k + size] for k in range(0, len(molecules), size))
             parts = [
-                self.graph.encoder(graph_batch(block, self.tokens, self.graph.config.length))
+                self.graph.encoder(graph_batch(block, self.tokens, length).to(self.device))
                 for block in blocks
             ]
-        return (
-            torch.cat(parts).double().numpy() if parts else np.zeros((0, self.graph.config.latent))
-        )
+        if not parts:
+            return np.zeros((0, self.graph.config.latent))
+        return np.asarray(torch.cat(parts).double().cpu().numpy())
 
     def encode_codes(
         self, codes: Sequence[GraphCodes], positions_A: Sequence[NDArray[np.floating]]
@@ -168,14 +176,11 @@ class LatentSpace:
         """Conformer latents (n, d) of graph codes and coordinates."""
         out = np.zeros((len(codes), self.geometry.config.latent))
         with torch.inference_mode():
-            for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
-                batch = collate([codes[k] for k in rows])
-                x = torch.zeros((*batch.mask.shape, 3))
-                for k, row in enumerate(rows):
-                    x[k, : codes[row].n_atoms] = torch.from_numpy(
-                        positions_A[row] - positions_A[row].mean(0)
-                    )
-                out[rows] = self.geometry.encoder(batch, x).double().numpy()
+            pairs = batch_size(PAIRS_PER_BATCH, self.device)
+            for rows in like_sized([c.n_atoms for c in codes], pairs):
+                batch = collate([codes[k] for k in rows]).to(self.device)
+                x = pad_positions([positions_A[row] for row in rows], batch.mask.shape[1])
+                out[rows] = self.geometry.encoder(batch, x.to(self.device)).double().cpu().numpy()
         return out
 
     # decoding
@@ -220,7 +225,7 @@ class LatentSpace:
         """Molecules of graph latents (k, d): the likeliest tokens, or those of the
         candidates whose graph encodes nearest to the latent.
         """
-        table = unit(torch.from_numpy(np.asarray(z, np.float32)))
+        table = unit(torch.from_numpy(np.asarray(z, np.float32)).to(self.device))
         best, near = self._written(table, None)
         if self.candidates == 1:
             return best
@@ -265,7 +270,7 @@ class LatentSpace:
         rows = [k for k, molecule in enumerate(molecules) if molecule is not None]
         if rows and self.candidates > 1:
             again = self.encode_graphs([m for m in molecules if m is not None])
-            cosine[rows] = (again * z[rows].double().numpy()).mean(1)
+            cosine[rows] = (again * z[rows].double().cpu().numpy()).mean(1)
         return molecules, cosine
 
     def molecule_of(self, codes: NDArray[np.uint8]) -> Molecule | None:
@@ -299,7 +304,8 @@ class LatentSpace:
         out: list[Made | None] = [None] * len(molecules)
         done = 0
         with torch.inference_mode():
-            for part in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
+            pairs = batch_size(PAIRS_PER_BATCH, self.device)
+            for part in like_sized([c.n_atoms for c in codes], pairs):
                 own = [int(seeds[rows[k]]) for k in part]
                 x = nearest_conformers(
                     self.geometry,
@@ -360,10 +366,8 @@ class LatentSpace:
     def neighbours(
         self, query: ArrayLike, library: ArrayLike, k: int = 10, *, part: str = "graph"
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The `k` rows of `library` (n, size) nearest to the latent `query` (size,),
-        and their root mean square distances.
-
-        part : "graph", "geometry" or "all".
+        """The `k` rows of `library` (n, size) nearest to the latent `query` (size,), and
+        their root mean square distances; `part` is "graph", "geometry" or "all".
 
         Raises
         ------
@@ -371,11 +375,8 @@ class LatentSpace:
             for another part. InputError where the lengths do not fit, or k is not
             positive.
         """
-        parts = {
-            "graph": self.slices["graph"],
-            "geometry": self.slices["geometry"],
-            "all": slice(0, self.size),
-        }
+        parts = {**self.slices, "all": slice(None)}
+        del parts["hand"]
         if part not in parts:
             raise UnknownNameError("part of a latent", part, parts)
         q, table = np.asarray(query, np.float64), np.asarray(library, np.float64)

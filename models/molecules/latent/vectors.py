@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.models.molecules.latent.geometry import GeometryAutoencoder, hand
-from equidrift.models.shared.graph_codes import GraphCodes, collate
+from equidrift.models.shared.graph_codes import GraphCodes, collate, pad_positions
 from equidrift.seeds import sample_rng
 
 # a measure of chirality (`hand`) nearer to 0 does not tell a molecule from its mirror image
@@ -53,11 +53,11 @@ def nearest_conformers(
     size = tuple(batch.mask.shape)
     best, near = np.zeros((*size, 3)), np.full(len(codes), -np.inf)
     for draw in range(draws if bool(z.any()) else 1):
-        noise = torch.zeros((*size, 3), device=device)
-        for i, (graph, seed) in enumerate(zip(codes, seeds, strict=True)):
-            start = _stream(seed, draw).standard_normal((graph.n_atoms, 3))
-            noise[i, : len(start)] = torch.from_numpy(start - start.mean(0))
-        x = geometry.decode(batch, z, noise, steps)
+        starts = [
+            _stream(seed, draw).standard_normal((graph.n_atoms, 3))
+            for graph, seed in zip(codes, seeds, strict=True)
+        ]
+        x = geometry.decode(batch, z, pad_positions(starts, size[1]).to(device), steps)
         cosine = np.zeros(len(codes))
         if draws > 1:
             cosine = (geometry.encoder(batch, x) * z).mean(1).double().cpu().numpy()

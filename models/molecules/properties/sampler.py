@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from equidrift.errors import MoleculeError
 from equidrift.models.molecules.data import ELEMENTS, PROPERTIES
 from equidrift.models.shared.batches import Batched
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import check_task, own_random_state
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.weights import load_weights
@@ -216,7 +217,7 @@ class PropertyNet(nn.Module):
         unit = (step / d[..., None] * apart[..., None]).permute(0, 3, 1, 2)[:, :, :, None]
         kernels = self._kernels(d, batch.hops, apart)
         s = self.element(batch.element) + self.charge(batch.charge)
-        v = torch.zeros(len(x), 3, x.shape[1], self.config.vectors, dtype=s.dtype)
+        v = s.new_zeros(len(x), 3, x.shape[1], self.config.vectors)
         if kernels[0].dtype != s.dtype:
             s, v, unit = s.to(kernels[0].dtype), v.to(kernels[0].dtype), unit.to(kernels[0].dtype)
         for layer, kernel in zip(self.layers, kernels, strict=True):
@@ -263,12 +264,19 @@ class PropertyNetwork:
     Parameters
     ----------
     network : trained. name, weights_sha256 : where it comes from.
+    device : torch device; None is CUDA if there is one, else the CPU.
     """
 
     def __init__(
-        self, network: PropertyNet, name: str = "properties", weights_sha256: str | None = None
+        self,
+        network: PropertyNet,
+        name: str = "properties",
+        weights_sha256: str | None = None,
+        device: Device = "cpu",
     ) -> None:
-        self.network, self.name, self.weights_sha256 = network.eval(), name, weights_sha256
+        self.device = pick_device(device)
+        self.network = network.eval().to(self.device)
+        self.name, self.weights_sha256 = name, weights_sha256
 
     def predict(
         self, systems: Sequence[tuple[Molecule, NDArray[np.float64]]]
@@ -295,8 +303,9 @@ class PropertyNetwork:
             if molecule.n_atoms and np.isfinite(x).all()
         ]
         order = sorted(good, key=lambda k: systems[k][0].n_atoms)
-        for begin in range(0, len(order), BATCH_SIZE):
-            rows = order[begin : begin + BATCH_SIZE]
+        size = batch_size(BATCH_SIZE, self.device)
+        for begin in range(0, len(order), size):
+            rows = order[begin : begin + size]
             graphs, positions = [systems[k][0] for k in rows], [systems[k][1] for k in rows]
             numbers, charges = [g.numbers for g in graphs], [g.formal_charges for g in graphs]
             out[rows] = self._values(
@@ -306,10 +315,9 @@ class PropertyNetwork:
 
     @torch.no_grad()
     def _values(self, batch: PropertyBatch) -> NDArray[np.float64]:
-        net = self.network
-        values: NDArray[np.float64] = (
-            batch.composition @ net.baseline + net(batch).double() * net.spread
-        ).numpy()
+        net, batch = self.network, batch.to(self.device)
+        made = batch.composition @ net.baseline + net(batch).double() * net.spread
+        values: NDArray[np.float64] = made.cpu().numpy()
         return values
 
 
@@ -320,8 +328,8 @@ def make_network(config: PropertyConfig, seed: int = 0) -> PropertyNet:
 
 
 @lru_cache(maxsize=2)
-def load_properties(weights: str = "properties") -> PropertyNetwork:
-    """The shipped network, or one from the path of trained weights.
+def load_properties(weights: str = "properties", device: Device = None) -> PropertyNetwork:
+    """The shipped network, or one from the path of trained weights, on a device.
 
     Raises `WeightsError` or `UnknownNameError` where there is none.
     """
@@ -329,11 +337,11 @@ def load_properties(weights: str = "properties") -> PropertyNetwork:
     check_task(weights, card, "molecules-properties")
     network = make_network(PropertyConfig(**card["config"]))
     scales = {
-        key: torch.tensor(card["scales"][key], dtype=torch.float64)
+        key: torch.tensor(card["scales"][key], dtype=torch.float64, device="cpu")
         for key in ("baseline", "spread")
     }
     network.load_state_dict(state | scales)
-    return PropertyNetwork(network, card["name"], card["sha256"])
+    return PropertyNetwork(network, card["name"], card["sha256"], device)
 
 
 def network_values(

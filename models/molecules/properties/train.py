@@ -128,7 +128,7 @@ def make_task(c: PropertyTraining, network: PropertyNet, _out: Path) -> Task:
     data = load_qm9(c.data)
     rows, unseen = data.rows("train", c.half)[: c.limit], data.rows("val")[: c.limit]
     set_scales(network, data, rows)
-    weights = torch.tensor([1.0 if name in USUAL else OTHERS for name in PROPERTIES])
+    weights = torch.tensor([1.0 if name in USUAL else OTHERS for name in PROPERTIES], device="cpu")
 
     def loss(net: nn.Module, batch: PropertyBatch) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=c.bfloat16):

@@ -26,7 +26,14 @@ from equidrift.models.molecules.latent.geometry import ConformerEncoder, Geometr
 from equidrift.models.molecules.latent.graph_data import plain_codes
 from equidrift.models.molecules.latent.space import PAIRS_PER_BATCH
 from equidrift.models.shared.batches import Batched
-from equidrift.models.shared.graph_codes import Batch, GraphCodes, collate, like_sized
+from equidrift.models.shared.devices import Device, batch_size, pick_device
+from equidrift.models.shared.graph_codes import (
+    Batch,
+    GraphCodes,
+    collate,
+    like_sized,
+    pad_positions,
+)
 from equidrift.models.shared.run import load_network
 from equidrift.records import Molecule
 
@@ -216,10 +223,7 @@ def padded(
 ) -> tuple[Batch, Tensor]:
     """Graphs and coordinates padded to one size."""
     batch = collate(list(codes))
-    x = torch.zeros((*batch.mask.shape, 3))
-    for k, one in enumerate(positions_A):
-        x[k, : len(one)] = torch.from_numpy(one - one.mean(0))
-    return batch, x
+    return batch, pad_positions(positions_A, batch.mask.shape[1])
 
 
 class SpectrumModel:
@@ -228,12 +232,15 @@ class SpectrumModel:
     Parameters
     ----------
     weights : name of a shipped model, or the path of a trained one.
+    device : torch device; None is CUDA if there is one, else the CPU.
     """
 
-    def __init__(self, weights: str = "spectra"):
-        self.network, self.card = load_network(
+    def __init__(self, weights: str = "spectra", *, device: Device = None):
+        network, self.card = load_network(
             weights, "spectra", lambda sizes: SpectrumNetwork(SpectrumConfig(**sizes))
         )
+        self.device = pick_device(device)
+        self.network: SpectrumNetwork = network.to(self.device)
         self.name = str(self.card["name"])
 
     def predict(
@@ -269,11 +276,8 @@ class SpectrumModel:
             )
         _, mean, log_variance = self._all(items)
         with torch.inference_mode():
-            given = (
-                self.network.whitened(torch.from_numpy(np.sqrt(table + 1e-4)).float())
-                .double()
-                .numpy()
-            )
+            roots = torch.from_numpy(np.sqrt(table + 1e-4)).float().to(self.device)
+            given = self.network.whitened(roots).double().cpu().numpy()
         out = [
             -0.5 * (np.square(one - mean) * np.exp(-log_variance) + log_variance).sum(1)
             for one in given
@@ -301,13 +305,17 @@ class SpectrumModel:
         )
         out = tuple(np.zeros((len(items), size)) for size in sizes)
         with torch.inference_mode():
-            for rows in like_sized([c.n_atoms for c in codes], PAIRS_PER_BATCH):
+            pairs = batch_size(PAIRS_PER_BATCH, self.device)
+            for rows in like_sized([c.n_atoms for c in codes], pairs):
                 batch, x = padded([codes[k] for k in rows], [np.asarray(items[k][1]) for k in rows])
-                for table, value in zip(out, self.network(batch, x), strict=True):
-                    table[rows] = value.double().numpy()
+                made = self.network(batch.to(self.device), x.to(self.device))
+                for table, value in zip(out, made, strict=True):
+                    table[rows] = value.double().cpu().numpy()
         return out
 
 
-def load_spectra(weights: str = "spectra") -> SpectrumModel:
-    """The shipped model of spectra, or one of your own by path."""
-    return SpectrumModel(weights)
+def load_spectra(weights: str = "spectra", **options: Any) -> SpectrumModel:
+    """The shipped model of spectra, or one of your own by path; options as for
+    `SpectrumModel`.
+    """
+    return SpectrumModel(weights, **options)

@@ -81,7 +81,7 @@ def step_loss(network: nn.Module, batch: Rolls) -> Tensor:
     before, now = batch.frames[:, 0], batch.frames[:, 1]
     bend = (batch.frames[:, 2:] - 2 * batch.frames[:, 1:-1] + batch.frames[:, :-2]).norm(dim=-1)
     size = 0.02 * bend.median() + 0.02 * bend.amax(1)
-    total = torch.zeros((), dtype=now.dtype)
+    total = now.new_zeros(())
     for k in range(batch.frames.shape[1] - 2):
         before, now = now, egnn(batch.graph, before, now)
         error = (now - batch.frames[:, 2 + k]).norm(dim=-1) / (size * (k + 1) * (k + 2) / 2)

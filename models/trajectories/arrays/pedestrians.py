@@ -131,7 +131,7 @@ def training_source(folder: str, leave_out: str | None) -> Source:
         return (
             graph,
             frames[i] * torch.from_numpy(change).float()[:, None, None],
-            torch.arange(length, dtype=torch.float32),
+            torch.arange(length, dtype=torch.float32, device="cpu"),
         )
 
     return Source(draw, 1, 1)

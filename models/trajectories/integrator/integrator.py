@@ -140,7 +140,7 @@ def shoot(
         first = (last - before) / clock.spacing - 0.5 * (clock.spacing + clock.step) * force(
             before, clock.step
         )
-    best, least = torch.zeros_like(first), torch.full((len(first),), torch.inf, dtype=first.dtype)
+    best, least = torch.zeros_like(first), first.new_full((len(first),), torch.inf)
     for _ in range(rounds):
         x, v = advance(force, before, first, clock)
         miss = last - x
@@ -187,7 +187,9 @@ class Observer(nn.Module):
         """
         unit, d = pair_vectors(x)
         clock = torch.tensor(
-            [spacing / 5.0, (spacing / 5.0) ** 2 / 4, 1.0 / (1 + seen)], dtype=prepared.h.dtype
+            [spacing / 5.0, (spacing / 5.0) ** 2 / 4, 1.0 / (1 + seen)],
+            dtype=prepared.h.dtype,
+            device=x.device,
         )
         p = prepared.p + self.distance(self.radial(d.to(prepared.h.dtype))) + self.clock(clock)
         gain = self.pair(p)

@@ -63,7 +63,7 @@ def path_loss(network: Network, batch: Windows) -> Tensor:
         path = torch.cat([pieces[:, 0, 1:], pieces[:, 1, 1:-1]], 1)[
             :, ::2
         ]  # every second point carries enough of the sum
-        weights = (n - torch.arange(-n + 1, n).abs()).to(path.dtype)[::2]
+        weights = (n - torch.arange(-n + 1, n, device=path.device).abs()).to(path.dtype)[::2]
         weights = weights / weights.sum()
     points = path.shape[1]
     found = network(prepared.repeat(points), path.flatten(0, 1)).unflatten(0, (-1, points))
@@ -103,7 +103,7 @@ def meeting_path(
     step = spacing / substeps
     first = (end - start) / spacing - 0.5 * spacing * force(start, step)
     best = torch.stack([start] * (substeps + 1), 1)
-    least = torch.full((len(start),), torch.inf, dtype=start.dtype)
+    least = start.new_full((len(start),), torch.inf)
     for _ in range(rounds):
         x, v, points = start, first, [start]
         for _ in range(substeps):
@@ -116,7 +116,8 @@ def meeting_path(
         best = torch.where(better[:, None, None, None], torch.stack(points, 1), best)
         least = torch.where(better, size, least)
         first = first + miss / spacing
-    ramp = torch.linspace(0, 1, substeps + 1, dtype=start.dtype)[None, :, None, None]
+    ramp = torch.linspace(0, 1, substeps + 1, dtype=start.dtype, device=start.device)
+    ramp = ramp[None, :, None, None]
     return best + (end - best[:, -1])[:, None] * ramp
 
 
@@ -155,7 +156,9 @@ def fine_loss(network: Network, batch: Segments) -> Tensor:
     loss = ((found - wanted).square() * mass).mean() / (wanted.square() * mass).mean()
     if frames > 1:
         half = (frames + 1) // 2
-        weights = (half - torch.arange(-half + 1, half).abs()).to(x.dtype) / half**2
+        weights = (half - torch.arange(-half + 1, half, device=x.device).abs()).to(
+            x.dtype
+        ) / half**2
         slow = ((found - wanted) * weights[None, :, None, None]).sum(1)
         size = (wanted * weights[None, :, None, None]).sum(1)
         loss = loss + (slow.square() * mass[:, 0]).mean() / (size.square() * mass[:, 0]).mean()
@@ -182,7 +185,7 @@ def observer_loss(integrator: nn.Module, batch: Observations) -> Tensor:
     with torch.no_grad():
         prepared, force = model.bound(batch.graph)
     mass = batch.graph.mass[..., None]
-    total = torch.zeros((), dtype=batch.frames.dtype)
+    total = batch.frames.new_zeros(())
     for k, before, change in model.observed(prepared, force, batch.frames, batch.spacing):
         wanted = batch.velocities[:, k]
         total = (

@@ -91,7 +91,11 @@ class IntegratorModel(ChemistryModel):
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
         run = IntegratorRun(self, graph, window.molecule, window.dt_fs, window.seeds)
         return between(
-            run, x, mask, lambda a, b: blended(graph, a, b), lambda frames: Guard(graph, frames)
+            run,
+            x,
+            mask.to(x.device),
+            lambda a, b: blended(graph, a, b),
+            lambda frames: Guard(graph, frames),
         )
 
     def continue_(

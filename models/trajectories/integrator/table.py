@@ -211,9 +211,9 @@ def own_frames(own: Coordinates, table: dict[int, float], start: Array, count: i
     generator = torch.Generator().manual_seed(0)
     x = torch.from_numpy(start[np.linspace(0, len(start) - 1, STARTS).astype(int)])
     size, decay = (BOLTZMANN_AMU_A2_PER_FS2_K * HOT_K / mass).sqrt(), math.exp(-0.01)
-    v, kept = torch.randn(x.shape, generator=generator, dtype=x.dtype) * size, []
+    v, kept = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device) * size, []
     for step in range(1, APART * max(1, count // STARTS) + 1):
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         v = (decay * (v + field.accelerations(x)) + (1 - decay**2) ** 0.5 * size * noise).clamp(
             -0.3, 0.3
         )

@@ -357,23 +357,25 @@ def fit(
         if kind in c.references:
             keys = c.references[kind]
             table |= {int(k): float(found.mean(0)[keys == k].mean()) for k in np.unique(keys)}
-            reference[kind] = torch.tensor([table[k] for k in keys.tolist()], dtype=torch.float64)
+            reference[kind] = x.new_tensor([table[k] for k in keys.tolist()])
     keys, place = np.unique(np.concatenate(list(all_keys(c))), return_inverse=True)
     where = torch.from_numpy(place.astype(np.int64))
     normal, right = (
-        torch.zeros(len(keys), len(keys), dtype=torch.float64),
-        torch.zeros(len(keys), dtype=torch.float64),
+        x.new_zeros(len(keys), len(keys)),
+        x.new_zeros(len(keys)),
     )
     for start in range(0, len(x), chunk):
         part = design(
             c, x[start : start + chunk].float(), {kind: r.float() for kind, r in reference.items()}
         )
-        tied = torch.zeros(len(part), len(keys), part.shape[2]).index_add(1, where, part)
+        tied = part.new_zeros(len(part), len(keys), part.shape[2]).index_add(1, where, part)
         columns = tied.transpose(1, 2).flatten(0, 1)
         wanted = torch.from_numpy(np.asarray(forces[start : start + chunk], np.float32)).flatten()
         normal += (columns.T @ columns).double()
         right += (columns.T @ wanted).double()
     scale = normal.diagonal().sqrt().clamp_min(1e-9)
-    scaled = normal / scale[:, None] / scale + ridge * torch.eye(len(keys), dtype=torch.float64)
+    scaled = normal / scale[:, None] / scale + ridge * torch.eye(
+        len(keys), dtype=x.dtype, device=x.device
+    )
     answer = torch.linalg.solve(scaled, right / scale) / scale
     return table | dict(zip(keys.tolist(), answer.tolist(), strict=True))

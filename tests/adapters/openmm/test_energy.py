@@ -15,13 +15,8 @@ from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import SystemEnergy
 from equidrift.adapters.openmmtools.systems import alanine_dipeptide
 from equidrift.errors import InputError
-from equidrift.models.boltzmann.sampler import (
-    BoltzmannProposer,
-    ess,
-    free_energy_difference,
-    load_boltzmann,
-    log_weights,
-)
+from equidrift.models.boltzmann.sampler import BoltzmannProposer, load_boltzmann
+from equidrift.models.boltzmann.weights import ess, free_energy_difference, log_weights
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.units import KJ_MOL_PER_EV
 

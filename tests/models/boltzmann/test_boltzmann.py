@@ -22,17 +22,15 @@ from equidrift.models.boltzmann.coordinates import LOG_ROTATIONS, ZMatrix, wrapp
 from equidrift.models.boltzmann.data import Batches, Frames, chart_data, soft_torsions
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
 from equidrift.models.boltzmann.objective import Batch, likelihood_loss, path_loss
-from equidrift.models.boltzmann.sampler import (
-    BoltzmannGenerator,
-    BoltzmannProposer,
+from equidrift.models.boltzmann.sampler import BoltzmannGenerator, BoltzmannProposer, load_boltzmann
+from equidrift.models.boltzmann.splines import circular_spline
+from equidrift.models.boltzmann.train import fit, make_flow, run_training
+from equidrift.models.boltzmann.weights import (
     ess,
     free_energy_difference,
     importance_weights,
-    load_boltzmann,
     log_weights,
 )
-from equidrift.models.boltzmann.splines import circular_spline
-from equidrift.models.boltzmann.train import fit, make_flow, run_training
 from equidrift.montecarlo.metropolis import Statistics, accept, metropolis
 from equidrift.units import BOLTZMANN_EV_PER_K
 

@@ -50,6 +50,8 @@ class HeatModel(TrackModel):
     around the pole as its law: its score is known exactly.
     """
 
+    device = torch.device("cpu")
+
     def __init__(self, variance: float):
         self.variance, self.schedule = variance, LinearBeta(beta1=10.0)
 

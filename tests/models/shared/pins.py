@@ -27,6 +27,7 @@ from equidrift.models.molecules.spectra.sampler import load_spectra
 from equidrift.models.torsions.sampler import load_torsion
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
+from equidrift.protocols import Refiner, TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_model, make_refiner, make_trajectory_model
 from tests.models.shared import trainings
@@ -48,25 +49,35 @@ def alanine() -> Molecule:
 
 
 def gap(model: str, steps: int | None) -> np.ndarray:
+    return gap_of(make_trajectory_model(model), steps)
+
+
+def gap_of(model: TrajectoryModel, steps: int | None) -> np.ndarray:
     """Frames of aspirin between given ones."""
     part = aspirin()
     part = part.replace(positions_A=part.positions_A[:10], time_fs=part.time_fs[:10])
     given = np.isin(np.arange(10), (0, 1, 2, 7, 8, 9))
-    return make_trajectory_model(model).complete(part, given, SEEDS, steps=steps)[:, ~given]
+    return model.complete(part, given, SEEDS, steps=steps)[:, ~given]
 
 
 def arrays(name: str, steps: int | None) -> np.ndarray:
-    system = nbody.simulate(name.rpartition("-")[2], 0, 1, frames=14)
-    model = GeometricTrajectoryModel(name)
+    return arrays_of(GeometricTrajectoryModel(name), steps)
+
+
+def arrays_of(model: GeometricTrajectoryModel, steps: int | None) -> np.ndarray:
+    system = nbody.simulate(model.name.rpartition("-")[2], 0, 1, frames=14)
     return model.continue_(
         system.positions[0, :10], system.nodes[0], system.edges[0], 4, SEEDS.tolist(), steps=steps
     )
 
 
 def pedestrians() -> np.ndarray:
+    return pedestrians_of(GeometricTrajectoryModel("pedestrians-eth"))
+
+
+def pedestrians_of(model: GeometricTrajectoryModel) -> np.ndarray:
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.normal(0.4, 0.05, (8, 3, 2)), axis=0)
-    model = GeometricTrajectoryModel("pedestrians-eth")
     return model.continue_(x, np.ones((3, 1)), np.zeros((3, 3, 1)), 12, SEEDS.tolist())
 
 
@@ -81,19 +92,26 @@ def torsions(kind: str) -> np.ndarray:
 
 
 def field(name: str, dimension: int) -> np.ndarray:
+    return field_of(FieldModel.load(name), dimension)
+
+
+def field_of(model: FieldModel, dimension: int) -> np.ndarray:
     x = (
         np.linspace(-0.8, 0.8, 5)[:, None]
         if dimension == 1
         else np.array([[0.0, 0.0], [0.6, 0.1], [-0.3, 0.5]])
     )
-    model = FieldModel.load(name)
     known = np.array([[0.3], [0.1]]) if dimension == 1 else np.array([[0.3, 0.1], [0.0, -0.2]])
     return model.condition(x[:2], known).sample(x[2:], 2, seed=3, steps=6, corrections=1)
 
 
 def atom_field(name: str) -> np.ndarray:
+    return atom_field_of(AtomFieldModel.load(name))
+
+
+def atom_field_of(model: AtomFieldModel) -> np.ndarray:
     """Samples without a known value, and with one of every third atom."""
-    x, model = aspirin(), AtomFieldModel.load(name)
+    x = aspirin()
     prior = model.sample(x.molecule.numbers, x.positions_A[0], 2, seed=3, steps=4)
     given = np.arange(0, x.molecule.n_atoms, 3)
     conditioned = model.condition(x.molecule.numbers, x.positions_A[0], prior[0], given)
@@ -101,7 +119,11 @@ def atom_field(name: str) -> np.ndarray:
 
 
 def joint(sampler: str) -> np.ndarray:
-    made = JointModel(sampler=sampler, half_precision=False).sample(SEEDS, steps=8)
+    return joint_of(JointModel(sampler=sampler, half_precision=False))
+
+
+def joint_of(model: JointModel) -> np.ndarray:
+    made = model.sample(SEEDS, steps=8)
     return np.concatenate(
         [
             np.zeros(3)
@@ -112,21 +134,26 @@ def joint(sampler: str) -> np.ndarray:
     )
 
 
+def pairs() -> list[tuple[Molecule, np.ndarray]]:
+    return [(aspirin().molecule, aspirin().positions_A[k]) for k in (0, 30)]
+
+
 def judged(what: str) -> np.ndarray:
-    pairs = [(aspirin().molecule, aspirin().positions_A[k]) for k in (0, 30)]
     if what == "spectra":
-        return load_spectra().predict(pairs)
+        return load_spectra().predict(pairs())
     network = load_properties()
     return (
-        np.diff(list(network.predict(pairs).values()), axis=1)
+        np.diff(list(network.predict(pairs()).values()), axis=1)
         / network.network.spread.numpy()[:, None]
     )
 
 
 def refined(name: str, steps: int | None = None) -> np.ndarray:
-    return make_refiner(name).refine_many(
-        [(aspirin().molecule, aspirin().positions_A[:2])], steps=steps
-    )[0]
+    return refined_by(make_refiner(name), steps)
+
+
+def refined_by(refiner: Refiner, steps: int | None = None) -> np.ndarray:
+    return refiner.refine_many([(aspirin().molecule, aspirin().positions_A[:2])], steps=steps)[0]
 
 
 SAMPLES: dict[str, Callable[[], np.ndarray]] = {

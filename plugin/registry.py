@@ -99,6 +99,11 @@ RELAXATIONS = {
     "mmff": "equidrift.adapters.rdkit.relaxing:mmff_relax",
     "gfn2": "equidrift.adapters.ase.xtb:gfn2_relax",
 }
+# prefix of a relaxation's name -> function(what follows the colon) -> a relaxation as above
+RELAXATION_MAKERS = {
+    "ase": "equidrift.adapters.ase.relax:calculator_relax",
+    "openmmml": "equidrift.adapters.openmmml.relax:potential_relax",
+}
 # function(systems) -> properties that judge new molecules
 JUDGES = {
     "network": "equidrift.models.molecules.properties.sampler:network_values",
@@ -199,6 +204,7 @@ FRAME_READERS = {
 # host or family -> name -> where the core finds it; the core imports no host and no model itself
 HOST_FUNCTIONS = {
     "ase": {
+        "check_solvent": "equidrift.adapters.ase.xtb:check_solvent",
         "ensemble_of": "equidrift.adapters.ase.atoms:ensemble_of",
         "from_arrays": "equidrift.adapters.ase.atoms:from_arrays",
         "from_atoms": "equidrift.adapters.ase.atoms:from_atoms",
@@ -263,6 +269,30 @@ HOST_FUNCTIONS = {
         "held_out": "equidrift.models.shared.split:held_out",
     },
 }
+
+
+def check_relaxation(name: str) -> str:
+    """A relaxation's name, if there is one of that name or kind; "none" counts.
+
+    Raises
+    ------
+    UnknownNameError
+        For another name, with the nearest one.
+    """
+    if name != "none" and name not in RELAXATIONS and relaxation_kind(name) is None:
+        raise UnknownNameError("relaxation", name, relaxations())
+    return name
+
+
+def relaxation_kind(name: str) -> str | None:
+    """The prefix of a relaxation that is made of what follows it, None for another."""
+    kind, colon, _ = name.partition(":")
+    return kind if colon and kind in RELAXATION_MAKERS else None
+
+
+def relaxations() -> list[str]:
+    """Names and kinds of relaxations."""
+    return ["none", *RELAXATIONS, *(f"{kind}:..." for kind in RELAXATION_MAKERS)]
 
 
 def resolve(path: str) -> Any:

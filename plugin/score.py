@@ -37,17 +37,21 @@ class DenoiserScore:
 
     Parameters
     ----------
-    molecule : whose conformers.
-    sigma_A : noise level of the walk.
-    temperature_K : of the thermostat that will drive the walk: forces are kT times the
-        score, so that at this temperature the walk samples the smoothed density,
-        whatever the temperature is.
-    model : a conformer model with a denoiser, by name or path.
+    molecule : Molecule
+        Whose conformers.
+    sigma_A : float, optional
+        Noise level of the walk.
+    temperature_K : float, optional
+        Of the thermostat that will drive the walk: forces are kT times the score, so
+        that at this temperature the walk samples the smoothed density, whatever the
+        temperature is.
+    model : str, optional
+        A conformer model with a denoiser, by name or path.
 
     Raises
     ------
     InputError
-        for a noise level the model was not trained on, or a model without a denoiser.
+        For a noise level the model was not trained on, or a model without a denoiser.
         MoleculeError for a molecule it does not know.
     """
 
@@ -64,11 +68,13 @@ class DenoiserScore:
     ) -> None:
         if not RANGE_A[0] <= sigma_A <= RANGE_A[1]:
             raise InputError(
-                f"sigma_A must lie in {RANGE_A[0]} .. {RANGE_A[1]}, not {sigma_A}; give for example {SIGMA_A}"
+                f"sigma_A must lie in {RANGE_A[0]} .. {RANGE_A[1]}, not {sigma_A}; give for "
+                f"example {SIGMA_A}"
             )
         if not 0 < temperature_K < math.inf:
             raise InputError(
-                f"temperature_K must be positive and finite, not {temperature_K}; give that of the thermostat"
+                f"temperature_K must be positive and finite, not {temperature_K}; give that of "
+                "the thermostat"
             )
         check_supported(molecule)
         self.molecule, self.sigma_A, self.temperature_K, self.model = (
@@ -92,7 +98,8 @@ class DenoiserScore:
             model = make_model(self.model)
             if not isinstance(model, DenoisingConformerModel):
                 raise InputError(
-                    f"model {self.model!r} has no denoiser; take 'conformer', or weights that `equidrift train` made for it"
+                    f"model {self.model!r} has no denoiser; take 'conformer', or weights that "
+                    "`equidrift train` made for it"
                 )
             self._denoiser = model
         block = y.reshape(-1, *y.shape[-2:])

@@ -87,8 +87,9 @@ class ConformerGenerator(Generator):
         its `sample` method.
     n : conformers of a molecule.
     seed : of the random streams; the same seed gives the same conformers.
-    **options : `steps`, `relax` ("none", "mmff", "gfn2"), `prune_rms_A`, `batch_size`,
-        `max_attempts`, `progress`, `fix`, `restrain` and `restraint_tolerance_A` as in
+    **options : `steps`, `effort`, `select`, `preset`, `relax`, `solvent`, `prune_rms_A`,
+        `distinct`, `sort`, `window_kcal_mol`, `batch_size`, `max_attempts`, `timeout_s`,
+        `progress`, `fix`, `restrain` and `restraint_tolerance_A` as in
         `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the
         model takes. None leaves a default alone.
 
@@ -109,10 +110,18 @@ class ConformerGenerator(Generator):
         "n": 10,
         "seed": 0,
         "steps": None,
+        "effort": None,
+        "select": None,
+        "preset": None,
         "relax": None,
+        "solvent": None,
         "prune_rms_A": None,
+        "distinct": None,
+        "sort": None,
+        "window_kcal_mol": None,
         "batch_size": None,
         "max_attempts": None,
+        "timeout_s": None,
         "fix": None,
         "restrain": None,
         "restraint_tolerance_A": None,

@@ -12,18 +12,28 @@ import ase
 import ase.units
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, SCFError
-from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from ase.vibrations import Infrared
 from numpy.typing import NDArray
 
+from equidrift.adapters.ase.relax import FMAX_EV_A, MOST_STEPS, minima
 from equidrift.adapters.ase.typed import energy_eV, forces_eV_A, formula, masses_amu
 from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MissingDependencyError, MoleculeError
 from equidrift.records import Molecule
 
-FMAX_EV_A = 0.005  # a minimum this tight has no false imaginary frequencies of tens of cm-1
+TIGHT_EV_A = 0.005  # a minimum this tight has no false imaginary frequencies of tens of cm-1
 IMAGINARY_CM1 = 50.0  # what the Hessian's noise may make of a mode near zero
+SOLVENTS = (
+    "water",
+    "methanol",
+    "dmso",
+    "acetonitrile",
+    "thf",
+    "chcl3",
+    "octanol",
+    "hexane",
+)  # some
 VALUES = ("homo_eV", "lumo_eV", "gap_eV", "mu_D", "energy_eV")  # what `gfn2_values` tells
 
 
@@ -39,22 +49,52 @@ def require_tblite() -> Any:
     return TBLite
 
 
-def _with_gfn2(molecule: Molecule, positions_A: NDArray[np.float64]) -> ase.Atoms:
-    """Atoms of the molecule with GFN2-xTB as calculator."""
+def _with_gfn2(
+    molecule: Molecule, positions_A: NDArray[np.float64], solvent: str | None = None
+) -> ase.Atoms:
+    """Atoms of the molecule with GFN2-xTB as calculator, in a solvent (ALPB) or vacuum."""
     atoms = ase.Atoms(molecule.numbers, positions_A)
+    solvation = {} if solvent is None else {"solvation": ("alpb", solvent)}
     atoms.calc = require_tblite()(
-        method="GFN2-xTB", charge=molecule.charge, multiplicity=molecule.multiplicity, verbosity=0
+        method="GFN2-xTB",
+        charge=molecule.charge,
+        multiplicity=molecule.multiplicity,
+        verbosity=0,
+        **solvation,
     )
     return atoms
+
+
+def check_solvent(solvent: str) -> None:
+    """Refuse an implicit solvent that ALPB has no parameters for.
+
+    Raises
+    ------
+    InputError
+        For another name; MissingDependencyError if tblite is not installed.
+    """
+    require_tblite()
+    hydrogen = ase.Atoms("H2", [(0, 0, 0), (0, 0, 0.74)])
+    try:
+        hydrogen.calc = require_tblite()(
+            method="GFN2-xTB", solvation=("alpb", solvent), verbosity=0
+        )
+        energy_eV(hydrogen)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"solvent={solvent!r} is none that GFN2-xTB with ALPB knows; give one of "
+            f"{', '.join(SOLVENTS)}"
+        ) from error
 
 
 def gfn2_relax(
     molecule: Molecule,
     positions_A: NDArray[np.float64],
-    max_steps: int = 500,
+    max_steps: int = MOST_STEPS,
     *,
-    fmax_eV_A: float = 0.02,
+    fmax_eV_A: float = FMAX_EV_A,
     known: Known | None = None,
+    solvent: str | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Move conformers to the nearest minimum of GFN2-xTB.
 
@@ -62,15 +102,10 @@ def gfn2_relax(
     ----------
     molecule : Molecule
         The graph; its charge and multiplicity go to the calculation.
-    positions_A : array of float
-        (k, n_atoms, 3); blocks of NaN are passed through.
-    max_steps : int, optional
-        Of BFGS, for each conformer; 0 only evaluates the energies.
-    fmax_eV_A : float, optional
-        Largest force on an atom at convergence.
-    known : Known, optional
-        Its atoms are held; distance restraints are not, a sample that leaves them is
-        for the checks to reject.
+    positions_A, max_steps, fmax_eV_A, known
+        As for `equidrift.adapters.ase.relax.minima`.
+    solvent : str, optional
+        Implicit solvent (ALPB), say "water"; None for vacuum.
 
     Returns
     -------
@@ -83,22 +118,15 @@ def gfn2_relax(
         If tblite is not installed. InputError for positions of another shape.
     """
     require_tblite()
-    moved = np.array(positions_A, np.float64)
-    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(
-            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
-        )
-    energies = np.full(len(moved), np.nan)
-    for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
-        atoms = _with_gfn2(molecule, moved[k])
-        if known is not None:
-            atoms.set_constraint(FixAtoms(known.atoms))
-        try:
-            BFGS(atoms, logfile=None, maxstep=0.2).run(fmax=fmax_eV_A, steps=max_steps)
-            moved[k], energies[k] = atoms.positions, energy_eV(atoms)
-        except (CalculationFailed, SCFError, RuntimeError):
-            moved[k] = np.nan
-    return moved, energies
+    return minima(
+        lambda graph, x: _with_gfn2(graph, x, solvent),
+        molecule,
+        positions_A,
+        known=known,
+        max_steps=max_steps,
+        fmax_eV_A=fmax_eV_A,
+        failures=(CalculationFailed, SCFError, RuntimeError),
+    )
 
 
 def gfn2_values(
@@ -244,7 +272,7 @@ def infrared(
     atoms = ase.Atoms(numbers, np.asarray(positions_A, np.float64))
     atoms.calc = require_tblite()(method="GFN2-xTB", charge=charge, verbosity=0)
     try:
-        BFGS(atoms, logfile=None).run(fmax=FMAX_EV_A, steps=300)
+        BFGS(atoms, logfile=None).run(fmax=TIGHT_EV_A, steps=300)
         minimum = atoms.positions.copy()
         with tempfile.TemporaryDirectory(prefix="equidrift-ir-") as folder:
             spectrum = Infrared(atoms, name=f"{folder}/ir")

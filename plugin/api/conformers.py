@@ -5,35 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from equidrift.arguments import check_count
-from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_supported
+from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import BATCH_SIZE, generate
 from equidrift.engine.refined import join_refined, refine_part
-from equidrift.engine.relax import (
-    arranged,
-    check_sort,
-    check_window,
-    distinct_threshold,
-    make_relax,
-)
 from equidrift.engine.run import MAX_ATTEMPTS
 from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
 from equidrift.protocols import as_refiner
-from equidrift.records import Ensemble
+from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_refiner
 
 
-def sample(
+def sample(  # noqa: PLR0913 - public
     what: Any,
     n: int = 1,
     *,
     model: Any = "default",
     seed: int = 0,
     steps: int | None = None,
+    effort: int | None = None,
+    select: str | None = None,
+    preset: str | None = None,
     relax: str = "none",
+    solvent: str | None = None,
     prune_rms_A: float | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -55,83 +52,133 @@ def sample(
 
     Parameters
     ----------
-    what : SMILES, Molecule, RDKit Mol (missing hydrogens are added behind its atoms) or
-        ase.Atoms.
-    n : conformers wanted, 1 or more.
-    model : a name of `equidrift.list_models()`, or an object with `sample(molecule,
-        seeds, *, steps, callback)`.
-    seed : of the run. Conformer k depends on it and on k, not on the batch size (floats
+    what : SMILES, Molecule, RDKit Mol or ase.Atoms
+        Missing hydrogens of a Mol are added behind its atoms.
+    n : int
+        Conformers wanted, 1 or more. A molecule with fewer distinct ones gets
+        repeats, which provenance["repeats"] counts.
+    model : str or object
+        A name of `equidrift.list_models()`, or an object with `sample(molecule, seeds,
+        *, steps, callback)`.
+    seed : int
+        Of the run. Conformer k depends on it and on k, not on the batch size (floats
         agree to 1e-4 A).
-    steps : of the model's solver, None for its own default.
-    relax : "none", "mmff" (MMFF94 by RDKit) or "gfn2" (GFN2-xTB by tblite, the extra
-        `xtb`). Energies come with it.
-    prune_rms_A : remove conformers closer than this (heavy atoms, all symmetries) to
-        one that stays, after the relaxation; the ensemble may then have fewer than n,
-        and its provenance counts them.
-    batch_size : samples in one call of the model, None for its own default.
-    progress : show a progress bar on stderr.
-    max_attempts : draws a conformer before it is given up.
-    timeout_s : seconds the molecule may take, None for no limit.
-    sort : "energy" puts the lowest first; None keeps the order of drawing. Whose
-        energies they are, provenance["energies"] says.
-    window_kcal_mol : leave out conformers farther than this above the lowest.
-    fix : atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or
-        an RDKit Mol with coordinates, found in the molecule as a substructure; (Mol,
-        {core atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
-    restrain : distances to keep: a file of lines `i j lower_A upper_A`, or such rows;
-        indices from 0. `scores` tell how each sample does.
-    restraint_tolerance_A : by how much a sample may miss a restraint and still be
-        valid, 0.1 where None.
-    distinct : remove what differs from another conformer by less than
-        DISTINCT_RMS_A = 0.25 A, as prune_rms_A does; not together with it. Fewer than n
-        may remain, and a note counts them.
-    charge : total charge. ase.Atoms without bonds need it unless they carry it; any
-        other molecule must have it.
-    largest_fragment : of a salt or solvate take the largest fragment, its charge as it
-        is.
-    stereo : with open stereocentres or double bonds "any" mixes the isomers, "require"
+    steps : int, optional
+        Of the model's solver, None for its own default.
+    effort : int, optional
+        Candidates for each conformer that is chosen by energy, 1 to 20; the time for a
+        conformer grows with it. None for the model's own number (4).
+    select : {"auto", "energy", "diverse", "none"}, optional
+        Which candidates are taken: the lowest, new ones, or as they come. None leaves
+        it to the model, whose "auto" is "energy" from 30 atoms on.
+    preset : {"fast", "ensemble", "docking", "macrocycle"}, optional
+        Values for several of these options at once (`equidrift.engine.presets`); what
+        is given beside it wins.
+    relax : str, optional
+        "none", "mmff" (MMFF94 by RDKit), "gfn2" (GFN2-xTB by tblite, the extra `xtb`),
+        "ase:MODULE:FACTORY" (any ASE calculator: FACTORY() makes it) or "openmmml:NAME"
+        (any potential of openmmml). Energies come with it.
+    solvent : str, optional
+        Implicit solvent (ALPB) of relax="gfn2", say "water"; None for vacuum.
+    prune_rms_A : float, optional
+        Remove conformers closer than this to one that stays (heavy atoms, all
+        symmetries), after the relaxation; the ensemble may then have fewer than n, and
+        its provenance counts them.
+    batch_size : int, optional
+        Samples in one call of the model, None for its own default.
+    progress : bool, optional
+        Show a progress bar on stderr.
+    max_attempts : int, optional
+        Draws for a conformer before it is given up.
+    timeout_s : float, optional
+        Seconds the molecule may take, None for no limit.
+    sort : {"energy"}, optional
+        The lowest first; None keeps the order of drawing. Whose energies they are,
+        provenance["energies"] says.
+    window_kcal_mol : float, optional
+        Leave out conformers farther than this above the lowest.
+    fix : path, Mol, tuple or mapping, optional
+        Atoms to hold at given coordinates (to 1e-3 A): a .sdf, .mol or .pdb file or an
+        RDKit Mol with coordinates, found in the molecule as a substructure; (Mol, {core
+        atom: atom}); (SMARTS, coordinates); or {atom index: (x, y, z)}.
+    restrain : path or rows, optional
+        Distances to keep: a file of lines `i j lower_A upper_A`, or such rows; indices
+        from 0. `scores` tell how each sample does.
+    restraint_tolerance_A : float, optional
+        By how much a sample may miss a restraint and still be valid, 0.1 where None.
+    distinct : bool, optional
+        Remove what differs from another conformer by less than DISTINCT_RMS_A = 0.25 A,
+        as prune_rms_A does; not together with it. Fewer than n may remain, and a note
+        counts them.
+    charge : int, optional
+        Total charge. ase.Atoms without bonds need it unless they carry it; any other
+        molecule must have it.
+    largest_fragment : bool, optional
+        Of a salt or solvate take the largest fragment, its charge as it is.
+    stereo : {"any", "require", "enumerate"}, optional
+        With open stereocentres or double bonds "any" mixes the isomers, "require"
         refuses the molecule, "enumerate" takes each isomer by itself (`sample_many` for
         more than one).
-    model_options : passed to the model.
+    **model_options
+        Passed to the model.
 
     Returns
     -------
-    Ensemble; positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed;
-    provenance["rejected"] counts the draws that failed a check, by reason.
+    Ensemble
+        positions_A float64 (n, n_atoms, 3), energies_eV where it was relaxed;
+        provenance["rejected"] counts the draws that failed a check, by reason.
 
     Raises
     ------
     MoleculeError
-        for a molecule that cannot be read or is not supported.
+        For a molecule that cannot be read or is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted; its
+        Where n valid conformers cannot be found, with the reasons counted; its
         `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
-        for an option out of its range, a core that does not fit the molecule, or
-        restraints that contradict each other; UnknownNameError for an unknown model,
-        with the nearest name.
+        For an option out of its range, a core that does not fit the molecule, or
+        restraints that contradict each other; UnknownNameError for an unknown model or
+        preset, with the nearest name.
     MissingDependencyError
-        for relax="gfn2" without tblite.
+        For relax="gfn2" without tblite.
     """
     from equidrift.progress import conformer_bar
 
     check_count("n", n)
-    threshold = distinct_threshold(distinct, prune_rms_A)
-    check_window(window_kcal_mol)
-    check_sort(sort)
-    options: dict[str, Any] = {
-        "seed": seed,
-        "steps": steps,
-        "batch_size": batch_size,
-        "max_attempts": max_attempts,
-    }
-    options["timeout_s"] = timeout_s
-    options["conditions"] = make_conditions(fix, restrain, restraint_tolerance_A)
-    options |= {
-        "relax": make_relax(relax),
-        "options": {"relax": relax} if relax != "none" else None,
+    options = ConformerOptions.of(
+        model=model,
+        seed=seed,
+        steps=steps,
+        effort=effort,
+        select=select,
+        preset=preset,
+        relax=relax,
+        solvent=solvent,
+        prune_rms_A=prune_rms_A,
+        batch_size=batch_size,
+        max_attempts=max_attempts,
+        timeout_s=timeout_s,
+        sort=sort,
+        window_kcal_mol=window_kcal_mol,
+        fix=fix,
+        restrain=restrain,
+        restraint_tolerance_A=restraint_tolerance_A,
+        distinct=distinct,
         **model_options,
-    }
+    )
+    molecule = _single_isomer(what, charge, largest_fragment, stereo)
+    try:
+        with conformer_bar(n, shown=progress) as callback:
+            ensemble = generate(molecule, n, settings=options.settings(callback))
+    except NoValidSamplesError as error:
+        if error.partial is not None:
+            error.partial = options.arranged(error.partial)
+        raise
+    return options.arranged(ensemble)
+
+
+def _single_isomer(what: Any, charge: int | None, largest_fragment: bool, stereo: str) -> Molecule:
+    """The one molecule to sample; raises `InputError` if `stereo` makes several of it."""
     molecule = as_molecule(what, charge=charge)
     molecule = largest(molecule) if largest_fragment else molecule
     isomers = isomers_of(molecule, check_stereo(stereo))
@@ -140,16 +187,7 @@ def sample(
             f"{molecule!r} has {len(isomers)} stereoisomers, and sample makes one ensemble; "
             "take equidrift.sample_many([...], stereo='enumerate'), which yields one of each"
         )
-    molecule = isomers[0]
-
-    try:
-        with conformer_bar(n, shown=progress) as callback:
-            ensemble = generate(molecule, n, model=model, callback=callback, **options)
-    except NoValidSamplesError as error:
-        if error.partial is not None:
-            error.partial = arranged(error.partial, threshold, sort, window_kcal_mol)
-        raise
-    return arranged(ensemble, threshold, sort, window_kcal_mol)
+    return isomers[0]
 
 
 def refine(

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from equidrift.cli.values import MAX_SEED, checked, existing_file, integer, one_of
+from equidrift.cli.values import MAX_SEED, checked, existing_file, integer
 from equidrift.files.formats import check_output
-from equidrift.registry import RELAXATIONS
+from equidrift.registry import check_relaxation, relaxations
 
 # groups of options in the help
 READING = "Reading the input"
@@ -20,11 +20,6 @@ TARGETS = "What is aimed at"
 SHOWN = "Files and messages"
 
 SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
-
-
-def relaxations() -> list[str]:
-    """Names that --relax takes."""
-    return ["none", *RELAXATIONS]
 
 
 Output = Annotated[
@@ -86,10 +81,11 @@ RelaxBy = Annotated[
     str,
     typer.Option(
         metavar="|".join(relaxations()),
-        parser=one_of("relaxation", relaxations),
+        parser=checked(check_relaxation),
         rich_help_panel=GEOMETRY,
-        help="Relax each result to an energy minimum of MMFF94 (mmff), or of GFN2-xTB "
-        "(gfn2, which needs the extra xtb).",
+        help="Relax each result to an energy minimum of MMFF94 (mmff), of GFN2-xTB (gfn2, which "
+        "needs the extra xtb), of an ASE calculator (ase:MODULE:FACTORY, which FACTORY() makes), "
+        "or of a potential of openmmml (openmmml:NAME).",
     ),
 ]
 Topology = Annotated[

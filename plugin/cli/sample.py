@@ -30,6 +30,7 @@ from equidrift.cli.options import (
 )
 from equidrift.cli.request import command_of
 from equidrift.cli.values import existing_file, integer, model_name, number, one_of
+from equidrift.engine.presets import MOST_EFFORT, PRESETS, SELECTIONS
 from equidrift.inputs import STEREO
 from equidrift.registry import list_models
 
@@ -62,6 +63,35 @@ class Request:
         ),
     ] = "default"
     seed: Seed = 0
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PRESETS),
+            parser=one_of("preset", PRESETS),
+            help="Set several options for a purpose, and print which. An option you give wins.",
+        ),
+    ] = None
+    effort: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1..20",
+            parser=integer(1, MOST_EFFORT),
+            rich_help_panel=SAMPLING,
+            help="Candidates for each conformer that is chosen by energy. The time grows with it. "
+            "Default: 4.",
+        ),
+    ] = None
+    select: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(SELECTIONS),
+            parser=one_of("selection", SELECTIONS),
+            rich_help_panel=SAMPLING,
+            help="Which candidates become conformers: the lowest that are new (energy), the first "
+            "that are new (diverse), or all as they are drawn (none). Default: auto, "
+            "which is energy from 30 atoms on, else diverse.",
+        ),
+    ] = None
     distinct: Annotated[
         bool,
         typer.Option(
@@ -109,6 +139,14 @@ class Request:
         ),
     ] = False
     relax: RelaxBy = "none"
+    solvent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=GEOMETRY,
+            help="Implicit solvent (ALPB) of --relax gfn2, such as water. Default: vacuum.",
+        ),
+    ] = None
     fix: Annotated[
         Path | None,
         core_file(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from equidrift.checks.conditions import Conditions, make_conditions
+from equidrift.checks.conditions import make_conditions
 from equidrift.cli.checked import blamed_on, check_smiles, loaded, model_options
 from equidrift.cli.sample import Request
-from equidrift.engine.conformers import Settings, make_settings, provenance
-from equidrift.engine.relax import distinct_threshold, make_relax
+from equidrift.engine.conformer_options import ConformerOptions
+from equidrift.engine.conformers import Settings, provenance
+from equidrift.engine.relax import make_relax
 from equidrift.errors import InputError
 from equidrift.files.formats import MANY_MOLECULES, suffix_of
 from equidrift.files.inputs import Inputs, describe_inputs
@@ -17,13 +18,31 @@ from equidrift.registry import make_model
 
 MAX_PRUNED = 10_000  # conformers of a molecule that are held at a time
 
-Wanted = tuple[float | None, str | None, float | None]
 
-
-def wanted(request: Request) -> Wanted:
-    """(prune in Å, sort, window in kcal/mol)."""
-    threshold = distinct_threshold(request.distinct, request.prune)
-    return threshold, request.sort, request.window
+def options_of(request: Request) -> ConformerOptions:
+    """What the engine is asked for, the preset's values in their places."""
+    own = model_options(request.set_)
+    effort, select = own.pop("effort", None), own.pop("select", None)
+    return ConformerOptions.of(
+        **own,
+        model=request.model,
+        seed=request.seed,
+        steps=request.steps,
+        effort=effort if request.effort is None else request.effort,
+        select=select if request.select is None else request.select,
+        preset=request.preset,
+        relax=request.relax,
+        solvent=request.solvent,
+        fix=request.fix,
+        restrain=request.restrain,
+        distinct=request.distinct,
+        prune_rms_A=request.prune,
+        sort=request.sort,
+        window_kcal_mol=request.window,
+        batch_size=request.batch_size,
+        max_attempts=request.max_attempts,
+        timeout_s=request.timeout,
+    )
 
 
 def check(request: Request) -> Inputs:
@@ -72,11 +91,12 @@ def _check_output_holds(request: Request, read: Inputs) -> None:
 
 def needs_all(request: Request) -> str:
     """The option that needs all conformers of a molecule at a time, if any."""
+    asked = options_of(request)
     needs = {
-        "--prune": request.prune is not None,
-        "--distinct": request.distinct,
-        "--sort": request.sort is not None,
-        "--window": request.window is not None,
+        "--prune": asked.prune_rms_A is not None,
+        "--distinct": asked.distinct,
+        "--sort": asked.sort is not None,
+        "--window": asked.window_kcal_mol is not None,
         "--strict": request.strict,
     }
     return next((name for name in needs if needs[name]), "")
@@ -84,37 +104,21 @@ def needs_all(request: Request) -> str:
 
 def settings_of(request: Request) -> Settings:
     """The engine's settings, with the model loaded."""
-    own = model_options(request.set_)
-    tolerance_A = own.pop("restraint_tolerance_A", None)
+    asked = options_of(request)
     with blamed_on("--relax"):
-        relax = make_relax(request.relax)
-    model = loaded(make_model, request.model, own)
-    return make_settings(
-        model,
-        conditions=_conditions(request, tolerance_A),
-        seed=request.seed,
-        steps=request.steps,
-        batch_size=request.batch_size,
-        max_attempts=request.max_attempts,
-        timeout_s=request.timeout,
-        relax=relax,
-        options={"relax": request.relax} if request.relax != "none" else None,
-        **own,
-    )
-
-
-def _conditions(request: Request, tolerance_A: Any) -> Conditions | None:
-    """What is held, each part read by itself so that an error names its option."""
+        make_relax(asked.relax)
+    with blamed_on("--solvent"):
+        make_relax(asked.relax, asked.solvent)
     with blamed_on("--fix"):
         make_conditions(request.fix)
     with blamed_on("--restrain"):
         make_conditions(None, request.restrain)
-    return make_conditions(request.fix, request.restrain, tolerance_A)
+    return asked.settings(loaded=loaded(make_model, request.model, asked.chosen))
 
 
 def identity_of(request: Request, settings: Settings) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
-    prune, sort, window = wanted(request)
+    prune, sort, window = options_of(request).wanted
     return {
         **provenance(settings),
         "requested": request.model,

@@ -22,11 +22,11 @@ from equidrift.cli.output import (
     topology_of,
 )
 from equidrift.cli.sample import Request
-from equidrift.cli.sample_request import check, identity_of, needs_all, settings_of, wanted
+from equidrift.cli.sample_request import check, identity_of, needs_all, options_of, settings_of
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
-from equidrift.engine.relax import arranged
-from equidrift.errors import EquidriftError, MoleculeError
+from equidrift.engine.presets import preset_text
+from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
 from equidrift.files.formats import STDOUT
 from equidrift.files.inputs import Entry, Inputs
 from equidrift.files.stream import Writer, open_stream
@@ -64,7 +64,8 @@ class Run:
         self.request, self.settings, self.read = request, settings, read
         self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
-        self.counts |= {"pruned": 0, "failures": [], "notes": []}
+        self.counts |= {"repeats": 0, "pruned": 0, "failures": [], "notes": []}
+        self.options = options_of(request)
         self.begun, self.resumed, self.window = time.monotonic(), 0, 0
         self.held: dict[str, Any] | None = None
         self.first_error: Exception | None = None
@@ -170,12 +171,12 @@ class Run:
         """What is written of a piece: all of it, or the valid ones where more cannot be
         found.
         """
-        ensemble = piece.ensemble
-        if ensemble is None and not self.request.strict:
-            ensemble = getattr(piece.error, "partial", None)
+        ensemble, error = piece.ensemble, piece.error
+        if isinstance(error, NoValidSamplesError) and not self.request.strict:
+            ensemble = error.partial
         if ensemble is None:
             return None
-        left = arranged(ensemble, *wanted(self.request))
+        left = self.options.arranged(ensemble)
         self.counts["pruned"] += len(ensemble) - len(left)
         return left
 
@@ -191,6 +192,7 @@ class Run:
         if ensemble is not None:
             counts["conformers"] += len(ensemble)
             counts["drawn"] += ensemble.provenance["drawn"]
+            counts["repeats"] += ensemble.provenance["repeats"]
             told = [
                 self.cut.pop(piece.index, None),
                 *map(ensemble.provenance.get, ("fix_note", "note")),
@@ -231,6 +233,8 @@ class Run:
             "model": origin["model"],
             "weights_sha256": origin["weights_sha256"],
             "seed": origin["seed"],
+            "preset": self.options.preset,
+            "effort": self.options.effort,
             **self.counts,
             "resumed_from": self.resumed,
             "finished_before": again,
@@ -247,19 +251,29 @@ def failure_line(failure: dict[str, Any]) -> str:
     return f"  failed: {failure['title']}: {failure['error']}"
 
 
+def price_text(summary: Mapping[str, Any]) -> str:
+    """The time for a conformer, and the effort that was asked for, if any."""
+    per_s = summary["conformers_per_s"]
+    each = f", {1000 / per_s:.0f} ms each" if per_s else ""
+    return each + (f" at effort {summary['effort']}" if summary["effort"] else "")
+
+
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     conformers = count(summary["conformers"], "conformer")
     made = f"{conformers} of {count(summary['molecules'], 'molecule')}"
+    repeats = f"; {summary['repeats']} repeat another one" if summary["repeats"] else ""
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
+    preset = summary["preset"]
     notes, failures = summary["notes"], summary["failures"]
     lines = [
         f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}",
+        *([f"  preset {preset}: {preset_text(preset)}"] if preset else []),
         *topology_line(summary["topology"]),
         *resumed_lines(summary, "conformer"),
         f"  drawn {summary['drawn']}, rejected and drawn again: "
-        f"{reasons(summary['rejected'])}{pruned}",
-        rate_line(summary, "conformers"),
+        f"{reasons(summary['rejected'])}{repeats}{pruned}",
+        rate_line(summary, "conformers") + price_text(summary),
         *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
         *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
     ]

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equidrift.arguments import check_count
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import DiversePick, KeptPool, Pool, pick_lowest, seeds_of
 from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
+from equidrift.engine.presets import MOST_EFFORT, SELECTIONS
 from equidrift.engine.refining import Marked, better_of, knows_elements
 from equidrift.errors import InputError
 from equidrift.protocols import (
@@ -37,8 +39,6 @@ HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
 CANDIDATE_COST = 6  # an embedding, and its relaxation with the energy, in plain draws
-SELECTIONS = ("auto", "energy", "diverse", "none")
-MOST_EFFORT = 20
 Job = tuple[Molecule, NDArray[np.int64]]
 
 
@@ -96,7 +96,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     block = BLOCK
     max_atoms = 200
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - public: the options of the model
         self,
         name: str = "default",
         *,
@@ -391,10 +391,9 @@ def _check(relax: str, select: str, effort: int, candidates: int) -> None:
         raise InputError(
             "select='energy' compares energies of relaxed conformers; use relax='mmff'"
         )
-    if not 1 <= effort <= MOST_EFFORT:
+    if check_count("effort", effort) > MOST_EFFORT:
         raise InputError(f"effort must lie in 1 .. {MOST_EFFORT}, not {effort}")
-    if candidates < 1:
-        raise InputError(f"candidates must be 1 or more, not {candidates}")
+    check_count("candidates", candidates)
 
 
 def default(**options: Any) -> Chain:

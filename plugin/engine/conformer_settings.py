@@ -8,7 +8,7 @@ from typing import Any
 
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.engine.capabilities import ConditionalConformerModel
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of
 from equidrift.errors import InputError, InputTypeError
 from equidrift.protocols import (
     Callback,
@@ -53,7 +53,7 @@ class Settings(RunSettings[ConformerModel]):
         return -(-WINDOW // self.block) * self.block
 
 
-def make_settings(
+def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     model: Any = "default",
     *,
     seed: int = 0,
@@ -69,37 +69,49 @@ def make_settings(
 ) -> Settings:
     """Check the options of a run and load its model.
 
+    Parameters
+    ----------
+    model : str or object
+        A name of `equidrift.list_models()`, or an object with `sample(molecule, seeds,
+        *, steps, callback)`.
+    seed, steps, batch_size, max_attempts, timeout_s
+        As for `equidrift.sample`.
+    relax : callable, optional
+        (molecule, positions_A) -> (positions_A, energies_eV), applied to valid samples,
+        which are then checked again. It is called with no samples first, and may refuse
+        the molecule then.
+    callback : callable, optional
+        Called with {"accepted", "drawn", "seconds"} after every batch.
+    options : dict, optional
+        What else was asked for, for the provenance.
+    conditions : Conditions, optional
+        Atoms to hold and distances to keep.
+    **model_options
+        Passed to the model of a name.
+
     Raises
     ------
     UnknownNameError
         For an unknown model.
     InputError, InputTypeError
-        For an option out of its range.
+        For an option out of its range, or one that the model does not take.
     """
     seed = check_seed(seed)
     check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
     check_seconds(timeout_s)
-    made = as_conformer_model(
-        made_by(make_model, model, model_options) if isinstance(model, str) else model
-    )
+    made = model_of(make_model, as_conformer_model, model, model_options)
     made = _limited(made, timeout_s, conditions)
-    block = int(made.block)
     size = batch_size or made.batch_size or BATCH_SIZE
-    size = -(-size // block) * block
-    told = {
-        **model_options,
-        **({} if timeout_s is None else {"timeout_s": timeout_s}),
-        **(options or {}),
-    }
+    limit = {} if timeout_s is None else {"timeout_s": timeout_s}
     return Settings(
         model=made,
         seed=seed,
         steps=steps,
-        batch_size=size,
+        batch_size=-(-size // int(made.block)) * int(made.block),
         max_attempts=max_attempts,
         relax=relax,
         timeout_s=timeout_s,
-        options=told,
+        options={**model_options, **limit, **(options or {})},
         callback=callback,
         conditions=conditions,
     )
@@ -127,7 +139,8 @@ def check_seconds(timeout_s: float | None) -> None:
         return
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
         raise InputTypeError(
-            f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example timeout_s=60"
+            f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example "
+            "timeout_s=60"
         )
     if not 0 < timeout_s < math.inf:
         raise InputError(

@@ -80,9 +80,9 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
         if settings.relax is None and settings.model.gives_energies(task.molecule):
             scores["energy_kcal_mol"] = task.energies * KCAL_MOL_PER_EV
     if settings.relax is not None:
-        origin["energies"] = (
-            f"of the relaxed conformer by {settings.options.get('relax', 'the relaxation')}"
-        )
+        by = settings.options.get("relax", "the relaxation")
+        within = f" in {solvent}" if (solvent := settings.options.get("solvent")) else ""
+        origin["energies"] = f"of the relaxed conformer by {by}{within}"
     has_energies = np.isfinite(task.energies).any() or settings.relax is not None
     return with_relative_energies(
         Ensemble(
@@ -105,7 +105,8 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
     """
     if not isinstance(molecule, Molecule):
         raise InputTypeError(
-            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try Molecule.from_smiles('CCO')"
+            f"molecule must be an equidrift Molecule, not {type(molecule).__name__}; try "
+            "Molecule.from_smiles('CCO')"
         )
     model = settings.model
     check_supported(molecule, model.elements or ELEMENTS, model.max_atoms or MAX_ATOMS)
@@ -114,45 +115,48 @@ def check_molecule(molecule: Molecule, settings: Settings) -> None:
         settings.relax(molecule, np.zeros((0, molecule.n_atoms, 3)))
 
 
-def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: Any) -> Ensemble:
+def generate(
+    molecule: Molecule,
+    n: int,
+    *,
+    model: Any = "default",
+    settings: Settings | None = None,
+    **options: Any,
+) -> Ensemble:
     """n valid conformers of one molecule.
 
     Parameters
     ----------
-    molecule : one fragment, closed shell.
-    n : conformers wanted, 1 or more.
-    model : a name of `equidrift.list_models()`, or an object with `sample(molecule,
-        seeds, *, steps, callback)`.
-    seed : of the run. Conformer k depends on it and on k alone, not on the batch size.
-    steps : of the model's solver, None for its own default.
-    batch_size : samples in one call of the model, None for its own default.
-    max_attempts : draws a conformer before it is given up.
-    timeout_s : seconds a molecule may take, None for no limit.
-    relax : function (molecule, positions_A) -> (positions_A, energies_eV) applied to
-        valid samples, which are then checked again. It is called with no samples first,
-        and may refuse the molecule then.
-    callback : called with {"accepted", "drawn", "seconds"} after every batch.
-    conditions : of `equidrift.checks.conditions.make_conditions`: atoms to hold and
-        distances to keep.
+    molecule : Molecule
+        One fragment, closed shell.
+    n : int
+        Conformers wanted, 1 or more.
+    model : str or object
+        A name of `equidrift.list_models()`, or an object with `sample(molecule, seeds,
+        *, steps, callback)`.
+    settings : Settings, optional
+        Of `make_settings`, in place of `model` and the options.
+    **options
+        Of `make_settings`.
 
     Returns
     -------
-    Ensemble of n conformers; its provenance counts the rejected draws by reason.
+    Ensemble
+        n conformers; its provenance counts the rejected draws by reason.
 
     Raises
     ------
     MoleculeError
-        for a molecule that is not supported.
+        For a molecule that is not supported.
     NoValidSamplesError
-        where n valid conformers cannot be found, with the reasons counted; its
+        Where n valid conformers cannot be found, with the reasons counted; its
         `partial` is the Ensemble of those that are valid.
     InputError, InputTypeError
-        for an option out of its range.
+        For an option out of its range.
     """
     chunks: list[Ensemble] = []
     try:
-        for chunk in generate_chunks(molecule, n, model=model, **options):
-            chunks.append(chunk)
+        chunks.extend(generate_chunks(molecule, n, model=model, settings=settings, **options))
     except NoValidSamplesError as error:
         partial = [*chunks, *([] if error.partial is None else [error.partial])]
         error.partial = joined(partial) if partial else None
@@ -161,7 +165,13 @@ def generate(molecule: Molecule, n: int, *, model: Any = "default", **options: A
 
 
 def generate_chunks(
-    molecule: Molecule, n: int, *, model: Any = "default", start: int = 0, **options: Any
+    molecule: Molecule,
+    n: int,
+    *,
+    model: Any = "default",
+    settings: Settings | None = None,
+    start: int = 0,
+    **options: Any,
 ) -> Iterator[Ensemble]:
     """Conformers start..n-1 of one molecule as Ensembles of at most `Settings.window`,
     in order, in constant memory.
@@ -169,9 +179,9 @@ def generate_chunks(
     Parameters and errors are `generate`'s; `start` must be where a chunk of an earlier
     run ended.
     """
-    settings = make_settings(model, **options)
     check_count("n", n)
-    for piece in generate_many([molecule], n, settings=settings, start=(0, start)):
+    made = make_settings(model, **options) if settings is None else settings
+    for piece in generate_many([molecule], n, settings=made, start=(0, start)):
         if piece.error is not None:
             raise piece.error
         if piece.ensemble is not None:

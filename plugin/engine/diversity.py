@@ -51,6 +51,20 @@ class Torsions:
         )
 
 
+def count_repeats(molecule: Molecule, positions_A: NDArray[np.float64]) -> int:
+    """How many of the conformers (k, n_atoms, 3) differ in no torsion from one before
+    them; mirror images count as different.
+    """
+    kinds = torsions(molecule)
+    if not len(kinds.atoms):
+        return max(0, len(positions_A) - 1)
+    angles_deg = kinds.angles_deg(positions_A)
+    new = np.zeros(len(angles_deg), bool)
+    for k, row in enumerate(angles_deg):
+        new[k] = kinds.is_new(row, angles_deg[:k][new[:k]])
+    return int((~new).sum())
+
+
 @lru_cache(maxsize=1024)
 def torsions(molecule: Molecule) -> Torsions:
     """The torsions of a Molecule: one a bond between heavy atoms that can turn or
@@ -66,10 +80,12 @@ def torsions(molecule: Molecule) -> Torsions:
         triple.reshape(-1).tolist()
     )  # a torsion about a bond to a linear centre is undefined
     rows, folds, thresholds = [], [], []
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         sides = [[k for k in neighbours[p] if k != q] for p, q in ((i, j), (j, i))]
         rigid = order in (1.5, 3.0) or i in linear or j in linear or in_small_ring(neighbours, i, j)
-        if rigid or not all(_tells(molecule, p, side) for p, side in zip((i, j), sides)):
+        if rigid or not all(
+            _tells(molecule, p, side) for p, side in zip((i, j), sides, strict=True)
+        ):
             continue
         a, b = (min(side, key=lambda k: (molecule.numbers[k] == 1, kind[k], k)) for side in sides)
         in_ring = connected_without(neighbours, i, j)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.geometry import NO_COORDINATES, GeometryCheck
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by, told_error
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of, told_error
 from equidrift.errors import NoValidSamplesError, UnknownNameError
 from equidrift.protocols import Callback, TrajectoryModel, as_trajectory_model
 from equidrift.records import Chunk, Trajectory
@@ -57,9 +57,7 @@ def make_settings(
     check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
     if broken not in BROKEN:
         raise UnknownNameError("way with broken frames", str(broken), BROKEN)
-    made = as_trajectory_model(
-        made_by(make_trajectory_model, model, model_options) if isinstance(model, str) else model
-    )
+    made = model_of(make_trajectory_model, as_trajectory_model, model, model_options)
     size = batch_size or made.batch_size or BATCH_SIZE
     return Settings(
         model=made,
@@ -181,11 +179,7 @@ class Job(ABC):
             drawn = _told(self.settings.model, self.frame, lambda: draw(pending, seeds[pending]))  # noqa: B023
             again = []
             for k, frames_A in zip(pending.tolist(), drawn, strict=False):
-                fault = Counter(
-                    reason
-                    for reason in self.check(frames_A).tolist()
-                    if reason and reason not in self.usual
-                )
+                fault = self._faults(frames_A)
                 if NO_COORDINATES in fault or (fault and self.settings.broken == "redraw"):
                     rejected[k][min(fault)] += 1
                     again.append(k)
@@ -207,6 +201,11 @@ class Job(ABC):
             "for fewer frames, raise max_attempts, or keep such frames by broken='report'.",
             sorted_sum(rejected[k] for k in pending.tolist()),
         )
+
+    def _faults(self, frames_A: NDArray[np.float64]) -> Counter[str]:
+        """What is wrong with the frames of a sample, beside what the given ones show."""
+        reasons = self.check(frames_A).tolist()
+        return Counter(reason for reason in reasons if reason and reason not in self.usual)
 
 
 def sorted_sum(counts: Iterable[Counter[str]]) -> dict[str, int]:

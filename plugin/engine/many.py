@@ -9,23 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from equidrift.arguments import check_count
-from equidrift.checks.conditions import make_conditions
-from equidrift.engine.conformers import Piece, Settings, generate_many, make_settings
-from equidrift.engine.relax import (
-    arranged,
-    check_sort,
-    check_window,
-    distinct_threshold,
-    make_relax,
-)
+from equidrift.engine.conformer_options import ConformerOptions
+from equidrift.engine.conformers import Piece, Settings, generate_many
 from equidrift.engine.run import MAX_ATTEMPTS
-from equidrift.errors import EquidriftError, InputError, InputTypeError
+from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
 from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule, check_stereo, isomers_of
 from equidrift.records import Ensemble, Frozen, Molecule
-
-Wanted = tuple[float | None, str | None, float | None]  # prune_rms_A, sort, window_kcal_mol
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +25,15 @@ class Sampled(Frozen):
 
     Parameters
     ----------
-    index : its place in the input, from 0.
-    name : its name, else its SMILES.
-    ensemble : its conformers, None if there are none.
-    error : what is wrong, None if nothing is. With fewer valid conformers than asked
-        for there are both: `ensemble` holds the valid ones.
+    index : int
+        Its place in the input, from 0.
+    name : str
+        Its name, else its SMILES.
+    ensemble : Ensemble or None
+        Its conformers, None if there are none.
+    error : EquidriftError or None
+        What is wrong, None if nothing is. With fewer valid conformers than asked for
+        there are both: `ensemble` holds the valid ones.
     """
 
     index: int
@@ -47,14 +42,18 @@ class Sampled(Frozen):
     error: EquidriftError | None = None
 
 
-def sample_many(
+def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     whats: Iterable[Any] | str | os.PathLike[str],
     n: int = 1,
     *,
     model: Any = "default",
     seed: int = 0,
     steps: int | None = None,
+    effort: int | None = None,
+    select: str | None = None,
+    preset: str | None = None,
     relax: str = "none",
+    solvent: str | None = None,
     prune_rms_A: float | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -75,51 +74,61 @@ def sample_many(
 
     Parameters
     ----------
-    whats : an iterable of what `equidrift.sample` takes, or of (what, name) pairs; or a
-        file such as library.smi. It is read as it is needed, so a generator may be
-        endless.
-    n, model, seed, steps, relax, prune_rms_A, batch_size, progress, max_attempts, \
-    timeout_s, sort, window_kcal_mol, fix, restrain, restraint_tolerance_A, distinct, \
-    charge, largest_fragment, model_options :
+    whats : iterable or path
+        Of what `equidrift.sample` takes, or of (what, name) pairs; or a file such as
+        library.smi. It is read as it is needed, so a generator may be endless.
+    n, model, seed, steps, effort, select, preset, relax, solvent, prune_rms_A
         As for `equidrift.sample`.
-    stereo : as for `equidrift.sample`; "enumerate" yields an entry for each isomer.
+    batch_size, progress, max_attempts, timeout_s, sort, window_kcal_mol, fix, restrain
+        As for `equidrift.sample`.
+    restraint_tolerance_A, distinct, charge, largest_fragment, **model_options
+        As for `equidrift.sample`.
+    stereo : {"any", "require", "enumerate"}, optional
+        As for `equidrift.sample`; "enumerate" yields an entry for each isomer.
 
     Yields
     ------
-    Sampled, one for each molecule, in the order of the input. A molecule that cannot be
-    read or sampled costs only itself: its `error` says why.
+    Sampled
+        One for each molecule, in the order of the input. A molecule that cannot be read
+        or sampled costs only itself: its `error` says why.
 
     Raises
     ------
     InputError, InputTypeError, UnknownNameError, MissingDependencyError
-        at once, before anything is drawn, for an option that cannot be used.
+        At once, before anything is drawn, for an option that cannot be used.
     """
     check_count("n", n)
-    threshold = distinct_threshold(distinct, prune_rms_A)
-    check_sort(sort)
-    check_window(window_kcal_mol)
-    settings = make_settings(
-        model,
+    options = ConformerOptions.of(
+        model=model,
         seed=seed,
         steps=steps,
+        effort=effort,
+        select=select,
+        preset=preset,
+        relax=relax,
+        solvent=solvent,
+        prune_rms_A=prune_rms_A,
         batch_size=batch_size,
         max_attempts=max_attempts,
         timeout_s=timeout_s,
-        conditions=make_conditions(fix, restrain, restraint_tolerance_A),
-        relax=make_relax(relax),
-        options={"relax": relax} if relax != "none" else None,
+        sort=sort,
+        window_kcal_mol=window_kcal_mol,
+        fix=fix,
+        restrain=restrain,
+        restraint_tolerance_A=restraint_tolerance_A,
+        distinct=distinct,
         **model_options,
     )
     names: dict[int, str] = {}
     source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo), charge)
-    return _sampled(source, n, settings, (threshold, sort, window_kcal_mol), names, progress)
+    return _sampled(source, n, options.settings(), options, names, progress)
 
 
 def _sampled(
     source: Iterator[Molecule | EquidriftError],
     n: int,
     settings: Settings,
-    wanted: Wanted,
+    options: ConformerOptions,
     names: dict[int, str],
     progress: bool,
 ) -> Iterator[Sampled]:
@@ -129,15 +138,15 @@ def _sampled(
     with conformer_bar(None, shown=progress) as callback:
         shown = replace(settings, callback=callback)
         for piece in generate_many(source, n, settings=shown, window=window):
-            yield _result(piece, wanted, names.pop(piece.index))
+            yield _result(piece, options, names.pop(piece.index))
 
 
-def _result(piece: Piece, wanted: Wanted, name: str) -> Sampled:
+def _result(piece: Piece, options: ConformerOptions, name: str) -> Sampled:
     ensemble = piece.ensemble
-    if ensemble is None:
-        ensemble = getattr(piece.error, "partial", None)
+    if ensemble is None and isinstance(piece.error, NoValidSamplesError):
+        ensemble = piece.error.partial
     if ensemble is not None:
-        ensemble = arranged(ensemble, *wanted)
+        ensemble = options.arranged(ensemble)
     return Sampled(piece.index, name, ensemble, piece.error)
 
 

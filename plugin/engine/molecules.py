@@ -23,7 +23,7 @@ from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
 from equidrift.checks.targets import check_fragment, check_guidance, check_targets
 from equidrift.engine.relax import make_relax
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, made_by, told_error
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of, told_error
 from equidrift.errors import (
     ModelError,
     NoValidSamplesError,
@@ -35,7 +35,10 @@ from equidrift.registry import JUDGES, make_molecule_model, resolve
 from equidrift.seeds import check_seed, sample_seeds
 
 BATCH_SIZE = 100
-SLOW_BATCH_SIZE = 16  # with GFN2-xTB, so that what is done can be kept every few seconds
+QUICK_RELAXATIONS = ("none", "mmff")
+SLOW_BATCH_SIZE = (
+    16  # with GFN2-xTB or another calculator, so that what is done can be kept every few seconds
+)
 LEAST_DRAWS = 200  # before a run is given up
 
 
@@ -51,7 +54,7 @@ class Settings(RunSettings[MoleculeModel]):
     judges: tuple[str, ...] = ()
 
 
-def make_settings(
+def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate`
     model: Any = "default",
     *,
     targets: Mapping[str, float] | None = None,
@@ -72,45 +75,50 @@ def make_settings(
     Raises
     ------
     UnknownNameError
-        for an unknown model, property, relaxation or judge, with the nearest name.
+        For an unknown model, property, relaxation or judge, with the nearest name.
     InputError, InputTypeError
-        for targets that are out of range or contradict each other, a fragment that the
+        For targets that are out of range or contradict each other, a fragment that the
         model cannot hold, or an option out of its range.
     """
     seed = check_seed(seed)
     check_counts(steps=steps, batch_size=batch_size, max_attempts=max_attempts)
-    made = as_molecule_model(
-        made_by(make_molecule_model, model, model_options) if isinstance(model, str) else model
-    )
+    made = model_of(make_molecule_model, as_molecule_model, model, model_options)
     wanted = check_targets(targets or {}, made, force=force)
     if guidance is not None:
         check_guidance(guidance, wanted)
-    judges = (
-        (judge,) if isinstance(judge, str) else tuple(judge or (("network",) if wanted else ()))
-    )
-    for name in judges:
-        if name not in JUDGES:
-            raise UnknownNameError("judge", str(name), JUDGES)
-        resolve(JUDGES[name])  # tells at once where something is missing
-    kept = None if fragment is None else check_fragment(fragment, made)
-    slow = relax == "gfn2" or "gfn2" in judges
-    size = batch_size or (SLOW_BATCH_SIZE if slow else made.batch_size or BATCH_SIZE)
+    judges = _judges(judge, bool(wanted))
+    slow = relax not in QUICK_RELAXATIONS or "gfn2" in judges
     relaxing = make_relax(relax)
-    options = {**model_options, **({"relax": relax} if relaxing is not None else {})}
+    told = {} if relaxing is None else {"relax": relax}
     return Settings(
         model=made,
         seed=seed,
         steps=steps,
         targets=wanted,
         guidance=guidance,
-        fragment=kept,
-        batch_size=size,
+        fragment=None if fragment is None else check_fragment(fragment, made),
+        batch_size=batch_size or (SLOW_BATCH_SIZE if slow else made.batch_size or BATCH_SIZE),
         max_attempts=max_attempts,
         relax=relaxing,
         judges=judges,
-        options=options,
+        options={**model_options, **told},
         callback=callback,
     )
+
+
+def _judges(judge: str | Sequence[str] | None, targeted: bool) -> tuple[str, ...]:
+    """The judges of a run: those asked for, else the network where there are targets."""
+    if isinstance(judge, str):
+        names: tuple[str, ...] = (judge,)
+    elif judge:
+        names = tuple(judge)
+    else:
+        names = ("network",) if targeted else ()
+    for name in names:
+        if name not in JUDGES:
+            raise UnknownNameError("judge", str(name), JUDGES)
+        resolve(JUDGES[name])  # tells at once where something is missing
+    return names
 
 
 @dataclass(eq=False)
@@ -126,6 +134,7 @@ class Run:
     seen: dict[str, None] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
+        """The journal, as plain values."""
         return {
             "drawn": self.drawn,
             "molecules": self.found,
@@ -135,6 +144,7 @@ class Run:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> Run:
+        """The run whose `state` was written."""
         return cls(
             state["drawn"],
             state["molecules"],
@@ -192,7 +202,7 @@ def _drawn(settings: Settings, start: int, count: int) -> list[Draw]:
     if len(made) != count:
         raise ModelError(f"the model {settings.model.name!r} made {len(made)} of {count} samples")
     checks: dict[str, Any] = {"fragment": settings.fragment, "relax": settings.relax}
-    return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds)]
+    return [judge(raw, int(seed), **checks) for raw, seed in zip(made, seeds, strict=True)]
 
 
 def _taken(draws: Sequence[Draw], n: int, run: Run) -> Iterator[Draw]:
@@ -214,9 +224,15 @@ def _taken(draws: Sequence[Draw], n: int, run: Run) -> Iterator[Draw]:
 def _too_few(n: int, settings: Settings, run: Run) -> NoValidSamplesError:
     hint = "ask for fewer, raise max_attempts (--max-attempts), or try another model"
     if settings.fragment is not None:
-        hint = "the fragment may leave little room: give a smaller one, ask for fewer, or raise max_attempts (--max-attempts)"
+        hint = (
+            "the fragment may leave little room: give a smaller one, ask for fewer, or raise "
+            "max_attempts (--max-attempts)"
+        )
     elif settings.targets:
-        hint = "few molecules may have these properties: ask for fewer, lower the guidance, or raise max_attempts (--max-attempts)"
+        hint = (
+            "few molecules may have these properties: ask for fewer, lower the guidance, or raise "
+            "max_attempts (--max-attempts)"
+        )
     return NoValidSamplesError(
         f"only {run.found} of {n} molecules are valid and unique after {run.drawn} draws; {hint}.",
         run.rejected,

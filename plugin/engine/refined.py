@@ -38,7 +38,7 @@ def refine_part(ensemble: Ensemble, refiner: Refiner, steps: int | None = None) 
         "refiner": name,
         "refiner_sha256": refiner.weights_sha256,
         "refined": int(good.sum()),
-        "kept_input": dict(zip(names.tolist(), counts.tolist())),
+        "kept_input": dict(zip(names.tolist(), counts.tolist(), strict=True)),
     }
     positions = np.where(good[:, None, None], moved, ensemble.positions_A)
     return ensemble.replace(

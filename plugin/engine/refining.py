@@ -17,7 +17,8 @@ from equidrift.records import Molecule
 
 NOT_TRAINED = "element outside the training data"
 UNFAMILIAR = "unfamiliar bond"
-# A refiner moves a bond by 0.01 to 0.03 A where it knows it; by more than this it is asked for a reason.
+# A refiner moves a bond by 0.01 to 0.03 A if it knows it; by more than this it is asked for a
+# reason.
 MOVED_A = 0.06
 BESIDE_A = 0.035  # how far outside the GFN2-xTB references of its environment a moved bond may be
 UNKNOWN_A = 0.10  # how far a bond of an environment without reference may move

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import cast
 
 import numpy as np
 
-from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.engine.diversity import count_repeats
+from equidrift.errors import InputError, InputTypeError
 from equidrift.protocols import Relax
 from equidrift.records import Ensemble
-from equidrift.registry import RELAXATIONS, host_function, resolve
+from equidrift.registry import (
+    RELAXATION_MAKERS,
+    RELAXATIONS,
+    check_relaxation,
+    host_function,
+    relaxation_kind,
+    resolve,
+)
 
 
-def make_relax(name: Any) -> Relax | None:
+def make_relax(name: str | None, solvent: str | None = None) -> Relax | None:
     """The relaxation of that name, None for "none".
+
+    Parameters
+    ----------
+    name : str or None
+        "none", "mmff", "gfn2"; "ase:MODULE:FACTORY", whose FACTORY() is an ASE
+        calculator; or "openmmml:NAME", a potential of openmmml.
+    solvent : str, optional
+        Implicit solvent (ALPB) of "gfn2", say "water".
 
     Raises
     ------
     UnknownNameError
-        with the nearest name. MissingDependencyError for "gfn2" without tblite.
+        For another name, with the nearest one.
+    InputError
+        For a calculator or potential that cannot be made, or a solvent that the
+        relaxation does not take; InputTypeError if the name is no string.
+    MissingDependencyError
+        For "gfn2" without tblite, "openmmml:" without openmmml.
     """
-    if name in (None, "none"):
+    relax = _relaxation("none" if name is None else name)
+    if solvent is None:
+        return relax
+    if name != "gfn2":
+        raise InputError(
+            f"solvent={solvent!r} needs the relaxation 'gfn2', whose energies it changes, not "
+            f"{name!r}; give relax='gfn2' as well, or leave solvent out"
+        )
+    if not isinstance(solvent, str):
+        raise InputTypeError(f"solvent must be a name such as 'water', not {solvent!r}")
+    host_function("ase", "check_solvent")(solvent)
+    return partial(cast(Relax, relax), solvent=solvent)
+
+
+def _relaxation(name: str) -> Relax | None:
+    """The relaxation of a name, in vacuum."""
+    if not isinstance(name, str):
+        raise InputTypeError(f"relax must be a name such as 'mmff', not {name!r}")
+    if check_relaxation(name) == "none":
         return None
-    if name not in RELAXATIONS:
-        raise UnknownNameError("relaxation", str(name), ["none", *RELAXATIONS])
+    if kind := relaxation_kind(name):
+        made: Relax = resolve(RELAXATION_MAKERS[kind])(name.removeprefix(f"{kind}:"))
+        return made
     if name == "gfn2":
         host_function("ase", "require_tblite")()
-    relax: Relax = resolve(RELAXATIONS[name])
-    return relax
+    found: Relax = resolve(RELAXATIONS[name])
+    return found
 
 
 DISTINCT_RMS_A = 0.25  # heavy atoms, over all symmetries: two rotamers are farther apart
@@ -98,7 +139,8 @@ def by_energy(
     if relative is None:
         model = ensemble.provenance.get("model", "?")
         raise InputError(
-            f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use model='default'"
+            f"the model {model!r} gives no energies to sort by; relax with mmff or gfn2, or use "
+            "model='default'"
         )
     order = np.argsort(relative, kind="stable") if sort else np.arange(len(ensemble))
     if window_kcal_mol is not None:
@@ -118,7 +160,8 @@ def arranged(
     sort: str | None = None,
     window_kcal_mol: float | None = None,
 ) -> Ensemble:
-    """The conformers that are wanted of those drawn: distinct, low in energy, in order.
+    """The conformers that are wanted of those drawn: distinct, low in energy, in order;
+    provenance["repeats"] counts those that differ in no torsion from one before them.
 
     Parameters
     ----------
@@ -137,9 +180,10 @@ def arranged(
         if it is to be sorted or cut by energies that it does not have.
     """
     kept = ensemble if prune_rms_A is None else prune(ensemble, prune_rms_A)
-    if sort is None and window_kcal_mol is None:
-        return kept
-    return by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
+    if sort is not None or window_kcal_mol is not None:
+        kept = by_energy(kept, sort=sort is not None, window_kcal_mol=window_kcal_mol)
+    repeats = count_repeats(kept.molecule, kept.positions_A)
+    return kept.replace(provenance={**kept.provenance, "repeats": repeats})
 
 
 def check_window(window_kcal_mol: float | None) -> None:

@@ -97,6 +97,39 @@ def told_error(error: Exception, what: str) -> EquidriftError:
     return wrapped
 
 
+def model_of(
+    make: Callable[..., Any], accept: Callable[[Any], M], model: Any, options: dict[str, Any]
+) -> M:
+    """The model of a run: by its name, `make(name, **options)`, or an object.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the model of a name.
+    accept : callable
+        Returns an object as a model, or refuses it.
+    model : str or object
+        What was asked for.
+    options : dict
+        Of the model of a name.
+
+    Raises
+    ------
+    InputTypeError
+        For an option that the model of a name lacks, and for options beside an object.
+    """
+    if isinstance(model, str):
+        return accept(made_by(make, model, options))
+    made = accept(model)
+    if options:
+        raise InputTypeError(
+            f"the options {', '.join(map(repr, options))} are none of a run, and the model is an "
+            f"object ({type(model).__name__}), which takes none; check their spelling, or give "
+            "them to the object"
+        )
+    return made
+
+
 def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
     """`make(name, **options)`; an option that the model lacks is the caller's mistake,
     and told as such.

@@ -100,6 +100,7 @@ class Block:
 
     @classmethod
     def unmarked(cls, positions_A: Any) -> Block:
+        """Conformers of which nothing is known."""
         positions = np.asarray(positions_A, np.float64)
         return cls(positions, np.full((len(positions), 2), np.nan))
 
@@ -169,9 +170,10 @@ def batches(
     """
     batches: list[list[Job]] = []
     room = 0
-    for task, slots in sorted(
+    for task, wanted in sorted(
         zip(tasks, pending, strict=True), key=lambda pair: pair[0].molecule.n_atoms
     ):
+        slots = wanted
         seeds = sample_seeds(settings.seed, task.start, task.stop, attempt)[slots]
         n_atoms = task.molecule.n_atoms
         while len(slots):

@@ -144,14 +144,18 @@ class Refinement(Job):
     def __init__(self, coarse: Trajectory, level: float, settings: Settings) -> None:
         if not isinstance(settings.model, RefiningTrajectoryModel):
             raise InputError(
-                f"the model {settings.model.name!r} does not refine trajectories; use one that does, such as 'default'"
+                f"the model {settings.model.name!r} does not refine trajectories; use one that "
+                "does, such as 'default'"
             )
         self.n_frames, self.coarse, self.level = len(coarse), coarse, level
         self.refine = settings.model.refine
         super().__init__(coarse, settings, set())
 
     def chunks(
-        self, n: int, start: tuple[int, int] = (0, 0), done_A: NDArray[np.float64] | None = None
+        self,
+        n: int,
+        start: tuple[int, int] = (0, 0),
+        done_A: NDArray[np.float64] | None = None,  # noqa: ARG002 - a refinement begins anew
     ) -> Iterator[Chunk]:
         """See `Job.chunks`."""
         refine = self.refine
@@ -217,8 +221,8 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
         raise InputError(
-            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not {mask.dtype} of shape {mask.shape}; "
-            "for whole frames leave it out"
+            f"given must be bool of shape (n_frames, n_atoms) = {whole.positions_A.shape[:2]}, not "
+            f"{mask.dtype} of shape {mask.shape}; for whole frames leave it out"
         )
     if not mask.any() or mask.all():
         what = (
@@ -230,7 +234,8 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
     if not np.isfinite(whole.positions_A[mask]).all():
         frame, atom = np.argwhere(mask & ~np.isfinite(whole.positions_A).all(2))[0]
         raise InputError(
-            f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as not given, or mend it"
+            f"atom {atom} of frame {frame} is marked as given and is NaN or infinite; mark it as "
+            "not given, or mend it"
         )
     complete = mask.all(1)
     if complete.any():

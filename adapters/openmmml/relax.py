@@ -1,0 +1,132 @@
+"""Relaxation by any potential of openmmml: `relax="openmmml:NAME"`.
+
+openmmml is optional and imported on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import openmm
+from numpy.typing import NDArray
+from openmm import unit
+
+from equidrift.checks.conditions import Known
+from equidrift.errors import EquidriftError, InputError, MissingDependencyError, ModelError
+from equidrift.records import Molecule
+from equidrift.registry import host_function
+from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
+
+Floats = NDArray[np.float64]
+RMS_FORCE_KJ_MOL_NM = 10.0  # of a relaxed conformer, 0.01 eV/A
+OWN = "equidrift-"  # potentials of ours take the charge from the topology
+
+
+@dataclass
+class PotentialRelax:
+    """A relaxation by the openmmml potential of a name; pickles as the name.
+
+    Parameters
+    ----------
+    name : str
+        What `MLPotential` takes.
+    """
+
+    name: str
+    _made: tuple[Molecule, tuple[int, ...], openmm.Context] | None = field(default=None, repr=False)
+
+    def __call__(
+        self, molecule: Molecule, starts_A: Floats, *, known: Known | None = None
+    ) -> tuple[Floats, Floats]:
+        """Conformers (k, n_atoms, 3) in A moved to the nearest minima of the potential by
+        OpenMM's minimiser, and their energies_eV (k,); blocks of NaN are passed through.
+
+        Atoms of `known` are held; distance restraints are not, a sample that leaves
+        them is for the checks to reject.
+
+        Raises
+        ------
+        InputError
+            For positions of another shape.
+        ModelError
+            If the potential fails.
+        """
+        moved = np.array(starts_A, np.float64)
+        if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
+            raise InputError(
+                f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
+            )
+        energies = np.full(len(moved), np.nan)
+        held = () if known is None else tuple(int(k) for k in known.atoms)
+        for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
+            context = self._safely(molecule, lambda: self._context(molecule, held))
+            moved[k], energies[k] = self._safely(molecule, lambda: _minimum(context, moved[k]))  # noqa: B023 - called at once
+        return moved, energies
+
+    def _context(self, molecule: Molecule, held: tuple[int, ...]) -> openmm.Context:
+        """The context of a molecule with atoms held; that of the last one is kept."""
+        if self._made is None or self._made[0] is not molecule or self._made[1] != held:
+            topology = host_function("openmm", "to_topology")(molecule)
+            charge = {} if self.name.startswith(OWN) else {"charge": molecule.charge}
+            system = potential(self.name).createSystem(topology, removeCMMotion=False, **charge)
+            for k in held:  # a particle without mass does not move
+                system.setParticleMass(k, 0.0)
+            context = openmm.Context(system, openmm.VerletIntegrator(0.001))
+            self._made = (molecule, held, context)
+        return self._made[2]
+
+    def _safely(self, molecule: Molecule, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except EquidriftError:
+            raise
+        except Exception as error:  # it is others' code: it can raise anything
+            raise ModelError(
+                f"the potential of relax 'openmmml:{self.name}' fails on {molecule!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PotentialRelax, (self.name,)
+
+
+def _minimum(context: openmm.Context, start_A: Floats) -> tuple[Floats, float]:
+    """Positions (n, 3) in A and energy in eV of the minimum next to a geometry."""
+    context.setPositions(start_A * NM_PER_A)
+    openmm.LocalEnergyMinimizer.minimize(context, RMS_FORCE_KJ_MOL_NM)
+    state = context.getState(getPositions=True, getEnergy=True)
+    x = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+    return np.asarray(x, np.float64), float(energy) / KJ_MOL_PER_EV
+
+
+def potential(name: str) -> Any:
+    """openmmml's `MLPotential` of a name.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without openmmml; InputError for a name that it cannot make.
+    """
+    try:
+        from openmmml import MLPotential
+    except ImportError as error:
+        raise MissingDependencyError("openmmml") from error
+    try:
+        return MLPotential(name)
+    except Exception as error:  # it is others' code: it can raise anything
+        raise InputError(
+            f"relax 'openmmml:{name}' names no potential of openmmml ({type(error).__name__}: "
+            f"{error}); give one that MLPotential takes, say openmmml:equidrift-conformer-energy"
+        ) from error
+
+
+def potential_relax(name: str) -> PotentialRelax:
+    """The relaxation by the potential of that name; errors as `potential`."""
+    if not name:
+        raise InputError("relax 'openmmml:' names no potential; write openmmml:NAME")
+    potential(name)
+    return PotentialRelax(name)

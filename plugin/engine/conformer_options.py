@@ -1,0 +1,120 @@
+"""The options of `equidrift.sample`, `sample_many` and the command, in one place: checked
+before any work, with the values that a preset gives, and made into settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from equidrift.checks.conditions import make_conditions
+from equidrift.engine.conformer_settings import Settings, make_settings
+from equidrift.engine.presets import with_preset
+from equidrift.engine.relax import (
+    arranged,
+    check_sort,
+    check_window,
+    distinct_threshold,
+    make_relax,
+)
+from equidrift.engine.run import MAX_ATTEMPTS
+from equidrift.protocols import Callback, ConformerModel
+from equidrift.records import Ensemble
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConformerOptions:
+    """What is asked of a run; `equidrift.sample` explains the fields."""
+
+    model: Any = "default"
+    seed: int = 0
+    steps: int | None = None
+    effort: int | None = None
+    select: str | None = None
+    preset: str | None = None
+    relax: str = "none"
+    solvent: str | None = None
+    batch_size: int | None = None
+    max_attempts: int = MAX_ATTEMPTS
+    timeout_s: float | None = None
+    prune_rms_A: float | None = None
+    distinct: bool = False
+    sort: str | None = None
+    window_kcal_mol: float | None = None
+    fix: Any = None
+    restrain: Any = None
+    restraint_tolerance_A: float | None = None
+    model_options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **given: Any) -> ConformerOptions:
+        """Options by their names; what is no field is the model's. Checked, the values of
+        the preset in their places.
+
+        Raises
+        ------
+        UnknownNameError
+            For an unknown preset, with the nearest one.
+        InputError, InputTypeError
+            For an option out of its range.
+        """
+        names = {one.name for one in fields(cls)} - {"model_options"}
+        own = {key: value for key, value in given.items() if key in names}
+        rest = {key: value for key, value in given.items() if key not in names}
+        defaults = {one.name: one.default for one in fields(cls)}
+        made = cls(**with_preset(own.get("preset"), own, defaults), model_options=rest)
+        distinct_threshold(made.distinct, made.prune_rms_A)
+        check_sort(made.sort)
+        check_window(made.window_kcal_mol)
+        return made
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The options that the model of a name is made with."""
+        asked = {"effort": self.effort, "select": self.select}
+        given = {key: value for key, value in asked.items() if value is not None}
+        return {**given, **self.model_options}
+
+    def settings(
+        self, callback: Callback | None = None, *, loaded: ConformerModel | None = None
+    ) -> Settings:
+        """The engine's settings.
+
+        Parameters
+        ----------
+        callback : callable, optional
+            Called with counts as the run goes on.
+        loaded : ConformerModel, optional
+            The model, if it was made with the options `chosen` already.
+
+        Errors are those of `make_settings`, `make_relax` and `make_conditions`.
+        """
+        rest, made_with = (self.chosen, {}) if loaded is None else ({}, self.chosen)
+        told = {
+            "relax": None if self.relax in (None, "none") else self.relax,
+            "solvent": self.solvent,
+            "preset": self.preset,
+        }
+        return make_settings(
+            self.model if loaded is None else loaded,
+            seed=self.seed,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            max_attempts=self.max_attempts,
+            timeout_s=self.timeout_s,
+            conditions=make_conditions(self.fix, self.restrain, self.restraint_tolerance_A),
+            relax=make_relax(self.relax, self.solvent),
+            options=made_with | {key: value for key, value in told.items() if value is not None},
+            callback=callback,
+            **rest,
+        )
+
+    @property
+    def wanted(self) -> tuple[float | None, str | None, float | None]:
+        """(prune in A, sort, window in kcal/mol) of what is drawn."""
+        threshold = distinct_threshold(self.distinct, self.prune_rms_A)
+        return threshold, self.sort, self.window_kcal_mol
+
+    def arranged(self, ensemble: Ensemble) -> Ensemble:
+        """The conformers that are wanted of those drawn."""
+        return arranged(ensemble, *self.wanted)

@@ -226,6 +226,7 @@ HOST_FUNCTIONS = {
         "close_writers": "equidrift.adapters.openmm.simulation:close_writers",
         "energy_force": "equidrift.adapters.openmm.energy:energy_force",
         "from_topology": "equidrift.adapters.openmm.topology:from_topology",
+        "minimiser": "equidrift.adapters.openmm.minimum:minimiser",
         "make_simulation": "equidrift.adapters.openmm.simulation:make_simulation",
         "positions": "equidrift.adapters.openmm.simulation:positions",
         "read_checkpoint": "equidrift.adapters.openmm.checkpoint:read_checkpoint",

@@ -10,18 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import openmm
 from numpy.typing import NDArray
-from openmm import unit
 
 from equidrift.checks.conditions import Known
 from equidrift.errors import EquidriftError, InputError, MissingDependencyError, ModelError
 from equidrift.records import Molecule
 from equidrift.registry import host_function
-from equidrift.units import KJ_MOL_PER_EV, NM_PER_A
 
 Floats = NDArray[np.float64]
-RMS_FORCE_KJ_MOL_NM = 10.0  # of a relaxed conformer, 0.01 eV/A
+Minimiser = Callable[[Floats], tuple[Floats, float]]
 OWN = "equidrift-"  # potentials of ours take the charge from the topology
 
 
@@ -36,7 +33,7 @@ class PotentialRelax:
     """
 
     name: str
-    _made: tuple[Molecule, tuple[int, ...], openmm.Context] | None = field(default=None, repr=False)
+    _made: tuple[Molecule, tuple[int, ...], Minimiser] | None = field(default=None, repr=False)
 
     def __call__(
         self, molecule: Molecule, starts_A: Floats, *, known: Known | None = None
@@ -62,25 +59,23 @@ class PotentialRelax:
         energies = np.full(len(moved), np.nan)
         held = () if known is None else tuple(int(k) for k in known.atoms)
         for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
-            context = self._safely(molecule, lambda: self._context(molecule, held))
-            moved[k], energies[k] = self._safely(molecule, lambda: _minimum(context, moved[k]))  # noqa: B023 - called at once
+            minimum = self._safely(molecule, self._minimiser, molecule, held)
+            moved[k], energies[k] = self._safely(molecule, minimum, moved[k])
         return moved, energies
 
-    def _context(self, molecule: Molecule, held: tuple[int, ...]) -> openmm.Context:
-        """The context of a molecule with atoms held; that of the last one is kept."""
+    def _minimiser(self, molecule: Molecule, held: tuple[int, ...]) -> Minimiser:
+        """The minimiser of a molecule with atoms held; that of the last one is kept."""
         if self._made is None or self._made[0] is not molecule or self._made[1] != held:
             topology = host_function("openmm", "to_topology")(molecule)
             charge = {} if self.name.startswith(OWN) else {"charge": molecule.charge}
             system = potential(self.name).createSystem(topology, removeCMMotion=False, **charge)
-            for k in held:  # a particle without mass does not move
-                system.setParticleMass(k, 0.0)
-            context = openmm.Context(system, openmm.VerletIntegrator(0.001))
-            self._made = (molecule, held, context)
+            self._made = (molecule, held, host_function("openmm", "minimiser")(system, held))
         return self._made[2]
 
-    def _safely(self, molecule: Molecule, work: Callable[[], Any]) -> Any:
+    def _safely(self, molecule: Molecule, work: Callable[..., Any], *given: Any) -> Any:
+        """What `work` returns of what is given; its errors are told as the potential's."""
         try:
-            return work()
+            return work(*given)
         except EquidriftError:
             raise
         except Exception as error:  # it is others' code: it can raise anything
@@ -91,16 +86,6 @@ class PotentialRelax:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PotentialRelax, (self.name,)
-
-
-def _minimum(context: openmm.Context, start_A: Floats) -> tuple[Floats, float]:
-    """Positions (n, 3) in A and energy in eV of the minimum next to a geometry."""
-    context.setPositions(start_A * NM_PER_A)
-    openmm.LocalEnergyMinimizer.minimize(context, RMS_FORCE_KJ_MOL_NM)
-    state = context.getState(getPositions=True, getEnergy=True)
-    x = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-    return np.asarray(x, np.float64), float(energy) / KJ_MOL_PER_EV
 
 
 def potential(name: str) -> Any:

@@ -13,6 +13,7 @@ from openmm import app, unit
 
 from equidrift.adapters.openmm.topology import residue_id
 from equidrift.errors import InputError
+from equidrift.fragments import largest_atoms
 from equidrift.records import Molecule
 
 _ORDERS = {app.Single: 1.0, app.Double: 2.0, app.Triple: 3.0, app.Aromatic: 1.5, app.Amide: 1.0}
@@ -33,7 +34,10 @@ _OPENMM_ERRORS = (
 
 
 def read_pdb(
-    path: str | os.PathLike[str], forcefield: Sequence[str], constraints: str | None
+    path: str | os.PathLike[str],
+    forcefield: Sequence[str],
+    constraints: str | None,
+    largest_fragment: bool = False,
 ) -> tuple[app.Topology, openmm.System, NDArray[np.float64], Molecule]:
     """Topology, System, positions_A (n, 3) and graph of a PDB file with any OpenMM
     force field files.
@@ -44,6 +48,7 @@ def read_pdb(
     forcefield : files for `app.ForceField`, for example amber14-all.xml and
         implicit/obc2.xml.
     constraints : "HBonds", "AllBonds", "HAngles" or None.
+    largest_fragment : keep the largest molecule alone.
 
     Raises
     ------
@@ -58,7 +63,9 @@ def read_pdb(
         field = app.ForceField(*forcefield)
     except _OPENMM_ERRORS as error:
         raise _unusable(path, forcefield, error) from error
-    topology = pdb.topology
+    topology, positions = pdb.topology, pdb.getPositions(asNumpy=True)
+    if largest_fragment:
+        topology, positions = _largest(topology, positions)
     if not _is_a_box(topology):
         topology.setPeriodicBoxVectors(None)
     options = {"constraints": None if constraints is None else getattr(app, constraints)}
@@ -72,10 +79,19 @@ def read_pdb(
             system = field.createSystem(topology, **pme, **options)
     except _OPENMM_ERRORS as error:
         raise _unusable(path, forcefield, error) from error
-    positions_A = np.asarray(
-        pdb.getPositions(asNumpy=True).value_in_unit(unit.angstrom), np.float64
-    )
+    positions_A = np.asarray(positions.value_in_unit(unit.angstrom), np.float64)
     return topology, system, positions_A, graph_of(topology)
+
+
+def _largest(
+    topology: app.Topology, positions: unit.Quantity
+) -> tuple[app.Topology, unit.Quantity]:
+    """The molecule with most heavy atoms alone."""
+    kept = largest_atoms(graph_of(topology))
+    cut = app.Modeller(topology, positions)
+    inside = set(kept.tolist())
+    cut.delete([atom for atom in topology.atoms() if atom.index not in inside])
+    return cut.topology, positions[kept]
 
 
 def _unusable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -154,6 +155,8 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
     from equidrift.cli.common import common_options, with_common_options
     from equidrift.cli.signals import ended_by_signals
 
+    takes_threads = "threads" in inspect.signature(command).parameters
+
     @wraps(command)
     def run(
         *args: Any,
@@ -170,6 +173,8 @@ def _guarded(command: Callable[..., Any], *, network: bool = False) -> Callable[
                 ended_by_signals(),
             ):
                 logger.debug("%s: %s", command.__module__, options)
+                if takes_threads:
+                    options["threads"] = threads
                 code = command(*args, **options)
                 name = command.__module__.rpartition(".")[2]
                 logger.info("%s took %.1f s", name, time.monotonic() - begun)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.geometry import Floats
 from equidrift.montecarlo.densities import Histogram
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics, trusted
@@ -32,9 +33,8 @@ from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
 
-Floats = NDArray[np.float64]
-# (proposer, cycles) -> frames (k, n_atoms, 3) behind every cycle, and what became of the proposals
-Advance = Callable[[Any, int], tuple[Floats, Statistics]]
+# (proposer, cycles) -> frames (k, n_atoms, 3) after each cycle, and what became of the proposals
+Advance = Callable[[Proposer, int], tuple[Floats, Statistics]]
 _TRIAL_SHARE = 0.2  # of the cycles, for choosing among block sizes
 LEAST_CYCLES = 80
 # share of heat-bath moves accepted above which nothing fitted to frames does better for its cost
@@ -52,6 +52,7 @@ class Still(Proposer):
 
     def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """The same positions."""
+        del kT_eV, rng
         return Proposal(positions_A, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,12 +134,14 @@ def uniform(
     block_size: int | None = None,
     **_: Any,
 ) -> Proposer:
-    """Uniform torsions."""
+    """Uniform torsions; molecule and frames are what every factory gets."""
+    del molecule, frames_A
     return uniform_proposer(tree, block_size=block_size)
 
 
 def histogram(molecule: Molecule, tree: TorsionTree, frames_A: Floats, **_: Any) -> Proposer:
     """The smoothed histogram of at most three torsions."""
+    del molecule
     return histogram_proposer(tree, frames_A)
 
 
@@ -151,6 +154,7 @@ def mixture(
     **_: Any,
 ) -> Proposer:
     """A mixture of wrapped normals over the torsions."""
+    del molecule
     components = int(np.clip(len(frames_A) // 20, 4, 32))
     return mixture_proposer(tree, frames_A, components=components, block_size=block_size)
 
@@ -164,6 +168,7 @@ def heat_bath(
     **_: Any,
 ) -> HeatBathProposer:
     """Turns in a surrogate energy, which needs no frames."""
+    del molecule, frames_A
     if terms is None:
         raise InputError(
             "heat-bath proposals need a force field with pair terms that can be read "
@@ -210,17 +215,9 @@ def adapt(
     """
     if kind == "none":
         return Adapted(Still(tree), {"proposer": kind, "cycles": 0})
-    if kind not in PROPOSERS:
-        raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
-    make = resolve(PROPOSERS[kind])
-    options: dict[str, Any] = {"temperature_K": temperature_K, "seed": seed}
-    if kind != "uniform" and cycles < LEAST_CYCLES:
-        raise InputError(
-            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a "
-            f"proposer; give it more time"
-        )
-    if kind == "histogram":
-        Histogram.check(len(tree.atoms))
+    make = partial(
+        _factory(kind, tree, cycles), molecule, tree, temperature_K=temperature_K, seed=seed
+    )
     explorer = Alternating(uniform_proposer(tree, block_size=1), LocalTorsionProposer(tree, 0.6))
     half = (cycles - round(_TRIAL_SHARE * cycles)) // 2
     if kind == "heat-bath" or (kind == "torsion" and terms is not None):
@@ -229,30 +226,48 @@ def adapt(
         if found is not None:
             return found
         explorer = Alternating(turns, *explorer.proposers)
-    frames, _ = advance(explorer, half)
     if kind == "uniform":
-        frames = frames[-1:]
+        frames = advance(explorer, half)[0][-1:]
     else:
-        first = make(molecule, tree, frames[len(frames) // 4 :], **options)
-        more, _ = advance(Alternating(first, *explorer.proposers), half)
-        frames = np.concatenate([frames[len(frames) // 2 :], more])
-    trials = _trials(
-        advance,
-        lambda size: make(molecule, tree, frames, block_size=size, **options),
-        tree,
-        cycles - 2 * half,
-    )
-    best = max(trials, key=lambda row: row["score"])
-    shown = [{key: value for key, value in row.items() if key != "made"} for row in trials]
+        frames = _explored(advance, make, explorer, half)
+    trials = _trials(advance, partial(make, frames), tree, cycles - 2 * half)
+    best = max(trials, key=lambda trial: trial.score)
     report = {
         "proposer": kind,
         "cycles": cycles,
         "frames": len(frames),
-        "block_size": best["block_size"],
-        "trials": shown,
+        "block_size": best.block_size,
+        "trials": [trial.row() for trial in trials],
+        "is": described(best.proposer),
     }
-    report["is"] = described(best["made"])
-    return Adapted(best["made"], report)
+    return Adapted(best.proposer, report)
+
+
+def _factory(kind: str, tree: TorsionTree, cycles: int) -> Callable[..., Proposer]:
+    """What makes proposers of a kind; refuses what cannot be fitted."""
+    if kind not in PROPOSERS:
+        raise UnknownNameError("proposer", kind, (*PROPOSERS, "none"))
+    if kind != "uniform" and cycles < LEAST_CYCLES:
+        raise InputError(
+            f"the adaptive phase has {cycles} cycles, and {LEAST_CYCLES} are needed to fit a "
+            f"proposer; give it more time"
+        )
+    if kind == "histogram":
+        Histogram.check(len(tree.atoms))
+    found: Callable[..., Proposer] = resolve(PROPOSERS[kind])
+    return found
+
+
+def _explored(
+    advance: Advance, make: Callable[..., Proposer], explorer: Alternating, half: int
+) -> Floats:
+    """Frames to fit to: the later ones of a simple run, and those of a run with a first
+    fit to them.
+    """
+    frames, _ = advance(explorer, half)
+    first = make(frames[len(frames) // 4 :])
+    more, _ = advance(Alternating(first, *explorer.proposers), half)
+    return np.concatenate([frames[len(frames) // 2 :], more])
 
 
 def recycled(
@@ -289,7 +304,7 @@ def recycled(
     density = Histogram(0.5 * np.log(Histogram.fit(phi).table))
     kT_eV = BOLTZMANN_EV_PER_K * temperature_K
     pools, weights = [], []
-    for x, here in zip(frames_A, phi):
+    for x, here in zip(frames_A, phi, strict=True):
         new = density.sample(draws, rng)
         pool = np.concatenate([x[None], tree.set_torsions(x, new)])
         log_odds = -np.array([energy(member) for member in pool]) / kT_eV - density.log_prob(
@@ -341,29 +356,36 @@ def _heat_bath(
     return Adapted(proposer, report)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A short run with one block size; acceptance None if there was no choice to make."""
+
+    block_size: int | None
+    proposer: Proposer
+    score: float = 0.0
+    acceptance: float | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Plain values."""
+        row: dict[str, Any] = {"block_size": self.block_size, "score": self.score}
+        return row if self.acceptance is None else row | {"acceptance": self.acceptance}
+
+
 def _trials(
-    advance: Advance, make: Callable[[int | None], Any], tree: TorsionTree, cycles: int
-) -> list[dict[str, Any]]:
+    advance: Advance, fit: Callable[..., Proposer], tree: TorsionTree, cycles: int
+) -> list[_Trial]:
     """A short run with every block size; the score is the geometric mean over torsions
     of accepted turns, so that none is left behind.
     """
-    whole = make(None)
+    whole = fit(block_size=None)
     sizes = [size for size in whole.block_sizes if size is None or size < tree.n_torsions]
-    rows = []
+    if len(sizes) == 1:
+        return [_Trial(None, whole)]
+    trials = []
     for size in sizes:
-        proposer = whole if size is None else make(size)
-        if len(sizes) == 1:
-            return [{"block_size": None, "score": 0.0, "made": proposer}]
+        proposer = whole if size is None else fit(block_size=size)
         _, statistics = advance(proposer, max(1, cycles // len(sizes)))
-        score = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean())) / max(
-            1, statistics.proposed
-        )
-        rows.append(
-            {
-                "block_size": size,
-                "score": score,
-                "acceptance": statistics.acceptance,
-                "made": proposer,
-            }
-        )
-    return rows
+        accepted = float(np.exp(np.log(statistics.turned_accepted + 0.5).mean()))
+        score = accepted / max(1, statistics.proposed)
+        trials.append(_Trial(size, proposer, score, statistics.acceptance))
+    return trials

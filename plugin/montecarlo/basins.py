@@ -1,13 +1,18 @@
 """What a chain of torsions says: autocorrelation, effective samples, torsional basins
 with their populations and free energies.
 
-One chain at one temperature needs no multistate estimator: the population of a basin is
-the share of its frames, and every error comes from the autocorrelation of the series it
-is the mean of (tests hold it against pymbar's statistical inefficiency).
+Chains at one temperature need no multistate estimator: the population of a basin is the
+share of its frames, and every error comes from the autocorrelation of the series it is
+the mean of (tests hold it against pymbar's statistical inefficiency).
+
+Several chains stand one after the other in the frames, with their `lengths`. Their
+autocorrelation is taken about the mean of all, in units of the variance of all, so that
+a chain which stays in one basin counts as the one sample that it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError
-from equidrift.units import BOLTZMANN_EV_PER_K
+from equidrift.montecarlo.convergence import LARGEST_R_HAT, chain_slices, torsion_r_hat
+from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV
 
 BINS = 72
 SMOOTHING_DEG = 10.0
@@ -79,7 +85,9 @@ def correlation_time(
         if variance is None
         else np.broadcast_to(variance, columns.shape[1])
     )
-    times = np.array([_correlation_time(x, float(v)) for x, v in zip(centred.T, variances)])
+    times = np.array(
+        [_correlation_time(x, float(v)) for x, v in zip(centred.T, variances, strict=True)]
+    )
     return times if x.ndim == 2 else times[0]
 
 
@@ -99,16 +107,44 @@ def _correlation_time(x: NDArray[np.float64], variance: float) -> float:
     return float(np.clip(2 * kept.sum() - rho[0], 1.0, n))
 
 
-def effective_samples(torsions_rad: ArrayLike) -> NDArray[np.float64]:
+def mean_correlation_time(
+    series: NDArray[np.float64], lengths: Sequence[int] = ()
+) -> NDArray[np.float64]:
+    """Correlation time (k,) or scalar of the mean over one or more chains: N over it
+    independent frames give a mean as good as that of the N frames.
+
+    Parameters
+    ----------
+    series : (n,) or (n, k) observables, one chain after the other.
+    lengths : frames of each chain; empty for a single chain.
+    """
+    parts = chain_slices(len(series), lengths)
+    if len(parts) == 1:
+        return correlation_time(series)
+    mean, variance = series.mean(axis=0), series.var(axis=0)
+    total = sum(
+        (part.stop - part.start) * correlation_time(series[part], mean, variance) for part in parts
+    )
+    return np.asarray(total / len(series))
+
+
+def standard_error(series: NDArray[np.float64], lengths: Sequence[int] = ()) -> float:
+    """Of the mean of a series (n,) along one or more chains."""
+    return float(np.sqrt(series.var() * mean_correlation_time(series, lengths) / len(series)))
+
+
+def effective_samples(torsions_rad: ArrayLike, lengths: Sequence[int] = ()) -> NDArray[np.float64]:
     """Effective samples (m,) of each torsion: frames over the longer of the correlation
     times of its cosine and its sine.
 
     Parameters
     ----------
-    torsions_rad : (n_frames, m).
+    torsions_rad : (n_frames, m), one chain after the other.
+    lengths : frames of each chain; empty for a single chain.
     """
     phi = _frames(torsions_rad)
-    return len(phi) / np.maximum(correlation_time(np.cos(phi)), correlation_time(np.sin(phi)))
+    waves = [mean_correlation_time(wave(phi), lengths) for wave in (np.cos, np.sin)]
+    return len(phi) / np.maximum(*waves)
 
 
 def _frames(torsions_rad: ArrayLike) -> NDArray[np.float64]:
@@ -153,18 +189,18 @@ def basin_edges(torsion_rad: ArrayLike) -> NDArray[np.float64]:
 
 
 def _extrema(energy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Minima of a circular profile in ascending order, and the maximum behind each of
+    """Minima of a circular profile in ascending order, and the maximum after each of
     them.
     """
     n = len(energy)
     minima = np.flatnonzero((energy < np.roll(energy, 1)) & (energy <= np.roll(energy, -1)))
     ends = np.append(minima[1:], minima[:1] + n) if len(minima) else minima
-    walks = [np.arange(first, last + 1) for first, last in zip(minima, ends)]
+    walks = [np.arange(first, last + 1) for first, last in zip(minima, ends, strict=True)]
     return minima, np.array([walk[np.argmax(energy[walk % n])] % n for walk in walks], np.int64)
 
 
 def _align(minima: NDArray[np.int64], barriers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The barriers in the order of the minima they lie behind."""
+    """The barriers in the order of the minima that they follow."""
     return (
         np.roll(barriers, -int(np.searchsorted(barriers, minima[0]))) if len(minima) else barriers
     )
@@ -180,30 +216,32 @@ def assign(torsion_rad: ArrayLike, edges_rad: NDArray[np.float64]) -> NDArray[np
     return (np.searchsorted(edges_rad, phi, side="right") - 1) % len(edges_rad)
 
 
-def torsion_basins(torsions_rad: ArrayLike, labels: Sequence[str]) -> list[list[Basin]]:
+def torsion_basins(
+    torsions_rad: ArrayLike, labels: Sequence[str], lengths: Sequence[int] = ()
+) -> list[list[Basin]]:
     """The basins of each torsion, most populated first, with standard errors from the
-    autocorrelation of the chain.
+    autocorrelation of the chains.
 
     Parameters
     ----------
-    torsions_rad : (n_frames, m) in the order of the chain.
+    torsions_rad : (n_frames, m) in the order of the chain, one chain after the other.
     labels : (m,) names of the torsions.
+    lengths : frames of each chain; empty for a single chain.
     """
     phi = _frames(torsions_rad)
     if len(labels) != phi.shape[1]:
         raise InputError(f"labels has {len(labels)} entries for {phi.shape[1]} torsions")
     result = []
-    for column, label in zip(phi.T, labels):
+    for column, label in zip(phi.T, labels, strict=True):
         state = assign(column, basin_edges(column))
-        result.append(
-            _basins(
-                state, label, [(_mean_deg(column[state == k]),) for k in range(state.max() + 1)]
-            )
-        )
+        centres = [(_mean_deg(column[state == k]),) for k in range(state.max() + 1)]
+        result.append(_basins(state, label, centres, lengths))
     return result
 
 
-def joint_basins(torsions_rad: ArrayLike, limit: int = MAX_STATES) -> list[Basin]:
+def joint_basins(
+    torsions_rad: ArrayLike, limit: int = MAX_STATES, lengths: Sequence[int] = ()
+) -> list[Basin]:
     """The most populated combinations of the torsions' basins, at most `limit`; see
     `torsion_basins`.
     """
@@ -214,7 +252,7 @@ def joint_basins(torsions_rad: ArrayLike, limit: int = MAX_STATES) -> list[Basin
     centres = [
         tuple(_mean_deg(column) for column in phi[state == k].T) for k in range(state.max() + 1)
     ]
-    return _basins(state, "all", centres, limit)
+    return _basins(state, "all", centres, lengths, limit)
 
 
 def _mean_deg(angles: NDArray[np.float64]) -> float:
@@ -229,6 +267,7 @@ def _basins(
     state: NDArray[np.int64],
     label: str,
     centres: Sequence[tuple[float, ...]],
+    lengths: Sequence[int],
     limit: int | None = None,
 ) -> list[Basin]:
     """Populations p_k and F_k = -ln(p_k / p_0) in kT; the error of F is that of the
@@ -241,63 +280,89 @@ def _basins(
     basins = []
     for k in order:
         inside = (state == k).astype(np.float64)
-        p, entries = counts[k] / n, int(np.count_nonzero(np.diff(inside) > 0))
-        left = bool(np.any(np.diff(inside)))
-        error = (
-            float(np.sqrt(inside.var() * correlation_time(inside) / n)) if left else float("nan")
-        )
-        influence = inside / p - first
-        spread = (
-            0.0
-            if k == top
-            else float(np.sqrt(influence.var() * correlation_time(influence) / n))
-            if left
-            else float("nan")
-        )
-        basins.append(
-            Basin(
-                label,
-                centres[k],
-                float(p),
-                error,
-                float(-np.log(p * n / counts[top])),
-                spread,
-                entries,
-            )
-        )
+        p = counts[k] / n
+        steps = _steps(inside, lengths)
+        error = spread = float("nan")
+        if steps.any():
+            error = standard_error(inside, lengths)
+            spread = standard_error(inside / p - first, lengths)
+        if k == top:
+            spread = 0.0
+        energy, entries = float(-np.log(p * n / counts[top])), int(np.count_nonzero(steps > 0))
+        basins.append(Basin(label, centres[k], float(p), error, energy, spread, entries))
     return basins
 
 
-def summary(torsions_rad: ArrayLike, labels: Sequence[str], temperature_K: float) -> dict[str, Any]:
-    """ESS, basins of each torsion and joint basins as plain values; free energies in kT
-    and kJ/mol where the name says so.
+def _steps(inside: NDArray[np.float64], lengths: Sequence[int]) -> NDArray[np.float64]:
+    """Change from each frame to the next of the same chain: 1 enters, -1 leaves."""
+    return np.concatenate([np.diff(inside[part]) for part in chain_slices(len(inside), lengths)])
 
-    "warnings" names the basins of a torsion that were entered fewer than
-    `LEAST_ENTRIES` times.
+
+def summary(
+    torsions_rad: ArrayLike,
+    labels: Sequence[str],
+    temperature_K: float,
+    lengths: Sequence[int] = (),
+) -> dict[str, Any]:
+    """ESS, R-hat, basins of each torsion and joint basins as plain values.
+
+    Free energies are in kT and kJ/mol, as the name says. "warnings" names the basins of
+    a torsion that were entered fewer than `LEAST_ENTRIES` times, and torsions on which
+    chains disagree.
+
+    Parameters
+    ----------
+    torsions_rad : (n_frames, m), one chain after the other.
+    labels : (m,) names of the torsions.
+    temperature_K : of the chains.
+    lengths : frames of each chain; empty for a single chain.
     """
-    from equidrift.units import KJ_MOL_PER_EV
-
     phi = _frames(torsions_rad)
     per_kT = BOLTZMANN_EV_PER_K * temperature_K * KJ_MOL_PER_EV
-
-    def row(basin: Basin) -> dict[str, Any]:
-        values = {key: (None if value != value else value) for key, value in vars(basin).items()}
-        error = values["free_energy_error_kT"]
-        return {
-            **values,
-            "free_energy_kJ_mol": basin.free_energy_kT * per_kT,
-            "free_energy_error_kJ_mol": None if error is None else error * per_kT,
-        }
-
-    ess = effective_samples(phi) if phi.shape[1] else np.zeros(0)
-    found = torsion_basins(phi, labels)
+    ess = effective_samples(phi, lengths) if phi.shape[1] else np.zeros(0)
+    r_hats = torsion_r_hat(phi, lengths)
+    found = torsion_basins(phi, labels, lengths)
     torsions = [
-        {"torsion": label, "ess": float(samples), "basins": [row(basin) for basin in basins]}
-        for label, samples, basins in zip(labels, ess, found)
+        {
+            "torsion": label,
+            "ess": float(samples),
+            "r_hat": _or_none(float(agreement)),
+            "basins": [_row(basin, per_kT) for basin in basins],
+        }
+        for label, samples, agreement, basins in zip(labels, ess, r_hats, found, strict=True)
     ]
-    states = [row(basin) for basin in joint_basins(phi)] if phi.shape[1] else []
+    joint = joint_basins(phi, lengths=lengths) if phi.shape[1] else []
     warned = [text for basins in found for text in rare_entries(basins)]
+    warned += disagreements(labels, r_hats)
+    states = [_row(basin, per_kT) for basin in joint]
     return {"frames": len(phi), "torsions": torsions, "states": states, "warnings": warned}
+
+
+def _row(basin: Basin, per_kT: float) -> dict[str, Any]:
+    """A basin as plain values; per_kT in kJ/mol."""
+    values = {
+        key: _or_none(value) if isinstance(value, float) else value
+        for key, value in vars(basin).items()
+    }
+    error = values["free_energy_error_kT"]
+    values["free_energy_kJ_mol"] = basin.free_energy_kT * per_kT
+    values["free_energy_error_kJ_mol"] = None if error is None else error * per_kT
+    return values
+
+
+def _or_none(value: float) -> float | None:
+    """None for NaN, which JSON does not have."""
+    return None if math.isnan(value) else value
+
+
+def disagreements(labels: Sequence[str], r_hats: NDArray[np.float64]) -> list[str]:
+    """A line for each torsion on which chains, or the halves of one, disagree."""
+    return [
+        f"torsion {label}: R-hat is {value:.2f} (at most {LARGEST_R_HAT} is wanted): chains, or "
+        "the halves of one, have not seen the same distribution; run longer"
+        for label, value in zip(labels, r_hats.tolist(), strict=True)
+        if value > LARGEST_R_HAT
+    ]
 
 
 def rare_entries(basins: Sequence[Basin]) -> list[str]:

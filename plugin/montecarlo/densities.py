@@ -102,6 +102,7 @@ class Uniform:
         given: Floats | None = None,
         block: Block | None = None,
     ) -> Floats:
+        """See `TorusDensity.sample`."""
         return _filled(
             rng.uniform(-np.pi, np.pi, (n, self.n_torsions if block is None else len(block))),
             given,
@@ -109,6 +110,7 @@ class Uniform:
         )
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        """See `TorusDensity.log_prob`."""
         return np.full(
             len(phi), -np.log(_TWO_PI) * (self.n_torsions if block is None else len(block))
         )
@@ -173,6 +175,7 @@ class Histogram:
         given: Floats | None = None,
         block: Block | None = None,
     ) -> Floats:
+        """See `TorusDensity.sample`."""
         table = self.table if block is None else self.table[self._slice(_need(given), block)]
         shape = table.shape
         flat = np.cumsum(table.ravel())
@@ -186,6 +189,7 @@ class Histogram:
         return _filled(phi, given, None if block is None else np.sort(block))
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        """See `TorusDensity.log_prob`."""
         cells = np.floor((wrap(phi) + np.pi) / _TWO_PI * self.bins).astype(int) % self.bins
         mass = self.table[tuple(cells.T)]
         if block is not None:
@@ -265,6 +269,7 @@ class WrappedMixture:
         given: Floats | None = None,
         block: Block | None = None,
     ) -> Floats:
+        """See `TorusDensity.sample`."""
         weights, which = self.weights, np.arange(self.n_torsions)
         if block is not None:
             which = block
@@ -277,6 +282,7 @@ class WrappedMixture:
         return _filled(wrap(phi), given, block)
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
+        """See `TorusDensity.log_prob`."""
         everything = _log_sum(np.log(self.weights) + _log_components(phi, self.means, self.sigmas))
         return everything if block is None else everything - _log_sum(self._log_rest(phi, block))
 
@@ -285,9 +291,9 @@ class WrappedMixture:
         to a constant.
         """
         rest = np.setdiff1d(np.arange(self.n_torsions), block)
-        return np.log(self.weights) + _log_components(
-            phi[:, rest], self.means[:, rest], self.sigmas[:, rest]
-        )
+        near = _log_components(phi[:, rest], self.means[:, rest], self.sigmas[:, rest])
+        weighed: Floats = np.log(self.weights) + near
+        return weighed
 
 
 def _log_components(phi: Floats, means: Floats, sigmas: Floats) -> Floats:

@@ -62,7 +62,7 @@ def _grid(
     """U* (k, j) of all angles of two bonds, and the positions at the last of them."""
     energy, axis = first.energies(x, outer)
     rows = []
-    for part, angle in zip(energy, outer):
+    for part, angle in zip(energy, outer, strict=True):
         way = first.turn(x, axis, angle)
         found, across = second.energies(way, np.append(0.0, inner))
         rows.append(part + found[1:] - found[0])
@@ -187,7 +187,9 @@ class HeatBathProposer(CautiousProposer):
         outer, axis = first.energies(x, angles[: self.points])
         ways = [first.turn(x, axis, angle) for angle in angles[: self.points]]
         inner = [second.energies(way, angles) for way in ways]
-        energy = np.stack([here + part - part[0] for here, (part, _) in zip(outer, inner)])
+        energy = np.stack(
+            [here + part - part[0] for here, (part, _) in zip(outer, inner, strict=True)]
+        )
         k, j = divmod(_drawn(energy.ravel(), kT_eV, rng), len(angles))
         return second.turn(ways[k], inner[k][1], angles[j]), float(energy[k, j] - energy[0, 0])
 

@@ -73,6 +73,7 @@ class MoveCheck:
     frozen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __call__(self, old: Floats, new: Floats) -> None:
+        """Refuse a move that changes what must stay; raises `InputError`."""
         if np.shape(new) != (self.n_atoms, 3):
             raise InputError(
                 f"the proposer returned positions of shape {np.shape(new)}, expected "
@@ -133,6 +134,7 @@ class ConstraintMetric:
         self.varies = float(np.ptp(values)) > METRIC_CHANGE
 
     def __call__(self, positions_A: Floats) -> float:
+        """What is added to U / kT at positions (n_atoms, 3)."""
         return self._value(positions_A) if self.varies else 0.0
 
     def _value(self, x: Floats) -> float:

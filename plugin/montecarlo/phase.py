@@ -11,18 +11,53 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equidrift.errors import InputError
+from equidrift.geometry import Floats
 from equidrift.montecarlo.metropolis import Statistics
+from equidrift.protocols import Proposer, StorableProposer
 
-Floats = NDArray[np.float64]
+
+class ChainSampler(Protocol):
+    """What a host's sampler must offer to be run and kept on disk."""
+
+    statistics: Statistics
+    cycle: int
+
+    @property
+    def proposer(self) -> StorableProposer:
+        """What proposes its moves."""
+        ...
+
+    @property
+    def torsions_rad(self) -> Floats:
+        """(cycles, m) torsions after each cycle."""
+        ...
+
+    @property
+    def energies_eV(self) -> Floats:
+        """(cycles,) potential energy after each cycle."""
+        ...
+
+    def run(self, cycles: int) -> None:
+        """So many cycles of dynamics and moves."""
+        ...
+
+    def save(
+        self, path: Path, files: Sequence[str] = (), extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a checkpoint; `files` are cut to their present lengths by `load`."""
+        ...
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Go on from a checkpoint; its `extra`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,10 +82,10 @@ class Host:
         Seconds between checkpoints.
     """
 
-    sampler: Callable[[Any, int], Any]
+    sampler: Callable[[Proposer, int], ChainSampler]
     positions_A: Callable[[], Floats]
     n_atoms: int
-    save: Callable[[Any, dict[str, Any]], None]
+    save: Callable[[ChainSampler, dict[str, Any]], None]
     checkpoint: Path
     report: Callable[[int, int, float], None]
     every_s: float
@@ -89,7 +124,7 @@ class AdaptivePhase:
         """Wall time of the phase, that before an interruption included."""
         return self._earlier_s + time.monotonic() - self._start_s
 
-    def advance(self, proposer: Any, cycles: int) -> tuple[Floats, Statistics]:
+    def advance(self, proposer: Proposer, cycles: int) -> tuple[Floats, Statistics]:
         """Frames (cycles, n_atoms, 3) in A after each cycle, and what became of the
         proposals.
         """
@@ -114,7 +149,7 @@ class AdaptivePhase:
         self._past.append((frames_A, sampler.statistics))
         return frames_A, sampler.statistics
 
-    def _save_if_due(self, sampler: Any, frames_A: Floats) -> None:
+    def _save_if_due(self, sampler: ChainSampler, frames_A: Floats) -> None:
         if time.monotonic() - self._saved_s <= self.host.every_s:
             return
         done = [

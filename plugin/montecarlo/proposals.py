@@ -124,7 +124,7 @@ class TorsionProposer(IndependentProposer, BatchedProposer):
         }
         return [
             Proposal(x, float(log_q[0] - q), {**info, "log_q": float(q)})
-            for x, q in zip(positions, log_q[1:])
+            for x, q in zip(positions, log_q[1:], strict=True)
         ]
 
     def _block(self, rng: np.random.Generator) -> Block | None:
@@ -207,16 +207,17 @@ class LocalTorsionProposer(BatchedProposer):
         self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
     ) -> list[Proposal]:
         """One proposal from each of k states (k, n_atoms, 3)."""
+        del kT_eV
         m = self.tree.n_torsions
         size = m if self.block_size is None else min(self.block_size, m)
         delta = np.zeros((len(positions_A), m))
         blocks = [np.sort(rng.choice(m, size, replace=False)) for _ in delta]
-        for row, block in zip(delta, blocks):
+        for row, block in zip(delta, blocks, strict=True):
             row[block] = self.sigma_rad * rng.standard_normal(size)
         moved = self.tree.turn(positions_A, delta)
         return [
             Proposal(x, 0.0, {"kind": "local", "torsions": tuple(block.tolist())})
-            for x, block in zip(moved, blocks)
+            for x, block in zip(moved, blocks, strict=True)
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,30 +9,27 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from equidrift.arguments import check_count
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.files.formats import check_writable
-from equidrift.files.journal import file_sha256, fingerprint
-from equidrift.montecarlo.adapt import LEAST_CYCLES, Still, adapt
-from equidrift.montecarlo.basins import summary
-from equidrift.montecarlo.phase import AdaptivePhase, Host
+from equidrift.montecarlo.adapt import Still, adapt
+from equidrift.montecarlo.chains import run_chains
+from equidrift.montecarlo.phase import AdaptivePhase, ChainSampler, Host
+from equidrift.montecarlo.plan import Plan
 from equidrift.montecarlo.proposals import proposer_from_dict
-from equidrift.montecarlo.tables import table_paths, write_tables
+from equidrift.montecarlo.result import Chain, result_of
+from equidrift.montecarlo.tables import write_tables
 from equidrift.montecarlo.target import Settings, make_target
 from equidrift.montecarlo.torsion_names import named_tree, torsion_names
-from equidrift.outputs import claim, topology_beside
+from equidrift.protocols import Proposer
 from equidrift.registry import host_function
 
+if TYPE_CHECKING:
+    from openmm import app
+
 Progress = Callable[[dict[str, Any]], None]
-TRAJECTORIES = (".xtc", ".dcd")
-LEAST_ADAPT_PS, ADAPT_SHARE = 50.0, 0.1
 SAVE_EVERY_S = 5.0
-
-
-def checkpoint_of(output: Path) -> Path:
-    """The checkpoint beside an output."""
-    return output.with_name(output.name + ".checkpoint")
 
 
 class Run:
@@ -43,128 +40,37 @@ class Run:
 
     Parameters
     ----------
-    what : SMILES or file.
-    output : OUT.
-    time_ps : length of the production run.
-    settings : see `Settings`.
-    overwrite : drop what is there.
-    progress : called with {"stage": "adapting" | "sampling", "done", "total",
-        "acceptance"}.
+    plan : Plan
+        Input, output, length and settings.
+    overwrite : bool
+        Drop what is there.
+    progress : callable, optional
+        Called with {"stage": "adapting" | "sampling", "done", "total", "acceptance"}.
 
     Raises
     ------
     InputError
-        where OUT belongs to another command, or something cannot be used.
+        If OUT belongs to another command, or something cannot be used.
     """
 
     def __init__(
-        self,
-        what: str,
-        output: Path,
-        time_ps: float,
-        settings: Settings,
-        *,
-        overwrite: bool = False,
-        progress: Progress | None = None,
+        self, plan: Plan, *, overwrite: bool = False, progress: Progress | None = None
     ) -> None:
-        self.output, self.settings, self.progress, self.time_ps = (
-            Path(output),
-            settings,
-            progress,
-            time_ps,
-        )
-        self.cycles = max(1, round(time_ps / settings.cycle_ps))
-        if not 0 < time_ps < float("inf"):
-            raise InputError(f"time must be positive and finite, not {time_ps} ps")
-        self._check_times()
-        self._check_output(what, overwrite)
-        described = f"{Path(what).name}:{file_sha256(what)}" if Path(what).is_file() else what
-        parts = {"what": described, **dataclasses.asdict(settings), "suffix": self.output.suffix}
-        if settings.charge is None:  # runs of earlier versions go on
-            del parts["charge"]
-        self.identity = fingerprint(parts)
-        self.target = make_target(what, settings)
-        self.simulation = host_function("openmm", "make_simulation")(
-            self.target.topology,
-            self.target.system,
-            self.target.positions_A,
-            temperature_K=settings.temperature_K,
-            timestep_fs=settings.timestep_fs,
-            friction_per_ps=settings.friction_per_ps,
-            seed=settings.seed,
-            platform=settings.platform,
-        )
+        self.plan, self.settings, self.progress = plan, plan.settings, progress
+        plan.check_output(overwrite=overwrite)
+        self.target = make_target(plan.what, plan.settings)
+        self.simulation = self._simulation()
         self.tree = named_tree(self.target.molecule)
         self.resumed = 0
         if overwrite:
-            self._drop()
+            plan.drop()
 
-    @property
-    def adapt_ps(self) -> float:
-        """Length of the adaptive phase."""
-        return self.settings.adapt_ps or max(LEAST_ADAPT_PS, ADAPT_SHARE * self.time_ps)
-
-    def _check_times(self) -> None:
-        """Refuse an adaptive phase too short to fit a proposer, before anything is
-        computed.
-        """
-        settings = self.settings
-        cycles = max(1, round(self.adapt_ps / settings.cycle_ps))
-        if settings.proposals in ("none", "uniform") or cycles >= LEAST_CYCLES:
-            return
-        need_ps = LEAST_CYCLES * settings.cycle_ps
-        way = f"needs --adapt {need_ps:g}ps"
-        if settings.adapt_ps is None:
-            way += f", or --time {need_ps / ADAPT_SHARE:g}ps"
-        raise InputError(
-            f"the adaptive phase of {self.adapt_ps:g} ps has {cycles} cycles of "
-            f"{settings.cycle_ps:g} ps, and {LEAST_CYCLES} are needed to fit a proposer: {way}, or "
-            "fewer --md-steps, or --proposals uniform or none"
-        )
-
-    @property
-    def outputs(self) -> list[Path]:
-        """Every file that the run writes."""
-        checkpoint = checkpoint_of(self.output)
-        scratch = checkpoint.with_name(checkpoint.name + ".part")
-        tables = table_paths(self.output)
-        return [self.output, topology_beside(self.output), checkpoint, scratch, *tables]
-
-    def _check_output(self, what: str, overwrite: bool) -> None:
-        """Refuse an output that cannot be written, or is not this run's to write."""
-        suffix, folder = self.output.suffix.lower(), self.output.parent
-        if suffix not in TRAJECTORIES:
-            raise UnknownNameError("trajectory suffix", suffix or str(self.output), TRAJECTORIES)
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {str(folder)!r}; make it first")
-        own = checkpoint_of(self.output).exists()  # whose it is, is seen when it is read
-        files = [what, *self.settings.forcefield]
-        claim(self.outputs, inputs=files, own=own, overwrite=overwrite)
-        check_writable(self.output)
-
-    def _drop(self) -> None:
-        """Remove what is there, unless it is this very run, unfinished."""
-        checkpoint = checkpoint_of(self.output)
-        try:
-            meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]
-            unfinished = meta["extra"].get("identity") == self.identity
-            adapting = "adapting" in meta["extra"]
-            unfinished = unfinished and (adapting or meta["cycle"] < self.cycles)
-        except InputError:
-            unfinished = False
-        if not unfinished:
-            for path in self.outputs:
-                path.unlink(missing_ok=True)
-
-    def go(self) -> dict[str, Any]:
-        """Adapt, sample, and say what was found, as plain values; continues where a
-        checkpoint stands.
-        """
-        checkpoint = checkpoint_of(self.output)
+    def go(self) -> Chain:
+        """Adapt and sample; continues if a checkpoint is there."""
         begun = time.monotonic()
-        stored = self._own_run(checkpoint) if checkpoint.exists() else {}
+        stored = self._own_run() if self.plan.checkpoint.exists() else {}
         if "adaptation" in stored and "adapting" not in stored:
-            sampler, report = self._continued(checkpoint, stored)
+            sampler, report = self._continued(stored)
         else:
             sampler, report = self._adapted(stored.get("adapting"))
             self.simulation.currentStep = 0
@@ -173,135 +79,137 @@ class Run:
             self._save(sampler, report)
         self.resumed = sampler.cycle
         self._sample(sampler, report)
-        result = self._result(sampler, report, time.monotonic() - begun)
-        write_tables(result, self.output)
-        return result
+        return self._chain(sampler, report, time.monotonic() - begun)
+
+    def _simulation(self) -> app.Simulation:
+        settings, target = self.settings, self.target
+        return host_function("openmm", "make_simulation")(
+            target.topology,
+            target.system,
+            target.positions_A,
+            temperature_K=settings.temperature_K,
+            timestep_fs=settings.timestep_fs,
+            friction_per_ps=settings.friction_per_ps,
+            seed=settings.seed,
+            platform=settings.platform,
+        )
+
+    def _own_run(self) -> dict[str, Any]:
+        """What the checkpoint says of its run, which must be this one."""
+        extra = _stored_run(self.plan.checkpoint)
+        if extra["identity"] != self.plan.identity:
+            raise InputError(
+                f"{str(self.plan.output)!r} is a run of another command (its input or options "
+                "differ); repeat that command to continue it, give another path, or drop it with "
+                "--overwrite"
+            )
+        return extra
 
     # The phases ------------------------------------------------------------
 
-    def _sampler(self, proposer: Any) -> Any:
-        options = {
-            "md_steps": self.settings.md_steps,
-            "n_proposals": self.settings.n_proposals,
-            "seed": self.settings.seed,
-        }
-        if isinstance(proposer, Still):
-            options["n_proposals"] = 0
-        return host_function("openmm", "ProposalSampler")(self.simulation, proposer, **options)
+    def _sampler(self, proposer: Proposer, seed: int, n_proposals: int) -> ChainSampler:
+        sampler: ChainSampler = host_function("openmm", "ProposalSampler")(
+            self.simulation,
+            proposer,
+            md_steps=self.settings.md_steps,
+            n_proposals=n_proposals,
+            seed=seed,
+        )
+        return sampler
 
-    def _adapted(self, stored: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    def _production(self, proposer: Proposer) -> ChainSampler:
+        n = 0 if isinstance(proposer, Still) else self.settings.n_proposals
+        return self._sampler(proposer, self.settings.seed, n)
+
+    def _adapted(self, stored: Mapping[str, Any] | None) -> tuple[ChainSampler, dict[str, Any]]:
         """The sampler after the adaptive phase, and what to say of that; goes on with
         what an interrupted phase has stored.
         """
         settings = self.settings
-        total = max(1, round(self.adapt_ps / settings.cycle_ps))
-        phase = AdaptivePhase(self._host(), total, stored)
-        options: dict[str, Any] = {
-            "temperature_K": settings.temperature_K,
-            "seed": settings.seed,
-            "terms": host_function("openmm", "turn_terms")(self.target.system),
-        }
-        kind, molecule = settings.proposals, self.target.molecule
-        adapted = adapt(phase.advance, molecule, self.tree, kind, phase.total, **options)
+        phase = AdaptivePhase(self._host(), self.plan.adapt_cycles, stored)
+        adapted = adapt(
+            phase.advance,
+            self.target.molecule,
+            self.tree,
+            settings.proposals,
+            phase.total,
+            temperature_K=settings.temperature_K,
+            seed=settings.seed,
+            terms=host_function("openmm", "turn_terms")(self.target.system),
+        )
         report = {**adapted.report, "seconds": phase.seconds}
-        return self._sampler(adapted.proposer), report
+        return self._production(adapted.proposer), report
 
     def _host(self) -> Host:
         """What the adaptive phase needs of this run."""
         settings = self.settings
 
-        def sampler(proposer: Any, done: int) -> Any:
+        def sampler(proposer: Proposer, done: int) -> ChainSampler:
             # a seed of its own, so that production does not repeat the numbers of this phase
-            options = {"md_steps": settings.md_steps, "n_proposals": settings.n_proposals}
-            make = host_function("openmm", "ProposalSampler")
-            return make(self.simulation, proposer, **options, seed=settings.seed + 1 + done)
+            return self._sampler(proposer, settings.seed + 1 + done, settings.n_proposals)
 
-        def report(done: int, total: int, acceptance: float) -> None:
-            if self.progress is not None:
-                said = {"done": done, "total": total, "acceptance": acceptance}
-                self.progress({"stage": "adapting", **said})
-
-        def save(sampler: Any, phase: dict[str, Any]) -> None:
-            extra = {"identity": self.identity, "proposer": {}, "adaptation": {}, "adapting": phase}
-            sampler.save(checkpoint_of(self.output), extra=extra)
+        def save(sampler: ChainSampler, phase: dict[str, Any]) -> None:
+            extra = {"proposer": {}, "adaptation": {}, "adapting": phase}
+            sampler.save(self.plan.checkpoint, extra={"identity": self.plan.identity, **extra})
 
         return Host(
             sampler=sampler,
             positions_A=lambda: host_function("openmm", "positions")(self.simulation),
             n_atoms=self.target.molecule.n_atoms,
             save=save,
-            checkpoint=checkpoint_of(self.output),
-            report=report,
+            checkpoint=self.plan.checkpoint,
+            report=lambda done, total, share: self._tell("adapting", done, total, share),
             every_s=SAVE_EVERY_S,
         )
 
-    def _own_run(self, checkpoint: Path) -> dict[str, Any]:
-        """What a checkpoint says of its run, which must be this one."""
-        extra = _stored_run(checkpoint)
-        if extra["identity"] != self.identity:
-            raise InputError(
-                f"{str(self.output)!r} is a run of another command (its input or options "
-                "differ); repeat that command to continue it, give another path, or drop it with "
-                "--overwrite"
-            )
-        return extra
+    def _tell(self, stage: str, done: int, total: int, acceptance: float) -> None:
+        if self.progress is not None:
+            self.progress({"stage": stage, "done": done, "total": total, "acceptance": acceptance})
 
-    def _continued(self, checkpoint: Path, extra: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _continued(self, extra: Mapping[str, Any]) -> tuple[ChainSampler, dict[str, Any]]:
         """The sampler and the adaptation's report of a run that has been interrupted,
         or is to be extended.
         """
-        sampler = self._sampler(self._stored_proposer(extra["proposer"], checkpoint))
-        sampler.load(checkpoint)
+        sampler = self._production(self._stored_proposer(extra["proposer"]))
+        sampler.load(self.plan.checkpoint)
         self._write_to(append=True)
         return sampler, extra["adaptation"]
 
-    def _stored_proposer(self, stored: Mapping[str, Any], checkpoint: Path) -> Any:
+    def _stored_proposer(self, stored: Mapping[str, Any]) -> Proposer:
         if stored.get("proposer") == "none":
             return Still(self.tree)
         try:
             return proposer_from_dict(stored)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(
-                f"{str(checkpoint)!r} is damaged: the field 'extra.proposer' is no proposer "
-                f"({error}); remove it to start anew"
+                f"{str(self.plan.checkpoint)!r} is damaged: the field 'extra.proposer' is no "
+                f"proposer ({error}); remove it to start anew"
             ) from error
 
     def _write_to(self, *, append: bool) -> None:
-        cycles = (
-            1
-            if self.settings.interval_ps is None
-            else max(1, round(self.settings.interval_ps / self.settings.cycle_ps))
-        )
+        interval_ps, cycle_ps = self.settings.interval_ps, self.settings.cycle_ps
+        cycles = 1 if interval_ps is None else max(1, round(interval_ps / cycle_ps))
         host_function("openmm", "write_to")(
-            self.simulation, self.output, cycles * self.settings.md_steps, append=append
+            self.simulation, self.plan.output, cycles * self.settings.md_steps, append=append
         )
 
-    def _save(self, sampler: Any, report: Mapping[str, Any]) -> None:
+    def _save(self, sampler: ChainSampler, report: Mapping[str, Any]) -> None:
         extra = {
-            "identity": self.identity,
+            "identity": self.plan.identity,
             "proposer": sampler.proposer.to_dict(),
             "adaptation": report,
         }
-        files = [str(self.output)] if self.output.exists() else []
-        sampler.save(checkpoint_of(self.output), files=files, extra=extra)
+        files = [str(self.plan.output)] if self.plan.output.exists() else []
+        sampler.save(self.plan.checkpoint, files=files, extra=extra)
 
-    def _sample(self, sampler: Any, report: Mapping[str, Any]) -> None:
-        saved = time.monotonic()
+    def _sample(self, sampler: ChainSampler, report: Mapping[str, Any]) -> None:
+        saved, cycles = time.monotonic(), self.plan.cycles
         # an interrupted cycle is not saved: it would be run twice, and the chain would
         # not be the uninterrupted one
         try:
-            while sampler.cycle < self.cycles:
+            while sampler.cycle < cycles:
                 sampler.run(1)
-                if self.progress is not None:
-                    acceptance = sampler.statistics.acceptance
-                    self.progress(
-                        {
-                            "stage": "sampling",
-                            "done": sampler.cycle,
-                            "total": self.cycles,
-                            "acceptance": acceptance,
-                        }
-                    )
+                self._tell("sampling", sampler.cycle, cycles, sampler.statistics.acceptance)
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     self._save(sampler, report)
                     saved = time.monotonic()
@@ -309,41 +217,62 @@ class Run:
         finally:
             host_function("openmm", "close_writers")(self.simulation)
 
-    # The result ------------------------------------------------------------
+    def _chain(self, sampler: ChainSampler, report: dict[str, Any], seconds: float) -> Chain:
+        return Chain(
+            plan=self.plan,
+            potential=self.target.potential,
+            platform=self.simulation.context.getPlatform().getName(),
+            labels=tuple(torsion_names(self.target.molecule, self.tree.atoms)),
+            adaptation=report,
+            statistics=sampler.statistics,
+            torsions_rad=sampler.torsions_rad,
+            energies_eV=sampler.energies_eV,
+            resumed=self.resumed,
+            seconds=seconds,
+        )
 
-    def _result(self, sampler: Any, report: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        statistics, settings = sampler.statistics, self.settings
-        labels = torsion_names(self.target.molecule, self.tree.atoms)
-        phi = sampler.torsions_rad
-        done = sampler.cycle - self.resumed
-        return {
-            "command": "md",
-            "output": str(self.output),
-            "topology": str(topology_beside(self.output)),
-            "tables": [str(path) for path in table_paths(self.output)],
-            "potential": self.target.potential,
-            "platform": self.simulation.context.getPlatform().getName(),
-            "temperature_K": settings.temperature_K,
-            "time_ps": sampler.cycle * settings.cycle_ps,
-            "cycles": sampler.cycle,
-            "resumed_at_cycle": self.resumed,
-            "exact": True,
-            "adaptation": dict(report),
-            "proposed": statistics.proposed,
-            "accepted": statistics.accepted,
-            "acceptance": statistics.acceptance if statistics.proposed else None,
-            "not_finite": statistics.not_finite,
-            "acceptance_by_torsion": dict(zip(labels, statistics.by_torsion().values())),
-            "seconds_by_part": statistics.seconds,
-            "seconds": seconds,
-            "ps_per_s": done * settings.cycle_ps / seconds if seconds else 0.0,
-            "energy_mean_eV": float(sampler.energies_eV.mean()),
-            **(
-                {"frames": len(phi), "torsions": [], "states": []}
-                if len(phi) < 2
-                else summary(phi, labels, settings.temperature_K)
-            ),
-        }
+
+def run_one(plan: Plan, overwrite: bool, progress: Progress | None) -> Chain:
+    """One chain, from its plan to its end."""
+    return Run(plan, overwrite=overwrite, progress=progress).go()
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    chains: int = 1,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run one chain here, or several in processes of their own, and write the tables.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the one chain, or of what all of them share.
+    chains : int
+        Independent chains; each has its own start, seed and files.
+    threads : int, optional
+        Cores for several chains; None takes those that this process may use.
+    overwrite : bool
+        Replace what is there.
+    progress : callable, optional
+        See `Run`; chains add "chain", their number from 1.
+
+    Returns
+    -------
+    dict
+        What `equidrift md --json` prints.
+    """
+    check_count("chains", chains)
+    if chains == 1:
+        done = [run_one(plan, overwrite, progress)]
+    else:
+        done = run_chains(run_one, plan, chains, threads, overwrite, progress)
+    result = result_of(plan, done)
+    write_tables(result, plan.output)
+    return result
 
 
 def md(
@@ -351,54 +280,68 @@ def md(
     output: str | os.PathLike[str],
     time_ps: float = 200.0,
     *,
+    chains: int = 1,
+    threads: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Sample a molecule's Boltzmann distribution by dynamics and proposals:
-    `equidrift.montecarlo.run(...)`.
+    """Sample a molecule's Boltzmann distribution by dynamics and proposals.
 
     Parameters
     ----------
-    what : a SMILES, or a .pdb, .sdf or .mol file.
-    output : .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc), and a
-        checkpoint, from which the same call continues, and one with a longer `time_ps`
-        extends the run.
-    time_ps : length of the production run.
-    overwrite : replace what is there.
-    progress : show a progress bar on stderr.
-    settings : the fields of `equidrift.montecarlo.target.Settings`: temperature_K,
-        proposals, timestep_fs, friction_per_ps, constraints, md_steps, n_proposals,
-        adapt_ps, interval_ps, seed, platform, forcefield, charge.
+    what : str or PathLike
+        A SMILES, or a .pdb, .sdf or .mol file.
+    output : str or PathLike
+        Trajectory, .xtc or .dcd; its topology goes beside it (run.top.pdb for run.xtc),
+        and a checkpoint, from which the same call continues, and one with a longer
+        `time_ps` extends the run. Several chains write run.1.xtc, run.2.xtc, ...
+    time_ps : float
+        Length of the production run in ps, of each chain.
+    chains : int
+        Independent chains, each in a process of its own; errors and R-hat are over all
+        of them.
+    threads : int, optional
+        Cores that several chains take; None takes those that this process may use.
+    overwrite : bool
+        Replace what is there.
+    progress : bool
+        Show a progress bar on stderr.
+    **settings
+        The fields of `equidrift.montecarlo.target.Settings`: temperature_K, proposals,
+        timestep_fs, friction_per_ps, constraints, md_steps, n_proposals, adapt_ps,
+        interval_ps, seed, platform, forcefield, charge, smiles, largest_fragment.
 
     Returns
     -------
-    What `equidrift md --json` prints: basins with populations and free energies
-    (kJ/mol) and their errors, acceptance, times, paths.
+    dict
+        What `equidrift md --json` prints: basins with populations and free energies
+        (kJ/mol) and their errors, effective samples, R-hat, acceptance, times, paths.
 
     Raises
     ------
     InputError, MoleculeError, UnknownNameError
-        for an input, an output or an option that cannot be used.
+        If an input, an output or an option cannot be used.
+
+    Examples
+    --------
+    >>> result = equidrift.md("CCCO", "out.xtc", time_ps=200, chains=4)  # doctest: +SKIP
+    >>> result["torsions"][0]["r_hat"]  # doctest: +SKIP
     """
     from equidrift.progress import phase_bar
 
-    if unknown := sorted(set(settings) - {field.name for field in dataclasses.fields(Settings)}):
-        raise UnknownNameError(
-            "option of md", unknown[0], [f.name for f in dataclasses.fields(Settings)]
-        )
+    known = [field.name for field in dataclasses.fields(Settings)]
+    if unknown := sorted(set(settings) - set(known)):
+        raise UnknownNameError("option of md", unknown[0], known)
     if isinstance(settings.get("forcefield"), str):
         settings["forcefield"] = tuple(name for name in settings["forcefield"].split(",") if name)
-    chosen = Settings(**settings)
+    plan = Plan(os.fspath(what), Path(output), time_ps, Settings(**settings))
     with phase_bar(shown=progress) as report:
-        run = Run(
-            os.fspath(what), Path(output), time_ps, chosen, overwrite=overwrite, progress=report
-        )
-        return run.go()
+        return run_plan(plan, chains=chains, threads=threads, overwrite=overwrite, progress=report)
 
 
 def _stored_run(checkpoint: Path) -> dict[str, Any]:
-    """What `MdRun` keeps in a checkpoint, each field checked."""
+    """What `Run` keeps in a checkpoint, each field checked."""
     from equidrift.stored import StoredRun, checked
 
     meta = host_function("openmm", "read_checkpoint")(checkpoint)[0]

@@ -19,9 +19,9 @@ def write_tables(result: Mapping[str, Any], output: Path) -> None:
     rows = []
     for torsion in result["torsions"]:
         name = torsion["torsion"]
-        first = [name, result["acceptance_by_torsion"][name], torsion["ess"]]
+        first = [name, result["acceptance_by_torsion"][name], torsion["ess"], torsion["r_hat"]]
         rows += [[*first, *_basin_row(basin)] for basin in torsion["basins"]]
-    _write_csv(torsions, ["torsion", "accepted_over_60_deg", "ess", *BASIN_COLUMNS], rows)
+    _write_csv(torsions, ["torsion", "accepted_over_60_deg", "ess", "r_hat", *BASIN_COLUMNS], rows)
     _write_csv(states, BASIN_COLUMNS, [_basin_row(state) for state in result["states"]])
 
 

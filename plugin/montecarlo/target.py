@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.engine.conformers import generate
 from equidrift.errors import InputError, UnknownNameError
+from equidrift.fragments import largest_atoms, largest_fragment
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS, host_function
 from equidrift.residues import reordered, residue_order
 from equidrift.seeds import check_seed
 from equidrift.units import PS_PER_FS
+
+if TYPE_CHECKING:
+    import openmm
+    from openmm import app
 
 STRUCTURES = (".pdb", ".sdf", ".mol")
 
@@ -24,10 +29,39 @@ STRUCTURES = (".pdb", ".sdf", ".mol")
 class Settings:
     """Everything that decides a run's result but its length.
 
-    proposals is a name of `equidrift.registry.PROPOSERS` or "none"; md_steps and
-    n_proposals make one cycle; adapt_ps None takes a tenth of the time, at least 50 ps;
-    platform None takes the fastest for the size. Frames are written every interval_ps.
-    charge is that of the molecule in a .pdb file; None takes it from its hydrogens.
+    Parameters
+    ----------
+    temperature_K : float
+        Of the dynamics and the moves.
+    proposals : str
+        A name of `equidrift.registry.PROPOSERS`, or "none".
+    timestep_fs, friction_per_ps : float
+        Of the LangevinMiddle integrator.
+    constraints : str, optional
+        "HBonds", "AllBonds", "HAngles" or None.
+    md_steps, n_proposals : int
+        Steps and proposals of one cycle.
+    adapt_ps : float, optional
+        Length of the adaptive phase; None takes a tenth of the time, at least 50 ps.
+    interval_ps : float, optional
+        Time between frames; None writes one after each cycle.
+    seed : int
+        Of everything that is random.
+    platform : str, optional
+        OpenMM's; None takes the fastest for the size.
+    forcefield : tuple of str
+        OpenMM force field files for a .pdb; empty for MMFF94.
+    charge : int, optional
+        Total charge of the molecule in a .pdb file; None takes it from its hydrogens.
+    smiles : str, optional
+        The molecule of a .pdb as a SMILES, which tells bond orders and charges.
+    largest_fragment : bool
+        Whether only the largest fragment of a salt or solvate is simulated.
+
+    Raises
+    ------
+    InputError
+        If a number is out of its range; UnknownNameError for an unknown name.
     """
 
     temperature_K: float = 300.0
@@ -43,6 +77,8 @@ class Settings:
     platform: str | None = None
     forcefield: tuple[str, ...] = ()
     charge: int | None = None
+    smiles: str | None = None
+    largest_fragment: bool = False
 
     def __post_init__(self) -> None:
         if self.proposals not in (*PROPOSERS, "none"):
@@ -67,12 +103,24 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is simulated: OpenMM's Topology and System, positions_A (n, 3), the graph,
-    and the force field in words.
+    """What is simulated.
+
+    Parameters
+    ----------
+    topology : app.Topology
+        OpenMM's, in the order of the atoms.
+    system : openmm.System
+        Masses, forces and constraints.
+    positions_A : (n_atoms, 3) array
+        Where it starts.
+    molecule : Molecule
+        Its graph.
+    potential : str
+        The force field in words.
     """
 
-    topology: Any
-    system: Any
+    topology: app.Topology
+    system: openmm.System
     positions_A: NDArray[np.float64]
     molecule: Molecule
     potential: str
@@ -82,43 +130,75 @@ def make_target(what: str, settings: Settings) -> Target:
     """A SMILES, .sdf or .mol in MMFF94, or a .pdb in the force field files given
     (without them in MMFF94 too).
 
+    Parameters
+    ----------
+    what : str
+        SMILES or file.
+    settings : Settings
+        `forcefield`, `constraints`, `charge`, `smiles`, `largest_fragment` and `seed`
+        count.
+
     Raises
     ------
     InputError, MoleculeError
-        where it cannot be read or has no parameters.
+        If it cannot be read or has no parameters.
     """
+    if settings.forcefield:
+        return _with_force_field(what, settings)
     from equidrift.mmff import mmff_system
 
-    if Path(what).suffix.lower() == ".pdb" and settings.forcefield:
-        topology, system, x, molecule = host_function("openmm", "read_pdb")(
-            what, settings.forcefield, settings.constraints
-        )
-        return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
-    if settings.forcefield:
-        raise InputError(
-            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, "
-            f"or give a PDB file"
-        )
-    molecule, x = _read(what, settings.seed, settings.charge)
+    molecule, x = _read(what, settings)
     order = residue_order(molecule)  # OpenMM wants each residue in one piece
     molecule, x = reordered(molecule, order), x[order]
     system = mmff_system(molecule, constraints=settings.constraints)
     return Target(host_function("openmm", "to_topology")(molecule), system, x, molecule, "MMFF94")
 
 
-def _read(what: str, seed: int, charge: int | None) -> tuple[Molecule, NDArray[np.float64]]:
-    """Graph and a start geometry, made by ETKDG where the input has none."""
+def _with_force_field(what: str, settings: Settings) -> Target:
+    """A .pdb in OpenMM force field files."""
+    if Path(what).suffix.lower() != ".pdb":
+        raise InputError(
+            f"--forcefield is for .pdb files, and {what!r} is none; leave it out for MMFF94, "
+            f"or give a PDB file"
+        )
+    if settings.smiles is not None:
+        raise InputError(
+            "--smiles tells MMFF94 the bond orders, and the files of --forcefield have templates "
+            "of their own; leave one of them out"
+        )
+    topology, system, x, molecule = host_function("openmm", "read_pdb")(
+        what, settings.forcefield, settings.constraints, settings.largest_fragment
+    )
+    return Target(topology, system, x, molecule, " + ".join(settings.forcefield))
+
+
+def _read(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64]]:
+    """Graph and a start geometry, made by ETKDG if the input has none."""
     molecule, x = None, None
     if Path(what).suffix.lower() in STRUCTURES:
-        records = list(host_function("rdkit", "read_molecules")(what, charge=charge))
-        if len(records) != 1 or records[0].molecule is None:
-            raise InputError(
-                f"{what!r} holds {len(records)} entries, and one molecule is wanted: "
-                f"{records[0].error or 'split the file'}"
-            )
-        molecule = records[0].molecule
-        x = None if records[0].positions_A is None else records[0].positions_A[0]
+        molecule, x = _from_file(what, settings)
+    elif settings.smiles is not None:
+        raise InputError(
+            f"--smiles tells the bonds of a .pdb file, and the input {what!r} is a SMILES itself; "
+            "leave --smiles out"
+        )
     molecule = molecule or Molecule.from_smiles(what)
+    if settings.largest_fragment:
+        x = None if x is None else x[largest_atoms(molecule)]
+        molecule = largest_fragment(molecule)
     if x is None:
-        x = generate(molecule, 1, model="etkdg-mmff", seed=seed).positions_A[0]
+        x = generate(molecule, 1, model="etkdg-mmff", seed=settings.seed).positions_A[0]
     return molecule, x
+
+
+def _from_file(what: str, settings: Settings) -> tuple[Molecule, NDArray[np.float64] | None]:
+    """The one molecule of a file, and its geometry if it has one."""
+    read = host_function("rdkit", "read_molecules")
+    records = list(read(what, charge=settings.charge, smiles=settings.smiles))
+    if len(records) != 1 or records[0].molecule is None:
+        raise InputError(
+            f"{what!r} holds {len(records)} entries, and one molecule is wanted: "
+            f"{records[0].error or 'split the file'}"
+        )
+    positions_A = records[0].positions_A
+    return records[0].molecule, None if positions_A is None else positions_A[0]

@@ -58,7 +58,7 @@ def torsion_names(molecule: Molecule, atoms: NDArray[np.int64]) -> list[str]:
     counts = Counter(found)
     return [
         name if counts[name] == 1 else f"{name} ({'-'.join(map(str, row))})"
-        for name, row in zip(found, atoms.tolist())
+        for name, row in zip(found, atoms.tolist(), strict=True)
     ]
 
 

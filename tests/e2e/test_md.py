@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from equidrift.cli.main import build
 from equidrift.cli.md import picoseconds
 from equidrift.errors import InputError
-from equidrift.montecarlo.run import checkpoint_of
+from equidrift.montecarlo.plan import checkpoint_of
 from tests.stopping import stop_at
 
 
@@ -149,7 +149,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["CCCC", "--time", "200"], "--time takes a number and a unit"),
+        (["CCCC", "--time", "200"], "--time must be a number with a unit"),
         (["CCCC", "--proposals", "torsions"], "Did you mean 'torsion'?"),
         (["CCCC", "--time", "0ps"], "positive"),
         (["CCCC", "--forcefield", "amber96.xml"], "--forcefield is for .pdb files"),
@@ -157,7 +157,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
         (["CCCCCCC", "--proposals", "histogram", "--adapt", "16ps"], "a histogram of 4 torsions"),
         (["nonsense(", "--proposals", "none"], "SMILES"),
         (["missing.pdb", "--forcefield", "amber96.xml"], "no file 'missing.pdb'"),
-        (["CCCC", "--temperature", "-3"], "temperature_K must be positive"),
+        (["CCCC", "--temperature", "-3"], "--temperature must be a number of K above 0"),
         (["CCCC", "--adapt", "1ps", "--proposals", "mixture"], "80 are needed"),
     ],
 )
@@ -185,12 +185,12 @@ def test_outputs_of_others_are_left_alone(tmp_path):
 
 
 def test_times_with_units():
-    assert [
-        picoseconds("--time", text) for text in ("200ps", "1 ns", "2.5fs", "1e-3us")
-    ] == pytest.approx([200, 1000, 0.0025, 1000])
-    for bad in ("", "ps", "3", "3 s", "-1ps"):
-        with pytest.raises(InputError, match="a number and a unit"):
-            picoseconds("--time", bad)
+    assert [picoseconds(text) for text in ("200ps", "1 ns", "2.5fs", "1e-3us")] == pytest.approx(
+        [200, 1000, 0.0025, 1000]
+    )
+    for bad in ("", "ps", "3", "3 s", "-1ps", "1.2.3ps", ".ps"):
+        with pytest.raises(InputError, match="a number with a unit"):
+            picoseconds(bad)
 
 
 # What a PDB file says of a box --------------------------------------------------------

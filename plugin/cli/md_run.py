@@ -1,0 +1,65 @@
+"""A run of `equidrift md`: its plan, and what is printed."""
+
+from __future__ import annotations
+
+import sys
+
+from equidrift.cli.md import Request, picoseconds
+from equidrift.cli.md_summary import print_summary
+from equidrift.cli.output import print_json
+from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.montecarlo.plan import Plan
+from equidrift.montecarlo.run import run_plan
+from equidrift.montecarlo.target import Settings
+from equidrift.progress import phase_bar
+from equidrift.units import PS_PER_FS
+
+_FS_PER_PS = 1 / PS_PER_FS
+
+
+def sample(request: Request) -> int:
+    """Run what is requested and print what was found; the exit code."""
+    plan = Plan(request.what, request.output, picoseconds(request.time), settings_of(request))
+    with (
+        phase_bar(shown=not request.as_json and sys.stderr.isatty()) as progress,
+        telling_what_is_kept(lambda: kept("what was sampled is")),
+    ):
+        result = run_plan(
+            plan,
+            chains=request.chains,
+            threads=request.threads,
+            overwrite=request.overwrite,
+            progress=progress,
+        )
+    if request.as_json:
+        print_json(result)
+    else:
+        print_summary(result)
+    return 0
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of the run.
+
+    Raises
+    ------
+    InputError
+        If one cannot be used.
+    """
+    return Settings(
+        temperature_K=request.temperature,
+        proposals=request.proposals,
+        timestep_fs=picoseconds(request.timestep) * _FS_PER_PS,
+        friction_per_ps=request.friction,
+        constraints=None if request.constraints.lower() == "none" else request.constraints,
+        md_steps=request.md_steps,
+        n_proposals=request.n_proposals,
+        adapt_ps=None if request.adapt is None else picoseconds(request.adapt),
+        interval_ps=None if request.interval is None else picoseconds(request.interval),
+        seed=request.seed,
+        platform=request.platform,
+        forcefield=tuple(name for name in request.forcefield.split(",") if name),
+        charge=request.charge,
+        smiles=request.smiles,
+        largest_fragment=request.largest_fragment,
+    )

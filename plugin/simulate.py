@@ -1,6 +1,4 @@
-"""Short molecular dynamics from every conformer, with whatever System there is, and
-MMFF94 where there is none.
-"""
+"""Short molecular dynamics from every conformer, in your own System or in MMFF94."""
 
 from __future__ import annotations
 
@@ -28,11 +26,14 @@ class SwarmResult(Frozen):
 
     Parameters
     ----------
-    topology : the PDB file that goes with every trajectory.
-    trajectories : one path a conformer, None where that conformer failed.
-    energies_eV : (n_samples,) potential energy of the last step, NaN where that
-        conformer failed.
-    failures : conformer index -> what went wrong.
+    topology : Path
+        The PDB file that goes with every trajectory.
+    trajectories : tuple of Path or None
+        One path per conformer, None if that conformer failed.
+    energies_eV : (n_samples,) array
+        Potential energy of the last step in eV, NaN if that conformer failed.
+    failures : mapping
+        Conformer index -> what went wrong.
     """
 
     topology: Path
@@ -48,10 +49,11 @@ class SwarmResult(Frozen):
         return len(self.trajectories)
 
     def __repr__(self) -> str:
-        return f"SwarmResult({len(self) - len(self.failures)} of {len(self)} trajectories, topology {self.topology})"
+        whole = f"{len(self) - len(self.failures)} of {len(self)} trajectories"
+        return f"SwarmResult({whole}, topology {self.topology})"
 
 
-def swarm(
+def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
     ensemble: Ensemble,
     system: openmm.System | app.ForceField | None = None,
     time_ps: float = 1.0,
@@ -73,41 +75,57 @@ def swarm(
 
     Parameters
     ----------
-    ensemble : the starting points; each is minimised, then given velocities at
+    ensemble : Ensemble
+        The starting points; each is minimised, then given velocities at
         `temperature_K`.
-    system : your own openmm System (particles in the ensemble's atom order) or
-        app.ForceField; None makes MMFF94 of the molecule.
-    time_ps : length of each trajectory, rounded to whole steps.
-    output : a folder (existing, or written with a slash at the end) or the beginning of
-        the file names: "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...;
+    system : openmm.System or app.ForceField, optional
+        Your own System (particles in the ensemble's atom order) or force field; None
+        makes MMFF94 of the molecule.
+    time_ps : float
+        Length of each trajectory in ps, rounded to whole steps.
+    output : str or Path
+        A folder (existing, or written with a slash at the end) or the beginning of the
+        file names: "runs/" gives runs/topology.pdb, runs/conformer_0000.xtc, ...;
         "runs/ibu" gives runs/ibu.top.pdb, runs/ibu_0000.xtc, ....
-    temperature_K, timestep_fs, friction_per_ps : of the LangevinMiddle integrator.
-    seed : fixes velocities and noise; conformer k has its own stream, whatever happens
-        to the others.
-    format : "xtc" or "dcd".
-    interval_ps : time between frames; None writes a hundred frames.
-    platform, platform_properties : openmm Platform or its name, and its options; None
-        takes OpenMM's fastest.
-    overwrite : replace files of these names that are there; without it they are
-        refused.
-    progress : called with {"stage": "swarm", "done": k, "total": n, "failed": m} after
-        each conformer.
+    temperature_K, timestep_fs, friction_per_ps : float
+        Of the LangevinMiddle integrator.
+    seed : int
+        Fixes velocities and noise; conformer k has its own stream, whatever happens to
+        the others.
+    format : str
+        "xtc" or "dcd".
+    interval_ps : float, optional
+        Time between frames in ps; None writes a hundred frames.
+    platform : str or openmm.Platform, optional
+        None takes OpenMM's fastest.
+    platform_properties : mapping, optional
+        Options of the platform.
+    overwrite : bool
+        Replace files of these names that are there; without it they are refused.
+    progress : callable, optional
+        Called with {"stage": "swarm", "done": k, "total": n, "failed": m} after each
+        conformer.
 
     Returns
     -------
     SwarmResult
-        with the paths, the final energies, and the conformers that failed: one failing
+        The paths, the final energies, and the conformers that failed: one failing
         conformer costs only itself.
 
     Raises
     ------
     InputError
-        for a System of another molecule, a time, step, temperature, format or output
+        For a System of another molecule, a time, step, temperature, format or output
         that cannot be used, or files that are there.
     MoleculeError
-        where MMFF94 is to be made and lacks parameters; the message names the atoms.
+        If MMFF94 is to be made and lacks parameters; the message names the atoms.
     NoValidSamplesError
-        where every conformer fails.
+        If every conformer fails.
+
+    Examples
+    --------
+    >>> ensemble = equidrift.sample("CCO", 5)  # doctest: +SKIP
+    >>> equidrift.swarm(ensemble, time_ps=2.0, output="runs/")  # doctest: +SKIP
     """
     run = host_function("openmm", "swarm")
     result: SwarmResult = run(

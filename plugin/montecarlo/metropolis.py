@@ -169,7 +169,7 @@ def trusted(proposer: Proposer, positions_A: Floats, kT_eV: float) -> Proposer:
     return proposer
 
 
-def metropolis(
+def metropolis(  # noqa: PLR0913 - each part of a Markov chain, which every host gives
     proposer: Proposer,
     positions_A: Floats,
     energy_eV: float,

@@ -17,6 +17,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+States = tuple[Ints, Ints, Ints, Floats]  # (atom, pi bonds, charge, cost) of each state
 
 # (valence, formal charge, cost) of an atom. A cost of 1 is an ordinary charge; two opposite
 # charges that can be avoided always cost more than any neutral structure.
@@ -109,39 +110,25 @@ def best_structure(
 
     Parameters
     ----------
-    totals : (which atoms (n,) bool, their total charge), as many as are known.
+    skeleton : Skeleton
+        Atoms, and which of them are bonded.
+    totals : sequence of (array of bool (n,), int)
+        Which atoms, and their total charge: as many as are known.
 
-    Returns ------- Structure, or None if there is none: hydrogens are missing, or the
-    charge does not fit.
+    Returns
+    -------
+    Structure or None
+        None if there is none: hydrogens are missing, or the charge does not fit.
     """
     rows = _states(skeleton)
     if rows is None:
         return None
-    owner, spare, charge, cost = rows
+    owner, _, charge, cost = rows
     n, m, states = len(skeleton.numbers), len(skeleton.bonds), len(owner)
     objective = np.concatenate([cost, _bond_costs(skeleton), np.full(m, _TRIPLE_COST)])
-    one = np.zeros((n, states + 2 * m))
-    one[owner, np.arange(states)] = 1.0
-    balance = np.zeros_like(one)  # pi bonds of an atom are those that its state asks for
-    balance[owner, np.arange(states)] = -spare
-    for column in (states, states + m):  # a bond's first and second pi bond
-        for end in skeleton.bonds.T:
-            np.add.at(balance, (end, column + np.arange(m)), 1.0)
-    second = np.zeros((m, states + 2 * m))
-    second[np.arange(m), states + np.arange(m)] = 1.0
-    second[np.arange(m), states + m + np.arange(m)] = -1.0
-    limits = [
-        LinearConstraint(one, 1.0, 1.0),
-        LinearConstraint(balance, 0.0, 0.0),
-    ]
-    if m:
-        limits.append(LinearConstraint(second, 0.0, np.inf))
-    for mask, total in totals:
-        row = np.concatenate([charge * mask[owner], np.zeros(2 * m)])
-        limits.append(LinearConstraint(row[None], total, total))
     found = milp(
         objective,
-        constraints=limits,
+        constraints=_limits(skeleton, rows, totals),
         integrality=np.ones(len(objective)),
         bounds=_bounds(skeleton, states),
     )
@@ -152,6 +139,33 @@ def best_structure(
     np.add.at(charges, owner, charge * chosen[:states])
     pi = chosen[states : states + m] + chosen[states + m :]
     return Structure(1 + pi, charges, float(found.fun))
+
+
+def _limits(
+    skeleton: Skeleton, rows: States, totals: Sequence[tuple[NDArray[np.bool_], int]]
+) -> list[LinearConstraint]:
+    """What the choice must keep: one state per atom, with the pi bonds that it asks for;
+    no second pi bond without a first; the total charges.
+    """
+    owner, spare, charge, _ = rows
+    n, m, states = len(skeleton.numbers), len(skeleton.bonds), len(owner)
+    one = np.zeros((n, states + 2 * m))
+    one[owner, np.arange(states)] = 1.0
+    balance = np.zeros_like(one)  # pi bonds of an atom are those that its state asks for
+    balance[owner, np.arange(states)] = -spare
+    for column in (states, states + m):  # a bond's first and second pi bond
+        for end in skeleton.bonds.T:
+            np.add.at(balance, (end, column + np.arange(m)), 1.0)
+    second = np.zeros((m, states + 2 * m))
+    second[np.arange(m), states + np.arange(m)] = 1.0
+    second[np.arange(m), states + m + np.arange(m)] = -1.0
+    limits = [LinearConstraint(one, 1.0, 1.0), LinearConstraint(balance, 0.0, 0.0)]
+    if m:
+        limits.append(LinearConstraint(second, 0.0, np.inf))
+    for mask, total in totals:
+        row = np.concatenate([charge * mask[owner], np.zeros(2 * m)])
+        limits.append(LinearConstraint(row[None], total, total))
+    return limits
 
 
 def fitting_structure(
@@ -187,14 +201,16 @@ def _hides_missing_hydrogens(skeleton: Skeleton, structure: Structure) -> bool:
     return bool((carbon & (charges < 0) & ~beside_cation).any())
 
 
-def _states(skeleton: Skeleton) -> tuple[Ints, Ints, Ints, Floats] | None:
+def _states(skeleton: Skeleton) -> States | None:
     """(atom, pi bonds, charge, cost) of every state an atom may be in; None if one has
     none.
     """
     degrees = np.bincount(skeleton.bonds.ravel(), minlength=len(skeleton.numbers))
     angles = _angles(skeleton)
     rows: list[tuple[int, int, int, float]] = []
-    for k, (number, degree) in enumerate(zip(skeleton.numbers.tolist(), degrees.tolist())):
+    for k, (number, degree) in enumerate(
+        zip(skeleton.numbers.tolist(), degrees.tolist(), strict=True)
+    ):
         own = [
             (k, valence - degree, charge, cost)
             for valence, charge, cost in STATES.get(number, ())
@@ -203,7 +219,7 @@ def _states(skeleton: Skeleton) -> tuple[Ints, Ints, Ints, Floats] | None:
         if not own:
             return None
         rows += own
-    owner, spare, charge, cost = zip(*rows)
+    owner, spare, charge, cost = zip(*rows, strict=True)
     return np.array(owner), np.array(spare), np.array(charge), np.array(cost)
 
 

@@ -48,7 +48,7 @@ def frozen_array(
     if array.size == 0 and len(shape) > 1:
         array = array.reshape([length or 0 for length in shape])
     if array.ndim != len(shape) or any(
-        want is not None and have != want for have, want in zip(array.shape, shape)
+        want is not None and have != want for have, want in zip(array.shape, shape, strict=True)
     ):
         wanted = "(" + ", ".join("any" if s is None else str(s) for s in shape) + ")"
         raise InputError(f"{name} has shape {array.shape}, expected {wanted}")

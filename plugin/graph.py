@@ -75,7 +75,7 @@ def symmetry_classes(molecule: Molecule, neighbours: list[list[int]]) -> NDArray
     """
     order = {
         tuple(sorted(pair)): o
-        for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+        for pair, o in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True)
     }
     kind = np.unique(
         np.stack([molecule.numbers, molecule.formal_charges], 1), axis=0, return_inverse=True

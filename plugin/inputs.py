@@ -70,7 +70,8 @@ def check_charge(molecule: Molecule, charge: int | None) -> Molecule:
         )
     if molecule.charge != charge:
         raise MoleculeError(
-            f"charge={charge:+d}, but {molecule!r} has charge {molecule.charge:+d}; leave charge out, "
+            f"charge={charge:+d}, but {molecule!r} has charge {molecule.charge:+d}; leave "
+            f"charge out, "
             "or give the molecule that has it"
         )
     return molecule
@@ -159,7 +160,7 @@ def from_openmm(
     InputError
         where bond orders, elements or formal charges are missing, or shapes do not fit.
     """
-    record = host_function("openmm", "from_topology")(
+    record: Molecule | Ensemble = host_function("openmm", "from_topology")(
         topology, positions, formal_charges=formal_charges
     )
     if isinstance(record, Molecule) or not len(record):
@@ -201,7 +202,8 @@ def isomers_of(molecule: Molecule, stereo: str) -> list[Molecule]:
         return isomers
     if open_places := host_function("rdkit", "open_stereo")(molecule):
         raise MoleculeError(
-            f"{molecule!r} leaves the stereo of {', '.join(open_places)} open (atoms from 0); label "
+            f"{molecule!r} leaves the stereo of {', '.join(open_places)} open (atoms from "
+            f"0); label "
             "it, or take stereo='enumerate' (every isomer) or 'any' (a mixture)"
         )
     return [molecule]

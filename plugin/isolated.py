@@ -14,6 +14,7 @@ first call costs an interpreter's start, the next ones well under a millisecond.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pickle
 import signal
@@ -99,13 +100,15 @@ def _pickled(function: Any, args: tuple[Any, ...]) -> bytes:
     name = _name_of(function)
     if getattr(inner, "__module__", None) == "__main__":
         raise InputTypeError(
-            f"{name} is defined in __main__, which another process cannot import; put it into a module"
+            f"{name} is defined in __main__, which another process cannot import; put it "
+            f"into a module"
         )
     try:
         return pickle.dumps((function, args))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise InputTypeError(
-            f"{name} or its arguments cannot be sent to another process ({error}); give a function of a module, and plain data"
+            f"{name} or its arguments cannot be sent to another process ({error}); give a "
+            f"function of a module, and plain data"
         ) from error
 
 
@@ -113,7 +116,8 @@ class _Child:
     """An interpreter that answers one call at a time over its standard streams."""
 
     def __init__(self) -> None:
-        self.log = tempfile.TemporaryFile()  # what libraries print goes here, not to the user
+        # what libraries print goes here, not to the user; `close` closes it
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -172,7 +176,8 @@ class _Child:
         code = self.process.wait()
         if expired or code == -getattr(signal, "SIGALRM", 0):
             raise TimeLimitError(
-                f"{what} took longer than {limit_s:g} s and was stopped; give it more time, or leave it out",
+                f"{what} took longer than {limit_s:g} s and was stopped; give it more time, "
+                f"or leave it out",
                 limit_s,
             )
         self.log.seek(0)
@@ -195,10 +200,8 @@ class _Child:
     def close(self) -> None:
         """Let it end by itself: it stops where there are no more requests."""
         for stream in (self.requests, self.answers, self.log):
-            try:
+            with contextlib.suppress(OSError):  # unsent bytes to a child that is gone
                 stream.close()
-            except OSError:  # unsent bytes to a child that is gone
-                pass
         self.process.wait()
 
 
@@ -211,11 +214,19 @@ def _signal_name(number: int) -> str:
 
 # Children that wait for a call. A forked process must not talk to its parent's.
 _idle: list[_Child] = []
-_lock = threading.Lock()
+
+
+class _Pool:
+    """The lock of `_idle`, which a forked process replaces."""
+
+    lock = threading.Lock()
+
+
+_pool = _Pool()
 
 
 def _taken() -> _Child:
-    with _lock:
+    with _pool.lock:
         while _idle:
             child = _idle.pop()
             if child.usable:
@@ -226,7 +237,7 @@ def _taken() -> _Child:
 
 def _give_back(child: _Child) -> None:
     if child.usable:
-        with _lock:
+        with _pool.lock:
             _idle.append(child)
     else:
         child.kill()
@@ -234,15 +245,14 @@ def _give_back(child: _Child) -> None:
 
 def close_children() -> None:
     """End every child that is idle; the next call starts a fresh one."""
-    with _lock:
+    with _pool.lock:
         while _idle:
             _idle.pop().kill()
 
 
 def _forget_children() -> None:
     """In a forked process: the children are the parent's, and so is the lock's state."""
-    global _lock
-    _lock = threading.Lock()
+    _pool.lock = threading.Lock()
     _kept.extend(_idle)
     _idle.clear()
 
@@ -253,7 +263,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_children)
 
 
-# The child's side ----------------------------------------------------------------------------------------------------
+# The child's side ---------------------------------------------------------------------
+# -------------------------------
 
 
 def serve() -> None:

@@ -112,12 +112,13 @@ class MMFFParameters(Frozen):
             index = getattr(self, name)
             if index.ndim != 2 or index.shape[1] != width:
                 raise InputError(f"{name} has shape {index.shape}, expected (any, {width})")
-            if index.size and not (0 <= index.min() and index.max() < self.n_atoms):
+            if index.size and not (index.min() >= 0 and index.max() < self.n_atoms):
                 raise InputError(f"{name} names an atom outside 0 to {self.n_atoms - 1}")
             for column in columns:
                 if len(getattr(self, column)) != len(index):
                     raise InputError(
-                        f"{column} has {len(getattr(self, column))} rows, but {name} has {len(index)}"
+                        f"{column} has {len(getattr(self, column))} rows, but {name} has "
+                        f"{len(index)}"
                     )
         for value in vars(self).values():
             if isinstance(value, np.ndarray):
@@ -125,6 +126,7 @@ class MMFFParameters(Frozen):
 
     @property
     def n_atoms(self) -> int:
+        """Atoms, hydrogens included."""
         return len(self.numbers)
 
 

@@ -15,10 +15,12 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.frozen import Frozen, frozen_array, texts_by_name
 from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text
 
-SYMBOLS = (
-    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh "
-    "Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
-).split()
+_TABLE = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga "
+    "Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd "
+    "Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
+)
+SYMBOLS = _TABLE.split()  # by atomic number; X is none
 
 # what a Molecule may hold per atom beside its graph
 LABELS = ("atom_names", "residue_names", "residue_ids", "chain_ids", "insertion_codes")
@@ -83,27 +85,25 @@ class Molecule(Frozen):
     axial: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
 
     def __post_init__(self) -> None:
-        fix = object.__setattr__
-        fix(self, "numbers", frozen_array(self.numbers, np.int64, (None,), "numbers"))
+        self._check_graph()
+        self._check_chemistry()
+        self._check_labels()
+        self._set("properties", MappingProxyType(texts_by_name(self.properties, "properties")))
+
+    def _set(self, field: str, value: Any) -> None:
+        object.__setattr__(self, field, value)
+
+    def _check_graph(self) -> None:
+        """Shapes, and indices of atoms."""
+        self._set("numbers", frozen_array(self.numbers, np.int64, (None,), "numbers"))
         n = len(self.numbers)
-        fix(self, "bonds", frozen_array(self.bonds, np.int64, (None, 2), "bonds"))
-        fix(
-            self,
-            "bond_orders",
-            frozen_array(self.bond_orders, np.float64, (len(self.bonds),), "bond_orders"),
-        )
-        fix(
-            self,
-            "formal_charges",
-            frozen_array(self.formal_charges, np.int64, (n,), "formal_charges"),
-        )
-        fix(self, "tetrahedral", frozen_array(self.tetrahedral, np.int64, (None, 5), "tetrahedral"))
-        fix(
-            self,
-            "double_bonds",
-            frozen_array(self.double_bonds, np.int64, (None, 5), "double_bonds"),
-        )
-        fix(self, "axial", frozen_array(self.axial, np.int64, (None, 5), "axial"))
+        self._set("bonds", frozen_array(self.bonds, np.int64, (None, 2), "bonds"))
+        m = len(self.bonds)
+        self._set("bond_orders", frozen_array(self.bond_orders, np.float64, (m,), "bond_orders"))
+        charges = frozen_array(self.formal_charges, np.int64, (n,), "formal_charges")
+        self._set("formal_charges", charges)
+        for label in ("tetrahedral", "double_bonds", "axial"):
+            self._set(label, frozen_array(getattr(self, label), np.int64, (None, 5), label))
         for label, index in (
             ("bonds", self.bonds),
             ("tetrahedral", self.tetrahedral),
@@ -112,70 +112,65 @@ class Molecule(Frozen):
         ):
             if index.size and (index.min() < 0 or index.max() >= n):
                 raise InputError(
-                    f"{label} names atom {int(index.max())}, but the molecule has {n} atoms (0 to {n - 1})"
+                    f"{label} names atom {int(index.max())}, but the molecule has {n} atoms "
+                    f"(0 to {n - 1})"
                 )
-        if n and not (1 <= self.numbers.min() and self.numbers.max() < len(SYMBOLS)):
-            raise InputError(
-                f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}"
-            )
-        for label in LABELS:
-            value = getattr(self, label)
-            if value is not None:
-                if len(value) != n:
-                    raise InputError(f"{label} has {len(value)} entries for {n} atoms")
-                fix(self, label, tuple(value))
-        self._check_more(n)
 
-    def _check_more(self, n: int) -> None:
-        """The fields that are no part of the graph."""
-        fix = object.__setattr__
+    def _check_chemistry(self) -> None:
+        """Elements, isotopes, charges, orders and multiplicity."""
+        n = len(self.numbers)
+        if n and not (self.numbers.min() >= 1 and self.numbers.max() < len(SYMBOLS)):
+            raise InputError(
+                f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got "
+                f"{sorted(set(self.numbers.tolist()))}"
+            )
         for label, most in (("isotopes", MAX_ISOTOPE), ("atom_maps", MAX_ATOM_MAP)):
             value = getattr(self, label)
             array = frozen_array(value if len(value) else np.zeros(n), np.int64, (n,), label)
-            if n and not (0 <= array.min() and array.max() <= most):
-                raise InputError(
-                    f"{label} must be 0 to {most}, not {array.min() if array.min() < 0 else array.max()}"
-                )
-            fix(self, label, array)
-        if isinstance(self.multiplicity, bool) or not isinstance(
-            self.multiplicity, int | np.integer
-        ):
-            raise InputTypeError(f"multiplicity must be an integer, not {self.multiplicity!r}")
-        if not 1 <= self.multiplicity <= MAX_MULTIPLICITY:
+            if n and not (array.min() >= 0 and array.max() <= most):
+                odd = array.min() if array.min() < 0 else array.max()
+                raise InputError(f"{label} must be 0 to {most}, not {odd}")
+            self._set(label, array)
+        self._set("multiplicity", _checked_multiplicity(self.multiplicity))
+        known = np.isin(self.bond_orders, ORDERS)
+        if not known.all():
+            odd = min(self.bond_orders[~known].tolist())
             raise InputError(
-                f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {self.multiplicity}"
-            )
-        fix(self, "multiplicity", int(self.multiplicity))
-        if self.bond_orders.size and not np.isin(self.bond_orders, ORDERS).all():
-            odd = sorted(set(self.bond_orders[~np.isin(self.bond_orders, ORDERS)].tolist()))
-            raise InputError(
-                f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd[0]:g}"
+                f"bond_orders must be {', '.join(f'{o:g}' for o in ORDERS)}, not {odd:g}"
             )
         if n and np.abs(self.formal_charges).max() > MAX_CHARGE:
             raise InputError(
-                f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not {np.abs(self.formal_charges).max()}"
+                f"formal_charges must be -{MAX_CHARGE} to {MAX_CHARGE}, not "
+                f"{np.abs(self.formal_charges).max()}"
             )
         if self.double_bonds.size and not np.isin(self.double_bonds[:, 4], (0, 1)).all():
             raise InputError("double_bonds must say 1 (cis) or 0 (trans) in their last column")
+
+    def _check_labels(self) -> None:
+        """Names, and the labels of atoms."""
+        n = len(self.numbers)
         check_text(self.name, "name", MAX_NAME, lines=True)
         check_text(self.smiles, "smiles", MAX_SMILES)
         for label in LABELS:
-            for text in set(getattr(self, label) or ()) if label != "residue_ids" else ():
+            value = getattr(self, label)
+            if value is None:
+                continue
+            if len(value) != n:
+                raise InputError(f"{label} has {len(value)} entries for {n} atoms")
+            self._set(label, tuple(value))
+            for text in set(value) if label != "residue_ids" else ():
                 check_text(text, label, MAX_LABEL)
         if self.residue_ids is not None:
-            fix(
-                self,
-                "residue_ids",
-                tuple(frozen_array(self.residue_ids, np.int64, (n,), "residue_ids").tolist()),
-            )
+            ids = frozen_array(self.residue_ids, np.int64, (n,), "residue_ids")
+            self._set("residue_ids", tuple(ids.tolist()))
             if n and max(map(abs, self.residue_ids)) >= 2**31:
                 raise InputError(
                     f"residue_ids must fit into 32 bits, not {max(map(abs, self.residue_ids))}"
                 )
-        fix(self, "properties", MappingProxyType(texts_by_name(self.properties, "properties")))
 
     @property
     def n_atoms(self) -> int:
+        """Atoms, hydrogens included."""
         return len(self.numbers)
 
     @property
@@ -185,6 +180,7 @@ class Molecule(Frozen):
 
     @property
     def symbols(self) -> list[str]:
+        """The element's symbol of each atom."""
         return [SYMBOLS[z] for z in self.numbers]
 
     def replace(self, **changes: Any) -> Molecule:
@@ -202,7 +198,7 @@ class Molecule(Frozen):
         """
         bonds = sorted(
             (min(i, j), max(i, j), o)
-            for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist())
+            for (i, j), o in zip(self.bonds.tolist(), self.bond_orders.tolist(), strict=True)
         )
         stereo = (
             tuple(map(tuple, self.tetrahedral.tolist())),
@@ -238,7 +234,8 @@ class Molecule(Frozen):
         return hash(self.key())
 
     def __repr__(self) -> str:
-        return f"Molecule({self.name or self.smiles or '?'}, {self.n_atoms} atoms, charge {self.charge:+d})"
+        told = self.name or self.smiles or "?"
+        return f"Molecule({told}, {self.n_atoms} atoms, charge {self.charge:+d})"
 
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:
@@ -250,3 +247,11 @@ class Molecule(Frozen):
 
         molecule: Molecule = host_function("rdkit", "from_smiles")(smiles, name=name)
         return molecule
+
+
+def _checked_multiplicity(multiplicity: int) -> int:
+    if isinstance(multiplicity, bool) or not isinstance(multiplicity, int | np.integer):
+        raise InputTypeError(f"multiplicity must be an integer, not {multiplicity!r}")
+    if not 1 <= multiplicity <= MAX_MULTIPLICITY:
+        raise InputError(f"multiplicity must be 1 to {MAX_MULTIPLICITY}, not {multiplicity}")
+    return int(multiplicity)

@@ -37,7 +37,8 @@ def refuse_inputs(outputs: Iterable[StrPath], inputs: Iterable[StrPath]) -> None
         for path in read:
             if same_file(output, path):
                 raise InputError(
-                    f"{os.fspath(output)!r} would be written, and it is the input {os.fspath(path)!r}; "
+                    f"{os.fspath(output)!r} would be written, and it is the input "
+                    f"{os.fspath(path)!r}; "
                     "give another name for the output (--overwrite does not allow this)"
                 )
 
@@ -69,7 +70,8 @@ def claim(
     for output in outputs:
         if os.path.lexists(output):
             raise InputError(
-                f"{os.fspath(output)!r} exists and is no run of this command; give another name for "
+                f"{os.fspath(output)!r} exists and is no run of this command; give another "
+                f"name for "
                 "the output, or replace it with --overwrite (overwrite=True)"
             )
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import rich.progress
+
+    from equidrift.records import Chunk
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -40,36 +45,39 @@ def conformer_bar(
         TextColumn("{task.fields[rejected]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, completed=done, rate="", rejected="")
-        rejected = 0
+        bar.add_task(label, total=total, completed=done, rate="", rejected="")
+        yield _conformer_report(bar, done)
 
-        def report(event: dict[str, Any]) -> None:
-            nonlocal rejected
-            rejected += event["drawn"] - event["accepted"]
-            elapsed = bar.tasks[0].elapsed or 0.0
-            rate = (
-                f"{(bar.tasks[0].completed + event['accepted'] - done) / elapsed:.1f}/s"
-                if elapsed
-                else ""
-            )
-            bar.update(
-                task,
-                advance=event["accepted"],
-                rate=rate,
-                rejected=f"{rejected} rejected" if rejected else "",
-            )
 
-        yield report
+def _conformer_report(bar: rich.progress.Progress, done: int) -> Report:
+    """What brings the only task of a bar to the state that an engine's event tells."""
+    rejected = 0
+
+    def report(event: dict[str, Any]) -> None:
+        nonlocal rejected
+        rejected += event["drawn"] - event["accepted"]
+        task = bar.tasks[0]
+        finished = task.completed + event["accepted"] - done
+        bar.update(
+            task.id,
+            advance=event["accepted"],
+            rate=f"{finished / task.elapsed:.1f}/s" if task.elapsed else "",
+            rejected=f"{rejected} rejected" if rejected else "",
+        )
+
+    return report
 
 
 @contextmanager
-def frame_bar(total: int, *, shown: bool, done: int = 0) -> Iterator[Callable[[Any], None] | None]:
+def frame_bar(
+    total: int, *, shown: bool, done: int = 0
+) -> Iterator[Callable[[Chunk], None] | None]:
     """A bar over frames; yields a function that takes each `equidrift.records.Chunk`,
     None where nothing is shown.
     """
     with conformer_bar(total, shown=shown, done=done, label="frames") as report:
 
-        def chunk_done(chunk: Any) -> None:
+        def chunk_done(chunk: Chunk) -> None:
             if report is not None:
                 redrawn = sum(count.total() for count in chunk.rejected)
                 report({"accepted": chunk.n_frames, "drawn": chunk.n_frames + redrawn})
@@ -83,7 +91,7 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
     a trainer reports to.
     """
     if not shown:
-        yield lambda event: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import (

@@ -130,7 +130,8 @@ class Ensemble(Frozen):
         )
 
     def __repr__(self) -> str:
-        return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {self.provenance.get('model', '?')})"
+        model = self.provenance.get("model", "?")
+        return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {model})"
 
     def replace(self, **changes: Any) -> Ensemble:
         """A copy with some fields changed."""
@@ -152,14 +153,16 @@ class Ensemble(Frozen):
         return images
 
     def to_rdkit(self) -> Chem.Mol:
-        """An RDKit Mol with one conformer a sample; name, isotopes, atom maps and the
-        molecule's properties are in it.
+        """An RDKit Mol with one conformer per sample, in A.
+
+        Name, isotopes, atom maps and the molecule's properties are in it; each conformer
+        has `seed`, `valid`, `energy_eV`, `log_prob`, the scores and the sample's own
+        properties. `equidrift.refine` and its kin read them back.
         """
         from equidrift.registry import resolve
 
-        return resolve("equidrift.adapters.rdkit.molecule:labelled_mol")(
-            self.molecule, self.positions_A
-        )
+        mol: Chem.Mol = resolve("equidrift.adapters.rdkit.carried:carried_mol")(self)
+        return mol
 
     def to_openmm(self) -> tuple[Any, list[Any]]:
         """(Topology, [positions Quantity a conformer])."""
@@ -227,7 +230,8 @@ class Trajectory(Frozen):
 
     def __repr__(self) -> str:
         span = f"{self.time_fs[0]:g} to {self.time_fs[-1]:g} fs" if len(self) else "empty"
-        return f"Trajectory({self.molecule!r}, {len(self)} frames, {span}, model {self.provenance.get('model', '?')})"
+        model = self.provenance.get("model", "?")
+        return f"Trajectory({self.molecule!r}, {len(self)} frames, {span}, model {model})"
 
     @property
     def boxes_A(self) -> NDArray[np.float64] | None:

@@ -165,7 +165,8 @@ BENCHMARKS = {
 }
 
 
-# suffix -> "module:function"; function(ensemble, path) writes a whole file, and for formats to which
+# suffix -> "module:function"; function(ensemble, path) writes a whole file, and for
+# formats to which
 # a piece can be added (`equidrift.files.formats.APPENDED`) takes append=True and first_sample=k
 ENSEMBLE_WRITERS = {
     ".sdf": "equidrift.adapters.rdkit.io:write_sdf",
@@ -244,13 +245,14 @@ HOST_FUNCTIONS = {
         "complete": "equidrift.adapters.rdkit.perception:complete",
         "completed": "equidrift.adapters.rdkit.validity:completed",
         "distinct": "equidrift.adapters.rdkit.rmsd:distinct",
-        "ensemble_of": "equidrift.adapters.rdkit.molecule:ensemble_of",
+        "ensemble_of": "equidrift.adapters.rdkit.carried:ensemble_of",
         "field_relax": "equidrift.adapters.rdkit.relaxing:field_relax",
         "flat_smiles": "equidrift.adapters.rdkit.molecule:flat_smiles",
         "force_field_of": "equidrift.adapters.rdkit.relaxing:force_field_of",
         "from_mol": "equidrift.adapters.rdkit.molecule:from_mol",
         "from_smiles": "equidrift.adapters.rdkit.molecule:from_smiles",
-        "isotope_masses_amu": "equidrift.adapters.rdkit.molecule:isotope_masses_amu",
+        "isotope_masses_amu": "equidrift.adapters.rdkit.masses:isotope_masses_amu",
+        "isotopes_of_masses": "equidrift.adapters.rdkit.masses:isotopes_of_masses",
         "kekulised": "equidrift.adapters.rdkit.validity:kekulised",
         "mmff_relax": "equidrift.adapters.rdkit.relaxing:mmff_relax",
         "mol_core": "equidrift.adapters.rdkit.core:mol_core",
@@ -365,7 +367,8 @@ def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, An
     task = read_card(find(path)).get("task")
     if task not in table:
         raise WeightsError(
-            f"{path} is a model for task {task!r}; here one for {' or '.join(map(repr, table))} is expected"
+            f"{path} is a model for task {task!r}; here one for "
+            f"{' or '.join(map(repr, table))} is expected"
         )
     factory, argument = table[task]
     made = resolve(factory)(**{argument: path}, **options)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from equidrift.records import LABELS, Molecule
 
-AMINO_ACIDS = frozenset(
+_AMINO_ACIDS = (
     "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL "
-    "ASH GLH CYM CYX HID HIE HIP HSD HSE HSP LYN".split()
+    "ASH GLH CYM CYX HID HIE HIP HSD HSE HSP LYN"
 )
-NUCLEOTIDES = frozenset("A C G U DA DC DG DT".split())
-WATER = frozenset("HOH WAT H2O TIP3 TIP SOL".split())
+AMINO_ACIDS = frozenset(_AMINO_ACIDS.split())
+NUCLEOTIDES = frozenset(("A", "C", "G", "U", "DA", "DC", "DG", "DT"))
+WATER = frozenset(("HOH", "WAT", "H2O", "TIP3", "TIP", "SOL"))
 
 
 def is_standard(residue: str) -> bool:
@@ -29,7 +30,7 @@ def is_standard(residue: str) -> bool:
 
 
 def record_types(molecule: Molecule) -> list[str]:
-    """ "ATOM" or "HETATM" per atom."""
+    """The PDB record of each atom, "ATOM" or "HETATM"."""
     names = molecule.residue_names or ("MOL",) * molecule.n_atoms
     return ["ATOM" if is_standard(name) else "HETATM" for name in names]
 
@@ -70,6 +71,7 @@ def residue_keys(molecule: Molecule) -> list[tuple[str, int, str, str]]:
             molecule.residue_ids or (1,) * n,
             molecule.insertion_codes or ("",) * n,
             molecule.residue_names or ("MOL",) * n,
+            strict=True,
         )
     )
 

@@ -68,15 +68,14 @@ def tidy(text: str, *, lines: bool = False) -> str:
     if text.isprintable():
         return text.strip()
     allowed = _LINES if lines else ""
-    kept = []
-    for character in text.replace("\r\n", "\n"):
-        category = unicodedata.category(character)
-        if category == "Cs":
-            character = "\N{REPLACEMENT CHARACTER}"
-        elif category == "Cc" and character not in allowed:
-            character = " "
-        kept.append(character)
-    return "".join(kept).strip()
+    return "".join(_tidy(c, allowed) for c in text.replace("\r\n", "\n")).strip()
+
+
+def _tidy(character: str, allowed: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs":
+        return "\N{REPLACEMENT CHARACTER}"
+    return " " if category == "Cc" and character not in allowed else character
 
 
 def split_smiles(line: str) -> tuple[str, str]:

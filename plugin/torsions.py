@@ -45,7 +45,7 @@ def rotatable_bonds(
     graph, numbers = Graph(molecule.n_atoms, molecule.bonds), molecule.numbers
     orders = {
         frozenset(pair): order
-        for pair, order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist())
+        for pair, order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True)
     }
     out = []
     for i, j in molecule.bonds.tolist():
@@ -131,8 +131,9 @@ class TorsionTree:
         if len({frozenset(pair) for pair in pairs.tolist()}) < len(pairs):
             raise InputError("rotatable names a bond twice; give each once")
         rows, self.moved = [], []
-        for (i, j), (at_i, at_j) in zip(pairs.tolist(), sides):
-            # The centre of the tree lies on the larger side of every bond; of equal sides on that of the lowest index.
+        for (i, j), (at_i, at_j) in zip(pairs.tolist(), sides, strict=True):
+            # The centre of the tree lies on the larger side of every bond; of equal
+            # sides on that of the lowest index.
             j_turns = (len(at_j), -at_j[0]) < (len(at_i), -at_i[0])
             fixed, turned, moved = (i, j, at_j) if j_turns else (j, i, at_i)
             rows.append(
@@ -161,6 +162,7 @@ class TorsionTree:
 
     @property
     def n_torsions(self) -> int:
+        """Torsions that can be turned."""
         return len(self.atoms)
 
     def labels(self, names: Sequence[str] | None = None) -> list[str]:
@@ -188,7 +190,8 @@ class TorsionTree:
         phi = np.asarray(phi, np.float64)
         if phi.ndim == 0 or phi.shape[-1] != self.n_torsions:
             raise InputError(
-                f"phi has shape {phi.shape}, expected (..., {self.n_torsions}): one angle a rotatable bond"
+                f"phi has shape {phi.shape}, expected (..., {self.n_torsions}): one angle a "
+                f"rotatable bond"
             )
         return self.turn(x, phi - dihedrals(x, self.atoms))
 
@@ -233,7 +236,8 @@ class TorsionTree:
                     <= _COLLINEAR * np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
                 ):
                     raise InputError(
-                        f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has no torsion; leave it out of rotatable"
+                        f"atoms {a}, {b} and {c} lie on one line: bond {row[1]}-{row[2]} has "
+                        f"no torsion; leave it out of rotatable"
                     )
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,7 +260,8 @@ def _check_rotatable(i: int, j: int, graph: Graph) -> tuple[list[int], list[int]
     at_i, at_j = graph.side(i, j), graph.side(j, i)
     if j in at_i:
         raise InputError(
-            f"bond {i}-{j} lies in a ring, and turning about it would break the ring; leave it out of rotatable"
+            f"bond {i}-{j} lies in a ring, and turning about it would break the ring; leave "
+            f"it out of rotatable"
         )
     if len(at_i) == 1 or len(at_j) == 1:
         raise InputError(f"bond {i}-{j} has nothing to turn on one side; leave it out of rotatable")

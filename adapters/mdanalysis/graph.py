@@ -6,12 +6,14 @@ from typing import Any
 
 import MDAnalysis as mda
 import numpy as np
+from MDAnalysis.guesser.tables import masses as MASSES
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
 from equidrift.records import ORDERS, SYMBOLS, Molecule
 from equidrift.registry import host_function
 
+USUAL_AMU = 1e-6  # a mass this near to MDAnalysis' own is the element's
 NO_ELEMENTS = (
     "the Universe has no elements; set them, one symbol per atom: "
     "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
@@ -35,8 +37,10 @@ def graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
         orders.append(_order(bond.order))
     charged = hasattr(atoms, "formalcharges")
     charges = np.array(atoms.formalcharges if charged else np.zeros(len(atoms)), np.int64)
+    numbers = np.array([number_of(element) for element in atoms.elements], np.int64)
     molecule = Molecule(
-        numbers=np.array([number_of(element) for element in atoms.elements]),
+        numbers=numbers,
+        isotopes=_isotopes(atoms, numbers),
         bonds=np.array(bonds, np.int64).reshape(-1, 2),
         bond_orders=np.array(orders),
         formal_charges=charges,
@@ -47,6 +51,20 @@ def graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
         insertion_codes=tuple(map(str, atoms.icodes)) if hasattr(atoms, "icodes") else None,
     )
     return molecule, charged
+
+
+def _isotopes(atoms: mda.AtomGroup, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Mass numbers of the atoms whose masses are those of one isotope, 0 for others.
+
+    MDAnalysis' own masses of the elements, and means that are no isotope's, are 0.
+    """
+    if not hasattr(atoms, "masses"):
+        return np.zeros(len(numbers), np.int64)
+    masses = np.asarray(atoms.masses, np.float64)
+    usual = np.array([MASSES.get(SYMBOLS[z].upper(), 0.0) for z in numbers.tolist()])
+    found: NDArray[np.int64] = host_function("rdkit", "isotopes_of_masses")(numbers, masses)
+    # the mean of fluorine or sodium is the mass of its one isotope, and says nothing
+    return np.where(np.abs(masses - usual) < USUAL_AMU, 0, found)
 
 
 def complete(molecule: Molecule, frame_A: NDArray[np.float64], charged: bool) -> Molecule:

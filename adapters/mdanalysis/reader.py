@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.mdanalysis.topology import FORMAT, is_record
 from equidrift.errors import InputError
+from equidrift.files.fields import properties_of, titles_of
 from equidrift.records import Ensemble, Trajectory
 from equidrift.units import PS_PER_FS
 
@@ -20,7 +21,8 @@ class EnsembleReader(MemoryReader):
     """Conformers, or a Trajectory's frames with their times and box, in a float32 copy
     of their own.
 
-    `ts.data` holds seed, energy_eV and log_prob of a conformer where known.
+    `ts.data` holds `seed`, `valid`, `energy_eV` and `log_prob` of a conformer if known, its
+    `scores` by name, and the `name`, `smiles` and `properties` of molecule and sample.
     """
 
     format = FORMAT
@@ -39,7 +41,7 @@ class EnsembleReader(MemoryReader):
     def __init__(
         self,
         coordinate_array: Ensemble | Trajectory | NDArray[np.float32],
-        per_frame: dict[str, NDArray[Any]] | None = None,
+        per_frame: dict[str, list[Any]] | None = None,
         times_ps: NDArray[np.float64] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -64,7 +66,7 @@ class EnsembleReader(MemoryReader):
     def _read_next_timestep(self, ts: Any = None) -> Any:
         ts = super()._read_next_timestep(ts)
         for name, values in self._per_frame.items():
-            ts.data[name] = values[ts.frame].item()
+            ts.data[name] = values[ts.frame]
         if self._times_ps is not None:
             ts.time = float(self._times_ps[ts.frame])
         return ts
@@ -76,14 +78,27 @@ def _clock(trajectory: Trajectory) -> dict[str, Any]:
     return {"dimensions": _dimensions(trajectory), "dt": dt_ps}
 
 
-def _columns(ensemble: Ensemble) -> dict[str, NDArray[Any]]:
+def _columns(ensemble: Ensemble) -> dict[str, list[Any]]:
     """What is known of each conformer, by name."""
     columns = {
         "seed": ensemble.seeds,
+        "valid": ensemble.valid,
         "energy_eV": ensemble.energies_eV,
         "log_prob": ensemble.log_prob,
     }
-    return {name: np.array(values) for name, values in columns.items() if values is not None}
+    found: dict[str, list[Any]] = {
+        name: values.tolist() for name, values in columns.items() if values is not None
+    }
+    samples = range(len(ensemble))
+    if ensemble.scores:
+        scores = {name: values.tolist() for name, values in ensemble.scores.items()}
+        found["scores"] = [{name: row[k] for name, row in scores.items()} for k in samples]
+    texts = properties_of(ensemble)
+    found |= {"properties": texts} if any(texts) else {}
+    titles = titles_of(ensemble)
+    found |= {"name": titles} if any(titles) else {}
+    smiles = ensemble.molecule.smiles
+    return found | ({"smiles": [smiles] * len(ensemble)} if smiles else {})
 
 
 def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:

@@ -13,6 +13,7 @@ import MDAnalysis as mda
 import numpy as np
 from MDAnalysis.converters.base import ConverterBase
 
+from equidrift.adapters.mdanalysis.carried import with_data
 from equidrift.adapters.mdanalysis.frames import (
     NO_DCD_TIME,
     boxes_A,
@@ -44,7 +45,7 @@ __all__ = [
     "write_trajectory",
 ]
 
-PER_FRAME = ("seed", "energy_eV", "log_prob")
+PROVENANCE = {"model": "given", "source": "MDAnalysis"}
 
 
 def to_universe(ensemble: Ensemble | Trajectory) -> mda.Universe:
@@ -73,7 +74,9 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     universe : Universe or AtomGroup
         With elements. Bonds and orders that are missing come from the first frame,
         formal charges that are missing from the bonds. Every hydrogen must be there.
-        Its place in the trajectory is left as it was.
+        Its place in the trajectory is left as it was. Isotopes are told by the masses,
+        energies, seeds, scores, names and properties by `ts.data` (see
+        `equidrift.adapters.mdanalysis.reader.EnsembleReader`); atom maps have no place.
 
     Raises
     ------
@@ -93,20 +96,10 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     here, frames, data = trajectory.frame, [], []
     for ts in trajectory:
         frames.append(atoms.positions.astype(np.float64))
-        data.append({name: ts.data[name] for name in PER_FRAME if name in ts.data})
+        data.append(dict(ts.data))
     trajectory[here]
-    columns = {
-        name: [row[name] for row in data] for name in PER_FRAME if all(name in row for row in data)
-    }
-    ensemble = Ensemble(
-        complete(molecule, frames[0], charged),
-        np.array(frames),
-        seeds=np.array(columns["seed"], np.int64) if "seed" in columns else None,
-        energies_eV=np.array(columns["energy_eV"]) if "energy_eV" in columns else None,
-        log_prob=np.array(columns["log_prob"]) if "log_prob" in columns else None,
-        provenance={"model": "given", "source": "MDAnalysis"},
-    )
-    return ensemble
+    whole = complete(molecule, frames[0], charged)
+    return with_data(Ensemble(whole, np.array(frames), provenance=PROVENANCE), data)
 
 
 def trajectory_of(

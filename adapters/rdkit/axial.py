@@ -51,7 +51,7 @@ def set_axial(mol: Chem.Mol, molecule: Molecule) -> None:
 def _lowest(mol: Chem.Mol, end: int, other: int) -> int:
     """The neighbour of lowest index of an end of an axis."""
     around = [atom.GetIdx() for atom in mol.GetAtomWithIdx(end).GetNeighbors()]
-    return min(k for k in around if k != other)
+    return int(min(k for k in around if k != other))
 
 
 def tell_dropped(smiles: str) -> None:

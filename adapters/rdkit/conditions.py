@@ -31,7 +31,10 @@ def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
     """
     if len(known.atoms):
         options.SetCoordMap(
-            {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())}
+            {
+                int(k): Point3D(*x)
+                for k, x in zip(known.atoms, known.positions_A.tolist(), strict=True)
+            }
         )
         options.useRandomCoords = True
     if len(known.pairs):
@@ -107,7 +110,7 @@ def relax_held(
             field.AddFixedPoint(k)
         add = field.MMFFAddDistanceConstraint if typed else field.UFFAddDistanceConstraint
         for (i, j), low, high in zip(
-            known.pairs.tolist(), known.lower_A.tolist(), known.upper_A.tolist()
+            known.pairs.tolist(), known.lower_A.tolist(), known.upper_A.tolist(), strict=True
         ):
             add(i, j, False, low, min(high, FAR_A), RESTRAINT_K)
         field.Initialize()
@@ -140,7 +143,7 @@ def coordmap_baseline(known: Known, count: int, seed: int = 1) -> NDArray[np.flo
     options: Any = rdDistGeom.ETKDGv3()
     options.randomSeed, options.numThreads = seed, 1
     options.SetCoordMap(
-        {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist())}
+        {int(k): Point3D(*x) for k, x in zip(known.atoms, known.positions_A.tolist(), strict=True)}
     )
     with rdBase.BlockLogs():
         ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))

@@ -75,9 +75,10 @@ class TemplateCore:
                 np.array(list(self.given), np.int64),
                 np.array(list(self.given.values()), np.int64),
             )
-            if not (0 <= rows.min() and rows.max() < len(self.positions_A)):
+            if not (rows.min() >= 0 and rows.max() < len(self.positions_A)):
                 raise InputError(
-                    f"fix matches core atom {int(rows.max())}, but the core has atoms 0 to {len(self.positions_A) - 1}"
+                    f"fix matches core atom {int(rows.max())}, but the core has atoms 0 to "
+                    f"{len(self.positions_A) - 1}"
                 )
             self._check_elements(molecule, rows, atoms)
             return atoms, self.positions_A[rows], ""
@@ -85,19 +86,22 @@ class TemplateCore:
         core, matches = self._matches(mol)
         if not matches:
             raise InputError(
-                f"the core {_name(self.query)} is no substructure of {molecule!r}, not even with any bond orders and charges; check that "
-                "the molecule has all of its atoms, or give the match as fix=(core, {core atom: atom})"
+                f"the core {_name(self.query)} is no substructure of {molecule!r}, not even "
+                f"with any bond orders and charges; check that "
+                "the molecule has all of its atoms, or give the match as fix=(core, {core "
+                "atom: atom})"
             )
         return self._best(molecule, mol, core, matches)
 
     def _check_elements(
         self, molecule: Molecule, core: NDArray[np.int64], atoms: NDArray[np.int64]
     ) -> None:
-        for c, a in zip(core.tolist(), atoms.tolist()):
+        for c, a in zip(core.tolist(), atoms.tolist(), strict=True):
             symbol = self.query.GetAtomWithIdx(c).GetSymbol()
             if 0 <= a < molecule.n_atoms and symbol != molecule.symbols[a]:
                 raise InputError(
-                    f"fix matches core atom {c}, a {symbol}, to atom {a} of {molecule!r}, a {molecule.symbols[a]}"
+                    f"fix matches core atom {c}, a {symbol}, to atom {a} of {molecule!r}, a "
+                    f"{molecule.symbols[a]}"
                 )
 
     def _matches(self, mol: Chem.Mol) -> tuple[list[int], list[tuple[int, ...]]]:
@@ -138,7 +142,8 @@ class TemplateCore:
             else "the core is in the molecule only in a way"
         )
         raise InputError(
-            f"{how} that its coordinates contradict, in {molecule!r}: {'; '.join((first or [])[:4])}"
+            f"{how} that its coordinates contradict, in {molecule!r}: "
+            f"{'; '.join((first or [])[:4])}"
         )
 
     def _misfit(self, mol: Chem.Mol, core: list[int], match: tuple[int, ...]) -> float:
@@ -146,7 +151,7 @@ class TemplateCore:
         of a tenth of the length.
         """
         radii = COVALENT_RADII_A
-        place = dict(zip(match, core))
+        place = dict(zip(match, core, strict=True))
         total = 0.0
         for bond in mol.GetBonds():
             i, j = bond.GetBeginAtom(), bond.GetEndAtom()
@@ -168,7 +173,7 @@ class TemplateCore:
         """
         atoms, rows = list(match), list(core)
         if not self.smarts:
-            for c, a in zip(core, match):
+            for c, a in zip(core, match, strict=True):
                 known, wanted = _hydrogens(self.query, c), _hydrogens(mol, a)
                 if len(known) <= len(wanted):
                     atoms += wanted[: len(known)]
@@ -186,7 +191,8 @@ class TemplateCore:
         ][:3]
         more = "at least " if len(matches) >= MAX_MATCHES else ""
         return (
-            f"the core is in the molecule in {more}{len(kinds)} different ways; atoms {list(taken)} were taken, others are "
+            f"the core is in the molecule in {more}{len(kinds)} different ways; atoms "
+            f"{list(taken)} were taken, others are "
             f"{', '.join(map(str, others))}. To choose, give fix=(core, {{core atom: atom}})"
         )
 
@@ -237,7 +243,8 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
     """
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(
-            f"fix must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, (SMARTS, coordinates), or {{atom index: (x, y, z)}}, "
+            f"fix must be a .sdf, .mol or .pdb file, an RDKit Mol with coordinates, (SMARTS, "
+            f"coordinates), or {{atom index: (x, y, z)}}, "
             f"not {type(mol).__name__}"
         )
     if given is not None and not given:
@@ -249,17 +256,20 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):  # attachment points of a scaffold
         numbers = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
         raise InputError(
-            f"the core has atoms without an element (attachment points '*') at {numbers}; remove them from it"
+            f"the core has atoms without an element (attachment points '*') at {numbers}; "
+            f"remove them from it"
         )
     frames = [conformer for conformer in mol.GetConformers() if conformer.Is3D()]
     if len(frames) != 1:
         raise InputError(
-            f"the core has {len(frames)} conformers in 3D, and needs one; for several, call once for each"
+            f"the core has {len(frames)} conformers in 3D, and needs one; for several, call "
+            f"once for each"
         )
     positions = frames[0].GetPositions()
     if not np.isfinite(positions).all():
         raise InputError(
-            "the core's coordinates hold NaN or infinite numbers; leave out atoms whose place is not known"
+            "the core's coordinates hold NaN or infinite numbers; leave out atoms whose "
+            "place is not known"
         )
     if len(positions) > 1 and not np.ptp(positions, axis=0).any():
         raise InputError("all atoms of the core are in one place: it has no real coordinates")
@@ -281,7 +291,8 @@ def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
         )
     if query.GetNumAtoms() != len(positions_A):
         raise InputError(
-            f"the SMARTS {smarts!r} in fix has {query.GetNumAtoms()} atoms, but {len(positions_A)} rows of coordinates"
+            f"the SMARTS {smarts!r} in fix has {query.GetNumAtoms()} atoms, but "
+            f"{len(positions_A)} rows of coordinates"
         )
     return TemplateCore(query, positions_A, smarts=True)
 
@@ -307,7 +318,8 @@ def read_core(path: Path) -> TemplateCore:
     )
     if len(entries) != 1:
         raise InputError(
-            f"{str(path)!r} holds {len(entries)} entries, and a core is one; write it to a file of its own"
+            f"{str(path)!r} holds {len(entries)} entries, and a core is one; write it to a "
+            f"file of its own"
         )
     with rdBase.BlockLogs():
         block = entries[0]
@@ -315,6 +327,7 @@ def read_core(path: Path) -> TemplateCore:
         mol = read(block, removeHs=False) or read(block, removeHs=False, sanitize=False)
     if mol is None or not mol.GetNumAtoms():
         raise InputError(
-            f"cannot read a core from {str(path)!r}; expected one molecule with coordinates in {suffix} format"
+            f"cannot read a core from {str(path)!r}; expected one molecule with coordinates "
+            f"in {suffix} format"
         )
     return mol_core(mol)

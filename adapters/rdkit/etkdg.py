@@ -85,7 +85,8 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
             raise InputError(f"max_attempts must be 1 or more, not {max_attempts}")
         if timeout_s is not None and not 0 < timeout_s < math.inf:
             raise InputError(
-                f"timeout_s must be a number of seconds above 0, or None for no limit; got {timeout_s}"
+                f"timeout_s must be a number of seconds above 0, or None for no limit; got "
+                f"{timeout_s}"
             )
         self.num_threads = num_threads
         self.max_attempts = max_attempts
@@ -93,7 +94,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         self.conditions: Conditions | None = None
 
     def conditioned(self, conditions: Conditions) -> ETKDG:
-        """This model with atoms held and distances kept: by RDKit's coordMap from
+        """The model with atoms held and distances kept: by RDKit's coordMap from
         random coordinates, and its bounds matrix.
         """
         model = copy.copy(self)
@@ -101,7 +102,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         return model
 
     def timed(self, timeout_s: float) -> ETKDG:
-        """This model with a time limit on each call of `sample`."""
+        """The model with a time limit on each call of `sample`."""
         model = copy.copy(self)
         model.timeout_s = timeout_s
         return model
@@ -111,7 +112,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         molecule: Molecule,
         seeds: NDArray[np.int64],
         *,
-        steps: int | None = None,
+        steps: int | None = None,  # noqa: ARG002 - of the protocol; ETKDG has none
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
         """Embed one conformer a seed.
@@ -130,7 +131,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         """
         if is_cage(molecule):
             return self._sample_apart(molecule, seeds)
-        return self._sample_here(molecule, seeds, callback)
+        return self.sample_here(molecule, seeds, callback)
 
     def never_embeds(self, molecule: Molecule) -> bool:
         """Whether no setting of RDKit embeds a molecule, so that further draws are in
@@ -158,9 +159,10 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         except (TimeLimitError, CrashError):
             return nothing
 
-    def _sample_here(
+    def sample_here(
         self, molecule: Molecule, seeds: NDArray[np.int64], callback: Callback | None
     ) -> NDArray[np.float64]:
+        """`sample` within the process that calls it, whatever the molecule."""
         mol = to_mol(molecule)
         folded = rdkit_seeds(seeds)
         known = None if self.conditions is None else self.conditions.of(molecule)
@@ -258,7 +260,7 @@ def _nothing(mol: Chem.Mol) -> NDArray[np.float64]:
 
 def _sampled(model: ETKDG, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
     """`model.sample` within the process that calls it."""
-    return model._sample_here(molecule, seeds, None)
+    return model.sample_here(molecule, seeds, None)
 
 
 def _with_core(positions_A: NDArray[np.float64], known: Known) -> NDArray[np.float64]:

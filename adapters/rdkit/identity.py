@@ -155,7 +155,7 @@ def _with_hydrogens(
     place = np.full(named.n_atoms, -1)
     place[heavy] = match
     if len(heavy) < named.n_atoms:
-        for k, a in zip(heavy, match):
+        for k, a in zip(heavy, match, strict=True):
             own, others = _hydrogens(named, k), _hydrogens(seen, a)
             if len(own) != len(others):
                 return None

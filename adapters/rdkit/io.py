@@ -292,13 +292,17 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
     mol = _mol_of(ensemble)
     smiles = molecule.smiles or Chem.MolToSmiles(Chem.RemoveHs(mol))
     rows = zip(
-        titles_of(ensemble), properties_of(ensemble), own_fields(ensemble, smiles, first_sample)
+        titles_of(ensemble),
+        properties_of(ensemble),
+        own_fields(ensemble, smiles, first_sample),
+        strict=True,
     )
     for name in list(mol.GetPropNames()):
         mol.ClearProp(name)
     for k, (title, properties, own) in enumerate(rows):
         mol.SetProp("_Name", one_line(title) or smiles)
-        yield f"{Chem.MolToMolBlock(mol, confId=k)}{field_lines(merged_fields(own, properties))}$$$$\n"
+        fields = field_lines(merged_fields(own, properties))
+        yield f"{Chem.MolToMolBlock(mol, confId=k)}{fields}$$$$\n"
 
 
 def write_sdf(
@@ -336,8 +340,10 @@ def write_pdb(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
         text = text.removesuffix("END\n")  # after ENDMDL, ASE takes END for an empty image
     head, rest = text.split("\n", 1) if text.startswith("COMPND") else ("", text)
     lines = [head] if head else []
-    for start in range(0, len(molecule.smiles), SMILES_WIDTH):
-        lines.append(SMILES_REMARK + molecule.smiles[start : start + SMILES_WIDTH])
+    lines += [
+        SMILES_REMARK + molecule.smiles[start : start + SMILES_WIDTH]
+        for start in range(0, len(molecule.smiles), SMILES_WIDTH)
+    ]
     _write(path, "\n".join([*lines, rest]), "w")
 
 
@@ -372,6 +378,7 @@ def write_mol(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     """
     if len(ensemble) != 1:
         raise InputError(
-            f"a .mol file holds one conformer, the ensemble has {len(ensemble)}; write .sdf, or pick one: ensemble[0]"
+            f"a .mol file holds one conformer, the ensemble has {len(ensemble)}; write .sdf, "
+            f"or pick one: ensemble[0]"
         )
     _write(path, next(sdf_records(ensemble)).removesuffix("$$$$\n"), "w")

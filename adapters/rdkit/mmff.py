@@ -14,11 +14,9 @@ from rdkit.Chem import rdForceFieldHelpers
 from equidrift.errors import InputTypeError, MoleculeError
 from equidrift.mmff import MMFFParameters, check_variant
 
-LINEAR_TYPES = (
-    4,
-    53,
-    61,
-)  # sp carbon and nitrogen: MMFF's cosine form takes the place of the cubic angle, and there is no stretch-bend
+# sp carbon and nitrogen: MMFF's cosine form takes the place of the cubic angle, and there is
+# no stretch-bend
+LINEAR_TYPES = (4, 53, 61)
 ELEMENTS = frozenset({1, 3, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 20, 26, 29, 30, 35, 53})
 WAY_OUT = "Give your own openmm System or app.ForceField instead of MMFF94."
 
@@ -42,7 +40,8 @@ def parameters(mol: Chem.Mol, variant: str = "MMFF94") -> MMFFParameters:
     check_variant(variant)
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(
-            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read"
+            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns "
+            f"None for what it cannot read"
         )
     mol = Chem.Mol(mol)  # MMFF's own aromaticity would otherwise be written into the caller's Mol
     _refuse(mol)
@@ -69,12 +68,14 @@ def _refuse(mol: Chem.Mol) -> None:
     implicit = [atom for atom in mol.GetAtoms() if atom.GetTotalNumHs(includeNeighbors=False)]
     if implicit:
         raise MoleculeError(
-            f"{_names(implicit)} has hydrogens that are not atoms of the Mol; call Chem.AddHs(mol, addCoords=True) first"
+            f"{_names(implicit)} has hydrogens that are not atoms of the Mol; call "
+            f"Chem.AddHs(mol, addCoords=True) first"
         )
     radicals = [atom for atom in mol.GetAtoms() if atom.GetNumRadicalElectrons()]
     if radicals:
         raise MoleculeError(
-            f"{_names(radicals)} carries unpaired electrons, and MMFF94 has no parameters for radicals. {WAY_OUT}"
+            f"{_names(radicals)} carries unpaired electrons, and MMFF94 has no parameters "
+            f"for radicals. {WAY_OUT}"
         )
     strange = [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() not in ELEMENTS]
     if strange:
@@ -144,14 +145,15 @@ def _array(rows: list[Any], width: int, dtype: Any = np.float64) -> NDArray[Any]
 
 def _missing(mol: Chem.Mol, term: str, atoms: tuple[int, ...]) -> MoleculeError:
     return MoleculeError(
-        f"MMFF94 has no {term} parameter for {_names([mol.GetAtomWithIdx(k) for k in atoms])}. {WAY_OUT}"
+        f"MMFF94 has no {term} parameter for "
+        f"{_names([mol.GetAtomWithIdx(k) for k in atoms])}. {WAY_OUT}"
     )
 
 
 def _bonds(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
     index = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
     found = [properties.GetMMFFBondStretchParams(mol, *pair) for pair in index]
-    for pair, row in zip(index, found):
+    for pair, row in zip(index, found, strict=True):
         if row is None:
             raise _missing(mol, "bond", pair)
     return {
@@ -231,9 +233,9 @@ def _pairs(mol: Chem.Mol, properties: Any) -> dict[str, NDArray[Any]]:
     """
     steps = Chem.GetDistanceMatrix(mol)
     first, second = np.nonzero(np.triu(steps >= 3, 1))
-    index = list(zip(first.tolist(), second.tolist()))
+    index = list(zip(first.tolist(), second.tolist(), strict=True))
     found = [properties.GetMMFFVdWParams(*pair) for pair in index]
-    for pair, row in zip(index, found):
+    for pair, row in zip(index, found, strict=True):
         if row is None:
             raise _missing(mol, "van der Waals", pair)
     return {

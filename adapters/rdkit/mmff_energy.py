@@ -39,7 +39,8 @@ class MMFFEnergy:
             properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(
                 self._mol, mmffVariant=variant
             )
-            # every pair counts: RDKit picks them by distance when the field is made, and the positions are not known yet
+            # every pair counts: RDKit picks them by distance when the field is made,
+            # and the positions are not known yet
             self._field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
                 self._mol, properties, nonBondedThresh=1e6
             )

@@ -15,7 +15,7 @@ from rdkit import Chem, rdBase
 from equidrift.adapters.rdkit.axial import axial_rows, set_axial, tell_dropped
 from equidrift.adapters.rdkit.building import add_bond, sanitised
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
-from equidrift.records import Ensemble, Molecule
+from equidrift.records import Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
 from equidrift.text import MAX_SMILES, check_text, split_smiles, tidy
 
@@ -74,7 +74,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def _mol_of_inchi(inchi: str) -> Chem.Mol:
-    mol = Chem.MolFromInchi(inchi)
+    mol: Chem.Mol | None = Chem.MolFromInchi(inchi)  # type: ignore[no-untyped-call]
     if mol is None:
         raise MoleculeError(f"cannot read the InChI {inchi!r}; check it, or give a SMILES")
     return mol
@@ -111,13 +111,15 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
     """
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(
-            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns None for what it cannot read"
+            f"expected an RDKit Mol, not {type(mol).__name__}; Chem.MolFromSmiles returns "
+            f"None for what it cannot read"
         )
     mol = Chem.AddHs(mol, addCoords=bool(mol.GetNumConformers()))
     Chem.AssignStereochemistry(mol)  # not by force: that would forget STEREOCIS and STEREOTRANS
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
         raise MoleculeError(
-            "the molecule holds an atom without an element ('*' or a query atom); replace it by a real one"
+            "the molecule holds an atom without an element ('*' or a query atom); replace it "
+            "by a real one"
         )
     _refuse_aromatic_chains(mol)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
@@ -211,7 +213,7 @@ def _residues(mol: Chem.Mol) -> dict[str, tuple[Any, ...]]:
     names = [i.GetName().strip() if i else "" for i in info]
     for owner, added in hydrogens.items():
         fresh = hydrogen_names(names[owner], len(added), info[owner].GetResidueName().strip())
-        for place, name in zip(added, fresh):
+        for place, name in zip(added, fresh, strict=True):
             names[place], info[place] = name, info[owner]
     if not info:
         return {}
@@ -243,7 +245,7 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
     """
     rw = Chem.RWMol()
     for k, (z, charge) in enumerate(
-        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist())
+        zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), strict=True)
     ):
         atom = Chem.Atom(z)
         atom.SetFormalCharge(charge)
@@ -252,7 +254,7 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
         if molecule.atom_names is not None:
             atom.SetMonomerInfo(_residue_info(molecule, k))
         rw.AddAtom(atom)
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         add_bond(rw, i, j, order)
     _set_radicals(rw, molecule)
     mol = sanitised(rw, f"RDKit cannot sanitise {molecule!r}")
@@ -281,33 +283,6 @@ def labelled_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = N
     for name, value in molecule.properties.items():
         mol.SetProp(name, value)
     return mol
-
-
-def isotope_masses_amu(molecule: Molecule, *, strict: bool = True) -> NDArray[np.float64]:
-    """(n,) masses of the atoms: of their isotopes, else of the elements as they occur.
-
-    Parameters
-    ----------
-    strict : refuse isotopes that are not known, as numbers that mark atoms are; else
-        these weigh what the element does.
-
-    Raises
-    ------
-    MoleculeError
-        for an isotope that is not known, where strict.
-    """
-    table = Chem.GetPeriodicTable()
-    masses = np.array([table.GetAtomicWeight(z) for z in molecule.numbers.tolist()], np.float64)
-    for k in np.flatnonzero(molecule.isotopes).tolist():
-        mass = table.GetMassForIsotope(int(molecule.numbers[k]), int(molecule.isotopes[k]))
-        if not mass > 0 and not strict:
-            continue
-        if not mass > 0:
-            raise MoleculeError(
-                f"atom {k} of {molecule!r} is {molecule.symbols[k]} of mass number {molecule.isotopes[k]}, of which no mass is known"
-            )
-        masses[k] = mass
-    return masses
 
 
 def _residue_info(molecule: Molecule, k: int) -> Chem.AtomPDBResidueInfo:
@@ -340,7 +315,8 @@ def _set_stereo(mol: Chem.Mol, molecule: Molecule) -> None:
         row = _tetrahedral_row(atom)
         if row is None or sorted(row) != sorted((centre, a, b, c, d)):
             raise MoleculeError(
-                f"tetrahedral row {(centre, a, b, c, d)} does not name the neighbours of atom {centre}"
+                f"tetrahedral row {(centre, a, b, c, d)} does not name the neighbours of "
+                f"atom {centre}"
             )
         if _odd([row.index(k, 1) for k in (a, b, c, d)]):
             atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CW)
@@ -379,21 +355,3 @@ def add_conformers(
         conformer.SetPositions(np.ascontiguousarray(frame))
         ids.append(mol.AddConformer(conformer, assignId=True))
     return ids
-
-
-def ensemble_of(mol: Chem.Mol) -> Ensemble:
-    """The graph and the 3D conformers of a Mol, in its own order; missing hydrogens are
-    placed behind its atoms.
-
-    Raises
-    ------
-    InputError
-        where there is no conformer in 3D.
-    """
-    frames = [conformer for conformer in mol.GetConformers() if conformer.Is3D()]
-    if not frames:
-        raise InputError("the Mol has no 3D conformer; embed it, or call equidrift.sample(mol, 10)")
-    whole = Chem.AddHs(mol, addCoords=True)
-    molecule = from_mol(whole)
-    positions = np.array([whole.GetConformer(frame.GetId()).GetPositions() for frame in frames])
-    return Ensemble(molecule, positions, provenance={"model": "given"})

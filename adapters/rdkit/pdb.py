@@ -104,7 +104,8 @@ def _molecules(
         if not same.all() and file.bonds:
             k = int(np.flatnonzero(~same)[0])
             raise MoleculeError(
-                f"the atoms of MODEL {models.index(rest[k]) + 1} are too far apart for the bonds that "
+                f"the atoms of MODEL {models.index(rest[k]) + 1} are too far apart for the "
+                f"bonds that "
                 "the CONECT records list; give each molecule a file of its own, or leave it out"
             )
         if template is None:
@@ -113,7 +114,7 @@ def _molecules(
         else:
             for molecule, positions in _stereoisomers(mol, frames[same], template):
                 yield check_template_stereo(molecule, template, positions), positions
-        rest = [model for model, fits in zip(rest, same.tolist()) if not fits]
+        rest = [model for model, fits in zip(rest, same.tolist(), strict=True) if not fits]
 
 
 def _has_bonds(mol: Chem.Mol, frames_A: NDArray[np.float64]) -> NDArray[np.bool_]:

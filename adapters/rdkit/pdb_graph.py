@@ -22,7 +22,7 @@ from equidrift.records import SYMBOLS
 from equidrift.residues import WATER, is_standard
 
 Model = Sequence[PdbAtom]
-CAPS = frozenset("ACE NME NMA NH2 FOR".split())  # neutral ends of peptides
+CAPS = frozenset(("ACE", "NME", "NMA", "NH2", "FOR"))  # neutral ends of peptides
 MAX_ATOMS = 99_999
 _VARIANTS = {
     **dict.fromkeys(("HID", "HIE", "HIP", "HSD", "HSE", "HSP"), "HIS"),
@@ -51,7 +51,7 @@ def pdb_graph(
             f"the atoms, bonds and hydrogens in the PDB file make the charge {total:+d}, and "
             f"charge={charge:+d} was given; leave it out, or mend the file"
         )
-    for atom, read in zip(mol.GetAtoms(), model):
+    for atom, read in zip(mol.GetAtoms(), model, strict=True):
         atom.SetIsotope(read.isotope)
         atom.SetMonomerInfo(_label(read))
     return mol
@@ -90,7 +90,9 @@ def _with_explicit_hydrogens(
     place = np.full(len(model), -1)
     place[kept] = np.arange(len(kept))
     skeleton = Skeleton(numbers[kept], place[bonds], positions[kept], given=orders)
-    known = np.array([_is_known(atom, z) for atom, z in zip(model, numbers.tolist())])[kept]
+    known = np.array([_is_known(atom, z) for atom, z in zip(model, numbers.tolist(), strict=True)])[
+        kept
+    ]
     structure = _structure(skeleton, [model[k] for k in kept.tolist()], known, charge)
     part = mol_of(Skeleton(skeleton.numbers, skeleton.bonds), structure)
     if not lone.any():
@@ -112,7 +114,9 @@ def _structure(
     """
     if charge is not None:
         return fit_charge(skeleton, charge)
-    written = sum(atom.charge or 0 for atom, told in zip(atoms, known.tolist()) if not told)
+    written = sum(
+        atom.charge or 0 for atom, told in zip(atoms, known.tolist(), strict=True) if not told
+    )
     totals = [] if known.all() else [(~known, written)]
     found = fitting_structure(skeleton, totals)
     if found is None and not written:
@@ -124,7 +128,8 @@ def _structure(
     problem = "" if found is None else _unlikely_anion(skeleton, found, atoms, known)
     if found is None or problem:
         raise MoleculeError(
-            f"the hydrogens in the PDB file do not complete its residues{problem}; check that every "
+            f"the hydrogens in the PDB file do not complete its residues{problem}; check "
+            f"that every "
             "hydrogen is there (openmm.app.Modeller adds them), take all of them out, or give "
             "charge=... (--charge) if that is right"
         )

@@ -146,7 +146,7 @@ def _fit_atoms(molecule: Molecule, skeleton: Skeleton, charges_known: bool) -> S
         return free
     each = np.eye(molecule.n_atoms, dtype=bool)
     charges = molecule.formal_charges.tolist()
-    fitted = best_structure(skeleton, list(zip(each, charges)))
+    fitted = best_structure(skeleton, list(zip(each, charges, strict=True)))
     if fitted is not None:
         return fitted
     k = int(np.flatnonzero(free.charges != molecule.formal_charges)[0])
@@ -205,9 +205,9 @@ def mol_of(skeleton: Skeleton, structure: Structure) -> Chem.Mol:
     one.
     """
     rw = _bare(skeleton.numbers)
-    for atom, charge in zip(rw.GetAtoms(), structure.charges.tolist()):
+    for atom, charge in zip(rw.GetAtoms(), structure.charges.tolist(), strict=True):
         atom.SetFormalCharge(charge)
-    for (i, j), order in zip(skeleton.bonds.tolist(), structure.orders.tolist()):
+    for (i, j), order in zip(skeleton.bonds.tolist(), structure.orders.tolist(), strict=True):
         add_bond(rw, i, j, order)
     mol = sanitised(rw, "the bonds found do not make a molecule")
     if skeleton.positions_A is not None:
@@ -233,9 +233,11 @@ def refuse_drawing(mol: Chem.Mol) -> None:
         sp3 = atom.GetHybridization() == Chem.HybridizationType.SP3 and atom.GetSymbol() == "C"
         if atom.GetDegree() >= 4 or (atom.GetDegree() == 3 and sp3):
             raise MoleculeError(
-                f"the coordinates are a flat drawing, though they are said to be 3D: all atoms lie in "
+                f"the coordinates are a flat drawing, though they are said to be 3D: all "
+                f"atoms lie in "
                 f"one plane, atom {atom.GetIdx()} ({atom.GetSymbol()}) with its {atom.GetDegree()} "
-                "neighbours among them; sample conformers of the molecule instead (equidrift sample)"
+                "neighbours among them; sample conformers of the molecule instead (equidrift "
+                "sample)"
             )
 
 

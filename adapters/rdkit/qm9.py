@@ -50,7 +50,7 @@ def match_geometry(
     aromatic = [bond.GetIsAromatic() for bond in mol.GetBonds()]
     Chem.Kekulize(mol, clearAromaticFlags=True)
     ends = [(place[b.GetBeginAtomIdx()], place[b.GetEndAtomIdx()]) for b in mol.GetBonds()]
-    ends += list(zip(heavy[parent], np.flatnonzero(numbers == 1)))
+    ends += list(zip(heavy[parent], np.flatnonzero(numbers == 1), strict=True))
     orders = [int(b.GetBondTypeAsDouble()) for b in mol.GetBonds()] + [1] * len(parent)
     charges = np.zeros(len(numbers), np.int8)
     charges[place] = [atom.GetFormalCharge() for atom in mol.GetAtoms()]
@@ -98,7 +98,7 @@ def _shortest_pairs(ratio: NDArray[np.float64], count: int) -> list[tuple[int, i
     order = np.argsort(ratio[i, j])[:count]
     if count and ratio[i[order[-1]], j[order[-1]]] >= LONGEST:
         return None
-    return list(zip(i[order].tolist(), j[order].tolist()))
+    return list(zip(i[order].tolist(), j[order].tolist(), strict=True))
 
 
 def _best_match(
@@ -130,7 +130,7 @@ def _skeleton(numbers: list[int], hydrogens: list[int], pairs: list[tuple[int, i
     so that a match respects them.
     """
     rw = Chem.RWMol()
-    for z, h in zip(numbers, hydrogens):
+    for z, h in zip(numbers, hydrogens, strict=True):
         atom = Chem.Atom(int(z))
         atom.SetIsotope(int(h) + 1)
         rw.AddAtom(atom)

@@ -120,6 +120,7 @@ def require_mmff(mol: Chem.Mol, molecule: Molecule) -> None:
         typed = rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol)
     if not typed:
         raise MoleculeError(
-            f"MMFF94 has no parameters for {molecule!r} (it knows H C N O F Si P S Cl Br I in common bonding); "
+            f"MMFF94 has no parameters for {molecule!r} (it knows H C N O F Si P S Cl Br I "
+            f"in common bonding); "
             "use model='etkdg', which needs none"
         )

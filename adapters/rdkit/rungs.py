@@ -39,7 +39,8 @@ def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
     missing = count - len(ids)
     in_time = time.monotonic() - begun < options.timeout
     if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
-        raise KeyboardInterrupt  # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
+        # RDKit catches Ctrl-C by itself and returns early: conformers are missing that never failed
+        raise KeyboardInterrupt
     return np.array([mol.GetConformer(i).GetPositions() for i in ids]).reshape(
         -1, mol.GetNumAtoms(), 3
     )

@@ -50,8 +50,8 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
         if there may be more than MAX_ISOMERS of them.
     """
     mol = to_mol(molecule)
-    options = StereoEnumerationOptions(unique=True)
-    count = GetStereoisomerCount(mol, options)
+    options = StereoEnumerationOptions(unique=True)  # type: ignore[no-untyped-call]
+    count = GetStereoisomerCount(mol, options)  # type: ignore[no-untyped-call]
     if count > MAX_ISOMERS:
         raise MoleculeError(
             f"{molecule!r} may have {count} stereoisomers, and {MAX_ISOMERS} are made at most; "
@@ -59,7 +59,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
         )
     isomers = [
         (Chem.MolToSmiles(Chem.RemoveHs(isomer)), isomer)
-        for isomer in EnumerateStereoisomers(mol, options)
+        for isomer in EnumerateStereoisomers(mol, options)  # type: ignore[no-untyped-call]
     ]
     if len(isomers) == 1 and not open_stereo(molecule):
         return [molecule]
@@ -84,4 +84,5 @@ def _label(atom: Chem.Atom) -> str:
 
 
 def _is_cumulated(atom: Chem.Atom) -> bool:
-    return sum(bond.GetBondType() == Chem.BondType.DOUBLE for bond in atom.GetBonds()) > 1
+    double = [bond for bond in atom.GetBonds() if bond.GetBondType() == Chem.BondType.DOUBLE]
+    return len(double) > 1

@@ -65,12 +65,12 @@ def _header(row: list[str], file: Path) -> list[str]:
 
 
 def _entry(header: list[str], row: list[str], line: int) -> tuple[str, Callable[[], Molecule]]:
-    cells = {name.lower(): cell.strip() for name, cell in zip(header, row)}
+    cells = {name.lower(): cell.strip() for name, cell in zip(header, row, strict=False)}
     title = one_line(tidy(cells.get(NAME, "")))
     special = (SMILES, NAME, "")
     properties = {
         name: tidy(cell.strip(), lines=True)
-        for name, cell in zip(header, row)
+        for name, cell in zip(header, row, strict=False)
         if name.lower() not in special and cell.strip()
     }
     problem = ""
@@ -131,7 +131,8 @@ def mol_of_mol2(block: str) -> Chem.Mol:
             ) from error
     if mol is None or not mol.GetNumAtoms():
         raise MoleculeError(
-            "cannot read the mol2 block: its atom types or bonds do not make a molecule (RDKit reads "
+            "cannot read the mol2 block: its atom types or bonds do not make a molecule "
+            "(RDKit reads "
             "Corina's types); give it as SDF"
         )
     return mol

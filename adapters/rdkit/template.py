@@ -179,7 +179,9 @@ def _match(
         return tuple(matches[0])
     order = {
         frozenset(pair): bond_order
-        for pair, bond_order in zip(template.bonds.tolist(), template.bond_orders.tolist())
+        for pair, bond_order in zip(
+            template.bonds.tolist(), template.bond_orders.tolist(), strict=True
+        )
     }
     orders = np.array([order[frozenset((told.atoms[i], told.atoms[j]))] for i, j in told.bonds])
     rows = np.array(told.bonds, np.int64).reshape(-1, 2)
@@ -208,7 +210,7 @@ def _laid(
         atom.SetFormalCharge(int(template.formal_charges[k]))
         atom.SetIsotope(int(template.isotopes[k]))
         atom.SetNumExplicitHs(told.hydrogens[row] - seen.hydrogens[match[row]])
-    for (i, j), order in zip(template.bonds.tolist(), template.bond_orders.tolist()):
+    for (i, j), order in zip(template.bonds.tolist(), template.bond_orders.tolist(), strict=True):
         if i in place and j in place:
             add_bond(rw, place[i], place[j], order)
     kept = set(seen.atoms)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import QED, rdMolDescriptors
+from rdkit.Chem import QED, Descriptors, rdMolDescriptors
 
 from equidrift.adapters.rdkit.building import add_bond
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol, to_mol
@@ -25,15 +25,16 @@ System = tuple[Molecule, NDArray[np.float64]]
 def _unsanitised(molecule: Molecule) -> Chem.Mol:
     """The atoms and bonds as they are, nothing perceived and nothing refused."""
     rw = Chem.RWMol()
-    for z, charge in zip(molecule.numbers.tolist(), molecule.formal_charges.tolist()):
+    for z, charge in zip(molecule.numbers.tolist(), molecule.formal_charges.tolist(), strict=True):
         atom = Chem.Atom(z)
         atom.SetFormalCharge(charge)
         atom.SetNoImplicit(True)
         rw.AddAtom(atom)
-    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist()):
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
         if order not in ORDERS:
             raise MoleculeError(
-                f"a bond of order {order:g} is none of {', '.join(f'{known:g}' for known in ORDERS)}"
+                f"a bond of order {order:g} is none of "
+                f"{', '.join(f'{known:g}' for known in ORDERS)}"
             )
         add_bond(rw, i, j, order)
     return rw.GetMol()
@@ -131,9 +132,9 @@ def descriptors(molecules: Sequence[Molecule]) -> NDArray[np.float64]:
     for molecule in molecules:
         mol = Chem.RemoveHs(to_mol(molecule))
         log_p, _ = rdMolDescriptors.CalcCrippenDescriptors(mol)
-        rows.append(
-            (rdMolDescriptors._CalcMolWt(mol), log_p, rdMolDescriptors.CalcTPSA(mol), QED.qed(mol))
-        )
+        weight = Descriptors.MolWt(mol)  # type: ignore[attr-defined]  # made at import
+        qed = QED.qed(mol)  # type: ignore[no-untyped-call]
+        rows.append((weight, log_p, rdMolDescriptors.CalcTPSA(mol), qed))
     return np.array(rows, np.float64).reshape(-1, len(DESCRIPTORS))
 
 

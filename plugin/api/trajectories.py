@@ -113,7 +113,8 @@ def interpolate(
         return run(interpolation_job(trajectory, n_frames, settings), n, progress)
     if n_frames is not None:
         raise InputError(
-            "give either n_frames, to put new frames between the given ones, or given, which atoms are known, not both"
+            "give either n_frames, to put new frames between the given ones, or given, which "
+            "atoms are known, not both"
         )
     return run(masked_job(trajectory, given, settings), n, progress)
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.checks.geometry import COVALENT_RADII_A, MAX_ATOMS, check_supported
+from equidrift.checks.geometry import COVALENT_RADII_A
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.graph import walks
-from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.units import BOHR_PER_A, BOLTZMANN_AMU_A2_PER_FS2_K, NM_PER_A
 
@@ -29,8 +28,7 @@ _FREE_STEP_A = 3.0  # a molecule moves less than this between frames, unless ...
 _FASTEST_A_PER_FS = 0.02
 _USUAL = 8.0  # ... or its other steps are as long
 _HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs apart show 1e5 K
-_LAST_FRAME_FS = 100.0  # spacing from which the last frame is the better forecast (docs/measured)
-_UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
+UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 
 def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True) -> Trajectory:
@@ -55,7 +53,8 @@ def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True
     """
     if not isinstance(trajectory, Trajectory):
         raise InputTypeError(
-            f"expected a Trajectory, not {type(trajectory).__name__}; equidrift.load_trajectory(file, topology) reads one, and "
+            f"expected a Trajectory, not {type(trajectory).__name__}; "
+            f"equidrift.load_trajectory(file, topology) reads one, and "
             "Trajectory(molecule, positions_A, time_fs) makes one of arrays"
         )
     if not len(trajectory) or not trajectory.molecule.n_atoms:
@@ -74,13 +73,16 @@ def check_finite(trajectory: Trajectory) -> None:
         frame, atom = bad[0].tolist()
         frames = len(np.unique(bad[:, 0]))
         raise InputError(
-            f"positions_A of frame {frame}, atom {atom} ({trajectory.molecule.symbols[atom]}) are not finite "
-            f"({frames} of {len(trajectory)} frames hold NaN or infinity); cut the trajectory before that frame, or run "
+            f"positions_A of frame {frame}, atom {atom} "
+            f"({trajectory.molecule.symbols[atom]}) are not finite "
+            f"({frames} of {len(trajectory)} frames hold NaN or infinity); cut the "
+            f"trajectory before that frame, or run "
             "the dynamics again with a shorter time step"
         )
     if not np.isfinite(trajectory.time_fs).all():
         raise InputError(
-            "time_fs holds NaN or infinity; give the time of each frame, or dt_fs where the file is read"
+            "time_fs holds NaN or infinity; give the time of each frame, or dt_fs where the "
+            "file is read"
         )
 
 
@@ -92,7 +94,8 @@ def check_units(trajectory: Trajectory) -> None:
     for name, factor in _UNITS.items():
         if factor / _UNIT_WINDOW < ratio < factor * _UNIT_WINDOW:
             raise InputError(
-                f"positions_A look like {name}: the bonds are {ratio:.2f} of their length in A at the median; multiply the positions by "
+                f"positions_A look like {name}: the bonds are {ratio:.2f} of their length in "
+                f"A at the median; multiply the positions by "
                 f"{1 / factor:.6g} (OpenMM quantities: value_in_unit(unit.angstrom))"
             )
 
@@ -144,7 +147,8 @@ def unwrapped(
     boxes = np.broadcast_to(np.asarray(box_A, np.float64), (len(x), 3, 3))
     if not (np.abs(np.linalg.det(boxes)) > 1e-6).all():
         raise InputError(
-            f"box_A has no volume: {np.asarray(box_A).tolist()}; give three cell vectors as rows in A, or None for no box"
+            f"box_A has no volume: {np.asarray(box_A).tolist()}; give three cell vectors as "
+            f"rows in A, or None for no box"
         )
     inverse = np.linalg.inv(boxes)
 
@@ -181,7 +185,8 @@ def _check_torn(trajectory: Trajectory) -> None:
 
     if torn.mean(axis=1).min() > _SCRAMBLED:
         raise InputError(
-            f"{first(torn)}, and {torn[0].sum()} of {torn.shape[1]} bonds are as long: the atoms of the trajectory do not come in the "
+            f"{first(torn)}, and {torn[0].sum()} of {torn.shape[1]} bonds are as long: the "
+            f"atoms of the trajectory do not come in the "
             "topology's order; give the topology (PDB, SDF) that the trajectory was made with"
         )
     apart = torn & (lengths > _APART_A)
@@ -191,12 +196,14 @@ def _check_torn(trajectory: Trajectory) -> None:
         )
     if apart.any():
         raise InputError(
-            f"{first(apart)}, whatever periodic image is taken: the box is wrong, or the bond broken; cut the trajectory before it breaks"
+            f"{first(apart)}, whatever periodic image is taken: the box is wrong, or the "
+            f"bond broken; cut the trajectory before it breaks"
         )
 
 
 _UNWRAP = (
-    "Give the box (box_A=, or a file that carries it), or unwrap the trajectory first: MDAnalysis.transformations.unwrap and NoJump, "
+    "Give the box (box_A=, or a file that carries it), or unwrap the trajectory first: "
+    "MDAnalysis.transformations.unwrap and NoJump, "
     "or gmx trjconv -pbc nojump"
 )
 
@@ -216,7 +223,8 @@ def _check_jumps(trajectory: Trajectory) -> None:
     if len(wrong):
         k = int(wrong[0])
         raise InputError(
-            f"the molecule moves by {steps[k]:.2f} A from frame {k} to frame {k + 1} ({apart[k]:g} fs): does it jump across a periodic "
+            f"the molecule moves by {steps[k]:.2f} A from frame {k} to frame {k + 1} "
+            f"({apart[k]:g} fs): does it jump across a periodic "
             f"boundary? {_UNWRAP}"
         )
 
@@ -235,22 +243,26 @@ def even(trajectory: Trajectory) -> Trajectory:
     time_fs, dt_fs = trajectory.time_fs, trajectory.dt_fs
     if not dt_fs > 0:
         raise InputError(
-            f"time_fs goes from {time_fs[0]:g} to {time_fs[-1]:g} fs in {len(time_fs)} frames; give dt_fs, the time between frames"
+            f"time_fs goes from {time_fs[0]:g} to {time_fs[-1]:g} fs in {len(time_fs)} "
+            f"frames; give dt_fs, the time between frames"
         )
     rounding = 2.0 * float(np.finfo(np.float32).eps) * float(np.abs(time_fs).max())
     if rounding > 0.5 * dt_fs:
         raise InputError(
-            f"the frames are {dt_fs:g} fs apart at {time_fs[0]:g} fs, where a file's single precision resolves no "
+            f"the frames are {dt_fs:g} fs apart at {time_fs[0]:g} fs, where a file's single "
+            f"precision resolves no "
             f"more than {rounding:.2g} fs; give dt_fs, the time between frames"
         )
     grid = time_fs[0] + dt_fs * np.arange(len(time_fs))
     off = np.abs(time_fs - grid)
-    if off.max() > _UNEVEN * dt_fs + rounding:
+    if off.max() > UNEVEN * dt_fs + rounding:
         steps = np.diff(time_fs)
         k = int(np.abs(steps - np.median(steps)).argmax())
         raise InputError(
-            f"time steps are unequal: {steps[k]:g} fs from frame {k} to {k + 1}, {np.median(steps):g} fs usually; give evenly spaced "
-            "frames (trajectory[::stride]), fill what is missing by equidrift.interpolate, or give dt_fs where the file's times are wrong"
+            f"time steps are unequal: {steps[k]:g} fs from frame {k} to {k + 1}, "
+            f"{np.median(steps):g} fs usually; give evenly spaced "
+            "frames (trajectory[::stride]), fill what is missing by equidrift.interpolate, "
+            "or give dt_fs where the file's times are wrong"
         )
     return trajectory.replace(time_fs=grid)
 
@@ -272,7 +284,8 @@ def check_related(trajectory: Trajectory) -> None:
         raise InputError(
             f"from one frame to the next, {trajectory.dt_fs:g} fs later, the atoms move as at "
             f"{temperature_K:,.0f} K: these are no successive frames of dynamics but unrelated "
-            "conformers, or their times are wrong; give a trajectory of dynamics, with dt_fs (--dt) "
+            "conformers, or their times are wrong; give a trajectory of dynamics, with dt_fs "
+            "(--dt) "
             "if the file's times are wrong"
         )
 
@@ -287,70 +300,6 @@ def apparent_temperature_K(trajectory: Trajectory) -> float:
     speeds = (steps**2).sum(axis=-1) / trajectory.dt_fs**2  # (n_steps, n_atoms), A^2/fs^2
     twice_kinetic = float(np.median((masses * speeds).mean(axis=1)))  # amu A^2/fs^2
     return twice_kinetic / (3 * BOLTZMANN_AMU_A2_PER_FS2_K)
-
-
-def worth(model: TrajectoryModel, trajectory: Trajectory) -> list[str]:
-    """What a user should know before a forecast: where the last frame is better."""
-    if model.name in ("last-frame", "constant-velocity") or len(trajectory) < 2:
-        return []
-    if trajectory.dt_fs < _LAST_FRAME_FS * (1 - _UNEVEN):
-        return []
-    return [
-        f"the frames are {trajectory.dt_fs:g} fs apart, and from {_LAST_FRAME_FS:g} fs on repeating "
-        "the last frame has a smaller error than any sample (0.30 against 0.53 A at 100 fs, 2.4 "
-        "against 3.2 A at 1000 fs): take --model last-frame, frames closer in time, or plain MD, "
-        "which has no such limit"
-    ]
-
-
-def check_model(
-    model: TrajectoryModel, trajectory: Trajectory, *, n_given: int, between: bool = False
-) -> None:
-    """Refuse what the model was not made for.
-
-    Parameters
-    ----------
-    trajectory : with the spacing of frames that the model will see.
-    n_given : frames that are given.
-    between : whether the spacing is that of frames to be put between given ones.
-
-    Raises
-    ------
-    InputError
-        for too few frames, or a spacing outside the trained range. MoleculeError for
-        elements, sizes or charges that it does not know.
-    """
-    name, need = model.name, int(model.min_frames)
-    if n_given < need:
-        raise InputError(
-            f"the model {name!r} needs {need} given frames, and there are {n_given}; give a longer trajectory, "
-            "or a model that needs fewer (last-frame: 1, constant-velocity: 2)"
-        )
-    if model.elements is not None:
-        check_supported(trajectory.molecule, model.elements, model.max_atoms or MAX_ATOMS)
-    if len(trajectory) < 2:
-        raise InputError(
-            f"{trajectory!r} has a single frame, from which no spacing can be told; give at least two frames"
-        )
-    _check_spacing(model, trajectory.dt_fs, between)
-
-
-def _check_spacing(model: TrajectoryModel, dt_fs: float, between: bool) -> None:
-    low, high = (float(bound) for bound in model.dt_range_fs)
-    if low * (1 - _UNEVEN) <= dt_fs <= high * (1 + _UNEVEN):
-        return
-    if between:
-        out = "put fewer frames between" if dt_fs < low else "put more frames between"
-    elif dt_fs < low:
-        stride = math.ceil(low / dt_fs * (1 - _UNEVEN))
-        out = f"keep one frame in {stride}: trajectory[::{stride}] or --stride {stride}"
-    else:
-        out = "write frames more often, or put frames between by equidrift.interpolate"
-    ps = " Are the times in ps? time_fs is in fs." if low <= dt_fs * 1000 <= high else ""
-    are = "would be" if between else "are"
-    raise InputError(
-        f"frames {are} {dt_fs:g} fs apart, and the model {model.name!r} was trained on {low:g} to {high:g} fs; {out}.{ps}"
-    )
 
 
 def check_same_atoms(
@@ -370,11 +319,13 @@ def check_same_atoms(
             "the trajectory seems to lack hydrogens; write it with all atoms"
             if n_atoms == molecule.n_atoms - hydrogens
             else (
-                "give the topology of exactly these atoms; of a solvated system, write the molecule alone: select_atoms(...).write(...)"
+                "give the topology of exactly these atoms; of a solvated system, write the "
+                "molecule alone: select_atoms(...).write(...)"
             )
         )
         raise MoleculeError(
-            f"{where} has {n_atoms} atoms a frame, but the topology {molecule!r} has {molecule.n_atoms}; {hint}"
+            f"{where} has {n_atoms} atoms a frame, but the topology {molecule!r} has "
+            f"{molecule.n_atoms}; {hint}"
         )
     if numbers is None:
         return
@@ -390,5 +341,6 @@ def check_same_atoms(
             else "give the topology of this molecule"
         )
         raise MoleculeError(
-            f"atom {k} is {SYMBOLS[int(numbers[k])]} in {where}, but {molecule.symbols[k]} in the topology {molecule!r}; {hint}"
+            f"atom {k} is {SYMBOLS[int(numbers[k])]} in {where}, but {molecule.symbols[k]} "
+            f"in the topology {molecule!r}; {hint}"
         )

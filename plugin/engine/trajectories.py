@@ -17,15 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
+from equidrift.checks.frames import check_model, worth
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.checks.trajectory import (
-    check_model,
-    check_related,
-    check_trajectory,
-    check_units,
-    even,
-    worth,
-)
+from equidrift.checks.trajectory import check_related, check_trajectory, check_units, even
 from equidrift.engine.frames import BROKEN, Draw, Job, Settings, make_settings, sorted_sum
 from equidrift.engine.gaps import Completion, grid_of, windows
 from equidrift.errors import InputError

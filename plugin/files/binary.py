@@ -44,7 +44,8 @@ def check_binary(path: str | os.PathLike[str]) -> None:
 
 def _broken(path: str | os.PathLike[str], what: str) -> InputError:
     return InputError(
-        f"cannot read {os.fspath(path)!r}: {what}; it is damaged or of another format, write it again"
+        f"cannot read {os.fspath(path)!r}: {what}; it is damaged or of another format, write "
+        f"it again"
     )
 
 
@@ -84,7 +85,8 @@ def _check_xtc(stream: IO[bytes], size: int) -> None:
             or not 9 <= small < 73
         ):
             raise InputError(
-                f"a frame's packing (precision {precision:g}, spans {spans}, index {small}) is out of range"
+                f"a frame's packing (precision {precision:g}, spans {spans}, index {small}) "
+                f"is out of range"
             )
         n_bytes = (
             _integers(stream, 1)[0]
@@ -146,7 +148,8 @@ def _check_dcd(stream: IO[bytes], size: int) -> None:
     frame = 3 * (4 * n_atoms + 8) + (56 if control[10] else 0)
     if (size - stream.tell()) % frame:
         raise InputError(
-            f"the {size - stream.tell()} bytes after its header are no whole number of frames of {n_atoms} atoms"
+            f"the {size - stream.tell()} bytes after its header are no whole number of "
+            f"frames of {n_atoms} atoms"
         )
 
 

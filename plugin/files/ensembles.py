@@ -94,7 +94,8 @@ def _frames(
 
     if top is None:
         raise InputError(
-            f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., --top), a PDB, an SDF or a SMILES with its "
+            f"a {Path(path).suffix} file holds no bonds: give the topology too (top=..., "
+            f"--top), a PDB, an SDF or a SMILES with its "
             "atoms in this order"
         )
     read: Any = load_trajectory(path, top, dt_fs=1.0, charge=charge, smiles=smiles)
@@ -176,7 +177,8 @@ def load(
     first = next(ensembles)
     if next(ensembles, None) is not None:
         raise InputError(
-            f"{os.fspath(path)!r} holds several molecules; read it with equidrift.files.ensembles.load_all"
+            f"{os.fspath(path)!r} holds several molecules; read it with "
+            f"equidrift.files.ensembles.load_all"
         )
     return first
 

@@ -255,7 +255,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
         raise InputError(f"it holds {name[:80]!r}, which is no array")
     if member.file_size > _MAX_RATIO * member.compress_size + _MAX_MEMBER:
         raise InputError(
-            f"the array {name!r} claims {member.file_size} bytes, more than its {member.compress_size} packed ones can hold"
+            f"the array {name!r} claims {member.file_size} bytes, more than its "
+            f"{member.compress_size} packed ones can hold"
         )
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
@@ -274,7 +275,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
             raise InputError(f"the array {name!r} has the type {dtype} and the shape {shape}")
         if size != member.file_size - stream.tell():
             raise InputError(
-                f"the array {name!r} should have {size} bytes, and has {member.file_size - stream.tell()}"
+                f"the array {name!r} should have {size} bytes, and has "
+                f"{member.file_size - stream.tell()}"
             )
         raw = stream.read(size)
         if len(raw) != size:

@@ -320,7 +320,8 @@ class StreamWriter:
         done = state["size"] or any(state["position"]) or self.window.exists()
         if done and not overwrite:
             raise InputError(
-                f"{str(self.path)!r} has an unfinished run of another command (its inputs, options, "
+                f"{str(self.path)!r} has an unfinished run of another command (its inputs, "
+                f"options, "
                 "weights or version differ); repeat that command to finish it, give another path, "
                 "or drop it with --overwrite"
             )

@@ -49,7 +49,8 @@ def _topology_file(path: Path, charge: int | None, smiles: str | None) -> Molecu
     molecule: Molecule = records[0].molecule
     if any(record.molecule != molecule for record in records):
         raise InputError(
-            f"the topology {str(path)!r} holds {len(records)} different molecules; give a file with the trajectory's alone"
+            f"the topology {str(path)!r} holds {len(records)} different molecules; give a "
+            f"file with the trajectory's alone"
         )
     return molecule
 

@@ -118,7 +118,8 @@ def _molecule_for(file: Path, topology: Any, charge: int | None, smiles: str | N
         molecule: Molecule = host_function("ase", "molecule_of_file")(file, charge, smiles)
         return molecule
     raise InputError(
-        f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a SMILES with its atoms in this order"
+        f"a {file.suffix} file holds no bonds: give the topology too, a PDB, an SDF or a "
+        f"SMILES with its atoms in this order"
     )
 
 

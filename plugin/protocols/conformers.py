@@ -160,7 +160,9 @@ class EnergyRefiner(Refiner, Protocol):
     conformers (k, n_atoms, 3), which can be compared within a molecule.
     """
 
-    def energies_eV(self, molecule: Molecule, positions_A: Floats) -> Floats: ...
+    def energies_eV(self, molecule: Molecule, positions_A: Floats) -> Floats:
+        """Energies (k,) in eV of conformers (k, n_atoms, 3) in A."""
+        ...
 
 
 @runtime_checkable

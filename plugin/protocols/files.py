@@ -14,16 +14,22 @@ class EnsembleWriter(Protocol):
     `first_sample`, the number of the first of these samples in the file.
     """
 
-    def __call__(self, ensemble: Ensemble, path: Path, /) -> None: ...
+    def __call__(self, ensemble: Ensemble, path: Path, /) -> None:
+        """Write the whole file."""
+        ...
 
 
 class TrajectoryWriter(Protocol):
     """Writes a trajectory to one file."""
 
-    def __call__(self, trajectory: Trajectory, path: Path, /) -> None: ...
+    def __call__(self, trajectory: Trajectory, path: Path, /) -> None:
+        """Write the whole file."""
+        ...
 
 
 class EnsembleReader(Protocol):
     """Reads the conformers of a file, one ensemble for each molecule in it."""
 
-    def __call__(self, path: Path, /) -> Iterator[Ensemble]: ...
+    def __call__(self, path: Path, /) -> Iterator[Ensemble]:
+        """The ensembles in the order of the file."""
+        ...

@@ -2,7 +2,7 @@
 equal.
 
 A test class inherits `HostContract`, says how the host's object is made and read, and
-names what the host cannot carry, and what its adapter drops.
+names what the host cannot carry.
 """
 
 from __future__ import annotations
@@ -75,9 +75,6 @@ class HostContract:
     # fields that the host has no place for
     lost_of_molecule: ClassVar[frozenset[str]] = frozenset()
     lost_of_ensemble: ClassVar[frozenset[str]] = frozenset()
-    # fields that the host has a place for, and the adapter does not carry yet
-    dropped_of_molecule: ClassVar[frozenset[str]] = frozenset()
-    dropped_of_ensemble: ClassVar[frozenset[str]] = frozenset()
 
     def into(self, ensemble: Ensemble) -> Any:
         """The host's object."""
@@ -109,7 +106,7 @@ class HostContract:
         back = self.back(self.into(ensemble)).molecule
         kept = same(getattr(back, field), getattr(ensemble.molecule, field))
         blank = is_blank(ensemble.molecule, field)
-        assert blank or kept == (field not in self.lost_of_molecule | self.dropped_of_molecule)
+        assert blank or kept == (field not in self.lost_of_molecule)
 
     @pytest.mark.parametrize("field", ENSEMBLE_FIELDS)
     def test_field_of_the_samples_comes_back_or_is_named_as_lost(
@@ -117,7 +114,7 @@ class HostContract:
     ) -> None:
         back = self.back(self.into(ensemble))
         kept = same(getattr(back, field), getattr(ensemble, field))
-        assert kept == (field not in self.lost_of_ensemble | self.dropped_of_ensemble)
+        assert kept == (field not in self.lost_of_ensemble)
 
     def test_ensemble_is_left_alone_by_what_the_host_does(self, ensemble: Ensemble) -> None:
         before = ensemble.positions_A.copy()

@@ -9,7 +9,7 @@ import numpy as np
 from equidrift import inputs
 from equidrift.adapters.ase import atoms as ase_atoms
 from equidrift.adapters.mdanalysis import universe as mda_universe
-from equidrift.adapters.rdkit import molecule as rdkit_molecule
+from equidrift.adapters.rdkit import carried as rdkit_carried
 from equidrift.records import Ensemble
 from tests.contract.host import HostContract
 
@@ -28,20 +28,13 @@ class TestASE(HostContract):
 
 
 class TestRDKit(HostContract):
-    """A Mol has properties, and so has each Conformer; `to_rdkit` writes the molecule's
-    alone, so that energies and seeds travel by SDF files only.
-    """
-
-    dropped_of_molecule: ClassVar[frozenset[str]] = frozenset({"smiles"})
-    dropped_of_ensemble: ClassVar[frozenset[str]] = frozenset(
-        {"seeds", "energies_eV", "log_prob", "valid", "scores", "properties"}
-    )
+    """A Mol has properties, and so has each Conformer: nothing is lost."""
 
     def into(self, ensemble: Ensemble) -> Any:
         return ensemble.to_rdkit()
 
     def back(self, made: Any) -> Ensemble:
-        return rdkit_molecule.ensemble_of(made)
+        return rdkit_carried.ensemble_of(made)
 
     def move(self, made: Any) -> None:
         made.GetConformer(0).SetAtomPosition(0, (9.0, 9.0, 9.0))
@@ -71,17 +64,12 @@ class TestOpenMM(HostContract):
 
 
 class TestMDAnalysis(HostContract):
-    """A Universe has float32 positions, masses and numbers by frame; isotopes could be
-    read from the masses, `valid` and `scores` be kept with the frames.
+    """A Universe has float32 positions, masses, which tell isotopes, and whatever is
+    known of each frame.
     """
 
     tolerance_A: ClassVar[float] = 1e-5
-    lost_of_molecule: ClassVar[frozenset[str]] = frozenset(
-        {"name", "smiles", "atom_maps", "properties"}
-    )
-    lost_of_ensemble: ClassVar[frozenset[str]] = frozenset({"properties"})
-    dropped_of_molecule: ClassVar[frozenset[str]] = frozenset({"isotopes"})
-    dropped_of_ensemble: ClassVar[frozenset[str]] = frozenset({"valid", "scores"})
+    lost_of_molecule: ClassVar[frozenset[str]] = frozenset({"atom_maps"})
 
     def into(self, ensemble: Ensemble) -> Any:
         return ensemble.to_mdanalysis()

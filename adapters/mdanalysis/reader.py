@@ -10,9 +10,9 @@ import numpy as np
 from MDAnalysis.coordinates.memory import MemoryReader
 from numpy.typing import NDArray
 
+from equidrift.adapters.mdanalysis.carried import Carried
 from equidrift.adapters.mdanalysis.topology import FORMAT, is_record
 from equidrift.errors import InputError
-from equidrift.files.fields import properties_of, titles_of
 from equidrift.records import Ensemble, Trajectory
 from equidrift.units import PS_PER_FS
 
@@ -21,8 +21,10 @@ class EnsembleReader(MemoryReader):
     """Conformers, or a Trajectory's frames with their times and box, in a float32 copy
     of their own.
 
-    `ts.data` holds `seed`, `valid`, `energy_eV` and `log_prob` of a conformer if known, its
-    `scores` by name, and the `name`, `smiles` and `properties` of molecule and sample.
+    `ts.data` holds `seed`, `valid` (1 or 0), `energy_eV` and `log_prob` of a conformer if
+    known, and its scores by name. `carried` holds what is no number: the names of the
+    scores, and `name`, `smiles` and `properties` of each conformer. A copy of the Universe
+    has both; frames that MDAnalysis moves to a reader of its own lose `carried`.
     """
 
     format = FORMAT
@@ -41,8 +43,9 @@ class EnsembleReader(MemoryReader):
     def __init__(
         self,
         coordinate_array: Ensemble | Trajectory | NDArray[np.float32],
-        per_frame: dict[str, list[Any]] | None = None,
+        per_frame: dict[str, NDArray[Any]] | None = None,
         times_ps: NDArray[np.float64] | None = None,
+        carried: Carried | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(coordinate_array, Ensemble | Trajectory):
@@ -56,17 +59,22 @@ class EnsembleReader(MemoryReader):
                 times_ps = record.time_fs * PS_PER_FS
                 kwargs = _clock(record) | kwargs
             else:
-                per_frame = _columns(record)
+                per_frame, carried = _columns(record), Carried.of(record)
         self._per_frame, self._times_ps = per_frame or {}, times_ps
+        self.carried = carried or Carried()
         kwargs.setdefault("order", "fac")
         super().__init__(coordinate_array, **kwargs)
         # MemoryReader.copy hands these to the copy
-        self._kwargs |= {"per_frame": self._per_frame, "times_ps": times_ps}
+        self._kwargs |= {
+            "per_frame": self._per_frame,
+            "times_ps": times_ps,
+            "carried": self.carried,
+        }
 
     def _read_next_timestep(self, ts: Any = None) -> Any:
         ts = super()._read_next_timestep(ts)
         for name, values in self._per_frame.items():
-            ts.data[name] = values[ts.frame]
+            ts.data[name] = values[ts.frame].item()
         if self._times_ps is not None:
             ts.time = float(self._times_ps[ts.frame])
         return ts
@@ -78,27 +86,16 @@ def _clock(trajectory: Trajectory) -> dict[str, Any]:
     return {"dimensions": _dimensions(trajectory), "dt": dt_ps}
 
 
-def _columns(ensemble: Ensemble) -> dict[str, list[Any]]:
-    """What is known of each conformer, by name."""
+def _columns(ensemble: Ensemble) -> dict[str, NDArray[Any]]:
+    """The numbers that are known of each conformer, by name."""
     columns = {
         "seed": ensemble.seeds,
-        "valid": ensemble.valid,
+        "valid": None if ensemble.valid is None else ensemble.valid.astype(np.int64),
         "energy_eV": ensemble.energies_eV,
         "log_prob": ensemble.log_prob,
+        **ensemble.scores,
     }
-    found: dict[str, list[Any]] = {
-        name: values.tolist() for name, values in columns.items() if values is not None
-    }
-    samples = range(len(ensemble))
-    if ensemble.scores:
-        scores = {name: values.tolist() for name, values in ensemble.scores.items()}
-        found["scores"] = [{name: row[k] for name, row in scores.items()} for k in samples]
-    texts = properties_of(ensemble)
-    found |= {"properties": texts} if any(texts) else {}
-    titles = titles_of(ensemble)
-    found |= {"name": titles} if any(titles) else {}
-    smiles = ensemble.molecule.smiles
-    return found | ({"smiles": [smiles] * len(ensemble)} if smiles else {})
+    return {name: np.array(values) for name, values in columns.items() if values is not None}
 
 
 def _dimensions(trajectory: Trajectory) -> NDArray[np.float32] | None:

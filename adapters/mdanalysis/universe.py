@@ -13,7 +13,7 @@ import MDAnalysis as mda
 import numpy as np
 from MDAnalysis.converters.base import ConverterBase
 
-from equidrift.adapters.mdanalysis.carried import with_data
+from equidrift.adapters.mdanalysis.carried import Carried, with_data
 from equidrift.adapters.mdanalysis.frames import (
     NO_DCD_TIME,
     boxes_A,
@@ -75,7 +75,7 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
         With elements. Bonds and orders that are missing come from the first frame,
         formal charges that are missing from the bonds. Every hydrogen must be there.
         Its place in the trajectory is left as it was. Isotopes are told by the masses,
-        energies, seeds, scores, names and properties by `ts.data` (see
+        energies, seeds, scores, names and properties by the frames' data (see
         `equidrift.adapters.mdanalysis.reader.EnsembleReader`); atom maps have no place.
 
     Raises
@@ -99,7 +99,8 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
         data.append(dict(ts.data))
     trajectory[here]
     whole = complete(molecule, frames[0], charged)
-    return with_data(Ensemble(whole, np.array(frames), provenance=PROVENANCE), data)
+    carried = trajectory.carried if isinstance(trajectory, EnsembleReader) else Carried()
+    return with_data(Ensemble(whole, np.array(frames), provenance=PROVENANCE), data, carried)
 
 
 def trajectory_of(

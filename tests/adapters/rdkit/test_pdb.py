@@ -12,8 +12,9 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from equidrift.adapters.rdkit.carried import ensemble_of
 from equidrift.adapters.rdkit.io import read_molecules, write_pdb
-from equidrift.adapters.rdkit.molecule import ensemble_of, to_mol
+from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.records import Ensemble, Molecule
 from tests.conftest import graph_key, make_ensemble
 

@@ -5,8 +5,9 @@ references (GeoDiff's protocol, arXiv:2203.02923).
 validation part), heavy-atom RMSD over all symmetries, the energy that GFN2-xTB releases
 when it relaxes the samples, and speed measured in the same run. System A stands against
 annealed Langevin at equal numbers of calls. Where the data folder holds
-`gfn2_conformers/zinc_val.npz` (drug-size references of
-`tools/make_gfn2_references.py`), a second part of the table is measured on it.
+`gfn2_conformers/zinc_val.npz`, or else the working folder `runs/zinc_val.npz`
+(drug-size references of `tools/make_gfn2_references.py`), a second part of the table is
+measured on it: every stage of the default taken away, and alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from equidrift.adapters.ase.xtb import gfn2_relax, require_tblite
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
-from equidrift.bench.coverage import coverage
+from equidrift.bench.coverage import THRESHOLDS_A, coverage
 from equidrift.bench.machine import Progress, System, data_folder, references, silent
 from equidrift.bench.rows import Row, medians, published, row, share_errors, table
 from equidrift.checks.geometry import DOUBLE_BOND, TETRAHEDRAL, GeometryCheck
@@ -35,7 +37,8 @@ from equidrift.seeds import sample_seeds
 from equidrift.units import KCAL_MOL_PER_EV
 
 STEREO_REASONS = (TETRAHEDRAL, DOUBLE_BOND)
-QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED, DRUGS = 24, 24, 30, 30
+QUICK_MOLECULES, QUICK_RELAXED, FULL_RELAXED = 24, 24, 30
+QUICK_DRUGS = 5
 # row -> (model, network calls of one conformer)
 ROWS: dict[str, tuple[str, int]] = {
     "etkdg": ("etkdg", 0),
@@ -47,18 +50,23 @@ ROWS: dict[str, tuple[str, int]] = {
     "se3-distance": ("se3-distance", 100),
 }
 SLOW = ("conformer", "conformer-refine", "se3-distance")  # measured on every third molecule
-# row -> (model, its options, network calls of one conformer); those without a model's name take
-# single stages away
+# row -> (model, its options, network calls of one conformer): `default` in full, with other
+# efforts, and with single stages taken away or alone
 DRUG_ROWS: dict[str, tuple[str, dict[str, Any], int]] = {
     "etkdg": ("etkdg", {}, 0),
     "etkdg-mmff": ("etkdg-mmff", {}, 0),
     "equidrift": ("default", {}, 2 + ENERGY_STEPS),
     "effort-2": ("default", {"effort": 2}, 2 + ENERGY_STEPS),
+    "effort-8": ("default", {"effort": 8}, 2 + ENERGY_STEPS),
+    "no-mirror": ("default", {"mirror": False}, 2 + ENERGY_STEPS),
     "no-selection": ("default", {"select": "diverse"}, 2 + ENERGY_STEPS),
+    "no-refiner": ("default", {"refiner": None, "energy": "conformer-energy"}, ENERGY_STEPS),
     "no-energy": ("default", {"energy": None, "select": "energy"}, 2),
+    "selection-alone": ("default", {"refiner": None, "energy": None, "select": "energy"}, 0),
     "neither": ("default", {"energy": None}, 2),
     "etkdg-mmff-refine": ("etkdg-mmff-refine", {}, 2),
 }
+DRUG_THRESHOLDS_A = (0.1, 0.25, 0.5, 0.75)
 # solver of se3-distance -> its options; Langevin's step was chosen on these molecules, in its
 # favour
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -124,9 +132,8 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
             rows.append(row("qm9-val/refine", values, len(systems)))
     add_ratios(rows, relax_rate)
     rows += solver_rows(systems[:: SOLVER_EVERY if full else QUICK_MOLECULES // 2], say)
-    drugs = folder / "gfn2_conformers" / "zinc_val.npz"
-    if drugs.exists():
-        rows += drug_rows(references(drugs, DRUGS if full else DRUGS // 6), say)
+    if drugs := drug_file(folder):
+        rows += drug_rows(references(drugs, None if full else QUICK_DRUGS), say)
     rows += [published(f"qm9/{name}", values) for name, values in PUBLISHED.items()]
     return table("conformers", rows)
 
@@ -189,24 +196,39 @@ def solver_rows(systems: list[System], say: Progress) -> list[Row]:
     return rows
 
 
+def drug_file(folder: Path) -> Path | None:
+    """The drug-size references, None if there are none: `gfn2_conformers/zinc_val.npz` of
+    the data folder, else `runs/zinc_val.npz`, where `tools/make_gfn2_references.py` is
+    told to write it.
+    """
+    places = (folder / "gfn2_conformers" / "zinc_val.npz", Path("runs") / "zinc_val.npz")
+    return next((place for place in places if place.is_file()), None)
+
+
 def drug_rows(systems: list[System], say: Progress) -> list[Row]:
     """The default, the refiner and the baselines on drug-size molecules."""
     rows = []
     for label, (name, options, calls) in DRUG_ROWS.items():
         say(f"zinc-val/{label}: {name} {options or ''}".rstrip())
         samples, values = sampled(name, systems, options=options)
-        values |= quality(systems, samples) | {"molecules": len(systems), "calls": calls}
+        values |= quality(systems, samples, DRUG_THRESHOLDS_A)
+        values |= {"molecules": len(systems), "calls": calls}
         rows.append(row(f"zinc-val/{label}", values, len(systems)))
     return rows
 
 
-def quality(systems: list[System], samples: list[NDArray[np.float64]]) -> dict[str, float]:
+def quality(
+    systems: list[System],
+    samples: list[NDArray[np.float64]],
+    thresholds_A: tuple[float, ...] = THRESHOLDS_A,
+) -> dict[str, float]:
     """Coverage and matching of samples against references."""
     return coverage(
         [
             rmsd_matrix(molecule, known, made)
             for (molecule, known), made in zip(systems, samples, strict=True)
-        ]
+        ],
+        thresholds_A,
     )
 
 

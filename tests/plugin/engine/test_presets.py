@@ -138,3 +138,9 @@ def test_command_ends_with_2_and_one_line_when_a_value_is_bad(
     code, _, err = caller(monkeypatch, capsys)("sample", "CCO", option, value, "-o", out)
     assert code == 2 and said in err and len(err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_guide_lists_what_every_preset_sets() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "conformers.md").read_text()
+    for name in PRESETS:
+        assert f"| `{name}` | `{preset_text(name).replace(',', '')}` |" in guide

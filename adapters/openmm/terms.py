@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from openmm import unit
 
+from equidrift.errors import InputError
 from equidrift.mmff import COULOMB_EXPRESSION, VDW_EXPRESSION
 from equidrift.montecarlo.turns import MOST_ATOMS, TurnTerms
 from equidrift.units import COULOMB_EV_A_PER_E2, KJ_MOL_PER_EV, NM_PER_A
@@ -21,33 +22,47 @@ from equidrift.units import COULOMB_EV_A_PER_E2, KJ_MOL_PER_EV, NM_PER_A
 Floats = NDArray[np.float64]
 
 
-def turn_terms(system: openmm.System) -> TurnTerms | None:
-    """The terms of a System; None where it has no pair terms that can be read, or too
-    many atoms for tables of pairs.
+def turn_terms(system: openmm.System, atoms: ArrayLike | None = None) -> TurnTerms | None:
+    """The terms of a System, or of some of its atoms; None if it has no pair terms that
+    can be read, or too many atoms for tables of pairs.
 
-    Particles are the atoms; virtual sites are no atoms a torsion turns, so a System
-    with them gives None too.
+    Parameters
+    ----------
+    system : openmm.System
+        The user's.
+    atoms : (n,) array of int, optional
+        Particles of the molecule that is turned, in the order of its torsions; terms
+        with other particles (solvent, ions, virtual sites) are left to the acceptance
+        by the full energy. None takes all particles.
+
+    Returns
+    -------
+    TurnTerms or None
+        None too if one of the atoms is a virtual site, which no torsion turns.
+
+    Raises
+    ------
+    InputError
+        If atoms are not different particles of the System.
     """
-    n = system.getNumParticles()
-    if n > MOST_ATOMS or any(system.isVirtualSite(k) for k in range(n)):
+    chosen = _chosen(system, atoms)
+    n = len(chosen)
+    if n > MOST_ATOMS or any(system.isVirtualSite(k) for k in chosen.tolist()):
         return None
     forces = list(system.getForces())
     plain = [force for force in forces if isinstance(force, openmm.NonbondedForce)]
     custom = [force for force in forces if isinstance(force, openmm.CustomBondForce)]
+    local = {int(atom): k for k, atom in enumerate(chosen)}
     if len(plain) == 1 and not any(force.getEnergyFunction() == VDW_EXPRESSION for force in custom):
-        form, tables = "lennard-jones", _nonbonded(plain[0], n)
+        form, tables = "lennard-jones", _nonbonded(plain[0], local)
     else:
-        form, tables = "mmff", _mmff(custom, n)
+        form, tables = "mmff", _mmff(custom, local)
     r0, epsilon, coulomb = tables
     pairs = np.argwhere(np.triu((epsilon != 0) | (coulomb != 0), 1))
     if not len(pairs):
         return None
     first, second = pairs.T
-    torsions = [force for force in forces if isinstance(force, openmm.PeriodicTorsionForce)]
-    rows = [
-        force.getTorsionParameters(k) for force in torsions for k in range(force.getNumTorsions())
-    ]
-    rows = [row for row in rows if _number(row[6])]
+    rows = _torsions(forces, local)
     return TurnTerms(
         n_atoms=n,
         form=form,
@@ -55,11 +70,39 @@ def turn_terms(system: openmm.System) -> TurnTerms | None:
         r0_A=r0[first, second],
         epsilon_eV=epsilon[first, second],
         coulomb_eV_A=coulomb[first, second],
-        torsions=np.array([row[:4] for row in rows], np.int64).reshape(-1, 4),
-        orders=np.array([row[4] for row in rows], np.int64),
-        phases_rad=np.array([_number(row[5]) for row in rows], np.float64),
-        heights_eV=np.array([_number(row[6]) / KJ_MOL_PER_EV for row in rows], np.float64),
+        torsions=np.array([row[0] for row in rows], np.int64).reshape(-1, 4),
+        orders=np.array([row[1] for row in rows], np.int64),
+        phases_rad=np.array([row[2] for row in rows], np.float64),
+        heights_eV=np.array([row[3] for row in rows], np.float64),
     )
+
+
+def _chosen(system: openmm.System, atoms: ArrayLike | None) -> NDArray[np.int64]:
+    """The particles whose terms are read."""
+    n = system.getNumParticles()
+    if atoms is None:
+        return np.arange(n)
+    chosen = np.asarray(atoms, np.int64)
+    inside = chosen.ndim == 1 and len(chosen) and 0 <= chosen.min() <= chosen.max() < n
+    if not inside or len(np.unique(chosen)) < len(chosen):
+        raise InputError(f"atoms must be different particles 0 to {n - 1}, got {chosen.tolist()}")
+    return chosen
+
+
+def _torsions(
+    forces: list[openmm.Force], local: dict[int, int]
+) -> list[tuple[list[int], int, float, float]]:
+    """(atoms, order, phase in rad, height in eV) of the cosine terms among the atoms."""
+    found = []
+    for force in forces:
+        if not isinstance(force, openmm.PeriodicTorsionForce):
+            continue
+        for k in range(force.getNumTorsions()):
+            *four, order, phase, height = force.getTorsionParameters(k)
+            if _number(height) and all(atom in local for atom in four):
+                atoms = [local[atom] for atom in four]
+                found.append((atoms, order, _number(phase), _number(height) / KJ_MOL_PER_EV))
+    return found
 
 
 def _number(value: unit.Quantity) -> float:
@@ -67,32 +110,41 @@ def _number(value: unit.Quantity) -> float:
     return float(value.value_in_unit_system(unit.md_unit_system))
 
 
-def _nonbonded(force: openmm.NonbondedForce, n: int) -> tuple[Floats, Floats, Floats]:
+def _nonbonded(
+    force: openmm.NonbondedForce, local: dict[int, int]
+) -> tuple[Floats, Floats, Floats]:
     """(n, n) tables of sigma (A), epsilon (eV) and charge products (eV A), exceptions
     applied.
     """
     charges, sigmas, epsilons = np.array(
-        [[_number(value) for value in force.getParticleParameters(k)] for k in range(n)]
+        [[_number(value) for value in force.getParticleParameters(k)] for k in local]
     ).T
     r0 = 0.5 * (sigmas[:, None] + sigmas) / NM_PER_A
     epsilon = np.sqrt(epsilons[:, None] * epsilons) / KJ_MOL_PER_EV
     coulomb = np.outer(charges, charges) * COULOMB_EV_A_PER_E2
     for k in range(force.getNumExceptions()):
         i, j, product, sigma, depth = force.getExceptionParameters(k)
-        for a, b in ((i, j), (j, i)):
+        if i not in local or j not in local:
+            continue
+        for a, b in ((local[i], local[j]), (local[j], local[i])):
             r0[a, b], epsilon[a, b] = _number(sigma) / NM_PER_A, _number(depth) / KJ_MOL_PER_EV
             coulomb[a, b] = _number(product) * COULOMB_EV_A_PER_E2
     r0[r0 <= 0] = 1.0  # hydrogens without a size have no depth either
     return r0, epsilon, coulomb
 
 
-def _mmff(forces: list[openmm.CustomBondForce], n: int) -> tuple[Floats, Floats, Floats]:
+def _mmff(
+    forces: list[openmm.CustomBondForce], local: dict[int, int]
+) -> tuple[Floats, Floats, Floats]:
     """The same of the two pair terms of MMFF94; zero where there are none."""
+    n = len(local)
     r0, epsilon, coulomb = np.ones((n, n)), np.zeros((n, n)), np.zeros((n, n))
     for force in forces:
         for k in range(force.getNumBonds()):
-            i, j, values = force.getBondParameters(k)
-            i, j = min(i, j), max(i, j)
+            *pair, values = force.getBondParameters(k)
+            if not all(atom in local for atom in pair):
+                continue
+            i, j = sorted(local[atom] for atom in pair)
             if force.getEnergyFunction() == VDW_EXPRESSION:
                 epsilon[i, j], r0[i, j] = values[0] / KJ_MOL_PER_EV, values[1] / NM_PER_A
             elif force.getEnergyFunction() == COULOMB_EXPRESSION:

@@ -97,9 +97,9 @@ class Adapted:
 # What a name of `--proposals` stands for
 MEANINGS = {
     "torsion": "heat-bath turns if enough are accepted, else torsions fitted to the adaptive "
-    "phase: a table for one or two torsions (no "
-    "network is read), a diffusion on the torus for three, tables of blocks of two, given "
-    "the others, for more",
+    "phase: a table of a Fourier series for one or two torsions (no network is read), a "
+    "diffusion on the torus for three, Fourier tables of blocks of two, given the others, for "
+    "more",
     "heat-bath": "turns about single bonds and pairs of bonds, drawn from their odds in the "
     "System's own terms; nothing is learned",
     "histogram": "a smoothed histogram of up to three torsions",
@@ -123,7 +123,7 @@ def described(proposer: Any) -> str:
     if width > _LARGEST_TABLE:
         return f"a diffusion on the torus of {width} torsions at once"
     given = f" of {m}, given the others" if width < m else ", no network read"
-    return f"a table (histogram) of {width} torsion{'s'[: width - 1]}{given}"
+    return f"a Fourier table of {width} torsion{'s'[: width - 1]}{given}"
 
 
 def uniform(

@@ -39,7 +39,7 @@ def own_rows(name: str) -> str:
     fixed = {
         "trajectory": r"^(gfn2md17|heldout|speed|interpolate)-.*/equidrift(-chained)?$",
         "geotdm": "^(gfn2md17-.*|speed-aspirin)/geotdm(-1000)?$",
-        "torsions": "^(ala2|drugs)/torsion$",
+        "torsions": "^(ala2/fourier-table|drugs/torsion)$",
         "ala2": "^ala2/boltzmann$",
         "field-cyclones": "^cyclones/(inter|extra)polation$",
     }

@@ -117,10 +117,10 @@ def test_nothing_to_propose_and_unknown_kinds():
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (1, "table (histogram) of 1 torsion, no"),
-        (2, "of 2 torsions, no"),
+        (1, "a Fourier table of 1 torsion, no"),
+        (2, "a Fourier table of 2 torsions, no"),
         (3, "diffusion on the torus of 3"),
-        (5, "of 2 torsions of 5"),
+        (5, "a Fourier table of 2 torsions of 5"),
     ],
 )
 def test_a_torsion_proposer_says_whether_it_is_a_table_or_a_diffusion(size, words):

@@ -126,10 +126,29 @@ def as_ensemble(what: Any, *, charge: int | None = None) -> Ensemble:
     return ensemble
 
 
-def as_trajectory(what: Any) -> Any:
+def as_trajectory(what: Any, *, charge: int | None = None) -> Any:
     """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes
     back as it is, for the checks to judge.
+
+    Parameters
+    ----------
+    what : object
+        Frames from a host, or a Trajectory.
+    charge : int, optional
+        Total charge in e; as for `as_molecule`.
+
+    Raises
+    ------
+    MoleculeError
+        For a molecule of another charge than the given one.
     """
+    made = _trajectory(what, charge)
+    if isinstance(made, Trajectory):
+        check_charge(made.molecule, charge)
+    return made
+
+
+def _trajectory(what: Any, charge: int | None) -> Any:
     if isinstance(what, Trajectory):
         return what
     first = what[0] if isinstance(what, list | tuple) and what else what
@@ -137,7 +156,8 @@ def as_trajectory(what: Any) -> Any:
     if "MDAnalysis" in packages:
         return host_function("mdanalysis", "trajectory_of")(what)
     if "ase" in packages:
-        return host_function("ase", "trajectory_of")([what] if first is what else what)
+        images = [what] if first is what else what
+        return host_function("ase", "trajectory_of")(images, charge=charge)
     return what
 
 

@@ -32,7 +32,9 @@ def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
     return images
 
 
-def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Trajectory:
+def trajectory_of(
+    images: Sequence[Atoms], *, dt_fs: float | None = None, charge: int | None = None
+) -> Trajectory:
     """Frames of one molecule as a Trajectory: the inverse of `trajectory_to_atoms`, and
     the way in for atoms from elsewhere.
 
@@ -42,6 +44,8 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
         Frames in order of time.
     dt_fs : float, optional
         Time between them; None takes `info["time_fs"]` of each.
+    charge : int, optional
+        Total charge in e, of `from_atoms`.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def trajectory_of(images: Sequence[Atoms], *, dt_fs: float | None = None) -> Tra
         If times are missing, or the images are not of one molecule in one order;
         InputTypeError, MoleculeError as `from_atoms`.
     """
-    ensemble = ensemble_of(list(images))
+    ensemble = ensemble_of(list(images), charge=charge)
     _, time_fs, boxes_A, _ = frames_of(images)
     if dt_fs is not None:
         time_fs = float(dt_fs) * np.arange(len(ensemble), dtype=np.float64)

@@ -5,12 +5,14 @@ it reads a SMILES (allenes and longer cumulenes) is told.
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from rdkit import Chem, rdBase
 
 from equidrift.errors import MoleculeError
 from equidrift.records import Molecule
 
+TOLD_SMILES = 4096  # remembered
 _POSITIVE = Chem.BondStereo.STEREOATROPCW
 _NEGATIVE = Chem.BondStereo.STEREOATROPCCW
 _DIRECTED = (Chem.BondDir.ENDUPRIGHT, Chem.BondDir.ENDDOWNRIGHT)
@@ -54,8 +56,11 @@ def _lowest(mol: Chem.Mol, end: int, other: int) -> int:
     return int(min(k for k in around if k != other))
 
 
+@lru_cache(maxsize=TOLD_SMILES)
 def tell_dropped(smiles: str) -> None:
-    """Log the cumulated double bonds whose stereo stands in a SMILES and is not kept."""
+    """Log the cumulated double bonds whose stereo stands in a SMILES and is not kept, once
+    for each SMILES however often it is read.
+    """
     if "=" not in smiles or not set(smiles) & set("@/\\"):
         return
     with rdBase.BlockLogs():

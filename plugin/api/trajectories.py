@@ -14,6 +14,7 @@ from equidrift.engine.trajectories import (
     run,
 )
 from equidrift.errors import InputError
+from equidrift.inputs import as_trajectory
 from equidrift.records import Trajectory
 
 
@@ -25,6 +26,7 @@ def forecast(
     model: Any = "default",
     seed: int = 0,
     progress: bool = False,
+    charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
     """n continuations of a trajectory by n_frames each.
@@ -43,6 +45,8 @@ def forecast(
     seed : of the run. Sample k depends on it and on k alone, not on n or the batch
         size.
     progress : show a progress bar on stderr.
+    charge : total charge in e. `ase.Atoms` without bonds need it unless they carry it;
+        any other trajectory's molecule must have it.
     **options : `steps`, network calls of a window (None: the model's own default);
         `broken`, what happens to a draw in which a bond length, stereo or distance
         fails the check that the given frames pass: "redraw", or "report", which keeps
@@ -69,6 +73,7 @@ def forecast(
         for another object, an unknown model.
     """
     check_count("n", n)
+    trajectory = as_trajectory(trajectory, charge=charge)
     return run(
         forecast_job(trajectory, n_frames, make_settings(model, seed=seed, **options)), n, progress
     )
@@ -83,6 +88,7 @@ def interpolate(
     model: Any = "default",
     seed: int = 0,
     progress: bool = False,
+    charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
     """n trajectories through the given frames, with new frames between them; the given
@@ -97,7 +103,7 @@ def interpolate(
     given : (n_frames, n_atoms) bool, which atoms are known in which of the trajectory's
         own, evenly spaced frames; positions of the others are not read and may be NaN.
         In place of n_frames.
-    n, model, seed, progress, **options : as for `forecast`.
+    n, model, seed, progress, charge, **options : as for `forecast`.
 
     Returns
     -------
@@ -108,6 +114,7 @@ def interpolate(
     lie on a grid, or a gap is longer than the model sees.
     """
     check_count("n", n)
+    trajectory = as_trajectory(trajectory, charge=charge)
     settings = make_settings(model, seed=seed, **options)
     if given is None:
         return run(interpolation_job(trajectory, n_frames, settings), n, progress)
@@ -127,6 +134,7 @@ def refine_trajectory(
     model: Any = "default",
     seed: int = 0,
     progress: bool = False,
+    charge: int | None = None,
     **options: Any,
 ) -> list[Trajectory]:
     """n refined versions of a coarse trajectory, by partial noising and denoising
@@ -136,7 +144,7 @@ def refine_trajectory(
     ----------
     trajectory : as for `forecast`; its bonds may be wrong.
     level : how far it is noised: above 0 (little changes) to 1 (nothing is kept).
-    n, model, seed, progress, **options : as for `forecast`, but frames that stay broken
+    n, model, seed, progress, charge, **options : as for `forecast`, but frames that stay broken
         are reported unless broken="redraw".
 
     Returns
@@ -147,5 +155,6 @@ def refine_trajectory(
     model that does not refine.
     """
     check_count("n", n)
+    trajectory = as_trajectory(trajectory, charge=charge)
     settings = make_settings(model, seed=seed, **{"broken": "report", **options})
     return run(refinement_job(trajectory, level, settings), n, progress)

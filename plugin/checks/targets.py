@@ -5,7 +5,6 @@ drawn.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from equidrift.checks.molecule import Raw
 from equidrift.checks.valency import VALENCES
 from equidrift.errors import InputError, InputTypeError, UnknownNameError
+from equidrift.notes import warn
 from equidrift.protocols import MoleculeModel
 from equidrift.records import SYMBOLS, Ensemble, Molecule
 from equidrift.registry import host_function
@@ -101,7 +101,7 @@ def _check_range(name: str, value: float, limits: tuple[float, float], force: bo
         raise InputError(
             f"{message}; give a value in that range, or force=True (--force) to try all the same"
         )
-    warnings.warn(f"{message}; the molecules may be far from it", UserWarning, stacklevel=4)
+    warn(f"{message}; the molecules may be far from it", "checks", stacklevel=4)
 
 
 def _check_agreement(wanted: Mapping[str, float]) -> None:

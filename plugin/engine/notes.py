@@ -6,11 +6,11 @@ import logging
 
 from equidrift.engine.capabilities import RefinedConformerModel
 from equidrift.engine.conformer_settings import Settings
+from equidrift.notes import TOLD
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
 MOST_PLACES = 5  # of open stereo that are named
-TOLD = {"told": True}  # on a record whose text the caller gets in the result, too
 
 log = logging.getLogger("equidrift.engine")
 

@@ -8,9 +8,8 @@ and on k alone.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from equidrift.engine.frames import BROKEN, Draw, Job, Settings, make_settings, 
 from equidrift.engine.gaps import Completion, grid_of, windows
 from equidrift.errors import InputError
 from equidrift.inputs import as_trajectory
+from equidrift.notes import warn
 from equidrift.protocols import BatchedTrajectoryModel, RefiningTrajectoryModel
 from equidrift.records import Chunk, Trajectory
 
@@ -57,8 +57,11 @@ class Forecast(Job):
     n_frames : new frames.
     """
 
-    def __init__(self, given: Trajectory, n_frames: int, settings: Settings) -> None:
+    def __init__(
+        self, given: Trajectory, n_frames: int, settings: Settings, notes: Sequence[str] = ()
+    ) -> None:
         self.n_frames, self.dt_fs = n_frames, given.dt_fs
+        self.notes = {"notes": list(notes)} if notes else {}
         boxes_A = given.boxes_A
         last_A = None if boxes_A is None else boxes_A[-1]  # the new frames' box is not foretold
         self.past = given.replace(box_A=last_A)[-CONTEXT:]
@@ -122,7 +125,7 @@ class Forecast(Job):
         return self.frame.replace(
             positions_A=positions_A,
             time_fs=time_fs,
-            provenance=provenance | {"given_frames": self.n_given},
+            provenance=provenance | self.notes | {"given_frames": self.n_given},
         )
 
 
@@ -188,16 +191,17 @@ def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
 
 
 def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
-    """The checked job of `forecast`; a `UserWarning` says when it is not worth its
-    cost.
+    """The checked job of `forecast`; a `UserWarning`, a log record and
+    provenance["notes"] say when it is not worth its cost.
     """
     check_count("n_frames", n_frames)
     given = check_trajectory(as_trajectory(trajectory))
     check_model(settings.model, given, n_given=len(given))
     check_related(given)
-    for note in worth(settings.model, given):
-        warnings.warn(note, UserWarning, stacklevel=3)
-    return Forecast(given, n_frames, settings)
+    notes = worth(settings.model, given)
+    for note in notes:
+        warn(note, "engine", stacklevel=3)
+    return Forecast(given, n_frames, settings, notes)
 
 
 def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:

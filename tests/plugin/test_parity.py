@@ -99,3 +99,21 @@ def test_settings_of_the_engine_are_offered_by_sample() -> None:
 
 def test_md_is_a_function_of_the_package() -> None:
     assert equidrift.md is md.md
+
+
+CHARGED = (
+    equidrift.sample,
+    equidrift.refine,
+    equidrift.forecast,
+    equidrift.interpolate,
+    equidrift.refine_trajectory,
+    equidrift.load,
+    equidrift.load_trajectory,
+)
+
+
+@pytest.mark.parametrize("function", CHARGED, ids=lambda function: function.__name__)
+def test_every_function_that_reads_a_molecule_takes_its_charge(
+    function: Callable[..., Any],
+) -> None:
+    assert "charge" in inspect.signature(function).parameters

@@ -10,6 +10,7 @@ import pytest
 from rdkit import Chem
 
 import equidrift
+from equidrift.adapters.rdkit.axial import tell_dropped
 from equidrift.adapters.rdkit.etkdg import ETKDG, mmff_relax
 from equidrift.adapters.rdkit.molecule import from_mol, to_mol
 from equidrift.checks.geometry import AXIAL, GeometryCheck
@@ -104,6 +105,7 @@ def test_axial_stereo_of_a_mol_is_kept_when_it_is_sampled() -> None:
 def test_axial_stereo_of_cumulenes_is_told_when_it_is_dropped(
     smiles: str, atoms: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    tell_dropped.cache_clear()
     with caplog.at_level(logging.WARNING, "equidrift"):
         Molecule.from_smiles(smiles)
     if atoms is None:
@@ -111,3 +113,13 @@ def test_axial_stereo_of_cumulenes_is_told_when_it_is_dropped(
     else:
         assert f"cumulated double bonds at atoms {atoms} (from 0)" in caplog.text
         assert "is dropped" in caplog.text
+
+
+def test_dropped_axial_stereo_is_told_once_when_a_molecule_is_read_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tell_dropped.cache_clear()
+    with caplog.at_level(logging.WARNING, "equidrift"):
+        for smiles in ("CC=[C@]=CC", "CC=[C@]=CC", "C/C=C=C=C/C"):
+            Molecule.from_smiles(smiles)
+    assert len(caplog.records) == 2

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidrift.api import forecast
+from equidrift.checks.frames import worth
 from equidrift.checks.trajectory import (
     apparent_temperature_K,
     check_related,
@@ -17,7 +18,6 @@ from equidrift.checks.trajectory import (
     check_trajectory,
     unwrap,
     unwrapped,
-    worth,
 )
 from equidrift.errors import InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule, Trajectory

@@ -4,6 +4,7 @@ depending on batches, and every message.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -201,11 +202,16 @@ def test_more_contradictions() -> None:
     assert check_targets({"gap_eV": 5.02, "homo_eV": -6.0, "lumo_eV": -1.0}, Baker())
 
 
-def test_force_warns_of_a_target_out_of_range() -> None:
-    with pytest.warns(
-        UserWarning, match=r"gap_eV=12 lies outside .* 4 to 10; the molecules may be far from it"
+def test_force_warns_of_a_target_out_of_range(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.WARNING, "equidrift"),
+        pytest.warns(
+            UserWarning,
+            match=r"gap_eV=12 lies outside .* 4 to 10; the molecules may be far from it",
+        ),
     ):
         assert check_targets({"gap_eV": 12}, Baker(), force=True) == {"gap_eV": 12.0}
+    assert "the molecules may be far from it" in caplog.text
 
 
 def test_models_without_properties_or_fragments_say_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import MDAnalysis as mda
@@ -21,6 +22,7 @@ from equidrift.errors import (
     InputError,
     InputTypeError,
     ModelError,
+    MoleculeError,
     NoValidSamplesError,
     UnknownNameError,
 )
@@ -380,3 +382,37 @@ def test_trajectory_record() -> None:
 def test_public_names() -> None:
     assert equidrift.forecast is forecast and equidrift.interpolate is interpolate
     assert equidrift.refine_trajectory is refine_trajectory and equidrift.Trajectory is Trajectory
+
+
+def test_note_of_a_forecast_is_a_warning_a_log_record_and_in_the_provenance(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trajectory = make_trajectory()
+    sparse = trajectory.replace(time_fs=200.0 * np.arange(len(trajectory)))
+    model = Walker()
+    model.dt_range_fs = (1.0, 1000.0)
+    with (
+        caplog.at_level(logging.WARNING, "equidrift"),
+        pytest.warns(UserWarning, match="repeating the last frame"),
+    ):
+        (sample,) = forecast(sparse, 2, model=model)
+    assert [record.getMessage() for record in caplog.records] == sample.provenance["notes"]
+
+
+@pytest.mark.parametrize("function", [forecast, interpolate, refine_trajectory])
+def test_charge_of_another_molecule_is_refused_by_trajectory_functions(function: Any) -> None:
+    arguments = (1,) if function is not refine_trajectory else ()
+    with pytest.raises(MoleculeError, match=r"charge=\+1, but .* has charge \+0"):
+        function(make_trajectory(), *arguments, model=Walker(), charge=1)
+
+
+def test_charge_is_taken_for_frames_of_ase_without_bonds() -> None:
+    trajectory = make_trajectory()
+    images = trajectory.to_ase()
+    bare = []
+    for atoms in images:
+        copy = atoms.copy()
+        copy.info = {"time_fs": atoms.info["time_fs"]}
+        bare.append(copy)
+    (sample,) = forecast(bare, 2, model=Walker(), charge=0)
+    assert sample.molecule.charge == 0 and sample.molecule.n_atoms == trajectory.molecule.n_atoms

@@ -28,8 +28,8 @@ class ConformerSet:
         self,
         graphs: list[GraphCodes],
         levels: list[int],
-        targets: list[NDArray],
-        starts: list[list[NDArray]],
+        targets: list[NDArray[Any]],
+        starts: list[list[NDArray[Any]]],
     ):
         self.graphs, self.levels, self.targets, self.starts = graphs, levels, targets, starts
 
@@ -42,7 +42,11 @@ class ConformerSet:
         return len(self.graphs)
 
     def add(
-        self, molecule: Molecule, level: str, target_A: NDArray, starts_A: Sequence[NDArray]
+        self,
+        molecule: Molecule,
+        level: str,
+        target_A: NDArray[Any],
+        starts_A: Sequence[NDArray[Any]],
     ) -> None:
         """Append a conformer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,9 @@ class Batches:
         )
 
 
-def _starts_in_basin(graph: GraphCodes, starts: list[NDArray], target: NDArray) -> list[NDArray]:
+def _starts_in_basin(
+    graph: GraphCodes, starts: list[NDArray[Any]], target: NDArray[Any]
+) -> list[NDArray[Any]]:
     """The starts that lie in the basin of the target, superposed on it."""
     torsions = basin_torsions(graph) if starts else None
     return [
@@ -167,7 +170,9 @@ def _starts_in_basin(graph: GraphCodes, starts: list[NDArray], target: NDArray) 
     ]
 
 
-def refiner_start(clean: NDArray, starts: list[NDArray], rng: np.random.Generator) -> NDArray:
+def refiner_start(
+    clean: NDArray[Any], starts: list[NDArray[Any]], rng: np.random.Generator
+) -> NDArray[Any]:
     """A geometry that the refiner may be given: a start as it is, one on the way to the
     target, or noise on the target.
     """

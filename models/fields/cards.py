@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,23 @@ def field_card(
     for part in more:
         card |= part
     return card
+
+
+class Saves(ABC):
+    """A model of fields that is saved with its card."""
+
+    diffusion: nn.Module
+
+    @abstractmethod
+    def card(self, **more: Any) -> dict[str, Any]:
+        """The model card."""
+
+    def save(self, path: str | Path, **card: Any) -> Path:
+        """Write PATH.safetensors and its card; returns the former.
+
+        Keywords go into the card.
+        """
+        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
 
 def save_fields(path: str | Path, module: nn.Module, card: Mapping[str, Any]) -> Path:

@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class Epochs:
+    """The epoch of each step of an endless, seeded sequence, whose order is drawn anew.
+
+    Parameters
+    ----------
+    steps : int
+        Of an epoch.
+    seed : int
+        Of the sequence.
+    order : callable
+        The order of an epoch, drawn by its random stream.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        seed: int,
+        order: Callable[[np.random.Generator], NDArray[np.int64]],
+    ):
+        self.steps, self.seed, self._order = steps, seed, order
+        self._drawn: tuple[int, NDArray[np.int64]] | None = None
+
+    def __call__(self, step: int) -> tuple[NDArray[np.int64], int]:
+        """The order of a step's epoch, and the step's place in it."""
+        epoch, place = divmod(step, self.steps)
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = epoch, self._order(np.random.default_rng((self.seed, epoch)))
+        return self._drawn[1], place
 
 
 class Batched:

@@ -77,10 +77,10 @@ def optimiser_state(
                 f"{tuple(wanted)}; give another output folder"
             )
         state.setdefault(int(index), {})[name] = value
-    for index, held in state.items():
+    for place, held in state.items():
         if missing := OPTIMISER_STATE - held.keys():
             raise WeightsError(
-                f"{problem}: it lacks optimiser.{index}.{min(missing)}; give another output folder"
+                f"{problem}: it lacks optimiser.{place}.{min(missing)}; give another output folder"
             )
     return state
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -180,7 +181,7 @@ def with_hydrogen_rows(codes: GraphCodes) -> GraphCodes:
     return GraphCodes(codes.atom, codes.pair, np.array(known + rows, np.int64).reshape(-1, 5))
 
 
-def exchange_hydrogens(codes: GraphCodes, positions: NDArray) -> NDArray:
+def exchange_hydrogens(codes: GraphCodes, positions: NDArray[Any]) -> NDArray[Any]:
     """A copy of positions (n, 3) with like hydrogens exchanged so that every
     tetrahedron of `with_hydrogen_rows` is positive.
     """
@@ -244,7 +245,7 @@ def like_sized(sizes: Sequence[int], most_pairs: int) -> list[list[int]]:
     return out
 
 
-def pad_positions(positions: Sequence[NDArray[np.float64]], n: int) -> Tensor:
+def pad_positions(positions: Sequence[NDArray[np.floating[Any]]], n: int) -> Tensor:
     """Positions (n_k, 3) padded with zeros to (b, n, 3), float32, each centred on its
     own mean.
     """

@@ -11,11 +11,8 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes: `stages` times (`blocks` message blocks, then `newton` Newton steps).
-
-    `noise`: reads a noise level sigma.
-    """
+class BlockSizes:
+    """Sizes of `stages` times `blocks` message blocks."""
 
     width: int = 128
     pair_width: int = 48
@@ -23,9 +20,18 @@ class NetworkConfig:
     radial: int = 20
     stages: int = 2
     blocks: int = 2
+    cutoff_A: float = 8.0
+
+
+@dataclass(frozen=True)
+class NetworkConfig(BlockSizes):
+    """Sizes; after the blocks of each stage come `newton` Newton steps.
+
+    `noise`: reads a noise level sigma.
+    """
+
     newton: int = 2
     noise: bool = False
-    cutoff_A: float = 8.0
 
 
 class Gaussians(nn.Module):
@@ -81,6 +87,13 @@ def attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """
     both = mask[:, :, None] & mask[:, None]
     return torch.zeros(both.shape, dtype=dtype, device=mask.device).masked_fill(~both, -1e9)
+
+
+def block_masks(mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What a `Block` reads of mask (b, n): attention's bias, and which pairs are of two
+    different nodes, (b, n, n) each.
+    """
+    return attention_bias(mask, dtype), pairs_of(mask).to(dtype)
 
 
 class Block(nn.Module):

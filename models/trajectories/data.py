@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.egnn import Rolls
+from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.diffusion.frames import FrameBatch
 from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
 from equidrift.models.trajectories.dynamics import Dynamics
@@ -144,31 +145,29 @@ class ObservationBatches:
         )
 
 
-class PathBatches:
+class ArrayBatches:
+    """Plain-array trajectories, of which a batch takes `pairs` pairs of nodes."""
+
+    def __init__(self, arrays: Arrays, *, pairs: int, seed: int):
+        self.x = torch.from_numpy(np.asarray(arrays.x, np.float64))
+        self.graph = array_graph(arrays.nodes, arrays.edges)
+        self.spacing, self.seed = arrays.spacing, seed
+        self.count = max(2, pairs // arrays.x.shape[2] ** 2)
+
+
+class PathBatches(ArrayBatches):
     """Five neighbouring frames of plain-array trajectories, for `path_loss`; the first
     `interpolate_steps` take interpolated paths.
     """
 
-    def __init__(
-        self,
-        positions: NDArray[np.float64],
-        nodes: NDArray[np.float64],
-        edges: NDArray[np.float64],
-        spacing: float,
-        *,
-        pairs: int,
-        seed: int,
-        interpolate_steps: int,
-    ):
-        if positions.shape[1] < 5:
+    def __init__(self, arrays: Arrays, *, interpolate_steps: int, **batch: int):
+        super().__init__(arrays, **batch)
+        if self.x.shape[1] < 5:
             raise InputError(
                 "forces are learned from five neighbouring frames, and there are "
-                f"{positions.shape[1]}; give longer trajectories"
+                f"{self.x.shape[1]}; give longer trajectories"
             )
-        self.x = torch.from_numpy(np.asarray(positions, np.float64))
-        self.graph = array_graph(nodes, edges)
-        self.spacing, self.seed, self.interpolate_steps = spacing, seed, interpolate_steps
-        self.count = max(2, pairs // positions.shape[2] ** 2)
+        self.interpolate_steps = interpolate_steps
 
     def __call__(self, step: int) -> Windows:
         """The batch of a step."""
@@ -179,31 +178,19 @@ class PathBatches:
         return Windows(self.graph[i], frames, self.spacing, step < self.interpolate_steps)
 
 
-class RollBatches:
+class RollBatches(ArrayBatches):
     """Consecutive frames of plain-array trajectories, for `step_loss`: one to come in
     the first `single` batches, then `horizon`.
     """
 
-    def __init__(
-        self,
-        positions: NDArray[np.float64],
-        nodes: NDArray[np.float64],
-        edges: NDArray[np.float64],
-        *,
-        pairs: int,
-        seed: int,
-        single: int,
-        horizon: int,
-    ):
-        if positions.shape[1] < 2 + horizon:
+    def __init__(self, arrays: Arrays, *, single: int, horizon: int, **batch: int):
+        super().__init__(arrays, **batch)
+        if self.x.shape[1] < 2 + horizon:
             raise InputError(
                 f"a horizon of {horizon} needs trajectories of {2 + horizon} frames, and there "
-                f"are {positions.shape[1]}; lower it"
+                f"are {self.x.shape[1]}; lower it"
             )
-        self.x = torch.from_numpy(np.asarray(positions, np.float64))
-        self.graph = array_graph(nodes, edges)
-        self.seed, self.single, self.horizon = seed, single, horizon
-        self.count = max(2, pairs // positions.shape[2] ** 2)
+        self.single, self.horizon = single, horizon
 
     def __call__(self, step: int) -> Rolls:
         """The batch of a step."""

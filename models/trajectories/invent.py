@@ -58,16 +58,7 @@ def invent(
     if isinstance(model, IntegratorModel):
         made = _thermal(model, molecule, n_frames, seeds, dt_fs, start_A, warm_up_fs)
     else:
-        if model.training.get("given") != "none":
-            raise InputError(
-                f"{model.name} was trained to continue given frames; train it with `given: "
-                f"none`, or use the default model"
-            )
-        if start_A is not None:
-            raise InputError(
-                f"{model.name} draws all frames from noise and takes no start_A; leave it "
-                f"out, or use the default model"
-            )
+        _check_unconditional(model, start_A)
         blank = Trajectory(molecule, np.zeros((n_frames, molecule.n_atoms, 3)), time_fs)
         made = model.complete(blank, np.zeros(n_frames, bool), seeds)
     if not np.isfinite(made).all():
@@ -80,6 +71,20 @@ def invent(
         Trajectory(molecule, x, time_fs, provenance=common | {"seed": int(seed)})
         for x, seed in zip(made, seeds, strict=True)
     ]
+
+
+def _check_unconditional(model: ChemistryModel, start_A: ArrayLike | None) -> None:
+    """Raise `InputError` for a model that only continues, or a start that is not wanted."""
+    if model.training.get("given") != "none":
+        raise InputError(
+            f"{model.name} was trained to continue given frames; train it with `given: none`, or "
+            "use the default model"
+        )
+    if start_A is not None:
+        raise InputError(
+            f"{model.name} draws all frames from noise and takes no start_A; leave it out, or use "
+            "the default model"
+        )
 
 
 def _thermal(

@@ -27,8 +27,9 @@ from equidrift.models.shared.run import (
     run,
     training_of,
 )
+from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.arrays.pedestrians import training_source
-from equidrift.models.trajectories.arrays.train import Arrays, array_plan, load_arrays, nbody_plan
+from equidrift.models.trajectories.arrays.train import array_plan, load_arrays, nbody_plan
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import dynamics_source
 from equidrift.models.trajectories.diffusion.egtn import calm

@@ -44,7 +44,7 @@ from equidrift.models.fields.atoms.inputs import (
 from equidrift.models.fields.atoms.network import COMPONENTS, AtomConfig, AtomGram
 from equidrift.models.fields.atoms.objective import AtomDiffusion
 from equidrift.models.fields.atoms.posterior import LEVELS, SHARES, offset
-from equidrift.models.fields.cards import field_card, save_fields
+from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.data import as_array
 from equidrift.models.fields.functions.objective import LinearBeta
 from equidrift.models.shared.devices import Device, pick_device
@@ -55,7 +55,7 @@ from equidrift.seeds import check_seed
 Array = NDArray[np.float64]
 
 
-class AtomFieldModel:
+class AtomFieldModel(Saves):
     """A distribution over fields on the atoms of a molecule; made by
     `AtomFieldModel.fit` or `AtomFieldModel.load`.
 
@@ -70,6 +70,8 @@ class AtomFieldModel:
     quantiles : (shares, levels) half widths of intervals over the standard deviation,
         as validation molecules have them.
     """
+
+    diffusion: AtomDiffusion
 
     def __init__(
         self,
@@ -358,13 +360,6 @@ class AtomFieldModel:
             "units": f"A, {self.unit or 'as the training data'}",
         }
         return field_card("atom-field", config, own, self.training, more)
-
-    def save(self, path: str | Path, **card: Any) -> Path:
-        """Write PATH.safetensors and its card; returns the former.
-
-        Keywords go into the card.
-        """
-        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, device: Device = None) -> AtomFieldModel:

@@ -91,15 +91,12 @@ class Conditioned:
         dtype = dtype or (torch.float32 if model.networked else torch.float64)
         x = torch.as_tensor(points, dtype=dtype, device=model.device)[None]
         known = x.new_zeros(n, len(points), model.components)
-        known[:, ~free] = torch.as_tensor(
-            (self.y - model.centre) / model.scale, dtype=dtype, device=model.device
-        )
+        known[:, ~free] = x.new_tensor((self.y - model.centre) / model.scale)
         gram = model.diffusion.kernel.gram(x)
         corrections = usual[1] if corrections is None else corrections
-        noising = OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian)
         with torch.no_grad():
             made = conditional_sample(
-                noising,
+                OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian),
                 _score(model.diffusion, x, gram),
                 known,
                 free,

@@ -12,8 +12,8 @@ until the spacing is below the width that the noise leaves to the peak.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -154,30 +154,37 @@ class Experts(nn.Module):
         # spacing of the last sum: the change of f that moves the highest harmonic by one noise
         # level over the span
         fine = min(float(noise.sqrt()) / (2 * math.pi * HARMONICS * span), width / (FINE - 1))
-        shrink = (fine * (FINE // 2) / (0.5 * width)) ** (1 / ZOOMS)
-        with torch.no_grad():
-            top = coarse.topk(min(REFINED, cells), 1).indices
-            centre, half = grid[top], 0.5 * width
-            for _ in range(ZOOMS if shrink < 1 else 0):
-                trial = centre[..., None] + half * torch.linspace(
-                    -1, 1, 9, dtype=torch.float64, device=x.device
-                )
-                value = self._given(trial.flatten(1), x, y, mask, a2, noise).reshape(trial.shape)
-                centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
-                half = half * shrink
-            points = (
-                centre[..., None]
-                + fine
-                * torch.arange(-(FINE // 2), FINE // 2 + 1, dtype=torch.float64, device=x.device)
-            ).flatten(1)
-            foreign = (
-                points - grid[top].repeat_interleave(FINE, 1)
-            ).abs() > 0.5 * width  # the next cell's, which may be looked into too
-        inside = self._given(points, x, y, mask, a2, noise).masked_fill(foreign, -math.inf)
+        top = coarse.topk(min(REFINED, cells), 1).indices
+
+        def given(f: Tensor) -> Tensor:
+            return self._given(f, x, y, mask, a2, noise)
+
+        points, foreign = self._refined(grid[top], width, fine, given)
+        inside = given(points).masked_fill(foreign, -math.inf)
         best = points.gather(1, inside.argmax(1, keepdim=True))[:, 0]
         rest = coarse.scatter(1, top, -math.inf)
         total = torch.cat([rest + math.log(width), inside + math.log(fine)], 1).logsumexp(1)
         return total - math.log(high - low), best
+
+    @staticmethod
+    @torch.no_grad()
+    def _refined(
+        cells: Tensor, width: float, fine: float, given: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Frequencies (B, P) `fine` apart around the peaks of cells (B, k) of a width, and
+        which of them (B, P) are the next cell's, which may be looked into too.
+        """
+        like: dict[str, Any] = {"dtype": torch.float64, "device": cells.device}
+        shrink = (fine * (FINE // 2) / (0.5 * width)) ** (1 / ZOOMS)
+        centre, half = cells, 0.5 * width
+        for _ in range(ZOOMS if shrink < 1 else 0):
+            trial = centre[..., None] + half * torch.linspace(-1, 1, 9, **like)
+            value = given(trial.flatten(1)).reshape(trial.shape)
+            centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
+            half = half * shrink
+        around = fine * torch.arange(-(FINE // 2), FINE // 2 + 1, **like)
+        points = (centre[..., None] + around).flatten(1)
+        return points, (points - cells.repeat_interleave(FINE, 1)).abs() > 0.5 * width
 
     def _design(self, f: Tensor, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(scaled waves (B, P, n, K), their products (B, P, K, K), roots of their

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
-from equidrift.models.fields.cards import field_card, save_fields
+from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.conditioned import Conditioned
 from equidrift.models.fields.functions.data import as_array, as_fields, first_equal
 from equidrift.models.fields.functions.experts import Experts
@@ -42,7 +42,7 @@ NOISE = 0x5EED  # salt of the seeds of the noise in training
 TOLERANCE = 1e-9  # share of the span within which two points are one
 
 
-class FieldModel:
+class FieldModel(Saves):
     """A distribution over functions x -> y, invariant under translations (scalars) or
     under all motions (vector fields).
 
@@ -56,6 +56,8 @@ class FieldModel:
     span : largest extent of a training function along one coordinate; farther points
         than that are refused.
     """
+
+    diffusion: FieldDiffusion
 
     def __init__(
         self,
@@ -307,13 +309,6 @@ class FieldModel:
             "units": "the training data's",
         }
         return field_card("field", config, own, self.training, more)
-
-    def save(self, path: str | Path, **card: Any) -> Path:
-        """Write PATH.safetensors and its card; returns the former.
-
-        Keywords go into the card.
-        """
-        return save_fields(path, self.diffusion, self.card(**{"name": Path(path).stem, **card}))
 
     @classmethod
     def load(cls, name_or_path: str | Path, *, device: Device = None) -> FieldModel:

@@ -27,6 +27,7 @@ from equidrift.models.molecules.joint.data import BONDS, FEATURES, MAX_HEAVY, TY
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import (
     Block,
+    BlockSizes,
     NetworkConfig,
     RadialBasis,
     attention_bias,
@@ -40,14 +41,11 @@ POWERS = 4  # of the bond matrix
 
 
 @dataclass(frozen=True)
-class JointConfig:
-    """Sizes: `stages` times (`blocks` message blocks, then a move of the tokens)."""
+class JointConfig(BlockSizes):
+    """Sizes; after the blocks of each stage the tokens move."""
 
     width: int = 160
     pair_width: int = 64
-    vectors: int = 8
-    radial: int = 20
-    stages: int = 2
     blocks: int = 3
     triangles: int = 16
     cutoff_A: float = 16.0

@@ -25,7 +25,7 @@ from equidrift.models.molecules.joint.network import (
     State,
     Targets,
 )
-from equidrift.models.shared.batches import Batched
+from equidrift.models.shared.batches import Batched, Epochs
 from equidrift.models.shared.geometry import centre, centred
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.shared.newton import distances
@@ -117,18 +117,14 @@ class Batches:
             seed,
         )
         self.rows = np.repeat(np.arange(len(data)), np.where(data.conditional.numpy(), repeat, 1))
-        self.per_epoch = len(self.rows) // self.size
-        self.epoch, self.order = -1, np.zeros(0, np.int64)
+        self.epochs = Epochs(
+            len(self.rows) // self.size, seed, lambda rng: rng.permutation(self.rows)
+        )
 
     def __call__(self, step: int) -> Example:
         """The training batch of a step."""
-        epoch, k = divmod(step, self.per_epoch)
-        if epoch != self.epoch:
-            self.epoch, self.order = (
-                epoch,
-                np.random.default_rng((self.seed, epoch)).permutation(self.rows),
-            )
-        rows = self.order[k * self.size : (k + 1) * self.size]
+        order, k = self.epochs(step)
+        rows = order[k * self.size : (k + 1) * self.size]
         return self.example(rows, np.random.default_rng((self.seed, 1 << 32, step)))
 
     def example(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Example:

@@ -42,8 +42,7 @@ from equidrift.models.shared.layers import (
     Block,
     NetworkConfig,
     RadialBasis,
-    attention_bias,
-    pairs_of,
+    block_masks,
 )
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
@@ -94,7 +93,7 @@ class ConformerEncoder(nn.Module):
     def atoms(self, batch: Batch, x: Tensor) -> Tensor:
         """Vectors (b, n, w) of the atoms of conformers x (b, n, 3)."""
         atom, pair = batch.atom.int(), batch.pair.int()
-        bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
+        bias, pair_mask = block_masks(batch.mask, x.dtype)
         unit_vectors, d = distances(x)
         h = sum(table(atom[..., k]) for k, table in enumerate(self.atom))
         p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + self.distance(

@@ -25,6 +25,7 @@ from equidrift.models.molecules.properties.sampler import (
     make_batch,
     make_network,
 )
+from equidrift.models.shared.batches import Epochs
 from equidrift.models.shared.config import TrainingConfig
 from equidrift.models.shared.run import Task, training_of
 from equidrift.records import SYMBOLS
@@ -64,17 +65,12 @@ class Batches:
     def __init__(self, data: QM9, rows: NDArray[np.int64], batch: int, seed: int) -> None:
         self.data, self.rows, self.batch, self.seed = data, rows, min(batch, len(rows)), seed
         self.per_epoch = max(1, len(rows) // self.batch)
-        self._epoch, self._order = -1, np.zeros(0, np.int64)
+        self.epochs = Epochs(self.per_epoch, seed, self._shuffled)
 
     def __call__(self, step: int) -> PropertyBatch:
         """The training batch of a step."""
-        epoch, place = divmod(step, self.per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = (
-                epoch,
-                self._shuffled(np.random.default_rng((self.seed, epoch))),
-            )
-        return gather(self.data, self._order[place])
+        order, place = self.epochs(step)
+        return gather(self.data, order[place])
 
     def _shuffled(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """(per_epoch, batch) rows: shuffled, then sorted by size within every `_CHUNK`

@@ -25,8 +25,7 @@ from equidrift.models.shared.layers import (
     Block,
     NetworkConfig,
     RadialBasis,
-    attention_bias,
-    pairs_of,
+    block_masks,
     signed_volume,
 )
 from equidrift.models.shared.newton import Held, distances, newton_step
@@ -191,7 +190,7 @@ class ConformerNetwork(nn.Module):
             + left[:, :, None]
             + right[:, None]
         )
-        bias, pair_mask = attention_bias(batch.mask, x.dtype), pairs_of(batch.mask).to(x.dtype)
+        bias, pair_mask = block_masks(batch.mask, x.dtype)
         hops, out = pair[..., 1].long(), []
         if self.noise is not None and sigma is not None:
             h = h + self.noise.of_sigma(sigma)[:, None]

@@ -30,7 +30,7 @@ from equidrift.models.trajectories.arrays.carry import (
     filled,
     middle_pair,
 )
-from equidrift.models.trajectories.arrays.inputs import checked, masked_graph
+from equidrift.models.trajectories.arrays.inputs import Arrays, checked, masked_graph
 from equidrift.models.trajectories.arrays.modes import Modes, choose
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Sampling
@@ -95,7 +95,6 @@ class GeometricTrajectoryModel:
             for shapes that do not fit, NaN, or a folder that holds a checkpoint when
             `resume` is not given.
         """
-        from equidrift.models.trajectories.arrays.train import Arrays
         from equidrift.models.trajectories.train import fit_arrays
 
         x, nodes, edges = checked(positions, node_features, edge_features)

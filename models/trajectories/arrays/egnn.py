@@ -15,16 +15,13 @@ from torch import Tensor, nn
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig, SpatialLayer, mlp
-from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
 
 @dataclass(frozen=True)
-class EGNNConfig:
+class EGNNConfig(GraphSizes):
     """Sizes of an `EGNN`."""
 
-    node_features: int = 1
-    edge_features: int = 1
-    width: int = 64
     layers: int = 4
 
 

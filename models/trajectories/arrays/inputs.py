@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,25 @@ from numpy.typing import ArrayLike, NDArray
 from equidrift.errors import InputError
 from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.network import Graph
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Trajectories x (k, t, n, 2 or 3) with node features (k, n, f), edge features (k,
+    n, n, e), and the time between frames.
+    """
+
+    x: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    edges: NDArray[np.float64]
+    spacing: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def part(self, rows: NDArray[np.int64]) -> Arrays:
+        """Some of the trajectories."""
+        return Arrays(self.x[rows], self.nodes[rows], self.edges[rows], self.spacing)
 
 
 def checked(

@@ -64,7 +64,7 @@ def simulate(system: str, start: int, stop: int, *, frames: int = 30, seed: int 
     draws = [_start(system, sample_rng((seed << 32) + k)) for k in range(start, stop)]
     x, v, nodes, edges = (np.stack(parts) for parts in zip(*draws, strict=True))
     run = _leapfrog if system == "gravity" else _euler
-    return NBody(run(system, x, v, edges, frames), nodes, edges)
+    return NBody(run(_Motion(system, x, v, edges), frames), nodes, edges)
 
 
 def part(system: str, name: str, limit: int | None = None) -> NBody:
@@ -100,39 +100,44 @@ def force(system: str, x: NDArray[np.float64], edges: NDArray[np.float64]) -> ND
     return np.clip(total, -MAX_FORCE, MAX_FORCE)
 
 
-def _euler(
-    system: str,
-    x: NDArray[np.float64],
-    v: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    frames: int,
-) -> NDArray[np.float64]:
+@dataclass
+class _Motion:
+    """Positions and velocities (k, n, 3) of systems under way."""
+
+    system: str
+    x: NDArray[np.float64]
+    v: NDArray[np.float64]
+    edges: NDArray[np.float64]
+
+    def force(self) -> NDArray[np.float64]:
+        """The force where the nodes are."""
+        return force(self.system, self.x, self.edges)
+
+    def record(self, frames: int) -> NDArray[np.float64]:
+        """Room for frames (k, frames, n, 3)."""
+        return np.zeros((len(self.x), frames, *self.x.shape[1:]))
+
+
+def _euler(motion: _Motion, frames: int) -> NDArray[np.float64]:
     """Semi-implicit Euler, after a first kick; the frame at time 0 is not kept."""
-    out = np.zeros((len(x), frames, *x.shape[1:]))
-    v = v + STEP * force(system, x, edges)
+    out = motion.record(frames)
+    motion.v = motion.v + STEP * motion.force()
     for frame in range(frames):
         for _ in range(STEPS_PER_FRAME):
-            x = x + STEP * v
-            v = v + STEP * force(system, x, edges)
-        out[:, frame] = x
+            motion.x = motion.x + STEP * motion.v
+            motion.v = motion.v + STEP * motion.force()
+        out[:, frame] = motion.x
     return out
 
 
-def _leapfrog(
-    system: str,
-    x: NDArray[np.float64],
-    v: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    frames: int,
-) -> NDArray[np.float64]:
+def _leapfrog(motion: _Motion, frames: int) -> NDArray[np.float64]:
     """Kick, drift, kick; the frame at time 0 is the first."""
-    out = np.zeros((len(x), frames, *x.shape[1:]))
-    a = force(system, x, edges)
+    out, a = motion.record(frames), motion.force()
     for frame in range(frames):
-        out[:, frame] = x
+        out[:, frame] = motion.x
         for _ in range(STEPS_PER_FRAME if frame + 1 < frames else 0):
-            v = v + 0.5 * STEP * a
-            x = x + STEP * v
-            a = force(system, x, edges)
-            v = v + 0.5 * STEP * a
+            motion.v = motion.v + 0.5 * STEP * a
+            motion.x = motion.x + STEP * motion.v
+            a = motion.force()
+            motion.v = motion.v + 0.5 * STEP * a
     return out

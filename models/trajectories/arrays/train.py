@@ -5,20 +5,18 @@ frame, or windows.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from equidrift.errors import InputError
 from equidrift.models.shared.split import split
 from equidrift.models.trajectories.arrays import nbody
 from equidrift.models.trajectories.arrays.egnn import step_loss
-from equidrift.models.trajectories.arrays.inputs import checked
+from equidrift.models.trajectories.arrays.inputs import Arrays, checked
 from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import PathBatches, RollBatches, Source, array_source
 from equidrift.models.trajectories.diffusion.train import window_plan
@@ -27,25 +25,6 @@ from equidrift.models.trajectories.integrator.integrator import Integrator, adva
 from equidrift.models.trajectories.integrator.objective import path_loss
 
 LAYERS_PER_FRAME = 8  # sub-steps of the integrator between two frames of plain arrays
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Trajectories x (k, t, n, 2 or 3) with node features (k, n, f), edge features (k,
-    n, n, e), and the time between frames.
-    """
-
-    x: NDArray[np.float64]
-    nodes: NDArray[np.float64]
-    edges: NDArray[np.float64]
-    spacing: float = 1.0
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def part(self, rows: NDArray[np.int64]) -> Arrays:
-        """Some of the trajectories."""
-        return Arrays(self.x[rows], self.nodes[rows], self.edges[rows], self.spacing)
 
 
 def load_arrays(path: str | Path) -> Arrays:
@@ -104,39 +83,17 @@ def sizes_of(data: Arrays) -> dict[str, int]:
 
 def egnn_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
     """Steps of a whole frame."""
-
-    def rolls(part: Arrays, single: int) -> RollBatches:
-        return RollBatches(
-            part.x,
-            part.nodes,
-            part.edges,
-            pairs=c.pairs_per_batch,
-            seed=c.seed,
-            single=single,
-            horizon=c.horizon,
-        )
-
+    how = {"pairs": c.pairs_per_batch, "seed": c.seed, "horizon": c.horizon}
     config = {"kind": "egnn"} | sizes_of(data) | c.network
     training = {"spacing": data.spacing, "trajectories": len(data)}
-    held_out = rolls(unseen, 0) if unseen is not None else None
-    batches = rolls(data, c.interpolate_steps)
+    held_out = RollBatches(unseen, single=0, **how) if unseen is not None else None
+    batches = RollBatches(data, single=c.interpolate_steps, **how)
     return Plan(config, batches, step_loss, training, held_out=held_out)
 
 
 def pair_force_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
     """Forces between pairs, by path matching."""
-
-    def paths(part: Arrays, interpolate_steps: int) -> PathBatches:
-        return PathBatches(
-            part.x,
-            part.nodes,
-            part.edges,
-            part.spacing,
-            pairs=c.pairs_per_batch,
-            seed=c.seed,
-            interpolate_steps=interpolate_steps,
-        )
-
+    how = {"pairs": c.pairs_per_batch, "seed": c.seed}
     apart = np.linalg.norm(data.x[:64, 0, :, None] - data.x[:64, 0, None], axis=-1)
     apart = apart[apart > 0]
     reach = {"shortest": float(0.5 * np.quantile(apart, 0.01)), "longest": float(4.0 * apart.max())}
@@ -152,11 +109,11 @@ def pair_force_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) 
 
     return Plan(
         config,
-        paths(data, c.interpolate_steps),
+        PathBatches(data, interpolate_steps=c.interpolate_steps, **how),
         lambda network, batch: path_loss(network.force, batch),
         {"spacing": data.spacing, "trajectories": len(data)},
         finish=finish,
-        held_out=paths(unseen, 0) if unseen is not None else None,
+        held_out=PathBatches(unseen, interpolate_steps=0, **how) if unseen is not None else None,
     )
 
 

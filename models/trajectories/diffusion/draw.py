@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from equidrift.models.trajectories.diffusion.flow import Flow, draw_flow
-from equidrift.models.trajectories.diffusion.frames import WHOLE, KnownFrames, Normal, Sampling
+from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal, Sampling
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, draw
 from equidrift.models.trajectories.diffusion.residual import ResidualGeoTDM, draw_residual
 
@@ -13,7 +13,7 @@ WindowNetwork = Flow | GeoTDM | ResidualGeoTDM
 
 
 def draw_window(
-    network: WindowNetwork, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE
+    network: WindowNetwork, known: KnownFrames, normal: Normal, sampling: Sampling
 ) -> Tensor:
     """Frames (b, t, n, d) in units of the network's length; the given ones are left as
     they are.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from equidrift.errors import UnknownNameError
 from equidrift.models.shared.layers import pairs_of
-from equidrift.models.trajectories.integrator.network import Graph
+from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
 CONDITIONINGS = ("concat", "masked")
 EMBEDDING = 32  # of diffusion times and of differences of frames
@@ -27,7 +27,7 @@ FIRST_MOVE = 1e-3
 
 
 @dataclass(frozen=True)
-class EGTNConfig:
+class EGTNConfig(GraphSizes):
     """Sizes and switches.
 
     `conditioning`: "concat" lets given and drawn frames attend to each other. With
@@ -36,8 +36,6 @@ class EGTNConfig:
     are encoded apart.
     """
 
-    node_features: int = 1
-    edge_features: int = 1
     width: int = 128
     layers: int = 6
     heads: int = 1

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.trajectories.diffusion.frames import (
-    WHOLE,
     FrameBatch,
     KnownFrames,
     Normal,
@@ -63,9 +62,7 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
 
 
 @torch.no_grad()
-def draw_flow(
-    model: Flow, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE
-) -> Tensor:
+def draw_flow(model: Flow, known: KnownFrames, normal: Normal, sampling: Sampling) -> Tensor:
     """Euler steps of the flow; given frames are left as they are."""
     x, count = known.frames, sampling.steps or CALLS
     line = model.anchors(x, known.given)

@@ -91,9 +91,6 @@ class Sampling:
             self.callback({"step": step, "steps": steps})
 
 
-WHOLE = Sampling()  # from noise, in the model's own number of steps
-
-
 def centred(x: Tensor, graph: Graph) -> Tensor:
     """x less its one mean over all frames and nodes (arXiv:2410.13027, unconditional
     diffusion).

@@ -19,7 +19,6 @@ from equidrift.errors import InputError
 from equidrift.models.shared.schedules import noise_levels
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import (
-    WHOLE,
     FrameBatch,
     KnownFrames,
     Normal,
@@ -130,7 +129,7 @@ def geotdm_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
 
 
 @torch.no_grad()
-def draw(model: GeoTDM, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE) -> Tensor:
+def draw(model: GeoTDM, known: KnownFrames, normal: Normal, sampling: Sampling) -> Tensor:
     """Frames (b, t, n, d); given frames are left as they are.
 
     All steps of the diffusion: ancestral sampling with the fixed, large variance, as

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from equidrift.models.shared.schedules import noise_level, noise_levels
 from equidrift.models.trajectories.diffusion.frames import (
-    WHOLE,
     FrameBatch,
     KnownFrames,
     Normal,
@@ -91,7 +90,7 @@ def residual_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
 
 @torch.no_grad()
 def draw_residual(
-    model: ResidualGeoTDM, known: KnownFrames, normal: Normal, sampling: Sampling = WHOLE
+    model: ResidualGeoTDM, known: KnownFrames, normal: Normal, sampling: Sampling
 ) -> Tensor:
     """Frames (b, t, n, d) by the probability flow; given frames are left as they are."""
     config, x, start = model.config, known.frames, sampling.start

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.trajectories.integrator.network import GraphSizes
 from equidrift.models.trajectories.integrator.skeleton import Skeleton
 from equidrift.units import AMU_A2_PER_FS2_EV, COULOMB_KCAL_A_PER_MOL_E2, KCAL_MOL_PER_EV
 
@@ -29,14 +30,11 @@ FLAT = 0.01  # A^4: below this square of its normal a plane has no torsion
 
 
 @dataclass(frozen=True)
-class FieldConfig:
+class FieldConfig(GraphSizes):
     """Sizes of a `LearnedField`; `rounds` of messages along bonds decide how far an
     atom sees.
     """
 
-    node_features: int
-    edge_features: int
-    width: int = 64
     rounds: int = 4
 
 
@@ -81,10 +79,7 @@ class LearnedField(nn.Module):
         super().__init__()
         self.config = config
         w = config.width
-        self.node, self.edge = (
-            nn.Linear(config.node_features, w),
-            nn.Linear(config.edge_features, w),
-        )
+        self.node, self.edge = config.entries()
         self.message = nn.ModuleList([mlp(2 * w, w, w) for _ in range(config.rounds)])
         self.update = nn.ModuleList([mlp(2 * w, w, w) for _ in range(config.rounds)])
         self.norm = nn.ModuleList([nn.LayerNorm(w) for _ in range(config.rounds)])

@@ -28,7 +28,21 @@ from equidrift.models.shared.layers import (
 
 
 @dataclass(frozen=True)
-class ForceConfig:
+class GraphSizes:
+    """Features of nodes and of edges, and the width of what is made of them."""
+
+    node_features: int = 1
+    edge_features: int = 1
+    width: int = 64
+
+    def entries(self, width: int | None = None) -> tuple[nn.Linear, nn.Linear]:
+        """Layers that nodes and edges enter by, of a width of their own or this one."""
+        out = self.width if width is None else width
+        return nn.Linear(self.node_features, out), nn.Linear(self.edge_features, out)
+
+
+@dataclass(frozen=True)
+class ForceConfig(GraphSizes):
     """Sizes of a `ForceNetwork`.
 
     blocks : rounds of messages; 0 makes plain pair forces. shortest, longest :
@@ -39,9 +53,6 @@ class ForceConfig:
         network with blocks fall off.
     """
 
-    node_features: int = 1
-    edge_features: int = 1
-    width: int = 64
     pair_width: int = 32
     vectors: int = 8
     blocks: int = 3
@@ -117,10 +128,7 @@ class PairForceNetwork(nn.Module):
         super().__init__()
         self.config = config
         p = config.pair_width
-        self.node, self.edge = (
-            nn.Linear(config.node_features, p),
-            nn.Linear(config.edge_features, p),
-        )
+        self.node, self.edge = config.entries(p)
         self.radial = LogRadialBasis(config.radial, config.shortest, config.longest)
         self.distance = nn.Linear(config.radial, p)
         self.head = nn.Sequential(

@@ -22,8 +22,9 @@ from equidrift.models.trajectories.arrays import nbody, pedestrians
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.arrays.carry import CALLS_TO_START
 from equidrift.models.trajectories.arrays.egnn import EGNN, EGNNConfig, Rolls, roll, step_loss
+from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.arrays.modes import Modes, ModesConfig, modes_loss
-from equidrift.models.trajectories.arrays.train import Arrays, fastest
+from equidrift.models.trajectories.arrays.train import fastest
 from equidrift.models.trajectories.diffusion.frames import FrameBatch
 from equidrift.models.trajectories.graphs import array_graph
 from equidrift.models.trajectories.integrator.integrator import Clock, Integrator, advance

@@ -245,6 +245,7 @@ def test_unconditional_stays_in_the_subspace(graph: Graph) -> None:
         model,
         KnownFrames(graph, torch.zeros(2, T, N, 3), torch.arange(T).float(), none),
         lambda: torch.randn(2, T, N, 3, generator=generator),
+        Sampling(),
     )  # type: ignore[arg-type]
     assert made.abs().max() > 0.1 and made.mean((1, 2)).abs().max() < 1e-4 * made.abs().max()
     x = torch.randn(2, T, N, 3)

@@ -46,6 +46,21 @@ REPORTERS = {".xtc": app.XTCReporter, ".dcd": app.DCDReporter}
 REFERENCE_ATOMS = 150
 
 
+def check_platform(platform: str | None) -> None:
+    """Refuse a platform that OpenMM does not have here.
+
+    Raises
+    ------
+    UnknownNameError
+        With the names of those it has.
+    """
+    known = [
+        openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
+    ]
+    if platform is not None and platform not in known:
+        raise UnknownNameError("OpenMM platform", platform, known)
+
+
 def make_simulation(
     topology: app.Topology,
     system: openmm.System,
@@ -68,11 +83,7 @@ def make_simulation(
     InputError
         where the structure cannot be simulated, or there is no such platform.
     """
-    known = [
-        openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
-    ]
-    if platform is not None and platform not in known:
-        raise UnknownNameError("OpenMM platform", platform, known)
+    check_platform(platform)
     if platform is None and system.getNumParticles() <= REFERENCE_ATOMS:
         platform = "Reference"
     integrator = openmm.LangevinMiddleIntegrator(

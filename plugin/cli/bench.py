@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli.options import SummaryAsJson
 from equidrift.registry import BENCHMARKS, resolve
 
 
@@ -16,7 +17,7 @@ def command(
     full: Annotated[
         bool, typer.Option("--full", help="The form that the docs quote; takes longer.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Measure the shipped models beside the baselines."""
     from equidrift.cli.output import print_json

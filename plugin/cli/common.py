@@ -15,8 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from equidrift.cli.options import SHOWN
-from equidrift.cli.values import integer
+from equidrift.cli.values import integer, option
 
+QUIET_HELP = "Print only errors."
+VERBOSE_HELP = "Print log messages; -vv prints debug messages too."
+THREADS_HELP = "CPU threads for the neural networks. Default: PyTorch's choice."
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)  # of -v given 0, 1 and 2 times
 
 
@@ -27,28 +30,10 @@ def with_common_options(
     also --threads.
     """
     keyword = inspect.Parameter.KEYWORD_ONLY
-    shown = {"rich_help_panel": SHOWN}
-    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", **shown)]
-    verbose = Annotated[
-        int,
-        typer.Option(
-            "-v",
-            "--verbose",
-            count=True,
-            help="Print log messages; -vv prints debug messages too.",
-            **shown,
-        ),
-    ]
-    threads = Annotated[
-        int | None,
-        typer.Option(
-            "--threads",
-            metavar="N",
-            parser=integer(1),
-            help="CPU threads for the neural networks. Default: PyTorch's choice.",
-            **shown,
-        ),
-    ]
+    quiet = Annotated[bool, typer.Option("-q", "--quiet", help=QUIET_HELP, rich_help_panel=SHOWN)]
+    counted = typer.Option("-v", "--verbose", count=True, help=VERBOSE_HELP, rich_help_panel=SHOWN)
+    verbose = Annotated[int, counted]
+    threads = Annotated[int | None, option(integer(1), THREADS_HELP, "--threads", panel=SHOWN)]
     further = [
         inspect.Parameter("quiet", keyword, annotation=quiet, default=False),
         inspect.Parameter("verbose", keyword, annotation=verbose, default=0),

@@ -8,27 +8,49 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli import options
 from equidrift.cli.checked import model_files
-from equidrift.cli.options import (
-    READING,
-    SAMPLING,
-    BatchSize,
-    LargestFragment,
-    MaxAttempts,
-    ModelOptions,
-    Overwrite,
-    Seed,
-    Smiles,
-    SummaryAsJson,
-    Topology,
-)
+from equidrift.cli.options import CHARGE, COUNT, READING, SAMPLING
 from equidrift.cli.request import command_of
-from equidrift.cli.values import checked, existing_file, integer, model_name, number, one_of
+from equidrift.cli.values import checked, existing_file, flag, model_name, number, one_of, option
 from equidrift.files.trajectories import check_trajectory_output
 from equidrift.registry import TRAJECTORY_MODELS
 
 MODE = "What is made"
 BROKEN = ("redraw", "report")
+
+TRAJ = existing_file("a trajectory", "TRAJ")
+TRAJ_HELP = "The trajectory: .xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz."
+OUTPUT = checked(check_trajectory_output, "FILE")
+OUTPUT_HELP = (
+    "File to write: .xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz. "
+    "With -n above 1 there is a file for each trajectory: FILE_0000, FILE_0001, ..."
+)
+MODEL = model_name("trajectory model", lambda: TRAJECTORY_MODELS)
+MODEL_HELP = (
+    "A model that `equidrift models` lists for forecast, or the path of weights you trained."
+)
+FRAMES_HELP = "New frames to make. With --interpolate, new frames between two neighbours."
+INTERPOLATE_HELP = (
+    "Make frames between the given ones. Without --frames, make those that are missing by their "
+    "times."
+)
+REFINE_HELP = "Improve a coarse trajectory: add noise to its frames, and remove it."
+LEVEL = number(metavar="SHARE", above=0, most=1)
+LEVEL_HELP = (
+    "With --refine, how much noise is added: near 0, frames hardly change; "
+    "at 1, nothing of them is kept."
+)
+BROKEN_HELP = (
+    "If a bond breaks, draw the frames again (redraw), or keep and count them (report). "
+    "Default: redraw; with --refine, report."
+)
+STRIDE_HELP = "Use every Nth frame of TRAJ."
+DT_HELP = "Time between two frames of TRAJ, in fs. Default: what the file says."
+CHARGE_HELP = "Total charge, in units of e, if the file tells no bonds."
+STEPS_HELP = (
+    "Calls of the neural network for each window of frames. Default: the model's own number."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,128 +58,31 @@ class Request:
     """What `equidrift forecast` is asked for."""
 
     trajectory: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TRAJ",
-            parser=existing_file("a trajectory"),
-            help="The trajectory: .xtc .trr .dcd .h5md .nc .pdb .traj .extxyz .xyz or .npz.",
-        ),
+        Path, typer.Argument(metavar=TRAJ.metavar, parser=TRAJ.parser, help=TRAJ_HELP)
     ]
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            parser=checked(check_trajectory_output),
-            help="File to write: .xtc .dcd .h5md .traj .extxyz .xyz .pdb or .npz. "
-            "With -n above 1 there is a file for each trajectory: FILE_0000, FILE_0001, ...",
-        ),
-    ]
-    n: Annotated[
-        int, typer.Option("-n", metavar="N", parser=integer(1), help="Trajectories to make.")
-    ] = 1
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            parser=model_name("trajectory model", TRAJECTORY_MODELS),
-            help="A model that `equidrift models` lists for forecast, "
-            "or the path of weights you trained.",
-        ),
-    ] = "default"
-    seed: Seed = 0
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            rich_help_panel=MODE,
-            help="New frames to make. With --interpolate, new frames between two neighbours.",
-        ),
-    ] = None
-    interpolate: Annotated[
-        bool,
-        typer.Option(
-            "--interpolate",
-            rich_help_panel=MODE,
-            help="Make frames between the given ones. Without --frames, make those that are "
-            "missing by their times.",
-        ),
-    ] = False
-    refine: Annotated[
-        bool,
-        typer.Option(
-            "--refine",
-            rich_help_panel=MODE,
-            help="Improve a coarse trajectory: add noise to its frames, and remove it.",
-        ),
-    ] = False
-    level: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            parser=number(above=0, most=1),
-            rich_help_panel=MODE,
-            help="With --refine, how much noise is added: near 0, frames hardly change; "
-            "at 1, nothing of them is kept.",
-        ),
-    ] = 0.3
+    output: Annotated[Path, option(OUTPUT, OUTPUT_HELP, "-o", "--output")]
+    n: Annotated[int, option(COUNT, "Trajectories to make.", "-n")] = 1
+    model: Annotated[str, option(MODEL, MODEL_HELP)] = "default"
+    seed: options.Seed = 0
+    frames: Annotated[int | None, option(COUNT, FRAMES_HELP, panel=MODE)] = None
+    interpolate: Annotated[bool, flag("--interpolate", INTERPOLATE_HELP, MODE)] = False
+    refine: Annotated[bool, flag("--refine", REFINE_HELP, MODE)] = False
+    level: Annotated[float, option(LEVEL, LEVEL_HELP, panel=MODE)] = 0.3
     broken: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join(BROKEN),
-            parser=one_of("way with broken frames", BROKEN),
-            rich_help_panel=MODE,
-            help="If a bond breaks, draw the frames again (redraw), or keep and count them "
-            "(report). Default: redraw; with --refine, report.",
-        ),
+        str | None, option(one_of("way with broken frames", BROKEN), BROKEN_HELP, panel=MODE)
     ] = None
-    top: Topology = None
-    stride: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            rich_help_panel=READING,
-            help="Use every Nth frame of TRAJ.",
-        ),
-    ] = 1
-    dt: Annotated[
-        float | None,
-        typer.Option(
-            metavar="FS",
-            parser=number("fs", above=0),
-            rich_help_panel=READING,
-            help="Time between two frames of TRAJ, in fs. Default: what the file says.",
-        ),
-    ] = None
-    charge: Annotated[
-        int | None,
-        typer.Option(
-            metavar="Q",
-            parser=integer(),
-            rich_help_panel=READING,
-            help="Total charge, in units of e, if the file tells no bonds.",
-        ),
-    ] = None
-    smiles: Smiles = None
-    largest_fragment: LargestFragment = False
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            rich_help_panel=SAMPLING,
-            help="Calls of the neural network for each window of frames. "
-            "Default: the model's own number.",
-        ),
-    ] = None
-    batch_size: BatchSize = None
-    max_attempts: MaxAttempts = 20
-    set_: ModelOptions = None
-    overwrite: Overwrite = False
-    as_json: SummaryAsJson = False
+    top: options.Topology = None
+    stride: Annotated[int, option(COUNT, STRIDE_HELP, panel=READING)] = 1
+    dt: Annotated[float | None, option(number("fs", "FS", above=0), DT_HELP, panel=READING)] = None
+    charge: Annotated[int | None, option(CHARGE, CHARGE_HELP, panel=READING)] = None
+    smiles: options.Smiles = None
+    largest_fragment: options.LargestFragment = False
+    steps: Annotated[int | None, option(COUNT, STEPS_HELP, panel=SAMPLING)] = None
+    batch_size: options.BatchSize = None
+    max_attempts: options.MaxAttempts = 20
+    set_: options.ModelOptions = None
+    overwrite: options.Overwrite = False
+    as_json: options.SummaryAsJson = False
 
     @property
     def mode(self) -> str:

@@ -12,18 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.forecast import Request
-from equidrift.cli.output import (
-    count,
-    print_summary,
-    rate,
-    rate_line,
-    reasons,
-    resumed_lines,
-    topology_line,
-    topology_of,
-)
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.frames import Job, Settings, make_settings
 from equidrift.engine.trajectories import (
@@ -65,7 +56,7 @@ def forecast(request: Request) -> int:
     run = Run(request, job, stream)
     run.go()
     notes = [str(warning.message) for warning in caught]
-    print_summary(run.close(notes, given), summary_text, request)
+    output.print_summary(run.close(notes, given), summary_text, request)
     return 0
 
 
@@ -170,7 +161,7 @@ class Run:
         shown = not self.request.as_json and sys.stderr.isatty()
         n, total = self.request.n, self.request.n * self.job.n_frames
         with (
-            telling_what_is_kept(lambda: kept(count(self.counts["done"], "frame"))),
+            telling_what_is_kept(lambda: kept(output.count(self.counts["done"], "frame"))),
             frame_bar(total, shown=shown, done=self.resumed) as report,
         ):
             if self.finished_before:
@@ -200,12 +191,12 @@ class Run:
             "command": "forecast",
             "mode": self.request.mode,
             "output": [str(path) for path in written],
-            "topology": topology_of(self.request.output),
+            "topology": output.topology_of(self.request.output),
             **{key: origin[key] for key in ("model", "weights_sha256", "seed", "exact")},
             **counts,
             "resumed_from": self.resumed,
             "seconds": round(seconds, 3),
-            "frames_per_s": rate(made, seconds),
+            "frames_per_s": output.rate(made, seconds),
             "finished_before": self.finished_before,
             "notes": notes,
             "plain_md_seconds": round(md_s, 3),
@@ -216,17 +207,18 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
     paths = summary["output"]
     where = paths[0] if len(paths) == 1 else f"{paths[0]} to {Path(paths[-1]).name}"
-    frames = f"{count(summary['samples'], 'trajectory')} of {count(summary['frames'], 'frame')}"
+    trajectories = output.count(summary["samples"], "trajectory")
+    frames = f"{trajectories} of {output.count(summary['frames'], 'frame')}"
     lines = [
         f"{frames} by {summary['model']} -> {where}",
-        *topology_line(summary["topology"]),
-        *resumed_lines(summary, "frame"),
-        f"  draws rejected and made again: {reasons(summary['rejected'])}",
-        f"  frames kept that fail a check: {reasons(summary['broken_frames'])}",
+        *output.topology_line(summary["topology"]),
+        *output.resumed_lines(summary, "frame"),
+        f"  draws rejected and made again: {output.reasons(summary['rejected'])}",
+        f"  frames kept that fail a check: {output.reasons(summary['broken_frames'])}",
         "  not exact dynamics: a model's draws",
         *(f"  note: {note}" for note in summary["notes"]),
         *_cheaper_md(summary),
-        rate_line(summary, "frames"),
+        output.rate_line(summary, "frames"),
     ]
     return "\n".join(lines)
 

@@ -13,16 +13,9 @@ from typing import Any
 
 from equidrift.checks.judges import achieved, achieved_text
 from equidrift.checks.targets import check_fragment, check_targets
+from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
-from equidrift.cli.output import (
-    count,
-    print_summary,
-    rate,
-    rate_line,
-    reasons,
-    resumed_lines,
-)
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.molecules import Run as EngineRun
 from equidrift.engine.molecules import Settings, batches, make_settings, provenance
@@ -51,7 +44,7 @@ def generate(request: Request) -> int:
     run.go()
     writer.finish()
     notes = [str(warning.message) for warning in caught]
-    print_summary(run.summary(notes), summary_text, request)
+    output.print_summary(run.summary(notes), summary_text, request)
     return 1 if run.short else 0
 
 
@@ -196,7 +189,7 @@ class Run:
 
     def interrupted(self) -> str:
         """What is said of an interrupted run."""
-        done = count(self.writer.summary.get("molecules", 0), "molecule")
+        done = output.count(self.writer.summary.get("molecules", 0), "molecule")
         return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
 
     def _write(self, ensembles: Sequence[Ensemble]) -> None:
@@ -226,7 +219,7 @@ class Run:
             "resumed_from": self.resumed,
             "targets": achieved(self.settings.targets, self.achieved, self.settings.judges),
             "seconds": round(seconds, 3),
-            "molecules_per_s": rate(found - self.resumed, seconds),
+            "molecules_per_s": output.rate(found - self.resumed, seconds),
             "finished_before": self.finished_before,
             "notes": [*notes, *([self.short] if self.short else [])],
         }
@@ -234,13 +227,13 @@ class Run:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    molecules = count(summary["molecules"], "molecule")
+    molecules = output.count(summary["molecules"], "molecule")
     lines = [
         f"{molecules} by {summary['model']} -> {summary['output']}",
-        *resumed_lines(summary, "molecule"),
-        f"  drawn {summary['drawn']}, rejected: {reasons(summary['rejected'])}",
+        *output.resumed_lines(summary, "molecule"),
+        f"  drawn {summary['drawn']}, rejected: {output.reasons(summary['rejected'])}",
         *(f"  {achieved_text(row)}" for row in summary["targets"]),
         *(f"  note: {note}" for note in summary["notes"]),
-        rate_line(summary, "molecules"),
+        output.rate_line(summary, "molecules"),
     ]
     return "\n".join(lines)

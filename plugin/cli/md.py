@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,16 @@ from equidrift.cli.options import (
     SummaryAsJson,
 )
 from equidrift.cli.request import command_of
-from equidrift.cli.values import integer, number, one_of
-from equidrift.errors import InputError
+from equidrift.cli.values import checked, integer, number, one_of
+from equidrift.errors import InputError, UnknownNameError
+from equidrift.files.formats import check_writable
 from equidrift.registry import PROPOSERS
 from equidrift.units import PS_PER_FS
 
 FORCE_FIELD = "Force field and dynamics"
 PROPOSALS = (*PROPOSERS, "none")
+CONSTRAINTS = ("HBonds", "none")
+TRAJECTORIES = (".dcd", ".xtc")
 _PS = {"fs": PS_PER_FS, "ps": 1.0, "ns": 1e3, "us": 1e6}  # ps in a unit of time
 
 
@@ -55,6 +59,28 @@ def time_text(value: object) -> str:
     return str(value)
 
 
+def positive_time(value: object) -> str:
+    """A time above 0 as it was given."""
+    text = time_text(value)
+    if not 0 < picoseconds(text) < math.inf:
+        raise typer.BadParameter(f"must be a time above 0, such as 200ps, not {text!r}")
+    return text
+
+
+def output_file(text: str) -> Path:
+    """The path of a trajectory that md writes.
+
+    Raises
+    ------
+    InputError
+        If it has another suffix, or cannot be written.
+    """
+    path = Path(text)
+    if path.suffix.lower() not in TRAJECTORIES:
+        raise UnknownNameError("trajectory suffix", path.suffix.lower() or text, TRAJECTORIES)
+    return check_writable(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What `equidrift md` is asked for."""
@@ -68,6 +94,7 @@ class Request:
             "-o",
             "--output",
             metavar="FILE",
+            parser=checked(output_file),
             help="Trajectory to write, .xtc or .dcd. Its topology is written beside it: "
             "run.top.pdb for run.xtc. With --chains each chain writes files of its own: "
             "run.1.xtc, run.2.xtc, ...",
@@ -77,7 +104,7 @@ class Request:
         str,
         typer.Option(
             metavar="TIME",
-            parser=time_text,
+            parser=positive_time,
             help="Length of the production run of each chain, for example 200ps or 1ns.",
         ),
     ] = "200ps"
@@ -109,9 +136,9 @@ class Request:
         str,
         typer.Option(
             metavar="TIME",
-            parser=time_text,
+            parser=positive_time,
             rich_help_panel=FORCE_FIELD,
-            help="Time step of the dynamics.",
+            help="Time step of the dynamics, with its unit.",
         ),
     ] = "2fs"
     friction: Annotated[
@@ -126,9 +153,10 @@ class Request:
     constraints: Annotated[
         str,
         typer.Option(
-            metavar="KIND",
+            metavar="|".join(CONSTRAINTS),
+            parser=one_of("kind of constraint", (*CONSTRAINTS, "None")),
             rich_help_panel=FORCE_FIELD,
-            help="Bonds of fixed length: HBonds or none.",
+            help="Bonds of fixed length: those of hydrogen (HBonds), or none.",
         ),
     ] = "HBonds"
     platform: Annotated[
@@ -180,7 +208,7 @@ class Request:
         str | None,
         typer.Option(
             metavar="TIME",
-            parser=time_text,
+            parser=positive_time,
             rich_help_panel=SHOWN,
             help="Time between frames. Default: one frame after each round.",
         ),
@@ -202,7 +230,7 @@ class Request:
 def command(request: Request) -> int:
     """Sample the Boltzmann distribution of a molecule exactly.
 
-    If the run is interrupted, give the same command again: it continues where it
+    If the run is interrupted, give the same command again. It continues where it
     stopped. With a longer --time it extends a finished run.
     """
     from equidrift.cli.md_run import sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from equidrift.cli.checked import blamed_on, check_smiles
 from equidrift.cli.md import Request, picoseconds
 from equidrift.cli.md_summary import print_summary
 from equidrift.cli.output import print_json
@@ -12,6 +13,7 @@ from equidrift.montecarlo.plan import Plan
 from equidrift.montecarlo.run import run_plan
 from equidrift.montecarlo.target import Settings
 from equidrift.progress import phase_bar
+from equidrift.registry import host_function
 from equidrift.units import PS_PER_FS
 
 _FS_PER_PS = 1 / PS_PER_FS
@@ -19,6 +21,9 @@ _FS_PER_PS = 1 / PS_PER_FS
 
 def sample(request: Request) -> int:
     """Run what is requested and print what was found; the exit code."""
+    check_smiles(request.smiles)
+    with blamed_on("--platform"):
+        host_function("openmm", "check_platform")(request.platform)
     plan = Plan(request.what, request.output, picoseconds(request.time), settings_of(request))
     with (
         phase_bar(shown=not request.as_json and sys.stderr.isatty()) as progress,

@@ -12,6 +12,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from equidrift.cli.options import SummaryAsJson
+
 COLUMNS = ("name", "family", "elements", "licence", "sha256")
 SHOWN = 8  # figures of a row
 INNER = ("self", "name", "weights_sha256", "card")
@@ -24,7 +26,7 @@ def command(
     all_: Annotated[
         bool, typer.Option("--all", help="All shipped weights too, with what was measured.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> int:
     """Models that come with the package, one a line; with a NAME, its options."""
     from equidrift.cli.output import print_json, print_table

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
-
-from equidrift.cli.values import MAX_SEED, checked, existing_file, integer
+from equidrift.cli.values import (
+    MAX_SEED,
+    Kind,
+    checked,
+    existing_file,
+    flag,
+    integer,
+    option,
+)
 from equidrift.files.formats import check_output
 from equidrift.registry import check_relaxation, relaxations
 
@@ -19,127 +25,53 @@ KEPT = "Which results are kept"
 TARGETS = "What is aimed at"
 SHOWN = "Files and messages"
 
-SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
+COUNT = integer(1)
+CORE = existing_file("a .sdf, .mol or .pdb file with coordinates", "CORE")
+CHARGE = integer(metavar="Q")
 
-
-Output = Annotated[
-    Path,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        parser=checked(check_output),
-        help="File to write. Its suffix chooses the format: .sdf .sdf.gz .mol .xyz .extxyz .traj "
-        ".pdb .xtc .dcd .h5md or .npz. - writes SDF to standard output.",
-    ),
-]
+OUTPUT_HELP = (
+    "File to write. Its suffix chooses the format: .sdf .sdf.gz .mol .xyz .extxyz .traj .pdb .xtc "
+    ".dcd .h5md or .npz. - writes SDF to standard output."
+)
+Output = Annotated[Path, option(checked(check_output, "FILE"), OUTPUT_HELP, "-o", "--output")]
 Seed = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        parser=integer(0, MAX_SEED),
-        help="Random seed. The same seed gives the same result.",
-    ),
+    int, option(integer(0, MAX_SEED), "Random seed. The same seed gives the same result.")
 ]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        parser=integer(1),
-        rich_help_panel=SAMPLING,
-        help="Calls of the neural network for each sample. Default: the model's own number.",
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        parser=integer(1),
-        rich_help_panel=SAMPLING,
-        help="Samples made in one call of the model. Default: the model's own number.",
-    ),
-]
+STEPS_HELP = "Calls of the neural network for each sample. Default: the model's own number."
+Steps = Annotated[int | None, option(COUNT, STEPS_HELP, panel=SAMPLING)]
+BATCH_HELP = "Samples made in one call of the model. Default: the model's own number."
+BatchSize = Annotated[int | None, option(COUNT, BATCH_HELP, panel=SAMPLING)]
 MaxAttempts = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        parser=integer(1),
-        rich_help_panel=SAMPLING,
-        help="A sample is given up after N invalid draws.",
-    ),
+    int, option(COUNT, "A sample is given up after N invalid draws.", panel=SAMPLING)
 ]
+SET_HELP = "Set an option of the model; `equidrift models NAME` lists them."
 ModelOptions = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        rich_help_panel=SAMPLING,
-        help="Set an option of the model; `equidrift models NAME` lists them. May be repeated.",
-    ),
+    option(Kind("KEY=VALUE", str), SET_HELP, "--set", panel=SAMPLING, many=True),
 ]
-RelaxBy = Annotated[
-    str,
-    typer.Option(
-        metavar="|".join(relaxations()),
-        parser=checked(check_relaxation),
-        rich_help_panel=GEOMETRY,
-        help="Relax each result to an energy minimum of MMFF94 (mmff), of GFN2-xTB (gfn2, which "
-        "needs the extra xtb), of an ASE calculator (ase:MODULE:FACTORY, which FACTORY() makes), "
-        "or of a potential of openmmml (openmmml:NAME).",
-    ),
-]
-Topology = Annotated[
-    str | None,
-    typer.Option(
-        "--top",
-        metavar="TOP",
-        rich_help_panel=READING,
-        help="The bonds of a trajectory: a .pdb, .sdf or .mol file, or a SMILES.",
-    ),
-]
-Charge = Annotated[
-    int | None,
-    typer.Option(
-        metavar="Q",
-        parser=integer(),
-        rich_help_panel=READING,
-        help="Total charge, in units of e, of the molecule in a .pdb file. "
-        "Default: taken from its hydrogens.",
-    ),
-]
-Smiles = Annotated[
-    str | None,
-    typer.Option("--smiles", metavar="SMILES", rich_help_panel=READING, help=SMILES_HELP),
-]
+RELAX_HELP = (
+    "Relax each result to an energy minimum of MMFF94 (mmff), of GFN2-xTB (gfn2, which needs the "
+    "extra xtb), of an ASE calculator (ase:MODULE:FACTORY, which FACTORY() makes), or of a "
+    "potential of openmmml (openmmml:NAME)."
+)
+RELAX = checked(check_relaxation, "|".join(relaxations()))
+RelaxBy = Annotated[str, option(RELAX, RELAX_HELP, panel=GEOMETRY)]
+TOP_HELP = "The bonds of a trajectory: a .pdb, .sdf or .mol file, or a SMILES."
+Topology = Annotated[str | None, option(Kind("TOP", str), TOP_HELP, "--top", panel=READING)]
+CHARGE_HELP = (
+    "Total charge, in units of e, of the molecule in a .pdb file. "
+    "Default: taken from its hydrogens."
+)
+Charge = Annotated[int | None, option(CHARGE, CHARGE_HELP, panel=READING)]
+SMILES_HELP = "The molecule of a .pdb as a SMILES, which tells bond orders and charges."
+Smiles = Annotated[str | None, option(Kind("SMILES", str), SMILES_HELP, "--smiles", panel=READING)]
 LargestFragment = Annotated[
     bool,
-    typer.Option(
-        "--largest-fragment",
-        rich_help_panel=READING,
-        help="Keep only the largest fragment of a salt or solvate.",
-    ),
+    flag("--largest-fragment", "Keep only the largest fragment of a salt or solvate.", READING),
 ]
 Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        rich_help_panel=SHOWN,
-        help="Replace files that exist; inputs are never replaced.",
-    ),
+    bool, flag("--overwrite", "Replace files that exist; inputs are never replaced.", SHOWN)
 ]
 SummaryAsJson = Annotated[
-    bool,
-    typer.Option(
-        "--json", rich_help_panel=SHOWN, help="Print the summary as one JSON object on one line."
-    ),
+    bool, flag("--json", "Print the summary as one JSON object on one line.", SHOWN)
 ]
-
-
-def core_file(about: str, panel: str) -> Any:
-    """The option of a file whose atoms are held, with its help and its place there."""
-    return typer.Option(
-        metavar="CORE",
-        rich_help_panel=panel,
-        parser=existing_file("a .sdf, .mol or .pdb file with coordinates"),
-        help=about,
-    )

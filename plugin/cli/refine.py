@@ -10,54 +10,36 @@ from typing import Annotated, Any
 
 import typer
 
+from equidrift.cli import options
 from equidrift.cli.checked import model_files
-from equidrift.cli.options import (
-    BatchSize,
-    Charge,
-    LargestFragment,
-    ModelOptions,
-    Output,
-    Overwrite,
-    Smiles,
-    Steps,
-    SummaryAsJson,
-    Topology,
-)
 from equidrift.cli.request import command_of
-from equidrift.cli.values import model_name
+from equidrift.cli.values import model_name, option
 from equidrift.registry import REFINERS
+
+FILE_HELP = (
+    "Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj (each also .gz) or .npz. "
+    "A trajectory needs --top. - reads standard input."
+)
+MODEL = model_name("refiner", lambda: REFINERS)
+MODEL_HELP = "A refiner that `equidrift models` lists, or the path of weights you trained."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What `equidrift refine` is asked for."""
 
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE",
-            help="Conformers: .sdf .mol .mol2 .pdb .xyz .extxyz .traj (each also .gz) or .npz. "
-            "A trajectory needs --top. - reads standard input.",
-        ),
-    ]
-    output: Output
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            parser=model_name("refiner", REFINERS),
-            help="A refiner that `equidrift models` lists, or the path of weights you trained.",
-        ),
-    ] = "refine"
-    top: Topology = None
-    charge: Charge = None
-    smiles: Smiles = None
-    largest_fragment: LargestFragment = False
-    steps: Steps = None
-    batch_size: BatchSize = None
-    set_: ModelOptions = None
-    overwrite: Overwrite = False
-    as_json: SummaryAsJson = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)]
+    output: options.Output
+    model: Annotated[str, option(MODEL, MODEL_HELP)] = "refine"
+    top: options.Topology = None
+    charge: options.Charge = None
+    smiles: options.Smiles = None
+    largest_fragment: options.LargestFragment = False
+    steps: options.Steps = None
+    batch_size: options.BatchSize = None
+    set_: options.ModelOptions = None
+    overwrite: options.Overwrite = False
+    as_json: options.SummaryAsJson = False
 
     @property
     def files(self) -> list[Path]:

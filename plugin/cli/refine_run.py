@@ -10,17 +10,8 @@ from typing import Any
 
 from equidrift._version import __version__
 from equidrift.checks.geometry import check_supported
+from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
-from equidrift.cli.output import (
-    count,
-    print_summary,
-    rate,
-    rate_line,
-    reasons,
-    resumed_lines,
-    topology_line,
-    topology_of,
-)
 from equidrift.cli.refine import Request
 from equidrift.cli.signals import kept, telling_what_is_kept
 from equidrift.engine.conformers import BATCH_SIZE
@@ -128,7 +119,7 @@ class Run:
 
     def interrupted(self) -> str:
         """What is said of an interrupted run."""
-        done = count(self.writer.summary.get("conformers", 0), "conformer")
+        done = output.count(self.writer.summary.get("conformers", 0), "conformer")
         return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
 
     def _refine(self, index: int, given: Ensemble, report: Report | None) -> None:
@@ -166,39 +157,39 @@ class Run:
             self.writer.finish()
         else:
             self.writer.discard()
-        print_summary(self._summary(), summary_text, self.request)
+        output.print_summary(self._summary(), summary_text, self.request)
         if not self.counts["conformers"]:
             return 2
         return 1 if self.counts["failures"] else 0
 
     def _summary(self) -> dict[str, Any]:
         seconds = time.monotonic() - self.begun
-        output = self.request.output if self.counts["conformers"] else None
+        written = self.request.output if self.counts["conformers"] else None
         return {
             "command": "refine",
-            "output": None if output is None else str(output),
-            "topology": None if output is None else topology_of(output),
+            "output": None if written is None else str(written),
+            "topology": None if written is None else output.topology_of(written),
             "model": self.request.model,
             **self.counts,
             "resumed_from": self.resumed,
             "finished_before": self.finished_before,
             "seconds": round(seconds, 3),
-            "conformers_per_s": rate(self.counts["conformers"] - self.resumed, seconds),
+            "conformers_per_s": output.rate(self.counts["conformers"] - self.resumed, seconds),
         }
 
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    conformers = count(summary["conformers"], "conformer")
-    made = f"{conformers} of {count(summary['molecules'], 'molecule')}"
+    conformers = output.count(summary["conformers"], "conformer")
+    made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
     where = summary["output"] or "nothing written"
     lines = [
         f"{made} refined by {summary['model']} -> {where}",
-        *topology_line(summary["topology"]),
+        *output.topology_line(summary["topology"]),
         f"  {summary['refined']} moved; left as they came because the refined geometry failed "
-        f"a check: {reasons(summary['kept_input'])}",
-        rate_line(summary, "conformers"),
-        *resumed_lines(summary, "conformer"),
+        f"a check: {output.reasons(summary['kept_input'])}",
+        output.rate_line(summary, "conformers"),
+        *output.resumed_lines(summary, "conformer"),
         *(f"  failed: {failure['title']}: {failure['error']}" for failure in summary["failures"]),
     ]
     return "\n".join(lines)

@@ -11,16 +11,7 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
 
-from equidrift.cli.output import (
-    count,
-    print_summary,
-    rate,
-    rate_line,
-    reasons,
-    resumed_lines,
-    topology_line,
-    topology_of,
-)
+from equidrift.cli import output
 from equidrift.cli.sample import Request
 from equidrift.cli.sample_request import check, identity_of, needs_all, options_of, settings_of
 from equidrift.cli.signals import kept, telling_what_is_kept
@@ -95,8 +86,8 @@ class Run:
         """Bring to disk what is done; what is said of it."""
         writer.flush()
         if str(self.request.output) == STDOUT:
-            return f"{count(self.counts['conformers'], 'conformer')} written"
-        return kept(count(self.kept, "conformer"))
+            return f"{output.count(self.counts['conformers'], 'conformer')} written"
+        return kept(output.count(self.kept, "conformer"))
 
     def stream(self, writer: Writer, callback: Callable[[dict[str, Any]], None] | None) -> None:
         """Windows from the engine to the disk, from where the writer's journal stands."""
@@ -217,7 +208,7 @@ class Run:
             writer.discard()
             if len(failures) == 1 and self.first_error is not None and not self.request.as_json:
                 raise self.first_error
-        print_summary(self._summary(again), summary_text, self.request)
+        output.print_summary(self._summary(again), summary_text, self.request)
         if not self.counts["conformers"]:
             return 2
         return 1 if failures else 0
@@ -229,7 +220,7 @@ class Run:
         return {
             "command": "sample",
             "output": str(self.request.output) if written else None,
-            "topology": topology_of(self.request.output) if written else None,
+            "topology": output.topology_of(self.request.output) if written else None,
             "model": origin["model"],
             "weights_sha256": origin["weights_sha256"],
             "seed": origin["seed"],
@@ -239,7 +230,7 @@ class Run:
             "resumed_from": self.resumed,
             "finished_before": again,
             "seconds": round(seconds, 3),
-            "conformers_per_s": rate(self.counts["conformers"] - self.resumed, seconds),
+            "conformers_per_s": output.rate(self.counts["conformers"] - self.resumed, seconds),
         }
 
 
@@ -260,8 +251,8 @@ def price_text(summary: Mapping[str, Any]) -> str:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """What a person reads at the end of a run."""
-    conformers = count(summary["conformers"], "conformer")
-    made = f"{conformers} of {count(summary['molecules'], 'molecule')}"
+    conformers = output.count(summary["conformers"], "conformer")
+    made = f"{conformers} of {output.count(summary['molecules'], 'molecule')}"
     repeats = f"; {summary['repeats']} repeat another one" if summary["repeats"] else ""
     pruned = f"; pruned {summary['pruned']}" if summary["pruned"] else ""
     preset = summary["preset"]
@@ -269,11 +260,11 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     lines = [
         f"{made} by {summary['model']} -> {summary['output'] or 'nothing written'}",
         *([f"  preset {preset}: {preset_text(preset)}"] if preset else []),
-        *topology_line(summary["topology"]),
-        *resumed_lines(summary, "conformer"),
+        *output.topology_line(summary["topology"]),
+        *output.resumed_lines(summary, "conformer"),
         f"  drawn {summary['drawn']}, rejected and drawn again: "
-        f"{reasons(summary['rejected'])}{repeats}{pruned}",
-        rate_line(summary, "conformers") + price_text(summary),
+        f"{output.reasons(summary['rejected'])}{repeats}{pruned}",
+        output.rate_line(summary, "conformers") + price_text(summary),
         *(f"  note: {note['title']}: {note['note']}" for note in notes[:MAX_FAILURES_SHOWN]),
         *map(failure_line, failures[:MAX_FAILURES_SHOWN]),
     ]

@@ -10,69 +10,36 @@ import typer
 
 from equidrift.cli.options import SHOWN, SummaryAsJson
 from equidrift.cli.request import command_of
-from equidrift.cli.values import checked, duration_s, one_of
+from equidrift.cli.values import DURATION_S, checked, flag, one_of, option
 from equidrift.files.formats import check_folder
 from equidrift.registry import TRAININGS
+
+FAMILY = one_of("family", TRAININGS)
+FAMILY_HELP = f"What is trained: {', '.join(TRAININGS)}."
+CONFIG_HELP = "The training config. With --template: the model to print a config for."
+OUTPUT_HELP = "Folder for the trained model. Default: runs/NAME for a config NAME.yaml."
+BUDGET_HELP = (
+    "Training time with its unit, such as 90s, 25m or 2h. The earlier parts of a resumed run "
+    "count. Default: as many steps as the config says."
+)
+TEMPLATE_HELP = "Print a config with all fields and their defaults, and stop."
+OVERWRITE_HELP = "Start again, and replace the model and the checkpoint in FOLDER."
+RESUME_HELP = "Continue from the last checkpoint in FOLDER."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What `equidrift train` is asked for."""
 
-    family: Annotated[
-        str,
-        typer.Argument(
-            metavar="FAMILY",
-            parser=one_of("family", TRAININGS),
-            help=f"What is trained: {', '.join(TRAININGS)}.",
-        ),
-    ]
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CONFIG.yaml",
-            help="The training config. With --template: the model to print a config for.",
-        ),
-    ] = None
+    family: Annotated[str, typer.Argument(metavar="FAMILY", parser=FAMILY.parser, help=FAMILY_HELP)]
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help=CONFIG_HELP)] = None
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER",
-            parser=checked(check_folder),
-            help="Folder for the trained model. Default: runs/NAME for a config NAME.yaml.",
-        ),
+        Path | None, option(checked(check_folder, "FOLDER"), OUTPUT_HELP, "-o", "--output")
     ] = None
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            metavar="TIME",
-            parser=duration_s,
-            help="Training time with its unit, such as 90s, 25m or 2h. The earlier parts of a "
-            "resumed run count. Default: as many steps as the config says.",
-        ),
-    ] = None
-    template_: Annotated[
-        bool,
-        typer.Option(
-            "--template", help="Print a config with all fields and their defaults, and stop."
-        ),
-    ] = False
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", rich_help_panel=SHOWN, help="Continue from the last checkpoint in FOLDER."
-        ),
-    ] = False
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite",
-            rich_help_panel=SHOWN,
-            help="Start again, and replace the model and the checkpoint in FOLDER.",
-        ),
-    ] = False
+    budget: Annotated[float | None, option(DURATION_S, BUDGET_HELP)] = None
+    template_: Annotated[bool, flag("--template", TEMPLATE_HELP)] = False
+    resume: Annotated[bool, flag("--resume", RESUME_HELP, SHOWN)] = False
+    overwrite: Annotated[bool, flag("--overwrite", OVERWRITE_HELP, SHOWN)] = False
     as_json: SummaryAsJson = False
 
 

@@ -1,7 +1,7 @@
-"""What an option's value may be: each function makes a `parser` for `typer.Option`.
+"""What an option's value may be, and how it is called in the help.
 
-A parser turns the text of the command line into the value, or says what is allowed and
-what came. The name of the option is put before that in `equidrift.cli.main`.
+The parser of a `Kind` turns the text of the command line into the value, or says what
+is allowed and what came. `equidrift.cli.main` puts the name of the option before that.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import typer
 
@@ -22,7 +23,52 @@ _S = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}  # s in a unit of time
 MAX_SEED = 2**63 - 1
 
 
-def integer(least: int | None = None, most: int | None = None) -> Callable[[object], int]:
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of value: its name in the help, and what makes the value of a text."""
+
+    metavar: str
+    parser: Callable[[object], T]
+
+    def __call__(self, value: object) -> T:
+        """The value of a text; errors as the parser's."""
+        return self.parser(value)
+
+
+def option(
+    kind: Kind[Any], about: str, *names: str, panel: str | None = None, many: bool = False
+) -> Any:
+    """The `typer.Option` of such a value.
+
+    Parameters
+    ----------
+    kind : Kind
+        What the value may be.
+    about : str
+        The help.
+    names : str
+        On the command line; that of the field if there are none.
+    panel : str, optional
+        The group of options that it belongs to in the help.
+    many : bool
+        Whether it may be repeated.
+    """
+    further = " May be repeated." if many else ""
+    return typer.Option(
+        *names,
+        metavar=kind.metavar,
+        parser=kind.parser,
+        rich_help_panel=panel,
+        help=about + further,
+    )
+
+
+def flag(name: str, about: str, panel: str | None = None) -> Any:
+    """The `typer.Option` of a switch."""
+    return typer.Option(name, rich_help_panel=panel, help=about)
+
+
+def integer(least: int | None = None, most: int | None = None, metavar: str = "N") -> Kind[int]:
     """An integer, from `least` to `most` where they are given."""
     allowed = "an integer" + _range("", least, most)
 
@@ -32,16 +78,17 @@ def integer(least: int | None = None, most: int | None = None) -> Callable[[obje
             raise typer.BadParameter(f"must be {allowed}, not {value!r}")
         return int(text)
 
-    return parse
+    return Kind(metavar, parse)
 
 
 def number(
     unit: str = "",
+    metavar: str = "X",
     *,
     above: float | None = None,
     least: float | None = None,
     most: float | None = None,
-) -> Callable[[object], float]:
+) -> Kind[float]:
     """A finite number of this unit: more than `above`, or from `least` on, to `most`."""
     allowed = f"a number{f' of {unit}' if unit else ''}"
     allowed += _range("" if above is None else f" above {above:g}", least, most)
@@ -53,7 +100,7 @@ def number(
             raise typer.BadParameter(f"must be {allowed}, not {value!r}")
         return found
 
-    return parse
+    return Kind(metavar, parse)
 
 
 def _float(text: str) -> float:
@@ -76,7 +123,7 @@ def _range(above: str, least: float | None, most: float | None) -> str:
     return "" if least is None else f" of {least:g} or more"
 
 
-def one_of(kind: str, names: Names) -> Callable[[object], str]:
+def one_of(kind: str, names: Names) -> Kind[str]:
     """One of these names; the nearest one is suggested for another."""
 
     def parse(value: object) -> str:
@@ -85,23 +132,24 @@ def one_of(kind: str, names: Names) -> Callable[[object], str]:
             raise typer.BadParameter(str(UnknownNameError(kind, text, known)))
         return text
 
-    return parse
+    return Kind("NAME" if callable(names) else "|".join(names), parse)
 
 
-def model_name(kind: str, names: Names) -> Callable[[object], str]:
+def model_name(kind: str, names: Names) -> Kind[str]:
     """A model's name, or the path of weights: a .safetensors file or its .json card."""
-    named = one_of(kind, names)
+    named = one_of(kind, names).parser
+    path = existing_file("the weights or the card of a trained model").parser
 
     def parse(value: object) -> str:
         text = str(value)
         if Path(text).suffix not in (".safetensors", ".json"):
             return named(text)
-        return str(existing_file("the weights or the card of a trained model")(text))
+        return str(path(text))
 
-    return parse
+    return Kind("NAME", parse)
 
 
-def existing_file(what: str) -> Callable[[object], Path]:
+def existing_file(what: str, metavar: str = "FILE") -> Kind[Path]:
     """The path of a file that is there."""
 
     def parse(value: object) -> Path:
@@ -113,10 +161,10 @@ def existing_file(what: str) -> Callable[[object], Path]:
             raise typer.BadParameter(f"{came}; give {what}")
         return path
 
-    return parse
+    return Kind(metavar, parse)
 
 
-def checked(check: Callable[[str], T]) -> Callable[[object], T]:
+def checked(check: Callable[[str], T], metavar: str = "TEXT") -> Kind[T]:
     """What `check` returns of a text; its errors become those of the option."""
 
     def parse(value: object) -> T:
@@ -125,12 +173,15 @@ def checked(check: Callable[[str], T]) -> Callable[[object], T]:
         except EquidriftError as error:
             raise typer.BadParameter(" ".join(str(error).split())) from error
 
-    return parse
+    return Kind(metavar, parse)
 
 
-def duration_s(value: object) -> float:
+def _duration_s(value: object) -> float:
     """Seconds in '90s', '25m' or '2h'."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value).strip())
     if not match or float(match[1]) <= 0:
         raise typer.BadParameter(f"must be a time above 0 such as 90s, 25m or 2h, not {value!r}")
     return float(match[1]) * _S[match[2]]
+
+
+DURATION_S = Kind("TIME", _duration_s)

@@ -77,7 +77,7 @@ def _check_xtc(stream: IO[bytes], size: int) -> None:
         (precision,) = struct.unpack(">f", stream.read(4))
         lowest, highest = _integers(stream, 3), _integers(stream, 3)
         (small,) = _integers(stream, 1)
-        spans = [high - low for low, high in zip(lowest, highest)]
+        spans = [high - low for low, high in zip(lowest, highest, strict=True)]
         if (
             not 0 < precision < 1e9
             or min(spans) < 0

@@ -131,7 +131,10 @@ def _problem(record: Any, where: str) -> str:
     if record.molecule is None:
         return f"cannot read {where}: {record.error}"
     if record.positions_A is None:
-        return f"{where} has no 3D coordinates; sample conformers first, say `equidrift sample FILE -o OUT.sdf`"
+        return (
+            f"{where} has no 3D coordinates; sample conformers first, say "
+            "`equidrift sample FILE -o OUT.sdf`"
+        )
     return ""
 
 

@@ -61,7 +61,8 @@ def merged_fields(own: Mapping[str, Any], properties: Mapping[str, str]) -> dict
     gets `INPUT` before it.
     """
     fields = {}
-    for name, value in properties.items():
+    for given, value in properties.items():
+        name = given
         while name in own or name in OPTIONAL or name in fields:
             name = INPUT + name
         fields[name] = value

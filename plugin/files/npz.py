@@ -117,7 +117,7 @@ def load_trajectory_npz(path: str | os.PathLike[str]) -> Trajectory:
     """Read what `save_trajectory_npz` wrote; errors as `load_npz`."""
     arrays = load_arrays(path)
     with _told(path, "a trajectory"):
-        header = _header(arrays, TRAJECTORY_FORMAT, path)
+        header = _header(arrays, TRAJECTORY_FORMAT)
         check_fields(arrays, ("positions_A", "time_fs"), ("box_A",))
         return Trajectory(
             molecule_from_dict(header.molecule), provenance=header.provenance, **arrays
@@ -141,7 +141,7 @@ def _told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         ) from error
 
 
-def _header(arrays: dict[str, NDArray[Any]], expected: str, path: str | os.PathLike[str]) -> Any:
+def _header(arrays: dict[str, NDArray[Any]], expected: str) -> Any:
     """The header, checked and taken out of the arrays; InputError for a file of another
     kind.
     """
@@ -209,7 +209,7 @@ def load_npz(path: str | os.PathLike[str]) -> Ensemble:
     """
     arrays = load_arrays(path)
     with _told(path, "an ensemble"):
-        header = _header(arrays, FORMAT, path)
+        header = _header(arrays, FORMAT)
         scores = {
             name.removeprefix(_SCORE): arrays.pop(name)
             for name in list(arrays)

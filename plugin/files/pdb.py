@@ -137,7 +137,7 @@ def _atom(line: str, number: int, informative: bool) -> PdbAtom:
         occupancy=_occupancy(line[54:60]),
         symbol=symbol,
         isotope=isotope,
-        charge=_charge(line[78:80], number),
+        charge=_charge(line[78:80]),
         line=number,
     )
 
@@ -179,7 +179,7 @@ def _occupancy(field: str) -> float:
         return 1.0  # many programs leave it blank
 
 
-def _charge(field: str, number: int) -> int | None:
+def _charge(field: str) -> int | None:
     """The charge in columns 79-80: 1-, 2+, or as some write it +1."""
     text = field.strip()
     if not text:
@@ -257,9 +257,8 @@ def _candidates(name: str, residue: str, aligned: bool) -> list[str]:
     doubles = [two] if len(two) == 2 and two in _ELEMENTS else []
     if not doubles or not singles:
         return singles or doubles
-    if name.startswith(" ") or name[:1].isdecimal():
-        return [*singles, *doubles] if two in _COVALENT else singles
-    if len(name.strip()) == 4:  # these fill all columns, whatever their element
+    filled = len(name.strip()) == 4  # these fill all columns, whatever their element
+    if name.startswith(" ") or name[:1].isdecimal() or filled:
         return [*singles, *doubles] if two in _COVALENT else singles
     if not aligned:
         return [*singles, *doubles]

@@ -4,7 +4,6 @@ broken off goes on where it stopped.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import re
@@ -32,6 +31,7 @@ from equidrift.files.npz import load_arrays, load_npz, save_arrays
 from equidrift.files.plain import plain
 from equidrift.files.stdout import StandardOutput
 from equidrift.files.topologies import save_topology
+from equidrift.files.unpacked import pack
 from equidrift.joining import joined
 from equidrift.outputs import claim, moment, recall_finished, refuse_inputs, remember_finished
 from equidrift.records import Ensemble
@@ -396,12 +396,3 @@ def open_stream(
     if os.fspath(path) == STDOUT:
         return StandardOutput()
     return StreamWriter(path, command, inputs=inputs, overwrite=overwrite)
-
-
-def pack(source: Path, target: Path) -> None:
-    """Compress a file; the bytes depend on its content alone."""
-    with open(source, "rb") as plain, open(target, "wb") as packed:
-        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
-            shutil.copyfileobj(plain, stream)
-        packed.flush()
-        os.fsync(packed.fileno())

@@ -90,7 +90,7 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
             molecule, positions = _usable(record)
             if hold_out and held_out(host_function("rdkit", "flat_smiles")(molecule)) != "train":
                 continue
-            for x, starts in zip(positions, _starts(molecule, positions)):
+            for x, starts in zip(positions, _starts(molecule, positions), strict=True):
                 data.add(molecule, level, x, starts)
         except MoleculeError as error:
             skipped.append(f"{where}: {' '.join(str(error).split())}")

@@ -35,8 +35,10 @@ def check_trajectory_output(path: str | os.PathLike[str]) -> Path:
 
 
 def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
-    """Write a Trajectory; the suffix picks the format (`equidrift.registry.TRAJECTORY_WRITERS`). .xtc rounds to 1e-4
-    A; .pdb and .xyz readers of others drop the times.
+    """Write a Trajectory; the suffix picks the format.
+
+    The formats stand in `equidrift.registry.TRAJECTORY_WRITERS`. .xtc rounds to 1e-4 A;
+    .pdb and .xyz readers of others drop the times.
 
     Raises
     ------

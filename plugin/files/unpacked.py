@@ -1,4 +1,6 @@
-"""Compressed input and standard input as plain files, so that every reader reads them."""
+"""Compressed input and standard input as plain files, so that every reader reads them;
+and files compressed.
+"""
 
 from __future__ import annotations
 
@@ -102,3 +104,12 @@ def _folder() -> Path:
     folder = tempfile.mkdtemp(prefix="equidrift-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def pack(source: Path, target: Path) -> None:
+    """Compress a file; the bytes depend on its content alone."""
+    with open(source, "rb") as plain, open(target, "wb") as packed:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+            shutil.copyfileobj(plain, stream)
+        packed.flush()
+        os.fsync(packed.fileno())

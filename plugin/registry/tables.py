@@ -201,6 +201,7 @@ HOST_FUNCTIONS = {
     "openmm": {
         "ContextMoves": "equidrift.adapters.openmm.moves:ContextMoves",
         "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
+        "check_platform": "equidrift.adapters.openmm.simulation:check_platform",
         "close_writers": "equidrift.adapters.openmm.simulation:close_writers",
         "energy_force": "equidrift.adapters.openmm.energy:energy_force",
         "from_topology": "equidrift.adapters.openmm.topology:from_topology",

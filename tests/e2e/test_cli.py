@@ -293,7 +293,7 @@ def test_train_hands_over(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "seconds"), [("90s", 90), ("25m", 1500), ("2h", 7200), ("10", 10), ("1.5m", 90)]
 )
 def test_budgets(text: str, seconds: float) -> None:
-    assert values.duration_s(text) == seconds
+    assert values.DURATION_S.parser(text) == seconds
 
 
 def test_models_lists_names_and_cards(cli: Cli) -> None:

@@ -151,7 +151,7 @@ def test_kill_and_resume_gives_the_identical_chain(tmp_path, suffix):
     [
         (["CCCC", "--time", "200"], "--time must be a number with a unit"),
         (["CCCC", "--proposals", "torsions"], "Did you mean 'torsion'?"),
-        (["CCCC", "--time", "0ps"], "positive"),
+        (["CCCC", "--time", "0ps"], "--time must be a time above 0"),
         (["CCCC", "--forcefield", "amber96.xml"], "--forcefield is for .pdb files"),
         (["CC", "--proposals", "uniform"], "no rotatable bond"),
         (["CCCCCCC", "--proposals", "histogram", "--adapt", "16ps"], "a histogram of 4 torsions"),

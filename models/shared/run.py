@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from equidrift.errors import WeightsError
-from equidrift.models.shared.config import TrainingConfig, check_run, config_errors
+from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, initial
 from equidrift.models.shared.trainer import Batches, Loss, Progress, Schedule, Trainer
 from equidrift.weights import load_weights, save_weights
 
@@ -239,6 +239,35 @@ def fresh(make: Callable[[], torch.nn.Module], seed: int) -> Any:
     with own_random_state(seed):
         network = make()
     reinitialise(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def begun(
+    c: TrainingConfig,
+    init: str | None,
+    task: str,
+    make: Callable[[dict[str, Any]], torch.nn.Module],
+) -> Any:
+    """The network that a training begins with: that of `init`, or one of random weights.
+
+    Parameters
+    ----------
+    c : TrainingConfig
+        Its seed, and the sizes it asks for.
+    init : str or None
+        Name or path of weights.
+    task : str
+        What the card of `init` must say.
+    make : callable
+        The network of sizes.
+    """
+    state, sizes = None, c.network
+    if init:
+        state, card = initial(init, (task,), c.network)
+        sizes = card["config"]
+    network = fresh(lambda: make(sizes), c.seed)
+    if state is not None:
+        network.load_state_dict(state)
     return network
 
 

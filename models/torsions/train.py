@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import Field
 
 from equidrift.errors import InputError
-from equidrift.models.shared.config import Names, TrainingConfig, initial
+from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, fresh, training_of
+from equidrift.models.shared.run import Task, begun, training_of
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.torsions.data import Batches, FrameSet
 from equidrift.models.torsions.network import NetworkConfig, TorsionNetwork
@@ -35,14 +35,9 @@ class TorsionTraining(TrainingConfig):
 
     def begin(self) -> TorsionNetwork:
         """The network, with the weights of `init` or random ones."""
-        state, sizes = None, self.network
-        if self.init:
-            state, card = initial(self.init, ("torsions",), self.network)
-            sizes = card["config"]
-        config = NetworkConfig(**sizes)
-        network: TorsionNetwork = fresh(lambda: TorsionNetwork(config), self.seed)
-        if state is not None:
-            network.load_state_dict(state)
+        network: TorsionNetwork = begun(
+            self, self.init, "torsions", lambda sizes: TorsionNetwork(NetworkConfig(**sizes))
+        )
         return network
 
 

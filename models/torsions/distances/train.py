@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from equidrift.models.shared.config import Names, TrainingConfig, initial
+from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.graph_codes import ELEMENTS
-from equidrift.models.shared.run import Task, fresh, training_of
+from equidrift.models.shared.run import Task, begun, training_of
 from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.models.torsions.distances.data import Batches, load_all
 from equidrift.models.torsions.distances.network import DistanceConfig, DistanceNetwork
@@ -43,14 +43,9 @@ class DistanceTraining(TrainingConfig):
 
     def begin(self) -> DistanceNetwork:
         """The network, with the weights of `init` or random ones."""
-        state, sizes = None, self.network
-        if self.init:
-            state, card = initial(self.init, (TASK,), self.network)
-            sizes = card["config"]
-        config = DistanceConfig(**sizes)
-        network: DistanceNetwork = fresh(lambda: DistanceNetwork(config), self.seed)
-        if state is not None:
-            network.load_state_dict(state)
+        network: DistanceNetwork = begun(
+            self, self.init, TASK, lambda sizes: DistanceNetwork(DistanceConfig(**sizes))
+        )
         return network
 
 

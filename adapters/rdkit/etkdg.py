@@ -18,8 +18,10 @@ from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.adapters.rdkit.relaxing import MMFF_VARIANTS, mmff_relax, require_mmff
 from equidrift.adapters.rdkit.rungs import (
     APART_S,
+    CORE_LADDER,
     FIRST_ATTEMPTS,
     LADDER,
+    PROBE_SEED,
     Rung,
     call_limit_s,
     embedded,
@@ -35,6 +37,7 @@ from equidrift.records import Molecule
 
 SEEDS = 2**31 - 2  # RDKit's random generator (minstd) has the states 1 .. 2**31 - 2
 CHUNK = 128  # conformers in one call of RDKit, which cannot be interrupted
+TIMED_CHUNK = 8  # of a model with a time limit: a call that runs out of time loses all of them
 FURTHER_SEEDS = 3  # tried by each setting that works for the molecule
 SEED_STRIDE = 1 << 29  # between them
 CORE_RMS_A = 0.3  # between a core as embedded and as given, above which the embedding has failed
@@ -47,11 +50,14 @@ def rdkit_seeds(seeds: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(seeds, np.int64) % SEEDS + 1
 
 
-def _runs(seeds: NDArray[np.int64]) -> Iterator[slice]:
-    """Slices of consecutive seeds, none longer than CHUNK."""
+def _runs(seeds: NDArray[np.int64], longest: int) -> Iterator[slice]:
+    """Slices of consecutive seeds, none longer than `longest`; the first seed is by
+    itself, so that a molecule that never embeds is found out by one.
+    """
     start = 0
     for k in range(1, len(seeds) + 1):
-        if k == len(seeds) or seeds[k] != seeds[k - 1] + 1 or k - start == CHUNK:
+        ends = k in (1, len(seeds)) or seeds[k] != seeds[k - 1] + 1
+        if ends or k - start == longest:
             yield slice(start, k)
             start = k
 
@@ -92,6 +98,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         self.max_attempts = max_attempts
         self.timeout_s = timeout_s
         self.conditions: Conditions | None = None
+        self._core: tuple[Known, bool] | None = None  # what was held last: does it embed
 
     def conditioned(self, conditions: Conditions) -> ETKDG:
         """The model with atoms held and distances kept: by RDKit's coordMap from
@@ -168,11 +175,21 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         known = None if self.conditions is None else self.conditions.of(molecule)
         positions = np.full((len(folded), molecule.n_atoms, 3), np.nan)
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-        for run in _runs(folded):
+        for run in _runs(folded, CHUNK if deadline is None else TIMED_CHUNK):
             positions[run] = self._embed(molecule, mol, folded[run], deadline, known)
+            if (
+                run.start == 0
+                and np.isnan(positions[0]).any()
+                and self._in_vain(molecule, deadline)
+            ):
+                break
             if callback is not None:
                 callback({"done": run.stop, "total": len(folded)})
         return positions
+
+    def _in_vain(self, molecule: Molecule, deadline: float | None) -> bool:
+        """Whether further seeds bring nothing, where the first has brought nothing."""
+        return _is_over(deadline) or self.never_embeds(molecule)
 
     def _embed(
         self,
@@ -207,18 +224,19 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         """The conformer of one seed by the first setting that makes it; NaN where none
         does.
         """
+        if _is_over(deadline):
+            return _nothing(mol)
         if known is not None:
-            for rung in LADDER[:4]:
-                found = self._call(mol, seeds, deadline, rung, self.max_attempts, known)
-                if len(found):
-                    return found
+            found = _nothing(mol)[:0]
+            if self._core_embeds(mol, known):
+                found = self._around(mol, seeds, deadline, known)
+            if len(found):
+                return found
             # a core RDKit cannot embed: the force field has to pull it into place
-            free = [
-                found
-                for rung in LADDER
-                if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS))
-            ][:1]
-            return known.placed(free[0]) if free else _nothing(mol)
+            for rung in rungs_of(molecule):
+                if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS)):
+                    return known.placed(found)
+            return _nothing(mol)
         for rung in rungs_of(molecule):
             for further in range(FURTHER_SEEDS):
                 shifted = (seeds + further * SEED_STRIDE) % SEEDS + 1 if further else seeds
@@ -226,6 +244,28 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
                 if len(found):
                     return found
         return _nothing(mol)
+
+    def _around(
+        self, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known
+    ) -> NDArray[np.float64]:
+        """A conformer around a core by the first setting that makes it, (1, n_atoms, 3);
+        of none (0, n_atoms, 3).
+        """
+        for rung in CORE_LADDER:
+            found = self._call(mol, seeds, deadline, rung, self.max_attempts, known)
+            if len(found):
+                return found
+        return _nothing(mol)[:0]
+
+    def _core_embeds(self, mol: Chem.Mol, known: Known) -> bool:
+        """Whether some setting embeds a molecule around its core, from a fixed seed.
+
+        A core that RDKit cannot embed costs four settings to the end for each seed.
+        """
+        if self._core is None or self._core[0] is not known:
+            probe = np.array([PROBE_SEED])
+            self._core = (known, bool(len(self._around(mol, probe, None, known))))
+        return self._core[1]
 
     def _call(
         self,
@@ -252,6 +292,10 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
             embed_with(options, mol, known)
         made = embedded(mol, len(seeds), options)
         return made if known is None else _with_core(made, known)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
 
 
 def _nothing(mol: Chem.Mol) -> NDArray[np.float64]:

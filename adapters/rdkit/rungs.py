@@ -36,6 +36,8 @@ def embedded(mol: Chem.Mol, count: int, options: Any) -> NDArray[np.float64]:
             ids = list(rdDistGeom.EmbedMultipleConfs(mol, count, options))
     except RuntimeError:
         return np.zeros((0, mol.GetNumAtoms(), 3))
+    if -1 in ids:  # out of time, RDKit drops also what it had made
+        return np.zeros((0, mol.GetNumAtoms(), 3))
     missing = count - len(ids)
     in_time = time.monotonic() - begun < options.timeout
     if in_time and sum(options.GetFailureCounts()) < missing * options.maxIterations:
@@ -94,6 +96,7 @@ LADDER = (  # cheapest first
     Rung(knowledge=False),
     Rung(knowledge=False, random=True),
 )
+CORE_LADDER = LADDER[:4]  # around atoms that are held
 
 
 @lru_cache(maxsize=4096)

@@ -99,6 +99,11 @@ class Block:
         return len(self.positions)
 
     @classmethod
+    def none_of(cls, job: Job) -> Block:
+        """What is made of a job that is not drawn any more."""
+        return cls.unmarked(np.zeros((0, job.task.molecule.n_atoms, 3)))
+
+    @classmethod
     def unmarked(cls, positions_A: Any) -> Block:
         """Conformers of which nothing is known."""
         positions = np.asarray(positions_A, np.float64)
@@ -129,6 +134,8 @@ def blocks_safely(jobs: Sequence[Job], settings: Settings) -> list[Block]:
     """`blocks_of`, in halves when the device runs out of memory; a molecule the model
     refuses costs only itself.
     """
+    if not jobs:
+        return []
     try:
         return blocks_of(jobs, settings)
     except (EquidriftError, RuntimeError, ValueError, MemoryError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,24 +49,31 @@ class _Window:
             planned = batches(self.tasks, self.settings, self.attempt, self.pending)
             for batch in planned[self.done :]:
                 self._run_batch(batch)
-            if self._over():
+            self._stop_hopeless()
+            if not any(task.pending.size for task in self.tasks):
                 return
             self.attempt, self.done, self.pending = self.attempt + 1, 0, []
         for task in self.tasks:
             if task.pending.size:
                 task.error = _no_valid(task)
 
-    def _over(self) -> bool:
-        """Give up what is hopeless; whether nothing is left to draw."""
+    def _stop_vain(self, tasks: Iterable[Task]) -> None:
+        """Draw no more of a molecule that is out of time, or that never embeds."""
+        limit = self.settings.timeout_s
+        for task in tasks:
+            if not task.pending.size:
+                continue
+            if limit is not None and task.seconds >= limit:
+                task.error = _out_of_time(task, limit)
+            elif set(task.reasons) == {NO_COORDINATES} and not task.valid.any():
+                task.error = _no_valid(task) if self._never_embeds(task) else None
+
+    def _stop_hopeless(self) -> None:
+        """Give up, after an attempt, what has had many draws and not one valid sample."""
         for task in self.tasks:
-            enough = task.drawn >= HOPELESS_DRAWS and self.attempt > 0
-            never_embedded = set(task.reasons) == {NO_COORDINATES} and self._never_embeds(task)
-            if (enough or never_embedded) and not task.valid.any():
-                task.error = task.error or _no_valid(task)
-            limit = self.settings.timeout_s
-            if limit is not None and task.seconds >= limit and task.pending.size:
-                task.error = task.error or _out_of_time(task, limit)
-        return not any(task.pending.size for task in self.tasks)
+            enough = HOPELESS_DRAWS if self.attempt > 0 else 2 * HOPELESS_DRAWS
+            if task.pending.size and task.drawn >= enough and not task.valid.any():
+                task.error = _no_valid(task)
 
     def _never_embeds(self, task: Task) -> bool:
         model = self.settings.model
@@ -75,8 +82,12 @@ class _Window:
     def _run_batch(self, batch: Sequence[Job]) -> None:
         if self.drawn is None:
             begun = time.monotonic()
-            self.drawn = blocks_safely(batch, self.settings)
-            _share_time(batch, time.monotonic() - begun)
+            self.drawn = [Block.none_of(job) for job in batch]
+            wanted = [k for k, job in enumerate(batch) if job.task.error is None]
+            jobs = [batch[k] for k in wanted]
+            for k, block in zip(wanted, blocks_safely(jobs, self.settings), strict=True):
+                self.drawn[k] = block
+            _share_time(jobs, time.monotonic() - begun)
         row = 0
         size = 1 if self.settings.relax is not None else self.settings.batch_size
         for job, block in zip(batch, self.drawn, strict=True):
@@ -93,7 +104,8 @@ class _Window:
                 elif self.settings.relax is not None:
                     self._keep()
             row += len(block)
-        _report(batch, self.settings, self.begun)
+        _report(batch, self.drawn, self.settings, self.begun)
+        self._stop_vain(dict.fromkeys(job.task for job in batch))
         self.done, self.judged, self.drawn = self.done + 1, 0, None
         self._keep()
 
@@ -144,7 +156,8 @@ class _Window:
         self.attempt, self.done, self.judged = meta["attempt"], meta["done"], meta["judged"]
         if meta["drawn"]:
             batch = batches(self.tasks, self.settings, self.attempt, self.pending)[self.done]
-            shapes = [(len(job.seeds), job.task.molecule.n_atoms, 3) for job in batch]
+            counts = zip(meta["drawn"], batch, strict=True)
+            shapes = [(count, job.task.molecule.n_atoms, 3) for count, job in counts]
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
             rows = np.cumsum([shape[0] for shape in shapes])[:-1]
             positions = np.split(arrays["drawn"], ends)
@@ -166,10 +179,12 @@ def run_window(
     window.run()
 
 
-def _report(batch: Sequence[Job], settings: Settings, begun: float) -> None:
+def _report(
+    batch: Sequence[Job], blocks: Sequence[Block], settings: Settings, begun: float
+) -> None:
     if settings.callback is not None:
         accepted = sum(int(job.task.valid[job.slots].sum()) for job in batch)
-        drawn = sum(len(job.seeds) for job in batch)
+        drawn = sum(len(block) for block in blocks)
         settings.callback(
             {"accepted": accepted, "drawn": drawn, "seconds": time.monotonic() - begun}
         )

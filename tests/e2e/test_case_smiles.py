@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import equidrift
+from equidrift.errors import NoValidSamplesError
 from equidrift.records import Molecule
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
@@ -53,3 +55,29 @@ def test_case_of_one_atropisomer_keeps_its_hand() -> None:
 def test_cage_that_hung_once_is_sampled_within_its_time_limit() -> None:
     ensemble = equidrift.sample("C19=CC2C3C94C1C2N34", 1, timeout_s=60)
     assert ensemble.valid.all()
+
+
+IMPOSSIBLE = [
+    pytest.param(*line.split()[:1], id=line.split()[-1])
+    for folder in CASES.glob("C13-*")
+    for line in (folder / "in.smi").read_text().splitlines()
+]
+
+
+@pytest.mark.parametrize("smiles", IMPOSSIBLE)
+def test_case_that_cannot_be_embedded_is_given_up_after_one_try_of_each_setting(
+    smiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from equidrift.adapters.rdkit import rungs
+
+    asked: list[int] = []
+    embed = rungs.rdDistGeom.EmbedMultipleConfs
+
+    def counted(mol: Any, count: int, options: Any) -> Any:
+        asked.append(count * options.maxIterations)
+        return embed(mol, count, options)
+
+    monkeypatch.setattr(rungs.rdDistGeom, "EmbedMultipleConfs", counted)
+    with pytest.raises(NoValidSamplesError, match="too strained to exist"):
+        equidrift.sample(smiles, 20)
+    assert sum(asked) <= 200, "20 conformers, of 4 candidates each, cost what one costs"

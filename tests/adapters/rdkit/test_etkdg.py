@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from equidrift.adapters.rdkit.etkdg import CHUNK, ETKDG, ETKDGMMFF, SEEDS, rdkit_seeds
 from equidrift.adapters.rdkit.relaxing import mmff_relax
+from equidrift.checks.conditions import make_conditions
 from equidrift.errors import InputError, MoleculeError
 from equidrift.protocols import ConformerModel
 from equidrift.records import Molecule
@@ -150,7 +151,9 @@ def test_time_limit_ends_the_search(monkeypatch):
 def test_callback_counts():
     calls = []
     ETKDG().sample(Molecule.from_smiles("O"), sample_seeds(0, 0, CHUNK + 1), callback=calls.append)
-    assert calls == [{"done": CHUNK, "total": CHUNK + 1}, {"done": CHUNK + 1, "total": CHUNK + 1}]
+    done = [call["done"] for call in calls]
+    assert done == sorted(done) and done[-1] == CHUNK + 1 and len(done) > 1
+    assert {call["total"] for call in calls} == {CHUNK + 1}
 
 
 def test_relaxed_conformers_are_minima():
@@ -214,3 +217,67 @@ def test_relax_checks_its_input():
 def test_etkdg_embeds_strained_cyclophanes_by_its_ladder(smiles):
     molecule = Molecule.from_smiles(smiles)
     assert np.isfinite(ETKDG().sample(molecule, np.arange(2))).all()
+
+
+def embedding_calls(monkeypatch) -> list[int]:
+    """The conformers asked for in each call of RDKit's embedding from now on."""
+    from equidrift.adapters.rdkit import rungs
+
+    calls, embed = [], rungs.rdDistGeom.EmbedMultipleConfs
+
+    def counted(mol, count, options):
+        calls.append(count)
+        return embed(mol, count, options)
+
+    monkeypatch.setattr(rungs.rdDistGeom, "EmbedMultipleConfs", counted)
+    return calls
+
+
+def test_molecule_that_never_embeds_costs_the_same_for_many_seeds(monkeypatch):
+    from equidrift.adapters.rdkit import rungs
+
+    rungs.rungs_of.cache_clear()
+    calls = embedding_calls(monkeypatch)
+    assert np.isnan(ETKDG().sample(IMPOSSIBLE, sample_seeds(0, 0, 300))).all()
+    assert calls == [1] * (1 + len(rungs.LADDER)), "the first seed, and each setting once"
+
+
+def test_core_that_never_embeds_is_tried_once_around_it(monkeypatch):
+    from equidrift.adapters.rdkit.rungs import CORE_LADDER
+
+    model = ETKDG().conditioned(make_conditions(fix={0: (0.0, 0.0, 0.0), 1: (1.53, 0.0, 0.0)}))
+    around, call = [], ETKDG._call
+
+    def failing(self, mol, seeds, deadline, rung, attempts, known=None):
+        if known is None:
+            return call(self, mol, seeds, deadline, rung, attempts)
+        around.append(len(seeds))
+        return np.zeros((0, mol.GetNumAtoms(), 3))
+
+    monkeypatch.setattr(ETKDG, "_call", failing)
+    for k in range(3):
+        assert np.isfinite(model.sample(BUTANOL, sample_seeds(0, k, k + 1))).all()
+    assert len(around) == 3 + len(CORE_LADDER), "one call for each seed, and the settings once"
+
+
+def test_call_that_runs_out_of_time_is_nothing_found(monkeypatch):
+    """RDKit then gives the id -1, and a Mol without conformers."""
+    from equidrift.adapters.rdkit import rungs
+
+    def late(mol, count, options):
+        mol.RemoveAllConformers()
+        return [-1]
+
+    monkeypatch.setattr(rungs.rdDistGeom, "EmbedMultipleConfs", late)
+    rungs.rungs_of.cache_clear()
+    assert np.isnan(ETKDG().sample(BUTANOL, sample_seeds(0, 0, 3))).all()
+    rungs.rungs_of.cache_clear()
+
+
+def test_time_limit_keeps_what_was_made_before_it(monkeypatch):
+    from equidrift.adapters.rdkit import etkdg as rdkit_etkdg
+
+    clock = iter(np.arange(0.0, 1000.0))
+    monkeypatch.setattr(rdkit_etkdg.time, "monotonic", lambda: next(clock))
+    made = np.isfinite(ETKDG(timeout_s=8).sample(BUTANOL, sample_seeds(0, 0, 100))).all((1, 2))
+    assert made[:9].all() and not made.all()

@@ -325,3 +325,62 @@ def test_streaming_holds_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
         gc.collect()
         assert sum(ref() is not None for ref in alive) <= 1
     assert len(alive) == 10
+
+
+class Never(Shaker):
+    """A model that makes nothing, and knows it."""
+
+    def __init__(self, *, candid: bool) -> None:
+        super().__init__(broken=0.0)
+        self.candid, self.asked = candid, 0
+
+    def sample(self, molecule: Molecule, seeds: Any, **_: Any) -> Any:
+        self.asked += len(seeds)
+        return np.full((len(seeds), molecule.n_atoms, 3), np.nan)
+
+    def sample_many(self, jobs: Any, **options: Any) -> Any:
+        return [self.sample(molecule, seeds) for molecule, seeds in jobs]
+
+    def never_embeds(self, molecule: Molecule) -> bool:
+        return self.candid
+
+
+@pytest.mark.parametrize(("n", "most"), [(1, 20), (20, 100), (150, 300), (1000, 512)])
+def test_model_that_never_succeeds_is_asked_a_bounded_number_of_times(n: int, most: int) -> None:
+    model = Never(candid=False)
+    with pytest.raises(NoValidSamplesError, match=f"0 of {min(n, 512)} conformers"):
+        generate(ETHANOL, n, model=model)
+    assert model.asked <= most
+
+
+@pytest.mark.parametrize("n", [1, 20, 1000])
+def test_model_that_says_it_never_embeds_is_asked_for_one_batch(n: int) -> None:
+    model = Never(candid=True)
+    with pytest.raises(NoValidSamplesError, match="too strained to exist"):
+        generate(ETHANOL, n, model=model, batch_size=8)
+    assert model.asked <= 8
+
+
+def test_a_molecule_that_never_embeds_costs_the_others_nothing() -> None:
+    class Choosy(Never):
+        def sample(self, molecule: Molecule, seeds: Any, **options: Any) -> Any:
+            if self.never_embeds(molecule):
+                return super().sample(molecule, seeds)
+            return Shaker.sample_many(self, [(molecule, seeds)], **options)[0]
+
+        def never_embeds(self, molecule: Molecule) -> bool:
+            return molecule == OTHERS[1]
+
+    model = Choosy(candid=True)
+    pieces = list(generate_many(OTHERS, 20, settings=make_settings(model, batch_size=4)))
+    assert [piece.error is None for piece in pieces] == [k != 1 for k in range(len(OTHERS))]
+    assert model.asked <= 4
+
+
+def test_time_limit_ends_a_run_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100_000))
+    monkeypatch.setattr(windows.time, "monotonic", lambda: next(clock))
+    model = Shaker(broken=0.0)
+    with pytest.raises(NoValidSamplesError, match=r"after 3\.0 s, and timeout_s is 3") as caught:
+        generate(ETHANOL, 500, model=model, batch_size=8, timeout_s=3)
+    assert 0 < len(caught.value.partial) <= 24, "batches of 8, each of a second of this clock"

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, MoleculeError
 from equidrift.files.fields import columns_of, shared_and_own
 from equidrift.files.formats import ASE_FILES, BONDLESS, check_output, suffix_of
 from equidrift.files.npz import load_npz
 from equidrift.files.topologies import load_topology
 from equidrift.files.unpacked import unpacked
+from equidrift.inputs import check_charge
 from equidrift.records import TITLE, Ensemble
 from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 
@@ -50,7 +51,7 @@ def load_all(
     top : what tells the bonds, as for `equidrift.load_trajectory`: needed for
         trajectories, which have none; for .xyz, .extxyz and .traj it takes the place of
         the graph in the file, or of perception.
-    charge : total charge, if bonds are perceived.
+    charge : total charge, if bonds are perceived; of a file that tells it, the same.
     smiles : the molecule of a .pdb, .xyz, .extxyz or .traj as a SMILES: bond orders and
         charges are its, the bonds the file's. If the two are of different molecules,
         MoleculeError names the atoms that differ.
@@ -61,18 +62,26 @@ def load_all(
     ------
     InputError
         where there is no such file, a record cannot be read, or one has no 3D
-        coordinates; MoleculeError where bonds are ambiguous.
+        coordinates, or `top` or `smiles` stands beside a file that holds its bonds;
+        MoleculeError where bonds are ambiguous, or the charge is another.
     UnknownNameError
         for a suffix that is not read.
     """
     path = unpacked(path)
     suffix = path.suffix.lower()
+    if top is not None and suffix not in (*BONDLESS, *ASE_FILES):
+        raise InputError(
+            f"a {suffix} file holds its bonds; top= (--top) is for trajectories, .xyz, .extxyz "
+            "and .traj; leave it out"
+        )
     if suffix == ".npz":
         if smiles is not None:
             raise InputError(
                 "an .npz file holds its bonds; smiles= (--smiles) is for .pdb and .xyz"
             )
-        yield load_npz(path)
+        read = load_npz(path)
+        check_charge(read.molecule, charge)
+        yield read
     elif suffix in BONDLESS:
         yield _frames(path, top, charge, smiles)
     elif suffix in ASE_FILES:
@@ -83,7 +92,22 @@ def load_all(
             path, molecule=molecule, charge=charge, smiles=smiles
         )
     else:
-        yield from _records(path, charge, smiles, problems)
+        yield from _of_charge(_records(path, charge, smiles, problems), charge, problems)
+
+
+def _of_charge(
+    read: Iterator[Ensemble], charge: int | None, problems: list[str] | None
+) -> Iterator[Ensemble]:
+    """Those that have the given charge; another is a problem as a broken record is."""
+    for ensemble in read:
+        try:
+            check_charge(ensemble.molecule, charge)
+        except MoleculeError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
+        yield ensemble
 
 
 def _frames(

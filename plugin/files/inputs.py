@@ -12,6 +12,7 @@ from typing import Protocol
 from equidrift.errors import EquidriftError, InputError, MoleculeError
 from equidrift.files.journal import file_sha256
 from equidrift.files.unpacked import STDIN, plain_suffix, unpacked
+from equidrift.inputs import check_charge
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
@@ -58,7 +59,8 @@ def read_inputs(
     inputs : sequence of str
         SMILES and files.
     charge : int, optional
-        Total charge of molecules in .pdb files; None takes it from their hydrogens.
+        Total charge of molecules in .pdb files; None takes it from their hydrogens. A
+        molecule that comes with another charge is refused.
     smiles : str, optional
         The molecule of a .pdb file: bond orders and charges are its.
 
@@ -80,7 +82,7 @@ def read_inputs(
         read_molecules(text, charge=charge, smiles=smiles) if is_file(text) else text
         for text in inputs
     ]
-    return _entries(sources)
+    return _entries(sources, charge)
 
 
 class Inputs:
@@ -107,21 +109,31 @@ class Inputs:
         yield from self._rest
 
 
-def _entries(sources: Sequence[str | Iterator[Record]]) -> Iterator[Entry]:
+def _entries(sources: Sequence[str | Iterator[Record]], charge: int | None) -> Iterator[Entry]:
     for source in sources:
         if isinstance(source, str):
-            yield Entry(source, _from_smiles(source))
+            yield Entry(source, _from_smiles(source, charge))
             continue
         for record in source:
             molecule = record.molecule
-            refused = MoleculeError(record.error or "it cannot be read")
-            yield Entry(record.title, refused if molecule is None else molecule)
+            if molecule is None:
+                yield Entry(record.title, MoleculeError(record.error or "it cannot be read"))
+            else:
+                yield Entry(record.title, _of_charge(molecule, charge))
 
 
-def _from_smiles(smiles: str) -> Molecule | EquidriftError:
+def _from_smiles(smiles: str, charge: int | None) -> Molecule | EquidriftError:
     try:
-        return Molecule.from_smiles(smiles)
+        return _of_charge(Molecule.from_smiles(smiles), charge)
     except InputError as error:
+        return error
+
+
+def _of_charge(molecule: Molecule, charge: int | None) -> Molecule | EquidriftError:
+    """The molecule, or what refuses it if its charge is not the given one."""
+    try:
+        return check_charge(molecule, charge)
+    except MoleculeError as error:
         return error
 
 

@@ -165,7 +165,8 @@ def _residue_number(field: str, number: int) -> int:
             return int(text)
         width = len(text)
         first = 10 * _HYBRID_36 ** (width - 1)
-        return int(text, _HYBRID_36) - first + 10**width
+        found: int = int(text, _HYBRID_36) - first + 10**width
+        return found
     except ValueError as error:
         raise MoleculeError(
             f"line {number} has the residue number {field!r}; a whole number is expected"

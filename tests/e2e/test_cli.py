@@ -354,3 +354,27 @@ def test_conformers_are_sorted_by_energy_within_a_window(cli: Cli) -> None:
     assert relative[0] == 0 and relative.max() <= 2
     assert relative.tolist() == sorted(relative.tolist())
     assert cli("sample", "CCCCO", "--sort", "size", "-o", "y.sdf")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sample", "CCO", "--model", "shaker", "--charge", 3), "charge=+3, but"),
+        (("sample", "in.sdf", "--model", "shaker", "--charge", 3), "charge=+3, but"),
+        (("refine", "in.sdf", "--charge", 3), "charge=+3, but"),
+        (("refine", "in.npz", "--charge", 3), "charge=+3, but"),
+        (("refine", "in.sdf", "--top", "CCO"), "a .sdf file holds its bonds; top= (--top)"),
+        (("refine", "in.npz", "--top", "CCO"), "a .npz file holds its bonds; top= (--top)"),
+        (("refine", "in.sdf", "--smiles", "CCO"), "(--smiles) is for .pdb and .xyz"),
+        (("sample", "CCO", "--smiles", "CCN"), "--smiles tells the bonds of a .pdb file"),
+    ],
+    ids=str,
+)
+def test_option_that_the_input_contradicts_is_refused_not_ignored(
+    arguments: tuple[object, ...], message: str, cli: Cli
+) -> None:
+    make_ensemble("imine").save("in.sdf")
+    make_ensemble("imine").save("in.npz")
+    code, out, err = cli(*arguments, "-o", "x.sdf")
+    assert code == 2 and message in out + err, out + err
+    assert not Path("x.sdf").exists()

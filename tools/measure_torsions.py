@@ -22,7 +22,8 @@ import numpy as np
 from equidrift.adapters.rdkit.rmsd import rmsd_matrix
 from equidrift.bench.coverage import coverage
 from equidrift.bench.machine import System, references
-from equidrift.engine.chain import ENERGY_ATOMS, MOST_EFFORT, Chain
+from equidrift.engine.chain import ENERGY_ATOMS, Chain
+from equidrift.engine.presets import MOST_EFFORT
 from equidrift.models.torsions.distances.conformers import TurnedConformers
 from equidrift.protocols import ConformerModel
 from equidrift.seeds import sample_seeds

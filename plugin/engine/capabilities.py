@@ -51,6 +51,17 @@ class MarkingConformerModel(ConformerModel, Protocol):
 
 
 @runtime_checkable
+class ConfidentConformerModel(ConformerModel, Protocol):
+    """A model that tells how near to a minimum it expects its conformers to be."""
+
+    def expected_rmsd_A(self, molecule: Molecule, positions_A: Floats) -> Floats | None:
+        """Expected RMSD (k,) in A of conformers (k, n_atoms, 3) that it made to their
+        GFN2-xTB minima, None for a molecule of which it cannot tell.
+        """
+        ...
+
+
+@runtime_checkable
 class RefinedConformerModel(ConformerModel, Protocol):
     """A model that sends its conformers through refiners."""
 

@@ -19,13 +19,14 @@ from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.candidates import DiversePick, KeptPool, Pool, pick_lowest, seeds_of
 from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
-from equidrift.engine.presets import MOST_EFFORT, SELECTIONS
+from equidrift.engine.presets import check_choice
 from equidrift.engine.refining import Marked, better_of, knows_elements
 from equidrift.errors import InputError
 from equidrift.protocols import (
     BatchedConformerModel,
     Callback,
     CandidConformerModel,
+    ConfidentRefiner,
     EnergyRefiner,
     Refiner,
     TimedConformerModel,
@@ -176,6 +177,14 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         energy = bool(ways) and isinstance(ways[-1], EnergyRefiner)
         return energy and self._field(molecule) == "MMFF94"
 
+    def expected_rmsd_A(
+        self, molecule: Molecule, positions_A: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Expected RMSD (k,) to the GFN2-xTB minima, None if no learned energy refines."""
+        if not self.gives_energies(molecule) or not isinstance(self.energy, ConfidentRefiner):
+            return None
+        return self.energy.expected_rmsd_A(molecule, positions_A)
+
     def selection_of(self, molecule: Molecule) -> str:
         """How conformers of this molecule are chosen: "energy", "diverse" or "none"."""
         if self.conditions is not None and self.select in ("auto", "energy"):
@@ -232,7 +241,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         """
         molecules = [molecule for molecule, _ in jobs]
         made = [self._begun(molecule, np.asarray(seeds, np.int64)) for molecule, seeds in jobs]
-        ways = [self.refiners_of(molecule) for molecule in molecules]
+        ways = list(map(self.refiners_of, molecules))
         for way in (self.refiner, self.energy):
             rows = [k for k, chosen in enumerate(ways) if way in chosen]
             if way is None or not rows:
@@ -252,8 +261,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         self, molecule: Molecule, before: Marked, after_A: NDArray[np.float64], way: Refiner
     ) -> Marked:
         """The refined conformers, but for those whose geometry was better before."""
-        known = self.known(molecule)
-        positions, refined = better_of(molecule, before.positions_A, after_A, known)
+        positions, refined = better_of(molecule, before.positions_A, after_A, self.known(molecule))
         energies = before.energies_eV
         if isinstance(way, EnergyRefiner) and self._field(molecule) == "MMFF94":
             energies = way.energies_eV(molecule, positions)
@@ -362,9 +370,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
     def _relaxed(
         self, molecule: Molecule, positions_A: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Conformers relaxed by a force field, and their energies_eV (NaN where it has
-        none).
-        """
+        """Conformers relaxed by a force field, and their energies_eV, NaN without one."""
         if self.relax == "none":
             return positions_A, np.full(len(positions_A), np.nan)
         known = self.known(molecule)
@@ -385,40 +391,9 @@ def _check(relax: str, select: str, effort: int, candidates: int) -> None:
     """Refuse an option out of its range."""
     if relax not in ("mmff", "none"):
         raise InputError(f"relax must be 'mmff' or 'none' within a chain, not {relax!r}")
-    if select not in SELECTIONS:
-        raise InputError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    check_choice(select, effort)
     if select == "energy" and relax == "none":
         raise InputError(
             "select='energy' compares energies of relaxed conformers; use relax='mmff'"
         )
-    if check_count("effort", effort) > MOST_EFFORT:
-        raise InputError(f"effort must lie in 1 .. {MOST_EFFORT}, not {effort}")
     check_count("candidates", candidates)
-
-
-def default(**options: Any) -> Chain:
-    """The default of `equidrift sample`: ETKDG, MMFF94, the pick of new or low
-    conformers, the refiner, and from 30 atoms on the learned energy. With a refiner of
-    your own, that one alone refines.
-    """
-    own = {} if "refiner" in options else {"energy": "conformer-energy"}
-    return Chain("default", **{**own, **options})
-
-
-def etkdg_refine(**options: Any) -> Chain:
-    """The refiner on raw ETKDG conformers."""
-    return Chain("etkdg-refine", **{"relax": "none", "candidates": 1, **options})
-
-
-def etkdg_mmff_refine(**options: Any) -> Chain:
-    """The refiner on ETKDG + MMFF94 conformers, without a pick."""
-    return Chain("etkdg-mmff-refine", **{"candidates": 1, **options})
-
-
-def conformer_refine(**options: Any) -> Chain:
-    """The generator from noise, then the refiner: no force field and no embedding
-    inside.
-    """
-    return Chain(
-        "conformer-refine", **{"start": "conformer", "relax": "none", "candidates": 1, **options}
-    )

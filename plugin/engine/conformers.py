@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
 from equidrift.checks.geometry import ELEMENTS, MAX_ATOMS, check_supported
-from equidrift.engine.capabilities import MarkingConformerModel
+from equidrift.engine.capabilities import ConfidentConformerModel, MarkingConformerModel
 from equidrift.engine.conformer_settings import (
     BATCH_SIZE,
     Settings,
@@ -79,6 +79,8 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
         }
         if settings.relax is None and settings.model.gives_energies(task.molecule):
             scores["energy_kcal_mol"] = task.energies * KCAL_MOL_PER_EV
+            if isinstance(settings.model, ConfidentConformerModel):
+                scores |= _expected(task, settings.model)
     if settings.relax is not None:
         by = settings.options.get("relax", "the relaxation")
         within = f" in {solvent}" if (solvent := settings.options.get("solvent")) else ""
@@ -95,6 +97,14 @@ def _ensemble(task: Task, settings: Settings) -> Ensemble:
             provenance=origin | {"drawn": task.drawn, "rejected": rejected},
         )
     )
+
+
+def _expected(task: Task, model: ConfidentConformerModel) -> dict[str, NDArray[np.float64]]:
+    """The score of how far the refined conformers of a task are from their minima."""
+    expected = model.expected_rmsd_A(task.molecule, task.positions)
+    if expected is None:
+        return {}
+    return {"expected_rmsd_A": np.where(task.refined == 1, expected, np.nan)}
 
 
 def check_molecule(molecule: Molecule, settings: Settings) -> None:

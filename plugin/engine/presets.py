@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from equidrift.errors import UnknownNameError
+from equidrift.arguments import check_count
+from equidrift.errors import InputError, UnknownNameError
 
 SELECTIONS = ("auto", "energy", "diverse", "none")  # which candidates become conformers
 MOST_EFFORT = 20  # candidates for a conformer
@@ -32,6 +33,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 # option of `equidrift.sample` -> its name on the command line, where that is another one
 OPTION_NAMES = {"prune_rms_A": "prune", "window_kcal_mol": "window"}
+
+
+def check_choice(select: str, effort: int) -> None:
+    """Refuse a way to choose conformers that there is not, or too many candidates.
+
+    Raises
+    ------
+    InputError
+        For a value out of its range; InputTypeError if the effort is no integer.
+    """
+    if select not in SELECTIONS:
+        raise InputError(f"select must be one of {', '.join(SELECTIONS)}, not {select!r}")
+    if check_count("effort", effort) > MOST_EFFORT:
+        raise InputError(f"effort must lie in 1 .. {MOST_EFFORT}, not {effort}")
 
 
 def preset_options(name: str | None) -> dict[str, Any]:

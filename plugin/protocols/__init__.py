@@ -13,6 +13,7 @@ from __future__ import annotations
 from equidrift.protocols.conformers import (
     BatchedConformerModel,
     CandidConformerModel,
+    ConfidentRefiner,
     ConformerModel,
     DenoisingConformerModel,
     EnergyRefiner,
@@ -60,6 +61,7 @@ __all__ = [
     "Callback",
     "CandidConformerModel",
     "CautiousProposer",
+    "ConfidentRefiner",
     "ConformerJob",
     "ConformerModel",
     "DenoisingConformerModel",

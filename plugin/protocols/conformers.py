@@ -166,6 +166,17 @@ class EnergyRefiner(Refiner, Protocol):
 
 
 @runtime_checkable
+class ConfidentRefiner(Refiner, Protocol):
+    """A refiner that tells how near to a minimum it expects its conformers to be."""
+
+    def expected_rmsd_A(self, molecule: Molecule, positions_A: Floats) -> Floats:
+        """Expected RMSD (k,) in A of refined conformers (k, n_atoms, 3) to the nearest
+        minimum of the refiner's level of theory, NaN where the positions are.
+        """
+        ...
+
+
+@runtime_checkable
 class SurfaceRefiner(Refiner, Protocol):
     """A refiner whose energy has a gradient, of which calculators and forces are made."""
 

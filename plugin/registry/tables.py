@@ -7,13 +7,13 @@ from __future__ import annotations
 
 # -> ConformerModel; other packages add theirs by an `equidrift.models` entry point
 CONFORMER_MODELS = {
-    "default": "equidrift.engine.chain:default",
+    "default": "equidrift.engine.chains:default",
     "etkdg": "equidrift.adapters.rdkit.etkdg:ETKDG",
     "etkdg-mmff": "equidrift.adapters.rdkit.etkdg:ETKDGMMFF",
     "conformer": "equidrift.models.conformers.sampler:load_conformer",
-    "conformer-refine": "equidrift.engine.chain:conformer_refine",
-    "etkdg-refine": "equidrift.engine.chain:etkdg_refine",
-    "etkdg-mmff-refine": "equidrift.engine.chain:etkdg_mmff_refine",
+    "conformer-refine": "equidrift.engine.chains:conformer_refine",
+    "etkdg-refine": "equidrift.engine.chains:etkdg_refine",
+    "etkdg-mmff-refine": "equidrift.engine.chains:etkdg_mmff_refine",
     "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
 }
 # -> TrajectoryModel
@@ -55,9 +55,9 @@ STORED_PROPOSERS = {
 # Trained models: task in the card -> ("module:factory", its argument that takes the path)
 TRAINED_MODELS = {
     "generate": ("equidrift.models.conformers.sampler:load_conformer", "weights"),
-    "refine": ("equidrift.engine.chain:default", "refiner"),
+    "refine": ("equidrift.engine.chains:default", "refiner"),
     "distance": ("equidrift.models.conformers.distance.sampler:load_se3_distance", "weights"),
-    "energy": ("equidrift.engine.chain:default", "refiner"),
+    "energy": ("equidrift.engine.chains:default", "refiner"),
 }
 TRAINED_REFINERS = {
     "refine": ("equidrift.models.conformers.sampler:load_refiner", "weights"),

@@ -27,6 +27,8 @@ ROW = np.array([0 if z == 1 else 1 if z < 10 else 2 for z in ELEMENTS])
 STIFFEST_TURN = (
     3.0  # in units of `TURN`: bonds of a torsion shorter than the reference make it stiffer
 )
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 def model_hessian(terms: Topology, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,7 +39,9 @@ def model_hessian(terms: Topology, positions_A: NDArray[np.float64]) -> NDArray[
 
     def strength(i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float64]:
         gap = np.square(x[:, i] - x[:, j]).sum(-1) / BOHR_A**2
-        return np.exp(DECAY[row[i], row[j]] * (np.square(REFERENCE[row[i], row[j]]) - gap))
+        decay, reference = DECAY[row[i], row[j]], REFERENCE[row[i], row[j]]
+        out: Floats = np.exp(decay * (np.square(reference) - gap))
+        return out
 
     rows = []
     i, j = terms.bonds.T
@@ -72,12 +76,12 @@ def _unit(r: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float
     return r / length, length
 
 
-def _stretch(x: NDArray, i: NDArray, j: NDArray) -> NDArray[np.float64]:
+def _stretch(x: Floats, i: Indices, j: Indices) -> NDArray[np.float64]:
     unit, _ = _unit(x[:, j] - x[:, i])
     return np.stack([-unit, unit], axis=2)
 
 
-def _bend(x: NDArray, a: NDArray, o: NDArray, b: NDArray) -> NDArray[np.float64]:
+def _bend(x: Floats, a: Indices, o: Indices, b: Indices) -> NDArray[np.float64]:
     (e, le), (f, lf) = _unit(x[:, a] - x[:, o]), _unit(x[:, b] - x[:, o])
     cosine = (e * f).sum(-1, keepdims=True)
     sine = np.sqrt(np.maximum(1 - cosine**2, 1e-2))  # straight angles bend either way
@@ -85,7 +89,7 @@ def _bend(x: NDArray, a: NDArray, o: NDArray, b: NDArray) -> NDArray[np.float64]
     return np.stack([da, -da - db, db], axis=2)
 
 
-def _turn(x: NDArray, p: NDArray, q: NDArray, r: NDArray, s: NDArray) -> NDArray[np.float64]:
+def _turn(x: Floats, p: Indices, q: Indices, r: Indices, s: Indices) -> NDArray[np.float64]:
     b1, b2, b3 = x[:, q] - x[:, p], x[:, r] - x[:, q], x[:, s] - x[:, r]
     n1, n2 = np.cross(b1, b2), np.cross(b2, b3)
     length2 = np.square(b2).sum(-1, keepdims=True)

@@ -166,13 +166,13 @@ class Batches:
 
     def _noisy(
         self, minimum: NDArray[np.float32], sigma: float, rng: np.random.Generator
-    ) -> tuple[NDArray, NDArray]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         centred = minimum.astype(np.float64) - minimum.mean(0)
         noise = without_rigid_motion(centred, rng.standard_normal((self.frames, *centred.shape)))
         return centred + sigma * noise, noise
 
 
-def _rows(parts: list[NDArray]) -> Tensor:
+def _rows(parts: list[NDArray[np.float64]]) -> Tensor:
     """Molecules' (k, n, 3) as one (3, N, k)."""
     return torch.from_numpy(
         np.ascontiguousarray(
@@ -191,7 +191,8 @@ def without_rigid_motion(x: NDArray[np.float64], moves: NDArray[np.float64]) -> 
     )
     basis = basis[:, size > 1e-6 * size[0]]
     flat = moves.reshape(len(moves), -1)
-    return (flat - (flat @ basis) @ basis.T).reshape(moves.shape)
+    left: NDArray[np.float64] = (flat - (flat @ basis) @ basis.T).reshape(moves.shape)
+    return left
 
 
 def energy_and_forces(

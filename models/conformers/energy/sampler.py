@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Known
 from equidrift.errors import InputError, MoleculeError
+from equidrift.geometry import align
 from equidrift.models.conformers.energy.hessian import model_hessian
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
@@ -30,6 +31,12 @@ LONGEST_STEP_A = 0.1  # of an atom; .25 A hops into other basins
 SOFTEST_EV_A2 = 0.07  # least curvature that a step believes in
 RESTRAINT_EV_A2 = 20.0  # stiffness of a violated distance bound
 CONVERGED_EV_A = 0.02
+# Expected RMSD to the GFN2-xTB minimum = FACTOR * drift**POWER, drift (A) the RMSD of DRIFT_STEPS
+# further steps. Fitted on 99 validation paths (mean .37 A). On 103 test paths, in four groups by
+# it, .10, .26, .42 and .55 A are expected, .10, .22, .46 and .49 (+-.06) found; Spearman .76.
+DRIFT_STEPS = 5
+DRIFT_FACTOR, DRIFT_POWER = 1.13, 0.354
+LEAST_DRIFT_A = 1e-3  # .1 A are expected of less
 
 
 class EnergySurface:
@@ -226,6 +233,40 @@ class EnergyModel(Refiner):
         if good.any():
             energies[good] = self.surface(molecule)(positions_A[good])[0]
         return energies
+
+    def expected_rmsd_A(
+        self, molecule: Molecule, positions_A: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far conformers that this energy has relaxed are from their GFN2-xTB minima.
+
+        A few steps further down a soft surface tell it: the farther they lead, the
+        less is known of where the minimum is. Calibrated with the shipped weights, on
+        what `refine` and 20 steps make of MMFF94 minima.
+
+        Parameters
+        ----------
+        molecule : Molecule
+            The graph.
+        positions_A : (k, n_atoms, 3)
+            Conformers.
+
+        Returns
+        -------
+        (k,) float64
+            Expected RMSD of all atoms in A, NaN where the positions are.
+
+        Raises
+        ------
+        MoleculeError
+            For an element that the training data lacked.
+        """
+        (further,) = self.refine_many([(molecule, positions_A)], steps=DRIFT_STEPS)
+        expected = np.full(len(further), np.nan)
+        for k in np.flatnonzero(np.isfinite(further).all((1, 2))):
+            moved = align(further[k], positions_A[k]) - positions_A[k]
+            drift = float(np.sqrt(np.square(moved).sum(1).mean()))
+            expected[k] = DRIFT_FACTOR * max(drift, LEAST_DRIFT_A) ** DRIFT_POWER
+        return expected
 
     def refine_many(
         self,

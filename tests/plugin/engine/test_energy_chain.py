@@ -13,7 +13,8 @@ import equidrift
 from equidrift.adapters.rdkit.relaxing import mmff_relax
 from equidrift.checks.conditions import make_conditions
 from equidrift.checks.geometry import check_geometry
-from equidrift.engine.chain import ENERGY_ATOMS, Chain, default
+from equidrift.engine.chain import ENERGY_ATOMS, Chain
+from equidrift.engine.chains import default
 from equidrift.engine.conformers import generate_many, make_settings
 from equidrift.engine.tasks import BATCH_ATOMS
 from equidrift.errors import InputError
@@ -159,3 +160,27 @@ def test_selection_by_energy_finds_lower_conformers_for_more_effort() -> None:
 def test_chain_refuses_an_option_out_of_its_range(options: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=named):
         Chain(refiner=None, **options)  # type: ignore[arg-type]
+
+
+def test_expected_distance_to_the_minimum_is_told_when_the_energy_refines() -> None:
+    ensemble = equidrift.sample(LARGE, 3, model=chain())
+    expected = ensemble.scores["expected_rmsd_A"]
+    assert expected.shape == (3,) and ((expected > 0.05) & (expected < 1.5)).all()
+    again = chain().expected_rmsd_A(ensemble.molecule, ensemble.positions_A)
+    np.testing.assert_allclose(again, expected, rtol=0.05)
+    assert "expected_rmsd_A" not in equidrift.sample("CCCO", 2, model=chain()).scores
+    assert "expected_rmsd_A" not in equidrift.sample(LARGE, 1, model=chain(), relax="mmff").scores
+
+
+def test_expected_distance_falls_when_conformers_are_relaxed_to_the_end() -> None:
+    molecule = Molecule.from_smiles(LARGE)
+    energy = make_refiner("conformer-energy")
+    raw = Chain(refiner=None, select="none", num_threads=1).sample(molecule, sample_seeds(0, 0, 4))
+    expected = []
+    for steps in (5, 20, 150):
+        moved = energy.refine_many([(molecule, raw)], steps=steps)[0]
+        expected.append(energy.expected_rmsd_A(molecule, moved).mean())  # type: ignore[attr-defined]
+    assert expected[0] > expected[1] > expected[2]
+    missing = np.full_like(raw[:1], np.nan)
+    told = energy.expected_rmsd_A(molecule, np.concatenate([missing, raw[:1]]))  # type: ignore[attr-defined]
+    assert np.isnan(told[0]) and np.isfinite(told[1])

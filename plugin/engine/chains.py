@@ -1,0 +1,35 @@
+"""The chains that have names: `default` is the one that measured best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equidrift.engine.chain import Chain
+
+
+def default(**options: Any) -> Chain:
+    """The default of `equidrift sample`: ETKDG, MMFF94, the pick of new or low
+    conformers, the refiner, and from 30 atoms on the learned energy. With a refiner of
+    your own, that one alone refines.
+    """
+    own = {} if "refiner" in options else {"energy": "conformer-energy"}
+    return Chain("default", **{**own, **options})
+
+
+def etkdg_refine(**options: Any) -> Chain:
+    """The refiner on raw ETKDG conformers."""
+    return Chain("etkdg-refine", **{"relax": "none", "candidates": 1, **options})
+
+
+def etkdg_mmff_refine(**options: Any) -> Chain:
+    """The refiner on ETKDG + MMFF94 conformers, without a pick."""
+    return Chain("etkdg-mmff-refine", **{"candidates": 1, **options})
+
+
+def conformer_refine(**options: Any) -> Chain:
+    """The generator from noise, then the refiner: no force field and no embedding
+    inside.
+    """
+    return Chain(
+        "conformer-refine", **{"start": "conformer", "relax": "none", "candidates": 1, **options}
+    )

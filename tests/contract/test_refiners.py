@@ -1,0 +1,27 @@
+"""Every refiner of the registry under the one contract."""
+
+from __future__ import annotations
+
+from equidrift import registry
+from equidrift.protocols import Refiner
+from equidrift.registry import make_refiner
+from tests.contract.refiner import RefinerContract
+
+
+class TestRefine(RefinerContract):
+    name = "refine"
+
+    def make(self) -> Refiner:
+        return make_refiner(self.name)
+
+
+class TestConformerEnergy(RefinerContract):
+    name = "conformer-energy"
+    tolerance_A = 1e-3
+
+    def make(self) -> Refiner:
+        return make_refiner(self.name)
+
+
+def test_every_refiner_of_the_registry_has_its_suite() -> None:
+    assert {TestRefine.name, TestConformerEnergy.name} == set(registry.REFINERS)

@@ -1,7 +1,7 @@
 """One schema for what our own files hold: each field's type, range and length, checked
 before anything is made of it.
 
-Only this module of the core imports pydantic, and it is itself imported when a file is
+Only this room of the core imports pydantic, and it is itself imported when a file is
 read, not before.
 """
 
@@ -20,32 +20,32 @@ from pydantic import (
     StrictBool,
     StrictFloat,
     StrictInt,
+    TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from equidrift.errors import InputError
 from equidrift.records import MAX_ATOM_MAP, MAX_CHARGE, MAX_ISOTOPE, MAX_MULTIPLICITY, SYMBOLS
+from equidrift.stored.kinds import (
+    Count,
+    Hex,
+    Index,
+    Label,
+    Number,
+    Row,
+    Strict,
+)
+from equidrift.stored.proposers import StoredProposer
 from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, MAX_VALUE
 
 MAX_DEPTH = 100  # lists and objects inside each other
-MAX_ATOMS = 10_000_000
 _SHOWN = 3  # mistakes in a message
-
-Index = Annotated[StrictInt, Field(ge=0, lt=MAX_ATOMS)]
-Label = Annotated[str, Field(max_length=MAX_LABEL)]
-Count = Annotated[StrictInt, Field(ge=0)]
-Number = StrictFloat | StrictInt
-Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
-Row = Annotated[list[Index], Field(min_length=5, max_length=5)]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class StoredMolecule(_Strict):
+class StoredMolecule(Strict):
     """A Molecule as JSON values."""
 
     numbers: list[Annotated[StrictInt, Field(ge=1, lt=len(SYMBOLS))]]
@@ -54,15 +54,17 @@ class StoredMolecule(_Strict):
     formal_charges: list[Annotated[StrictInt, Field(ge=-MAX_CHARGE, le=MAX_CHARGE)]]
     tetrahedral: list[Row]
     double_bonds: list[Row]
-    isotopes: list[Annotated[StrictInt, Field(ge=0, le=MAX_ISOTOPE)]] = []
-    atom_maps: list[Annotated[StrictInt, Field(ge=0, le=MAX_ATOM_MAP)]] = []
-    axial: list[Row] = []
+    isotopes: list[Annotated[StrictInt, Field(ge=0, le=MAX_ISOTOPE)]] = Field(default_factory=list)
+    atom_maps: list[Annotated[StrictInt, Field(ge=0, le=MAX_ATOM_MAP)]] = Field(
+        default_factory=list
+    )
+    axial: list[Row] = Field(default_factory=list)
     multiplicity: Annotated[StrictInt, Field(ge=1, le=MAX_MULTIPLICITY)] = 1
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     smiles: Annotated[str, Field(max_length=MAX_SMILES)] = ""
     properties: dict[
         Annotated[str, Field(max_length=MAX_NAME)], Annotated[str, Field(max_length=MAX_VALUE)]
-    ] = {}
+    ] = Field(default_factory=dict)
     atom_names: list[Label] | None = None
     residue_names: list[Label] | None = None
     residue_ids: list[Annotated[StrictInt, Field(gt=-(2**31), lt=2**31)]] | None = None
@@ -70,16 +72,18 @@ class StoredMolecule(_Strict):
     insertion_codes: list[Label] | None = None
 
 
-class StoredHeader(_Strict):
+class StoredHeader(Strict):
     """The JSON beside the arrays of a .npz file."""
 
     format: Annotated[str, Field(max_length=MAX_LABEL)]
     molecule: dict[str, Any]
     provenance: dict[str, Any]
-    properties: dict[str, list[Annotated[str, Field(max_length=MAX_VALUE)]]] = {}
+    properties: dict[str, list[Annotated[str, Field(max_length=MAX_VALUE)]]] = Field(
+        default_factory=dict
+    )
 
 
-class StoredCounts(_Strict):
+class StoredCounts(Strict):
     """What became of the draws of one sample, in a piece of an unfinished trajectory
     run.
     """
@@ -88,7 +92,7 @@ class StoredCounts(_Strict):
     broken: dict[str, Count]
 
 
-class StoredChunk(_Strict):
+class StoredChunk(Strict):
     """Where a piece belongs, and the counts of its samples."""
 
     first_sample: Count
@@ -96,7 +100,7 @@ class StoredChunk(_Strict):
     counts: list[StoredCounts]
 
 
-class StoredJournal(_Strict):
+class StoredJournal(Strict):
     """How far an unfinished run has come."""
 
     command: Annotated[str, Field(max_length=MAX_NAME)]
@@ -125,10 +129,10 @@ class StoredCard(BaseModel):
     quality: dict[str, Any]
     dtype: Literal["bfloat16", "float16", "float32", "float64"] = "float32"
     task: str = ""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
-class StoredTraining(_Strict):
+class StoredTraining(Strict):
     """How far a training has come; the tensors lie in `file`, beside it."""
 
     file: Annotated[str, Field(pattern=r"^checkpoint-[0-9]+\.safetensors$")]
@@ -138,10 +142,10 @@ class StoredTraining(_Strict):
     # a loss may have come out infinite or not a number
     held_out_losses: dict[
         Literal["before", "after"], Annotated[StrictFloat, Field(allow_inf_nan=True)]
-    ] = {}
+    ] = Field(default_factory=dict)
 
 
-class StoredStatistics(_Strict):
+class StoredStatistics(Strict):
     """What became of the proposals of a chain, in a checkpoint of MD."""
 
     labels: list[Label]
@@ -162,7 +166,7 @@ class StoredStatistics(_Strict):
         return self
 
 
-class StoredCheckpoint(_Strict):
+class StoredCheckpoint(Strict):
     """Where MD with proposals stands; the state of OpenMM lies beside it."""
 
     cycle: Count
@@ -191,6 +195,13 @@ class StoredRun(BaseModel):
     identity: Annotated[str, Field(max_length=MAX_NAME)]
     proposer: dict[str, Any]
     adaptation: dict[str, Any]
+
+    @field_validator("proposer")
+    @classmethod
+    def _is_a_proposer(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Checked, and kept as it is: a number may not change by a reading."""
+        TypeAdapter(StoredProposer).validate_python(data)
+        return data
 
 
 def molecule_fields(data: Any) -> dict[str, Any]:

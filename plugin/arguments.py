@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from equidrift.errors import InputError, InputTypeError
@@ -16,3 +18,15 @@ def check_count(label: str, value: int, least: int = 1) -> int:
     if value < least:
         raise InputError(f"{label} must be {least} or more, not {value}")
     return int(value)
+
+
+def check_device(text: str) -> str:
+    """Return the name of a torch device, or say why it is none.
+
+    Whether the device is there is seen when a model is loaded.
+    """
+    if not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", text):
+        raise InputError(
+            f"{text!r} is no device; give cpu, cuda, or cuda:0 for the first of several"
+        )
+    return text

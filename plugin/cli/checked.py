@@ -42,33 +42,34 @@ def loaded(make: Callable[..., M], name: str, options: dict[str, Any]) -> M:
     """
     from equidrift.engine.run import made_by
 
+    flag = "--device" if set(options) == {"device"} else "--set"
     try:
         made: M = made_by(make, name, options)
     except (WeightsError, UnknownNameError) as error:
         raise InputError(f"--model: {error}") from error
     except EquidriftError as error:
         if options and isinstance(error, InputError | InputTypeError):
-            raise InputError(f"--set: {error}") from error
+            raise InputError(f"{flag}: {error}") from error
         raise
     except (TypeError, ValueError) as error:
         if not options:
             raise
         given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise InputError(
-            f"--set: the model {name!r} cannot take {given} ({error}); "
+            f"{flag}: the model {name!r} cannot take {given} ({error}); "
             f"`equidrift models {name}` lists its options"
         ) from error
     return made
 
 
-def model_options(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """KEY=VALUE pairs, values read as YAML scalars.
+def model_options(pairs: Sequence[str] | None, device: str | None = None) -> dict[str, Any]:
+    """KEY=VALUE pairs, values read as YAML scalars, and the device if one is given.
 
     Raises `InputError` for anything else.
     """
     import yaml
 
-    options = {}
+    options: dict[str, Any] = {} if device is None else {"device": device}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():

@@ -80,6 +80,7 @@ class Request:
     steps: Annotated[int | None, option(COUNT, STEPS_HELP, panel=SAMPLING)] = None
     batch_size: options.BatchSize = None
     max_attempts: options.MaxAttempts = 20
+    device: options.Device = None
     set_: options.ModelOptions = None
     overwrite: options.Overwrite = False
     as_json: options.SummaryAsJson = False

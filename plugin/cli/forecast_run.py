@@ -89,7 +89,7 @@ def _check_mode(request: Request) -> None:
 
 def settings_of(request: Request) -> Settings:
     """The engine's settings, with the model loaded."""
-    own = model_options(request.set_)
+    own = model_options(request.set_, request.device)
     return make_settings(
         loaded(make_trajectory_model, request.model, own),
         seed=request.seed,
@@ -122,7 +122,7 @@ def identity_of(request: Request, settings: Settings, job: Job) -> dict[str, Any
         "dt": request.dt,
         "charge": request.charge,
         "requested": request.model,
-        "set": model_options(request.set_),
+        "set": model_options(request.set_, request.device),
         "batch": settings.batch_size,
         "attempts": request.max_attempts,
         "suffix": request.output.suffix.lower(),

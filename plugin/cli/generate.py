@@ -61,6 +61,7 @@ class Request:
     steps: options.Steps = None
     batch_size: options.BatchSize = None
     max_attempts: Annotated[int, option(COUNT, ATTEMPTS_HELP, panel=SAMPLING)] = 20
+    device: options.Device = None
     set_: options.ModelOptions = None
     overwrite: options.Overwrite = False
     as_json: options.SummaryAsJson = False

@@ -68,7 +68,7 @@ def check(request: Request) -> None:
 
 def settings_of(request: Request) -> Settings:
     """The engine's settings, with the model loaded."""
-    own = model_options(request.set_)
+    own = model_options(request.set_, request.device)
     with blamed_on("--relax"):
         make_relax(request.relax)
     model = loaded(make_molecule_model, request.model, own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from equidrift.arguments import check_device
 from equidrift.cli.values import (
     MAX_SEED,
     Kind,
@@ -49,6 +50,9 @@ ModelOptions = Annotated[
     list[str] | None,
     option(Kind("KEY=VALUE", str), SET_HELP, "--set", panel=SAMPLING, many=True),
 ]
+DEVICE_HELP = "Where the neural networks run. Default: a CUDA device if there is one, else the CPU."
+DEVICE = checked(check_device, "cpu|cuda|cuda:N")
+Device = Annotated[str | None, option(DEVICE, DEVICE_HELP, panel=SAMPLING)]
 RELAX_HELP = (
     "Relax each result to an energy minimum of MMFF94 (mmff), of GFN2-xTB (gfn2, which needs the "
     "extra xtb), of an ASE calculator (ase:MODULE:FACTORY, which FACTORY() makes), or of a "

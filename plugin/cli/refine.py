@@ -37,6 +37,7 @@ class Request:
     largest_fragment: options.LargestFragment = False
     steps: options.Steps = None
     batch_size: options.BatchSize = None
+    device: options.Device = None
     set_: options.ModelOptions = None
     overwrite: options.Overwrite = False
     as_json: options.SummaryAsJson = False

@@ -33,7 +33,7 @@ from equidrift.registry import make_refiner
 def refine(request: Request) -> int:
     """Refine what is requested, to disk; the exit code."""
     check(request)
-    options = model_options(request.set_)
+    options = model_options(request.set_, request.device)
     refiner = loaded(make_refiner, request.model, options)
     identity = identity_of(request, refiner, options)
     writer = open_stream(

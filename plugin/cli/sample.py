@@ -105,6 +105,7 @@ class Request:
     batch_size: options.BatchSize = None
     max_attempts: options.MaxAttempts = 20
     timeout: Annotated[float | None, option(TIMEOUT, TIMEOUT_HELP, panel=SAMPLING)] = None
+    device: options.Device = None
     set_: options.ModelOptions = None
     overwrite: options.Overwrite = False
     as_json: options.SummaryAsJson = False

@@ -21,7 +21,7 @@ MAX_PRUNED = 10_000  # conformers of a molecule that are held at a time
 
 def options_of(request: Request) -> ConformerOptions:
     """What the engine is asked for, the preset's values in their places."""
-    own = model_options(request.set_)
+    own = model_options(request.set_, request.device)
     effort, select = own.pop("effort", None), own.pop("select", None)
     return ConformerOptions.of(
         **own,

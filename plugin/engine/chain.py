@@ -86,6 +86,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         Options of the start.
     refiner_options : dict or None
         Options of the refiner.
+    device : str or None
+        Device of the networks, such as "cuda"; None is CUDA if there is one, else the
+        CPU.
 
     Raises
     ------
@@ -112,19 +115,21 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         num_threads: int = 0,
         start_options: dict[str, Any] | None = None,
         refiner_options: dict[str, Any] | None = None,
+        device: str | None = None,
     ):
         _check(relax, select, effort, candidates)
         self.name, self.relax, self.select = name, relax, select
         self.effort, self.candidates = effort, candidates
         self.mirror, self.num_threads = mirror, num_threads
-        threads = {"num_threads": num_threads} if start == "etkdg" else {}
-        self.start = make_model(start, **threads, **(start_options or {}))
+        on = {} if device is None else {"device": device}
+        own = {"num_threads": num_threads} if start == "etkdg" else on
+        self.start = make_model(start, **{**own, **(start_options or {})})
         self.refiner: Refiner | None = None
         if refiner:
-            self.refiner = make_refiner(refiner, **(refiner_options or {}))
+            self.refiner = make_refiner(refiner, **{**on, **(refiner_options or {})})
             if is_path(refiner):
                 self.name = Path(refiner).name
-        self.energy: EnergyRefiner | None = _energy_refiner(energy) if energy else None
+        self.energy: EnergyRefiner | None = _energy_refiner(energy, **on) if energy else None
         self.weights_sha256 = None if self.refiner is None else self.refiner.weights_sha256
         self.elements = self.start.elements
         self.conditions: Conditions | None = None
@@ -379,9 +384,9 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         return relaxed(molecule, positions_A, num_threads=self.num_threads)
 
 
-def _energy_refiner(name: str) -> EnergyRefiner:
+def _energy_refiner(name: str, **options: Any) -> EnergyRefiner:
     """The refiner of that name, which must go down an energy."""
-    made = make_refiner(name)
+    made = make_refiner(name, **options)
     if not isinstance(made, EnergyRefiner):
         raise InputError(f"the refiner {name!r} tells no energy; energy='conformer-energy' does")
     return made

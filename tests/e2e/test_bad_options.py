@@ -38,6 +38,7 @@ SHARED: dict[str, list[tuple[str, str]]] = {
     "threads": COUNT,
     "relax": RELAX,
     "set_": SET,
+    "device": [("gpu", "give cpu, cuda"), ("cuda:x", "give cpu, cuda")],
     "charge": CHARGE,
     "smiles": SMILES,
     "model": MODEL,

@@ -29,10 +29,20 @@ READING_ONLY = {"sample": {"smiles"}, "refine": {"top", "smiles"}}
 FUNCTION_ONLY = {"progress", "callback"}
 # the same thing by another name: command -> function
 NAMES = {
-    "sample": {"inputs": "what", "prune": "prune_rms", "set_": "model_options"},
-    "refine": {"file": "what", "set_": "model_options"},
-    "generate": {"target": "targets", "set_": "model_options"},
-    "forecast": {"top": "topology", "frames": "n_frames", "set_": "model_options"},
+    "sample": {
+        "inputs": "what",
+        "prune": "prune_rms",
+        "set_": "model_options",
+        "device": "model_options",
+    },
+    "refine": {"file": "what", "set_": "model_options", "device": "model_options"},
+    "generate": {"target": "targets", "set_": "model_options", "device": "model_options"},
+    "forecast": {
+        "top": "topology",
+        "frames": "n_frames",
+        "set_": "model_options",
+        "device": "model_options",
+    },
     "md": {"what": "what"},
 }
 # of which function of forecast's: chosen by --interpolate, --refine

@@ -198,14 +198,21 @@ def adapt(
 
     Parameters
     ----------
-    advance : runs cycles of dynamics and moves with a proposer.
-    molecule, tree : whose torsions.
-    kind : a name of `equidrift.registry.PROPOSERS`, or "none".
-    cycles : of dynamics and moves in all; at least 80, except for "none" and "uniform",
+    advance : callable
+        Runs cycles of dynamics and moves with a proposer.
+    molecule, tree : Molecule, TorsionTree
+        Whose torsions.
+    kind : str
+        A name of `equidrift.registry.PROPOSERS`, or "none".
+    cycles : int
+        Of dynamics and moves in all; at least 80, except for "none" and "uniform",
         which need none.
-    temperature_K : of the run.
-    seed : of the fits.
-    terms : of the System, for heat-bath turns; None where it has none that can be read.
+    temperature_K : float
+        Of the run.
+    seed : int
+        Of the fits.
+    terms : TurnTerms, optional
+        Of the System, for heat-bath turns; None if it has none that can be read.
 
     Raises
     ------
@@ -289,12 +296,18 @@ def recycled(
 
     Parameters
     ----------
-    frames_A : (k, n_atoms, 3) at equilibrium but for too few visits of rare basins.
-    tree : at most three torsions.
-    energy : positions_A (n_atoms, 3) -> eV.
-    temperature_K : of the frames.
-    draws : copies of each frame.
-    seed : of the draws.
+    frames_A : (k, n_atoms, 3) array
+        At equilibrium but for too few visits of rare basins.
+    tree : TorsionTree
+        At most three torsions.
+    energy : callable
+        positions_A (n_atoms, 3) -> eV.
+    temperature_K : float
+        Of the frames.
+    draws : int
+        Copies of each frame.
+    seed : int
+        Of the draws.
 
     Returns
     -------

@@ -57,10 +57,11 @@ def correlation_time(
 
     Parameters
     ----------
-    series : (n,) or (n, k) observables of one chain.
-    mean, variance : () or (k,) of the distribution where they are known, so that a
-        chain which stayed in one basin counts as the one sample that it is; None takes
-        the series' own.
+    series : (n,) or (n, k) array
+        Observables of one chain.
+    mean, variance : () or (k,) array, optional
+        Of the distribution if they are known, so that a chain which stayed in one basin
+        counts as the one sample that it is; None takes the series' own.
 
     Returns
     -------
@@ -115,8 +116,10 @@ def mean_correlation_time(
 
     Parameters
     ----------
-    series : (n,) or (n, k) observables, one chain after the other.
-    lengths : frames of each chain; empty for a single chain.
+    series : (n,) or (n, k) array
+        Observables, one chain after the other.
+    lengths : sequence of int
+        Frames of each chain; empty for a single chain.
     """
     parts = chain_slices(len(series), lengths)
     if len(parts) == 1:
@@ -139,8 +142,10 @@ def effective_samples(torsions_rad: ArrayLike, lengths: Sequence[int] = ()) -> N
 
     Parameters
     ----------
-    torsions_rad : (n_frames, m), one chain after the other.
-    lengths : frames of each chain; empty for a single chain.
+    torsions_rad : (n_frames, m) array
+        One chain after the other.
+    lengths : sequence of int
+        Frames of each chain; empty for a single chain.
     """
     phi = _frames(torsions_rad)
     waves = [mean_correlation_time(wave(phi), lengths) for wave in (np.cos, np.sin)]
@@ -224,9 +229,12 @@ def torsion_basins(
 
     Parameters
     ----------
-    torsions_rad : (n_frames, m) in the order of the chain, one chain after the other.
-    labels : (m,) names of the torsions.
-    lengths : frames of each chain; empty for a single chain.
+    torsions_rad : (n_frames, m) array
+        In the order of the chain, one chain after the other.
+    labels : sequence of str
+        (m,) names of the torsions.
+    lengths : sequence of int
+        Frames of each chain; empty for a single chain.
     """
     phi = _frames(torsions_rad)
     if len(labels) != phi.shape[1]:
@@ -312,10 +320,14 @@ def summary(
 
     Parameters
     ----------
-    torsions_rad : (n_frames, m), one chain after the other.
-    labels : (m,) names of the torsions.
-    temperature_K : of the chains.
-    lengths : frames of each chain; empty for a single chain.
+    torsions_rad : (n_frames, m) array
+        One chain after the other.
+    labels : sequence of str
+        (m,) names of the torsions.
+    temperature_K : float
+        Of the chains.
+    lengths : sequence of int
+        Frames of each chain; empty for a single chain.
     """
     phi = _frames(torsions_rad)
     per_kT = BOLTZMANN_EV_PER_K * temperature_K * KJ_MOL_PER_EV

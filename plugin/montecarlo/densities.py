@@ -121,7 +121,8 @@ class Histogram:
 
     Parameters
     ----------
-    log_density : (bins,) * m, normalised or not.
+    log_density : (bins,) * m array
+        Normalised or not.
     """
 
     def __init__(self, log_density: ArrayLike):
@@ -209,8 +210,12 @@ class WrappedMixture:
 
     Parameters
     ----------
-    weights : (c,) positive.
-    means : (c, m) radians; sigmas : (c, m) radians.
+    weights : (c,) array
+        Positive.
+    means : (c, m) array
+        In radians.
+    sigmas : (c, m) array
+        In radians.
     """
 
     def __init__(self, weights: ArrayLike, means: ArrayLike, sigmas: ArrayLike):

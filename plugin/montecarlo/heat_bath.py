@@ -91,18 +91,23 @@ class HeatBathProposer(CautiousProposer):
 
     Parameters
     ----------
-    tree : the torsions.
-    terms : the surrogate energy; the closer to the host's, the more is accepted.
-        Dihedrals that `one_turn` does not prove are left out.
-    turns : of one proposal; None takes as many as there are torsions.
-    points : equal turns of a circle.
-    pairs : share of turns about two bonds together, `points` angles of the first times
-        `2 points` of the second.
+    tree : TorsionTree
+        The torsions.
+    terms : TurnTerms
+        The surrogate energy; the closer to the host's, the more is accepted. Dihedrals
+        that `one_turn` does not prove are left out.
+    turns : int, optional
+        Of one proposal; None takes as many as there are torsions.
+    points : int
+        Equal turns of a circle.
+    pairs : float
+        Share of turns about two bonds together, `points` angles of the first times `2
+        points` of the second.
 
     Attributes
     ----------
-    unread : dihedrals of the terms that were left out, to be judged by the acceptance
-        alone.
+    unread : int
+        Dihedrals of the terms that were left out, to be judged by the acceptance alone.
 
     Raises
     ------

@@ -40,8 +40,10 @@ def accept(delta_u_over_kT: float, log_q_ratio: float, rng: np.random.Generator)
 
     Parameters
     ----------
-    delta_u_over_kT : (U(x') - U(x)) / kT; NaN or infinite rejects.
-    log_q_ratio : log q(x | x') - log q(x' | x).
+    delta_u_over_kT : float
+        (U(x') - U(x)) / kT; NaN or infinite rejects.
+    log_q_ratio : float
+        log q(x | x') - log q(x' | x).
     """
     threshold = math.log1p(-rng.random())  # log of a number in (0, 1]
     exponent = log_q_ratio - delta_u_over_kT
@@ -54,16 +56,20 @@ class Statistics:
 
     Parameters
     ----------
-    labels : names of the torsions, empty where the proposer has none.
-    proposed, accepted : moves.
-    not_finite : moves rejected because their energy was NaN or infinite, or could not
-        be computed.
-    turned, turned_accepted : (m,) moves that turned torsion k by more than 60 degrees,
-        and those of them that were accepted.
-    energy_sum_kT, work_sum_kT : sums over finite moves of |dU| / kT, and over accepted
-        ones of dU / kT.
-    seconds : wall time of "proposals", "energies" and whatever the host adds
-        ("dynamics").
+    labels : sequence of str
+        Names of the torsions, empty if the proposer has none.
+    proposed, accepted : int
+        Moves.
+    not_finite : int
+        Moves rejected because their energy was NaN or infinite, or could not be
+        computed.
+    turned, turned_accepted : (m,) array
+        Moves that turned torsion k by more than 60 degrees, and those of them that were
+        accepted.
+    energy_sum_kT, work_sum_kT : float
+        Sums over finite moves of |dU| / kT, and over accepted ones of dU / kT.
+    seconds : dict
+        Wall time of "proposals", "energies" and whatever the host adds ("dynamics").
     """
 
     labels: tuple[str, ...] = ()
@@ -185,15 +191,24 @@ def metropolis(  # noqa: PLR0913 - each part of a Markov chain, which every host
 
     Parameters
     ----------
-    proposer : see `equidrift.protocols.Proposer`; one with `propose_many` is asked for
-        blocks.
-    positions_A : (n_atoms, 3) where the chain stands, and energy_eV its energy there.
-    energy : positions_A -> eV; NaN or infinite where there is none.
-    n : moves.
-    kT_eV : thermal energy.
-    rng : draws the proposals and the acceptance.
-    statistics : counts are added here.
-    check : called with (old, new) before each energy; raises for a move the host cannot
+    proposer : Proposer
+        See `equidrift.protocols.Proposer`; one with `propose_many` is asked for blocks.
+    positions_A : (n_atoms, 3) array
+        Where the chain stands.
+    energy_eV : float
+        Its energy there.
+    energy : callable
+        positions_A -> eV; NaN or infinite if there is none.
+    n : int
+        Moves.
+    kT_eV : float
+        Thermal energy.
+    rng : np.random.Generator
+        Draws the proposals and the acceptance.
+    statistics : Statistics
+        Counts are added here.
+    check : callable, optional
+        Called with (old, new) before each energy; raises for a move the host cannot
         take.
 
     Returns

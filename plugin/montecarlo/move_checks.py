@@ -27,8 +27,8 @@ def check_bonds(proposer: Proposer, bonds: ArrayLike, n_atoms: int) -> None:
 
     Parameters
     ----------
-    bonds : (b, 2) bonds of the host; where it knows none the proposer's own are
-        trusted.
+    bonds : (b, 2) array
+        Bonds of the host; if it knows none the proposer's own are trusted.
 
     Raises
     ------
@@ -63,9 +63,12 @@ class MoveCheck:
 
     Parameters
     ----------
-    n_atoms : of the positions a move gets and gives.
-    constraints : (c, 2) pairs whose distance the host holds fixed.
-    frozen : (f,) atoms the host holds fixed.
+    n_atoms : int
+        Of the positions a move gets and gives.
+    constraints : (c, 2) array
+        Pairs whose distance the host holds fixed.
+    frozen : (f,) array
+        Atoms the host holds fixed.
     """
 
     n_atoms: int
@@ -115,8 +118,10 @@ class ConstraintMetric:
 
     Parameters
     ----------
-    pairs : (c, 2) constrained pairs.
-    masses : (n,) in any unit.
+    pairs : (c, 2) array
+        Constrained pairs.
+    masses : (n,) array
+        In any unit.
     """
 
     def __init__(self, pairs: NDArray[np.int64], masses: Floats) -> None:
@@ -155,7 +160,12 @@ def check_whole(positions_A: Floats, bonds: NDArray[np.int64], box_A: Floats) ->
 
     Parameters
     ----------
-    positions_A : (n, 3); bonds : (b, 2); box_A : (3, 3) rows are the box vectors.
+    positions_A : (n, 3) array
+        Atoms.
+    bonds : (b, 2) array
+        Pairs of atoms.
+    box_A : (3, 3) array
+        Rows are the box vectors.
 
     Raises
     ------

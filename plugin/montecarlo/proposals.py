@@ -50,12 +50,16 @@ class TorsionProposer(IndependentProposer, BatchedProposer):
 
     Parameters
     ----------
-    tree : the torsions and how to turn them.
-    density : what to draw from. One with a method `at(positions_A, kT_eV)` is asked for
-        the density at that frozen geometry.
-    block_size : None draws all torsions; a number draws a random subset of up to so
-        many, given the others.
-    name : as statistics show it.
+    tree : TorsionTree
+        The torsions and how to turn them.
+    density : TorusDensity or GeometryDensity
+        What to draw from. One with a method `at(positions_A, kT_eV)` is asked for the
+        density at that frozen geometry.
+    block_size : int, optional
+        None draws all torsions; a number draws a random subset of up to so many, given
+        the others.
+    name : str
+        As statistics show it.
     """
 
     exact = True
@@ -179,9 +183,10 @@ class LocalTorsionProposer(BatchedProposer):
 
     Parameters
     ----------
-    sigma_rad : standard deviation of the step.
-    block_size : how many torsions move at once, drawn anew for every proposal; None
-        moves all.
+    sigma_rad : float
+        Standard deviation of the step.
+    block_size : int, optional
+        How many torsions move at once, drawn anew for every proposal; None moves all.
     """
 
     exact = True

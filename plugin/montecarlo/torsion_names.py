@@ -39,7 +39,8 @@ def torsion_names(molecule: Molecule, atoms: NDArray[np.int64]) -> list[str]:
 
     Parameters
     ----------
-    atoms : (m, 4) atoms of each torsion.
+    atoms : (m, 4) array
+        Atoms of each torsion.
     """
     keys = residue_keys(molecule)
     several = len(set(keys)) > 1

@@ -34,13 +34,19 @@ class TurnTerms:
 
     Parameters
     ----------
-    n_atoms : of the molecule.
-    form : "lennard-jones", 4 epsilon ((r0 / r)^12 - (r0 / r)^6) + q / r; or "mmff", the
+    n_atoms : int
+        Of the molecule.
+    form : str
+        "lennard-jones", 4 epsilon ((r0 / r)^12 - (r0 / r)^6) + q / r; or "mmff", the
         buffered 14-7 form and q / (r + 0.05 A).
-    pairs : (p, 2) atoms, each pair once; r0_A, epsilon_eV, coulomb_eV_A : (p,) of each,
-        scaling of 1-4 pairs applied.
-    torsions : (t, 4) atoms; orders (t,), phases_rad (t,), heights_eV (t,) : height (1 +
-        cos(order phi - phase)).
+    pairs : (p, 2) array
+        Atoms, each pair once.
+    r0_A, epsilon_eV, coulomb_eV_A : (p,) array
+        Of each pair, scaling of 1-4 pairs applied.
+    torsions : (t, 4) array
+        Atoms.
+    orders, phases_rad, heights_eV : (t,) array
+        Of each torsion: height (1 + cos(order phi - phase)).
 
     Raises
     ------
@@ -141,8 +147,10 @@ class Turn:
 
     Parameters
     ----------
-    tree, k : which bond of which tree.
-    terms : see `TurnTerms`.
+    tree, k : TorsionTree, int
+        Which bond of which tree.
+    terms : TurnTerms
+        See `TurnTerms`.
     """
 
     def __init__(self, tree: TorsionTree, k: int, terms: TurnTerms) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.forecast import Request
-from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.frames import Job, Settings, make_settings
 from equidrift.engine.trajectories import (
     CONTEXT,
@@ -161,7 +161,7 @@ class Run:
         shown = not self.request.as_json and sys.stderr.isatty()
         n, total = self.request.n, self.request.n * self.job.n_frames
         with (
-            telling_what_is_kept(lambda: kept(output.count(self.counts["done"], "frame"))),
+            telling_what_is_kept(lambda: kept_so_far(self.counts["done"], "frame")),
             frame_bar(total, shown=shown, done=self.resumed) as report,
         ):
             if self.finished_before:

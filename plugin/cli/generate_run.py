@@ -16,7 +16,7 @@ from equidrift.checks.targets import check_fragment, check_targets
 from equidrift.cli import output
 from equidrift.cli.checked import blamed_on, loaded, model_options
 from equidrift.cli.generate import Request
-from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.molecules import Run as EngineRun
 from equidrift.engine.molecules import Settings, batches, make_settings, provenance
 from equidrift.engine.relax import make_relax
@@ -189,8 +189,10 @@ class Run:
 
     def interrupted(self) -> str:
         """What is said of an interrupted run."""
-        done = output.count(self.writer.summary.get("molecules", 0), "molecule")
-        return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
+        done = self.writer.summary.get("molecules", 0)
+        if str(self.request.output) == STDOUT:
+            return f"{output.count(done, 'molecule')} written"
+        return kept_so_far(done, "molecule")
 
     def _write(self, ensembles: Sequence[Ensemble]) -> None:
         for ensemble in ensembles:

@@ -13,7 +13,7 @@ from equidrift.checks.geometry import check_supported
 from equidrift.cli import output
 from equidrift.cli.checked import check_smiles, check_topology, loaded, model_options
 from equidrift.cli.refine import Request
-from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.conformers import BATCH_SIZE
 from equidrift.engine.refined import refine_part
 from equidrift.errors import InputError
@@ -119,8 +119,10 @@ class Run:
 
     def interrupted(self) -> str:
         """What is said of an interrupted run."""
-        done = output.count(self.writer.summary.get("conformers", 0), "conformer")
-        return f"{done} written" if str(self.request.output) == STDOUT else kept(done)
+        done = self.writer.summary.get("conformers", 0)
+        if str(self.request.output) == STDOUT:
+            return f"{output.count(done, 'conformer')} written"
+        return kept_so_far(done, "conformer")
 
     def _refine(self, index: int, given: Ensemble, report: Report | None) -> None:
         """One molecule, batch by batch; one that cannot be refined is noted."""

@@ -14,7 +14,7 @@ from typing import Any
 from equidrift.cli import output
 from equidrift.cli.sample import Request
 from equidrift.cli.sample_request import check, identity_of, needs_all, options_of, settings_of
-from equidrift.cli.signals import kept, telling_what_is_kept
+from equidrift.cli.signals import kept_so_far, telling_what_is_kept
 from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
 from equidrift.engine.presets import preset_text
 from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
@@ -87,7 +87,7 @@ class Run:
         writer.flush()
         if str(self.request.output) == STDOUT:
             return f"{output.count(self.counts['conformers'], 'conformer')} written"
-        return kept(output.count(self.kept, "conformer"))
+        return kept_so_far(self.kept, "conformer")
 
     def stream(self, writer: Writer, callback: Callable[[dict[str, Any]], None] | None) -> None:
         """Windows from the engine to the disk, from where the writer's journal stands."""

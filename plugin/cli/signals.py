@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from equidrift.cli.output import count
+
 ENDING = ("SIGTERM", "SIGHUP")  # Ctrl-C is SIGINT, which Python turns into KeyboardInterrupt itself
 
 
@@ -45,6 +47,18 @@ def telling_what_is_kept(message: Callable[[], str]) -> Iterator[None]:
 def kept(what: str) -> str:
     """The sentence for a run that the same command continues."""
     return f"{what} kept; give the same command again to continue"
+
+
+def kept_so_far(number: int, noun: str) -> str:
+    """The sentence for a run that has made so many samples; why there is nothing, if
+    there are none.
+    """
+    if number == 0:
+        return (
+            f"nothing is kept, since the first {noun} was not complete; "
+            "give the same command again to start anew"
+        )
+    return kept(count(number, noun))
 
 
 @contextmanager

@@ -224,6 +224,11 @@ def _images(path: str | os.PathLike[str]) -> tuple[list[Atoms], dict[str, Any]]:
                 images, description = list(reader), dict(reader.description or {})
         else:
             images, description = list(ase.io.read(name, ":", format="extxyz")), {}
+    except KeyError as error:  # of ASE's table of elements
+        raise InputError(
+            f"cannot read {name!r}: {error.args[0]!r} is no symbol of an element; begin the lines "
+            "of atoms with symbols, such as C or Cl, not with numbers or names of atoms"
+        ) from error
     except Exception as error:  # ASE's readers raise whatever a broken file leads to
         raise InputError(
             f"cannot read {name!r}: {type(error).__name__}: {error}; write it again"

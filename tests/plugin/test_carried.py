@@ -352,3 +352,27 @@ def test_entries_of_a_file_carry_what_the_file_says():
         {"ID": "ABC-002"},
     ]
     assert json.dumps([entry.molecule.name for entry in entries])
+
+
+SMALL_FILES = [
+    ("crlf", "CCO ethanol one\r\nCCN amine\r\n", [("CCO", "ethanol one"), ("CCN", "amine")]),
+    ("mark of utf-8", "\ufeffCCO ethanol\n", [("CCO", "ethanol")]),
+    ("unicode", "CCO \u03b2-\u540d\n", [("CCO", "\u03b2-\u540d")]),
+    ("same name", "CCO a\nCCN a\n", [("CCO", "a"), ("CCN", "a")]),
+    ("no name", "CCO \nCCN\n", [("CCO", ""), ("CCN", "")]),
+    ("long name", f"CCO {'x' * 3000}\n", [("CCO", "x" * 3000)]),
+    ("tab", "CCO\tof a table\n", [("CCO", "of a table")]),
+    ("atom label", "CCO |$;;R$| labelled\n", [("CCO", "labelled")]),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [f[1:] for f in SMALL_FILES], ids=[f[0] for f in SMALL_FILES]
+)
+def test_names_of_a_small_smi_are_read_as_they_stand(tmp_path, text, expected):
+    path = tmp_path / "a.smi"
+    path.write_bytes(text.encode())
+    records = list(read_molecules(path))
+    assert [record.error for record in records] == [None] * len(expected)
+    molecules = [record.molecule for record in records]
+    assert [(m.smiles.split()[0], m.name) for m in molecules] == expected

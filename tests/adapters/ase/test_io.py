@@ -11,7 +11,7 @@ import pytest
 from ase.io.formats import ioformats
 
 from equidrift.adapters.ase.atoms import ensemble_of
-from equidrift.adapters.ase.io import write_ase
+from equidrift.adapters.ase.io import molecule_of_file, write_ase
 from equidrift.errors import InputError
 from equidrift.files.npz import load_npz, save_npz
 from tests.adapters.ase.test_atoms import assert_same
@@ -115,3 +115,11 @@ def test_energies_of_the_file_are_energies(chiral, tmp_path):
         [atoms.get_potential_energy() for atoms in ase.io.read(tmp_path / "a.traj", ":")],
         chiral.energies_eV,
     )
+
+
+@pytest.mark.parametrize("symbol", ["8", "O1", "Ow"])
+def test_xyz_is_refused_by_the_symbol_when_it_is_of_no_element(tmp_path, symbol):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"3\nwater\n{symbol} 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    with pytest.raises(InputError, match=f"'{symbol}' is no symbol of an element; begin"):
+        molecule_of_file(path)

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
 import equidrift
+from equidrift.adapters.ase.generator import ConformerGenerator
+from equidrift.adapters.rdkit.embed import embed_molecule_confs
 from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.diversity import count_repeats
 from equidrift.engine.presets import PRESETS, preset_text
@@ -144,3 +147,18 @@ def test_guide_lists_what_every_preset_sets() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "guide" / "conformers.md").read_text()
     for name in PRESETS:
         assert f"| `{name}` | `{preset_text(name).replace(',', '')}` |" in guide
+
+
+def test_hosts_take_effort_selection_and_presets_as_sample_does() -> None:
+    generator = ConformerGenerator(n=2, preset="docking", effort=2, select="energy", num_threads=1)
+    assert 1 <= len(generator.generate("CCCO")) <= 2
+    assert generator.ensemble is not None
+    told = generator.ensemble.provenance
+    assert (told["effort"], told["selection"], told["prune_rms_A"]) == (2, "energy", 0.5)
+    with pytest.raises(UnknownNameError, match="preset"):
+        ConformerGenerator(presett="docking")
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCO"))
+    ids = embed_molecule_confs(mol, 2, randomSeed=1, effort=2, select="energy", num_threads=1)
+    wanted = equidrift.sample("CCCO", 2, seed=1, effort=2, select="energy", num_threads=1)
+    for k, x in zip(ids, wanted.positions_A, strict=True):
+        np.testing.assert_allclose(mol.GetConformer(k).GetPositions(), x, atol=1e-4)

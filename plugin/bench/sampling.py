@@ -11,7 +11,7 @@ crossing is a change between the cores -170 to -30 and 15 to 120 degrees of phi,
 after every cycle. Dynamics crosses too rarely for the time given: its rate is that of
 the 10 ns in EQUIDRIFT_DATA times the ns per second of this run (`crossings_seen` is
 what was seen). Both proposers are fitted to the same 10 ns and to an adaptive phase of
-their own, with torsions drawn anew (`equidrift.montecarlo.adapt.recycled`). `P_error`
+their own, with torsions drawn anew (`equidrift.montecarlo.recycling.recycled`). `P_error`
 is the distance of P(phi > 0) from the long reference's.
 
 Rows `drugs/...` are those of `equidrift.bench.sampling_drugs`.

@@ -12,9 +12,10 @@ import numpy as np
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import energy_of, make_simulation, positions, put
 from equidrift.geometry import Floats
-from equidrift.montecarlo.adapt import adapt, recycled
+from equidrift.montecarlo.adapt import adapt
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
+from equidrift.montecarlo.recycling import recycled
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree

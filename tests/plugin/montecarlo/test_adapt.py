@@ -11,9 +11,10 @@ import pytest
 
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.torsions.sampler import load_torsion
-from equidrift.montecarlo.adapt import MEANINGS, Still, adapt, described, recycled
+from equidrift.montecarlo.adapt import MEANINGS, Still, adapt, described
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
+from equidrift.montecarlo.recycling import recycled
 from equidrift.montecarlo.turns import TurnTerms
 from equidrift.records import Molecule
 from equidrift.registry import PROPOSERS

@@ -215,6 +215,12 @@ def mmff_system(
     InputError
         for another variant or kind of constraint, or a hydrogen mass that leaves an
         atom none.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> equidrift.mmff_system("CCO").getNumParticles()
+    9
     """
     if constraints is not None and constraints not in CONSTRAINTS:
         raise UnknownNameError("kind of constraint", str(constraints), (*CONSTRAINTS, "None"))

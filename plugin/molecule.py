@@ -63,6 +63,13 @@ class Molecule(Frozen):
     ------
     InputError
         where shapes or indices do not fit.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> ethanol = equidrift.Molecule.from_smiles("CCO")
+    >>> ethanol.n_atoms, ethanol.charge, ethanol.symbols[:3]
+    (9, 0, ['C', 'C', 'O'])
     """
 
     numbers: NDArray[np.int64]

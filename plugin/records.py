@@ -62,6 +62,14 @@ class Ensemble(Frozen):
     text by name that came with each sample and is not the same for all, such as the
     fields of an SDF file (what is the same is in `molecule.properties`); the titles of
     the samples, where they differ, under "_Name".
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> ethanol = equidrift.Molecule.from_smiles("CCO")
+    >>> ensemble = equidrift.Ensemble(ethanol, [[[0.0, 0.0, 1.5 * k] for k in range(9)]])
+    >>> len(ensemble), ensemble.molecule.n_atoms
+    (1, 9)
     """
 
     molecule: Molecule
@@ -188,6 +196,14 @@ class Trajectory(Frozen):
     box_A is None, (3, 3) for a box that every frame has, or (n_frames, 3, 3) for one
     that changes; its rows are the cell's vectors. provenance: model, seeds, options,
     `exact`, versions.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> water = equidrift.Molecule.from_smiles("O")
+    >>> frames = [[[0.0, 0.0, 1.0 * k] for k in range(3)]] * 2
+    >>> equidrift.Trajectory(water, frames, [0.0, 5.0]).dt_fs
+    5.0
     """
 
     molecule: Molecule

@@ -124,8 +124,12 @@ def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
 
     Examples
     --------
-    >>> ensemble = equidrift.sample("CCO", 5)  # doctest: +SKIP
-    >>> equidrift.swarm(ensemble, time_ps=2.0, output="runs/")  # doctest: +SKIP
+    >>> import equidrift, tempfile
+    >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = equidrift.swarm(ensemble, time_ps=0.01, output=f"{folder}/ethanol")
+    >>> len(result), len(result.failures)
+    (2, 0)
     """
     run = host_function("openmm", "swarm")
     result: SwarmResult = run(

@@ -141,6 +141,13 @@ def sample(  # noqa: PLR0913 - public
         preset, with the nearest name.
     MissingDependencyError
         For relax="gfn2" without tblite.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> ensemble = equidrift.sample("CCO", 3, model="etkdg", seed=1)
+    >>> ensemble.positions_A.shape
+    (3, 9, 3)
     """
     from equidrift.progress import conformer_bar
 
@@ -227,6 +234,14 @@ def refine(
     MoleculeError
         for a molecule that is not supported, InputError where there are no conformers,
         InputTypeError for another object, UnknownNameError for an unknown refiner.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> embedded = equidrift.sample("CCO", 2, model="etkdg")
+    >>> refined = equidrift.refine(embedded)
+    >>> refined.provenance["refined"] + sum(refined.provenance["kept_input"].values())
+    2
     """
     from equidrift.progress import conformer_bar
 

@@ -71,6 +71,16 @@ def forecast(
         where a sample stays broken, with the reasons counted.
     InputTypeError, UnknownNameError
         for another object, an unknown model.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> start = equidrift.sample("CCO", 1, model="etkdg")
+    >>> frames = start.positions_A.repeat(3, axis=0)
+    >>> past = equidrift.Trajectory(start.molecule, frames, [0.0, 5.0, 10.0])
+    >>> (future,) = equidrift.forecast(past, 4, model="last-frame")
+    >>> future.time_fs.tolist()
+    [15.0, 20.0, 25.0, 30.0]
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)
@@ -112,6 +122,16 @@ def interpolate(
 
     Raises ------ As `forecast`; InputError also where nothing is missing, times do not
     lie on a grid, or a gap is longer than the model sees.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> start = equidrift.sample("CCO", 1, model="etkdg")
+    >>> frames = start.positions_A.repeat(2, axis=0)
+    >>> ends = equidrift.Trajectory(start.molecule, frames, [0.0, 10.0])
+    >>> (filled,) = equidrift.interpolate(ends, 1, model="last-frame")
+    >>> filled.time_fs.tolist()
+    [0.0, 5.0, 10.0]
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)
@@ -153,6 +173,16 @@ def refine_trajectory(
 
     Raises ------ As `forecast`; InputError also for a level out of its range, or a
     model that does not refine.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> start = equidrift.sample("CCO", 1, model="etkdg")
+    >>> frames = start.positions_A.repeat(4, axis=0)
+    >>> coarse = equidrift.Trajectory(start.molecule, frames, [0.0, 5.0, 10.0, 15.0])
+    >>> (refined,) = equidrift.refine_trajectory(coarse, level=0.1, seed=1)
+    >>> refined.positions_A.shape
+    (4, 9, 3)
     """
     check_count("n", n)
     trajectory = as_trajectory(trajectory, charge=charge)

@@ -96,6 +96,13 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     ------
     InputError, InputTypeError, UnknownNameError, MissingDependencyError
         At once, before anything is drawn, for an option that cannot be used.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> results = equidrift.sample_many(["CCO", "CCN"], 2, model="etkdg")
+    >>> [len(result.ensemble) for result in results]
+    [2, 2]
     """
     check_count("n", n)
     options = ConformerOptions.of(

@@ -337,6 +337,13 @@ def generate(
         or an option out of its range.
     MissingDependencyError
         for relax="gfn2" or judge="gfn2" without tblite.
+
+    Examples
+    --------
+    >>> import equidrift
+    >>> results = equidrift.generate(1, seed=3)
+    >>> len(results)
+    1
     """
     from equidrift.progress import conformer_bar
 

@@ -199,6 +199,16 @@ def load(
 ) -> Ensemble:
     """The Ensemble in a file that holds one molecule; `load_all` reads the others, and
     explains the arguments and errors.
+
+    Examples
+    --------
+    >>> import equidrift, tempfile
+    >>> ensemble = equidrift.sample("CCO", 2, model="etkdg")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ensemble.save(f"{folder}/a.sdf")
+    ...     read = equidrift.load(f"{folder}/a.sdf")
+    >>> len(read)
+    2
     """
     ensembles = load_all(path, top=top, charge=charge, smiles=smiles)
     first = next(ensembles)

@@ -91,6 +91,18 @@ def load_trajectory(
     InputError
         where a file is missing or damaged, times are missing, atoms do not fit the
         topology (MoleculeError), or positions are not finite or look like nm.
+
+    Examples
+    --------
+    >>> import equidrift, tempfile
+    >>> start = equidrift.sample("CCO", 1, model="etkdg")
+    >>> frames = start.positions_A.repeat(3, axis=0)
+    >>> written = equidrift.Trajectory(start.molecule, frames, [0.0, 5.0, 10.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written.save(f"{folder}/a.npz")
+    ...     read = equidrift.load_trajectory(f"{folder}/a.npz")
+    >>> read.time_fs.tolist()
+    [0.0, 5.0, 10.0]
     """
     check_count("stride", stride)
     file = Path(path)

@@ -120,7 +120,7 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
         self.reasons, self.partial = dict(reasons), partial
         counts = (
             ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items()))
-            or "none drawn"
+            or "none"
         )
         super().__init__(f"{message} Rejected: {counts}.")
 

@@ -78,7 +78,8 @@ def equal_effort(own: Measured, wanted_ms: float) -> int:
 
 def show(label: str, m: Measured) -> None:
     """One line."""
-    cells = [f"{name} {m.values[name]:.3f} +- {m.values[name + '_se']:.3f}" for name in SHOWN]
+    errors = {name: m.values.get(f"{name}_se", np.nan) for name in SHOWN}  # none of one molecule
+    cells = [f"{name} {m.values[name]:.3f} +- {errors[name]:.3f}" for name in SHOWN]
     price = f"effort {m.effort:2d} {m.ms:7.1f} ms  n {m.conformers:4d} "
     print(f"{label:24s}", price, *cells, flush=True)
 
@@ -104,14 +105,13 @@ def main(given: list[str] | None = None) -> None:
     figures = {"etkdg": measured(None, systems, args.effort, args)}
     show("etkdg", figures["etkdg"])
     options = {"shared": args.shared, "steps": args.steps, "kT_eV": args.kT / KCAL_MOL_PER_EV}
-    for name, weights in (("uniform", None), ("diffusion", args.weights)):
+    for name, weights in (("diffusion", args.weights), ("uniform", None)):
         start = TurnedConformers(weights, **options)
-        own = measured(start, systems, args.effort, args)
-        figures[f"{name}, equal count"] = own
-        effort = equal_effort(own, figures["etkdg"].ms)
-        figures[f"{name}, equal time"] = measured(start, systems, effort, args)
+        effort = args.effort
         for label in ("equal count", "equal time"):
-            show(f"{name}, {label}", figures[f"{name}, {label}"])
+            own = figures[f"{name}, {label}"] = measured(start, systems, effort, args)
+            show(f"{name}, {label}", own)
+            effort = equal_effort(own, figures["etkdg"].ms)
     if args.json:
         with open(args.json, "w") as file:
             json.dump({name: vars(value) for name, value in figures.items()}, file, indent=1)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 
 from equidrift.models.torsions.distances.data import TorsionEnsemble
 from equidrift.models.torsions.distances.graph import HeavyGraph, heavy_atoms
+from equidrift.models.torsions.distances.network import DistanceNetwork
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
+from equidrift.weights import save_weights
 from tests.models import networks
 
 
@@ -33,3 +38,21 @@ def turned_ensemble(molecule: Molecule, x: np.ndarray, minima: int) -> TorsionEn
         drawn,
         np.ones((minima, minima), bool),
     )
+
+
+def saved(network: DistanceNetwork, path: Path) -> Path:
+    """Weights and card of a network."""
+    card = {
+        "name": path.stem,
+        "family": "torsions",
+        "task": "torsions-all",
+        "description": "random",
+        "config": dataclasses.asdict(network.config),
+        "elements": ["H", "C", "O"],
+        "max_atoms": 200,
+        "units": "A",
+        "licence": "MIT",
+        "training_data": "none",
+        "quality": {},
+    }
+    return save_weights(path, network.float().state_dict(), card)

@@ -4,7 +4,6 @@ differences, quadrature and chains; turned conformers; proposals.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +31,8 @@ from equidrift.models.torsions.distances.sampler import (
 from equidrift.montecarlo.metropolis import Statistics, metropolis
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
-from equidrift.weights import save_weights
 from tests.models.networks import conformer
+from tests.models.torsions.ensembles import saved
 from tests.models.torsions.test_distances import lively
 from tests.torus import fits, grid, independent_step, integral, two_basins
 
@@ -161,22 +160,8 @@ def test_density_depends_on_the_frozen_geometry_and_not_on_the_present_torsions(
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network with random heads."""
-    network = scaled(CALM)
-    card = {
-        "name": "small",
-        "family": "torsions",
-        "task": "torsions-all",
-        "description": "random",
-        "config": dataclasses.asdict(network.config),
-        "elements": ["H", "C", "O"],
-        "max_atoms": 200,
-        "units": "A",
-        "licence": "MIT",
-        "training_data": "none",
-        "quality": {},
-    }
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    return save_weights(path, network.state_dict(), card)
+    return saved(scaled(CALM), path)
 
 
 def test_turned_conformers_keep_geometry_and_stereo_and_follow_their_seeds(weights):

@@ -220,7 +220,7 @@ def step_back(
         if not len(left):
             break
         trial = trial - np.linalg.solve(eye + step * slope, residual[..., None])[..., 0]
-    lost: NDArray[np.bool_] = np.isnan(phi).any(axis=1)
+    lost: NDArray[np.bool_] = np.asarray(np.isnan(phi).any(axis=1))
     return phi, jacobian, lost
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import rich.progress
 
-    from equidrift.records import Chunk
+
+class Drawn(Protocol):
+    """Frames that were drawn, such as `equidrift.records.Chunk`."""
+
+    @property
+    def n_frames(self) -> int:
+        """All samples together."""
+        ...
+
+    @property
+    def rejected(self) -> tuple[Counter[str], ...]:
+        """Draws made again by reason, of each sample."""
+        ...
+
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -71,13 +85,13 @@ def _conformer_report(bar: rich.progress.Progress, done: int) -> Report:
 @contextmanager
 def frame_bar(
     total: int, *, shown: bool, done: int = 0
-) -> Iterator[Callable[[Chunk], None] | None]:
+) -> Iterator[Callable[[Drawn], None] | None]:
     """A bar over frames; yields a function that takes each `equidrift.records.Chunk`,
     None where nothing is shown.
     """
     with conformer_bar(total, shown=shown, done=done, label="frames") as report:
 
-        def chunk_done(chunk: Chunk) -> None:
+        def chunk_done(chunk: Drawn) -> None:
             if report is not None:
                 redrawn = sum(count.total() for count in chunk.rejected)
                 report({"accepted": chunk.n_frames, "drawn": chunk.n_frames + redrawn})

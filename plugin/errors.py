@@ -119,8 +119,7 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
     def __init__(self, message: str, reasons: Mapping[str, int], partial: Any = None):
         self.reasons, self.partial = dict(reasons), partial
         counts = (
-            ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items()))
-            or "none"
+            ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())) or "none"
         )
         super().__init__(f"{message} Rejected: {counts}.")
 

@@ -15,6 +15,7 @@ CONFORMER_MODELS = {
     "etkdg-refine": "equidrift.engine.chains:etkdg_refine",
     "etkdg-mmff-refine": "equidrift.engine.chains:etkdg_mmff_refine",
     "se3-distance": "equidrift.models.conformers.distance.sampler:load_se3_distance",
+    "se3-distance-gauss-newton": "equidrift.models.conformers.distance.sampler:load_gauss_newton",
 }
 # -> TrajectoryModel
 TRAJECTORY_MODELS = {
@@ -135,6 +136,7 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
 # name -> "module:function"; function(full, progress) returns the result of its table
 BENCHMARKS = {
     "conformers": "equidrift.bench.conformers:run",
+    "distance-maps": "equidrift.bench.distance_maps:run",
     "trajectories": "equidrift.bench.trajectories:run",
     "sampling": "equidrift.bench.sampling:run",
     "fields": "equidrift.bench.fields:run",

@@ -12,7 +12,7 @@ from typing import Any
 CARDS = {
     "refine": ("qm9-val/refine", "qm9-val/equidrift", "zinc-val/equidrift"),
     "conformer": ("qm9-val/conformer", "qm9-val/conformer-refine"),
-    "se3-distance": ("qm9-val/se3-distance",),
+    "se3-distance": ("qm9-val/se3-distance", "qm9-val/se3-distance-gauss-newton"),
 }
 
 

@@ -63,7 +63,7 @@ class DistanceOptions:
     ----------
     steps : network calls of a sample.
     solver : `ode`, `sde` or `langevin`.
-    map : `chain`, `degree` or `gauss-newton`, see `distance_maps`.
+    map : `degree` (published), `chain` or `gauss-newton`, see `maps`.
     corrector : k of arXiv:2403.01430, reverse process, lowered where the stability rule
         asks for it.
     sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the
@@ -272,13 +272,13 @@ class SE3Distance(ConformerModel):
             have = " ".join(SYMBOLS[z] for z in sorted(self.supported))
             names = ", ".join(SYMBOLS[z] for z in unknown)
             raise MoleculeError(
-                f"molecule holds {names}, but se3-distance was trained on {have}; "
+                f"molecule holds {names}, but {self.name} was trained on {have}; "
                 "use model='etkdg-mmff' or 'conformer'"
             )
         limit = int(self.card.get("max_atoms", 200))
         if molecule.n_atoms > limit:
             raise MoleculeError(
-                f"molecule has {molecule.n_atoms} atoms, se3-distance takes {limit} at most; "
+                f"molecule has {molecule.n_atoms} atoms, {self.name} takes {limit} at most; "
                 "use model='etkdg-mmff'"
             )
 
@@ -287,7 +287,8 @@ def load_se3_distance(
     weights: str | Path = "se3-distance", *, device: Device = None, **options: Any
 ) -> SE3Distance:
     """The shipped model, or the one of a card or safetensors file, on a device; `options`
-    replace those of its card (see `DistanceOptions`).
+    replace those of its card (see `DistanceOptions`). The shipped card has the published
+    degree-normalised map, k = 20.
     """
     network, card = load_network(
         weights, TASK, lambda sizes: DistanceNetwork(DistanceConfig.from_dict(sizes))
@@ -295,3 +296,17 @@ def load_se3_distance(
     numbers = [SYMBOLS.index(symbol) for symbol in card["elements"]]
     settings = DistanceOptions.from_dict({**card.get("options", {}), **options})
     return SE3Distance(network, settings, numbers, card, device)
+
+
+def load_gauss_newton(
+    weights: str | Path = "se3-distance", *, device: Device = None, **options: Any
+) -> SE3Distance:
+    """The same network with the Gauss-Newton map instead of the published one, k = 3.
+
+    A projection on the tangent space needs no corrector; k above 1 sharpens the
+    distribution, as a lower temperature does.
+    """
+    chosen = {"map": "gauss-newton", "corrector": 3.0, **options}
+    model = load_se3_distance(weights, device=device, **chosen)
+    model.name = "se3-distance-gauss-newton"
+    return model

@@ -159,6 +159,9 @@ def refined_by(refiner: Refiner, steps: int | None = None) -> np.ndarray:
 SAMPLES: dict[str, Callable[[], np.ndarray]] = {
     "conformer": lambda: make_model("conformer").sample(alanine(), SEEDS, steps=4),
     "se3-distance": lambda: make_model("se3-distance").sample(alanine(), SEEDS, steps=8),
+    "se3-distance-gauss-newton": lambda: make_model("se3-distance-gauss-newton").sample(
+        alanine(), SEEDS, steps=8
+    ),
     "refine": lambda: refined("refine"),
     "conformer-energy": lambda: refined("conformer-energy", 4),
     "trajectory": lambda: gap("default", None),

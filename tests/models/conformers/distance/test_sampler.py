@@ -4,6 +4,7 @@ ConformerModel protocol.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -244,7 +245,8 @@ def test_weights_round_trip(tmp_path: Path) -> None:
         again.sample(big, np.arange(1))
 
 
-def test_shipped_weights_make_ethanol() -> None:
+@pytest.mark.parametrize("load", [ds.load_se3_distance, ds.load_gauss_newton])
+def test_shipped_weights_make_ethanol(load: Callable[[], ds.SE3Distance]) -> None:
     """Bond lengths of a few samples lie within 0.1 A of the usual ones, and every
     sample is whole.
     """
@@ -255,6 +257,35 @@ def test_shipped_weights_make_ethanol() -> None:
         bond_orders=[1] * 8,
         formal_charges=[0] * 9,
     )
-    out = ds.load_se3_distance().sample(ethanol, np.arange(4), steps=30)
+    out = load().sample(ethanol, np.arange(4))
     lengths = np.linalg.norm(out[:, ethanol.bonds[:, 0]] - out[:, ethanol.bonds[:, 1]], axis=-1)
     assert np.abs(lengths - np.array([1.51, 1.41, 1.09, 1.09, 1.09, 1.09, 1.09, 0.96])).max() < 0.1
+
+
+def test_each_name_has_its_map() -> None:
+    published, other = ds.load_se3_distance(), ds.load_gauss_newton()
+    assert (published.name, published.options.map) == ("se3-distance", "degree")
+    assert (other.name, other.options.map) == ("se3-distance-gauss-newton", "gauss-newton")
+    assert ds.load_gauss_newton(corrector=1.0).options.corrector == 1.0
+
+
+def test_corrector_above_one_sharpens_the_distribution() -> None:
+    """With the exact score of a Gaussian k = 1 keeps its spread and k > 1 narrows it,
+    as a lower temperature does: k is no mere correction of step lengths.
+    """
+
+    def spread(k: float) -> float:
+        rng = np.random.default_rng(0)
+        z = torch.from_numpy(rng.standard_normal((201, 400, 8, 3)))
+        sigmas = solvers.geometric_sigmas(200, 10.0, 0.01)
+
+        def towards(c: Tensor, sigma: float) -> Tensor:
+            return -c * sigma**2 / (1.0 + sigma**2)
+
+        start = 10.0 * z[-1]
+        out = solvers.reverse_sde(towards, start, sigmas, z.__getitem__, corrector=k, gain=1.0)
+        return float(out.square().sum((1, 2)).mean() / (3 * 7)) ** 0.5  # 7 of 8: centred
+
+    assert spread(1.0) == pytest.approx(1.0, abs=0.06)
+    assert spread(3.0) < 0.6
+    assert spread(8.0) < 0.35

@@ -78,7 +78,7 @@ def test_the_readme_carries_the_numbers_of_the_page_on_relaxation() -> None:
     page = (TOOL.DOCS / "measured" / "relaxation.md").read_text()
     pairs = {
         "ETKDG + MMFF94 (RDKit)": "ETKDG + MMFF94",
-        "equidrift, `--set effort=2`": "`default`, `effort=2`",
+        "equidrift, `--effort 2`": "`default`, `effort=2`",
         "equidrift": "`default`, `effort=4`",
     }
     part = README.partition("drug-size molecules of ZINC")[2]

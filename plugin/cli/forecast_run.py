@@ -97,7 +97,7 @@ def settings_of(request: Request) -> Settings:
         broken=request.broken or ("report" if request.refine else "redraw"),
         max_attempts=request.max_attempts,
         batch_size=request.batch_size,
-        **own,
+        options=own,
     )
 
 

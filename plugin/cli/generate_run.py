@@ -86,7 +86,7 @@ def settings_of(request: Request) -> Settings:
         relax=request.relax,
         judge=request.judge,
         force=request.force,
-        **own,
+        options=own,
     )
 
 

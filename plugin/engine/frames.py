@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,13 @@ def make_settings(
     max_attempts: int = MAX_ATTEMPTS,
     batch_size: int | None = None,
     callback: Callback | None = None,
+    options: Mapping[str, Any] | None = None,
     **model_options: Any,
 ) -> Settings:
     """Check the options of a run and load its model.
+
+    `options` are those that a model handed in as an object was made with: they are told
+    in the provenance.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def make_settings(
         broken=broken,
         max_attempts=max_attempts,
         batch_size=size,
-        options=model_options,
+        options={**model_options, **(options or {})},
         callback=callback,
     )
 

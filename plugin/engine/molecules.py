@@ -68,9 +68,13 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate
     judge: str | Sequence[str] | None = None,
     force: bool = False,
     callback: Callback | None = None,
+    options: Mapping[str, Any] | None = None,
     **model_options: Any,
 ) -> Settings:
     """Check the options of a run and load its model.
+
+    `options` are those that a model handed in as an object was made with: they are told
+    in the provenance.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate
         max_attempts=max_attempts,
         relax=relaxing,
         judges=judges,
-        options={**model_options, **told},
+        options={**model_options, **told, **(options or {})},
         callback=callback,
     )
 

@@ -199,8 +199,11 @@ class StoredRun(BaseModel):
     @field_validator("proposer")
     @classmethod
     def _is_a_proposer(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Checked, and kept as it is: a number may not change by a reading."""
-        TypeAdapter(StoredProposer).validate_python(data)
+        """Checked, and kept as it is: a number may not change by a reading. While a
+        proposer is still fitted, none is stored.
+        """
+        if data:
+            TypeAdapter(StoredProposer).validate_python(data)
         return data
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import equidrift
-from equidrift.engine.chain import default
+from equidrift.engine.chains import default
 from equidrift.errors import InputError
 from equidrift.files.ensembles import save
 from tests.commands import Cli, caller

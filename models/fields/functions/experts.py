@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -174,15 +174,19 @@ class Experts(nn.Module):
         """Frequencies (B, P) `fine` apart around the peaks of cells (B, k) of a width, and
         which of them (B, P) are the next cell's, which may be looked into too.
         """
-        like: dict[str, Any] = {"dtype": torch.float64, "device": cells.device}
+        device = cells.device
         shrink = (fine * (FINE // 2) / (0.5 * width)) ** (1 / ZOOMS)
         centre, half = cells, 0.5 * width
         for _ in range(ZOOMS if shrink < 1 else 0):
-            trial = centre[..., None] + half * torch.linspace(-1, 1, 9, **like)
+            trial = centre[..., None] + half * torch.linspace(
+                -1, 1, 9, dtype=torch.float64, device=device
+            )
             value = given(trial.flatten(1)).reshape(trial.shape)
             centre = trial.gather(-1, value.argmax(-1, keepdim=True))[..., 0]
             half = half * shrink
-        around = fine * torch.arange(-(FINE // 2), FINE // 2 + 1, **like)
+        around = fine * torch.arange(
+            -(FINE // 2), FINE // 2 + 1, dtype=torch.float64, device=device
+        )
         points = (centre[..., None] + around).flatten(1)
         return points, (points - cells.repeat_interleave(FINE, 1)).abs() > 0.5 * width
 

@@ -273,7 +273,7 @@ def _train(
         torch.tensor(tracks[part], dtype=torch.float32, device="cpu") for part in (rows, held)
     )
     generator = torch.Generator()
-    random: dict[str, Any] = {"generator": generator, "device": generator.device}
+    device = generator.device
 
     def held_out_loss(_: nn.Module, part: Tensor) -> Tensor:
         generator.manual_seed(seed ^ NOISE)
@@ -281,12 +281,18 @@ def _train(
 
     def pick(step: int) -> Tensor:
         generator.manual_seed(seed * 1_000_003 + step)
-        return data[torch.randint(len(data), (min(batch, len(data)),), **random)]
+        return data[
+            torch.randint(len(data), (min(batch, len(data)),), generator=generator, device=device)
+        ]
 
     def loss(_: nn.Module, part: Stepped) -> Tensor:
         # some of the moments, for densities of a context alone; every other batch all of them
-        count = n if part.step % 2 else int(torch.randint(1, n + 1, (1,), **random))
-        kept = torch.randperm(n, **random)[:count].sort().values
+        count = (
+            n
+            if part.step % 2
+            else int(torch.randint(1, n + 1, (1,), generator=generator, device=device))
+        )
+        kept = torch.randperm(n, generator=generator, device=device)[:count].sort().values
         chosen: Tensor = part.data[:, kept]
         return model.loss(chosen, x[:, kept].expand(len(chosen), -1, -1), generator)
 

@@ -58,6 +58,7 @@ DOORS = {
     "fields/functions/sampler.py:FieldModel.log_prob",
     "fields/tracks/conditioned.py:ConditionedTrack.sample",
     "fields/tracks/sampler.py:TrackModel.log_prob",
+    "fields/tracks/sphere.py:heat_draw",
     "fields/train.py:_drawn",
     "molecules/joint/objective.py:Batches.__init__",
     "molecules/joint/sampler.py:JointModel._tokens",
@@ -73,6 +74,7 @@ DOORS = {
     "molecules/properties/sampler.py:PropertyNetwork._values",
     "molecules/spectra/sampler.py:SpectrumModel._all",
     "molecules/spectra/sampler.py:SpectrumModel.log_likelihood",
+    "shared/backbones/log_strain.py:_svd",  # the value that an error message tells
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel._part",
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel.alternatives",
     "trajectories/diffusion/sampler.py:DiffusionModel.refine",
@@ -87,7 +89,6 @@ DOORS = {
     "trajectories/invent.py:_thermal",
     "trajectories/model.py:ChemistryModel._filled",
     # ranks in an angle's law are interpolated by numpy, in float64; tracks are few and short
-    "fields/tracks/sphere.py:heat_draw",
 }
 
 

@@ -298,5 +298,5 @@ class Trainer:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.samples = counters.step, counters.samples
         self.seconds = float(counters.seconds)
-        self.held_out_losses = {**counters.held_out_losses}
+        self.held_out_losses = {str(when): loss for when, loss in counters.held_out_losses.items()}
         return True

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from equidrift.bench.rows import Row, row
 from equidrift.models.trajectories.data import windows
 from equidrift.models.trajectories.diffusion.egtn import EGTNConfig
+from equidrift.models.trajectories.diffusion.frames import KnownFrames
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM, GeoTDMConfig
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.graphs import (
@@ -77,8 +78,9 @@ def published_call(
         torch.arange(len(window), dtype=torch.float32),
         torch.zeros(batch, dtype=torch.long),
     )
+    known = KnownFrames(graph, x, clock, given)
     with torch.no_grad():
-        model.noise_of(graph, x, x, clock, given, tau)
+        model.noise_of(known, x, tau)
         begun = time.process_time()
-        model.noise_of(graph, x, x, clock, given, tau)
+        model.noise_of(known, x, tau)
     return (time.process_time() - begun) * 128 / batch

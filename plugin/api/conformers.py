@@ -213,21 +213,30 @@ def refine(
 
     Parameters
     ----------
-    what : Ensemble, RDKit Mol with conformers, or a list of ase.Atoms of one molecule.
-    model : name of a refiner, or an object with `refine_many(jobs, *, steps,
-        callback)`.
-    steps : network calls, None for the model's default.
-    batch_size : conformers in one call of the model, None for its own default.
-    progress : show a progress bar on stderr.
-    charge : total charge, as for `equidrift.sample`.
-    largest_fragment : of a salt or solvate take the largest fragment.
-    model_options : passed to the refiner.
+    what : Ensemble, RDKit Mol or list of ase.Atoms
+        Conformers of one molecule, in A.
+    model : str or Refiner
+        Name of a refiner, or an object with `refine_many(jobs, *, steps, callback)`.
+    steps : int, optional
+        Network calls; the model's default without it.
+    batch_size : int, optional
+        Conformers in one call of the model; its own default without it.
+    progress : bool
+        Show a progress bar on stderr.
+    charge : int, optional
+        Total charge, as for `equidrift.sample`.
+    largest_fragment : bool
+        Of a salt or solvate take the largest fragment.
+    model_options
+        Passed to the refiner.
 
     Returns
     -------
-    Ensemble of the same conformers in the same order. One that fails a check behind the
-    refinement keeps the geometry that came in; `valid` tells whether that one passes,
-    and provenance["refined"] and provenance["kept_input"] (by reason) count both kinds.
+    Ensemble
+        The same conformers in the same order. One that fails a check after the
+        refinement keeps the geometry that came in; `valid` tells whether that one
+        passes, and provenance["refined"] and provenance["kept_input"] (by reason) count
+        both kinds.
 
     Raises
     ------

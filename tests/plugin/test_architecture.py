@@ -5,6 +5,7 @@ and three paths through them.
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -92,3 +93,17 @@ def test_signposts_of_the_page_lead_somewhere() -> None:
     signposts = re.findall(r"\| `([\w/]+\.py)` \|", PAGE)
     assert len(signposts) >= 6
     assert all((ROOT / path).is_file() for path in signposts)
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    places = dict(
+        line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines()
+    )
+    found = {
+        ".".join([name, *init.parent.relative_to(ROOT / folder).parts])
+        for name, folder in places.items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+    assert found == set(config["options"]["packages"].split())

@@ -6,7 +6,8 @@ Each message names the argument, what came, what was expected, and the way out.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -137,3 +138,28 @@ def error_again(kind: str, message: str) -> EquidriftError:
     if isinstance(again, NoValidSamplesError):
         again.reasons, again.partial = {}, None
     return again
+
+
+def told_error(error: Exception, what: str) -> EquidriftError:
+    """The error of a model as the package tells it: its own as it is, another's with
+    what was done, such as "the model failed on ...".
+    """
+    if isinstance(error, EquidriftError):
+        return error
+    wrapped = ModelError(f"{what}: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """While this is open, code of others runs, which can raise anything: what it raises
+    is told as `told_error` does.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = told_error(error, what)
+        if told is error:
+            raise
+        raise told from error

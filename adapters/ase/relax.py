@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from equidrift.adapters.ase.atoms import to_atoms
 from equidrift.adapters.ase.typed import energy_eV, positions_A
 from equidrift.checks.conditions import Known
-from equidrift.errors import EquidriftError, InputError, ModelError
+from equidrift.checks.geometry import as_conformers
+from equidrift.errors import InputError, telling
 from equidrift.records import Ensemble, Molecule
 
 Floats = NDArray[np.float64]
@@ -69,11 +70,7 @@ def minima(
     InputError
         For positions of another shape.
     """
-    moved = np.array(starts_A, np.float64)
-    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(
-            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
-        )
+    moved = as_conformers(starts_A, molecule).copy()
     energies = np.full(len(moved), np.nan)
     for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
         atoms = with_calculator(molecule, moved[k])
@@ -112,15 +109,8 @@ class CalculatorRelax:
         ModelError
             If the calculator fails for another reason than the geometry.
         """
-        try:
+        with telling(f"the calculator of relax 'ase:{self.place}' fails on {molecule!r}"):
             return minima(self._atoms, molecule, starts_A, known=known)
-        except EquidriftError:
-            raise
-        except Exception as error:  # it is others' code: it can raise anything
-            raise ModelError(
-                f"the calculator of relax 'ase:{self.place}' fails on {molecule!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
 
     def _atoms(self, molecule: Molecule, x: Floats) -> ase.Atoms:
         atoms: ase.Atoms = to_atoms(Ensemble(molecule, x[None]))[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import ase
@@ -65,6 +66,7 @@ def _with_gfn2(
     return atoms
 
 
+@lru_cache  # a command asks for each of its options, and then for the run
 def check_solvent(solvent: str) -> None:
     """Refuse an implicit solvent that ALPB has no parameters for.
 
@@ -73,12 +75,10 @@ def check_solvent(solvent: str) -> None:
     InputError
         For another name; MissingDependencyError if tblite is not installed.
     """
-    require_tblite()
+    calculator = require_tblite()
     hydrogen = ase.Atoms("H2", [(0, 0, 0), (0, 0, 0.74)])
     try:
-        hydrogen.calc = require_tblite()(
-            method="GFN2-xTB", solvation=("alpb", solvent), verbosity=0
-        )
+        hydrogen.calc = calculator(method="GFN2-xTB", solvation=("alpb", solvent), verbosity=0)
         energy_eV(hydrogen)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(

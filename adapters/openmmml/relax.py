@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Known
-from equidrift.errors import EquidriftError, InputError, MissingDependencyError, ModelError
+from equidrift.checks.geometry import as_conformers
+from equidrift.errors import InputError, MissingDependencyError, telling
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
@@ -51,16 +52,12 @@ class PotentialRelax:
         ModelError
             If the potential fails.
         """
-        moved = np.array(starts_A, np.float64)
-        if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-            raise InputError(
-                f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
-            )
+        moved = as_conformers(starts_A, molecule).copy()
         energies = np.full(len(moved), np.nan)
         held = () if known is None else tuple(int(k) for k in known.atoms)
         for k in np.flatnonzero(np.isfinite(moved).all(axis=(1, 2))):
-            minimum = self._safely(molecule, self._minimiser, molecule, held)
-            moved[k], energies[k] = self._safely(molecule, minimum, moved[k])
+            with telling(f"the potential of relax 'openmmml:{self.name}' fails on {molecule!r}"):
+                moved[k], energies[k] = self._minimiser(molecule, held)(moved[k])
         return moved, energies
 
     def _minimiser(self, molecule: Molecule, held: tuple[int, ...]) -> Minimiser:
@@ -71,18 +68,6 @@ class PotentialRelax:
             system = potential(self.name).createSystem(topology, removeCMMotion=False, **charge)
             self._made = (molecule, held, host_function("openmm", "minimiser")(system, held))
         return self._made[2]
-
-    def _safely(self, molecule: Molecule, work: Callable[..., Any], *given: Any) -> Any:
-        """What `work` returns of what is given; its errors are told as the potential's."""
-        try:
-            return work(*given)
-        except EquidriftError:
-            raise
-        except Exception as error:  # it is others' code: it can raise anything
-            raise ModelError(
-                f"the potential of relax 'openmmml:{self.name}' fails on {molecule!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PotentialRelax, (self.name,)

@@ -12,6 +12,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from equidrift.adapters.rdkit.conditions import relax_held
 from equidrift.adapters.rdkit.molecule import to_mol
 from equidrift.checks.conditions import Known
+from equidrift.checks.geometry import as_conformers
 from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Molecule
 from equidrift.units import KCAL_MOL_PER_EV
@@ -55,11 +56,7 @@ def mmff_relax(
     """
     if variant not in MMFF_VARIANTS:
         raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
-    moved = np.array(positions_A, np.float64)
-    if moved.ndim != 3 or moved.shape[1:] != (molecule.n_atoms, 3):
-        raise InputError(
-            f"positions_A has shape {moved.shape}, expected (any, {molecule.n_atoms}, 3)"
-        )
+    moved = as_conformers(positions_A, molecule).copy()
     energies = np.full(len(moved), np.nan)
     finite = np.flatnonzero(np.isfinite(moved).all(axis=(1, 2)))
     mol = to_mol(molecule, moved[finite])

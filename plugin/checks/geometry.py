@@ -142,6 +142,22 @@ def _check_connected(molecule: Molecule) -> None:
         )
 
 
+def as_conformers(positions_A: ArrayLike, molecule: Molecule) -> NDArray[np.float64]:
+    """Positions as float64 (k, n_atoms, 3).
+
+    Raises
+    ------
+    InputError
+        If they have another shape.
+    """
+    positions = np.asarray(positions_A, np.float64)
+    if positions.ndim != 3 or positions.shape[1:] != (molecule.n_atoms, 3):
+        raise InputError(
+            f"positions_A has shape {positions.shape}, expected (any, {molecule.n_atoms}, 3)"
+        )
+    return positions
+
+
 class GeometryCheck:
     """The tables of one molecule, so that many batches of its conformers are checked
     quickly.
@@ -189,12 +205,7 @@ class GeometryCheck:
         InputError
             If the shape does not fit the molecule.
         """
-        positions = np.asarray(positions_A, np.float64)
-        if positions.ndim != 3 or positions.shape[1:] != (self.molecule.n_atoms, 3):
-            raise InputError(
-                f"positions_A has shape {positions.shape}, expected "
-                f"(any, {self.molecule.n_atoms}, 3)"
-            )
+        positions = as_conformers(positions_A, self.molecule)
         blocks = [self._block(block) for block in self._blocks(positions)]
         return np.concatenate(blocks) if blocks else np.zeros(0, "U18")
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from equidrift.cli.options import (
+    COUNT,
     SAMPLING,
     SHOWN,
     Charge,
@@ -21,7 +22,7 @@ from equidrift.cli.options import (
     SummaryAsJson,
 )
 from equidrift.cli.request import command_of
-from equidrift.cli.values import checked, integer, number, one_of
+from equidrift.cli.values import Kind, checked, number, one_of, option
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.files.formats import check_writable
 from equidrift.registry import PROPOSERS
@@ -81,6 +82,36 @@ def output_file(text: str) -> Path:
     return check_writable(path)
 
 
+OUTPUT_HELP = (
+    "Trajectory to write, .xtc or .dcd. Its topology is written beside it: run.top.pdb for "
+    "run.xtc. With --chains each chain writes files of its own: run.1.xtc, run.2.xtc, ..."
+)
+TIME_HELP = "Length of the production run of each chain, for example 200ps or 1ns."
+CHAINS_HELP = (
+    "Independent chains, each in a process of its own. Errors and R-hat are over all of them."
+)
+FILES_HELP = "OpenMM force field files for a .pdb input, separated by commas. Default: MMFF94."
+FORCE_FIELD_FILES = Kind("FILES", str)
+CONSTRAINT = Kind(
+    "|".join(CONSTRAINTS), one_of("kind of constraint", (*CONSTRAINTS, "None")).parser
+)
+CONSTRAINTS_HELP = "Bonds of fixed length: those of hydrogen (HBonds), or none."
+PLATFORM_HELP = "OpenMM platform. Default: the fastest for the size of the molecule."
+PROPOSAL = Kind("KIND", one_of("kind of proposals", PROPOSALS).parser)
+PROPOSALS_HELP = (
+    "Monte Carlo proposals: torsion, heat-bath, mixture, histogram (up to 3 torsions), uniform or "
+    "none."
+)
+ADAPT_HELP = "Length of the adaptive phase. Default: a tenth of --time, but at least 50ps."
+INTERVAL_HELP = "Time between frames. Default: one frame after each round."
+THREADS_HELP = (
+    "CPU cores for several chains, and threads of the neural networks. Default: all cores, and "
+    "PyTorch's choice."
+)
+TIME = Kind("TIME", positive_time)
+KELVIN, PER_PS = number("K", "T", above=0), number("1/ps", "GAMMA", above=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What `equidrift md` is asked for."""
@@ -88,140 +119,33 @@ class Request:
     what: Annotated[
         str, typer.Argument(metavar="INPUT", help="A SMILES, or a .pdb, .sdf or .mol file.")
     ]
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            parser=checked(output_file),
-            help="Trajectory to write, .xtc or .dcd. Its topology is written beside it: "
-            "run.top.pdb for run.xtc. With --chains each chain writes files of its own: "
-            "run.1.xtc, run.2.xtc, ...",
-        ),
-    ]
-    time: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            parser=positive_time,
-            help="Length of the production run of each chain, for example 200ps or 1ns.",
-        ),
-    ] = "200ps"
-    chains: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            help="Independent chains, each in a process of its own. Errors and R-hat are over "
-            "all of them.",
-        ),
-    ] = 1
-    temperature: Annotated[
-        float, typer.Option(metavar="T", parser=number("K", above=0), help="Temperature in K.")
-    ] = 300.0
+    output: Annotated[Path, option(checked(output_file, "FILE"), OUTPUT_HELP, "-o", "--output")]
+    time: Annotated[str, option(TIME, TIME_HELP)] = "200ps"
+    chains: Annotated[int, option(COUNT, CHAINS_HELP)] = 1
+    temperature: Annotated[float, option(KELVIN, "Temperature in K.")] = 300.0
     seed: Seed = 0
     charge: Charge = None
     smiles: Smiles = None
     largest_fragment: LargestFragment = False
-    forcefield: Annotated[
-        str,
-        typer.Option(
-            metavar="FILES",
-            rich_help_panel=FORCE_FIELD,
-            help="OpenMM force field files for a .pdb input, separated by commas. Default: MMFF94.",
-        ),
-    ] = ""
+    forcefield: Annotated[str, option(FORCE_FIELD_FILES, FILES_HELP, panel=FORCE_FIELD)] = ""
     timestep: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            parser=positive_time,
-            rich_help_panel=FORCE_FIELD,
-            help="Time step of the dynamics, with its unit.",
-        ),
+        str, option(TIME, "Time step of the dynamics, with its unit.", panel=FORCE_FIELD)
     ] = "2fs"
     friction: Annotated[
-        float,
-        typer.Option(
-            metavar="GAMMA",
-            parser=number("1/ps", above=0),
-            rich_help_panel=FORCE_FIELD,
-            help="Friction of the Langevin dynamics in 1/ps.",
-        ),
+        float, option(PER_PS, "Friction of the Langevin dynamics in 1/ps.", panel=FORCE_FIELD)
     ] = 1.0
-    constraints: Annotated[
-        str,
-        typer.Option(
-            metavar="|".join(CONSTRAINTS),
-            parser=one_of("kind of constraint", (*CONSTRAINTS, "None")),
-            rich_help_panel=FORCE_FIELD,
-            help="Bonds of fixed length: those of hydrogen (HBonds), or none.",
-        ),
-    ] = "HBonds"
-    platform: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=FORCE_FIELD,
-            help="OpenMM platform. Default: the fastest for the size of the molecule.",
-        ),
-    ] = None
-    proposals: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND",
-            parser=one_of("kind of proposals", PROPOSALS),
-            rich_help_panel=SAMPLING,
-            help="Monte Carlo proposals: torsion, heat-bath, mixture, histogram (up to 3 "
-            "torsions), uniform or none.",
-        ),
-    ] = "torsion"
+    constraints: Annotated[str, option(CONSTRAINT, CONSTRAINTS_HELP, panel=FORCE_FIELD)] = "HBonds"
+    platform: Annotated[str | None, option(Kind("NAME", str), PLATFORM_HELP, panel=FORCE_FIELD)] = (
+        None
+    )
+    proposals: Annotated[str, option(PROPOSAL, PROPOSALS_HELP, panel=SAMPLING)] = "torsion"
     md_steps: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            rich_help_panel=SAMPLING,
-            help="Steps of dynamics between rounds of proposals.",
-        ),
+        int, option(COUNT, "Steps of dynamics between rounds of proposals.", panel=SAMPLING)
     ] = 100
-    n_proposals: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            rich_help_panel=SAMPLING,
-            help="Proposals in each round.",
-        ),
-    ] = 10
-    adapt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            parser=time_text,
-            rich_help_panel=SAMPLING,
-            help="Length of the adaptive phase. Default: a tenth of --time, but at least 50ps.",
-        ),
-    ] = None
-    interval: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            parser=positive_time,
-            rich_help_panel=SHOWN,
-            help="Time between frames. Default: one frame after each round.",
-        ),
-    ] = None
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            parser=integer(1),
-            help="CPU cores for several chains, and threads of the neural networks. "
-            "Default: all cores, and PyTorch's choice.",
-        ),
-    ] = None
+    n_proposals: Annotated[int, option(COUNT, "Proposals in each round.", panel=SAMPLING)] = 10
+    adapt: Annotated[str | None, option(Kind("TIME", time_text), ADAPT_HELP, panel=SAMPLING)] = None
+    interval: Annotated[str | None, option(TIME, INTERVAL_HELP, panel=SHOWN)] = None
+    threads: Annotated[int | None, option(COUNT, THREADS_HELP)] = None
     overwrite: Overwrite = False
     as_json: SummaryAsJson = False
 

@@ -45,8 +45,8 @@ def options_of(request: Request) -> ConformerOptions:
     )
 
 
-def check(request: Request) -> Inputs:
-    """The molecules of a request that input and output can satisfy.
+def check(request: Request) -> tuple[ConformerOptions, Inputs]:
+    """What is asked of the engine, and the molecules; input and output can satisfy it.
 
     Raises `InputError` for another, before any work.
     """
@@ -57,14 +57,15 @@ def check(request: Request) -> Inputs:
             "give one of them"
         )
     check_smiles(request.smiles)
+    asked = options_of(request)
     read = Inputs(request.inputs, request.charge, request.smiles)
-    _check_output_holds(request, read)
-    return read
+    _check_output_holds(request, asked, read)
+    return asked, read
 
 
-def _check_output_holds(request: Request, read: Inputs) -> None:
+def _check_output_holds(request: Request, asked: ConformerOptions, read: Inputs) -> None:
     """Refuse what the output cannot hold."""
-    whole = needs_all(request)
+    whole = needs_all(request, asked)
     if whole and request.n > MAX_PRUNED:
         raise InputError(
             f"{whole} holds all conformers of a molecule at a time: -n may be {MAX_PRUNED} "
@@ -89,9 +90,8 @@ def _check_output_holds(request: Request, read: Inputs) -> None:
         )
 
 
-def needs_all(request: Request) -> str:
+def needs_all(request: Request, asked: ConformerOptions) -> str:
     """The option that needs all conformers of a molecule at a time, if any."""
-    asked = options_of(request)
     needs = {
         "--prune": asked.prune_rms_A is not None,
         "--distinct": asked.distinct,
@@ -102,9 +102,8 @@ def needs_all(request: Request) -> str:
     return next((name for name in needs if needs[name]), "")
 
 
-def settings_of(request: Request) -> Settings:
+def settings_of(request: Request, asked: ConformerOptions) -> Settings:
     """The engine's settings, with the model loaded."""
-    asked = options_of(request)
     with blamed_on("--relax"):
         make_relax(asked.relax)
     with blamed_on("--solvent"):
@@ -116,9 +115,9 @@ def settings_of(request: Request) -> Settings:
     return asked.settings(loaded=loaded(make_model, request.model, asked.chosen))
 
 
-def identity_of(request: Request, settings: Settings) -> dict[str, Any]:
+def identity_of(request: Request, asked: ConformerOptions, settings: Settings) -> dict[str, Any]:
     """Everything that decides the result: a run continues one with the same."""
-    prune, sort, window = options_of(request).wanted
+    prune, sort, window = asked.wanted
     return {
         **provenance(settings),
         "requested": request.model,

@@ -13,8 +13,9 @@ from typing import Any
 
 from equidrift.cli import output
 from equidrift.cli.sample import Request
-from equidrift.cli.sample_request import check, identity_of, needs_all, options_of, settings_of
+from equidrift.cli.sample_request import check, identity_of, needs_all, settings_of
 from equidrift.cli.signals import kept_so_far, telling_what_is_kept
+from equidrift.engine.conformer_options import ConformerOptions
 from equidrift.engine.conformers import Piece, Settings, generate_windows, provenance
 from equidrift.engine.presets import preset_text
 from equidrift.errors import EquidriftError, MoleculeError, NoValidSamplesError
@@ -32,10 +33,10 @@ MAX_FAILURES_SHOWN = 20
 
 def sample(request: Request) -> int:
     """Sample what is requested, to disk; the exit code."""
-    read = check(request)
-    settings = settings_of(request)
-    run = Run(request, settings, read)
-    identity = identity_of(request, settings)
+    asked, read = check(request)
+    settings = settings_of(request, asked)
+    run = Run(request, asked, settings, read)
+    identity = identity_of(request, asked, settings)
     writer = open_stream(
         request.output, identity, inputs=request.files, overwrite=request.overwrite
     )
@@ -51,12 +52,14 @@ def sample(request: Request) -> int:
 class Run:
     """One run of the command: where it stands, and what its summary says."""
 
-    def __init__(self, request: Request, settings: Settings, read: Inputs) -> None:
+    def __init__(
+        self, request: Request, asked: ConformerOptions, settings: Settings, read: Inputs
+    ) -> None:
         self.request, self.settings, self.read = request, settings, read
         self.cut: dict[int, str] = {}  # notes of molecules that are not taken as they came
         self.counts: dict[str, Any] = {"molecules": 0, "conformers": 0, "drawn": 0, "rejected": {}}
         self.counts |= {"repeats": 0, "pruned": 0, "failures": [], "notes": []}
-        self.options = options_of(request)
+        self.options = asked
         self.begun, self.resumed, self.window = time.monotonic(), 0, 0
         self.held: dict[str, Any] | None = None
         self.first_error: Exception | None = None
@@ -100,7 +103,7 @@ class Run:
         start = writer.position
         settings = dataclasses.replace(self.settings, callback=callback)
         source = self._molecules(iter(self.read), start[0], titles)
-        whole = needs_all(self.request) != ""
+        whole = needs_all(self.request, self.options) != ""
         windows = generate_windows(
             source,
             self.request.n,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.geometry import NO_COORDINATES, GeometryCheck
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of, told_error
-from equidrift.errors import NoValidSamplesError, UnknownNameError
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of
+from equidrift.errors import NoValidSamplesError, UnknownNameError, told_error
 from equidrift.protocols import Callback, TrajectoryModel, as_trajectory_model
 from equidrift.records import Chunk, Trajectory
 from equidrift.registry import make_trajectory_model

@@ -23,11 +23,12 @@ from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
 from equidrift.checks.targets import check_fragment, check_guidance, check_targets
 from equidrift.engine.relax import make_relax
-from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of, told_error
+from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of
 from equidrift.errors import (
     ModelError,
     NoValidSamplesError,
     UnknownNameError,
+    told_error,
 )
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.records import Ensemble

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from equidrift._version import __version__
 from equidrift.arguments import check_count
-from equidrift.errors import EquidriftError, InputTypeError, ModelError
+from equidrift.errors import InputTypeError
 from equidrift.protocols import Callback
 
 MAX_ATTEMPTS = 20
@@ -84,17 +84,6 @@ def check_counts(**counts: int | None) -> None:
     for label, value in counts.items():
         if value is not None:
             check_count(label, value)
-
-
-def told_error(error: Exception, what: str) -> EquidriftError:
-    """The error of a model as the package tells it: its own as it is, another's with
-    what was done, such as "the model failed on ...".
-    """
-    if isinstance(error, EquidriftError):
-        return error
-    wrapped = ModelError(f"{what}: {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def model_of(

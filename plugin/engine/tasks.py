@@ -16,8 +16,7 @@ from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import BOND_LENGTH, CLASH, GeometryCheck
 from equidrift.engine.capabilities import CostedConformerModel, MarkingConformerModel
 from equidrift.engine.conformer_settings import Settings
-from equidrift.engine.run import told_error
-from equidrift.errors import EquidriftError
+from equidrift.errors import EquidriftError, told_error
 from equidrift.protocols import BatchedConformerModel
 from equidrift.records import Molecule
 from equidrift.seeds import sample_seeds

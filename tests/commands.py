@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from equidrift import registry
 from equidrift.cli.main import run
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -26,3 +27,13 @@ def caller(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return code, out, err
 
     return call
+
+
+def add_doubles(monkeypatch: pytest.MonkeyPatch, refiner: str = "refine") -> None:
+    """Let the commands know a quick model of each kind: shaker, walker, baker, and a
+    refiner of this name.
+    """
+    monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
+    monkeypatch.setitem(registry.REFINERS, refiner, "tests.doubles:Shrinker")
+    monkeypatch.setitem(registry.TRAJECTORY_MODELS, "walker", "tests.doubles:Walker")
+    monkeypatch.setitem(registry.MOLECULE_MODELS, "baker", "tests.doubles:Baker")

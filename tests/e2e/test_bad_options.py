@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from equidrift import registry
 from equidrift.cli.main import build
-from tests.commands import Cli, caller
+from tests.commands import Cli, add_doubles, caller
 from tests.conftest import make_ensemble
 
 ASPIRIN = Path(__file__).parents[2] / "examples" / "data" / "aspirin.xtc"
@@ -156,10 +155,7 @@ def bad_values(command: str, parameter: Any) -> list[tuple[str, str]]:
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Run a command in a folder with inputs; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
-    monkeypatch.setitem(registry.REFINERS, "shrinker", "tests.doubles:Shrinker")
-    monkeypatch.setitem(registry.TRAJECTORY_MODELS, "walker", "tests.doubles:Walker")
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "baker", "tests.doubles:Baker")
+    add_doubles(monkeypatch, refiner="shrinker")
     make_ensemble("imine").save("in.sdf")
     shutil.copy(ASPIRIN, "in.xtc")
     shutil.copy(ASPIRIN.with_suffix(".pdb"), "in.pdb")

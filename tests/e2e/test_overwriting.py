@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from equidrift import registry
-from tests.commands import Cli, caller
+from tests.commands import Cli, add_doubles, caller
 from tests.conftest import make_ensemble
 
 ASPIRIN = Path(__file__).parents[2] / "examples" / "data" / "aspirin.xtc"
@@ -34,10 +33,7 @@ COMMANDS = {
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
     """Run a command in a folder with inputs; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
-    monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
-    monkeypatch.setitem(registry.TRAJECTORY_MODELS, "walker", "tests.doubles:Walker")
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "baker", "tests.doubles:Baker")
+    add_doubles(monkeypatch)
     make_ensemble("imine").save("in.sdf")
     shutil.copy(ASPIRIN, "in.xtc")
     shutil.copy(ASPIRIN.with_suffix(".pdb"), "in.pdb")

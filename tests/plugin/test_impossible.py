@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 import equidrift
-from equidrift import registry
 from equidrift.engine import relax
 from equidrift.errors import EquidriftError, MissingDependencyError
 from equidrift.montecarlo import run as md
 from equidrift.records import Molecule
 from tests import doubles
-from tests.commands import Cli, caller
+from tests.commands import Cli, add_doubles, caller
 from tests.conftest import make_ensemble
 
 ASPIRIN = Path(__file__).parents[2] / "examples" / "data" / "aspirin.xtc"
@@ -57,10 +56,7 @@ def cli(
 ) -> Cli:
     """Run a command in a folder with inputs; its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(registry.CONFORMER_MODELS, "shaker", "tests.doubles:Shaker")
-    monkeypatch.setitem(registry.REFINERS, "refine", "tests.doubles:Shrinker")
-    monkeypatch.setitem(registry.TRAJECTORY_MODELS, "walker", "tests.doubles:Walker")
-    monkeypatch.setitem(registry.MOLECULE_MODELS, "baker", "tests.doubles:Baker")
+    add_doubles(monkeypatch)
     make_ensemble("imine").save("one.sdf")
     two = "".join(Path("one.sdf").read_text() for _ in range(1))
     make_ensemble("nitro").save("other.sdf")

@@ -116,6 +116,7 @@ def check_names_and_properties(written: Path, count: int, told: dict[str, Any]) 
 def killed_library(folder: Path, count: int, n: int, kills: int, model: str) -> None:
     """A library killed at random steps: identical bytes, every name and property there."""
     path = library(folder, count)
+    count = len(path.read_text().splitlines()) - 1
     whole, torn = folder / "whole.sdf", folder / "torn.sdf"
     setup = "import equidrift.engine.conformer_settings as engine; engine.WINDOW = 64"
 

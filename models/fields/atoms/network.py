@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.fields.functions.gram import Gram
-from equidrift.models.fields.functions.network import VectorLayer
+from equidrift.models.shared.backbones.radial import VectorLayer
 
 Rank = Literal["scalar", "vector", "tensor"]
 COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 6}

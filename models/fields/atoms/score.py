@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.fields.atoms.network import AtomConfig, Edges, Tensors, to_matrix
-from equidrift.models.fields.functions.network import VectorLayer, time_features
+from equidrift.models.fields.functions.network import time_features
+from equidrift.models.shared.backbones.radial import VectorLayer
 
 
 class AtomScore(nn.Module):

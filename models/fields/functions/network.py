@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from equidrift.models.shared.backbones.radial import VectorLayer
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -277,45 +279,3 @@ class VectorNetwork(nn.Module):
         for layer in self.layers:
             s, v = layer(s, v, filters, line)
         return (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
-
-
-class VectorLayer(nn.Module):
-    """One round of messages between the points: scalars s (B, n, c) and vectors v (B, n,
-    3, c), by radial filters (B, radial, n, n) and unit vectors (B, n, n, 3).
-    """
-
-    def __init__(self, c: int, radial: int):
-        super().__init__()
-        self.radial = nn.Parameter(torch.randn(4, c, radial) * radial**-0.5)
-        self.norm = nn.LayerNorm(c)
-        self.send = nn.Linear(c, c)
-        self.vectors = nn.Linear(c, 2 * c, bias=False)
-        self.mix = nn.Sequential(nn.Linear(3 * c, 2 * c), nn.SiLU(), nn.Linear(2 * c, 4 * c))
-        self.update = nn.Linear(2 * c, c, bias=False)
-
-    def forward(self, s: Tensor, v: Tensor, filters: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
-        """Scalars and vectors after the round."""
-        scale = (v.square().sum(2, keepdim=True).mean(-1, keepdim=True) + 1e-3).rsqrt()
-        left, right = self.vectors(v * scale).chunk(2, -1)
-        sent = self.send(self.norm(s))
-        weights = torch.einsum(
-            "kcr,brij->bkcij", self.radial.to(filters.dtype), filters
-        )  # a matrix (n, n) for each channel
-        whole, along, out, scalar = weights.unbind(1)
-        vectors = left.permute(0, 3, 1, 2)  # (B, C, n, d)
-        moved = whole @ vectors
-        dot = torch.einsum("bijd,bcjd->bcij", line, vectors)  # v_j . e_ij, of every pair
-        moved = moved + torch.einsum(
-            "bcij,bijd->bcid", along * dot + out * sent.transpose(1, 2)[:, :, None], line
-        )
-        moved = moved.permute(0, 2, 3, 1)
-        heard = (scalar @ sent.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
-        gate, turn, keep, ds = self.mix(
-            torch.cat([self.norm(s), heard, torch.log1p((moved * right).sum(2).abs())], -1)
-        ).chunk(4, -1)
-        v = (
-            v
-            + self.update(torch.cat([gate[:, :, None] * moved, turn[:, :, None] * right], -1))
-            + 0.1 * keep[:, :, None] * v
-        )
-        return s + ds, v

@@ -12,9 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.backbones.egcl import SpatialLayer, mlp
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import pairs_of
-from equidrift.models.trajectories.diffusion.egtn import EGTNConfig, SpatialLayer, mlp
 from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
 
@@ -33,14 +33,13 @@ class EGNN(nn.Module):
     def __init__(self, config: EGNNConfig):
         super().__init__()
         self.config = config
-        sizes = EGTNConfig(
-            config.node_features, config.edge_features, config.width, config.layers, scaled=True
-        )
         self.embed, self.keep = (
             nn.Linear(config.node_features + 1, config.width),
             mlp(config.width, config.width, 1),
         )
-        self.layers = nn.ModuleList([SpatialLayer(sizes) for _ in range(config.layers)])
+        self.layers = nn.ModuleList(
+            [SpatialLayer(config.width, config.edge_features, True) for _ in range(config.layers)]
+        )
 
     def forward(self, graph: Graph, before: Tensor, now: Tensor) -> Tensor:
         """The frame (b, n, d) after `now`, in its dtype."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.errors import UnknownNameError
+from equidrift.models.shared.backbones.egcl import SpatialLayer, mlp
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
@@ -56,44 +57,6 @@ def sinusoidal(value: Tensor, longest: float = 10000.0) -> Tensor:
     )
     phase = value[..., None] * frequency
     return torch.cat([phase.sin(), phase.cos()], -1)
-
-
-def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
-    """Two layers with a smooth step between them."""
-    return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, outside))
-
-
-class SpatialLayer(nn.Module):
-    """EGCL: messages between the nodes of a frame; positions move along the lines
-    between nodes, by the mean of the messages.
-    """
-
-    def __init__(self, config: EGTNConfig):
-        super().__init__()
-        w = config.width
-        self.residual = config.scaled
-        self.ends, self.edge = (
-            nn.Linear(w, 2 * w, bias=False),
-            nn.Linear(config.edge_features + 1, w),
-        )
-        self.message = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
-        self.node, self.move = mlp(2 * w, w, w), mlp(w, w, 1)
-
-    def forward(self, x: Tensor, h: Tensor, edge: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x (b, t, n, d), h (b, t, n, w), edge (b, 1, n, n, e), mask (b, 1, n, n)."""
-        r = x[:, :, :, None] - x[:, :, None]
-        square = r.square().sum(-1, keepdim=True)
-        left, right = self.ends(h).chunk(2, -1)
-        m = self.message(
-            left[:, :, :, None]
-            + right[:, :, None]
-            + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1))
-        )
-        m = m * mask[..., None]
-        weight = self.move(m) / ((square + 1e-8).sqrt() + 1) * mask[..., None]
-        x = x + (r * weight).sum(3) / mask.sum(-1, keepdim=True).clamp_min(1.0)
-        new = self.node(torch.cat([h, m.sum(3)], -1))
-        return x, h + new if self.residual else new
 
 
 class TemporalLayer(nn.Module):
@@ -146,7 +109,8 @@ class EGTN(nn.Module):
         self.config = config
         further = EMBEDDING * config.times + 3 * config.velocities
         self.embed = nn.Linear(config.node_features + further, config.width)
-        self.spatial = nn.ModuleList([SpatialLayer(config) for _ in range(config.layers)])
+        spatial = config.width, config.edge_features, config.scaled
+        self.spatial = nn.ModuleList([SpatialLayer(*spatial) for _ in range(config.layers)])
         self.temporal = nn.ModuleList([TemporalLayer(config) for _ in range(config.layers)])
 
     def forward(

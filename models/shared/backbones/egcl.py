@@ -1,0 +1,113 @@
+"""The spatial layer of EGTN (an E(n)-equivariant graph convolution), and its trunk.
+
+Messages read squared distances; positions move along the lines between nodes, by the
+mean of the messages. The trajectory models run it in every frame at once, hence the
+axis of frames t.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from equidrift.models.shared.backbones.trunk import (
+    Edges,
+    Features,
+    Globals,
+    Sizes,
+    Symmetry,
+    Trunk,
+    squares,
+    tell_nodes,
+)
+
+
+def mlp(inside: int, width: int, outside: int) -> nn.Sequential:
+    """Two layers with a smooth step between them."""
+    return nn.Sequential(nn.Linear(inside, width), nn.SiLU(), nn.Linear(width, outside))
+
+
+class SpatialLayer(nn.Module):
+    """EGCL: messages between the nodes of a frame; positions move along the lines
+    between nodes, by the mean of the messages.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the nodes' features.
+    edge_features : int
+        Channels of the edges' features.
+    residual : bool
+        Whether new features are added to the old ones (EGNN), or replace them (GeoTDM's
+        published code).
+    """
+
+    def __init__(self, width: int, edge_features: int, residual: bool):
+        super().__init__()
+        w = width
+        self.residual = residual
+        self.ends, self.edge = nn.Linear(w, 2 * w, bias=False), nn.Linear(edge_features + 1, w)
+        self.message = nn.Sequential(nn.SiLU(), nn.Linear(w, w), nn.SiLU())
+        self.node, self.move = mlp(2 * w, w, w), mlp(w, w, 1)
+
+    def forward(self, x: Tensor, h: Tensor, edge: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x (b, t, n, d), h (b, t, n, w), edge (b, 1, n, n, e), mask (b, 1, n, n)."""
+        r = x[:, :, :, None] - x[:, :, None]
+        square = r.square().sum(-1, keepdim=True)
+        left, right = self.ends(h).chunk(2, -1)
+        m = self.message(
+            left[:, :, :, None]
+            + right[:, :, None]
+            + self.edge(torch.cat([square, edge.expand(*square.shape[:-1], -1)], -1))
+        )
+        m = m * mask[..., None]
+        weight = self.move(m) / ((square + 1e-8).sqrt() + 1) * mask[..., None]
+        x = x + (r * weight).sum(3) / mask.sum(-1, keepdim=True).clamp_min(1.0)
+        new = self.node(torch.cat([h, m.sum(3)], -1))
+        return x, h + new if self.residual else new
+
+
+class EgclNetwork(Trunk):
+    """Layers of `SpatialLayer`: the control for trajectories.
+
+    Input vectors enter the nodes' scalars by their lengths, and leave with a learned
+    factor each, as velocities do in EGNN; the displacement is the vector that the layers
+    make themselves.
+
+    Parameters
+    ----------
+    sizes : Sizes
+        Channels, width and layers.
+
+    References
+    ----------
+    Satorras, Hoogeboom and Welling, arXiv:2102.09844, equations 3 to 7; Han et al.,
+    GeoTDM, arXiv:2410.13027, for EGTN.
+    """
+
+    symmetry: ClassVar[Symmetry] = Symmetry("all", mirrors=True)
+
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        w, known = sizes.width, sizes.node_vectors
+        self.embed = nn.Linear(sizes.node_scalars + known, w)
+        self.layers = nn.ModuleList(
+            [SpatialLayer(w, sizes.edges, residual=True) for _ in range(sizes.layers)]
+        )
+        self.leave = nn.Linear(w, sizes.out_scalars)
+        self.share = mlp(w, w, (known + 1) * sizes.out_vectors)
+
+    def run(
+        self, features: Features, positions: Tensor, edges: Edges, globals: Globals
+    ) -> Features:
+        """Scalars and vectors of the nodes."""
+        scalars, vectors = tell_nodes(features, globals)
+        h = self.embed(torch.cat([scalars, squares(vectors)], -1))[:, None]
+        x, mask = positions[:, None], edges.linked[:, None].to(positions.dtype)
+        for layer in self.layers:
+            x, h = layer(x, h, edges.features[:, None], mask)
+        moved = torch.cat([(x[:, 0] - positions)[..., None], vectors], -1)  # (b, n, 3, 1 + v)
+        share = self.share(h[:, 0]).unflatten(-1, (-1, self.sizes.out_vectors))
+        return Features(self.leave(h[:, 0]), moved @ share)

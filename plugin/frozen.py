@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +20,30 @@ class Frozen:
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}  # type: ignore[arg-type]
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
         plain = {
             name: dict(value) if isinstance(value, MappingProxyType) else value
             for name, value in fields.items()
         }
         return _rebuilt, (type(self), plain)
+
+    if TYPE_CHECKING:  # what `dataclasses` asks of the class; only dataclasses inherit this
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed.
+
+        Parameters
+        ----------
+        **changes
+            New values by the fields' names; they are checked as at the making.
+
+        Returns
+        -------
+        record of the same kind
+            The others' values are shared, since they are read-only.
+        """
+        return dataclasses.replace(self, **changes)
 
 
 def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:

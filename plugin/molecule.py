@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -189,10 +188,6 @@ class Molecule(Frozen):
     def symbols(self) -> list[str]:
         """The element's symbol of each atom."""
         return [SYMBOLS[z] for z in self.numbers]
-
-    def replace(self, **changes: Any) -> Molecule:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
 
     @property
     def has_hand(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,36 @@ class Drawn(Protocol):
 Report = Callable[[dict[str, Any]], None]
 
 
+def _bar(
+    label: str, *, counted: bool = True, state: str = "", end: str = ""
+) -> rich.progress.Progress:
+    """A bar on stderr, which goes when it is done: label, what is done (as numbers, or
+    as a percentage), state, times, end. Texts may name fields of the task.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    done = MofNCompleteColumn() if counted else TaskProgressColumn()
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        done,
+        *([TextColumn(state)] if state else []),
+        *times,
+        *([TextColumn(end)] if end else []),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
 @contextmanager
 def conformer_bar(
     total: int | None, *, shown: bool, done: int = 0, label: str = "conformers"
@@ -38,27 +69,7 @@ def conformer_bar(
     if not shown:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[rejected]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar(label, state="{task.fields[rate]}", end="{task.fields[rejected]}") as bar:
         bar.add_task(label, total=total, completed=done, rate="", rejected="")
         yield _conformer_report(bar, done)
 
@@ -107,26 +118,7 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
     if not shown:
         yield lambda _: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar("training", counted=False, state="{task.fields[state]}") as bar:
         task = bar.add_task("training", total=1.0, state="")
 
         def report(event: dict[str, Any]) -> None:
@@ -141,32 +133,13 @@ def training_bar(*, shown: bool) -> Iterator[Report]:
 
 @contextmanager
 def phase_bar(*, shown: bool) -> Iterator[Report | None]:
-    """A bar over the cycles of a simulation, one a phase; yields the callback, None
+    """A bar over the cycles of a simulation, one bar for each phase; yields the callback, None
     where nothing is shown.
     """
     if not shown:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[accepted]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar("{task.description}", end="{task.fields[accepted]}") as bar:
         tasks: dict[str, Any] = {}
 
         def report(event: dict[str, Any]) -> None:
@@ -174,11 +147,11 @@ def phase_bar(*, shown: bool) -> Iterator[Report | None]:
                 tasks[event["stage"]] = bar.add_task(
                     event["stage"], total=event["total"], accepted=""
                 )
-            known = event["acceptance"] == event["acceptance"]
+            unknown = math.isnan(event["acceptance"])
             bar.update(
                 tasks[event["stage"]],
                 completed=event["done"],
-                accepted=f"{event['acceptance']:.1%} accepted" if known else "",
+                accepted="" if unknown else f"{event['acceptance']:.1%} accepted",
             )
 
         yield report

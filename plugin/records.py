@@ -141,10 +141,6 @@ class Ensemble(Frozen):
         model = self.provenance.get("model", "?")
         return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {model})"
 
-    def replace(self, **changes: Any) -> Ensemble:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
     def save(self, path: Any) -> None:
         """Write to a file; the suffix picks the format (see
         `equidrift.registry.ENSEMBLE_WRITERS`).
@@ -265,10 +261,6 @@ class Trajectory(Frozen):
         if len(self) < 2:
             raise InputError(f"{self!r} has no time between frames; give at least two frames")
         return float(self.time_fs[-1] - self.time_fs[0]) / (len(self) - 1)
-
-    def replace(self, **changes: Any) -> Trajectory:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
 
     def to_ensemble(self) -> Ensemble:
         """The frames as conformers; times and box are left behind."""

@@ -9,11 +9,11 @@ from equidrift.checks.conditions import Conditions, Known
 from equidrift.engine.refining import Marked
 from equidrift.protocols import (
     Callback,
-    ConformerJob,
+    ConformerJobs,
     ConformerModel,
     Floats,
     Refiner,
-    RefinerJob,
+    RefinerJobs,
 )
 from equidrift.records import Molecule
 
@@ -32,11 +32,7 @@ class MarkingConformerModel(ConformerModel, Protocol):
     """A model that says of each conformer how it was made."""
 
     def sample_marked(
-        self,
-        jobs: Sequence[ConformerJob],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[Marked]:
         """`sample_many`, with the marks."""
         ...
@@ -89,7 +85,7 @@ class HoldingRefiner(Refiner, Protocol):
 
     def refine_many(
         self,
-        jobs: Sequence[RefinerJob],
+        jobs: RefinerJobs,
         *,
         steps: int | None = None,
         callback: Callback | None = None,

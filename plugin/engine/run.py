@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from equidrift._version import __version__
 from equidrift.arguments import check_count
 from equidrift.errors import InputTypeError
-from equidrift.protocols import Callback
+from equidrift.protocols import Callback, Model
 
 MAX_ATTEMPTS = 20
 
 
-class NamedModel(Protocol):
-    """What provenance says of a model."""
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-        ...
-
-    @property
-    def weights_sha256(self) -> str | None:
-        """Of its weights, None for a model without."""
-        ...
-
-
-M = TypeVar("M", bound=NamedModel)
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +23,7 @@ class RunSettings(Generic[M]):
 
     Parameters
     ----------
-    model : NamedModel
+    model : Model
         Draws the samples.
     seed : int
         Of the run.

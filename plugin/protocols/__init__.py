@@ -29,6 +29,7 @@ from equidrift.protocols.entering import (
     as_trajectory_model,
 )
 from equidrift.protocols.files import EnsembleReader, EnsembleWriter, TrajectoryWriter
+from equidrift.protocols.models import Model, MoleculeBoundModel
 from equidrift.protocols.molecules import BatchedMoleculeModel, MoleculeModel
 from equidrift.protocols.proposers import (
     BatchedProposer,
@@ -45,9 +46,11 @@ from equidrift.protocols.trajectories import (
 from equidrift.protocols.values import (
     Callback,
     ConformerJob,
+    ConformerJobs,
     Floats,
     Raw,
     RefinerJob,
+    RefinerJobs,
     Relax,
     Seeds,
     Surface,
@@ -63,6 +66,7 @@ __all__ = [
     "CautiousProposer",
     "ConfidentRefiner",
     "ConformerJob",
+    "ConformerJobs",
     "ConformerModel",
     "DenoisingConformerModel",
     "EnergyRefiner",
@@ -70,11 +74,14 @@ __all__ = [
     "EnsembleWriter",
     "Floats",
     "IndependentProposer",
+    "Model",
+    "MoleculeBoundModel",
     "MoleculeModel",
     "Proposer",
     "Raw",
     "Refiner",
     "RefinerJob",
+    "RefinerJobs",
     "RefiningTrajectoryModel",
     "Relax",
     "Seeds",

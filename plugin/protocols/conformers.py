@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
+from equidrift.protocols.models import MoleculeBoundModel
 from equidrift.protocols.values import (
     Callback,
-    ConformerJob,
+    ConformerJobs,
     Floats,
-    RefinerJob,
+    RefinerJobs,
     Seeds,
     Surface,
 )
@@ -17,34 +18,18 @@ from equidrift.records import Molecule
 
 
 @runtime_checkable
-class ConformerModel(Protocol):
+class ConformerModel(MoleculeBoundModel, Protocol):
     """Draws conformers of a molecule, one random stream per sample.
 
     Attributes
     ----------
-    name : str
-        For provenance.
-    elements : tuple of int or None
-        Atomic numbers it takes; None for all that the checks know.
-    max_atoms : int or None
-        Most atoms it takes, hydrogens included; None for what the checks allow.
     block : int
         Samples that it couples: each range of samples it is given starts at a multiple.
-    batch_size : int or None
-        Samples in one call; None leaves it to the caller.
-    default_steps : int or None
-        Network calls of a sample if `steps` is None; None if it calls none.
-    weights_sha256 : str or None
-        Hash of its weights, or None.
+    name, elements, max_atoms, batch_size, default_steps, weights_sha256
+        See `MoleculeBoundModel`.
     """
 
-    name: str
-    elements: tuple[int, ...] | None = None
-    max_atoms: int | None = None
     block: int = 1
-    batch_size: int | None = None
-    default_steps: int | None = None
-    weights_sha256: str | None = None
 
     def sample(
         self,
@@ -69,11 +54,7 @@ class BatchedConformerModel(ConformerModel, Protocol):
     """A model that mixes molecules in one batch."""
 
     def sample_many(
-        self,
-        jobs: Sequence[ConformerJob],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[Floats]:
         """`sample` of several molecules, (k, n_atoms, 3) of each job."""
         ...
@@ -103,7 +84,7 @@ class DenoisingConformerModel(ConformerModel, Protocol):
 
     def denoise_many(
         self,
-        jobs: Sequence[RefinerJob],
+        jobs: RefinerJobs,
         seeds: Sequence[Seeds],
         sigma_A: float,
         steps: int | None,
@@ -116,39 +97,13 @@ class DenoisingConformerModel(ConformerModel, Protocol):
 
 
 @runtime_checkable
-class Refiner(Protocol):
+class Refiner(MoleculeBoundModel, Protocol):
     """Moves conformers to the nearest minimum of a level of theory, keeping graph and
-    stereo.
-
-    Attributes
-    ----------
-    name : str
-        For provenance.
-    elements : tuple of int or None
-        Atomic numbers it was trained on; None for all that the checks know.
-    max_atoms : int or None
-        Most atoms it takes; None for what the checks allow.
-    batch_size : int or None
-        Conformers in one call; None leaves it to the caller.
-    default_steps : int or None
-        Steps if `steps` is None.
-    weights_sha256 : str or None
-        Hash of its weights, or None.
+    stereo. `elements` are those that it was trained on.
     """
 
-    name: str
-    elements: tuple[int, ...] | None = None
-    max_atoms: int | None = None
-    batch_size: int | None = None
-    default_steps: int | None = None
-    weights_sha256: str | None = None
-
     def refine_many(
-        self,
-        jobs: Sequence[RefinerJob],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
+        self, jobs: RefinerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[Floats]:
         """The moved positions of each job, in its shape, in A."""
         ...

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from equidrift.protocols.values import (
-    Callback,
-    Floats,
-    Raw,
-    Seeds,
-)
+from equidrift.protocols.models import Model
+from equidrift.protocols.values import Callback, Floats, Raw, Seeds
 
 
 @runtime_checkable
-class MoleculeModel(Protocol):
+class MoleculeModel(Model, Protocol):
     """Draws new molecules, one random stream per sample; sample k depends on seeds[k]
     alone, given the other arguments.
 
     Attributes
     ----------
-    name : str
-        For provenance.
     max_atoms : int
         Most atoms of a sample, hydrogens included.
     max_heavy_atoms : int or None
@@ -33,19 +27,15 @@ class MoleculeModel(Protocol):
         Whether `fragment` can be given.
     elements : tuple of int
         Atomic numbers of its samples.
-    batch_size, default_steps, weights_sha256
-        See `ConformerModel`.
+    name, batch_size, default_steps, weights_sha256
+        See `Model`.
     """
 
-    name: str
     max_atoms: int
     max_heavy_atoms: int | None = None
     properties: Mapping[str, tuple[float, float]] = {}
     takes_fragment: bool = False
     elements: tuple[int, ...] = (1, 6, 7, 8, 9)
-    batch_size: int | None = None
-    default_steps: int | None = None
-    weights_sha256: str | None = None
 
     def sample(
         self,

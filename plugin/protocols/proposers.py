@@ -6,9 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from equidrift.protocols.values import (
-    Floats,
-)
+from equidrift.protocols.values import Floats
 from equidrift.records import Proposal
 from equidrift.torsions import TorsionTree
 

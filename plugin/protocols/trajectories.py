@@ -8,46 +8,31 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from equidrift.protocols.values import (
-    Callback,
-    Floats,
-    Seeds,
-)
+from equidrift.protocols.models import MoleculeBoundModel
+from equidrift.protocols.values import Callback, Floats, Seeds
 from equidrift.records import Trajectory
 
 
 @runtime_checkable
-class TrajectoryModel(Protocol):
+class TrajectoryModel(MoleculeBoundModel, Protocol):
     """Draws the frames of a trajectory that are not given; sample k depends on seeds[k]
     alone (floats agree to 1e-4 A).
 
     Attributes
     ----------
-    name : str
-        For provenance.
     min_frames : int
         Given frames that it needs.
     dt_range_fs : tuple of float
         Least and greatest spacing of the frames it was trained on, in fs.
-    elements : tuple of int or None
-        Atomic numbers it takes; None for any.
-    max_atoms : int or None
-        Most atoms it takes; None for any number.
     window : int
         Frames of one call of `complete` in a chain; 0 for all that are known.
-    batch_size, default_steps, weights_sha256
-        See `ConformerModel`.
+    name, elements, max_atoms, batch_size, default_steps, weights_sha256
+        See `MoleculeBoundModel`.
     """
 
-    name: str
     min_frames: int
     dt_range_fs: tuple[float, float]
-    elements: tuple[int, ...] | None = None
-    max_atoms: int | None = None
     window: int = 0
-    batch_size: int | None = None
-    default_steps: int | None = None
-    weights_sha256: str | None = None
 
     def complete(
         self,

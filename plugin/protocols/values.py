@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ Seeds = NDArray[np.int64]
 Callback = Callable[[dict[str, Any]], None]
 # (molecule, seeds (k,)): k conformers to draw of it
 ConformerJob = tuple[Molecule, Seeds]
+ConformerJobs = Sequence[ConformerJob]
 # (molecule, positions_A (k, n_atoms, 3)): k conformers to move
 RefinerJob = tuple[Molecule, Floats]
+RefinerJobs = Sequence[RefinerJob]
 # (molecule, positions_A (n_atoms, 3)) of one new molecule
 Raw = tuple[Molecule, Floats]
 # (molecule, positions_A (k, n_atoms, 3)), and known=Known where atoms are held

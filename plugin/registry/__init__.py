@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from equidrift.entries import announced, others_factory, troubles
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.protocols import (
     ConformerModel,
+    Model,
     MoleculeModel,
     Refiner,
     Surface,
@@ -171,26 +173,53 @@ def is_path(name: str) -> bool:
     return Path(name).suffix in (".safetensors", ".json")
 
 
-def _trained(path: str, table: dict[str, tuple[str, str]], options: dict[str, Any]) -> Any:
+def _made(
+    name: str,
+    what: str,
+    table: Mapping[str, str],
+    trained: Mapping[str, tuple[str, str]],
+    options: dict[str, Any],
+) -> object:
+    """What a table has under a name, or what a trained one's path makes."""
+    if is_path(name):
+        return _trained(name, trained, options)
+    if name not in table:
+        raise UnknownNameError(what, name, table)
+    return resolve(table[name])(**options)
+
+
+def _trained(path: str, table: Mapping[str, tuple[str, str]], options: dict[str, Any]) -> Model:
     task = read_card(find(path)).get("task")
-    if task not in table:
+    if task is None or task not in table:
         raise WeightsError(
             f"{path} is a model for task {task!r}; here one for "
             f"{' or '.join(map(repr, table))} is expected"
         )
     factory, argument = table[task]
-    made = resolve(factory)(**{argument: path}, **options)
+    made: Model = resolve(factory)(**{argument: path}, **options)
     made.name = Path(path).name  # what is made with a user's own weights says so
     return made
 
 
 def make_refiner(name: str, **options: Any) -> Refiner:
     """The refiner of that name, or of a trained refiner's path; errors as `make_model`."""
-    if is_path(name):
-        return as_refiner(_trained(name, TRAINED_REFINERS, options))
-    if name not in REFINERS:
-        raise UnknownNameError("refiner", name, REFINERS)
-    return as_refiner(resolve(REFINERS[name])(**options))
+    return as_refiner(_made(name, "refiner", REFINERS, TRAINED_REFINERS, options))
+
+
+def make_trajectory_model(name: str, **options: Any) -> TrajectoryModel:
+    """The trajectory model of that name, or of a trained one's path; errors as
+    `make_model`.
+    """
+    tables = TRAJECTORY_MODELS, TRAINED_TRAJECTORY_MODELS
+    return as_trajectory_model(_made(name, "trajectory model", *tables, options))
+
+
+def make_molecule_model(name: str, **options: Any) -> MoleculeModel:
+    """The model of new molecules of that name, or of a trained one's path; errors as
+    `make_model`.
+    """
+    tables = MOLECULE_MODELS, TRAINED_MOLECULE_MODELS
+    return as_molecule_model(_made(name, "molecule model", *tables, options))
 
 
 def energy_surface(molecule: Molecule, weights: str) -> Surface:
@@ -210,25 +239,3 @@ def energy_surface(molecule: Molecule, weights: str) -> Surface:
             "'conformer-energy', or the path of weights trained for it"
         )
     return refiner.surface(molecule)
-
-
-def make_trajectory_model(name: str, **options: Any) -> TrajectoryModel:
-    """The trajectory model of that name, or of a trained one's path; errors as
-    `make_model`.
-    """
-    if is_path(name):
-        return as_trajectory_model(_trained(name, TRAINED_TRAJECTORY_MODELS, options))
-    if name not in TRAJECTORY_MODELS:
-        raise UnknownNameError("trajectory model", name, TRAJECTORY_MODELS)
-    return as_trajectory_model(resolve(TRAJECTORY_MODELS[name])(**options))
-
-
-def make_molecule_model(name: str, **options: Any) -> MoleculeModel:
-    """The model of new molecules of that name, or of a trained one's path; errors as
-    `make_model`.
-    """
-    if is_path(name):
-        return as_molecule_model(_trained(name, TRAINED_MOLECULE_MODELS, options))
-    if name not in MOLECULE_MODELS:
-        raise UnknownNameError("molecule model", name, MOLECULE_MODELS)
-    return as_molecule_model(resolve(MOLECULE_MODELS[name])(**options))

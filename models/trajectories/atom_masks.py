@@ -216,7 +216,7 @@ def drawn_atoms(
     """
     if isinstance(network, GeoTDM):
         return drawn_geotdm(network, known, mask, normal, steps)
-    line, scale = network.coordinates(known.frames, known.given)
+    line, scale = network.coordinates(known)
     if isinstance(network, ResidualGeoTDM):
         estimate, noising = _of_residual(network, known, line)
     else:

@@ -16,6 +16,7 @@ from equidrift.errors import InputError
 from equidrift.models.trajectories.arrays.egnn import Rolls
 from equidrift.models.trajectories.arrays.inputs import Arrays
 from equidrift.models.trajectories.diffusion.frames import FrameBatch
+from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
 from equidrift.models.trajectories.diffusion.path import PathNetwork, distance
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.graphs import (
@@ -27,6 +28,9 @@ from equidrift.models.trajectories.graphs import (
 )
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.integrator.objective import Observations, Segments, Windows
+
+# batches whose windows have the integrator's mean path, before they come again
+PATHS = 2048
 
 
 def drawn(runs: Sequence[tuple[Any, ...]], rng: np.random.Generator) -> tuple[Any, ...]:
@@ -204,12 +208,22 @@ class RollBatches(ArrayBatches):
 
 
 @dataclass
-class Source:
-    """Windows to train on: `draw(rng, pairs, frames)` gives a graph, frames (b, t, n,
-    d) and their clock (t,).
+class Drawn:
+    """Windows of a batch: their graph, frames (b, t, n, d) and clock (t,); `run`: the
+    dynamics of a molecule that they come from.
     """
 
-    draw: Callable[[np.random.Generator, int, int], tuple[Graph, torch.Tensor, torch.Tensor]]
+    graph: Graph
+    frames: torch.Tensor
+    clock: torch.Tensor
+    run: Dynamics | None = None
+
+
+@dataclass
+class Source:
+    """Windows to train on: `draw(rng, pairs, frames)` draws those of a batch."""
+
+    draw: Callable[[np.random.Generator, int, int], Drawn]
     node_features: int
     edge_features: int
 
@@ -226,15 +240,13 @@ def array_source(
             f"a window has {frames} frames, and the trajectories {x.shape[1]}; set `frames` lower"
         )
 
-    def draw(
-        rng: np.random.Generator, pairs: int, length: int
-    ) -> tuple[Graph, torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
         count = max(2, pairs // (x.shape[2] ** 2 * length))
         i, start = (
             torch.from_numpy(rng.integers(len(x), size=count)),
             int(rng.integers(x.shape[1] - length + 1)),
         )
-        return (
+        return Drawn(
             graph[i],
             x[i, start : start + length],
             torch.arange(length, dtype=torch.float32, device="cpu"),
@@ -253,9 +265,7 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
             f"no run has {frames} frames at stride {stride}; set `frames` or `stride` lower"
         )
 
-    def draw(
-        rng: np.random.Generator, pairs: int, length: int
-    ) -> tuple[Graph, torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
         run = usable[int(rng.integers(len(usable)))]
         bursts, total, n, _ = run.positions_A.shape
         count = max(2, pairs // (n * n * length))
@@ -267,11 +277,12 @@ def dynamics_source(runs: Sequence[Dynamics], *, stride: int, frames: int) -> So
         x = x - x.mean((1, 2), keepdims=True)
         graph = molecule_graph(run.molecule, run.level, count)
         graph.linked = linked(graph, 3)
-        return (
+        return Drawn(
             graph,
             torch.from_numpy(x),
             torch.arange(length, dtype=torch.float32, device="cpu")
-            * (stride * run.spacing_fs / 5.0),
+            * (stride * run.spacing_fs / CLOCK_FS),
+            run,
         )
 
     return Source(draw, NODE_FEATURES, EDGE_FEATURES)
@@ -296,18 +307,44 @@ class FrameBatches:
             seed,
         )
         self.scale = 1.0
+        self.prior: MeanPath | None = None
+        self._paths: dict[int, torch.Tensor] = {}
 
     def __call__(self, step: int) -> FrameBatch:
         """The batch of a step."""
+        if self.prior is not None:
+            return self._on_mean_path(step, self.prior)
         rng = np.random.default_rng([self.seed, step])
-        graph, x, clock = self.source.draw(rng, self.pairs, self.frames)
+        drawn = self.source.draw(rng, self.pairs, self.frames)
+        mask, seed = torch.from_numpy(self.mask(rng)), int(rng.integers(2**31))
         return FrameBatch(
-            graph,
-            x * self.scale,
-            clock,
-            torch.from_numpy(self.mask(rng)),
-            int(rng.integers(2**31)),
-            step,
+            drawn.graph, drawn.frames * self.scale, drawn.clock, mask, seed=seed, step=step
+        )
+
+    def _on_mean_path(self, step: int, prior: MeanPath) -> FrameBatch:
+        """The batch of a step with the integrator's path. Paths cost as much as the rest of
+        a training step: the windows and their paths come again after `PATHS` steps, with
+        new noise each time.
+        """
+        place = step % PATHS
+        rng = np.random.default_rng([self.seed, place])
+        drawn = self.source.draw(rng, self.pairs, self.frames)
+        mask = torch.from_numpy(self.mask(rng))
+        if drawn.run is None:
+            raise InputError("the integrator's mean path is that of molecules; take prior: line")
+        if place not in self._paths:
+            spacing_fs = CLOCK_FS * float(drawn.clock[1] - drawn.clock[0])
+            self._paths[place] = prior(drawn.run.molecule, drawn.frames, mask, spacing_fs).float()
+        seed = int(np.random.default_rng([self.seed, step, 3]).integers(2**31))
+        path = self._paths[place] * self.scale
+        return FrameBatch(
+            drawn.graph,
+            drawn.frames * self.scale,
+            drawn.clock,
+            mask,
+            seed=seed,
+            step=step,
+            path=path,
         )
 
     def mask(self, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -339,7 +376,7 @@ class FrameBatches:
         for step in range(8):
             x = self.source.draw(
                 np.random.default_rng([self.seed, step, 2]), self.pairs, self.frames
-            )[1]
+            ).frames
             squares.append(float((x - x.mean((1, 2), keepdim=True)).square().mean()))
         return float(np.sqrt(np.mean(squares))) or 1.0
 
@@ -350,9 +387,7 @@ class FrameBatches:
         total, count = torch.zeros_like(network.spread), torch.zeros_like(network.spread)
         for step in range(48):
             batch = self(step)
-            residual = (
-                (batch.frames - network.anchors(batch.frames, batch.given)).square().mean((0, 2, 3))
-            )
+            residual = (batch.frames - network.line(batch)).square().mean((0, 2, 3))
             place = distance(batch.given).clamp_max(len(total) - 1)
             total.index_add_(0, place, residual)
             count.index_add_(0, place, torch.ones_like(total[place]))

@@ -10,14 +10,13 @@ pace.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError, UnknownNameError
-from equidrift.models.trajectories.data import Source
+from equidrift.models.trajectories.data import Drawn, Source
 from equidrift.models.trajectories.graphs import array_graph
 
 PAST, FRAMES, PEOPLE = 8, 20, 7
@@ -114,9 +113,7 @@ def training_source(folder: str, leave_out: str | None) -> Source:
     x, real = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     frames = torch.from_numpy(x - x[:, PAST - 1 : PAST, :1]).float()
 
-    def draw(
-        rng: np.random.Generator, pairs: int, length: int
-    ) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, pairs: int, length: int) -> Drawn:
         if length != FRAMES:
             raise InputError(
                 f"pedestrian windows have {FRAMES} frames, 8 of the past; set frames: "
@@ -128,7 +125,7 @@ def training_source(folder: str, leave_out: str | None) -> Source:
         graph.mask = torch.from_numpy(real[i])
         pace = PACE[0] * (PACE[1] / PACE[0]) ** rng.random(count)
         change = np.stack([pace, pace * rng.choice([-1.0, 1.0], count)], -1)
-        return (
+        return Drawn(
             graph,
             frames[i] * torch.from_numpy(change).float()[:, None, None],
             torch.arange(length, dtype=torch.float32, device="cpu"),

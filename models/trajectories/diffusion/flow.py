@@ -65,7 +65,7 @@ def flow_loss(model: nn.Module, batch: FrameBatch) -> Tensor:
 def draw_flow(model: Flow, known: KnownFrames, normal: Normal, sampling: Sampling) -> Tensor:
     """Euler steps of the flow; given frames are left as they are."""
     x, count = known.frames, sampling.steps or CALLS
-    line = model.anchors(x, known.given)
+    line = model.line(known)
     y, begin = normal(), 0.0
     if sampling.start is not None:
         begin = 1.0 - sampling.level

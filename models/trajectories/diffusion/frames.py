@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,12 +19,16 @@ Normal = Callable[[], Tensor]  # standard normal numbers (b, t, n, d), the next 
 class KnownFrames(Batched):
     """Frames (b, t, n, d) in units of the model's length, their times (t,), and which
     are given (t,); what the others hold is not read.
+
+    `path` (b, t, n, d): a prior path that was made beforehand, None where the network
+    draws it itself.
     """
 
     graph: Graph
     frames: Tensor
     clock: Tensor
     given: Tensor
+    path: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def any_given(self) -> bool:

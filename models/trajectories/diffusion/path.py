@@ -10,8 +10,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.trajectories.diffusion.egtn import EGTN, EGTNConfig
 from equidrift.models.trajectories.diffusion.frames import KnownFrames
+
+LINE, INTEGRATOR = PRIORS = ("line", "integrator")
 
 
 def _network() -> EGTNConfig:
@@ -31,11 +34,19 @@ class PathConfig:
     line : float
         Share of the velocity that the prior path keeps beyond given frames: 1 is
         constant velocity, 0 holds the nearest given frame.
+    prior : str
+        "line", or "integrator": the mean path of the learned integrator
+        (`mean_path.MeanPath`), which is made beforehand; molecules only.
     """
 
     network: EGTNConfig = field(default_factory=_network)
     frames: int = 30
     line: float = 1.0
+    prior: str = LINE
+
+    def __post_init__(self) -> None:
+        if self.prior not in PRIORS:
+            raise UnknownNameError("prior path", str(self.prior), PRIORS)
 
 
 Config = TypeVar("Config", bound=PathConfig)
@@ -52,6 +63,23 @@ class PathNetwork(nn.Module, Generic[Config]):
         self.network = EGTN(config.network)
         self.spread: Tensor
         self.register_buffer("spread", torch.ones(config.frames))  # a buffer moves with the module
+
+    def line(self, known: KnownFrames) -> Tensor:
+        """The prior path (b, t, n, d): the one that was made beforehand, else `anchors`.
+
+        Raises
+        ------
+        InputError
+            If the network was trained on paths of the integrator, and there is none.
+        """
+        if known.path is not None:
+            return known.path
+        if self.config.prior != LINE:
+            raise InputError(
+                "this network goes on from the integrator's mean path, and none was given: use "
+                "it on molecules, with frames given whole"
+            )
+        return self.anchors(known.frames, known.given)
 
     def anchors(self, x: Tensor, given: Tensor) -> Tensor:
         """The prior path (b, t, n, d) through the frames of x that are given (t,).
@@ -81,21 +109,19 @@ class PathNetwork(nn.Module, Generic[Config]):
         """The spread (t,) of each frame's residual."""
         return self.spread[distance(given).clamp_max(len(self.spread) - 1)]
 
-    def coordinates(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    def coordinates(self, known: KnownFrames) -> tuple[Tensor, Tensor]:
         """The prior path (b, t, n, d) and the units (1, t, 1, 1) of residuals from it, in
         which given frames, that have none, keep their own.
         """
-        kept = given[None, :, None, None]
-        units = torch.where(kept, 1.0, self.scale(given)[None, :, None, None]).to(x.dtype)
-        return self.anchors(x, given), units
+        units = torch.where(known.fixed, 1.0, self.units(known))
+        return self.line(known), units
 
     def residual(self, known: KnownFrames) -> tuple[Tensor, Tensor]:
         """The prior path and the residual of the frames from it, in units of its spread
         (b, t, n, d) each.
         """
-        x = known.frames
-        line = self.anchors(x, known.given)
-        return line, (x - line) / self.units(known)
+        line = self.line(known)
+        return line, (known.frames - line) / self.units(known)
 
     def units(self, known: KnownFrames) -> Tensor:
         """The spread of each frame's residual (1, t, 1, 1)."""

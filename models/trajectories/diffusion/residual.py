@@ -94,7 +94,7 @@ def draw_residual(
 ) -> Tensor:
     """Frames (b, t, n, d) by the probability flow; given frames are left as they are."""
     config, x, start = model.config, known.frames, sampling.start
-    line = model.anchors(x, known.given)
+    line = model.line(known)
     first = noise_level(1.0 - sampling.level, config.highest, config.lowest, RHO)
     y = first * known.projected(normal())
     if start is not None:

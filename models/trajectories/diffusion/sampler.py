@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -9,19 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.errors import InputError
 from equidrift.models.shared.draws import stream_draws
 from equidrift.models.trajectories.atom_masks import drawn_atoms
 from equidrift.models.trajectories.diffusion.draw import WindowNetwork, draw_window
 from equidrift.models.trajectories.diffusion.frames import KnownFrames, Normal, Sampling
 from equidrift.models.trajectories.diffusion.geotdm import GeoTDM
+from equidrift.models.trajectories.diffusion.mean_path import CLOCK_FS, MeanPath
+from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
 from equidrift.models.trajectories.graphs import linked, molecule_graph
 from equidrift.models.trajectories.integrator.network import Graph
 from equidrift.models.trajectories.model import ChemistryModel, Window
-from equidrift.records import Trajectory
+from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import sample_rng
 
 ATOM_STEPS = 40  # outer steps of the conditional sampler, where single atoms are known
-CLOCK_FS = 5.0  # one unit of the flow's time
 
 
 class DiffusionModel(ChemistryModel):
@@ -38,7 +41,13 @@ class DiffusionModel(ChemistryModel):
         shape = (frames, graph.mass.shape[1], 3)
         return stream_draws(streams, shape, torch.float32, self.device)
 
-    def _known(self, graph: Graph, x: Tensor, given: Tensor, dt_fs: float) -> KnownFrames:
+    @cached_property
+    def _mean_path(self) -> MeanPath:
+        return MeanPath(self.training.get("prior_sha256"), self.device)
+
+    def _known(
+        self, graph: Graph, x: Tensor, given: Tensor, dt_fs: float, molecule: Molecule
+    ) -> KnownFrames:
         """Frames x in A, in units of the network's length and with its clock."""
         clock = torch.arange(x.shape[1], dtype=torch.float32, device=self.device)
         if isinstance(self.network, GeoTDM):
@@ -46,7 +55,15 @@ class DiffusionModel(ChemistryModel):
         else:
             clock = clock * dt_fs / CLOCK_FS
         length = float(self.training["length_A"])
-        return KnownFrames(graph, x.float() / length, clock, given.to(self.device))
+        known = KnownFrames(graph, x.float() / length, clock, given.to(self.device))
+        if self._on_mean_path:
+            known.path = self._mean_path(molecule, x, known.given, dt_fs).float() / length
+        return known
+
+    @property
+    def _on_mean_path(self) -> bool:
+        network = self.network
+        return isinstance(network, PathNetwork) and network.config.prior == INTEGRATOR
 
     def _draw(self, known: KnownFrames, seeds: NDArray[np.int64], sampling: Sampling) -> Tensor:
         """Frames in A."""
@@ -56,10 +73,16 @@ class DiffusionModel(ChemistryModel):
 
     def _fill(self, graph: Graph, x: Tensor, given: Tensor, window: Window) -> Tensor:
         sampling = Sampling(steps=window.steps, callback=window.callback)
-        return self._draw(self._known(graph, x, given, window.dt_fs), window.seeds, sampling)
+        known = self._known(graph, x, given, window.dt_fs, window.molecule)
+        return self._draw(known, window.seeds, sampling)
 
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
-        known = self._known(graph, x, mask.all(1), window.dt_fs)
+        if self._on_mean_path:
+            raise InputError(
+                f"{self.name} goes on from the integrator's mean path, which whole frames tell, "
+                "and here single atoms are given; give whole frames, or take the default model"
+            )
+        known = self._known(graph, x, mask.all(1), window.dt_fs, window.molecule)
         made = drawn_atoms(
             cast(WindowNetwork, self.network),
             known,
@@ -87,7 +110,8 @@ class DiffusionModel(ChemistryModel):
         ).to(self.device)
         x = torch.from_numpy(positions)[None].expand(len(seeds), -1, -1, -1).to(self.device)
         for given in self._refined_parts(len(positions)):
-            known = self._known(graph, x, given, float(trajectory.dt_fs))
+            dt_fs, molecule = float(trajectory.dt_fs), trajectory.molecule
+            known = self._known(graph, x, given, dt_fs, molecule)
             sampling = Sampling(start=known.frames, level=level)
             x = self._draw(known, seeds, sampling).to(x.dtype)
         return x.cpu().numpy() + centre

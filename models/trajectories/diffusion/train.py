@@ -14,7 +14,8 @@ from equidrift.models.trajectories.config import Plan, TrajectoryTraining
 from equidrift.models.trajectories.data import FrameBatches, Source
 from equidrift.models.trajectories.diffusion.flow import flow_loss
 from equidrift.models.trajectories.diffusion.geotdm import geotdm_loss
-from equidrift.models.trajectories.diffusion.path import PathNetwork
+from equidrift.models.trajectories.diffusion.mean_path import MeanPath
+from equidrift.models.trajectories.diffusion.path import INTEGRATOR, PathNetwork
 from equidrift.models.trajectories.diffusion.residual import RESIDUAL, residual_loss
 from equidrift.models.trajectories.dynamics import Dynamics
 from equidrift.models.trajectories.integrator.train import training_of
@@ -57,6 +58,13 @@ def window_plan(
     config = {"kind": c.kind, "frames": c.frames, "network": sizes | usual | c.network} | c.options
     if c.kind == "geotdm" and not residual:
         return Plan(config, batches, geotdm_loss, training, held_out=held_out)
+
+    if c.options.get("prior") == INTEGRATOR:
+        prior = MeanPath()
+        training |= {"prior_sha256": prior.model.weights_sha256}
+        for part in (batches, held_out):
+            if part is not None:
+                part.prior = prior
 
     def prepare(made: nn.Module) -> None:
         network = cast(PathNetwork[Any], made)

@@ -88,6 +88,17 @@ class IntegratorModel(ChemistryModel):
                 window.callback({"frames": last - first + 1})
         return out
 
+    @torch.no_grad()
+    def path(
+        self, molecule: Molecule, frames_A: Tensor, given: Tensor, spacing_fs: float
+    ) -> Tensor:
+        """Windows (b, t, n, 3) float64 in A of a molecule, each filled from its own given
+        frames (t,); without noise (`noise=0`) each is the mean path.
+        """
+        graph = molecule_graph(molecule, self.level_of(molecule), len(frames_A)).to(self.device)
+        window = Window(spacing_fs, molecule, np.arange(len(frames_A)))
+        return self._fill(graph, frames_A.to(self.device), given, window)
+
     def _fill_atoms(self, graph: Graph, x: Tensor, mask: Tensor, window: Window) -> Tensor:
         run = IntegratorRun(self, graph, window.molecule, window.dt_fs, window.seeds)
         return between(

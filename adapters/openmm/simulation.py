@@ -191,6 +191,23 @@ class Langevin:
         else:
             self.context.setVelocities(velocities_A_fs * NM_PER_A / PS_PER_FS)
 
+    @property
+    def masses_amu(self) -> NDArray[np.float64]:
+        """Masses (n,)."""
+        system = self.context.getSystem()
+        masses = [system.getParticleMass(k) for k in range(system.getNumParticles())]
+        return np.array([mass.value_in_unit(unit.dalton) for mass in masses])
+
+    def put(self, positions_A: NDArray[np.float64], velocities_A_fs: NDArray[np.float64]) -> None:
+        """Go on from another state, (n, 3) each."""
+        self.context.setPositions(positions_A * NM_PER_A)
+        self.context.setVelocities(velocities_A_fs * NM_PER_A / PS_PER_FS)
+
+    def forces_at(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Forces (n, 3) in eV/A at positions (n, 3), where the run then stands."""
+        self.context.setPositions(positions_A * NM_PER_A)
+        return _forces_eV_A(self.context.getState(forces=True))
+
     def run(self, steps: int, forces: bool = False) -> State:
         """The state `steps` steps later."""
         take_steps(self.integrator.step, steps)
@@ -200,13 +217,16 @@ class Langevin:
         )
         pull = None
         if forces:
-            pull = (
-                state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom)
-                / KJ_MOL_PER_EV
-            )
+            pull = _forces_eV_A(state)
         return State(
             state.getPositions(asNumpy=True).value_in_unit(unit.angstrom), velocities, pull
         )
+
+
+def _forces_eV_A(state: openmm.State) -> NDArray[np.float64]:
+    forces = state.getForces(asNumpy=True)
+    pull = forces.value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / KJ_MOL_PER_EV
+    return np.asarray(pull, np.float64)
 
 
 class SystemEnergy:

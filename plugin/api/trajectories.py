@@ -39,9 +39,9 @@ def forecast(
         has a box.
     n_frames : new frames, at the spacing of the given ones.
     n : samples.
-    model : "default", "geotdm", "last-frame", "constant-velocity", the path of a
-        trained model, or an object with `complete` and `continue_` (see
-        `equidrift.protocols.TrajectoryModel`).
+    model : "default", "geotdm", "md" (plain MMFF94 dynamics in OpenMM, no network),
+        "last-frame", "constant-velocity", the path of a trained model, or an object
+        with `complete` and `continue_` (see `equidrift.protocols.TrajectoryModel`).
     seed : of the run. Sample k depends on it and on k alone, not on n or the batch
         size.
     progress : show a progress bar on stderr.

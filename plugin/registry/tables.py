@@ -21,6 +21,7 @@ CONFORMER_MODELS = {
 TRAJECTORY_MODELS = {
     "default": "equidrift.models.trajectories.sampler:load_default",
     "geotdm": "equidrift.models.trajectories.sampler:load_geotdm",
+    "md": "equidrift.models.trajectories.md.sampler:DynamicsModel",
     "last-frame": "equidrift.models.trajectories.baselines:LastFrame",
     "constant-velocity": "equidrift.models.trajectories.baselines:ConstantVelocity",
 }
@@ -201,6 +202,7 @@ HOST_FUNCTIONS = {
         "trajectory_of": "equidrift.adapters.mdanalysis.universe:trajectory_of",
     },
     "openmm": {
+        "Langevin": "equidrift.adapters.openmm.simulation:Langevin",
         "ContextMoves": "equidrift.adapters.openmm.moves:ContextMoves",
         "ProposalSampler": "equidrift.adapters.openmm.sampler:ProposalSampler",
         "check_platform": "equidrift.adapters.openmm.simulation:check_platform",

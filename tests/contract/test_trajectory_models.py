@@ -27,6 +27,11 @@ class TestConstantVelocity(TrajectoryModelContract):
         return make_trajectory_model("constant-velocity")
 
 
+class TestDynamics(TrajectoryModelContract):
+    def make(self) -> Any:
+        return make_trajectory_model("md")
+
+
 def shipped(name: str) -> None:
     """The wheel holds the weights of this model."""
     assert (zoo() / f"{name}.safetensors").is_file()

@@ -1,0 +1,1 @@
+"""Plain molecular dynamics of a force field as a trajectory model."""

@@ -7,8 +7,6 @@ axis of frames t.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -87,7 +85,7 @@ class EgclNetwork(Trunk):
     GeoTDM, arXiv:2410.13027, for EGTN.
     """
 
-    symmetry: ClassVar[Symmetry] = Symmetry("all", mirrors=True)
+    symmetry = Symmetry("all", mirrors=True)
 
     def __init__(self, sizes: Sizes):
         super().__init__(sizes)

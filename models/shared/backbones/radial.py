@@ -9,7 +9,6 @@ al., arXiv:2102.03150), with all pairs at once.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +94,7 @@ class RadialNetwork(Trunk):
     Diffusion Processes, arXiv:2307.05431, for whose vector fields it was written.
     """
 
-    symmetry: ClassVar[Symmetry] = Symmetry("all", mirrors=True)
+    symmetry = Symmetry("all", mirrors=True)
 
     def __init__(self, sizes: Sizes, cutoff: float = 8.0):
         super().__init__(sizes)

@@ -8,7 +8,7 @@ that a linear layer without bias mixes channels and leaves directions alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ class Trunk(nn.Module):
         Channels of inputs and outputs, width and layers.
     """
 
-    symmetry: ClassVar[Symmetry]
+    symmetry: Symmetry
 
     def __init__(self, sizes: Sizes):
         super().__init__()

@@ -16,6 +16,7 @@ from equidrift.errors import InputError
 from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes, Trunk
 from tests.models.shared.backbones.molecules import MOLECULES, Inputs, inputs
 from tests.models.shared.backbones.rotations import about, icosahedral, random_rotations
+from tests.models.shared.other_device import OtherDevice, mark, marked, move
 
 SIZES = Sizes(
     scalars=2,
@@ -233,6 +234,14 @@ class TrunkContract:
         loss = force.square().sum() + vectors.square().sum()
         found = torch.autograd.grad(loss, list(trunk.parameters()), allow_unused=True)
         assert all(g.isfinite().all() for g in found if g is not None)
+
+    def test_nothing_is_made_on_another_device_than_the_inputs(self):
+        trunk, given = self.trunk(), inputs("CO2", SIZES, torch.float64, vectors=True)
+        with OtherDevice():
+            move(trunk)
+            for record in given:
+                mark([record] if isinstance(record, Tensor) else list(parts(record)), True)
+            assert all(marked(part) for part in trunk(*given))
 
     def test_every_parameter_changes_the_outputs(self):
         trunk = self.trunk()

@@ -74,6 +74,7 @@ DOORS = {
     "molecules/properties/sampler.py:PropertyNetwork._values",
     "molecules/spectra/sampler.py:SpectrumModel._all",
     "molecules/spectra/sampler.py:SpectrumModel.log_likelihood",
+    "shared/backbones/products.py:fourier_coefficients",  # a table, made once
     "shared/backbones/log_strain.py:_svd",  # the value that an error message tells
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel._part",
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel.alternatives",

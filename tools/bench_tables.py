@@ -151,10 +151,23 @@ def trajectories(result: Mapping[str, Any]) -> str:
         }
 
     displacement = (("ADE", 3), ("FDE", 3))
+    spread = (
+        ("ADE", 3),
+        ("CRPS", 3),
+        ("CRPS_distances", 3),
+        ("coverage_50_distances", 3),
+        ("coverage_90_distances", 3),
+        ("coverage_50_torsions", 3),
+        ("coverage_90_torsions", 3),
+        ("cpu_s_per_trajectory", 2),
+        ("n", 4),
+    )
     parts = [
         pivot(chosen(p), displacement)
         for p in ("^(charged|spring|gravity)/", "^eth-ucy", "^gfn2md17-[a-z]+/")
     ]
+    measured = "^(charged|spring|gravity|gfn2md17-mean|heldout-[a-z0-9]+)/(?!.*(published|chained))"
+    parts.append(listed(result, spread, measured))
     physics = (
         ("broken_percent", 3),
         ("frames", 4),
@@ -168,9 +181,9 @@ def trajectories(result: Mapping[str, Any]) -> str:
         listed(
             result,
             (*physics, ("energy_std_ratio", 3)),
-            "-chained$|^heldout-.*/(equidrift|mmff94-restart)",
+            "-chained$|^heldout-.*/(equidrift|md|mmff94-restart)",
         ),
-        pivot(chosen("^(interpolate|spacing)-"), (("ADE", 3),)),
+        pivot(chosen("^(interpolate|spacing)-"), (("ADE", 3), ("cpu_s_per_trajectory", 2))),
         listed(
             chosen("^(charged|spring|gravity)/"),
             (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3)),

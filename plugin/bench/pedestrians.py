@@ -42,11 +42,12 @@ def pedestrian_rows(folder: Path, limit: int | None) -> list[Row]:
         for method, samples in (
             ("equidrift", made.swapaxes(0, 1)),
             ("constant-velocity", steady[None]),
+            ("last-frame", np.repeat(last, FRAMES - PAST, 1)[None]),
         ):
             values = means(best_of(samples, truth))
             values |= {"samples": len(samples), "calls": int(method == "equidrift")}
             rows.append(row(f"eth-ucy-{scene}/{method}", values, len(x)))
-    for method in ("equidrift", "constant-velocity"):
+    for method in ("equidrift", "constant-velocity", "last-frame"):
         each = [one["values"] for one in rows if one["row"].endswith(f"/{method}")]
         mean = mean_of_rows(each, ("ADE", "FDE"))
         rows.append(row(f"eth-ucy/{method}", mean, sum(values["n"] for values in each)))

@@ -1,9 +1,10 @@
-"""Rows `gfn2md17-MOLECULE/equidrift-chained` of `equidrift bench trajectories`: long
-chains of forecasts beside dynamics, and what a chain is measured by.
+"""Rows `gfn2md17-MOLECULE/equidrift-chained` and `.../md-chained` of `equidrift bench
+trajectories`: long chains of forecasts beside dynamics, and what a chain is measured by.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,30 +105,37 @@ def rotatable(molecule: Molecule) -> NDArray[np.int64]:
 def chain_rows(
     data: dict[str, Dynamics], names: Sequence[str], count: int, energies: int = 8
 ) -> list[Row]:
-    """Ten chained windows of `count` starts of each molecule, against MD of the test
-    part; GFN2-xTB energies if tblite is there.
+    """Ten chained windows of `count` starts of each molecule, by ours and by plain MMFF94
+    dynamics, against MD of the test part; GFN2-xTB energies if tblite is there.
     """
-    rows, broken = [], []
-    for name in names:
-        part = data[name].part(0.8, 1.0)
-        truth = part.positions_A[0, ::STRIDE].astype(np.float64)
-        frames = chained(part, truth, count)
-        values = chain_values(part.molecule, frames, truth[None])
-        values |= energy_values(part.molecule, frames, truth, energies)
-        # a chain is one independent thing, its frames are not
-        each = [broken_percent(part.molecule, chain, truth) for chain in frames]
-        values |= means({"broken_percent": each})
-        broken += each
-        rows.append(row(f"gfn2md17-{name}/equidrift-chained", values, count))
-    mean = means({"broken_percent": broken}) | {"frames": CHAINED * len(broken)}
-    return [*rows, row("gfn2md17-mean/equidrift-chained", mean, len(broken))]
+    rows: list[Row] = []
+    for method in ("equidrift", "md"):
+        broken = []
+        for name in names:
+            part = data[name].part(0.8, 1.0)
+            truth = part.positions_A[0, ::STRIDE].astype(np.float64)
+            begun = time.process_time()
+            frames = chained(part, truth, count, method)
+            spent = (time.process_time() - begun) / count
+            values = chain_values(part.molecule, frames, truth[None])
+            values |= energy_values(part.molecule, frames, truth, energies)
+            # a chain is one independent thing, its frames are not
+            each = [broken_percent(part.molecule, chain, truth) for chain in frames]
+            values |= means({"broken_percent": each}) | {"cpu_s_per_trajectory": spent}
+            broken += each
+            rows.append(row(f"gfn2md17-{name}/{method}-chained", values, count))
+        mean = means({"broken_percent": broken}) | {"frames": CHAINED * len(broken)}
+        rows.append(row(f"gfn2md17-mean/{method}-chained", mean, len(broken)))
+    return rows
 
 
-def chained(part: Dynamics, truth: Array, count: int) -> Array:
+def chained(part: Dynamics, truth: Array, count: int, method: str) -> Array:
     """Chains (count, t, n, 3) of forecasts from starts spread over the frames `truth`."""
+    bath = {"temperature_K": part.temperature_K, "friction_per_fs": part.friction_per_fs}
+    named, options = ("md", bath) if method == "md" else ("default", {})
     spacing = STRIDE * part.spacing_fs
     starts = np.linspace(0, len(truth) - GIVEN, count).astype(int)
-    model, made = make_trajectory_model("default"), []
+    model, made = make_trajectory_model(named, **options), []
     for k, at in enumerate(starts.tolist()):
         given = Trajectory(
             part.molecule, truth[at : at + GIVEN], spacing * np.arange(GIVEN, dtype=np.float64)

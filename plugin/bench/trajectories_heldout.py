@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from equidrift.adapters.rdkit.molecule import flat_smiles
 from equidrift.bench.displacements import of_one
 from equidrift.bench.machine import Progress, silent
 from equidrift.bench.rows import Row, means, row
+from equidrift.bench.trajectories_calibration import DRAWS, calibration, energy_score
 from equidrift.bench.trajectories_chains import chain_values, positions_of
 from equidrift.errors import EquidriftError
 from equidrift.mmff import mmff_system
@@ -28,7 +30,7 @@ from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
 
 GIVEN, AHEAD = 10, 20  # frames given and asked for
-SAMPLES = 5  # of a forecast
+METHODS = ("equidrift", "md", "mmff94-restart", "last-frame", "constant-velocity")
 LONG = 100  # frames of a long run
 SPACING_FS, STEP_FS = 5.0, 0.5
 TEMPERATURE_K, FRICTION_PER_FS = 300.0, 0.01
@@ -65,12 +67,12 @@ def heldout_smiles(folder: Path) -> dict[str, Iterator[str]]:
 
 
 def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
-    """Two runs (2, GIVEN + LONG, n, 3) from one state, the positions, velocities and
+    """Runs (1 + DRAWS, GIVEN + LONG, n, 3) from one state, the positions, velocities and
     given frames of which they share.
 
-    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the second run has other
-    random numbers after the given frames, and is what a perfect sampler would draw that
-    knew the velocities. None if the molecule cannot be made.
+    MMFF94, Langevin at 300 K and 0.01/fs, frames 5 fs apart; the runs after the first
+    have other random numbers after the given frames, and are what a perfect sampler would
+    draw that knew the velocities. None if the molecule cannot be made.
     """
     try:
         molecule = Molecule.from_smiles(smiles)
@@ -83,11 +85,14 @@ def heldout_dynamics(smiles: str, seed: int) -> Dynamics | None:
     run.run(WARM_STEPS)
     given = [run.run(inner) for _ in range(GIVEN)]
     shared = given[-1].positions_A, given[-1].velocities_A_fs
-    again = Langevin(system, shared[0], seed=seed + 1, velocities_A_fs=shared[1], **SETTINGS)
+    again = [
+        Langevin(system, shared[0], seed=seed + k, velocities_A_fs=shared[1], **SETTINGS)
+        for k in range(1, DRAWS + 1)
+    ]
     runs = np.array(
         [
             [s.positions_A for s in given] + [each.run(inner).positions_A for _ in range(LONG)]
-            for each in (run, again)
+            for each in (run, *again)
         ]
     )
     if not np.isfinite(runs).all():
@@ -105,7 +110,7 @@ def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
     cache = Path(os.environ.get("EQUIDRIFT_CACHE") or Path(tempfile.gettempdir()) / "equidrift")
     out = {}
     for source, smiles in heldout_smiles(folder).items():
-        path = cache / f"heldout-{source}-{count}.npz"
+        path = cache / f"heldout-{source}-{count}-{1 + DRAWS}.npz"
         if not path.exists():
             made: list[Dynamics] = []
             while len(made) < count:
@@ -118,13 +123,13 @@ def heldout(folder: Path, count: int) -> dict[str, list[Dynamics]]:
 
 
 def heldout_rows(folder: Path, count: int = 25, say: Progress = silent) -> list[Row]:
-    """`heldout-qm9/...` and `heldout-zinc/...`: ours, the dynamics themselves from the
-    true state, last frame, constant velocity.
+    """`heldout-qm9/...` and `heldout-zinc/...`: ours, plain dynamics from the frames, the
+    dynamics themselves from the true state, last frame, constant velocity.
     """
     rows = []
     for source, runs in heldout(folder, count).items():
         say(f"held-out molecules of {source}")
-        for method in ("equidrift", "mmff94-restart", "last-frame", "constant-velocity"):
+        for method in METHODS:
             each = [heldout_values(run, method, k) for k, run in enumerate(runs)]
             names = dict.fromkeys(name for values in each for name in values)
             values = means({name: [v.get(name, np.nan) for v in each] for name in names})
@@ -133,24 +138,30 @@ def heldout_rows(folder: Path, count: int = 25, say: Progress = silent) -> list[
 
 
 def heldout_values(run: Dynamics, method: str, number: int) -> dict[str, float]:
-    """The figures of one molecule: 10 -> 20 frames, the mean of 5 samples, and one run
+    """The figures of one molecule: 10 -> 20 frames, the mean of DRAWS samples, and one run
     of 100 frames against as many of MD.
     """
     molecule, both = run.molecule, run.positions_A.astype(np.float64)
     truth = both[0, GIVEN:]
     given = Trajectory(molecule, both[0, :GIVEN], SPACING_FS * np.arange(GIVEN, dtype=np.float64))
+    spent = {}
     if method == "mmff94-restart":
         ahead, chain = both[1:, GIVEN : GIVEN + AHEAD], both[1, GIVEN:]
-    elif method == "equidrift":
-        model = make_trajectory_model("default")
-        ahead = positions_of(
-            model.continue_(given, AHEAD, sample_seeds(3, SAMPLES * number, SAMPLES * (number + 1)))
-        )
-        chain = positions_of(model.continue_(given, LONG, sample_seeds(4, number, number + 1)))[0]
     else:
-        ahead = positions_of(
-            make_trajectory_model(method).continue_(given, AHEAD, sample_seeds(0, 0, 1))
-        )
-        chain = None
-    values = of_one(ahead, truth[:AHEAD])
-    return values if chain is None else values | chain_values(molecule, chain[None], truth[None])
+        sampled = method in ("equidrift", "md")
+        options = {k: SETTINGS[k] for k in ("temperature_K", "friction_per_fs")}
+        named = "default" if method == "equidrift" else method
+        model = make_trajectory_model(named, **(options if method == "md" else {}))
+        count = DRAWS if sampled else 1
+        begun = time.process_time()
+        made = model.continue_(given, AHEAD, sample_seeds(3, count * number, count * (number + 1)))
+        spent = {"cpu_s_per_trajectory": (time.process_time() - begun) / count}
+        ahead, chain = positions_of(made), None
+        if sampled:
+            long = model.continue_(given, LONG, sample_seeds(4, number, number + 1))
+            chain = positions_of(long)[0]
+    values = of_one(ahead, truth[:AHEAD]) | spent
+    if chain is None:
+        return values | {"CRPS": energy_score(ahead, truth[:AHEAD])}
+    values |= calibration(molecule, ahead, truth[:AHEAD])
+    return values | chain_values(molecule, chain[None], truth[None])

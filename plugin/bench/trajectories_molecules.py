@@ -17,9 +17,10 @@ from equidrift.adapters.openmm.simulation import Langevin
 from equidrift.bench.displacements import of_one
 from equidrift.bench.machine import Progress
 from equidrift.bench.rows import Row, means, row
+from equidrift.bench.trajectories_calibration import energy_score
 from equidrift.bench.trajectories_chains import bond_error, broken_percent, chain_rows, positions_of
+from equidrift.bench.trajectories_gfn2 import thermostat
 from equidrift.bench.trajectories_heldout import (
-    SAMPLES,
     SETTINGS,
     STEP_FS,
     TEMPERATURE_K,
@@ -36,24 +37,26 @@ from equidrift.registry import make_model, make_trajectory_model
 from equidrift.seeds import sample_seeds
 
 STRIDE = 10  # of GFN2-MD17's frames
+SAMPLES = 5  # of a forecast
+STARTS = 4  # of forecasts along one run, for each spacing
 
 
 def rows(folder: Path, data: dict[str, Dynamics], full: bool, say: Progress) -> list[Row]:
     """All rows of this file; `folder` is EQUIDRIFT_DATA."""
     some = ("aspirin", "ethanol", "uracil", "naphthalene")
     say("ten chained windows")
-    made = chain_rows(data, list(data) if full else some, 8 if full else 1)
+    made = chain_rows(data, list(data) if full else some, 8 if full else 2)
     say("interpolation and refinement")
-    made += interpolation_rows(data, list(data) if full else some, 8 if full else 1)
-    made += refinement_rows(data, some, 4 if full else 1)
+    made += interpolation_rows(data, list(data) if full else some, 8 if full else 4)
+    made += refinement_rows(data, some, 8 if full else 4)
     say("spacings")
     made += spacing_rows(folder, (5.0, 100.0, 1000.0, 10000.0) if full else (5.0, 100.0, 1000.0))
     return made + heldout_rows(folder, say=say)
 
 
 def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.0)) -> list[Row]:
-    """Two frames given and three ahead at several spacings, of the first held-out QM9
-    molecule; 10 ps is left to the long form.
+    """Two frames given and three ahead at several spacings, `STARTS` times of one run of
+    the first held-out QM9 molecule; 10 ps is left to the long form.
     """
     smiles = heldout_smiles(folder).get("qm9")
     if smiles is None:
@@ -64,10 +67,14 @@ def spacing_rows(folder: Path, spacings_fs: Sequence[float] = (5.0, 100.0, 1000.
     for fs in spacings_fs:
         run = Langevin(mmff_system(molecule), start, seed=1, **SETTINGS)
         run.run(WARM_STEPS)
-        frames = np.array([run.run(round(fs / STEP_FS)).positions_A for _ in range(5)])
-        for method in ("equidrift", "last-frame", "constant-velocity"):
-            values = spacing_values(molecule, frames, fs, method)
-            rows.append(row(f"spacing-{fs:g}fs/{method}", values, 1))  # one trajectory
+        frames = np.array([run.run(round(fs / STEP_FS)).positions_A for _ in range(5 * STARTS)])
+        for method in ("equidrift", "md", "last-frame", "constant-velocity"):
+            each = [
+                spacing_values(molecule, part, fs, method)
+                for part in frames.reshape(STARTS, 5, -1, 3)
+            ]
+            values = means({name: [v[name] for v in each] for name in each[0]})
+            rows.append(row(f"spacing-{fs:g}fs/{method}", values, STARTS))
     return rows
 
 
@@ -75,15 +82,15 @@ def spacing_values(
     molecule: Molecule, frames: NDArray[np.float64], spacing_fs: float, method: str
 ) -> dict[str, float]:
     """The figures of a forecast of the last three of five frames (5, n, 3)."""
-    ours = method == "equidrift"
-    options = {"temperature_K": TEMPERATURE_K} if ours else {}
-    model = make_trajectory_model("default" if ours else method, **options)
+    sampled = method in ("equidrift", "md")
+    options = {"temperature_K": TEMPERATURE_K} if sampled else {}
+    model = make_trajectory_model("default" if method == "equidrift" else method, **options)
     given = Trajectory(molecule, frames[:2], spacing_fs * np.arange(2, dtype=np.float64))
-    seeds = sample_seeds(5, 0, SAMPLES if ours else 1)
+    seeds = sample_seeds(5, 0, SAMPLES if sampled else 1)
     begun = time.process_time()
     made = positions_of(model.continue_(given, 3, seeds))
     return {
-        "cpu_s": time.process_time() - begun,
+        "cpu_s_per_trajectory": (time.process_time() - begun) / len(seeds),
         **of_one(made, frames[2:]),
         "bond_error_A": float(np.mean([bond_error(molecule, m, frames) for m in made])),
         "broken_percent": broken_percent(molecule, made, frames),
@@ -119,11 +126,16 @@ def gap_rows(part: Dynamics, gap: Gap) -> list[Row]:
         window = x[at : at + (frames - 1) * STRIDE + 1 : STRIDE]
         seen = np.where(given[:, None, None], window, np.nan)
         for method in ("equidrift", *gap.baselines):
-            ours = method == "equidrift"
-            model = make_trajectory_model("default" if ours else method)
-            seeds = sample_seeds(5, SAMPLES * k, SAMPLES * k + (SAMPLES if ours else 1))
+            sampled = method in ("equidrift", "md")
+            options = thermostat(part) if method == "md" else {}
+            named = "default" if method == "equidrift" else method
+            model = make_trajectory_model(named, **options)
+            seeds = sample_seeds(5, SAMPLES * k, SAMPLES * k + (SAMPLES if sampled else 1))
+            begun = time.process_time()
             made = model.complete(Trajectory(part.molecule, seen, times), given, seeds)[:, ~given]
-            values = of_one(made, window[~given])
+            values = {"cpu_s_per_trajectory": (time.process_time() - begun) / len(seeds)}
+            values |= of_one(made, window[~given])
+            values["CRPS"] = energy_score(made, window[~given])
             values["broken_percent"] = broken_percent(part.molecule, made, window)
             for name, value in values.items():
                 columns.setdefault(method, {}).setdefault(name, []).append(value)
@@ -139,7 +151,7 @@ def interpolation_rows(data: dict[str, Dynamics], names: Sequence[str], windows:
     given = (np.arange(30) < 5) | (np.arange(30) >= 25)
     rows = []
     for name in names:
-        gap = Gap(f"interpolate-{name}", given, windows, ("constant-velocity",))
+        gap = Gap(f"interpolate-{name}", given, windows, ("md", "last-frame", "constant-velocity"))
         made = gap_rows(data[name].part(0.8, 1.0), gap)
         rows += [{**one, "row": one["row"].replace("constant-velocity", "linear")} for one in made]
     return rows

@@ -3,14 +3,18 @@ network tells them from real ones, and what a small network learns from them abo
 ones.
 
 The small network is one layer of EGTN of width 16 (in place of EqMotion, whose code is
-not ours), trained with Adam at 5e-3 in batches of 128. Cross-entropy is that of a
-held-out fifth, ln 2 = .693 where the two cannot be told apart. The floor of each score
-is what a second set of real trajectories gets.
+not ours), trained with Adam at 5e-3 in batches of 128. Everything is scored once, by a
+judge that did not see it: of five parts each is scored by the network of the epoch that
+was best on a second one, trained on the other three, so that a judge that only learns by
+heart says ln 2 = .693, that the two cannot be told apart. The floor of each score is what
+a second set of real trajectories gets.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -35,6 +39,8 @@ from equidrift.weights import zoo
 
 Array = NDArray[np.float64]
 WIDTH, BATCH, LEARNING_RATE = 16, 128, 5e-3
+FOLDS = 5  # parts: three to learn from, one to stop by, one that is scored
+PATIENCE = 5  # epochs without a gain on the part to stop by
 FRAMES, STRIDE = 20, 10  # frames of a trajectory, and of GFN2-MD17 every tenth
 
 
@@ -53,6 +59,8 @@ class _Judge(nn.Module):
             times=False,
         )
         self.egtn, self.head = EGTN(sizes), nn.Linear(2 * WIDTH, 1)
+        nn.init.zeros_(self.head.weight)  # before it has learned anything it says 1/2
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, graph: Graph, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         clock = torch.arange(x.shape[1], dtype=x.dtype)
@@ -60,60 +68,93 @@ class _Judge(nn.Module):
         return moved, self.head(torch.cat([h.mean((1, 2)), h.amax((1, 2))], -1))[:, 0]
 
 
-def _trained(
-    graph: Graph, count: int, epochs: int, seed: int, loss: Callable[[_Judge, Tensor], Tensor]
-) -> _Judge:
-    """A judge trained on `loss(judge, indices)`; the user's random state is left alone."""
+@dataclass(frozen=True)
+class _Study:
+    """What a judge learns: `loss(judge, indices)` (k,) of each thing of `learn`; it is
+    stopped where that of `stop` is least.
+    """
+
+    loss: Callable[[_Judge, Tensor], Tensor]
+    learn: Tensor
+    stop: Tensor
+
+
+def _trained(graph: Graph, study: _Study, epochs: int, seed: int) -> _Judge:
+    """The judge of the best of at most `epochs` epochs, or of none; the user's random
+    state is left alone.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the forked state
         judge = _Judge(graph)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
+    best, least, waited = copy.deepcopy(judge.state_dict()), _mean_loss(judge, study), 0
     for _ in range(epochs):
-        for part in torch.split(torch.randperm(count, generator=generator), BATCH):
+        order = study.learn[torch.randperm(len(study.learn), generator=generator)]
+        for part in torch.split(order, BATCH):
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(judge, part))
+            torch.autograd.backward(study.loss(judge, part).mean())
             nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
             optimiser.step()
+        now, waited = _mean_loss(judge, study), waited + 1
+        if now < least:
+            best, least, waited = copy.deepcopy(judge.state_dict()), now, 0
+        if waited >= PATIENCE:
+            break
+    judge.load_state_dict(best)
     return judge.eval()
 
 
+@torch.no_grad()
+def _mean_loss(judge: _Judge, study: _Study) -> float:
+    return float(study.loss(judge, study.stop).mean())
+
+
+def _folds(count: int, seed: int) -> list[Tensor]:
+    """The numbers below `count` in FOLDS parts, at random."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return [order[k::FOLDS] for k in range(FOLDS)]
+
+
 def classification(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> Array:
-    """Cross-entropies of a classifier on each trajectory of a fifth that it did not
-    see; made and real (k, t, n, d), `graph` of the k.
+    """Cross-entropies (2 k,) of classifiers on made and real trajectories (k, t, n, d)
+    that they did not see, made ones first; `graph` of the k.
+
+    What is made for a graph and what is real of it come in the same part.
     """
     k = len(made)
     frames = torch.from_numpy(np.concatenate([made, real])).float()
-    label = torch.cat([torch.zeros(k), torch.ones(len(real))])
+    label = torch.cat([torch.zeros(k), torch.ones(k)])
     frames = (frames - frames.mean((1, 2), keepdim=True)) / frames.std()
-    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))
-    held, seen = order[: len(order) // 5], order[len(order) // 5 :]
     none = torch.zeros(frames.shape[1], dtype=torch.bool)
 
     def cross_entropy(judge: _Judge, i: Tensor) -> Tensor:
         logits = judge(graph[i % k], frames[i], none)[1]
         return functional.binary_cross_entropy_with_logits(logits, label[i], reduction="none")
 
-    judge = _trained(
-        graph,
-        len(seen),
-        epochs,
-        seed,
-        lambda network, part: cross_entropy(network, seen[part]).mean(),
-    )
-    with torch.no_grad():
-        return np.asarray(cross_entropy(judge, held).numpy(), np.float64)
+    parts = [torch.cat([part, part + k]) for part in _folds(k, seed)]
+    found = torch.zeros(2 * k)
+    for fold, scored in enumerate(parts):
+        stop = (fold + 1) % FOLDS
+        learn = torch.cat([p for j, p in enumerate(parts) if j not in (fold, stop)])
+        judge = _trained(graph, _Study(cross_entropy, learn, parts[stop]), epochs, seed)
+        with torch.no_grad():
+            found[scored] = cross_entropy(judge, scored)
+    return np.asarray(found.numpy(), np.float64)
 
 
 def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 0) -> Array:
     """Mean squared errors (k,) on real trajectories of a forecaster, first half to
-    second, that was trained on made ones.
+    second, that was trained on made ones, and stopped where a fifth of those says.
     """
     half = made.shape[1] // 2
     given = torch.arange(made.shape[1]) < half
     scale = float(real.std())
+    sets = [
+        torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)
+    ]
 
-    def error(judge: _Judge, which: Tensor, i: Tensor) -> Tensor:
+    def error(which: Tensor, judge: _Judge, i: Tensor) -> Tensor:
         x = which[i]
         last = x[:, half - 1 : half]
         ahead = torch.arange(1, x.shape[1] - half + 1, dtype=x.dtype)[None, :, None, None]
@@ -122,14 +163,11 @@ def prediction(graph: Graph, made: Array, real: Array, epochs: int, seed: int = 
         apart: Tensor = (moved[:, half:] - x[:, half:]).square()
         return apart.mean((1, 2, 3))
 
-    sets = [
-        torch.from_numpy(a - a.mean((1, 2), keepdims=True)).float() / scale for a in (made, real)
-    ]
-    judge = _trained(
-        graph, len(made), epochs, seed, lambda network, part: error(network, sets[0], part).mean()
-    )
+    stop, *learn = _folds(len(made), seed)
+    study = _Study(lambda judge, i: error(sets[0], judge, i), torch.cat(learn), stop)
+    judge = _trained(graph, study, epochs, seed)
     with torch.no_grad():
-        errors = error(judge, sets[1], torch.arange(len(real)))
+        errors = error(sets[1], judge, torch.arange(len(real)))
     return np.asarray(scale**2 * errors.numpy(), np.float64)
 
 

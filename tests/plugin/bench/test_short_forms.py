@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from equidrift.bench import sampling, sampling_drugs, trajectories, trajectories_molecules
+from equidrift.bench import (
+    sampling,
+    sampling_drugs,
+    trajectories,
+    trajectories_gfn2,
+    trajectories_molecules,
+)
 from equidrift.bench.machine import silent
 from equidrift.bench.trajectories_chains import chain_rows
+from equidrift.models.trajectories.dynamics import load_gfn2_md
 from tests.tools.loading import DATA
 
 pytestmark = [
@@ -34,9 +41,9 @@ def test_nbody_rows_have_errors_and_counts() -> None:
 
 
 def test_molecule_trajectory_rows_have_errors_and_counts() -> None:
-    data = trajectories.load_gfn2_md(DATA / "gfn2_md")
+    data = load_gfn2_md(DATA / "gfn2_md")
     short = {"ethanol": data["ethanol"]}
-    rows = trajectories.molecule_rows("ethanol", data["ethanol"], False)
+    rows = trajectories_gfn2.molecule_rows("ethanol", data["ethanol"], False)
     rows += chain_rows(short, ["ethanol"], 2, energies=1)
     rows += trajectories_molecules.interpolation_rows(short, ["ethanol"], 2)
     rows += trajectories_molecules.refinement_rows(short, ["ethanol"], 2)
@@ -45,6 +52,14 @@ def test_molecule_trajectory_rows_have_errors_and_counts() -> None:
     ours = found["gfn2md17-ethanol/equidrift"]
     assert ours["ADE"] < found["gfn2md17-ethanol/last-frame"]["ADE"] and ours["ADE_se"] > 0
     assert found["gfn2md17-mean/equidrift-chained"]["n"] == 2
+    counts = {
+        values["n"] for name, values in found.items() if name.startswith("gfn2md17-ethanol/")
+    } - {2}
+    assert counts == {trajectories_gfn2.WINDOWS}  # every method on the same windows
+    assert found["gfn2md17-ethanol/md"]["cpu_s_per_trajectory"] > 0
+    assert found["interpolate-ethanol/md"]["ADE"] < found["interpolate-ethanol/linear"]["ADE"]
+    for name in ("equidrift", "md"):
+        assert found[f"gfn2md17-ethanol/{name}"]["CRPS"] < found[f"gfn2md17-ethanol/{name}"]["ADE"]
 
 
 def test_sampling_rows_have_counts(monkeypatch: pytest.MonkeyPatch) -> None:

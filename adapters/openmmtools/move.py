@@ -18,6 +18,7 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import plain
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
 from equidrift.montecarlo.proposals import proposer_from_dict
+from equidrift.montecarlo.velocities import Shells
 from equidrift.protocols import StorableProposer
 from equidrift.registry import host_function
 from equidrift.seeds import check_seed
@@ -29,8 +30,11 @@ class TorsionProposalMove(MCMCMove):
     """Tries proposals on a sampler state; the state's own System decides, whatever it
     is (alchemical, restrained, at any temperature).
 
-    Velocities are drawn anew after an accepted proposal, and stay what they were after
-    rejections. openmmtools rebuilds moves from their state (one copy a thermodynamic
+    Velocities are turned along with the atoms by an accepted proposal
+    (`equidrift.montecarlo.velocities`), and stay what they were after rejections: drawn
+    anew they would heat stiff bonds, as LangevinDynamicsMove's lag half a step behind the
+    positions. With constraints between atoms that are not bonded (rigid angles) they
+    are drawn anew. openmmtools rebuilds moves from their state (one copy a thermodynamic
     state): it is plain data, the proposer as JSON. Random numbers come from (seed, uses
     of this move, the thermodynamic state, the sampler state), so that copies of one
     move draw different numbers for different states and replicas, and the same numbers
@@ -38,16 +42,21 @@ class TorsionProposalMove(MCMCMove):
 
     Parameters
     ----------
-    proposer : with a density and `to_dict`, see `equidrift.protocols.Proposer`.
-    n_proposals : each time the move is applied.
-    atoms : particles the proposer moves; None takes all but virtual sites.
-    seed : of the random stream.
+    proposer : Proposer
+        With a density and `to_dict`, see `equidrift.protocols.Proposer`.
+    n_proposals : int, optional
+        Each time the move is applied.
+    atoms : (k,) array, optional
+        Particles the proposer moves; None takes all but virtual sites.
+    seed : int, optional
+        Of the random stream.
 
     Raises
     ------
     InexactProposalError
-        where the proposer has no density. InputTypeError where it cannot be written as
-        plain data.
+        If the proposer has no density.
+    InputTypeError
+        If it cannot be written as plain data.
 
     Examples
     --------
@@ -115,21 +124,38 @@ class TorsionProposalMove(MCMCMove):
                 f"OpenMM cannot make a Context of this ThermodynamicState: {error}; check its "
                 "System and box, and the platform of the ContextCache"
             ) from error
-        if self._moves is None or self._moves.context is not context:
-            self._moves = host_function("openmm", "ContextMoves")(
-                context, self.proposer, atoms=self.atoms
-            )
-        if self._moves.virtual:
+        moves = self._moves_of(context)
+        if moves.virtual:
             context.computeVirtualSites()
         kelvin = float(thermodynamic_state.temperature.value_in_unit_system(_MD))
         rng = self._stream(kelvin, context, sampler_state)
         self.n_applied += 1
-        options = {"temperature_K": kelvin, "rng": rng, "statistics": self._statistics}
-        accepted, _, _ = self._moves.apply(self.n_proposals, **options)
-        if accepted:
-            sampler_state.update_from_context(
-                context, ignore_velocities=sampler_state.velocities is None
+        velocities = sampler_state.velocities
+        redraws = velocities is not None and not self._shells.keep(moves.check.constraints)
+        accepted, _, new_A = moves.apply(
+            self.n_proposals,
+            temperature_K=kelvin,
+            rng=rng,
+            statistics=self._statistics,
+            velocities=redraws,
+        )
+        if not accepted:
+            return
+        old_A = sampler_state.positions.value_in_unit(unit.angstrom)[moves.atoms]
+        sampler_state.update_from_context(context, ignore_velocities=not redraws)
+        if velocities is not None and not redraws:
+            carried = np.array(velocities.value_in_unit_system(_MD), np.float64)
+            carried[moves.atoms] = self._shells.carried(old_A, new_A, carried[moves.atoms])
+            sampler_state.velocities = carried * unit.nanometer / unit.picosecond
+
+    def _moves_of(self, context: Any) -> Any:
+        """The moves of a Context, whose checks are made once."""
+        if self._moves is None or self._moves.context is not context:
+            self._moves = host_function("openmm", "ContextMoves")(
+                context, self.proposer, atoms=self.atoms
             )
+            self._shells = Shells(len(self._moves.atoms), self._moves.bonds)
+        return self._moves
 
     def _stream(self, kelvin: float, context: Any, sampler_state: Any) -> np.random.Generator:
         """Random numbers of this use."""

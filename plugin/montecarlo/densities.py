@@ -51,12 +51,17 @@ def floor_for(frames: int) -> float:
 
 
 class TorusDensity(Protocol):
-    """A normalised density of m torsions, or of a block of them given the others."""
+    """A normalised density of m torsions, or of a block of them given the others.
 
-    @property
-    def n_torsions(self) -> int:
-        """How many torsions it is of."""
-        ...
+    Inherit and give `draw` and `log_prob`.
+
+    Attributes
+    ----------
+    n_torsions : int
+        How many torsions it is of.
+    """
+
+    n_torsions: int
 
     def sample(
         self,
@@ -66,6 +71,12 @@ class TorusDensity(Protocol):
         block: Block | None = None,
     ) -> Floats:
         """(n, m) torsions; with a block, those outside it are copied from `given` (m,)."""
+        return _filled(self.draw(n, rng, given, block), given, block)
+
+    def draw(
+        self, n: int, rng: np.random.Generator, given: Floats | None, block: Block | None
+    ) -> Floats:
+        """(n, m) torsions; with a block (b,) those of the block alone, (n, b)."""
         ...
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
@@ -89,25 +100,19 @@ class GeometryDensity(Protocol):
         ...
 
 
-class Uniform:
+class Uniform(TorusDensity):
     """The uniform density on the torus."""
 
     def __init__(self, n_torsions: int):
         self.n_torsions = n_torsions
 
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        given: Floats | None = None,
-        block: Block | None = None,
+    def draw(
+        self, n: int, rng: np.random.Generator, given: Floats | None, block: Block | None
     ) -> Floats:
-        """See `TorusDensity.sample`."""
-        return _filled(
-            rng.uniform(-np.pi, np.pi, (n, self.n_torsions if block is None else len(block))),
-            given,
-            block,
-        )
+        """See `TorusDensity.draw`."""
+        del given
+        width = self.n_torsions if block is None else len(block)
+        return rng.uniform(-np.pi, np.pi, (n, width))
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
         """See `TorusDensity.log_prob`."""
@@ -116,7 +121,7 @@ class Uniform:
         )
 
 
-class Histogram:
+class Histogram(TorusDensity):
     """A density that is constant in each cell of a grid.
 
     Parameters
@@ -169,14 +174,10 @@ class Histogram:
         floor = floor_for(len(frames)) if floor is None else floor
         return cls(np.log((1 - floor) * density / density.sum() + floor / density.size))
 
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        given: Floats | None = None,
-        block: Block | None = None,
+    def draw(
+        self, n: int, rng: np.random.Generator, given: Floats | None, block: Block | None
     ) -> Floats:
-        """See `TorusDensity.sample`."""
+        """See `TorusDensity.draw`."""
         table = self.table if block is None else self.table[self._slice(_need(given), block)]
         shape = table.shape
         flat = np.cumsum(table.ravel())
@@ -187,7 +188,8 @@ class Histogram:
         phi = (np.stack(cells, axis=1) + rng.random((n, len(shape)))) * (
             _TWO_PI / self.bins
         ) - np.pi
-        return _filled(phi, given, None if block is None else np.sort(block))
+        # the table's axes stand in the order of the torsions, the block in its own
+        return phi if block is None else phi[:, np.argsort(np.argsort(block))]
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
         """See `TorusDensity.log_prob`."""
@@ -204,7 +206,7 @@ class Histogram:
         return tuple(slice(None) if k in block else cells[k] for k in range(self.n_torsions))
 
 
-class WrappedMixture:
+class WrappedMixture(TorusDensity):
     """A mixture whose components are products of wrapped normals: any conditional of it
     is a mixture again.
 
@@ -267,24 +269,18 @@ class WrappedMixture:
             np.vstack([sigmas, flat]),
         )
 
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        given: Floats | None = None,
-        block: Block | None = None,
+    def draw(
+        self, n: int, rng: np.random.Generator, given: Floats | None, block: Block | None
     ) -> Floats:
-        """See `TorusDensity.sample`."""
+        """See `TorusDensity.draw`."""
         weights, which = self.weights, np.arange(self.n_torsions)
         if block is not None:
             which = block
             log_w = self._log_rest(_need(given)[None], block)[0]
             weights = np.exp(log_w - log_w.max())
         pick = rng.choice(len(weights), n, p=weights / weights.sum())
-        phi = self.means[pick][:, which] + self.sigmas[pick][:, which] * rng.standard_normal(
-            (n, len(which))
-        )
-        return _filled(wrap(phi), given, block)
+        noise = rng.standard_normal((n, len(which)))
+        return wrap(self.means[pick][:, which] + self.sigmas[pick][:, which] * noise)
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
         """See `TorusDensity.log_prob`."""

@@ -17,8 +17,9 @@ from openmmtools import cache, mcmc, multistate, states, utils
 from equidrift.adapters.openmmtools.move import TorsionProposalMove
 from equidrift.errors import InexactProposalError, InputError, InputTypeError
 from equidrift.mmff import mmff_system
-from equidrift.montecarlo.proposals import LocalTorsionProposer
+from equidrift.montecarlo.proposals import LocalTorsionProposer, uniform_proposer
 from equidrift.records import Proposal
+from equidrift.torsions import TorsionTree
 from equidrift.units import KJ_MOL_PER_EV
 from tests.sampling import BUTANE, LOPSIDED, TREE, UNIFORM, p_value, rigid_density, start_A
 
@@ -133,6 +134,44 @@ def test_velocities_change_with_accepted_moves_only(contexts):
         changed.append(not np.array_equal(before, sampler.velocities / sampler.velocities.unit))
         assert changed[-1] is (move.statistics["accepted"] > accepted)
     assert 0 < sum(changed) < 30
+
+
+def test_stiff_bonds_hold_half_a_kT_beside_langevin_dynamics(contexts):
+    """Of a freely jointed chain every turn is accepted, and equipartition tells the
+    energy of a bond, whatever else is done. Velocities drawn anew gave 1.05 (w dt = .5).
+    """
+    n, stiffness, length_nm = 24, 250000.0, 0.15
+    pairs = [(k, k + 1) for k in range(n - 1)]
+    system, bonds = openmm.System(), openmm.HarmonicBondForce()
+    for _ in range(n):
+        system.addParticle(12.0)
+    for i, j in pairs:
+        bonds.addBond(i, j, length_nm, stiffness)
+    system.addForce(bonds)
+    state = states.ThermodynamicState(system, 300 * unit.kelvin)
+    steps = np.random.default_rng(0).standard_normal((n, 3))
+    steps *= length_nm / np.linalg.norm(steps, axis=1, keepdims=True)
+    sampler = states.SamplerState(
+        np.cumsum(steps, axis=0) * unit.nanometer,
+        velocities=np.zeros((n, 3)) * unit.nanometer / unit.picosecond,
+    )
+    turns = uniform_proposer(TorsionTree(n, pairs, pairs[1:-1]), block_size=1)
+    langevin = mcmc.LangevinDynamicsMove(
+        timestep=0.5 * np.sqrt(6 / stiffness) * unit.picosecond,
+        collision_rate=50 / unit.picosecond,
+        n_steps=3,
+    )
+    move = mcmc.SequenceMove([TorsionProposalMove(turns, 1, seed=1), langevin])
+    energies = []
+    for _ in range(2000):
+        move.apply(state, sampler, context_cache=contexts)
+        x = sampler.positions.value_in_unit(unit.nanometer)
+        stretch = np.linalg.norm(np.diff(x, axis=0), axis=1) - length_nm
+        energies.append(0.5 * stiffness * (stretch**2).mean())
+    half_kT = 0.5 * unit.MOLAR_GAS_CONSTANT_R.value_in_unit_system(unit.md_unit_system) * 300
+    blocks = np.array(energies[200:]).reshape(20, -1).mean(axis=1) / half_kT
+    assert abs(blocks.mean() - 1) < 3 * blocks.std(ddof=1) / np.sqrt(20)
+    assert blocks.std(ddof=1) / np.sqrt(20) < 0.015
 
 
 def test_replica_exchange_with_storage_and_resume(tmp_path, contexts):

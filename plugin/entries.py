@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 from equidrift.errors import ModelError
 
@@ -51,7 +50,7 @@ def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "a package"
 
 
-def others_factory(name: str, value: str) -> Any:
+def others_factory(name: str, value: str) -> Callable[..., object]:
     """The factory of another package's model.
 
     Raises
@@ -72,4 +71,5 @@ def others_factory(name: str, value: str) -> Any:
             f"the model {name!r} of another package is no factory: {value} is "
             f"{type(factory).__name__}; update or remove it"
         )
-    return factory
+    made: Callable[..., object] = factory
+    return made

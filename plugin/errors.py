@@ -118,6 +118,7 @@ class NoValidSamplesError(EquidriftError, RuntimeError):
     """
 
     def __init__(self, message: str, reasons: Mapping[str, int], partial: Any = None):
+        # Any: the records lie above this module, and a list or an Ensemble depends on the engine
         self.reasons, self.partial = dict(reasons), partial
         counts = (
             ", ".join(f"{name} {count}" for name, count in sorted(self.reasons.items())) or "none"

@@ -60,8 +60,7 @@ def largest_fragment(molecule: Molecule) -> Molecule:
         "axial": _rows(molecule.axial, place, 4),
         "smiles": "",
     }
-    for name in (*LABELS, "isotopes", "atom_maps"):
-        values = getattr(molecule, name)
+    for name, values in molecule.named((*LABELS, "isotopes", "atom_maps")).items():
         if values is not None and len(values):
             fields[name] = [values[k] for k in atoms.tolist()]
     whole = molecule.replace(**fields)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.text import MAX_NAME, MAX_VALUE, check_text
+
+S = TypeVar("S", np.float64, np.int64, np.bool_)
+T = TypeVar("T")
+# what `records[pick]` takes: an index, a slice, a mask or a list of indices
+Pick = int | np.integer | slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]
+_WORDS = {np.float64: "numbers", np.int64: "whole numbers", np.bool_: "True and False"}
 
 
 class Frozen:
@@ -20,7 +26,7 @@ class Frozen:
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        fields = self.named(f.name for f in dataclasses.fields(self) if f.init)
         plain = {
             name: dict(value) if isinstance(value, MappingProxyType) else value
             for name, value in fields.items()
@@ -29,6 +35,21 @@ class Frozen:
 
     if TYPE_CHECKING:  # what `dataclasses` asks of the class; only dataclasses inherit this
         __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def named(self, names: Iterable[str]) -> dict[str, Any]:
+        """The fields of these names, for tables of fields that are treated alike.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Names of fields.
+
+        Returns
+        -------
+        dict
+            Name -> value, in the order of `names`.
+        """
+        return {name: getattr(self, name) for name in names}
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed.
@@ -46,13 +67,13 @@ class Frozen:
         return dataclasses.replace(self, **changes)
 
 
-def _rebuilt(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _rebuilt(kind: type[T], fields: dict[str, Any]) -> T:
     return kind(**fields)
 
 
 def frozen_array(
-    value: ArrayLike, dtype: Any, shape: tuple[int | None, ...], name: str
-) -> NDArray[Any]:
+    value: ArrayLike, dtype: type[S], shape: tuple[int | None, ...], name: str
+) -> NDArray[S]:
     """A read-only copy of `value` with the given dtype; `None` in `shape` matches any
     length.
     """
@@ -61,7 +82,7 @@ def frozen_array(
         if dtype is np.int64 and not np.array_equal(array, np.asarray(value)):
             raise ValueError("not whole numbers")
     except (TypeError, ValueError, OverflowError) as error:
-        wanted = {np.int64: "whole numbers", np.float64: "numbers"}.get(dtype, "True and False")
+        wanted = _WORDS[dtype]
         raise InputError(f"{name} must be {wanted} in an array: {error}") from error
     if array.size == 0 and len(shape) > 1:
         array = array.reshape([length or 0 for length in shape])
@@ -74,7 +95,7 @@ def frozen_array(
     return array
 
 
-def texts_by_name(properties: Any, what: str) -> dict[str, str]:
+def texts_by_name(properties: object, what: str) -> dict[str, str]:
     """Properties by name, as text; numbers are written as Python writes them."""
     if not isinstance(properties, Mapping):
         raise InputTypeError(
@@ -88,7 +109,7 @@ def texts_by_name(properties: Any, what: str) -> dict[str, str]:
     return texts
 
 
-def text_columns(properties: Any, n: int) -> dict[str, tuple[str, ...]]:
+def text_columns(properties: object, n: int) -> dict[str, tuple[str, ...]]:
     """Properties of n samples: name -> n texts."""
     columns = {}
     if not isinstance(properties, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from equidrift.errors import InputError, InputTypeError, MoleculeError, UnknownNameError
 from equidrift.records import Ensemble, Molecule, Trajectory
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openmm import app
 
 
-def as_molecule(what: Any, *, smiles: str | None = None, charge: int | None = None) -> Molecule:
+def as_molecule(what: object, *, smiles: str | None = None, charge: int | None = None) -> Molecule:
     """The Molecule of a SMILES, a Molecule, an Ensemble, an RDKit Mol or an `ase.Atoms`.
 
     Parameters
@@ -77,7 +77,7 @@ def check_charge(molecule: Molecule, charge: int | None) -> Molecule:
     return molecule
 
 
-def _host(what: Any) -> str:
+def _host(what: object) -> str:
     """The package an object's class, or a base of it, comes from: no host is imported
     to find out.
     """
@@ -85,7 +85,7 @@ def _host(what: Any) -> str:
     return next((host for host in ("rdkit", "ase") if host in packages), "")
 
 
-def as_ensemble(what: Any, *, charge: int | None = None) -> Ensemble:
+def as_ensemble(what: object, *, charge: int | None = None) -> Ensemble:
     """The conformers in an Ensemble, an RDKit Mol or a list of ase.Atoms.
 
     Parameters
@@ -126,7 +126,7 @@ def as_ensemble(what: Any, *, charge: int | None = None) -> Ensemble:
     return ensemble
 
 
-def as_trajectory(what: Any, *, charge: int | None = None) -> Any:
+def as_trajectory(what: object, *, charge: int | None = None) -> object:
     """A Trajectory from a Universe, an AtomGroup or `ase.Atoms`; anything else comes
     back as it is, for the checks to judge.
 
@@ -148,7 +148,7 @@ def as_trajectory(what: Any, *, charge: int | None = None) -> Any:
     return made
 
 
-def _trajectory(what: Any, charge: int | None) -> Any:
+def _trajectory(what: object, charge: int | None) -> object:
     if isinstance(what, Trajectory):
         return what
     first = what[0] if isinstance(what, list | tuple) and what else what
@@ -162,7 +162,7 @@ def _trajectory(what: Any, charge: int | None) -> Any:
 
 
 def from_openmm(
-    topology: app.Topology, positions: Any = None, *, formal_charges: Any = None
+    topology: app.Topology, positions: object = None, *, formal_charges: object = None
 ) -> Molecule | Ensemble:
     """A Molecule, or with positions an Ensemble whose stereo is that of the first
     conformer (a Topology carries none).

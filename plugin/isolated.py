@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any, TypeVar
 
 from equidrift.errors import CrashError, InputError, InputTypeError, TimeLimitError
@@ -31,10 +32,11 @@ T = TypeVar("T")
 _LENGTH_BYTES = 8  # before each message: how long it is
 _GRACE_S = 5  # the child's own alarm rings this much later; it counts only where the parent is gone
 _SHOWN_CHARACTERS = 300  # of what a library printed before it died
+_HAS_ALARM = hasattr(signal, "SIGALRM")  # Windows has none
 _COMMAND = "from equidrift.isolated import serve; serve()"
 
 
-def run_apart(function: Callable[..., T], *args: Any, timeout_s: float, what: str = "") -> T:
+def run_apart(function: Callable[..., T], *args: object, timeout_s: float, what: str = "") -> T:
     """Call `function(*args)` in a child process, and return its value.
 
     Parameters
@@ -79,7 +81,7 @@ def run_apart(function: Callable[..., T], *args: Any, timeout_s: float, what: st
     raise value
 
 
-def _checked_limit(timeout_s: Any) -> float:
+def _checked_limit(timeout_s: object) -> float:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
         raise InputTypeError(
             f"timeout_s must be a number of seconds, not {timeout_s!r}; give for example 60"
@@ -89,16 +91,17 @@ def _checked_limit(timeout_s: Any) -> float:
     return float(timeout_s)
 
 
-def _name_of(function: Any) -> str:
-    inner = getattr(function, "func", function)
+def _name_of(function: object) -> str:
+    inner = function.func if isinstance(function, partial) else function
+    # a callable object has no name of its own
     return str(getattr(inner, "__qualname__", None) or type(inner).__name__)
 
 
-def _pickled(function: Any, args: tuple[Any, ...]) -> bytes:
+def _pickled(function: object, args: tuple[Any, ...]) -> bytes:
     """The call as bytes; refuses what a fresh interpreter could not import."""
-    inner = getattr(function, "func", function)
+    inner = function.func if isinstance(function, partial) else function
     name = _name_of(function)
-    if getattr(inner, "__module__", None) == "__main__":
+    if inner.__module__ == "__main__":
         raise InputTypeError(
             f"{name} is defined in __main__, which another process cannot import; put it "
             f"into a module"
@@ -174,7 +177,7 @@ class _Child:
 
     def _raise_dead(self, expired: bool, limit_s: float, what: str) -> None:
         code = self.process.wait()
-        if expired or code == -getattr(signal, "SIGALRM", 0):
+        if expired or (_HAS_ALARM and code == -signal.SIGALRM):
             raise TimeLimitError(
                 f"{what} took longer than {limit_s:g} s and was stopped; give it more time, "
                 f"or leave it out",
@@ -259,7 +262,7 @@ def _forget_children() -> None:
 
 _kept: list[_Child] = []  # not to be collected in a fork, which would wait for processes of another
 atexit.register(close_children)
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # Windows does not fork
     os.register_at_fork(after_in_child=_forget_children)
 
 
@@ -277,7 +280,7 @@ def serve() -> None:
     devnull = os.open(os.devnull, os.O_RDWR)
     os.dup2(devnull, 0)
     os.dup2(2, 1)  # what a library prints must not come between the answers
-    if hasattr(signal, "SIGALRM"):
+    if _HAS_ALARM:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
     _send(answers, b"ready")
@@ -293,7 +296,7 @@ def serve() -> None:
 
 def _set_alarm(seconds: float) -> None:
     """End this process after a time even where the parent cannot; 0 takes that back."""
-    if hasattr(signal, "setitimer"):
+    if _HAS_ALARM:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 

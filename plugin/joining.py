@@ -35,7 +35,7 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
     drawn = sum(part.provenance.get("drawn", len(part)) for part in parts)
     arrays: dict[str, Any] = {"positions_A": np.concatenate([part.positions_A for part in parts])}
     for name in ("seeds", "valid", "log_prob", "energies_eV"):
-        columns = [getattr(part, name) for part in parts]
+        columns = [part.named([name])[name] for part in parts]
         arrays[name] = (
             None if any(column is None for column in columns) else np.concatenate(columns)
         )

@@ -103,23 +103,18 @@ class MMFFParameters(Frozen):
 
     def __post_init__(self) -> None:
         check_variant(self.variant)
-        for name in ("types", "charges_e"):
-            if len(getattr(self, name)) != self.n_atoms:
-                raise InputError(
-                    f"{name} has {len(getattr(self, name))} entries for {self.n_atoms} atoms"
-                )
+        for name, column in self.named(("types", "charges_e")).items():
+            if len(column) != self.n_atoms:
+                raise InputError(f"{name} has {len(column)} entries for {self.n_atoms} atoms")
         for name, (width, columns) in _TABLES.items():
-            index = getattr(self, name)
+            index = self.named([name])[name]
             if index.ndim != 2 or index.shape[1] != width:
                 raise InputError(f"{name} has shape {index.shape}, expected (any, {width})")
             if index.size and not (index.min() >= 0 and index.max() < self.n_atoms):
                 raise InputError(f"{name} names an atom outside 0 to {self.n_atoms - 1}")
-            for column in columns:
-                if len(getattr(self, column)) != len(index):
-                    raise InputError(
-                        f"{column} has {len(getattr(self, column))} rows, but {name} has "
-                        f"{len(index)}"
-                    )
+            for label, column in self.named(columns).items():
+                if len(column) != len(index):
+                    raise InputError(f"{label} has {len(column)} rows, but {name} has {len(index)}")
         for value in vars(self).values():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)

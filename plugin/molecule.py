@@ -96,7 +96,7 @@ class Molecule(Frozen):
         self._check_labels()
         self._set("properties", MappingProxyType(texts_by_name(self.properties, "properties")))
 
-    def _set(self, field: str, value: Any) -> None:
+    def _set(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
 
     def _check_graph(self) -> None:
@@ -108,8 +108,8 @@ class Molecule(Frozen):
         self._set("bond_orders", frozen_array(self.bond_orders, np.float64, (m,), "bond_orders"))
         charges = frozen_array(self.formal_charges, np.int64, (n,), "formal_charges")
         self._set("formal_charges", charges)
-        for label in ("tetrahedral", "double_bonds", "axial"):
-            self._set(label, frozen_array(getattr(self, label), np.int64, (None, 5), label))
+        for label, rows in self.named(("tetrahedral", "double_bonds", "axial")).items():
+            self._set(label, frozen_array(rows, np.int64, (None, 5), label))
         for label, index in (
             ("bonds", self.bonds),
             ("tetrahedral", self.tetrahedral),
@@ -130,8 +130,10 @@ class Molecule(Frozen):
                 f"numbers must be atomic numbers 1 to {len(SYMBOLS) - 1}, got "
                 f"{sorted(set(self.numbers.tolist()))}"
             )
-        for label, most in (("isotopes", MAX_ISOTOPE), ("atom_maps", MAX_ATOM_MAP)):
-            value = getattr(self, label)
+        for label, value, most in (
+            ("isotopes", self.isotopes, MAX_ISOTOPE),
+            ("atom_maps", self.atom_maps, MAX_ATOM_MAP),
+        ):
             array = frozen_array(value if len(value) else np.zeros(n), np.int64, (n,), label)
             if n and not (array.min() >= 0 and array.max() <= most):
                 odd = array.min() if array.min() < 0 else array.max()
@@ -157,8 +159,7 @@ class Molecule(Frozen):
         n = len(self.numbers)
         check_text(self.name, "name", MAX_NAME, lines=True)
         check_text(self.smiles, "smiles", MAX_SMILES)
-        for label in LABELS:
-            value = getattr(self, label)
+        for label, value in self.named(LABELS).items():
             if value is None:
                 continue
             if len(value) != n:

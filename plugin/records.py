@@ -5,6 +5,7 @@ Proposal. Immutable; A, eV, fs, K.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.errors import InputError
-from equidrift.frozen import Frozen, frozen_array, text_columns
+from equidrift.frozen import Frozen, Pick, frozen_array, text_columns
 from equidrift.molecule import (
     LABELS,
     MAX_ATOM_MAP,
@@ -103,12 +104,12 @@ class Ensemble(Frozen):
             self,
             "valid",
             frozen_array(
-                np.ones(n, bool) if self.valid is None else self.valid, bool, (n,), "valid"
+                np.ones(n, bool) if self.valid is None else self.valid, np.bool_, (n,), "valid"
             ),
         )
-        for label in ("log_prob", "energies_eV"):
-            if getattr(self, label) is not None:
-                fix(self, label, frozen_array(getattr(self, label), np.float64, (n,), label))
+        for label, value in self.named(("log_prob", "energies_eV")).items():
+            if value is not None:
+                fix(self, label, frozen_array(value, np.float64, (n,), label))
         scores = {
             key: frozen_array(value, np.float64, (n,), f"scores[{key!r}]")
             for key, value in self.scores.items()
@@ -120,7 +121,7 @@ class Ensemble(Frozen):
     def __len__(self) -> int:
         return len(self.positions_A)
 
-    def __getitem__(self, index: Any) -> Ensemble:
+    def __getitem__(self, index: Pick) -> Ensemble:
         """The samples that `index` (int, slice, mask or list) picks, as an Ensemble."""
         pick = np.arange(len(self))[index]
         pick = np.atleast_1d(pick)
@@ -141,7 +142,7 @@ class Ensemble(Frozen):
         model = self.provenance.get("model", "?")
         return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {model})"
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file; the suffix picks the format (see
         `equidrift.registry.ENSEMBLE_WRITERS`).
         """
@@ -231,7 +232,7 @@ class Trajectory(Frozen):
     def __len__(self) -> int:
         return len(self.positions_A)
 
-    def __getitem__(self, index: Any) -> Trajectory:
+    def __getitem__(self, index: Pick) -> Trajectory:
         """The frames that `index` (int, slice, mask or list) picks, as a Trajectory."""
         pick = np.atleast_1d(np.arange(len(self))[index])
         box_A = self.box_A
@@ -266,7 +267,7 @@ class Trajectory(Frozen):
         """The frames as conformers; times and box are left behind."""
         return Ensemble(self.molecule, self.positions_A, provenance=self.provenance)
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file; the suffix picks the format (see
         `equidrift.registry.TRAJECTORY_WRITERS`).
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
 
 from equidrift.errors import InputError, InputTypeError
 
@@ -20,7 +19,7 @@ _SHOWN = 40  # characters of a text in a message
 _LINE = re.compile(r"\s*(\S*)(?:\s+(\|[^|]*\|)(?=\s|$))?\s*(.*)", re.DOTALL)
 
 
-def check_text(text: Any, what: str, most: int, *, lines: bool = False) -> str:
+def check_text(text: object, what: str, most: int, *, lines: bool = False) -> str:
     """Return `text`, or say why it cannot be used.
 
     Parameters

@@ -152,6 +152,7 @@ def save_weights(path: str | Path, state: dict[str, Any], card: dict[str, Any]) 
     _check_card(card)
     path = Path(path).with_suffix(".safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
+    # the card names a type of torch
     dtype = getattr(torch, card.get("dtype", "float32"))
     tensors = {
         key: (v.to(dtype) if v.is_floating_point() else v).detach().contiguous().cpu()

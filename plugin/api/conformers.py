@@ -14,16 +14,17 @@ from equidrift.errors import InputError, NoValidSamplesError
 from equidrift.fragments import largest_fragment as largest
 from equidrift.fragments import largest_of
 from equidrift.inputs import as_ensemble, as_molecule, check_stereo, isomers_of
+from equidrift.progress import conformer_bar
 from equidrift.protocols import as_refiner
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import make_refiner
 
 
 def sample(  # noqa: PLR0913 - public
-    what: Any,
+    what: object,
     n: int = 1,
     *,
-    model: Any = "default",
+    model: object = "default",
     seed: int = 0,
     steps: int | None = None,
     effort: int | None = None,
@@ -38,8 +39,8 @@ def sample(  # noqa: PLR0913 - public
     timeout_s: float | None = None,
     sort: str | None = None,
     window_kcal_mol: float | None = None,
-    fix: Any = None,
-    restrain: Any = None,
+    fix: object = None,
+    restrain: object = None,
     restraint_tolerance_A: float | None = None,
     distinct: bool = False,
     charge: int | None = None,
@@ -149,30 +150,8 @@ def sample(  # noqa: PLR0913 - public
     >>> ensemble.positions_A.shape
     (3, 9, 3)
     """
-    from equidrift.progress import conformer_bar
-
     check_count("n", n)
-    options = ConformerOptions.of(
-        model=model,
-        seed=seed,
-        steps=steps,
-        effort=effort,
-        select=select,
-        preset=preset,
-        relax=relax,
-        solvent=solvent,
-        prune_rms_A=prune_rms_A,
-        batch_size=batch_size,
-        max_attempts=max_attempts,
-        timeout_s=timeout_s,
-        sort=sort,
-        window_kcal_mol=window_kcal_mol,
-        fix=fix,
-        restrain=restrain,
-        restraint_tolerance_A=restraint_tolerance_A,
-        distinct=distinct,
-        **model_options,
-    )
+    options = ConformerOptions.of_call(locals())
     molecule = _single_isomer(what, charge, largest_fragment, stereo)
     try:
         with conformer_bar(n, shown=progress) as callback:
@@ -184,7 +163,9 @@ def sample(  # noqa: PLR0913 - public
     return options.arranged(ensemble)
 
 
-def _single_isomer(what: Any, charge: int | None, largest_fragment: bool, stereo: str) -> Molecule:
+def _single_isomer(
+    what: object, charge: int | None, largest_fragment: bool, stereo: str
+) -> Molecule:
     """The one molecule to sample; raises `InputError` if `stereo` makes several of it."""
     molecule = as_molecule(what, charge=charge)
     molecule = largest(molecule) if largest_fragment else molecule
@@ -198,9 +179,9 @@ def _single_isomer(what: Any, charge: int | None, largest_fragment: bool, stereo
 
 
 def refine(
-    what: Any,
+    what: object,
     *,
-    model: Any = "refine",
+    model: object = "refine",
     steps: int | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -252,8 +233,6 @@ def refine(
     >>> refined.provenance["refined"] + sum(refined.provenance["kept_input"].values())
     2
     """
-    from equidrift.progress import conformer_bar
-
     ensemble = as_ensemble(what, charge=charge)
     ensemble = largest_of(ensemble) if largest_fragment else ensemble
     refiner = make_refiner(model, **model_options) if isinstance(model, str) else as_refiner(model)

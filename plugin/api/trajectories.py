@@ -19,11 +19,11 @@ from equidrift.records import Trajectory
 
 
 def forecast(
-    trajectory: Any,
+    trajectory: object,
     n_frames: int,
     n: int = 1,
     *,
-    model: Any = "default",
+    model: object = "default",
     seed: int = 0,
     progress: bool = False,
     charge: int | None = None,
@@ -90,12 +90,12 @@ def forecast(
 
 
 def interpolate(
-    trajectory: Any,
+    trajectory: object,
     n_frames: int | None = None,
     n: int = 1,
     *,
-    given: Any = None,
-    model: Any = "default",
+    given: object = None,
+    model: object = "default",
     seed: int = 0,
     progress: bool = False,
     charge: int | None = None,
@@ -147,11 +147,11 @@ def interpolate(
 
 
 def refine_trajectory(
-    trajectory: Any,
+    trajectory: object,
     n: int = 1,
     *,
     level: float = 0.3,
-    model: Any = "default",
+    model: object = "default",
     seed: int = 0,
     progress: bool = False,
     charge: int | None = None,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +182,7 @@ def measured(chosen: list[System], model: str, n_relaxed: int, *, free: bool) ->
     return values | energy_released(chosen, made, n_relaxed)
 
 
-def ours(system: System, model: Any, *, free: bool) -> tuple[NDArray[np.float64], int]:
+def ours(system: System, model: object, *, free: bool) -> tuple[NDArray[np.float64], int]:
     """(valid samples, draws) of a model, the core held; or of free sampling, superposed
     on the core afterwards.
     """

@@ -8,7 +8,6 @@ on the other half, and its own error is the row `floor`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +103,7 @@ def conditioned(
 
 
 def errors(
-    judge: Any, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
+    judge: PropertyNetwork, made: Sequence[Raw | None], name: str, targets: NDArray[np.float64]
 ) -> dict[str, float]:
     """Mean absolute error of what the judge sees in each sample that is a molecule,
     valid or not, and the share of those in %.
@@ -112,7 +111,7 @@ def errors(
     there = molecules_among(made)
     if not there:
         return {"judged": 0.0}
-    values = judge.predict([made[k] for k in there])[name]
+    values = judge.predict([raw for k in there if (raw := made[k]) is not None])[name]
     return means({"MAE": np.abs(values - targets[there])}) | {
         "judged": 100.0 * len(there) / len(made)
     }

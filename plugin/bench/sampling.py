@@ -43,9 +43,11 @@ from equidrift.bench.sampling_run import (
     simulation,
     timed,
 )
+from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.adapt import Still
 from equidrift.montecarlo.basins import correlation_time
+from equidrift.protocols import IndependentProposer
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 
@@ -171,6 +173,8 @@ def alanine(seconds: float, say: Progress) -> list[Row]:
             n_proposals=N_PROPOSALS,
             frames_A=frames_A,
         )
+        if not isinstance(proposer, IndependentProposer):
+            raise InputError(f"{proposer.name} cannot propose several moves from one state")
         found[name] = proposed(sim, proposer, seconds) | {"adapt_s": adapt_s}
     say("ala2/parallel-tempering")
     found["parallel-tempering"] = tempering(peptide, seconds)
@@ -201,7 +205,7 @@ def plain(peptide: Alanine, seconds: float, seen: int) -> dict[str, Any]:
     }
 
 
-def proposed(sim: app.Simulation, proposer: Any, seconds: float) -> dict[str, Any]:
+def proposed(sim: app.Simulation, proposer: IndependentProposer, seconds: float) -> dict[str, Any]:
     """Crossings and acceptance of dynamics with proposals."""
     counted = Counted(proposer)
     sampler = ProposalSampler(sim, counted.watched, md_steps=MD_STEPS, n_proposals=N_PROPOSALS)

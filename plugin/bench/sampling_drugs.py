@@ -30,6 +30,7 @@ from equidrift.models.shared.split import held_out
 from equidrift.montecarlo.adapt import Still
 from equidrift.montecarlo.basins import correlation_time
 from equidrift.montecarlo.heat_bath import HeatBathProposer
+from equidrift.montecarlo.turns import TurnTerms
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
 from equidrift.units import BOLTZMANN_EV_PER_K
@@ -109,7 +110,7 @@ def drug(smiles: str, seconds: float, also_fitted: bool, say: Progress) -> dict[
     return values | {"ess_per_s_over_md": values["ess_per_s"] / values["md_ess_per_s"]}
 
 
-def turned(tree: TorsionTree, terms: Any, x: Floats) -> Floats:
+def turned(tree: TorsionTree, terms: TurnTerms, x: Floats) -> Floats:
     """Positions (n, 3) with every torsion turned many times, as at a high temperature."""
     hot = HeatBathProposer(tree, terms, turns=10 * tree.n_torsions)
     kT_eV = HOT * BOLTZMANN_EV_PER_K * TEMPERATURE_K

@@ -5,17 +5,21 @@ so many CPU seconds, and proposers fitted as `equidrift md` fits them.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equidrift.adapters.openmm.sampler import ProposalSampler
 from equidrift.adapters.openmm.simulation import energy_of, make_simulation, positions, put
+from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.montecarlo.adapt import adapt
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.metropolis import Statistics
 from equidrift.montecarlo.recycling import recycled
+from equidrift.montecarlo.turns import TurnTerms
+from equidrift.protocols import IndependentProposer, Proposer
 from equidrift.records import Molecule, Proposal
 from equidrift.registry import PROPOSERS, resolve
 from equidrift.torsions import TorsionTree
@@ -37,14 +41,17 @@ class Counted(Statistics):
     is judged; hosts judge them in order.
     """
 
-    def __init__(self, proposer: Any) -> None:
+    def __init__(self, proposer: IndependentProposer) -> None:
+        if proposer.tree is None:
+            raise InputError(f"the proposer {proposer.name!r} turns no torsion that could cross")
         super().__init__(labels=tuple(proposer.tree.labels()))
+        self.tree = proposer.tree
         self.tried = self.crossed = 0
         self.inner, self._here = proposer, 0.0
         self._queue: list[float] = []
         self.watched = Watched(self)
 
-    def record(self, accepted: bool, delta_kT: float, turned: Any) -> None:
+    def record(self, accepted: bool, delta_kT: float, turned: NDArray[np.bool_] | None) -> None:
         """Count a proposal, and whether it crossed."""
         super().record(accepted, delta_kT, turned)
         new = self._queue.pop(0)
@@ -54,31 +61,33 @@ class Counted(Statistics):
 
     def expect(self, positions_A: Floats, moves: list[Proposal]) -> list[Proposal]:
         """Note where a block of proposals starts and leads."""
-        first, *rest = self.inner.tree.torsions(
+        first, *rest = self.tree.torsions(
             np.stack([positions_A, *(move.positions_A for move in moves)])
         )[:, 0]
         self._here, self._queue = float(first), [float(phi) for phi in rest]
         return moves
 
 
-class Watched:
+class Watched(Proposer):
     """The proposer of `Counted`, as hosts see it."""
 
     exact = True
 
     def __init__(self, counted: Counted) -> None:
         self.counted, self.inner = counted, counted.inner
-        self.tree, self.name = self.inner.tree, self.inner.name
+        self.tree, self.name = counted.tree, self.inner.name
 
-    def propose(self, positions_A: Floats, **options: Any) -> Proposal:
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
         """One proposal of the proposer."""
-        return self.counted.expect(positions_A, [self.inner.propose(positions_A, **options)])[0]
+        made = self.inner.propose(positions_A, kT_eV=kT_eV, rng=rng)
+        return self.counted.expect(positions_A, [made])[0]
 
-    def propose_independent(self, positions_A: Floats, n: int, **options: Any) -> list[Proposal]:
+    def propose_independent(
+        self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
         """Several proposals of the proposer from the same place."""
-        return self.counted.expect(
-            positions_A, self.inner.propose_independent(positions_A, n, **options)
-        )
+        made = self.inner.propose_independent(positions_A, n, kT_eV=kT_eV, rng=rng)
+        return self.counted.expect(positions_A, made)
 
 
 def simulation(
@@ -119,15 +128,15 @@ def fitted(
     *,
     cycles: int,
     n_proposals: int,
-    terms: Any = None,
+    terms: TurnTerms | None = None,
     frames_A: Floats | None = None,
-) -> tuple[Any, float]:
+) -> tuple[Proposer, float]:
     """The proposer that `equidrift md` would use, or one that begins with frames of
     long MD; and the CPU seconds that adaptation took.
     """
     begun, done = time.process_time(), 0
 
-    def advance(proposer: Any, n: int) -> tuple[Floats, Statistics]:
+    def advance(proposer: Proposer, n: int) -> tuple[Floats, Statistics]:
         nonlocal done
         moves = 1 if isinstance(proposer, HeatBathProposer) else n_proposals
         sampler = ProposalSampler(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +122,7 @@ class IndexedCore:
 
 
 def make_conditions(
-    fix: Any = None, restrain: Any = None, tolerance_A: float | None = None
+    fix: object = None, restrain: object = None, tolerance_A: float | None = None
 ) -> Conditions | None:
     """The request that the arguments `fix` and `restrain` make; None if there is
     nothing to hold.
@@ -156,7 +156,7 @@ def make_conditions(
     return Conditions(core, [] if restrain is None else _restraints(restrain), float(tolerance))
 
 
-def _core(fix: Any) -> Core:
+def _core(fix: object) -> Core:
     """The core of the argument `fix`; `make_conditions` says what it may be."""
     made: Core
     if isinstance(fix, Mapping):
@@ -179,7 +179,7 @@ def _indexed_core(fix: Mapping[Any, Any]) -> IndexedCore:
     return IndexedCore(np.array(atoms, np.int64), places)
 
 
-def _matched_core(core: Any, where: Any) -> Core:
+def _matched_core(core: object, where: object) -> Core:
     """The core of fix=(SMARTS, coordinates) or fix=(core, match)."""
     made: Core
     if isinstance(core, str):
@@ -199,11 +199,20 @@ def _matched_core(core: Any, where: Any) -> Core:
     return made
 
 
-def _point(value: Any) -> Any:
-    return (value.x, value.y, value.z) if hasattr(value, "x") else value  # RDKit's Point3D
+@runtime_checkable
+class _Point3D(Protocol):
+    """A point as RDKit's coordMap has it."""
+
+    x: float
+    y: float
+    z: float
 
 
-def _coordinates(value: Any, count: int | None) -> NDArray[np.float64]:
+def _point(value: object) -> object:
+    return (value.x, value.y, value.z) if isinstance(value, _Point3D) else value
+
+
+def _coordinates(value: object, count: int | None) -> NDArray[np.float64]:
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -223,7 +232,7 @@ def _coordinates(value: Any, count: int | None) -> NDArray[np.float64]:
     return array
 
 
-def _index(value: Any, label: str) -> int:
+def _index(value: object, label: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InputTypeError(
             f"{label} names atoms by their index, an integer from 0, not {value!r}"
@@ -259,11 +268,11 @@ def read_restraints(path: str | os.PathLike[str]) -> list[list[Any]]:
     return rows
 
 
-def _restraints(restrain: Any) -> list[Restraint]:
+def _restraints(restrain: object) -> list[Restraint]:
     """The rows of the argument `restrain`, one for each pair of atoms."""
     rows = read_restraints(restrain) if isinstance(restrain, str | os.PathLike) else restrain
     try:
-        given = [tuple(row) for row in rows]
+        given = [tuple(row) for row in rows]  # type: ignore[attr-defined]
     except TypeError as error:
         raise InputTypeError(
             f"restrain must be a file or rows (i, j, lower_A, upper_A), not {restrain!r}"
@@ -299,7 +308,7 @@ def _restraint(row: tuple[Any, ...]) -> Restraint:
     return i, j, low, high
 
 
-def _restrained(value: Any) -> int:
+def _restrained(value: object) -> int:
     """An atom's index; rows of a float array hold whole floats."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return int(value)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equidrift.checks.molecule import Raw
 from equidrift.checks.valency import VALENCES
@@ -123,7 +124,7 @@ def _check_agreement(wanted: Mapping[str, float]) -> None:
             )
 
 
-def check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
+def check_guidance(guidance: object, targets: Mapping[str, float]) -> None:
     """Refuse a strength that is no number of 0 or more, or has no target to guide to;
     raises `InputError` or `InputTypeError`.
     """
@@ -141,7 +142,7 @@ def check_guidance(guidance: Any, targets: Mapping[str, float]) -> None:
         )
 
 
-def check_fragment(fragment: Any, model: MoleculeModel) -> Raw:
+def check_fragment(fragment: object, model: MoleculeModel) -> Raw:
     """The molecule to keep and where its atoms are, all hydrogens explicit, aromatic
     bonds as single and double ones.
 
@@ -221,7 +222,7 @@ def _check_room(molecule: Molecule, model: MoleculeModel) -> None:
             )
 
 
-def _as_fragment(what: Any) -> Raw:
+def _as_fragment(what: object) -> Raw:
     if isinstance(what, str | Path):
         return _raw_core(host_function("rdkit", "read_core")(Path(what)))
     if isinstance(what, Ensemble):
@@ -247,6 +248,20 @@ def _as_fragment(what: Any) -> Raw:
     )
 
 
-def _raw_core(core: Any) -> Raw:
+class _MatchedCore(Protocol):
+    """A core with coordinates, as RDKit's adapter reads it."""
+
+    @property
+    def query(self) -> object:
+        """The Mol."""
+        ...
+
+    @property
+    def positions_A(self) -> NDArray[np.float64]:
+        """Of its atoms, (k, 3) in A."""
+        ...
+
+
+def _raw_core(core: _MatchedCore) -> Raw:
     raw: Raw = host_function("rdkit", "completed")(core.query, core.positions_A)
     return raw

@@ -5,7 +5,6 @@ across periodic boundaries, evenly spaced in time.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ _HOTTEST_K = 10_000.0  # molecules break long before; unrelated conformers 5 fs 
 UNEVEN = 0.01  # deviation of a time from the even grid, over the spacing
 
 
-def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True) -> Trajectory:
+def check_trajectory(trajectory: object, *, whole: bool = True, spaced: bool = True) -> Trajectory:
     """The trajectory ready for a model: unwrapped where its box is known, its times on
     an even grid.
 
@@ -51,12 +50,7 @@ def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True
         than the topology's, jumps across a periodic boundary without a box, or unequal
         time steps; each message says the way out.
     """
-    if not isinstance(trajectory, Trajectory):
-        raise InputTypeError(
-            f"expected a Trajectory, not {type(trajectory).__name__}; "
-            f"equidrift.load_trajectory(file, topology) reads one, and "
-            "Trajectory(molecule, positions_A, time_fs) makes one of arrays"
-        )
+    trajectory = check_is_trajectory(trajectory)
     if not len(trajectory) or not trajectory.molecule.n_atoms:
         raise InputError(f"{trajectory!r} has no frames or no atoms; give at least one of each")
     check_finite(trajectory)
@@ -64,6 +58,17 @@ def check_trajectory(trajectory: Any, *, whole: bool = True, spaced: bool = True
         check_units(trajectory)
         trajectory = unwrap(trajectory)
     return even(trajectory) if spaced else trajectory
+
+
+def check_is_trajectory(what: object) -> Trajectory:
+    """The object itself, if it is a Trajectory; raises `InputTypeError` otherwise."""
+    if not isinstance(what, Trajectory):
+        raise InputTypeError(
+            f"expected a Trajectory, not {type(what).__name__}; "
+            f"equidrift.load_trajectory(file, topology) reads one, and "
+            "Trajectory(molecule, positions_A, time_fs) makes one of arrays"
+        )
+    return what
 
 
 def check_finite(trajectory: Trajectory) -> None:

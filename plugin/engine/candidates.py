@@ -8,7 +8,7 @@ m of n samples are those of a run of m. numpy only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from equidrift.checks.conditions import Known
 from equidrift.checks.geometry import GeometryCheck
 from equidrift.engine.diversity import Torsions, torsions
 from equidrift.records import Molecule
-from equidrift.seeds import sample_rng
+from equidrift.seeds import RETRY_STRIDE, sample_rng
 from equidrift.torsions import TorsionTree
 
 Positions = NDArray[np.float64]
@@ -85,6 +85,32 @@ class KeptPool:
     def serves(self, molecule: Molecule, first: int, effort: int) -> bool:
         """Whether the candidates are those of this block."""
         return self.molecule is molecule and (self.first, self.effort) == (first, effort)
+
+
+def blocks_of(seeds: Indices, size: int) -> Iterator[tuple[Indices, int, Indices]]:
+    """The blocks of consecutive samples that some seeds lie in.
+
+    Parameters
+    ----------
+    seeds : (k,) int64
+        Seeds of samples of one or several attempts, in any order.
+    size : int
+        Samples in a block.
+
+    Yields
+    ------
+    rows : (m,) int64
+        Which of the seeds lie in the block.
+    first : int
+        The seed of the block's first sample.
+    slots : (m,) int64
+        The places of those seeds within the block, from 0.
+    """
+    index = seeds % RETRY_STRIDE
+    first = seeds - index % size
+    for begin in np.unique(first).tolist():
+        rows = np.flatnonzero(first == begin)
+        yield rows, begin, seeds[rows] - begin
 
 
 def seeds_of(first: int, begin: int, stop: int, effort: int) -> tuple[Indices, Indices]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,14 @@ from numpy.typing import NDArray
 from equidrift.arguments import check_count
 from equidrift.checks.conditions import Conditions, Known
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.engine.candidates import DiversePick, KeptPool, Pool, pick_lowest, seeds_of
+from equidrift.engine.candidates import (
+    DiversePick,
+    KeptPool,
+    Pool,
+    blocks_of,
+    pick_lowest,
+    seeds_of,
+)
 from equidrift.engine.capabilities import ConditionalConformerModel
 from equidrift.engine.fields import field_of, relaxed, relaxed_around
 from equidrift.engine.presets import check_choice
@@ -27,20 +33,19 @@ from equidrift.protocols import (
     Callback,
     CandidConformerModel,
     ConfidentRefiner,
+    ConformerJobs,
     EnergyRefiner,
     Refiner,
     TimedConformerModel,
 )
 from equidrift.records import SYMBOLS, Molecule
-from equidrift.registry import is_path, make_model, make_refiner
-from equidrift.seeds import RETRY_STRIDE
+from equidrift.registry import is_path, make_energy_refiner, make_model, make_refiner
 
 BLOCK = 64
 HELD_STEPS = 4  # calls of the refiner where atoms are held, from raw conformers
 ENERGY_ATOMS = 30  # from this size on the energy comes nearer to the minimum than the refiner
 ENERGY_STEPS = 20  # 10 come less near to the minimum, 30 hardly nearer (76 validation paths)
 CANDIDATE_COST = 6  # an embedding, and its relaxation with the energy, in plain draws
-Job = tuple[Molecule, NDArray[np.int64]]
 
 
 class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
@@ -129,7 +134,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             self.refiner = make_refiner(refiner, **{**on, **(refiner_options or {})})
             if is_path(refiner):
                 self.name = Path(refiner).name
-        self.energy: EnergyRefiner | None = _energy_refiner(energy, **on) if energy else None
+        self.energy: EnergyRefiner | None = make_energy_refiner(energy, **on) if energy else None
         self.weights_sha256 = None if self.refiner is None else self.refiner.weights_sha256
         self.elements = self.start.elements
         self.conditions: Conditions | None = None
@@ -228,7 +233,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
     def sample_many(
-        self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
+        self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[NDArray[np.float64]]:
         """`sample` over jobs; the refiner sees all of them in common batches."""
         return [
@@ -236,7 +241,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         ]
 
     def sample_marked(
-        self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None
+        self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[Marked]:
         """`sample_many` with what is known of each conformer: whether it is refined, and
         its energy.
@@ -304,11 +309,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         by_energy = self.selection_of(molecule) == "energy"
         positions = np.full((len(seeds), molecule.n_atoms, 3), np.nan)
         energies = np.full(len(seeds), np.nan)
-        index = seeds % RETRY_STRIDE
-        key = np.stack([seeds - index, index // BLOCK], axis=1)
-        for base, block in np.unique(key, axis=0).tolist():
-            rows = np.flatnonzero((key[:, 0] == base) & (key[:, 1] == block))
-            first, slots = base + block * BLOCK, index[rows] - block * BLOCK
+        for rows, first, slots in blocks_of(seeds, BLOCK):
             if by_energy:
                 positions[rows], energies[rows] = self._lowest(molecule, first, slots)
             else:
@@ -382,14 +383,6 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
         if known is not None:
             return relaxed_around(molecule, positions_A, known, refined=self.refiner is not None)
         return relaxed(molecule, positions_A, num_threads=self.num_threads)
-
-
-def _energy_refiner(name: str, **options: Any) -> EnergyRefiner:
-    """The refiner of that name, which must go down an energy."""
-    made = make_refiner(name, **options)
-    if not isinstance(made, EnergyRefiner):
-        raise InputError(f"the refiner {name!r} tells no energy; energy='conformer-energy' does")
-    return made
 
 
 def _check(relax: str, select: str, effort: int, candidates: int) -> None:

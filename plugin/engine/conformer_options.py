@@ -4,6 +4,7 @@ before any work, with the values that a preset gives, and made into settings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -26,7 +27,7 @@ from equidrift.records import Ensemble
 class ConformerOptions:
     """What is asked of a run; `equidrift.sample` explains the fields."""
 
-    model: Any = "default"
+    model: object = "default"
     seed: int = 0
     steps: int | None = None
     effort: int | None = None
@@ -41,8 +42,8 @@ class ConformerOptions:
     distinct: bool = False
     sort: str | None = None
     window_kcal_mol: float | None = None
-    fix: Any = None
-    restrain: Any = None
+    fix: object = None
+    restrain: object = None
     restraint_tolerance_A: float | None = None
     model_options: dict[str, Any] = field(default_factory=dict)
 
@@ -67,6 +68,15 @@ class ConformerOptions:
         check_sort(made.sort)
         check_window(made.window_kcal_mol)
         return made
+
+    @classmethod
+    def of_call(cls, arguments: Mapping[str, Any]) -> ConformerOptions:
+        """The options among the arguments of a public function, whose `model_options`
+        are the model's; errors as `of`.
+        """
+        names = {one.name for one in fields(cls)} - {"model_options"}
+        own = {name: arguments[name] for name in names}
+        return cls.of(**own, **arguments["model_options"])
 
     @property
     def chosen(self) -> dict[str, Any]:

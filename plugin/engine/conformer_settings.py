@@ -54,7 +54,7 @@ class Settings(RunSettings[ConformerModel]):
 
 
 def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
-    model: Any = "default",
+    model: object = "default",
     *,
     seed: int = 0,
     steps: int | None = None,

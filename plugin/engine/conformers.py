@@ -129,7 +129,7 @@ def generate(
     molecule: Molecule,
     n: int,
     *,
-    model: Any = "default",
+    model: object = "default",
     settings: Settings | None = None,
     **options: Any,
 ) -> Ensemble:
@@ -178,7 +178,7 @@ def generate_chunks(
     molecule: Molecule,
     n: int,
     *,
-    model: Any = "default",
+    model: object = "default",
     settings: Settings | None = None,
     start: int = 0,
     **options: Any,

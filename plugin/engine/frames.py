@@ -35,7 +35,7 @@ class Settings(RunSettings[TrajectoryModel]):
 
 
 def make_settings(
-    model: Any = "default",
+    model: object = "default",
     *,
     seed: int = 0,
     steps: int | None = None,
@@ -132,10 +132,8 @@ class Job(ABC):
         positions_A = np.concatenate([chunk.positions_A for chunk in batch], axis=1)
         samples = []
         for k, frames_A in enumerate(positions_A):
-            rejected, broken = (
-                sorted_sum(getattr(chunk, name)[k] for chunk in batch)
-                for name in ("rejected", "broken")
-            )
+            rejected = sorted_sum(chunk.rejected[k] for chunk in batch)
+            broken = sorted_sum(chunk.broken[k] for chunk in batch)
             origin = self.provenance() | {
                 "sample": batch[0].first_sample + k,
                 "seeds": [int(chunk.seeds[k]) for chunk in batch],

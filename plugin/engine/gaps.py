@@ -128,7 +128,7 @@ def windows(
         filled, begin = stop, max(0, stop - overlap)
 
 
-def grid_of(trajectory: Any, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
+def grid_of(trajectory: object, n_frames: int | None) -> tuple[Trajectory, NDArray[np.bool_]]:
     """(trajectory on the grid of an interpolation, its new frames NaN; which frames are
     given).
     """
@@ -164,7 +164,7 @@ def _between(
     return np.stack([np.interp(frames, place, column) for column in columns], 1).reshape(-1, 3, 3)
 
 
-def _places(trajectory: Any) -> tuple[Trajectory, NDArray[np.int64], float]:
+def _places(trajectory: object) -> tuple[Trajectory, NDArray[np.int64], float]:
     """(checked trajectory, its frames' places on the grid of the shortest step, that
     step).
     """

@@ -16,6 +16,7 @@ from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValid
 from equidrift.files.inputs import read_inputs
 from equidrift.fragments import largest_fragment as largest
 from equidrift.inputs import as_molecule, check_stereo, isomers_of
+from equidrift.progress import conformer_bar
 from equidrift.records import Ensemble, Frozen, Molecule
 
 
@@ -46,7 +47,7 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     whats: Iterable[Any] | str | os.PathLike[str],
     n: int = 1,
     *,
-    model: Any = "default",
+    model: object = "default",
     seed: int = 0,
     steps: int | None = None,
     effort: int | None = None,
@@ -61,8 +62,8 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     timeout_s: float | None = None,
     sort: str | None = None,
     window_kcal_mol: float | None = None,
-    fix: Any = None,
-    restrain: Any = None,
+    fix: object = None,
+    restrain: object = None,
     restraint_tolerance_A: float | None = None,
     distinct: bool = False,
     charge: int | None = None,
@@ -105,27 +106,7 @@ def sample_many(  # noqa: PLR0913 - public, as `equidrift.sample`
     [2, 2]
     """
     check_count("n", n)
-    options = ConformerOptions.of(
-        model=model,
-        seed=seed,
-        steps=steps,
-        effort=effort,
-        select=select,
-        preset=preset,
-        relax=relax,
-        solvent=solvent,
-        prune_rms_A=prune_rms_A,
-        batch_size=batch_size,
-        max_attempts=max_attempts,
-        timeout_s=timeout_s,
-        sort=sort,
-        window_kcal_mol=window_kcal_mol,
-        fix=fix,
-        restrain=restrain,
-        restraint_tolerance_A=restraint_tolerance_A,
-        distinct=distinct,
-        **model_options,
-    )
+    options = ConformerOptions.of_call(locals())
     names: dict[int, str] = {}
     source = _molecules(_items(whats), names, largest_fragment, check_stereo(stereo), charge)
     return _sampled(source, n, options.settings(), options, names, progress)
@@ -139,8 +120,6 @@ def _sampled(
     names: dict[int, str],
     progress: bool,
 ) -> Iterator[Sampled]:
-    from equidrift.progress import conformer_bar
-
     window = max(n, settings.window)  # each molecule is whole in one
     with conformer_bar(None, shown=progress) as callback:
         shown = replace(settings, callback=callback)
@@ -157,7 +136,7 @@ def _result(piece: Piece, options: ConformerOptions, name: str) -> Sampled:
     return Sampled(piece.index, name, ensemble, piece.error)
 
 
-def _items(whats: Any) -> Iterator[tuple[Any, str]]:
+def _items(whats: object) -> Iterator[tuple[Any, str]]:
     """(what, name) of each; the name is empty where none was given."""
     if isinstance(whats, str | os.PathLike):
         if not Path(whats).is_file():

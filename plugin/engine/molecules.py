@@ -30,6 +30,7 @@ from equidrift.errors import (
     UnknownNameError,
     told_error,
 )
+from equidrift.progress import conformer_bar
 from equidrift.protocols import Callback, MoleculeModel, Relax, as_molecule_model
 from equidrift.records import Ensemble
 from equidrift.registry import JUDGES, make_molecule_model, resolve
@@ -56,11 +57,11 @@ class Settings(RunSettings[MoleculeModel]):
 
 
 def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate`
-    model: Any = "default",
+    model: object = "default",
     *,
     targets: Mapping[str, float] | None = None,
     guidance: float | None = None,
-    fragment: Any = None,
+    fragment: object = None,
     seed: int = 0,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -294,7 +295,7 @@ def _scored(made: Sequence[Ensemble], settings: Settings) -> list[Ensemble]:
 
 
 def generate(
-    n: int = 1, *, model: Any = "default", progress: bool = False, **options: Any
+    n: int = 1, *, model: object = "default", progress: bool = False, **options: Any
 ) -> list[Ensemble]:
     """n new molecules, valid and unique, each with bonds, charges, stereo and one
     conformer.
@@ -350,8 +351,6 @@ def generate(
     >>> len(results)
     1
     """
-    from equidrift.progress import conformer_bar
-
     check_count("n", n)
     run, made = Run(), []
     with conformer_bar(n, shown=progress, label="molecules") as callback:

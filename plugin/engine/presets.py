@@ -89,7 +89,7 @@ def preset_text(name: str) -> str:
     return ", ".join(_as_option(key, value) for key, value in preset_options(name).items())
 
 
-def _as_option(key: str, value: Any) -> str:
+def _as_option(key: str, value: object) -> str:
     flag = f"--{OPTION_NAMES.get(key, key)}"
     if value is True:
         return flag

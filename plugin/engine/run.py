@@ -14,6 +14,7 @@ from equidrift.protocols import Callback, Model
 MAX_ATTEMPTS = 20
 
 
+T = TypeVar("T")
 M = TypeVar("M", bound=Model)
 
 
@@ -73,7 +74,10 @@ def check_counts(**counts: int | None) -> None:
 
 
 def model_of(
-    make: Callable[..., Any], accept: Callable[[Any], M], model: Any, options: dict[str, Any]
+    make: Callable[..., object],
+    accept: Callable[[object], M],
+    model: object,
+    options: dict[str, Any],
 ) -> M:
     """The model of a run: by its name, `make(name, **options)`, or an object.
 
@@ -105,7 +109,7 @@ def model_of(
     return made
 
 
-def made_by(make: Callable[..., Any], name: str, options: dict[str, Any]) -> Any:
+def made_by(make: Callable[..., T], name: str, options: dict[str, Any]) -> T:
     """`make(name, **options)`; an option that the model lacks is the caller's mistake,
     and told as such.
     """

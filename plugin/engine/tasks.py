@@ -103,7 +103,7 @@ class Block:
         return cls.unmarked(np.zeros((0, job.task.molecule.n_atoms, 3)))
 
     @classmethod
-    def unmarked(cls, positions_A: Any) -> Block:
+    def unmarked(cls, positions_A: object) -> Block:
         """Conformers of which nothing is known."""
         positions = np.asarray(positions_A, np.float64)
         return cls(positions, np.full((len(positions), 2), np.nan))

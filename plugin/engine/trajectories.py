@@ -18,12 +18,19 @@ from numpy.typing import NDArray
 from equidrift.arguments import check_count
 from equidrift.checks.frames import check_model, worth
 from equidrift.checks.geometry import GeometryCheck
-from equidrift.checks.trajectory import check_related, check_trajectory, check_units, even
+from equidrift.checks.trajectory import (
+    check_is_trajectory,
+    check_related,
+    check_trajectory,
+    check_units,
+    even,
+)
 from equidrift.engine.frames import BROKEN, Draw, Job, Settings, make_settings, sorted_sum
 from equidrift.engine.gaps import Completion, grid_of, windows
 from equidrift.errors import InputError
 from equidrift.inputs import as_trajectory
 from equidrift.notes import warn
+from equidrift.progress import frame_bar
 from equidrift.protocols import BatchedTrajectoryModel, RefiningTrajectoryModel
 from equidrift.records import Chunk, Trajectory
 
@@ -177,8 +184,6 @@ class Refinement(Job):
 
 def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
     """n samples of a job."""
-    from equidrift.progress import frame_bar
-
     batches: list[list[Chunk]] = []
     with frame_bar(n * job.n_frames, shown=progress) as report:
         for chunk in job.chunks(n):
@@ -190,7 +195,7 @@ def run(job: Job, n: int, progress: bool = False) -> list[Trajectory]:
     return [trajectory for batch in batches for trajectory in job.trajectories(batch)]
 
 
-def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast:
+def forecast_job(trajectory: object, n_frames: int, settings: Settings) -> Forecast:
     """The checked job of `forecast`; a `UserWarning`, a log record and
     provenance["notes"] say when it is not worth its cost.
     """
@@ -204,18 +209,16 @@ def forecast_job(trajectory: Any, n_frames: int, settings: Settings) -> Forecast
     return Forecast(given, n_frames, settings, notes)
 
 
-def interpolation_job(trajectory: Any, n_frames: int | None, settings: Settings) -> Completion:
+def interpolation_job(trajectory: object, n_frames: int | None, settings: Settings) -> Completion:
     """The checked job of `interpolate`."""
     whole, known = grid_of(as_trajectory(trajectory), n_frames)
     check_model(settings.model, whole, n_given=int(known.sum()), between=True)
     return Completion(whole, known, settings)
 
 
-def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
+def masked_job(trajectory: object, given: object, settings: Settings) -> Completion:
     """The checked job of `interpolate` for single atoms that are known."""
-    whole = as_trajectory(trajectory)
-    if not isinstance(whole, Trajectory):
-        check_trajectory(whole)  # which says what is expected
+    whole = check_is_trajectory(as_trajectory(trajectory))
     mask = np.asarray(given)
     if mask.dtype != bool or mask.shape != whole.positions_A.shape[:2]:
         raise InputError(
@@ -237,13 +240,13 @@ def masked_job(trajectory: Any, given: Any, settings: Settings) -> Completion:
         )
     complete = mask.all(1)
     if complete.any():
-        check_units(whole[complete])
+        check_units(whole[np.flatnonzero(complete)])
     whole = even(whole.replace(positions_A=np.where(mask[..., None], whole.positions_A, np.nan)))
     check_model(settings.model, whole, n_given=int(mask.any(1).sum()), between=True)
     return Completion(whole, mask, settings)
 
 
-def refinement_job(trajectory: Any, level: float, settings: Settings) -> Refinement:
+def refinement_job(trajectory: object, level: float, settings: Settings) -> Refinement:
     """The checked job of `refine_trajectory`."""
     if (
         isinstance(level, bool)

@@ -127,6 +127,7 @@ class _Window:
             "drawn": [len(block) for block in drawn],
             "tasks": [task.described() for task in self.tasks],
         }
+        # a task is the arrays of COLUMNS, stored and taken up again by name
         columns = {name: [getattr(task, name) for task in self.tasks] for name in Task.COLUMNS}
         columns |= {"pending": pending, "drawn": [block.positions.reshape(-1) for block in drawn]}
         columns["marks"] = [block.marks for block in drawn]

@@ -17,6 +17,7 @@ from equidrift.files.npz import load_npz
 from equidrift.files.topologies import load_topology
 from equidrift.files.unpacked import unpacked
 from equidrift.inputs import check_charge
+from equidrift.protocols import FileRecord
 from equidrift.records import TITLE, Ensemble
 from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 
@@ -37,7 +38,7 @@ def save(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
 def load_all(
     path: str | os.PathLike[str],
     *,
-    top: Any = None,
+    top: object = None,
     charge: int | None = None,
     smiles: str | None = None,
     problems: list[str] | None = None,
@@ -111,7 +112,7 @@ def _of_charge(
 
 
 def _frames(
-    path: str | os.PathLike[str], top: Any, charge: int | None, smiles: str | None
+    path: str | os.PathLike[str], top: object, charge: int | None, smiles: str | None
 ) -> Ensemble:
     """The frames of a trajectory as conformers."""
     from equidrift.files.trajectories import load_trajectory
@@ -122,8 +123,8 @@ def _frames(
             f"--top), a PDB, an SDF or a SMILES with its "
             "atoms in this order"
         )
-    read: Any = load_trajectory(path, top, dt_fs=1.0, charge=charge, smiles=smiles)
-    ensemble: Ensemble = read.to_ensemble()
+    read = load_trajectory(path, top, dt_fs=1.0, charge=charge, smiles=smiles)
+    ensemble = read.to_ensemble()
     return ensemble.replace(provenance={"model": "given", **ensemble.provenance})
 
 
@@ -134,7 +135,7 @@ def _records(
     problems: list[str] | None,
 ) -> Iterator[Ensemble]:
     """The ensembles of a file of molecules."""
-    held: list[Any] = []
+    held: list[FileRecord] = []
     for record in host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
         if problem:
@@ -150,7 +151,7 @@ def _records(
         yield _grouped(held)
 
 
-def _problem(record: Any, where: str) -> str:
+def _problem(record: FileRecord, where: str) -> str:
     """Why a record holds no conformer, empty where it does."""
     if record.molecule is None:
         return f"cannot read {where}: {record.error}"
@@ -162,11 +163,11 @@ def _problem(record: Any, where: str) -> str:
     return ""
 
 
-def _one_molecule(a: Any, b: Any) -> bool:
+def _one_molecule(a: FileRecord, b: FileRecord) -> bool:
     """Whether records that follow each other are of one ensemble: of one molecule, and
     of one entry where we wrote them.
     """
-    if a.molecule != b.molecule:
+    if a.molecule is None or b.molecule is None or a.molecule != b.molecule:
         return False
     counts = [record.own.get("sample", "") for record in (a, b)]
     begun_again = all(count.isdecimal() for count in counts) and int(counts[0][:18]) >= int(
@@ -175,6 +176,7 @@ def _one_molecule(a: Any, b: Any) -> bool:
     return a.molecule.name == b.molecule.name or not begun_again
 
 
+# Any: `_problem` has made sure that each record has a molecule and a geometry
 def _grouped(records: Sequence[Any]) -> Ensemble:
     """Records of one molecule as an Ensemble: what all share is the molecule's, what
     differs each conformer's.
@@ -193,7 +195,7 @@ def _grouped(records: Sequence[Any]) -> Ensemble:
 def load(
     path: str | os.PathLike[str],
     *,
-    top: Any = None,
+    top: object = None,
     charge: int | None = None,
     smiles: str | None = None,
 ) -> Ensemble:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equidrift.records import TITLE, Ensemble
 from equidrift.text import one_line, tidy
@@ -124,9 +125,12 @@ def columns_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return columns
 
 
-def _numbers(texts: Sequence[str], kind: type) -> Any:
+def _numbers(
+    texts: Sequence[str], kind: type[int] | type[float]
+) -> NDArray[np.int64] | NDArray[np.float64] | None:
     try:
-        return np.array([kind(text) for text in texts], np.int64 if kind is int else np.float64)
+        numbers = [kind(text) for text in texts]
+        return np.array(numbers, np.int64) if kind is int else np.array(numbers, np.float64)
     except (ValueError, OverflowError):
         return None
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from equidrift.errors import InputError, InputTypeError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict, plain
 from equidrift.outputs import unwritable
 from equidrift.records import Ensemble, Trajectory
+
+if TYPE_CHECKING:
+    from equidrift.stored import StoredHeader
 
 FORMAT = "equidrift-ensemble-1"
 TRAJECTORY_FORMAT = "equidrift-trajectory-1"
@@ -75,8 +78,8 @@ def save_npz(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     arrays |= {"seeds": ensemble.seeds, "valid": ensemble.valid}
     arrays |= {
         name: value
-        for name in ("log_prob", "energies_eV")
-        if (value := getattr(ensemble, name)) is not None
+        for name, value in ensemble.named(("log_prob", "energies_eV")).items()
+        if value is not None
     }
     arrays |= {_SCORE + name: value for name, value in ensemble.scores.items()}
     save_arrays(path, arrays)
@@ -141,7 +144,7 @@ def _told(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         ) from error
 
 
-def _header(arrays: dict[str, NDArray[Any]], expected: str) -> Any:
+def _header(arrays: dict[str, NDArray[Any]], expected: str) -> StoredHeader:
     """The header, checked and taken out of the arrays; InputError for a file of another
     kind.
     """

@@ -17,7 +17,8 @@ _ARRAYS = ("numbers", "bonds", "bond_orders", "formal_charges", "tetrahedral", "
 _SELDOM = ("isotopes", "atom_maps", "axial")  # left out where they say nothing
 
 
-def plain(value: Any) -> Any:
+# Any: JSON values, which the caller takes apart by the names it has put in
+def plain(value: object) -> Any:
     """`value` with numpy scalars, arrays, tuples, mappings and paths turned into what
     JSON knows.
 
@@ -45,16 +46,16 @@ def molecule_to_dict(molecule: Molecule) -> dict[str, Any]:
     """Every field of a Molecule as JSON values; `molecule_from_dict` is the exact
     inverse.
     """
-    data: dict[str, Any] = {name: getattr(molecule, name).tolist() for name in _ARRAYS}
+    data: dict[str, Any] = {name: array.tolist() for name, array in molecule.named(_ARRAYS).items()}
     data |= {
         "multiplicity": molecule.multiplicity,
         "name": molecule.name,
         "smiles": molecule.smiles,
     }
-    data |= {name: value.tolist() for name in _SELDOM if (value := getattr(molecule, name)).any()}
+    data |= {name: array.tolist() for name, array in molecule.named(_SELDOM).items() if array.any()}
     data |= {"properties": dict(molecule.properties)} if molecule.properties else {}
     return data | {
-        name: list(value) for name in LABELS if (value := getattr(molecule, name)) is not None
+        name: list(texts) for name, texts in molecule.named(LABELS).items() if texts is not None
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
 TOPOLOGIES = (".pdb", ".sdf", ".mol")
 
 
-def load_topology(what: Any, *, charge: int | None = None, smiles: str | None = None) -> Molecule:
+def load_topology(
+    what: object, *, charge: int | None = None, smiles: str | None = None
+) -> Molecule:
     """The Molecule of a topology: a .pdb, .sdf or .mol file, a SMILES, or anything that
     `equidrift.sample` takes.
 
@@ -73,6 +74,6 @@ def save_topology(frames: Ensemble | Trajectory, path: str | os.PathLike[str]) -
     topology = topology_path(path)
     if topology is None:
         return None
-    finite = np.isfinite(frames.positions_A).all(axis=(1, 2))  # of an interpolation: given
-    resolve(ENSEMBLE_WRITERS[".pdb"])(frames[finite][:1], topology)
+    given = np.flatnonzero(np.isfinite(frames.positions_A).all(axis=(1, 2)))  # of an interpolation
+    resolve(ENSEMBLE_WRITERS[".pdb"])(frames[given[:1]], topology)
     return topology

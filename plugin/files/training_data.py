@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equidrift.checks.geometry import GeometryCheck, check_supported
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
+from equidrift.protocols import FileRecord
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 
@@ -81,7 +82,7 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
     InputError
         where no record is usable.
     """
-    data: Any = host_function("conformers", "ConformerSet").empty()
+    data: _TrainingSet = host_function("conformers", "ConformerSet").empty()
     held_out = host_function("shared", "held_out")
     skipped: list[str] = []
     for record in host_function("rdkit", "read_molecules")(path):
@@ -102,13 +103,31 @@ def pack_sdf(path: Path, target: Path, *, level: str, hold_out: bool = False) ->
     return skipped
 
 
-def _usable(record: Any) -> tuple[Molecule, NDArray[np.float64]]:
+class _TrainingSet(Sized, Protocol):
+    """What the family of conformers trains on."""
+
+    def add(
+        self,
+        molecule: Molecule,
+        level: str,
+        target_A: NDArray[np.float64],
+        starts_A: Sequence[NDArray[np.float64]],
+    ) -> None:
+        """Append a conformer."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write it."""
+        ...
+
+
+def _usable(record: FileRecord) -> tuple[Molecule, NDArray[np.float64]]:
     """Molecule and geometries of a record.
 
     Raises `MoleculeError` that says what is wrong with it.
     """
     if record.molecule is None:
-        raise MoleculeError(record.error)
+        raise MoleculeError(record.error or "it cannot be read")
     check_supported(record.molecule)
     if record.positions_A is None:
         raise MoleculeError("it has no 3D coordinates")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def save_trajectory(trajectory: Trajectory, path: str | os.PathLike[str]) -> Non
 
 def load_trajectory(
     path: str | os.PathLike[str],
-    topology: Any = None,
+    topology: object = None,
     *,
     dt_fs: float | None = None,
     stride: int = 1,
@@ -123,7 +122,7 @@ def load_trajectory(
     return largest_of(read) if largest_fragment else read
 
 
-def _molecule_for(file: Path, topology: Any, charge: int | None, smiles: str | None) -> Molecule:
+def _molecule_for(file: Path, topology: object, charge: int | None, smiles: str | None) -> Molecule:
     if topology is not None:
         return load_topology(topology, charge=charge, smiles=smiles)
     if file.suffix.lower() == ".pdb":

@@ -61,8 +61,8 @@ class TrajectoryStream(StreamWriter):
         """Keep a chunk, and record that the run has come to `position`."""
         self._begin()
         counts = [
-            {name: dict(getattr(chunk, name)[k]) for name in ("rejected", "broken")}
-            for k in range(len(chunk.seeds))
+            {"rejected": dict(rejected), "broken": dict(broken)}
+            for rejected, broken in zip(chunk.rejected, chunk.broken, strict=True)
         ]
         piece = self._piece(self.state["size"])
         place = np.array([chunk.first_sample, chunk.first_frame])

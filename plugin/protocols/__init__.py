@@ -28,7 +28,7 @@ from equidrift.protocols.entering import (
     as_refiner,
     as_trajectory_model,
 )
-from equidrift.protocols.files import EnsembleReader, EnsembleWriter, TrajectoryWriter
+from equidrift.protocols.files import EnsembleReader, EnsembleWriter, FileRecord, TrajectoryWriter
 from equidrift.protocols.models import Model, MoleculeBoundModel
 from equidrift.protocols.molecules import BatchedMoleculeModel, MoleculeModel
 from equidrift.protocols.proposers import (
@@ -72,6 +72,7 @@ __all__ = [
     "EnergyRefiner",
     "EnsembleReader",
     "EnsembleWriter",
+    "FileRecord",
     "Floats",
     "IndependentProposer",
     "Model",

@@ -102,6 +102,7 @@ def _complete(made: object, protocol: type) -> None:
         name: part for own in declared for name, part in own.items() if not name.startswith("_")
     }
     methods = [name for name, part in parts.items() if inspect.isfunction(part)]
+    # the one place that asks objects of others what they have
     if not all(callable(getattr(made, name, None)) for name in methods):
         return  # of another kind, as the caller will say
     defaults = {name: part for name, part in parts.items() if name not in methods}

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from equidrift.records import Ensemble, Trajectory
+from equidrift.protocols.values import Floats
+from equidrift.records import Ensemble, Molecule, Trajectory
+
+
+class FileRecord(Protocol):
+    """One entry of a file of molecules.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the file, from 0.
+    title : str
+        Its name in the file, else its SMILES.
+    molecule : Molecule or None
+        With its name and properties; None where `error` says what is wrong.
+    positions_A : (k, n_atoms, 3) array or None
+        Its conformers in A, None where it has none in 3D.
+    error : str or None
+        What is wrong with the entry.
+    own : mapping
+        What `equidrift` wrote of this conformer, by field.
+    """
+
+    @property
+    def index(self) -> int: ...  # noqa: D102 - above
+    @property
+    def title(self) -> str: ...  # noqa: D102 - above
+    @property
+    def molecule(self) -> Molecule | None: ...  # noqa: D102 - above
+    @property
+    def positions_A(self) -> Floats | None: ...  # noqa: D102 - above
+    @property
+    def error(self) -> str | None: ...  # noqa: D102 - above
+    @property
+    def own(self) -> Mapping[str, str]: ...  # noqa: D102 - above
 
 
 class EnsembleWriter(Protocol):

@@ -11,6 +11,7 @@ from equidrift.entries import announced, others_factory, troubles
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 from equidrift.protocols import (
     ConformerModel,
+    EnergyRefiner,
     Model,
     MoleculeModel,
     Refiner,
@@ -73,6 +74,7 @@ __all__ = [
     "host_function",
     "is_path",
     "list_models",
+    "make_energy_refiner",
     "make_model",
     "make_molecule_model",
     "make_refiner",
@@ -108,6 +110,7 @@ def relaxations() -> list[str]:
     return ["none", *RELAXATIONS, *(f"{kind}:..." for kind in RELAXATION_MAKERS)]
 
 
+# Any: what a dotted name of the tables leads to, only the caller knows
 def resolve(path: str) -> Any:
     """Import `module:name` and return the name."""
     module, _, name = path.partition(":")
@@ -220,6 +223,20 @@ def make_molecule_model(name: str, **options: Any) -> MoleculeModel:
     """
     tables = MOLECULE_MODELS, TRAINED_MOLECULE_MODELS
     return as_molecule_model(_made(name, "molecule model", *tables, options))
+
+
+def make_energy_refiner(name: str, **options: Any) -> EnergyRefiner:
+    """The refiner of that name, which must go down an energy; errors as `make_model`.
+
+    Raises
+    ------
+    InputError
+        For a refiner without an energy.
+    """
+    made = make_refiner(name, **options)
+    if not isinstance(made, EnergyRefiner):
+        raise InputError(f"the refiner {name!r} tells no energy; energy='conformer-energy' does")
+    return made
 
 
 def energy_surface(molecule: Molecule, weights: str) -> Surface:

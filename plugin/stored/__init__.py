@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,9 @@ from equidrift.stored.kinds import (
 )
 from equidrift.stored.proposers import StoredProposer
 from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, MAX_VALUE
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MAX_DEPTH = 100  # lists and objects inside each other
 _SHOWN = 3  # mistakes in a message
@@ -207,7 +210,7 @@ class StoredRun(BaseModel):
         return data
 
 
-def molecule_fields(data: Any) -> dict[str, Any]:
+def molecule_fields(data: object) -> dict[str, Any]:
     """The checked fields of a stored molecule, without those that were not stored."""
     stored = checked(data, StoredMolecule, "stored molecule")
     return stored.model_dump(exclude_unset=True)
@@ -241,7 +244,7 @@ def read_stored(path: str | os.PathLike[str], model: type[Model], what: str) -> 
         raise InputError(f"{os.fspath(path)!r} is damaged: {error}") from error
 
 
-def checked(data: Any, model: type[Model], what: str) -> Model:
+def checked(data: object, model: type[Model], what: str) -> Model:
     """`data` as the model has it.
 
     Raises
@@ -263,7 +266,7 @@ def checked(data: Any, model: type[Model], what: str) -> Model:
         raise InputError(f"this is no {what}: {told}{more}") from error
 
 
-def _mistake(mistake: Any) -> str:
+def _mistake(mistake: ErrorDetails) -> str:
     place = ".".join(str(part)[:MAX_LABEL] for part in mistake["loc"])
     if mistake["type"] == "missing":
         return f"the field {place!r} is missing"
@@ -275,8 +278,8 @@ def _mistake(mistake: Any) -> str:
     return f"{place}: {message[:1].lower()}{message[1:]}, got {repr(mistake['input'])[:MAX_LABEL]}"
 
 
-def parsed(text: str | bytes, what: str) -> Any:
-    """The value of a JSON text.
+def parsed(text: str | bytes, what: str) -> object:
+    """The value of a JSON text; `checked` makes a record of it.
 
     Raises
     ------
@@ -295,9 +298,9 @@ def parsed(text: str | bytes, what: str) -> Any:
     return value
 
 
-def check_depth(value: Any, what: str) -> None:
+def check_depth(value: object, what: str) -> None:
     """Refuse lists and objects that go deeper than `MAX_DEPTH`; raises `InputError`."""
-    level = [value]
+    level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         level = [child for parent in level for child in _children(parent)]
         if not level:
@@ -305,7 +308,7 @@ def check_depth(value: Any, what: str) -> None:
     raise InputError(f"{what} has more than {MAX_DEPTH} lists and objects inside each other")
 
 
-def _children(value: Any) -> list[Any]:
+def _children(value: object) -> list[object]:
     if isinstance(value, Mapping):
         return list(value.values())
     return value if isinstance(value, list) else []

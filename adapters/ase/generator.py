@@ -25,7 +25,16 @@ class Generator:
     kept result if something changes.
     """
 
-    default_parameters: ClassVar[dict[str, Any]] = {}
+    default_parameters: ClassVar[dict[str, Any]] = {
+        "model": "default",
+        "n": 10,
+        "seed": 0,
+        "steps": None,
+        "relax": None,
+        "batch_size": None,
+        "max_attempts": None,
+        "progress": False,
+    }
     # parameters that hold arrays: they count as changed unless they are the same object
     by_identity: ClassVar[tuple[str, ...]] = ()
 
@@ -106,26 +115,19 @@ class ConformerGenerator(Generator):
     """
 
     default_parameters: ClassVar[dict[str, Any]] = {
-        "model": "default",
-        "n": 10,
-        "seed": 0,
-        "steps": None,
+        **Generator.default_parameters,
         "effort": None,
         "select": None,
         "preset": None,
-        "relax": None,
         "solvent": None,
         "prune_rms_A": None,
         "distinct": None,
         "sort": None,
         "window_kcal_mol": None,
-        "batch_size": None,
-        "max_attempts": None,
         "timeout_s": None,
         "fix": None,
         "restrain": None,
         "restraint_tolerance_A": None,
-        "progress": False,
         "refiner": "refine",
         "refine_steps": None,
     }
@@ -279,19 +281,12 @@ class MoleculeGenerator(Generator):
     """
 
     default_parameters: ClassVar[dict[str, Any]] = {
-        "model": "default",
-        "n": 10,
-        "seed": 0,
+        **Generator.default_parameters,
         "targets": None,
         "guidance": None,
         "fragment": None,
-        "steps": None,
-        "relax": None,
         "judge": None,
         "force": None,
-        "batch_size": None,
-        "max_attempts": None,
-        "progress": False,
     }
 
     by_identity = ("fragment",)

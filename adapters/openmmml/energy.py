@@ -7,23 +7,7 @@ openmmml only.
 
 from __future__ import annotations
 
-from typing import Any
-
-from openmmml.mlpotential import MLPotentialImplFactory
-
-from equidrift.adapters.openmmml.whole import WholeMoleculeImpl
-
-
-class EnergyPotentialImplFactory(MLPotentialImplFactory):
-    """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
-
-    def createImpl(
-        self,
-        name: str,  # noqa: ARG002 - openmmml's signature
-        **args: Any,
-    ) -> EnergyPotentialImpl:
-        """Called by openmmml."""
-        return EnergyPotentialImpl(args)
+from equidrift.adapters.openmmml.whole import WholeMoleculeImpl, WholeMoleculeImplFactory
 
 
 class EnergyPotentialImpl(WholeMoleculeImpl):
@@ -35,3 +19,9 @@ class EnergyPotentialImpl(WholeMoleculeImpl):
 
     force = "energy_force"
     whole = "the learned energy is of a whole molecule in vacuum, not of a part of a system"
+
+
+class EnergyPotentialImplFactory(WholeMoleculeImplFactory):
+    """Found by openmmml through its entry point."""
+
+    impl = EnergyPotentialImpl

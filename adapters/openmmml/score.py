@@ -7,23 +7,7 @@ openmmml only.
 
 from __future__ import annotations
 
-from typing import Any
-
-from openmmml.mlpotential import MLPotentialImplFactory
-
-from equidrift.adapters.openmmml.whole import WholeMoleculeImpl
-
-
-class ScorePotentialImplFactory(MLPotentialImplFactory):
-    """Makes the implementation; options of `MLPotential` are kept for `createSystem`."""
-
-    def createImpl(
-        self,
-        name: str,  # noqa: ARG002 - openmmml's signature
-        **args: Any,
-    ) -> ScorePotentialImpl:
-        """Called by openmmml."""
-        return ScorePotentialImpl(args)
+from equidrift.adapters.openmmml.whole import WholeMoleculeImpl, WholeMoleculeImplFactory
 
 
 class ScorePotentialImpl(WholeMoleculeImpl):
@@ -38,3 +22,9 @@ class ScorePotentialImpl(WholeMoleculeImpl):
     whole = (
         "the score is of a whole molecule, and a mixed system would weigh it against a potential"
     )
+
+
+class ScorePotentialImplFactory(WholeMoleculeImplFactory):
+    """Found by openmmml through its entry point."""
+
+    impl = ScorePotentialImpl

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from openmmml.mlpotential import MLPotentialImpl
+from openmmml.mlpotential import MLPotentialImpl, MLPotentialImplFactory
 
 from equidrift.registry import host_function
 
@@ -48,3 +48,19 @@ class WholeMoleculeImpl(MLPotentialImpl):
         force = host_function("openmm", self.force)(molecule, **options)
         force.setForceGroup(forceGroup)
         system.addForce(force)
+
+
+class WholeMoleculeImplFactory(MLPotentialImplFactory):
+    """Makes the implementation `impl`; options of `MLPotential` are kept for
+    `createSystem`.
+    """
+
+    impl: ClassVar[type[WholeMoleculeImpl]]
+
+    def createImpl(
+        self,
+        name: str,  # noqa: ARG002 - openmmml's signature
+        **args: Any,
+    ) -> WholeMoleculeImpl:
+        """Called by openmmml."""
+        return self.impl(args)

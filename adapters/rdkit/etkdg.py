@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,26 @@ def _runs(seeds: NDArray[np.int64], longest: int) -> Iterator[slice]:
         if ends or k - start == longest:
             yield slice(start, k)
             start = k
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One call of `ETKDG.sample_here`: the molecule, as RDKit's too; the time
+    (`time.monotonic`) at which it ends, None for no limit; what is held, if anything.
+    """
+
+    molecule: Molecule
+    mol: Chem.Mol
+    deadline: float | None
+    known: Known | None
+
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def nothing(self) -> NDArray[np.float64]:
+        """A conformer that could not be made, (1, n_atoms, 3)."""
+        return np.full((1, self.molecule.n_atoms, 3), np.nan)
 
 
 class ETKDG(TimedConformerModel, CandidConformerModel):
@@ -136,9 +157,20 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         -------
         positions_A : float64 (k, n_atoms, 3); a conformer that cannot be made is NaN.
         """
+        self.check(molecule)
         if is_cage(molecule):
-            return self._sample_apart(molecule, seeds)
-        return self.sample_here(molecule, seeds, callback)
+            drawn = self._sample_apart(molecule, seeds)
+        else:
+            drawn = self.sample_here(molecule, seeds, callback)
+        return self.finished(molecule, drawn)
+
+    def check(self, molecule: Molecule) -> None:
+        """Raise for a molecule that `finished` cannot take; here nothing is."""
+
+    def finished(self, molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What becomes of embedded conformers (k, n_atoms, 3) in A; here they stay."""
+        del molecule
+        return positions_A
 
     def never_embeds(self, molecule: Molecule) -> bool:
         """Whether no setting of RDKit embeds a molecule, so that further draws are in
@@ -175,103 +207,83 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         known = None if self.conditions is None else self.conditions.of(molecule)
         positions = np.full((len(folded), molecule.n_atoms, 3), np.nan)
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
+        task = _Task(molecule, mol, deadline, known)
         for run in _runs(folded, CHUNK if deadline is None else TIMED_CHUNK):
-            positions[run] = self._embed(molecule, mol, folded[run], deadline, known)
+            positions[run] = self._embed(task, folded[run])
             if (
                 run.start == 0
                 and np.isnan(positions[0]).any()
-                and self._in_vain(molecule, deadline)
+                and (task.is_over() or self.never_embeds(molecule))
             ):
                 break
             if callback is not None:
                 callback({"done": run.stop, "total": len(folded)})
         return positions
 
-    def _in_vain(self, molecule: Molecule, deadline: float | None) -> bool:
-        """Whether further seeds bring nothing, where the first has brought nothing."""
-        return _is_over(deadline) or self.never_embeds(molecule)
-
-    def _embed(
-        self,
-        molecule: Molecule,
-        mol: Chem.Mol,
-        seeds: NDArray[np.int64],
-        deadline: float | None,
-        known: Known | None,
-    ) -> NDArray[np.float64]:
+    def _embed(self, task: _Task, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """One conformer a seed: all at once, then one by one (RDKit leaves failures
         out) up the ladder of settings.
         """
-        found = self._call(mol, seeds, deadline, LADDER[0], FIRST_ATTEMPTS, known)
+        found = self._call(task, seeds, LADDER[0], FIRST_ATTEMPTS, task.known)
         if len(found) == len(seeds):
             return found
         if len(seeds) > 1:
-            parts = [
-                self._embed(molecule, mol, seeds[k : k + 1], deadline, known)
-                for k in range(len(seeds))
-            ]
-            return np.concatenate(parts)
-        return self._climb(molecule, mol, seeds, deadline, known)
+            return np.concatenate([self._embed(task, seed) for seed in seeds[:, None]])
+        return self._climb(task, seeds)
 
-    def _climb(
-        self,
-        molecule: Molecule,
-        mol: Chem.Mol,
-        seeds: NDArray[np.int64],
-        deadline: float | None,
-        known: Known | None,
-    ) -> NDArray[np.float64]:
+    def _climb(self, task: _Task, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """The conformer of one seed by the first setting that makes it; NaN where none
         does.
         """
-        if _is_over(deadline):
-            return _nothing(mol)
-        if known is not None:
-            found = _nothing(mol)[:0]
-            if self._core_embeds(mol, known):
-                found = self._around(mol, seeds, deadline, known)
-            if len(found):
-                return found
-            # a core RDKit cannot embed: the force field has to pull it into place
-            for rung in rungs_of(molecule):
-                if len(found := self._call(mol, seeds, deadline, rung, FIRST_ATTEMPTS)):
-                    return known.placed(found)
-            return _nothing(mol)
-        for rung in rungs_of(molecule):
+        if task.is_over():
+            return task.nothing()
+        if task.known is not None:
+            return self._held(task, task.known, seeds)
+        for rung in rungs_of(task.molecule):
             for further in range(FURTHER_SEEDS):
                 shifted = (seeds + further * SEED_STRIDE) % SEEDS + 1 if further else seeds
-                found = self._call(mol, shifted, deadline, rung, self.max_attempts)
+                found = self._call(task, shifted, rung, self.max_attempts)
                 if len(found):
                     return found
-        return _nothing(mol)
+        return task.nothing()
 
-    def _around(
-        self, mol: Chem.Mol, seeds: NDArray[np.int64], deadline: float | None, known: Known
-    ) -> NDArray[np.float64]:
+    def _held(self, task: _Task, known: Known, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The conformer of one seed around what is held; NaN if none is made."""
+        if self._core_embeds(task, known):
+            found = self._around(task, known, seeds)
+            if len(found):
+                return found
+        # a core RDKit cannot embed: the force field has to pull it into place
+        for rung in rungs_of(task.molecule):
+            if len(found := self._call(task, seeds, rung, FIRST_ATTEMPTS)):
+                return known.placed(found)
+        return task.nothing()
+
+    def _around(self, task: _Task, known: Known, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
         """A conformer around a core by the first setting that makes it, (1, n_atoms, 3);
         of none (0, n_atoms, 3).
         """
         for rung in CORE_LADDER:
-            found = self._call(mol, seeds, deadline, rung, self.max_attempts, known)
+            found = self._call(task, seeds, rung, self.max_attempts, known)
             if len(found):
                 return found
-        return _nothing(mol)[:0]
+        return task.nothing()[:0]
 
-    def _core_embeds(self, mol: Chem.Mol, known: Known) -> bool:
+    def _core_embeds(self, task: _Task, known: Known) -> bool:
         """Whether some setting embeds a molecule around its core, from a fixed seed.
 
         A core that RDKit cannot embed costs four settings to the end for each seed.
         """
         if self._core is None or self._core[0] is not known:
+            untimed = replace(task, deadline=None)
             probe = np.array([PROBE_SEED])
-            self._core = (known, bool(len(self._around(mol, probe, None, known))))
+            self._core = (known, bool(len(self._around(untimed, known, probe))))
         return self._core[1]
 
     def _call(
         self,
-        mol: Chem.Mol,
+        task: _Task,
         seeds: NDArray[np.int64],
-        deadline: float | None,
         rung: Rung,
         attempts: int,
         known: Known | None = None,
@@ -279,11 +291,12 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         """What RDKit embeds from consecutive seeds; on some rings it raises
         RuntimeError, which counts as nothing found.
         """
+        mol = task.mol
         limit = call_limit_s(mol, len(seeds))
-        if deadline is not None:
-            left = deadline - time.monotonic()
+        if task.deadline is not None:
+            left = task.deadline - time.monotonic()
             if left <= 0:
-                return np.zeros((0, mol.GetNumAtoms(), 3))
+                return task.nothing()[:0]
             limit = min(limit, math.ceil(left))
         options = rung.options(
             int(seeds[0]), self.num_threads, min(attempts, self.max_attempts), limit
@@ -292,14 +305,6 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
             embed_with(options, mol, known)
         made = embedded(mol, len(seeds), options)
         return made if known is None else _with_core(made, known)
-
-
-def _is_over(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() >= deadline
-
-
-def _nothing(mol: Chem.Mol) -> NDArray[np.float64]:
-    return np.full((1, mol.GetNumAtoms(), 3), np.nan)
 
 
 def _sampled(model: ETKDG, molecule: Molecule, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -354,27 +359,16 @@ class ETKDGMMFF(ETKDG):
         self.variant = variant
         self.max_iterations = max_iterations
 
-    def sample(
-        self,
-        molecule: Molecule,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> NDArray[np.float64]:
-        """Embed and relax one conformer a seed; see `ETKDG.sample`.
-
-        Raises
-        ------
-        MoleculeError
-            where MMFF94 cannot type the molecule; `model="etkdg"` can.
-        """
+    def check(self, molecule: Molecule) -> None:
+        """Raise `MoleculeError` if MMFF94 cannot type the molecule; `model="etkdg"` takes it."""
         require_mmff(to_mol(molecule), molecule)
-        positions = super().sample(molecule, seeds, steps=steps, callback=callback)
+
+    def finished(self, molecule: Molecule, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Embedded conformers (k, n_atoms, 3) in A, relaxed."""
         known = None if self.conditions is None else self.conditions.of(molecule)
         return mmff_relax(
             molecule,
-            positions,
+            positions_A,
             self.max_iterations,
             variant=self.variant,
             num_threads=self.num_threads,

@@ -54,7 +54,7 @@ STEPS_HELP = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(options.ModelRun):
     """What `equidrift forecast` is asked for."""
 
     trajectory: Annotated[
@@ -80,10 +80,6 @@ class Request:
     steps: Annotated[int | None, option(COUNT, STEPS_HELP, panel=SAMPLING)] = None
     batch_size: options.BatchSize = None
     max_attempts: options.MaxAttempts = 20
-    device: options.Device = None
-    set_: options.ModelOptions = None
-    overwrite: options.Overwrite = False
-    as_json: options.SummaryAsJson = False
 
     @property
     def mode(self) -> str:

@@ -40,7 +40,7 @@ ATTEMPTS_HELP = "The run is given up after N draws for each molecule asked for."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(options.ModelRun):
     """What `equidrift generate` is asked for."""
 
     output: options.Output
@@ -61,10 +61,6 @@ class Request:
     steps: options.Steps = None
     batch_size: options.BatchSize = None
     max_attempts: Annotated[int, option(COUNT, ATTEMPTS_HELP, panel=SAMPLING)] = 20
-    device: options.Device = None
-    set_: options.ModelOptions = None
-    overwrite: options.Overwrite = False
-    as_json: options.SummaryAsJson = False
 
     @property
     def files(self) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -79,3 +80,13 @@ Overwrite = Annotated[
 SummaryAsJson = Annotated[
     bool, flag("--json", "Print the summary as one JSON object on one line.", SHOWN)
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRun:
+    """What every command takes that runs a model and writes a file."""
+
+    device: Device = None
+    set_: ModelOptions = None
+    overwrite: Overwrite = False
+    as_json: SummaryAsJson = False

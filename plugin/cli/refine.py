@@ -25,7 +25,7 @@ MODEL_HELP = "A refiner that `equidrift models` lists, or the path of weights yo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(options.ModelRun):
     """What `equidrift refine` is asked for."""
 
     file: Annotated[Path, typer.Argument(metavar="FILE", help=FILE_HELP)]
@@ -37,10 +37,6 @@ class Request:
     largest_fragment: options.LargestFragment = False
     steps: options.Steps = None
     batch_size: options.BatchSize = None
-    device: options.Device = None
-    set_: options.ModelOptions = None
-    overwrite: options.Overwrite = False
-    as_json: options.SummaryAsJson = False
 
     @property
     def files(self) -> list[Path]:

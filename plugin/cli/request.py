@@ -19,7 +19,7 @@ def command_of(request: type[R]) -> Callable[[Callable[[R], int]], Callable[...,
     request : type
         A frozen dataclass. A field is an option: its annotation holds the
         `typer.Option`, its default is the option's, and a field without default must be
-        given.
+        given. Fields of base classes come last in the help.
     """
 
     def decorate(run: Callable[[R], int]) -> Callable[..., int]:
@@ -32,7 +32,11 @@ def command_of(request: type[R]) -> Callable[[Callable[[R], int]], Callable[...,
         return command
 
     hints = get_type_hints(request, include_extras=True)
-    fields = dataclasses.fields(request)  # type: ignore[arg-type] # mypy has no name for dataclasses
+    own = inspect.get_annotations(request)
+    fields = sorted(
+        dataclasses.fields(request),  # type: ignore[arg-type] # mypy has no name for dataclasses
+        key=lambda field: field.name not in own,
+    )
     signature = inspect.Signature([_parameter(field, hints) for field in fields])
     return decorate
 

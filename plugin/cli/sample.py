@@ -75,7 +75,7 @@ TIMEOUT_HELP = "Time limit for each molecule, in seconds. Default: none."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(options.ModelRun):
     """What `equidrift sample` is asked for."""
 
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUT_HELP)]
@@ -105,10 +105,6 @@ class Request:
     batch_size: options.BatchSize = None
     max_attempts: options.MaxAttempts = 20
     timeout: Annotated[float | None, option(TIMEOUT, TIMEOUT_HELP, panel=SAMPLING)] = None
-    device: options.Device = None
-    set_: options.ModelOptions = None
-    overwrite: options.Overwrite = False
-    as_json: options.SummaryAsJson = False
 
     @property
     def files(self) -> list[str | Path]:

@@ -88,14 +88,12 @@ def test_failures_of_a_chunk_keep_their_places(monkeypatch):
     expected = model.sample(BUTANOL, seeds)
     bad = rdkit_seeds(seeds)[1]
 
-    def call(self, mol, chunk, *args):
-        found = embed(self, mol, chunk, *args)
+    def call(self, task, chunk, *args):
+        found = embed(self, task, chunk, *args)
         return found[chunk != bad]
 
     monkeypatch.setattr(ETKDG, "_call", call)
-    monkeypatch.setattr(
-        ETKDG, "_climb", lambda self, molecule, *_: np.full((1, molecule.n_atoms, 3), np.nan)
-    )
+    monkeypatch.setattr(ETKDG, "_climb", lambda self, task, seeds: task.nothing())
     positions = model.sample(BUTANOL, seeds)
     assert np.isnan(positions[1]).all()
     np.testing.assert_array_equal(positions[[0, 2, 3]], expected[[0, 2, 3]])
@@ -248,11 +246,11 @@ def test_core_that_never_embeds_is_tried_once_around_it(monkeypatch):
     model = ETKDG().conditioned(make_conditions(fix={0: (0.0, 0.0, 0.0), 1: (1.53, 0.0, 0.0)}))
     around, call = [], ETKDG._call
 
-    def failing(self, mol, seeds, deadline, rung, attempts, known=None):
+    def failing(self, task, seeds, rung, attempts, known=None):
         if known is None:
-            return call(self, mol, seeds, deadline, rung, attempts)
+            return call(self, task, seeds, rung, attempts)
         around.append(len(seeds))
-        return np.zeros((0, mol.GetNumAtoms(), 3))
+        return task.nothing()[:0]
 
     monkeypatch.setattr(ETKDG, "_call", failing)
     for k in range(3):

@@ -9,6 +9,7 @@ and RDKit's getters; the OpenMM adapter converts once, through `equidrift.units`
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +124,34 @@ class MMFFParameters(Frozen):
     def n_atoms(self) -> int:
         """Atoms, hydrogens included."""
         return len(self.numbers)
+
+
+def placed(
+    parts: Sequence[tuple[MMFFParameters, NDArray[np.int64]]], n_atoms: int
+) -> MMFFParameters:
+    """The parameters of molecules that stand among others in one system.
+
+    No pair of atoms of different molecules is among `pairs`.
+
+    Parameters
+    ----------
+    parts : sequence of (MMFFParameters, (n,) int64 array)
+        At least one molecule, all of one variant, each with the places in the system of
+        its atoms.
+    n_atoms : int
+        Of the whole system; atoms of no part have number, type and charge 0.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    for name in ("numbers", "types", "charges_e"):
+        column = np.zeros(n_atoms, getattr(parts[0][0], name).dtype)
+        for part, places in parts:
+            column[places] = getattr(part, name)
+        columns[name] = column
+    for index, (_, of_index) in _TABLES.items():
+        columns[index] = np.concatenate([places[getattr(part, index)] for part, places in parts])
+        for name in of_index:
+            columns[name] = np.concatenate([getattr(part, name) for part, _ in parts])
+    return MMFFParameters(variant=parts[0][0].variant, **columns)
 
 
 def check_variant(variant: str) -> str:

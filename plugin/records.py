@@ -27,10 +27,13 @@ from equidrift.molecule import (
     SYMBOLS,
     Molecule,
 )
+from equidrift.units import BOLTZMANN_EV_PER_K
 
 if TYPE_CHECKING:
     import ase
     import MDAnalysis
+    import mdtraj
+    import pandas
     from rdkit import Chem
 
 
@@ -142,6 +145,51 @@ class Ensemble(Frozen):
         model = self.provenance.get("model", "?")
         return f"Ensemble({self.molecule!r}, {len(self)} conformers, model {model})"
 
+    def boltzmann_weights(self, temperature_K: float = 298.15) -> NDArray[np.float64]:
+        """Weights of the conformers by their energies.
+
+        Each conformer counts once, without the width of its basin: an ensemble of
+        distinct, relaxed conformers (`distinct=True`, `relax=`) is meant.
+
+        Parameters
+        ----------
+        temperature_K : float
+            Above 0.
+
+        Returns
+        -------
+        (n_samples,) array
+            exp(-E / kT), with the sum 1; 0 for a conformer without energy.
+
+        Raises
+        ------
+        InputError
+            If no conformer has an energy, or for another temperature.
+
+        Examples
+        --------
+        >>> import equidrift
+        >>> water = equidrift.Molecule.from_smiles("O")
+        >>> two = equidrift.Ensemble(water, [[[0, 0, k] for k in range(3)]] * 2)
+        >>> two.replace(energies_eV=[0.0, 0.05]).boltzmann_weights(300.0).round(2)
+        array([0.87, 0.13])
+        """
+        if not 0 < temperature_K < np.inf:
+            raise InputError(
+                f"temperature_K must be above 0 and finite, not {temperature_K}; give for "
+                "example 298.15"
+            )
+        if self.energies_eV is None or not np.isfinite(self.energies_eV).any():
+            raise InputError(
+                f"{self!r} has no energies; relax it (relax='mmff' of equidrift.sample), or set "
+                "them: ensemble.replace(energies_eV=...)"
+            )
+        above_eV = self.energies_eV - np.nanmin(self.energies_eV)
+        weights = np.exp(
+            -np.nan_to_num(above_eV, nan=np.inf) / (BOLTZMANN_EV_PER_K * temperature_K)
+        )
+        return np.asarray(weights / weights.sum())
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file; the suffix picks the format (see
         `equidrift.registry.ENSEMBLE_WRITERS`).
@@ -183,6 +231,20 @@ class Ensemble(Frozen):
         from equidrift.registry import resolve
 
         return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
+
+    def to_mdtraj(self) -> mdtraj.Trajectory:
+        """An MDTraj trajectory whose frames are the conformers."""
+        from equidrift.registry import resolve
+
+        return resolve("equidrift.adapters.mdtraj.trajectory:to_mdtraj")(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A table as RDKit's PandasTools make it, one row per conformer; see
+        `equidrift.adapters.rdkit.frames.to_frame`.
+        """
+        from equidrift.registry import resolve
+
+        return resolve("equidrift.adapters.rdkit.frames:to_frame")(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +353,12 @@ class Trajectory(Frozen):
         from equidrift.registry import resolve
 
         return resolve("equidrift.adapters.mdanalysis.universe:to_universe")(self)
+
+    def to_mdtraj(self) -> mdtraj.Trajectory:
+        """An MDTraj trajectory with the same frames, times and box."""
+        from equidrift.registry import resolve
+
+        return resolve("equidrift.adapters.mdtraj.trajectory:to_mdtraj")(self)
 
 
 @dataclass(frozen=True)

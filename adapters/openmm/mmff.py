@@ -5,6 +5,7 @@ phase, without cut-off.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import openmm
 from openmm import app, unit
@@ -79,7 +80,23 @@ def to_system(
     for row in sorted(held):
         i, j = parameters.bonds[row].tolist()
         system.addConstraint(i, j, float(parameters.bond_r0_A[row]) * NM_PER_A)
-    forces = {
+    for force in mmff_forces(parameters, held):
+        system.addForce(force)
+    return system
+
+
+def mmff_forces(parameters: MMFFParameters, held: Collection[int] = ()) -> list[openmm.Force]:
+    """The forces that a molecule's parameters ask for, named and grouped as in
+    `to_system`.
+
+    Parameters
+    ----------
+    parameters : MMFFParameters
+        The indices of its atoms are those of the System's particles.
+    held : collection of int
+        Rows of `parameters.bonds` that are constraints, and so have no stretching term.
+    """
+    made = {
         "bond": _bond_force(parameters, held),
         "angle": _angle_force(parameters),
         "linear angle": _linear_angle_force(parameters),
@@ -89,12 +106,13 @@ def to_system(
         "van der Waals": _vdw_force(parameters),
         "electrostatics": _electrostatic_force(parameters),
     }
-    for name, (force, n_terms) in forces.items():
+    forces = []
+    for name, (force, n_terms) in made.items():
         if n_terms:
             force.setName(f"{parameters.variant} {name}")
             force.setForceGroup(GROUPS.index(name))
-            system.addForce(force)
-    return system
+            forces.append(force)
+    return forces
 
 
 def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[float]:
@@ -136,7 +154,7 @@ def _held_bonds(parameters: MMFFParameters) -> set[int]:
     return {row for row, pair in enumerate(parameters.bonds) if 1 in parameters.numbers[pair]}
 
 
-def _bond_force(parameters: MMFFParameters, held: set[int]) -> tuple[openmm.Force, int]:
+def _bond_force(parameters: MMFFParameters, held: Collection[int]) -> tuple[openmm.Force, int]:
     cubic = CUBIC_BOND_PER_A / NM_PER_A
     force = openmm.CustomBondForce(
         f"k*d^2*(1 + d*({cubic!r} + {7 / 12 * cubic**2!r}*d)); d = r - r0"

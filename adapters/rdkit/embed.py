@@ -11,7 +11,8 @@ from rdkit.Chem import rdMolAlign
 
 from equidrift.adapters.rdkit.molecule import add_conformers, from_mol
 from equidrift.api import sample
-from equidrift.errors import InputError, InputTypeError
+from equidrift.errors import InputError, InputTypeError, NoValidSamplesError
+from equidrift.protocols import ConformerModel
 from equidrift.records import Ensemble
 
 
@@ -19,7 +20,7 @@ def embed_molecule_confs(
     mol: Chem.Mol,
     numConfs: int,
     *,
-    model: str = "default",
+    model: str | ConformerModel = "default",
     randomSeed: int = -1,
     clearConfs: bool = True,
     numThreads: int = 1,
@@ -31,32 +32,40 @@ def embed_molecule_confs(
 
     Parameters
     ----------
-    mol : Mol with explicit hydrogens (`Chem.AddHs`); it is changed in place.
-    numConfs : conformers to add; all of them are made, or an error is raised.
-    model : name of the model, see `equidrift.list_models`.
-    randomSeed : 0 or more; -1 draws a fresh seed.
-    clearConfs : remove the Mol's conformers first.
-    numThreads : threads for RDKit's own models; 0 is all. The result does not depend on
-        it.
-    pruneRmsThresh : where 0 or more, conformers whose heavy-atom symmetric RMSD to an
-        earlier one is below it (A) are left out, so that fewer ids than `numConfs` come
-        back.
-    coordMap : {atom index: Point3D} to hold; unlike RDKit's, which asks for the
-        distances alone, the atoms then are there to 1e-3 A.
-    **options : passed to `equidrift.sample`.
+    mol : Mol
+        With explicit hydrogens (`Chem.AddHs`); it is changed in place.
+    numConfs : int
+        Conformers to add, 1 or more.
+    model : str or ConformerModel
+        Name of the model, see `equidrift.list_models`, or a model.
+    randomSeed : int
+        0 or more; -1 draws a fresh seed.
+    clearConfs : bool
+        Remove the Mol's conformers first.
+    numThreads : int
+        Threads for RDKit's own models; 0 is all. The result does not depend on it.
+    pruneRmsThresh : float
+        If 0 or more, conformers whose heavy-atom symmetric RMSD to an earlier one is
+        below it, in A, are left out.
+    coordMap : dict, optional
+        {atom index: Point3D} to hold. Unlike RDKit's, which asks for the distances
+        alone, the atoms then are there to 1e-3 A.
+    **options
+        Passed to `equidrift.sample`.
 
     Returns
     -------
-    ids : of the conformers added.
+    list of int
+        Ids of the conformers added: fewer than `numConfs` if the model finds fewer valid
+        ones, or some are pruned; empty if it finds none, as RDKit's -1.
 
     Raises
     ------
     InputTypeError
-        where `mol` is no Mol.
+        If `mol` is no Mol.
     InputError
-        where hydrogens are implicit, or `randomSeed` is below -1.
-    NoValidSamplesError
-        where the model does not find `numConfs` valid conformers.
+        If hydrogens are implicit, or `randomSeed` is below -1; MoleculeError for a
+        molecule that the model does not know.
     """
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(f"mol must be an RDKit Mol, not {type(mol).__name__}")
@@ -68,17 +77,21 @@ def embed_molecule_confs(
         )
     if randomSeed < -1:
         raise InputError(f"randomSeed must be 0 or more, or -1 for a fresh seed, not {randomSeed}")
-    if model.startswith("etkdg"):
+    if isinstance(model, str) and model.startswith("etkdg"):
         options = {"num_threads": numThreads, **options}
     if coordMap:
         options["fix"] = coordMap
     molecule = from_mol(mol)
     seed = secrets.randbelow(2**62) if randomSeed == -1 else randomSeed
-    ensemble: Ensemble = sample(molecule, numConfs, model=model, seed=seed, **options)
-    positions = ensemble.positions_A
-    if pruneRmsThresh >= 0:
-        full = ensemble.to_rdkit()
-        positions = positions[prune_by_rms(full, pruneRmsThresh)]
+    try:
+        ensemble: Ensemble | None = sample(molecule, numConfs, model=model, seed=seed, **options)
+    except NoValidSamplesError as error:
+        ensemble = error.partial
+    positions = np.zeros((0, molecule.n_atoms, 3))
+    if ensemble is not None:
+        positions = ensemble.positions_A
+        if pruneRmsThresh >= 0:
+            positions = positions[prune_by_rms(ensemble.to_rdkit(), pruneRmsThresh)]
     ids: list[int] = add_conformers(mol, positions, clear=clearConfs)
     return ids
 

@@ -213,3 +213,33 @@ def test_properties_of_samples_follow_the_samples() -> None:
     }
     with pytest.raises(InputError, match=r"properties\['pose'\] must hold 2 texts"):
         ensemble.replace(properties={"pose": ["1"]})
+
+
+@given(
+    st.lists(st.floats(-50, 50) | st.just(np.nan), min_size=1, max_size=6),
+    st.floats(50, 2000),
+)
+def test_boltzmann_weights_are_ratios_of_boltzmann_factors(
+    energies_eV: list[float], temperature_K: float
+) -> None:
+    molecule = Molecule.from_smiles("O")
+    ensemble = Ensemble(molecule, np.zeros((len(energies_eV), 3, 3)), energies_eV=energies_eV)
+    known = np.isfinite(energies_eV)
+    if not known.any():
+        with pytest.raises(InputError, match="has no energies"):
+            ensemble.boltzmann_weights(temperature_K)
+        return
+    weights = ensemble.boltzmann_weights(temperature_K)
+    assert weights.sum() == pytest.approx(1)
+    assert not weights[~known].any()
+    lowest = int(np.nanargmin(energies_eV))
+    gap_eV = np.array(energies_eV)[known] - energies_eV[lowest]
+    ratios = weights[known] / weights[lowest]
+    np.testing.assert_allclose(ratios, np.exp(-gap_eV / (8.617333262e-5 * temperature_K)))
+
+
+@pytest.mark.parametrize("temperature_K", [0.0, -300.0, np.inf, np.nan])
+def test_boltzmann_weights_refuse_a_temperature_that_is_none(temperature_K: float) -> None:
+    ensemble = Ensemble(Molecule.from_smiles("O"), np.zeros((1, 3, 3)), energies_eV=[0.0])
+    with pytest.raises(InputError, match="temperature_K"):
+        ensemble.boltzmann_weights(temperature_K)

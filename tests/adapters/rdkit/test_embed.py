@@ -8,6 +8,7 @@ from rdkit import Chem
 
 from equidrift.adapters.rdkit.embed import embed_molecule_confs, prune_by_rms
 from equidrift.errors import InputError, InputTypeError
+from tests.doubles import Shaker
 
 
 def positions(mol):
@@ -54,3 +55,14 @@ def test_bad_input(mol):
         embed_molecule_confs(mol, 1, model="etkdg", randomSeed=-2)
     with pytest.raises(InputTypeError, match=r"must be an RDKit Mol"):
         embed_molecule_confs("CCO", 1, model="etkdg")
+
+
+@pytest.mark.parametrize("broken", [0.9, 1.0])
+def test_fewer_ids_come_back_if_the_model_finds_fewer(broken):
+    """As RDKit's own: what it cannot embed is missing, and nothing is raised."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    embed_molecule_confs(mol, 1, model="etkdg", randomSeed=0)
+    ids = embed_molecule_confs(mol, 20, model=Shaker(broken=broken), randomSeed=0, max_attempts=1)
+    assert len(ids) < 20
+    assert bool(ids) == (broken < 1)
+    assert ids == list(range(mol.GetNumConformers()))

@@ -1,0 +1,1 @@
+"""Conformers and trajectories for MDTraj."""

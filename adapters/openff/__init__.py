@@ -1,0 +1,5 @@
+"""Hand-over to the OpenFF toolkit and to openmmforcefields, where they are installed.
+
+Both come from conda-forge: `conda install -c conda-forge openff-toolkit
+openmmforcefields`.
+"""

@@ -25,6 +25,8 @@ from equidrift.registry import host_function
 if TYPE_CHECKING:
     from rdkit import Chem
 
+    Given = Molecule | Ensemble | Chem.Mol | str
+
 # Terms of a force field that ask for parameters of every atom, which MMFF94 has none of.
 FOREIGN = (
     forces.AmoebaMultipoleGenerator,
@@ -97,9 +99,7 @@ class MMFFTemplateGenerator:
 
     def __init__(
         self,
-        molecules: (
-            Molecule | Ensemble | Chem.Mol | str | Iterable[Molecule | Ensemble | Chem.Mol | str]
-        ) = (),
+        molecules: Given | Iterable[Given] = (),
         *,
         variant: str = "MMFF94",
     ) -> None:
@@ -113,15 +113,13 @@ class MMFFTemplateGenerator:
         """What is known, each once."""
         return tuple(ligand.molecule for ligand in self._ligands.values())
 
-    def add_molecules(
-        self,
-        molecules: (
-            Molecule | Ensemble | Chem.Mol | str | Iterable[Molecule | Ensemble | Chem.Mol | str]
-        ),
-    ) -> None:
+    def add_molecules(self, molecules: Given | Iterable[Given]) -> None:
         """Know more molecules; arguments and errors are those of the class."""
-        several = isinstance(molecules, Iterable) and not isinstance(molecules, str | Ensemble)
-        for what in molecules if several else (molecules,):
+        one = isinstance(molecules, str | Molecule | Ensemble)
+        if one or not isinstance(molecules, Iterable):
+            self._add(as_molecule(molecules))
+            return
+        for what in molecules:
             self._add(as_molecule(what))
 
     def generator(self, forcefield: app.ForceField, residue: app.topology.Residue) -> bool:
@@ -268,8 +266,8 @@ def _described(ligand: Ligand, scales: dict[str, str] | None) -> str:
     residue = ET.SubElement(residues, "Residue", name=ligand.name)
     symbols = ligand.molecule.symbols
     for k, (kind, mass) in enumerate(zip(ligand.types, ligand.masses_amu.tolist(), strict=True)):
-        about = {"class": kind, "element": symbols[k], "mass": repr(mass)}
-        ET.SubElement(kinds, "Type", name=kind, **about)
+        about = {"name": kind, "class": kind, "element": symbols[k], "mass": repr(mass)}
+        ET.SubElement(kinds, "Type", about)
         ET.SubElement(residue, "Atom", name=f"A{k}", type=kind)
     for i, j in ligand.molecule.bonds.tolist():
         ET.SubElement(residue, "Bond", atomName1=f"A{i}", atomName2=f"A{j}")
@@ -283,6 +281,6 @@ def _described(ligand: Ligand, scales: dict[str, str] | None) -> str:
             strict=True,
         )
         for kind, charge, sigma, epsilon in columns:
-            values = {"charge": repr(charge), "sigma": repr(sigma), "epsilon": repr(epsilon)}
-            ET.SubElement(nonbonded, "Atom", type=kind, **values)
+            well = {"sigma": repr(sigma), "epsilon": repr(epsilon)}
+            ET.SubElement(nonbonded, "Atom", {"type": kind, "charge": repr(charge), **well})
     return ET.tostring(root, encoding="unicode")

@@ -83,8 +83,8 @@ def sample(  # noqa: PLR0913 - public
         Implicit solvent (ALPB) of relax="gfn2", say "water"; None for vacuum.
     prune_rms_A : float, optional
         Remove conformers closer than this to one that stays (heavy atoms, all
-        symmetries), after the relaxation; the ensemble may then have fewer than n, and
-        its provenance counts them.
+        symmetries), after the relaxation, without drawing others; the ensemble may then
+        have fewer than n, and its provenance counts them.
     batch_size : int, optional
         Samples in one call of the model, None for its own default.
     progress : bool, optional
@@ -108,9 +108,9 @@ def sample(  # noqa: PLR0913 - public
     restraint_tolerance_A : float, optional
         By how much a sample may miss a restraint and still be valid, 0.1 where None.
     distinct : bool, optional
-        Remove what differs from another conformer by less than DISTINCT_RMS_A = 0.25 A,
-        as prune_rms_A does; not together with it. Fewer than n may remain, and a note
-        counts them.
+        Draw again what differs from another conformer by less than DISTINCT_RMS_A =
+        0.25 A, until n are distinct or no further one is found; not together with
+        prune_rms_A. provenance["notes"] counts what is missing then.
     charge : int, optional
         Total charge. ase.Atoms without bonds need it unless they carry it; any other
         molecule must have it.

@@ -44,10 +44,13 @@ SELECT_HELP = (
     "else diverse."
 )
 SOLVENT_HELP = "Implicit solvent (ALPB) of --relax gfn2, such as water. Default: vacuum."
-DISTINCT_HELP = "Drop a conformer within 0.25 Å of another (RMSD of the heavy atoms)."
+DISTINCT_HELP = (
+    "Draw again what is within 0.25 Å of another conformer (RMSD of the heavy atoms). "
+    "If the molecule has fewer than N, a note counts what is missing."
+)
 PRUNE = number("Å", "RMSD", above=0)
 PRUNE_HELP = (
-    "As --distinct, with this RMSD in Å instead of 0.25. "
+    "Drop a conformer within this RMSD in Å of another, without drawing others. "
     "Of two close conformers, the one lower in energy is kept."
 )
 SORT_HELP = (

@@ -12,6 +12,7 @@ from equidrift.checks.conditions import make_conditions
 from equidrift.engine.conformer_settings import Settings, make_settings
 from equidrift.engine.presets import with_preset
 from equidrift.engine.relax import (
+    DISTINCT_RMS_A,
     arranged,
     check_sort,
     check_window,
@@ -114,6 +115,7 @@ class ConformerOptions:
             timeout_s=self.timeout_s,
             conditions=make_conditions(self.fix, self.restrain, self.restraint_tolerance_A),
             relax=make_relax(self.relax, self.solvent),
+            distinct_A=DISTINCT_RMS_A if self.distinct else None,
             options=made_with | {key: value for key, value in told.items() if value is not None},
             callback=callback,
             **rest,

@@ -33,6 +33,7 @@ class Settings(RunSettings[ConformerModel]):
     relax: Relax | None = None
     timeout_s: float | None = None
     conditions: Conditions | None = None
+    distinct_A: float | None = None
 
     def known(self, molecule: Molecule) -> Known | None:
         """What is known of a molecule beforehand; raises `InputError` where that does
@@ -65,6 +66,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
     callback: Callback | None = None,
     options: dict[str, Any] | None = None,
     conditions: Conditions | None = None,
+    distinct_A: float | None = None,
     **model_options: Any,
 ) -> Settings:
     """Check the options of a run and load its model.
@@ -86,6 +88,9 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
         What else was asked for, for the provenance.
     conditions : Conditions, optional
         Atoms to hold and distances to keep.
+    distinct_A : float, optional
+        Draw again what is closer than this to another conformer of its molecule, all of
+        which must then be in one window.
     **model_options
         Passed to the model of a name.
 
@@ -114,6 +119,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.sample`
         options={**model_options, **limit, **(options or {})},
         callback=callback,
         conditions=conditions,
+        distinct_A=distinct_A,
     )
 
 

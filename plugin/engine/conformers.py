@@ -26,6 +26,7 @@ from equidrift.engine.conformer_settings import (
     provenance,
 )
 from equidrift.engine.notes import notes_of, tell
+from equidrift.engine.repeats import missing
 from equidrift.engine.tasks import Task
 from equidrift.engine.windows import Keep, run_window
 from equidrift.errors import EquidriftError, InputError, InputTypeError, NoValidSamplesError
@@ -65,7 +66,7 @@ class Piece:
 def _ensemble(task: Task, settings: Settings) -> Ensemble:
     rejected = {reason: task.reasons[reason] for reason in sorted(task.reasons)}
     scores = {} if task.known is None else task.known.scores(task.positions)
-    notes = notes_of(task.molecule, settings)
+    notes = [*notes_of(task.molecule, settings), *missing(task, settings.distinct_A)]
     origin = provenance(settings) | ({} if task.known is None else task.known.describe())
     if notes:
         origin["notes"] = notes
@@ -191,7 +192,8 @@ def generate_chunks(
     """
     check_count("n", n)
     made = make_settings(model, **options) if settings is None else settings
-    for piece in generate_many([molecule], n, settings=made, start=(0, start)):
+    window = None if made.distinct_A is None else max(n, made.window)
+    for piece in generate_many([molecule], n, settings=made, start=(0, start), window=window):
         if piece.error is not None:
             raise piece.error
         if piece.ensemble is not None:
@@ -339,4 +341,7 @@ def _piece(task: Task, n: int, settings: Settings) -> Piece:
         if isinstance(task.error, NoValidSamplesError) and task.valid.any():
             task.error.partial = _ensemble(task, settings)[task.valid]
         return Piece(task.index, task.start, None, task.error, True)
-    return Piece(task.index, task.start, _ensemble(task, settings), None, task.stop == n)
+    ensemble = _ensemble(task, settings)
+    if task.settled:  # fewer are distinct than were asked for
+        ensemble = ensemble[task.valid]
+    return Piece(task.index, task.start, ensemble, None, task.stop == n)

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from equidrift.engine.diversity import count_repeats
+from equidrift.engine.repeats import distinct
 from equidrift.errors import InputError, InputTypeError
 from equidrift.protocols import Relax
 from equidrift.records import Ensemble
@@ -213,14 +214,7 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     """
     threshold = check_threshold(rms_A)
     n = len(ensemble)
-    order = (
-        np.arange(n)
-        if ensemble.energies_eV is None
-        else np.argsort(ensemble.energies_eV, kind="stable")
-    )
-    keep = host_function("rdkit", "distinct")(
-        ensemble.molecule, ensemble.positions_A, threshold, order
-    )
+    keep = distinct(ensemble.molecule, ensemble.positions_A, ensemble.energies_eV, threshold)
     pruned = ensemble[np.flatnonzero(keep)]
     notes = list(ensemble.provenance.get("notes", ()))
     if len(pruned) < n:

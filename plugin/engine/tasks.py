@@ -49,6 +49,7 @@ class Task:
         self.reasons: Counter[str] = Counter()
         self.drawn, self.seconds = 0, 0.0
         self.geometry = GeometryCheck(self.molecule)
+        self.most, self.vain, self.settled = 0, 0, False  # of a search for distinct ones
 
     def check(self, positions_A: NDArray[np.float64]) -> NDArray[np.str_]:
         """What is wrong with each sample: its geometry, or what was to be held."""
@@ -68,12 +69,23 @@ class Task:
             "drawn": self.drawn,
             "reasons": dict(self.reasons),
             "error": error,
+            "search": [self.most, self.vain, self.settled],
         }
 
     @property
     def pending(self) -> NDArray[np.int64]:
         """Indices, within the task, still without a valid sample."""
-        return np.flatnonzero(~self.valid) if self.error is None else np.zeros(0, np.int64)
+        if self.error is not None or self.settled:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(~self.valid)
+
+    def drop(self, slots: NDArray[np.int64], reason: str) -> None:
+        """Take back valid samples, and count them as rejected."""
+        self.valid[slots] = False
+        self.positions[slots] = np.nan
+        self.energies[slots] = np.nan
+        self.refined[slots] = np.nan
+        self.reasons[reason] += len(slots)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from equidrift.checks.geometry import NO_COORDINATES
 from equidrift.engine.conformer_settings import Settings
+from equidrift.engine.repeats import draw_repeats_again, end_search
 from equidrift.engine.tasks import Block, Job, Task, batches, blocks_safely, judge
 from equidrift.errors import NoValidSamplesError, error_again
 from equidrift.protocols import CandidConformerModel
@@ -50,11 +51,15 @@ class _Window:
             for batch in planned[self.done :]:
                 self._run_batch(batch)
             self._stop_hopeless()
+            for task in self.tasks:
+                draw_repeats_again(task, self.settings.distinct_A)
             if not any(task.pending.size for task in self.tasks):
                 return
             self.attempt, self.done, self.pending = self.attempt + 1, 0, []
         for task in self.tasks:
-            if task.pending.size:
+            if task.most:
+                end_search(task, self.settings.distinct_A)
+            elif task.pending.size:
                 task.error = _no_valid(task)
 
     def _stop_vain(self, tasks: Iterable[Task]) -> None:
@@ -148,6 +153,7 @@ class _Window:
                     setattr(task, name, arrays[name][begin:end].copy())
             self.pending.append(np.flatnonzero(arrays["pending"][begin:end]))
             task.drawn, task.reasons = told["drawn"], Counter(told["reasons"])
+            task.most, task.vain, task.settled = told["search"]
             task.error = None if told["error"] is None else error_again(*told["error"])
             begin = end
         sizes = [len(task.valid) * task.molecule.n_atoms * 3 for task in self.tasks]

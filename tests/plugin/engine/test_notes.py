@@ -7,17 +7,21 @@ import logging
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import equidrift
+from equidrift.adapters.rdkit.rmsd import distinct
 from equidrift.engine.conformers import make_settings
 from equidrift.engine.notes import notes_of
 from equidrift.engine.relax import DISTINCT_RMS_A
 from equidrift.errors import InputError, InputTypeError
 from equidrift.records import Molecule
+from equidrift.registry import make_model
 from tests.commands import Cli, caller
 from tests.doubles import Shaker
 
 OPEN = "CC(F)Cl"
+HEXANOL = "CCCCCCO"
 
 
 @pytest.fixture
@@ -71,18 +75,59 @@ def test_command_says_each_note_once(cli: Cli, tmp_path) -> None:
     assert note["note"].startswith("open stereo at C1") and "open stereo" not in err
 
 
-def test_distinct_conformers_differ_and_the_rest_is_counted(cli: Cli, tmp_path) -> None:
+def test_distinct_conformers_differ_and_what_is_missing_is_noted(cli: Cli, tmp_path) -> None:
     ensemble = equidrift.sample("CCO", 12, model="etkdg-mmff", distinct=True)
-    plain = equidrift.sample("CCO", 12, model="etkdg-mmff", prune_rms_A=DISTINCT_RMS_A)
-    np.testing.assert_array_equal(ensemble.positions_A, plain.positions_A)
     k = len(ensemble)
-    assert k < 12
-    assert f"{k} of 12 conformers differ by 0.25 A or more" in ensemble.provenance["notes"]
+    assert 0 < k < 12 and ensemble.valid is not None and ensemble.valid.all()
+    assert distinct(ensemble.molecule, ensemble.positions_A, DISTINCT_RMS_A).all()
+    (note,) = ensemble.provenance["notes"]
+    assert note.startswith(f"{k} of 12 conformers that differ by 0.25 A")
+    assert f"{12 - k} are missing" in note
+    assert ensemble.provenance["rejected"]["repeat"] == ensemble.provenance["drawn"] - k
     code, out, _ = cli(
         *("sample", "CCO", "-n", 12, "--model", "etkdg-mmff", "--distinct", "--json"),
         *("-o", tmp_path / "a.sdf"),
     )
-    assert code == 0 and json.loads(out)["conformers"] == k
+    summary = json.loads(out)
+    assert code == 0 and summary["conformers"] == k
+    assert [told["note"] for told in summary["notes"]] == [note]
+
+
+class FirstAllAlike:
+    """ETKDG, but that all conformers of its first call are the same one."""
+
+    name, weights_sha256, block, batch_size = "first-all-alike", None, 1, None
+    elements, max_atoms = None, None
+
+    def __init__(self) -> None:
+        self.etkdg, self.calls = make_model("etkdg"), 0
+
+    def sample(
+        self, molecule: Molecule, seeds: NDArray[np.int64], *, steps: object = None, **_: object
+    ) -> NDArray[np.float64]:
+        self.calls += 1
+        drawn = self.etkdg.sample(molecule, seeds)
+        return np.repeat(drawn[:1], len(drawn), 0) if self.calls == 1 else drawn
+
+
+def test_distinct_draws_replacements_when_draws_repeat_each_other() -> None:
+    pruned = equidrift.sample(HEXANOL, 5, model=FirstAllAlike(), prune_rms_A=DISTINCT_RMS_A)
+    assert len(pruned) == 1
+    ensemble = equidrift.sample(HEXANOL, 5, model=FirstAllAlike(), distinct=True)
+    assert len(ensemble) == 5 and "notes" not in ensemble.provenance
+    assert distinct(ensemble.molecule, ensemble.positions_A, DISTINCT_RMS_A).all()
+    assert ensemble.provenance["rejected"]["repeat"] == ensemble.provenance["drawn"] - 5 >= 4
+
+
+def test_distinct_conformers_of_many_molecules_are_those_of_each_alone() -> None:
+    alone = equidrift.sample(HEXANOL, 4, model="etkdg-mmff", distinct=True)
+    first, second = equidrift.sample_many(["CCO", HEXANOL], 4, model="etkdg-mmff", distinct=True)
+    assert first.ensemble is not None and 0 < len(first.ensemble) < 4 and first.error is None
+    assert second.ensemble is not None
+    np.testing.assert_allclose(second.ensemble.positions_A, alone.positions_A, atol=1e-4)
+
+
+def test_distinct_and_a_threshold_exclude_each_other() -> None:
     with pytest.raises(InputError, match=r"distinct prunes at 0.25 A, and prune_rms_A=0.5"):
         equidrift.sample("CCO", 2, model=Shaker(), distinct=True, prune_rms_A=0.5)
     with pytest.raises(InputTypeError, match="distinct must be True or False"):

@@ -58,6 +58,7 @@ def largest_fragment(molecule: Molecule) -> Molecule:
         "tetrahedral": _rows(molecule.tetrahedral, place, 5),
         "double_bonds": _rows(molecule.double_bonds, place, 4),
         "axial": _rows(molecule.axial, place, 4),
+        "stereo_groups": _rows(molecule.stereo_groups, place, 1),
         "smiles": "",
     }
     for name, values in molecule.named((*LABELS, "isotopes", "atom_maps")).items():

@@ -220,7 +220,8 @@ def isomers_of(molecule: Molecule, stereo: str) -> list[Molecule]:
     if stereo == "enumerate":
         isomers: list[Molecule] = host_function("rdkit", "stereoisomers")(molecule)
         return isomers
-    if open_places := host_function("rdkit", "open_stereo")(molecule):
+    relative = (f"{molecule.symbols[k]}{k}" for k in molecule.stereo_groups[:, 0].tolist())
+    if open_places := [*host_function("rdkit", "open_stereo")(molecule), *relative]:
         raise MoleculeError(
             f"{molecule!r} leaves the stereo of {', '.join(open_places)} open (atoms from "
             f"0); label "

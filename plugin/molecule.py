@@ -54,6 +54,9 @@ class Molecule(Frozen):
     axial : (k, 5) rows `(a, i, j, b, positive)`: about the axis i...j, a hindered single
         bond, the dihedral a-i-j-b is between 0 and 180 degrees (positive = 1) or
         between -180 and 0 (positive = 0).
+    stereo_groups : (k, 3) rows `(centre, group, both)` of centres whose hand holds only
+        relative to the others of their group: of the group both forms are meant (both = 1,
+        a racemate, `|&1:...|`) or one that is not known (both = 0, `|o1:...|`).
     atom_names, residue_names, residue_ids : optional, one per atom.
     chain_ids, insertion_codes : optional, one per atom; "" is a blank. Residue 52A has
         the id 52 and the insertion code "A".
@@ -89,6 +92,7 @@ class Molecule(Frozen):
     chain_ids: tuple[str, ...] | None = None
     insertion_codes: tuple[str, ...] | None = None
     axial: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    stereo_groups: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
     def __post_init__(self) -> None:
         self._check_graph()
@@ -110,11 +114,14 @@ class Molecule(Frozen):
         self._set("formal_charges", charges)
         for label, rows in self.named(("tetrahedral", "double_bonds", "axial")).items():
             self._set(label, frozen_array(rows, np.int64, (None, 5), label))
+        groups = frozen_array(self.stereo_groups, np.int64, (None, 3), "stereo_groups")
+        self._set("stereo_groups", groups)
         for label, index in (
             ("bonds", self.bonds),
             ("tetrahedral", self.tetrahedral),
             ("double_bonds", self.double_bonds[:, :4]),
             ("axial", self.axial[:, :4]),
+            ("stereo_groups", self.stereo_groups[:, :1]),
         ):
             if index.size and (index.min() < 0 or index.max() >= n):
                 raise InputError(

@@ -107,6 +107,8 @@ def reordered(molecule: Molecule, order: Sequence[int] | NDArray[np.int64]) -> M
     double_bonds = molecule.double_bonds
     changes["double_bonds"] = np.hstack([place[double_bonds[:, :4]], double_bonds[:, 4:]])
     changes["axial"] = np.hstack([place[molecule.axial[:, :4]], molecule.axial[:, 4:]])
+    groups = molecule.stereo_groups
+    changes["stereo_groups"] = np.hstack([place[groups[:, :1]], groups[:, 1:]])
     for name, values in molecule.named(LABELS).items():
         changes[name] = None if values is None else tuple(values[k] for k in order)
     return molecule.replace(**changes)

@@ -14,6 +14,7 @@ from rdkit import Chem, rdBase
 
 from equidrift.adapters.rdkit.axial import axial_rows, set_axial, tell_dropped
 from equidrift.adapters.rdkit.building import add_bond, sanitised
+from equidrift.adapters.rdkit.groups import stereo_group_rows
 from equidrift.errors import EquidriftError, InputError, InputTypeError, MoleculeError
 from equidrift.records import Molecule
 from equidrift.residues import hydrogen_names, is_standard, name_column
@@ -137,6 +138,7 @@ def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
         atom_maps=np.array([atom.GetAtomMapNum() for atom in mol.GetAtoms()]),
         properties=_properties(mol),
         axial=np.array(axial_rows(mol)),
+        stereo_groups=np.array(stereo_group_rows(mol)),
         **_residues(mol),
     )
 

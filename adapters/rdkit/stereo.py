@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rdkit import Chem
 from rdkit.Chem.EnumerateStereoisomers import (
     EnumerateStereoisomers,
@@ -9,11 +10,13 @@ from rdkit.Chem.EnumerateStereoisomers import (
     StereoEnumerationOptions,
 )
 
+from equidrift.adapters.rdkit.groups import with_groups
 from equidrift.adapters.rdkit.molecule import from_mol, to_mol
 from equidrift.errors import MoleculeError
 from equidrift.records import Molecule
 
 MAX_ISOMERS = 32  # five open centres
+NO_GROUPS = np.zeros((0, 3), np.int64)
 
 
 def open_stereo(molecule: Molecule) -> tuple[str, ...]:
@@ -38,8 +41,8 @@ def open_stereo(molecule: Molecule) -> tuple[str, ...]:
 
 
 def stereoisomers(molecule: Molecule) -> list[Molecule]:
-    """Every stereoisomer that the labels of a molecule leave open; the molecule if
-    there is one.
+    """Every stereoisomer that the labels of a molecule leave open, those of a racemate or
+    of an unknown enantiomer among them; the molecule if there is one.
 
     Each has its own SMILES, and a name with the suffix -1, -2 and so on if the molecule
     has one.
@@ -49,7 +52,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
     MoleculeError
         if there may be more than MAX_ISOMERS of them.
     """
-    mol = to_mol(molecule)
+    mol = with_groups(to_mol(molecule), molecule)
     options = StereoEnumerationOptions(unique=True)  # type: ignore[no-untyped-call]
     count = GetStereoisomerCount(mol, options)  # type: ignore[no-untyped-call]
     if count > MAX_ISOMERS:
@@ -61,7 +64,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
         (Chem.MolToSmiles(Chem.RemoveHs(isomer)), isomer)
         for isomer in EnumerateStereoisomers(mol, options)  # type: ignore[no-untyped-call]
     ]
-    if len(isomers) == 1 and not open_stereo(molecule):
+    if len(isomers) == 1 and not open_stereo(molecule) and not len(molecule.stereo_groups):
         return [molecule]
     found = []
     for number, (smiles, isomer) in enumerate(sorted(isomers, key=lambda pair: pair[0]), start=1):
@@ -72,6 +75,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
                 tetrahedral=made.tetrahedral,
                 double_bonds=made.double_bonds,
                 axial=made.axial,
+                stereo_groups=NO_GROUPS,
                 smiles=smiles,
                 name=name,
             )

@@ -30,8 +30,26 @@ def notes_of(molecule: Molecule, settings: Settings) -> list[str]:
         notes.append(
             f"open stereo at {places}: the conformers mix isomers (stereo 'enumerate' makes each)"
         )
+    notes += relative_stereo(molecule)
     if undone := _undone(molecule, settings):
         notes.append(undone)
+    return notes
+
+
+def relative_stereo(molecule: Molecule) -> list[str]:
+    """What is sampled of a racemate, or of an enantiomer that is not known: a note for
+    each group of relative stereo.
+    """
+    places: dict[tuple[int, int], list[str]] = {}
+    for centre, number, both in molecule.stereo_groups.tolist():
+        places.setdefault((number, both), []).append(f"{molecule.symbols[centre]}{centre}")
+    notes = []
+    for (_, both), atoms in places.items():
+        what = "is a racemate" if both else "is one enantiomer or the other"
+        notes.append(
+            f"the stereo at {', '.join(atoms)} {what}: only the drawn form is sampled "
+            "(stereo 'enumerate' makes each)"
+        )
     return notes
 
 

@@ -62,6 +62,9 @@ class StoredMolecule(Strict):
         default_factory=list
     )
     axial: list[Row] = Field(default_factory=list)
+    stereo_groups: list[Annotated[list[Index], Field(min_length=3, max_length=3)]] = Field(
+        default_factory=list
+    )
     multiplicity: Annotated[StrictInt, Field(ge=1, le=MAX_MULTIPLICITY)] = 1
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     smiles: Annotated[str, Field(max_length=MAX_SMILES)] = ""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rdkit import Chem
 
 import equidrift
+from equidrift.engine.many import Sampled
 from equidrift.errors import InputError, MoleculeError, UnknownNameError
 from equidrift.files.ensembles import load_all
+from equidrift.files.plain import molecule_from_dict, molecule_to_dict
+from equidrift.fragments import largest_fragment
 from equidrift.inputs import isomers_of
 from equidrift.records import Ensemble, Molecule
+from equidrift.residues import reordered
 from tests.commands import Cli, caller
 
 OPEN = "CC(O)C(F)CC"  # two open centres: four isomers
@@ -39,6 +44,50 @@ def test_open_stereo_is_refused_when_required() -> None:
         equidrift.sample(OPEN, stereo="require", model="etkdg")
     made = equidrift.sample("C[C@H](O)[C@H](F)CC", stereo="require", model="etkdg")
     assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("smiles", "isomers", "noted"),
+    [
+        ("C[C@H](F)Cl |&1:1|", 2, "the stereo at C1 is a racemate"),
+        ("C[C@H](F)Cl |o1:1|", 2, "the stereo at C1 is one enantiomer or the other"),
+        ("C[C@H](F)[C@@H](Br)Cl |&1:1,3|", 2, "the stereo at C1, C3 is a racemate"),
+        ("C[C@H](F)[C@@H](Br)Cl |&1:1,o2:3|", 4, "the stereo at C1 is a racemate"),
+        ("C[C@H](F)Cl |a:1|", 1, ""),
+    ],
+)
+def test_relative_stereo_is_noted_enumerated_and_refused(
+    smiles: str, isomers: int, noted: str
+) -> None:
+    molecule = Molecule.from_smiles(smiles)
+    made = [entry.ensemble for entry in _each_isomer(smiles)]
+    assert len(made) == isomers
+    for ensemble in made:
+        assert ensemble is not None and "notes" not in ensemble.provenance
+        assert stereo_in_space(ensemble) == {Chem.CanonSmiles(ensemble.molecule.smiles)}
+    assert len({ensemble.molecule.smiles for ensemble in made if ensemble}) == isomers
+    notes = equidrift.sample(molecule, 1, model="etkdg").provenance.get("notes", ())
+    assert len(notes) == len({group for _, group, _ in molecule.stereo_groups.tolist()})
+    assert all("enumerate" in note for note in notes) and noted in " ".join(notes)
+    if noted:
+        with pytest.raises(MoleculeError, match="leaves the stereo of C1"):
+            isomers_of(molecule, "require")
+
+
+def test_relative_stereo_survives_a_file_a_new_order_and_a_salt() -> None:
+    molecule = Molecule.from_smiles("Cl.C[C@H](N)[C@@H](Br)Cl |&1:2,o2:4|")
+    rows = molecule.stereo_groups.tolist()
+    assert sorted((centre, both) for centre, _, both in rows) == [(2, 1), (4, 0)]
+    assert molecule_from_dict(molecule_to_dict(molecule)).stereo_groups.tolist() == rows
+    order = np.arange(molecule.n_atoms)[::-1]
+    turned = reordered(molecule, order).stereo_groups
+    assert (order[turned[:, 0]] == molecule.stereo_groups[:, 0]).all()
+    part = largest_fragment(molecule)
+    assert part.stereo_groups[:, 0].tolist() == [row[0] - 1 for row in rows]
+
+
+def _each_isomer(smiles: str) -> list[Sampled]:
+    return list(equidrift.sample_many([smiles], 1, stereo="enumerate", model="etkdg"))
 
 
 def test_isomers_are_molecules_of_their_own_when_enumerated() -> None:

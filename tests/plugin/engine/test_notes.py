@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 import equidrift
 from equidrift.adapters.rdkit.rmsd import distinct
-from equidrift.engine.conformers import make_settings
+from equidrift.engine.conformers import generate_windows, make_settings
 from equidrift.engine.notes import notes_of
 from equidrift.engine.relax import DISTINCT_RMS_A
 from equidrift.errors import InputError, InputTypeError
@@ -117,6 +118,20 @@ def test_distinct_draws_replacements_when_draws_repeat_each_other() -> None:
     assert len(ensemble) == 5 and "notes" not in ensemble.provenance
     assert distinct(ensemble.molecule, ensemble.positions_A, DISTINCT_RMS_A).all()
     assert ensemble.provenance["rejected"]["repeat"] == ensemble.provenance["drawn"] - 5 >= 4
+
+
+def test_search_for_distinct_conformers_goes_on_from_what_was_kept() -> None:
+    molecules = [Molecule.from_smiles(smiles) for smiles in ("CCO", "CCCO")]
+    settings = make_settings("etkdg", distinct_A=DISTINCT_RMS_A)
+    states: list[dict[str, NDArray[Any]]] = []
+    (whole,) = generate_windows(molecules, 5, settings=settings, keep=states.append)
+    assert len(states) > 2
+    for state in states:
+        (again,) = generate_windows(molecules, 5, settings=settings, kept=state)
+        for piece, other in zip(whole, again, strict=True):
+            assert piece.ensemble is not None and other.ensemble is not None
+            assert piece.ensemble.positions_A.tobytes() == other.ensemble.positions_A.tobytes()
+            assert piece.ensemble.provenance == other.ensemble.provenance
 
 
 def test_distinct_conformers_of_many_molecules_are_those_of_each_alone() -> None:

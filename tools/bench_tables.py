@@ -34,7 +34,7 @@ from tables.markdown import (
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-MARKER = re.compile(r"<!-- table: (\w+) -->")
+MARKER = re.compile(r"<!-- table: ([\w-]+) -->")
 
 QUALITY: tuple[Column, ...] = (
     ("AMR-R, A", ("AMR-R", "AMR-R-median"), 3, -1),
@@ -351,8 +351,50 @@ def molecules(result: Mapping[str, Any]) -> str:
     return "\n\n".join([*(text for text in tables if text.count("\n") > 1), measured_on(result)])
 
 
+def with_errors(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
+    """A line a row, a column a metric with its standard error, and the row's n."""
+    lines = [
+        "| | " + " | ".join([*(name.replace("_", " ") for name, _ in metrics), "n"]) + " |",
+        "|---|" + "---:|" * (len(metrics) + 1),
+    ]
+    for row in result["rows"]:
+        values, cells = row["values"], []
+        for name, digits in metrics:
+            text = f"{values[name]:.{digits}f}" if usable(values.get(name)) else "–"
+            if usable(values.get(f"{name}_se")):
+                text += f" ± {values[f'{name}_se']:.{digits}f}"
+            cells.append(text)
+        lines.append(f"| {row['row']} | " + " | ".join([*cells, str(values["n"])]) + " |")
+    return "\n".join(lines)
+
+
+def poses(result: Mapping[str, Any]) -> str:
+    """Skeletons, then backbones."""
+    parts = []
+    for system, unit, covered, own in (
+        ("skeleton", "m", "0.06", (("bone_error_percent", 2), ("apart", 0))),
+        ("hexapeptide", "A", "1", ()),
+    ):
+        rows = [row for row in result["rows"] if str(row["row"]).startswith(f"{system}/")]
+        metrics = [(f"AMR-{letter}_{unit}", 3) for letter in "RP"]
+        metrics += [(f"COV-{letter}@{covered}", 0) for letter in "RP"]
+        metrics += [*own, ("cpu_ms_per_set", 0)]
+        if rows:
+            parts.append(with_errors({**result, "rows": rows}, metrics))
+    return "\n\n".join([*parts, measured_on(result)])
+
+
+def distance_maps(result: Mapping[str, Any]) -> str:
+    """All molecules, small and large ones."""
+    metrics = [("AMR-R", 3), ("AMR-P", 3), ("COV-R@0.5", 0), ("valid", 0)]
+    metrics += [("AMR-R-small", 3), ("AMR-R-large", 3)]
+    return "\n\n".join([with_errors(result, metrics), measured_on(result)])
+
+
 TABLES = {
     "conformers": conformers,
+    "distance-maps": distance_maps,
+    "poses": poses,
     "trajectories": trajectories,
     "sampling": sampling,
     "fields": fields,

@@ -16,6 +16,7 @@ from equidrift.models.conformers.data import ConformerSet
 from equidrift.models.conformers.distance.train import run_training as train_distance
 from equidrift.models.conformers.generator import SIGMA_LOG_MEAN, SIGMA_LOG_STD, generator_loss
 from equidrift.models.conformers.objective import Batches, refiner_loss
+from equidrift.models.conformers.points.train import run_training as train_points
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.config import Names, TrainingConfig, initial
 from equidrift.models.shared.graph_codes import ELEMENTS, LEVELS
@@ -37,7 +38,7 @@ class ConformerTraining(TrainingConfig):
     the 10 % of their molecules out that belong to the validation and test parts.
     `held_out`: share of the molecules that is not trained on and tells the loss before
     and after. With `task: distance` it is `distance.train.DistanceTraining` that says
-    it.
+    it, with `task: points` `points.train.PointTraining`.
     """
 
     task: Literal["refine", "generate"]
@@ -133,5 +134,7 @@ def card_of(c: ConformerTraining, sizes: NetworkConfig) -> dict[str, Any]:
 
 
 run_training = either(
-    "task", {"distance": train_distance}, training_of(ConformerTraining, make_task)
+    "task",
+    {"distance": train_distance, "points": train_points},
+    training_of(ConformerTraining, make_task),
 )

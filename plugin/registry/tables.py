@@ -107,6 +107,7 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
             "task: distance",
             "equidrift.models.conformers.distance.train:DistanceTraining",
         ),
+        "points": ("task: points", "equidrift.models.conformers.points.train:PointTraining"),
     },
     "conformer-energy": {
         "conformer-energy": ("", "equidrift.models.conformers.energy.train:EnergyTraining")
@@ -138,6 +139,7 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
 BENCHMARKS = {
     "conformers": "equidrift.bench.conformers:run",
     "distance-maps": "equidrift.bench.distance_maps:run",
+    "poses": "equidrift.bench.poses:run",
     "trajectories": "equidrift.bench.trajectories:run",
     "sampling": "equidrift.bench.sampling:run",
     "fields": "equidrift.bench.fields:run",

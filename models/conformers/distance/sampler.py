@@ -139,6 +139,60 @@ class LearnedMove:
         )
 
 
+def solve(
+    move: Move,
+    noise: Tensor,
+    sigmas: list[float],
+    options: DistanceOptions,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Coordinates (B, n, 3) from noise, by the solver and map of the options.
+
+    Parameters
+    ----------
+    move : callable
+        Delta c of coordinates and a noise level, by `options.map`.
+    noise : Tensor, shape (steps + 1, B, n, 3)
+        Standard normal: one block a step, and the start.
+    sigmas : list of float
+        Falling noise levels, one more than steps; the unit is that of the coordinates.
+
+    Raises
+    ------
+    UnknownNameError
+        For a solver that does not exist.
+    """
+    start = sigmas[0] * noise[-1]
+    if options.solver == "langevin":
+        return annealed_langevin(
+            move,
+            start,
+            sigmas,
+            noise.__getitem__,
+            step_rate=options.step_rate,
+            clip_A=options.clip_A,
+            callback=callback,
+        )
+    if options.solver not in ("ode", "sde"):
+        raise UnknownNameError("solver", options.solver, ("ode", "sde", "langevin"))
+    reverse = reverse_ode if options.solver == "ode" else reverse_sde
+
+    def corrector(sigma: float) -> float:
+        late = options.late_map and sigma < options.late_sigma_A
+        return options.late_corrector if late else options.corrector
+
+    return reverse(
+        move,
+        start,
+        sigmas,
+        noise.__getitem__,
+        corrector=corrector,
+        gain=map_gain(options.map, noise.shape[2]),
+        clip_A=options.clip_A,
+        callback=callback,
+    )
+
+
 class SE3Distance(ConformerModel):
     """System A (arXiv:2403.01430) as a `ConformerModel`.
 
@@ -226,44 +280,8 @@ class SE3Distance(ConformerModel):
             )
             with torch.no_grad():
                 noise = torch.from_numpy(z).to(self.device, torch.float64)
-                parts.append(self._solve(move, noise, sigmas, callback).cpu().numpy())
+                parts.append(solve(move, noise, sigmas, self.options, callback).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, n, 3))
-
-    def _solve(
-        self, move: Move, z: Tensor, sigmas: list[float], callback: Callback | None
-    ) -> Tensor:
-        """z (steps + 1, B, n, 3): the start, then one block per step."""
-        o = self.options
-        start = sigmas[0] * z[-1]
-        if o.solver == "langevin":
-            return annealed_langevin(
-                move,
-                start,
-                sigmas,
-                z.__getitem__,
-                step_rate=o.step_rate,
-                clip_A=o.clip_A,
-                callback=callback,
-            )
-        if o.solver not in ("ode", "sde"):
-            raise UnknownNameError("solver", o.solver, ("ode", "sde", "langevin"))
-        solve = reverse_ode if o.solver == "ode" else reverse_sde
-        gain = map_gain(o.map, z.shape[2])
-        return solve(
-            move,
-            start,
-            sigmas,
-            z.__getitem__,
-            corrector=self._corrector,
-            gain=gain,
-            clip_A=o.clip_A,
-            callback=callback,
-        )
-
-    def _corrector(self, sigma: float) -> float:
-        """k at this noise level."""
-        o = self.options
-        return o.late_corrector if o.late_map and sigma < o.late_sigma_A else o.corrector
 
     def _check(self, molecule: Molecule) -> None:
         """Refuse by name what the network has not learnt."""

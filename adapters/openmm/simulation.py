@@ -44,6 +44,7 @@ REPORTERS = {".xtc": app.XTCReporter, ".dcd": app.DCDReporter}
 # up to this size the Reference platform is faster than CPU: 18,600 against 2,400 steps/s
 # for 31 atoms in MMFF94
 REFERENCE_ATOMS = 150
+RELAXED_KJ_MOL_NM = 10.0  # root mean square force at which `Langevin.relax` ends
 
 
 def check_platform(platform: str | None) -> None:
@@ -202,6 +203,15 @@ class Langevin:
         """Go on from another state, (n, 3) each."""
         self.context.setPositions(positions_A * NM_PER_A)
         self.context.setVelocities(velocities_A_fs * NM_PER_A / PS_PER_FS)
+
+    def relax(self, positions_A: NDArray[np.float64], steps: int) -> None:
+        """Go on from positions (n, 3) after up to `steps` steps of a minimiser."""
+        self.context.setPositions(positions_A * NM_PER_A)
+        openmm.LocalEnergyMinimizer.minimize(self.context, RELAXED_KJ_MOL_NM, steps)
+
+    def warm(self, temperature_K: float, seed: int) -> None:
+        """Draw velocities of a temperature."""
+        self.context.setVelocitiesToTemperature(temperature_K, seed % (2**31 - 2) + 1)
 
     def forces_at(self, positions_A: NDArray[np.float64]) -> NDArray[np.float64]:
         """Forces (n, 3) in eV/A at positions (n, 3), where the run then stands."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from equidrift.models.trajectories.diffusion.sampler import DiffusionModel
 from equidrift.models.trajectories.integrator.sampler import IntegratorModel
+from equidrift.models.trajectories.leap.sampler import LeapModel
 from equidrift.models.trajectories.model import ChemistryModel
 from equidrift.weights import find, read_card
 
@@ -14,6 +15,11 @@ def load_trajectory_model(weights: str, **options: Any) -> ChemistryModel:
     """The trajectory model of a card: an `IntegratorModel` or a `DiffusionModel`."""
     kind = read_card(find(weights))["config"].get("kind")
     return (IntegratorModel if kind == "integrator" else DiffusionModel)(weights, **options)
+
+
+def load_leap(weights: str, **options: Any) -> LeapModel:
+    """The leaps of a card."""
+    return LeapModel(weights, **options)
 
 
 def load_default(**options: Any) -> IntegratorModel:

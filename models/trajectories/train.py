@@ -42,6 +42,7 @@ from equidrift.models.trajectories.integrator.train import (
     molecule_plan,
     part_runs,
 )
+from equidrift.models.trajectories.leap.train import run_training as leap_training
 from equidrift.models.trajectories.networks import Network, make_network
 from equidrift.records import SYMBOLS
 from equidrift.weights import load_weights
@@ -154,7 +155,11 @@ def first_network(c: TrajectoryTraining, config: dict[str, Any]) -> Network:
 
 
 run_training = either(
-    "learn",
-    {"table": entry(fit_table)},
-    training_of(TrajectoryTraining, lambda c, _begun, _folder: task_of(c, plan_of(c))),
+    "kind",
+    {"leap": leap_training},
+    either(
+        "learn",
+        {"table": entry(fit_table)},
+        training_of(TrajectoryTraining, lambda c, _begun, _folder: task_of(c, plan_of(c))),
+    ),
 )

@@ -19,6 +19,8 @@ def worth(model: TrajectoryModel, trajectory: Trajectory) -> list[str]:
         return []
     if trajectory.dt_fs < _LAST_FRAME_FS * (1 - UNEVEN):
         return []
+    if model.dt_range_fs[0] >= _LAST_FRAME_FS:  # made for such spacings: a leap
+        return []
     return [
         f"the frames are {trajectory.dt_fs:g} fs apart, and from {_LAST_FRAME_FS:g} fs on "
         f"repeating "

@@ -70,7 +70,8 @@ TRAINED_MOLECULE_MODELS = {
     "molecules-latent": ("equidrift.models.molecules.latent.sampler:load_latent", "weights"),
 }
 TRAINED_TRAJECTORY_MODELS = {
-    "trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights")
+    "trajectory": ("equidrift.models.trajectories.sampler:load_trajectory_model", "weights"),
+    "leap": ("equidrift.models.trajectories.sampler:load_leap", "weights"),
 }
 
 # function(molecule, positions_A) -> (positions_A, energies_eV)
@@ -114,6 +115,7 @@ TRAINING_CONFIGS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "trajectories": {
         "trajectories": ("", "equidrift.models.trajectories.config:TrajectoryTraining"),
+        "leap": ("kind: leap", "equidrift.models.trajectories.leap.train:LeapTraining"),
         "table": ("learn: table", "equidrift.models.trajectories.integrator.table:TableTraining"),
     },
     "torsions": {"torsions": ("", "equidrift.models.torsions.train:TorsionTraining")},

@@ -17,7 +17,7 @@ from equidrift.models.trajectories.graphs import molecule_graph
 from equidrift.models.trajectories.integrator.run import CONTEXT, OBSERVABLE_FS, blended
 from equidrift.models.trajectories.md.velocities import Bath, normal_modes, observed
 from equidrift.models.trajectories.model import link_seed
-from equidrift.models.trajectories.windows import continuation, gaps, run_of, with_blank
+from equidrift.models.trajectories.windows import frames_after, gaps, run_of, with_blank
 from equidrift.protocols import Callback, TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import host_function
@@ -173,19 +173,14 @@ class DynamicsModel(TrajectoryModel):
         """The n_frames after a trajectory, one Trajectory per seed; see
         `TrajectoryModel.continue_`.
         """
-        whole, given = with_blank(trajectory, trajectory.positions_A[-CONTEXT:], n_frames)
-        made = self.complete(whole, given, seeds, steps=steps, callback=callback)[:, ~given]
-        common: dict[str, Any] = {
-            "model": self.name,
+        missing = with_blank(trajectory, trajectory.positions_A[-CONTEXT:], n_frames)
+        conditions = {
             "force_field": "MMFF94" if self.system is None else "a System",
             "temperature_K": self.bath.temperature_K,
             "friction_per_fs": self.bath.friction_per_fs,
-            "exact": False,
         }
-        return [
-            continuation(trajectory, x, common | {"seed": int(seed)})
-            for x, seed in zip(made, np.asarray(seeds), strict=True)
-        ]
+        calls: dict[str, Any] = {"steps": steps, "callback": callback}
+        return frames_after(self, trajectory, missing, seeds, conditions, **calls)
 
 
 class _Run:

@@ -1,0 +1,156 @@
+"""What a leap sees of a molecule and its present conformation, torsion by torsion.
+
+Everything is made of elements, bonds, distances and dihedral angles, so that a turned or
+shifted conformation looks the same, and the mirror image has all angles reversed: that
+tells enantiomers apart without labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.geometry import dihedrals
+from equidrift.graph import Graph
+from equidrift.records import Molecule
+from equidrift.torsions import TorsionTree
+
+Array = NDArray[np.float64]
+
+ELEMENTS = (1, 6, 7, 8, 9, 16, 17)  # told apart; all others are of one kind
+KINDS = len(ELEMENTS) + 1
+FARTHEST = 6  # bonds between the axes of two torsions; more count as that
+CENTRES_A = np.linspace(1.5, 8.5, 8)  # of the Gaussians that a distance is told by
+WIDTH_A = 1.0
+FIXED = 4 * KINDS + 7  # numbers that tell a torsion whatever the conformation
+OFFSETS = 2 * KINDS * 2  # and those of the other substituents
+NODE, PAIR = FIXED + OFFSETS, FARTHEST + 1 + len(CENTRES_A)
+
+
+@dataclass(frozen=True, eq=False)
+class TorsionTable:
+    """The torsions of a molecule.
+
+    Attributes
+    ----------
+    tree : TorsionTree
+        Of m torsions.
+    fixed : (m, FIXED)
+        What no conformation changes.
+    others : (s, 4)
+        The quadruple of each further substituent of a torsion's two axis atoms, which
+        gives its dihedral angle about the same axis.
+    place : (s,)
+        Its torsion, times two, and one more on the side that turns.
+    kind : (s, KINDS)
+        Its element.
+    path : (m, m, FARTHEST + 1)
+        Bonds between the axes of two torsions.
+    """
+
+    tree: TorsionTree
+    fixed: Array
+    others: NDArray[np.int64]
+    place: NDArray[np.int64]
+    kind: Array
+    path: Array
+
+    @classmethod
+    def of(cls, molecule: Molecule) -> TorsionTable:
+        """Of the bonds that torsion moves turn; there may be none."""
+        tree = TorsionTree.of(molecule)
+        graph, kinds = Graph(molecule.n_atoms, molecule.bonds), element_kinds(molecule)
+        others, place = [], []
+        for t, (i, j, k, m) in enumerate(tree.atoms.tolist()):
+            for a in graph.neighbours[j]:
+                if a not in (i, k):
+                    others.append((a, j, k, m))
+                    place.append(2 * t)
+            for d in graph.neighbours[k]:
+                if d not in (j, m):
+                    others.append((i, j, k, d))
+                    place.append(2 * t + 1)
+        quads = np.array(others, np.int64).reshape(-1, 4)
+        sides = np.array(place, np.int64)
+        atoms = np.where(sides % 2 == 0, quads[:, 0], quads[:, 3])
+        fixed = _fixed(molecule, tree, graph, kinds)
+        return cls(tree, fixed, quads, sides, kinds[atoms], _paths(tree, graph))
+
+    @property
+    def count(self) -> int:
+        """Torsions."""
+        return self.tree.n_torsions
+
+    def node(self, x: Array) -> Array:
+        """What tells each torsion (b, m, NODE) in conformations (b, n, 3)."""
+        b, m = len(x), self.count
+        own = dihedrals(x, self.tree.atoms)
+        offset = dihedrals(x, self.others) - own[:, self.place // 2]
+        turns = np.stack([np.cos(offset), np.sin(offset)], -1)  # (b, s, 2)
+        side = np.eye(2 * m)[self.place]  # (s, 2 m)
+        told = np.einsum("bst,sp,sk->bptk", turns, side, self.kind, optimize=True)
+        fixed = np.broadcast_to(self.fixed, (b, m, FIXED))
+        return np.concatenate([fixed, told.reshape(b, m, OFFSETS)], -1)
+
+    def pair(self, x: Array) -> Array:
+        """What tells each pair of torsions (b, m, m, PAIR): bonds between, and the distance
+        of the axes' middles.
+        """
+        axis = self.tree.atoms[:, 1:3]
+        middle = x[:, axis].mean(2)
+        apart = np.linalg.norm(middle[:, :, None] - middle[:, None], axis=-1)
+        near = np.exp(-0.5 * ((apart[..., None] - CENTRES_A) / WIDTH_A) ** 2)
+        path = np.broadcast_to(self.path, (len(x), *self.path.shape))
+        return np.concatenate([path, near], -1)
+
+
+def element_kinds(molecule: Molecule) -> Array:
+    """The element of each atom (n, KINDS), one of them 1."""
+    numbers = molecule.numbers.tolist()
+    place = [ELEMENTS.index(z) if z in ELEMENTS else len(ELEMENTS) for z in numbers]
+    return np.eye(KINDS)[place]
+
+
+def _fixed(molecule: Molecule, tree: TorsionTree, graph: Graph, kinds: Array) -> Array:
+    """(m, FIXED): elements of the four atoms; of the axis atoms their neighbours, and
+    whether a double bond or a ring is there; the share of the atoms that turns.
+    """
+    double, ring = np.zeros(molecule.n_atoms), np.zeros(molecule.n_atoms)
+    for (i, j), order in zip(molecule.bonds.tolist(), molecule.bond_orders.tolist(), strict=True):
+        double[[i, j]] += order > 1.0
+        ring[[i, j]] += not graph.is_bridge(i, j)
+    rows = []
+    for t, atoms in enumerate(tree.atoms.tolist()):
+        ends = [
+            (len(graph.neighbours[k]) / 4, float(double[k] > 0), float(ring[k] > 0))
+            for k in atoms[1:3]
+        ]
+        turned = (1 + len(tree.moved[t])) / molecule.n_atoms
+        rows.append(np.concatenate([kinds[atoms].ravel(), *ends, [turned]]))
+    return np.array(rows).reshape(-1, FIXED)
+
+
+def _paths(tree: TorsionTree, graph: Graph) -> Array:
+    """(m, m, FARTHEST + 1): bonds between the nearest atoms of two axes, one of them 1."""
+    m = tree.n_torsions
+    steps = np.array([_steps(graph, axis) for axis in tree.atoms[:, 1:3].tolist()])
+    apart = np.zeros((m, m), int)
+    for k, (j, i) in enumerate(tree.atoms[:, 1:3].tolist()):
+        apart[:, k] = np.minimum(steps[:, j], steps[:, i])
+    return np.eye(FARTHEST + 1)[np.minimum(apart, FARTHEST)]
+
+
+def _steps(graph: Graph, start: list[int]) -> list[int]:
+    """Bonds from the nearest of some atoms to every atom; FARTHEST where there is no way."""
+    found = [FARTHEST] * len(graph.neighbours)
+    for atom in start:
+        found[atom] = 0
+    queue = list(start)
+    for atom in queue:
+        for other in graph.neighbours[atom]:
+            if found[other] > found[atom] + 1:
+                found[other] = found[atom] + 1
+                queue.append(other)
+    return found

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Make long dynamics of many training molecules in the package's own MMFF94 System, for
+leaps (`kind: leap`).
+
+    make_leaps.py SMILES.txt OUT_FOLDER [--molecules 200] [--ns 2] [--temperature 300]
+        [--part train] [--seconds 3600]
+
+SMILES.txt holds one SMILES a line. Of molecules of the part asked for (`held_out`:
+train, val or test) that MMFF94 can type, with 1 to 8 torsions and at most 40 atoms, each
+is embedded by ETKDGv3, relaxed, warmed for 20 ps and run by Langevin dynamics (1/ps,
+hydrogens of 3 amu, bonds to hydrogen held, 2 fs steps) for --ns nanoseconds; a frame a
+picosecond is kept. Written: one file a molecule, PLACE.npz of `save_dynamics`, PLACE its
+line. A run depends on its line and on --seed alone: called again, the tool goes on with
+what is not there yet, and makes what one call would have made. 30 to 60 core-seconds a
+molecule and 2 ns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from equidrift.adapters.openmm.simulation import Langevin
+from equidrift.adapters.rdkit.molecule import flat_smiles
+from equidrift.errors import EquidriftError
+from equidrift.mmff import mmff_system
+from equidrift.models.shared.split import held_out
+from equidrift.models.trajectories.dynamics import Dynamics, save_dynamics
+from equidrift.records import Molecule
+from equidrift.registry import make_model
+from equidrift.seeds import sample_seeds
+from equidrift.torsions import TorsionTree
+
+STEP_FS, FRICTION_PER_FS, SPACING_FS, WARM_FS = 2.0, 0.001, 1000.0, 20_000.0
+HYDROGEN_AMU = 3.0
+MOST_TORSIONS, MOST_ATOMS = 8, 40
+
+
+def chosen(smiles: str, part: str) -> Molecule | None:
+    """The molecule, if it is one to be run."""
+    try:
+        molecule = Molecule.from_smiles(smiles)
+        fits = 1 <= TorsionTree.of(molecule).n_torsions <= MOST_TORSIONS
+        if not fits or molecule.n_atoms > MOST_ATOMS or held_out(flat_smiles(molecule)) != part:
+            return None
+    except EquidriftError:
+        return None
+    return molecule
+
+
+def dynamics(molecule: Molecule, frames: int, temperature_K: float, seed: int) -> Dynamics | None:
+    """The run of a molecule, None if it cannot be made."""
+    try:
+        system = mmff_system(molecule, constraints="HBonds", hydrogenMass_amu=HYDROGEN_AMU)
+        start = make_model("etkdg-mmff").sample(molecule, sample_seeds(seed, 0, 1))[0]
+        run = Langevin(
+            system,
+            start,
+            temperature_K=temperature_K,
+            friction_per_fs=FRICTION_PER_FS,
+            step_fs=STEP_FS,
+            seed=seed,
+        )
+        run.relax(start, 200)
+        run.warm(temperature_K, seed)
+        run.run(round(WARM_FS / STEP_FS))
+        inner = round(SPACING_FS / STEP_FS)
+        x = np.array([run.run(inner).positions_A for _ in range(frames)])
+    except EquidriftError:
+        return None
+    if not np.isfinite(x).all():
+        return None
+    x -= x.mean(1, keepdims=True)
+    return Dynamics(
+        molecule, x[None].astype(np.float32), SPACING_FS, "MMFF94", temperature_K, FRICTION_PER_FS
+    )
+
+
+def main() -> None:
+    """Run what is not there yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("smiles", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--molecules", type=int, default=200)
+    parser.add_argument("--ns", type=float, default=2.0, help="nanoseconds of a molecule")
+    parser.add_argument("--temperature", type=float, default=300.0, help="in K")
+    parser.add_argument("--part", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="after which it stops")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = [line.split()[0] for line in options.smiles.read_text().splitlines() if line.strip()]
+    order = np.random.default_rng(options.seed).permutation(len(lines))
+    made, begun, frames = 0, time.process_time(), round(1e6 * options.ns / SPACING_FS)
+    for k in order.tolist():
+        if made >= options.molecules or time.process_time() - begun > options.seconds:
+            break
+        path = options.out / f"{k:07d}.npz"
+        if path.exists():
+            made += 1
+            continue
+        molecule = chosen(lines[k], options.part)
+        if molecule is None:
+            continue
+        run = dynamics(molecule, frames, options.temperature, options.seed + k)
+        if run is not None:
+            save_dynamics(path, [run])
+            made += 1
+            print(f"{made} molecules, {time.process_time() - begun:.0f} core-seconds", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from equidrift.records import Ensemble
 from equidrift.units import KCAL_MOL_PER_EV
+
+Item = TypeVar("Item")
 
 
 def with_relative_energies(ensemble: Ensemble) -> Ensemble:
@@ -53,6 +55,26 @@ def joined(parts: Sequence[Ensemble]) -> Ensemble:
     return with_relative_energies(
         parts[0].replace(**arrays, provenance={**parts[0].provenance, **counts})
     )
+
+
+def in_a_row(items: Iterable[Item], same: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
+    """The items in lists of those that follow each other and are of one kind.
+
+    Parameters
+    ----------
+    items : iterable
+        Taken one at a time.
+    same : callable
+        (an item, the next one) -> whether they belong together.
+    """
+    held: list[Item] = []
+    for item in items:
+        if held and not same(held[-1], item):
+            yield held
+            held = []
+        held.append(item)
+    if held:
+        yield held
 
 
 def joined_properties(parts: Sequence[Ensemble]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from hypothesis import settings
 from equidrift.adapters.rdkit.etkdg import ETKDG
 from equidrift.records import Ensemble, Molecule, Trajectory
 from equidrift.seeds import sample_seeds
+from equidrift.testing.trajectory_model import breathing
 
 # no timing asserts: a slow machine is no fault of the code
 settings.register_profile("equidrift", deadline=None)
@@ -77,22 +78,11 @@ def make_ensemble(name: str) -> Ensemble:
     )
 
 
-@lru_cache
 def make_trajectory(
     smiles: str = "CC(=O)Oc1ccccc1C(=O)O", n_frames: int = 12, dt_fs: float = 10.0
 ) -> Trajectory:
-    """A molecule that drifts and breathes a little: small harmonic motion about an
-    ETKDG geometry.
-    """
-    molecule = Molecule.from_smiles(smiles)
-    rest = ETKDG().sample(molecule, sample_seeds(0, 0, 1))[0]
-    rng = np.random.default_rng(1)
-    amplitude, drift = 0.03 * rng.standard_normal(rest.shape), np.array([0.01, 0.0, -0.02])
-    k = np.arange(n_frames)[:, None, None]
-    positions_A = rest + amplitude * np.sin(0.4 * k) + drift * k
-    return Trajectory(
-        molecule, positions_A, dt_fs * np.arange(n_frames), provenance={"model": "given"}
-    )
+    """A molecule that drifts and breathes a little."""
+    return breathing(smiles, n_frames, dt_fs)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,9 +41,9 @@ def to_atoms(ensemble: Ensemble, *, first_sample: int = 0) -> list[Atoms]:
 
     `atoms.info` holds `smiles`, `name`, `sample` (counting from `first_sample`),
     `seed`, `model`, `charge`, `spin` (multiplicity), `valid`, `scores` and `log_prob`
-    where known, and under `equidrift` the molecule and the provenance as JSON values,
-    percent-encoded where strings hold what ASE's extended XYZ would lose. Formal
-    charges become initial charges. A SinglePointCalculator carries the energy where
+    if known, and under `equidrift` the molecule and the provenance as JSON values,
+    percent-encoded if strings hold what ASE's extended XYZ would lose. Formal
+    charges become initial charges. A SinglePointCalculator carries the energy if
     there is one.
     """
     molecule = ensemble.molecule
@@ -188,7 +188,7 @@ def ensemble_of(
     """Conformers of one molecule as an Ensemble; the inverse of `to_atoms`, and the way
     in for atoms from elsewhere.
 
-    Energies are taken where every image has one that is already computed; numbers and
+    Energies are taken if every image has one that is already computed; numbers and
     words in `info` become properties.
 
     Parameters

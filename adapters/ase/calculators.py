@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from equidrift.adapters.ase.atoms import from_atoms
 from equidrift.adapters.ase.base import MoleculeCalculator
 from equidrift.adapters.ase.typed import copy_of, set_array
 from equidrift.errors import InputError, InputTypeError
+from equidrift.protocols.fields import AtomField
 from equidrift.records import Molecule
 from equidrift.registry import host_function
 from equidrift.score import NOTICE, SIGMA_A, DenoiserScore
+
+# positions_A (n_atoms, 3) -> (energy in eV, gradient in eV/A (n_atoms, 3))
+EnergyOf = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
 
 class MMFF(MoleculeCalculator):
@@ -45,8 +50,8 @@ class MMFF(MoleculeCalculator):
         self, variant: str = "MMFF94", molecule: Molecule | None = None, **options: Any
     ) -> None:
         self._given = molecule
-        self._graph: Any = None
-        self._energy: Any = None
+        self._graph: tuple[Any, ...] | None = None
+        self._energy: EnergyOf | None = None
         super().__init__(variant=variant, **options)
 
     def forget(self) -> None:
@@ -62,16 +67,17 @@ class MMFF(MoleculeCalculator):
 
     def values_of(self, atoms: Atoms) -> dict[str, float | NDArray[Any]]:
         """Energy and forces."""
-        if self._graph != self._graph_key(atoms):
+        if self._energy is None or self._graph != self._graph_key(atoms):
             molecule = self._given or from_atoms(atoms)
             self._energy = self._energy_of(molecule)
             self._graph = self._graph_key(atoms)
         energy, gradient = self._energy(atoms.positions)
         return {"energy": energy, "free_energy": energy, "forces": -gradient}
 
-    def _energy_of(self, molecule: Molecule) -> Any:
+    def _energy_of(self, molecule: Molecule) -> EnergyOf:
         """What gives energy (eV) and gradient (eV/A) of positions (n, 3) of a molecule."""
-        return host_function("rdkit", "MMFFEnergy")(molecule, self.parameters["variant"])
+        made: EnergyOf = host_function("rdkit", "MMFFEnergy")(molecule, self.parameters["variant"])
+        return made
 
     def _graph_key(self, atoms: Atoms) -> tuple[Any, ...]:
         """Everything but the positions that decides the graph."""
@@ -95,18 +101,25 @@ class ScoreCalculator(MoleculeCalculator):
 
     Parameters
     ----------
-    sigma_A, temperature_K, model : see `equidrift.score.DenoiserScore`.
+    sigma_A, temperature_K, model : float, float, str or model
+        See `equidrift.score.DenoiserScore`.
     molecule : Molecule, optional
         The graph in the order of the atoms; None takes it from the atoms.
 
     Examples
     --------
-    >>> atoms.calc = ScoreCalculator(sigma_A=0.4, temperature_K=300)  # doctest: +SKIP
-    >>> dynamics = Langevin(  # doctest: +SKIP
-    ...     atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs
+    >>> import equidrift
+    >>> from ase import units
+    >>> from ase.md.langevin import Langevin
+    >>> (atoms,) = equidrift.sample("CCO", 1, model="etkdg").to_ase()
+    >>> atoms.calc = ScoreCalculator(sigma_A=0.4, temperature_K=300)
+    >>> dynamics = Langevin(
+    ...     atoms, 2 * units.fs, temperature_K=300, friction=0.1 / units.fs, fixcm=False
     ... )
-    >>> dynamics.run(100)  # doctest: +SKIP
-    >>> conformer = atoms.calc.jump(atoms)  # doctest: +SKIP
+    >>> done = dynamics.run(2)
+    >>> conformer = atoms.calc.jump(atoms)
+    >>> len(conformer)
+    9
     """
 
     implemented_properties = ["forces"]  # noqa: RUF012 - ASE declares it so
@@ -157,10 +170,10 @@ SAMPLES = 39  # drawn for a mean and a spread
 
 def complete_atoms(
     atoms: Atoms,
-    model: Any,
+    model: AtomField,
     name: str | None = None,
     *,
-    given: Any = None,
+    given: ArrayLike | None = None,
     n: int = SAMPLES,
     seed: int = 0,
     **options: Any,
@@ -176,11 +189,12 @@ def complete_atoms(
     given : object, optional
         Mask or indices of the atoms whose values are known, all that are not NaN if
         None.
-    options : of `ConditionedAtoms.sample`.
+    **options
+        Of `ConditionedAtoms.sample`.
 
     Returns
     -------
-    Atoms with arrays `name` and `name_std`, the standard deviations (0 where known).
+    Atoms with arrays `name` and `name_std`, the standard deviations (0 if known).
 
     Raises
     ------
@@ -199,7 +213,7 @@ def complete_atoms(
     return completed
 
 
-def _check(atoms: Any) -> None:
+def _check(atoms: object) -> None:
     """Refuse what a field on atoms does not know."""
     if not isinstance(atoms, Atoms):
         raise InputTypeError(
@@ -213,10 +227,10 @@ def _check(atoms: Any) -> None:
 
 
 def _law(
-    model: Any,
+    model: AtomField,
     atoms: Atoms,
     known: NDArray[np.float64] | None,
-    given: Any,
+    given: ArrayLike | None,
     n: int,
     seed: int,
     options: dict[str, Any],
@@ -233,10 +247,8 @@ def _law(
     if known is None or (given is None and np.isnan(known).any(tuple(range(1, known.ndim))).all()):
         made = model.sample(atoms.numbers, atoms.positions, n, seed, **options)
         return made.mean(0), made.std(0, ddof=1) if n > 1 else np.zeros_like(made[0])
-    mean, std = model.condition(atoms.numbers, atoms.positions, known, given).mean_std(
-        n, seed, **options
-    )
-    return mean, std
+    field = model.condition(atoms.numbers, atoms.positions, known, given)
+    return field.mean_std(n, seed, **options)
 
 
 class FieldCalculator(MoleculeCalculator):
@@ -262,7 +274,13 @@ class FieldCalculator(MoleculeCalculator):
     implemented_properties = ["forces"]  # noqa: RUF012 - ASE declares it so
 
     def __init__(
-        self, model: Any, known: Any = None, *, n: int = SAMPLES, seed: int = 0, **options: Any
+        self,
+        model: AtomField,
+        known: ArrayLike | None = None,
+        *,
+        n: int = SAMPLES,
+        seed: int = 0,
+        **options: Any,
     ) -> None:
         if model.quantity != "forces" or model.unit != "eV/A":
             what = f"{model.quantity} in {model.unit or 'no unit'}"

@@ -21,10 +21,10 @@ def charge_of(atoms: Atoms) -> int | None:
     """The total charge that the atoms carry, None if they say nothing."""
     named = {key: value for key, value in atoms.info.items() if key.lower() in KEYS}
     if named:
-        told = {_whole(key, value, atoms.info) for key, value in named.items()}
-        if len(told) > 1:
+        given = {_whole(key, value, atoms.info) for key, value in named.items()}
+        if len(given) > 1:
             raise InputError(f"the atoms have several charges, {named}; set atoms.info['charge']")
-        return told.pop()
+        return given.pop()
     charges = initial_charges(atoms)
     if not charges.any():
         return None

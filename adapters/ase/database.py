@@ -16,11 +16,13 @@ from ase.db.core import check
 from equidrift.adapters.ase.atoms import INDEX, ensemble_of, stored_molecule, to_atoms
 from equidrift.adapters.ase.typed import set_array
 from equidrift.errors import InputError
+from equidrift.joining import in_a_row
 from equidrift.records import Ensemble
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.db.core import Database
+    from ase.db.row import AtomsRow
 
 Pair = str | float | bool
 _RECORD = "equidrift"  # in the data of a row: the graph and the provenance
@@ -105,22 +107,21 @@ def read_rows(
     InputError
         For a row that holds no molecule of ours.
     """
-    held: list[Atoms] = []
-    for row in _connected(database).select(selection, **options):
-        if _RECORD not in row.data:
-            raise InputError(
-                f"row {row.id} was not written by write_rows and holds no bonds; read it by "
-                "row.toatoms() and perceive them: equidrift.inputs.as_molecule"
-            )
-        atoms = row.toatoms()
-        atoms.info.update(row.data[_RECORD])
-        set_array(atoms, INDEX, np.arange(len(atoms)))
-        if held and not _same_entry(held[-1], atoms):
-            yield ensemble_of(held)
-            held = []
-        held.append(atoms)
-    if held:
-        yield ensemble_of(held)
+    rows = _connected(database).select(selection, **options)
+    yield from map(ensemble_of, in_a_row(map(_atoms_of, rows), _same_entry))
+
+
+def _atoms_of(row: AtomsRow) -> Atoms:
+    """A row as `to_atoms` made it."""
+    if _RECORD not in row.data:
+        raise InputError(
+            f"row {row.id} was not written by write_rows and holds no bonds; read it by "
+            "row.toatoms() and perceive them: equidrift.inputs.as_molecule"
+        )
+    atoms: Atoms = row.toatoms()
+    atoms.info.update(row.data[_RECORD])
+    set_array(atoms, INDEX, np.arange(len(atoms)))
+    return atoms
 
 
 def _same_entry(a: Atoms, b: Atoms) -> bool:
@@ -128,7 +129,8 @@ def _same_entry(a: Atoms, b: Atoms) -> bool:
     return first is not None and second is not None and first.entry() == second.entry()
 
 
-def _connected(database: Any) -> Database:
+def _connected(database: Database | str | os.PathLike[str]) -> Any:
+    """The connection; Any, for ASE declares no context manager of it."""
     import ase.db
 
     return ase.db.connect(database) if isinstance(database, str | os.PathLike) else database

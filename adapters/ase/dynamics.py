@@ -37,7 +37,7 @@ class DiffusionDynamics(MolecularDynamics):
     work as for any other dynamics.
 
     The first frames, which the model needs, are `history`; without it they are made by
-    velocity Verlet with the atoms' calculator, one a step. A calculator is otherwise
+    velocity Verlet with the atoms' calculator, one per step. A calculator is otherwise
     only asked for what is logged and written; without one, energies are logged as nan.
     Momenta follow from the differences of positions. No rule of statistics
     underlies the steps: `exact` is False.
@@ -56,7 +56,7 @@ class DiffusionDynamics(MolecularDynamics):
         present: the atoms are put there.
     frames : int, optional
         Made by velocity Verlet before the model goes on from them, or more where it
-        needs more; velocities are told from them.
+        needs more; velocities come from them.
     seed : int, optional
         Of the draws.
     block : int, optional

@@ -43,8 +43,12 @@ class ConformerEnergy(MMFF):
 
     Examples
     --------
-    >>> atoms.calc = ConformerEnergy()  # doctest: +SKIP
-    >>> BFGS(atoms, maxstep=0.1).run(fmax=0.02)  # doctest: +SKIP
+    >>> import equidrift
+    >>> from ase.optimize import BFGS
+    >>> (atoms,) = equidrift.sample("CCO", 1, model="etkdg").to_ase()
+    >>> atoms.calc = ConformerEnergy()
+    >>> bool(BFGS(atoms, maxstep=0.1, logfile=None).run(fmax=0.05, steps=300))
+    True
     """
 
     default_parameters = {"weights": "conformer-energy"}  # noqa: RUF012 - ASE declares it so

@@ -20,7 +20,7 @@ Frames = tuple[Array, Array | None, Array | None, NDArray[np.int64] | None]
 
 def trajectory_to_atoms(trajectory: Trajectory) -> list[Atoms]:
     """One `ase.Atoms` a frame: as `to_atoms`, with `info["time_fs"]`, and periodic
-    where the trajectory has a box.
+    if the trajectory has a box.
     """
     images = to_atoms(trajectory.to_ensemble())
     boxes_A = trajectory.boxes_A

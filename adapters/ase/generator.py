@@ -16,8 +16,11 @@ from equidrift.api import refine, sample
 from equidrift.engine.molecules import generate
 from equidrift.errors import UnknownNameError
 from equidrift.inputs import as_molecule
+from equidrift.protocols import ConformerModel, MoleculeModel
 from equidrift.records import Ensemble, Molecule
 from equidrift.registry import CONFORMER_MODELS, MOLECULE_MODELS, resolve
+
+AnyModel = str | ConformerModel | MoleculeModel
 
 
 class Generator:
@@ -38,7 +41,9 @@ class Generator:
     # parameters that hold arrays: they count as changed unless they are the same object
     by_identity: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, model: Any = "default", n: int = 10, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, model: AnyModel = "default", n: int = 10, seed: int = 0, **options: Any
+    ) -> None:
         self.parameters: dict[str, Any] = dict(self.default_parameters)
         self.reset()
         self.set(model=model, n=n, seed=seed, **options)
@@ -69,12 +74,12 @@ class Generator:
             self.reset()
         return changed
 
-    def _differs(self, key: str, value: Any) -> bool:
+    def _differs(self, key: str, value: object) -> bool:
         """Whether a parameter would change."""
         old = self.parameters[key]
         return old is not value and (key in self.by_identity or bool(old != value))
 
-    def check_option(self, name: str, model: Any) -> None:
+    def check_option(self, name: str, model: AnyModel) -> None:
         """Raise `UnknownNameError` for what neither the generator nor the model takes."""
         raise NotImplementedError
 
@@ -87,16 +92,20 @@ class ConformerGenerator(Generator):
 
     It behaves as ASE's calculators do: parameters have defaults, `set` changes them and
     returns what changed, and a result is kept until the molecule (numbers, bonds,
-    charge, stereo) or a parameter changes. Positions are only looked at where atoms
+    charge, stereo) or a parameter changes. Positions are only looked at if atoms
     come without bonds, to perceive these.
 
     Parameters
     ----------
-    model : name of a conformer model, see `equidrift.list_models`, or an object with
-        its `sample` method.
-    n : conformers of a molecule.
-    seed : of the random streams; the same seed gives the same conformers.
-    **options : `steps`, `effort`, `select`, `preset`, `relax`, `solvent`, `prune_rms_A`,
+    model : str or ConformerModel
+        Name of a conformer model, see `equidrift.list_models`, or an object with its
+        `sample` method.
+    n : int
+        Conformers of a molecule.
+    seed : int
+        Of the random streams; the same seed gives the same conformers.
+    **options
+        `steps`, `effort`, `select`, `preset`, `relax`, `solvent`, `prune_rms_A`,
         `distinct`, `sort`, `window_kcal_mol`, `batch_size`, `max_attempts`, `timeout_s`,
         `progress`, `fix`, `restrain` and `restraint_tolerance_A` as in
         `equidrift.sample`; `refiner` and `refine_steps` for `refine`; and whatever the
@@ -138,7 +147,7 @@ class ConformerGenerator(Generator):
         values = ", ".join(f"{key}={value!r}" for key, value in self.todict().items())
         return f"ConformerGenerator({values})"
 
-    def check_option(self, name: str, model: Any) -> None:
+    def check_option(self, name: str, model: AnyModel) -> None:
         """Raise for an option that neither `sample` nor the model takes."""
         known = set(self.default_parameters)
         if name in known:
@@ -261,11 +270,15 @@ class MoleculeGenerator(Generator):
 
     Parameters
     ----------
-    model : name of a molecule model, the path of trained weights, or an object with
+    model : str or MoleculeModel
+        Name of a molecule model, the path of trained weights, or an object with
         `MoleculeModel`'s methods.
-    n : molecules, valid and unique.
-    seed : of the random streams; the same seed gives the same molecules.
-    **options : `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`,
+    n : int
+        Molecules, valid and unique.
+    seed : int
+        Of the random streams; the same seed gives the same molecules.
+    **options
+        `targets`, `guidance`, `fragment` (an `ase.Atoms` too), `steps`,
         `relax`, `judge`, `force`, `batch_size`, `max_attempts` and `progress` as in
         `equidrift.generate`, and whatever the model takes. None leaves a default alone.
 
@@ -276,8 +289,9 @@ class MoleculeGenerator(Generator):
 
     Examples
     --------
-    >>> images = MoleculeGenerator(n=2, targets={"gap_eV": 7.0}).generate()  # doctest: +SKIP
-    >>> images[0].info["scores"]["gap_eV"]  # doctest: +SKIP
+    >>> images = MoleculeGenerator(n=2, targets={"gap_eV": 7.0}).generate()
+    >>> len(images), sorted(images[0].info["scores"])[:1]
+    (2, ['dipole_D'])
     """
 
     default_parameters: ClassVar[dict[str, Any]] = {
@@ -291,7 +305,7 @@ class MoleculeGenerator(Generator):
 
     by_identity = ("fragment",)
 
-    def check_option(self, name: str, model: Any) -> None:
+    def check_option(self, name: str, model: AnyModel) -> None:
         """Raise for an option that neither `generate` nor the model takes."""
         known = set(self.default_parameters)
         if isinstance(model, str) and model in MOLECULE_MODELS:

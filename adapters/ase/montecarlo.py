@@ -49,7 +49,7 @@ class ProposalMonteCarlo(BaseDynamics):
     any, and then tries proposals.
 
     The calculator, whatever it is, decides; a calculation that fails or gives NaN
-    rejects the move and is counted. Momenta, where the atoms have them, are drawn anew
+    rejects the move and is counted. Momenta, if the atoms have them, are drawn anew
     after an accepted move. Step k has its own random stream, so a run can be taken up
     at any step.
 
@@ -81,8 +81,10 @@ class ProposalMonteCarlo(BaseDynamics):
 
     Attributes
     ----------
-    statistics : `equidrift.montecarlo.metropolis.Statistics`.
-    energy_eV : where the chain stands.
+    statistics : equidrift.montecarlo.metropolis.Statistics
+        Of the proposals.
+    energy_eV : float
+        Of the state that the chain is in.
 
     Raises
     ------
@@ -95,9 +97,20 @@ class ProposalMonteCarlo(BaseDynamics):
 
     Examples
     --------
-    >>> mc = ProposalMonteCarlo(atoms, proposer, temperature_K=300)      # doctest: +SKIP
-    >>> mc.attach(lambda: print(mc.energy_eV), interval=10)              # doctest: +SKIP
-    >>> mc.run(1000)                                                     # doctest: +SKIP
+    >>> import equidrift
+    >>> from equidrift.adapters.ase.calculators import MMFF
+    >>> from equidrift.montecarlo.proposals import uniform_proposer
+    >>> from equidrift.torsions import TorsionTree
+    >>> ensemble = equidrift.sample("CCCCO", 1, model="etkdg")
+    >>> (atoms,) = ensemble.to_ase()
+    >>> atoms.calc = MMFF()
+    >>> proposer = uniform_proposer(TorsionTree.of(ensemble.molecule))
+    >>> mc = ProposalMonteCarlo(atoms, proposer, temperature_K=300)
+    >>> energies_eV = []
+    >>> mc.attach(lambda: energies_eV.append(mc.energy_eV), interval=10)
+    >>> done = mc.run(20)
+    >>> mc.statistics.proposed
+    20
     """
 
     def __init__(  # noqa: PLR0913 - public: what ASE's dynamics take, and the moves'

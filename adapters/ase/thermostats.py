@@ -152,7 +152,7 @@ def samples_canonically(dynamics: Any) -> bool:
 
 def temperature_of(dynamics: Any) -> float | None:
     """The temperature the dynamics keep in K, None if they keep none or hold it
-    where nobody knows.
+    if nobody knows.
     """
     known = _known(dynamics)
     if known is not None:

@@ -4,7 +4,7 @@ the trajectory, `ts.aux.NAME`.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import MDAnalysis as mda
 import numpy as np
@@ -13,35 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from equidrift.adapters.mdanalysis.graph import number_of
 from equidrift.errors import InputError, InputTypeError
+from equidrift.protocols.fields import AtomField
 
 FORMAT = "EQUIDRIFT-FIELD"
 SAMPLES = 39  # drawn for the mean and spread of a frame
-
-
-class FieldModel(Protocol):
-    """What completes a field: an `AtomFieldModel`."""
-
-    quantity: str
-
-    def sample(
-        self,
-        numbers: NDArray[np.int64],
-        positions_A: NDArray[np.floating],
-        n: int,
-        seed: int,
-        **options: Any,
-    ) -> NDArray[np.float64]:
-        """n draws (n, n_atoms, ...) without known values."""
-        ...
-
-    def condition(
-        self,
-        numbers: NDArray[np.int64],
-        positions_A: NDArray[np.floating],
-        known: NDArray[np.float64],
-    ) -> Any:
-        """The field given values (n_atoms, ...), NaN if not known."""
-        ...
 
 
 class FieldStep(AuxStep):
@@ -107,7 +82,7 @@ class FieldReader(AuxReader):
 
 def add_field(
     universe: mda.Universe,
-    model: FieldModel,
+    model: AtomField,
     name: str | None = None,
     *,
     known: ArrayLike | None = None,
@@ -122,7 +97,7 @@ def add_field(
     ----------
     universe : MDAnalysis.Universe
         One molecule with elements.
-    model : FieldModel
+    model : AtomField
         An `AtomFieldModel`.
     name : str, optional
         The model's quantity if None; `universe.trajectory.ts.aux.NAME` are the values
@@ -175,7 +150,7 @@ def add_field(
 
 
 def _mean_std(
-    model: FieldModel,
+    model: AtomField,
     numbers: NDArray[np.int64],
     positions_A: NDArray[np.floating],
     known: NDArray[np.float64] | None,
@@ -187,7 +162,4 @@ def _mean_std(
     if known is None or np.isnan(known).any(tuple(range(1, known.ndim))).all():
         drawn = model.sample(numbers, positions_A, n, seed, **options)
         return drawn.mean(0), drawn.std(0, ddof=1)
-    found: tuple[NDArray[np.float64], NDArray[np.float64]] = model.condition(
-        numbers, positions_A, known
-    ).mean_std(n, seed, **options)
-    return found
+    return model.condition(numbers, positions_A, known).mean_std(n, seed, **options)

@@ -127,7 +127,7 @@ def _is_round(number: float) -> bool:
 
 
 def boxes_A(dimensions: Any) -> NDArray[np.float64] | None:
-    """Cell vectors (n_frames, 3, 3) in A where every frame has a box with a volume,
+    """Cell vectors (n_frames, 3, 3) in A if every frame has a box with a volume,
     else None.
     """
     if any(box is None or not (np.asarray(box)[:3] > 0).all() for box in dimensions):

@@ -19,6 +19,15 @@ NO_ELEMENTS = (
     "universe.add_TopologyAttr('elements', ['C', 'H', ...])"
 )
 
+# label of a Molecule -> (attribute of an AtomGroup, if the Universe has it; its kind)
+LABELS: dict[str, tuple[str, type[str] | type[int]]] = {
+    "atom_names": ("names", str),
+    "residue_names": ("resnames", str),
+    "residue_ids": ("resids", int),
+    "chain_ids": ("chainIDs", str),
+    "insertion_codes": ("icodes", str),
+}
+
 
 def graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
     """(graph without stereo, unknown orders 0; whether its formal charges are known)."""
@@ -44,13 +53,13 @@ def graph_of(atoms: mda.AtomGroup) -> tuple[Molecule, bool]:
         bonds=np.array(bonds, np.int64).reshape(-1, 2),
         bond_orders=np.array(orders),
         formal_charges=charges,
-        atom_names=tuple(map(str, atoms.names)) if hasattr(atoms, "names") else None,
-        residue_names=tuple(map(str, atoms.resnames)) if hasattr(atoms, "resnames") else None,
-        residue_ids=tuple(map(int, atoms.resids)) if hasattr(atoms, "resids") else None,
-        chain_ids=tuple(map(str, atoms.chainIDs)) if hasattr(atoms, "chainIDs") else None,
-        insertion_codes=tuple(map(str, atoms.icodes)) if hasattr(atoms, "icodes") else None,
     )
-    return molecule, charged
+    labels = {
+        label: tuple(map(kind, getattr(atoms, attribute)))
+        for label, (attribute, kind) in LABELS.items()
+        if hasattr(atoms, attribute)
+    }
+    return molecule.replace(**labels), charged
 
 
 def _isotopes(atoms: mda.AtomGroup, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

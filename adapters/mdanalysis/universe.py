@@ -81,9 +81,9 @@ def from_universe(universe: mda.Universe | mda.AtomGroup) -> Ensemble:
     Raises
     ------
     InputTypeError
-        if it is neither Universe nor AtomGroup.
+        If it is neither Universe nor AtomGroup.
     InputError
-        if there are no elements, or bonds lead out of the group; MoleculeError if bonds
+        If there are no elements, or bonds lead out of the group; MoleculeError if bonds
         and charges do not fit together. The message says what to set.
     """
     if not isinstance(universe, mda.Universe | mda.AtomGroup):
@@ -119,7 +119,7 @@ def trajectory_of(
     Raises
     ------
     InputError, InputTypeError
-        as `from_universe`; InputError also if the frames come from a .dcd file whose
+        As `from_universe`; InputError also if the frames come from a .dcd file whose
         header tells no time.
     """
     ensemble = from_universe(universe)

@@ -84,7 +84,13 @@ def energy_force(molecule: Molecule, *, weights: str = "conformer-energy") -> op
 
     Examples
     --------
-    >>> system.addForce(energy_force(molecule))  # doctest: +SKIP
+    >>> import equidrift
+    >>> molecule = equidrift.Molecule.from_smiles("CCO")
+    >>> system = equidrift.mmff_system(molecule)
+    >>> while system.getNumForces():  # the masses alone are kept
+    ...     system.removeForce(0)
+    >>> system.addForce(energy_force(molecule))
+    0
     """
     force = openmm.PythonForce(EnergyComputation(molecule, weights))
     force.setName("equidrift conformer-energy")

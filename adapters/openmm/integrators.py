@@ -59,7 +59,7 @@ def check_integrator(integrator: openmm.Integrator) -> None:
     Raises
     ------
     InputError
-        which names it, the reason, and what to use.
+        Which names it, the reason, and what to use.
     """
     for kind in type(integrator).__mro__:
         if kind.__name__ in REFUSED:
@@ -109,14 +109,17 @@ def sampled_temperature(
 
     Parameters
     ----------
-    context, integrator : of the run.
-    given : in K; None takes the one that is kept.
-    steps : whether the integrator will take steps at all.
+    context, integrator : openmm.Context, openmm.Integrator
+        Of the run.
+    given : float, optional
+        In K; None takes the one that is kept.
+    steps : bool
+        Whether the integrator will take steps at all.
 
     Raises
     ------
     InputError
-        where two of them differ, none is known, or the integrator cannot be used
+        If two of them differ, none is known, or the integrator cannot be used
         (`check_integrator`).
     """
     if steps:

@@ -59,16 +59,19 @@ def to_system(
 
     Parameters
     ----------
-    parameters : the record of `equidrift.mmff.mmff_parameters`.
-    constraints : None, or "HBonds": bonds to hydrogen are held at their reference
-        lengths, and lose their stretching term.
-    hydrogenMass_amu : mass of each hydrogen bonded to a heavy atom, taken from that
-        atom; None keeps the element's.
+    parameters : MMFFParameters
+        The record of `equidrift.mmff.mmff_parameters`.
+    constraints : str, optional
+        None, or "HBonds": bonds to hydrogen are held at their reference lengths, and
+        lose their stretching term.
+    hydrogenMass_amu : float, optional
+        Mass of each hydrogen bonded to a heavy atom, taken from that atom; None keeps
+        the element's.
 
     Raises
     ------
     InputError
-        for another kind of constraint, or a hydrogen mass that is not positive or
+        For another kind of constraint, or a hydrogen mass that is not positive or
         leaves the heavy atom none.
     """
     if constraints is not None and constraints not in CONSTRAINTS:
@@ -117,7 +120,7 @@ def mmff_forces(parameters: MMFFParameters, held: Collection[int] = ()) -> list[
 
 def _masses(parameters: MMFFParameters, hydrogenMass_amu: float | None) -> list[float]:
     """Masses of elements and isotopes in amu, with mass moved from heavy atoms to their
-    hydrogens where asked.
+    hydrogens if asked.
     """
     masses = [
         app.Element.getByAtomicNumber(int(z)).mass.value_in_unit(unit.dalton)

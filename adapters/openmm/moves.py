@@ -37,28 +37,33 @@ class ContextMoves:
 
     Parameters
     ----------
-    context : an openmm Context; its System decides what is held fixed.
-    proposer : see `equidrift.protocols.Proposer`; it must have a density.
-    atoms : particles the proposer moves, in its order; None: all of them, or all that
-        are no virtual sites.
-    bonds : (b, 2) bonds between particles, to refuse rings; None takes those of a
+    context : openmm.Context
+        Its System decides what is held fixed.
+    proposer : Proposer
+        See `equidrift.protocols.Proposer`; it must have a density.
+    atoms : array, optional
+        Particles the proposer moves, in its order; None: all of them, or all that are
+        no virtual sites.
+    bonds : array, optional
+        (b, 2) bonds between particles, to refuse rings; None takes those of a
         HarmonicBondForce and constraints.
-    energy : () -> potential energy in kJ/mol of the Context as it stands; None takes
-        the integrator's force groups.
+    energy : callable, optional
+        () -> potential energy in kJ/mol of the Context as it stands; None takes the
+        integrator's force groups.
 
     Raises
     ------
     InputError
-        where proposer and System do not fit: the number of atoms, rings, virtual sites
+        If proposer and System do not fit: the number of atoms, rings, virtual sites
         as ends of torsions, constraints to other atoms.
     InexactProposalError
-        where the proposer has no density.
+        If the proposer has no density.
     """
 
     def __init__(
         self,
         context: openmm.Context,
-        proposer: Any,
+        proposer: Proposer,
         *,
         atoms: ArrayLike | None = None,
         bonds: ArrayLike | None = None,
@@ -99,12 +104,16 @@ class ContextMoves:
 
         Parameters
         ----------
-        n : moves; 0 does nothing.
-        temperature_K : of the distribution to keep.
-        rng : draws proposals, acceptance, and the seed of new velocities.
-        statistics : counts are added here.
-        velocities : draw new ones after an accepted move; False leaves them to the
-            caller.
+        n : int
+            Moves; 0 does nothing.
+        temperature_K : float
+            Of the distribution to keep.
+        rng : np.random.Generator
+            Draws proposals, acceptance, and the seed of new velocities.
+        statistics : Statistics
+            Counts are added here.
+        velocities : bool
+            Draw new ones after an accepted move; False leaves them to the caller.
 
         Returns
         -------
@@ -115,7 +124,7 @@ class ContextMoves:
         Raises
         ------
         InputError
-            where the energy of the Context as it stands is not finite, or a molecule is
+            If the energy of the Context as it stands is not finite, or a molecule is
             split across the periodic box.
         """
         everything = self._whole_positions_nm()
@@ -178,9 +187,12 @@ class _Shown:
 
     Parameters
     ----------
-    moves : the moves of the Context.
-    everything_nm : (n_particles, 3) where it stands.
-    kT_eV : the factor of the metric's term in the energy.
+    moves : ContextMoves
+        The moves of the Context.
+    everything_nm : array
+        (n_particles, 3) where it stands.
+    kT_eV : float
+        The factor of the metric's term in the energy.
     """
 
     def __init__(self, moves: ContextMoves, everything_nm: Floats, kT_eV: float) -> None:
@@ -237,7 +249,7 @@ def _moved_atoms(
 
 
 def _system_bonds(system: openmm.System) -> NDArray[np.int64]:
-    """Harmonic bonds and constraints; none where there are no harmonic bonds, for then
+    """Harmonic bonds and constraints; none if there are no harmonic bonds, for then
     others hold the molecule together.
     """
     harmonic = [

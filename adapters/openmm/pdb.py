@@ -44,16 +44,19 @@ def read_pdb(
 
     Parameters
     ----------
-    path : a PDB file with every hydrogen.
+    path : path
+        A PDB file with every hydrogen.
     forcefield : files for `app.ForceField`, for example amber14-all.xml and
         implicit/obc2.xml.
-    constraints : "HBonds", "AllBonds", "HAngles" or None.
-    largest_fragment : keep the largest molecule alone.
+    constraints : str, optional
+        "HBonds", "AllBonds", "HAngles" or None.
+    largest_fragment : bool
+        Keep the largest molecule alone.
 
     Raises
     ------
     InputError
-        for a file that cannot be read, or residues the force field has no parameters
+        For a file that cannot be read, or residues the force field has no parameters
         for.
     """
     if not Path(path).is_file():

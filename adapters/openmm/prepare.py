@@ -35,14 +35,19 @@ def prepare(
 
     Parameters
     ----------
-    simulation : app.Simulation or openmm.Context; left at the minimum.
-    positions : (n_particles, 3) Quantity, or bare numbers in nm as everywhere in
-        OpenMM.
-    temperature_K : velocities are drawn at this temperature; None leaves them zero.
-    seed : of the velocities; None lets OpenMM choose.
-    min_distance_A : closer pairs are refused (virtual sites and periodic images are not
-        looked at); 0 switches the check off.
-    minimize : False sets the positions as they are.
+    simulation : app.Simulation or openmm.Context
+        Left at the minimum.
+    positions : Quantity or array
+        (n_particles, 3), or bare numbers in nm as everywhere in OpenMM.
+    temperature_K : float, optional
+        Velocities are drawn at this temperature; None leaves them zero.
+    seed : int, optional
+        Of the velocities; None lets OpenMM choose.
+    min_distance_A : float
+        Closer pairs are refused (virtual sites and periodic images are not looked at);
+        0 switches the check off.
+    minimize : bool
+        False sets the positions as they are.
 
     Returns
     -------
@@ -52,9 +57,9 @@ def prepare(
     Raises
     ------
     InputError
-        where positions have the wrong shape, hold NaN or overlapping atoms (the pair is
-        named), where the energy or a force is not finite before or after minimisation,
-        or where temperature, seed or distance cannot be used.
+        If positions have the wrong shape, hold NaN or overlapping atoms (the pair is
+        named), if the energy or a force is not finite before or after minimisation,
+        or if temperature, seed or distance cannot be used.
     """
     context = _context_of(simulation)
     if temperature_K is not None:

@@ -22,6 +22,7 @@ from equidrift.arguments import check_count
 from equidrift.engine.trajectories import forecast_job, make_settings, run
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
 from equidrift.inputs import from_openmm
+from equidrift.protocols import TrajectoryModel
 from equidrift.records import Molecule, Trajectory
 from equidrift.seeds import check_seed, sample_seeds
 from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_FS
@@ -40,10 +41,13 @@ class TrajectoryProposal:
 
     Parameters
     ----------
-    trajectory : the new frames; provenance["exact"] is False.
-    state : openmm.State of the last one: positions, velocities, time and step count,
-        for `context.setState`.
-    energy_eV : its potential energy.
+    trajectory : Trajectory
+        The new frames; provenance["exact"] is False.
+    state : openmm.State
+        Of the last one: positions, velocities, time and step count, for
+        `context.setState`.
+    energy_eV : float
+        Its potential energy.
     """
 
     trajectory: Trajectory
@@ -63,32 +67,42 @@ class TrajectoryProposer:
 
     Parameters
     ----------
-    simulation : app.Simulation of one molecule.
-    model : name of a trajectory model (`equidrift.forecast`), or an object.
-    molecule : its graph in the order of the particles; None reads it from the
-        Simulation's topology, which then needs bond orders.
-    interval_fs : time between frames, a whole number of integration steps; None takes
-        10 fs, or the nearest the model was trained on.
-    frames : collected before the model goes on from them, or more where it needs more;
-        velocities are told from them.
-    velocities : "redraw" at the temperature, or "proposal", by differences of the last
-        frames.
-    temperature_K : None takes the integrator's.
-    max_rise_eV : how far the energy may rise above the present one; None takes kT (10 +
-        5 sqrt(3 N / 2)), five times the spread of the potential energy of N atoms.
-    min_distance_A : closer pairs of atoms are an overlap.
-    seed : of proposals and velocities.
-    **options : `steps`, `broken`, `max_attempts`, `batch_size` and whatever the model
-        takes, as in `equidrift.forecast`.
+    simulation : app.Simulation
+        Of one molecule.
+    model : str or TrajectoryModel
+        Name of a trajectory model (`equidrift.forecast`), or an object.
+    molecule : Molecule, optional
+        Its graph in the order of the particles; None reads it from the Simulation's
+        topology, which then needs bond orders.
+    interval_fs : float, optional
+        Time between frames, a whole number of integration steps; None takes 10 fs, or
+        the nearest the model was trained on.
+    frames : int
+        Collected before the model goes on from them, or more if it needs more;
+        velocities come from them.
+    velocities : str
+        "redraw" at the temperature, or "proposal", by differences of the last frames.
+    temperature_K : float, optional
+        None takes the integrator's.
+    max_rise_eV : float, optional
+        How far the energy may rise above the present one; None takes kT (10 + 5 sqrt(3
+        N / 2)), five times the spread of the potential energy of N atoms.
+    min_distance_A : float
+        Closer pairs of atoms are an overlap.
+    seed : int
+        Of proposals and velocities.
+    **options
+        `steps`, `broken`, `max_attempts`, `batch_size` and whatever the model takes, as
+        in `equidrift.forecast`.
 
     Raises
     ------
     InputError
-        for virtual sites, particles that are not the molecule's, a spacing that is no
+        For virtual sites, particles that are not the molecule's, a spacing that is no
         whole number of steps or that the model was not trained on, or no temperature;
         MoleculeError for elements or sizes that the model does not know.
     InputTypeError, UnknownNameError
-        where `simulation` is no Simulation, or a name is not known.
+        If `simulation` is no Simulation, or a name is not known.
     """
 
     exact = False
@@ -96,7 +110,7 @@ class TrajectoryProposer:
     def __init__(  # noqa: PLR0913 - public; each argument is one choice of the user
         self,
         simulation: app.Simulation,
-        model: Any = "default",
+        model: str | TrajectoryModel = "default",
         *,
         molecule: Molecule | None = None,
         interval_fs: float | None = None,
@@ -170,7 +184,7 @@ class TrajectoryProposer:
         Raises
         ------
         InputError
-            where they are too few, or the Simulation has gone on beyond the last.
+            If they are too few, or the Simulation has gone on beyond the last.
         """
         missing = self.needed - len(self._frames)
         if missing > 0:
@@ -198,7 +212,7 @@ class TrajectoryProposer:
         Raises
         ------
         InputError
-            as `history`. NoValidSamplesError where too few pass, with the reasons
+            As `history`. NoValidSamplesError if too few pass, with the reasons
             counted.
         """
         check_count("n_frames", n_frames)

@@ -13,6 +13,7 @@ from equidrift.adapters.openmm.moves import ContextMoves, forgetting_step, topol
 from equidrift.adapters.openmm.stepping import explained
 from equidrift.arguments import check_count
 from equidrift.montecarlo.metropolis import Statistics
+from equidrift.protocols import Proposer
 from equidrift.seeds import check_seed
 
 
@@ -23,14 +24,17 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):  # type: ignore[misc]
     ----------
     states, simulation, stepsPerIteration, reinitializeVelocities : of
         `openmm.app.ReplicaExchangeSampler`.
-    proposer, n_proposals, atoms : as for `ProposalSampler`; each replica is moved at
-        the temperature and potential of its state.
-    seed : of the moves; every replica has its own stream in every iteration. Exchanges
+    proposer, n_proposals, atoms : Proposer, int, array
+        As for `ProposalSampler`; each replica is moved at the temperature and potential
+        of its state.
+    seed : int
+        Of the moves; every replica has its own stream in every iteration. Exchanges
         draw from Python's global `random`, as OpenMM's do.
 
     Attributes
     ----------
-    statistics : one `equidrift.montecarlo.metropolis.Statistics` per state.
+    statistics : list of equidrift.montecarlo.metropolis.Statistics
+        One per state.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class ProposalReplicaExchange(app.ReplicaExchangeSampler):  # type: ignore[misc]
         states: list[dict[str, Any]],
         simulation: app.Simulation,
         stepsPerIteration: int,
-        proposer: Any,
+        proposer: Proposer,
         n_proposals: int = 10,
         *,
         reinitializeVelocities: bool = False,

@@ -27,6 +27,7 @@ from equidrift.adapters.openmm.stepping import take_steps
 from equidrift.arguments import check_count
 from equidrift.errors import InputError, InputTypeError
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
+from equidrift.protocols import Proposer
 from equidrift.seeds import check_seed
 
 __all__ = [
@@ -51,40 +52,63 @@ class ProposalSampler:
 
     Parameters
     ----------
-    simulation : app.Simulation with positions set; its System is not changed.
-    proposer : with a density, see `equidrift.protocols.Proposer`.
-    md_steps : steps a cycle.
-    n_proposals : moves a cycle; drawn in one block where the proposer can.
-    temperature_K : None takes the integrator's.
-    atoms : particles the proposer moves; None takes all but virtual sites.
-    seed : of the moves; cycle c has its own stream, whatever came before. The
-        integrator's own seed is the user's to set.
+    simulation : app.Simulation
+        With positions set; its System is not changed.
+    proposer : Proposer
+        With a density, see `equidrift.protocols.Proposer`.
+    md_steps : int
+        Steps per cycle.
+    n_proposals : int
+        Moves per cycle; drawn in one block if the proposer can.
+    temperature_K : float, optional
+        None takes the integrator's.
+    atoms : array, optional
+        Particles the proposer moves; None takes all but virtual sites.
+    seed : int
+        Of the moves; cycle c has its own stream, whatever came before. The integrator's
+        own seed is the user's to set.
 
     Attributes
     ----------
-    statistics : `equidrift.montecarlo.metropolis.Statistics`.
-    cycle : cycles done.
-    torsions_rad : (cycles, m) of the proposer's torsions after every cycle;
-        energies_eV (cycles,).
+    statistics : equidrift.montecarlo.metropolis.Statistics
+        Of the proposals.
+    cycle : int
+        Cycles done.
+    torsions_rad : array
+        (cycles, m) torsions of the proposer after every cycle.
+    energies_eV : array
+        (cycles,) potential energies after every cycle.
 
     Raises
     ------
     InputError, InexactProposalError
-        see `ContextMoves`; also where integrator, thermostat and barostat keep
+        See `ContextMoves`; also if integrator, thermostat and barostat keep
         different temperatures, or the integrator does not sample exp(-U / kT)
         (`equidrift.adapters.openmm.integrators`).
 
     Examples
     --------
-    >>> sampler = ProposalSampler(simulation, proposer, md_steps=500)  # doctest: +SKIP
-    >>> sampler.run(1000)  # doctest: +SKIP
-    >>> sampler.statistics.acceptance  # doctest: +SKIP
+    >>> import equidrift, openmm
+    >>> from openmm import app
+    >>> from equidrift.montecarlo.proposals import uniform_proposer
+    >>> from equidrift.torsions import TorsionTree
+    >>> ensemble = equidrift.sample("CCCCO", 1, model="etkdg")
+    >>> topology, positions = ensemble.to_openmm()
+    >>> system = equidrift.mmff_system(ensemble.molecule)
+    >>> integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+    >>> simulation = app.Simulation(topology, system, integrator)
+    >>> simulation.context.setPositions(positions[0])
+    >>> proposer = uniform_proposer(TorsionTree.of(ensemble.molecule))
+    >>> sampler = ProposalSampler(simulation, proposer, md_steps=10)
+    >>> sampler.run(2)
+    >>> sampler.statistics.proposed
+    20
     """
 
     def __init__(
         self,
         simulation: app.Simulation,
-        proposer: Any,
+        proposer: Proposer,
         md_steps: int = 500,
         n_proposals: int = 10,
         *,
@@ -186,10 +210,13 @@ class ProposalSampler:
 
         Parameters
         ----------
-        path : of the checkpoint, an npz file that holds no pickle.
-        files : files that reporters append to: their lengths are kept, so that `load`
-            cuts off what was written later.
-        extra : plain data of the caller, given back by `load`.
+        path : str or Path
+            Of the checkpoint, an npz file that holds no pickle.
+        files : sequence of str or Path
+            Files that reporters append to: their lengths are kept, so that `load` cuts
+            off what was written later.
+        extra : dict, optional
+            Plain data of the caller, given back by `load`.
         """
         outputs = {str(name): os.path.getsize(name) for name in files}
         heads = {str(name): Path(name).read_bytes()[:HEAD_BYTES].hex() for name in files}
@@ -229,7 +256,7 @@ class ProposalSampler:
         Raises
         ------
         InputError
-            for a checkpoint of another seed, temperature, number of steps or proposals,
+            For a checkpoint of another seed, temperature, number of steps or proposals,
             or one this Context cannot take.
         """
         meta, arrays = read_checkpoint(path)

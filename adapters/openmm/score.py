@@ -44,8 +44,10 @@ def score_force(molecule: Molecule, **options: Any) -> openmm.PythonForce:
 
     Parameters
     ----------
-    molecule : the graph.
-    **options : sigma_A, temperature_K, model; see `equidrift.score.DenoiserScore`.
+    molecule : Molecule
+        The graph.
+    **options
+        sigma_A, temperature_K and model; see `equidrift.score.DenoiserScore`.
     """
     force = openmm.PythonForce(ScoreComputation(DenoiserScore(molecule, **options)))
     force.setName("equidrift score (walk-jump, not Boltzmann)")

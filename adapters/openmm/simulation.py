@@ -77,12 +77,13 @@ def make_simulation(
 
     Parameters
     ----------
-    platform : None takes Reference for small systems and OpenMM's fastest for others.
+    platform : str, optional
+        None takes Reference for small systems and OpenMM's fastest for others.
 
     Raises
     ------
     InputError
-        where the structure cannot be simulated, or there is no such platform.
+        If the structure cannot be simulated, or there is no such platform.
     """
     check_platform(platform)
     if platform is None and system.getNumParticles() <= REFERENCE_ATOMS:
@@ -163,8 +164,9 @@ class Langevin:
 
     Parameters
     ----------
-    positions_A : (n, 3), where it starts; velocities are drawn from the temperature
-        unless given as velocities_A_fs.
+    positions_A : array
+        (n, 3), where it starts; velocities are drawn from the temperature unless given
+        as velocities_A_fs.
     """
 
     def __init__(
@@ -240,19 +242,21 @@ def _forces_eV_A(state: openmm.State) -> NDArray[np.float64]:
 
 
 class SystemEnergy:
-    """(k, n, 3) positions in A -> (k,) potential energies in eV; NaN where there is
+    """(k, n, 3) positions in A -> (k,) potential energies in eV; NaN if there is
     none.
 
     Parameters
     ----------
-    system : an openmm System, without constraints: a density of all Cartesian
-        coordinates says nothing of a constrained one.
-    platform : name; CPU uses the threads of OPENMM_CPU_THREADS.
+    system : openmm.System
+        Without constraints: a density of all Cartesian coordinates
+        says nothing of a constrained one.
+    platform : str
+        Its name; CPU uses the threads of OPENMM_CPU_THREADS.
 
     Raises
     ------
     InputError
-        for a System with constraints.
+        For a System with constraints.
     """
 
     def __init__(self, system: openmm.System, platform: str = "CPU") -> None:

@@ -69,7 +69,10 @@ class MMFFTemplateGenerator:
     *Sound*: geometries, conformational energies and their sampling, a start for a
     simulation, the steric fit into a pocket or a solvent shell. The 12-6 and the buffered
     14-7 potential have the same well here; inward of it they differ by 0.04 of its depth
-    at 0.9 R*.
+    at 0.9 R*. The minimum with one water of eight neutral molecules (alcohol, amide,
+    amine, ether, ketone, pyridine, benzene, chloride) lies within 0.23 kcal/mol of
+    MMFF94's own, 0.11 on average; those of acetate and methylammonium are 2.3 and 2.4
+    kcal/mol too shallow, of 22.6 and 21.2.
 
     *Not sound*: free energies of solvation and of binding. MMFF94's charges and wells
     were fitted with each other, not with TIP3P or a protein force field of AMBER; a

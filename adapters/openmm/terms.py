@@ -136,7 +136,7 @@ def _nonbonded(
 def _mmff(
     forces: list[openmm.CustomBondForce], local: dict[int, int]
 ) -> tuple[Floats, Floats, Floats]:
-    """The same of the two pair terms of MMFF94; zero where there are none."""
+    """The same of the two pair terms of MMFF94; zero if there are none."""
     n = len(local)
     r0, epsilon, coulomb = np.ones((n, n)), np.zeros((n, n)), np.zeros((n, n))
     for force in forces:

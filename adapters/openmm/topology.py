@@ -98,18 +98,21 @@ def from_topology(
 
     Parameters
     ----------
-    topology : its bonds need orders or types, its atoms elements and formal charges (0
-        counts, None does not).
-    positions : None, or (n_atoms, 3), (k, n_atoms, 3) or a list of the former;
-        Quantities, or bare numbers in nm as everywhere in OpenMM.
-    formal_charges : (n_atoms,) for topologies that lack them.
+    topology : app.Topology
+        Its bonds need orders or types, its atoms elements and formal charges (0 counts,
+        None does not).
+    positions : Quantity, array or list, optional
+        (n_atoms, 3), (k, n_atoms, 3) or a list of the former; Quantities, or
+        bare numbers in nm as everywhere in OpenMM.
+    formal_charges : array, optional
+        (n_atoms,) for topologies that lack them.
 
     Raises
     ------
     InputTypeError
-        where `topology` is not an app.Topology.
+        If `topology` is not an app.Topology.
     InputError
-        where bond orders, elements or formal charges are missing, or shapes do not fit;
+        If bond orders, elements or formal charges are missing, or shapes do not fit;
         the message names the atoms and the way out.
     """
     if not isinstance(topology, app.Topology):
@@ -174,7 +177,7 @@ def _formal_charges(atoms: Sequence[Any], given: ArrayLike | None) -> NDArray[np
 
 
 def residue_id(residue: Any) -> int:
-    """The residue's number where it is one (PDB ids may be hexadecimal or letters),
+    """The residue's number if it is one (PDB ids may be hexadecimal or letters),
     else its index counted from 1.
     """
     try:

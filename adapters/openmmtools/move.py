@@ -19,7 +19,7 @@ from equidrift.files.plain import plain
 from equidrift.montecarlo.metropolis import Statistics, check_proposer
 from equidrift.montecarlo.proposals import proposer_from_dict
 from equidrift.montecarlo.velocities import Shells
-from equidrift.protocols import StorableProposer
+from equidrift.protocols import Proposer, StorableProposer
 from equidrift.registry import host_function
 from equidrift.seeds import check_seed
 
@@ -60,14 +60,21 @@ class TorsionProposalMove(MCMCMove):
 
     Examples
     --------
+    >>> import equidrift
+    >>> from equidrift.montecarlo.proposals import uniform_proposer
+    >>> from equidrift.torsions import TorsionTree
     >>> from openmmtools.mcmc import LangevinDynamicsMove, SequenceMove
-    >>> torsions = TorsionProposalMove(proposer, n_proposals=20)  # doctest: +SKIP
-    >>> move = SequenceMove([torsions, LangevinDynamicsMove()])  # doctest: +SKIP
+    >>> molecule = equidrift.Molecule.from_smiles("CCCCO")
+    >>> proposer = uniform_proposer(TorsionTree.of(molecule))
+    >>> torsions = TorsionProposalMove(proposer, n_proposals=20)
+    >>> move = SequenceMove([torsions, LangevinDynamicsMove()])
+    >>> torsions.statistics["proposed"]
+    0
     """
 
     def __init__(
         self,
-        proposer: Any,
+        proposer: Proposer,
         n_proposals: int = 10,
         *,
         atoms: ArrayLike | None = None,
@@ -84,12 +91,12 @@ class TorsionProposalMove(MCMCMove):
         self.n_proposals, self.seed = check_count("n_proposals", n_proposals, 0), check_seed(seed)
         self.atoms = None if atoms is None else np.asarray(atoms, np.int64).tolist()
         self._stored = json.dumps(plain(proposer.to_dict()))
-        self._proposer: Any = proposer
+        self._proposer: Proposer | None = proposer
         self._moves: Any = None  # checks of the Context used last
         self._statistics, self.n_applied = Statistics.of(proposer), 0
 
     @property
-    def proposer(self) -> Any:
+    def proposer(self) -> Proposer:
         """The proposer, rebuilt from plain data after the move was copied or read from
         storage.
         """

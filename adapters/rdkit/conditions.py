@@ -44,7 +44,7 @@ def embed_with(options: Any, mol: Chem.Mol, known: Known) -> None:
 
 
 def restrained_bounds(mol: Chem.Mol, known: Known) -> NDArray[np.float64] | None:
-    """RDKit's bounds matrix with held atoms and restraints in it; None where triangles
+    """RDKit's bounds matrix with held atoms and restraints in it; None if triangles
     contradict (RDKit's own bounds are tight).
     """
     bounds = rdDistGeom.GetMoleculeBoundsMatrix(mol)
@@ -90,7 +90,7 @@ def relax_held(
     mol: Chem.Mol, known: Known, max_iterations: int, variant: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Minimise every conformer of `mol`, held atoms fixed and restraints as
-    flat-bottomed springs; by UFF where MMFF94 has no types.
+    flat-bottomed springs; by UFF if MMFF94 has no types.
 
     Returns
     -------

@@ -36,11 +36,15 @@ class TemplateCore:
 
     Parameters
     ----------
-    query : Mol whose atoms are all to be found; hydrogens of a Mol, not of SMARTS,
-        follow the atom they are on.
-    positions_A : (k, 3).
-    smarts : the query is one: it must match as it stands.
-    given : {core atom: atom of the molecule} where the user has matched them.
+    query : Chem.Mol
+        All its atoms are to be found; hydrogens of a Mol, not of SMARTS, follow
+        the atom they are on.
+    positions_A : array
+        (k, 3).
+    smarts : bool
+        The query is one: it must match as it stands.
+    given : dict of int to int, optional
+        {core atom: atom of the molecule} if the user has matched them.
     """
 
     query: Chem.Mol
@@ -67,7 +71,7 @@ class TemplateCore:
         Raises
         ------
         InputError
-            where the core is not in the molecule, or is in it with other stereo or
+            If the core is not in the molecule, or is in it with other stereo or
             impossible bonds.
         """
         if self.given is not None:
@@ -238,7 +242,7 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
     Raises
     ------
     InputTypeError
-        where it is no Mol. InputError where it has no heavy atom, no 3D coordinates,
+        If it is no Mol. InputError if it has no heavy atom, no 3D coordinates,
         several conformers, or NaN.
     """
     if not isinstance(mol, Chem.Mol):
@@ -281,7 +285,7 @@ def mol_core(mol: Any, given: Mapping[int, int] | None = None) -> TemplateCore:
 def smarts_core(smarts: str, positions_A: NDArray[np.float64]) -> TemplateCore:
     """A core from SMARTS and one row of coordinates an atom of it.
 
-    Raises `InputError` where they do not fit.
+    Raises `InputError` if they do not fit.
     """
     with rdBase.BlockLogs():
         query = Chem.MolFromSmarts(smarts)
@@ -304,7 +308,7 @@ def read_core(path: Path) -> TemplateCore:
     Raises
     ------
     InputError
-        where the file is missing, broken, or holds several entries; UnknownNameError
+        If the file is missing, broken, or holds several entries; UnknownNameError
         for another suffix.
     """
     suffix = path.suffix.lower()

@@ -88,17 +88,19 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
 
     Parameters
     ----------
-    num_threads : threads RDKit may use; 0 is all of them. Results do not depend on it.
-    max_attempts : embedding attempts a conformer, first from distance geometry, then as
-        many from random coordinates.
-    timeout_s : seconds one call of `sample` may take, None for no limit. Conformers not
-        made by then are NaN, so that with a limit the result depends on the machine's
-        speed.
+    num_threads : int
+        Threads RDKit may use; 0 is all of them. Results do not depend on it.
+    max_attempts : int
+        Embedding attempts a conformer, first from distance geometry, then as many from
+        random coordinates.
+    timeout_s : float, optional
+        Seconds one call of `sample` may take, None for no limit. Conformers not made by
+        then are NaN, so that with a limit the result depends on the machine's speed.
 
     Raises
     ------
     InputError
-        for an option out of its range.
+        For an option out of its range.
     """
 
     name = "etkdg"
@@ -143,19 +145,24 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         steps: int | None = None,  # noqa: ARG002 - of the protocol; ETKDG has none
         callback: Callback | None = None,
     ) -> NDArray[np.float64]:
-        """Embed one conformer a seed.
+        """Embed one conformer per seed.
 
         Parameters
         ----------
-        molecule : the graph; its stereo is enforced.
-        seeds : (k,) int64. Runs of consecutive seeds are embedded in one call, which
-            halves the cost.
-        steps : ignored, ETKDG has none.
-        callback : called with {"done": conformers so far, "total": k}.
+        molecule : Molecule
+            The graph; its stereo is enforced.
+        seeds : array of int
+            (k,) int64. Runs of consecutive seeds are embedded in one call, which halves
+            the cost.
+        steps : int, optional
+            Ignored, ETKDG has none.
+        callback : Callback, optional
+            Called with {"done": conformers so far, "total": k}.
 
         Returns
         -------
-        positions_A : float64 (k, n_atoms, 3); a conformer that cannot be made is NaN.
+        (k, n_atoms, 3) array
+            Positions in A; a conformer that cannot be made is NaN.
         """
         self.check(molecule)
         if is_cage(molecule):
@@ -221,7 +228,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         return positions
 
     def _embed(self, task: _Task, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-        """One conformer a seed: all at once, then one by one (RDKit leaves failures
+        """One conformer per seed: all at once, then one by one (RDKit leaves failures
         out) up the ladder of settings.
         """
         found = self._call(task, seeds, LADDER[0], FIRST_ATTEMPTS, task.known)
@@ -232,7 +239,7 @@ class ETKDG(TimedConformerModel, CandidConformerModel):
         return self._climb(task, seeds)
 
     def _climb(self, task: _Task, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The conformer of one seed by the first setting that makes it; NaN where none
+        """The conformer of one seed by the first setting that makes it; NaN if none
         does.
         """
         if task.is_over():
@@ -334,10 +341,12 @@ class ETKDGMMFF(ETKDG):
 
     Parameters
     ----------
-    variant : "MMFF94" or "MMFF94s".
-    max_iterations : of the minimiser.
-    num_threads, max_attempts, timeout_s : as for `ETKDG`; the time limit holds for the
-        embedding.
+    variant : str
+        "MMFF94" or "MMFF94s".
+    max_iterations : int
+        Of the minimiser.
+    num_threads, max_attempts, timeout_s : int, int, float
+        As for `ETKDG`; the time limit holds for the embedding.
     """
 
     name = "etkdg-mmff"

@@ -34,15 +34,17 @@ def _named(smiles: str) -> Molecule | None:
 def identified(
     seen: Molecule, smiles: str, positions_A: NDArray[np.float64] | None
 ) -> Molecule | None:
-    """`seen`, in its own order, with the stereo that the SMILES says; None where the
+    """`seen`, in its own order, with the stereo that the SMILES says; None if the
     SMILES names another molecule.
 
     Parameters
     ----------
-    seen : the molecule as perceived, every hydrogen explicit.
-    smiles : that the record carries.
-    positions_A : (k, n_atoms, 3), whose stereo must agree; None for a record without
-        coordinates.
+    seen : Molecule
+        The molecule as perceived, every hydrogen explicit.
+    smiles : str
+        That the record carries.
+    positions_A : array, optional
+        (k, n_atoms, 3), whose stereo must agree; None for a record without coordinates.
     """
     named = _named(smiles)
     if (
@@ -149,7 +151,7 @@ def _hydrogens(molecule: Molecule, k: int) -> list[int]:
 def _with_hydrogens(
     named: Molecule, seen: Molecule, heavy: list[int], match: tuple[int, ...]
 ) -> NDArray[np.int64] | None:
-    """The place of every atom, hydrogens with the atom they are on; None where their
+    """The place of every atom, hydrogens with the atom they are on; None if their
     numbers differ.
     """
     place = np.full(named.n_atoms, -1)

@@ -44,7 +44,7 @@ class Record:
     """One entry of a file.
 
     index counts from 0; title is the name in the file, else the SMILES; molecule, with
-    its name and properties, is None where `error` says what is wrong with the entry;
+    its name and properties, is None if `error` says what is wrong with the entry;
     positions_A float64 (k, n_atoms, 3) holds the k conformers of the entry, None where
     it has none in 3D; own: what `equidrift` wrote of this conformer, by field.
     """
@@ -65,20 +65,22 @@ def read_molecules(
 
     Parameters
     ----------
-    path : the file; its suffix tells the format, and .gz behind it is unpacked; "-" is
+    path : path
+        The file; its suffix tells the format, and .gz after it is unpacked; "-" is
         standard input.
-    charge : total charge of a .pdb file's molecule; None takes it from the hydrogens
-        there.
-    smiles : SMILES of the molecule in a .pdb file: bond orders, charges and missing
+    charge : int, optional
+        Total charge of a .pdb file's molecule; None takes it from the hydrogens there.
+    smiles : str, optional
+        SMILES of the molecule in a .pdb file: bond orders, charges and missing
         hydrogens are its; a record of another molecule names the atoms that differ.
 
     Raises
     ------
     InputError
-        if there is no such file, nothing is in it, or `smiles` is given for a format
+        If there is no such file, nothing is in it, or `smiles` is given for a format
         that holds the bonds.
     UnknownNameError
-        for a suffix that is not read.
+        For a suffix that is not read.
     """
     file = unpacked(path)
     suffix = file.suffix.lower()
@@ -282,11 +284,11 @@ def _write(path: str | os.PathLike[str], text: str, mode: str) -> None:
 
 
 def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
-    """The text of one SDF record a conformer.
+    """The text of one SDF record per conformer.
 
     The title is the name, else the SMILES. Properties: what came with the molecule and
     the conformer, then `smiles`, `sample` (counting from `first_sample`), `seed`,
-    `model`, `energy_eV` and `log_prob` where known, and every score by its name.
+    `model`, `energy_eV` and `log_prob` if known, and every score by its name.
     """
     molecule = ensemble.molecule
     mol = _mol_of(ensemble)
@@ -308,13 +310,13 @@ def sdf_records(ensemble: Ensemble, *, first_sample: int = 0) -> Iterator[str]:
 def write_sdf(
     ensemble: Ensemble, path: str | os.PathLike[str], *, append: bool = False, first_sample: int = 0
 ) -> None:
-    """Write one SDF record a conformer; `append` adds to the file, so that a long run
+    """Write one SDF record per conformer; `append` adds to the file, so that a long run
     can be written in pieces.
 
     Raises
     ------
     InputError
-        for NaN positions, or a path that cannot be written.
+        For NaN positions, or a path that cannot be written.
     """
     _write(path, "".join(sdf_records(ensemble, first_sample=first_sample)), "a" if append else "w")
 
@@ -329,7 +331,7 @@ def write_pdb(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     InputError
-        as `write_sdf`, and if the columns of the format cannot hold the atoms.
+        As `write_sdf`, and if the columns of the format cannot hold the atoms.
     """
     molecule = ensemble.molecule
     _check_columns(ensemble)

@@ -17,13 +17,14 @@ def isotope_masses_amu(molecule: Molecule, *, strict: bool = True) -> NDArray[np
 
     Parameters
     ----------
-    strict : refuse isotopes that are not known, as numbers that mark atoms are; else
-        these weigh what the element does.
+    strict : bool
+        Refuse isotopes that are not known, as numbers that mark atoms are; else these
+        weigh what the element does.
 
     Raises
     ------
     MoleculeError
-        for an isotope that is not known, where strict.
+        For an isotope that is not known, if strict.
     """
     table = Chem.GetPeriodicTable()
     masses = np.array([table.GetAtomicWeight(z) for z in molecule.numbers.tolist()], np.float64)

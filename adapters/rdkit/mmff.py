@@ -26,15 +26,17 @@ def parameters(mol: Chem.Mol, variant: str = "MMFF94") -> MMFFParameters:
 
     Parameters
     ----------
-    mol : RDKit Mol; it is not changed.
-    variant : "MMFF94" or "MMFF94s".
+    mol : Chem.Mol
+        It is not changed.
+    variant : str
+        "MMFF94" or "MMFF94s".
 
     Raises
     ------
     InputTypeError
-        where `mol` is not an RDKit Mol.
+        If `mol` is not an RDKit Mol.
     MoleculeError
-        for implicit hydrogens, radicals, and atoms or terms MMFF has no parameter for;
+        For implicit hydrogens, radicals, and atoms or terms MMFF has no parameter for;
         the message names them.
     """
     check_variant(variant)
@@ -139,7 +141,7 @@ def _typable(mol: Chem.Mol, group: set[int]) -> bool:
 
 
 def _array(rows: list[Any], width: int, dtype: Any = np.float64) -> NDArray[Any]:
-    """Rows as (len, width), or (len,) where width is 0, also where there are none."""
+    """Rows as (len, width), or (len,) if width is 0, also if there are none."""
     return np.array(rows, dtype).reshape((len(rows), width) if width else (len(rows),))
 
 

@@ -20,13 +20,15 @@ class MMFFEnergy:
 
     Parameters
     ----------
-    molecule : the graph.
-    variant : "MMFF94" or "MMFF94s".
+    molecule : Molecule
+        The graph.
+    variant : str
+        "MMFF94" or "MMFF94s".
 
     Raises
     ------
     MoleculeError
-        where MMFF94 cannot type the molecule; InputError for another variant.
+        If MMFF94 cannot type the molecule; InputError for another variant.
     """
 
     def __init__(self, molecule: Molecule, variant: str = "MMFF94") -> None:
@@ -57,6 +59,6 @@ class MMFFEnergy:
         flat = positions.ravel().tolist()
         energy = self._field.CalcEnergy(
             flat
-        )  # CalcGrad is right only straight behind CalcEnergy of the same positions
+        )  # CalcGrad is right only right after CalcEnergy of the same positions
         gradient = np.array(self._field.CalcGrad(flat)).reshape(self._shape)
         return energy / KCAL_MOL_PER_EV, gradient / KCAL_MOL_PER_EV

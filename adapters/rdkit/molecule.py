@@ -35,12 +35,12 @@ TETRAHEDRAL = (Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDR
 
 
 def from_smiles(smiles: str, name: str = "") -> Molecule:
-    """Read a SMILES or an InChI; hydrogens come behind the heavy atoms.
+    """Read a SMILES or an InChI; hydrogens come after the heavy atoms.
 
     Raises
     ------
     MoleculeError
-        where RDKit cannot parse or sanitise it; the message carries RDKit's reason.
+        If RDKit cannot parse or sanitise it; the message carries RDKit's reason.
     """
     if not isinstance(smiles, str):
         raise InputTypeError(f"smiles must be a string, not {type(smiles).__name__}")
@@ -101,14 +101,14 @@ def _parse_problem(smiles: str) -> str:
 def from_mol(mol: Chem.Mol, *, name: str = "", smiles: str = "") -> Molecule:
     """The graph of an RDKit Mol.
 
-    Missing hydrogens are added behind its atoms; the given atoms keep their order.
+    Missing hydrogens are added after its atoms; the given atoms keep their order.
 
     Raises
     ------
     InputTypeError
-        where `mol` is not an RDKit Mol (None, say, from a failed parse).
+        If `mol` is not an RDKit Mol (None, say, from a failed parse).
     MoleculeError
-        for query atoms, which have no element.
+        For query atoms, which have no element.
     """
     if not isinstance(mol, Chem.Mol):
         raise InputTypeError(
@@ -165,7 +165,7 @@ def _properties(mol: Chem.Mol) -> dict[str, str]:
 
 
 def _tetrahedral_row(atom: Chem.Atom) -> tuple[int, int, int, int, int] | None:
-    """(centre, a, b, c, d) with positive signed volume, or None where the atom carries
+    """(centre, a, b, c, d) with positive signed volume, or None if the atom carries
     no tag.
 
     Counter-clockwise: seen from the first neighbour, the others (a lone pair last) turn
@@ -186,7 +186,7 @@ def _tetrahedral_row(atom: Chem.Atom) -> tuple[int, int, int, int, int] | None:
 
 
 def _double_bond_row(bond: Chem.Bond) -> tuple[int, int, int, int, int] | None:
-    """(a, i, j, b, cis), or None where the bond carries no stereo."""
+    """(a, i, j, b, cis), or None if the bond carries no stereo."""
     stereo = bond.GetStereo()
     if stereo not in CIS + TRANS:
         return None
@@ -243,7 +243,7 @@ def to_mol(molecule: Molecule, positions_A: NDArray[np.float64] | None = None) -
     Raises
     ------
     MoleculeError
-        where RDKit cannot sanitise the graph.
+        If RDKit cannot sanitise the graph.
     """
     rw = Chem.RWMol()
     for k, (z, charge) in enumerate(

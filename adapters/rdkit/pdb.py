@@ -1,7 +1,7 @@
 """Molecules of PDB files: every atom that is there, and charges from the hydrogens that
 are.
 
-Bonds come from CONECT records and, where these say nothing, from distances. With
+Bonds come from CONECT records and, if these say nothing, from distances. With
 hydrogens, orders and charges are those that fit them (`equidrift.bond_orders`);
 without, RDKit's templates of residues and the orders in CONECT records tell.
 """
@@ -42,11 +42,15 @@ def pdb_entries(
 
     Parameters
     ----------
-    text : the whole file.
-    stem : title if the file has none.
-    charge : total charge; None takes it from the file.
-    template : SMILES of every molecule in the file, which tells bond orders and charges
-        and the hydrogens that are missing; None takes them from the file.
+    text : str
+        The whole file.
+    stem : str
+        Title if the file has none.
+    charge : int, optional
+        Total charge; None takes it from the file.
+    template : str, optional
+        SMILES of every molecule in the file, which tells bond orders and charges and
+        the hydrogens that are missing; None takes them from the file.
     """
     try:
         file = read_pdb(text)

@@ -115,7 +115,9 @@ def _structure(
     if charge is not None:
         return fit_charge(skeleton, charge)
     written = sum(
-        atom.charge or 0 for atom, told in zip(atoms, known.tolist(), strict=True) if not told
+        atom.charge or 0
+        for atom, is_known in zip(atoms, known.tolist(), strict=True)
+        if not is_known
     )
     totals = [] if known.all() else [(~known, written)]
     found = fitting_structure(skeleton, totals)

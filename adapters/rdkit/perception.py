@@ -39,19 +39,23 @@ def molecule_from_xyz(
 
     Parameters
     ----------
-    numbers : (n,) atomic numbers; every hydrogen must be there.
-    positions_A : (n, 3).
-    charge : total charge. None takes the molecule as neutral, and is refused if no
-        neutral structure fits.
-    smiles : the molecule, if it is known: bond orders and charges are its, and the
-        geometry must be of it.
+    numbers : array
+        (n,) atomic numbers; every hydrogen must be there.
+    positions_A : array
+        (n, 3).
+    charge : int, optional
+        Total charge. None takes the molecule as neutral, and is refused if no neutral
+        structure fits.
+    smiles : str, optional
+        The molecule, if it is known: bond orders and charges are its, and the geometry
+        must be of it.
 
     Raises
     ------
     InputError
-        for shapes that do not fit or positions that are not finite.
+        For shapes that do not fit or positions that are not finite.
     MoleculeError
-        if no bond orders fit the charge; the message names charges that would fit. If
+        If no bond orders fit the charge; the message names charges that would fit. If
         the geometry is not of the SMILES; the message names the atoms that differ.
     """
     z, positions = np.asarray(numbers, np.int64), np.asarray(positions_A, np.float64)
@@ -92,16 +96,19 @@ def complete(molecule: Molecule, positions_A: NDArray[np.float64], charges_known
 
     Parameters
     ----------
-    molecule : its bonds; an order of 0 is unknown. If all are, and there is no bond,
-        the geometry tells them.
-    positions_A : (n, 3).
-    charges_known : whether its formal charges are; else they come from the bonds, every
-        hydrogen explicit.
+    molecule : Molecule
+        Its bonds; an order of 0 is unknown. If all are, and there is no bond, the
+        geometry tells them.
+    positions_A : array
+        (n, 3).
+    charges_known : bool
+        Whether its formal charges are; else they come from the bonds, every hydrogen
+        explicit.
 
     Raises
     ------
     MoleculeError
-        if charges do not fit the bonds (an acetate with charges of 0 would be a
+        If charges do not fit the bonds (an acetate with charges of 0 would be a
         radical).
     """
     numbers = molecule.numbers

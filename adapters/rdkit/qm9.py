@@ -23,11 +23,15 @@ def match_geometry(
 
     Parameters
     ----------
-    smiles : of the molecule, in any atom order.
-    numbers : (n,) atomic numbers. positions_A : (n, 3).
+    smiles : str
+        Of the molecule, in any atom order.
+    numbers : array of int
+        (n,) atomic numbers.
+    positions_A : array
+        (n, 3) in A.
 
     Returns ------- (bonds (m, 2), Kekulised orders (m,), aromatic (m,), formal charges
-    (n,), SMILES without stereo), or None where the connections that distances tell are
+    (n,), SMILES without stereo), or None if the connections that distances tell are
     not those of the SMILES.
     """
     with rdBase.BlockLogs():
@@ -74,7 +78,7 @@ def _ratios(numbers: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.fl
 def _parents(
     numbers: NDArray[np.uint8], x: NDArray[np.float32], heavy: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """For each hydrogen the nearest heavy atom (its place among them), None where one
+    """For each hydrogen the nearest heavy atom (its place among them), None if one
     is bonded to nothing.
     """
     radii = COVALENT_RADII_A[numbers]
@@ -91,7 +95,7 @@ def _parents(
 
 
 def _shortest_pairs(ratio: NDArray[np.float64], count: int) -> list[tuple[int, int]] | None:
-    """The `count` shortest pairs of heavy atoms, None where that many are not bonded."""
+    """The `count` shortest pairs of heavy atoms, None if that many are not bonded."""
     i, j = np.triu_indices(len(ratio), 1)
     if count > len(i):
         return None

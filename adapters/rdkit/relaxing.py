@@ -34,13 +34,18 @@ def mmff_relax(
 
     Parameters
     ----------
-    molecule : the graph.
-    positions_A : (k, n_atoms, 3); blocks of NaN are passed through.
-    max_iterations : of RDKit's BFGS minimiser; 0 only evaluates the energies.
-    variant : "MMFF94" or "MMFF94s".
-    num_threads : threads RDKit may use; 0 is all of them.
-    known : atoms to hold and distances to keep; the energies are without the
-        restraints.
+    molecule : Molecule
+        The graph.
+    positions_A : array
+        (k, n_atoms, 3); blocks of NaN are passed through.
+    max_iterations : int
+        Of RDKit's BFGS minimiser; 0 only evaluates the energies.
+    variant : str
+        "MMFF94" or "MMFF94s".
+    num_threads : int
+        Threads RDKit may use; 0 is all of them.
+    known : Known, optional
+        Atoms to hold and distances to keep; the energies are without the restraints.
 
     Returns
     -------
@@ -50,9 +55,9 @@ def mmff_relax(
     Raises
     ------
     InputError
-        for an unknown variant, or positions of another shape.
+        For an unknown variant, or positions of another shape.
     MoleculeError
-        where MMFF94 has no atom type or parameter for the molecule.
+        If MMFF94 has no atom type or parameter for the molecule.
     """
     if variant not in MMFF_VARIANTS:
         raise InputError(f"variant must be one of {', '.join(MMFF_VARIANTS)}, not {variant!r}")
@@ -89,7 +94,7 @@ def force_field_of(molecule: Molecule) -> str:
 def field_relax(
     molecule: Molecule, positions_A: NDArray[np.float64], *, num_threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Conformers moved to the nearest minimum of MMFF94, of UFF where that has no
+    """Conformers moved to the nearest minimum of MMFF94, of UFF if that has no
     types, and their energies_eV.
 
     Without either they stay as they are, with energies of NaN.
@@ -112,7 +117,7 @@ def field_relax(
 
 
 def require_mmff(mol: Chem.Mol, molecule: Molecule) -> None:
-    """Raise `MoleculeError` where MMFF94 cannot type the molecule."""
+    """Raise `MoleculeError` if MMFF94 cannot type the molecule."""
     with rdBase.BlockLogs():
         typed = rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol)
     if not typed:

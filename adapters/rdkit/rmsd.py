@@ -33,11 +33,15 @@ def distinct(
 
     Parameters
     ----------
-    molecule : the graph.
-    positions_A : (k, n_atoms, 3).
-    threshold_A : heavy-atom RMSD after the best alignment over all symmetries.
-    order : in which conformers are considered, None for the given order; the first one
-        is always kept.
+    molecule : Molecule
+        The graph.
+    positions_A : array
+        (k, n_atoms, 3).
+    threshold_A : float
+        Heavy-atom RMSD after the best alignment over all symmetries.
+    order : array of int, optional
+        In which conformers are considered, None for the given order; the first one is
+        always kept.
 
     Returns
     -------

@@ -61,11 +61,13 @@ class Rung:
 
     Parameters
     ----------
-    small_rings : torsion preferences of small rings; their minimiser gives up on
-        cyclopentane.
-    knowledge : flat aromatic rings and linear triple bonds, which a helicene or
-        paracyclophane does not have.
-    random : from random coordinates instead of the metric matrix.
+    small_rings : bool
+        Torsion preferences of small rings; their minimiser gives up on cyclopentane.
+    knowledge : bool
+        Flat aromatic rings and linear triple bonds, which a helicene or paracyclophane
+        does not have.
+    random : bool
+        From random coordinates instead of the metric matrix.
     """
 
     small_rings: bool = False
@@ -114,7 +116,7 @@ def is_cage(molecule: Molecule) -> bool:
 
 @lru_cache(maxsize=4096)
 def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
-    """`working_rungs`, found in a child process where RDKit may hang."""
+    """`working_rungs`, found in a child process if RDKit may hang."""
     if not is_cage(molecule):
         return working_rungs(molecule)
     try:
@@ -125,7 +127,7 @@ def rungs_of(molecule: Molecule) -> tuple[Rung, ...]:
 
 def working_rungs(molecule: Molecule) -> tuple[Rung, ...]:
     """The settings that embed a molecule from a fixed seed, one from each kind of
-    start; empty where none does.
+    start; empty if none does.
 
     What does not embed here is not tried again, sample by sample.
     """

@@ -50,7 +50,7 @@ def stereoisomers(molecule: Molecule) -> list[Molecule]:
     Raises
     ------
     MoleculeError
-        if there may be more than MAX_ISOMERS of them.
+        If there may be more than MAX_ISOMERS of them.
     """
     mol = with_groups(to_mol(molecule), molecule)
     options = StereoEnumerationOptions(unique=True)  # type: ignore[no-untyped-call]

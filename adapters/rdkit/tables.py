@@ -26,7 +26,7 @@ def csv_rows(file: Path) -> Iterator[tuple[str, Callable[[], Molecule]]]:
     Raises
     ------
     InputError
-        if there is no column `smiles`, a name comes twice, or the quotes do not match.
+        If there is no column `smiles`, a name comes twice, or the quotes do not match.
     """
     head = next((line for line in _lines(file) if line.strip()), "")
     delimiter = next((d for d in DELIMITERS if SMILES in _columns(head, d)), ",")
@@ -119,7 +119,7 @@ def mol_of_mol2(block: str) -> Chem.Mol:
     Raises
     ------
     MoleculeError
-        if RDKit cannot read it; atom types are to be those of Corina, which most
+        If RDKit cannot read it; atom types are to be those of Corina, which most
         programs write.
     """
     with rdBase.BlockLogs():

@@ -99,19 +99,19 @@ def template_mol(
         atoms that differ.
     """
     template = from_smiles(smiles)
-    told = _Graph.of(template.numbers, template.bonds)
+    given = _Graph.of(template.numbers, template.bonds)
     seen = _Graph.of(skeleton.numbers, skeleton.bonds)
     if names is None:
         names = [f"{k} ({SYMBOLS[z]})" for k, z in enumerate(skeleton.numbers.tolist())]
-    checked = _checked(seen, told, complete)
-    match = _match(seen, told, checked, template, skeleton)
+    checked = _checked(seen, given, complete)
+    match = _match(seen, given, checked, template, skeleton)
     if match is None:
-        problem = _difference(seen, told, checked, names)
+        problem = _difference(seen, given, checked, names)
         raise MoleculeError(
             f"smiles={smiles!r} is not the molecule of this geometry: {problem}; give the SMILES "
             "of all that is there, with its charges, or mend the file"
         )
-    return _laid(template, told, seen, skeleton, match)
+    return _laid(template, given, seen, skeleton, match)
 
 
 def check_template_stereo(
@@ -139,11 +139,11 @@ def check_template_stereo(
     return with_axes(molecule, smiles, positions_A).replace(smiles=smiles)
 
 
-def _checked(seen: _Graph, told: _Graph, complete: bool) -> list[bool] | None:
+def _checked(seen: _Graph, given: _Graph, complete: bool) -> list[bool] | None:
     """Which elements' hydrogens must be there: None for those of every atom, else a flag
     for carbon and for the others.
     """
-    if not complete or sum(seen.hydrogens) == sum(told.hydrogens):
+    if not complete or sum(seen.hydrogens) == sum(given.hydrogens):
         return None
     if not sum(seen.hydrogens):
         return [False, False]
@@ -152,7 +152,7 @@ def _checked(seen: _Graph, told: _Graph, complete: bool) -> list[bool] | None:
 
 
 def _labels(graph: _Graph, checked: list[bool] | None) -> list[int]:
-    """1 + hydrogens of each atom, 0 where they are not looked at."""
+    """1 + hydrogens of each atom, 0 if they are not looked at."""
     return [
         n + 1 if checked is None or checked[z != 6] else 0
         for z, n in zip(graph.numbers.tolist(), graph.hydrogens, strict=True)
@@ -161,17 +161,17 @@ def _labels(graph: _Graph, checked: list[bool] | None) -> list[int]:
 
 def _match(
     seen: _Graph,
-    told: _Graph,
+    given: _Graph,
     checked: list[bool] | None,
     template: Molecule,
     skeleton: Skeleton,
 ) -> tuple[int, ...] | None:
-    """The row in `seen` of each row in `told`; of several the one that puts high bond
+    """The row in `seen` of each row in `given`; of several the one that puts high bond
     orders on short bonds.
     """
-    if len(seen.atoms) != len(told.atoms) or len(seen.bonds) != len(told.bonds):
+    if len(seen.atoms) != len(given.atoms) or len(seen.bonds) != len(given.bonds):
         return None
-    target, query = (graph.mol(_labels(graph, checked)) for graph in (seen, told))
+    target, query = (graph.mol(_labels(graph, checked)) for graph in (seen, given))
     matches = target.GetSubstructMatches(query, uniquify=False, maxMatches=MAX_MATCHES)
     if not matches:
         return None
@@ -183,8 +183,8 @@ def _match(
             template.bonds.tolist(), template.bond_orders.tolist(), strict=True
         )
     }
-    orders = np.array([order[frozenset((told.atoms[i], told.atoms[j]))] for i, j in told.bonds])
-    rows = np.array(told.bonds, np.int64).reshape(-1, 2)
+    orders = np.array([order[frozenset((given.atoms[i], given.atoms[j]))] for i, j in given.bonds])
+    rows = np.array(given.bonds, np.int64).reshape(-1, 2)
     x = skeleton.positions_A[seen.atoms]
     places = np.array(matches)[:, rows]  # (matches, bonds, 2)
     lengths_A = np.linalg.norm(x[places[..., 0]] - x[places[..., 1]], axis=-1)
@@ -193,23 +193,23 @@ def _match(
 
 def _laid(
     template: Molecule,
-    told: _Graph,
+    given: _Graph,
     seen: _Graph,
     skeleton: Skeleton,
     match: tuple[int, ...],
 ) -> Chem.Mol:
     """The atoms of the geometry with what the template says of them."""
-    place = {k: seen.atoms[match[row]] for row, k in enumerate(told.atoms)}
+    place = {k: seen.atoms[match[row]] for row, k in enumerate(given.atoms)}
     rw = Chem.RWMol()
     for number in skeleton.numbers.tolist():
         atom = Chem.Atom(number)
         atom.SetNoImplicit(True)
         rw.AddAtom(atom)
-    for row, k in enumerate(told.atoms):
+    for row, k in enumerate(given.atoms):
         atom = rw.GetAtomWithIdx(place[k])
         atom.SetFormalCharge(int(template.formal_charges[k]))
         atom.SetIsotope(int(template.isotopes[k]))
-        atom.SetNumExplicitHs(told.hydrogens[row] - seen.hydrogens[match[row]])
+        atom.SetNumExplicitHs(given.hydrogens[row] - seen.hydrogens[match[row]])
     for (i, j), order in zip(template.bonds.tolist(), template.bond_orders.tolist(), strict=True):
         if i in place and j in place:
             add_bond(rw, place[i], place[j], order)
@@ -224,14 +224,14 @@ def _laid(
 
 
 def _difference(
-    seen: _Graph, told: _Graph, checked: list[bool] | None, names: Sequence[str]
+    seen: _Graph, given: _Graph, checked: list[bool] | None, names: Sequence[str]
 ) -> str:
     """In what the two graphs differ, atom by atom."""
-    target, query = seen.mol(), told.mol()
-    if len(seen.atoms) == len(told.atoms) and len(seen.bonds) == len(told.bonds):
+    target, query = seen.mol(), given.mol()
+    if len(seen.atoms) == len(given.atoms) and len(seen.bonds) == len(given.bonds):
         matches = target.GetSubstructMatches(query, uniquify=False, maxMatches=MAX_MATCHES)
         if matches:
-            return _hydrogens(seen, told, checked, matches, names)
+            return _hydrogens(seen, given, checked, matches, names)
     found = rdFMCS.FindMCS(
         [target, query], timeout=MCS_TIMEOUT_S, bondCompare=rdFMCS.BondCompare.CompareAny
     )
@@ -239,8 +239,8 @@ def _difference(
     mine, theirs = (mol.GetSubstructMatch(common) for mol in (target, query))
     extra = [names[seen.atoms[k]] for k in range(len(seen.atoms)) if k not in mine]
     lacking = [
-        f"{told.atoms[k]} ({SYMBOLS[told.numbers[k]]})"
-        for k in range(len(told.atoms))
+        f"{given.atoms[k]} ({SYMBOLS[given.numbers[k]]})"
+        for k in range(len(given.atoms))
         if k not in theirs
     ]
     parts = []
@@ -249,8 +249,8 @@ def _difference(
     if lacking:
         parts.append(f"its atom {_listed(lacking)} is not in the geometry")
     if not parts:
-        parts.append(_bonds(seen, told, mine, theirs, names))
-    counts = [Counter(SYMBOLS[z] for z in graph.numbers.tolist()) for graph in (told, seen)]
+        parts.append(_bonds(seen, given, mine, theirs, names))
+    counts = [Counter(SYMBOLS[z] for z in graph.numbers.tolist()) for graph in (given, seen)]
     formulas = ["".join(f"{s}{n}" for s, n in sorted(count.items())) for count in counts]
     if formulas[0] != formulas[1]:
         parts.append(f"{formulas[0]} without hydrogens, the geometry has {formulas[1]}")
@@ -259,18 +259,18 @@ def _difference(
 
 def _hydrogens(
     seen: _Graph,
-    told: _Graph,
+    given: _Graph,
     checked: list[bool] | None,
     matches: Sequence[tuple[int, ...]],
     names: Sequence[str],
 ) -> str:
     """The atoms whose hydrogens differ, by the match in which fewest do."""
-    mine, theirs = np.array(_labels(seen, checked)), np.array(_labels(told, checked))
+    mine, theirs = np.array(_labels(seen, checked)), np.array(_labels(given, checked))
     places = np.array(matches)
     best = places[int(np.argmin((mine[places] != theirs).sum(axis=1)))]
     return "; ".join(
         f"atom {names[seen.atoms[row]]} has {seen.hydrogens[row]} hydrogens in the geometry, "
-        f"{told.hydrogens[k]} in the SMILES"
+        f"{given.hydrogens[k]} in the SMILES"
         for k, row in enumerate(best.tolist())
         if mine[row] != theirs[k]
     )
@@ -278,7 +278,7 @@ def _hydrogens(
 
 def _bonds(
     seen: _Graph,
-    told: _Graph,
+    given: _Graph,
     mine: tuple[int, ...],
     theirs: tuple[int, ...],
     names: Sequence[str],
@@ -286,7 +286,7 @@ def _bonds(
     """The bonds that one of two graphs with the same atoms has alone."""
     place = dict(zip(theirs, mine, strict=True))
     here = {frozenset(pair) for pair in seen.bonds}
-    there = {frozenset((place[i], place[j])) for i, j in told.bonds}
+    there = {frozenset((place[i], place[j])) for i, j in given.bonds}
     shown = {
         "only the geometry has the bond": here - there,
         "only the SMILES has the bond": there - here,

@@ -1,4 +1,4 @@
-"""What RDKit, and PoseBusters where it is installed, think of generated molecules:
+"""What RDKit, and PoseBusters if it is installed, think of generated molecules:
 sanitisation, stereo, SMILES, descriptors.
 """
 
@@ -47,7 +47,7 @@ def kekulised(molecule: Molecule) -> Molecule:
     Raises
     ------
     MoleculeError
-        where no such structure exists.
+        If no such structure exists.
     """
     if not (molecule.bond_orders == 1.5).any():
         return molecule
@@ -70,8 +70,10 @@ def perceived(molecule: Molecule, positions_A: NDArray[np.float64]) -> Molecule:
 
     Parameters
     ----------
-    molecule : without stereo tags.
-    positions_A : (n_atoms, 3), finite.
+    molecule : Molecule
+        Without stereo tags.
+    positions_A : array
+        (n_atoms, 3), finite.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def perceived(molecule: Molecule, positions_A: NDArray[np.float64]) -> Molecule:
     Raises
     ------
     MoleculeError
-        where RDKit cannot sanitise it, or finds radicals.
+        If RDKit cannot sanitise it, or finds radicals.
     """
     mol = to_mol(molecule, np.asarray(positions_A, np.float64)[None])
     if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
@@ -110,7 +112,7 @@ def completed(mol: Chem.Mol, positions_A: NDArray[np.float64]) -> System:
     Raises
     ------
     MoleculeError
-        where RDKit cannot sanitise it.
+        If RDKit cannot sanitise it.
     """
     work = Chem.Mol(mol)
     add_conformers(work, np.asarray(positions_A, np.float64)[None])
@@ -145,7 +147,7 @@ def posebusters_failures(systems: Sequence[System]) -> list[tuple[str, ...]]:
     Raises
     ------
     MissingDependencyError
-        where posebusters is not installed.
+        If posebusters is not installed.
     """
     try:
         from posebusters import PoseBusters

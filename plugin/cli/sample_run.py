@@ -162,7 +162,7 @@ class Run:
                 yield own if len(isomers) > 1 else entry.title, isomer, note
 
     def _finished(self, piece: Piece) -> Ensemble | None:
-        """What is written of a piece: all of it, or the valid ones where more cannot be
+        """What is written of a piece: all of it, or the valid ones if more cannot be
         found.
         """
         ensemble, error = piece.ensemble, piece.error

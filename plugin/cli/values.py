@@ -69,7 +69,7 @@ def flag(name: str, about: str, panel: str | None = None) -> Any:
 
 
 def integer(least: int | None = None, most: int | None = None, metavar: str = "N") -> Kind[int]:
-    """An integer, from `least` to `most` where they are given."""
+    """An integer, from `least` to `most` if they are given."""
     allowed = "an integer" + _range("", least, most)
 
     def parse(value: object) -> int:

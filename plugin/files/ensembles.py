@@ -17,6 +17,7 @@ from equidrift.files.npz import load_npz
 from equidrift.files.topologies import load_topology
 from equidrift.files.unpacked import unpacked
 from equidrift.inputs import check_charge
+from equidrift.joining import in_a_row
 from equidrift.protocols import FileRecord
 from equidrift.records import TITLE, Ensemble
 from equidrift.registry import ENSEMBLE_WRITERS, host_function, resolve
@@ -135,7 +136,17 @@ def _records(
     problems: list[str] | None,
 ) -> Iterator[Ensemble]:
     """The ensembles of a file of molecules."""
-    held: list[FileRecord] = []
+    whole = _whole_records(path, charge, smiles, problems)
+    return (_grouped(records) for records in in_a_row(whole, _one_molecule))
+
+
+def _whole_records(
+    path: str | os.PathLike[str],
+    charge: int | None,
+    smiles: str | None,
+    problems: list[str] | None,
+) -> Iterator[FileRecord]:
+    """The records that hold conformers."""
     for record in host_function("rdkit", "read_molecules")(path, charge=charge, smiles=smiles):
         problem = _problem(record, f"record {record.index + 1} of {os.fspath(path)!r}")
         if problem:
@@ -143,12 +154,7 @@ def _records(
                 raise InputError(problem)
             problems.append(problem)
             continue
-        if held and not _one_molecule(held[-1], record):
-            yield _grouped(held)
-            held = []
-        held.append(record)
-    if held:
-        yield _grouped(held)
+        yield record
 
 
 def _problem(record: FileRecord, where: str) -> str:

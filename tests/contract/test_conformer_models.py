@@ -8,8 +8,8 @@ import torch
 
 from equidrift import registry
 from equidrift.registry import make_model
+from equidrift.testing.conformer_model import ConformerModelContract
 from equidrift.weights import zoo
-from tests.contract.conformer_model import ConformerModelContract
 
 
 def shipped(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from equidrift.registry import make_molecule_model
-from tests.contract.molecule_model import MoleculeModelContract
+from equidrift.testing.molecule_model import MoleculeModelContract
 
 
 class TestJoint(MoleculeModelContract):

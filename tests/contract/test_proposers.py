@@ -16,7 +16,7 @@ from equidrift.montecarlo.proposals import (
 )
 from equidrift.protocols import Proposer
 from equidrift.registry import STORED_PROPOSERS
-from tests.contract.proposer import KT_EV, ProposerContract
+from equidrift.testing.proposer import KT_EV, ProposerContract
 from tests.toy_chain import START, TREE, chain
 
 

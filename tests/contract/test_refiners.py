@@ -5,7 +5,7 @@ from __future__ import annotations
 from equidrift import registry
 from equidrift.protocols import Refiner
 from equidrift.registry import make_refiner
-from tests.contract.refiner import RefinerContract
+from equidrift.testing.refiner import RefinerContract
 
 
 class TestRefine(RefinerContract):

@@ -12,8 +12,8 @@ import pytest
 from equidrift.errors import InputError
 from equidrift.records import Molecule, Trajectory
 from equidrift.registry import make_trajectory_model
+from equidrift.testing.trajectory_model import TrajectoryModelContract
 from equidrift.weights import zoo
-from tests.contract.trajectory_model import TrajectoryModelContract
 from tests.doubles import Walker
 
 

@@ -191,6 +191,45 @@ def test_well_with_water_is_mmffs():
     assert (sigma_nm > 0).all()
 
 
+def minimum_kJ_mol(system: openmm.System, positions_nm) -> float:
+    """Energy at the minimum below these positions."""
+    integrator = openmm.VerletIntegrator(1 * unit.femtosecond)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions_nm)
+    openmm.LocalEnergyMinimizer.minimize(context, 0.5, 3000)
+    return context.getState(getEnergy=True).getPotentialEnergy().value_in_unit(KJ)
+
+
+@pytest.mark.parametrize(("smiles", "acceptor"), [("CO", 1), ("CC(C)=O", 3), ("c1ccncc1", 3)])
+def test_minimum_with_a_water_is_nearly_mmffs(smiles, acceptor):
+    """A hydrogen of water points at the acceptor, 1.9 A from it, away from the molecule."""
+    ensemble, water = made(smiles), made("O")
+    n, molecule, x_A = ensemble.molecule.n_atoms, ensemble.molecule, ensemble.positions_A[0]
+    outward = x_A[acceptor] - x_A[molecule.bonds[(molecule.bonds == acceptor).any(1)]].mean((0, 1))
+    outward /= np.linalg.norm(outward)
+    bond_A = np.linalg.norm(water.positions_A[0][1] - water.positions_A[0][0])
+    oxygen_A = x_A[acceptor] + (1.9 + bond_A) * outward
+    side = np.linalg.svd(outward[None])[2][-1]
+    hydrogens_A = [oxygen_A - bond_A * outward, oxygen_A + bond_A * (0.25 * outward + 0.97 * side)]
+    start_nm = np.concatenate([x_A, [oxygen_A], hydrogens_A]) * NM_PER_A
+    pair = Molecule(
+        numbers=np.append(molecule.numbers, [8, 1, 1]),
+        bonds=np.concatenate([molecule.bonds, [[n, n + 1], [n, n + 2]]]),
+        bond_orders=np.append(molecule.bond_orders, [1.0, 1.0]),
+        formal_charges=np.append(molecule.formal_charges, [0, 0, 0]),
+        residue_names=("LIG",) * n + ("HOH",) * 3,
+        residue_ids=(1,) * n + (2,) * 3,
+    )
+    topology = Ensemble(pair, np.zeros((1, n + 3, 3))).to_openmm()[0]
+    field = force_field(ensemble, files=["amber14/tip3p.xml"])
+    alone = minimum_kJ_mol(mmff_system(molecule), x_A * NM_PER_A)
+    water_alone = minimum_kJ_mol(mmff_system("O"), water.positions_A[0] * NM_PER_A)
+    expected = minimum_kJ_mol(mmff_system(pair), start_nm) - alone - water_alone
+    found = minimum_kJ_mol(field.createSystem(topology), start_nm) - alone
+    assert expected < -20
+    assert found == pytest.approx(expected, abs=1.5)
+
+
 def test_residue_of_another_molecule_is_left_to_others():
     ensemble = made("CCO")
     topology, _ = made("CCN").to_openmm()

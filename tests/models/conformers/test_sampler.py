@@ -11,7 +11,7 @@ from equidrift.errors import InputError, WeightsError
 from equidrift.models.conformers.sampler import GeneratorModel, RefinerModel
 from equidrift.protocols import BatchedConformerModel, Refiner
 from equidrift.records import Molecule
-from tests.contract.conformer_model import ConformerModelContract
+from equidrift.testing.conformer_model import ConformerModelContract
 from tests.models.networks import conformer, small_weights
 
 

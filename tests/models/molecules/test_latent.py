@@ -35,8 +35,8 @@ from equidrift.models.molecules.latent.train import run_training
 from equidrift.models.molecules.latent.vectors import slerp
 from equidrift.models.shared.graph_codes import like_sized
 from equidrift.records import Molecule
+from equidrift.testing.molecule_model import MoleculeModelContract
 from equidrift.weights import load_weights
-from tests.contract.molecule_model import MoleculeModelContract
 
 SMILES = (
     "CCO",

@@ -17,8 +17,8 @@ from equidrift.models.trajectories.sampler import load_geotdm
 from equidrift.records import Trajectory
 from equidrift.registry import make_trajectory_model
 from equidrift.seeds import sample_seeds
+from equidrift.testing.trajectory_model import TrajectoryModelContract
 from tests.conftest import make_trajectory
-from tests.contract.trajectory_model import TrajectoryModelContract
 
 
 class TestDefault(TrajectoryModelContract):

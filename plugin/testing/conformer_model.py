@@ -13,26 +13,20 @@ import pytest
 from equidrift.protocols import BatchedConformerModel, ConformerModel
 from equidrift.records import Molecule
 from equidrift.seeds import sample_seeds
+from equidrift.testing.random_state import global_random_state_kept
+from equidrift.testing.suite import Suite
 
 SEEDS = sample_seeds(7, 0, 4)
 
 
-class ConformerModelContract:
+class ConformerModelContract(Suite):
     """Inherit, and override `make`.
 
     `steps`: of the solver, to keep a test short; `tolerance_A`: see `ConformerModel`.
     """
 
-    steps: int | None = None
     smiles = ("CCO", "OCC=O")
     tolerance_A = 1e-4
-
-    def make(self) -> Any:
-        raise NotImplementedError
-
-    @pytest.fixture(scope="class")
-    def model(self) -> Any:
-        return self.make()
 
     @pytest.fixture(scope="class")
     def made(self, model: Any) -> tuple[Molecule, np.ndarray]:
@@ -80,6 +74,5 @@ class ConformerModelContract:
     def test_global_random_state_is_left_alone(
         self, model: Any, made: tuple[Molecule, np.ndarray]
     ) -> None:
-        before = np.random.get_state()[1].copy()  # noqa: NPY002 - it is this state that must not move
-        model.sample(made[0], SEEDS[:1], steps=self.steps)
-        assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+        with global_random_state_kept():
+            model.sample(made[0], SEEDS[:1], steps=self.steps)

@@ -1,0 +1,51 @@
+"""The template of docs/guide/plugins.md passes the suite that it inherits, and what breaks
+a promise does not.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "guide" / "plugins.md").read_text()
+MODEL, TESTS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def outcome(model: str, folder: Path) -> str:
+    """What pytest says of a package of another author."""
+    (folder / "jiggle.py").write_text(model)
+    (folder / "test_jiggle.py").write_text(f"from jiggle import Jiggle\n{TESTS}")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_jiggle.py"]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True).stdout
+
+
+def test_template_passes_its_suite(tmp_path: Path) -> None:
+    assert re.search(r"^\d+ passed, 1 skipped", outcome(MODEL, tmp_path), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("promise", "change"),
+    [
+        (
+            "test_a_sample_depends_on_its_seed_alone",
+            ("sample_rng(int(seed))", "np.random.default_rng()"),
+        ),
+        (
+            "test_global_random_state_is_left_alone",
+            ("np.array(noise)", "np.random.rand(len(seeds), 1, 1)"),
+        ),
+        (
+            "test_shape_and_nan_policy",
+            ("return embedded", "embedded[0, 0] = np.nan\n        return embedded"),
+        ),
+    ],
+)
+def test_broken_promise_is_found_by_name(
+    promise: str, change: tuple[str, str], tmp_path: Path
+) -> None:
+    assert change[0] in MODEL
+    assert f"::{promise} " in outcome(MODEL.replace(*change), tmp_path)

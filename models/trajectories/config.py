@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
+from equidrift.models.shared.backbones.choice import TRUNKS
 from equidrift.models.shared.config import Names, TrainingConfig
 from equidrift.models.shared.split import HELD_OUT
 from equidrift.models.shared.trainer import Batches, Loss
@@ -19,6 +20,7 @@ class TrajectoryTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors."""
 
     kind: Literal["integrator", "flow", "geotdm", "egnn", "modes"] = "integrator"
+    backbone: str | None = None  # of `kind: egnn`: a trunk of models.shared.backbones.choice
     data: Names
     topology: str | None = None
     level: str = "MMFF94"
@@ -42,6 +44,16 @@ class TrajectoryTraining(TrainingConfig):
     interpolate_steps: int = Field(default=600, ge=0)
     horizon: int = Field(default=4, ge=1)
     held_out: float = Field(default=HELD_OUT, ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _known_backbone(self) -> TrajectoryTraining:
+        if self.backbone is not None and self.kind != "egnn":
+            raise ValueError(f"backbone: kind {self.kind} has its own network; give kind: egnn")
+        if self.backbone is not None and self.backbone not in TRUNKS:
+            raise ValueError(
+                f"unknown backbone {self.backbone!r}; known are {', '.join(sorted(TRUNKS))}"
+            )
+        return self
 
     @field_validator("level")
     @classmethod

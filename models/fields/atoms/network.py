@@ -19,12 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from equidrift.models.fields.functions.gram import Gram
+from equidrift.models.shared.backbones.choice import make_trunk
 from equidrift.models.shared.backbones.radial import VectorLayer
+from equidrift.models.shared.backbones.trunk import Edges as SharedEdges
+from equidrift.models.shared.backbones.trunk import Features, Globals, Sizes
+from equidrift.models.shared.backbones.trunk import Trunk as SharedTrunk
 
 Rank = Literal["scalar", "vector", "tensor"]
 COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 6}
 PLACES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))  # of the six components
 MAX_NUMBER = 100
+RADIAL = "radial"  # the trunk of this module
 Edges = tuple[
     Tensor, Tensor
 ]  # radial filters (B, radial, n, n) and unit vectors from j to i (B, n, n, 3)
@@ -37,6 +42,8 @@ class AtomConfig:
     rank : what a value is.
     balanced : the values of a molecule sum to zero, as charges and forces do; vectors
         exert no torque either.
+    backbone : the trunk that gives atoms their features; "radial", or another name of
+        `models.shared.backbones.choice`.
     noise : standard deviation of the white part, in units of the standardised values.
     features : rank of the low-rank parts of the kernel.
     """
@@ -51,6 +58,7 @@ class AtomConfig:
     score_width: int = 24
     score_layers: int = 2
     noise: float = 1e-3
+    backbone: str = RADIAL
 
     @property
     def components(self) -> int:
@@ -103,9 +111,13 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         self.element = nn.Embedding(MAX_NUMBER, config.width)
+        count = config.layers if config.backbone == RADIAL else 0
         self.layers = nn.ModuleList(
-            [VectorLayer(config.width, config.radial) for _ in range(config.layers)]
+            [VectorLayer(config.width, config.radial) for _ in range(count)]
         )
+        self.other: SharedTrunk | None = None
+        if config.backbone != RADIAL:
+            self.other = make_trunk(config.backbone, sizes_of(config))
         # where a value depends on the frame's origin (r x f), atoms must know their place in the
         # molecule
         self.place = nn.Parameter(torch.randn(config.width)) if config.rank == "tensor" else None
@@ -123,7 +135,25 @@ class Trunk(nn.Module):
         pairs = edges(x, self.config.radial, self.config.cutoff_A)
         for layer in self.layers:
             s, v = layer(s, v, *pairs)
+        if self.other is not None:
+            s, v = by_trunk(self.other, s, v, x)
         return s, v, pairs
+
+
+def sizes_of(config: AtomConfig) -> Sizes:
+    """Those of a shared trunk in the place of ours: its features are as many."""
+    w = config.width
+    return Sizes(w, w, out_scalars=w, out_vectors=w, width=w, layers=config.layers)
+
+
+def by_trunk(trunk: SharedTrunk, s: Tensor, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Scalars and vectors of atoms x (B, n, 4) by a shared trunk, from those that they
+    begin with.
+    """
+    b, n, _ = x.shape
+    edges = SharedEdges.complete(x[..., 3] > 0, x.new_zeros(b, n, n, 0))
+    none = Globals(x.new_zeros(b, 0), x.new_zeros(b, 3, 0))
+    return trunk(Features(s, v), x[..., :3], edges, none)
 
 
 class Tensors(nn.Module):

@@ -15,6 +15,7 @@ from equidrift.errors import InputError
 from equidrift.models.fields.atoms.data import RMD17, UNSEEN, joined, qm9_charges, rmd17
 from equidrift.models.fields.atoms.fit import FitOptions
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
+from equidrift.models.shared.backbones.choice import TRUNKS
 from equidrift.models.shared.config import TrainingConfig, check_run, config_errors, make_schedule
 from equidrift.models.shared.run import Request
 
@@ -43,6 +44,7 @@ class AtomTraining(TrainingConfig):
     unit: str = ""
     balanced: bool | None = None
     sizes: dict[str, Any] = Field(default={})
+    backbone: str | None = None  # a trunk of models.shared.backbones.choice
     score_schedule: dict[str, Any] = Field(default={})
     batch: int = Field(default=16, ge=1)
     name: str = Field(default="my-atom-field", pattern=r"^[\w.+-]+$")
@@ -53,6 +55,10 @@ class AtomTraining(TrainingConfig):
             raise ValueError("network: fields on atoms take their sizes from `sizes`")
         if (self.data is None) == (self.system is None):
             raise ValueError("give either data: FILE.npz or system: NAME")
+        if self.backbone is not None and self.backbone not in TRUNKS:
+            raise ValueError(
+                f"unknown backbone {self.backbone!r}; known are {', '.join(sorted(TRUNKS))}"
+            )
         if self.system is not None and self.system not in SYSTEMS:
             raise ValueError(f"unknown system {self.system!r}; known are {', '.join(SYSTEMS)}")
         return self
@@ -84,7 +90,8 @@ def train_atoms(request: Request) -> dict[str, Any]:
 
 def _fitted(c: AtomTraining, budget_s: float, how: dict[str, Any]) -> AtomFieldModel:
     """The model of a config; `how` are the trainer's out, resume and progress."""
-    own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes, "batch": c.batch}
+    trunk = {"backbone": c.backbone} if c.backbone is not None else {}
+    own: dict[str, Any] = {"balanced": c.balanced, "config": c.sizes | trunk, "batch": c.batch}
     own |= {"schedule": c.schedule, "score_schedule": c.score_schedule, "seed": c.seed}
     if c.system is not None:
         train, validation = read_system(c.system)

@@ -208,8 +208,12 @@ def symmetry_gap(
 
     Parameters
     ----------
-    function, positions, vectors
-        As of `frame_average`.
+    function : callable
+        Of positions (m, n, 3), as of `frame_average`.
+    positions : Tensor
+        (b, n, 3); the function sees them centred.
+    vectors : bool, optional
+        The values are vectors, and turn with the positions.
 
     Returns
     -------

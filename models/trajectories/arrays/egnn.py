@@ -6,23 +6,32 @@ One call carries two frames to the next one; a forecast feeds on its own frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from equidrift.models.shared.backbones.choice import make_trunk
 from equidrift.models.shared.backbones.egcl import SpatialLayer, mlp
+from equidrift.models.shared.backbones.trunk import Edges, Features, Globals, Sizes, Trunk
 from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.layers import pairs_of
 from equidrift.models.trajectories.integrator.network import Graph, GraphSizes
 
+PUBLISHED = "egcl"
+
 
 @dataclass(frozen=True)
 class EGNNConfig(GraphSizes):
-    """Sizes of an `EGNN`."""
+    """Sizes of an `EGNN`, and the trunk that makes its displacements.
+
+    backbone : "egcl", the published layers, or another name of
+        `models.shared.backbones.choice`, which takes nodes in three dimensions.
+    """
 
     layers: int = 4
+    backbone: str = PUBLISHED
 
 
 class EGNN(nn.Module):
@@ -33,6 +42,12 @@ class EGNN(nn.Module):
     def __init__(self, config: EGNNConfig):
         super().__init__()
         self.config = config
+        self.trunk: Trunk | None = None
+        if config.backbone != PUBLISHED:
+            sizes = Sizes(config.node_features, 1, config.edge_features)
+            sizes = replace(sizes, width=config.width, layers=config.layers)
+            self.trunk = make_trunk(config.backbone, sizes)
+            return
         self.embed, self.keep = (
             nn.Linear(config.node_features + 1, config.width),
             mlp(config.width, config.width, 1),
@@ -45,6 +60,8 @@ class EGNN(nn.Module):
         """The frame (b, n, d) after `now`, in its dtype."""
         centre = now.mean(1, keepdim=True)
         step, start = (now - before).float(), (now - centre).float()
+        if self.trunk is not None:
+            return now + (step + by_trunk(self.trunk, graph, start, step)).to(now.dtype)
         h = self.embed(
             torch.cat([graph.node, (step.square().sum(-1, keepdim=True) + 1e-12).sqrt()], -1)
         )[:, None]
@@ -55,6 +72,14 @@ class EGNN(nn.Module):
             x, h = layer(x, h, edge, mask)
         change = step * (1 + self.keep(h[:, 0])) + x[:, 0] - start
         return now + change.to(now.dtype)
+
+
+def by_trunk(trunk: Trunk, graph: Graph, start: Tensor, step: Tensor) -> Tensor:
+    """What a trunk adds to a straight line (b, n, 3): start and last step alike."""
+    features = Features(graph.node, step[..., None])
+    edges = Edges(graph.edge, pairs_of(graph.mask), graph.mask)
+    none = Globals(start.new_zeros(len(start), 0), start.new_zeros(len(start), 3, 0))
+    return trunk(features, start, edges, none).vectors[..., 0]
 
 
 @dataclass

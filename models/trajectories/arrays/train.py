@@ -84,7 +84,8 @@ def sizes_of(data: Arrays) -> dict[str, int]:
 def egnn_plan(c: TrajectoryTraining, data: Arrays, unseen: Arrays | None) -> Plan:
     """Steps of a whole frame."""
     how = {"pairs": c.pairs_per_batch, "seed": c.seed, "horizon": c.horizon}
-    config = {"kind": "egnn"} | sizes_of(data) | c.network
+    trunk = {"backbone": c.backbone} if c.backbone is not None else {}
+    config = {"kind": "egnn"} | sizes_of(data) | trunk | c.network
     training = {"spacing": data.spacing, "trajectories": len(data)}
     held_out = RollBatches(unseen, single=0, **how) if unseen is not None else None
     batches = RollBatches(data, single=c.interpolate_steps, **how)

@@ -243,6 +243,26 @@ def test_train_by_config(tmp_path: Path) -> None:
         run_training({"kind": "atoms", "system": "water"}, tmp_path / "other", 1.0)
 
 
+@pytest.mark.parametrize("backbone", ["ponita", "clebsch-gordan"])
+def test_a_config_picks_the_trunk_of_atoms_by_its_name(tmp_path: Path, backbone: str) -> None:
+    numbers, positions, values = data("vector")
+    np.savez(tmp_path / "forces.npz", numbers=numbers, positions_A=positions, values=values)
+    config = {
+        "kind": "atoms",
+        "data": str(tmp_path / "forces.npz"),
+        "backbone": backbone,
+        "sizes": {"width": 8, "layers": 1, "radial": 6, "score_width": 8, "score_layers": 1},
+        "schedule": {"steps": 2},
+        "score_schedule": {"steps": 2},
+    }
+    made = AtomFieldModel.load(run_training(config, tmp_path / "out", None)["weights"])
+    assert made.config.backbone == backbone
+    one = made.condition(numbers, positions[0], values[0], np.arange(len(numbers)) < 3)
+    assert np.isfinite(one.sample(2)).all()
+    with pytest.raises(InputError, match="unknown backbone 'ponyta'; known are"):
+        run_training(config | {"backbone": "ponyta"}, tmp_path / "other", None)
+
+
 def test_bad_input(model: AtomFieldModel) -> None:
     rank = model.config.rank
     _, positions, values = data(rank)

@@ -53,6 +53,23 @@ class SwarmResult(Frozen):
         return f"SwarmResult({whole}, topology {self.topology})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwarmOptions:
+    """The arguments of `swarm` that follow its time; see there."""
+
+    output: str | Path
+    temperature_K: float
+    timestep_fs: float
+    friction_per_ps: float
+    seed: int
+    format: str
+    interval_ps: float | None
+    platform: str | openmm.Platform | None
+    platform_properties: Mapping[str, str]
+    overwrite: bool
+    progress: Callable[[dict[str, Any]], None] | None
+
+
 def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
     ensemble: Ensemble,
     system: openmm.System | app.ForceField | None = None,
@@ -131,11 +148,7 @@ def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
     >>> len(result), len(result.failures)
     (2, 0)
     """
-    run = host_function("openmm", "swarm")
-    result: SwarmResult = run(
-        ensemble,
-        mmff_system(ensemble.molecule) if system is None else system,
-        time_ps,
+    options = SwarmOptions(
         output=output,
         temperature_K=temperature_K,
         timestep_fs=timestep_fs,
@@ -144,8 +157,10 @@ def swarm(  # noqa: PLR0913 - public; each argument is one choice of the user
         format=format,
         interval_ps=interval_ps,
         platform=platform,
-        platform_properties=platform_properties,
+        platform_properties=dict(platform_properties or {}),
         overwrite=overwrite,
         progress=progress,
     )
+    chosen = mmff_system(ensemble.molecule) if system is None else system
+    result: SwarmResult = host_function("openmm", "swarm")(ensemble, chosen, time_ps, options)
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, Un
 from equidrift.outputs import claim
 from equidrift.records import Ensemble, Molecule
 from equidrift.seeds import check_seed, sample_seeds
-from equidrift.simulate import SwarmResult
+from equidrift.simulate import SwarmOptions, SwarmResult
 from equidrift.units import NM_PER_A, PS_PER_FS
 
 REPORTERS = {"xtc": app.XTCReporter, "dcd": app.DCDReporter}
@@ -37,51 +37,37 @@ MASS_TOLERANCE_AMU = 0.5
 Progress = Callable[[dict[str, Any]], None]
 
 
-def swarm(  # noqa: PLR0913 - public; the arguments of `equidrift.simulate.swarm`
+def swarm(
     ensemble: Ensemble,
     system: openmm.System | app.ForceField,
     time_ps: float,
-    *,
-    output: str | Path,
-    temperature_K: float = 300.0,
-    timestep_fs: float = 1.0,
-    friction_per_ps: float = 1.0,
-    seed: int = 0,
-    format: str = "xtc",
-    interval_ps: float | None = None,
-    platform: str | openmm.Platform | None = None,
-    platform_properties: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
+    options: SwarmOptions,
 ) -> SwarmResult:
     """Langevin dynamics from every conformer; see `equidrift.simulate.swarm`, which
     also knows a default System.
-
-    Parameters, results and errors are those of `equidrift.simulate.swarm`; `system`
-    must be given.
     """
     if not len(ensemble):
         raise InputError("the ensemble holds no conformers; give one with at least one")
-    n_steps, every = _plan(time_ps, timestep_fs, interval_ps)
-    positive("temperature_K", temperature_K, 300)
-    positive("friction_per_ps", friction_per_ps, 1)
-    check_seed(seed)
-    if format not in REPORTERS:
-        raise UnknownNameError("trajectory format", str(format), REPORTERS)
+    n_steps, every = _plan(time_ps, options.timestep_fs, options.interval_ps)
+    positive("temperature_K", options.temperature_K, 300)
+    positive("friction_per_ps", options.friction_per_ps, 1)
+    check_seed(options.seed)
+    if options.format not in REPORTERS:
+        raise UnknownNameError("trajectory format", str(options.format), REPORTERS)
     ensemble, topology, system = _matched(ensemble, system)
     positions = [unit.Quantity(frame * NM_PER_A, unit.nanometer) for frame in ensemble.positions_A]
-    chosen, properties = platform_of(platform), dict(platform_properties or {})
-    integrator = _Langevin(temperature_K, timestep_fs, friction_per_ps)
-    dynamics = _Dynamics(topology, system, integrator, n_steps, time_ps, chosen, properties)
-    topology_path, paths = _paths(output, format, len(ensemble))
-    claim([topology_path, *paths], overwrite=overwrite)
+    dynamics = _Dynamics(topology, system, n_steps, time_ps, platform_of(options.platform), options)
+    topology_path, paths = _paths(options.output, options.format, len(ensemble))
+    claim([topology_path, *paths], overwrite=options.overwrite)
     _write_topology(topology, positions, topology_path)
 
     def simulate(k: int) -> float:
-        reporter = partial(REPORTERS[format], str(paths[k]), every, enforcePeriodicBox=False)
-        return dynamics.run(positions[k], int(sample_seeds(seed, k, k + 1)[0]), reporter)
+        reporter = partial(
+            REPORTERS[options.format], str(paths[k]), every, enforcePeriodicBox=False
+        )
+        return dynamics.run(positions[k], int(sample_seeds(options.seed, k, k + 1)[0]), reporter)
 
-    return _each(simulate, topology_path, paths, progress)
+    return _each(simulate, topology_path, paths, options.progress)
 
 
 def _matched(
@@ -94,53 +80,46 @@ def _matched(
     return ensemble, topology, _system_for(ensemble.molecule, topology, system)
 
 
-@dataclass(frozen=True)
-class _Langevin:
-    """The arguments of a LangevinMiddleIntegrator."""
-
-    temperature_K: float
-    timestep_fs: float
-    friction_per_ps: float
-
-    def made(self, seed: int) -> openmm.Integrator:
-        """The integrator, with a seed of ours."""
-        integrator = openmm.LangevinMiddleIntegrator(
-            self.temperature_K, self.friction_per_ps, self.timestep_fs * PS_PER_FS
-        )
-        integrator.setRandomNumberSeed(openmm_seed(seed))
-        return integrator
-
-
 @dataclass(frozen=True, eq=False)
 class _Dynamics:
     """Langevin dynamics of one System, the same for every conformer.
 
     Parameters
     ----------
-    topology, system : of the molecule, in the same order of atoms.
-    langevin : arguments of the integrator.
-    steps, time_ps : of each run.
-    platform, platform_properties : of OpenMM; None takes its choice.
+    topology, system : app.Topology, openmm.System
+        Of the molecule, in the same order of atoms.
+    steps : int
+        Of each run.
+    time_ps : float
+        Of each run, in ps.
+    platform : openmm.Platform or None
+        None takes OpenMM's choice.
+    options : SwarmOptions
+        Temperature, step and friction of the integrator, properties of the platform.
     """
 
     topology: app.Topology
     system: openmm.System
-    langevin: _Langevin
     steps: int
     time_ps: float
     platform: openmm.Platform | None
-    platform_properties: dict[str, str]
+    options: SwarmOptions
 
     def run(self, positions: unit.Quantity, seed: int, reporter: Callable[[], Any]) -> float:
         """Potential energy in eV after a run from these positions; the reporter is made
         after minimisation.
         """
-        extra = () if self.platform is None else (self.platform, self.platform_properties)
+        options = self.options
+        chosen = (self.platform, dict(options.platform_properties))
+        integrator = openmm.LangevinMiddleIntegrator(
+            options.temperature_K, options.friction_per_ps, options.timestep_fs * PS_PER_FS
+        )
+        integrator.setRandomNumberSeed(openmm_seed(seed))
         with explained("making a Context of this System"):
             simulation = app.Simulation(
-                self.topology, self.system, self.langevin.made(seed), *extra
+                self.topology, self.system, integrator, *(() if self.platform is None else chosen)
             )
-        prepare(simulation, positions, temperature_K=self.langevin.temperature_K, seed=seed)
+        prepare(simulation, positions, temperature_K=options.temperature_K, seed=seed)
         simulation.reporters.append(reporter())
         take_steps(simulation.step, self.steps)
         return finite_energy_eV(simulation.context, f"after {self.time_ps:g} ps")

@@ -16,7 +16,6 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from equidrift.adapters.openmm.simulation import closest_pair, prepare
-from equidrift.adapters.openmm.swarm import swarm as adapter_swarm
 from equidrift.adapters.openmm.topology import from_topology, to_openmm, to_topology
 from equidrift.adapters.rdkit.molecule import from_mol
 from equidrift.errors import InputError, InputTypeError, NoValidSamplesError, UnknownNameError
@@ -440,7 +439,7 @@ def test_swarm_takes_a_system_and_a_force_field(tmp_path):
         mmff_system("CCO", hydrogenMass_amu=3.0),
         mmff_system("CCO", constraints="HBonds"),
     ):
-        assert not adapter_swarm(
+        assert not swarm(
             ethanol, system, 0.01, output=tmp_path / "own", platform=REFERENCE, overwrite=True
         ).failures
     with pytest.raises(

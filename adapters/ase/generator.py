@@ -291,7 +291,7 @@ class MoleculeGenerator(Generator):
     --------
     >>> images = MoleculeGenerator(n=2, targets={"gap_eV": 7.0}).generate()
     >>> len(images), sorted(images[0].info["scores"])[:1]
-    (2, ['dipole_D'])
+    (2, ['gap_eV'])
     """
 
     default_parameters: ClassVar[dict[str, Any]] = {

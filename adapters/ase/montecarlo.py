@@ -110,7 +110,7 @@ class ProposalMonteCarlo(BaseDynamics):
     >>> mc.attach(lambda: energies_eV.append(mc.energy_eV), interval=10)
     >>> done = mc.run(20)
     >>> mc.statistics.proposed
-    20
+    200
     """
 
     def __init__(  # noqa: PLR0913 - public: what ASE's dynamics take, and the moves'

@@ -21,14 +21,14 @@ INNER = ("self", "name", "weights_sha256", "card")
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The options of this model, for --set.")
+        str | None, typer.Argument(metavar="[NAME]", help="The options and the card of this model.")
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="All shipped weights too, with what was measured.")
     ] = False,
     as_json: SummaryAsJson = False,
 ) -> int:
-    """Models that come with the package, one a line; with a NAME, its options."""
+    """Models that come with the package, one a line; with a NAME, its options and card."""
     from equidrift.cli.output import print_json, print_table
     from equidrift.registry import list_models, third_party_models
     from equidrift.weights import list_cards
@@ -165,13 +165,16 @@ def described(text: str) -> dict[str, str]:
 
 
 def _one(name: str, as_json: bool) -> int:
+    """The options of a model, and its card, or that of weights."""
     from equidrift.cli.output import print_json
     from equidrift.errors import UnknownNameError
     from equidrift.registry import resolve
+    from equidrift.weights import list_cards
 
     known = {entry for table in tables().values() for entry in table}
-    if name not in known:
-        raise UnknownNameError("model", name, known)
+    cards = {str(card["name"]): dict(card) for card in list_cards()}
+    if name not in known and name not in cards:
+        raise UnknownNameError("model", name, known | set(cards))
     found = {
         verb: options_of(resolve(table[name])) for verb, table in tables().items() if name in table
     }
@@ -182,18 +185,35 @@ def _one(name: str, as_json: bool) -> int:
             }
             for verb, options in found.items()
         }
-        print_json({"command": "models", "model": name, "options": plain})
+        print_json({"command": "models", "model": name, "options": plain, "card": cards.get(name)})
         return 0
     for verb, options in found.items():
         typer.echo(f"equidrift {verb} --model {name}: {summary(tables()[verb][name])}")
-        for key, (default, text) in options.items():
-            typer.echo(
-                f"  --set {key}={'null' if default is None else default}"
-                + (f"  {text}" if text else "")
-            )
-        if not options:
-            typer.echo("  no options")
+        typer.echo("\n".join(_option_lines(options)))
+    if name in cards:
+        typer.echo("\n".join(_whole_card(cards[name])).lstrip("\n" if not found else ""))
     return 0
+
+
+def _option_lines(options: Mapping[str, tuple[Any, str]]) -> list[str]:
+    """A line an option: what --set takes, its default, what it is."""
+    return [
+        f"  --set {key}={'null' if default is None else default}" + (f"  {text}" if text else "")
+        for key, (default, text) in options.items()
+    ] or ["  no options"]
+
+
+def _whole_card(card: Mapping[str, Any]) -> list[str]:
+    """What a card says, in lines."""
+    _, _, elements, licence, _ = _row(card)
+    about, data, *measured = _details(card)
+    return [
+        about,
+        f"  elements: {elements}; units: {card['units']}",
+        f"  licence: {licence}; sha256: {card['sha256']}",
+        data,
+        *measured,
+    ]
 
 
 def _default_first(names: list[str]) -> list[str]:

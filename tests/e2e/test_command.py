@@ -111,6 +111,9 @@ def test_models_are_a_line_each_and_tell_their_options() -> None:
         ]
         == 0.6
     )
+    card = call("models", "field-se").output
+    assert "licence: MIT" in card and "training data:" in card and "sha256:" in card
+    assert json.loads(call("models", "field-se", "--json").stdout)["card"]["task"] == "field"
     assert call("models", "defualt").exit_code == 2
 
 

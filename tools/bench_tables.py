@@ -141,56 +141,53 @@ def inserted(page: str, docs: Path = DOCS) -> str:
     return MARKER.sub(tables, page)
 
 
+DISPLACEMENT = (("ADE", 3), ("FDE", 3))
+SPREAD = (
+    ("ADE", 3),
+    ("CRPS", 3),
+    ("CRPS_distances", 3),
+    ("coverage_50_distances", 3),
+    ("coverage_90_distances", 3),
+    ("coverage_50_torsions", 3),
+    ("coverage_90_torsions", 3),
+    ("cpu_s_per_trajectory", 2),
+    ("n", 4),
+)
+PHYSICS = (
+    ("broken_percent", 3),
+    ("frames", 4),
+    ("JSD_bonds", 3),
+    ("JSD_torsions", 3),
+    ("VACF_error", 2),
+    ("energy_shift_eV", 2),
+    ("energy_std_ratio", 3),
+)
+INVENTED = (("marginal", 3), ("classification", 3), ("prediction", 3), ("n", 4))
+CALLS = (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3))
+# samples with a spread: neither a paper's rows nor chains
+SPREAD_ROWS = "^(charged|spring|gravity|gfn2md17-mean|heldout-[a-z0-9]+)/(?!.*(published|chained))"
+
+
+def chosen(result: Mapping[str, Any], pattern: str) -> dict[str, Any]:
+    """The result with the rows alone whose name fits a pattern."""
+    rows = [row for row in result["rows"] if re.search(pattern, str(row["row"]))]
+    return {**result, "rows": rows}
+
+
 def trajectories(result: Mapping[str, Any]) -> str:
-    """Forecasts as a table of systems; physics, speed and the rest below."""
-
-    def chosen(pattern: str) -> dict[str, Any]:
-        return {
-            **result,
-            "rows": [row for row in result["rows"] if re.search(pattern, str(row["row"]))],
-        }
-
-    displacement = (("ADE", 3), ("FDE", 3))
-    spread = (
-        ("ADE", 3),
-        ("CRPS", 3),
-        ("CRPS_distances", 3),
-        ("coverage_50_distances", 3),
-        ("coverage_90_distances", 3),
-        ("coverage_50_torsions", 3),
-        ("coverage_90_torsions", 3),
-        ("cpu_s_per_trajectory", 2),
-        ("n", 4),
-    )
+    """Forecasts as a table of systems; spread, physics, speed and the rest below."""
+    nbody, cost = "^(charged|spring|gravity)/", (("ADE", 3), ("cpu_s_per_trajectory", 2))
     parts = [
-        pivot(chosen(p), displacement)
-        for p in ("^(charged|spring|gravity)/", "^eth-ucy", "^gfn2md17-[a-z]+/")
+        pivot(chosen(result, pattern), DISPLACEMENT, errors=True)
+        for pattern in (nbody, "^eth-ucy", "^gfn2md17-[a-z]+/")
     ]
-    measured = "^(charged|spring|gravity|gfn2md17-mean|heldout-[a-z0-9]+)/(?!.*(published|chained))"
-    parts.append(listed(result, spread, measured))
-    physics = (
-        ("broken_percent", 3),
-        ("frames", 4),
-        ("JSD_bonds", 3),
-        ("JSD_torsions", 3),
-        ("VACF_error", 2),
-        ("energy_shift_eV", 2),
-    )
     parts += [
-        pivot(chosen("^heldout-"), displacement),
-        listed(
-            result,
-            (*physics, ("energy_std_ratio", 3)),
-            "-chained$|^heldout-.*/(equidrift|md|mmff94-restart)",
-        ),
-        pivot(chosen("^(interpolate|spacing)-"), (("ADE", 3), ("cpu_s_per_trajectory", 2))),
-        listed(
-            chosen("^(charged|spring|gravity)/"),
-            (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3)),
-        ),
-        listed(
-            result, (("marginal", 3), ("classification", 3), ("prediction", 3)), "-unconditional/"
-        ),
+        listed(result, SPREAD, SPREAD_ROWS, errors=True),
+        pivot(chosen(result, "^heldout-"), DISPLACEMENT, errors=True),
+        listed(result, PHYSICS, "-chained$|^heldout-.*/(equidrift|md|mmff94-restart)"),
+        pivot(chosen(result, "^(interpolate|spacing)-"), cost, errors=True),
+        listed(chosen(result, nbody), CALLS),
+        listed(result, INVENTED, "-unconditional/", errors=True),
         listed(result, (("cpu_s_per_128", 3), ("over_equidrift", 3)), "^speed-"),
         listed(result, (("ms_per_trajectory", 3),), "^cost-"),
     ]

@@ -83,15 +83,27 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> list[
     return lines
 
 
-def pivot(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]]) -> str:
+def shown_number(values: Mapping[str, Any], name: str, digits: int, errors: bool) -> str:
+    """A value with so many digits, and its standard error after it if there is one and
+    it is asked for.
+    """
+    text = f"{values[name]:.{digits}g}"
+    error = values.get(f"{name}_se")
+    return f"{text} ± {error:.1g}" if errors and usable(error) else text
+
+
+def pivot(
+    result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], errors: bool = False
+) -> str:
     """A line a method, a column a system; cells hold the metrics (name, digits) with
-    slashes between. Rows without them are left out.
+    slashes between, and their standard errors if asked for. Rows without them are left
+    out.
     """
     cells: dict[str, dict[str, str]] = {}
     for row in result["rows"]:
         system, _, method = str(row["row"]).partition("/")
         shown = [
-            f"{row['values'][name]:.{digits}g}"
+            shown_number(row["values"], name, digits, errors)
             for name, digits in metrics
             if usable(row["values"].get(name))
         ]
@@ -118,9 +130,14 @@ def method_label(method: str) -> str:
     )
 
 
-def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: str = "") -> str:
+def listed(
+    result: Mapping[str, Any],
+    metrics: Sequence[tuple[str, int]],
+    rows: str = "",
+    errors: bool = False,
+) -> str:
     """A line a row whose name fits the pattern `rows`, a column a metric (name,
-    digits).
+    digits), with standard errors if asked for.
     """
     chosen = [row for row in result["rows"] if re.search(rows, str(row["row"]))]
     used = [
@@ -134,7 +151,9 @@ def listed(result: Mapping[str, Any], metrics: Sequence[tuple[str, int]], rows: 
     ]
     for row in chosen:
         shown = [
-            f"{row['values'][name]:.{digits}g}" if usable(row["values"].get(name)) else "–"
+            shown_number(row["values"], name, digits, errors)
+            if usable(row["values"].get(name))
+            else "–"
             for name, digits in used
         ]
         if any(cell != "–" for cell in shown):

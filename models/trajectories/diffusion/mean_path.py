@@ -49,4 +49,4 @@ class MeanPath:
         known = torch.where(given[None, :, None, None], frames_A.double(), 0.0)
         centre = known[:, given].mean((1, 2), keepdim=True)
         known = torch.where(given[None, :, None, None], known - centre, 0.0)
-        return self.model.path(molecule, known, given, spacing_fs) + centre
+        return self.model.path(molecule, known, given, spacing_fs).to(centre) + centre

@@ -94,15 +94,41 @@ def _check_range(name: str, value: float, limits: tuple[float, float], force: bo
         raise InputError(f"the target of {name} must be a finite number, not {value}")
     if limits[0] <= value <= limits[1]:
         return
-    message = (
+    if not force:
+        raise InputError(
+            f"{_outside(name, value, limits)}; give a value in that range, or force=True "
+            "(--force) to try all the same"
+        )
+    warn(_far(name, value, limits), "checks", stacklevel=4)
+
+
+def _outside(name: str, value: float, limits: tuple[float, float]) -> str:
+    return (
         f"the target {name}={value:g} lies outside what the model was trained on, "
         f"{limits[0]:.4g} to {limits[1]:.4g}"
     )
-    if not force:
-        raise InputError(
-            f"{message}; give a value in that range, or force=True (--force) to try all the same"
-        )
-    warn(f"{message}; the molecules may be far from it", "checks", stacklevel=4)
+
+
+def _far(name: str, value: float, limits: tuple[float, float]) -> str:
+    return f"{_outside(name, value, limits)}; the molecules may be far from it"
+
+
+def far_targets(wanted: Mapping[str, float], model: MoleculeModel) -> tuple[str, ...]:
+    """A note for each target that lies outside what the model was trained on.
+
+    Parameters
+    ----------
+    wanted : mapping of str to float
+        Of `check_targets`.
+    model : MoleculeModel
+        Aims at them.
+    """
+    known = model.properties
+    return tuple(
+        _far(name, value, known[name])
+        for name, value in wanted.items()
+        if not known[name][0] <= value <= known[name][1]
+    )
 
 
 def _check_agreement(wanted: Mapping[str, float]) -> None:

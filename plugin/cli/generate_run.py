@@ -33,8 +33,8 @@ from equidrift.registry import make_molecule_model
 def generate(request: Request) -> int:
     """Make what is requested, to disk; the exit code."""
     check(request)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the summary tells the settings' notes
         settings = settings_of(request)
     identity = identity_of(request, settings)
     writer = open_stream(
@@ -43,8 +43,7 @@ def generate(request: Request) -> int:
     run = Run(request, settings, writer)
     run.go()
     writer.finish()
-    notes = [str(warning.message) for warning in caught]
-    output.print_summary(run.summary(notes), summary_text, request)
+    output.print_summary(run.summary(settings.notes), summary_text, request)
     return 1 if run.short else 0
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from equidrift.arguments import check_count
 from equidrift.checks.molecule import REPEATED, Draw, Raw, judge
-from equidrift.checks.targets import check_fragment, check_guidance, check_targets
+from equidrift.checks.targets import check_fragment, check_guidance, check_targets, far_targets
 from equidrift.engine.relax import make_relax
 from equidrift.engine.run import MAX_ATTEMPTS, RunSettings, check_counts, model_of
 from equidrift.errors import (
@@ -54,6 +54,7 @@ class Settings(RunSettings[MoleculeModel]):
     batch_size: int = BATCH_SIZE
     relax: Relax | None = None
     judges: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate`
@@ -107,6 +108,7 @@ def make_settings(  # noqa: PLR0913 - public: the options of `equidrift.generate
         max_attempts=max_attempts,
         relax=relaxing,
         judges=judges,
+        notes=far_targets(wanted, made),
         options={**model_options, **told, **(options or {})},
         callback=callback,
     )
@@ -257,6 +259,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
             "smiles": molecule.smiles,
             "positions_A": np.round(positions, 6).tolist(),
         }
+    if settings.notes:
+        known["notes"] = list(settings.notes)
     return known | {"judges": list(settings.judges)} | settings.origin(guidance=settings.guidance)
 
 

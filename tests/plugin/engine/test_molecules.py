@@ -214,6 +214,16 @@ def test_force_warns_of_a_target_out_of_range(caplog: pytest.LogCaptureFixture) 
     assert "the molecules may be far from it" in caplog.text
 
 
+def test_note_of_a_target_out_of_range_is_in_the_provenance() -> None:
+    with pytest.warns(UserWarning, match="the molecules may be far from it"):
+        made = equidrift.generate(2, model=Baker(), targets={"gap_eV": 12}, force=True)
+    for ensemble in made:
+        (note,) = ensemble.provenance["notes"]
+        assert note.startswith("the target gap_eV=12 lies outside")
+    (within,) = equidrift.generate(1, model=Baker(), targets={"gap_eV": 7})
+    assert "notes" not in within.provenance
+
+
 def test_models_without_properties_or_fragments_say_so() -> None:
     plain = Baker()
     plain.properties, plain.takes_fragment = {}, False

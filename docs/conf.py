@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import equidrift
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+os.environ.setdefault("EQUIDRIFT_WEIGHTS", str(ROOT / "models" / "zoo"))  # for the tutorials
 sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
 
 from bench_tables import inserted  # noqa: E402 - a script of tools/

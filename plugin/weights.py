@@ -2,6 +2,8 @@
 ever unpickled.
 
 A shipped model `NAME` is `NAME.safetensors` and `NAME.json` (the card) in `models/zoo`.
+An installed package has every card, and the weights of the default models; those of
+others are looked for in the folders that EQUIDRIFT_WEIGHTS names.
 The card names the file's SHA-256, so that a truncated or altered file is refused before
 a single number of it is used.
 """
@@ -10,11 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from equidrift.errors import InputError, UnknownNameError, WeightsError
 
+FOLDERS = "EQUIDRIFT_WEIGHTS"  # environment variable: folders of further weights
 CARD_KEYS = (
     "name",
     "description",
@@ -82,6 +86,24 @@ def find(name_or_path: str | Path) -> Path:
     return zoo() / f"{name_or_path}.json"
 
 
+def weights_of(card_path: Path) -> Path | None:
+    """The weights of a card: beside it, or in a folder that EQUIDRIFT_WEIGHTS names; None
+    if they are in neither.
+    """
+    name = card_path.with_suffix(".safetensors").name
+    named = os.environ.get(FOLDERS, "") if card_path.parent == zoo() else ""
+    folders = [card_path.parent, *map(Path, filter(None, named.split(os.pathsep)))]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def absent(name: str) -> str:
+    """What to do if the weights of a shipped model are not installed."""
+    return (
+        f"{name}.safetensors is not installed, as of no model but the defaults; take it from "
+        f"models/zoo of the source, and name its folder in the environment variable {FOLDERS}"
+    )
+
+
 def sha256(path: Path | str) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -103,11 +125,13 @@ def load_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, An
 
     card_path = find(name_or_path)
     card = read_card(card_path)
-    path = card_path.with_suffix(".safetensors")
-    if not path.exists():
+    path = weights_of(card_path)
+    if path is None and card_path.parent == zoo():
+        raise WeightsError(absent(card_path.stem))
+    if path is None:
         raise WeightsError(
-            f"no weights beside the card: {path} is missing; reinstall equidrift or train "
-            f"the model again"
+            f"no weights beside the card: {card_path.with_suffix('.safetensors')} is missing; "
+            "copy it there or train the model again"
         )
     raw = path.read_bytes()
     if hashlib.sha256(raw).hexdigest() != card["sha256"]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,8 @@ def pytest_configure() -> None:
     import torch
 
     torch.set_warn_always(True)
+    # an installed package has the weights of the default models alone
+    os.environ.setdefault("EQUIDRIFT_WEIGHTS", str(Path(__file__).parents[1] / "models" / "zoo"))
 
 
 def pytest_report_header() -> str:

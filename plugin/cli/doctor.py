@@ -34,6 +34,15 @@ REQUIRED = (
 )
 OPTIONAL = {"tblite": "xtb", "h5py": "h5md", "posebusters": "checks", "plotly": "report"}
 ETHANOL = "CCO"
+# that an installation has: of the default models, and of what judges and proposes for them
+DEFAULT_WEIGHTS = (
+    "conformer-energy",
+    "joint",
+    "properties",
+    "refine",
+    "torsions",
+    "trajectory",
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ def examine() -> Iterator[Finding]:
     for what, attempt in tried:
         yield _tried(what, attempt)
     yield from _plugins()
-    yield from _weights()
+    yield from weights_found()
 
 
 def _plugins() -> Iterator[Finding]:
@@ -252,22 +261,28 @@ def _default_model() -> str:
     return f"{len(ensemble)} conformers of {ETHANOL} by {ensemble.provenance['model']}"
 
 
-def _weights() -> Iterator[Finding]:
+def weights_found() -> Iterator[Finding]:
     """Where each shipped model's weights are, and whether they are what the card says."""
     from equidrift.files.journal import file_sha256
-    from equidrift.weights import list_cards
+    from equidrift.weights import FOLDERS, list_cards, weights_of, zoo
 
     try:
-        folder = Path(importlib.import_module("equidrift.models.zoo").__path__[0])
+        folder = zoo()
         cards = list_cards()
     except Exception as error:  # as in _tried
         yield Finding("weights", "broken", f"{type(error).__name__}: {error}")
         return
+    others: list[str] = []
     for card in cards:
-        path = Path(card.get("path") or folder / f"{card['name']}.safetensors")
-        if not path.is_file():
+        own = card.get("path")
+        path = Path(own) if own else weights_of(folder / f"{card['name']}.json")
+        if path is None and card["name"] not in DEFAULT_WEIGHTS:
+            others.append(card["name"])
+        elif path is None or not path.is_file():
             yield Finding(
-                f"weights: {card['name']}", "broken", f"{path} is missing; reinstall equidrift"
+                f"weights: {card['name']}",
+                "broken",
+                f"{card['name']}.safetensors is missing; reinstall equidrift",
             )
         elif file_sha256(path) != card["sha256"]:
             yield Finding(
@@ -279,5 +294,8 @@ def _weights() -> Iterator[Finding]:
             yield Finding(
                 f"weights: {card['name']}", "ok", f"{path}, sha256 {card['sha256'][:12]} fits"
             )
+    if others:
+        told = f"{', '.join(others)}: name a folder with them in {FOLDERS}"
+        yield Finding("weights of further models", "missing", told)
     if not cards:
         yield Finding("weights", "missing", f"no card in {folder}")

@@ -323,7 +323,7 @@ def test_doctor_reports_what_is_broken(cli: Cli, monkeypatch: pytest.MonkeyPatch
         raise ImportError("libGL [not found]")
 
     monkeypatch.setattr(doctor, "_rdkit", fail)
-    monkeypatch.setattr(doctor, "_weights", lambda: iter(()))
+    monkeypatch.setattr(doctor, "weights_found", lambda: iter(()))
     monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-package": "xtb"})
     code, out, _ = cli("doctor")
     assert code == 1 and "libGL [not found]" in out and 'pip install "equidrift[xtb]"' in out

@@ -1,4 +1,6 @@
-"""Recipe, container and metadata of other registries say what setup.cfg says."""
+"""Recipe, container and metadata of other registries say what setup.cfg says; the wheel
+holds what the default models need.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,24 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
-from equidrift import __version__
+import equidrift
+from equidrift import __version__, weights
+from equidrift.cli import doctor
+from equidrift.cli.doctor import DEFAULT_WEIGHTS
+from equidrift.errors import WeightsError
+from equidrift.models.molecules.properties.sampler import load_properties
+from equidrift.models.torsions.sampler import load_torsion
+from equidrift.records import Molecule
+from equidrift.registry import (
+    make_energy_refiner,
+    make_model,
+    make_molecule_model,
+    make_refiner,
+    make_trajectory_model,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIG = configparser.ConfigParser()
@@ -74,3 +91,53 @@ def test_container_installs_the_torch_of_the_wheel_and_runs_its_command() -> Non
     assert f'"torch{needed["pytorch"]}"' in text
     entry = re.search(r"ENTRYPOINT (\[.*\])", text)
     assert entry and json.loads(entry[1]) == ["equidrift"]
+
+
+def packed_weights() -> set[str]:
+    """The weights that setup.cfg puts into a wheel."""
+    patterns = CONFIG["options.package_data"]["equidrift.models.zoo"].split()
+    assert "*.json" in patterns, "every card is there"
+    return {Path(name).stem for name in patterns if name.endswith(".safetensors")}
+
+
+def test_wheel_has_the_weights_of_the_default_models_alone() -> None:
+    assert packed_weights() == set(DEFAULT_WEIGHTS)
+    sizes = [(weights.zoo() / f"{name}.safetensors").stat().st_size for name in packed_weights()]
+    assert sum(sizes) < 15e6, "bytes"
+
+
+@pytest.fixture
+def as_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of weights as a wheel installs it; where the others are."""
+    shipped = weights.zoo()
+    for path in shipped.glob("*.json"):
+        (tmp_path / path.name).symlink_to(path)
+    for name in packed_weights():
+        (tmp_path / f"{name}.safetensors").symlink_to(shipped / f"{name}.safetensors")
+    monkeypatch.setattr(weights, "zoo", lambda: tmp_path)
+    monkeypatch.delenv(weights.FOLDERS, raising=False)
+    load_properties.cache_clear()
+    return shipped
+
+
+def test_defaults_of_every_command_need_no_other_weights(as_installed: Path) -> None:
+    assert len(equidrift.sample("CCO", 1)) == 1
+    assert len(equidrift.sample("CC(C)Cc1ccc(cc1)C(C)C(=O)O", 1)) == 1  # selects by energy
+    for make in (make_refiner, make_energy_refiner):
+        assert make("refine" if make is make_refiner else "conformer-energy").name
+    assert make_trajectory_model("default").name and make_molecule_model("default").name
+    assert load_properties().name
+    assert load_torsion(Molecule.from_smiles("CCCC")) is not None
+
+
+def test_weights_that_are_not_installed_are_refused_with_the_way_out_and_found_there(
+    as_installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(WeightsError, match=r"conformer\.safetensors is not installed.*EQUIDRIFT_"):
+        make_model("conformer")
+    findings = {finding.what: finding for finding in doctor.weights_found()}
+    assert "conformer" in findings["weights of further models"].detail
+    assert not [one for one in findings.values() if one.state == "broken"]
+    monkeypatch.setenv(weights.FOLDERS, f"/nowhere:{as_installed}")
+    assert make_model("conformer").name == "conformer"
+    assert {one.state for one in doctor.weights_found()} == {"ok"}

@@ -138,14 +138,15 @@ def _check_dcd(stream: IO[bytes], size: int) -> None:
     control = _integers(stream, 20, order)
     if _integers(stream, 1, order) != (DCD_HEADER_BYTES,):
         raise InputError("its header does not end where it says")
-    if control[8] > 0 or control[11] not in (0, 1):
+    charmm = control[19] != 0  # else X-PLOR's form: no box, and a double over two fields
+    if control[8] > 0 or (charmm and control[11] not in (0, 1)):
         raise InputError("it has fixed atoms or a fourth dimension, which are not read")
     (length,) = _integers(stream, 1, order)
     _skip(stream, length, size, "its title")
     closing, four, n_atoms, four_again = _integers(stream, 4, order)
     if closing != length or (four, four_again) != (4, 4) or n_atoms < 1:
         raise InputError("its title or its number of atoms is broken")
-    frame = 3 * (4 * n_atoms + 8) + (56 if control[10] else 0)
+    frame = 3 * (4 * n_atoms + 8) + (56 if charmm and control[10] else 0)
     if (size - stream.tell()) % frame:
         raise InputError(
             f"the {size - stream.tell()} bytes after its header are no whole number of "

@@ -295,7 +295,7 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             missing = sorted(set(molecule.numbers.tolist()) - set(self.refiner.elements or ()))
             symbols = ", ".join(SYMBOLS[z] for z in missing)
             start = self.start.name.upper()
-            out["note"] = f"not refined, {symbols} was not in the training data: {start}" + (
+            out["note"] = f"not refined, too few training molecules hold {symbols}: {start}" + (
                 f" + {field}" if field else ""
             )
         return out

@@ -14,12 +14,46 @@ from rdkit import Chem
 
 import equidrift
 from equidrift.checks.geometry import ELEMENTS
-from equidrift.errors import InputError
+from equidrift.errors import InputError, MoleculeError
 from equidrift.records import Molecule
 
 SMILES = (Path(__file__).parents[1] / "data" / "elements.smi").read_text().split()
 TABLE = Path(__file__).parents[2] / "tools" / "bond_table_molecules.smi"
 SHORT = 40
+CHARGED = {  # total charges at the ends of the range, and what has the fewest atoms
+    "[O-]C(=O)CCC(=O)[O-]": -2,  # succinate
+    "OC(CC(=O)[O-])(CC(=O)[O-])C(=O)[O-]": -3,  # citrate
+    "[O-]C(=O)CN(CCN(CC(=O)[O-])CC(=O)[O-])CC(=O)[O-]": -4,  # EDTA
+    "CC(O)(P(=O)([O-])[O-])P(=O)([O-])[O-]": -4,  # etidronate
+    "[NH3+]CCCC(O)(P(=O)(O)[O-])P(=O)(O)[O-]": -1,  # alendronate
+    "[O-]P(=O)([O-])OP(=O)([O-])[O-]": -4,  # pyrophosphate
+    "[NH3+]CCC[NH2+]CCCC[NH2+]CCC[NH3+]": 4,  # spermine
+    "[NH3+]CCC[NH2+]CCCC[NH3+]": 3,  # spermidine
+    "[NH3+]CCCC[NH3+]": 2,  # putrescine
+    "[NH3+]CC(=O)[O-]": 0,  # glycine
+    "C[N+](C)(C)CC(=O)[O-]": 0,  # betaine
+    "[NH3+][C@@H](CCC(=O)[O-])C(=O)[O-]": -1,  # glutamate
+    "[OH-]": -1,
+    "[C-]#N": -1,
+    "N#[O+]": 1,
+    "[OH3+]": 1,
+    "[H][H]": 0,
+    "F": 0,
+    "Cl": 0,
+    "Br": 0,
+    "I": 0,
+    "FF": 0,
+    "ClCl": 0,
+    "BrBr": 0,
+    "II": 0,
+    "N#N": 0,
+    "[C-]#[O+]": 0,
+    "IBr": 0,
+}
+TOO_CHARGED = {
+    "[NH3+]CCC[NH2+]CCCC[NH2+]CC[NH2+]C[NH3+]": 5,
+    "[O-]P(=O)([O-])OP(=O)([O-])OP(=O)([O-])[O-]": -5,
+}
 
 
 def _answers(smiles: str) -> None:
@@ -38,6 +72,19 @@ def test_molecules_asked_for_span_every_element_and_charge() -> None:
     molecules = [Molecule.from_smiles(smiles) for smiles in SMILES]
     assert set(ELEMENTS) <= {int(z) for molecule in molecules for z in molecule.numbers}
     assert {molecule.charge for molecule in molecules} >= set(range(-2, 3))
+
+
+@pytest.mark.parametrize("smiles", CHARGED)
+def test_default_answers_for_ions_of_charge_4_zwitterions_and_diatomics(smiles: str) -> None:
+    assert Molecule.from_smiles(smiles).charge == CHARGED[smiles]
+    _answers(smiles)
+
+
+@pytest.mark.parametrize("smiles", TOO_CHARGED)
+def test_charge_beyond_4_is_refused_with_the_range(smiles: str) -> None:
+    assert Molecule.from_smiles(smiles).charge == TOO_CHARGED[smiles]
+    with pytest.raises(MoleculeError, match=r"charge out of range: -4 to \+4 are supported"):
+        equidrift.sample(smiles)
 
 
 @pytest.mark.parametrize("smiles", SMILES[:: len(SMILES) // SHORT])
@@ -62,7 +109,7 @@ def test_default_keeps_the_force_field_when_silicon_was_not_in_the_training_data
     assert np.abs(lengths - 1.88).max() < 0.05
     assert (
         not ensemble.scores["refined"].any()
-        and "Si was not in the training data" in ensemble.provenance["note"]
+        and "too few training molecules hold Si" in ensemble.provenance["note"]
     )
 
 

@@ -66,8 +66,8 @@ def chain_rule_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) -> Tens
 
 
 def degree_normalised_map(positions_A: Tensor, change_A: Tensor, edges: Tensor) -> Tensor:
-    """(1 / deg_i) sum_j u_ij w_ij Delta d_ij: system A's linear map; arXiv:2403.01430,
-    from distances to coordinates.
+    """(1 / deg_i) sum_j u_ij w_ij Delta d_ij: system A's linear map (arXiv:2403.01430),
+    whose factors are those of arXiv:2310.04915, eq. 9 (complete graph) and 11 (degree).
 
     With weights 1/n in place of 1/(n-1) it is one step of stress majorisation (SMACOF).
     It under-moves: see the corrector k.
@@ -80,7 +80,7 @@ def gauss_newton_map(
     positions_A: Tensor, change_A: Tensor, edges: Tensor, n_iterations: int = 16
 ) -> Tensor:
     """argmin over Delta c of sum_{i<j} w_ij (u_ij . (Delta c_i - Delta c_j) - Delta
-    d_ij)^2; arXiv:2403.01430.
+    d_ij)^2: the problem of arXiv:2310.04915, eq. 8, to first order.
 
     By `n_iterations` of conjugate gradients on J^T W J from zero, preconditioned by the
     degrees: the projection on the tangent space of valid distance matrices to first

@@ -165,13 +165,20 @@ PHYSICS = (
 INVENTED = (("marginal", 3), ("classification", 3), ("prediction", 3), ("n", 4))
 CALLS = (("calls", 3), ("layers_per_call", 3), ("ms_per_sample", 3))
 # samples with a spread: neither a paper's rows nor chains
-SPREAD_ROWS = "^(charged|spring|gravity|gfn2md17-mean|heldout-[a-z0-9]+)/(?!.*(published|chained))"
+SPREAD_ROWS = (
+    "^(charged|spring|gravity|gfn2md17-[a-z]+|heldout-[a-z0-9]+)/(?!.*(published|chained))"
+)
 
 
 def chosen(result: Mapping[str, Any], pattern: str) -> dict[str, Any]:
     """The result with the rows alone whose name fits a pattern."""
     rows = [row for row in result["rows"] if re.search(pattern, str(row["row"]))]
     return {**result, "rows": rows}
+
+
+def with_value(result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The result with the rows alone that hold a value."""
+    return {**result, "rows": [row for row in result["rows"] if name in row["values"]]}
 
 
 def trajectories(result: Mapping[str, Any]) -> str:
@@ -182,7 +189,7 @@ def trajectories(result: Mapping[str, Any]) -> str:
         for pattern in (nbody, "^eth-ucy", "^gfn2md17-[a-z]+/")
     ]
     parts += [
-        listed(result, SPREAD, SPREAD_ROWS, errors=True),
+        listed(with_value(result, "CRPS"), SPREAD, SPREAD_ROWS, errors=True),
         pivot(chosen(result, "^heldout-"), DISPLACEMENT, errors=True),
         listed(result, PHYSICS, "-chained$|^heldout-.*/(equidrift|md|mmff94-restart)"),
         pivot(chosen(result, "^(interpolate|spacing)-"), cost, errors=True),

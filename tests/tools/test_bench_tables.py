@@ -216,3 +216,14 @@ def test_molecules_tables_and_cards(tmp_path: Path) -> None:
         "conditional-gap_eV/equidrift",
         "conditional-mu_D/equidrift",
     }
+
+
+def test_trajectories_show_standard_errors_and_spread_where_it_was_measured() -> None:
+    rows = [
+        {"row": "gfn2md17-uracil/equidrift", "values": {"ADE": 0.2, "ADE_se": 0.01, "n": 4}},
+        {"row": "gfn2md17-uracil/md", "values": {"ADE": 0.3, "CRPS": 0.15, "n": 4}},
+    ]
+    made = TOOL.trajectories(RESULT | {"rows": rows})
+    assert "| 0.2 ± 0.01 |" in made
+    assert "| gfn2md17-uracil/md | 0.3 | 0.15 | 4 |" in made
+    assert "gfn2md17-uracil/equidrift |" not in made  # no spread was measured of it

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, StrictBool
 
-from equidrift.errors import InputError
+from equidrift.errors import EquidriftError, InputError
 from equidrift.files.plain import molecule_from_dict, molecule_to_dict
 from equidrift.records import Molecule
+from equidrift.stored import checked, parsed
+from equidrift.stored.kinds import Count, Number, Strict
+from equidrift.text import MAX_NAME
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,29 @@ class Dynamics:
         return replace(self, positions_A=self.positions_A[pick], forces_eV_A=forces)
 
 
+class StoredDynamics(Strict):
+    """One run in the header of a file of dynamics; the arrays lie beside it."""
+
+    molecule: dict[str, Any]
+    shape: Annotated[list[Count], Field(min_length=4, max_length=4)]
+    spacing_fs: Annotated[Number, Field(gt=0)]
+    level: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    temperature_K: Annotated[Number, Field(gt=0)]
+    friction_per_fs: Annotated[Number, Field(ge=0)]
+    forces: StrictBool = False
+
+    @property
+    def size(self) -> int:
+        """Numbers in its positions, and in its forces if it has any."""
+        return math.prod(self.shape)
+
+
+class StoredRuns(Strict):
+    """The runs of a file, in the order of its arrays."""
+
+    runs: list[StoredDynamics]
+
+
 def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
     """Write runs as one npz: a JSON header and the positions, float32, one after the
     other.
@@ -56,8 +87,6 @@ def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
             "shape": r.positions_A.shape,
             "spacing_fs": r.spacing_fs,
             "level": r.level,
-        }
-        | {
             "temperature_K": r.temperature_K,
             "friction_per_fs": r.friction_per_fs,
             "forces": r.forces_eV_A is not None,
@@ -79,30 +108,87 @@ def save_dynamics(path: str | Path, runs: Sequence[Dynamics]) -> None:
 
 
 def load_dynamics(path: str | Path) -> list[Dynamics]:
-    """Read what `save_dynamics` wrote. Raises `InputError` for another file."""
+    """Read what `save_dynamics` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .npz file.
+
+    Returns
+    -------
+    list of Dynamics
+        In the order of the file.
+
+    Raises
+    ------
+    InputError
+        For another file, or one whose header or arrays were changed: the message names
+        the file and the field.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header, flat = json.loads(str(file["header"][()])), file["positions_A"]
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            text, flat = str(file["header"][()]), file["positions_A"]
             forces = file["forces_eV_A"] if "forces_eV_A" in file else flat[:0]
-    except (OSError, ValueError, KeyError) as error:
+    # np.load gives a plain array, which is no context, for an .npy file
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise InputError(
             f"{str(path)!r} holds no molecular dynamics of equidrift's ({error}); "
             f"tools/make_md.py writes such files"
         ) from error
-    runs, at, force_at = [], 0, 0
-    for entry in header:
-        shape, size = entry["shape"], int(np.prod(entry.pop("shape")))
-        force = None
-        if entry.pop("forces", False):
-            force, force_at = forces[force_at : force_at + size].reshape(shape), force_at + size
-        positions = flat[at : at + size].reshape(shape)
-        runs.append(
+    try:
+        return _runs(text, flat, forces)
+    except InputError as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}") from error
+
+
+def _runs(text: str, flat: NDArray[np.float32], forces: NDArray[np.float32]) -> list[Dynamics]:
+    """The runs of a header and its flat arrays."""
+    header = checked({"runs": parsed(text, "the field 'header'")}, StoredRuns, "header of runs")
+    with_forces = [run.size for run in header.runs if run.forces]
+    positions = _parts("positions_A", flat, [run.size for run in header.runs])
+    of_forces = iter(_parts("forces_eV_A", forces, with_forces))
+    made = []
+    for k, (run, part) in enumerate(zip(header.runs, positions, strict=True)):
+        try:
+            molecule = molecule_from_dict(run.molecule)
+        except EquidriftError as error:
+            raise InputError(f"runs.{k}.molecule: {error}") from error
+        if run.shape[2:] != [molecule.n_atoms, 3]:
+            raise InputError(
+                f"runs.{k}.shape: expected (bursts, frames, {molecule.n_atoms}, 3) for the "
+                f"molecule, got {run.shape}"
+            )
+        made.append(
             Dynamics(
-                molecule_from_dict(entry.pop("molecule")), positions, **entry, forces_eV_A=force
+                molecule=molecule,
+                positions_A=part.reshape(run.shape),
+                spacing_fs=run.spacing_fs,
+                level=run.level,
+                temperature_K=run.temperature_K,
+                friction_per_fs=run.friction_per_fs,
+                forces_eV_A=next(of_forces).reshape(run.shape) if run.forces else None,
             )
         )
-        at += size
-    return runs
+    return made
+
+
+def _parts(name: str, flat: NDArray[np.float32], sizes: Sequence[int]) -> list[NDArray[np.float32]]:
+    """A flat array in parts of these sizes.
+
+    Raises
+    ------
+    InputError
+        For an array of another type or length, or one that is not finite.
+    """
+    if flat.dtype != np.float32 or flat.shape != (sum(sizes),):
+        raise InputError(
+            f"{name}: expected float32 of shape ({sum(sizes)},), as the header says, got "
+            f"{flat.dtype} of shape {flat.shape}"
+        )
+    if not np.isfinite(flat).all():
+        raise InputError(f"{name}: holds NaN or infinity")
+    return np.split(flat, np.cumsum(sizes[:-1])) if sizes else []
 
 
 def load_gfn2_md(folder: str | Path) -> dict[str, Dynamics]:

@@ -44,10 +44,12 @@ class ZMatrix:
 
     Parameters
     ----------
-    rows : (n, 4) atoms i, a, b, c in the order they are placed; -1 where there is none
-        (the first three rows).
-    rotors : (r, 3) equivalent atoms on one atom (the hydrogens of a methyl), the proper
-        one first; any may be none.
+    rows : array_like, shape (n, 4)
+        Atoms i, a, b, c in the order they are placed; -1 where there is none (the first
+        three rows).
+    rotors : array_like, shape (r, 3)
+        Equivalent atoms on one atom (the hydrogens of a methyl), the proper one first;
+        any may be none.
 
     Attributes ---------- bonds (n-1, 2), angles (n-2, 3), torsions (n-3, 4): atoms of
     each coordinate, in the order of the rows.
@@ -110,9 +112,10 @@ class ZMatrix:
 
         Parameters
         ----------
-        frame : (origin (..., 3), axes (..., 3, 3)) of the first three atoms as
-            `frame_of` returns; None puts the first atom at the origin, the second along
-            x and the third in the xy plane.
+        frame : tuple or None
+            (origin (..., 3), axes (..., 3, 3)) of the first three atoms as `frame_of`
+            returns; None puts the first atom at the origin, the second along x and the
+            third in the xy plane.
         """
         origin, axes = (
             (lengths.new_zeros(3), torch.eye(3, dtype=lengths.dtype, device=lengths.device))
@@ -270,4 +273,7 @@ def _placed(
     normal = normal / normal.norm(dim=-1, keepdim=True)
     across = torch.linalg.cross(axis, normal)  # from the axis towards c
     ring = torsion.cos()[..., None] * across + torsion.sin()[..., None] * normal
-    return a + length[..., None] * (angle.cos()[..., None] * axis + angle.sin()[..., None] * ring)
+    out: Tensor = a + length[..., None] * (
+        angle.cos()[..., None] * axis + angle.sin()[..., None] * ring
+    )
+    return out

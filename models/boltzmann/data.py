@@ -30,13 +30,20 @@ class Frames:
 
     Parameters
     ----------
-    numbers : (n,) atomic numbers; bonds : (b, 2), all of them.
-    positions_A : (k, n, 3); molecules whole.
-    forces_eV_A : (k, n, 3) of the potential they were sampled from, or None.
-    temperature_K : they were sampled at.
-    weights : (k,) what each counts in the likelihood (of a run that was biased), or
-        None.
-    share : of the batches, against other sets of frames.
+    numbers : int64, shape (n,)
+        Atomic numbers.
+    bonds : int64, shape (b, 2)
+        All of them.
+    positions_A : float64, shape (k, n, 3)
+        Molecules whole.
+    forces_eV_A : float64, shape (k, n, 3), or None
+        Of the potential they were sampled from, or None.
+    temperature_K : float
+        They were sampled at.
+    weights : float64, shape (k,), or None
+        What each counts in the likelihood (of a run that was biased), or None.
+    share : float
+        Of the batches, against other sets of frames.
     """
 
     numbers: NDArray[np.int64]

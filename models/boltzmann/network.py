@@ -32,6 +32,7 @@ from torch.nn.functional import silu
 
 from equidrift.models.boltzmann.coordinates import ZMatrix, wrapped
 from equidrift.models.boltzmann.couplings import asinh, bounded, log_cosh, mlp
+from equidrift.models.boltzmann.features import known_features, wave_orders
 from equidrift.models.boltzmann.splines import circular_spline
 
 _TWO_PI = 2 * math.pi
@@ -44,11 +45,18 @@ class FlowConfig:
 
     Parameters
     ----------
-    rows, rotors : of the `ZMatrix`.
-    soft : indices of the torsions that turn, in the order of equation (1).
-    width : of the hidden layers; layers : couplings; bins : of the splines (of a
-        rotor's for a third of the circle); harmonics : of the torsions, as the networks
-        see them.
+    rows, rotors : sequence
+        Of the `ZMatrix`.
+    soft : sequence of int
+        Indices of the torsions that turn, in the order of equation (1).
+    width : int
+        Of the hidden layers.
+    layers : int
+        Couplings.
+    bins : int
+        Of the splines (of a rotor's for a third of the circle).
+    harmonics : int
+        Of the torsions, as the networks see them.
     """
 
     rows: Sequence[Sequence[int]]
@@ -85,13 +93,13 @@ class BoltzmannFlow(nn.Module):
         self.m, self.n_stiff = len(self.soft), 2 * n - 3 + len(self.stiff)
         self.register_buffer("centre", torch.zeros(self.n_stiff))
         self.register_buffer("scale", torch.ones(self.n_stiff))
-        self.orders = _orders(self.m, config.harmonics)
+        self.orders = wave_orders(self.m, config.harmonics)
         width, features = config.width, 2 * len(self.orders)
         self.folds: Tensor
         folds = torch.tensor([3 if k in self.rotors else 1 for k in range(self.m)])
         self.register_buffer("folds", folds, persistent=False)
         self.known: Tensor
-        self.register_buffer("known", _known_features(self.orders, self.m), persistent=False)
+        self.register_buffer("known", known_features(self.orders, self.m), persistent=False)
         self.splines = _spline_weights(self.m, features, config)
         self.trunk = nn.Sequential(
             nn.Linear(1 + features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
@@ -280,7 +288,8 @@ class BoltzmannFlow(nn.Module):
         first, second, last = self.splines
         x = silu(x @ first)
         x = silu(torch.cat([x, one], dim=2) @ second)
-        return (torch.cat([x, one], dim=2) @ last).transpose(0, 1)
+        out: Tensor = (torch.cat([x, one], dim=2) @ last).transpose(0, 1)
+        return out
 
     def _turn(
         self, value: Tensor, numbers: Tensor, folds: Tensor, *, inverse: bool
@@ -341,15 +350,6 @@ class BoltzmannFlow(nn.Module):
         self.triangle.copy_(lower.tril(-1) + torch.diag(lower.diagonal().log()))
 
 
-def _known_features(orders: np.ndarray, m: int) -> Tensor:
-    """Which features (m, 1 + 2 f) each torsion's spline may see: the constant, and those
-    of the torsions before its own.
-    """
-    rows = [[k > np.flatnonzero(row).max(initial=0) for row in orders] for k in range(m)]
-    known = np.array(rows, bool).reshape(m, len(orders))
-    return torch.from_numpy(np.concatenate([np.ones((m, 1)), known, known], axis=1))
-
-
 def _spline_weights(m: int, features: int, config: FlowConfig) -> nn.ParameterList:
     """Three layers of the networks of all m splines side by side; the last starts at
     zero, so that a spline starts as the identity.
@@ -370,16 +370,6 @@ def _shuffles(n_stiff: int, config: FlowConfig) -> list[Tensor]:
     swap = np.roll(np.arange(n_stiff), n_stiff // 2)
     orders = [rng.permutation(n_stiff) if k % 2 else swap for k in range(config.layers)]
     return [torch.from_numpy(order) for order in orders]
-
-
-def _orders(k: int, harmonics: int) -> np.ndarray:
-    """(f, k) whole numbers: the multiples, sums and differences of k angles that the
-    networks see.
-    """
-    eye = np.eye(k, dtype=np.int64)
-    pairs = [eye[i] + sign * eye[j] for i in range(k) for j in range(i) for sign in (1, -1)]
-    rows = [h * row for h in range(1, harmonics + 1) for row in eye] + pairs
-    return np.array(rows, np.int64).reshape(len(rows), k)
 
 
 def _soft_rotors(tree: ZMatrix, soft: np.ndarray) -> dict[int, list[int]]:

@@ -67,4 +67,5 @@ def path_loss(flow: BoltzmannFlow, batch: Batch, likelihood: float = 0.0) -> Ten
     value = -(
         batch.weight * (log_q + log_soft + flow.log_base(0 * batch.y)).detach()
     ).mean()  # log_base of zeros: the constants
-    return surrogate - surrogate.detach() + value
+    out: Tensor = surrogate - surrogate.detach() + value
+    return out

@@ -22,14 +22,14 @@ from torch import Tensor
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
 from equidrift.models.boltzmann.network import BoltzmannFlow, FlowConfig
-from equidrift.models.shared.devices import Device, pick_device
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network, own_random_state
 from equidrift.protocols import BatchedProposer, IndependentProposer
 from equidrift.records import Proposal
 from equidrift.seeds import sample_rng, sample_seeds
 
 Floats = NDArray[np.float64]
-_CHUNK = 1024
+SAMPLES_PER_BATCH = 1024  # geometries in one call of the flow, on a CPU
 _TWO_PI = 2 * math.pi
 
 
@@ -38,11 +38,16 @@ class BoltzmannGenerator:
 
     Parameters
     ----------
-    flow : a trained `BoltzmannFlow`; used in float64.
-    numbers : (n,) atomic numbers; bonds : (b, 2).
-    temperature_K : it was trained for.
-    source : name or path it was loaded from: what a pickle holds instead of the
-        weights.
+    flow : BoltzmannFlow
+        A trained `BoltzmannFlow`; used in float64.
+    numbers : array_like, shape (n,)
+        Atomic numbers.
+    bonds : array_like, shape (b, 2)
+        Pairs of atoms.
+    temperature_K : float
+        It was trained for.
+    source : str or None
+        Name or path it was loaded from: what a pickle holds instead of the weights.
     """
 
     def __init__(
@@ -88,10 +93,14 @@ class BoltzmannGenerator:
 
         Parameters
         ----------
-        n : how many; seed : of the run: sample k is the same whatever n.
-        first_torsion_rad : (low, high), low < high <= low + 2 pi: only samples whose
-            first soft torsion lies there; the density is then that of the flow within
-            this range, so that the mean weight is the configurational integral over it.
+        n : int
+            How many.
+        seed : int
+            Of the run: sample k is the same whatever n.
+        first_torsion_rad : (float, float) or None
+            low < high <= low + 2 pi: only samples whose first soft torsion lies there;
+            the density is then that of the flow within this range, so that the mean
+            weight is the configurational integral over it.
 
         Returns
         -------
@@ -102,8 +111,9 @@ class BoltzmannGenerator:
         """
         n = check_count("n", n)
         positions, densities = [], []
-        for start in range(0, n, _CHUNK):
-            seeds = sample_seeds(seed, start, min(start + _CHUNK, n))
+        size = batch_size(SAMPLES_PER_BATCH, self.device)
+        for start in range(0, n, size):
+            seeds = sample_seeds(seed, start, min(start + size, n))
             draws = [self._draw(sample_rng(int(s))) for s in seeds]
             latent = torch.from_numpy(np.stack([draw[0] for draw in draws])).to(self.device)
             log_mass = 0.0
@@ -132,7 +142,8 @@ class BoltzmannGenerator:
                 f"({self.n_atoms}, 3), in A"
             )
         many = torch.from_numpy(x.reshape(-1, self.n_atoms, 3)).to(self.device)
-        out = torch.cat([self.flow.log_prob(part) for part in many.split(_CHUNK)]).cpu().numpy()
+        parts = torch.split(many, batch_size(SAMPLES_PER_BATCH, self.device))
+        out = torch.cat([self.flow.log_prob(part) for part in parts]).cpu().numpy()
         out[~np.isfinite(out)] = -np.inf
         return out if x.ndim == 3 else out[0]
 
@@ -237,7 +248,8 @@ class BoltzmannProposer(IndependentProposer, BatchedProposer):
 
     Parameters
     ----------
-    generator : or the name or path of its weights.
+    generator : BoltzmannGenerator or str or Path
+        The generator, or the name or path of its weights.
     """
 
     exact = True

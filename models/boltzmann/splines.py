@@ -20,8 +20,11 @@ def circular_spline(x: Tensor, numbers: Tensor, *, inverse: bool) -> tuple[Tenso
 
     Parameters
     ----------
-    x : (k,); numbers : (k, 3 bins), logits of the bins' widths and heights and the
-        slopes at their borders, the first slope also the last.
+    x : Tensor, shape (k,)
+        On the circle.
+    numbers : Tensor, shape (k, 3 bins)
+        Logits of the bins' widths and heights, and the slopes at their borders, the
+        first slope also the last.
     """
     widths, heights, slopes = numbers.chunk(3, dim=1)
     bins = widths.shape[1]

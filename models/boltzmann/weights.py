@@ -70,9 +70,10 @@ def free_energy_difference(
 
     Parameters
     ----------
-    log_w_a, log_w_b : (k,) log-weights of samples drawn within each region, each from a
-        density normalised there (`sample(first_torsion_rad=...)`). For one set of
-        samples over everything give it twice, -inf where a sample is not in the region.
+    log_w_a, log_w_b : array_like, shape (k,)
+        Log-weights of samples drawn within each region, each from a density normalised
+        there (`sample(first_torsion_rad=...)`). For one set of samples over everything
+        give it twice, -inf where a sample is not in the region.
     """
     a, b = (np.asarray(v, np.float64) for v in (log_w_a, log_w_b))
     importance_weights(a), importance_weights(b)  # checks them

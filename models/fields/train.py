@@ -29,8 +29,10 @@ class FieldTraining(TrainingConfig):
     """What a training YAML may say. Unknown keys are errors.
 
     `data` is an .npz file with x, y and, if values are missing, mask, shaped as
-    `FieldModel.fit` takes them; `system` draws fresh functions for each batch instead.
-    `limit`, `base` and `network` are those of `FieldModel.fit`; `start` names weights
+    `FieldModel.fit` takes them; `system` draws fresh functions for each batch instead,
+    each at 1 to `points` points (60, or 110 of a sawtooth or mixture).
+    `limit`, `base` and `network` are those of `FieldModel.fit` (`network` may hold sizes,
+    such as `{width: 48, layers: 4}`); `start` names weights
     whose network, of the same sizes, training starts from. With `kind: atoms` it is
     `atoms.train.AtomTraining` that says it.
     """
@@ -42,10 +44,11 @@ class FieldTraining(TrainingConfig):
     limit: str = "fitted"
     base: Literal["limit", "experts"] = "limit"
     start: str | None = None
-    network: str = Field(default="auto", pattern="^(auto|none)$")  # type: ignore[assignment]
+    network: Literal["auto", "none"] | dict[str, Any] = "auto"  # type: ignore[assignment]
     name: str = Field(default="my-field", pattern=r"^[\w.+-]+$")
     batch: int = Field(default=32, ge=1)
     functions: int = Field(default=KERNEL_FUNCTIONS, ge=2)
+    points: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _one_source(self) -> FieldTraining:
@@ -95,7 +98,7 @@ def _fitted(c: FieldTraining, budget_s: float, how: dict[str, Any]) -> tuple[Fie
     x, y, mask = _drawn(c.system, c.functions, c.seed)
     model = FieldModel.fit(x, y, mask=mask, budget_s=0.0, **options)
     if model.networked:
-        batches = _standard(Functions(c.system, c.batch, c.seed), model)
+        batches = _standard(Functions(c.system, c.batch, c.seed, c.points), model)
         unseen = lambda step: batches(UNSEEN + step)  # noqa: E731
         model.train(batches, budget_s, c.schedule, seed=c.seed, held_out=unseen, **how)
     return model, len(np.asarray(y))

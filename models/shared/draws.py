@@ -9,9 +9,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from equidrift.models.shared.devices import batch_size
 from equidrift.seeds import check_seed, sample_rng, sample_seeds
 
 Noise = Callable[[tuple[int, ...]], NDArray[np.float64]]
+
+
+def in_batches(
+    work: Callable[[slice], Tensor], count: int, size: int, per_batch: int, device: torch.device
+) -> Tensor:
+    """What `work` makes of all rows, in batches that fit the device.
+
+    Parameters
+    ----------
+    work : callable
+        Makes a tensor (rows, ...) of a slice of the rows; each must depend on its row
+        alone.
+    count : int
+        Number of rows, at least 1.
+    size : int
+        Of one row, in the unit of `per_batch`: points, or pairs of them; 0 puts all rows
+        into one batch.
+    per_batch : int
+        What a batch may hold on a CPU; see `batch_size`.
+    device : torch.device
+        Where the work is done.
+    """
+    step = max(1, batch_size(per_batch, device) // size) if size else count
+    return torch.cat([work(slice(k, min(k + step, count))) for k in range(0, count, step)])
 
 
 def stream_draws(
@@ -47,6 +72,7 @@ def normal_draws(
     seed: int,
     like: Tensor,
     noise: Noise | None = None,
+    first: int = 0,
 ) -> Callable[[], Tensor]:
     """A function that gives fresh standard normal noise of a shape at every call.
 
@@ -60,8 +86,10 @@ def normal_draws(
         Whose type and device the noise takes.
     noise : callable, optional
         Gives the noise of a shape in place of the seed's; for tests of equivariance.
+    first : int
+        The sample of the first row, if they are drawn in several batches.
     """
     if noise is not None:
         return lambda: torch.as_tensor(noise(shape), dtype=like.dtype, device=like.device)
-    streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), 0, shape[0])]
+    streams = [sample_rng(int(s)) for s in sample_seeds(check_seed(seed), first, first + shape[0])]
     return stream_draws(streams, shape[1:], like.dtype, like.device)

@@ -17,9 +17,10 @@ from equidrift.models.fields.atoms.data import AtomFields
 from equidrift.models.fields.atoms.network import AtomGram, to_matrix
 from equidrift.models.fields.atoms.objective import AtomDiffusion
 from equidrift.models.fields.atoms.posterior import LEVELS, gp_posterior, offset
+from equidrift.models.fields.functions.data import PAIRS_PER_BATCH
 from equidrift.models.fields.functions.objective import OUNoising
 from equidrift.models.shared.conditioning import conditional_sample
-from equidrift.models.shared.draws import Noise, normal_draws
+from equidrift.models.shared.draws import Noise, in_batches, normal_draws
 
 if TYPE_CHECKING:
     from equidrift.models.fields.atoms.sampler import AtomFieldModel
@@ -52,32 +53,40 @@ class ConditionedAtoms:
 
         Parameters
         ----------
-        steps, corrections, psi : of `conditioning.conditional_sample`; the price is
-            steps (1 + corrections) network calls.
-        noise : gives standard normal arrays of a shape (n, n_atoms, components) in
-            place of the seed's; for tests of equivariance.
+        steps, corrections, psi : int or None, int, float or None
+            Of `conditioning.conditional_sample`; the price is steps (1 + corrections)
+            network calls.
+        noise : Noise or None
+            Gives standard normal arrays of a shape (n, n_atoms, components) in place of
+            the seed's; for tests of equivariance.
         """
         n = check_count("n", n)
         model, data, diffusion = self.model, self.data, self.model.diffusion
         mean, gram = model.law(data)
-        known = (model.standard(data).y - mean).expand(n, -1, -1) * data.mask[..., None]
+        context = (model.standard(data).y - mean) * data.mask[..., None]  # (1, n, p)
         any_known = bool(data.mask.any())
         # Fresh noise on known values breaks, where a field is balanced, what ties them to
         # the free ones: whitened, the joint lies far outside of what the network has seen,
         # and it measured no worse without it (0.01 per number). So it draws the prior alone.
         gaussian = diffusion.gaussian or any_known
-        with torch.no_grad():
-            made = conditional_sample(
+
+        def drawn(rows: slice) -> Tensor:
+            known = context.repeat(rows.stop - rows.start, 1, 1)
+            return conditional_sample(
                 OUNoising(gram, diffusion.schedule, noise_scaled=False),
                 _limit_score if gaussian else _network_score(diffusion, data, gram),
                 known,
                 ~data.mask[0],
                 diffusion.schedule.times(steps or (8 if gaussian else 24), 1e-3),
-                normal_draws(tuple(known.shape), seed, known, noise),
+                normal_draws(tuple(known.shape), seed, known, noise, rows.start),
                 corrections=corrections if any_known else 0,
                 psi=40.0 if psi is None else psi,
                 tau=1.0,
             )
+
+        pairs = 0 if noise is not None else context.shape[1] ** 2  # `noise` is of all samples
+        with torch.no_grad():
+            made = in_batches(drawn, n, pairs, PAIRS_PER_BATCH, context.device)
         return self._as_values((made + mean) * model.scale + self._offset())
 
     def mean_std(self, n: int = 64, seed: int = 0, **options: Any) -> tuple[Array, Array]:

@@ -43,9 +43,12 @@ class AtomFields(Batched):
 
     Parameters
     ----------
-    x : (F, n, 4) positions in A and atomic numbers, 0 where padded.
-    y : (F, n, p) values.
-    mask : (F, n) whether a value is known.
+    x : Tensor, shape (F, n, 4)
+        Positions in A and atomic numbers, 0 where padded.
+    y : Tensor, shape (F, n, p)
+        Values.
+    mask : Tensor, shape (F, n)
+        Whether a value is known.
     """
 
     x: Tensor
@@ -102,9 +105,11 @@ def rmd17(
 
     Parameters
     ----------
-    split : "train" (900 frames), "validation" (the other 100 of the published training
+    split : str
+        "train" (900 frames), "validation" (the other 100 of the published training
         split) or "test" (1000).
-    most : frames, the first ones.
+    most : int or None
+        Frames, the first ones.
     """
     path = folder / "rmd17" / f"rmd17_{molecule}_{'test' if split == 'test' else 'train'}_01.npz"
     if not path.is_file():
@@ -136,8 +141,8 @@ def qm9_charges(folder: Path, split: str, count: int) -> AtomFields:
 
     Parameters
     ----------
-    split : "train", "validation" or "test", by the project's hash of the molecular
-        graph.
+    split : str
+        "train", "validation" or "test", by the project's hash of the molecular graph.
     """
     path = folder / "qm9_130831.npz"
     if not path.is_file():

@@ -102,9 +102,9 @@ def train_limit(
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=short):
             mean, gram = network.law(part.x.float(), part.mask)  # type: ignore[operator]
-        return -gram.log_prob((y - mean) * part.mask[..., None]).sum() / (
-            part.mask.sum() * model.components
-        )
+        count = part.mask.sum() * model.components
+        out: Tensor = -gram.log_prob((y - mean) * part.mask[..., None]).sum() / count
+        return out
 
     def held_out_loss(network: nn.Module, part: AtomFields) -> Tensor:
         return surprise(network, part, run.seed ^ NOISE, short=False)

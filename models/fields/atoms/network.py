@@ -318,10 +318,11 @@ def balance(x: Tensor, rank: Rank) -> Tensor:
         columns = torch.cat([columns, turns.transpose(2, 3)], -1)
     basis = columns.reshape(b, n * p, -1)
     inner = basis.mT @ basis
-    return (
+    out: Tensor = (
         torch.diag_embed(torch.ones(b, n * p, dtype=x.dtype, device=x.device))
         - basis @ torch.linalg.pinv(inner, hermitian=True, rtol=1e-9) @ basis.mT
     )
+    return out
 
 
 class AtomGram(Gram):

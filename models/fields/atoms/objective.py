@@ -44,7 +44,8 @@ class AtomDiffusion(FieldDiffusion):
         ).dtype  # the network is float32 wherever the values are float64
         known = gram.known
         f = self.network(t.to(small), std[:, 0, 0].to(small), u.to(small), mask, known).to(u.dtype)
-        return -u + f / (std.to(u.dtype) + STD_FLOOR)
+        out: Tensor = -u + f / (std.to(u.dtype) + STD_FLOOR)
+        return out
 
     def score(  # type: ignore[override]
         self, t: Tensor, x: Tensor, y: Tensor, mask: Tensor, gram: AtomGram, half: bool = False
@@ -80,8 +81,10 @@ class AtomDiffusion(FieldDiffusion):
         with torch.no_grad():
             mean, gram = self.kernel.law(x.float(), mask)  # type: ignore[operator]
             y = (y - mean) * mask[..., None]
+            out: Tensor
             if self.gaussian:
-                return gram.log_prob(y)
+                out = gram.log_prob(y)
+                return out
             white = gram.whiten(y).float() * mask[..., None]
             process = cast(FieldDiffusion, _White(self, gram))
             found = log_likelihood(process, x, white, mask, **options)
@@ -90,7 +93,8 @@ class AtomDiffusion(FieldDiffusion):
                 .log()
                 .reshape(len(y), -1, self.config.components)
             )
-            return found - (logs * mask[..., None]).sum((1, 2))
+            out = found - (logs * mask[..., None]).sum((1, 2))
+            return out
 
 
 class _White:

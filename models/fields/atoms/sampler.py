@@ -65,10 +65,12 @@ class AtomFieldModel(Saves):
 
     Attributes
     ----------
-    quantity, unit : what a value is, "forces" in "eV/A" for one.
-    means : value taken off the scalars of each element, by atomic number.
-    quantiles : (shares, levels) half widths of intervals over the standard deviation,
-        as validation molecules have them.
+    quantity, unit : str
+        What a value is, "forces" in "eV/A" for one.
+    means : dict or None
+        Value taken off the scalars of each element, by atomic number.
+    quantiles : array_like, shape (shares, levels)
+        Half widths of intervals over the standard deviation, of validation molecules.
     """
 
     diffusion: AtomDiffusion
@@ -132,19 +134,25 @@ class AtomFieldModel(Saves):
 
         Parameters
         ----------
-        numbers : (n,) atomic numbers of all molecules, or one such array per molecule.
-        positions_A, values : one array per molecule, (n, 3) and (n,), (n, 3) or (n, 3,
-            3); NaN is a missing value.
-        rank : "scalar", "vector" or "tensor".
-        balanced : whether values sum to zero over a molecule (and vectors exert no
-            torque); None looks at the data.
-        validation : share of the molecules that calibrates the width of the
-            distribution and is not trained on.
-        budget_s : seconds of training, unless `schedule["steps"]` and
+        numbers : array_like, shape (n,), or sequence of them
+            Atomic numbers of all molecules, or one such array per molecule.
+        positions_A, values : sequence of array_like
+            One array per molecule: (n, 3) in A, and (n,), (n, 3) or (n, 3, 3); NaN is a
+            missing value.
+        rank : str
+            "scalar", "vector" or "tensor".
+        balanced : bool or None
+            Whether values sum to zero over a molecule (and vectors exert no torque);
+            None looks at the data.
+        validation : float
+            Share of the molecules that calibrates the width and is not trained on.
+        budget_s : float
+            Seconds of training, unless `schedule["steps"]` and
             `score_schedule["steps"]` say how long.
-        config : sizes, as in `atom_network.AtomConfig`. schedule, score_schedule : of
-            `Schedule`, for the GP and for the score.
-        out : folder of checkpoints. resume : go on from those there.
+        config, schedule, score_schedule : dict or None
+            Sizes, as in `AtomConfig`; fields of `Schedule` for the GP and for the score.
+        out, resume : Path or str or None, bool
+            Folder of checkpoints, and whether to go on from those there.
 
         Raises
         ------
@@ -228,9 +236,13 @@ class AtomFieldModel(Saves):
 
         Parameters
         ----------
-        values : (n,), (n, 3) or (n, 3, 3), NaN where not known.
-        given : (n,) bool, or indices of the atoms whose values are known; all that are
-            not NaN where None.
+        numbers, positions_A : array_like, shape (n,) and (n, 3)
+            Atomic numbers, and positions in A.
+        values : array_like, shape (n,), (n, 3) or (n, 3, 3)
+            NaN where not known.
+        given : array_like or None
+            bool (n,), or indices of the atoms whose values are known; all that are not NaN
+            where None.
 
         Raises
         ------

@@ -68,7 +68,8 @@ class AtomScore(nn.Module):
         vectors = self.enter_vector(lines)
         for layer in self.layers:
             hidden, vectors = layer(hidden, vectors, *pairs)
-        return (self._leaving(hidden, vectors) + self.gate(hidden) * u) * here
+        out: Tensor = (self._leaving(hidden, vectors) + self.gate(hidden) * u) * here
+        return out
 
     def _entering(self, u: Tensor, here: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
         """Invariants (B, n, .) and vectors (B, n, 3, .) of the noisy values and of the

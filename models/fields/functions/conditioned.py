@@ -13,11 +13,11 @@ from torch import Tensor
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.data import as_fields, first_equal
+from equidrift.models.fields.functions.data import PAIRS_PER_BATCH, as_fields, first_equal
 from equidrift.models.fields.functions.gram import Gram
 from equidrift.models.fields.functions.objective import FieldDiffusion, OUNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
-from equidrift.models.shared.draws import Noise, normal_draws
+from equidrift.models.shared.draws import Noise, in_batches, normal_draws
 
 if TYPE_CHECKING:
     from equidrift.models.fields.functions.sampler import FieldModel
@@ -85,30 +85,43 @@ class Conditioned:
         InputError
             for points that do not fit, or lie too far apart.
         """
-        model, n, usual = self.model, check_count("n", n), self.model.usual_steps()
+        model, n = self.model, check_count("n", n)
         points, where, free = self._layout(x_query, extrapolate)
-        gaussian = model.diffusion.gaussian
         dtype = dtype or (torch.float32 if model.networked else torch.float64)
         x = torch.as_tensor(points, dtype=dtype, device=model.device)[None]
-        known = x.new_zeros(n, len(points), model.components)
-        known[:, ~free] = x.new_tensor((self.y - model.centre) / model.scale)
-        gram = model.diffusion.kernel.gram(x)
-        corrections = usual[1] if corrections is None else corrections
+        context = x.new_zeros(len(points), model.components)
+        context[~free] = x.new_tensor((self.y - model.centre) / model.scale)
+        noising, score, times = self._reverse(x, steps)
+        options = self._corrections(corrections, psi) | {"tau": tau, "mode": mode, "ode": ode}
+
+        def drawn(rows: slice) -> Tensor:
+            known = context.repeat(rows.stop - rows.start, 1, 1)
+            draw = normal_draws(tuple(known.shape), seed, known, noise, rows.start)
+            return conditional_sample(noising, score, known, free, times, draw, **options)
+
+        pairs = 0 if noise is not None else len(points) ** 2  # `noise` is of all samples
         with torch.no_grad():
-            made = conditional_sample(
-                OUNoising(gram, model.diffusion.schedule, noise_scaled=not gaussian),
-                _score(model.diffusion, x, gram),
-                known,
-                free,
-                model.diffusion.schedule.times(steps or usual[0], LAST_STD[gaussian]),
-                normal_draws(tuple(known.shape), seed, known, noise),
-                corrections=corrections if len(self.x) else 0,
-                psi=usual[2] if psi is None else psi,
-                tau=tau,
-                mode=mode,
-                ode=ode,
-            )
+            made = in_batches(drawn, n, pairs, PAIRS_PER_BATCH, model.device)
         return np.asarray(made[:, where].double().cpu().numpy() * model.scale + model.centre)
+
+    def _reverse(
+        self, x: Tensor, steps: int | None
+    ) -> tuple[OUNoising, Callable[[Tensor, float], Tensor], list[float]]:
+        """Forward process and score at points x (1, k, d), and the times of the steps."""
+        diffusion = self.model.diffusion
+        gaussian, gram = diffusion.gaussian, diffusion.kernel.gram(x)
+        noising = OUNoising(gram, diffusion.schedule, noise_scaled=not gaussian)
+        times = diffusion.schedule.times(steps or self.model.usual_steps()[0], LAST_STD[gaussian])
+        return noising, _score(diffusion, x, gram), times
+
+    def _corrections(self, corrections: int | None, psi: float | None) -> dict[str, Any]:
+        """How many Langevin steps there are after each outer step, and their sum."""
+        _, usual, usual_psi = self.model.usual_steps()
+        count = usual if corrections is None else corrections
+        return {
+            "corrections": count if len(self.x) else 0,
+            "psi": usual_psi if psi is None else psi,
+        }
 
     def _layout(
         self, x_query: ArrayLike, extrapolate: bool

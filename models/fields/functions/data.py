@@ -21,6 +21,7 @@ from equidrift.models.fields.functions.kernels import Kernel, make_kernel
 
 NOISE = 0.05**2
 SAWTOOTH_VARIANCE = 0.07965
+PAIRS_PER_BATCH = 1_000_000  # pairs of points of the samples in one call, on a CPU
 SYSTEMS_1D = ("se", "matern52", "weakly-periodic", "sawtooth", "mixture")
 SYSTEMS_2D = ("2d-se", "2d-curl-free", "2d-div-free")
 RADIUS, NOISE_2D = 10.0, 0.02
@@ -143,12 +144,14 @@ def as_fields(
 
     Parameters
     ----------
-    x : (n,), (n, d) or (F, n, d) points; without F they are the same for every
-        function.
-    y : (n,), (F, n) or (F, n, p) values; NaN counts as missing.
-    mask : (F, n) bool, True where a value is known; all of the finite ones where it is
-        not given.
-    dimension, components : what a model was made for.
+    x : array_like, shape (n,), (n, d) or (F, n, d)
+        Points; without F they are the same for every function.
+    y : array_like, shape (n,), (F, n) or (F, n, p), or None
+        Values; NaN counts as missing.
+    mask : array_like, shape (F, n), or None
+        True where a value is known; all of the finite ones if it is not given.
+    dimension, components : int or None
+        What a model was made for.
 
     Raises
     ------

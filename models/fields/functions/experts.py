@@ -38,9 +38,12 @@ class Experts(nn.Module):
 
     Parameters
     ----------
-    kernels : the stationary experts.
-    span : largest extent of a function; None leaves the harmonic expert out.
-    band : (lowest, highest) fundamental frequency.
+    kernels : sequence of Kernel
+        The stationary experts.
+    span : float or None
+        Largest extent of a function; None leaves the harmonic expert out.
+    band : (float, float)
+        Lowest and highest fundamental frequency.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Experts(nn.Module):
         if all(bool((u == u[:1]).all()) for u in everything):  # one set of Gram matrices for all
             x, mask, alpha, std = (u[:1] for u in everything)
             return (self.parts(x, y, mask, alpha, std)[0] + self.log_weight).logsumexp(-1)
-        rows = [u.split(1) for u in (x, y, mask, alpha, std)]
+        rows = [torch.split(u, 1) for u in (x, y, mask, alpha, std)]
         return torch.cat(
             [
                 (self.parts(*row)[0] + self.log_weight).logsumexp(-1)
@@ -147,7 +150,7 @@ class Experts(nn.Module):
         grid = low + width * (cell + 0.5)
         noise = s2 + a2 * self.log_noise.exp()
         coarse = torch.cat(
-            [self._given(part[None], x, y, mask, a2, noise) for part in grid.split(256)], 1
+            [self._given(part[None], x, y, mask, a2, noise) for part in torch.split(grid, 256)], 1
         )  # (B, cells)
         if float(noise) > COARSE**2:  # peaks are broader than cells
             return coarse.logsumexp(1) - math.log(cells), grid[coarse.argmax(1)]
@@ -236,7 +239,8 @@ class Experts(nn.Module):
             2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
             + count * (2 * math.pi * noise).log()
         )
-        return -0.5 * (quadratic + logs)
+        out: Tensor = -0.5 * (quadratic + logs)
+        return out
 
     def amplitudes(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """Mean squares (B, 2 H + 1) of the waves' amplitudes given fields (B, n, 1) and
@@ -251,7 +255,8 @@ class Experts(nn.Module):
             torch.eye(2 * HARMONICS + 1, dtype=torch.float64, device=x.device) + product / noise
         )
         mean = (covariance @ waves.mT @ (y * keep[..., None]))[..., 0] / noise
-        return (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
+        out: Tensor = (mean.square() + covariance.diagonal(dim1=1, dim2=2)) * root.square()
+        return out
 
     def quieter(self, f: Tensor, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
         """The variance of the noise under which fields (B, n, 1) of frequencies f (B,)
@@ -313,7 +318,7 @@ def _expectation(experts: Experts, x: Tensor, y: Tensor, mask: Tensor) -> tuple[
     and the harmonic expert take their new values.
     """
     one = torch.ones(1, 1, 1, dtype=torch.float64, device=x.device)
-    singles = zip(x.split(1), y.split(1), mask.split(1), strict=True)
+    singles = zip(torch.split(x, 1), torch.split(y, 1), torch.split(mask, 1), strict=True)
     rows = [experts.parts(*single, one, 0 * one) for single in singles]
     logs = torch.cat([row[0] for row in rows]) + experts.log_weight
     share = (logs - logs.logsumexp(-1, keepdim=True)).exp()

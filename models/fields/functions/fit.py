@@ -4,8 +4,8 @@ values, the limiting kernel, experts, batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from equidrift.errors import InputError
+from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.fields.functions.data import as_fields
 from equidrift.models.fields.functions.experts import expert_family, fit_experts
 from equidrift.models.fields.functions.kernels import (
@@ -32,6 +32,7 @@ from equidrift.models.shared.split import HELD_OUT, split
 from equidrift.weights import load_weights
 
 Array = NDArray[np.float64]
+Network = NetworkConfig | Mapping[str, Any] | str  # a mapping: sizes other than the usual ones
 Draw = Callable[[int], tuple[Tensor, Tensor, Tensor]]  # step -> points, values, mask
 
 
@@ -101,7 +102,7 @@ def first_diffusion(
     data: Standard,
     limit: str | Kernel,
     base: Literal["limit", "experts"],
-    network: NetworkConfig | str,
+    network: Network,
     seed: int,
 ) -> FieldDiffusion:
     """The diffusion with its limiting kernel and experts fitted, and a network of
@@ -204,12 +205,26 @@ def limiting_kernel(limit: str | Kernel, data: Standard, period: float | None) -
     return make_kernel(limit, data.components, length=data.span / 10)
 
 
-def sizes_of(network: NetworkConfig | str, data: Standard) -> NetworkConfig:
-    """The sizes of the network asked for. Raises `InputError` for another name."""
+def sizes_of(network: Network, data: Standard) -> NetworkConfig:
+    """The sizes of the network asked for.
+
+    Raises
+    ------
+    InputError
+        for another name, or a size that a network has not.
+    """
     if isinstance(network, NetworkConfig):
         return network
+    if isinstance(network, Mapping):
+        known = {field.name for field in fields(NetworkConfig)} - {"components", "dimension"}
+        for name in network:
+            if name not in known:
+                raise UnknownNameError("size of a network", name, known)
+        return replace(sizes_of("auto", data), **network)
     if network not in ("auto", "none"):
-        raise InputError(f"network must be 'auto', 'none' or a NetworkConfig, not {network!r}")
+        raise InputError(
+            f"network must be 'auto', 'none', sizes or a NetworkConfig, not {network!r}"
+        )
     span, spacing = data.span, data.spacing
     shape: dict[str, Any] = {
         "kind": "attention",

@@ -102,7 +102,8 @@ class Gram:
         solved = torch.linalg.solve_triangular(
             factor.mT if transposed else factor, flat, upper=transposed
         )
-        return solved.reshape(y.shape)
+        out: Tensor = solved.reshape(y.shape)
+        return out
 
     def solve(self, y: Tensor) -> Tensor:
         """K^-1 y."""
@@ -193,4 +194,5 @@ def _symmetric_root(matrix: Tensor, variance: float) -> Tensor:
             f"the Gram matrix is not positive (smallest eigenvalue {least}); check the points for "
             "NaN and repeats"
         )
-    return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+    out: Tensor = (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+    return out

@@ -32,12 +32,16 @@ class Kernel(nn.Module):
 
     Parameters
     ----------
-    kinds : names of `SCALAR` (p = 1, or the same for each component) or of `VECTOR` (p
-        = dimension of the points).
-    variance, length, period : of each term; `period` is that of the periodic kinds and
-        of the cosine of "spectral".
-    inner : length scale of the periodic factor, on the scale of its argument.
-    noise : variance of the white part.
+    kinds : sequence of str
+        Names of `SCALAR` (p = 1, or the same for each component) or of `VECTOR` (p =
+        dimension of the points).
+    variance, length, period : sequence of float or float
+        Of each term; `period` is that of the periodic kinds and of the cosine of
+        "spectral".
+    inner : float
+        Length scale of the periodic factor, on the scale of its argument.
+    noise : float
+        Variance of the white part.
     """
 
     def __init__(
@@ -275,10 +279,12 @@ def fit_kernel(  # noqa: PLR0913 - data and settings, by name
 
     Parameters
     ----------
-    x, y, mask : (F, n, d), (F, n, p), (F, n) functions; the values should have a
-        variance near 1.
-    share : (F,) what each function counts; 1 where not given.
-    noise_floor : least variance of the white part, which keeps Gram matrices regular.
+    x, y, mask : Tensor, shape (F, n, d), (F, n, p) and (F, n)
+        Functions; the values should have a variance near 1. No mask: all are known.
+    share : Tensor, shape (F,), or None
+        What each function counts; 1 if not given.
+    noise_floor : float
+        Least variance of the white part, which keeps Gram matrices regular.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
     weights = torch.ones(len(x), device=x.device) if share is None else share
@@ -293,7 +299,7 @@ def fit_kernel(  # noqa: PLR0913 - data and settings, by name
         chosen = None if mask is None else mask[pick]
         loss = _negative_likelihood(kernel, x[pick].double(), y[pick].double(), chosen)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         if all(bool(torch.isfinite(p.grad).all()) for p in parameters if p.grad is not None):
             optimiser.step()
         with torch.no_grad():

@@ -28,10 +28,13 @@ def log_likelihood(
 
     Parameters
     ----------
-    probes : Rademacher probes of Hutchinson's estimate of the divergence; 0 takes the
-        exact trace; None the trace for up to `EXACT_VALUES` values and 8 probes above.
-    first_std : noise factor at which the data is taken to be.
-    generator : of the probes.
+    probes : int or None
+        Rademacher probes of Hutchinson's estimate of the divergence; 0 takes the exact
+        trace; None the trace for up to `EXACT_VALUES` values and 8 probes above.
+    first_std : float
+        Noise factor at which the data is taken to be.
+    generator : torch.Generator or None
+        Of the probes.
 
     Returns
     -------

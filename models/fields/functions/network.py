@@ -20,25 +20,23 @@ from equidrift.models.shared.backbones.radial import VectorLayer
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of a field network; `wave` is the range of wavelengths (attention) or the
-    cutoff (vectors), in units of the points.
+    """Sizes of a field network.
 
-    kind : "attention" for scalar fields in any dimension and for tracks, "vector" for
-        vector fields, "none" for no network, "plain" for attention that knows no
-        symmetry (a baseline, for values of any number of components).
-    features : further inputs a point ("attention"), which the caller hands over.
+    `kind` is "attention" for scalar fields in any dimension and for tracks, "vector" for
+    vector fields, "plain" for attention that knows no symmetry (a baseline, for values
+    of any number of components), "none" for no network.
     """
 
     kind: str = "attention"
-    width: int = 96
+    width: int = 96  # of the state of a point
     layers: int = 4
-    heads: int = 4
-    components: int = 1
-    dimension: int = 1
-    wave_min: float = 0.03
-    wave_max: float = 16.0
-    radial: int = 12
-    features: int = 0
+    heads: int = 4  # of the attention
+    components: int = 1  # numbers in a value
+    dimension: int = 1  # coordinates of a point
+    wave_min: float = 0.03  # shortest wavelength ("attention"), in units of the points
+    wave_max: float = 16.0  # longest one, or the cutoff ("vector")
+    radial: int = 12  # functions of a distance ("vector"), or waves ("plain")
+    features: int = 0  # further inputs per point ("attention"), which the caller gives
 
 
 def make_network(config: NetworkConfig) -> nn.Module:
@@ -122,6 +120,7 @@ class BiDimensionalAttention(nn.Module):
         """f (B, n, p) of times and noise factors (B,), points (B, n, d), fields (B, n,
         p), mask (B, n) and features (B, n, k).
         """
+        x, features = self._seen(x, features)
         inputs = [y, y / (std[:, None, None] + 0.05), *([] if features is None else [features])]
         h = self.enter(torch.cat(inputs, -1))[:, :, None].expand(-1, -1, x.shape[-1], -1)
         time = self.time(time_features(t, std, 64))
@@ -133,7 +132,12 @@ class BiDimensionalAttention(nn.Module):
         for block in self.blocks:
             h, skip = block(h, time, turn, mask)
             skips = skips + skip
-        return self.leave((skips / math.sqrt(len(self.blocks))).mean(2)).to(y.dtype)
+        f: Tensor = self.leave((skips / math.sqrt(len(self.blocks))).mean(2)).to(y.dtype)
+        return f
+
+    def _seen(self, x: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The points that turn the features, and the features that are read."""
+        return x, features
 
 
 class PlainAttention(BiDimensionalAttention):
@@ -147,24 +151,13 @@ class PlainAttention(BiDimensionalAttention):
         )
         self.config = config
 
-    def forward(
-        self,
-        t: Tensor,
-        std: Tensor,
-        x: Tensor,
-        y: Tensor,
-        mask: Tensor,
-        features: Tensor | None = None,  # noqa: ARG002 - made here, but the base's signature
-    ) -> Tensor:
-        """f (B, n, p), as in `BiDimensionalAttention`; nothing is turned, the
-        coordinates come as waves of several lengths.
-        """
+    def _seen(self, x: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Nothing is turned; the coordinates come as waves of several lengths."""
+        del features
         low, high = math.log(self.config.wave_min), math.log(self.config.wave_max)
         length = torch.linspace(low, high, self.config.radial, device=x.device).exp()
         phase = (2 * math.pi * x[..., None] / (4 * length)).flatten(2)
-        return super().forward(
-            t, std, torch.zeros_like(x[..., :1]), y, mask, torch.cat([phase.sin(), phase.cos()], -1)
-        )
+        return torch.zeros_like(x[..., :1]), torch.cat([phase.sin(), phase.cos()], -1)
 
 
 class _Block(nn.Module):
@@ -219,7 +212,8 @@ class _Attention(nn.Module):
         out = out.reshape(b, a, self.heads, n, -1).transpose(2, 3)
         if turn is not None:
             out = _rotate(out, cos, -sin)
-        return self.out(out.reshape(b, a, n, c))
+        made: Tensor = self.out(out.reshape(b, a, n, c))
+        return made
 
 
 def _rotate(u: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -278,4 +272,5 @@ class VectorNetwork(nn.Module):
         )
         for layer in self.layers:
             s, v = layer(s, v, filters, line)
-        return (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
+        out: Tensor = (self.leave(v)[..., 0] * keep[..., None]).to(y.dtype)
+        return out

@@ -80,11 +80,14 @@ class OUNoising:
 
     Parameters
     ----------
-    gram : of all points, context and queries, the limiting kernel's.
-    schedule : beta(t).
-    noise_scaled : whether Langevin steps are scaled by the noise's variance 1 -
-        exp(-B). Where the limiting GP is far from the data (white, say) that is what
-        keeps them stable; where it has been fitted to the data, steps need no scaling.
+    gram : Gram
+        Of all points, context and queries, the limiting kernel's.
+    schedule : LinearBeta
+        beta(t).
+    noise_scaled : bool
+        Whether Langevin steps are scaled by the noise's variance 1 - exp(-B). Where the
+        limiting GP is far from the data (white, say) that is what keeps them stable;
+        where it has been fitted to the data, steps need no scaling.
     """
 
     def __init__(self, gram: Gram, schedule: LinearBeta, noise_scaled: bool = True):
@@ -164,12 +167,11 @@ def preconditioned(
     if kind == "y0":
         clean = output + alpha * y if residual else output
         return -(y - alpha * clean) / std.square()
-    score = {
-        "none": gram.mul,
-        "preconditioned-s": gram.root_cheap,
-        "preconditioned-k": lambda f: f,
-    }[kind](output)
-    return score - y if residual else score
+    if kind == "none":
+        output = gram.mul(output)
+    elif kind == "preconditioned-s":
+        output = gram.root_cheap(output)
+    return output - y if residual else output
 
 
 def denoising_loss(
@@ -239,7 +241,8 @@ class AnalyticScore:
             operator = torch.linalg.solve(
                 alpha**2 * k_data + std**2 * k_limit, k_limit
             )  # (A^-1 K)^T = K A^-1
-            return -(y.reshape(len(y), -1) @ operator[0]).reshape(y.shape)
+            out: Tensor = -(y.reshape(len(y), -1) @ operator[0]).reshape(y.shape)
+            return out
 
         return score
 

@@ -18,10 +18,11 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.models.fields.cards import Saves, field_card
 from equidrift.models.fields.functions.conditioned import Conditioned
-from equidrift.models.fields.functions.data import as_array, as_fields, first_equal
+from equidrift.models.fields.functions.data import PAIRS_PER_BATCH, as_array, as_fields, first_equal
 from equidrift.models.fields.functions.experts import Experts
 from equidrift.models.fields.functions.fit import (
     Batch,
+    Network,
     first_diffusion,
     standardised,
     start_from,
@@ -33,6 +34,7 @@ from equidrift.models.fields.functions.network import NetworkConfig, NoNetwork
 from equidrift.models.fields.functions.objective import FieldDiffusion, LinearBeta
 from equidrift.models.shared.config import make_schedule
 from equidrift.models.shared.devices import Device, pick_device
+from equidrift.models.shared.draws import in_batches
 from equidrift.models.shared.run import fit, load_network
 from equidrift.models.shared.trainer import Progress, Trainer, stepped
 from equidrift.seeds import check_seed
@@ -51,10 +53,13 @@ class FieldModel(Saves):
 
     Attributes
     ----------
-    diffusion : limiting kernel and network.
-    centre, scale : what is taken off the values, and what they are divided by.
-    span : largest extent of a training function along one coordinate; farther points
-        than that are refused.
+    diffusion : FieldDiffusion
+        Limiting kernel and network.
+    centre, scale : float
+        What is taken off the values, and what they are divided by.
+    span : float
+        Largest extent of a training function along one coordinate; farther points than
+        that are refused.
     """
 
     diffusion: FieldDiffusion
@@ -90,7 +95,7 @@ class FieldModel(Saves):
         limit: str | Kernel = "fitted",
         base: Literal["limit", "experts"] = "limit",
         start: str | Path | None = None,
-        network: NetworkConfig | str = "auto",
+        network: Network = "auto",
         budget_s: float = 60.0,
         schedule: dict[str, Any] | None = None,
         batch: int = 32,
@@ -103,29 +108,38 @@ class FieldModel(Saves):
 
         Parameters
         ----------
-        x : (n, d) points that all functions share, or (F, n, d). A 1D array stands for
-            (n, 1).
-        y : (F, n) or (F, n, p) values; NaN is missing.
-        mask : (F, n) bool, True where a value is known.
-        vector : the values are vectors that turn with the points (p = d); otherwise
-            scalars (p = 1).
-        limit : limiting kernel: "fitted" to the data by maximum marginal likelihood, a
+        x : array_like, shape (n, d)
+            Points that all functions share, or (F, n, d). A 1D array stands for (n, 1).
+        y : array_like, shape (F, n) or (F, n, p)
+            Values; NaN is missing.
+        mask : array_like, shape (F, n), or None
+            True where a value is known.
+        vector : bool
+            The values are vectors that turn with the points (p = d); otherwise scalars
+            (p = 1).
+        limit : str or Kernel
+            Limiting kernel: "fitted" to the data by maximum marginal likelihood, a
             `Kernel` in the units of standardised values, or a name of `make_kernel`
             ("white", "noisy-se", ...), for which the length scale is a tenth of the
             span.
-        base : what a network of zeros stands for: "limit", the limiting GP, or
-            "experts", a mixture of GPs that is learned first, for functions of one
-            coordinate that are of several kinds, or periodic with periods of their own.
-            The limit then is white.
-        start : name or path of a model whose network, of the same sizes, training
-            starts from.
-        network : what learns how the data differs from the base: "auto", "none" (a GP,
-            seconds) or a `NetworkConfig`.
-        budget_s : seconds of training of the network, or None in `schedule["steps"]`'s
-            favour.
-        schedule : settings of `models.shared.trainer.Schedule`.
-        out : folder of checkpoints; a temporary one if not given. resume : go on from
-            the one there.
+        base : {"limit", "experts"}
+            What a network of zeros stands for: "limit", the limiting GP, or "experts",
+            a mixture of GPs that is learned first, for functions of one coordinate that
+            are of several kinds, or periodic with periods of their own. The limit then
+            is white.
+        start : str or Path or None
+            Name or path of a model whose network, of the same sizes, training starts
+            from.
+        network : Network
+            What learns how the data differs from the base: "auto", "none" (a GP,
+            seconds), a mapping of sizes other than those of "auto", such as {"width":
+            48}, or a `NetworkConfig`.
+        budget_s : float
+            Seconds of training of the network, or None in `schedule["steps"]`'s favour.
+        schedule : dict or None
+            Settings of `models.shared.trainer.Schedule`.
+        out, resume : Path or str or None, bool
+            Folder of checkpoints (None: a temporary one), and whether to go on there.
 
         Raises
         ------
@@ -276,14 +290,20 @@ class FieldModel(Saves):
         ]
         # float64 for the Gram matrices of a GP, float32 where a network sets the pace
         dtype = torch.float32 if self.networked else torch.float64
-        found = log_likelihood(
-            self.diffusion,
-            torch.tensor(x_, dtype=dtype, device=self.device),
-            values.to(dtype),
-            mask_,
-            **options,
+        points = torch.tensor(x_, dtype=dtype, device=self.device)
+
+        def found_of(rows: slice) -> Tensor:
+            return log_likelihood(
+                self.diffusion, points[rows], values[rows].to(dtype), mask_[rows], **options
+            )
+
+        # the signs of a network's estimate are drawn for all functions at once
+        size = 0 if self.networked else (x_.shape[1] * self.components) ** 2
+        found = in_batches(found_of, len(x_), size, PAIRS_PER_BATCH, self.device)
+        out: Array = found.double().cpu().numpy() - known.sum(-1) * self.components * math.log(
+            self.scale
         )
-        return found.double().cpu().numpy() - known.sum(-1) * self.components * math.log(self.scale)
+        return out
 
     def card(self, **more: Any) -> dict[str, Any]:
         """The model card: what `load` needs, and what `equidrift models` shows."""

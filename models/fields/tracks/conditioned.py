@@ -13,10 +13,10 @@ from torch import Tensor
 
 from equidrift.arguments import check_count
 from equidrift.errors import InputError
-from equidrift.models.fields.functions.data import as_array
+from equidrift.models.fields.functions.data import PAIRS_PER_BATCH, as_array
 from equidrift.models.fields.tracks.sphere import SphereNoising
 from equidrift.models.shared.conditioning import Mode, conditional_sample
-from equidrift.models.shared.draws import normal_draws
+from equidrift.models.shared.draws import in_batches, normal_draws
 
 if TYPE_CHECKING:
     from equidrift.models.fields.tracks.sampler import TrackModel
@@ -76,18 +76,23 @@ class ConditionedTrack:
                 f"{asked}, the model has seen {self.model.span:.4g}; ask for less at a time"
             )
         device = self.model.device
-        known = torch.zeros(n, len(moments), 3, device=device)
-        known[:, where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32, device=device)
+        context = torch.zeros(len(moments), 3, device=device)
+        context[where[: len(self.t)]] = torch.tensor(self.y, dtype=torch.float32, device=device)
         free = torch.ones(len(moments), dtype=torch.bool, device=device)
         free[where[: len(self.t)]] = False
-        draw = normal_draws(tuple(known.shape), seed, known)
         options: dict[str, Any] = {
             "corrections": corrections if len(self.t) else 0,
             "psi": psi,
             "tau": tau,
             "mode": mode,
         }
-        made = complete(self.model, moments, known, free, draw, steps=steps, **options)
+
+        def drawn(rows: slice) -> Tensor:
+            known = context.repeat(rows.stop - rows.start, 1, 1)
+            draw = normal_draws(tuple(known.shape), seed, known, first=rows.start)
+            return complete(self.model, moments, known, free, draw, steps=steps, **options)
+
+        made = in_batches(drawn, n, len(moments) ** 2, PAIRS_PER_BATCH, device)
         return np.asarray(made[:, where[len(self.t) :]].double().cpu().numpy())
 
 
@@ -141,4 +146,5 @@ def as_tracks(tracks: ArrayLike, n: int) -> NDArray[np.float64]:
             f"tracks must be unit vectors, not of length {found}; data.unit_vectors makes them of "
             "degrees"
         )
-    return y / length[..., None]
+    out: NDArray[np.float64] = y / length[..., None]
+    return out

@@ -86,7 +86,8 @@ class TrackPrior(nn.Module):
         )
         # the network's errors of slow modes are multiplied by what a mode's variance is over the
         # noise's
-        return vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
+        out: Tensor = vectors * values.clamp(min=0, max=FASTEST * variance).sqrt()[:, None]
+        return out
 
 
 def time_kernel(span: float) -> Kernel:

@@ -32,14 +32,16 @@ def exp_map(y: Tensor, v: Tensor) -> Tensor:
     """The point reached from y along the geodesic with tangent v."""
     length = v.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     moved = length.cos() * y + length.sin() * v / length
-    return moved / moved.norm(dim=-1, keepdim=True)
+    out: Tensor = moved / moved.norm(dim=-1, keepdim=True)
+    return out
 
 
 def log_map(y: Tensor, z: Tensor) -> Tensor:
     """The tangent at y of the geodesic to z, as long as the way."""
     towards = tangent(y, z)
     sine, cosine = towards.norm(dim=-1, keepdim=True), (y * z).sum(-1, keepdim=True)
-    return torch.atan2(sine, cosine) * towards / sine.clamp(min=1e-12)
+    out: Tensor = torch.atan2(sine, cosine) * towards / sine.clamp(min=1e-12)
+    return out
 
 
 def heat_score(y: Tensor, origin: Tensor, variance: Tensor) -> Tensor:
@@ -133,7 +135,8 @@ class SphereNoising:
 
     def prior(self, noise: Tensor) -> Tensor:
         """Uniform points."""
-        return noise / noise.norm(dim=-1, keepdim=True)
+        out: Tensor = noise / noise.norm(dim=-1, keepdim=True)
+        return out
 
     def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
         """Brownian motion, drawn exactly (`heat_draw`)."""

@@ -311,7 +311,11 @@ def test_repeated_points_and_context_points() -> None:
         (lambda m: m.sample([0.0], steps=2, mode="both"), "unknown context noise 'both'"),
         (
             lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], network="small"),
-            "network must be 'auto', 'none' or a NetworkConfig",
+            "network must be 'auto', 'none', sizes or a NetworkConfig",
+        ),
+        (
+            lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], network={"wide": 9}),
+            "size of a network 'wide'",
         ),
         (
             lambda m: FieldModel.fit([0.0, 1.0], [[1.0, 2.0]], limit=make_kernel("se", 2)),

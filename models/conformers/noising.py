@@ -24,7 +24,8 @@ class ToClean:
 
     def transition(self, y: Tensor, earlier: float, later: float, noise: Tensor) -> Tensor:
         """Noise of level `later` on what has noise of level `earlier`."""
-        return y + (later**2 - earlier**2) ** 0.5 * noise
+        out: Tensor = y + (later**2 - earlier**2) ** 0.5 * noise
+        return out
 
     def reverse(
         self,

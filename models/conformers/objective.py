@@ -181,11 +181,9 @@ def refiner_start(
         return clean + rng.uniform(0.0, 0.25) * rng.standard_normal(clean.shape)
     chosen = starts[0 if len(starts) == 1 or rng.random() < 0.65 else 1]
     share = 1.0 if kind < 0.7 else rng.uniform(0.0, 1.0)
-    return (
-        clean
-        + share * (chosen - clean)
-        + rng.choice([0.0, 0.01, 0.04]) * rng.standard_normal(clean.shape)
-    )
+    noise_A = float(rng.choice([0.0, 0.01, 0.04])) * rng.standard_normal(clean.shape)
+    start: NDArray[Any] = clean + share * (chosen - clean) + noise_A
+    return start
 
 
 def refiner_loss(network: nn.Module, example: Example) -> Tensor:

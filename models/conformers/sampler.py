@@ -18,6 +18,7 @@ from equidrift.checks.conditions import Conditions, Known
 from equidrift.errors import InputError
 from equidrift.models.conformers.held import held_tensors, origin, turned_rows
 from equidrift.models.conformers.noising import ToClean
+from equidrift.models.conformers.refiner import Job, Refinement, StepRefiner
 from equidrift.models.shared.backbones.conformer import ConformerNetwork
 from equidrift.models.shared.conditioning import conditional_sample
 from equidrift.models.shared.devices import Device, batch_size, pick_device
@@ -41,12 +42,10 @@ from equidrift.protocols import (
     BatchedConformerModel,
     Callback,
     DenoisingConformerModel,
-    Refiner,
 )
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.seeds import sample_rng
 
-Job = tuple[Molecule, NDArray[Any]]
 TAU_A = 1.0  # noise level below which the conditional sampler corrects
 PAIRS_PER_BATCH = 12_000  # n x n x molecules: keeps the pair tensors in the cache of a core
 
@@ -102,44 +101,17 @@ class NetworkModel:
         return torch.full((count,), self.level, dtype=torch.long, device=self.device)
 
 
-class RefinerModel(NetworkModel, Refiner):
+class RefinerModel(NetworkModel, StepRefiner):
     """Moves conformers into the nearest minimum of a level of theory (GFN2-xTB), graph
     and stereo kept.
     """
 
     task = "refine"
-    default_steps = 2
+    default_steps = 2  # calls of the network
+    most_steps = 8
 
-    def refine_many(
-        self,
-        jobs: Sequence[Job],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-        known: Sequence[Known] | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """Refine conformers.
-
-        Parameters
-        ----------
-        jobs : sequence of (Molecule, positions_A)
-            (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay
-            NaN.
-        steps : int or None
-            Network calls, 1 to 8, 2 where None; each starts from the result of the one
-            before.
-        known : sequence of Known or None
-            One per job: the atoms to hold, which must be in their places already, and
-            the distances to keep.
-
-        Raises
-        ------
-        InputError
-            for steps out of range.
-        """
-        steps = self.default_steps if steps is None else steps
-        if not 1 <= steps <= 8:
-            raise InputError(f"steps must lie in 1 .. 8 for the refiner, not {steps}")
+    def _refined(self, asked: Refinement) -> list[NDArray[np.float64]]:
+        jobs, callback, known = asked.jobs, asked.callback, asked.known
         graphs, starts, where = [], [], []
         results = [np.array(positions, np.float64) for _, positions in jobs]
         for j, (molecule, positions) in enumerate(jobs):
@@ -152,7 +124,7 @@ class RefinerModel(NetworkModel, Refiner):
             if callback is not None:
                 callback({"done": len(rows), "total": len(graphs)})
             told = None if known is None else [known[where[r][0]] for r in rows]
-            return list(self._called(batch, [starts[r] for r in rows], told, steps))
+            return list(self._called(batch, [starts[r] for r in rows], told, asked.steps))
 
         for (j, k), start, x in zip(where, starts, self._run(graphs, work), strict=True):
             free = known is None or not len(known[j].atoms)
@@ -216,19 +188,6 @@ class GeneratorModel(NetworkModel, BatchedConformerModel, DenoisingConformerMode
         model = copy.copy(self)
         model.conditions = conditions
         return model
-
-    def sample(
-        self,
-        molecule: Molecule,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> NDArray[np.float64]:
-        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` network calls, 10
-        where None.
-        """
-        return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
 
     def sample_many(
         self, jobs: Sequence[Job], *, steps: int | None = None, callback: Callback | None = None

@@ -10,7 +10,7 @@ errors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +19,25 @@ from equidrift.checks.molecule import Raw, judge
 from equidrift.errors import InputError, MoleculeError
 from equidrift.models.molecules.data import PROPERTIES
 from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties
-from equidrift.protocols import BatchedMoleculeModel, Callback
+from equidrift.models.molecules.targets import DrawOptions, TargetModel
 from equidrift.registry import make_molecule_model
 from equidrift.seeds import sample_seeds
 
 CHUNK = 256  # draws held at a time
 
 
-class BestOf(BatchedMoleculeModel):
+class BestOf(TargetModel):
     """A model of molecules that draws `candidates` for each sample and keeps the one
     nearest to the targets.
 
     Parameters
     ----------
-    model : with `sample_many` and properties.
-    network : who chooses; it must not be the judge.
-    candidates : draws per sample; without targets there is one.
+    model : object
+        With `sample_many` and properties.
+    network : PropertyNetwork
+        Who chooses; it must not be the judge.
+    candidates : int
+        Draws per sample; without targets there is one.
 
     Raises
     ------
@@ -53,32 +56,22 @@ class BestOf(BatchedMoleculeModel):
         self.default_steps = model.default_steps * candidates
         self.spread = dict(zip(PROPERTIES, network.network.spread.tolist(), strict=True))
 
-    def sample(
-        self,
-        seeds: NDArray[np.int64],
-        *,
-        targets: Mapping[str, float] | None = None,
-        guidance: float | None = None,
-        fragment: Raw | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Raw | None]:
-        """See `MoleculeModel.sample`; `steps` are those of one draw."""
-        options = {"guidance": guidance, "fragment": fragment, "steps": steps, "callback": callback}
-        if not targets:
-            made: list[Raw | None] = self.model.sample(seeds, **options)
-            return made
-        wanted = np.array([targets.get(name, np.nan) for name in self.properties])
-        return self.sample_many(
-            seeds, np.broadcast_to(wanted, (len(seeds), len(wanted))), **options
-        )
+    def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:
+        return np.array([targets.get(name, np.nan) for name in self.properties])
 
     def sample_many(
-        self, seeds: NDArray[np.int64], wanted: NDArray[np.float64], **options: Any
+        self,
+        seeds: NDArray[np.int64],
+        wanted: NDArray[np.float64] | None,
+        **options: Unpack[DrawOptions],
     ) -> list[Raw | None]:
         """`sample` with a row of targets for each sample, in the order of `properties`,
-        NaN where a property is free.
+        NaN where a property is free; `steps` are those of one draw.
         """
+        if wanted is None:
+            made: list[Raw | None] = self.model.sample(seeds, **options)
+            return made
+        wanted = np.broadcast_to(wanted, (len(seeds), wanted.shape[-1]))
         out: list[Raw | None] = []
         size = max(1, CHUNK // self.candidates)
         for begin in range(0, len(seeds), size):
@@ -118,8 +111,13 @@ def load_selected(
 
     Parameters
     ----------
-    weights : a model of molecules by name or path. network : weights of the network
-        that chooses. candidates : draws per sample.
-    options : of the model.
+    weights : str
+        A model of molecules by name or path.
+    network : str
+        Weights of the network that chooses.
+    candidates : int
+        Draws per sample.
+    options
+        Of the model.
     """
     return BestOf(make_molecule_model(weights, **options), load_properties(network), candidates)

@@ -77,20 +77,30 @@ def conditional_sample(  # noqa: PLR0913 - the settings of the paper's algorithm
 
     Parameters
     ----------
-    noising, score : the forward process, and y, t -> score of all points at time t.
-    known : (samples, points, ...) clean values; what stands at free points is not read.
-    free : bool (points,) or (samples, points).
-    times : falling from the noise's time to the last one, N + 1 of them.
-    draw : gives fresh standard normal noise in the shape of `known` at every call.
-    corrections : M, Langevin steps after each outer step whose time is below tau.
-    psi : what the M steps of one outer step sum to; one step is psi / M.
-    mode : the context's noise. "independent" draws it anew for each step; "path" keeps
-        one forward path and replays it in reverse; "hybrid" draws it anew and merges
-        one Langevin step into each reverse step: one score call per step, the M - 1
-        others left out.
-    ode : step by the probability flow instead of the SDE.
-    step_weight : (t, to) -> factor of the Langevin step; the paper has beta(t) dt, None is 1,
-        which keeps correcting at late times where beta dt vanishes.
+    noising, score : Noising, Score
+        The forward process, and y, t -> score of all points at time t.
+    known : Tensor, shape (samples, points, ...)
+        Clean values; what stands at free points is not read.
+    free : bool Tensor, shape (points,) or (samples, points)
+        Which points are drawn.
+    times : sequence of float
+        Falling from the noise's time to the last one, N + 1 of them.
+    draw : callable
+        Gives fresh standard normal noise in the shape of `known` at every call.
+    corrections : int
+        M, Langevin steps after each outer step whose time is below tau.
+    psi : float
+        What the M steps of one outer step sum to; one step is psi / M.
+    mode : Mode
+        The context's noise. "independent" draws it anew for each step; "path" keeps one
+        forward path and replays it in reverse; "hybrid" draws it anew and merges one
+        Langevin step into each reverse step: one score call per step, the M - 1 others
+        left out.
+    ode : bool
+        Step by the probability flow instead of the SDE.
+    step_weight : callable or None
+        (t, to) -> factor of the Langevin step; the paper has beta(t) dt, None is 1, which
+        keeps correcting at late times where beta dt vanishes.
 
     Returns
     -------

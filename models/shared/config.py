@@ -36,11 +36,16 @@ class TrainingConfig(BaseModel):
 
     Attributes
     ----------
-    name : of the weights file and in the card.
-    network : sizes, where they are not the defaults.
-    schedule : fields of `Schedule`, where they are not the defaults.
-    seed : of the first weights, of the order of batches and of noise.
-    licence, training_data : for the card.
+    name : str
+        Of the weights file and in the card.
+    network : dict
+        Sizes, where they are not the defaults.
+    schedule : dict
+        Fields of `Schedule`, where they are not the defaults.
+    seed : int
+        Of the first weights, of the order of batches and of noise.
+    licence, training_data : str
+        For the card.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,8 +76,12 @@ def initial(
 
     Parameters
     ----------
-    init : name or path. tasks : what its card's task may be. network : sizes that the
-        config asks for.
+    init : str
+        Name or path.
+    tasks : Collection[str]
+        What its card's task may be.
+    network : mapping
+        Sizes that the config asks for.
 
     Raises
     ------

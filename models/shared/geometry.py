@@ -56,4 +56,5 @@ def superpose(moving: Tensor, fixed: Tensor, mask: Tensor) -> Tensor:
     u, _, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
     sign = torch.linalg.det(u @ vt).sign()
     u = torch.cat([u[..., :2], u[..., 2:] * sign[:, None, None]], dim=-1)
-    return (a @ (u @ vt) + centre(fixed, mask)) * w
+    out: Tensor = (a @ (u @ vt) + centre(fixed, mask)) * w
+    return out

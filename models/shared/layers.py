@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +16,27 @@ from torch.nn import functional
 class BlockSizes:
     """Sizes of `stages` times `blocks` message blocks."""
 
-    width: int = 128
-    pair_width: int = 48
-    vectors: int = 8
-    radial: int = 20
+    width: int = 128  # of the state of an atom
+    pair_width: int = 48  # of the state of a pair
+    vectors: int = 8  # on each atom, in a message
+    radial: int = 20  # Gaussians that a distance is expanded in
     stages: int = 2
-    blocks: int = 2
-    cutoff_A: float = 8.0
+    blocks: int = 2  # of a stage
+    cutoff_A: float = 8.0  # centre of the last Gaussian
 
 
 @dataclass(frozen=True)
 class NetworkConfig(BlockSizes):
-    """Sizes; after the blocks of each stage come `newton` Newton steps.
+    """Sizes of a network whose blocks alternate with Newton steps."""
 
-    `noise`: reads a noise level sigma.
-    """
+    newton: int = 2  # Newton steps after the blocks of each stage
+    noise: bool = False  # whether it reads a noise level sigma
 
-    newton: int = 2
-    noise: bool = False
+
+def embedded(tables: Iterable[nn.Module], codes: Tensor) -> Tensor:
+    """The sum (..., width) of the embeddings of codes (..., k), one table per code."""
+    parts: Iterator[Tensor] = (table(codes[..., k]) for k, table in enumerate(tables))
+    return reduce(torch.add, parts)
 
 
 class Gaussians(nn.Module):

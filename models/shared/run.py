@@ -32,16 +32,22 @@ class Task:
 
     Attributes
     ----------
-    network : with its first weights.
-    batches, loss : the batch of each step, and the loss of a network on a batch.
-    card : family, task, config, elements, max_atoms, units, dtype and what else the
+    network : nn.Module
+        With its first weights.
+    batches, loss : Batches, Loss
+        The batch of each step, and the loss of a network on a batch.
+    card : dict
+        Family, task, config, elements, max_atoms, units, dtype and what else the
         family's loader reads; `what` becomes the beginning of the description.
-    held_out, held_out_loss : batches that are not trained on, and their loss if it is
-        not `loss`.
-    summary : what `train` returns beside what every run tells.
-    finish : what the trained network adds to the card. It is called when the network
-        holds the averaged weights.
-    unsaved : entries of the state dict that are left out of the weights file.
+    held_out, held_out_loss : Batches or None, Loss or None
+        Batches that are not trained on, and their loss if it is not `loss`.
+    summary : dict
+        What `train` returns beside what every run tells.
+    finish : callable
+        What the trained network adds to the card. It is called when the network holds
+        the averaged weights.
+    unsaved : tuple
+        Entries of the state dict that are left out of the weights file.
     """
 
     network: nn.Module
@@ -61,12 +67,17 @@ class Request:
 
     Attributes
     ----------
-    config : the fields of the family's config.
-    out : folder of the checkpoint and of the result.
-    budget_s : seconds of training in all, those before a resume included; None if
-        `schedule` sets `steps`.
-    resume : go on from the checkpoint in `out`.
-    progress : is told of every twentieth step.
+    config : dict
+        The fields of the family's config.
+    out : Path
+        Folder of the checkpoint and of the result.
+    budget_s : float or None
+        Seconds of training in all, those before a resume included; None if `schedule`
+        sets `steps`.
+    resume : bool
+        Go on from the checkpoint in `out`.
+    progress : Progress or None
+        Is told of every twentieth step.
     """
 
     config: dict[str, Any]
@@ -127,9 +138,12 @@ def train(
 
     Parameters
     ----------
-    kind : the family's config.
-    make_task : the task of a config, of what its `begin` made, and of the folder `out`.
-    request : config, folder and budget.
+    kind : type[Config]
+        The family's config.
+    make_task : callable
+        The task of a config, of what its `begin` made, and of the folder `out`.
+    request : Request
+        Config, folder and budget.
 
     Raises
     ------
@@ -188,8 +202,10 @@ def fit(  # noqa: PLR0913 - what a Task and a run hold, for callers without a co
 
     Parameters
     ----------
-    out : folder of checkpoints, a temporary one if not given. resume : go on from the
-        checkpoint there.
+    out : Path or str or None
+        Folder of checkpoints, a temporary one if not given.
+    resume : bool
+        Go on from the checkpoint there.
     """
     with tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder:
         trainer = Trainer(network, schedule, Path(folder), held_out, held_out_loss)
@@ -223,8 +239,9 @@ def own_random_state(seed: int | None = None) -> Iterator[None]:
 
     Parameters
     ----------
-    seed : what is drawn within depends on it alone; None where what is drawn is
-        replaced anyway.
+    seed : int or None
+        What is drawn within depends on it alone; None where what is drawn is replaced
+        anyway.
     """
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
@@ -279,8 +296,10 @@ def load_network(
 
     Parameters
     ----------
-    task : what the card's `task` must be.
-    make : the network, of any weights, from the card's `config`.
+    task : str or None
+        What the card's `task` must be.
+    make : callable
+        The network, of any weights, from the card's `config`.
 
     Raises
     ------

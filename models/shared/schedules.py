@@ -19,7 +19,8 @@ def noise_level(share: Share, highest: float, lowest: float, rho: float = 3.0) -
     Karras et al., NeurIPS 2022, doi:10.48550/arXiv.2206.00364, equation 5.
     """
     high, low = highest ** (1 / rho), lowest ** (1 / rho)
-    return (high + share * (low - high)) ** rho
+    level: Share = (high + share * (low - high)) ** rho
+    return level
 
 
 def noise_levels(

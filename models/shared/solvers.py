@@ -23,11 +23,14 @@ def ancestral_step(
 
     Parameters
     ----------
-    clean : the estimate of x without noise, in the shape of x.
-    churn : share of an ancestral step's fresh noise: 0 is the probability flow, 1 the
+    clean : Tensor
+        The estimate of x without noise, in the shape of x.
+    churn : float
+        Share of an ancestral step's fresh noise: 0 is the probability flow, 1 the
         ancestral sampler.
-    noise : standard normal numbers in the shape of x, or a function that draws them; it
-        is called only if noise is added. None with churn 0.
+    noise : Noise
+        Standard normal numbers in the shape of x, or a function that draws them; it is
+        called only if noise is added. None with churn 0.
     """
     down, up = churn_level(sigma, following, churn)
     moved = clean + (x - clean) * (down / sigma)

@@ -100,9 +100,10 @@ class Trainer:
 
     Parameters
     ----------
-    held_out : as `batch`, but of data that is not trained on: the mean loss of its
-        first batches before and after the training (with the averaged weights) goes
-        into the card. `held_out_loss` if it is not the training's.
+    held_out : Batches or None
+        As `batch`, but of data that is not trained on: the mean loss of its first
+        batches before and after the training (with the averaged weights) goes into the
+        card. `held_out_loss` if it is not the training's.
     """
 
     def __init__(
@@ -226,7 +227,7 @@ class Trainer:
             group["lr"] = self.schedule.rate(self.step, self.share(budget_s))
         self.optimiser.zero_grad(set_to_none=True)
         value = loss(self.network, data)
-        value.backward()
+        torch.autograd.backward(value)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
         if torch.isfinite(norm):  # a batch without a finite gradient is passed over
             self.optimiser.step()

@@ -14,7 +14,7 @@ TABLE_BINS = {1: 180, 2: 72}  # cells per torsion in the table of one or two
 
 
 class Conditioned:
-    """A `TorusDensity` at one frozen geometry: the discretised flow, or for one or two
+    """The density at one frozen geometry: the discretised flow, or for one or two
     torsions a table of the least noise level.
 
     Parameters
@@ -53,24 +53,12 @@ class Conditioned:
             )
         )
 
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        given: Floats | None = None,
-        block: Block | None = None,
-    ) -> Floats:
-        """(n, m) torsions."""
-        return self.sample_with_log_prob(n, rng, given, block)[0]
-
     def sample_with_log_prob(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        given: Floats | None = None,
-        block: Block | None = None,
+        self, n: int, rng: np.random.Generator, given: Floats | None, block: Block | None
     ) -> tuple[Floats, Floats]:
-        """(n, m) torsions and their (n,) log densities."""
+        """(n, m) torsions and their (n,) log densities; outside a block they are those
+        `given`.
+        """
         density, width = (
             self._density(given, block),
             self.n_torsions if block is None else len(block),

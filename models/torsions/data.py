@@ -16,6 +16,7 @@ from torch import Tensor
 from equidrift.errors import InputError
 from equidrift.geometry import Floats
 from equidrift.graph import Graph
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.torsions.series import pair_index
 from equidrift.records import Molecule
@@ -29,28 +30,22 @@ MAX_PATH = 6  # bonds between the near ends of two torsions that are coupled
 class TorsionGraph:
     """The tables of one molecule and its tree.
 
-    Parameters
-    ----------
-    atom_codes : (n, 7); see `models.conformers.data.GraphCodes`.
-    edges : (e, 2) ordered pairs of atoms up to three bonds apart whose distance no
-        torsion changes; edge_codes (e, 4).
-    singles : (s, 4) atoms a-j-k-b for every substituent a and b of each rotatable bond
-        j-k; single_of (s,) its torsion.
-    pairs : (r, 8) atoms a-q-p-next of one torsion and of the other for every
-        substituent a at the ends q that face away, p the near ends and `next` the first
-        atom on the way to the other bond; pair_of (r,) index among `series.pair_index`,
-        path (r,) bonds between.
+    Edges are ordered pairs of atoms up to three bonds apart whose distance no torsion
+    changes. Singles are atoms a-j-k-b for every substituent a and b of each rotatable
+    bond j-k. Pairs are atoms a-q-p-next of one torsion and of the other, for every
+    substituent a at the ends q that face away, with p the near ends and `next` the first
+    atom on the way to the other bond.
     """
 
     tree: TorsionTree
-    atom_codes: NDArray[np.int64]
-    edges: NDArray[np.int64]
-    edge_codes: NDArray[np.int64]
-    singles: NDArray[np.int64]
-    single_of: NDArray[np.int64]
-    pairs: NDArray[np.int64]
-    pair_of: NDArray[np.int64]
-    path: NDArray[np.int64]
+    atom_codes: NDArray[np.int64]  # (n, 7), see `graph_codes`
+    edges: NDArray[np.int64]  # (e, 2)
+    edge_codes: NDArray[np.int64]  # (e, 4)
+    singles: NDArray[np.int64]  # (s, 4)
+    single_of: NDArray[np.int64]  # (s,) the torsion of each
+    pairs: NDArray[np.int64]  # (r, 8)
+    pair_of: NDArray[np.int64]  # (r,) index among `series.pair_index`
+    path: NDArray[np.int64]  # (r,) bonds between the two
 
     @classmethod
     def of(cls, molecule: Molecule, tree: TorsionTree) -> TorsionGraph:
@@ -127,7 +122,7 @@ def _way(graph: Graph, first: Sequence[int], second: Sequence[int]) -> list[int]
 
 
 @dataclass(frozen=True, eq=False)
-class FrameBatch:
+class FrameBatch(Batched):
     """Frames of molecules with the same number of torsions, one after the other."""
 
     n_torsions: int
@@ -192,7 +187,7 @@ def make_batch(
         joined("path", [0] * len(graphs)),
         torch.from_numpy(np.repeat(frames, [len(g.singles) for g in graphs])),
         torch.from_numpy(np.repeat(frames, [len(g.pairs) for g in graphs])),
-        torch.log(torch.tensor(np.asarray(kT_eV), dtype=torch.float32) / KT_300_EV),
+        torch.log(torch.from_numpy(np.asarray(kT_eV, np.float32)) / KT_300_EV),
         seed,
     )
 
@@ -253,18 +248,10 @@ class Batches:
     """
 
     def __init__(
-        self,
-        data: FrameSet,
-        frames_per_batch: int = 32,
-        frames_per_molecule: int = 2,
-        seed: int = 0,
+        self, data: FrameSet, frames_per_batch: int, frames_per_molecule: int = 2, seed: int = 0
     ):
-        self.data, self.size, self.repeat, self.seed = (
-            data,
-            frames_per_batch,
-            frames_per_molecule,
-            seed,
-        )
+        self.data, self.seed = data, seed
+        self.size, self.repeat = frames_per_batch, frames_per_molecule
         counts = np.array([g.tree.n_torsions for g in data.graphs])
         self.groups = {int(m): np.flatnonzero(counts == m) for m in np.unique(counts)}
 

@@ -116,7 +116,10 @@ class DiscreteFlow:
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
         """(k,) log densities: the chain is inverted step by step."""
         _whole(block)
-        return -self.n_torsions * np.log(2 * np.pi) - self.backward(np.asarray(phi, np.float64))[1]
+        out: Floats = (
+            -self.n_torsions * np.log(2 * np.pi) - self.backward(np.asarray(phi, np.float64))[1]
+        )
+        return out
 
     def sample_with_log_prob(self, n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """(n, m) torsions and their (n,) log densities; no inversion is needed."""
@@ -212,7 +215,8 @@ def ode_log_prob(diffusion: Diffusion, phi: Floats, steps: int = 100) -> Floats:
         v4, d4 = rate(end, x + h * v3)
         x = x + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
         total += h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
-    return total - diffusion.n_torsions * np.log(2 * np.pi)
+    out: Floats = total - diffusion.n_torsions * np.log(2 * np.pi)
+    return out
 
 
 def local_move(

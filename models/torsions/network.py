@@ -25,13 +25,13 @@ _RBF_A = (0.9, 4.2)
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of a `TorsionNetwork`; orders (k1, k2) of its series."""
+    """Sizes of a `TorsionNetwork`."""
 
-    width: int = 64
-    layers: int = 4
-    rbf: int = 20
-    k1: int = 6
-    k2: int = 4
+    width: int = 64  # of the state of an atom
+    layers: int = 4  # rounds of messages
+    rbf: int = 20  # Gaussians that a distance is expanded in
+    k1: int = 6  # orders of the series of single torsions
+    k2: int = 4  # orders of that of pairs
 
 
 class Block(nn.Module):
@@ -97,16 +97,17 @@ class TorsionNetwork(nn.Module):
             self.single_out(nn.functional.silu(token[:, None] * gains[0][at] + gains[1][at]))
             * scale[at]
         )  # (s, L, K1)
-        n = torch.arange(1, k1 + 1, dtype=torch.float32)
+        n = torch.arange(1, k1 + 1, dtype=torch.float32, device=x.device)
         offset = torsion(x, batch.singles) - phi[batch.single_of]
-        wave = torch.polar(torch.ones(len(offset), k1), offset[:, None] * n)
-        singles = torch.zeros(frames * m, levels, k1, dtype=torch.complex64)
+        angle = offset[:, None] * n
+        wave = torch.polar(torch.ones_like(angle), angle)
+        singles = wave.new_zeros(frames * m, levels, k1)
         singles = singles.index_add(0, batch.single_of, value * wave[:, None])
         singles = singles.reshape(frames, m, levels, k1).transpose(1, 2)
         singles = singles * torch.exp(-0.5 * n * sigmas[..., None, None].square())
 
         n_pairs = m * (m - 1) // 2
-        pairs = torch.zeros(frames * n_pairs, levels, k2, 2 * k2, dtype=torch.complex64)
+        pairs = wave.new_zeros(frames * n_pairs, levels, k2, 2 * k2)
         if batch.pairs.shape[1]:
             pairs = self._pairs(batch, h, x, phi, gains, scale, pairs)
         pairs = pairs.reshape(frames, n_pairs, levels, k2, 2 * k2).transpose(1, 2)
@@ -125,10 +126,10 @@ class TorsionNetwork(nn.Module):
     ) -> Tensor:
         k2, rows = self.config.k2, batch.pairs
         value = self._pair_values(batch, h, gains, scale)
-        i, j = torch.triu_indices(batch.n_torsions, batch.n_torsions, 1)
+        i, j = torch.triu_indices(batch.n_torsions, batch.n_torsions, 1, device=x.device)
         n_pairs = len(i)
         frame, which = batch.pair_of // n_pairs, batch.pair_of % n_pairs
-        n = torch.arange(1, k2 + 1, dtype=torch.float32)
+        n = torch.arange(1, k2 + 1, dtype=torch.float32, device=x.device)
         l = torch.cat([-n.flip(0), n])
         delta_1 = torsion(x, rows[:4]) - phi[frame * batch.n_torsions + i[which]]
         delta_2 = torsion(x, rows[4:]) - phi[frame * batch.n_torsions + j[which]]
@@ -165,7 +166,8 @@ class TorsionNetwork(nn.Module):
             swapped[..., :k2].flip(-1).transpose(-1, -2).flip(-1),
             swapped[..., k2:].transpose(-1, -2),
         )
-        return straight + torch.cat([negative, positive], dim=-1)
+        out: Tensor = straight + torch.cat([negative, positive], dim=-1)
+        return out
 
     def _atoms(self, batch: FrameBatch) -> Tensor:
         """(atoms, width) states."""
@@ -174,7 +176,7 @@ class TorsionNetwork(nn.Module):
         )
         i, j = batch.edges
         distance = (batch.positions_A[i] - batch.positions_A[j]).norm(dim=-1, keepdim=True)
-        points = torch.linspace(*_RBF_A, self.config.rbf)
+        points = torch.linspace(*_RBF_A, self.config.rbf, device=h.device)
         wave = torch.exp(-0.5 * ((distance - points) / (points[1] - points[0])).square())
         code = torch.stack(
             [table(batch.edge_codes[:, k]) for k, table in enumerate(self.pair)]

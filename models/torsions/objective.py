@@ -25,12 +25,13 @@ def score_and_divergence(singles: Tensor, pairs: Tensor, phi: Tensor) -> tuple[T
     """
     m, k1 = singles.shape[-2:]
     k2 = pairs.shape[-2]
-    n = torch.arange(1, k1 + 1, dtype=torch.float32)
-    waves = torch.polar(torch.ones(()).expand(*phi.shape, k1), phi[..., None] * n)
+    n = torch.arange(1, k1 + 1, dtype=torch.float32, device=phi.device)
+    one = torch.ones((), device=phi.device)
+    waves = torch.polar(one.expand(*phi.shape, k1), phi[..., None] * n)
     term = waves * (singles * n)[..., None, :, :]
     score, divergence = term.imag.sum(-1), (term.real * n).sum((-1, -2))
     if m > 1:
-        i, j = torch.triu_indices(m, m, 1)
+        i, j = torch.triu_indices(m, m, 1, device=phi.device)
         n = n[:k2]
         l = torch.cat([-n.flip(0), n])
         first = waves[..., i, :k2].transpose(-2, -3)  # (..., p, k, K2)
@@ -59,14 +60,18 @@ def torsion_loss(network: nn.Module, batch: FrameBatch) -> Tensor:
     own score, a torsion.
     """
     frames, m = batch.n_frames, batch.n_torsions
-    # stratified levels, log-uniform a little beyond those the sampler visits
+    # stratified levels, log-uniform a little beyond those the sampler visits; drawn on the CPU,
+    # so that a seed means the same on every device
     generator = torch.Generator().manual_seed(batch.seed)
-    u = (torch.arange(LEVELS) + torch.rand(frames, LEVELS, generator=generator)) / LEVELS
+    on = batch.positions_A.device
+    places = torch.rand(frames, LEVELS, generator=generator, device="cpu").to(on)
+    u = (torch.arange(LEVELS, device=on) + places) / LEVELS
     low, high = math.log(0.8 * SIGMA_MIN), math.log(1.05 * SIGMA_MAX)
     sigmas = torch.exp(low + (high - low) * u)
     singles, pairs = network(batch, sigmas)
     phi = torsion(batch.positions_A, batch.reference).reshape(frames, 1, 1, m)
-    noise = torch.randn(frames, LEVELS, NOISES // 2, m, generator=generator)
+    shape = (frames, LEVELS, NOISES // 2, m)
+    noise = torch.randn(shape, generator=generator, device="cpu").to(on)
     noised = phi + sigmas[..., None, None] * torch.cat([noise, -noise], dim=2)
     score, divergence = score_and_divergence(singles, pairs, noised)
     loss = (0.5 * score.square().sum(-1) + divergence).mean(-1) / m

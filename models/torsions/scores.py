@@ -109,20 +109,21 @@ class Scores:
         if self.weights is None:
             return out
         network = torsion_network(self.weights)
+        device = next(network.parameters()).device
+        batch = make_batch(
+            [self._graph] * len(positions_A), list(positions_A), [kT_eV] * len(positions_A)
+        )
+        sigmas = torch.from_numpy(self.sigmas.astype(np.float32)).to(device)
         with torch.no_grad():
-            batch = make_batch(
-                [self._graph] * len(positions_A), list(positions_A), [kT_eV] * len(positions_A)
-            )
-            singles, pairs = network(
-                batch, torch.from_numpy(self.sigmas.astype(np.float32)).expand(len(positions_A), -1)
-            )
+            made = network(batch.to(device), sigmas.expand(len(positions_A), -1))
+        singles, pairs = (part.cpu().numpy() for part in made)
         lead = (len(positions_A), self.n_levels)
         full_singles = out[..., : m * k1].reshape(*lead, m, k1)
         full_pairs = out[..., m * k1 :].reshape(*lead, -1, k2, 2 * k2)
         n1, n2 = min(k1, singles.shape[-1]), min(k2, pairs.shape[-2])
-        full_singles[..., :n1] = singles.numpy()[..., :n1]
+        full_singles[..., :n1] = singles[..., :n1]
         own = pairs.shape[-2]
-        full_pairs[..., :n2, k2 - n2 : k2 + n2] = pairs.numpy()[..., :n2, own - n2 : own + n2]
+        full_pairs[..., :n2, k2 - n2 : k2 + n2] = pairs[..., :n2, own - n2 : own + n2]
         return out
 
     def learn(self, positions_A: Floats, kT_eV: float) -> None:

@@ -46,8 +46,10 @@ class TrigSeries:
 
     Parameters
     ----------
-    singles : (m, K1) complex coefficients a.
-    pairs : (m (m - 1) / 2, K2, 2 K2) complex coefficients b; l runs over
+    singles : complex, shape (m, K1)
+        Coefficients a.
+    pairs : complex, shape (m (m - 1) / 2, K2, 2 K2)
+        Coefficients b; l runs over
         `signed_orders(K2)`. K2 may not exceed K1.
     """
 
@@ -162,7 +164,8 @@ class TrigSeries:
             out: Floats = single[:, 0]
             return out
         both = np.exp(1j * x)[:, None] ** signed_orders(k2)
-        return single[:, :1] + single[:, 1] + (waves[:, :k2] @ self.pairs[0] @ both.T).real
+        made: Floats = single[:, :1] + single[:, 1] + (waves[:, :k2] @ self.pairs[0] @ both.T).real
+        return made
 
     def steepest(self) -> float:
         """An upper bound of the Hessian's largest eigenvalue anywhere on the torus (0

@@ -219,19 +219,6 @@ class Chain(BatchedConformerModel, TimedConformerModel, CandidConformerModel):
             and knows_elements(molecule, self.energy.elements)
         )
 
-    def sample(
-        self,
-        molecule: Molecule,
-        seeds: NDArray[np.int64],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> NDArray[np.float64]:
-        """Conformers positions_A (len(seeds), n_atoms, 3); `steps` is the number of
-        calls of the refiner.
-        """
-        return self.sample_many([(molecule, seeds)], steps=steps, callback=callback)[0]
-
     def sample_many(
         self, jobs: ConformerJobs, *, steps: int | None = None, callback: Callback | None = None
     ) -> list[NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypedDict, Unpack, runtime_checkable
 
 from equidrift.protocols.models import MoleculeBoundModel
 from equidrift.protocols.values import (
@@ -49,6 +49,13 @@ class ConformerModel(MoleculeBoundModel, Protocol):
         ...
 
 
+class SampleOptions(TypedDict, total=False):
+    """Options of `ConformerModel.sample`."""
+
+    steps: int | None
+    callback: Callback | None
+
+
 @runtime_checkable
 class BatchedConformerModel(ConformerModel, Protocol):
     """A model that mixes molecules in one batch."""
@@ -58,6 +65,10 @@ class BatchedConformerModel(ConformerModel, Protocol):
     ) -> list[Floats]:
         """`sample` of several molecules, (k, n_atoms, 3) of each job."""
         ...
+
+    def sample(self, molecule: Molecule, seeds: Seeds, **options: Unpack[SampleOptions]) -> Floats:
+        """`sample_many` of one molecule; see `ConformerModel.sample`."""
+        return self.sample_many([(molecule, seeds)], **options)[0]
 
 
 @runtime_checkable

@@ -14,8 +14,9 @@ def signed_volumes(
 
     Parameters
     ----------
-    positions_A : (B, n, 3).
-    tetrahedral : (k, 5), as in `Molecule`: positive is right.
+    positions_A : float64, shape (B, n, 3)
+    tetrahedral : int64, shape (k, 5)
+        As in `Molecule`: positive is right.
 
     Returns
     -------

@@ -51,12 +51,12 @@ PRIOR_SPREAD_A = (1.3, 0.2, 0.1, 0.05, 0.05, 0.25, 0.5, 0.4)
 class DistanceConfig:
     """Sizes of the network; stored in the weights' metadata."""
 
-    hidden: int = 64
-    global_layers: int = 4
-    local_layers: int = 3
-    n_rbf: int = 32
-    rbf_max_A: float = 6.4
-    cutoff_A: float = 10.0
+    hidden: int = 64  # width of the state of an atom
+    global_layers: int = 4  # over all pairs within the cutoff
+    local_layers: int = 3  # over pairs near in the graph
+    n_rbf: int = 32  # radial functions of a distance
+    rbf_max_A: float = 6.4  # centre of the last of them
+    cutoff_A: float = 10.0  # longest distance of atoms that exchange messages
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DistanceConfig:
@@ -72,9 +72,12 @@ def edge_types(
 
     Parameters
     ----------
-    n_atoms : number of atoms n.
-    bonds : (m, 2) atom indices.
-    orders : (m,) 1, 2, 3, 1.5; anything else becomes EDGE_OTHER.
+    n_atoms : int
+        Number of atoms n.
+    bonds : int64, shape (m, 2)
+        Atom indices.
+    orders : float64, shape (m,)
+        1, 2, 3, 1.5; anything else becomes EDGE_OTHER.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def unfold_pairs(values: Tensor, n: int) -> Tensor:
     """(P, B, h) -> (n, n, B, h), symmetric; the diagonal holds the first pair and has
     to be masked.
     """
-    table: Tensor = _Unfold.apply(values, n)
+    table: Tensor = _Unfold.apply(values, n)  # type: ignore[no-untyped-call]  # torch
     return table.view(n, n, *values.shape[1:])
 
 
@@ -167,7 +170,8 @@ class GlobalLayer(nn.Module):
         value = self.value(self.norm(x))
         itself = filters.diagonal(dim1=0, dim2=1).permute(2, 0, 1)
         message = (filters * value).sum(1) - itself * value
-        return x + self.out(message * scale)
+        out: Tensor = x + self.out(message * scale)
+        return out
 
 
 class LocalLayer(nn.Module):
@@ -182,7 +186,8 @@ class LocalLayer(nn.Module):
         """See `torch.nn.Module.forward`."""
         value = self.norm(x)
         message = (torch.relu(local_edges + value) * local).sum(1)
-        return x + self.out(value + message / 3.0)
+        out: Tensor = x + self.out(value + message / 3.0)
+        return out
 
 
 class DistanceNetwork(nn.Module):
@@ -191,7 +196,8 @@ class DistanceNetwork(nn.Module):
 
     Parameters
     ----------
-    config : sizes.
+    config : DistanceConfig or None
+        Sizes.
     """
 
     prior_mean: Tensor
@@ -265,11 +271,16 @@ class DistanceNetwork(nn.Module):
 
         Parameters
         ----------
-        positions_A : (B, n, 3) noisy coordinates.
-        elements : (B, n) rows of `ELEMENTS`.
-        kinds : (B, n, n) edge types.
-        sigma_A : (B,) noise level a component.
-        mask : (B, n) True for atoms, or None for exact-size batches.
+        positions_A : Tensor, shape (B, n, 3)
+            Noisy coordinates.
+        elements : Tensor, shape (B, n)
+            Rows of `ELEMENTS`.
+        kinds : Tensor, shape (B, n, n)
+            Edge types.
+        sigma_A : Tensor, shape (B,)
+            Noise level of each component.
+        mask : Tensor, shape (B, n), or None
+            True for atoms, or None for exact-size batches.
 
         Returns
         -------

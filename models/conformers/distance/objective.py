@@ -42,9 +42,10 @@ class ConformerSet:
 
     Parameters
     ----------
-    paths : files; every file belongs to a source (its position in `shares`).
-    shares : for each file, its source's share of the draws is divided among its
-        conformers.
+    paths : sequence of Path
+        Files; every file belongs to a source (its position in `shares`).
+    shares : sequence of float
+        For each file, its source's share of the draws is divided among its conformers.
     """
 
     def __init__(self, paths: Sequence[Path], sources: Sequence[int], shares: Sequence[float]):
@@ -125,8 +126,10 @@ def denoising_loss(
 
     Parameters
     ----------
-    sigma_A : (B,) noise level per coordinate.
-    noise : (B, n, 3) standard normal.
+    sigma_A : Tensor, shape (B,)
+        Noise level per coordinate.
+    noise : Tensor, shape (B, n, 3)
+        Standard normal.
 
     Returns
     -------

@@ -39,6 +39,7 @@ from equidrift.models.conformers.distance.network import (
 )
 from equidrift.models.conformers.distance.solvers import (
     Move,
+    StepRule,
     annealed_langevin,
     geometric_sigmas,
     reverse_ode,
@@ -59,36 +60,23 @@ class DistanceOptions:
     """How `SE3Distance` samples; the defaults were chosen on validation molecules and
     travel in the weights' metadata.
 
-    Attributes
-    ----------
-    steps : network calls of a sample.
-    solver : `ode`, `sde` or `langevin`.
-    map : `degree` (published), `chain` or `gauss-newton`, see `maps`.
-    corrector : k of arXiv:2403.01430, reverse process, lowered where the stability rule
-        asks for it.
-    sigma_max_A, sigma_min_A : first and last noise level; evenly spaced in the
-        logarithm.
-    late_map, late_corrector, late_sigma_A : the map and k used below that noise level;
-        "" keeps the first ones.
-    global_weight : weight of far pairs against local ones below `late_sigma_A`.
-    step_rate : step of Langevin in units of sigma^2, 1e4 times GeoDiff's step_lr.
-    clip_A : longest step of an atom.
-    attempts : draws until a sample's stereocentres are right; after that it is NaN.
+    The noise levels are evenly spaced in the logarithm. k is that of arXiv:2403.01430,
+    reverse process, lowered if the stability rule asks for it.
     """
 
-    steps: int = 100
-    solver: str = "sde"
-    map: str = "gauss-newton"
-    corrector: float = 8.0
-    sigma_max_A: float = 4.0
-    sigma_min_A: float = 0.03
-    late_map: str = ""
-    late_corrector: float = 1.0
+    steps: int = 100  # network calls per sample
+    solver: str = "sde"  # "ode", "sde" or "langevin"
+    map: str = "gauss-newton"  # "degree" (published), "chain" or "gauss-newton", see `maps`
+    corrector: float = 8.0  # k
+    sigma_max_A: float = 4.0  # first noise level
+    sigma_min_A: float = 0.03  # last one
+    late_map: str = ""  # below `late_sigma_A`; "" keeps the first one
+    late_corrector: float = 1.0  # k below that level
     late_sigma_A: float = 0.3
-    global_weight: float = 1.0
-    step_rate: float = 0.3
-    clip_A: float = 10.0
-    attempts: int = 8
+    global_weight: float = 1.0  # of far pairs against local ones below `late_sigma_A`
+    step_rate: float = 0.3  # of Langevin, in units of sigma^2: 1e4 times GeoDiff's step_lr
+    clip_A: float = 10.0  # longest step of an atom
+    attempts: int = 8  # draws until a sample's stereocentres are right; then it is NaN
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DistanceOptions:
@@ -106,9 +94,12 @@ class LearnedMove:
 
     Parameters
     ----------
-    network : the trained network.
-    elements, kinds : (n,) and (n, n) of the molecule, the same for the whole batch.
-    options : map, late map and weights.
+    network : DistanceNetwork
+        The trained network.
+    elements, kinds : Tensor, shape (n,) and (n, n)
+        Of the molecule, the same for the whole batch.
+    options : DistanceOptions
+        Map, late map and weights.
     """
 
     def __init__(
@@ -162,35 +153,21 @@ def solve(
     UnknownNameError
         For a solver that does not exist.
     """
-    start = sigmas[0] * noise[-1]
+    start, draw = sigmas[0] * noise[-1], noise.__getitem__
     if options.solver == "langevin":
-        return annealed_langevin(
-            move,
-            start,
-            sigmas,
-            noise.__getitem__,
-            step_rate=options.step_rate,
-            clip_A=options.clip_A,
-            callback=callback,
-        )
+        rule = StepRule(clip_A=options.clip_A, callback=callback)
+        return annealed_langevin(move, start, sigmas, draw, step_rate=options.step_rate, rule=rule)
     if options.solver not in ("ode", "sde"):
         raise UnknownNameError("solver", options.solver, ("ode", "sde", "langevin"))
-    reverse = reverse_ode if options.solver == "ode" else reverse_sde
 
     def corrector(sigma: float) -> float:
         late = options.late_map and sigma < options.late_sigma_A
         return options.late_corrector if late else options.corrector
 
-    return reverse(
-        move,
-        start,
-        sigmas,
-        noise.__getitem__,
-        corrector=corrector,
-        gain=map_gain(options.map, noise.shape[2]),
-        clip_A=options.clip_A,
-        callback=callback,
-    )
+    rule = StepRule(corrector, map_gain(options.map, noise.shape[2]), options.clip_A, callback)
+    if options.solver == "ode":
+        return reverse_ode(move, start, sigmas, rule)
+    return reverse_sde(move, start, sigmas, draw, rule)
 
 
 class SE3Distance(ConformerModel):
@@ -198,12 +175,16 @@ class SE3Distance(ConformerModel):
 
     Parameters
     ----------
-    network : trained `DistanceNetwork`.
-    options : see `DistanceOptions`.
-    elements : atomic numbers that were in the training data; others are refused by
-        name.
-    card : metadata of the weights.
-    device : torch device; None is CUDA if there is one, else the CPU.
+    network : DistanceNetwork
+        Trained `DistanceNetwork`.
+    options : DistanceOptions or None
+        See `DistanceOptions`.
+    elements : sequence of int or None
+        Atomic numbers that were in the training data; others are refused by name.
+    card : dict or None
+        Metadata of the weights.
+    device : Device
+        Torch device; None is CUDA if there is one, else the CPU.
     """
 
     name = "se3-distance"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -46,7 +47,8 @@ def stable_corrector(
 
     Parameters
     ----------
-    gain : lambda_max of the map, see `maps.map_gain`; 0 switches the rule off.
+    gain : float
+        lambda_max of the map, see `maps.map_gain`; 0 switches the rule off.
     """
     k = corrector(sigma) if callable(corrector) else corrector
     bound = gain * step_fraction(sigma, sigma_next, kind)
@@ -61,50 +63,82 @@ def recentre(positions_A: Tensor) -> Tensor:
 def clip_step(step_A: Tensor, limit_A: float) -> Tensor:
     """Shorten each atom's step to at most `limit_A`."""
     length = step_A.norm(dim=-1, keepdim=True)
-    return step_A * (limit_A / length.clamp_min(limit_A))
+    out: Tensor = step_A * (limit_A / length.clamp_min(limit_A))
+    return out
 
 
-def reverse_ode(
-    move: Move,
-    start: Tensor,
-    sigmas: Sequence[float],
-    noise: Noise | None = None,  # noqa: ARG001 - so that all solvers have one signature
-    *,
-    corrector: Corrector = 1.0,
-    gain: float = 1.0,
-    clip_A: float = 1000.0,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c;
-    arXiv:2403.01430, reverse process.
+@dataclass(frozen=True)
+class StepRule:
+    """How long the steps of a solver are, and who hears of them.
 
     Parameters
     ----------
-    start : (B, n, 3) in A, at noise level sigmas[0].
-    sigmas : falling noise levels in A, one more than steps.
-    noise : not used; there so that every solver has one signature.
-    corrector : k; lowered step by step by the stability rule with `gain`.
-    clip_A : longest step of an atom.
+    corrector : float or callable
+        k, or k as a function of the noise level in A; lowered step by step by the
+        stability rule.
+    gain : float
+        lambda_max of the map, see `stable_corrector`.
+    clip_A : float
+        Longest step of an atom.
+    callback : callable or None
+        Called after each step with its number, how many there are, the noise level and
+        the positions.
+    """
+
+    corrector: Corrector = 1.0
+    gain: float = 1.0
+    clip_A: float = 1000.0
+    callback: Callback | None = None
+
+    def at(self, kind: str, sigma: float, sigma_next: float) -> float:
+        """The corrector of one step, stable."""
+        return stable_corrector(self.corrector, sigma, sigma_next, kind, self.gain)
+
+    def report(self, step: int, n_steps: int, sigma: float, c: Tensor) -> None:
+        """Tell the callback of a step."""
+        if self.callback is not None:
+            told = {"step": step + 1, "steps": n_steps, "sigma_A": sigma, "positions_A": c}
+            self.callback(told)
+
+
+PLAIN = StepRule()
+
+
+def reverse_ode(
+    move: Move, start: Tensor, sigmas: Sequence[float], rule: StepRule = PLAIN
+) -> Tensor:
+    """Probability-flow ODE, Euler in sigma: c <- c + k (1 - sigma'/sigma) Delta c.
+
+    Parameters
+    ----------
+    move : callable
+        (c, sigma) -> Delta c, the change of coordinates (B, n, 3) in A.
+    start : Tensor, shape (B, n, 3)
+        In A, at noise level sigmas[0].
+    sigmas : sequence of float
+        Falling noise levels in A, one more than steps.
+    rule : StepRule
+
+    Returns
+    -------
+    Tensor, shape (B, n, 3)
+        Centred positions in A at the last noise level.
+
+    References
+    ----------
+    arXiv:2403.01430, reverse process.
     """
     c = recentre(start)
     for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        k = stable_corrector(corrector, sigma, sigma_next, "ode", gain)
+        k = rule.at("ode", sigma, sigma_next)
         delta = k * step_fraction(sigma, sigma_next, "ode") * move(c, sigma)
-        c = recentre(c + clip_step(delta, clip_A))
-        _report(callback, step, len(sigmas) - 1, sigma, c)
+        c = recentre(c + clip_step(delta, rule.clip_A))
+        rule.report(step, len(sigmas) - 1, sigma, c)
     return c
 
 
 def reverse_sde(
-    move: Move,
-    start: Tensor,
-    sigmas: Sequence[float],
-    noise: Noise,
-    *,
-    corrector: Corrector = 1.0,
-    gain: float = 1.0,
-    clip_A: float = 1000.0,
-    callback: Callback | None = None,
+    move: Move, start: Tensor, sigmas: Sequence[float], noise: Noise, rule: StepRule = PLAIN
 ) -> Tensor:
     """Reverse SDE, ancestral: c <- c + k (1 - r^2) Delta c + sigma' sqrt(1 - r^2) z, r
     = sigma'/sigma; arXiv:2403.01430, reverse process.
@@ -113,14 +147,14 @@ def reverse_sde(
     """
     c = recentre(start)
     for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        k = stable_corrector(corrector, sigma, sigma_next, "sde", gain)
+        k = rule.at("sde", sigma, sigma_next)
         fraction = step_fraction(sigma, sigma_next, "sde")
         delta = k * fraction * move(c, sigma)
-        c = c + clip_step(delta, clip_A)
+        c = c + clip_step(delta, rule.clip_A)
         if sigma_next > 0.0:
             c = c + sigma_next * fraction**0.5 * noise(step)
         c = recentre(c)
-        _report(callback, step, len(sigmas) - 1, sigma, c)
+        rule.report(step, len(sigmas) - 1, sigma, c)
     return c
 
 
@@ -131,8 +165,7 @@ def annealed_langevin(
     noise: Noise,
     *,
     step_rate: float = 0.01,
-    clip_A: float = 1000.0,
-    callback: Callback | None = None,
+    rule: StepRule = PLAIN,
 ) -> Tensor:
     """Annealed Langevin dynamics as GeoDiff samples: c <- c + a Delta c + sqrt(2 a)
     sigma z at each level; GeoDiff, arXiv:2203.02923.
@@ -142,14 +175,9 @@ def annealed_langevin(
     """
     c = recentre(start)
     for step, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
-        c = c + clip_step(step_rate * move(c, sigma), clip_A)
+        c = c + clip_step(step_rate * move(c, sigma), rule.clip_A)
         if sigma_next > 0.0:
             c = c + (2.0 * step_rate) ** 0.5 * sigma * noise(step)
         c = recentre(c)
-        _report(callback, step, len(sigmas) - 1, sigma, c)
+        rule.report(step, len(sigmas) - 1, sigma, c)
     return c
-
-
-def _report(callback: Callback | None, step: int, n_steps: int, sigma: float, c: Tensor) -> None:
-    if callback is not None:
-        callback({"step": step + 1, "steps": n_steps, "sigma_A": sigma, "positions_A": c})

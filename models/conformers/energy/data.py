@@ -22,17 +22,15 @@ FIELDS = ("n_atoms", "atom", "pair", "molecule", "frames", *PER_FRAME, *PER_ATOM
 
 @dataclass
 class RelaxationPath:
-    """One path: the graph's index, frames (f, n, 3) with energies and forces, the
-    last of `kind` 0 being the minimum.
-    """
+    """One path: frames with energies and forces; the last of `kind` 0 is the minimum."""
 
-    molecule: int
-    kind: NDArray[np.uint8]
-    energy_eV: NDArray[np.float64]
-    reference_eV: NDArray[np.float64]
-    positions_A: NDArray[np.float32]
-    forces_eV_A: NDArray[np.float32]
-    reference_forces_eV_A: NDArray[np.float32]
+    molecule: int  # index of the graph
+    kind: NDArray[np.uint8]  # (f,)
+    energy_eV: NDArray[np.float64]  # (f,)
+    reference_eV: NDArray[np.float64]  # (f,), of MMFF94
+    positions_A: NDArray[np.float32]  # (f, n, 3)
+    forces_eV_A: NDArray[np.float32]  # (f, n, 3)
+    reference_forces_eV_A: NDArray[np.float32]  # (f, n, 3), of MMFF94
 
     @property
     def minimum(self) -> int:

@@ -26,11 +26,8 @@ from equidrift.models.conformers.energy.bonded import Bonded
 from equidrift.models.conformers.energy.layers import EnergyConfig, begin_small, dot, perceptron
 from equidrift.models.conformers.energy.neighbourhood import Neighbourhood, Radial, surroundings
 from equidrift.models.conformers.energy.terms import Graphs
-from equidrift.models.shared.graph_codes import (
-    ATOM_CODES,
-    MAX_HOPS,
-    PAIR_CODES,
-)
+from equidrift.models.shared.graph_codes import ATOM_CODES, MAX_HOPS, PAIR_CODES
+from equidrift.models.shared.layers import embedded
 
 COULOMB_EV_A = 14.399645  # of two unit charges
 SMALLEST_A = 1.5  # where the radial functions of pairs begin
@@ -54,13 +51,7 @@ class GraphEncoder(nn.Module):
 
     def forward(self, graphs: Graphs) -> Tensor:
         """(N, width)."""
-        h: Tensor = sum(
-            (table(graphs.atom[:, k]) for k, table in enumerate(self.atom)), start=torch.zeros(())
-        )
-        bond = sum(
-            (table(graphs.bond_codes[:, k]) for k, table in enumerate(self.bond)),
-            start=torch.zeros(()),
-        )
+        h, bond = embedded(self.atom, graphs.atom), embedded(self.bond, graphs.bond_codes)
         i, j = graphs.bonds.t()
         for norm, message, update in zip(self.norms, self.messages, self.updates, strict=True):
             u = norm(h)

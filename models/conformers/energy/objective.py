@@ -128,7 +128,7 @@ class Batches:
         sigma = float(np.exp(rng.uniform(*np.log(NOISE_A))))
         moved = [self._noisy(path.positions_A[path.minimum], sigma, rng) for path in paths]
         x, noise = (_rows([pair[k] for pair in moved]) for k in (0, 1))
-        none = torch.zeros(0)
+        none = x.new_zeros(0)
         sizes = [t.n_atoms for t in terms]
         return Example(join(terms), sizes, x, sigma, noise, noise, none, none, [])
 

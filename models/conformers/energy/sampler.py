@@ -4,7 +4,7 @@ few quasi-Newton steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from equidrift.checks.conditions import Known
-from equidrift.errors import InputError, MoleculeError
+from equidrift.errors import MoleculeError
 from equidrift.geometry import align
 from equidrift.models.conformers.energy.hessian import model_hessian
 from equidrift.models.conformers.energy.layers import EnergyConfig
 from equidrift.models.conformers.energy.network import EnergyNetwork
 from equidrift.models.conformers.energy.terms import Topology, join, topology
+from equidrift.models.conformers.refiner import Refinement, StepRefiner
+from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback, Refiner
 from equidrift.records import SYMBOLS, Molecule
 from equidrift.registry import host_function
 
-Job = tuple[Molecule, NDArray[Any]]
 Surface = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 GEOMETRIES_PER_BATCH = 32  # of one molecule in one call: more leave the cache
 LONGEST_STEP_A = 0.1  # of an atom; .25 A hops into other basins
@@ -59,10 +59,8 @@ class EnergySurface:
         self, positions_A: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Energies (k,) in eV and gradients (k, n, 3) in eV/A."""
-        parts = [
-            self._block(positions_A[k : k + GEOMETRIES_PER_BATCH])
-            for k in range(0, len(positions_A), GEOMETRIES_PER_BATCH)
-        ]
+        size = batch_size(GEOMETRIES_PER_BATCH, self.device)
+        parts = [self._block(positions_A[k : k + size]) for k in range(0, len(positions_A), size)]
         energy, gradient = (np.concatenate(column) for column in zip(*parts, strict=True))
         if self.reference is not None:
             of_reference = [self.reference(x) for x in positions_A]
@@ -157,7 +155,7 @@ def updated(
     return new
 
 
-class EnergyModel(Refiner):
+class EnergyModel(StepRefiner):
     """Moves conformers towards GFN2-xTB minima along the gradient of a learned energy;
     graph and stereo are for the caller to check.
 
@@ -177,19 +175,18 @@ class EnergyModel(Refiner):
     """
 
     task = "energy"
-    default_steps = 15
+    default_steps = 15  # of quasi-Newton
+    most_steps = 200
     max_atoms = 200
 
-    def __init__(
-        self, weights: str = "conformer-energy", *, device: str | torch.device | None = None
-    ):
+    def __init__(self, weights: str = "conformer-energy", *, device: Device = None):
         def make(config: dict[str, Any]) -> EnergyNetwork:
             return EnergyNetwork(
                 EnergyConfig(**{key: value for key, value in config.items() if key != "reference"})
             )
 
         self.network, self.card = load_network(weights, self.task, make)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = pick_device(device)
         self.network.requires_grad_(False).to(self.device)
         self.name = str(self.card["name"])
         self.weights_sha256 = str(self.card["sha256"])[:12]
@@ -268,51 +265,24 @@ class EnergyModel(Refiner):
             expected[k] = DRIFT_FACTOR * max(drift, LEAST_DRIFT_A) ** DRIFT_POWER
         return expected
 
-    def refine_many(
-        self,
-        jobs: Sequence[Job],
-        *,
-        steps: int | None = None,
-        callback: Callback | None = None,
-        known: Sequence[Known] | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """Relax conformers.
-
-        Parameters
-        ----------
-        jobs : sequence of (Molecule, positions_A)
-            (molecule, positions_A (k, n_atoms, 3)) pairs; conformers that are NaN stay
-            NaN, and those of a molecule that MMFF94 cannot type become NaN, so that
-            whoever checks them keeps what there was.
-        steps : int or None
-            Quasi-Newton steps, 1 to 200, 15 where None.
-        known : sequence of Known or None
-            One a job: the atoms to hold, which must be in their places already, and the
-            distances to keep.
-
-        Raises
-        ------
-        InputError
-            for steps out of range; MoleculeError for an element that the training data
-            lacked.
+    def _refined(self, asked: Refinement) -> list[NDArray[np.float64]]:
+        """Relaxed conformers; those of a molecule that MMFF94 cannot type become NaN, so
+        that whoever checks them keeps what there was.
         """
-        steps = self.default_steps if steps is None else steps
-        if not 1 <= steps <= 200:
-            raise InputError(f"steps must lie in 1 .. 200 for {self.name}, not {steps}")
         results = []
-        for k, (molecule, positions) in enumerate(jobs):
+        for k, (molecule, positions) in enumerate(asked.jobs):
             moved = np.array(positions, np.float64)
             good = np.isfinite(moved).all((1, 2))
             self.check_elements(molecule)
             if good.any():
                 try:
-                    moved[good] = self._relax(
-                        molecule, moved[good], steps, None if known is None else known[k]
-                    )
+                    known = asked.known_of(k)
+                    moved[good] = self._relax(molecule, moved[good], asked.steps, known)
                 except MoleculeError:
                     moved[good] = np.nan
-            if callback is not None:
-                callback({"done": len(moved), "total": sum(len(x) for _, x in jobs)})
+            if asked.callback is not None:
+                total = sum(len(x) for _, x in asked.jobs)
+                asked.callback({"done": len(moved), "total": total})
             results.append(moved)
         return results
 
@@ -327,8 +297,9 @@ class EnergyModel(Refiner):
             if len(known.pairs):
                 surface = Restrained(surface, known)
         parts = []
-        for begin in range(0, len(x), GEOMETRIES_PER_BATCH):
-            block = x[begin : begin + GEOMETRIES_PER_BATCH]
+        size = batch_size(GEOMETRIES_PER_BATCH, self.device)
+        for begin in range(0, len(x), size):
+            block = x[begin : begin + size]
             parts.append(relax(surface, model_hessian(terms, block), block, steps, free=free))
         return np.concatenate(parts)
 

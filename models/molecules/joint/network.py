@@ -42,12 +42,12 @@ POWERS = 4  # of the bond matrix
 
 @dataclass(frozen=True)
 class JointConfig(BlockSizes):
-    """Sizes; after the blocks of each stage the tokens move."""
+    """Sizes of a `JointNetwork`; after the blocks of each stage the tokens move."""
 
     width: int = 160
     pair_width: int = 64
     blocks: int = 3
-    triangles: int = 16
+    triangles: int = 16  # channels in which pairs hear of their triangles
     cutoff_A: float = 16.0
 
 

@@ -109,13 +109,8 @@ class Batches:
     def __init__(
         self, data: Heavy, mean: Tensor, deviation: Tensor, *, size: int, seed: int, repeat: int = 1
     ):
-        self.data, self.mean, self.deviation, self.size, self.seed = (
-            data,
-            mean,
-            deviation,
-            min(size, len(data)),
-            seed,
-        )
+        self.data, self.mean, self.deviation = data, mean, deviation
+        self.size, self.seed = min(size, len(data)), seed
         self.rows = np.repeat(np.arange(len(data)), np.where(data.conditional.numpy(), repeat, 1))
         self.epochs = Epochs(
             len(self.rows) // self.size, seed, lambda rng: rng.permutation(self.rows)

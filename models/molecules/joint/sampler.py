@@ -28,9 +28,10 @@ from equidrift.models.molecules.joint.network import (
 )
 from equidrift.models.molecules.joint.objective import BETA_BONDS, BETA_TYPES, evidence
 from equidrift.models.molecules.joint.walk import Draws, Path, Walk, categorical
+from equidrift.models.molecules.targets import TargetModel
 from equidrift.models.shared.devices import Device, pick_device
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import BatchedMoleculeModel, Callback
+from equidrift.protocols import Callback
 
 SAMPLERS = ("diffusion", "bfn")
 MAX_GAIN = 8.0  # of a log-likelihood by one target: what the network excludes stays excluded
@@ -39,7 +40,7 @@ Estimator = Callable[[State, Estimate | None], Estimate]
 Clean = tuple[Tensor, Tensor, Tensor]  # types (b, 9), bonds (b, 9, 9), places (b, 9, 3)
 
 
-class JointModel(BatchedMoleculeModel):
+class JointModel(TargetModel):
     """Draws new molecules of at most nine heavy atoms C, N, O and F: the default of
     `equidrift generate`.
 
@@ -50,18 +51,26 @@ class JointModel(BatchedMoleculeModel):
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a card or safetensors file that
+    weights : str
+        Name of a shipped model, or the path of a card or safetensors file that
         `equidrift train` wrote.
-    sampler : "diffusion" reveals types and bonds one after the other; "bfn" gathers
-        evidence on all of them by a Bayesian flow.
-    refine : calls of the refiner, 0 to leave the places as they were drawn.
-    level : level of theory whose geometries are wanted, as for the refiner: that of
-        QM9, or "GFN2-xTB", "MMFF94".
-    path : how the diffusion sampler goes.
-    half_precision : bfloat16 in the network's layers.
-    steer : how strongly the additive estimate of targets steers, times the guidance; 0
+    sampler : {"diffusion", "bfn"}
+        "diffusion" reveals types and bonds one after the other; "bfn" gathers evidence
+        on all of them by a Bayesian flow.
+    refine : int
+        Calls of the refiner, 0 to leave the places as they were drawn.
+    level : str
+        Level of theory whose geometries are wanted, as for the refiner: that of QM9, or
+        "GFN2-xTB", "MMFF94".
+    path : Path or None
+        How the diffusion sampler goes.
+    half_precision : bool
+        bfloat16 in the network's layers.
+    steer : float
+        How strongly the additive estimate of targets steers, times the guidance; 0
         leaves them to the network.
-    device : torch device; None is CUDA where there is one, else the CPU.
+    device : Device
+        Torch device; None is CUDA where there is one, else the CPU.
 
     Raises
     ------
@@ -109,31 +118,6 @@ class JointModel(BatchedMoleculeModel):
         }
         self.additive = Additive.of(self.card["additive"])
         self.hydrogens = Hydrogens(refine=refine, level=level, device=self.device)
-
-    def sample(
-        self,
-        seeds: NDArray[np.int64],
-        *,
-        targets: Mapping[str, float] | None = None,
-        guidance: float | None = None,
-        fragment: Raw | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Raw | None]:
-        """New molecules, one per seed, as they were drawn; see `MoleculeModel`.
-
-        Raises
-        ------
-        UnknownNameError
-            for a property that is not among `properties`.
-        InputError
-            for a target that is not a finite number, a guidance below 0, steps outside
-            1 .. 1000, or a fragment that cannot be held.
-        """
-        wanted = None if not targets else self._wanted(targets)
-        return self.sample_many(
-            seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback
-        )
 
     def sample_many(
         self,

@@ -25,24 +25,18 @@ from equidrift.seeds import sample_rng
 class Path:
     """How the sampler goes from noise to molecules, times tau running from 0 to 1.
 
-    types, bonds : times at which the first and the last of them is revealed. churn :
-        noise added back to the places.
-    rehide : share of what is revealed that is hidden again before each call, to be
-        drawn anew, until the last `settle` calls.
-    repair : the same for atoms whose revealed bonds break their valence, their types
-        and bonds, until the last call; 0 leaves all valences to the network.
-    confident : 0 reveals in random order, more prefers what the network is sure of.
-        temperature : of the draws.
+    What is revealed is hidden again, to be drawn anew, until the last `settle` calls; for
+    atoms whose revealed bonds break their valence (`repair`) until the last one.
     """
 
-    types: tuple[float, float] = (0.0, COMPLETE)
-    bonds: tuple[float, float] = (0.0, COMPLETE)
-    churn: float = 0.6
-    rehide: float = 0.15
-    repair: float = 0.8
-    settle: int = 3
-    confident: float = 0.5
-    temperature: float = 1.0
+    types: tuple[float, float] = (0.0, COMPLETE)  # when the first and the last is revealed
+    bonds: tuple[float, float] = (0.0, COMPLETE)  # the same of bonds
+    churn: float = 0.6  # noise added back to the places
+    rehide: float = 0.15  # share that is hidden again before each call
+    repair: float = 0.8  # the same of broken atoms; 0 leaves valences to the network
+    settle: int = 3  # calls at the end that hide nothing
+    confident: float = 0.5  # 0: random order; more prefers what the network is sure of
+    temperature: float = 1.0  # of the draws
 
 
 @dataclass

@@ -43,6 +43,7 @@ from equidrift.models.shared.layers import (
     NetworkConfig,
     RadialBasis,
     block_masks,
+    embedded,
 )
 from equidrift.models.shared.newton import distances
 from equidrift.models.shared.schedules import SIGMA_MAX_A, noise_levels
@@ -95,10 +96,8 @@ class ConformerEncoder(nn.Module):
         atom, pair = batch.atom.int(), batch.pair.int()
         bias, pair_mask = block_masks(batch.mask, x.dtype)
         unit_vectors, d = distances(x)
-        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom))
-        p = sum(table(pair[..., k]) for k, table in enumerate(self.pair)) + self.distance(
-            self.radial(d)
-        )
+        h = embedded(self.atom, atom)
+        p = embedded(self.pair, pair) + self.distance(self.radial(d))
         for block in self.blocks:
             h, p = block(h, p, unit_vectors, pair_mask, bias)
         out: Tensor = self.norm(h)

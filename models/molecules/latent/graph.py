@@ -28,6 +28,7 @@ from equidrift.models.molecules.latent.graph_data import (
     GraphBatch,
 )
 from equidrift.models.shared.batches import Batched
+from equidrift.models.shared.layers import embedded
 
 WALKS = 7  # lengths 2 .. 8 of the walks whose probabilities tell rings and distances
 READING = 256  # width of what reads the tokens, and of what sketches them
@@ -36,23 +37,19 @@ KEPT = 0.8  # share of the atoms in the second view of the contrastive term
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """Sizes.
+    """Sizes of the graph autoencoder."""
 
-    `noise`: deviation of the noise on latents in training. `contrast`: weight of the
-    graph self-supervision, 0 for none.
-    """
-
-    latent: int = 64
-    width: int = 128
-    layers: int = 4
-    heads: int = 8
-    decoder_width: int = 192
-    decoder_layers: int = 3
-    decoder_heads: int = 6
-    tokens: int = 40
-    length: int = 24
-    noise: float = 0.15
-    contrast: float = 0.0
+    latent: int = 64  # numbers in a latent
+    width: int = 128  # of the encoder
+    layers: int = 4  # of the encoder
+    heads: int = 8  # of its attention
+    decoder_width: int = 192  # of the decoder
+    decoder_layers: int = 3  # of the decoder
+    decoder_heads: int = 6  # of its attention
+    tokens: int = 40  # kinds of them
+    length: int = 24  # most tokens of a molecule
+    noise: float = 0.15  # deviation of the noise on latents in training
+    contrast: float = 0.0  # weight of the graph self-supervision, 0 for none
 
 
 class GraphLayer(nn.Module):
@@ -120,9 +117,8 @@ class GraphEncoder(nn.Module):
         mask = atom[..., 0] > 0
         types = functional.one_hot(bond, BOND_TYPES).float()
         walks = _walks((bond > 0).float())
-        h = sum(table(atom[..., k]) for k, table in enumerate(self.atom)) + self.rings(
-            walks.diagonal(dim1=2, dim2=3).transpose(1, 2)
-        )
+        rings = self.rings(walks.diagonal(dim1=2, dim2=3).transpose(1, 2))
+        h = embedded(self.atom, atom) + rings
         pair = torch.cat([types, walks.permute(0, 2, 3, 1)], dim=-1)
         bonds = types[..., 1:].permute(0, 3, 1, 2)
         hidden = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -1e9)[:, None, None]

@@ -27,22 +27,20 @@ SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 20.0, 7.0
 UNCONDITIONAL = 0.25  # share of training samples without any condition
 SINGLE = 0.5  # share with one known property; the rest knows a random subset
 
+Condition = Tensor | None  # (b, k), NaN where unknown; None where nothing is known
+
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Sizes.
+    """Sizes of a `LatentDenoiser`."""
 
-    `properties` counts scalar conditions, each expanded in `centres` Gaussians;
-    `observable` is the length of a vector one.
-    """
-
-    latent: int = 97
-    width: int = 384
-    blocks: int = 5
-    condition: int = 128
-    properties: int = 12
-    centres: int = 16
-    observable: int = 0
+    latent: int = 97  # numbers in a latent
+    width: int = 384  # of the residual MLPs
+    blocks: int = 5  # of them
+    condition: int = 128  # numbers that modulate each block
+    properties: int = 12  # scalar conditions
+    centres: int = 16  # Gaussians that each of these is expanded in
+    observable: int = 0  # length of a vector condition, 0 for none
 
 
 class ResidualBlock(nn.Module):
@@ -142,11 +140,7 @@ class LatentDenoiser(nn.Module):
         return out
 
     def forward(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        values: Tensor | None = None,
-        observable: Tensor | None = None,
+        self, x: Tensor, sigma: Tensor, values: Condition = None, observable: Condition = None
     ) -> Tensor:
         """The estimate (b, latent) of the clean standardised latents from x (b, latent)
         of noise levels sigma (b,).
@@ -169,8 +163,8 @@ class LatentDenoiser(nn.Module):
         self,
         noise: Tensor,
         steps: int,
-        values: Tensor | None = None,
-        observable: Tensor | None = None,
+        values: Condition = None,
+        observable: Condition = None,
         guidance: float = 1.0,
     ) -> Tensor:
         """Latents (b, latent) from standard normal noise, by `steps` steps of Heun's
@@ -250,13 +244,8 @@ class LatentBatches:
         batch: int,
         seed: int,
     ):
-        self.latents, self.values, self.observables, self.batch, self.seed = (
-            latents,
-            values,
-            observables,
-            min(batch, len(latents)),
-            seed,
-        )
+        self.latents, self.values, self.observables = latents, values, observables
+        self.batch, self.seed = min(batch, len(latents)), seed
 
     def __call__(self, step: int) -> LatentExample:
         """The training batch of a step."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from equidrift.errors import InputError, UnknownNameError
 from equidrift.models.molecules.latent.network import DiffusionConfig, LatentDenoiser
 from equidrift.models.molecules.latent.space import LatentSpace, Made
+from equidrift.models.molecules.targets import TargetModel
 from equidrift.models.shared.devices import Device, batch_size, pick_device
 from equidrift.models.shared.run import load_network
-from equidrift.protocols import Callback, MoleculeModel
-from equidrift.records import Molecule
+from equidrift.protocols import Callback
 from equidrift.seeds import sample_rng
 from equidrift.weights import find
 
@@ -26,15 +26,18 @@ BATCH = 2048
 GUIDANCE = 2.0
 
 
-class LatentModel(MoleculeModel):
+class LatentModel(TargetModel):
     """Draws molecules through the latent space.
 
     Parameters
     ----------
-    weights : name of a shipped latent diffusion, or the path of a trained one; its card
-        names the autoencoders.
-    graph, geometry : autoencoders to use in their place. space : options of
-        `LatentSpace`; the refiner is on by default.
+    weights : str
+        Name of a shipped latent diffusion, or the path of a trained one; its card names
+        the autoencoders.
+    graph, geometry : str or None
+        Autoencoders to use in their place.
+    space
+        Options of `LatentSpace`; the refiner is on by default.
     """
 
     takes_fragment = False
@@ -67,41 +70,13 @@ class LatentModel(MoleculeModel):
         }
         self.space = LatentSpace(**{"refine": True, "device": self.device, **places, **space})
 
-    def sample(
-        self,
-        seeds: NDArray[np.int64],
-        *,
-        targets: Mapping[str, float] | None = None,
-        guidance: float | None = None,
-        fragment: tuple[Molecule, NDArray[np.float64]] | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> list[Made | None]:
-        """See `MoleculeModel.sample`; `steps` are those of the diffusion, 30 where
-        None, of two network calls each.
-
-        Raises
-        ------
-        UnknownNameError
-            for a property that the model does not know. InputError for a fragment,
-            which this model cannot hold.
-        """
-        return self.sample_many(
-            seeds,
-            self._values(targets),
-            guidance=guidance,
-            fragment=fragment,
-            steps=steps,
-            callback=callback,
-        )
-
     def sample_many(
         self,
         seeds: NDArray[np.int64],
         wanted: NDArray[np.float64] | None,
         *,
         guidance: float | None = None,
-        fragment: tuple[Molecule, NDArray[np.float64]] | None = None,
+        fragment: Made | None = None,
         steps: int | None = None,
         callback: Callback | None = None,
     ) -> list[Made | None]:
@@ -130,9 +105,10 @@ class LatentModel(MoleculeModel):
 
         Parameters
         ----------
-        wanted : (k, properties) or (properties,) in the order of `properties`, NaN
-            where a property is free.
-        observable : (k, length) or (length,), of a model that was trained on vectors.
+        wanted : float64, shape (k, properties) or (properties,), or None
+            In the order of `properties`, NaN where a property is free.
+        observable : array_like, shape (k, length) or (length,), or None
+            Of a model that was trained on vectors.
 
         Raises
         ------
@@ -196,10 +172,7 @@ class LatentModel(MoleculeModel):
             raise InputError("observable holds NaN or infinity; leave such samples out")
         return np.broadcast_to(rows, (count, length))
 
-    def _values(self, targets: Mapping[str, float] | None) -> NDArray[np.float64] | None:
-        """Property values in the network's order, NaN where there is no target."""
-        if not targets:
-            return None
+    def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:
         names = list(self.properties)
         for name, value in targets.items():
             if name not in names:

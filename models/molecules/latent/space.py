@@ -65,15 +65,21 @@ class LatentSpace:
 
     Parameters
     ----------
-    graph, geometry : names of shipped autoencoders, or paths of trained ones.
-    candidates : token sequences tried for a graph latent whose likeliest one does not
-        encode to it again; the nearest is taken.
-    conformers : conformers drawn for a conformer latent, each from noise of its own;
-        the one that encodes nearest to the latent is taken.
-    steps : network calls of the geometric decoder, for each of them.
-    refine : whether the package's refiner (two calls, GFN2-xTB level) moves the decoded
+    graph, geometry : str
+        Names of shipped autoencoders, or paths of trained ones.
+    candidates : int
+        Token sequences tried for a graph latent whose likeliest one does not encode to
+        it again; the nearest is taken.
+    conformers : int
+        Conformers drawn for a conformer latent, each from noise of its own; the one
+        that encodes nearest to the latent is taken.
+    steps : int
+        Network calls of the geometric decoder, for each of them.
+    refine : bool
+        Whether the package's refiner (two calls, GFN2-xTB level) moves the decoded
         conformers.
-    device : torch device; None is CUDA if there is one, else the CPU.
+    device : Device
+        Torch device; None is CUDA if there is one, else the CPU.
     """
 
     def __init__(
@@ -127,15 +133,13 @@ class LatentSpace:
             another shape, or not finite.
         """
         x = None if positions_A is None else np.asarray(positions_A, np.float64)
-        if x is not None and (
-            x.ndim not in (2, 3)
-            or x.shape[-2:] != (molecule.n_atoms, 3)
-            or not np.isfinite(x).all()
-        ):
-            raise InputError(
-                f"positions_A must be finite and of shape ({molecule.n_atoms}, "
-                f"3) or (any, {molecule.n_atoms}, 3), not {x.shape}"
-            )
+        if x is not None:
+            fits = x.ndim in (2, 3) and x.shape[-2:] == (molecule.n_atoms, 3)
+            if not fits or not np.isfinite(x).all():
+                raise InputError(
+                    f"positions_A must be finite and of shape ({molecule.n_atoms}, 3) or (any, "
+                    f"{molecule.n_atoms}, 3), not {x.shape}"
+                )
         blocks = [None] if x is None else list(x.reshape(-1, molecule.n_atoms, 3))
         out = self.encode_many([(molecule, block) for block in blocks])
         return out if x is not None and x.ndim == 3 else out[0]
@@ -233,14 +237,9 @@ class LatentSpace:
         for draw in range(1, self.candidates):
             if not len(rows):
                 break
-            uniform = np.stack(
-                [
-                    np.random.Generator(np.random.Philox(key=[int(seeds[k]), draw])).random(
-                        self.graph.config.length
-                    )
-                    for k in rows
-                ]
-            )
+            streams = [np.random.Philox(key=[int(seeds[k]), draw]) for k in rows]
+            length = self.graph.config.length
+            uniform = np.stack([np.random.Generator(s).random(length) for s in streams])
             others, cosine = self._written(table[torch.from_numpy(rows)], uniform)
             for k, other, value in zip(rows.tolist(), others, cosine.tolist(), strict=True):
                 if value > near[k]:

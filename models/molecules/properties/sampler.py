@@ -48,18 +48,16 @@ _PAIR_PARTS = (
 
 @dataclass(frozen=True)
 class PropertyConfig:
-    """Sizes: scalars of an atom, scalars sent, vectors of an atom, layers, radial
-    functions of scalar and of vector messages.
-    """
+    """Sizes of a property network."""
 
-    width: int = 128
-    message: int = 64
-    vectors: int = 48
-    layers: int = 4
-    scalar_kernels: int = 12
-    vector_kernels: int = 4
-    radial: int = 32
-    cutoff_A: float = 9.0
+    width: int = 128  # scalars of an atom
+    message: int = 64  # scalars sent
+    vectors: int = 48  # of an atom
+    layers: int = 4  # rounds of messages
+    scalar_kernels: int = 12  # radial functions of scalar messages
+    vector_kernels: int = 4  # radial functions of vector messages
+    radial: int = 32  # Gaussians that these are sums of
+    cutoff_A: float = 9.0  # centre of the last of them
 
 
 @dataclass(frozen=True)
@@ -263,8 +261,12 @@ class PropertyNetwork:
 
     Parameters
     ----------
-    network : trained. name, weights_sha256 : where it comes from.
-    device : torch device; None is CUDA if there is one, else the CPU.
+    network : PropertyNet
+        The trained network.
+    name, weights_sha256 : str, str or None
+        Where it comes from.
+    device : Device
+        Torch device; None is CUDA if there is one, else the CPU.
     """
 
     def __init__(

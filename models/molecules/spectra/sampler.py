@@ -231,8 +231,10 @@ class SpectrumModel:
 
     Parameters
     ----------
-    weights : name of a shipped model, or the path of a trained one.
-    device : torch device; None is CUDA if there is one, else the CPU.
+    weights : str
+        Name of a shipped model, or the path of a trained one.
+    device : Device
+        Torch device; None is CUDA if there is one, else the CPU.
     """
 
     def __init__(self, weights: str = "spectra", *, device: Device = None):

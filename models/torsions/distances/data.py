@@ -14,6 +14,7 @@ from torch import Tensor
 
 from equidrift.errors import InputError
 from equidrift.geometry import Floats, dihedrals, wrap
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.graph_codes import ATOM_CODES, PAIR_CODES
 from equidrift.models.torsions.distances.graph import HeavyGraph, Rows, turned
 from equidrift.models.torsions.distances.wrapped import SIGMA_MAX_RAD, SIGMA_MIN_RAD
@@ -27,30 +28,19 @@ PER_MINIMUM = ("energy_kcal", "phi", "relaxed_A", "drawn_A", "fits")
 
 @dataclass(frozen=True, eq=False)
 class TorsionEnsemble:
-    """The minima of one molecule.
+    """The k minima of one molecule, and the draws that they were relaxed from.
 
-    Parameters
-    ----------
-    smiles : str
-    graph : HeavyGraph
-    energy_kcal : float32, shape (k,)
-        Above the lowest, kcal/mol.
-    phi : float32, shape (k, m)
-        Torsions of the minima, in radians.
-    relaxed_A, drawn_A : float32, shape (k, n, 3)
-        Heavy atoms of the minima, and of the draws that they were relaxed from.
-    fits : bool, shape (k, k)
-        fits[a, b]: draw b, turned to the torsions of minima a, has its shape. Rings and
-        other things that no torsion turns are then those of the draw.
+    `fits[a, b]`: draw b, turned to the torsions of minimum a, has its shape. Rings and
+    other things that no torsion turns are then those of the draw.
     """
 
     smiles: str
     graph: HeavyGraph
-    energy_kcal: NDArray[np.float32]
-    phi: NDArray[np.float32]
-    relaxed_A: NDArray[np.float32]
-    drawn_A: NDArray[np.float32]
-    fits: NDArray[np.bool_]
+    energy_kcal: NDArray[np.float32]  # (k,), kcal/mol above the lowest
+    phi: NDArray[np.float32]  # (k, m), torsions of the minima in radians
+    relaxed_A: NDArray[np.float32]  # (k, n, 3), heavy atoms of the minima
+    drawn_A: NDArray[np.float32]  # (k, n, 3), of the draws
+    fits: NDArray[np.bool_]  # (k, k)
 
 
 class EnsembleSet:
@@ -153,20 +143,22 @@ def load_all(names: Sequence[str]) -> EnsembleSet:
 
 
 @dataclass(frozen=True, eq=False)
-class NoisedBatch:
+class NoisedBatch(Batched):
     """Conformers with noised torsions.
 
     Parameters
     ----------
     rows : Rows
-    positions_A : (N, 3)
-    sigmas : (n_rows,)
+        The joined conformers.
+    positions_A : Tensor, shape (N, 3)
+        Of their heavy atoms.
+    sigmas : Tensor, shape (n_rows,)
         Noise, in radians.
-    moving : (T,)
+    moving : Tensor, shape (T,)
         1 for a torsion that is noised.
-    log_kT : (n_rows,)
-        Over kT at 300 K.
-    noise : (T,)
+    log_kT : Tensor, shape (n_rows,)
+        Logarithm of kT over that at 300 K.
+    noise : Tensor, shape (T,)
         What was added, in radians.
     """
 

@@ -20,6 +20,7 @@ Holmes-Cerf and Goodman 2018, doi:10.1002/cpa.21783, section 2).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,13 +72,14 @@ class TorsionScore:
         block: NDArray[np.int64] | None = None,
     ):
         self.network, self.graph = network, graph
-        self.dtype = next(network.parameters()).dtype
+        like = next(network.parameters())
+        self.options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         self.block = np.arange(graph.n_torsions) if block is None else np.asarray(block)
         self.start = measured(graph, positions_A)[..., self.block]
-        self.positions = torch.from_numpy(positions_A).to(self.dtype)
+        self.positions = torch.from_numpy(positions_A).to(**self.options)
         self.log_kT = float(np.log(kT_eV * KCAL_MOL_PER_EV / KT_300_KCAL))
-        self.moving = torch.zeros(graph.n_torsions, dtype=self.dtype)
-        self.moving[torch.from_numpy(self.block)] = 1.0
+        self.columns = torch.from_numpy(self.block).to(like.device)
+        self.moving = like.new_zeros(graph.n_torsions).index_fill(0, self.columns, 1.0)
 
     @property
     def n_torsions(self) -> int:
@@ -87,41 +89,38 @@ class TorsionScore:
     def _scores(self, phi: torch.Tensor, sigma: float) -> torch.Tensor:
         """(k, w) of phi (k, w)."""
         k, m = len(phi), self.graph.n_torsions
-        delta = torch.zeros(k, m, dtype=self.dtype)
-        delta = delta.index_add(
-            1,
-            torch.from_numpy(self.block),
-            (phi - torch.from_numpy(self.start)).to(self.dtype),
-        )
+        by = (phi - torch.from_numpy(self.start).to(phi.device)).to(**self.options)
+        delta = by.new_zeros(k, m).index_add(1, self.columns, by)
         x = turned(self.graph, self.positions.expand(k, -1, -1), delta)
         values = self.network(
-            Rows.repeated(self.graph, k),
+            Rows.repeated(self.graph, k).to(x.device),
             x.reshape(-1, 3),
-            torch.full((k,), sigma, dtype=self.dtype),
+            x.new_full((k,), sigma),
             self.moving.repeat(k),
-            torch.full((k,), self.log_kT, dtype=self.dtype),
+            x.new_full((k,), self.log_kT),
         )
         scale = float(rms_score(np.array([sigma]))[0])
-        out: torch.Tensor = values.reshape(k, m)[:, torch.from_numpy(self.block)] * scale
+        out: torch.Tensor = values.reshape(k, m)[:, self.columns] * scale
         return out
 
     def score(self, phi: Floats, sigma: float) -> Floats:
         """The score (k, w) of phi (k, w) at a noise level, in 1/rad."""
         with torch.no_grad():
-            return self._scores(torch.from_numpy(phi), sigma).double().numpy()
+            at = torch.from_numpy(phi).to(self.options["device"])
+            return self._scores(at, sigma).double().cpu().numpy()
 
     def derivatives(self, phi: Floats, sigma: float) -> tuple[Floats, Floats]:
         """(score (k, w), its Jacobian (k, w, w)) of phi (k, w)."""
         if not len(phi):
             return np.zeros_like(phi), np.zeros((*phi.shape, self.n_torsions))
         with torch.enable_grad():
-            at = torch.from_numpy(np.array(phi)).requires_grad_()
+            at = torch.from_numpy(np.array(phi)).to(self.options["device"]).requires_grad_()
             score = self._scores(at, sigma)
-            units = torch.eye(self.n_torsions, dtype=score.dtype)[:, None]
+            units = torch.eye(self.n_torsions, dtype=score.dtype, device=score.device)[:, None]
             units = units.expand(-1, len(phi), -1)
             rows = torch.autograd.grad(score, at, units, is_grads_batched=True)[0]
-        jacobian = rows.double().numpy().transpose(1, 0, 2)  # (k, of, by)
-        return score.detach().double().numpy(), jacobian
+        jacobian = rows.double().cpu().numpy().transpose(1, 0, 2)  # (k, of, by)
+        return score.detach().double().cpu().numpy(), jacobian
 
 
 @dataclass(frozen=True, eq=False)

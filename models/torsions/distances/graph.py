@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equidrift.errors import InputError
+from equidrift.models.shared.batches import Batched
 from equidrift.models.shared.graph_codes import graph_codes
 from equidrift.records import Molecule
 from equidrift.torsions import TorsionTree
@@ -131,7 +132,7 @@ def heavy_atoms(molecule: Molecule) -> Indices:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(Batched):
     """Several conformers, of one molecule or of many, joined for one evaluation.
 
     N atoms, P pairs and T torsions are those of all conformers.
@@ -140,8 +141,10 @@ class Rows:
     ----------
     n_rows : int
         Conformers.
-    atom_codes : (N, 7)
-    row_of_atom, row_of_torsion : (N,), (T,)
+    atom_codes : Tensor, shape (N, 7)
+        See `graph_codes`.
+    row_of_atom, row_of_torsion : Tensor, shape (N,) and (T,)
+        The conformer of each.
     pairs : (2, P)
         Every two atoms of a conformer, once.
     pair_codes : (P, 4)
@@ -167,6 +170,9 @@ class Rows:
     arms: Tensor
     ends: Tensor
 
+    def __len__(self) -> int:
+        return self.n_rows
+
     @classmethod
     def of(cls, graphs: Sequence[HeavyGraph]) -> Rows:
         """One row per graph, in their order; the same graph may come again."""
@@ -178,12 +184,13 @@ class Rows:
         steps = np.cumsum([[0, 0, 0], *zip(atoms, torsions, n_pairs, strict=True)], axis=0)
         joined: dict[str, list[Tensor]] = {name: [] for name in tables[0]}
         for table, (a, t, p) in zip(tables, steps[:-1].tolist(), strict=True):
+            pairs = table["pairs"]
             shifts = {
                 "pairs": a,
                 "axes": a,
-                "separated": torch.tensor([[p], [t]]),
-                "arms": torch.tensor([[2 * t], [a]]),
-                "ends": torch.tensor([[a], [a], [a], [a], [t]]),
+                "separated": pairs.new_tensor([[p], [t]]),
+                "arms": pairs.new_tensor([[2 * t], [a]]),
+                "ends": pairs.new_tensor([[a], [a], [a], [a], [t]]),
             }
             for name, value in table.items():
                 joined[name].append(value + shifts[name] if name in shifts else value)
@@ -202,7 +209,7 @@ class Rows:
         """`count` rows of one graph; the same as `of`, and quicker."""
         n, m = graph.n_atoms, graph.n_torsions
         p = graph.tables["pairs"].shape[1]
-        row = torch.arange(count)
+        row = torch.arange(count, device=graph.tables["pairs"].device)
         steps = {
             "pairs": [n],
             "axes": [n],
@@ -215,7 +222,7 @@ class Rows:
             if name.endswith("codes"):
                 joined[name] = value.repeat(count, 1)
             else:
-                shift = torch.tensor(steps[name])[:, None, None] * row[:, None]
+                shift = value.new_tensor(steps[name])[:, None, None] * row[:, None]
                 joined[name] = (value[:, None] + shift).reshape(len(value), -1)
         return cls(
             n_rows=count,
@@ -234,7 +241,7 @@ def turned(graph: HeavyGraph, positions_A: Tensor, delta: Tensor) -> Tensor:
     """
     x = positions_A
     for torsion in graph.order:
-        moved = torch.from_numpy(graph.sides[torsion])
+        moved = torch.from_numpy(graph.sides[torsion]).to(x.device)
         origin = x[:, graph.torsions[torsion, 2]]
         axis = origin - x[:, graph.torsions[torsion, 1]]
         axis = (axis / axis.norm(dim=-1, keepdim=True))[:, None]  # (k, 1, 3)

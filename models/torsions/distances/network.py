@@ -41,14 +41,14 @@ LEAST_INERTIA_A2 = 0.5
 
 @dataclass(frozen=True)
 class DistanceConfig:
-    """Sizes of a `DistanceNetwork`; `orders` of its series."""
+    """Sizes of a `DistanceNetwork`."""
 
-    width: int = 64
-    rounds: int = 4
-    radial: int = 24
-    forces: int = 12
-    orders: int = 6
-    cutoff_A: float = 12.0
+    width: int = 64  # of the state of an atom
+    rounds: int = 4  # of messages
+    radial: int = 24  # Gaussians that a distance is expanded in
+    forces: int = 12  # pair forces whose torques are summed
+    orders: int = 6  # of the sine series of each dihedral
+    cutoff_A: float = 12.0  # longest distance of atoms that exchange messages
 
 
 class Message(nn.Module):
@@ -131,12 +131,15 @@ class DistanceNetwork(nn.Module):
 
         Parameters
         ----------
-        positions_A : (N, 3)
-        sigmas : (n_rows,)
+        rows : Rows
+            The joined conformers.
+        positions_A : Tensor, shape (N, 3)
+            Of their heavy atoms.
+        sigmas : Tensor, shape (n_rows,)
             Noise, in radians.
-        moving : (T,)
+        moving : Tensor, shape (T,)
             1 for a torsion that is noised, 0 for one that is held as it is.
-        log_kT : (n_rows,)
+        log_kT : Tensor, shape (n_rows,)
             Logarithm of kT over that at 300 K.
         """
         h, film, (pairs, feature, envelope, unit) = self._states(
@@ -145,7 +148,7 @@ class DistanceNetwork(nn.Module):
         message = self.force(h, film, pairs, feature) * envelope
         force = self.force_out(message)[:, :, None] * unit[:, None]  # (P, c, 3)
         force = (
-            torch.zeros(len(h), *force.shape[1:], dtype=force.dtype)
+            force.new_zeros(len(h), *force.shape[1:])
             .index_add(0, pairs[0], force)
             .index_add(0, pairs[1], -force)
         )
@@ -169,7 +172,7 @@ class DistanceNetwork(nn.Module):
 
     def _pairs(self, rows: Rows, x: Tensor, moving: Tensor) -> tuple[Tensor, ...]:
         """Indices (2, P), features (P, edge), envelope (P, 1), unit vectors (P, 3)."""
-        between = torch.zeros(rows.pairs.shape[1], dtype=x.dtype).index_add(
+        between = x.new_zeros(rows.pairs.shape[1]).index_add(
             0, rows.separated[0], moving[rows.separated[1]]
         )
         pairs, codes, between = rows.pairs, rows.pair_codes, between.long()
@@ -195,16 +198,12 @@ class DistanceNetwork(nn.Module):
         side, atom = rows.arms
         torsion_of = side // 2
         lever = torch.linalg.cross(axis[torsion_of], x[atom] - second[torsion_of])
-        inertia = torch.zeros(2 * len(axis), dtype=x.dtype).index_add(
-            0, side, lever.square().sum(-1)
-        )
+        inertia = x.new_zeros(2 * len(axis)).index_add(0, side, lever.square().sum(-1))
         inertia = inertia.view(-1, 2).clamp_min(LEAST_INERTIA_A2)
         reduced = inertia.reciprocal().sum(-1)
         turning = side % 2 == 1
         torque = torch.einsum("ax,acx->ac", lever[turning], force[atom[turning]])
-        torque = torch.zeros(len(axis), force.shape[1], dtype=x.dtype).index_add(
-            0, torsion_of[turning], torque
-        )
+        torque = x.new_zeros(len(axis), force.shape[1]).index_add(0, torsion_of[turning], torque)
         size = inertia.log()
         about = torch.stack([size.sum(-1), (size[:, 0] - size[:, 1]).square()], dim=-1)
         token = functional.silu(self.axis(h[rows.axes[0]] + h[rows.axes[1]]) + self.inertia(about))
@@ -215,11 +214,11 @@ class DistanceNetwork(nn.Module):
         """(T,) sine series of the dihedrals about each axis."""
         a, j, k, b, torsion_of = rows.ends
         psi = torsion(x, rows.ends[:4])
-        order = torch.arange(1, self.config.orders + 1, dtype=x.dtype)
+        order = torch.arange(1, self.config.orders + 1, dtype=x.dtype, device=x.device)
         wave = psi[:, None] * order
         token = self.end(torch.cat([h[a], h[j]], dim=-1)) + self.end(
             torch.cat([h[b], h[k]], dim=-1)
         )
         coefficient = self.series_out(self.series(token + self.cosines(torch.cos(wave))))
         value = (coefficient * torch.sin(wave)).sum(-1)
-        return torch.zeros(rows.axes.shape[1], dtype=x.dtype).index_add(0, torsion_of, value)
+        return x.new_zeros(rows.axes.shape[1]).index_add(0, torsion_of, value)

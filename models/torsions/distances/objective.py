@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from equidrift.models.torsions.distances.data import NoisedBatch
-from equidrift.models.torsions.distances.wrapped import rms_score, wrapped_score
+from equidrift.models.torsions.distances.wrapped import rms_score_of, wrapped_score
 
 
 def distance_loss(network: nn.Module, batch: NoisedBatch) -> Tensor:
@@ -17,7 +16,7 @@ def distance_loss(network: nn.Module, batch: NoisedBatch) -> Tensor:
     """
     rows = batch.rows
     predicted = network(rows, batch.positions_A, batch.sigmas, batch.moving, batch.log_kT)
-    scale = torch.from_numpy(rms_score(batch.sigmas.numpy())).float()[rows.row_of_torsion]
+    scale = rms_score_of(batch.sigmas)[rows.row_of_torsion]
     wanted = wrapped_score(batch.noise, batch.sigmas[rows.row_of_torsion]) / scale
     error = (predicted - wanted).square() * batch.moving
     loss: Tensor = error.sum() / batch.moving.sum().clamp_min(1.0)

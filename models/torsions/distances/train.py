@@ -29,9 +29,12 @@ class DistanceTraining(TrainingConfig):
 
     Attributes
     ----------
-    init : weights to go on from.
-    molecules, rows : molecules in a batch, and noised conformers of each.
-    held_out : share of the molecules that is not trained on.
+    init : str or None
+        Weights to go on from.
+    molecules, rows : int
+        Molecules in a batch, and noised conformers of each.
+    held_out : float
+        Share of the molecules that is not trained on.
     """
 
     name: str = Field(default="my-torsions", pattern=r"^[\w.+-]+$")

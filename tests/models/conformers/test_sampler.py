@@ -81,9 +81,7 @@ def test_nan_conformers_pass_through(refiner: RefinerModel) -> None:
 
 @pytest.mark.parametrize("steps", [0, 9])
 def test_steps_out_of_range(refiner: RefinerModel, steps: int) -> None:
-    with pytest.raises(
-        InputError, match=rf"steps must lie in 1 \.\. 8 for the refiner, not {steps}"
-    ):
+    with pytest.raises(InputError, match=rf"steps must lie in 1 \.\. 8 for small, not {steps}"):
         refiner.refine_many([], steps=steps)
 
 

@@ -17,8 +17,6 @@ MAKERS = {"arange", "empty", "eye", "full", "linspace", "logspace", "ones", "ran
 MAKERS |= {"randn", "randperm", "tensor", "tril_indices", "triu_indices", "zeros"}
 PARAMETERS = {"__init__", "_spline_weights"}  # what they make moves with its module
 ROOMS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
-# rooms whose tensors stay on the CPU as yet; none may be added
-NOT_YET = {"torsions", "conformers/energy"}
 
 
 def makers(source: str) -> Iterator[ast.Call]:
@@ -47,6 +45,7 @@ DOORS = {
     "boltzmann/sampler.py:BoltzmannGenerator.sample",
     "boltzmann/sampler.py:BoltzmannProposer._drawn",
     "conformers/distance/sampler.py:SE3Distance.draw",
+    "conformers/energy/sampler.py:EnergySurface._block",
     "conformers/sampler.py:NetworkModel._run",
     "fields/atoms/conditioned.py:ConditionedAtoms._as_values",
     "fields/atoms/conditioned.py:ConditionedAtoms.mean_std",
@@ -76,6 +75,10 @@ DOORS = {
     "molecules/spectra/sampler.py:SpectrumModel.log_likelihood",
     "shared/backbones/products.py:fourier_coefficients",  # a table, made once
     "shared/backbones/log_strain.py:_svd",  # the value that an error message tells
+    "torsions/distances/flow.py:TorsionScore.derivatives",
+    "torsions/distances/flow.py:TorsionScore.score",
+    "torsions/distances/wrapped.py:rms_score_of",
+    "torsions/scores.py:Scores.network_coefficients",
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel._part",
     "trajectories/arrays/arrays.py:GeometricTrajectoryModel.alternatives",
     "trajectories/diffusion/sampler.py:DiffusionModel.refine",
@@ -88,15 +91,15 @@ DOORS = {
     "trajectories/integrator/table.py:own_frames",
     "trajectories/integrator/valence.py:fit",
     "trajectories/invent.py:_thermal",
+    "trajectories/md/sampler.py:_joined",
     "trajectories/model.py:ChemistryModel._filled",
     # ranks in an angle's law are interpolated by numpy, in float64; tracks are few and short
 }
 
 
 def sources(room: str) -> list[Path]:
-    """The modules of a room, without those that are not held to the law yet."""
-    found = sorted((ROOT / room).rglob("*.py"))
-    return [p for p in found if not any(str(p.relative_to(ROOT)).startswith(r) for r in NOT_YET)]
+    """The modules of a room."""
+    return sorted((ROOT / room).rglob("*.py"))
 
 
 @pytest.mark.parametrize("device", ["cdua", "", "cuda:-1", "cpu:x", "cuda:99"])

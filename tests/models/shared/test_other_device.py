@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from equidrift.models.boltzmann.sampler import load_boltzmann
 from equidrift.models.conformers.distance.sampler import load_se3_distance
+from equidrift.models.conformers.energy.sampler import load_energy
 from equidrift.models.conformers.sampler import load_conformer, load_refiner
 from equidrift.models.fields.atoms.sampler import AtomFieldModel
 from equidrift.models.fields.functions.sampler import FieldModel
@@ -19,10 +21,17 @@ from equidrift.models.molecules.joint.sampler import JointModel
 from equidrift.models.molecules.latent.sampler import LatentModel
 from equidrift.models.molecules.properties.sampler import PropertyNetwork, load_properties
 from equidrift.models.molecules.spectra.sampler import SpectrumModel
+from equidrift.models.torsions.data import TorsionGraph, make_batch
+from equidrift.models.torsions.distances.flow import TorsionScore
+from equidrift.models.torsions.distances.graph import HeavyGraph, heavy_atoms
+from equidrift.models.torsions.distances.network import DistanceNetwork
+from equidrift.models.torsions.network import TorsionNetwork
+from equidrift.models.torsions.scores import torsion_network
 from equidrift.models.trajectories.arrays.arrays import GeometricTrajectoryModel
 from equidrift.models.trajectories.sampler import load_default, load_geotdm
 from equidrift.protocols import TrajectoryModel
 from equidrift.records import Trajectory
+from equidrift.torsions import TorsionTree
 from tests.models.shared import pins
 from tests.models.shared.other_device import (
     OTHER,
@@ -31,6 +40,7 @@ from tests.models.shared.other_device import (
     modules_in,
     move,
 )
+from tests.models.torsions.test_distances import lively
 
 Sampler = tuple[Callable[[Any], Any], Callable[[Any], np.ndarray]]  # load(device), draw(model)
 
@@ -57,6 +67,31 @@ def atoms(model: TrajectoryModel, steps: int | None) -> np.ndarray:
     return model.complete(part, given, pins.SEEDS, steps=steps)
 
 
+def tree() -> TorsionTree:
+    """Of aspirin."""
+    return TorsionTree.of(pins.aspirin().molecule)
+
+
+def coefficients(network: TorsionNetwork) -> np.ndarray:
+    """Of the series of two frames of aspirin."""
+    frames, on = pins.aspirin(), next(network.parameters()).device
+    graph = TorsionGraph.of(frames.molecule, tree())
+    batch = make_batch([graph, graph], list(frames.positions_A[:2]), [0.0258, 0.03]).to(on)
+    with torch.no_grad():
+        made = network(batch, torch.tensor([[0.2, 1.0]] * 2, device=on))
+    return np.concatenate([np.abs(part.cpu().numpy()).ravel() for part in made])
+
+
+def distance_scores(network: DistanceNetwork) -> np.ndarray:
+    """Scores of aspirin's torsions and their derivatives."""
+    molecule, heavy = pins.aspirin().molecule, heavy_atoms(pins.aspirin().molecule)
+    graph, start = HeavyGraph.of(molecule, tree()), pins.aspirin().positions_A[0][heavy]
+    scores = TorsionScore(network, graph, start, 0.0258, np.array([0, 2]))
+    phi = np.array([[0.1, 2.0], [1.0, -3.0]])
+    parts = scores.score(phi, 0.4), *scores.derivatives(phi, 0.4)
+    return np.concatenate([part.ravel() for part in parts])
+
+
 SAMPLERS: dict[str, Sampler] = {
     "conformer": (
         lambda on: load_conformer(device=on),
@@ -67,6 +102,9 @@ SAMPLERS: dict[str, Sampler] = {
         lambda m: m.sample(pins.alanine(), pins.SEEDS, steps=8),
     ),
     "refine": (lambda on: load_refiner(device=on), pins.refined_by),
+    "energy": (lambda on: load_energy(device=on), lambda m: pins.refined_by(m, 3)),
+    "torsions": (lambda _: copy.deepcopy(torsion_network("torsions")), coefficients),
+    "torsions of all distances": (lambda _: lively(), distance_scores),
     "trajectory": (lambda on: load_default(device=on), lambda m: pins.gap_of(m, None)),
     "geotdm": (lambda on: load_geotdm(device=on), lambda m: pins.gap_of(m, 4)),
     "trajectory of atoms": (lambda on: load_default(device=on), lambda m: atoms(m, None)),

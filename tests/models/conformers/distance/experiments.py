@@ -25,6 +25,7 @@ from equidrift.models.conformers.distance.maps import (
 )
 from equidrift.models.conformers.distance.solvers import (
     Move,
+    StepRule,
     annealed_langevin,
     geometric_sigmas,
     reverse_ode,
@@ -191,8 +192,10 @@ def run_oracle(
     move, start = oracle_move(clean_A, edges, map_name), sigma_max_A * z[-1]
     if solver == "langevin":
         return annealed_langevin(move, start, sigmas, z.__getitem__, step_rate=step_rate)
-    solve = reverse_ode if solver == "ode" else reverse_sde
-    return solve(move, start, sigmas, z.__getitem__, corrector=corrector, gain=gain, clip_A=1e6)
+    rule = StepRule(corrector, gain, 1e6)
+    if solver == "ode":
+        return reverse_ode(move, start, sigmas, rule)
+    return reverse_sde(move, start, sigmas, z.__getitem__, rule)
 
 
 def recover_four_regular(

@@ -97,8 +97,7 @@ def test_steps_are_centred_clipped_and_reported() -> None:
         lambda c, s: torch.full_like(c, 1e9) * (c > 0),
         start,
         [1.0, 0.5, 0.0],
-        clip_A=0.1,
-        callback=seen.append,
+        solvers.StepRule(clip_A=0.1, callback=seen.append),
     )
     assert float(out.mean(1).abs().max()) < 1e-5
     assert float((out - solvers.recentre(start)).norm(dim=-1).max()) < 0.5
@@ -283,7 +282,8 @@ def test_corrector_above_one_sharpens_the_distribution() -> None:
             return -c * sigma**2 / (1.0 + sigma**2)
 
         start = 10.0 * z[-1]
-        out = solvers.reverse_sde(towards, start, sigmas, z.__getitem__, corrector=k, gain=1.0)
+        rule = solvers.StepRule(k, gain=1.0)
+        out = solvers.reverse_sde(towards, start, sigmas, z.__getitem__, rule)
         return float(out.square().sum((1, 2)).mean() / (3 * 7)) ** 0.5  # 7 of 8: centred
 
     assert spread(1.0) == pytest.approx(1.0, abs=0.06)

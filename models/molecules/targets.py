@@ -1,0 +1,96 @@
+"""What the models of molecules that take property targets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equidrift.checks.molecule import Raw
+from equidrift.protocols import BatchedMoleculeModel, Callback
+
+
+class DrawOptions(TypedDict, total=False):
+    """Options of a draw beside its targets; see `MoleculeModel.sample`."""
+
+    guidance: float | None
+    fragment: Raw | None
+    steps: int | None
+    callback: Callback | None
+
+
+class TargetModel(BatchedMoleculeModel):
+    """A model whose `sample` is `sample_many` with one row of targets for all.
+
+    Subclasses give `sample_many`, and `_wanted`, which makes that row.
+    """
+
+    def sample(
+        self,
+        seeds: NDArray[np.int64],
+        *,
+        targets: Mapping[str, float] | None = None,
+        guidance: float | None = None,
+        fragment: Raw | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> list[Raw | None]:
+        """New molecules as they were drawn; see `MoleculeModel.sample`.
+
+        Parameters
+        ----------
+        seeds : int64, shape (k,)
+            Sample k depends on seeds[k] alone.
+        targets : mapping or None
+            Property -> value, in the unit that ends the property's name.
+        guidance : float or None
+            0 ignores the targets, 1 is plain conditioning, more is classifier-free
+            guidance; the model's own if None.
+        fragment : (Molecule, positions_A) or None
+            What is kept as it is.
+        steps : int or None
+            Of one draw; the model's `default_steps` if None.
+        callback : callable or None
+            Told how far it has come.
+
+        Returns
+        -------
+        list of (Molecule, positions_A (n_atoms, 3)) or None
+            One per seed; None if no molecule was made.
+
+        Raises
+        ------
+        UnknownNameError
+            For a property that is not among `properties`.
+        InputError
+            For a target that is not a finite number, a guidance or steps out of range,
+            or a fragment that cannot be held.
+        """
+        wanted = self._wanted(targets) if targets else None
+        return self.sample_many(
+            seeds, wanted, guidance=guidance, fragment=fragment, steps=steps, callback=callback
+        )
+
+    def sample_many(
+        self,
+        seeds: NDArray[np.int64],
+        wanted: NDArray[np.float64] | None,
+        **options: Unpack[DrawOptions],
+    ) -> list[Raw | None]:
+        """`sample` with targets of its own for each sample.
+
+        Parameters
+        ----------
+        seeds : int64, shape (k,)
+        wanted : float64, shape (k, n_properties) or (n_properties,), or None
+            In the order of `properties`, NaN where a property is free.
+        **options
+            See `DrawOptions`.
+        """
+        raise NotImplementedError
+
+    def _wanted(self, targets: Mapping[str, float]) -> NDArray[np.float64]:
+        """The row (n_properties,) of targets; raises as `sample` does."""
+        raise NotImplementedError

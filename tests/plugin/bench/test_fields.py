@@ -17,6 +17,7 @@ from equidrift.models.fields.functions.data import (
     Functions,
     draw_functions,
     radial_grid,
+    true_kernel,
     unit_vectors,
 )
 from equidrift.models.fields.functions.sampler import FieldModel
@@ -96,6 +97,17 @@ def test_stereographic_gp() -> None:
 
 def test_rows_of_what_is_not_shipped_are_left_out() -> None:
     assert network_rows("x/y", "field-nothing", [], 1, {}) == []
+
+
+def test_rows_of_networks_hold_the_optimum_of_the_same_functions() -> None:
+    sets = test_sets_1d("se", 0.0, 20)[:2]
+    flow = {"steps": 4, "first_std": 1e-2}
+    (made,) = network_rows("x/y", "field-se-network", sets, 50, flow, true_kernel("se"))
+    values, (best, *_) = made["values"], system_rows("se", "interpolation", sets, 50)[1:2]
+    assert values["n"] == 4 and values["knows_generator"] == 0.0
+    assert values["optimum"] == pytest.approx(best["values"]["loglik"])
+    assert values["below_optimum"] == pytest.approx(values["optimum"] - values["loglik"])
+    assert values["below_optimum_se"] > 0 and values["optimum_se"] > 0
 
 
 def test_rows_say_how_many_functions_they_are_of_and_whether_the_method_knows_the_generator() -> (

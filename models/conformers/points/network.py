@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,13 @@ class PointSizes:
     layers: int = 4
 
 
+def silence(layers: nn.Sequential) -> None:
+    """Let the last layer begin with zeros."""
+    last = cast(nn.Linear, layers[-1])
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
 class PairLayer(nn.Module):
     """Update of the pairs' features by those of their two ends; (P, B, h)."""
 
@@ -40,8 +48,7 @@ class PairLayer(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.ends = nn.Linear(hidden, hidden, bias=False)
         self.out = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden))
-        nn.init.zeros_(self.out[1].weight)
-        nn.init.zeros_(self.out[1].bias)
+        silence(self.out)
 
     def forward(self, edges: Tensor, x: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """See `torch.nn.Module.forward`."""
@@ -78,8 +85,7 @@ class PointNetwork(nn.Module):
         self.messages = nn.ModuleList(GlobalLayer(h) for _ in range(sizes.layers))
         self.updates = nn.ModuleList(PairLayer(h) for _ in range(sizes.layers))
         self.head = nn.Sequential(nn.LayerNorm(h), nn.Linear(h, h), nn.SiLU(), nn.Linear(h, 1))
-        nn.init.zeros_(self.head[3].weight)
-        nn.init.zeros_(self.head[3].bias)
+        silence(self.head)
         for name, values in (("mean", mean), ("spread", spread)):
             given = torch.zeros(count, device="cpu") if values is None else values.float()
             self.register_buffer(name, given)

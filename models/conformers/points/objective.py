@@ -101,7 +101,8 @@ def checked(points: ArrayLike) -> NDArray[np.float64]:
 def pair_distances(points: Tensor) -> Tensor:
     """(N, P) distances in the order of `pair_indices`."""
     i, j, _ = pair_indices(points.shape[1], points.device)
-    return (points[:, i] - points[:, j]).norm(dim=-1)
+    distances: Tensor = (points[:, i] - points[:, j]).norm(dim=-1)
+    return distances
 
 
 @dataclass(frozen=True)

@@ -129,18 +129,7 @@ class DistanceNetwork(nn.Module):
     ) -> Tensor:
         """The score of each torsion (T,) over `rms_score` of its row's sigma.
 
-        Parameters
-        ----------
-        rows : Rows
-            The joined conformers.
-        positions_A : Tensor, shape (N, 3)
-            Of their heavy atoms.
-        sigmas : Tensor, shape (n_rows,)
-            Noise, in radians.
-        moving : Tensor, shape (T,)
-            1 for a torsion that is noised, 0 for one that is held as it is.
-        log_kT : Tensor, shape (n_rows,)
-            Logarithm of kT over that at 300 K.
+        Of joined conformers `rows`; the other arguments are those of a `NoisedBatch`.
         """
         h, film, (pairs, feature, envelope, unit) = self._states(
             rows, positions_A, sigmas, moving, log_kT

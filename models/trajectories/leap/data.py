@@ -29,7 +29,7 @@ def present_of(
         phi,
         torch.ones_like(phi, dtype=torch.bool),
         torch.from_numpy(np.asarray(lag_ps)).float(),
-        torch.full((len(positions_A),), temperature_K),
+        phi.new_full((len(positions_A),), temperature_K),
     )
 
 

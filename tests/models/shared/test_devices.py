@@ -46,6 +46,8 @@ DOORS = {
     "boltzmann/sampler.py:BoltzmannProposer._drawn",
     "conformers/distance/sampler.py:SE3Distance.draw",
     "conformers/energy/sampler.py:EnergySurface._block",
+    "conformers/points/sampler.py:PointModel._draw",
+    "conformers/points/sampler.py:PointModel.save",
     "conformers/sampler.py:NetworkModel._run",
     "fields/atoms/conditioned.py:ConditionedAtoms._as_values",
     "fields/atoms/conditioned.py:ConditionedAtoms.mean_std",
@@ -91,6 +93,7 @@ DOORS = {
     "trajectories/integrator/table.py:own_frames",
     "trajectories/integrator/valence.py:fit",
     "trajectories/invent.py:_thermal",
+    "trajectories/leap/leaper.py:Leaper.drawn",
     "trajectories/md/sampler.py:_joined",
     "trajectories/model.py:ChemistryModel._filled",
     # ranks in an angle's law are interpolated by numpy, in float64; tracks are few and short

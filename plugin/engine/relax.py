@@ -212,8 +212,8 @@ def prune(ensemble: Ensemble, rms_A: float) -> Ensemble:
     rms_A : float
         Threshold.
     """
-    threshold = check_threshold(rms_A)
-    n = len(ensemble)
+    check_threshold(rms_A)
+    threshold, n = float(rms_A), len(ensemble)
     keep = distinct(ensemble.molecule, ensemble.positions_A, ensemble.energies_eV, threshold)
     pruned = ensemble[np.flatnonzero(keep)]
     notes = list(ensemble.provenance.get("notes", ()))

@@ -395,6 +395,15 @@ def distance_maps(result: Mapping[str, Any]) -> str:
     return "\n\n".join([with_errors(result, metrics), measured_on(result)])
 
 
+def backbones(result: Mapping[str, Any]) -> str:
+    """Trunks on N-body, then the products of spherical features."""
+    trunks = [("MSE", 3), ("equivariance_error", 2), ("ms", 3)]
+    trunks += [("parameters", 6), ("steps", 6), ("cpu_s", 3), ("n", 5)]
+    products = pivot(chosen(result, "^product-"), (("ms", 3), ("couplings", 4)))
+    parts = [listed(result, trunks, "^nbody/", errors=True), products]
+    return "\n\n".join([*(part for part in parts if part.count("\n") > 1), measured_on(result)])
+
+
 TABLES = {
     "conformers": conformers,
     "distance-maps": distance_maps,
@@ -403,6 +412,7 @@ TABLES = {
     "sampling": sampling,
     "fields": fields,
     "molecules": molecules,
+    "backbones": backbones,
 }
 
 

@@ -145,6 +145,7 @@ BENCHMARKS = {
     "trajectories": "equidrift.bench.trajectories:run",
     "sampling": "equidrift.bench.sampling:run",
     "fields": "equidrift.bench.fields:run",
+    "backbones": "equidrift.bench.backbones:run",
     "molecules": "equidrift.bench.molecules:run",
 }
 

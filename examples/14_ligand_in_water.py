@@ -19,7 +19,7 @@ force_field = app.ForceField("amber14-all.xml", "amber14/tip3p.xml")
 force_field.registerTemplateGenerator(MMFFTemplateGenerator(ensemble).generator)
 topology, positions = ensemble.to_openmm()
 ligand = topology.getNumAtoms()
-box = openmm.Vec3(1.9, 1.9, 1.9) * unit.nanometer
+box = openmm.Vec3(1.7, 1.7, 1.7) * unit.nanometer
 
 for k, start in enumerate(positions):
     modeller = app.Modeller(topology, start)

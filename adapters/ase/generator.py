@@ -285,7 +285,7 @@ class MoleculeGenerator(Generator):
     Raises
     ------
     UnknownNameError
-        For an option that neither knows, with the nearest one.
+        For another option, with the nearest one.
 
     Examples
     --------

@@ -48,13 +48,9 @@ def test_python_blocks(name: str, tmp_path: Path) -> None:
     run_python(["-c", "\n".join(blocks("python", PAGES[name]))], tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if blocks("bash", PAGES[name])])
-def test_bash_blocks(name: str, tmp_path: Path) -> None:
-    lines = [
-        line.removesuffix(" &&")
-        for block in blocks("bash", PAGES[name])
-        for line in block.splitlines()
-    ]
+def commands_of(shown: list[str]) -> str:
+    """The commands of equidrift in blocks, as IN_ONE_PROCESS takes them."""
+    lines = [line.removesuffix(" &&") for block in shown for line in block.splitlines()]
     commands = [
         shlex.split(line, comments=True)[1:] for line in lines if line.startswith("equidrift ")
     ]
@@ -62,8 +58,13 @@ def test_bash_blocks(name: str, tmp_path: Path) -> None:
     for command in commands:
         if "-n" in command:
             command[command.index("-n") + 1] = "2"
+    return json.dumps(commands)
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if blocks("bash", PAGES[name])])
+def test_bash_blocks(name: str, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    run_python(["-c", IN_ONE_PROCESS, json.dumps(commands)], tmp_path)
+    run_python(["-c", IN_ONE_PROCESS, commands_of(blocks("bash", PAGES[name]))], tmp_path)
 
 
 def test_readme_is_short() -> None:

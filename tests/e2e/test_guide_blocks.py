@@ -1,0 +1,140 @@
+"""The `sh` and `py` blocks of README and guide, which stand on files and objects of the
+reader's: they run, once a test has put such there.
+
+The blocks `bash` and `python` stand for themselves and run in test_readme.py.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_readme import IN_ONE_PROCESS, PAGES, ROOT, blocks, commands_of, run_python
+
+# what a page may hold beside the blocks that run
+SHOWN = {"toml"}
+
+# beginning of a block -> what the reader has before it
+GIVEN = {
+    "equidrift md": """
+        from openmm import app
+        from openmmtools.testsystems import AlanineDipeptideVacuum
+
+        system = AlanineDipeptideVacuum()
+        with open("ala2.pdb", "w") as file:
+            app.PDBFile.writeFile(system.topology, system.positions, file)
+        """,
+    'equidrift sample "CC(=O)Nc1ccc(OCC(O)CNC(C)C)cc1" --fix': """
+        import equidrift
+
+        equidrift.sample("CC(=O)Nc1ccccc1", 1, model="etkdg").save("core.sdf")
+        open("noe.txt", "w").write("0 5 4.0 6.5\\n")
+        """,
+    "equidrift train conformers": """
+        import equidrift
+
+        equidrift.sample("CCO", 2, model="etkdg").save("mine.sdf")
+        """,
+    "from equidrift.adapters.ase.calculators import": """
+        import numpy as np
+
+        import equidrift
+
+        ensemble = equidrift.sample("CCO", 1, model="etkdg")
+        (atoms,) = ensemble.to_ase()
+        numbers, positions_A = atoms.numbers, atoms.positions
+        forces = np.full((len(atoms), 3), np.nan)
+        forces[0] = (0.1, 0.0, -0.2)
+        """,
+    "from equidrift.models.molecules.latent.space": """
+        import equidrift
+
+        (mol_a, x_a), (mol_b, x_b) = (
+            (made.molecule, made.positions_A[0])
+            for made in (equidrift.sample(s, 1, model="etkdg") for s in ("CCO", "CC(C)O"))
+        )
+        molecule, positions_A = mol_a, x_a
+        from equidrift.models.molecules.latent.space import load_space
+
+        library = load_space().encode_many([(mol_a, x_a), (mol_b, x_b)] * 6)
+        """,
+    "from equidrift.models.molecules.spectra": """
+        import equidrift
+
+        frequencies_cm1, intensities = [1050.0, 2900.0, 3650.0], [1.2, 0.8, 0.5]
+        candidates = [
+            (made.molecule, made.positions_A[0])
+            for made in (equidrift.sample(s, 1, model="etkdg") for s in ("CCO", "COC"))
+        ]
+        """,
+    "from equidrift.adapters.openmm.sampler": """
+        import openmm
+        from openmm import app
+
+        import equidrift
+        from equidrift.torsions import TorsionTree
+
+        ensemble = equidrift.sample("CCCCO", 1, model="etkdg")
+        topology, positions = ensemble.to_openmm()
+        integrator = openmm.LangevinMiddleIntegrator(300, 1, 0.001)
+        system = equidrift.mmff_system(ensemble.molecule)
+        simulation = app.Simulation(topology, system, integrator)
+        simulation.context.setPositions(positions[0])
+        tree = TorsionTree.of(ensemble.molecule)
+        """,
+    "from equidrift.models.trajectories.arrays": """
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        start, speed = rng.standard_normal((2, 8, 1, 4, 3))
+        positions = start + 0.05 * speed * np.arange(30)[None, :, None, None]
+        nodes, edges = np.ones((8, 4, 1)), np.ones((8, 4, 4, 1))
+        first_frames = positions[0, :10]
+        """,
+}
+# what takes long, and what a test takes instead
+SHORTER = {
+    "--time 200ps": "--time 4ps --adapt 4ps --md-steps 20",
+    "-n 100": "-n 2",
+    "-n 20": "-n 2",
+    "--budget 2m": "--budget 3s",
+    "--budget 4m": "--budget 6s",
+    "budget_s=240": "budget_s=2",
+}
+# trainings, and a longer copy of README's block
+SLOW = {"conformers-sh-1", "molecules-sh-0", "trajectories-py-0"}
+BLOCKS = [
+    pytest.param(
+        language,
+        block,
+        id=f"{page}-{language}-{k}",
+        marks=[pytest.mark.slow] if f"{page}-{language}-{k}" in SLOW else [],
+    )
+    for page, text in PAGES.items()
+    for language in ("sh", "py")
+    for k, block in enumerate(blocks(language, text))
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_runs_somewhere(page: str) -> None:
+    languages = set(re.findall(r"^```(\S+)$", PAGES[page], flags=re.MULTILINE))
+    assert languages <= {"bash", "python", "sh", "py"} | SHOWN
+
+
+@pytest.mark.parametrize(("language", "block"), BLOCKS)
+def test_block_runs_on_what_a_reader_has(language: str, block: str, tmp_path: Path) -> None:
+    given = [code for start, code in GIVEN.items() if block.startswith(start)]
+    for long, short in SHORTER.items():
+        block = block.replace(long, short)
+    before = textwrap.dedent("\n".join(given))
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    if language == "py":
+        run_python(["-c", f"{before}\n{block}"], tmp_path)
+        return
+    if before:
+        run_python(["-c", before], tmp_path)
+    run_python(["-c", IN_ONE_PROCESS, commands_of([block])], tmp_path)

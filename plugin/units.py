@@ -18,4 +18,5 @@ BOLTZMANN_AMU_A2_PER_FS2_K = (
 COULOMB_EV_A_PER_E2 = 14.399645478  # 1 / (4 pi epsilon_0)
 COULOMB_KCAL_A_PER_MOL_E2 = 332.0716  # the value MMFF94 uses
 KCAL_MOL_PER_MDYN_A = 143.9325  # the value MMFF94 uses
+EV_PER_A3_BAR = 6.241509074e-7  # a bar in eV/A^3
 AMU_A2_PER_FS2_EV = KJ_MOL_PER_EV * 1e-4  # an eV in amu A^2/fs^2

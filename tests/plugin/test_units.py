@@ -15,6 +15,7 @@ def test_against_ase() -> None:
     assert pytest.approx(ase.units.mol / ase.units.kJ, rel=1e-7) == units.KJ_MOL_PER_EV
     assert pytest.approx(ase.units.mol / ase.units.kcal, rel=1e-7) == units.KCAL_MOL_PER_EV
     assert pytest.approx(ase.units.kB, rel=1e-6) == units.BOLTZMANN_EV_PER_K
+    assert pytest.approx(1e5 * ase.units.Pascal, rel=1e-6) == units.EV_PER_A3_BAR
     assert pytest.approx(ase.units.Hartree * ase.units.Bohr, rel=1e-6) == units.COULOMB_EV_A_PER_E2
 
 

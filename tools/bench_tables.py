@@ -210,8 +210,12 @@ SAMPLING = (
     ("P_positive_error", 2),
     ("P_error", 2),
     ("ess", 3),
+    ("ess_rare_basin", 3),
     ("delta_F_error_kT", 2),
+    ("profile_error_kT", 2),
     ("adapt_s", 3),
+    ("reference_s", 3),
+    ("ess_per_cpu_s", 3),
     ("ess_per_s_over_md_median", 3),
     ("ess_per_s_over_md_min", 3),
     ("mean_ess_per_s_over_md_median", 3),
@@ -222,7 +226,10 @@ SAMPLING = (
 def sampling(result: Mapping[str, Any]) -> str:
     """Barriers and effective samples."""
     return "\n\n".join(
-        [listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$"), measured_on(result)]
+        [
+            listed(result, SAMPLING, "^ala2/|^drugs/(torsion|diffusion)$|^rigid-water-ion/"),
+            measured_on(result),
+        ]
     )
 
 

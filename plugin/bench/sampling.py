@@ -2,8 +2,9 @@
 method on the same System, one core each.
 
 Seconds are CPU seconds of the one thread that every method runs on, so that a busy
-machine changes nothing; a sampler's time counts whole, and fitting a proposer is stated
-apart (`adapt_s`).
+machine changes nothing; a sampler's time counts whole. Apart stand the time that fitting
+a proposer took (`adapt_s`) and what the frames it was fitted to would have cost by
+dynamics of this run's speed (`reference_s`).
 
 Alanine dipeptide (ff96 + OBC, 300 K): plain Langevin dynamics, hybrid Monte Carlo,
 torsion proposals from a histogram and from a Fourier table, parallel tempering. A
@@ -14,7 +15,8 @@ what was seen). Both proposers are fitted to the same 10 ns and to an adaptive p
 their own, with torsions drawn anew (`equidrift.montecarlo.recycling.recycled`). `P_error`
 is the distance of P(phi > 0) from the long reference's.
 
-Rows `drugs/...` are those of `equidrift.bench.sampling_drugs`.
+Rows `drugs/...` are those of `equidrift.bench.sampling_drugs`, rows `rigid-water-ion/...`
+of `equidrift.bench.sampling_rigid`.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from equidrift.bench import boltzmann
 from equidrift.bench.machine import Progress, data_folder, silent
 from equidrift.bench.rows import Row, row, table
 from equidrift.bench.sampling_drugs import DRUGS, ZINC, drugs
+from equidrift.bench.sampling_rigid import rigid
 from equidrift.bench.sampling_run import (
     MD_STEPS,
     N_PROPOSALS,
@@ -175,7 +178,10 @@ def alanine(seconds: float, say: Progress) -> list[Row]:
         )
         if not isinstance(proposer, IndependentProposer):
             raise InputError(f"{proposer.name} cannot propose several moves from one state")
-        found[name] = proposed(sim, proposer, seconds) | {"adapt_s": adapt_s}
+        found[name] = proposed(sim, proposer, seconds) | {
+            "adapt_s": adapt_s,
+            "reference_s": LONG_MD_NS / found["md"]["ns_per_s"],
+        }
     say("ala2/parallel-tempering")
     found["parallel-tempering"] = tempering(peptide, seconds)
     md = found["md"]["crossings_per_s"]
@@ -265,6 +271,7 @@ def run(full: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     parts: tuple[tuple[str, tuple[str, ...], Callable[[], list[Row]]], ...] = (
         ("ala2/...", LONG_MD, lambda: alanine(60.0 if full else 20.0, say)),
         ("drugs/...", (ZINC,), lambda: drugs(DRUG_SECONDS, DRUGS if full else 4, say)),
+        ("rigid-water-ion/...", (), lambda: rigid(20.0 if full else 5.0, say)),
     )
     for name, files, measured in parts:
         missing = [file for file in files if not (folder / file).exists()]

@@ -189,7 +189,8 @@ class Histogram(TorusDensity):
             _TWO_PI / self.bins
         ) - np.pi
         # the table's axes stand in the order of the torsions, the block in its own
-        return phi if block is None else phi[:, np.argsort(np.argsort(block))]
+        ordered: Floats = phi if block is None else phi[:, np.argsort(np.argsort(block))]
+        return ordered
 
     def log_prob(self, phi: Floats, block: Block | None = None) -> Floats:
         """See `TorusDensity.log_prob`."""

@@ -44,7 +44,23 @@ def check_turns(tree: TorsionTree) -> TorsionTree:
 BLOCK_SIZES: tuple[int | None, ...] = (None, 4, 3, 2, 1)
 
 
-class TorsionProposer(IndependentProposer, BatchedProposer):
+class DrawnAnew(IndependentProposer, BatchedProposer):
+    """What draws independently of the present state: single proposals and batches are
+    made by `propose_independent`.
+    """
+
+    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
+        """One proposal from one state (n_atoms, 3)."""
+        return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
+
+    def propose_many(
+        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
+    ) -> list[Proposal]:
+        """One proposal from each of k states (k, n_atoms, 3)."""
+        return [self.propose(x, kT_eV=kT_eV, rng=rng) for x in positions_A]
+
+
+class TorsionProposer(DrawnAnew):
     """Draws torsions from a density that the current torsions do not enter, all at once
     or block by block.
 
@@ -90,16 +106,6 @@ class TorsionProposer(IndependentProposer, BatchedProposer):
     def moved_bonds(self) -> list[str]:
         """A label a torsion, for acceptance statistics."""
         return self.tree.labels()
-
-    def propose(self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator) -> Proposal:
-        """One proposal from one state (n_atoms, 3)."""
-        return self.propose_independent(positions_A, 1, kT_eV=kT_eV, rng=rng)[0]
-
-    def propose_many(
-        self, positions_A: Floats, *, kT_eV: float, rng: np.random.Generator
-    ) -> list[Proposal]:
-        """One proposal from each of k states (k, n_atoms, 3)."""
-        return [self.propose(x, kT_eV=kT_eV, rng=rng) for x in positions_A]
 
     def propose_independent(
         self, positions_A: Floats, n: int, *, kT_eV: float, rng: np.random.Generator

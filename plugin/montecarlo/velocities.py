@@ -89,6 +89,8 @@ def _shortest(old_A: Floats, new_A: Floats) -> NDArray[np.float64]:
     if cosine < _LINE - 1:  # turned back: any axis across the line turns it so
         across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
         across /= np.linalg.norm(across)
-        return 2 * np.outer(across, across) - np.eye(3)
+        half: Floats = 2 * np.outer(across, across) - np.eye(3)
+        return half
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+    shortest: Floats = np.eye(3) + skew + skew @ skew / (1 + cosine)
+    return shortest

@@ -52,6 +52,8 @@ STORED_PROPOSERS = {
     "heat-bath": "equidrift.montecarlo.heat_bath:HeatBathProposer",
     "torsion": "equidrift.models.torsions.sampler:DiffusionProposer",
     "boltzmann": "equidrift.models.boltzmann.sampler:BoltzmannProposer",
+    "rigid": "equidrift.models.rigid.proposer:RigidProposer",
+    "rigid-local": "equidrift.models.rigid.proposer:LocalRigidProposer",
 }
 
 # Trained models: task in the card -> ("module:factory", its argument that takes the path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from equidrift.adapters.openmm.terms import turn_terms
+from equidrift.models.rigid.body import RigidBody
+from equidrift.models.rigid.mixture import PoseMixture
+from equidrift.models.rigid.proposer import LocalRigidProposer, RigidProposer
 from equidrift.models.torsions.sampler import load_torsion
 from equidrift.montecarlo.heat_bath import HeatBathProposer
 from equidrift.montecarlo.proposals import (
@@ -70,11 +73,32 @@ class TestTorsion(ToyContract):
         return load_torsion(tree=TREE, weights=None, positions_A=frames(), kT_eV=KT_EV)
 
 
+class TestRigid(ToyContract):
+    """Three of the sites, as if no bond tied them."""
+
+    def make(self) -> Proposer:
+        return RigidProposer(
+            RigidBody(START, [0, 1, 2], [3, 4]), PoseMixture.ball(np.zeros(3), 6.0)
+        )
+
+
+class TestSmallRigidSteps(ToyContract):
+    def make(self) -> Proposer:
+        return LocalRigidProposer([0, 1, 2])
+
+
 def test_every_stored_kind_but_the_generator_of_one_molecule_has_its_suite() -> None:
     """`boltzmann` needs the weights of one molecule; tests/models/boltzmann holds it."""
     made = {
         test().make().to_dict()["proposer"]
-        for test in (TestUniform, TestLocal, TestHeatBath, TestTorsion)
+        for test in (
+            TestUniform,
+            TestLocal,
+            TestHeatBath,
+            TestTorsion,
+            TestRigid,
+            TestSmallRigidSteps,
+        )
     }
     assert made == set(STORED_PROPOSERS) - {"boltzmann"}
     assert isinstance(TestMixture().make(), TorsionProposer)

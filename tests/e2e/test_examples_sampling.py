@@ -55,3 +55,14 @@ def test_ase_with_gfn2(tmp_path):
         and len(lines) == 4
         and (tmp_path / "glycol.traj").is_file()
     )
+
+
+def test_rigid_water_with_gfn2(tmp_path):
+    pytest.importorskip("tblite")
+    lines = output_of("15_rigid_water.py", "80", tmp_path)
+    assert "components" in lines[0] and lines[1].startswith("O-Na 2.")
+
+
+def test_constant_pressure(tmp_path):
+    lines = output_of("16_constant_pressure.py", "40", tmp_path)
+    assert "of the moves accepted" in lines[0] and lines[1].endswith("g/cm^3")

@@ -13,6 +13,7 @@ import openmm
 import pytest
 from openmm import unit
 from openmmtools import cache, mcmc, multistate, states, utils
+from scipy import special
 
 from equidrift.adapters.openmmtools.move import TorsionProposalMove
 from equidrift.errors import InexactProposalError, InputError, InputTypeError
@@ -200,6 +201,56 @@ def test_replica_exchange_with_storage_and_resume(tmp_path, contexts):
         sampler.mcmc_moves[0].move_list[0].proposer.density.means.tolist()
         == LOPSIDED.density.means.tolist()
     )
+
+
+def four_sites() -> openmm.System:
+    """Bonds, angles and one torsion, 3 (1 + cos phi) kJ/mol, with nothing else: so phi
+    has the density exp(-3 cos phi / kT) at every temperature.
+    """
+    system = openmm.System()
+    forces = openmm.HarmonicBondForce(), openmm.HarmonicAngleForce(), openmm.PeriodicTorsionForce()
+    for k in range(4):
+        system.addParticle(12.0)
+        if k < 3:
+            forces[0].addBond(k, k + 1, 0.15, 100000.0)
+        if k < 2:
+            forces[1].addAngle(k, k + 1, k + 2, 1.9, 400.0)
+    forces[2].addTorsion(0, 1, 2, 3, 1, 0.0, 3.0)
+    for force in forces:
+        system.addForce(force)
+    return system
+
+
+def test_replica_exchange_samples_the_torsion_of_every_temperature(tmp_path, contexts):
+    """<cos phi> = -I1(3 / kT) / I0(3 / kT), by Bessel functions of SciPy."""
+    kelvins, iterations = (300.0, 430.0, 600.0), 250
+    tree = TorsionTree(4, [(0, 1), (1, 2), (2, 3)], [(1, 2)])
+    x = np.array([[-0.5, 1.4, 0], [0, 0, 0], [1.5, 0, 0], [2.0, 1.0, 1.0]])
+    move = mcmc.SequenceMove([TorsionProposalMove(uniform_proposer(tree), 4, seed=3), dynamics(10)])
+    reporter = multistate.MultiStateReporter(str(tmp_path / "exchange.nc"), checkpoint_interval=1)
+    sampler = multistate.ReplicaExchangeSampler(
+        mcmc_moves=move, number_of_iterations=iterations, online_analysis_interval=None
+    )
+    sampler.energy_context_cache = sampler.sampler_context_cache = contexts
+    thermodynamic = [states.ThermodynamicState(four_sites(), t * unit.kelvin) for t in kelvins]
+    sampler.create(thermodynamic, [states.SamplerState(x * unit.angstrom)] * 3, reporter)
+    sampler.run()
+    cosines = np.zeros((iterations, 3))
+    visits = np.zeros((iterations, 3), int)
+    for k in range(iterations):
+        visits[k] = reporter.read_replica_thermodynamic_states(k + 1)
+        for state, replica in zip(visits[k], reporter.read_sampler_states(k + 1), strict=True):
+            positions = replica.positions.value_in_unit(unit.angstrom)
+            cosines[k, state] = np.cos(tree.torsions(positions)[0])
+    assert all(len(set(visits[:, replica])) == 3 for replica in range(3))
+    gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit_system(unit.md_unit_system)
+    for column, kelvin in zip(cosines.T, kelvins, strict=True):
+        ratio = 3.0 / (gas_constant * kelvin)
+        right = -special.iv(1, ratio) / special.iv(0, ratio)
+        blocks = column.reshape(25, -1).mean(axis=1)
+        error = blocks.std(ddof=1) / 5
+        assert abs(blocks.mean() - right) < 4 * error and error < 0.08
+    assert np.abs(np.corrcoef(cosines.T)[np.triu_indices(3, 1)]).max() < 0.3
 
 
 def test_refusals(contexts):

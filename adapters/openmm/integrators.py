@@ -46,6 +46,7 @@ REFUSED = {
     "FIREMinimizationIntegrator": _MINIMISES,
     "DummyIntegrator": "it does nothing; leave out the dynamics with md_steps=0",
 }
+USUAL_SPACING_FS = 10.0
 # Global variables of accelerated MD: they tell it apart where its class was lost, as in
 # a System read from XML
 _BOOST_VARIABLES = ("EGroup", "ETotal", "alphaGroup", "alphaTotal")
@@ -169,3 +170,26 @@ def _global_names(integrator: openmm.CustomIntegrator) -> list[str]:
 
 def _kelvin(value: Any) -> float:
     return float(value.value_in_unit(unit.kelvin) if unit.is_quantity(value) else value)
+
+
+def step_fs(integrator: openmm.Integrator) -> float:
+    """The integration step in fs."""
+    return float(integrator.getStepSize().value_in_unit(unit.femtosecond))
+
+
+def steps_between(
+    integrator: openmm.Integrator, dt_range_fs: tuple[float, float], interval_fs: float | None
+) -> int:
+    """Integration steps between two frames."""
+    step = step_fs(integrator)
+    if interval_fs is None:
+        least, most = (bound / step for bound in dt_range_fs)
+        usual = max(USUAL_SPACING_FS / step, math.ceil(least - 1e-6))
+        return max(1, round(min(usual, math.floor(most + 1e-6) if most < math.inf else usual)))
+    steps = round(float(interval_fs) / step) if 0 < interval_fs < math.inf else 0
+    if steps < 1 or abs(steps * step - interval_fs) > 1e-3 * step:
+        raise InputError(
+            f"interval_fs={interval_fs!r} must be a whole number of integration steps of "
+            f"{step:g} fs; give for example {10 * step:g}"
+        )
+    return steps

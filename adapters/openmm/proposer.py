@@ -16,6 +16,7 @@ import openmm
 from numpy.typing import NDArray
 from openmm import app, unit
 
+from equidrift.adapters.openmm.integrators import step_fs, steps_between
 from equidrift.adapters.openmm.prepare import prepare
 from equidrift.adapters.openmm.stepping import take_steps
 from equidrift.arguments import check_count
@@ -29,7 +30,6 @@ from equidrift.units import BOLTZMANN_EV_PER_K, KJ_MOL_PER_EV, NM_PER_A, PS_PER_
 
 VELOCITIES = ("redraw", "proposal")
 CHOICES = ("first", "lowest")
-USUAL_SPACING_FS = 10.0
 USUAL_FRAMES = 10
 HISTORY = 64  # frames kept
 OVERLAP, ENERGY = "overlap", "energy"
@@ -136,10 +136,10 @@ class TrajectoryProposer:
         usual_eV = _usual_rise_eV(self.molecule.n_atoms, self.temperature_K)
         self.max_rise_eV = usual_eV if max_rise_eV is None else float(max_rise_eV)
         self.min_distance_A = float(min_distance_A)
-        self.every = _steps_between(
+        self.every = steps_between(
             simulation.integrator, self.settings.model.dt_range_fs, interval_fs
         )
-        self.interval_fs = self.every * _step_fs(simulation.integrator)
+        self.interval_fs = self.every * step_fs(simulation.integrator)
         self.needed = max(check_count("frames", frames), 2, int(self.settings.model.min_frames))
         self.rejected: Counter[str] = Counter()
         # (step, time in fs, positions (n, 3) in A)
@@ -383,25 +383,3 @@ def _temperature_K(integrator: openmm.Integrator) -> float:
     raise InputError(
         f"a {type(integrator).__name__} has no temperature; give temperature_K=, say 300"
     )
-
-
-def _step_fs(integrator: openmm.Integrator) -> float:
-    return float(integrator.getStepSize().value_in_unit(unit.femtosecond))
-
-
-def _steps_between(
-    integrator: openmm.Integrator, dt_range_fs: tuple[float, float], interval_fs: float | None
-) -> int:
-    """Integration steps between two frames."""
-    step_fs = _step_fs(integrator)
-    if interval_fs is None:
-        least, most = (bound / step_fs for bound in dt_range_fs)
-        usual = max(USUAL_SPACING_FS / step_fs, math.ceil(least - 1e-6))
-        return max(1, round(min(usual, math.floor(most + 1e-6) if most < math.inf else usual)))
-    steps = round(float(interval_fs) / step_fs) if 0 < interval_fs < math.inf else 0
-    if steps < 1 or abs(steps * step_fs - interval_fs) > 1e-3 * step_fs:
-        raise InputError(
-            f"interval_fs={interval_fs!r} must be a whole number of integration steps of "
-            f"{step_fs:g} fs; give for example {10 * step_fs:g}"
-        )
-    return steps

@@ -247,6 +247,12 @@ class Molecule(Frozen):
         told = self.name or self.smiles or "?"
         return f"Molecule({told}, {self.n_atoms} atoms, charge {self.charge:+d})"
 
+    def _repr_html_(self) -> str:
+        from equidrift.registry import resolve
+
+        html: str = resolve("equidrift.report.notebook:molecule_html")(self)
+        return html
+
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:
         """Read a SMILES; hydrogens are added behind the heavy atoms.

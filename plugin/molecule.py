@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from equidrift.errors import InputError, InputTypeError
 from equidrift.frozen import Frozen, frozen_array, texts_by_name
+from equidrift.shown import Tabled
 from equidrift.text import MAX_LABEL, MAX_NAME, MAX_SMILES, check_text
 
 _TABLE = (
@@ -30,7 +31,7 @@ ORDERS = (0.0, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Molecule(Frozen):
+class Molecule(Tabled, Frozen):
     """A molecular graph with every hydrogen explicit, in the caller's atom order.
 
     Parameters
@@ -246,12 +247,6 @@ class Molecule(Frozen):
     def __repr__(self) -> str:
         told = self.name or self.smiles or "?"
         return f"Molecule({told}, {self.n_atoms} atoms, charge {self.charge:+d})"
-
-    def _repr_html_(self) -> str:
-        from equidrift.registry import resolve
-
-        html: str = resolve("equidrift.report.notebook:molecule_html")(self)
-        return html
 
     @classmethod
     def from_smiles(cls, smiles: str, name: str = "") -> Molecule:

@@ -10,13 +10,17 @@ if TYPE_CHECKING:
 NOTEBOOK = "equidrift.report.notebook"
 
 
-class Viewed:
-    """A record of positions: a table with a 3D view, and that view alone."""
+class Tabled:
+    """A record that a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
         from equidrift.registry import resolve
 
         return str(resolve(f"{NOTEBOOK}:html")(self))
+
+
+class Viewed(Tabled):
+    """A record of positions, whose table has a 3D view, and that view alone."""
 
     def view(self) -> Any:
         """In 3D by py3Dmol, or else by nglview: conformers on each other, frames played."""

@@ -42,8 +42,10 @@ def molecule_html(molecule: Molecule) -> str:
     )
 
 
-def html(record: Ensemble | Trajectory) -> str:
-    """What a notebook shows of conformers or frames."""
+def html(record: Molecule | Ensemble | Trajectory) -> str:
+    """What a notebook shows of a record."""
+    if isinstance(record, Molecule):
+        return molecule_html(record)
     if isinstance(record, Trajectory):
         return trajectory_html(record)
     return ensemble_html(record)

@@ -31,18 +31,7 @@ def build() -> Callable[[], None]:
 
     Each command's module imports what it needs only when the command runs.
     """
-    from equidrift.cli import (
-        bench,
-        doctor,
-        forecast,
-        generate,
-        md,
-        models,
-        refine,
-        report,
-        sample,
-        train,
-    )
+    from equidrift.cli import bench, doctor, forecast, generate, md, models, refine, sample, train
 
     app = typer.Typer(
         cls=OneLineErrors,
@@ -56,7 +45,6 @@ def build() -> Callable[[], None]:
         "forecast": forecast,
         "generate": generate,
         "md": md,
-        "report": report,
         "train": train,
         "bench": bench,
         "models": models,

@@ -17,7 +17,6 @@ from equidrift.cli.options import (
     Charge,
     LargestFragment,
     Overwrite,
-    Plot,
     Seed,
     Smiles,
     SummaryAsJson,
@@ -147,7 +146,6 @@ class Request:
     adapt: Annotated[str | None, option(Kind("TIME", time_text), ADAPT_HELP, panel=SAMPLING)] = None
     interval: Annotated[str | None, option(TIME, INTERVAL_HELP, panel=SHOWN)] = None
     threads: Annotated[int | None, option(COUNT, THREADS_HELP)] = None
-    plot: Plot = None
     overwrite: Overwrite = False
     as_json: SummaryAsJson = False
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float64]
 JOINTS = (
@@ -106,30 +105,39 @@ def _angles(n: int, rng: np.random.Generator) -> dict[str, Array]:
 def positions(angles: dict[str, Array]) -> Array:
     """Joints (n, 17, 3) in m of angles in degrees, see `ANGLES`."""
     n = len(angles["spine bend"])
-    turn = [Rotation.identity(n)] * len(JOINTS)
-    spine = _turn(
-        "zyx", [angles["spine twist"] / 2, angles["spine side"] / 2, -angles["spine bend"] / 2]
-    )
-    turn[7], turn[8] = spine, spine * spine
+    turn = [np.broadcast_to(np.eye(3), (n, 3, 3))] * len(JOINTS)
+    half = [angles["spine twist"] / 2, angles["spine side"] / 2, -angles["spine bend"] / 2]
+    spine = _turn("zyx", half)
+    turn[7], turn[8] = spine, spine @ spine
     neck = _turn("zx", [angles["neck twist"], -angles["neck bend"]])
-    turn[9], turn[10] = turn[8] * neck, turn[8] * neck
+    turn[9], turn[10] = turn[8] @ neck, turn[8] @ neck
     for side, (hip, shoulder) in enumerate(((1, 14), (4, 11))):
         out = 1.0 if side == 0 else -1.0
         leg = _turn("yx", [-out * angles["hip spread"][:, side], angles["hip bend"][:, side]])
         turn[hip + 1] = leg
-        turn[hip + 2] = leg * _turn("x", [-angles["knee"][:, side]])
+        turn[hip + 2] = leg @ _turn("x", [-angles["knee"][:, side]])
         upper = _turn(
             "yx", [-out * angles["shoulder spread"][:, side], angles["shoulder bend"][:, side]]
         )
-        turn[shoulder], turn[shoulder + 1] = turn[8], turn[8] * upper
-        turn[shoulder + 2] = turn[8] * upper * _turn("x", [angles["elbow"][:, side]])
+        turn[shoulder], turn[shoulder + 1] = turn[8], turn[8] @ upper
+        turn[shoulder + 2] = turn[8] @ upper @ _turn("x", [angles["elbow"][:, side]])
     found = np.zeros((n, len(JOINTS), 3))
     for joint, parent in enumerate(PARENTS):
         if parent >= 0:
-            found[:, joint] = found[:, parent] + turn[joint].apply(BONES_M[joint])
+            found[:, joint] = found[:, parent] + turn[joint] @ BONES_M[joint]
     return found
 
 
-def _turn(axes: str, angles_deg: list[Array]) -> Rotation:
-    """Rotations about the axes, one after the other, in the moving frame."""
-    return Rotation.from_euler(axes.upper(), np.stack(angles_deg, -1), degrees=True)
+def _turn(axes: str, angles_deg: list[Array]) -> Array:
+    """Rotations (n, 3, 3) about the axes, one after the other, in the moving frame."""
+    turned: Array = np.eye(3)
+    for axis, angle in zip(axes, np.radians(angles_deg), strict=True):
+        k = "xyz".index(axis)
+        i, j = (k + 1) % 3, (k + 2) % 3
+        one = np.zeros((len(angle), 3, 3))
+        one[:, k, k] = 1.0
+        one[:, i, i] = one[:, j, j] = np.cos(angle)
+        one[:, j, i] = np.sin(angle)
+        one[:, i, j] = -np.sin(angle)
+        turned = turned @ one
+    return turned
